@@ -1,0 +1,44 @@
+# opentrail: `make run` sets up and starts the sandbox, `make test` sets up and runs every test.
+
+.PHONY: help run check test bench conformance requirements clean
+
+help:
+	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
+	@echo "make check        format, lint, types, layers, fast tests: under a minute"
+	@echo "make test         all that CI runs"
+	@echo "make bench        benchmarks against nginx, minutes"
+	@echo "make requirements compile the hashed requirement files anew"
+
+run:
+	@scripts/set_up.sh run
+	@exec .venv/bin/opentrail sandbox $(ARGS)
+
+check:
+	@scripts/set_up.sh dev
+	.venv/bin/ruff format --check src tests benchmarks
+	.venv/bin/ruff check src tests benchmarks
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly"
+
+test:
+	@scripts/set_up.sh dev
+	.venv/bin/ruff format --check src tests benchmarks
+	.venv/bin/ruff check src tests benchmarks
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/pytest -n 2 --dist loadfile
+
+bench:
+	@scripts/set_up.sh dev
+	.venv/bin/python -m benchmarks
+
+requirements:
+	@scripts/set_up.sh dev
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header pyproject.toml --extra sandbox requirements/build.in -o requirements/run.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header pyproject.toml --extra sandbox --group dev requirements/build.in -o requirements/dev.txt
+
+clean:
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Engines behind the ports; only opentrail.app imports these."""

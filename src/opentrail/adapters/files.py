@@ -1,0 +1,101 @@
+"""Files of the data directory: durable writes (D10) and the lock that keeps a second server out."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
+from opentrail.version import DATA_VERSION
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file so that after a power cut it is there whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes created, renamed and removed names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class DataDirectory:
+    """The folder that holds everything a server keeps, held by one server at a time (D14)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.journal = root / "journal"
+        self.history = root / "history"
+        self.keys = root / "keys"
+        self.state = root / "state.db"
+        self.server_file = root / "server.json"
+        self._lock = -1
+
+    def open(self) -> None:
+        """Makes the folders, takes the lock, checks the version.
+
+        Raises:
+            DataDirectoryInUse: another server holds it.
+            DataTooNew: a newer version wrote it.
+            StorageFailed: it cannot be made or written.
+        """
+        try:
+            for folder in (self.root, self.journal, self.history, self.keys):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._take_lock()
+            self._check_version()
+        except OSError as error:
+            raise StorageFailed(f"data directory {self.root} cannot be used: {error}") from error
+
+    def _take_lock(self) -> None:
+        self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(self._lock, 64).decode(errors="replace").strip() or "unknown"
+            os.close(self._lock)
+            raise DataDirectoryInUse(
+                f"data directory {self.root} is in use by the server with process id {holder}"
+            ) from error
+        os.ftruncate(self._lock, 0)
+        os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def _check_version(self) -> None:
+        marker = self.root / "version"
+        if not marker.exists():
+            write_durably(marker, f"{DATA_VERSION}\n".encode())
+            return
+        text = marker.read_text().strip()
+        if not text.isdigit():
+            raise StorageFailed(f"{marker} does not hold a version number: {text[:40]!r}")
+        if int(text) > DATA_VERSION:
+            raise DataTooNew(
+                f"data directory {self.root} has layout {text}; this version of opentrail "
+                f"reads up to {DATA_VERSION}: upgrade opentrail"
+            )
+
+    def close(self) -> None:
+        """Lets the lock go."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

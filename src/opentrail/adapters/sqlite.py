@@ -1,0 +1,380 @@
+"""Journal on SQLite: one database file per segment, group commit, a hash chain over the rows.
+
+A thread owns the writing connection. Whatever waits while one group is being committed forms the
+next group, so the cost of a sync is shared exactly when it matters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+import threading
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from opentrail.adapters.files import sync_folder
+from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.event import Entry, NewEntry
+from opentrail.core.faults import reach
+
+SEGMENT_BYTES = 256 * 1024 * 1024
+#: A group is at most this many records, so that the first of them does not wait for long.
+GROUP_RECORDS = 2_000
+#: More than this waiting and records are refused (D15).
+QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
+_PROBE_SECONDS = 0.25
+_GENESIS = b"\0" * 32
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+  position INTEGER PRIMARY KEY, origin TEXT NOT NULL, recorded_at INTEGER NOT NULL,
+  account TEXT NOT NULL, region TEXT NOT NULL, category TEXT NOT NULL,
+  event_id TEXT NOT NULL, chain BLOB NOT NULL, record BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
+"""
+_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SELECT = (
+    "SELECT position, origin, recorded_at, account, region, category, event_id, chain, record"
+    " FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    entries: Sequence[NewEntry]
+    size: int
+    done: asyncio.Future[int]
+
+
+@dataclass(slots=True)
+class _Segment:
+    first: int
+    path: Path
+
+
+class SqliteJournal:
+    """A `Journal` in a folder. `on_broken` is called once if a sync fails (D6)."""
+
+    def __init__(
+        self,
+        folder: Path,
+        on_broken: Callable[[str], None] = lambda reason: None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._folder = folder
+        self._on_broken = on_broken
+        self._segment_bytes = segment_bytes
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[_Waiting] = deque()
+        self._queued_records = self._queued_bytes = 0
+        self._wake = threading.Condition()
+        self._closing = self._broken = False
+        self._failure: str | None = None
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._readers: dict[Path, sqlite3.Connection] = {}
+        self._reading = threading.Lock()
+        self._segments = self._find_segments()
+        self._writer, self._head, self._chain = self._open_last()
+        self._durable = self._head
+        self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
+        self._thread.start()
+
+    @property
+    def head(self) -> int:
+        """The position of the last durable record."""
+        return self._durable
+
+    @property
+    def failure(self) -> str | None:
+        """Why records cannot be taken now."""
+        return self._failure
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Returns only once the records are durable; the result is the last one's position."""
+        if self._failure or self._closing:
+            raise RecordRefused(self._failure or "the journal is closing")
+        size = sum(len(entry.record) for entry in entries)
+        waiting = _Waiting(entries, size, self._loop.create_future())
+        with self._wake:
+            full = (
+                self._queued_records + len(entries) > QUEUE_RECORDS
+                or self._queued_bytes + size > QUEUE_BYTES
+            )
+            if full and self._queue:
+                raise RecordRefused("too many records wait for the disk")
+            self._queue.append(waiting)
+            self._queued_records += len(entries)
+            self._queued_bytes += size
+            self._wake.notify()
+        return await waiting.done
+
+    async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+        """Returns up to `limit` durable entries behind `after`, in order."""
+        last = self._durable if until is None else min(until, self._durable)
+        if after >= last:
+            return []
+        return await asyncio.to_thread(self._read, after, last, limit)
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of the record with this event id, searching newest first."""
+        return await asyncio.to_thread(self._find, event_id)
+
+    async def wait_beyond(self, position: int) -> None:
+        """Returns once a record behind `position` is durable."""
+        if self._durable > position:
+            return
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.append((position, waiter))
+        await waiter
+
+    async def close(self) -> None:
+        """Returns once everything appended is durable and files are closed."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        await asyncio.to_thread(self._thread.join)
+        with self._reading:
+            for reader in self._readers.values():
+                reader.close()
+            self._readers.clear()
+        self._writer.close()
+
+    # The writing thread.
+
+    def _write_groups(self) -> None:
+        while True:
+            with self._wake:
+                if not self._queue and not self._closing:
+                    self._wake.wait(_PROBE_SECONDS if self._failure else None)
+                if not self._queue and self._closing:
+                    return
+                group = self._take_group()
+            if group:
+                self._write_group(group)
+            elif self._failure and not self._broken:
+                self._probe()
+
+    def _take_group(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        records = 0
+        while self._queue and records < GROUP_RECORDS:
+            waiting = self._queue.popleft()
+            records += len(waiting.entries)
+            self._queued_records -= len(waiting.entries)
+            self._queued_bytes -= waiting.size
+            group.append(waiting)
+        return group
+
+    def _write_group(self, group: list[_Waiting]) -> None:
+        if self._broken:
+            self._report(group, [], RecordRefused(self._failure or "the journal is broken"))
+            return
+        rows, chain, position, ends = [], self._chain, self._head, []
+        for waiting in group:
+            for entry in waiting.entries:
+                position += 1
+                chain = hashlib.sha256(chain + entry.record).digest()
+                rows.append(_row(position, entry, chain))
+            ends.append(position)
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.executemany(_INSERT, rows)
+            reach("journal.mid-commit")
+            self._writer.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._refuse(group, error)
+            return
+        reach("journal.committed")
+        self._head, self._chain, self._failure = position, chain, None
+        self._report(group, ends, None)
+        self._roll_if_full()
+
+    def _refuse(self, group: list[_Waiting], error: sqlite3.Error) -> None:
+        """Takes the group back; after a failed sync nothing may be acknowledged again (D6)."""
+        name = getattr(error, "sqlite_errorname", "")
+        self._failure = f"the journal cannot be written: {error}"
+        if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
+            self._broken = True
+        elif self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+        self._report(group, [], RecordRefused(self._failure))
+        if self._broken:
+            self._loop.call_soon_threadsafe(self._on_broken, self._failure)
+
+    def _probe(self) -> None:
+        """Tries a write as large as a record, so that calls are taken again once there is room."""
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            self._writer.execute("INSERT INTO probe (filler) VALUES (zeroblob(65536))")
+            self._writer.execute("DELETE FROM probe")
+            self._writer.execute("COMMIT")
+        except sqlite3.Error:
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+            return
+        self._failure = None
+
+    def _report(self, group: list[_Waiting], ends: list[int], error: Exception | None) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._settle, group, ends, error, self._head)
+
+    def _settle(
+        self, group: list[_Waiting], ends: list[int], error: Exception | None, head: int
+    ) -> None:
+        self._durable = head
+        for index, waiting in enumerate(group):
+            if waiting.done.done():
+                continue
+            if error is not None:
+                waiting.done.set_exception(error)
+            else:
+                waiting.done.set_result(ends[index])
+        reached = [waiter for position, waiter in self._waiters if head > position]
+        self._waiters = [pair for pair in self._waiters if head <= pair[0]]
+        for waiter in reached:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _roll_if_full(self) -> None:
+        pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
+        if pages * 4096 < self._segment_bytes:
+            return
+        try:
+            writer = self._create(self._head + 1, self._chain)
+        except (sqlite3.Error, OSError) as error:
+            self._failure = f"the journal cannot start a new segment: {error}"
+            return
+        self._writer.close()
+        self._writer = writer
+
+    # Segments.
+
+    def _find_segments(self) -> list[_Segment]:
+        files = sorted(self._folder.glob("*.db"))
+        return [_Segment(int(file.stem), file) for file in files]
+
+    def _open_last(self) -> tuple[sqlite3.Connection, int, bytes]:
+        """Opens the newest segment; what was not committed is rolled back by SQLite itself."""
+        try:
+            if not self._segments:
+                return self._create(1, _GENESIS), 0, _GENESIS
+            last = self._segments[-1]
+            writer = _connect(last.path)
+            writer.executescript(_SCHEMA)
+            row = writer.execute("SELECT first, chain_before FROM segment").fetchone()
+            if row is None:
+                row = self._name_segment(writer, last.first)
+            newest = writer.execute(
+                "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
+            ).fetchone()
+        except sqlite3.Error as error:
+            raise StorageFailed(f"journal in {self._folder} cannot be opened: {error}") from error
+        head, chain = newest if newest else (row[0] - 1, row[1])
+        return writer, head, chain
+
+    def _name_segment(self, writer: sqlite3.Connection, first: int) -> tuple[int, bytes]:
+        """Finishes a segment whose making was cut short by a crash."""
+        before = self._segments[-2] if len(self._segments) > 1 else None
+        chain = _GENESIS
+        if before is not None:
+            with sqlite3.connect(before.path) as older:
+                chain = older.execute(
+                    "SELECT chain FROM entries ORDER BY position DESC LIMIT 1"
+                ).fetchone()[0]
+        writer.execute("INSERT INTO segment VALUES (?, ?)", (first, chain))
+        return first, chain
+
+    def _create(self, first: int, chain: bytes) -> sqlite3.Connection:
+        path = self._folder / f"{first:020d}.db"
+        writer = _connect(path)
+        writer.executescript(_SCHEMA)
+        if writer.execute("SELECT count(*) FROM segment").fetchone()[0] == 0:
+            writer.execute("INSERT INTO segment VALUES (?, ?)", (first, chain))
+        sync_folder(self._folder)
+        if not self._segments or self._segments[-1].first != first:
+            self._segments = [*self._segments, _Segment(first, path)]
+        return writer
+
+    # Reading, in worker threads.
+
+    def _read(self, after: int, last: int, limit: int) -> list[Entry]:
+        entries: list[Entry] = []
+        segments = self._segments
+        index = max(0, bisect_right([s.first for s in segments], after + 1) - 1)
+        for segment in segments[index:]:
+            if len(entries) >= limit or segment.first > last:
+                break
+            with self._reading:
+                rows = self._reader(segment.path).execute(
+                    _SELECT, (after, last, limit - len(entries))
+                )
+                entries.extend(_entry(row) for row in rows)
+        return entries
+
+    def _find(self, event_id: str) -> int | None:
+        for segment in reversed(self._segments):
+            with self._reading:
+                row = (
+                    self._reader(segment.path)
+                    .execute("SELECT position FROM entries WHERE event_id = ?", (event_id,))
+                    .fetchone()
+                )
+            if row:
+                return int(row[0])
+        return None
+
+    def _reader(self, path: Path) -> sqlite3.Connection:
+        if path not in self._readers:
+            self._readers[path] = sqlite3.connect(
+                f"file:{path}?mode=ro", uri=True, check_same_thread=False
+            )
+        return self._readers[path]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("PRAGMA synchronous = FULL")
+    return writer
+
+
+def _row(position: int, entry: NewEntry, chain: bytes) -> tuple[object, ...]:
+    return (
+        position,
+        entry.origin,
+        int(entry.recorded_at.timestamp() * 1_000_000),
+        entry.account,
+        entry.region,
+        entry.category,
+        entry.event_id,
+        chain,
+        entry.record,
+    )
+
+
+def _entry(row: tuple[object, ...]) -> Entry:
+    position, origin, recorded_at, account, region, category, event_id, chain, record = row
+    moment = datetime.fromtimestamp(int(recorded_at) / 1_000_000, UTC)  # type: ignore[call-overload]
+    return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
+
+
+def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
+    """Yields the entries `first`…`last` in batches, from a journal another process may write."""
+    after = first - 1
+    for path in sorted(folder.glob("*.db")):
+        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            while after < last:
+                rows = reader.execute(_SELECT, (after, last, batch)).fetchall()
+                if not rows:
+                    break
+                after = rows[-1][0]
+                yield [_entry(row) for row in rows]
+        finally:
+            reader.close()

@@ -1,0 +1,1 @@
+"""The CloudTrail API and the console port."""

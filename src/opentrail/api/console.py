@@ -1,0 +1,191 @@
+"""The console port: health, metrics, and the JSON API behind the command line."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from opentrail.api.operation import Services
+from opentrail.core.attributes import LOOKUP_KEYS, Resource
+from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError
+from opentrail.core.event import MANAGEMENT, Record, parse_time
+from opentrail.core.sentence import creates, sentence
+from opentrail.history import Search, shown_event
+from opentrail.metrics import Metrics
+from opentrail.ports.event_store import FoundEvent
+
+_MAX_LIMIT = 10_000
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class ConsoleApi:
+    """An ASGI application. `health` gives the state that `/health` shows."""
+
+    def __init__(
+        self,
+        services: Services,
+        metrics: Metrics,
+        health: Callable[[], dict[str, Any]],
+        token: str,
+    ) -> None:
+        self._services = services
+        self._metrics = metrics
+        self._health = health
+        self._token = token
+        self.app = Starlette(
+            routes=[
+                Route("/health", self._show_health),
+                Route("/metrics", self._show_metrics),
+                Route("/api/v1/events", self._guarded(self._events)),
+                Route("/api/v1/who", self._guarded(self._who)),
+                Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
+            ]
+        )
+
+    def _guarded(
+        self, handler: Callable[[Request], Awaitable[Any]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Lets only bearers of the token in, and turns errors into JSON answers."""
+
+        async def guarded(request: Request) -> Response:
+            given = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                return _json({"error": "a valid token is needed: see server.json"}, 401)
+            try:
+                return _json(await handler(request))
+            except CloudTrailError as error:
+                return _json({"error": error.message, "code": error.code}, error.status)
+            except ObjectStoreError as error:
+                return _json({"error": f"the bucket failed: {error}", "code": error.code}, 502)
+            except OpentrailError as error:
+                return _json({"error": str(error)}, 500)
+
+        return guarded
+
+    async def _show_health(self, _request: Request) -> Response:
+        state = self._health()
+        return _json(state, 200 if state["status"] == "ok" else 503)
+
+    async def _show_metrics(self, _request: Request) -> Response:
+        text = generate_latest(self._metrics.registry)
+        return Response(text, media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
+
+    async def _events(self, request: Request) -> dict[str, Any]:
+        """Returns events that fit `attribute`, `since`, `until`, account, Region, categories."""
+        query = request.query_params
+        limit = _limit(query.get("limit", "50"))
+        search = Search(
+            account=query.get("account"),
+            region=query.get("region"),
+            categories=None if query.get("categories") == "all" else (MANAGEMENT,),
+            attribute=_attribute(query.get("attribute")),
+            start=_time("since", query.get("since")),
+            end=_time("until", query.get("until")),
+        )
+        found = await self._services.history.latest(search, limit)
+        return {"events": [shown_event(event) for event in found]}
+
+    async def _who(self, request: Request) -> dict[str, Any]:
+        """Returns who made a resource, in a sentence, with the evidence."""
+        name = request.query_params.get("resource", "")
+        if not name:
+            raise CloudTrailError("InvalidParameterException", "resource must be given")
+        search = Search(account=request.query_params.get("account"))
+        found = await self._services.history.about(name, search)
+        for event in found:
+            resource = _made(event, name)
+            if resource is not None:
+                return _answer(event, resource, len(found))
+        mentions = [shown_event(event) for event in found[-1:]]
+        return {"sentence": None, "events": len(found), "first": mentions}
+
+    async def _flush(self, request: Request) -> dict[str, Any]:
+        """Delivers a trail's events and signs its digests now."""
+        given = orjson.loads(await request.body() or b"{}")
+        name, account = str(given.get("name", "")), given.get("account")
+        trails = [stored.trail for stored in await self._services.trails.all(account)]
+        fitting = [t for t in trails if name in (t.name, t.arn)]
+        if not fitting:
+            raise CloudTrailError("TrailNotFoundException", f"Unknown trail: {name}", 404)
+        if len(fitting) > 1:
+            arns = ", ".join(trail.arn for trail in fitting)
+            raise CloudTrailError(
+                "InvalidParameterException", f"several trails are called {name}: {arns}"
+            )
+        done = await self._services.deliveries.flush(fitting[0])
+        return {"trail": fitting[0].arn, "logFiles": done.logs, "digestFiles": done.digests}
+
+
+def _made(event: FoundEvent, name: str) -> Resource | None:
+    """Returns the resource of this name that a successful event made."""
+    record: Record = orjson.loads(event.record)
+    if record.get("errorCode"):
+        return None
+    for resource in event.resources:
+        if resource.name == name and creates(event.event_name, resource.type):
+            return resource
+    return None
+
+
+def _answer(event: FoundEvent, resource: Resource, events: int) -> dict[str, Any]:
+    record: Record = orjson.loads(event.record)
+    identity = record.get("userIdentity") or {}
+    return {
+        "sentence": sentence(record, resource),
+        "evidence": {
+            "eventId": event.event_id,
+            "eventTime": record.get("eventTime"),
+            "eventName": record.get("eventName"),
+            "sourceIPAddress": record.get("sourceIPAddress"),
+            "userAgent": record.get("userAgent"),
+            "accessKeyId": identity.get("accessKeyId"),
+            "principal": identity.get("arn"),
+        },
+        "events": events,
+        "record": event.record,
+    }
+
+
+def _attribute(text: str | None) -> tuple[str, str] | None:
+    if not text:
+        return None
+    key, equals, value = text.partition("=")
+    if not equals or key not in LOOKUP_KEYS:
+        raise CloudTrailError(
+            "InvalidLookupAttributesException",
+            f"expected ATTRIBUTE=VALUE with one of {', '.join(LOOKUP_KEYS)}, not {text!r}",
+        )
+    return key, value
+
+
+def _limit(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= _MAX_LIMIT:
+        raise CloudTrailError(
+            "InvalidMaxResultsException", f"limit must be 1 to {_MAX_LIMIT}, not {text!r}"
+        )
+    return int(text)
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise CloudTrailError(
+            "InvalidTimeRangeException",
+            f"{name} must be a time like 2020-01-01 or 2020-01-01T09:00:00Z, not {text!r}",
+        ) from error
+
+
+def _json(document: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(document), status, _HEADERS, "application/json")

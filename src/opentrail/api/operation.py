@@ -1,0 +1,90 @@
+"""What an API operation is given, and the register of those that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.history import History
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore
+from opentrail.ports.journal import Journal
+from opentrail.ports.objects import ObjectStore
+from opentrail.ports.signer import Signer
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.worker import TrailDeliveries
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What operations work with."""
+
+    history: History
+    trails: TrailRegistry
+    deliveries: TrailDeliveries
+    control: ControlStore
+    journal: Journal
+    objects: ObjectStore
+    signer: Signer
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One validated call of an operation."""
+
+    operation: str
+    input: Json
+    account: str
+    region: str
+    event_id: str
+    services: Services
+    #: Adds an action that gets the position of this call's own record, before the answer leaves.
+    when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
+
+    def time(self, member: str) -> datetime | None:
+        """Returns a timestamp member of the input.
+
+        Raises:
+            CloudTrailError: `InvalidTimeRangeException` for a time no calendar has.
+        """
+        seconds = self.input.get(member)
+        if seconds is None:
+            return None
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError, OSError) as error:
+            raise CloudTrailError(
+                "InvalidTimeRangeException", f"{member} {seconds} is not a time"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation that exists. `without` are members of its input that opentrail lacks."""
+
+    name: str
+    handler: Callable[[Call], Awaitable[Json]]
+    without: frozenset[str]
+    #: Input member → the error code that AWS uses when its value does not fit the model.
+    errors: dict[str, str]
+
+
+REGISTER: dict[str, Operation] = {}
+
+
+def operation(
+    name: str, without: tuple[str, ...] = (), errors: dict[str, str] | None = None
+) -> Callable[[Callable[[Call], Awaitable[Json]]], Callable[[Call], Awaitable[Json]]]:
+    """Registers a handler under the operation's name in AWS's model."""
+
+    def register(handler: Callable[[Call], Awaitable[Json]]) -> Callable[[Call], Awaitable[Json]]:
+        REGISTER[name] = Operation(name, handler, frozenset(without), errors or {})
+        return handler
+
+    return register

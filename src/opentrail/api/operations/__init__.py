@@ -1,0 +1,1 @@
+"""CloudTrail API operations, one module per kind of resource."""

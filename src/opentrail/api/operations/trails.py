@@ -1,0 +1,301 @@
+"""The operations on trails, and the public keys of their digests."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from dataclasses import replace
+
+from opentrail.api.operation import Call, Json, operation
+from opentrail.core.errors import (
+    CloudTrailError,
+    ObjectExists,
+    ObjectMissing,
+    ObjectStoreError,
+)
+from opentrail.core.logfile import Place
+from opentrail.core.resources import (
+    Trail,
+    check_bucket_name,
+    check_prefix,
+    check_trail_name,
+    epoch,
+    stored_time,
+)
+from opentrail.ports.objects import NewObject
+from opentrail.trails.delivery import DeliveryState, load_state
+
+_LATER = (
+    "SnsTopicName",
+    "CloudWatchLogsLogGroupArn",
+    "CloudWatchLogsRoleArn",
+    "KmsKeyId",
+    "IsOrganizationTrail",
+    "TagsList",
+)
+
+
+@operation("CreateTrail", without=_LATER)
+async def create_trail(call: Call) -> Json:
+    """Creates a trail; it delivers nothing before StartLogging."""
+    asked = call.input
+    check_trail_name(asked["Name"])
+    trail = Trail(
+        uid=str(uuid.uuid4()),
+        name=asked["Name"],
+        account=call.account,
+        home_region=call.region,
+        bucket=asked["S3BucketName"],
+        prefix=asked.get("S3KeyPrefix") or "",
+        include_global_services=asked.get("IncludeGlobalServiceEvents", True),
+        multi_region=asked.get("IsMultiRegionTrail", False),
+        validation=asked.get("EnableLogFileValidation", False),
+        created_at=_now(call),
+    )
+    _check_settings(trail)
+    await _check_bucket(call, trail)
+    await call.services.trails.add(trail)
+    return _settings(trail)
+
+
+@operation("UpdateTrail", without=_LATER)
+async def update_trail(call: Call) -> Json:
+    """Changes settings of a trail; they take effect at this call, delivery goes on meanwhile."""
+    asked = call.input
+    stored = await call.services.trails.find_at_home(call.account, call.region, asked["Name"])
+    before = stored.trail
+    multi_region = asked.get("IsMultiRegionTrail", before.multi_region)
+    # Becoming multi-Region switches global service events on, the way back off (facts §7.1).
+    default_global = before.include_global_services
+    if multi_region != before.multi_region:
+        default_global = multi_region
+    trail = replace(
+        before,
+        bucket=asked.get("S3BucketName") or before.bucket,
+        prefix=asked.get("S3KeyPrefix", before.prefix),
+        include_global_services=asked.get("IncludeGlobalServiceEvents", default_global),
+        multi_region=multi_region,
+        validation=asked.get("EnableLogFileValidation", before.validation),
+    )
+    _check_settings(trail)
+    if (trail.bucket, trail.prefix) != (before.bucket, before.prefix):
+        await _check_bucket(call, trail)
+    changed = trail.reconfigured(call.event_id, call.services.journal.head, _now(call))
+    await call.services.trails.change(stored, changed)
+    _settle_when_recorded(call, changed)
+    return _settings(trail)
+
+
+@operation("DeleteTrail")
+async def delete_trail(call: Call) -> Json:
+    """Deletes a trail; what it logged until this call is still delivered."""
+    stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
+    closed = replace(stored.trail.stopped(call.event_id, _now(call)), deleted=True)
+    await call.services.trails.retire(stored, closed)
+    _settle_when_recorded(call, closed)
+    return {}
+
+
+@operation("GetTrail")
+async def get_trail(call: Call) -> Json:
+    """Returns one trail by name or ARN."""
+    stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
+    return {"Trail": _described(stored.trail)}
+
+
+@operation("DescribeTrails")
+async def describe_trails(call: Call) -> Json:
+    """Returns the trails of the Region, with shadow trails unless they are not wanted."""
+    visible = [t.trail for t in await call.services.trails.visible(call.account, call.region)]
+    if call.input.get("includeShadowTrails") is False:
+        visible = [trail for trail in visible if trail.home_region == call.region]
+    wanted = call.input.get("trailNameList")
+    if wanted:
+        for name in wanted:
+            if name.startswith("arn:"):
+                await _check_arn(call, name)
+        visible = [
+            trail
+            for trail in visible
+            if trail.arn in wanted or (trail.name in wanted and trail.home_region == call.region)
+        ]
+    return {"trailList": [_described(trail) for trail in visible]}
+
+
+@operation("ListTrails")
+async def list_trails(call: Call) -> Json:
+    """Returns name, ARN and home Region of the account's trails in all Regions."""
+    trails = [t.trail for t in await call.services.trails.all(call.account)]
+    return {
+        "Trails": [
+            {"TrailARN": trail.arn, "Name": trail.name, "HomeRegion": trail.home_region}
+            for trail in trails
+        ]
+    }
+
+
+@operation("StartLogging")
+async def start_logging(call: Call) -> Json:
+    """Starts delivery, with this call as the first event that it takes."""
+    stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
+    if not stored.trail.logging:
+        started = stored.trail.started(call.services.journal.head, _now(call))
+        await call.services.trails.change(stored, started)
+        call.services.deliveries.ensure(started.uid)
+    return {}
+
+
+@operation("StopLogging")
+async def stop_logging(call: Call) -> Json:
+    """Stops delivery behind this call; events stay in event history."""
+    stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
+    if stored.trail.logging:
+        stopped = stored.trail.stopped(call.event_id, _now(call))
+        await call.services.trails.change(stored, stopped)
+        _settle_when_recorded(call, stopped)
+    return {}
+
+
+@operation("GetTrailStatus")
+async def get_trail_status(call: Call) -> Json:
+    """Returns whether a trail logs, and how its deliveries went."""
+    stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
+    trail = stored.trail
+    state = await load_state(call.services.control, trail.uid)
+    status: Json = {"IsLogging": trail.logging}
+    for member, moment in (
+        ("LatestDeliveryTime", state.latest_delivery),
+        ("StartLoggingTime", trail.started_at),
+        ("StopLoggingTime", trail.stopped_at),
+        ("LatestDigestDeliveryTime", state.latest_digest),
+    ):
+        if moment is not None:
+            status[member] = epoch(moment)
+    if state.latest_error:
+        status["LatestDeliveryError"] = state.latest_error
+    if state.latest_digest_error:
+        status["LatestDigestDeliveryError"] = state.latest_digest_error
+    status.update(_legacy_status(trail, state))
+    return status
+
+
+def _legacy_status(trail: Trail, state: DeliveryState) -> Json:
+    """Returns the string members that AWS keeps for old clients; unset ones are empty."""
+    return {
+        "LatestDeliveryAttemptTime": state.latest_attempt or "",
+        "LatestNotificationAttemptTime": "",
+        "LatestNotificationAttemptSucceeded": "",
+        "LatestDeliveryAttemptSucceeded": state.latest_delivery or "",
+        "TimeLoggingStarted": trail.started_at or "",
+        "TimeLoggingStopped": trail.stopped_at or "",
+    }
+
+
+@operation("ListPublicKeys")
+async def list_public_keys(call: Call) -> Json:
+    """Returns the public keys whose validity overlaps the time range (now by default)."""
+    start = call.time("StartTime") or call.services.clock.now()
+    end = call.time("EndTime") or max(start, call.services.clock.now())
+    if start > end:
+        raise CloudTrailError(
+            "InvalidTimeRangeException", "The start time must not be after the end time."
+        )
+    if call.input.get("NextToken"):
+        raise CloudTrailError("InvalidTokenException", "There are no further pages of keys.")
+    keys = [
+        {
+            "Value": base64.b64encode(key.public_der).decode(),
+            "ValidityStartTime": int(key.valid_from.timestamp()),
+            "ValidityEndTime": int(key.valid_until.timestamp()),
+            "Fingerprint": key.fingerprint,
+        }
+        for key in await call.services.signer.keys()
+        if key.valid_from <= end and key.valid_until >= start
+    ]
+    return {"PublicKeyList": keys}
+
+
+def _now(call: Call) -> str:
+    return stored_time(call.services.clock.now())
+
+
+def _settle_when_recorded(call: Call, trail: Trail) -> None:
+    """Has the span that this call closes end at the position of the call's own record."""
+    if not any(span.closing_event == call.event_id for span in trail.spans):
+        return
+
+    async def settle(position: int) -> None:
+        await call.services.deliveries.settle(trail.uid, call.event_id, position)
+
+    call.when_recorded(settle)
+
+
+def _check_settings(trail: Trail) -> None:
+    check_bucket_name(trail.bucket)
+    if trail.prefix:
+        check_prefix(trail.prefix)
+    if trail.multi_region and not trail.include_global_services:
+        raise CloudTrailError(
+            "InvalidParameterCombinationException",
+            "Multi-Region trail must include global service events.",
+        )
+
+
+async def _check_bucket(call: Call, trail: Trail) -> None:
+    """Writes AWS's empty folder markers: a bucket that takes them will take log files."""
+    place = Place(trail.bucket, trail.prefix, trail.account, trail.home_region)
+    folders = [place.folder("CloudTrail")]
+    if trail.validation:
+        folders.append(place.folder("CloudTrail-Digest"))
+    try:
+        await call.services.objects.check_bucket(trail.bucket)
+        for folder in folders:
+            marker = NewObject(trail.bucket, folder, b"", content_encoding=None)
+            try:
+                await call.services.objects.put(marker)
+            except ObjectExists:
+                continue
+    except ObjectMissing as error:
+        raise CloudTrailError(
+            "S3BucketDoesNotExistException", f"S3 bucket {trail.bucket} does not exist!"
+        ) from error
+    except ObjectStoreError as error:
+        if "Denied" not in error.code and error.code != "403":
+            raise
+        raise CloudTrailError(
+            "InsufficientS3BucketPolicyException",
+            f"Incorrect S3 bucket policy is detected for bucket: {trail.bucket}",
+        ) from error
+
+
+async def _check_arn(call: Call, arn: str) -> None:
+    try:
+        await call.services.trails.find(call.account, call.region, arn)
+    except CloudTrailError as error:
+        if error.code != "TrailNotFoundException":
+            raise
+
+
+def _settings(trail: Trail) -> Json:
+    """Returns the settings as CreateTrail and UpdateTrail echo them."""
+    settings: Json = {"Name": trail.name, "S3BucketName": trail.bucket}
+    if trail.prefix:
+        settings["S3KeyPrefix"] = trail.prefix
+    settings.update(
+        IncludeGlobalServiceEvents=trail.include_global_services,
+        IsMultiRegionTrail=trail.multi_region,
+        TrailARN=trail.arn,
+        LogFileValidationEnabled=trail.validation,
+        IsOrganizationTrail=False,
+    )
+    return settings
+
+
+def _described(trail: Trail) -> Json:
+    """Returns the Trail shape (cloudtrail-facts §7.3)."""
+    return {
+        **_settings(trail),
+        "HomeRegion": trail.home_region,
+        "HasCustomEventSelectors": False,
+        "HasInsightSelectors": False,
+    }

@@ -1,0 +1,392 @@
+"""Wiring: which engine stands behind which port, in what order things start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+import uvloop
+
+from opentrail.adapters.aws import S3Access, S3Objects
+from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.rsa import RsaSigner
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.system import SystemClock
+from opentrail.api.console import ConsoleApi
+from opentrail.api.operation import Services
+from opentrail.api.server import CloudTrailApi
+from opentrail.capture.asgi import SCOPE_KEY
+from opentrail.capture.assemble import Assembler
+from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
+from opentrail.capture.recorder import Recorder
+from opentrail.core import faults
+from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.follow import Follower, follow
+from opentrail.history import History
+from opentrail.identities import Identities, directory_identities
+from opentrail.metrics import Metrics
+from opentrail.settings import Address, Settings
+from opentrail.trails.delivery import LogDelivery
+from opentrail.trails.digest import DigestChains
+from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.worker import TrailDeliveries
+from opentrail.version import __version__
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+
+log = logging.getLogger(__name__)
+
+#: Models that nearly every caller needs; the rest are loaded when first seen.
+PRELOADED = ("cloudtrail", "iam", "s3", "sts")
+#: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
+_FINISH_SECONDS = 7.0
+#: What upstreams that check no signatures are told.
+_PLACEHOLDER_ACCESS = S3Access(None, "opentrail", "opentrail")
+
+
+class Server:
+    """One opentrail process."""
+
+    def __init__(self, settings: Settings, remake_buckets: bool = False) -> None:
+        self.settings = settings
+        self._remake_buckets = remake_buckets
+        self._data = DataDirectory(settings.data_dir)
+        self._stop = asyncio.Event()
+        self._broken: str | None = None
+        self._health: Callable[[], dict[str, Any]] = dict
+        self.endpoint_url = self.console_url = ""
+
+    async def run(self, when_ready: Callable[[Server], None]) -> None:
+        """Serves until told to stop.
+
+        Raises:
+            OpentrailError: it cannot start, or storage failed.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        _arm_faults()
+        async with contextlib.AsyncExitStack() as stack:
+            self._data.open()
+            stack.callback(self._data.close)
+            listening = _bind(self.settings.listen, "--listen")
+            stack.callback(listening.close)
+            console = _bind(self.settings.console_listen, "--console-listen")
+            stack.callback(console.close)
+            try:
+                await self._start(stack, listening, console)
+            except OSError as error:
+                raise StorageFailed(
+                    f"data directory {self.settings.data_dir} cannot be used: {error}"
+                ) from error
+            when_ready(self)
+            await self._stop.wait()
+        if self._broken is not None:
+            raise StorageFailed(self._broken)
+
+    async def _start(
+        self, stack: contextlib.AsyncExitStack, listening: socket.socket, console: socket.socket
+    ) -> None:
+        settings, clock, metrics = self.settings, SystemClock(), Metrics()
+        catalog = ServiceCatalog()
+        catalog.preload(PRELOADED)
+        journal = SqliteJournal(self._data.journal, self._journal_broke)
+        stack.push_async_callback(journal.close)
+        control = SqlControl.in_file(self._data.state)
+        stack.push_async_callback(control.close)
+        identities = Identities(control, directory_identities(settings.directory))
+        await identities.load()
+        store = DuckdbEvents(self._data.history, self._data.journal)
+        stack.push_async_callback(store.close)
+        retention = timedelta(days=settings.history_retention_days)
+        history = History(store, clock, metrics, _token_key(self._data.keys), retention)
+        signer = RsaSigner(self._data.keys, clock)
+        objects = S3Objects(_store_access(settings))
+        trails = TrailRegistry(control)
+        deliveries = TrailDeliveries(
+            trails,
+            journal,
+            control,
+            objects,
+            LogDelivery(journal, control, objects, clock, metrics),
+            DigestChains(
+                control,
+                objects,
+                signer,
+                clock,
+                metrics,
+                timedelta(seconds=settings.digest_interval),
+            ),
+            timedelta(seconds=settings.delivery_interval),
+        )
+        services = Services(history, trails, deliveries, control, journal, objects, signer, clock)
+        assembler = Assembler(identities.resolve)
+        refuse = settings.on_record_failure == "refuse"
+        recorder = Recorder(journal, assembler, identities.learn, clock, metrics, refuse)
+
+        def health() -> dict[str, Any]:
+            failure = journal.failure
+            return {
+                "status": "ok" if failure is None else "failing",
+                "version": __version__,
+                "onRecordFailure": settings.on_record_failure,
+                "journal": {"position": journal.head, "failure": failure},
+                "history": {"position": store.position},
+                "lostRecords": recorder.lost,
+            }
+
+        # What an earlier run taught must be known before the first call is recorded.
+        await _catch_up(identities, journal)
+        for follower in (identities,):
+            _run_beside(stack, follow(journal, follower))
+        _run_beside(stack, self._open_history(stack, store, history, journal))
+        _run_beside(stack, recorder.close_gaps())
+        stack.push_async_callback(deliveries.stop)
+        if self._remake_buckets:
+            for bucket in await deliveries.remake_lost_buckets():
+                log.warning(
+                    "trail bucket was gone and is made again, its digest chain starts anew",
+                    extra={"bucket": bucket},
+                )
+        await deliveries.start()
+        stack.push_async_callback(recorder.drain)
+        api = CloudTrailApi(services, catalog, SCOPE_KEY)
+        endpoint = Endpoint(
+            recorder=recorder,
+            router=Router(catalog, _base_hosts(settings.listen)),
+            upstreams=_upstreams(settings),
+            own_app=api.app,
+            clock=clock,
+            metrics=metrics,
+            tls=ssl.create_default_context(),
+        )
+        token = secrets.token_urlsafe(32)
+        await self._listen(stack, endpoint, listening)
+        await _serve_console(stack, ConsoleApi(services, metrics, health, token).app, console)
+        self.console_url = settings.console_listen.url(console.getsockname()[1])
+        self._write_server_file(stack, token)
+
+    async def _listen(
+        self, stack: contextlib.AsyncExitStack, endpoint: Endpoint, listening: socket.socket
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(endpoint.connection, sock=listening, backlog=1024)
+
+        async def stop() -> None:
+            server.close()
+            await endpoint.stop(_FINISH_SECONDS)
+
+        stack.push_async_callback(stop)
+        self.endpoint_url = self.settings.listen.url(listening.getsockname()[1])
+
+    async def _open_history(
+        self,
+        stack: contextlib.AsyncExitStack,
+        store: DuckdbEvents,
+        history: History,
+        journal: SqliteJournal,
+    ) -> None:
+        """Attaches sealed files and rebuilds the hot layer while calls are recorded already."""
+        del stack
+        try:
+            await store.open()
+        except StorageFailed as error:
+            self._journal_broke(str(error))
+            return
+        history.catch_up_to(journal.head)
+        await follow(journal, history)
+
+    def _write_server_file(self, stack: contextlib.AsyncExitStack, token: str) -> None:
+        described = {
+            "pid": os.getpid(),
+            "endpoint": self.endpoint_url,
+            "console": self.console_url,
+            "token": token,
+            "version": __version__,
+        }
+        write_durably(self._data.server_file, json.dumps(described, indent=2).encode() + b"\n")
+        stack.callback(self._remove_server_file)
+
+    def _remove_server_file(self) -> None:
+        """Removes the file if it is still ours (somebody may have replaced the whole folder)."""
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self._data.server_file.read_text())["pid"] == os.getpid():
+                self._data.server_file.unlink()
+
+    def _journal_broke(self, reason: str) -> None:
+        self._broken = reason
+        self._stop.set()
+
+
+async def _catch_up(follower: Follower, journal: SqliteJournal) -> None:
+    """Has a follower take all that it missed."""
+    place = await follower.place()
+    while entries := await journal.read(place, 5_000):
+        await follower.take(entries)
+        place = entries[-1].position
+
+
+def _run_beside(stack: contextlib.AsyncExitStack, work: Any) -> None:
+    task = asyncio.ensure_future(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    task.add_done_callback(_complain)
+    stack.push_async_callback(end)
+
+
+def _complain(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a task ended unexpectedly", exc_info=task.exception())
+
+
+def _bind(address: Address, name: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
+            f"choose another address with {name} HOST:PORT"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+class _Console(uvicorn.Server):
+    """uvicorn without its signal handlers: this process has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        """Leaves signals alone."""
+        yield
+
+
+async def _serve_console(
+    stack: contextlib.AsyncExitStack, app: Any, listening: socket.socket
+) -> None:
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+    server = _Console(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]))
+
+    async def stop() -> None:
+        server.should_exit = True
+        server.force_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(stop)
+    # uvicorn has no event for this; the socket listens already, so nobody is turned away.
+    while not server.started and not task.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    if task.done():
+        task.result()
+
+
+def _token_key(folder: Path) -> bytes:
+    """Returns the key that page tokens are sealed with, made at the first start."""
+    file = folder / "page-token.key"
+    if not file.exists():
+        write_durably(file, secrets.token_bytes(32))
+    return file.read_bytes()
+
+
+def _store_access(settings: Settings) -> S3Access:
+    url = settings.upstream.get("s3") or settings.upstream.get("")
+    if settings.s3_access is None:
+        return S3Access(
+            url, _PLACEHOLDER_ACCESS.access_key_id, _PLACEHOLDER_ACCESS.secret_access_key
+        )
+    access = settings.s3_access
+    return S3Access(url, access.access_key_id, access.secret_access_key, access.region)
+
+
+def _upstreams(settings: Settings) -> Upstreams:
+    parsed = {name: Upstream.parse(url) for name, url in settings.upstream.items()}
+    return Upstreams(parsed.pop("", None), parsed)
+
+
+def _base_hosts(listen: Address) -> set[str]:
+    hosts = {"localhost", socket.gethostname()}
+    return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
+
+
+def _arm_faults() -> None:
+    """Arms a crash point for tests: `OPENTRAIL_CRASH_AT=NAME:COUNT`."""
+    text = os.environ.get("OPENTRAIL_CRASH_AT")
+    if not text:
+        return
+    name, _, count = text.partition(":")
+    if name not in faults.POINTS or not (count or "1").isdigit():
+        raise UsageError(f"OPENTRAIL_CRASH_AT must be NAME:COUNT with one of {list(faults.POINTS)}")
+    faults.arm(name, int(count or "1"), lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def serve(
+    settings: Settings,
+    when_ready: Callable[[Server], None],
+    remake_buckets: bool = False,
+) -> None:
+    """Runs a server in this process until SIGTERM.
+
+    Raises:
+        OpentrailError: it cannot start, or storage failed.
+    """
+    if not settings.upstream:
+        raise UsageError("--upstream URL is needed: where calls are forwarded to")
+    os.umask(0o077)
+    _set_up_logging()
+    _upstreams(settings)
+
+    async def main() -> None:
+        await Server(settings, remake_buckets).run(when_ready)
+
+    uvloop.run(main())
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    for noisy in ("botocore", "boto3", "urllib3", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: control characters cannot reach a terminal raw (N8)."""
+
+    _known = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Returns the line."""
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        extra = {k: v for k, v in record.__dict__.items() if k not in self._known}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps({**line, **extra}, default=str)
+
+
+__all__ = ["Server", "serve"]

@@ -1,0 +1,1 @@
+"""From one call on the wire to one CloudTrail record."""

@@ -1,0 +1,84 @@
+"""Hands a request that is opentrail's own to an ASGI application, and takes its whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentrail.core.identity import Identity
+
+Headers = list[tuple[bytes, bytes]]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+AsgiApp = Callable[
+    [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
+]
+#: Where the application finds the `OwnCall` in its scope.
+SCOPE_KEY = "opentrail.call"
+
+
+@dataclass(slots=True)
+class OwnCall:
+    """What the application must know of a call beside its HTTP request.
+
+    `when_recorded` are run with the record's position before the answer leaves.
+    """
+
+    event_id: str
+    identity: Identity | None
+    account: str
+    region: str
+    source_ip: str
+    when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class OwnAnswer:
+    """A whole answer of the application."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+async def ask(
+    app: AsgiApp, method: bytes, target: bytes, headers: Headers, body: bytes, own_call: OwnCall
+) -> OwnAnswer:
+    """Runs the application for one request."""
+    path, _, query = target.partition(b"?")
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": method.decode("latin-1"),
+        "scheme": "http",
+        "path": path.decode("latin-1"),
+        "raw_path": path,
+        "query_string": query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in headers],
+        "client": (own_call.source_ip, 0),
+        "server": None,
+        "state": {},
+        SCOPE_KEY: own_call,
+    }
+    answer = OwnAnswer(500, [], b"")
+    asked = False
+
+    async def receive() -> Message:
+        nonlocal asked
+        if asked:
+            return {"type": "http.disconnect"}
+        asked = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = [(bytes(n), bytes(v)) for n, v in message.get("headers", [])]
+        elif message["type"] == "http.response.body":
+            answer.body += message.get("body", b"")
+
+    await app(scope, receive, send)
+    return answer

@@ -1,0 +1,36 @@
+"""One request and its answer, as capture sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from opentrail.wire.message import Request, Response
+from opentrail.wire.routing import Call
+from opentrail.wire.sigv4 import Credential
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What passed between a client and its upstream (or our own API).
+
+    `response` is None when no whole answer came; `failure` then says why. `origin` is the journal's
+    word for the way in.
+    """
+
+    event_id: str
+    started_at: datetime
+    completed_at: datetime
+    source_ip: str
+    request: Request
+    credential: Credential | None
+    call: Call
+    response: Response | None = None
+    failure: str | None = None
+    #: Bytes of the bodies as they passed, kept or not.
+    bytes_in: int = 0
+    bytes_out: int = 0
+    origin: str = "recorder"
+    #: What else is worth keeping in our own block of the record.
+    notes: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,6 @@
+"""The AWS endpoint: streams calls to their upstreams and back, and has each one recorded."""
+
+from opentrail.capture.proxy.client import ClientConnection, Endpoint
+from opentrail.capture.proxy.upstream import Upstream, Upstreams
+
+__all__ = ["ClientConnection", "Endpoint", "Upstream", "Upstreams"]

@@ -1,0 +1,149 @@
+"""Bodies under way: a queue with back-pressure, and a bounded copy for the record."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections import deque
+from collections.abc import Callable
+from typing import IO
+
+from opentrail.wire.message import MAX_BODY
+
+#: A sender is paused while more than this waits to be passed on.
+HIGH_WATER = 256 * 1024
+_SPILL_BYTES = 1024 * 1024
+
+
+class Flow:
+    """Pieces of a body from a reader to a writer, in order."""
+
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._waiting = 0
+        self._pause, self._resume = pause, resume
+        self._paused = False
+        self._wake: asyncio.Future[None] | None = None
+        self.complete = False
+        self.broken: str | None = None
+
+    def feed(self, piece: bytes) -> None:
+        """Adds a piece; pauses the sender when too much waits."""
+        self._pieces.append(piece)
+        self._waiting += len(piece)
+        if self._waiting > HIGH_WATER and not self._paused:
+            self._paused = True
+            self._pause()
+        self._notify()
+
+    def finish(self) -> None:
+        """Marks the end."""
+        self.complete = True
+        self._notify()
+
+    def fail(self, reason: str) -> None:
+        """Marks that the end will never come."""
+        if not self.complete and self.broken is None:
+            self.broken = reason
+            self._notify()
+
+    def take(self) -> bytes:
+        """Returns all that waits, without waiting."""
+        if not self._pieces:
+            return b""
+        taken = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._waiting = 0
+        if self._paused:
+            self._paused = False
+            self._resume()
+        return taken
+
+    async def next(self) -> bytes:
+        """Returns what waits, or b"" at the end.
+
+        Raises:
+            ConnectionError: the sender went away before the end.
+        """
+        while not self._pieces:
+            if self.complete:
+                return b""
+            if self.broken is not None:
+                raise ConnectionError(self.broken)
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        return self.take()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+class KeptBody:
+    """A copy of a body for the record, up to 16 MiB; beyond, only its length and hash.
+
+    More than 1 MiB waits in a nameless temporary file, so that many large bodies cost no memory.
+    """
+
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
+        self._file: IO[bytes] | None = None
+        self._pieces: list[bytes] = []
+        self._hash: hashlib._Hash | None = None
+        self.length = 0
+
+    def add(self, piece: bytes) -> None:
+        """Counts the piece, and keeps it while that is wanted and it is not too much."""
+        self.length += len(piece)
+        if not self._keep:
+            return
+        if self._hash is not None:
+            self._hash.update(piece)
+            return
+        if self.length > MAX_BODY:
+            self._stop_keeping(piece)
+        elif self._file is not None:
+            self._file.write(piece)
+        else:
+            self._pieces.append(piece)
+            if self.length > _SPILL_BYTES:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `content`
+                self._file.write(b"".join(self._pieces))
+                self._pieces.clear()
+
+    def drop(self) -> None:
+        """Stops keeping: the record will not hold this body."""
+        self._keep = False
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _stop_keeping(self, piece: bytes) -> None:
+        self._hash = hashlib.sha256(self.content())
+        self._hash.update(piece)
+
+    def content(self) -> bytes:
+        """Returns what was kept and lets it go."""
+        if self._file is not None:
+            self._file.seek(0)
+            kept = self._file.read()
+            self._file.close()
+            self._file = None
+            return kept
+        kept = b"".join(self._pieces)
+        self._pieces.clear()
+        return kept
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `content` is the whole body."""
+        return self._keep and self._hash is None
+
+    @property
+    def oversize(self) -> dict[str, object] | None:
+        """Length and SHA-256 of a body that was too large to keep."""
+        if self._hash is None:
+            return None
+        return {"bytes": self.length, "sha256": self._hash.hexdigest()}

@@ -1,0 +1,272 @@
+"""The side that faces clients: one connection, its calls one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+import httptools
+
+from opentrail.capture.asgi import AsgiApp
+from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.conversation import Conversation, Incoming
+from opentrail.capture.proxy.head import BadHead, Head, check_request
+from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection, Upstreams
+from opentrail.capture.recorder import Recorder
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.wire.routing import Router
+
+log = logging.getLogger(__name__)
+
+#: Requests a client may send ahead before it is no longer read from.
+_AHEAD = 16
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """What all connections share."""
+
+    recorder: Recorder
+    router: Router
+    upstreams: Upstreams
+    own_app: AsgiApp
+    clock: Clock
+    metrics: Metrics
+    tls: ssl.SSLContext | None = None
+    connections: set[Any] = field(default_factory=set)
+    stopping: bool = False
+
+    def connection(self) -> ClientConnection:
+        """Returns the protocol of a new connection (for `loop.create_server`)."""
+        return ClientConnection(self)
+
+    async def stop(self, seconds: float) -> None:
+        """Lets calls under way finish for so long, then cuts their connections (D18)."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        if self.connections:
+            waiting = [asyncio.shield(connection.done) for connection in self.connections]
+            await asyncio.wait(waiting, timeout=seconds)
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class ClientConnection(asyncio.Protocol):
+    """Parses requests and has them answered, strictly in order."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.source_ip = ""
+        self.lost = False
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._head = Head()
+        self._receiving: Incoming | None = None
+        self._waiting: deque[Incoming] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._serving: asyncio.Task[None] | None = None
+        self._busy = self._deaf = False
+        self._upstreams: dict[Upstream, UpstreamConnection] = {}
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self.source_ip = peer[0] if isinstance(peer, tuple) and peer else "127.0.0.1"
+        self.endpoint.connections.add(self)
+        self._serving = asyncio.get_running_loop().create_task(self._serve())
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        try:
+            self._parser.feed_data(data)
+        except BadHead as bad:
+            self._refuse(bad)
+        except httptools.HttpParserUpgrade:
+            self._refuse(BadHead(501, "protocol upgrades are not supported"))
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, BadHead) else BadHead(400, str(error)))
+        except httptools.HttpParserError as error:
+            self._refuse(BadHead(400, f"not an HTTP/1.1 request: {error}"))
+
+    def eof_received(self) -> bool:
+        """A client that has sent all may still read its answers."""
+        self._deaf = True
+        if self._receiving is not None:
+            self._receiving.body.fail("the client closed before its request was complete")
+        self._notify()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        del error
+        self.lost = self._deaf = True
+        self._can_write.set()
+        if self._receiving is not None:
+            self._receiving.body.fail("the client closed before its request was complete")
+        self._notify()
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._head = Head()
+
+    def on_url(self, target: bytes) -> None:
+        self._head.target += target
+        if len(self._head.target) > 64 * 1024:
+            raise BadHead(414, "request target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head.headers.append((name, value))
+        if len(self._head.headers) > 1_000:
+            raise BadHead(431, "too many headers")
+
+    def on_headers_complete(self) -> None:
+        head = self._head
+        head.method = self._parser.get_method()
+        head.version = self._parser.get_http_version()
+        bad = None
+        try:
+            check_request(head)
+        except BadHead as found:
+            bad, self._deaf = found, True
+        body = Flow(self._pause, self._resume)
+        chunked = head.get(b"transfer-encoding") is not None
+        alive = self._parser.should_keep_alive() and head.version != "1.0"
+        self._enqueue(Incoming(head, body, chunked, alive, bad))
+
+    def on_body(self, data: bytes) -> None:
+        if self._receiving is not None:
+            self._receiving.body.feed(data)
+
+    def on_message_complete(self) -> None:
+        if self._receiving is not None:
+            self._receiving.body.finish()
+            self._receiving = None
+
+    # Serving
+
+    def _refuse(self, bad: BadHead) -> None:
+        self._deaf = True
+        if self._receiving is not None:
+            self._receiving.body.fail(bad.reason)
+            return
+        body = Flow(self._pause, self._resume)
+        self._enqueue(Incoming(self._head, body, False, False, bad))
+
+    def _enqueue(self, incoming: Incoming) -> None:
+        self._receiving = incoming
+        self._waiting.append(incoming)
+        if len(self._waiting) > _AHEAD:
+            self._pause()
+        self._notify()
+
+    async def _serve(self) -> None:
+        """Answers calls until one of the sides has had enough."""
+        try:
+            while True:
+                incoming = await self._next()
+                if incoming is None:
+                    return
+                self._busy = True
+                if not await Conversation(self, incoming).run() or self.endpoint.stopping:
+                    return
+                self._busy = False
+        finally:
+            self._close()
+
+    async def _next(self) -> Incoming | None:
+        while not self._waiting:
+            if self._deaf or self.endpoint.stopping:
+                return None
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        incoming = self._waiting.popleft()
+        if len(self._waiting) == _AHEAD:
+            self._resume()
+        return incoming
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes to the client."""
+        if self._transport is not None and not self.lost:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Returns once the client has taken most of what was written."""
+        await self._can_write.wait()
+
+    async def upstream(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
+        """Returns a connection for the next call, and whether it has served one before.
+
+        Raises:
+            OSError, TimeoutError: the upstream cannot be reached.
+        """
+        kept = self._upstreams.pop(upstream, None)
+        if kept is not None and kept.reusable and not kept.lost:
+            return kept, True
+        if kept is not None:
+            kept.close()
+        return await UpstreamConnection.connect(upstream, self.endpoint.tls), False
+
+    def keep_upstream(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        """Keeps a connection for the next call if it can serve one."""
+        if connection.reusable and not connection.lost:
+            self._upstreams[upstream] = connection
+        else:
+            connection.close()
+
+    def close_if_idle(self) -> None:
+        """Ends the connection unless a call is under way."""
+        if not self._busy and not self._waiting:
+            self._deaf = True
+            self._notify()
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+        self.abort_transport()
+        if self._serving is not None:
+            self._serving.cancel()
+
+    def abort_transport(self) -> None:
+        """Cuts the connection so that the client cannot take a broken answer for a whole one."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _close(self) -> None:
+        for connection in self._upstreams.values():
+            connection.close()
+        self._upstreams.clear()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.close()
+        self.endpoint.connections.discard(self)
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.resume_reading()

@@ -1,0 +1,94 @@
+"""Answers of our own, in the shape of the protocol that was spoken."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from xml.sax.saxutils import escape
+
+from opentrail.capture.proxy.head import Headers
+from opentrail.wire.routing import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that opentrail gives instead of an upstream."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int | None = None
+
+
+def unavailable(message: str) -> Refusal:
+    """Returns the refusal of a call that cannot be recorded."""
+    return Refusal(503, "ServiceUnavailable", message, retry_after=1)
+
+
+_REASONS = {
+    400: b"Bad Request",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+}
+
+
+def answer_of(refusal: Refusal, call: Call) -> tuple[int, bytes, Headers, bytes]:
+    """Returns status, reason, headers and body of a refusal for a call."""
+    identity = str(uuid.uuid4())
+    content_type, body = _BODIES.get(call.protocol or "", _xml_s3)(refusal, identity)
+    headers: Headers = [
+        (b"Content-Type", content_type),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"x-amzn-RequestId", identity.encode()),
+        (b"x-amzn-ErrorType", refusal.code.encode()),
+    ]
+    if refusal.retry_after is not None:
+        headers.append((b"Retry-After", b"%d" % refusal.retry_after))
+    return refusal.status, _REASONS.get(refusal.status, b"Error"), headers, body
+
+
+def _json(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:
+    document = {"__type": refusal.code, "message": refusal.message}
+    return b"application/x-amz-json-1.1", json.dumps(document).encode()
+
+
+def _xml_query(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+    text = (
+        f"<ErrorResponse><Error><Type>Receiver</Type><Code>{escape(refusal.code)}</Code>"
+        f"<Message>{escape(refusal.message)}</Message></Error>"
+        f"<RequestId>{identity}</RequestId></ErrorResponse>"
+    )
+    return b"text/xml", text.encode()
+
+
+def _xml_ec2(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+    text = (
+        f"<Response><Errors><Error><Code>{escape(refusal.code)}</Code>"
+        f"<Message>{escape(refusal.message)}</Message></Error></Errors>"
+        f"<RequestID>{identity}</RequestID></Response>"
+    )
+    return b"text/xml", text.encode()
+
+
+def _xml_s3(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{escape(refusal.code)}</Code><Message>{escape(refusal.message)}</Message>"
+        f"<RequestId>{identity}</RequestId></Error>"
+    )
+    return b"application/xml", text.encode()
+
+
+_BODIES = {
+    "json": _json,
+    "rest-json": _json,
+    "cbor": _json,
+    "query": _xml_query,
+    "ec2": _xml_ec2,
+    "rest-xml": _xml_s3,
+}

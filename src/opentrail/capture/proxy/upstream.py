@@ -1,0 +1,246 @@
+"""The side that faces the upstream: where to, and one answer at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httptools
+
+from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.head import Headers
+from opentrail.core.errors import UsageError
+
+CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """An address that calls are forwarded to."""
+
+    host: str
+    port: int
+    tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> Upstream:
+        """Returns the upstream at `url`.
+
+        Raises:
+            UsageError: not `http://host[:port]` or `https://host[:port]`.
+        """
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise UsageError(f"upstream {url!r} is not a URL: {error}") from error
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f"upstream {url!r} must be http://HOST[:PORT] or https://HOST[:PORT]")
+        if parts.path not in ("", "/") or parts.query or parts.username:
+            raise UsageError(f"upstream {url!r} must have no path, query or user")
+        tls = parts.scheme == "https"
+        return cls(parts.hostname, port or (443 if tls else 80), tls)
+
+    @property
+    def url(self) -> str:
+        """The upstream as a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstreams:
+    """Which upstream serves which service; `default` serves all others."""
+
+    default: Upstream | None
+    by_service: Mapping[str, Upstream]
+
+    def of(self, *names: str | None) -> Upstream | None:
+        """Returns the upstream of the first name that has one of its own, else the default."""
+        for name in names:
+            if name is not None and name in self.by_service:
+                return self.by_service[name]
+        return self.default
+
+
+@dataclass(slots=True)
+class AnswerHead:
+    """Status line and headers of an answer."""
+
+    status: int
+    reason: bytes
+    headers: Headers
+    #: Whether the upstream said how long the body is (else its end is the connection's end).
+    framed: bool = True
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection, used by one client connection, for one call at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._parser: httptools.HttpResponseParser | None = None
+        self._headers: Headers = []
+        self._reason = b""
+        self._interim = self._bodiless = False
+        self._heads: deque[AnswerHead] = deque()
+        self._broken: str | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._framed = True
+        self.body: Flow | None = None
+        self.reusable = False
+        self.lost = False
+
+    @classmethod
+    async def connect(
+        cls, upstream: Upstream, context: ssl.SSLContext | None
+    ) -> UpstreamConnection:
+        """Returns a fresh connection.
+
+        Raises:
+            OSError, TimeoutError: it cannot be reached in time.
+        """
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, connection = await loop.create_connection(
+                cls, upstream.host, upstream.port, ssl=context if upstream.tls else None
+            )
+        return connection
+
+    def begin(self, head_request: bool) -> Flow:
+        """Makes ready for the next answer; to HEAD there is no body."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._bodiless = head_request
+        self._headers, self._reason, self._interim = [], b"", False
+        self._framed, self.reusable = True, False
+        self._heads.clear()
+        self.body = Flow(self._pause, self._resume)
+        return self.body
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes on."""
+        if self._transport is not None and not self.lost:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Returns once the upstream has taken most of what was written."""
+        await self._can_write.wait()
+
+    async def next_head(self) -> AnswerHead:
+        """Returns the next interim (1xx) head or the final one.
+
+        Raises:
+            ConnectionError: the upstream broke off, or answered what is not HTTP.
+        """
+        while not self._heads:
+            if self._broken is not None:
+                raise ConnectionError(self._broken)
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+        return self._heads.popleft()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            self.close()  # nobody asked
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._break(f"upstream sent what is not an HTTP answer: {error}")
+            self.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost, self.reusable = True, False
+        self._can_write.set()
+        whole = error is None and not self._framed and self.body is not None
+        if whole and self.body is not None:
+            self.body.finish()
+        else:
+            self._break("upstream closed the connection before its answer was complete")
+
+    def pause_writing(self) -> None:
+        self._can_write.clear()
+
+    def resume_writing(self) -> None:
+        self._can_write.set()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        self._headers, self._reason = [], b""
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        if self._parser is None:
+            return
+        status = self._parser.get_status_code()
+        head = AnswerHead(status, self._reason, self._headers)
+        self._interim = 100 <= status < 200
+        if self._interim:
+            self._announce(head)
+            return
+        names = {name.lower() for name, _ in self._headers}
+        bodiless = self._bodiless or status in (204, 304)
+        head.framed = self._framed = (
+            bodiless or b"content-length" in names or b"transfer-encoding" in names
+        )
+        self._announce(head)
+        if self._bodiless and self.body is not None:
+            self.reusable = self._parser.should_keep_alive()
+            self._parser = None
+            self.body.finish()
+
+    def on_body(self, data: bytes) -> None:
+        if self.body is not None and not self._bodiless:
+            self.body.feed(data)
+
+    def on_message_complete(self) -> None:
+        if self._interim or self._parser is None or self.body is None or self._bodiless:
+            return
+        self.reusable = self._parser.should_keep_alive() and self._framed
+        self._parser = None
+        self.body.finish()
+
+    def _announce(self, head: AnswerHead) -> None:
+        self._heads.append(head)
+        self._notify()
+
+    def _notify(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def _break(self, reason: str) -> None:
+        if self._broken is None:
+            self._broken = reason
+        if self.body is not None:
+            self.body.fail(reason)
+        self._notify()
+
+    def _pause(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._transport is not None and not self.lost:
+            self._transport.resume_reading()

@@ -1,0 +1,165 @@
+"""Has exchanges recorded: assembled, durable, learned from; and counts what could not be."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from opentrail.capture.assemble import Assembled, Assembler, new_event_id
+from opentrail.capture.exchange import Exchange
+from opentrail.capture.safe_json import to_bytes
+from opentrail.core.errors import RecordRefused
+from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, Record, format_time
+from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
+from opentrail.core.resources import GLOBAL_REGION
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import Journal
+
+log = logging.getLogger(__name__)
+
+_GAP_CHECK_SECONDS = 1.0
+RECORDER_SOURCE = "recorder.opentrail.internal"
+
+
+class Recorder:
+    """Records exchanges. With `refuse`, an answer leaves only after its record is durable.
+
+    Args:
+        learn: takes in what a durable record teaches about identities.
+        refuse: the mode `--on-record-failure refuse`; else `allow`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        assembler: Assembler,
+        learn: Callable[[Record], Any],
+        clock: Clock,
+        metrics: Metrics,
+        refuse: bool,
+    ) -> None:
+        self._journal = journal
+        self._assembler = assembler
+        self._learn = learn
+        self._clock = clock
+        self._metrics = metrics
+        self.refuse = refuse
+        self.lost = 0
+        self._gap: tuple[int, datetime, datetime, str] | None = None
+        self._writing: set[asyncio.Task[None]] = set()
+
+    @property
+    def failure(self) -> str | None:
+        """Why calls are refused now, or None."""
+        return self._journal.failure if self.refuse else None
+
+    def identity(self, access_key_id: str) -> Identity:
+        """Returns whom an access key id stands for."""
+        return self._assembler.identity(access_key_id)
+
+    def caller(self, exchange: Exchange) -> tuple[str, str]:
+        """Returns account and Region that a call is made in."""
+        return self._assembler.caller(exchange)
+
+    async def record(self, exchange: Exchange) -> int:
+        """Returns the record's position, only once it is durable.
+
+        Raises:
+            RecordRefused: there is no record.
+        """
+        started = time.perf_counter()
+        made = self._assembler.assemble(exchange)
+        position = await self._journal.append([made.entry])
+        self._learn(made.record)
+        self._count(made, exchange, time.perf_counter() - started)
+        return position
+
+    def record_later(self, exchange: Exchange) -> None:
+        """Records after the answer (`allow`); a loss is counted and leaves a gap record."""
+        made = self._assembler.assemble(exchange)
+        self._learn(made.record)
+        task = asyncio.create_task(self._append_or_count(made, exchange))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _append_or_count(self, made: Assembled, exchange: Exchange) -> None:
+        started = time.perf_counter()
+        try:
+            await self._journal.append([made.entry])
+        except RecordRefused as error:
+            self._lose(exchange.completed_at, str(error))
+            return
+        self._count(made, exchange, time.perf_counter() - started)
+
+    def lose(self, exchange: Exchange, reason: str) -> int:
+        """Counts a call that has no record; the result stands for its position."""
+        self._lose(exchange.completed_at, reason)
+        return self._journal.head
+
+    def _lose(self, moment: datetime, reason: str) -> None:
+        self.lost += 1
+        self._metrics.lost.inc()
+        count, first, _, _ = self._gap or (0, moment, moment, reason)
+        self._gap = (count + 1, first, moment, reason)
+
+    def _count(self, made: Assembled, exchange: Exchange, seconds: float) -> None:
+        self._metrics.records.labels(made.entry.category).inc()
+        self._metrics.append_seconds.observe(seconds)
+        service = exchange.call.service
+        self._metrics.calls.labels(service.name if service else "unknown").inc()
+        self._metrics.journal_position.set(self._journal.head)
+        if not made.decoded:
+            self._metrics.undecoded.inc()
+
+    async def close_gaps(self) -> None:
+        """Runs for ever: once the journal works again, records how many records it never got."""
+        while True:
+            await asyncio.sleep(_GAP_CHECK_SECONDS)
+            if self._gap is None or self._journal.failure:
+                continue
+            gap, self._gap = self._gap, None
+            try:
+                await self._journal.append([self._gap_entry(*gap)])
+            except RecordRefused:
+                later = self._gap
+                self._gap = gap if later is None else (gap[0] + later[0], gap[1], *later[2:])
+
+    def _gap_entry(self, count: int, first: datetime, last: datetime, reason: str) -> NewEntry:
+        now, event_id = self._clock.now(), new_event_id()
+        log.warning("records were lost", extra={"count": count, "reason": reason})
+        record = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
+            "eventTime": format_time(now),
+            "eventSource": RECORDER_SOURCE,
+            "eventName": "RecordsLost",
+            "awsRegion": GLOBAL_REGION,
+            "sourceIPAddress": RECORDER_SOURCE,
+            "userAgent": RECORDER_SOURCE,
+            "requestParameters": None,
+            "responseElements": None,
+            "eventID": event_id,
+            "readOnly": False,
+            "eventType": "AwsServiceEvent",
+            "managementEvent": True,
+            "recipientAccountId": DEFAULT_ACCOUNT,
+            "serviceEventDetails": {
+                "lostRecords": count,
+                "firstLostAt": format_time(first),
+                "lastLostAt": format_time(last),
+                "reason": reason,
+            },
+            "eventCategory": MANAGEMENT,
+        }
+        raw = to_bytes(record)
+        return NewEntry("recorder", now, DEFAULT_ACCOUNT, GLOBAL_REGION, MANAGEMENT, event_id, raw)
+
+    async def drain(self) -> None:
+        """Returns once nothing recorded later is under way."""
+        while self._writing:
+            await asyncio.gather(*self._writing, return_exceptions=True)

@@ -1,0 +1,204 @@
+"""Decoded parameters in CloudTrail's form: casing, times, redaction (facts §10.3, capture.md §2.1).
+
+One renderer per shape, compiled once. `ABSENT` stands for a member that is not recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from botocore.model import Shape
+
+from opentrail.capture.redact import HIDDEN, REMOVED_MARK, actions, by_name, looks_secret
+from opentrail.capture.tables import rules, source_of
+from opentrail.wire.service_models import Service
+
+ABSENT: Final = object()
+Renderer = Callable[[Any], Any]
+
+
+def lower_first(name: str) -> str:
+    """Returns the name with its first letter lowered, and nothing else.
+
+    >>> lower_first("DBInstanceIdentifier")
+    'dBInstanceIdentifier'
+    """
+    return name[:1].lower() + name[1:]
+
+
+@lru_cache(maxsize=512)
+def renderers(service: Service) -> Renderers:
+    """Returns the renderers of a service, shared by all records."""
+    return Renderers(service)
+
+
+class Renderers:
+    """Renderers of one service's shapes."""
+
+    def __init__(self, service: Service) -> None:
+        names = rules("names")
+        self._service = service
+        self._actions = actions(source_of(service))
+        self._kept_names = set(names["member_name"].get(service.name, ()))
+        self._as_modelled = service.name in names["casing"]["as_modelled"]
+        self._comma = service.name not in names["times"]["without_second_comma"]
+        self._epoch = service.name in names["times"]["epoch_milliseconds"]
+        self._dynamodb = service.name in ("dynamodb", "dynamodbstreams")
+        self._has_marks: bool | None = None
+        self._compiled: dict[tuple[str, bool], Renderer] = {}
+
+    def member_name(self, name: str) -> str:
+        """Returns a member's name as recorded."""
+        if self._as_modelled or name in self._kept_names:
+            return name
+        return lower_first(name)
+
+    def render(self, shape: Shape, value: Any) -> Any:
+        """Returns `value` of `shape` as it is recorded; ABSENT if it is not."""
+        return self._renderer(shape, in_key=False)(value)
+
+    def _renderer(self, shape: Shape, in_key: bool) -> Renderer:
+        if self._dynamodb:
+            in_key = in_key or shape.name == "Key"
+            special = self._attribute_values(shape, in_key)
+            if special is not None:
+                return special
+        known = self._compiled.get((shape.name, in_key))
+        if known is not None:
+            return known
+        if getattr(shape, "is_document_type", False):
+            return lambda value: by_name(value, self.member_name)
+        build = {"structure": self._structure, "list": self._list, "map": self._map}.get(
+            shape.type_name
+        )
+        if build is None:
+            return self._scalar(shape, in_key)
+        here = (shape.name, in_key)
+        # A shape that contains itself finds its renderer when it runs.
+        self._compiled[here] = lambda value: self._compiled[here](value)
+        self._compiled[here] = build(shape, in_key)
+        return self._compiled[here]
+
+    def _member(self, name: str, shape: Shape, in_key: bool) -> Renderer:
+        """Returns the renderer of a member, with what redaction makes of it."""
+        action = self._actions.get(self.member_name(name))
+        if action == "remove":
+            return lambda _value: ABSENT
+        if action == "mark":
+            return lambda _value: REMOVED_MARK
+        sensitive = bool(shape.metadata.get("sensitive"))
+        if action == "hide" or sensitive or (looks_secret(name) and not self._marked()):
+            return lambda _value: HIDDEN
+        return self._renderer(shape, in_key)
+
+    def _marked(self) -> bool:
+        """Returns whether the service's model marks sensitive shapes at all."""
+        if self._has_marks is None:
+            shapes = self._service.model._service_description["shapes"]
+            self._has_marks = any(shape.get("sensitive") for shape in shapes.values())
+        return self._has_marks
+
+    def _structure(self, shape: Any, in_key: bool) -> Renderer:
+        members = {
+            name: (self._recorded_name(name, member), self._member(name, member, in_key))
+            for name, member in shape.members.items()
+        }
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, dict):
+                return value
+            rendered = {}
+            for name, item in value.items():
+                known = members.get(name)
+                if known is None:
+                    shown_name = self.member_name(name)
+                    shown = HIDDEN if looks_secret(name) else by_name(item, self.member_name)
+                else:
+                    shown_name, shown = known[0], known[1](item)
+                if shown is not ABSENT:
+                    rendered[shown_name] = shown
+            return rendered
+
+        return render
+
+    def _recorded_name(self, name: str, member: Any) -> str:
+        """AWS shows an item's attribute names as `items` (DynamoDB guide)."""
+        if self._dynamodb and name == "Item" and _holds_attribute_values(member):
+            return "items"
+        return self.member_name(name)
+
+    def _list(self, shape: Any, in_key: bool) -> Renderer:
+        item = self._element(shape.member, in_key)
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, list):
+                return value
+            return [shown for v in value if (shown := item(v)) is not ABSENT]
+
+        return render
+
+    def _map(self, shape: Any, in_key: bool) -> Renderer:
+        item = self._element(shape.value, in_key)
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, dict):
+                return value
+            rendered = {key: item(v) for key, v in value.items()}
+            return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
+
+        return render
+
+    def _element(self, shape: Shape, in_key: bool) -> Renderer:
+        if shape.metadata.get("sensitive"):
+            return lambda _value: HIDDEN
+        return self._renderer(shape, in_key)
+
+    def _scalar(self, shape: Shape, in_key: bool) -> Renderer:
+        del in_key
+        if shape.type_name == "blob":
+            return lambda _value: ABSENT
+        if shape.type_name == "timestamp":
+            return self._time
+        return _plain
+
+    def _time(self, value: Any) -> Any:
+        if not isinstance(value, datetime):
+            return value
+        if self._epoch:
+            return int(value.timestamp() * 1000)
+        hour = value.strftime("%I").lstrip("0")
+        comma = "," if self._comma else ""
+        return f"{value:%b} {value.day}, {value.year}{comma} {hour}:{value:%M:%S %p}"
+
+    # DynamoDB: attribute values are data, and only keys are shown.
+
+    def _attribute_values(self, shape: Any, in_key: bool) -> Renderer | None:
+        if shape.name == "AttributeValue":
+            return _key_value if in_key else lambda _value: HIDDEN
+        if in_key:
+            return None
+        if _holds_attribute_values(shape):
+            return lambda value: sorted(value) if isinstance(value, dict) else HIDDEN
+        if shape.type_name == "list" and shape.member.name == "AttributeValue":
+            return lambda _value: HIDDEN
+        return None
+
+
+def _holds_attribute_values(shape: Any) -> bool:
+    return bool(shape.type_name == "map" and shape.value.name == "AttributeValue")
+
+
+def _plain(value: Any) -> Any:
+    return HIDDEN if isinstance(value, bytes) else value
+
+
+def _key_value(value: Any) -> Any:
+    """Returns the scalar of a key attribute without its type, as AWS shows it."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    inner = next(iter(value.values()))
+    return base64.b64encode(inner).decode() if isinstance(inner, bytes) else inner

@@ -1,0 +1,218 @@
+"""The command line: argparse in, exit codes out (architecture.md §2)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from opentrail.core.errors import OpentrailError
+from opentrail.version import __version__
+
+if TYPE_CHECKING:
+    from opentrail.app import Server
+    from opentrail.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except OpentrailError as error:
+        print(f"opentrail: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="opentrail", description="Records every call to an AWS-compatible endpoint."
+    )
+    parser.add_argument("--version", action="version", version=f"opentrail {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands, "serve", _serve, "record calls on their way to an upstream")
+    _add_serve(commands, "sandbox", _sandbox, "serve, with a moto upstream of its own")
+    _add_lookup(commands)
+    _add_who(commands)
+    _add_trail(commands)
+    return parser
+
+
+def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
+    serve = commands.add_parser(name, help=text, description=text)
+    serve.set_defaults(run=run)
+    add = serve.add_argument
+    add("--data-dir", metavar="DIR", help="folder for everything kept (./opentrail-data)")
+    add("--listen", metavar="HOST:PORT", help="the AWS endpoint (127.0.0.1:4747)")
+    add("--console-listen", metavar="HOST:PORT", help="health and API (127.0.0.1:4748)")
+    add("--upstream", metavar="[SERVICE=]URL", action="append", help="where calls go; repeatable")
+    add("--config", metavar="FILE", help="TOML file with settings")
+    add("--delivery-interval", metavar="SECONDS", help="between log files (300)")
+    add("--digest-interval", metavar="SECONDS", help="between digest files (3600)")
+    add("--history-retention-days", metavar="N", help="days that event history shows (90)")
+    add("--auth", metavar="MODE", help="permissive (default) or enforced")
+    add("--on-record-failure", metavar="MODE", help="refuse (default) or allow")
+    add("--recorders", metavar="N", help="recorder processes (1)")
+
+
+def _add_client(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", metavar="DIR", help="data directory of the server")
+    parser.add_argument("--endpoint", metavar="URL", help="console address of the server")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_lookup(commands: Any) -> None:
+    text = "find events, newest first"
+    lookup = commands.add_parser("lookup", help=text, description=text)
+    lookup.set_defaults(run=_lookup)
+    lookup.add_argument(
+        "expression", nargs="?", metavar="EXPRESSION", help="ATTRIBUTE=VALUE, as in LookupEvents"
+    )
+    lookup.add_argument("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+    lookup.add_argument("--until", metavar="T", help="up to this time")
+    lookup.add_argument("--limit", metavar="N", default="50", help="at most so many events (50)")
+    lookup.add_argument("--csv", action="store_true", help="print CSV")
+    lookup.add_argument("--account", metavar="ID", help="account (123456789012)")
+    lookup.add_argument("--region", metavar="REGION", help="Region (AWS_REGION, else us-east-1)")
+    lookup.add_argument("--all-accounts", action="store_true", help="of every account")
+    lookup.add_argument("--all-regions", action="store_true", help="of every Region")
+    lookup.add_argument("--all-categories", action="store_true", help="data events too")
+    _add_client(lookup)
+
+
+def _add_who(commands: Any) -> None:
+    text = "tell who created a resource, when, and by which method"
+    who = commands.add_parser("who", help=text, description=text)
+    who.set_defaults(run=_who)
+    who.add_argument("resource", metavar="RESOURCE", help="name or ARN, such as Mary")
+    _add_client(who)
+
+
+def _add_trail(commands: Any) -> None:
+    trail = commands.add_parser("trail", help="work on trails", description="work on trails")
+    actions = trail.add_subparsers(required=True, metavar="ACTION")
+    text = "deliver a trail's events and sign its digests now"
+    flush = actions.add_parser("flush", help=text, description=text)
+    flush.set_defaults(run=_flush)
+    flush.add_argument("name", metavar="NAME", help="name or ARN of the trail")
+    _add_client(flush)
+
+
+# Servers
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from opentrail.app import serve
+
+    serve(_settings(options), _announce)
+    return 0
+
+
+def _sandbox(options: argparse.Namespace) -> int:
+    from opentrail.app import serve
+    from opentrail.sandbox import ADMIN_KEY_ID, start_moto
+
+    settings = _settings(options)
+    moto = start_moto()
+    try:
+        admin = {ADMIN_KEY_ID: {"user": "admin"}}
+        upstream = {"": moto.url, **settings.upstream}
+        directory = {**admin, **settings.directory}
+        serve(
+            replace(settings, upstream=upstream, directory=directory),
+            _announce_sandbox,
+            remake_buckets="s3" not in settings.upstream and "" not in settings.upstream,
+        )
+    finally:
+        moto.stop()
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from opentrail.settings import from_environment
+
+    return from_environment(vars(options), options.config)
+
+
+def _announce(server: Server) -> None:
+    print(f"opentrail {__version__} records calls on {server.endpoint_url}")
+    print(f"  console  {server.console_url}")
+    print(f"  data     {server.settings.data_dir.resolve()}", flush=True)
+
+
+def _announce_sandbox(server: Server) -> None:
+    from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+
+    _announce(server)
+    print("\nPaste this into another terminal, then use aws-cli or any SDK as always:\n")
+    print(f"export AWS_ENDPOINT_URL={server.endpoint_url}")
+    print(f"export AWS_ACCESS_KEY_ID={ADMIN_KEY_ID}")
+    print(f"export AWS_SECRET_ACCESS_KEY={ADMIN_SECRET}")
+    print("export AWS_DEFAULT_REGION=us-east-1\n", flush=True)
+
+
+# Commands that ask a server
+
+
+def _lookup(options: argparse.Namespace) -> int:
+    from opentrail.core.identity import DEFAULT_ACCOUNT
+    from opentrail.remote import ask
+    from opentrail.tables import print_csv, print_events, print_records
+
+    region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    query = {
+        "attribute": options.expression,
+        "since": options.since,
+        "until": options.until,
+        "limit": options.limit,
+        "account": None if options.all_accounts else options.account or DEFAULT_ACCOUNT,
+        "region": None if options.all_regions else region or "us-east-1",
+        "categories": "all" if options.all_categories else None,
+    }
+    events = ask(options, "/api/v1/events", query)["events"]
+    if options.json:
+        print_records(events)
+    elif options.csv:
+        print_csv(events)
+    else:
+        print_events(events)
+    return 0
+
+
+def _who(options: argparse.Namespace) -> int:
+    from opentrail.remote import ask
+    from opentrail.tables import printable
+
+    answer = ask(options, "/api/v1/who", {"resource": options.resource})
+    if options.json:
+        print(json.dumps(answer))
+        return 0 if answer["sentence"] else 1
+    if not answer["sentence"]:
+        count = answer["events"]
+        print(f"no record tells who created {printable(options.resource)} ({count} events name it)")
+        return 1
+    print(printable(answer["sentence"]) + ".\n")
+    for name, value in answer["evidence"].items():
+        print(f"  {name:<16} {printable(str(value))}")
+    return 0
+
+
+def _flush(options: argparse.Namespace) -> int:
+    from opentrail.remote import ask
+
+    done = ask(options, "/api/v1/trails/flush", {}, {"name": options.name})
+    if options.json:
+        print(json.dumps(done))
+        return 0
+    logs, digests = len(done["logFiles"]), len(done["digestFiles"])
+    print(f"{done['trail']}: {logs} log files and {digests} digest files delivered")
+    return 0

@@ -1,0 +1,70 @@
+"""What happened: one CloudTrail record, and its row in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+#: A decoded record: AWS's member names, JSON values.
+Record = Mapping[str, Any]
+
+EVENT_VERSION = "1.11"
+MANAGEMENT = "Management"
+DATA = "Data"
+INSIGHT = "Insight"
+
+#: Where an entry of the journal came from.
+ORIGINS = ("recorder", "api", "hook", "import", "insight")
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """A record on its way into the journal; `record` holds its JSON bytes, made once."""
+
+    origin: str
+    recorded_at: datetime
+    account: str
+    region: str
+    category: str
+    event_id: str
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A record in the journal: numbered and durable.
+
+    `chain` is SHA-256(chain of the previous entry + record), so that an altered, added or removed
+    row shows.
+    """
+
+    position: int
+    origin: str
+    recorded_at: datetime
+    account: str
+    region: str
+    category: str
+    event_id: str
+    chain: bytes
+    record: bytes
+
+
+def format_time(moment: datetime) -> str:
+    """Returns CloudTrail's form of a time: UTC, whole seconds.
+
+    >>> format_time(datetime(2020, 1, 1, 9, 0, 0, 999999, tzinfo=UTC))
+    '2020-01-01T09:00:00Z'
+    """
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Returns the aware UTC time of an `eventTime` or any ISO 8601 text with an offset or `Z`.
+
+    Raises:
+        ValueError: the text is not ISO 8601.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -1,0 +1,44 @@
+"""Named points at which a test may make the process die, to prove that nothing is lost.
+
+`app.py` arms one point from `OPENTRAIL_CRASH_AT=NAME:COUNT`; unarmed points cost a set look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+#: Every point, with what has just happened there.
+POINTS = {
+    "journal.mid-commit": "rows of a group are inserted, the transaction is not committed",
+    "journal.committed": "a group is durable, no answer has left yet",
+    "history.sealed": "a sealed file is written and synced under its temporary name",
+    "delivery.planned": "log files are planned in the state store, none is written",
+    "delivery.put": "a log file is in the bucket, the state store does not know it yet",
+    "digest.planned": "a digest is planned and signed, its PUT has not begun",
+    "digest.put": "a digest is in the bucket, the state store does not know it yet",
+}
+
+_armed: dict[str, int] = {}
+_die: Callable[[], None] | None = None
+
+
+def arm(name: str, count: int, die: Callable[[], None]) -> None:
+    """Makes the `count`-th passage of point `name` call `die`.
+
+    Raises:
+        KeyError: there is no such point.
+    """
+    global _die
+    if name not in POINTS:
+        raise KeyError(name)
+    _armed[name] = count
+    _die = die
+
+
+def reach(name: str) -> None:
+    """Marks that the process passes point `name`."""
+    if name not in _armed:
+        return
+    _armed[name] -= 1
+    if _armed[name] <= 0 and _die is not None:
+        _die()

@@ -1,0 +1,209 @@
+"""Who called: identities, and what a record teaches about them.
+
+Only key ids, names and ARNs are kept; never a secret or a session token (S3, S4).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentrail.core.event import Record
+
+DEFAULT_ACCOUNT = "123456789012"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom an access key id stands for.
+
+    `user_identity` is the record's `userIdentity` object without `accessKeyId`, in AWS's order.
+    """
+
+    access_key_id: str
+    account: str
+    user_identity: Mapping[str, Any] = field(default_factory=dict)
+    #: Event that taught us this identity, such as the CreateAccessKey or AssumeRole call.
+    learned_from: str | None = None
+
+    def as_record(self) -> dict[str, Any]:
+        """Returns the `userIdentity` member of a record made with this key."""
+        shown: dict[str, Any] = {}
+        for name, value in self.user_identity.items():
+            shown[name] = value
+            if name == "accountId":
+                shown["accessKeyId"] = self.access_key_id
+        shown.setdefault("accessKeyId", self.access_key_id)
+        return shown
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What one record teaches: identities of keys, ids of users."""
+
+    identities: tuple[Identity, ...] = ()
+    #: (account, user name, `principalId`, `arn`) of users.
+    users: tuple[tuple[str, str, str, str], ...] = ()
+
+
+def account_of_key(access_key_id: str) -> str | None:
+    """Returns the account that a key id encodes, or None for old and hand-made ids.
+
+    Bits 1 to 40 of the base32 text after the four-letter prefix hold the account (capture.md §3).
+
+    >>> account_of_key("AKIAQEBALCAAAAAAAAAA") is None
+    False
+    """
+    try:
+        raw = base64.b32decode(access_key_id[4:])
+    except (binascii.Error, ValueError):
+        return None
+    if len(raw) < 6 or not raw[0] & 0x80:
+        return None
+    return f"{(int.from_bytes(raw[:6], 'big') & 0x7FFFFFFFFF80) >> 7:012d}"
+
+
+def key_for_account(account: str, prefix: str = "AKIA") -> str:
+    """Returns a well-formed access key id that encodes `account`; the inverse of `account_of_key`.
+
+    >>> account_of_key(key_for_account("123456789012"))
+    '123456789012'
+    """
+    head = (int(account) << 7) | (1 << 47)
+    return prefix + base64.b32encode(head.to_bytes(6, "big") + b"opnt").decode()
+
+
+def iam_user(account: str, name: str, principal_id: str | None, arn: str | None) -> dict[str, Any]:
+    """Returns the `userIdentity` of an IAM user, without the key id."""
+    identity: dict[str, Any] = {"type": "IAMUser"}
+    if principal_id:
+        identity["principalId"] = principal_id
+    identity["arn"] = arn or f"arn:aws:iam::{account}:user/{name}"
+    identity["accountId"] = account
+    identity["userName"] = name
+    return identity
+
+
+def unknown(account: str, access_key_id: str) -> Identity:
+    """Returns the honest identity of a key nobody told us about."""
+    return Identity(access_key_id, account, {"type": "Unknown", "accountId": account})
+
+
+#: The caller of an unsigned request (AWS's S3 form, capture.md §3).
+ANONYMOUS: Mapping[str, Any] = {
+    "type": "AWSAccount",
+    "principalId": "",
+    "accountId": "ANONYMOUS_PRINCIPAL",
+}
+
+
+def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> Learned:
+    """Returns what a successful IAM or STS record teaches about keys and users.
+
+    Args:
+        record: a complete record.
+        users: known users: (account, name) → (principal id, arn).
+    """
+    source, answer = record.get("eventSource"), record.get("responseElements")
+    if record.get("errorCode"):
+        return Learned()
+    if source == "iam.amazonaws.com":
+        return _learn_iam(record, answer or {}, users)
+    if source == "sts.amazonaws.com" and answer:
+        return _learn_sts(record, answer)
+    return Learned()
+
+
+def _learn_iam(
+    record: Record, answer: Mapping[str, Any], users: Mapping[tuple[str, str], tuple[str, str]]
+) -> Learned:
+    account = str(record.get("recipientAccountId", ""))
+    name = record.get("eventName")
+    if name == "CreateUser" and isinstance(answer.get("user"), Mapping):
+        user = answer["user"]
+        known = (account, str(user.get("userName")), str(user.get("userId")), str(user.get("arn")))
+        return Learned(users=(known,))
+    if name == "CreateAccessKey" and isinstance(answer.get("accessKey"), Mapping):
+        key = answer["accessKey"]
+        user_name, key_id = str(key.get("userName")), str(key.get("accessKeyId"))
+        principal_id, arn = users.get((account, user_name), (None, None))
+        identity = iam_user(account, user_name, principal_id, arn)
+        return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
+    return Learned()
+
+
+def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
+    credentials = answer.get("credentials")
+    if not isinstance(credentials, Mapping) or not credentials.get("accessKeyId"):
+        return Learned()
+    key_id = str(credentials["accessKeyId"])
+    created, asked = str(record.get("eventTime")), record.get("requestParameters") or {}
+    attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(asked)}
+    if isinstance(answer.get("assumedRoleUser"), Mapping):
+        identity = _assumed_role(answer["assumedRoleUser"], asked, attributes)
+    elif isinstance(answer.get("federatedUser"), Mapping):
+        identity = _federated_user(answer["federatedUser"], record, attributes)
+    elif record.get("eventName") == "GetSessionToken":
+        identity = {k: v for k, v in record["userIdentity"].items() if k != "accessKeyId"}
+        identity["sessionContext"] = {"attributes": attributes}
+    else:
+        return Learned()
+    account = str(identity.get("accountId") or record.get("recipientAccountId"))
+    return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
+
+
+def _used_mfa(asked: Mapping[str, Any]) -> str:
+    return "true" if asked.get("serialNumber") and asked.get("tokenCode") else "false"
+
+
+def _assumed_role(
+    role_user: Mapping[str, Any], asked: Mapping[str, Any], attributes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Builds an AssumedRole identity from `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
+    arn, principal_id = str(role_user.get("arn", "")), str(role_user.get("assumedRoleId", ""))
+    parts = arn.split(":")
+    account = parts[4] if len(parts) > 5 else ""
+    role = arn.rpartition(":")[2].split("/")[1] if "/" in arn else ""
+    role_arn = str(asked.get("roleArn") or f"arn:aws:iam::{account}:role/{role}")
+    context: dict[str, Any] = {
+        "sessionIssuer": {
+            "type": "Role",
+            "principalId": principal_id.partition(":")[0],
+            "arn": role_arn,
+            "accountId": account,
+            "userName": role,
+        },
+        "webIdFederationData": {},
+        "attributes": dict(attributes),
+    }
+    if asked.get("sourceIdentity"):
+        context["sourceIdentity"] = asked["sourceIdentity"]
+    return {
+        "type": "AssumedRole",
+        "principalId": principal_id,
+        "arn": arn,
+        "accountId": account,
+        "sessionContext": context,
+    }
+
+
+def _federated_user(
+    federated: Mapping[str, Any], record: Record, attributes: Mapping[str, str]
+) -> dict[str, Any]:
+    issuer = record.get("userIdentity") or {}
+    account = str(record.get("recipientAccountId"))
+    shown = ("type", "principalId", "arn", "accountId", "userName")
+    return {
+        "type": "FederatedUser",
+        "principalId": str(federated.get("federatedUserId", "")),
+        "arn": str(federated.get("arn", "")),
+        "accountId": account,
+        "sessionContext": {
+            "sessionIssuer": {k: issuer[k] for k in shown if k in issuer},
+            "webIdFederationData": {},
+            "attributes": dict(attributes),
+        },
+    }

@@ -1,0 +1,148 @@
+"""Names and bytes of log files and digest files (cloudtrail-facts §3).
+
+Everything here is deterministic, so that a delivery which is tried again writes the same object.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+SIGNATURE_ALGORITHM = "SHA256withRSA"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a trail writes: bucket, prefix, and whose events of which Region."""
+
+    bucket: str
+    prefix: str
+    account: str
+    region: str
+
+    def folder(self, kind: str) -> str:
+        """Returns `{prefix/}AWSLogs/{account}/{kind}/`."""
+        prefix = self.prefix.rstrip("/")
+        start = f"{prefix}/" if prefix else ""
+        return f"{start}AWSLogs/{self.account}/{kind}/"
+
+
+def unique_string(*parts: object) -> str:
+    """Returns the 16 letters and digits that end a log file's name, made from `parts`."""
+    number = int.from_bytes(hashlib.sha256(repr(parts).encode()).digest(), "big")
+    letters = []
+    for _ in range(16):
+        number, index = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[index])
+    return "".join(letters)
+
+
+def log_key(place: Place, delivered_at: datetime, unique: str) -> str:
+    """Returns the key of a log file: minute precision, UTC delivery time."""
+    moment = delivered_at.astimezone(UTC)
+    name = f"{place.account}_CloudTrail_{place.region}_{moment:%Y%m%dT%H%MZ}_{unique}.json.gz"
+    return f"{place.folder('CloudTrail')}{place.region}/{moment:%Y/%m/%d}/{name}"
+
+
+def digest_key(place: Place, trail: str, home_region: str, end: datetime) -> str:
+    """Returns the key of a digest file: second precision, the digest's end time."""
+    moment = end.astimezone(UTC)
+    name = (
+        f"{place.account}_CloudTrail-Digest_{place.region}_{trail}_{home_region}_"
+        f"{moment:%Y%m%dT%H%M%SZ}.json.gz"
+    )
+    return f"{place.folder('CloudTrail-Digest')}{place.region}/{moment:%Y/%m/%d}/{name}"
+
+
+def log_bytes(records: Iterable[bytes]) -> bytes:
+    """Returns the uncompressed log file around the records' own bytes."""
+    return b'{"Records":[' + b",".join(records) + b"]}"
+
+
+def compress(content: bytes) -> bytes:
+    """Returns `content` as gzip with no time stamp, so that equal bytes give equal objects."""
+    return gzip.compress(content, compresslevel=6, mtime=0)
+
+
+def sha256_hex(content: bytes) -> str:
+    """Returns the lower-case hex SHA-256 of `content`."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveredLog:
+    """A log file as a digest lists it; the hash is over the uncompressed bytes."""
+
+    bucket: str
+    key: str
+    sha256: str
+    oldest: str
+    newest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreviousDigest:
+    """The digest before, as the next one names it."""
+
+    bucket: str
+    key: str
+    sha256: str
+    signature: str
+
+
+def digest_bytes(
+    place: Place,
+    key: str,
+    start: str,
+    end: str,
+    fingerprint: str,
+    logs: Sequence[DeliveredLog],
+    previous: PreviousDigest | None,
+) -> bytes:
+    """Returns the uncompressed digest file; times are CloudTrail's form.
+
+    A starting digest has null in the five `previousDigest…` members (§3.2).
+    """
+    listed = sorted(logs, key=lambda log: (log.newest, log.key), reverse=True)
+    document: dict[str, Any] = {
+        "awsAccountId": place.account,
+        "digestStartTime": start,
+        "digestEndTime": end,
+        "digestS3Bucket": place.bucket,
+        "digestS3Object": key,
+        "digestPublicKeyFingerprint": fingerprint,
+        "digestSignatureAlgorithm": SIGNATURE_ALGORITHM,
+        "newestEventTime": max((log.newest for log in logs), default=None),
+        "oldestEventTime": min((log.oldest for log in logs), default=None),
+        "previousDigestS3Bucket": previous.bucket if previous else None,
+        "previousDigestS3Object": previous.key if previous else None,
+        "previousDigestHashValue": previous.sha256 if previous else None,
+        "previousDigestHashAlgorithm": "SHA-256" if previous else None,
+        "previousDigestSignature": previous.signature if previous else None,
+        "logFiles": [
+            {
+                "s3Bucket": log.bucket,
+                "s3Object": log.key,
+                "hashValue": log.sha256,
+                "hashAlgorithm": "SHA-256",
+                "newestEventTime": log.newest,
+                "oldestEventTime": log.oldest,
+            }
+            for log in listed
+        ],
+    }
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def string_to_sign(
+    end: str, bucket: str, key: str, content: bytes, previous: PreviousDigest | None
+) -> bytes:
+    """Returns the text whose signature a digest carries (§3.2)."""
+    before = previous.signature if previous else "null"
+    return f"{end}\n{bucket}/{key}\n{sha256_hex(content)}\n{before}".encode()

@@ -1,0 +1,207 @@
+"""A trail, its spans, and how both are kept as documents."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any, Self
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import parse_time
+
+#: Services whose events are recorded in us-east-1 whatever Region was called (facts §7.2).
+GLOBAL_SERVICES = frozenset(
+    {
+        "iam.amazonaws.com",
+        "cloudfront.amazonaws.com",
+        "route53.amazonaws.com",
+        "organizations.amazonaws.com",
+        "account.amazonaws.com",
+        "waf.amazonaws.com",
+        "shield.amazonaws.com",
+        "support.amazonaws.com",
+    }
+)
+GLOBAL_REGION = "us-east-1"
+
+_BUCKET_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+_IPV4 = re.compile(r"^\d{1,3}(\.\d{1,3}){3}$")
+_PREFIX = re.compile(r"^[A-Za-z0-9!_.*'()/ \-]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of journal positions that a trail delivers under one configuration.
+
+    It holds positions `after < position <= until`; `until` None is an open end. `closing_event`
+    names the call that ends the span while its own position is not known yet.
+    """
+
+    after: int
+    until: int | None
+    started_at: str
+    bucket: str
+    prefix: str
+    every_region: bool
+    global_services: bool
+    validation: bool
+    closing_event: str | None = None
+    #: Whether the digest chain of the span before goes on (settings changed while logging).
+    continues: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Whether events still come in."""
+        return self.until is None and self.closing_event is None
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The configuration of a trail; `uid` tells apart trails of the same name over time."""
+
+    uid: str
+    name: str
+    account: str
+    home_region: str
+    bucket: str
+    prefix: str = ""
+    include_global_services: bool = True
+    multi_region: bool = False
+    validation: bool = False
+    created_at: str = ""
+    logging: bool = False
+    started_at: str | None = None
+    stopped_at: str | None = None
+    deleted: bool = False
+    spans: tuple[Span, ...] = field(default_factory=tuple)
+
+    @property
+    def arn(self) -> str:
+        """The trail's ARN (cloudtrail-facts §1.2)."""
+        return f"arn:aws:cloudtrail:{self.home_region}:{self.account}:trail/{self.name}"
+
+    def started(self, after: int, now: str) -> Self:
+        """Returns the trail with logging on, from the position behind `after`."""
+        span = self._span(after, now)
+        return replace(self, logging=True, started_at=now, spans=(*self.spans, span))
+
+    def stopped(self, event_id: str, now: str) -> Self:
+        """Returns the trail with logging off; the call `event_id` is the last that it delivers."""
+        return replace(self, logging=False, stopped_at=now, spans=self._closed(event_id))
+
+    def reconfigured(self, event_id: str, after: int, now: str) -> Self:
+        """Returns the trail with its present settings in effect from the call `event_id` on."""
+        if not self.logging:
+            return self
+        span = replace(self._span(after, now), continues=True)
+        return replace(self, spans=(*self._closed(event_id), span))
+
+    def settled(self, event_id: str, position: int) -> Self:
+        """Returns the trail with the position of the call `event_id` filled in."""
+        spans = list(self.spans)
+        for index, span in enumerate(spans):
+            if span.closing_event != event_id:
+                continue
+            spans[index] = replace(span, until=max(position, span.after), closing_event=None)
+            if index + 1 < len(spans):
+                later = spans[index + 1]
+                spans[index + 1] = replace(later, after=max(position, later.after))
+        return replace(self, spans=tuple(spans))
+
+    def _span(self, after: int, now: str) -> Span:
+        return Span(
+            after,
+            None,
+            now,
+            self.bucket,
+            self.prefix,
+            self.multi_region,
+            self.include_global_services,
+            self.validation,
+        )
+
+    def _closed(self, event_id: str) -> tuple[Span, ...]:
+        return tuple(replace(s, closing_event=event_id) if s.open else s for s in self.spans)
+
+    def document(self) -> dict[str, Any]:
+        """Returns the trail as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Returns the trail that `document` describes; the inverse of `document`."""
+        spans = tuple(Span(**span) for span in document["spans"])
+        return cls(**{**document, "spans": spans})
+
+
+def takes(span: Span, home_region: str, region: str, event_source: str) -> bool:
+    """Returns whether a span takes events of this Region and source (cloudtrail-facts §7.2)."""
+    if span.every_region:
+        return True
+    if region != home_region:
+        return False
+    return span.global_services or event_source not in GLOBAL_SERVICES
+
+
+def epoch(text: str) -> float:
+    """Returns seconds since 1970 of a stored time."""
+    return parse_time(text).timestamp()
+
+
+def stored_time(moment: datetime) -> str:
+    """Returns the form in which documents keep times: ISO 8601, UTC, microseconds."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def check_trail_name(name: str) -> None:
+    """Raises `InvalidTrailNameException` with AWS's text unless `name` is a trail name."""
+    if len(name) < 3:
+        raise _bad_name(
+            "Trail name too short. Minimum allowed length: 3 characters. "
+            f"Specified name length: {len(name)} characters."
+        )
+    if len(name) > 128:
+        raise _bad_name(
+            "Trail name too long. Maximum allowed length: 128 characters. "
+            f"Specified name length: {len(name)} characters."
+        )
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise _bad_name(
+            "Trail name or ARN can only contain uppercase letters, lowercase letters, numbers, "
+            "periods (.), hyphens (-), and underscores (_)."
+        )
+    if not name[0].isalnum():
+        raise _bad_name("Trail name must starts with a letter or number.")
+    if not name[-1].isalnum():
+        raise _bad_name("Trail name must ends with a letter or number.")
+    if re.search(r"[._-]{2}", name):
+        raise _bad_name("Trail name cannot have adjacent periods, underscores or hyphens.")
+    if _IPV4.match(name):
+        raise _bad_name("Trail name cannot be in IP address format.")
+
+
+def _bad_name(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidTrailNameException", message)
+
+
+def check_bucket_name(name: str) -> None:
+    """Raises `InvalidS3BucketNameException` unless `name` follows S3's naming rules."""
+    labels = name.split(".")
+    valid = 3 <= len(name) <= 63 and all(_BUCKET_LABEL.match(label) for label in labels)
+    if not valid or _IPV4.match(name):
+        raise CloudTrailError(
+            "InvalidS3BucketNameException", f"Bucket name {name!r} is not a valid S3 bucket name."
+        )
+
+
+def check_prefix(prefix: str) -> None:
+    """Raises `InvalidS3PrefixException` unless `prefix` may stand before `AWSLogs/`."""
+    parts = prefix.split("/")
+    bad = len(prefix) > 200 or prefix.startswith("/") or not _PREFIX.match(prefix)
+    if bad or any(part in ("", ".", "..") for part in parts[:-1]) or parts[-1] in (".", ".."):
+        raise CloudTrailError(
+            "InvalidS3PrefixException",
+            f"S3 key prefix {prefix!r} is not valid: at most 200 characters, "
+            "no leading slash, no empty or dot segments.",
+        )

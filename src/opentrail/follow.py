@@ -1,0 +1,57 @@
+"""Running followers: each reads the journal in order and keeps its own place."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from opentrail.core.errors import OpentrailError
+from opentrail.core.event import Entry
+from opentrail.ports.journal import Journal
+
+log = logging.getLogger(__name__)
+
+BATCH = 5_000
+_LONGEST_PAUSE = 30.0
+
+
+class Follower(Protocol):
+    """Takes batches of the journal; the same batch may come twice."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs and metrics."""
+        ...
+
+    async def place(self) -> int:
+        """Return the position behind which it wants to go on."""
+        ...
+
+    async def take(self, entries: Sequence[Entry]) -> None:
+        """Return once the entries are dealt with, so that the place may move."""
+        ...
+
+
+async def follow(journal: Journal, follower: Follower) -> None:
+    """Feeds `follower` for ever; a batch that fails is tried again, never left out."""
+    place, failures = await follower.place(), 0
+    while True:
+        entries = await journal.read(place, BATCH)
+        if not entries:
+            await journal.wait_beyond(place)
+            continue
+        try:
+            await follower.take(entries)
+        except (OpentrailError, OSError) as error:
+            failures += 1
+            pause = min(_LONGEST_PAUSE, 0.1 * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
+            log.warning(
+                "follower failed, trying again",
+                extra={"follower": follower.name, "after": place, "error": str(error)},
+            )
+            await asyncio.sleep(pause)
+            continue
+        place, failures = entries[-1].position, 0

@@ -1,0 +1,132 @@
+"""Who is behind an access key id: given by the directory, or learned from calls that pass by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from opentrail.core.event import Entry, Record
+from opentrail.core.identity import (
+    DEFAULT_ACCOUNT,
+    Identity,
+    Learned,
+    account_of_key,
+    iam_user,
+    learn,
+    unknown,
+)
+from opentrail.ports.control import Change, ControlStore, Put
+
+_TEACHERS = (b'"eventSource":"iam.', b'"eventSource":"sts.')
+#: The stored place may lag behind by this many records in which nothing was learned.
+_PLACE_LAG = 10_000
+
+
+class Identities:
+    """Knows keys at once (`learn`) and for ever (as a follower of the journal).
+
+    What is learned is derived from records alone, so nothing is known that was not recorded.
+    """
+
+    name = "identities"
+
+    def __init__(
+        self,
+        control: ControlStore,
+        directory: Sequence[Identity] = (),
+        default_account: str = DEFAULT_ACCOUNT,
+    ) -> None:
+        self._control = control
+        self._given = {identity.access_key_id: identity for identity in directory}
+        self._learned: dict[str, Identity] = {}
+        self._users: dict[tuple[str, str], tuple[str, str]] = {}
+        self._default_account = default_account
+        self._place = self._stored_place = 0
+
+    async def load(self) -> None:
+        """Reads what earlier runs learned."""
+        for stored in await self._control.scan("iam-user"):
+            account, _, user = stored.key.partition("/")
+            known = stored.document
+            self._users[account, user] = (known["principalId"], known["arn"])
+        for stored in await self._control.scan("identity"):
+            known = stored.document
+            self._learned[stored.key] = Identity(
+                stored.key, known["account"], known["userIdentity"], known["learnedFrom"]
+            )
+        place = await self._control.get("place", self.name)
+        self._place = self._stored_place = place.document["position"] if place else 0
+
+    def resolve(self, access_key_id: str) -> Identity:
+        """Returns whom the key stands for: directory, learned, decoded account, in this order."""
+        known = self._given.get(access_key_id) or self._learned.get(access_key_id)
+        if known is not None:
+            return known
+        return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
+
+    def learn(self, record: Record) -> Learned:
+        """Takes in what a record teaches, at once, for the calls that follow it."""
+        taught = learn(record, self._users)
+        for account, user, principal_id, arn in taught.users:
+            self._users[account, user] = (principal_id, arn)
+        for identity in taught.identities:
+            self._learned[identity.access_key_id] = identity
+        return taught
+
+    async def place(self) -> int:
+        """Returns the position behind which nothing is stored yet."""
+        return self._place
+
+    async def take(self, entries: Sequence[Entry]) -> None:
+        """Stores what the entries teach, together with the place."""
+        changes: list[Change] = []
+        for entry in entries:
+            if entry.origin != "import" and any(mark in entry.record for mark in _TEACHERS):
+                changes.extend(_changes(self.learn(orjson.loads(entry.record))))
+        last = entries[-1].position
+        if changes or last - self._stored_place >= _PLACE_LAG:
+            changes.append(Put("place", self.name, {"position": last}))
+            await self._control.apply(changes)
+            self._stored_place = last
+        self._place = last
+
+
+def _changes(taught: Learned) -> list[Change]:
+    changes: list[Change] = [
+        Put("iam-user", f"{account}/{user}", {"principalId": principal_id, "arn": arn})
+        for account, user, principal_id, arn in taught.users
+    ]
+    for identity in taught.identities:
+        document = {
+            "account": identity.account,
+            "userIdentity": dict(identity.user_identity),
+            "learnedFrom": identity.learned_from,
+        }
+        changes.append(Put("identity", identity.access_key_id, document))
+    return changes
+
+
+def directory_identities(entries: Mapping[str, Mapping[str, Any]]) -> list[Identity]:
+    """Returns the identities of a directory file (`[directory.ACCESS-KEY-ID]` tables).
+
+    A table has `user` (an IAM user's name) or `root = true`, and may have `account`, `arn`,
+    `principal_id`.
+    """
+    identities = []
+    for key_id, entry in entries.items():
+        account = str(entry.get("account") or account_of_key(key_id) or DEFAULT_ACCOUNT)
+        if entry.get("root"):
+            shown: dict[str, Any] = {
+                "type": "Root",
+                "principalId": account,
+                "arn": f"arn:aws:iam::{account}:root",
+                "accountId": account,
+            }
+        else:
+            shown = iam_user(
+                account, str(entry["user"]), entry.get("principal_id"), entry.get("arn")
+            )
+        identities.append(Identity(key_id, account, shown))
+    return identities

@@ -1,0 +1,1 @@
+"""What opentrail needs from an engine, as small protocols."""

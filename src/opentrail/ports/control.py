@@ -1,0 +1,63 @@
+"""Configuration and state, as versioned JSON documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document as it was read; `version` must be given back to change it."""
+
+    key: str
+    version: int
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Writes a document. `expected` is the version read, 0 for a new one, None for whatever."""
+
+    kind: str
+    key: str
+    document: Document
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Removes a document, if it is there."""
+
+    kind: str
+    key: str
+
+
+Change = Put | Remove
+
+
+class ControlStore(Protocol):
+    """Documents by kind and key."""
+
+    async def get(self, kind: str, key: str) -> Stored | None:
+        """Return the document, or None."""
+        ...
+
+    async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
+        """Return the documents of a kind whose keys start with `prefix`, by key."""
+        ...
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Return only once all changes are durable; none is when one of them cannot be made.
+
+        Raises:
+            Conflict: a document has another version than expected.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Return once the store is closed."""
+        ...

@@ -1,0 +1,75 @@
+"""The searchable store behind event history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from opentrail.core.attributes import Attributes, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedEntry:
+    """A record with its position and its searchable columns."""
+
+    position: int
+    attributes: Attributes
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EventQuery:
+    """A page of events: newest first by (event time, position).
+
+    `None` leaves a condition out. `until_position` keeps later arrivals out of later pages;
+    `before` is the (event time, position) of the last event of the page before.
+    """
+
+    limit: int
+    until_position: int
+    account: str | None = None
+    region: str | None = None
+    categories: tuple[str, ...] | None = None
+    attribute: tuple[str, str] | None = None
+    start: datetime | None = None
+    end: datetime | None = None
+    before: tuple[datetime, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundEvent:
+    """One event of a page, with what LookupEvents shows beside the record."""
+
+    position: int
+    event_time: datetime
+    event_id: str
+    event_name: str
+    event_source: str
+    read_only: bool
+    username: str | None
+    access_key_id: str | None
+    resources: tuple[Resource, ...]
+    record: str
+
+
+class EventStore(Protocol):
+    """Records by their attributes."""
+
+    @property
+    def position(self) -> int:
+        """The last position that look-ups see."""
+        ...
+
+    async def add(self, entries: Sequence[IndexedEntry]) -> None:
+        """Return once look-ups see the entries; entries already there are left out."""
+        ...
+
+    async def lookup(self, query: EventQuery) -> list[FoundEvent]:
+        """Return the page that `query` describes."""
+        ...
+
+    async def close(self) -> None:
+        """Return once files are closed."""
+        ...

@@ -1,0 +1,46 @@
+"""The journal: durable, ordered, numbered records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from opentrail.core.event import Entry, NewEntry
+
+
+class Journal(Protocol):
+    """Every record once, in one order; positions start at 1 and have no gaps."""
+
+    @property
+    def head(self) -> int:
+        """The position of the last durable record, 0 when there is none."""
+        ...
+
+    @property
+    def failure(self) -> str | None:
+        """Why records cannot be taken now, or None while all is well."""
+        ...
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Return only once the records are durable; the result is the last one's position.
+
+        Raises:
+            RecordRefused: nothing was written; trying again later may work.
+        """
+        ...
+
+    async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+        """Return up to `limit` entries with `after < position <= until`, in order."""
+        ...
+
+    async def find(self, event_id: str) -> int | None:
+        """Return the position of the record with this event id."""
+        ...
+
+    async def wait_beyond(self, position: int) -> None:
+        """Return once a record behind `position` is durable."""
+        ...
+
+    async def close(self) -> None:
+        """Return once everything appended is durable and files are closed."""
+        ...

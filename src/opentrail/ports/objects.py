@@ -1,0 +1,43 @@
+"""Buckets and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """An object to write; `content` is stored as it is."""
+
+    bucket: str
+    key: str
+    content: bytes
+    content_type: str = "application/json"
+    content_encoding: str | None = "gzip"
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+class ObjectStore(Protocol):
+    """An S3-like store. Every method raises `ObjectStoreError` (or `ObjectMissing`) on failure."""
+
+    async def check_bucket(self, bucket: str) -> None:
+        """Return if the bucket is there and may be read."""
+        ...
+
+    async def create_bucket(self, bucket: str) -> None:
+        """Return once the bucket is there."""
+        ...
+
+    async def put(self, new: NewObject) -> None:
+        """Return once the object is stored.
+
+        Raises:
+            ObjectExists: an object with this key is there already; it is left as it is.
+        """
+        ...
+
+    async def get(self, bucket: str, key: str) -> bytes:
+        """Return the object's bytes as stored."""
+        ...

@@ -1,0 +1,29 @@
+"""Keys that sign digests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The public half of a signing key: PKCS#1 DER and when signatures by it count."""
+
+    fingerprint: str
+    public_der: bytes
+    valid_from: datetime
+    valid_until: datetime
+
+
+class Signer(Protocol):
+    """RSASSA-PKCS1-v1_5 with SHA-256 over RSA keys of 2048 bits or more."""
+
+    async def keys(self) -> list[SigningKey]:
+        """Return every key that ever signed, oldest first; the last one signs now."""
+        ...
+
+    async def sign(self, content: bytes) -> bytes:
+        """Return the signature of `content` by the present key."""
+        ...

@@ -1,0 +1,237 @@
+"""Every setting: its default, its flag, its variable, its key in the file (architecture.md §2)."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from opentrail.core.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, name: str) -> Address:
+        """Returns the address in `HOST:PORT`.
+
+        Raises:
+            UsageError: it is not of that form.
+        """
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isdigit() or int(port) > 65535:
+            raise UsageError(f"{name} must be HOST:PORT, not {text!r}")
+        return cls(host.strip("[]"), int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def url(self, port: int | None = None) -> str:
+        """Returns the address as an http URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port if port is None else port}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAccess:
+    """Credentials for the upstream's S3, from the file only (`[upstream.s3]`)."""
+
+    access_key_id: str
+    secret_access_key: str
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a server is told."""
+
+    #: Folder that holds everything the server keeps.
+    data_dir: Path = Path("opentrail-data")
+    #: Address of the AWS endpoint.
+    listen: Address = Address("127.0.0.1", 4747)
+    #: Address of console, health, metrics and the command line's API.
+    console_listen: Address = Address("127.0.0.1", 4748)
+    #: Where calls are forwarded: service name → URL; `""` is every other service.
+    upstream: Mapping[str, str] = field(default_factory=dict)
+    #: Seconds between deliveries of log files.
+    delivery_interval: float = 300.0
+    #: Seconds between digest files.
+    digest_interval: float = 3600.0
+    #: Days that event history shows.
+    history_retention_days: int = 90
+    #: `permissive`: the caller is whom the access key id says; only on loopback addresses.
+    auth: str = "permissive"
+    #: `refuse`: no answer without its record; `allow`: answer first, count what is lost.
+    on_record_failure: str = "refuse"
+    #: Recorder processes.
+    recorders: int = 1
+    #: Known keys: access key id → identity (`[directory.KEY-ID]`).
+    directory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: Credentials for the upstream's S3.
+    s3_access: StoreAccess | None = None
+
+
+_CHOICES = {"auth": ("permissive", "enforced"), "on_record_failure": ("refuse", "allow")}
+_FILE_ONLY = ("directory", "s3_access")
+#: Names that may be given by flag and environment.
+NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
+
+
+def load(
+    flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None
+) -> Settings:
+    """Returns the settings: flag before environment before file before default.
+
+    Raises:
+        UsageError: a value is wrong; the text names the setting and what was expected.
+    """
+    config = config or _path(environment.get("OPENTRAIL_CONFIG"))
+    settings = Settings()
+    if config is not None:
+        settings = _from_file(settings, config)
+    for name in NAMES:
+        variable = f"OPENTRAIL_{name.upper()}"
+        if environment.get(variable):
+            raw: Any = environment[variable]
+            given = raw.split(",") if name == "upstream" else raw
+            settings = _with(settings, name, given, variable)
+    for name, value in flags.items():
+        if value is not None and name in NAMES:
+            settings = _with(settings, name, value, f"--{name.replace('_', '-')}")
+    _check(settings)
+    return settings
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def _from_file(settings: Settings, file: Path) -> Settings:
+    try:
+        document = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise UsageError(f"config file {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"config file {file} is not TOML: {error}") from error
+    for key, value in document.items():
+        name = key.replace("-", "_")
+        if name == "directory":
+            settings = replace(settings, directory=_directory(value, file))
+        elif name == "upstream" and isinstance(value, dict):
+            settings = _upstream_table(settings, value, file)
+        elif name in NAMES:
+            settings = _with(settings, name, value, f"{key} in {file}")
+        else:
+            raise UsageError(f"config file {file} has an unknown key {key!r}")
+    return settings
+
+
+def _directory(value: Any, file: Path) -> dict[str, Any]:
+    if isinstance(value, str):
+        other = file.parent / value
+        try:
+            value = tomllib.loads(other.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"directory file {other} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"directory in {file} must be a table or the name of a file")
+    for key_id, entry in value.items():
+        if not isinstance(entry, dict) or not (entry.get("user") or entry.get("root")):
+            raise UsageError(f"directory entry {key_id!r} needs user = NAME or root = true")
+    return value
+
+
+def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
+    upstream = dict(settings.upstream)
+    for service, value in table.items():
+        if isinstance(value, str):
+            upstream["" if service == "default" else service] = value
+            continue
+        if not isinstance(value, dict):
+            raise UsageError(f"upstream.{service} in {file} must be a URL or a table")
+        if "url" in value:
+            upstream[service] = str(value["url"])
+        if service == "s3" and "access_key_id" in value:
+            access = StoreAccess(
+                str(value["access_key_id"]),
+                str(value.get("secret_access_key", "")),
+                str(value.get("region", "us-east-1")),
+            )
+            settings = replace(settings, s3_access=access)
+    return replace(settings, upstream=upstream)
+
+
+def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
+    if name in ("listen", "console_listen"):
+        value = Address.parse(str(value), source)
+    elif name == "data_dir":
+        value = Path(str(value))
+    elif name == "upstream":
+        value = {**settings.upstream, **_upstreams(value, source)}
+    elif name in ("delivery_interval", "digest_interval"):
+        value = _number(value, source)
+    elif name in ("history_retention_days", "recorders"):
+        value = int(_number(value, source, whole=True))
+    elif name in _CHOICES and value not in _CHOICES[name]:
+        raise UsageError(f"{source} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
+    return replace(settings, **{name: value})
+
+
+def _upstreams(value: Any, source: str) -> dict[str, str]:
+    """Reads `URL` and `SERVICE=URL` entries."""
+    entries = [value] if isinstance(value, str) else list(value)
+    found = {}
+    for entry in entries:
+        service, equals, url = str(entry).strip().partition("=")
+        if not equals or "://" in service:
+            service, url = "", str(entry).strip()
+        if not url.startswith(("http://", "https://")):
+            raise UsageError(f"{source} must be URL or SERVICE=URL, not {entry!r}")
+        found[service] = url
+    return found
+
+
+def _number(value: Any, source: str, whole: bool = False) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 < number < 1e9 or (whole and number != int(number)):
+        kind = "whole number" if whole else "number"
+        raise UsageError(f"{source} must be a {kind} greater than 0, not {value!r}")
+    return number
+
+
+def _check(settings: Settings) -> None:
+    if settings.auth == "enforced":
+        raise UsageError("--auth enforced is not available yet; only permissive is")
+    if settings.recorders != 1:
+        raise UsageError("--recorders greater than 1 is not available yet")
+    for name in ("listen", "console_listen"):
+        address: Address = getattr(settings, name)
+        if not address.is_loopback:
+            raise UsageError(
+                f"--{name.replace('_', '-')} {address.host} is not a loopback address: with "
+                "--auth permissive anybody who can connect could claim to be anybody"
+            )
+
+
+def from_environment(flags: Mapping[str, Any], config: str | None) -> Settings:
+    """Returns the settings of this process."""
+    return load(flags, os.environ, Path(config) if config else None)

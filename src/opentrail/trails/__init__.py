@@ -1,0 +1,1 @@
+"""Trails: delivery of log files to buckets, and the digest chain over them."""

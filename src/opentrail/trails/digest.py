@@ -1,0 +1,152 @@
+"""Digest files: a signed chain over the log files of each trail and Region (facts §3.2)."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentrail.core.event import format_time, parse_time
+from opentrail.core.faults import reach
+from opentrail.core.logfile import (
+    SIGNATURE_ALGORITHM,
+    DeliveredLog,
+    Place,
+    PreviousDigest,
+    compress,
+    digest_bytes,
+    digest_key,
+    sha256_hex,
+    string_to_sign,
+)
+from opentrail.core.resources import Span, Trail
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import Change, ControlStore, Put, Remove
+from opentrail.ports.objects import NewObject, ObjectStore
+from opentrail.ports.signer import Signer
+from opentrail.trails.delivery import DeliveryState, put_exactly
+
+_SECOND = timedelta(seconds=1)
+
+
+class DigestChains:
+    """Signs and writes the digests of one trail, one chain per Region."""
+
+    def __init__(
+        self,
+        control: ControlStore,
+        objects: ObjectStore,
+        signer: Signer,
+        clock: Clock,
+        metrics: Metrics,
+        interval: timedelta,
+    ) -> None:
+        self._control = control
+        self._objects = objects
+        self._signer = signer
+        self._clock = clock
+        self._metrics = metrics
+        self._interval = interval
+
+    async def run(
+        self, trail: Trail, state: DeliveryState, span: Span, force: bool = False
+    ) -> list[str]:
+        """Writes the digests that are due (all of them with `force`); returns their keys."""
+        written = []
+        for region in sorted({trail.home_region, *state.regions}):
+            chain = await self._chain(trail, region, span)
+            if chain["pending"] is not None:
+                written.append(await self._write(trail, state, region, chain))
+            end = parse_time(chain["end"])
+            if force or self._clock.now() >= end + self._interval:
+                await self._plan(trail, region, span, chain)
+                written.append(await self._write(trail, state, region, chain))
+        return written
+
+    async def end(self, trail: Trail, state: DeliveryState, span: Span) -> list[str]:
+        """Writes the last digests of the chains and ends them; a later one starts anew."""
+        written = await self.run(trail, state, span, force=True)
+        chains = await self._control.scan("chain", f"{trail.uid}/")
+        await self._control.apply([Remove("chain", chain.key) for chain in chains])
+        return written
+
+    async def forget(self, trail: Trail) -> None:
+        """Drops chains and undigested log files, because their bucket is gone."""
+        changes: list[Change] = []
+        for kind in ("chain", "log"):
+            stored = await self._control.scan(kind, f"{trail.uid}/")
+            changes.extend(Remove(kind, s.key) for s in stored)
+        await self._control.apply(changes)
+
+    async def _chain(self, trail: Trail, region: str, span: Span) -> dict[str, Any]:
+        stored = await self._control.get("chain", f"{trail.uid}/{region}")
+        if stored is not None:
+            return stored.document
+        started = format_time(parse_time(span.started_at))
+        return {"end": started, "previous": None, "pending": None}
+
+    async def _plan(self, trail: Trail, region: str, span: Span, chain: dict[str, Any]) -> None:
+        """Makes and signs the next digest; the state store has it before the bucket does."""
+        start = parse_time(chain["end"])
+        end = max(self._clock.now().replace(microsecond=0), start + _SECOND)
+        stored = await self._control.scan("log", f"{trail.uid}/{region}/")
+        logs = [DeliveredLog(**s.document) for s in stored]
+        chain["pending"] = await self._signed(trail, region, span, chain, (start, end), logs)
+        changes: list[Change] = [Remove("log", s.key) for s in stored]
+        await self._control.apply([*changes, Put("chain", f"{trail.uid}/{region}", chain)])
+        reach("digest.planned")
+
+    async def _signed(
+        self,
+        trail: Trail,
+        region: str,
+        span: Span,
+        chain: dict[str, Any],
+        window: tuple[datetime, datetime],
+        logs: list[DeliveredLog],
+    ) -> dict[str, Any]:
+        previous = PreviousDigest(**chain["previous"]) if chain["previous"] else None
+        place = Place(span.bucket, span.prefix, trail.account, region)
+        start, end = (format_time(moment) for moment in window)
+        key = digest_key(place, trail.name, trail.home_region, window[1])
+        fingerprint = (await self._signer.keys())[-1].fingerprint
+        content = digest_bytes(place, key, start, end, fingerprint, logs, previous)
+        signature = await self._signer.sign(
+            string_to_sign(end, place.bucket, key, content, previous)
+        )
+        return {
+            "bucket": place.bucket,
+            "key": key,
+            "end": end,
+            "content": base64.b64encode(content).decode(),
+            "signature": signature.hex(),
+        }
+
+    async def _write(
+        self, trail: Trail, state: DeliveryState, region: str, chain: dict[str, Any]
+    ) -> str:
+        pending = chain["pending"]
+        content = base64.b64decode(pending["content"])
+        metadata = {
+            "signature": pending["signature"],
+            "signature-algorithm": SIGNATURE_ALGORITHM,
+        }
+        new = NewObject(pending["bucket"], pending["key"], compress(content), metadata=metadata)
+        await put_exactly(self._objects, new)
+        reach("digest.put")
+        previous = PreviousDigest(
+            pending["bucket"], pending["key"], sha256_hex(content), pending["signature"]
+        )
+        chain.update(end=pending["end"], previous=asdict(previous), pending=None)
+        state.latest_digest = self._clock.now().isoformat(timespec="microseconds")
+        state.latest_digest_error = None
+        await self._control.apply(
+            [
+                Put("chain", f"{trail.uid}/{region}", chain),
+                Put("delivery", trail.uid, state.document()),
+            ]
+        )
+        self._metrics.delivered_files.labels("digest").inc()
+        return str(pending["key"])

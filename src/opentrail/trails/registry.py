@@ -1,0 +1,169 @@
+"""The trails of every account, as the control store keeps them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.core.resources import Trail, check_trail_name
+from opentrail.ports.control import Change, ControlStore, Put, Remove
+
+#: Trails per Region, shadow trails counted (cloudtrail-facts §7.6).
+QUOTA = 5
+_ARN = re.compile(r"^arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):(\d{12}):trail/(.+)$")
+_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrail:
+    """A trail and the version that was read."""
+
+    trail: Trail
+    version: int
+
+
+class TrailRegistry:
+    """Finds, adds, changes and retires trails. A retired trail only delivers what is left."""
+
+    def __init__(self, control: ControlStore) -> None:
+        self._control = control
+
+    async def all(self, account: str | None = None) -> list[StoredTrail]:
+        """Returns the trails of an account, or of all, by Region and name."""
+        prefix = f"{account}/" if account else ""
+        stored = await self._control.scan("trail", prefix)
+        return [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
+
+    async def retired(self) -> list[StoredTrail]:
+        """Returns deleted trails that may have something left to deliver."""
+        stored = await self._control.scan("retired-trail")
+        return [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
+
+    async def visible(self, account: str, region: str) -> list[StoredTrail]:
+        """Returns the trails and shadow trails of a Region."""
+        trails = await self.all(account)
+        return [t for t in trails if t.trail.home_region == region or t.trail.multi_region]
+
+    async def find(self, account: str, region: str, name_or_arn: str) -> StoredTrail:
+        """Returns a trail by ARN, or by name in its home Region.
+
+        Raises:
+            CloudTrailError: `TrailNotFoundException`, `InvalidTrailNameException`,
+                `CloudTrailARNInvalidException`.
+        """
+        home, name = region, name_or_arn
+        if name_or_arn.startswith("arn:"):
+            match = _ARN.match(name_or_arn)
+            if match is None:
+                raise CloudTrailError(
+                    "CloudTrailARNInvalidException", f"Trail ARN is not valid: {name_or_arn}"
+                )
+            home, owner, name = match.groups()
+            if owner != account:
+                raise _not_found(name_or_arn, account)
+        check_trail_name(name)
+        stored = await self._control.get("trail", _key(account, home, name))
+        if stored is None:
+            arn = f"arn:aws:cloudtrail:{home}:{account}:trail/{name}"
+            raise _not_found(arn, account)
+        return StoredTrail(Trail.from_document(stored.document), stored.version)
+
+    async def find_at_home(self, account: str, region: str, name_or_arn: str) -> StoredTrail:
+        """Returns a trail that is to be changed: only its home Region may.
+
+        Raises:
+            CloudTrailError: as `find`, and `InvalidHomeRegionException`.
+        """
+        stored = await self.find(account, region, name_or_arn)
+        if stored.trail.home_region != region:
+            raise CloudTrailError(
+                "InvalidHomeRegionException",
+                f"Trail {stored.trail.arn} can only be changed in its home Region "
+                f"{stored.trail.home_region}.",
+            )
+        return stored
+
+    async def add(self, trail: Trail) -> None:
+        """Adds a trail.
+
+        Raises:
+            CloudTrailError: `TrailAlreadyExistsException`,
+                `MaximumNumberOfTrailsExceededException`.
+        """
+        visible = [t.trail for t in await self.visible(trail.account, trail.home_region)]
+        if any(other.name == trail.name for other in visible):
+            raise CloudTrailError(
+                "TrailAlreadyExistsException",
+                f"Trail {trail.name} already exists for customer: {trail.account}",
+            )
+        if len(visible) >= QUOTA:
+            raise CloudTrailError(
+                "MaximumNumberOfTrailsExceededException",
+                f"User: {trail.account} already has {QUOTA} trails in {trail.home_region}.",
+            )
+        await self._apply([Put("trail", key_of(trail), trail.document(), expected=0)])
+
+    async def change(self, stored: StoredTrail, changed: Trail) -> None:
+        """Writes a trail that was read as `stored`.
+
+        Raises:
+            CloudTrailError: `ConflictException` if it was changed meanwhile.
+        """
+        put = Put("trail", key_of(changed), changed.document(), expected=stored.version)
+        await self._apply([put])
+
+    async def retire(self, stored: StoredTrail, closed: Trail) -> None:
+        """Deletes a trail; `closed` is kept until everything of it is delivered."""
+        key = key_of(stored.trail)
+        await self._apply(
+            [
+                Put("trail", key, closed.document(), expected=stored.version),
+                Remove("trail", key),
+                Put("retired-trail", closed.uid, closed.document(), expected=0),
+            ]
+        )
+
+    async def amend(self, uid: str, amend: Callable[[Trail], Trail]) -> Trail | None:
+        """Applies `amend` to a trail, wherever it is; tries again if it was changed meanwhile."""
+        for _ in range(_TRIES):
+            for kind in ("trail", "retired-trail"):
+                for stored in await self._control.scan(kind):
+                    if stored.document["uid"] != uid:
+                        continue
+                    changed = amend(Trail.from_document(stored.document))
+                    put = Put(kind, stored.key, changed.document(), expected=stored.version)
+                    try:
+                        await self._control.apply([put])
+                    except Conflict:
+                        break
+                    return changed
+        return None
+
+    async def forget(self, uid: str) -> None:
+        """Removes a retired trail that has delivered everything."""
+        await self._control.apply([Remove("retired-trail", uid), Remove("delivery", uid)])
+
+    async def _apply(self, changes: list[Change]) -> None:
+        try:
+            await self._control.apply(changes)
+        except Conflict as error:
+            raise CloudTrailError(
+                "ConflictException", "The trail was changed by another request; try again."
+            ) from error
+
+
+def key_of(trail: Trail) -> str:
+    """Returns the key of a trail's document."""
+    return _key(trail.account, trail.home_region, trail.name)
+
+
+def _key(account: str, region: str, name: str) -> str:
+    return f"{account}/{region}/{name}"
+
+
+def _not_found(arn: str, account: str) -> CloudTrailError:
+    return CloudTrailError(
+        "TrailNotFoundException", f"Unknown trail: {arn} for the user: {account}"
+    )

@@ -1,0 +1,228 @@
+"""One worker per trail: delivers on time, tries again, and can be told to deliver now."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, OpentrailError
+from opentrail.core.resources import Span, Trail
+from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.journal import Journal
+from opentrail.ports.objects import ObjectStore
+from opentrail.trails.delivery import DeliveryState, LogDelivery, load_state
+from opentrail.trails.digest import DigestChains
+from opentrail.trails.registry import TrailRegistry
+
+log = logging.getLogger(__name__)
+
+#: Longest pause between tries (L4).
+_LONGEST_PAUSE = 300.0
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What one round wrote."""
+
+    logs: list[str] = field(default_factory=list)
+    digests: list[str] = field(default_factory=list)
+
+
+class TrailWorker:
+    """Delivers one trail. Only one round runs at a time."""
+
+    def __init__(
+        self,
+        uid: str,
+        registry: TrailRegistry,
+        journal: Journal,
+        control: ControlStore,
+        delivery: LogDelivery,
+        digests: DigestChains,
+    ) -> None:
+        self.uid = uid
+        self._registry = registry
+        self._journal = journal
+        self._control = control
+        self._delivery = delivery
+        self._digests = digests
+        self._lock = asyncio.Lock()
+        self._in_digest = False
+        self.wake = asyncio.Event()
+        self.finished = False
+
+    async def run(self, interval: float) -> None:
+        """Delivers every `interval` seconds until the trail is gone; failures back off."""
+        failures = 0
+        while not self.finished:
+            pause = interval
+            if failures:
+                longest = min(_LONGEST_PAUSE, max(interval, 1.0) * 2 ** min(failures, 8))
+                pause = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads tries, no secret
+            try:
+                async with asyncio.timeout(pause):
+                    await self.wake.wait()
+            except TimeoutError:
+                pass
+            self.wake.clear()
+            try:
+                await self.deliver()
+            except OpentrailError as error:
+                failures += 1
+                log.warning("delivery failed", extra={"trail": self.uid, "error": str(error)})
+            else:
+                failures = 0
+
+    async def deliver(self, flush: bool = False) -> Delivered:
+        """Delivers everything that is durable now; with `flush`, digests are signed at once.
+
+        Raises:
+            ObjectStoreError: the bucket failed; the state tells, a later round goes on.
+        """
+        async with self._lock:
+            trail = await self._trail()
+            if trail is None:
+                self.finished = True
+                return Delivered()
+            state = await load_state(self._control, self.uid)
+            self._in_digest = False
+            try:
+                return await self._round(trail, state, flush)
+            except ObjectStoreError as error:
+                await self._note_failure(state, error)
+                raise
+
+    async def _round(self, trail: Trail, state: DeliveryState, flush: bool) -> Delivered:
+        done = Delivered()
+        head = self._journal.head
+        done.logs.extend(await self._delivery.finish_plans(trail, state))
+        for index, span in enumerate(trail.spans):
+            if span.closing_event is not None:
+                break  # the position of the call that closes it is about to be known
+            until = span.until if span.until is not None else head
+            done.logs.extend(await self._delivery.deliver_span(trail, state, span, until))
+            following = trail.spans[index + 1] if index + 1 < len(trail.spans) else None
+            done.digests.extend(await self._digest(trail, state, span, following, flush))
+        await self._prune(trail, state)
+        return done
+
+    async def _digest(
+        self, trail: Trail, state: DeliveryState, span: Span, following: Span | None, flush: bool
+    ) -> list[str]:
+        if not span.validation:
+            return []
+        if following is not None and following.continues and following.validation:
+            return []
+        self._in_digest = True
+        if span.until is None:
+            written = await self._digests.run(trail, state, span, force=flush)
+        else:
+            written = await self._digests.end(trail, state, span)
+        self._in_digest = False
+        return written
+
+    async def _prune(self, trail: Trail, state: DeliveryState) -> None:
+        """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
+        done = [s for s in trail.spans if s.until is not None and state.position >= s.until]
+        if done:
+
+            def without(present: Trail) -> Trail:
+                return replace(present, spans=tuple(s for s in present.spans if s not in done))
+
+            trail = await self._registry.amend(self.uid, without) or trail
+        if trail.deleted and not trail.spans:
+            await self._registry.forget(self.uid)
+            self.finished = True
+
+    async def _trail(self) -> Trail | None:
+        for stored in [*await self._registry.all(), *await self._registry.retired()]:
+            if stored.trail.uid == self.uid:
+                return stored.trail
+        return None
+
+    async def _note_failure(self, state: DeliveryState, error: ObjectStoreError) -> None:
+        """Keeps the store's error code for GetTrailStatus; what was planned stays planned."""
+        document = (await load_state(self._control, self.uid)).document()
+        document["latest_attempt"] = state.latest_attempt
+        document["latest_digest_error" if self._in_digest else "latest_error"] = error.code
+        await self._control.apply([Put("delivery", self.uid, document)])
+
+
+class TrailDeliveries:
+    """The workers of all trails."""
+
+    def __init__(
+        self,
+        registry: TrailRegistry,
+        journal: Journal,
+        control: ControlStore,
+        objects: ObjectStore,
+        delivery: LogDelivery,
+        digests: DigestChains,
+        interval: timedelta,
+    ) -> None:
+        self._registry = registry
+        self._journal = journal
+        self._control = control
+        self._objects = objects
+        self._delivery = delivery
+        self._digests = digests
+        self._interval = interval.total_seconds()
+        self._workers: dict[str, TrailWorker] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def start(self) -> None:
+        """Settles what a crash left open and starts a worker for each trail."""
+        for stored in [*await self._registry.all(), *await self._registry.retired()]:
+            for span in stored.trail.spans:
+                if span.closing_event is not None:
+                    found = await self._journal.find(span.closing_event)
+                    # Without its record the call was never answered: what came before counts.
+                    position = found if found is not None else self._journal.head
+                    await self.settle(stored.trail.uid, span.closing_event, position)
+            self.ensure(stored.trail.uid)
+
+    def ensure(self, uid: str) -> TrailWorker:
+        """Returns the trail's worker, started if need be."""
+        worker = self._workers.get(uid)
+        if worker is None or self._tasks[uid].done():
+            worker = TrailWorker(
+                uid, self._registry, self._journal, self._control, self._delivery, self._digests
+            )
+            self._workers[uid] = worker
+            self._tasks[uid] = asyncio.create_task(worker.run(self._interval))
+        return worker
+
+    async def settle(self, uid: str, event_id: str, position: int) -> None:
+        """Fills in the position of a call that closed a span, and has the rest delivered."""
+        await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
+        self.ensure(uid).wake.set()
+
+    async def flush(self, trail: Trail) -> Delivered:
+        """Delivers and signs now.
+
+        Raises:
+            ObjectStoreError: the bucket failed.
+        """
+        return await self.ensure(trail.uid).deliver(flush=True)
+
+    async def remake_lost_buckets(self) -> list[str]:
+        """Makes buckets that are gone again and starts their digest chains anew (sandbox)."""
+        made = []
+        for stored in await self._registry.all():
+            try:
+                await self._objects.check_bucket(stored.trail.bucket)
+            except ObjectMissing:
+                await self._objects.create_bucket(stored.trail.bucket)
+                await self._digests.forget(stored.trail)
+                made.append(stored.trail.bucket)
+        return made
+
+    async def stop(self) -> None:
+        """Ends the workers; rounds under way are taken up again at the next start."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)

@@ -1,0 +1,68 @@
+"""A request and its answer as bytes and headers, the input of everything in `wire`."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+#: A decompressed body is at most this long (bodies are only ever kept up to it).
+MAX_BODY = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request; header names are lower-case, repeated headers are joined with `,`.
+
+    `path` and `query` are raw: nothing is unquoted, collapsed or resolved.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+    #: Whether `body` is whole; object bodies and oversized ones are not kept.
+    body_is_whole: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer; header names are lower-case."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    body_is_whole: bool = True
+
+
+def fold_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Returns headers by lower-case name; undecodable bytes are kept as latin-1."""
+    folded: dict[str, str] = {}
+    for raw_name, raw_value in pairs:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw_value.decode()
+        except UnicodeDecodeError:
+            value = raw_value.decode("latin-1")
+        folded[name] = f"{folded[name]},{value}" if name in folded else value
+    return folded
+
+
+def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:
+    """Returns the body with its `Content-Encoding: gzip` undone, at most `MAX_BODY` bytes.
+
+    Raises:
+        ValueError: the body is not what its header says, or unpacks to more.
+    """
+    if "gzip" not in headers.get("content-encoding", "").lower() or not body:
+        return body
+    try:
+        unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        plain = unpacker.decompress(body, MAX_BODY)
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"body is not gzip: {error}") from error
+    if unpacker.unconsumed_tail:
+        raise ValueError(f"body unpacks to more than {MAX_BODY} bytes")
+    return plain

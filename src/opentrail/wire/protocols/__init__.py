@@ -1,0 +1,10 @@
+"""Bodies, headers and paths as parameters by the model's member names, for all protocols.
+
+Decoded values are str, bool, int, float, None, `datetime` (timestamps), `bytes` (blobs), lists and
+dicts. What a model does not know is kept under its wire name.
+"""
+
+from opentrail.wire.protocols.answers import WireError, decode_answer, read_error, request_id
+from opentrail.wire.protocols.requests import decode_request
+
+__all__ = ["WireError", "decode_answer", "decode_request", "read_error", "request_id"]

@@ -1,0 +1,188 @@
+"""Parameters of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+import cbor2
+from botocore.model import OperationModel
+
+from opentrail.wire.message import Request, plain_body
+from opentrail.wire.protocols.form_body import FormDecoder, tree_of
+from opentrail.wire.protocols.json_body import json_decoders
+from opentrail.wire.protocols.values import JsonDocument, from_json, from_text
+from opentrail.wire.protocols.xml_body import from_xml, parse_xml
+from opentrail.wire.routing import Call
+
+#: Parameters of the protocols themselves, not of operations.
+_FORM_PROTOCOL = {
+    "Action",
+    "Version",
+    "SignatureVersion",
+    "SignatureMethod",
+    "Signature",
+    "AWSAccessKeyId",
+    "Timestamp",
+    "SecurityToken",
+}
+
+
+def decode_request(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+    """Returns the parameters by member name, and notes on what had to be changed.
+
+    Raises:
+        ValueError: the body is not what the protocol says.
+    """
+    decode = {
+        "json": _json,
+        "cbor": _cbor,
+        "query": _form,
+        "ec2": _form,
+        "rest-json": _rest,
+        "rest-xml": _rest,
+    }[call.protocol or "json"]
+    return decode(call, request)
+
+
+def _json(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+    body = plain_body(request.headers, request.body)
+    if not body.strip():
+        return {}, []
+    document = JsonDocument(body)
+    notes = ["duplicateKeys"] if document.duplicate_keys else []
+    return _by_json_shape(call, document.value), notes
+
+
+def _cbor(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+    body = plain_body(request.headers, request.body)
+    return _by_json_shape(call, read_cbor(body)) if body else {}, []
+
+
+def read_cbor(body: bytes) -> Any:
+    """Returns the value of a CBOR body.
+
+    Raises:
+        ValueError: it is not CBOR.
+    """
+    try:
+        return cbor2.loads(body)
+    except (cbor2.CBORError, OverflowError) as error:
+        raise ValueError(f"not CBOR: {error}") from error
+
+
+def _by_json_shape(call: Call, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("the body is not an object")
+    model = call.model
+    if model is None or model.input_shape is None or call.service is None:
+        return value
+    decoded: dict[str, Any] = json_decoders(call.service.name).decoder(model.input_shape)(value)
+    return decoded
+
+
+def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+    body = plain_body(request.headers, request.body)
+    in_body = "form-urlencoded" in request.headers.get("content-type", "") and body
+    text = body.decode("utf-8", "surrogateescape") if in_body else request.query
+    pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    own = [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
+    model = call.model
+    if model is None or call.service is None:
+        return dict(own), []
+    if model.input_shape is None:
+        return {}, []
+    decoder = FormDecoder(call.protocol or "query", call.service.name)
+    parameters = decoder.structure(model.input_shape, tree_of(own), call.operation or "")
+    if call.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
+        parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
+    return parameters, []
+
+
+def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+    model = call.model
+    if model is None or model.input_shape is None:
+        return {}, []
+    parameters = {
+        name: from_text(model.input_shape.members[name])(unquote(text))
+        for name, text in call.labels.items()
+        if name in model.input_shape.members
+    }
+    _located(model, request, parameters)
+    notes = _payload(call, model, request, parameters)
+    return parameters, notes
+
+
+def _located(model: OperationModel, request: Request, parameters: dict[str, Any]) -> None:
+    """Adds the members that travel in the query string and in headers."""
+    query: dict[str, list[str]] = {}
+    for name, value in parse_qsl(request.query, keep_blank_values=True):
+        query.setdefault(name, []).append(value)
+    for name, member in model.input_shape.members.items():
+        location = member.serialization.get("location")
+        wire_name = member.serialization.get("name", name)
+        if location == "uri" and name not in parameters and wire_name in parameters:
+            parameters[name] = parameters.pop(wire_name)
+        elif location == "querystring" and member.type_name == "map":
+            fixed = {m.serialization.get("name") for m in model.input_shape.members.values()}
+            rest = {k: v for k, v in query.items() if k not in fixed}
+            if rest:
+                many = member.value.type_name == "list"
+                parameters[name] = {k: v if many else v[-1] for k, v in rest.items()}
+        elif location == "querystring" and wire_name in query:
+            parameters[name] = _query_value(member, query[wire_name])
+        elif location == "header" and wire_name.lower() in request.headers:
+            parameters[name] = _header_value(member, request.headers[wire_name.lower()])
+        elif location == "headers":
+            prefix = wire_name.lower()
+            found = {
+                k[len(prefix) :]: v for k, v in request.headers.items() if k.startswith(prefix)
+            }
+            if found:
+                parameters[name] = found
+
+
+def _query_value(member: Any, values: list[str]) -> Any:
+    if member.type_name == "list":
+        return [from_text(member.member)(value) for value in values]
+    return from_text(member)(values[-1])
+
+
+def _header_value(member: Any, text: str) -> Any:
+    if member.type_name == "list":
+        return [from_text(member.member)(part.strip().strip('"')) for part in text.split(",")]
+    return from_text(member)(text)
+
+
+def _payload(
+    call: Call, model: OperationModel, request: Request, parameters: dict[str, Any]
+) -> list[str]:
+    """Adds the members that travel in the body; streamed bodies are never looked into."""
+    shape = model.input_shape
+    payload = shape.serialization.get("payload")
+    if payload and shape.members[payload].type_name in ("blob", "string"):
+        member = shape.members[payload]
+        if member.type_name == "string" and request.body and request.body_is_whole:
+            parameters[payload] = request.body.decode("utf-8", "replace")
+        return []
+    if not request.body.strip() or not request.body_is_whole:
+        return []
+    body = plain_body(request.headers, request.body)
+    target = shape.members[payload] if payload else shape
+    if call.protocol == "rest-xml":
+        value, notes = from_xml(target, parse_xml(body)), []
+    else:
+        document = JsonDocument(body)
+        notes = ["duplicateKeys"] if document.duplicate_keys else []
+        value = _decoder(call, target)(document.value)
+    if payload:
+        parameters[payload] = value
+    elif isinstance(value, dict):
+        parameters.update(value)
+    return notes
+
+
+def _decoder(call: Call, shape: Any) -> Any:
+    if call.service is None:
+        return from_json(shape)
+    return json_decoders(call.service.name).decoder(shape)

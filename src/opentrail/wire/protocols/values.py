@@ -1,0 +1,139 @@
+"""Scalars: from wire text or JSON values to Python values, by shape."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from botocore.model import Shape
+
+Decoder = Callable[[Any], Any]
+
+
+def from_text(shape: Shape) -> Decoder:
+    """Returns the decoder of a scalar that travels as text (query, XML, headers, paths)."""
+    return _TEXT.get(shape.type_name, _same)
+
+
+def from_json(shape: Shape) -> Decoder:
+    """Returns the decoder of a scalar that travels as a JSON or CBOR value."""
+    return _JSON.get(shape.type_name, _same)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _integer(text: Any) -> Any:
+    try:
+        return int(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _number(text: Any) -> Any:
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _boolean(text: Any) -> Any:
+    return {"true": True, "false": False, "True": True, "False": False}.get(text, text)
+
+
+def _blob(text: Any) -> Any:
+    if isinstance(text, bytes):
+        return text
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        return text
+
+
+def timestamp(value: Any) -> Any:
+    """Returns the time that epoch seconds, ISO 8601 or an HTTP date tell, else the value itself."""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, bool):
+        return value
+    try:
+        if isinstance(value, int | float):
+            return datetime.fromtimestamp(value, UTC)
+        return _time_from_text(str(value))
+    except (ValueError, OverflowError, OSError):
+        return value
+
+
+def _time_from_text(text: str) -> datetime:
+    try:
+        return datetime.fromtimestamp(float(text), UTC)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = parsedate_to_datetime(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+_TEXT: dict[str, Decoder] = {
+    "integer": _integer,
+    "long": _integer,
+    "float": _number,
+    "double": _number,
+    "boolean": _boolean,
+    "timestamp": timestamp,
+    "blob": _blob,
+}
+_JSON: dict[str, Decoder] = {"timestamp": timestamp, "blob": _blob}
+
+
+class JsonDocument:
+    """A JSON text and what had to be changed to represent it (architecture.md §3)."""
+
+    def __init__(self, raw: bytes) -> None:
+        """Parses `raw`.
+
+        Raises:
+            ValueError: it is not JSON, or nested too deeply.
+        """
+        self.duplicate_keys = False
+        try:
+            self.value = json.loads(
+                raw,
+                object_pairs_hook=self._object,
+                parse_int=_safe_int,
+                parse_float=_safe_float,
+                parse_constant=str,
+            )
+        except RecursionError as error:
+            raise ValueError("JSON is nested too deeply") from error
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        kept = dict(pairs)
+        if len(kept) != len(pairs):
+            self.duplicate_keys = True
+        return kept
+
+
+def _safe_int(text: str) -> int | str:
+    """Keeps integers of 64 bits; longer ones become strings."""
+    if len(text) < 19:
+        return int(text)
+    if len(text) > 20:
+        return text
+    value = int(text)
+    return value if -(2**63) <= value < 2**63 else text
+
+
+def _safe_float(text: str) -> float | str:
+    value = float(text)
+    return value if math.isfinite(value) else text

@@ -1,0 +1,294 @@
+"""Which service and operation a request asks for (capture.md §1.2)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from urllib.parse import parse_qsl, unquote
+
+from botocore.model import OperationModel
+
+from opentrail.wire.message import Request
+from opentrail.wire.service_models import Service, ServiceCatalog
+from opentrail.wire.sigv4 import Credential
+
+_CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
+#: Services with REST operations that need no signature, tried before anonymous S3.
+_UNSIGNED_REST = ("sso", "sso-oidc", "signin")
+#: Signing names that stand for another service's model.
+_ALIASES = {"s3express": "s3", "s3-object-lambda": "s3", "rds-data": "rds-data"}
+#: Of services that share version and action, the one whose model holds the others'.
+_SUPERSETS = ("rds",)
+_AWS_S3_HOST = re.compile(r"^(?P<bucket>.+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a request asks for, as far as it can be told."""
+
+    service: Service | None
+    operation: str | None
+    #: `json`, `query`, `ec2`, `rest-json`, `rest-xml` or `cbor`.
+    protocol: str | None
+    #: Raw (still quoted) path labels of REST operations.
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def model(self) -> OperationModel | None:
+        """The operation's model, None if the service's model does not have it."""
+        if self.service is None or self.operation is None:
+            return None
+        return self.service.operation(self.operation)
+
+
+NOTHING = Call(None, None, None)
+
+
+class Router:
+    """Names service and operation of requests. `base_hosts` are our own names, without port."""
+
+    def __init__(self, catalog: ServiceCatalog, base_hosts: Iterable[str] = ()) -> None:
+        self._catalog = catalog
+        self._base_hosts = tuple(sorted(base_hosts, key=len, reverse=True))
+
+    def identify(self, request: Request, credential: Credential | None) -> Call:
+        """Returns what `request` asks for; parts that cannot be told are None."""
+        signing_name = credential.service if credential else None
+        if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
+            return self._cbor(request, signing_name)
+        target = request.headers.get("x-amz-target")
+        if target:
+            return self._target(target, signing_name)
+        if signing_name not in ("s3", "s3express"):
+            action = self._action(request, signing_name)
+            if action is not None:
+                return action
+        return self._rest(request, signing_name)
+
+    def _cbor(self, request: Request, signing_name: str | None) -> Call:
+        match = _CBOR_PATH.search(request.path)
+        if not match:
+            return NOTHING
+        prefix, operation = match.groups()
+        service = _choose(self._catalog.targeted(prefix), signing_name)
+        return Call(service or self._only(signing_name), operation, "cbor")
+
+    def _target(self, target: str, signing_name: str | None) -> Call:
+        prefix, _, operation = target.rpartition(".")
+        service = _choose(self._catalog.targeted(prefix), signing_name)
+        return Call(service or self._only(signing_name), operation or target, "json")
+
+    def _action(self, request: Request, signing_name: str | None) -> Call | None:
+        """Reads `Action` and `Version` of the query protocols, from form body or query string."""
+        pairs = query_pairs(request)
+        if pairs is None:
+            return None
+        action, version = pairs.get("Action"), pairs.get("Version")
+        if not action or not version:
+            return None
+        candidates = self._catalog.of_version(version)
+        if signing_name:
+            signed = [s for s in candidates if s.signing_name == signing_name]
+            candidates = signed or self._catalog.signed_as(signing_name)
+        candidates = [s for s in candidates if s.operation(action)] or candidates
+        service = _choose(candidates, signing_name)
+        protocol = "ec2" if service and "ec2" in service.protocols else "query"
+        return Call(service, action, protocol)
+
+    def _only(self, signing_name: str | None) -> Service | None:
+        services = self._catalog.signed_as(signing_name) if signing_name else []
+        return services[0] if len(services) == 1 else None
+
+    def _rest(self, request: Request, signing_name: str | None) -> Call:
+        s3 = self._catalog.services["s3"]
+        if signing_name is None:
+            for name in _UNSIGNED_REST:
+                call = best_route([self._catalog.services[name]], request, request.path)
+                if call is not None and call.model and call.model.auth_type == "none":
+                    return call
+            return self._s3(request, s3)
+        if signing_name == "s3" and request.path.startswith("/v20180820/"):
+            return (
+                best_route([self._catalog.services["s3control"]], request, request.path) or NOTHING
+            )
+        if _ALIASES.get(signing_name, signing_name) == "s3":
+            return self._s3(request, s3, express=signing_name == "s3express")
+        services = self._catalog.signed_as(signing_name)
+        call = best_route(services, request, request.path)
+        return call or Call(services[0] if len(services) == 1 else None, None, None)
+
+    def _s3(self, request: Request, s3: Service, express: bool = False) -> Call:
+        path = request.path
+        bucket = self.bucket_of_host(request.headers.get("host", ""))
+        if bucket:
+            path = f"/{bucket}{path}"
+        call = best_route([s3], request, path)
+        if call is None:
+            form = "multipart/form-data" in request.headers.get("content-type", "")
+            if form and request.method == "POST":
+                return Call(s3, "PostObject", "rest-xml", {"Bucket": path.strip("/")})
+            return Call(s3, None, "rest-xml")
+        if express and call.operation == "ListBuckets":
+            return Call(s3, "ListDirectoryBuckets", "rest-xml")
+        return call
+
+    def bucket_of_host(self, host: str) -> str | None:
+        """Returns the bucket of a virtual-host style request, None for path style."""
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        match = _AWS_S3_HOST.match(name)
+        if match:
+            return match.group("bucket")
+        for base in self._base_hosts:
+            if name.endswith(f".{base}"):
+                return name[: -len(base) - 1].removesuffix(".s3")
+        return None
+
+
+def query_pairs(request: Request) -> dict[str, str] | None:
+    """Returns the form fields of a query-protocol request, or None if it is of another kind."""
+    content_type = request.headers.get("content-type", "")
+    if "form-urlencoded" in content_type and request.body:
+        text = request.body.decode("utf-8", "surrogateescape")
+    elif "Action=" in request.query:
+        text = request.query
+    else:
+        return None
+    return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+
+
+def _choose(candidates: list[Service], signing_name: str | None) -> Service | None:
+    """Returns the best of services that share a mark: signed as named, else the superset."""
+    signed = [s for s in candidates if s.signing_name == signing_name] or candidates
+    for service in signed:
+        if service.name in _SUPERSETS:
+            return service
+    return signed[0] if signed else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    service: Service
+    operation: str
+    pattern: re.Pattern[str]
+    literal_length: int
+    labels: int
+    trailing_slash: bool
+    fixed_query: tuple[tuple[str, str | None], ...]
+    required_query: tuple[str, ...]
+    required_headers: tuple[str, ...]
+    known_query: frozenset[str]
+    deprecated: bool
+
+    def match(self, path: str, query: Mapping[str, str]) -> dict[str, str] | None:
+        """Returns the raw labels if path and fixed query parameters fit."""
+        found = self.pattern.match(path)
+        if not found:
+            return None
+        for name, value in self.fixed_query:
+            if name not in query or (value is not None and query[name] != value):
+                return None
+        return {_unslot(slot): text for slot, text in found.groupdict().items()}
+
+    def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
+        """Returns how well the route fits; the greatest wins (capture.md §1.2)."""
+        required = [*(n in query for n in self.required_query)]
+        required += [*(n in request.headers for n in self.required_headers)]
+        return (
+            all(required),
+            self.literal_length,
+            len(self.fixed_query),
+            not self.deprecated,
+            sum(required),
+            len(self.known_query & query.keys()),
+            -self.labels,
+            self.trailing_slash == path.endswith("/"),
+        )
+
+
+def best_route(services: Iterable[Service], request: Request, path: str) -> Call | None:
+    """Returns the best operation of `services` for a REST request, None if none fits."""
+    query = dict(parse_qsl(request.query, keep_blank_values=True))
+    best: tuple[tuple[int, ...], _Route, dict[str, str]] | None = None
+    for service in services:
+        for route in _routes(service).get(request.method, ()):
+            labels = route.match(path, query)
+            if labels is None:
+                continue
+            score = route.score(request, path, query)
+            if best is None or score > best[0]:
+                best = (score, route, labels)
+    if best is None:
+        return None
+    _, route, labels = best
+    protocol = "rest-xml" if "rest-xml" in route.service.protocols else "rest-json"
+    return Call(route.service, route.operation, protocol, labels)
+
+
+@lru_cache(maxsize=512)
+def _compiled(name: str, service: Service) -> dict[str, list[_Route]]:
+    del name
+    routes: dict[str, list[_Route]] = {}
+    if not {"rest-json", "rest-xml"} & set(service.protocols):
+        return routes
+    for operation in service.model.operation_names:
+        model = service.model.operation_model(operation)
+        routes.setdefault(model.http["method"], []).append(_route(service, model))
+    return routes
+
+
+def _routes(service: Service) -> dict[str, list[_Route]]:
+    return _compiled(service.name, service)
+
+
+def _route(service: Service, model: OperationModel) -> _Route:
+    path, _, fixed = model.http["requestUri"].partition("?")
+    trailing_slash = len(path) > 1 and path.endswith("/")
+    pieces, labels, literal = [], 0, 0
+    for piece in re.split(r"(\{[^}]+\})", path.rstrip("/")):
+        if piece.startswith("{"):
+            labels += 1
+            name = piece[1:-1]
+            pieces.append(
+                f"(?P<{_slot(name.rstrip('+'))}>{'.+' if name.endswith('+') else '[^/]+'})"
+            )
+        else:
+            literal += len(piece.replace("/", ""))
+            pieces.append(re.escape(piece))
+    shape = model.input_shape
+    members = shape.members if shape else {}
+    required = set(shape.required_members) if shape else set()
+    at: dict[str, list[tuple[str, bool]]] = {"querystring": [], "header": []}
+    for name, member in members.items():
+        location = member.serialization.get("location")
+        if location in at:
+            at[location].append((member.serialization.get("name", name), name in required))
+    return _Route(
+        service=service,
+        operation=model.name,
+        pattern=re.compile(f"^{''.join(pieces)}/?$", re.S),
+        literal_length=literal,
+        labels=labels,
+        trailing_slash=trailing_slash,
+        fixed_query=tuple(_fixed(fixed)),
+        required_query=tuple(n for n, needed in at["querystring"] if needed),
+        required_headers=tuple(n.lower() for n, needed in at["header"] if needed),
+        known_query=frozenset(n for n, _ in at["querystring"]),
+        deprecated=bool(model.deprecated),
+    )
+
+
+def _fixed(text: str) -> Iterable[tuple[str, str | None]]:
+    for part in filter(None, text.split("&")):
+        name, equals, value = part.partition("=")
+        yield unquote(name), unquote(value) if equals else None
+
+
+def _slot(label: str) -> str:
+    """Returns a label's name as a group name of a regular expression."""
+    return "L_" + label.encode().hex()
+
+
+def _unslot(slot: str) -> str:
+    return bytes.fromhex(slot[2:]).decode()

@@ -1,0 +1,131 @@
+"""botocore's service models: a light index of all, each one loaded when it is first needed."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import botocore
+from botocore.loaders import Loader
+from botocore.model import OperationModel, ServiceModel, Shape
+
+_HEAD_BYTES = 8_192
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as its model's metadata describe it; the model itself comes with `model`."""
+
+    name: str
+    api_version: str
+    endpoint_prefix: str
+    signing_name: str
+    protocols: tuple[str, ...]
+    target_prefix: str | None
+    service_id: str
+
+    @cached_property
+    def model(self) -> ServiceModel:
+        """The whole model, loaded from botocore's data on first use."""
+        description = Loader().load_service_model(self.name, "service-2", self.api_version_folder)
+        return ServiceModel(description, service_name=self.name)
+
+    @property
+    def api_version_folder(self) -> str:
+        """The name of the model's folder (it may differ from the API's version)."""
+        return _folders(self.name)[-1]
+
+    def operation(self, name: str) -> OperationModel | None:
+        """Returns the operation, or None if the model does not have it."""
+        if name not in self.model.operation_names:
+            return None
+        return self.model.operation_model(name)
+
+    def error_shape(self, code: str) -> Shape | None:
+        """Returns the exception shape behind an error code on the wire."""
+        return self.model.shape_for_error_code(code)
+
+
+class ServiceCatalog:
+    """Every service that botocore knows, by the marks that requests carry."""
+
+    def __init__(self) -> None:
+        self.services = {service.name: service for service in _read_index()}
+        self._by_signing_name = self._group(lambda s: [s.signing_name])
+        self._by_target = self._group(lambda s: [s.target_prefix] if s.target_prefix else [])
+        self._by_version = self._group(
+            lambda s: [s.api_version] if {"query", "ec2"} & set(s.protocols) else []
+        )
+        # Old SDKs still send SQS's query protocol, which the model no longer lists.
+        self._by_version["2012-11-05"].append(self.services["sqs"])
+
+    def _group(self, marks: Any) -> defaultdict[str, list[Service]]:
+        grouped: defaultdict[str, list[Service]] = defaultdict(list)
+        for service in self.services.values():
+            for mark in marks(service):
+                grouped[mark].append(service)
+        return grouped
+
+    def signed_as(self, signing_name: str) -> list[Service]:
+        """Returns the services that share a signing name."""
+        return self._by_signing_name.get(signing_name, [])
+
+    def targeted(self, target_prefix: str) -> list[Service]:
+        """Returns the services whose `X-Amz-Target` starts with this prefix."""
+        return self._by_target.get(target_prefix, [])
+
+    def of_version(self, api_version: str) -> list[Service]:
+        """Returns the query services with this `Version`."""
+        return self._by_version.get(api_version, [])
+
+    def preload(self, names: Iterable[str]) -> None:
+        """Loads models before they are needed."""
+        for name in names:
+            _ = self.services[name].model.operation_names
+
+
+def _folders(service: str) -> list[str]:
+    root = Path(botocore.__file__).parent / "data" / service
+    return sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+
+
+def _read_index() -> list[Service]:
+    """Reads the metadata at the head of each newest model: 30 ms for all, against 3 s whole."""
+    decoder = json.JSONDecoder()
+    found = []
+    for folder in sorted((Path(botocore.__file__).parent / "data").iterdir()):
+        versions = sorted(folder.glob("*/service-2.json.gz")) if folder.is_dir() else []
+        if versions:
+            metadata = _read_metadata(decoder, versions[-1])
+            found.append(_service(folder.name, metadata))
+    return found
+
+
+def _read_metadata(decoder: json.JSONDecoder, file: Path) -> dict[str, Any]:
+    raw = file.read_bytes()
+    text = zlib.decompressobj(31).decompress(raw, _HEAD_BYTES).decode(errors="ignore")
+    start = text.find('"metadata"')
+    try:
+        value: dict[str, Any] = decoder.raw_decode(text, text.index("{", start))[0]
+    except ValueError:
+        value = json.loads(zlib.decompress(raw, 31))["metadata"]
+    return value
+
+
+def _service(name: str, metadata: dict[str, Any]) -> Service:
+    endpoint_prefix = metadata["endpointPrefix"]
+    return Service(
+        name=name,
+        api_version=metadata["apiVersion"],
+        endpoint_prefix=endpoint_prefix,
+        signing_name=metadata.get("signingName") or endpoint_prefix,
+        protocols=tuple(metadata.get("protocols") or [metadata["protocol"]]),
+        target_prefix=metadata.get("targetPrefix"),
+        service_id=metadata.get("serviceId", name),
+    )

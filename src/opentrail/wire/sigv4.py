@@ -1,0 +1,87 @@
+"""Who says to have signed a request (capture.md §1.1). Nothing is verified here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from opentrail.wire.message import Request
+
+_HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
+_SIGV2 = re.compile(r"^AWS ([^:\s]+):")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The claimed signer of a request."""
+
+    access_key_id: str
+    region: str | None
+    service: str | None
+    #: `SigV4`, `SigV4A` or `SigV2`.
+    version: str
+    #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString`.
+    method: str
+
+
+def read_credential(request: Request) -> Credential | None:
+    """Returns the claimed signer, or None for an unsigned request; the first form found counts."""
+    authorization = request.headers.get("authorization", "")
+    if authorization:
+        return _from_header(authorization, request)
+    if "Credential=" in request.query or "AWSAccessKeyId=" in request.query:
+        return _from_query(request)
+    if request.body and b"AWSAccessKeyId=" in request.body[:65536]:
+        return _from_form(request)
+    return None
+
+
+def _from_header(authorization: str, request: Request) -> Credential | None:
+    scheme = authorization.partition(" ")[0].upper()
+    if scheme.startswith("AWS4-"):
+        match = _HEADER.search(authorization)
+        return _scoped(match.group(1), scheme, request, "AuthHeader") if match else None
+    match = _SIGV2.match(authorization)
+    return Credential(match.group(1), None, "s3", "SigV2", "AuthHeader") if match else None
+
+
+def _from_query(request: Request) -> Credential | None:
+    pairs = dict(parse_qsl(request.query, keep_blank_values=True))
+    if "X-Amz-Credential" in pairs:
+        scheme = pairs.get("X-Amz-Algorithm", "AWS4-HMAC-SHA256").upper()
+        region_set = pairs.get("X-Amz-Region-Set")
+        return _scoped(pairs["X-Amz-Credential"], scheme, request, "QueryString", region_set)
+    if "AWSAccessKeyId" in pairs and "Signature" in pairs:
+        service = None if "Action" in pairs else "s3"
+        return Credential(pairs["AWSAccessKeyId"], None, service, "SigV2", "QueryString")
+    return None
+
+
+def _from_form(request: Request) -> Credential | None:
+    """Reads signature version 2 of the query protocol."""
+    if "form-urlencoded" not in request.headers.get("content-type", ""):
+        return None
+    pairs = dict(parse_qsl(request.body.decode("latin-1"), keep_blank_values=True))
+    if pairs.get("SignatureVersion") != "2":
+        return None
+    return Credential(pairs["AWSAccessKeyId"], None, None, "SigV2", "QueryString")
+
+
+def _scoped(
+    text: str, scheme: str, request: Request, method: str, region_set: str | None = None
+) -> Credential | None:
+    """Parses `KEY/date/region/service/aws4_request` from the right: keys may hold odd text."""
+    if "ECDSA" in scheme:
+        parts = text.rsplit("/", 3)
+        if len(parts) != 4:
+            return None
+        regions = region_set or request.headers.get("x-amz-region-set", "")
+        region = regions.partition(",")[0].strip()
+        return Credential(
+            parts[0], region if region not in ("", "*") else None, parts[2], "SigV4A", method
+        )
+    parts = text.rsplit("/", 4)
+    if len(parts) != 5:
+        return None
+    return Credential(parts[0], parts[2] or None, parts[3] or None, "SigV4", method)

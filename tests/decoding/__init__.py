@@ -1,0 +1,1 @@
+"""Conformance test "Decoding": requests made by botocore and the records they must give."""

@@ -1,0 +1,298 @@
+"""Computes the `requestParameters` of S3 calls, which follow the wire, from the model alone."""
+
+import base64
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from botocore.model import ListShape, OperationModel, Shape, StructureShape
+
+from tests.decoding.generate import Case, service_model
+
+DATA_OPERATIONS = frozenset(
+    {
+        "AbortMultipartUpload",
+        "CompleteMultipartUpload",
+        "CopyObject",
+        "CreateMultipartUpload",
+        "DeleteObject",
+        "DeleteObjectAnnotation",
+        "DeleteObjectTagging",
+        "DeleteObjects",
+        "GetObject",
+        "GetObjectAcl",
+        "GetObjectAnnotation",
+        "GetObjectAttributes",
+        "GetObjectLegalHold",
+        "GetObjectRetention",
+        "GetObjectTagging",
+        "GetObjectTorrent",
+        "HeadBucket",
+        "HeadObject",
+        "ListObjectAnnotations",
+        "ListObjectVersions",
+        "ListObjects",
+        "ListObjectsV2",
+        "ListParts",
+        "PutObject",
+        "PutObjectAcl",
+        "PutObjectAnnotation",
+        "PutObjectLegalHold",
+        "PutObjectRetention",
+        "PutObjectTagging",
+        "RenameObject",
+        "RestoreObject",
+        "SelectObjectContent",
+        "UpdateObjectEncryption",
+        "UploadPart",
+        "UploadPartCopy",
+        "WriteGetObjectResponse",
+    }
+)
+
+#: Operations whose eventName differs from the operation's name.
+EVENT_NAMES = {
+    "DeletePublicAccessBlock": "DeleteBucketPublicAccessBlock",
+    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
+    "GetBucketLifecycleConfiguration": "GetBucketLifecycle",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+    "ListObjectsV2": "ListObjects",
+    "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
+    "PutBucketLifecycleConfiguration": "PutBucketLifecycle",
+    "PutBucketNotificationConfiguration": "PutBucketNotification",
+    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+}
+
+_HIDDEN_HEADERS = frozenset(
+    {
+        "x-amz-content-sha256",
+        "x-amz-copy-source-server-side-encryption-customer-key",
+        "x-amz-date",
+        "x-amz-decoded-content-length",
+        "x-amz-s3session-token",
+        "x-amz-security-token",
+        "x-amz-server-side-encryption-customer-key",
+        "x-amz-te",
+        "x-amz-trailer",
+        "x-amz-user-agent",
+        "x-amz-mfa",
+        "x-amz-request-token",
+        "x-amz-bucket-object-lock-token",
+    }
+)
+_HIDDEN_BODIES = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
+
+#: botocore asks for encoded listings unless the caller decides (`encoding-type=url`).
+_ENCODED_LISTINGS = frozenset({"ListObjects", "ListObjectsV2", "ListObjectVersions"})
+#: botocore computes the digest of SSE-C keys in these operations, and in no other.
+_DIGESTED_KEYS = frozenset(
+    {
+        "CompleteMultipartUpload",
+        "CopyObject",
+        "CreateMultipartUpload",
+        "GetObject",
+        "HeadObject",
+        "PutObject",
+        "SelectObjectContent",
+        "UploadPart",
+        "UploadPartCopy",
+    }
+)
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_VERSION_SUFFIX = re.compile(r"\?versionId=\S+$")
+
+
+def parameters(case: Case, host: str) -> dict[str, Any]:
+    """Returns the requestParameters of the case sent with the given Host header."""
+    operation = service_model("s3").operation_model(case.operation)
+    given = _as_botocore_sends(case)
+    shown: dict[str, Any] = {"Host": host}
+    if "Bucket" in given:
+        shown["bucketName"] = given["Bucket"]
+    if "Key" in given:
+        shown["key"] = given["Key"]
+    shown.update(_merged(_query(operation, given)))
+    shown.update(_headers(operation, given))
+    if case.operation == "PutBucketPolicy":
+        shown["bucketPolicy"] = _json_or_text(given["Policy"])
+    elif case.operation not in _HIDDEN_BODIES:
+        shown.update(_body(operation, given))
+    return shown
+
+
+def _as_botocore_sends(case: Case) -> dict[str, Any]:
+    """Returns the parameters after botocore's own, documented changes to them."""
+    given = dict(case.params)
+    if case.operation in _ENCODED_LISTINGS:
+        given.setdefault("EncodingType", "url")
+    if case.operation in ("CopyObject", "UploadPartCopy"):
+        given["CopySource"] = _copy_source(given["CopySource"])
+    if case.operation in _DIGESTED_KEYS:
+        for prefix in ("SSECustomerKey", "CopySourceSSECustomerKey"):
+            if prefix in given and f"{prefix}MD5" not in given:
+                digest = hashlib.md5(given[prefix].encode(), usedforsecurity=False).digest()
+                given[f"{prefix}MD5"] = base64.b64encode(digest).decode("ascii")
+    return given
+
+
+def _copy_source(source: str | Mapping[str, str]) -> str:
+    if isinstance(source, str):
+        version = _VERSION_SUFFIX.search(source)
+        end = version.start() if version else len(source)
+        return quote(source[:end], safe="-._~/") + source[end:]
+    text = quote(f"{source['Bucket']}/{source['Key']}", safe="-._~/")
+    return f"{text}?versionId={source['VersionId']}" if "VersionId" in source else text
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _members(
+    operation: OperationModel, given: Mapping[str, Any], location: str | None
+) -> Iterator[tuple[str, Shape, Any]]:
+    """Yields wire name, shape and value of the given members that travel in that place."""
+    if operation.input_shape is None:
+        return
+    for name, value in given.items():
+        shape = operation.input_shape.members[name]
+        if shape.serialization.get("location") == location:
+            yield shape.serialization.get("name", name), shape, value
+
+
+def _query(operation: OperationModel, given: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    fixed = urlsplit(operation.http["requestUri"]).query
+    yield from parse_qsl(fixed, keep_blank_values=True)
+    for name, shape, value in _members(operation, given, "querystring"):
+        values = value if shape.type_name == "list" else [value]
+        for item in values:
+            yield name, _text(shape, item, "iso8601")
+
+
+def _headers(operation: OperationModel, given: Mapping[str, Any]) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for prefix, _, value in _members(operation, given, "headers"):
+        headers.update({prefix + name: text for name, text in value.items()})
+    for name, shape, value in _members(operation, given, "header"):
+        if shape.type_name != "list":
+            headers[name] = _text(shape, value, "rfc822")
+        elif value:
+            headers[name] = ",".join(_quoted(item) for item in value)
+    lowered = {name.lower(): text for name, text in headers.items()}
+    return {
+        name: text
+        for name, text in lowered.items()
+        if name.startswith("x-amz-") and name not in _HIDDEN_HEADERS
+    }
+
+
+def _quoted(item: str) -> str:
+    if '"' not in item and "," not in item:
+        return item
+    return '"' + item.replace('"', '\\"') + '"'
+
+
+def _text(shape: Shape, value: Any, time_format: str) -> str:
+    """Returns a scalar as it stands on the wire."""
+    if shape.type_name == "boolean":
+        return "true" if value else "false"
+    if shape.type_name == "timestamp":
+        in_header = shape.serialization.get("location") == "header"
+        return _time(value, shape.serialization.get("timestampFormat", time_format), in_header)
+    return str(value)
+
+
+def _time(value: datetime, time_format: str, in_header: bool) -> str:
+    moment = value.astimezone(UTC)
+    if time_format == "rfc822":
+        return format_datetime(moment.replace(microsecond=0), usegmt=True)
+    if moment.microsecond and not in_header:
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _body(operation: OperationModel, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the XML body under its root element's name, or nothing if there is none."""
+    shape = operation.input_shape
+    if shape is None:
+        return {}
+    payload = shape.serialization.get("payload")
+    if payload is None:
+        inside = {n: v for n, v in given.items() if "location" not in _traits(shape, n)}
+        return {shape.serialization["name"]: _element(shape, inside)} if inside else {}
+    root = shape.members[payload]
+    if payload not in given or root.type_name in ("blob", "string"):
+        return {}
+    return {root.serialization.get("name", payload): _element(root, given[payload])}
+
+
+def _traits(shape: StructureShape, member: str) -> Mapping[str, Any]:
+    traits: Mapping[str, Any] = shape.members[member].serialization
+    return traits
+
+
+def _element(shape: Shape, value: Any) -> Any:
+    """Returns what org.json's XML.toJSONObject makes of the element of that shape."""
+    pairs = list(_namespace(shape))
+    if isinstance(shape, StructureShape):
+        pairs += _children(shape, value)
+    elif isinstance(shape, ListShape):
+        name = shape.member.serialization.get("name", "member")
+        pairs += [(name, _element(shape.member, item)) for item in value]
+    elif text := _text(shape, value, "iso8601"):
+        return {**dict(pairs), "content": _coerced(text)} if pairs else _coerced(text)
+    return _merged(pairs) if pairs else ""
+
+
+def _namespace(shape: Shape) -> Iterator[tuple[str, Any]]:
+    namespace = shape.serialization.get("xmlNamespace")
+    if isinstance(namespace, str):
+        yield "xmlns", namespace
+    elif namespace:
+        prefix = namespace.get("prefix")
+        yield (f"xmlns:{prefix}" if prefix else "xmlns"), namespace["uri"]
+
+
+def _children(shape: StructureShape, value: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for member, member_value in value.items():
+        child = shape.members[member]
+        name = child.serialization.get("name", member)
+        if child.serialization.get("xmlAttribute"):
+            yield name, member_value
+        elif isinstance(child, ListShape) and child.serialization.get("flattened"):
+            yield from ((name, _element(child.member, item)) for item in member_value)
+        else:
+            yield name, _element(child, member_value)
+
+
+def _coerced(text: str) -> Any:
+    if text in ("true", "false"):
+        return text == "true"
+    if _INTEGER.fullmatch(text) and text != "-0":
+        return int(text)
+    return text
+
+
+def _merged(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Returns the pairs as an object; names that repeat get the list of their values."""
+    known = list(pairs)
+    times = Counter(name for name, _ in known)
+    merged: dict[str, Any] = {}
+    for name, value in known:
+        if times[name] == 1:
+            merged[name] = value
+        else:
+            merged.setdefault(name, []).append(value)
+    return merged
