@@ -111,7 +111,7 @@ class Server:
         stack.push_async_callback(control.close)
         identities = Identities(control, directory_identities(settings.directory))
         await identities.load()
-        store = DuckdbEvents(self._data.history, self._data.journal)
+        store = DuckdbEvents(self._data.history, self._data.journal, settings.history_seal_records)
         stack.push_async_callback(store.close)
         retention = timedelta(days=settings.history_retention_days)
         history = History(store, clock, metrics, _token_key(self._data.keys), retention)

@@ -59,6 +59,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--delivery-interval", metavar="SECONDS", help="between log files (300)")
     add("--digest-interval", metavar="SECONDS", help="between digest files (3600)")
     add("--history-retention-days", metavar="N", help="days that event history shows (90)")
+    add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
     add("--auth", metavar="MODE", help="permissive (default) or enforced")
     add("--on-record-failure", metavar="MODE", help="refuse (default) or allow")
     add("--recorders", metavar="N", help="recorder processes (1)")

@@ -75,6 +75,8 @@ class Settings:
     digest_interval: float = 3600.0
     #: Days that event history shows.
     history_retention_days: int = 90
+    #: Records that are sealed together into one file of event history.
+    history_seal_records: int = 120_000
     #: `permissive`: the caller is whom the access key id says; only on loopback addresses.
     auth: str = "permissive"
     #: `refuse`: no answer without its record; `allow`: answer first, count what is lost.
@@ -186,7 +188,7 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = {**settings.upstream, **_upstreams(value, source)}
     elif name in ("delivery_interval", "digest_interval"):
         value = _number(value, source)
-    elif name in ("history_retention_days", "recorders"):
+    elif name in ("history_retention_days", "history_seal_records", "recorders"):
         value = int(_number(value, source, whole=True))
     elif name in _CHOICES and value not in _CHOICES[name]:
         raise UsageError(f"{source} must be one of {', '.join(_CHOICES[name])}, not {value!r}")

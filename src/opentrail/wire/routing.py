@@ -61,6 +61,9 @@ class Router:
         target = request.headers.get("x-amz-target")
         if target:
             return self._target(target, signing_name)
+        form = "form-urlencoded" in request.headers.get("content-type", "")
+        if credential is None and form and not request.body_is_whole:
+            return NOTHING  # an unsigned query call names its service in a body yet to come
         if signing_name not in ("s3", "s3express"):
             action = self._action(request, signing_name)
             if action is not None:

@@ -6,6 +6,7 @@ python -m opentrail.adapters.duckdb.seal JOURNAL-FOLDER FIRST LAST FILE
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from opentrail.adapters.duckdb.schema import column_lists, create_table, insert_
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite import read_range
 from opentrail.core.attributes import attributes_of
-from opentrail.core.faults import reach
+from opentrail.core.faults import arm, reach
 from opentrail.ports.event_store import IndexedEntry
 
 _BATCH = 5_000
@@ -57,8 +58,21 @@ def seal(journal: Path, first: int, last: int, target: Path) -> None:
 def main() -> None:
     """Runs as a child: lowers its priority, seals, exits 0."""
     os.nice(19)
+    _arm_fault()
     journal, first, last, target = sys.argv[1:]
     seal(Path(journal), int(first), int(last), Path(target))
+
+
+def _arm_fault() -> None:
+    """Arms `history.sealed` for tests: the server dies with its child, as in a power cut."""
+    name, _, count = os.environ.get("OPENTRAIL_CRASH_AT", "").partition(":")
+
+    def die() -> None:
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if name == "history.sealed":
+        arm(name, int(count or "1"), die)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,10 @@ class Flow:
             self.broken = reason
             self._notify()
 
+    def peek(self) -> bytes:
+        """Returns all that waits, and leaves it waiting."""
+        return b"".join(self._pieces)
+
     def take(self) -> bytes:
         """Returns all that waits, without waiting."""
         if not self._pieces:

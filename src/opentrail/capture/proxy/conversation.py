@@ -67,7 +67,7 @@ class Conversation:
         self._folded: dict[str, str] = {}
         self._sent = KeptBody(keep=True)
         self._received = KeptBody(keep=True)
-        self._wrote_head = False
+        self._wrote_head = self._knows_all = False
 
     async def run(self) -> bool:
         """Answers the call; the result tells whether the connection may be used again."""
@@ -94,9 +94,14 @@ class Conversation:
         return await self._forward(upstream)
 
     def _look_at_head(self) -> None:
-        """Reads what the head tells: signer, service, and whether the body is an object."""
+        """Reads what the head tells: signer, service, and whether the body is an object.
+
+        Query protocols tell it in the body; a small one has mostly come with its head.
+        """
         self._folded = fold_headers(self._incoming.head.headers)
-        request = self._request(b"", whole=False)
+        self._knows_all = self._incoming.body.complete
+        body = self._incoming.body.peek() if self._knows_all else b""
+        request = self._request(body, self._knows_all)
         self._credential = read_credential(request)
         self._call = self._endpoint.router.identify(request, self._credential)
         service = self._call.service
@@ -349,10 +354,9 @@ class Conversation:
 
     def _exchange(self, body: bytes) -> Exchange:
         request = self._request(body, whole=self._sent.is_whole)
-        # Query protocols name their operation in the body, version 2 signatures their key.
-        if self._credential is None:
-            self._credential = read_credential(request)
-        if self._call.operation is None or self._call.protocol in ("query", "ec2", None):
+        if not self._knows_all and self._sent.is_whole:
+            # Query protocols name their operation in the body, version 2 signatures their key.
+            self._credential = self._credential or read_credential(request)
             self._call = self._endpoint.router.identify(request, self._credential)
         notes: dict[str, Any] = {}
         if self._sent.oversize is not None:

@@ -1,0 +1,1 @@
+"""Tests of opentrail; the folders mirror src/opentrail."""

@@ -1,0 +1,257 @@
+"""SIGKILL under load, at random moments and named points: nothing answered is lost or doubled."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import os
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from opentrail.sandbox import ADMIN_KEY_ID
+from tests.decoding.stub_upstream import StubUpstream
+from tests.live.processes import Opentrail, free_port, moto_server
+
+pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
+
+CLIENTS = 8
+PACE = 45  # calls a second of one client
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/killed"
+RANDOM_KILLS = 15
+#: Named point → how many passages it survives at most, so that a kill comes within seconds.
+POINTS = {
+    "journal.committed": 300,
+    "journal.mid-commit": 300,
+    "history.sealed": 2,
+    "delivery.put": 2,
+    "digest.planned": 2,
+    "delivery.planned": 2,
+    "digest.put": 2,
+}
+
+
+@dataclass
+class Load:
+    """Clients that call until they are stopped, and remember what was answered."""
+
+    port: int
+    prefix: str
+    answered: set[str] = field(default_factory=set)
+    _stopped: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+
+    def start(self) -> None:
+        for number in range(CLIENTS):
+            thread = threading.Thread(target=self._call_on, args=(number,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(30)
+            assert not thread.is_alive()
+
+    def _call_on(self, client: int) -> None:
+        connection: http.client.HTTPConnection | None = None
+        count = 0
+        next_call = time.monotonic()
+        while not self._stopped.is_set():
+            count += 1
+            name = f"{self.prefix}-{client}-{count}-{'data' if count % 3 == 0 else 'user'}"
+            try:
+                connection = connection or http.client.HTTPConnection(
+                    "127.0.0.1", self.port, timeout=10
+                )
+                if call(connection, name):
+                    self.answered.add(name)
+            except (OSError, http.client.HTTPException):
+                connection = None  # the server is dead; so will this thread's loop be, soon
+                self._stopped.wait(0.02)
+            next_call = max(next_call + 1 / PACE, time.monotonic() - 1)
+            self._stopped.wait(max(0.0, next_call - time.monotonic()))
+
+
+def call(connection: http.client.HTTPConnection, name: str) -> bool:
+    """Sends CreateUser or PutItem; True if a whole good answer came."""
+    service, headers = "iam", {"Content-Type": "application/x-www-form-urlencoded"}
+    body = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
+    if name.endswith("data"):
+        service = "dynamodb"
+        headers = {
+            "Content-Type": "application/x-amz-json-1.0",
+            "X-Amz-Target": "DynamoDB_20120810.PutItem",
+        }
+        body = json.dumps({"TableName": name, "Item": {"id": {"S": "x"}}})
+    scope = f"{ADMIN_KEY_ID}/20200101/us-east-1/{service}/aws4_request"
+    headers["Authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+    )
+    connection.request("POST", "/", body, headers)
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status == 200
+
+
+@dataclass
+class Evidence:
+    """What the bucket holds; files once read are not read again, for they never change."""
+
+    s3: Any
+    seen: dict[str, int] = field(default_factory=dict)
+    users: Counter[str] = field(default_factory=Counter)
+    event_ids: Counter[str] = field(default_factory=Counter)
+
+    def read(self) -> None:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="killed")
+        for item in (item for page in pages for item in page.get("Contents", ())):
+            key = item["Key"]
+            if "/CloudTrail/" not in key or not item["Size"] or key in self.seen:
+                continue
+            stored = self.s3.get_object(Bucket="killed", Key=key)["Body"].read()
+            records = json.loads(gzip.decompress(stored))["Records"]
+            self.seen[key] = len(records)
+            for record in records:
+                self.event_ids[record["eventID"]] += 1
+                if record["eventName"] == "CreateUser":
+                    self.users[record["requestParameters"]["userName"]] += 1
+
+
+@dataclass
+class World:
+    """The server under test with its upstreams."""
+
+    server: Opentrail
+    evidence: Evidence
+
+    def looked_up(self, since: float) -> Counter[str]:
+        """Returns how often LookupEvents shows each user that was created since then."""
+        client = self.server.boto("cloudtrail")
+        pages = client.get_paginator("lookup_events").paginate(
+            LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "CreateUser"}],
+            StartTime=since,
+        )
+        found: Counter[str] = Counter()
+        for page in pages:
+            for event in page["Events"]:
+                record = json.loads(event["CloudTrailEvent"])
+                found[record["requestParameters"]["userName"]] += 1
+        return found
+
+    def data_calls(self, since: str) -> Counter[str]:
+        """Returns how often `lookup --all-categories` shows each table that was written to."""
+        records = self.server.records("EventName=PutItem", "--since", since)
+        return Counter(r["requestParameters"]["tableName"] for r in records)
+
+    def check(self, load: Load, since: float) -> None:
+        """Everything answered is where it belongs, exactly once."""
+        flushed = self.server.opentrail("trail", "flush", "killed")
+        assert flushed.returncode == 0, flushed.stderr
+        users = {name for name in load.answered if name.endswith("user")}
+        tables = load.answered - users
+        found = self.looked_up(since)
+        assert {name: found[name] for name in users} == dict.fromkeys(users, 1)
+        assert max(found.values(), default=1) == 1
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(since))
+        written = self.data_calls(stamp)
+        assert {name: written[name] for name in tables} == dict.fromkeys(tables, 1)
+        assert max(written.values(), default=1) == 1
+        self.evidence.read()
+        delivered = self.evidence.users
+        assert {name: delivered[name] for name in users} == dict.fromkeys(users, 1)
+        assert max(self.evidence.event_ids.values()) == 1
+        done = self.server.try_aws(
+            *("cloudtrail", "validate-logs", "--trail-arn", ARN),
+            *("--start-time", "2020-01-01T00:00:00Z"),
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder: Path = tmp_path_factory.mktemp("killed")
+    with moto_server() as s3, StubUpstream() as stub:
+        server = Opentrail(
+            folder / "data",
+            *("--upstream", stub.url, "--upstream", f"s3={s3}"),
+            *("--delivery-interval", "1", "--digest-interval", "3"),
+            *("--history-seal-records", "500"),
+            port=free_port(),
+        )
+        try:
+            server.start()
+            direct = boto3.client(
+                "s3",
+                endpoint_url=s3,
+                region_name="us-east-1",
+                aws_access_key_id="x",
+                aws_secret_access_key="x",
+            )
+            direct.create_bucket(Bucket="killed")
+            client = server.boto("cloudtrail")
+            client.create_trail(Name="killed", S3BucketName="killed", EnableLogFileValidation=True)
+            client.start_logging(Name="killed")
+            server.stop()
+            yield World(server, Evidence(direct))
+        finally:
+            server.close()
+
+
+def seeds() -> list[int]:
+    base = int(os.environ.get("OPENTRAIL_KILL_SEED", "20200101"))
+    return [base + number for number in range(RANDOM_KILLS)]
+
+
+@pytest.mark.parametrize("seed", seeds())
+def test_killed_at_a_random_moment(world: World, seed: int) -> None:
+    moment = random.Random(seed).uniform(0.5, 2.5)
+    since = time.time() - 1
+    world.server.start()
+    load = Load(world.server.port, f"r{seed}")
+    load.start()
+    killer = threading.Timer(moment, world.server.process.kill)  # type: ignore[union-attr]
+    killer.start()
+    world.server.wait()
+    load.stop()
+    print(f"seed {seed}: killed after {moment:.3f} s, {len(load.answered) / moment:.0f} calls/s")
+    assert load.answered
+    world.server.start()
+    world.check(load, since)
+    assert world.server.stop() == 0
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_a_named_point(world: World, point: str) -> None:
+    count = random.Random(point).randint(1, POINTS[point])
+    since = time.time() - 1
+    world.server.start(OPENTRAIL_CRASH_AT=f"{point}:{count}")
+    load = Load(world.server.port, f"p{point.replace('.', '')}")
+    load.start()
+    code = world.server.wait()
+    load.stop()
+    print(f"{point}, passage {count}: exit {code}, {len(load.answered)} calls answered")
+    assert code == -9
+    world.server.start()
+    world.check(load, since)
+    assert world.server.stop() == 0
+
+
+def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
+    world.server.start()
+    assert world.server.opentrail("trail", "flush", "killed").returncode == 0
+    world.evidence.read()
+    found = world.looked_up(0)
+    assert set(world.evidence.users) == set(found)
+    assert set(found.values()) == {1}
+    assert set(world.evidence.users.values()) == {1}
+    assert world.server.stop() == 0

@@ -1,0 +1,187 @@
+"""Real processes for tests: an opentrail server, moto, aws-cli. Everything ends with its test."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
+
+#: Nothing in these tests may take longer than this.
+PATIENCE = 60.0
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """Returns a port that was free a moment ago (for servers that must come back on it)."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """Returns this process's environment without anybody's AWS or opentrail settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OPENTRAIL_"))}
+    return {**kept, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONUNBUFFERED": "1", **extra}
+
+
+class Opentrail:
+    """A server process on a data directory; it may be stopped, killed and started again."""
+
+    def __init__(self, data_dir: Path, *flags: str, command: str = "serve", port: int = 0) -> None:
+        self.data_dir = data_dir
+        self.flags = flags
+        self.command = command
+        self.port = port
+        self.process: subprocess.Popen[str] | None = None
+        self.output = ""
+
+    def start(self, **environment: str) -> Opentrail:
+        """Starts the server and returns once it is ready."""
+        arguments = [
+            *(sys.executable, "-m", "opentrail", self.command, "--data-dir", str(self.data_dir)),
+            *("--listen", f"127.0.0.1:{self.port}", "--console-listen", "127.0.0.1:0"),
+            *self.flags,
+        ]
+        self.process = subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=clean_environment(**environment),
+        )
+        self.output = ""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.output += line
+            if line.startswith("  data "):
+                break
+        else:
+            code = self.process.wait(PATIENCE)
+            raise AssertionError(f"server ended with {code}:\n{self.output}")
+        described = json.loads((self.data_dir / "server.json").read_text())
+        self.url, self.console = described["endpoint"], described["console"]
+        self.token = described["token"]
+        return self
+
+    def stop(self) -> int:
+        """Ends the server as an operator would; returns its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self._wait()
+
+    def kill(self) -> None:
+        """Kills the server as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self._wait()
+
+    def wait(self) -> int:
+        """Waits until the server has ended by itself."""
+        return self._wait()
+
+    def _wait(self) -> int:
+        assert self.process is not None
+        said, _ = self.process.communicate(timeout=PATIENCE)
+        self.output += said
+        return self.process.returncode
+
+    def close(self) -> None:
+        """Makes sure that nothing is left running."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+
+    def boto(
+        self, service: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET, **more: Any
+    ) -> Any:
+        """Returns a client of this endpoint."""
+        session = boto3.session.Session(key, secret, region_name=more.pop("region", "us-east-1"))
+        config = Config(retries={"total_max_attempts": more.pop("attempts", 1)}, **more)
+        return session.client(service, endpoint_url=self.url, config=config)
+
+    def aws(self, *arguments: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET) -> str:
+        """Runs the real aws-cli against this endpoint and returns what it printed."""
+        return self.try_aws(*arguments, key=key, secret=secret, check=True).stdout
+
+    def try_aws(
+        self,
+        *arguments: str,
+        key: str = ADMIN_KEY_ID,
+        secret: str = ADMIN_SECRET,
+        check: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the real aws-cli; it may fail."""
+        environment = clean_environment(
+            AWS_ENDPOINT_URL=self.url,
+            AWS_ACCESS_KEY_ID=key,
+            AWS_SECRET_ACCESS_KEY=secret,
+            AWS_DEFAULT_REGION="us-east-1",
+            AWS_CONFIG_FILE=os.devnull,
+            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+            AWS_PAGER="",
+        )
+        done = subprocess.run(
+            [str(BIN / "aws"), *arguments],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=PATIENCE * 3,
+            check=False,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"aws {arguments} ended with {done.returncode}: {done.stderr}")
+        return done
+
+    def opentrail(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs one of our own commands against this server."""
+        return run_opentrail(*arguments, "--data-dir", str(self.data_dir))
+
+    def records(self, *arguments: str) -> list[Mapping[str, Any]]:
+        """Returns every record that `opentrail lookup` finds, of all Regions and categories."""
+        everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
+        done = self.opentrail("lookup", *arguments, *everything, "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs `opentrail` and returns what came of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "opentrail", *arguments],
+        capture_output=True,
+        text=True,
+        env=clean_environment(**environment),
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """Runs a moto server and gives its URL."""
+    child = start_moto()
+    try:
+        yield child.url
+    finally:
+        child.stop()
+
+
+@contextmanager
+def opentrail_server(data_dir: Path, *flags: str, **options: Any) -> Iterator[Opentrail]:
+    """Runs a server for the length of a test."""
+    server = Opentrail(data_dir, *flags, **options)
+    try:
+        yield server.start()
+    finally:
+        server.close()

@@ -1,0 +1,141 @@
+"""An IAM user Mary appeared: who created her, when, and by which method?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.processes import Opentrail, opentrail_server
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opentrail, dict[str, Any]]]:
+    """An admin creates John with keys by aws-cli; John creates Mary, and Pete by boto3."""
+    folder: Path = tmp_path_factory.mktemp("story")
+    with opentrail_server(folder / "data", command="sandbox") as server:
+        server.aws("iam", "create-user", "--user-name", "John")
+        keys = json.loads(server.aws("iam", "create-access-key", "--user-name", "John"))
+        key = keys["AccessKey"]
+        john = {"key": key["AccessKeyId"], "secret": key["SecretAccessKey"]}
+        server.aws("iam", "create-user", "--user-name", "Mary", **john)
+        server.boto("iam", **john).create_user(UserName="Pete")
+        yield server, key
+
+
+def looked_up(server: Opentrail, key: str, value: str) -> list[dict[str, Any]]:
+    attribute = f"AttributeKey={key},AttributeValue={value}"
+    said = server.aws("cloudtrail", "lookup-events", "--lookup-attributes", attribute)
+    events: list[dict[str, Any]] = json.loads(said)["Events"]
+    return events
+
+
+def test_aws_cli_looks_up_both_users_newest_first(story: tuple[Opentrail, dict[str, Any]]) -> None:
+    server, _ = story
+    events = looked_up(server, "EventName", "CreateUser")
+    made = [json.loads(e["CloudTrailEvent"])["requestParameters"]["userName"] for e in events]
+    assert made == ["Pete", "Mary", "John"]
+    assert events[1]["Username"] == "John"
+    assert {"ResourceType": "AWS::IAM::User", "ResourceName": "Mary"} in events[1]["Resources"]
+
+
+def test_the_record_for_mary_is_as_aws_writes_it(story: tuple[Opentrail, dict[str, Any]]) -> None:
+    server, key = story
+    event = looked_up(server, "ResourceName", "Mary")[0]
+    record = json.loads(event["CloudTrailEvent"])
+    identity = record["userIdentity"]
+    assert identity["type"] == "IAMUser"
+    assert identity["userName"] == "John"
+    assert identity["arn"] == "arn:aws:iam::123456789012:user/John"
+    assert identity["accessKeyId"] == key["AccessKeyId"]
+    assert identity["principalId"]
+    assert record["sourceIPAddress"] == "127.0.0.1"
+    assert record["userAgent"].startswith("aws-cli/")
+    assert record["requestParameters"] == {"userName": "Mary"}
+    user = record["responseElements"]["user"]
+    assert user["arn"] == "arn:aws:iam::123456789012:user/Mary"
+    assert set(user) == {"path", "userName", "userId", "arn", "createDate"}
+    assert user["createDate"].endswith(("AM", "PM"))
+    assert list(record) == [
+        "eventVersion",
+        "userIdentity",
+        "eventTime",
+        "eventSource",
+        "eventName",
+        "awsRegion",
+        "sourceIPAddress",
+        "userAgent",
+        "requestParameters",
+        "responseElements",
+        "requestID",
+        "eventID",
+        "readOnly",
+        "eventType",
+        "managementEvent",
+        "recipientAccountId",
+        "eventCategory",
+    ]
+
+
+def test_who_answers_in_one_sentence_with_evidence(story: tuple[Opentrail, dict[str, Any]]) -> None:
+    server, key = story
+    said = server.opentrail("who", "Mary")
+    assert said.returncode == 0
+    first = said.stdout.splitlines()[0]
+    assert "IAM user John created IAM user Mary through the AWS CLI" in first
+    event = looked_up(server, "ResourceName", "Mary")[0]
+    for evidence in (event["EventId"], key["AccessKeyId"], "127.0.0.1", "aws-cli/"):
+        assert evidence in said.stdout
+    pete = server.opentrail("who", "Pete").stdout
+    assert "IAM user John created IAM user Pete through the AWS SDK for Python (Boto3)" in pete
+
+
+def test_who_of_somebody_unknown_says_so_and_exits_1(
+    story: tuple[Opentrail, dict[str, Any]],
+) -> None:
+    said = story[0].opentrail("who", "Nobody")
+    assert said.returncode == 1
+    assert "no record tells who created Nobody" in said.stdout
+
+
+def test_secrets_of_the_story_are_nowhere_on_disk(story: tuple[Opentrail, dict[str, Any]]) -> None:
+    server, key = story
+    secret = key["SecretAccessKey"].encode()
+    for file in server.data_dir.rglob("*"):
+        if file.is_file():
+            assert secret not in file.read_bytes(), file
+
+
+def test_identities_and_history_are_kept_over_a_kill(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+        iam = server.boto("iam")
+        iam.create_user(UserName="John")
+        key = iam.create_access_key(UserName="John")["AccessKey"]
+        server.kill()
+        server.start()
+        john = server.boto("iam", key=key["AccessKeyId"], secret=key["SecretAccessKey"])
+        john.create_user(UserName="Mary")
+        found = server.boto("cloudtrail").lookup_events(
+            LookupAttributes=[{"AttributeKey": "Username", "AttributeValue": "John"}]
+        )["Events"]
+        assert [e["EventName"] for e in found] == ["CreateUser"]
+        created = server.boto("cloudtrail").lookup_events(
+            LookupAttributes=[{"AttributeKey": "EventName", "AttributeValue": "CreateUser"}]
+        )["Events"]
+        assert len(created) == 2
+
+
+def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[str, Any]]) -> None:
+    server, _ = story
+    refused = server.try_aws("iam", "create-user", "--user-name", "Mary")
+    assert refused.returncode != 0
+    newest = looked_up(server, "EventName", "CreateUser")[0]
+    record = json.loads(newest["CloudTrailEvent"])
+    assert record["errorCode"] == "EntityAlreadyExistsException"
+    assert "Mary" in record["errorMessage"]
+    assert record["responseElements"] is None
