@@ -124,7 +124,8 @@ class Conversation:
     async def _answer_ourselves(self) -> bool:
         try:
             body = await self._whole_body()
-        except ConnectionError:
+        except ConnectionError as error:
+            self._write_refusal(Refusal(400, "BadRequest", str(error)))
             return False
         if body is None:
             return await self._refuse(
@@ -254,6 +255,8 @@ class Conversation:
         """Records and answers a call whose upstream gave no answer."""
         if sending is not None and self._incoming.body.broken is not None:
             await self._record_broken(self._incoming.body.broken)
+            if not self._client.lost:
+                self._write_refusal(Refusal(400, "BadRequest", self._incoming.body.broken))
             return False
         if isinstance(error, TimeoutError):
             return await self._refuse(Refusal(504, "GatewayTimeout", "the upstream did not answer"))

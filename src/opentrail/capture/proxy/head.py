@@ -94,6 +94,8 @@ def _check_counts(head: Head, seen: dict[bytes, int]) -> None:
             raise BadHead(400, "Transfer-Encoding is not allowed in HTTP/1.0")
         if b"content-length" in seen or seen[b"transfer-encoding"] > 1:
             raise BadHead(400, "Transfer-Encoding and Content-Length exclude each other")
+        if (head.get(b"transfer-encoding") or b"").strip().lower() != b"chunked":
+            raise BadHead(501, "the only transfer coding that is supported is chunked")
     if b"upgrade" in seen:
         raise BadHead(501, "protocol upgrades are not supported")
 

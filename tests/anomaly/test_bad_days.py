@@ -1,0 +1,363 @@
+"""Bad days: each ends with a clear message, the right exit code or AWS error, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.exceptions
+import pytest
+
+from tests.decoding.stub_upstream import StubUpstream
+from tests.live.processes import (
+    Opentrail,
+    free_port,
+    moto_server,
+    opentrail_server,
+    run_opentrail,
+)
+
+pytestmark = [pytest.mark.anomaly, pytest.mark.live]
+
+NOBODY = "http://127.0.0.1:9"
+PATIENCE = 20.0
+
+
+def eventually(question: Callable[[], Any], what: str) -> Any:
+    """Asks until the answer is true; fails when that takes too long."""
+    end = time.monotonic() + PATIENCE
+    pause = threading.Event()
+    while time.monotonic() < end:
+        answer = question()
+        if answer:
+            return answer
+        pause.wait(0.05)
+    raise AssertionError(f"never happened: {what}")
+
+
+def health(server: Opentrail) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"{server.console}/health") as answer:  # noqa: S310
+            found: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        found = json.load(error)
+    return found
+
+
+# The data directory
+
+
+def test_a_second_server_on_the_data_directory_exits_3_and_names_the_first(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", NOBODY) as first:
+        second = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
+        assert second.returncode == 3
+        assert first.process is not None
+        assert f"in use by the server with process id {first.process.pid}" in second.stderr
+        assert health(first)["status"] == "ok"
+
+
+def test_a_data_directory_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "version").write_text("999\n")
+    done = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
+    assert done.returncode == 4
+    assert "upgrade opentrail" in done.stderr
+
+
+def test_a_data_directory_that_cannot_be_made_exits_74(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run_opentrail("serve", "--data-dir", str(tmp_path / "file" / "d"), "--upstream", NOBODY)
+    assert done.returncode == 74
+    assert "cannot be used" in done.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("needs root to mount a tmpfs")
+    made = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if made.returncode:
+        pytest.skip(f"tmpfs cannot be mounted here: {made.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Takes every byte that is left."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 512, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return filler
+
+
+def test_a_full_disk_at_the_start_exits_74(small_disk: Path) -> None:
+    fill(small_disk)
+    done = run_opentrail("serve", "--data-dir", str(small_disk / "data"), "--upstream", NOBODY)
+    assert done.returncode == 74
+    assert "No space left" in done.stderr
+
+
+def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: Path) -> None:
+    with (
+        StubUpstream() as upstream,
+        opentrail_server(small_disk / "data", "--upstream", upstream.url) as server,
+    ):
+        iam = server.boto("iam")
+        iam.create_user(UserName="before")
+        filler = fill(small_disk)
+
+        def refused() -> bool:
+            """The journal's own file may have room for a few more records."""
+            iam.create_user(UserName="meanwhile")
+            return False
+
+        with pytest.raises(botocore.exceptions.ClientError, match="not be recorded|cannot be") as e:
+            eventually(refused, "a refusal")
+        answer = e.value.response
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 503
+        assert answer["Error"]["Code"] == "ServiceUnavailable"
+        assert health(server)["status"] == "failing"
+        forwarded = upstream.count
+        with pytest.raises(botocore.exceptions.ClientError, match="cannot be recorded"):
+            iam.create_user(UserName="refused")
+        assert upstream.count == forwarded, "a call that cannot be recorded was forwarded"
+        filler.unlink()
+        eventually(lambda: health(server)["status"] == "ok", "recovery without a restart")
+        iam.create_user(UserName="after")
+        assert server.stop() == 0
+        server.start()
+        names = [r["requestParameters"]["userName"] for r in server.records()]
+        assert names.count("before") == names.count("after") == 1
+        assert "refused" not in names
+
+
+def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk: Path) -> None:
+    with (
+        StubUpstream() as upstream,
+        opentrail_server(
+            small_disk / "data", "--upstream", upstream.url, "--on-record-failure", "allow"
+        ) as server,
+    ):
+        iam = server.boto("iam")
+        filler = fill(small_disk)
+        eventually(
+            lambda: iam.create_user(UserName="lost") and health(server)["lostRecords"],
+            "a counted loss",
+        )
+        for _ in range(5):
+            iam.create_user(UserName="lost")
+        filler.unlink()
+        eventually(lambda: health(server)["status"] == "ok", "recovery")
+        gap = eventually(lambda: server.records("EventName=RecordsLost"), "a gap record")
+        lost = sum(record["serviceEventDetails"]["lostRecords"] for record in gap)
+        assert lost == health(server)["lostRecords"]
+        kept = [r for r in server.records() if r["eventName"] == "CreateUser"]
+        assert lost + len(kept) == upstream.count
+
+
+# Options and addresses
+
+
+def test_a_port_in_use_exits_2_and_says_which_flag_to_use(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for flag in ("--listen", "--console-listen"):
+            free = [f"--{'console-' if flag == '--listen' else ''}listen", "127.0.0.1:0"]
+            done = run_opentrail(
+                *("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY),
+                *(flag, address, *free),
+            )
+            assert done.returncode == 2
+            assert address in done.stderr
+            assert f"choose another address with {flag}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--upstream", "nonsense"], "--upstream"),
+        (["--upstream", "ftp://x"], "--upstream"),
+        (["--upstream", "http://h/path"], "path"),
+        (["--upstream", NOBODY, "--listen", "4747"], "--listen"),
+        (["--upstream", NOBODY, "--listen", "0.0.0.0:0"], "loopback"),
+        (["--upstream", NOBODY, "--delivery-interval", "soon"], "--delivery-interval"),
+        (["--upstream", NOBODY, "--digest-interval", "0"], "--digest-interval"),
+        (["--upstream", NOBODY, "--history-retention-days", "1.5"], "--history-retention-days"),
+        (["--upstream", NOBODY, "--on-record-failure", "maybe"], "refuse, allow"),
+        (["--upstream", NOBODY, "--auth", "enforced"], "not available yet"),
+        (["--upstream", NOBODY, "--recorders", "2"], "not available yet"),
+        (["--upstream", NOBODY, "--config", "/nowhere.toml"], "/nowhere.toml"),
+        ([], "--upstream"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_wrong_options_exit_2_and_are_named(tmp_path: Path, flags: list[str], named: str) -> None:
+    done = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), *flags)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_commands_without_a_server_exit_2(tmp_path: Path) -> None:
+    for command in (["lookup"], ["who", "Mary"], ["trail", "flush", "x"]):
+        done = run_opentrail(*command, "--data-dir", str(tmp_path))
+        assert done.returncode == 2
+        assert "no server runs" in done.stderr
+
+
+# Upstreams
+
+
+@pytest.mark.parametrize("upstream", [NOBODY, "http://no-such-host.invalid"])
+def test_a_dead_upstream_gives_502_in_the_protocols_shape_and_a_record(
+    tmp_path: Path, upstream: str
+) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", upstream) as server:
+        calls = {
+            "iam": lambda: server.boto("iam").create_user(UserName="x"),
+            "s3": lambda: server.boto("s3").create_bucket(Bucket="some-bucket"),
+            "dynamodb": lambda: server.boto("dynamodb").list_tables(),
+        }
+        for service, call in calls.items():
+            with pytest.raises(botocore.exceptions.ClientError) as caught:
+                call()
+            answer = caught.value.response
+            assert answer["ResponseMetadata"]["HTTPStatusCode"] == 502, service
+            assert answer["Error"]["Code"] == "BadGateway"
+            assert upstream in answer["Error"]["Message"]
+        recorded = {r["eventName"]: r for r in server.records()}
+        assert set(recorded) == {"CreateUser", "CreateBucket", "ListTables"}
+        for record in recorded.values():
+            assert record["errorCode"] == "BadGateway"
+            assert "cannot be reached" in record["additionalEventData"]["opentrail"]["failure"]
+
+
+def test_an_upstream_that_breaks_off_is_recorded_and_its_answer_not_completed(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def break_off() -> None:
+            connection, _ = listening.accept()
+            connection.recv(65536)
+            head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+            connection.sendall(head + b"x" * 200_000)
+            connection.close()
+
+        threading.Thread(target=break_off, daemon=True).start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with opentrail_server(tmp_path / "data", "--upstream", url) as server:
+            body = server.boto("s3").get_object(Bucket="bucket", Key="key")["Body"]
+            with pytest.raises(
+                (botocore.exceptions.IncompleteReadError, botocore.exceptions.HTTPClientError)
+            ):
+                body.read()
+            record = eventually(server.records, "the record")[0]
+            assert record["eventName"] == "GetObject"
+            assert (
+                "before its answer was complete"
+                in (record["additionalEventData"]["opentrail"]["failure"])
+            )
+
+
+# Buckets
+
+
+def test_a_bucket_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+        done = server.try_aws(
+            "cloudtrail", "create-trail", "--name", "trail", "--s3-bucket-name", "not-there"
+        )
+        assert done.returncode != 0
+        assert "S3BucketDoesNotExistException" in done.stderr
+        assert "S3 bucket not-there does not exist!" in done.stderr
+        flushed = server.opentrail("trail", "flush", "trail")
+        assert flushed.returncode == 1
+        assert "Unknown trail: trail" in flushed.stderr
+
+
+@pytest.mark.slow
+def test_a_bucket_that_disappears_loses_nothing(tmp_path: Path) -> None:
+    with (
+        moto_server() as upstream,
+        opentrail_server(
+            tmp_path / "data", "--upstream", upstream, "--delivery-interval", "0.5"
+        ) as server,
+    ):
+        direct = boto3.client(
+            "s3",
+            endpoint_url=upstream,
+            region_name="us-east-1",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+        )
+        direct.create_bucket(Bucket="fragile")
+        trails = server.boto("cloudtrail")
+        trails.create_trail(Name="trail", S3BucketName="fragile", EnableLogFileValidation=True)
+        for item in direct.list_objects_v2(Bucket="fragile")["Contents"]:
+            direct.delete_object(Bucket="fragile", Key=item["Key"])
+        direct.delete_bucket(Bucket="fragile")
+        trails.start_logging(Name="trail")
+        server.boto("iam").create_user(UserName="unlucky")
+        eventually(
+            lambda: trails.get_trail_status(Name="trail").get("LatestDeliveryError"),
+            "a delivery error",
+        )
+        assert trails.get_trail_status(Name="trail")["LatestDeliveryError"] == "NoSuchBucket"
+        flushed = server.opentrail("trail", "flush", "trail")
+        assert flushed.returncode == 1
+        assert "NoSuchBucket" in flushed.stderr
+        direct.create_bucket(Bucket="fragile")
+        assert server.opentrail("trail", "flush", "trail").returncode == 0
+        status = trails.get_trail_status(Name="trail")
+        assert "LatestDeliveryError" not in status
+        assert "LatestDigestDeliveryTime" in status
+        done = server.try_aws(
+            *("cloudtrail", "validate-logs", "--start-time", "2020-01-01T00:00:00Z"),
+            *("--trail-arn", "arn:aws:cloudtrail:us-east-1:123456789012:trail/trail"),
+        )
+        assert done.returncode == 0, done.stderr
+        assert "log files valid" in done.stdout
+
+
+def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox", port=free_port()) as server:
+        server.aws("s3", "mb", "s3://kept")
+        server.aws("cloudtrail", "create-trail", "--name", "kept", "--s3-bucket-name", "kept")
+        server.aws("cloudtrail", "start-logging", "--name", "kept")
+        assert server.opentrail("trail", "flush", "kept").returncode == 0
+        assert server.stop() == 0
+        server.start()
+        assert "digest chain starts anew" in server.output
+        server.aws("iam", "create-user", "--user-name", "John")
+        assert server.opentrail("trail", "flush", "kept").returncode == 0
+        assert "CloudTrail/us-east-1" in server.aws("s3", "ls", "--recursive", "s3://kept")

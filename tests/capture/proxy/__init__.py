@@ -1,0 +1,1 @@
+"""Tests of the AWS endpoint, over raw sockets."""

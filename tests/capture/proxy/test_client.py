@@ -1,0 +1,181 @@
+"""What a client sees on one connection, and what its upstream sees."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.capture.proxy.wires import ScriptedUpstream, Wire, ok, scope, scripted
+from tests.live.processes import Opentrail, opentrail_server
+
+pytestmark = pytest.mark.live
+
+LARGE = random.Random(1).randbytes(3 * 1024 * 1024)
+
+
+def echo(wire: Wire) -> None:
+    """Answers each request with its own head and body."""
+    while True:
+        head, body = wire.request()
+        wire.send(ok(head + body))
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[ScriptedUpstream]:
+    with scripted(echo) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, upstream: ScriptedUpstream
+) -> Iterator[Opentrail]:
+    folder: Path = tmp_path_factory.mktemp("client")
+    with opentrail_server(folder / "data", "--upstream", upstream.url) as running:
+        yield running
+
+
+def get(target: str = "/bucket/key", *headers: str) -> str:
+    lines = [f"GET {target} HTTP/1.1", "Host: h", f"Authorization: {scope('s3')}", *headers]
+    return "\r\n".join([*lines, "", ""])
+
+
+def put(body: bytes, target: str = "/bucket/key", *headers: str) -> bytes:
+    lines = [
+        f"PUT {target} HTTP/1.1",
+        "Host: h",
+        f"Authorization: {scope('s3')}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def test_the_head_reaches_the_upstream_as_it_was(server: Opentrail) -> None:
+    odd = "/bucket//a/../b%2Fc%20d?list-type=2&prefix=%2B+x"
+    sent = get(odd, "X-Odd-CASE: a  b", "x-amz-meta-u: ü é", "Accept-Encoding: identity")
+    status, _, body = Wire.to(server.url).send(sent).answer()
+    assert status == 200
+    assert body == sent.encode()
+
+
+def test_hop_by_hop_headers_stay_on_their_hop(server: Opentrail) -> None:
+    wire = Wire.to(server.url).send(
+        get("/b/k", "Connection: keep-alive, X-Private", "X-Private: 1", "Keep-Alive: 5", "TE: x")
+    )
+    body = wire.answer()[2].lower()
+    for name in (b"connection", b"x-private", b"keep-alive", b"te:"):
+        assert b"\r\n" + name not in body
+
+
+def test_a_connection_serves_many_calls_in_order_even_when_sent_ahead(server: Opentrail) -> None:
+    wire = Wire.to(server.url)
+    wire.send("".join(get(f"/bucket/key-{number}") for number in range(40)))
+    for number in range(40):
+        assert f"/bucket/key-{number} ".encode() in wire.answer()[2]
+
+
+def test_a_large_body_passes_both_ways_unchanged(server: Opentrail) -> None:
+    wire = Wire.to(server.url).send(put(LARGE))
+    assert wire.answer()[2].endswith(LARGE)
+    wire.send(get())
+    assert wire.answer()[0] == 200
+
+
+def test_a_chunked_body_passes_unchanged(server: Opentrail) -> None:
+    head = f"PUT /b/k HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n"
+    wire = Wire.to(server.url).send(head + "Transfer-Encoding: chunked\r\n\r\n")
+    for start in range(0, len(LARGE), 100_000):
+        piece = LARGE[start : start + 100_000]
+        wire.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+    status, _, body = wire.send(b"0\r\n\r\n").answer()
+    assert status == 200
+    assert body.endswith(LARGE)
+
+
+def test_a_request_may_come_byte_by_byte(server: Opentrail) -> None:
+    wire = Wire.to(server.url)
+    for byte in put(b"12345"):
+        wire.send(bytes([byte]))
+    assert wire.answer()[2].endswith(b"\r\n\r\n12345")
+
+
+def test_http_1_0_is_answered_and_closed(server: Opentrail) -> None:
+    wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.0\r\nAuthorization: {scope('s3')}\r\n\r\n")
+    status, headers, _ = wire.answer()
+    assert status == 200
+    assert headers["connection"] == "close"
+    assert wire.rest() == b""
+
+
+def test_connection_close_is_obeyed(server: Opentrail) -> None:
+    wire = Wire.to(server.url).send(get("/b/k", "Connection: close"))
+    assert wire.answer()[1]["connection"] == "close"
+    assert wire.rest() == b""
+
+
+REFUSED = {
+    "both lengths": "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two lengths": "Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "signed length": "Content-Length: +3\r\n\r\nabc",
+    "odd coding": "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "two codings": "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "space before the colon": "Content-Length : 3\r\n\r\nabc",
+    "folded header": "X-A: b\r\n c\r\n\r\n",
+    "underscore": "Content_Length: 3\r\n\r\n",
+    "two hosts": "Host: other\r\n\r\n",
+    "two signers": f"Authorization: {scope('iam')}\r\n\r\n",
+    "bad chunk size": "Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
+    "upgrade": "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+    "a NUL": "X-A: \0\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_request_that_could_mean_two_things_is_refused(
+    server: Opentrail, upstream: ScriptedUpstream, name: str
+) -> None:
+    before = upstream.connections
+    head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('iam')}\r\n"
+    wire = Wire.to(server.url).send(head + REFUSED[name])
+    status = wire.answer()[0]
+    assert 400 <= status < 600
+    assert wire.rest() == b"", "the connection must be closed"
+    if name != "bad chunk size":
+        assert upstream.connections == before, "nothing may be forwarded"
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("GET http://elsewhere/ HTTP/1.1", 400),
+        ("CONNECT elsewhere:443 HTTP/1.1", 501),
+        ("TRACE / HTTP/1.1", 501),
+        ("GET / HTTP/1.2", 400),
+        (f"GET /{'x' * 20_000} HTTP/1.1", 414),
+        ("nonsense", 400),
+    ],
+)
+def test_odd_first_lines_are_refused(server: Opentrail, line: str, status: int) -> None:
+    wire = Wire.to(server.url).send(f"{line}\r\nHost: h\r\n\r\n")
+    assert wire.answer()[0] == status
+
+
+def test_a_request_without_host_is_refused(server: Opentrail) -> None:
+    assert Wire.to(server.url).send("GET / HTTP/1.1\r\n\r\n").answer()[0] == 400
+
+
+def test_too_many_headers_are_refused(server: Opentrail) -> None:
+    many = [f"X-{number}: y" for number in range(300)]
+    assert Wire.to(server.url).send(get("/b/k", *many)).answer()[0] == 431
+
+
+def test_each_call_of_these_tests_has_one_record(server: Opentrail) -> None:
+    marker = "only-once"
+    Wire.to(server.url).send(get(f"/bucket/{marker}")).answer()
+    records = [r for r in server.records() if (r["requestParameters"] or {}).get("key") == marker]
+    assert len(records) == 1
+    assert records[0]["sourceIPAddress"] == "127.0.0.1"

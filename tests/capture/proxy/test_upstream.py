@@ -1,0 +1,223 @@
+"""Upstreams of all manners: how their answers reach the client and the record."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from opentrail.capture.proxy.upstream import Upstream, Upstreams
+from opentrail.core.errors import UsageError
+from tests.capture.proxy.wires import PATIENCE, Script, ScriptedUpstream, Wire, ok, scope, scripted
+from tests.live.processes import Opentrail, opentrail_server
+
+pytestmark = pytest.mark.live
+
+HEAD = f"Host: h\r\nAuthorization: {scope('s3')}\r\n"
+GET = f"GET /bucket/key HTTP/1.1\r\n{HEAD}\r\n"
+
+
+@contextmanager
+def between(
+    tmp_path: Path, *scripts: Script, flags: tuple[str, ...] = ()
+) -> Iterator[tuple[Opentrail, ScriptedUpstream]]:
+    with (
+        scripted(*scripts) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url, *flags) as server,
+    ):
+        yield server, upstream
+
+
+def test_answers_of_all_framings_arrive_whole(tmp_path: Path) -> None:
+    """Each is followed by another call, so that a wrong end would show."""
+
+    def framings(wire: Wire) -> None:
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+        wire.request()
+        wire.send(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n")
+        wire.request()
+        wire.send(b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n")
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\n\r\nuntil the end")
+
+    with between(tmp_path, framings, lambda wire: wire.send(ok(b"next")) and None) as (server, _):
+        wire = Wire.to(server.url)
+        assert wire.send(GET).answer()[2] == b"hello"
+        assert wire.send(GET).answer()[:1] == (204,)
+        assert wire.send(GET).answer()[0] == 304
+        assert wire.send(GET).answer()[2] == b""
+        assert wire.send(GET).answer()[2] == b"until the end"
+        assert wire.send(GET).answer()[2] == b"next"
+
+
+def test_an_answer_to_head_has_a_length_but_no_body(tmp_path: Path) -> None:
+    def heads(wire: Wire) -> None:
+        for _ in range(2):
+            wire.request()
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n")
+        wire.request()
+        wire.send(ok(b"body"))
+
+    with between(tmp_path, heads) as (server, upstream):
+        wire = Wire.to(server.url)
+        for _ in range(2):
+            wire.send(GET.replace("GET", "HEAD"))
+            assert wire.answer(head_request=True)[1]["content-length"] == "12345"
+        assert wire.send(GET).answer()[2] == b"body"
+        assert upstream.connections == 1
+
+
+def test_interim_answers_pass(tmp_path: Path) -> None:
+    def hesitant(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert wire.exactly(5) == b"hello"
+        wire.send(ok(b"thanks"))
+
+    with between(tmp_path, hesitant) as (server, upstream):
+        wire = Wire.to(server.url)
+        put = f"PUT /b/k HTTP/1.1\r\n{HEAD}Content-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+        assert wire.send(put).answer()[0] == 100
+        assert wire.send(b"hello").answer()[2] == b"thanks"
+        assert not upstream.problems
+
+
+def test_an_early_refusal_reaches_a_client_that_still_sends(tmp_path: Path) -> None:
+    def early(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno")
+
+    with between(tmp_path, early) as (server, _):
+        wire = Wire.to(server.url)
+        wire.send(f"PUT /b/k HTTP/1.1\r\n{HEAD}Content-Length: 1000000\r\n\r\nstart")
+        assert wire.answer()[::2] == (403, b"no")
+        wire.rest()
+        assert server.records()[0]["errorCode"] == "AccessDenied"
+
+
+def test_a_connection_is_dialled_again_after_the_upstream_closed_it(tmp_path: Path) -> None:
+    def once(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"once"))
+
+    with between(tmp_path, once) as (server, upstream):
+        wire = Wire.to(server.url)
+        for _ in range(5):
+            assert wire.send(GET).answer()[2] == b"once"
+        assert upstream.connections >= 5
+
+
+def test_a_long_answer_streams_before_it_is_complete(tmp_path: Path) -> None:
+    """The client has half of the first megabyte before the upstream sends the second."""
+    seen = threading.Event()
+
+    def slow(wire: Wire) -> None:
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + b"a" * 1_000_000)
+        assert seen.wait(PATIENCE)
+        wire.send(b"b" * 1_000_000)
+
+    with between(tmp_path, slow) as (server, upstream):
+        wire = Wire.to(server.url).send(GET)
+        wire.until(b"\r\n\r\n")
+        assert wire.exactly(500_000) == b"a" * 500_000
+        seen.set()
+        assert wire.exactly(1_500_000) == b"a" * 500_000 + b"b" * 1_000_000
+        assert not upstream.problems
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"SSH-2.0-OpenSSH\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"",
+    ],
+)
+def test_a_hostile_answer_gives_502_and_a_record(tmp_path: Path, nonsense: bytes) -> None:
+    def hostile(wire: Wire) -> None:
+        wire.request()
+        wire.send(nonsense)
+
+    with between(tmp_path, hostile) as (server, _):
+        status, _, body = Wire.to(server.url).send(GET).answer()
+        assert status == 502
+        assert b"<Code>BadGateway</Code>" in body
+        record = server.records()[0]
+        assert record["eventName"] == "GetObject"
+        assert record["errorCode"] == "BadGateway"
+
+
+def test_a_client_that_leaves_in_mid_request_is_recorded(tmp_path: Path) -> None:
+    def patient(wire: Wire) -> None:
+        wire.rest()
+
+    with between(tmp_path, patient) as (server, _):
+        wire = Wire.to(server.url)
+        wire.send(f"PUT /b/k HTTP/1.1\r\n{HEAD}Content-Length: 1000000\r\n\r\nstart")
+        wire.close()
+        records: list[object] = []
+        while not records:
+            records = list(server.records())
+        failure = records[0]["additionalEventData"]["opentrail"]["failure"]  # type: ignore[index]
+        assert failure == "the client closed before its request was complete"
+
+
+def test_a_client_that_leaves_before_its_answer_is_recorded_with_it(tmp_path: Path) -> None:
+    def answering(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"<done/>", "x-amz-request-id: SEEN"))
+
+    with between(tmp_path, answering) as (server, _):
+        Wire.to(server.url).send(GET).close()
+        records: list[object] = []
+        while not records:
+            records = list(server.records())
+        assert records[0]["requestID"] == "SEEN"  # type: ignore[index]
+
+
+def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:
+    def named(name: bytes) -> Script:
+        def script(wire: Wire) -> None:
+            wire.request()
+            wire.send(ok(name))
+
+        return script
+
+    with (
+        scripted(named(b"s3")) as s3,
+        scripted(named(b"sts")) as sts,
+        scripted(named(b"rest")) as rest,
+        opentrail_server(
+            tmp_path / "data",
+            *("--upstream", rest.url, "--upstream", f"s3={s3.url}", "--upstream", f"sts={sts.url}"),
+        ) as server,
+    ):
+        for service, name in (("s3", b"s3"), ("sts", b"sts"), ("kinesis", b"rest")):
+            head = f"Host: h\r\nAuthorization: {scope(service)}\r\n"
+            sent = f"GET /a/b?Action=X&Version=2011-06-15 HTTP/1.1\r\n{head}\r\n"
+            assert Wire.to(server.url).send(sent).answer()[2] == name
+
+
+def test_upstream_urls_are_parsed_strictly() -> None:
+    assert Upstream.parse("https://example.com").port == 443
+    assert Upstream.parse("http://[::1]:9000").url == "http://[::1]:9000"
+    for wrong in ("example.com", "ftp://x", "http://", "http://h/path", "http://u@h", "http://h:x"):
+        with pytest.raises(UsageError):
+            Upstream.parse(wrong)
+
+
+def test_the_first_named_upstream_wins() -> None:
+    one, other = Upstream("a", 1, False), Upstream("b", 2, False)
+    upstreams = Upstreams(one, {"s3": other})
+    assert upstreams.of("s3") == other
+    assert upstreams.of(None, "sts") == one
+    assert Upstreams(None, {}).of("sts") is None

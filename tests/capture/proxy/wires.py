@@ -1,0 +1,159 @@
+"""Raw sockets on both sides of the endpoint: an upstream that says what it is told, and a client."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from opentrail.sandbox import ADMIN_KEY_ID
+
+PATIENCE = 10.0
+Script = Callable[["Wire"], None]
+
+
+def scope(service: str, region: str = "us-east-1", key: str = ADMIN_KEY_ID) -> str:
+    """Returns an Authorization header that claims to be signed for a service."""
+    credential = f"{key}/20200101/{region}/{service}/aws4_request"
+    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0"
+
+
+class Wire:
+    """One connection, read and written byte by byte."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE)
+        self.socket = connection
+        self.buffer = b""
+
+    @classmethod
+    def to(cls, url: str) -> Wire:
+        """Connects to an endpoint."""
+        host, _, port = url.removeprefix("http://").rpartition(":")
+        return cls(socket.create_connection((host, int(port)), PATIENCE))
+
+    def send(self, data: bytes | str) -> Wire:
+        self.socket.sendall(data.encode() if isinstance(data, str) else data)
+        return self
+
+    def until(self, mark: bytes) -> bytes:
+        """Reads up to and including a mark."""
+        while mark not in self.buffer:
+            more = self.socket.recv(65536)
+            if not more:
+                raise AssertionError(f"closed before {mark!r}: {self.buffer[:300]!r}")
+            self.buffer += more
+        found, _, self.buffer = self.buffer.partition(mark)
+        return found + mark
+
+    def exactly(self, length: int) -> bytes:
+        while len(self.buffer) < length:
+            more = self.socket.recv(65536)
+            if not more:
+                raise AssertionError(f"closed after {len(self.buffer)} of {length} bytes")
+            self.buffer += more
+        found, self.buffer = self.buffer[:length], self.buffer[length:]
+        return found
+
+    def rest(self) -> bytes:
+        """Reads until the other side closes (or cuts) the connection."""
+        try:
+            while more := self.socket.recv(65536):
+                self.buffer += more
+        except ConnectionResetError:
+            pass
+        found, self.buffer = self.buffer, b""
+        return found
+
+    def answer(self, head_request: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """Reads one answer: status, headers by lower-case name, body."""
+        lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines[1:-2]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        status = int(lines[0].split(" ")[1])
+        if head_request or status in (204, 304) or status < 200:
+            return status, headers, b""
+        if headers.get("transfer-encoding") == "chunked":
+            return status, headers, self.chunks()
+        if "content-length" in headers:
+            return status, headers, self.exactly(int(headers["content-length"]))
+        return status, headers, self.rest()
+
+    def chunks(self) -> bytes:
+        body = b""
+        while size := int(self.until(b"\r\n"), 16):
+            body += self.exactly(size)
+            assert self.exactly(2) == b"\r\n"
+        assert self.exactly(2) == b"\r\n"
+        return body
+
+    def request(self) -> tuple[bytes, bytes]:
+        """Reads one request: its head as it came, its body without framing."""
+        head = self.until(b"\r\n\r\n")
+        lower = head.lower()
+        if b"transfer-encoding: chunked" in lower:
+            return head, self.chunks()
+        length = 0
+        for line in lower.split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        return head, self.exactly(length)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class ScriptedUpstream:
+    """Runs a script for each connection it is given, in turn; the last one for all others."""
+
+    def __init__(self, *scripts: Script) -> None:
+        self._scripts = list(scripts)
+        self._listening = socket.socket()
+        self._listening.bind(("127.0.0.1", 0))
+        self._listening.listen(64)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self.connections = 0
+        self.problems: list[BaseException] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listening.accept()
+            except OSError:
+                return
+            script = self._scripts[min(self.connections, len(self._scripts) - 1)]
+            self.connections += 1
+            threading.Thread(target=self._play, args=(script, connection), daemon=True).start()
+
+    def _play(self, script: Script, connection: socket.socket) -> None:
+        wire = Wire(connection)
+        try:
+            script(wire)
+        except (AssertionError, OSError) as error:
+            self.problems.append(error)
+        finally:
+            wire.close()
+
+    def close(self) -> None:
+        self._listening.close()
+
+
+@contextmanager
+def scripted(*scripts: Script) -> Iterator[ScriptedUpstream]:
+    """Runs a scripted upstream."""
+    upstream = ScriptedUpstream(*scripts)
+    try:
+        yield upstream
+    finally:
+        upstream.close()
+
+
+def ok(body: bytes = b"<ok/>", *headers: str) -> bytes:
+    """Returns a good answer with a length."""
+    lines = ["HTTP/1.1 200 OK", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
