@@ -105,7 +105,8 @@ class Server:
         settings, clock, metrics = self.settings, SystemClock(), Metrics()
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
-        journal = SqliteJournal(self._data.journal, self._journal_broke)
+        refuse = settings.on_record_failure == "refuse"
+        journal = SqliteJournal(self._data.journal, self._fail if refuse else _tell_broken)
         stack.push_async_callback(journal.close)
         control = SqlControl.in_file(self._data.state)
         stack.push_async_callback(control.close)
@@ -136,7 +137,6 @@ class Server:
         )
         services = Services(history, trails, deliveries, control, journal, objects, signer, clock)
         assembler = Assembler(identities.resolve)
-        refuse = settings.on_record_failure == "refuse"
         recorder = Recorder(journal, assembler, identities.learn, clock, metrics, refuse)
 
         def health() -> dict[str, Any]:
@@ -206,7 +206,7 @@ class Server:
         try:
             await store.open()
         except StorageFailed as error:
-            self._journal_broke(str(error))
+            self._fail(str(error))
             return
         history.catch_up_to(journal.head)
         await follow(journal, history)
@@ -228,9 +228,15 @@ class Server:
             if json.loads(self._data.server_file.read_text())["pid"] == os.getpid():
                 self._data.server_file.unlink()
 
-    def _journal_broke(self, reason: str) -> None:
+    def _fail(self, reason: str) -> None:
+        """Ends the server with exit code 74: storage cannot be trusted any more (D6)."""
         self._broken = reason
         self._stop.set()
+
+
+def _tell_broken(reason: str) -> None:
+    """With `allow`, calls go on and their losses are counted; only a restart can help."""
+    log.critical("the journal is broken", extra={"reason": reason})
 
 
 async def _catch_up(follower: Follower, journal: SqliteJournal) -> None:

@@ -85,8 +85,11 @@ class Assembler:
             "eventName": name,
             "awsRegion": region,
             "sourceIPAddress": exchange.source_ip,
-            "userAgent": _user_agent(exchange, label),
         }
+        agent = exchange.request.headers.get("user-agent", "")[:_TEXT_LIMIT]
+        if agent:
+            # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
+            record["userAgent"] = f"[{agent}]" if label == "s3" else agent
         _add_error(record, exchange, error, own)
         record["requestParameters"] = parameters or None
         record["responseElements"] = answer or None
@@ -142,12 +145,6 @@ def _region(exchange: Exchange, source: str) -> str:
     if source in GLOBAL_SERVICES or exchange.credential is None:
         return GLOBAL_REGION
     return exchange.credential.region or GLOBAL_REGION
-
-
-def _user_agent(exchange: Exchange, label: str) -> str | None:
-    """S3 wraps user agents in brackets, nobody else does (268 of 282 real records)."""
-    agent = exchange.request.headers.get("user-agent", "")[:_TEXT_LIMIT]
-    return f"[{agent}]" if label == "s3" else agent
 
 
 def _parameters(exchange: Exchange, label: str, own: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Raw sockets on both sides of the endpoint: an upstream that says what it is told, and a client."""
+"""Raw sockets on both sides of the endpoint."""
 
 from __future__ import annotations
 

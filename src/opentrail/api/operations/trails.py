@@ -13,6 +13,7 @@ from opentrail.core.errors import (
     ObjectMissing,
     ObjectStoreError,
 )
+from opentrail.core.event import format_time, parse_time
 from opentrail.core.logfile import Place
 from opentrail.core.resources import (
     Trail,
@@ -93,6 +94,7 @@ async def delete_trail(call: Call) -> Json:
     closed = replace(stored.trail.stopped(call.event_id, _now(call)), deleted=True)
     await call.services.trails.retire(stored, closed)
     _settle_when_recorded(call, closed)
+    call.services.deliveries.ensure(closed.uid).wake.set()
     return {}
 
 
@@ -181,14 +183,15 @@ async def get_trail_status(call: Call) -> Json:
 
 def _legacy_status(trail: Trail, state: DeliveryState) -> Json:
     """Returns the string members that AWS keeps for old clients; unset ones are empty."""
-    return {
-        "LatestDeliveryAttemptTime": state.latest_attempt or "",
-        "LatestNotificationAttemptTime": "",
-        "LatestNotificationAttemptSucceeded": "",
-        "LatestDeliveryAttemptSucceeded": state.latest_delivery or "",
-        "TimeLoggingStarted": trail.started_at or "",
-        "TimeLoggingStopped": trail.stopped_at or "",
+    times = {
+        "LatestDeliveryAttemptTime": state.latest_attempt,
+        "LatestNotificationAttemptTime": None,
+        "LatestNotificationAttemptSucceeded": None,
+        "LatestDeliveryAttemptSucceeded": state.latest_delivery,
+        "TimeLoggingStarted": trail.started_at,
+        "TimeLoggingStopped": trail.stopped_at,
     }
+    return {name: format_time(parse_time(time)) if time else "" for name, time in times.items()}
 
 
 @operation("ListPublicKeys")

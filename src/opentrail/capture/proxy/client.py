@@ -13,7 +13,8 @@ import httptools
 
 from opentrail.capture.asgi import AsgiApp
 from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.conversation import Conversation, Incoming
+from opentrail.capture.proxy.conversation import Conversation
+from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Head, check_request
 from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection, Upstreams
 from opentrail.capture.recorder import Recorder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,10 @@ from opentrail.capture.asgi import OwnCall, ask
 from opentrail.capture.assemble import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.proxy.bodies import Flow, KeptBody
+from opentrail.capture.proxy.framing import Framing, Incoming
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
     BadHead,
-    Head,
     Headers,
     chunk,
     request_head,
@@ -34,23 +33,14 @@ if TYPE_CHECKING:
 
 #: With `refuse`, answers up to this size are held whole until their record is durable.
 HOLD_BYTES = 64 * 1024
+#: Of longer answers so much of the end waits.
+HOLD_TAIL_BYTES = 4 * 1024
 #: Longest silence of an upstream before its answer (a Lambda may run for 15 minutes).
 ANSWER_SECONDS = 910.0
 _OWN_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _OWN_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
 _OWN_BODY_BYTES = 1024 * 1024
-_STREAMS = (b"application/vnd.amazon.eventstream", b"text/event-stream")
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A request as far as it has come; `bad` if it must be refused."""
-
-    head: Head
-    body: Flow
-    chunked: bool
-    keep_alive: bool
-    bad: BadHead | None = None
+_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 
 
 class Conversation:
@@ -266,42 +256,45 @@ class Conversation:
         """Passes the answer on; with `refuse` its end leaves when the record is durable."""
         self._decide_what_to_keep(head)
         framing = self._framing(head)
-        hold = HOLD_BYTES if self._endpoint.recorder.refuse else 0
-        content_type = fold_headers(head.headers).get("content-type", "").encode()
-        if content_type.startswith(_STREAMS):
-            hold = 0
-        held: list[bytes] = []
-        size = 0
+        hold, tail = self._how_much_to_hold(head)
+        held = b""
         try:
             while piece := await answer.next():
                 self._received.add(piece)
-                held.append(framing.piece(piece))
-                size += len(piece)
-                if size > hold:
-                    # Of a long answer only the last piece waits, and nothing with `allow`.
-                    kept = held[-1:] if self._endpoint.recorder.refuse and hold else []
-                    await self._write_part(head, framing, held[: len(held) - len(kept)])
-                    held = kept
+                held = held + piece if held else piece
+                if len(held) > hold:
+                    # Of a long answer only the tail goes on waiting.
+                    cut = len(held) - tail
+                    await self._write_part(head, framing, [framing.piece(held[:cut])])
+                    held, hold = held[cut:], tail
         except ConnectionError as error:
             return await self._broken_answer(error)
         return await self._finish_answer(head, framing, held)
+
+    def _how_much_to_hold(self, head: AnswerHead) -> tuple[int, int]:
+        """Returns how long an answer is held whole, and how much of a longer one's end."""
+        streams = fold_headers(head.headers).get("content-type", "").startswith(_STREAMS)
+        if not self._endpoint.recorder.refuse or streams:
+            return 0, 0
+        return HOLD_BYTES, HOLD_TAIL_BYTES
 
     def _decide_what_to_keep(self, head: AnswerHead) -> None:
         """Keeps an answer's body only if the record will hold something of it."""
         if head.status >= 300 or self._call.service is None:
             return
-        if self._call.protocol in ("query", "ec2") or self._call.operation is None:
+        if not self._knows_all and self._call.protocol not in ("json", "rest-json", "rest-xml"):
             return  # the operation may stand in a request body that is still on its way
         label = source_of(self._call.service)
-        if not keeps_answer(label, self._call.operation):
+        if not keeps_answer(label, self._call.operation or ""):
             self._received.drop()
 
-    async def _finish_answer(self, head: AnswerHead, framing: Framing, held: list[bytes]) -> bool:
+    async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:
+        last = [framing.piece(held)] if held else []
         exchange = self._exchange(self._sent.content())
         exchange.response = self._response(head)
         recorder = self._endpoint.recorder
         if not recorder.refuse:
-            await self._write_part(head, framing, [*held, framing.end])
+            await self._write_part(head, framing, [*last, framing.end])
             recorder.record_later(exchange)
             return framing.keep_alive
         try:
@@ -313,8 +306,8 @@ class Conversation:
                 self._write_refusal(unavailable(f"the call could not be recorded: {error}"))
             return False
         if not self._wrote_head and framing.unframed:
-            framing.set_length(sum(len(piece) for piece in held))
-        await self._write_part(head, framing, [*held, framing.end])
+            framing.set_length(len(held))
+        await self._write_part(head, framing, [*last, framing.end])
         return framing.keep_alive
 
     async def _broken_answer(self, error: ConnectionError) -> bool:
@@ -416,33 +409,6 @@ class Conversation:
             extra.append((b"Connection", b"close"))
         shown = b"" if self._incoming.head.method == b"HEAD" else body
         self._client.write(response_head(status, reason, headers, extra) + shown)
-
-
-class Framing:
-    """How an answer's end is told to the client."""
-
-    def __init__(self, keep_alive: bool, chunked: bool, unframed: bool) -> None:
-        self.keep_alive = keep_alive and not unframed
-        self.unframed = unframed
-        self._may_keep_alive = keep_alive
-        self._chunked = chunked
-        self.headers: Headers = []
-        self.end = LAST_CHUNK if chunked else b""
-        if chunked:
-            self.headers.append((b"Transfer-Encoding", b"chunked"))
-        if not self.keep_alive:
-            self.headers.append((b"Connection", b"close"))
-
-    def piece(self, data: bytes) -> bytes:
-        """Returns a piece of the body as it goes to the client."""
-        return chunk(data) if self._chunked else data
-
-    def set_length(self, length: int) -> None:
-        """Frames a whole answer that its upstream ended by closing."""
-        self.keep_alive = self._may_keep_alive
-        self.headers = [(b"Content-Length", b"%d" % length)]
-        if not self.keep_alive:
-            self.headers.append((b"Connection", b"close"))
 
 
 async def _stopped(task: asyncio.Task[None] | None) -> None:

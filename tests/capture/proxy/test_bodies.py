@@ -1,0 +1,91 @@
+"""Bodies under way and the copies that are kept of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+
+import pytest
+
+from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, KeptBody
+from opentrail.wire.message import MAX_BODY
+
+
+def test_pieces_come_out_in_order_and_then_nothing() -> None:
+    async def run() -> list[bytes]:
+        flow = Flow(lambda: None, lambda: None)
+        flow.feed(b"a")
+        flow.feed(b"b")
+        first = await flow.next()
+        asyncio.get_running_loop().call_soon(flow.feed, b"c")
+        second = await flow.next()
+        asyncio.get_running_loop().call_soon(flow.finish)
+        return [first, second, await flow.next()]
+
+    assert asyncio.run(run()) == [b"ab", b"c", b""]
+
+
+def test_a_sender_is_paused_at_high_water_and_resumed_when_it_is_taken() -> None:
+    said: list[str] = []
+    flow = Flow(lambda: said.append("pause"), lambda: said.append("resume"))
+    flow.feed(b"x" * HIGH_WATER)
+    assert said == []
+    flow.feed(b"x")
+    flow.feed(b"x")
+    assert said == ["pause"]
+    assert len(flow.peek()) == HIGH_WATER + 2
+    flow.take()
+    assert said == ["pause", "resume"]
+    assert flow.take() == b""
+
+
+def test_what_came_before_a_break_is_still_given() -> None:
+    async def run() -> None:
+        flow = Flow(lambda: None, lambda: None)
+        flow.feed(b"a")
+        flow.fail("gone")
+        assert await flow.next() == b"a"
+        with pytest.raises(ConnectionError, match="gone"):
+            await flow.next()
+
+    asyncio.run(run())
+
+
+def test_a_finished_flow_cannot_break() -> None:
+    flow = Flow(lambda: None, lambda: None)
+    flow.finish()
+    flow.fail("late")
+    assert flow.broken is None
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 1024 * 1024 + 1, MAX_BODY])
+def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    kept = KeptBody(keep=True)
+    for start in range(0, size, 300_000):
+        kept.add(content[start : start + 300_000])
+    assert kept.is_whole
+    assert kept.content() == content
+    assert kept.length == size
+    assert kept.oversize is None
+
+
+def test_of_a_larger_body_length_and_hash_are_kept() -> None:
+    content = b"z" * (MAX_BODY + 1)
+    kept = KeptBody(keep=True)
+    for start in range(0, len(content), 1_000_000):
+        kept.add(content[start : start + 1_000_000])
+    assert not kept.is_whole
+    assert kept.oversize == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert kept.content() == b""
+
+
+def test_a_dropped_body_is_only_counted() -> None:
+    kept = KeptBody(keep=True)
+    kept.add(b"abc")
+    kept.drop()
+    kept.add(b"def")
+    assert kept.length == 6
+    assert kept.content() == b""
+    assert not kept.is_whole

@@ -1,0 +1,140 @@
+"""One call and its record: what is durable when the answer leaves, and orderly endings."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.live.processes import opentrail_server
+
+pytestmark = pytest.mark.live
+
+HEAD = f"Host: h\r\nAuthorization: {scope('s3')}\r\n"
+GET = f"GET /bucket/key HTTP/1.1\r\n{HEAD}\r\n"
+
+
+def journalled(data_dir: Path) -> list[dict[str, object]]:
+    """Reads the journal's file as another process would."""
+    file = next((data_dir / "journal").glob("*.db"))
+    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as journal:
+        rows = journal.execute("SELECT record FROM entries ORDER BY position").fetchall()
+    return [json.loads(row[0]) for row in rows]
+
+
+@pytest.mark.parametrize("size", [10, 60_000, 70_000, 1_000_000])
+def test_the_record_is_durable_when_the_last_byte_arrives(tmp_path: Path, size: int) -> None:
+    def answering(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"x" * size))
+
+    with (
+        scripted(answering) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        for count in range(1, 6):
+            Wire.to(server.url).send(GET).answer()
+            assert len(journalled(server.data_dir)) == count
+
+
+def test_an_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
+    """The journal is locked by somebody else: all but the end of the answer arrives."""
+
+    def answering(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"x" * 500_000))
+
+    with (
+        scripted(answering) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        file = next((server.data_dir / "journal").glob("*.db"))
+        holder = sqlite3.connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        wire = Wire.to(server.url).send(GET)
+        wire.until(b"\r\n\r\n")
+        wire.exactly(495_000)
+        wire.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            wire.exactly(5_000)
+        holder.execute("ROLLBACK")
+        holder.close()
+        wire.socket.settimeout(PATIENCE)
+        wire.exactly(5_000)
+        assert len(journalled(server.data_dir)) == 1
+
+
+def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path: Path) -> None:
+    def answering(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"{}"))
+
+    with (
+        scripted(answering) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        head = (
+            f"POST /some/path HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('dynamodb')}\r\n"
+            "X-Amz-Target: DynamoDB_20120810.PutItem\r\nContent-Length: 9\r\n\r\n"
+        )
+        assert Wire.to(server.url).send(head + "{not json").answer()[0] == 200
+        unknown = f"PATCH /odd HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('nothing')}\r\n\r\n"
+        assert Wire.to(server.url).send(unknown).answer()[0] == 200
+        first, second = journalled(server.data_dir)
+        own = first["additionalEventData"]["opentrail"]  # type: ignore[index]
+        assert first["eventName"] == "PutItem"
+        assert own["request"] == {"method": "POST", "path": "/some/path"}
+        assert "Expecting property name" in own["decodeError"]
+        assert second["eventSource"] == "nothing.amazonaws.com"
+        assert second["eventName"] == "UnknownOperation"
+
+
+def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(wire: Wire) -> None:
+        wire.request()
+        reached.set()
+        assert go_on.wait(PATIENCE)
+        wire.send(ok(b"late but whole"))
+
+    with (
+        scripted(slow) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        wire = Wire.to(server.url).send(GET)
+        idle = Wire.to(server.url)
+        assert reached.wait(PATIENCE)
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        assert idle.rest() == b"", "idle connections are closed at once"
+        go_on.set()
+        assert wire.answer()[2] == b"late but whole"
+        assert server.wait() == 0
+        assert len(journalled(server.data_dir)) == 1
+        assert not (server.data_dir / "server.json").exists()
+
+
+def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
+        target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.ListTrails"
+        head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
+        head += f"X-Amz-Target: {target}\r\n"
+        chunked = Wire.to(server.url).send(
+            f"{head}Transfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
+        )
+        assert chunked.answer()[2] == b'{"Trails":[]}'
+        announced = Wire.to(server.url).send(
+            f"{head}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert announced.answer()[0] == 100
+        assert announced.send(b"{}").answer()[2] == b'{"Trails":[]}'
+        large = Wire.to(server.url).send(f"{head}Content-Length: 2000000\r\n\r\n")
+        large.send(b" " * 1_100_000)
+        assert large.answer()[0] == 413
+        assert [r["eventName"] for r in journalled(server.data_dir)] == ["ListTrails"] * 3

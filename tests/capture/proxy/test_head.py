@@ -1,0 +1,72 @@
+"""Heads: what is refused, and what is passed on."""
+
+from __future__ import annotations
+
+import pytest
+
+from opentrail.capture.proxy.head import (
+    BadHead,
+    Head,
+    check_request,
+    chunk,
+    request_head,
+    response_head,
+)
+
+
+def a_head(*headers: tuple[bytes, bytes], method: bytes = b"GET", target: bytes = b"/") -> Head:
+    return Head(method, target, "1.1", [(b"Host", b"h"), *headers])
+
+
+def test_an_ordinary_head_is_accepted() -> None:
+    check_request(a_head((b"Content-Length", b"3")))
+    check_request(a_head((b"Transfer-Encoding", b"chunked")))
+    check_request(a_head(method=b"OPTIONS", target=b"*"))
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (Head(b"GET", b"/", "1.1", []), 400),
+        (a_head((b"host", b"other")), 400),
+        (a_head((b"Authorization", b"a"), (b"authorization", b"b")), 400),
+        (a_head((b"Transfer-Encoding", b"gzip, chunked")), 501),
+        (a_head((b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1")), 400),
+        (a_head((b"Transfer_Encoding", b"chunked")), 400),
+        (a_head((b"Upgrade", b"h2c")), 501),
+        (a_head(method=b"TRACE"), 501),
+        (a_head(target=b"http://h/"), 400),
+        (a_head(target=b"/" + b"x" * 20_000), 414),
+        (a_head(*[(b"X-%d" % n, b"") for n in range(201)]), 431),
+        (a_head((b"X", b"y" * 70_000)), 431),
+        (Head(b"POST", b"/", "1.0", [(b"Transfer-Encoding", b"chunked")]), 400),
+    ],
+)
+def test_a_head_that_could_be_misread_is_refused(head: Head, status: int) -> None:
+    with pytest.raises(BadHead) as caught:
+        check_request(head)
+    assert caught.value.status == status
+    assert caught.value.reason
+
+
+def test_case_order_and_repetition_of_headers_are_kept() -> None:
+    head = a_head((b"x-AMZ-Meta-A", b"1"), (b"X-b", b"2"), (b"x-b", b"3"), target=b"/a//b?c")
+    assert request_head(head, chunked=False) == (
+        b"GET /a//b?c HTTP/1.1\r\nHost: h\r\nx-AMZ-Meta-A: 1\r\nX-b: 2\r\nx-b: 3\r\n\r\n"
+    )
+
+
+def test_headers_named_by_connection_are_not_passed_on_but_host_is() -> None:
+    head = a_head((b"Connection", b"X-Mine, Host"), (b"X-Mine", b"1"), (b"X-Yours", b"2"))
+    assert request_head(head, chunked=True) == (
+        b"GET / HTTP/1.1\r\nHost: h\r\nX-Yours: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+
+
+def test_an_answers_head_gets_this_connections_headers() -> None:
+    written = response_head(200, b"Fine", [(b"Keep-Alive", b"5"), (b"A", b"b")], [(b"C", b"d")])
+    assert written == b"HTTP/1.1 200 Fine\r\nA: b\r\nC: d\r\n\r\n"
+
+
+def test_a_chunk_has_its_length_in_hex() -> None:
+    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"

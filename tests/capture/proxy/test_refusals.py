@@ -1,0 +1,44 @@
+"""Our own error answers, read by botocore's parsers as clients read them."""
+
+from __future__ import annotations
+
+import botocore.parsers
+import pytest
+
+from opentrail.capture.proxy.refusals import Refusal, answer_of, unavailable
+from opentrail.wire.routing import NOTHING, Call
+
+REFUSAL = Refusal(502, "BadGateway", 'upstream <"x"> & co cannot be reached')
+
+
+@pytest.mark.parametrize(
+    ("protocol", "parser"),
+    [
+        ("json", "json"),
+        ("rest-json", "rest-json"),
+        ("query", "query"),
+        ("ec2", "ec2"),
+        ("rest-xml", "rest-xml"),
+    ],
+)
+def test_clients_of_each_protocol_read_code_and_message(protocol: str, parser: str) -> None:
+    status, _, headers, body = answer_of(REFUSAL, Call(None, None, protocol))
+    assert status == 502
+    given = {name.decode().lower(): value.decode() for name, value in headers}
+    parsed = botocore.parsers.create_parser(parser).parse(
+        {"status_code": status, "headers": given, "body": body}, None
+    )
+    assert parsed["Error"]["Code"] == "BadGateway"
+    assert parsed["Error"]["Message"] == REFUSAL.message
+    assert given["content-length"] == str(len(body))
+
+
+def test_a_call_of_unknown_protocol_gets_xml() -> None:
+    assert b"<Code>BadGateway</Code>" in answer_of(REFUSAL, NOTHING)[3]
+
+
+def test_unavailable_asks_to_try_again() -> None:
+    refusal = unavailable("no room")
+    headers = dict(answer_of(refusal, NOTHING)[2])
+    assert refusal.status == 503
+    assert headers[b"Retry-After"] == b"1"
