@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except OpentrailError as error:
@@ -33,18 +33,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """Returns the parser of all commands."""
+    root = argparse.ArgumentParser(
         prog="opentrail", description="Records every call to an AWS-compatible endpoint."
     )
-    parser.add_argument("--version", action="version", version=f"opentrail {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    root.add_argument("--version", action="version", version=f"opentrail {__version__}")
+    commands = root.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands, "serve", _serve, "record calls on their way to an upstream")
     _add_serve(commands, "sandbox", _sandbox, "serve, with a moto upstream of its own")
     _add_lookup(commands)
     _add_who(commands)
     _add_trail(commands)
-    return parser
+    return root
 
 
 def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:

@@ -1,0 +1,127 @@
+"""The main job: added latency, time to visibility under load, start and idle memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+
+from benchmarks.servers import create_user, lookup, nginx, opentrail
+from benchmarks.wire import Connection, percentile
+
+Figures = dict[str, float]
+CALLS = 4_000
+RATE, LOAD_SECONDS, PROBES_A_SECOND, CLIENTS = 500, 60, 10, 8
+
+
+def added_latency() -> Figures:
+    """Times calls in turn: no proxy, nginx passing through, opentrail in both modes."""
+    with (
+        nginx() as ports,
+        opentrail(ports.stub) as refuse,
+        opentrail(ports.stub, "--on-record-failure", "allow") as allow,
+    ):
+        targets = {
+            "direct": Connection(ports.stub),
+            "nginx": Connection(ports.passing),
+            "refuse": Connection(refuse.port),
+            "allow": Connection(allow.port),
+        }
+        times: dict[str, list[float]] = {name: [] for name in targets}
+        for number in range(CALLS + 200):
+            request = create_user(f"user-{number}")
+            for name, connection in targets.items():
+                taken = connection.timed(request)
+                if number >= 200:
+                    times[name].append(taken)
+    figures: Figures = {}
+    for name, values in times.items():
+        for part, label in ((0.5, "p50"), (0.99, "p99")):
+            figures[f"{name} {label} ms"] = percentile(values, part)
+    direct = figures["direct p50 ms"]
+    for name in ("nginx", "refuse", "allow"):
+        figures[f"added by {name} p50 ms"] = figures[f"{name} p50 ms"] - direct
+    figures["refuse / nginx, p50 ratio"] = figures["refuse p50 ms"] / figures["nginx p50 ms"]
+    return figures
+
+
+def visibility() -> Figures:
+    """Calls at a steady rate; a prober asks until each of its own calls is found."""
+    with nginx() as ports, opentrail(ports.stub) as server:
+        loads = [
+            multiprocessing.Process(target=offer, args=(server.port, RATE / CLIENTS, number))
+            for number in range(CLIENTS)
+        ]
+        for load in loads:
+            load.start()
+        time.sleep(2)
+        seen, looks = probe(server.port)
+        for load in loads:
+            load.join()
+        if any(load.exitcode for load in loads):
+            raise RuntimeError("the load could not be offered")
+        memory = server.resident_mb
+    return {
+        "recorded calls/s": RATE,
+        "visible p50 ms": percentile(seen, 0.5),
+        "visible p99 ms": percentile(seen, 0.99),
+        "look-up p50 ms": percentile(looks, 0.5),
+        "look-up p99 ms": percentile(looks, 0.99),
+        "probes": len(seen),
+        "memory after it MB": memory,
+    }
+
+
+def offer(port: int, rate: float, number: int) -> None:
+    """Sends calls at a rate; ends with an error if it falls behind by more than 2 s."""
+    connection = Connection(port)
+    start = time.perf_counter()
+    for count in range(int(rate * LOAD_SECONDS)):
+        behind = time.perf_counter() - start - count / rate
+        if behind > 2:
+            raise SystemExit(1)
+        if behind < 0:
+            time.sleep(-behind)
+        connection.call(create_user(f"load-{number}-{count}"))
+
+
+def probe(port: int) -> tuple[list[float], list[float]]:
+    """Returns the milliseconds from answer to visibility, and those of single look-ups."""
+    calls, asks = Connection(port), Connection(port)
+    seen, looks = [], []
+    for count in range(int((LOAD_SECONDS - 5) * PROBES_A_SECOND)):
+        next_probe = time.perf_counter() + 1 / PROBES_A_SECOND
+        name = f"probe-{count}"
+        calls.call(create_user(name))
+        answered = time.perf_counter()
+        while True:
+            asked = time.perf_counter()
+            found = name.encode() in asks.call(lookup(name))
+            now = time.perf_counter()
+            looks.append((now - asked) * 1000)
+            if found:
+                break
+        seen.append((now - answered) * 1000)
+        time.sleep(max(0.0, next_probe - time.perf_counter()))
+    return seen, looks
+
+
+def start_and_memory() -> Figures:
+    """Starts five times; idle memory after a second of rest."""
+    times, memory = [], []
+    for _ in range(5):
+        with nginx() as ports, opentrail(ports.stub) as server:
+            times.append(server.seconds_to_ready)
+            time.sleep(1)
+            memory.append(server.resident_mb)
+    return {
+        "start to ready, median s": percentile(times, 0.5),
+        "start to ready, worst s": max(times),
+        "idle memory, median MB": percentile(memory, 0.5),
+    }
+
+
+BENCHMARKS = {
+    "Added latency, one client": added_latency,
+    f"From answer to visible at {RATE} calls/s": visibility,
+    "Start and idle memory": start_and_memory,
+}

@@ -1,0 +1,133 @@
+"""Writes docs/reference/ from the code; with --check says what is out of date and exits 1."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from opentrail import cli, settings
+from opentrail.api import server
+from opentrail.api.operation import REGISTER
+from opentrail.wire.service_models import ServiceCatalog
+
+ROOT = Path(__file__).parent.parent
+MADE = "<!-- Made by scripts/reference.py; do not edit. -->\n"
+
+
+def settings_page() -> str:
+    """Returns the table of settings, with the comments of the dataclass."""
+    source = inspect.getsource(settings.Settings)
+    effects = {name: text for text, name in re.findall(r"#: (.*)\n    (\w+):", source)}
+    lines = [
+        MADE,
+        "# Settings\n",
+        "Flag before environment before file before default. `[directory.ACCESS-KEY-ID]` tables in",
+        "the file (`user = NAME` or `root = true`; `account`, `arn`, `principal_id`) say who is",
+        "behind a key; `[upstream.s3]` may hold `access_key_id` and `secret_access_key` for the",
+        "bucket's store. Both exist in the file only.\n",
+        "| flag | variable | default | effect |",
+        "|---|---|---|---|",
+    ]
+    defaults = settings.Settings()
+    for field in fields(settings.Settings):
+        if field.name not in settings.NAMES:
+            continue
+        value = getattr(defaults, field.name)
+        if isinstance(value, settings.Address):
+            value = f"{value.host}:{value.port}"
+        shown = "" if value == {} else f"`{value}`"
+        flag = f"`--{field.name.replace('_', '-')}`"
+        effect = effects[field.name].replace("|", "\\|")
+        lines.append(f"| {flag} | `OPENTRAIL_{field.name.upper()}` | {shown} | {effect} |")
+    return "\n".join(lines) + "\n"
+
+
+def operations_page() -> str:
+    """Returns the table of all operations of AWS's model, with what of each is there."""
+    model = ServiceCatalog().services["cloudtrail"].model
+    assert server.OPERATION_MODULES
+    lines = [
+        MADE,
+        "# Operations\n",
+        f"{len(REGISTER)} of {len(model.operation_names)} operations of the CloudTrail API are",
+        "there. Every other one, and every parameter named below, raises",
+        "`UnsupportedOperationException`.\n",
+        "| operation | there | without |",
+        "|---|---|---|",
+    ]
+    for name in sorted(model.operation_names):
+        found = REGISTER.get(name)
+        lacks = ", ".join(sorted(found.without)) if found else ""
+        lines.append(f"| {name} | {'yes' if found else ''} | {lacks} |")
+    return "\n".join(lines) + "\n"
+
+
+def command_line_page() -> str:
+    """Returns the help of every command, and the exit codes."""
+    parser = cli.parser()
+    parser.formatter_class = _wide
+    lines = [MADE, "# The command line\n", "```text", parser.format_help().rstrip(), "```\n"]
+    for name, command in _commands(parser):
+        command.formatter_class = _wide
+        lines += [f"## opentrail {name}\n", "```text", command.format_help().rstrip(), "```\n"]
+    lines += [
+        "## Exit codes\n",
+        "| code | means |",
+        "|---|---|",
+        "| 0 | good |",
+        "| 1 | the thing asked about is not good |",
+        "| 2 | wrong use |",
+        "| 3 | the data directory is in use |",
+        "| 4 | data of a newer version |",
+        "| 74 | storage failed |",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _wide(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, width=100, max_help_position=34)
+
+
+def _commands(
+    parser: argparse.ArgumentParser, before: str = ""
+) -> list[tuple[str, argparse.ArgumentParser]]:
+    found = []
+    for action in parser._actions:
+        if not isinstance(action, argparse._SubParsersAction):
+            continue
+        for name, command in action.choices.items():
+            path = f"{before} {name}".strip()
+            inner = _commands(command, path)
+            found.extend(inner or [(path, command)])
+    return found
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "operations.md": operations_page,
+    "command-line.md": command_line_page,
+}
+
+
+def main() -> int:
+    """Writes or checks the pages."""
+    stale = []
+    for name, page in PAGES.items():
+        file = ROOT / "docs" / "reference" / name
+        text = page()
+        if not file.exists() or file.read_text() != text:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                file.write_text(text)
+    if stale and "--check" in sys.argv:
+        print(f"out of date: {', '.join(stale)}; run scripts/reference.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,121 @@
+"""Every example of the documents runs, and says what the document says."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from tests.live.processes import BIN, PATIENCE, Opentrail, clean_environment, opentrail_server
+
+ROOT = Path(__file__).parent.parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
+#: What differs from run to run, in the order in which it is replaced.
+VOLATILE = (
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
+    (r"On \w+ \d+, \d{4} at \d+:\d\d [AP]M", "WHEN"),
+    (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+    (r"AKIA[A-Z0-9]{16}", "KEY"),
+    (r"aws-cli/.*", "AGENT"),
+    (r"[ \t]+", " "),
+)
+
+
+def examples(text: str) -> Iterator[tuple[str, str]]:
+    """Gives each command of the console blocks with the output that is shown for it."""
+    for block in re.findall(r"^```console\n(.*?)^```", text, re.M | re.S):
+        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, _, output = part.partition("\n")
+            yield command, output
+
+
+def plain(text: str) -> list[str]:
+    for pattern, name in VOLATILE:
+        text = re.sub(pattern, name, text)
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+class Shell:
+    """One bash, so that variables last from one command to the next."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._bash = subprocess.Popen(
+            ["bash", "--norc"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+        )
+
+    def run(self, command: str) -> str:
+        assert self._bash.stdin is not None
+        assert self._bash.stdout is not None
+        self._bash.stdin.write(f"{command}\necho '[[done]]'\n")
+        self._bash.stdin.flush()
+        lines = []
+        for line in self._bash.stdout:
+            if line == "[[done]]\n":
+                break
+            lines.append(line)
+        return "".join(lines)
+
+    def close(self) -> None:
+        self._bash.communicate(timeout=PATIENCE)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
+    with opentrail_server(tmp_path / "opentrail-data", command="sandbox") as server:
+        yield server
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    "document",
+    [d for d in DOCUMENTS if "```console" in d.read_text()],
+    ids=lambda d: str(d.relative_to(ROOT)),
+)
+def test_the_examples_of_a_document_say_what_it_says(document: Path, sandbox: Opentrail) -> None:
+    shell = Shell(
+        clean_environment(
+            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            AWS_ENDPOINT_URL=sandbox.url,
+            AWS_ACCESS_KEY_ID=ADMIN_KEY_ID,
+            AWS_SECRET_ACCESS_KEY=ADMIN_SECRET,
+            AWS_DEFAULT_REGION="us-east-1",
+            AWS_CONFIG_FILE=os.devnull,
+            AWS_PAGER="",
+            OPENTRAIL_DATA_DIR=str(sandbox.data_dir),
+        )
+    )
+    count = 0
+    for command, shown in examples(document.read_text()):
+        said = shell.run(command)
+        assert plain(said) == plain(shown), f"$ {command}\n{said}"
+        count += 1
+    shell.close()
+    assert count
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name} names {target}"
+
+
+def test_the_reference_pages_are_what_the_code_says() -> None:
+    done = subprocess.run(
+        [sys.executable, "scripts/reference.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
