@@ -1,4 +1,4 @@
-"""The servers under measurement: nginx as stub upstream and as plain pass-through, and opentrail."""
+"""The servers under measurement: nginx as stub and as pass-through, and opentrail."""
 
 from __future__ import annotations
 

@@ -55,6 +55,10 @@ log = logging.getLogger(__name__)
 PRELOADED = ("cloudtrail", "iam", "s3", "sts")
 #: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
 _FINISH_SECONDS = 7.0
+#: Records gather for so many seconds before they are made visible: one insert for many.
+_HISTORY_LINGER = 0.01
+#: Identities are known in memory at once; storing them may take its time.
+_IDENTITIES_LINGER = 1.0
 #: What upstreams that check no signatures are told.
 _PLACEHOLDER_ACCESS = S3Access(None, "opentrail", "opentrail")
 
@@ -152,8 +156,7 @@ class Server:
 
         # What an earlier run taught must be known before the first call is recorded.
         await _catch_up(identities, journal)
-        for follower in (identities,):
-            _run_beside(stack, follow(journal, follower))
+        _run_beside(stack, follow(journal, identities, _IDENTITIES_LINGER))
         _run_beside(stack, self._open_history(stack, store, history, journal))
         _run_beside(stack, recorder.close_gaps())
         stack.push_async_callback(deliveries.stop)
@@ -209,7 +212,7 @@ class Server:
             self._fail(str(error))
             return
         history.catch_up_to(journal.head)
-        await follow(journal, history)
+        await follow(journal, history, _HISTORY_LINGER)
 
     def _write_server_file(self, stack: contextlib.AsyncExitStack, token: str) -> None:
         described = {

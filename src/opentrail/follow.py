@@ -35,13 +35,20 @@ class Follower(Protocol):
         ...
 
 
-async def follow(journal: Journal, follower: Follower) -> None:
-    """Feeds `follower` for ever; a batch that fails is tried again, never left out."""
+async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> None:
+    """Feeds `follower` for ever; a batch that fails is tried again, never left out.
+
+    Args:
+        journal: what is followed.
+        follower: who follows.
+        linger: seconds to let records gather once one has come, so that batches are worth it.
+    """
     place, failures = await follower.place(), 0
     while True:
         entries = await journal.read(place, BATCH)
         if not entries:
             await journal.wait_beyond(place)
+            await asyncio.sleep(linger)
             continue
         try:
             await follower.take(entries)
