@@ -25,7 +25,13 @@ fi
 if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         say "installing the Debian package python3-venv"
-        apt-get update -q >/dev/null && apt-get install -yq --no-install-recommends python3-venv >/dev/null
+        log=$(mktemp)
+        if ! { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq \
+            --no-install-recommends python3-venv; } >"$log" 2>&1; then
+            cat "$log" >&2
+            exit 2
+        fi
+        rm -f "$log"
     else
         echo "python3-venv is missing; run: sudo apt-get install python3-venv" >&2
         exit 2

@@ -135,7 +135,9 @@ def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: P
             iam.create_user(UserName="meanwhile")
             return False
 
-        with pytest.raises(botocore.exceptions.ClientError, match="not be recorded|cannot be") as e:
+        with pytest.raises(
+            botocore.exceptions.ClientError, match=r"not be recorded|cannot be"
+        ) as e:
             eventually(refused, "a refusal")
         answer = e.value.response
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 503
