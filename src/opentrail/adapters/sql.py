@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from opentrail.core.errors import Conflict, StorageFailed
 from opentrail.ports.control import Change, Put, Stored
@@ -68,6 +69,10 @@ class SqlControl:
         """Returns only once all changes are durable; on an error none is made."""
 
         def change_all(connection: sa.Connection) -> None:
+            blind = [c for c in changes if isinstance(c, Put) and c.expected is None]
+            if len(blind) == len(changes) > 1:
+                _put_many(connection, blind)
+                return
             for change in changes:
                 _change(connection, change)
 
@@ -104,6 +109,28 @@ def _change(connection: sa.Connection, change: Change) -> None:
         connection.execute(sa.insert(_documents).values(**row))
         return
     connection.execute(sa.update(_documents).where(here).values(version=present + 1, body=body))
+
+
+def _put_many(connection: sa.Connection, puts: Sequence[Put]) -> None:
+    """Writes documents whatever is there, in one statement for all."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(_documents).values(
+        kind=sa.bindparam("kind"), key=sa.bindparam("key"), version=1, body=sa.bindparam("body")
+    )
+    statement = statement.on_conflict_do_update(
+        index_elements=[_documents.c.kind, _documents.c.key],
+        set_={"version": _documents.c.version + 1, "body": statement.excluded.body},
+    )
+    # The last one of a key wins, as it would one after the other.
+    rows = {
+        (put.kind, put.key): {
+            "kind": put.kind,
+            "key": put.key,
+            "body": json.dumps(put.document, separators=(",", ":")),
+        }
+        for put in puts
+    }
+    connection.execute(statement, list(rows.values()))
 
 
 def _stored(row: sa.Row[tuple[str, str, int, str]]) -> Stored:

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from opentrail.adapters.files import sync_folder
@@ -28,6 +28,7 @@ GROUP_RECORDS = 2_000
 #: More than this waiting and records are refused (D15).
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 _PROBE_SECONDS = 0.25
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _GENESIS = b"\0" * 32
 
 _SCHEMA = """
@@ -348,7 +349,7 @@ def _row(position: int, entry: NewEntry, chain: bytes) -> tuple[object, ...]:
     return (
         position,
         entry.origin,
-        int(entry.recorded_at.timestamp() * 1_000_000),
+        (entry.recorded_at - _EPOCH) // _MICROSECOND,
         entry.account,
         entry.region,
         entry.category,
@@ -360,7 +361,7 @@ def _row(position: int, entry: NewEntry, chain: bytes) -> tuple[object, ...]:
 
 def _entry(row: tuple[object, ...]) -> Entry:
     position, origin, recorded_at, account, region, category, event_id, chain, record = row
-    moment = datetime.fromtimestamp(int(recorded_at) / 1_000_000, UTC)  # type: ignore[call-overload]
+    moment = _EPOCH + int(recorded_at) * _MICROSECOND  # type: ignore[call-overload]
     return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
 
 
