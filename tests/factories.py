@@ -5,15 +5,20 @@ Everything here is deterministic. What a test cares about it passes in; the rest
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 from uuid import UUID
+
+from botocore.awsrequest import create_request_object, prepare_request_dict
+from botocore.serialize import create_serializer
 
 from opentrail.capture.exchange import Exchange
 from opentrail.core.event import Entry, NewEntry
@@ -360,6 +365,44 @@ def a_response(
     )
 
 
+def an_sdk_request(
+    service: str,
+    operation: str,
+    parameters: Mapping[str, Any],
+    *,
+    protocol: str | None = None,
+    key: str = KEY,
+    region: str = REGION,
+    signed: bool = True,
+) -> Request:
+    """Returns the request that botocore makes: `an_sdk_request("iam", "CreateUser", {…})`.
+
+    `protocol` is botocore's word (`smithy-rpc-v2-cbor`), by default the first of the model.
+    """
+    known = catalog().services[service]
+    model = known.model.operation_model(operation)
+    serializer = create_serializer(protocol or known.protocols[0], include_validation=False)
+    made = serializer.serialize_to_request(dict(parameters), model)
+    prepare_request_dict(made, endpoint_url=f"http://{HOST}", user_agent=AGENT, context={})
+    prepared = create_request_object(made).prepare()
+    url = urlsplit(prepared.url)
+    headers = {
+        name.lower(): value if isinstance(value, str) else value.decode("latin-1")
+        for name, value in prepared.headers.items()
+    }
+    body = prepared.body or b""
+    return a_request(
+        known.signing_name if signed else None,
+        prepared.method,
+        url.path or "/",
+        url.query,
+        headers,
+        body if isinstance(body, bytes) else body.encode(),
+        key=key,
+        region=region,
+    )
+
+
 def an_s3_request(
     method: str,
     path: str,
@@ -421,3 +464,34 @@ def an_exchange(
         **changes,
     }
     return Exchange(**values)
+
+
+@cache
+def real_records() -> tuple[dict[str, Any], ...]:
+    """Returns records that AWS itself wrote (`data/SOURCES.md`); leave them as they are."""
+    text = (Path(__file__).parent / "data" / "real-records.ndjson").read_text()
+    return tuple(json.loads(line) for line in text.splitlines())
+
+
+def a_real_record(event_name: str, kind: str | None = None) -> dict[str, Any]:
+    """Returns a real record of this event name (and kind of caller), a good one before a failed."""
+    found = [
+        record
+        for record in real_records()
+        if record["eventName"] == event_name and kind in (None, record["userIdentity"].get("type"))
+    ]
+    return min(found, key=lambda record: "errorCode" in record)
+
+
+#: The larger collection beside the checkout; where it is absent, tests over it are skipped.
+SHARED_RECORDS = Path(__file__).parents[2] / "shared" / "data" / "cloudtrail"
+
+
+def shared_records() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields source name and record of the whole collection, without envelopes and answers."""
+    for file in sorted(SHARED_RECORDS.glob("*.ndjson.gz")):
+        if "envelopes" in file.name or "lookup" in file.name:
+            continue
+        with gzip.open(file, "rt") as lines:
+            for line in lines:
+                yield file.name.partition(".")[0], json.loads(line)

@@ -45,16 +45,16 @@ async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> N
     """
     place, failures = await follower.place(), 0
     while True:
-        entries = await journal.read(place, BATCH)
-        if not entries:
-            await journal.wait_beyond(place)
-            await asyncio.sleep(linger)
-            continue
         try:
+            entries = await journal.read(place, BATCH)
+            if not entries:
+                await journal.wait_beyond(place)
+                await asyncio.sleep(linger)
+                continue
             await follower.take(entries)
         except (OpentrailError, OSError) as error:
             failures += 1
-            pause = min(_LONGEST_PAUSE, 0.1 * 2**failures) * random.uniform(0.5, 1)  # noqa: S311
+            pause = min(_LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10)) * random.uniform(0.5, 1)  # noqa: S311
             log.warning(
                 "follower failed, trying again",
                 extra={"follower": follower.name, "after": place, "error": str(error)},

@@ -81,14 +81,15 @@ class Identities:
 
     async def take(self, entries: Sequence[Entry]) -> None:
         """Stores what the entries teach, together with the place."""
-        changes: list[Change] = []
+        changes: dict[tuple[str, str], Change] = {}
         for entry in entries:
             if entry.origin != "import" and any(mark in entry.record for mark in _TEACHERS):
-                changes.extend(_changes(self.learn(orjson.loads(entry.record))))
+                for change in _changes(self.learn(orjson.loads(entry.record))):
+                    changes[change.kind, change.key] = change
         last = entries[-1].position
         if changes or last - self._stored_place >= _PLACE_LAG:
-            changes.append(Put("place", self.name, {"position": last}))
-            await self._control.apply(changes)
+            place = Put("place", self.name, {"position": last})
+            await self._control.apply([*changes.values(), place])
             self._stored_place = last
         self._place = last
 

@@ -65,7 +65,11 @@ class DataDirectory:
             self._take_lock()
             self._check_version()
         except OSError as error:
+            self.close()
             raise StorageFailed(f"data directory {self.root} cannot be used: {error}") from error
+        except (DataTooNew, StorageFailed):
+            self.close()
+            raise
 
     def _take_lock(self) -> None:
         self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -73,7 +77,7 @@ class DataDirectory:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(self._lock, 64).decode(errors="replace").strip() or "unknown"
-            os.close(self._lock)
+            self.close()
             raise DataDirectoryInUse(
                 f"data directory {self.root} is in use by the server with process id {holder}"
             ) from error
@@ -85,8 +89,8 @@ class DataDirectory:
         if not marker.exists():
             write_durably(marker, f"{DATA_VERSION}\n".encode())
             return
-        text = marker.read_text().strip()
-        if not text.isdigit():
+        text = marker.read_bytes().decode(errors="replace").strip()
+        if not (text.isascii() and text.isdigit()):
             raise StorageFailed(f"{marker} does not hold a version number: {text[:40]!r}")
         if int(text) > DATA_VERSION:
             raise DataTooNew(

@@ -67,7 +67,10 @@ class RsaSigner:
     def _read(self, file: Path) -> tuple[SigningKey, rsa.RSAPrivateKey]:
         if file.stat().st_mode & 0o077:
             raise StorageFailed(f"key file {file} is open to others; run: chmod 600 {file}")
-        private = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        try:
+            private = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        except (ValueError, TypeError) as error:
+            raise StorageFailed(f"key file {file} does not hold a private key: {error}") from error
         if not isinstance(private, rsa.RSAPrivateKey) or private.key_size < _KEY_BITS:
             raise StorageFailed(f"key file {file} is not an RSA key of at least {_KEY_BITS} bits")
         der = private.public_key().public_bytes(

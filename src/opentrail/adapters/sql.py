@@ -70,7 +70,8 @@ class SqlControl:
 
         def change_all(connection: sa.Connection) -> None:
             blind = [c for c in changes if isinstance(c, Put) and c.expected is None]
-            if len(blind) == len(changes) > 1:
+            keys = {(change.kind, change.key) for change in changes}
+            if len(blind) == len(changes) == len(keys) > 1:
                 _put_many(connection, blind)
                 return
             for change in changes:
@@ -121,16 +122,15 @@ def _put_many(connection: sa.Connection, puts: Sequence[Put]) -> None:
         index_elements=[_documents.c.kind, _documents.c.key],
         set_={"version": _documents.c.version + 1, "body": statement.excluded.body},
     )
-    # The last one of a key wins, as it would one after the other.
-    rows = {
-        (put.kind, put.key): {
+    rows = [
+        {
             "kind": put.kind,
             "key": put.key,
             "body": json.dumps(put.document, separators=(",", ":")),
         }
         for put in puts
-    }
-    connection.execute(statement, list(rows.values()))
+    ]
+    connection.execute(statement, rows)
 
 
 def _stored(row: sa.Row[tuple[str, str, int, str]]) -> Stored:

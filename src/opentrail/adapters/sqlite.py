@@ -261,45 +261,39 @@ class SqliteJournal:
         return [_Segment(int(file.stem), file) for file in files]
 
     def _open_last(self) -> tuple[sqlite3.Connection, int, bytes]:
-        """Opens the newest segment; what was not committed is rolled back by SQLite itself."""
-        try:
-            if not self._segments:
-                return self._create(1, _GENESIS), 0, _GENESIS
-            last = self._segments[-1]
-            writer = _connect(last.path)
-            writer.executescript(_SCHEMA)
-            row = writer.execute("SELECT first, chain_before FROM segment").fetchone()
-            if row is None:
-                row = self._name_segment(writer, last.first)
-            newest = writer.execute(
-                "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
-            ).fetchone()
-        except sqlite3.Error as error:
-            raise StorageFailed(f"journal in {self._folder} cannot be opened: {error}") from error
-        head, chain = newest if newest else (row[0] - 1, row[1])
-        return writer, head, chain
+        """Opens the newest segment that holds entries; SQLite itself undoes what is half written.
 
-    def _name_segment(self, writer: sqlite3.Connection, first: int) -> tuple[int, bytes]:
-        """Finishes a segment whose making was cut short by a crash."""
-        before = self._segments[-2] if len(self._segments) > 1 else None
-        chain = _GENESIS
-        if before is not None:
-            with sqlite3.connect(before.path) as older:
-                chain = older.execute(
-                    "SELECT chain FROM entries ORDER BY position DESC LIMIT 1"
-                ).fetchone()[0]
-        writer.execute("INSERT INTO segment VALUES (?, ?)", (first, chain))
-        return first, chain
+        A segment without entries is one whose making was cut short: it is made again when needed.
+        """
+        while self._segments:
+            path = self._segments[-1].path
+            try:
+                writer = _connect(path)
+                newest = _newest(writer)
+            except sqlite3.Error as error:
+                raise StorageFailed(f"journal segment {path} cannot be opened: {error}") from error
+            if newest is not None:
+                writer.executescript(_SCHEMA)
+                return writer, *newest
+            writer.close()
+            _remove(path)
+            self._segments.pop()
+        try:
+            return self._create(1, _GENESIS), 0, _GENESIS
+        except sqlite3.Error as error:
+            raise StorageFailed(f"journal in {self._folder} cannot be made: {error}") from error
 
     def _create(self, first: int, chain: bytes) -> sqlite3.Connection:
         path = self._folder / f"{first:020d}.db"
-        writer = _connect(path)
-        writer.executescript(_SCHEMA)
-        if writer.execute("SELECT count(*) FROM segment").fetchone()[0] == 0:
+        try:
+            writer = _connect(path)
+            writer.executescript(_SCHEMA)
             writer.execute("INSERT INTO segment VALUES (?, ?)", (first, chain))
-        sync_folder(self._folder)
-        if not self._segments or self._segments[-1].first != first:
-            self._segments = [*self._segments, _Segment(first, path)]
+            sync_folder(self._folder)
+        except (sqlite3.Error, OSError):
+            _remove(path)
+            raise
+        self._segments = [*self._segments, _Segment(first, path)]
         return writer
 
     # Reading, in worker threads.
@@ -311,12 +305,16 @@ class SqliteJournal:
         for segment in segments[index:]:
             if len(entries) >= limit or segment.first > last:
                 break
-            with self._reading:
-                rows = self._reader(segment.path).execute(
-                    _SELECT, (after, last, limit - len(entries))
-                )
-                entries.extend(_entry(row) for row in rows)
+            entries.extend(self._read_segment(segment.path, after, last, limit - len(entries)))
         return entries
+
+    def _read_segment(self, path: Path, after: int, last: int, limit: int) -> list[Entry]:
+        try:
+            with self._reading:
+                rows = self._reader(path).execute(_SELECT, (after, last, limit)).fetchall()
+        except sqlite3.Error as error:
+            raise StorageFailed(f"journal segment {path} cannot be read: {error}") from error
+        return [_entry(row) for row in rows]
 
     def _find(self, event_id: str) -> int | None:
         for segment in reversed(self._segments):
@@ -345,6 +343,24 @@ def _connect(path: Path) -> sqlite3.Connection:
     return writer
 
 
+def _newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
+    """Returns position and chain of a segment's last entry, None if it holds none."""
+    made = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
+    if made is None:
+        return None
+    found: tuple[int, bytes] | None = writer.execute(
+        "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
+    ).fetchone()
+    return found
+
+
+def _remove(path: Path) -> None:
+    """Removes a segment that holds nothing, with SQLite's files beside it."""
+    for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if not file.is_dir():
+            file.unlink(missing_ok=True)
+
+
 def _row(position: int, entry: NewEntry, chain: bytes) -> tuple[object, ...]:
     return (
         position,
@@ -371,7 +387,7 @@ def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Itera
     for path in sorted(folder.glob("*.db")):
         reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
-            while after < last:
+            while after < last and _newest(reader) is not None:
                 rows = reader.execute(_SELECT, (after, last, batch)).fetchall()
                 if not rows:
                     break

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, unquote
 from opentrail.capture.redact import HIDDEN, looks_secret
 from opentrail.capture.tables import rules
 from opentrail.wire.message import Request, Response, plain_body
+from opentrail.wire.multipart import form_fields
 from opentrail.wire.protocols.values import JsonDocument
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.routing import Call
@@ -18,6 +19,8 @@ from opentrail.wire.routing import Call
 _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 #: Data events in whose records AWS shows no body.
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
+#: Fields of an upload form that make up its signature.
+_FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
 #: Headers of a request that matter but that AWS leaves out; they go into our own block.
 _OWN_HEADERS = (
     "cache-control",
@@ -53,7 +56,9 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
             parameters[name] = HIDDEN if looks_secret(name) else value
-    if request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
+    if call.operation == "PostObject":
+        _add_form(parameters, request, never)
+    elif request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
         _add_body(parameters, call, request)
     return parameters
 
@@ -69,6 +74,15 @@ def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
             present.append(value)
         else:
             parameters[name] = [present, value]
+
+
+def _add_form(parameters: dict[str, Any], request: Request, never: set[str]) -> None:
+    """Adds the fields of a browser's upload form; signatures and policies stay out."""
+    for name, value in form_fields(request.headers, request.body).items():
+        if name in ("key", "acl"):
+            parameters[name] = value
+        elif name.startswith("x-amz-") and name not in never and name not in _FORM_SIGNATURE:
+            parameters[name] = HIDDEN if looks_secret(name) else value
 
 
 def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:

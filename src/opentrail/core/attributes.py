@@ -23,6 +23,10 @@ LOOKUP_KEYS = (
 )
 
 
+#: Names are looked for down to `instancesSet.items[].instanceId`, in so many items of a list.
+_DEEPEST, _MOST_ITEMS = 2, 100
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A resource that an event touched; the type may be unknown."""
@@ -128,10 +132,14 @@ def _from_members(
         kind = table.get(member)
         if kind and isinstance(value, str) and value:
             yield Resource(kind, value)
-        elif depth == 0 and isinstance(value, Mapping):
-            yield from _from_members(value, table, 1)
+        elif isinstance(value, Mapping) and (depth == 0 or "items" in value):
+            yield from _from_members(value, table, depth + 1)
             if isinstance(value.get("arn"), str) and _type_of_member(member, table):
                 yield Resource(_type_of_member(member, table), value["arn"])
+        elif depth < _DEEPEST and member == "items" and isinstance(value, list):
+            for item in value[:_MOST_ITEMS]:
+                if isinstance(item, Mapping):
+                    yield from _from_members(item, table, depth + 1)
 
 
 def _type_of_member(member: str, table: Mapping[str, str]) -> str | None:

@@ -166,7 +166,7 @@ def _assumed_role(
     arn, principal_id = str(role_user.get("arn", "")), str(role_user.get("assumedRoleId", ""))
     parts = arn.split(":")
     account = parts[4] if len(parts) > 5 else ""
-    role = arn.rpartition(":")[2].split("/")[1] if "/" in arn else ""
+    role = arn.rpartition(":")[2].partition("/")[2].partition("/")[0]
     role_arn = str(asked.get("roleArn") or f"arn:aws:iam::{account}:role/{role}")
     context: dict[str, Any] = {
         "sessionIssuer": {

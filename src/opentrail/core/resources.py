@@ -188,8 +188,8 @@ def _bad_name(message: str) -> CloudTrailError:
 def check_bucket_name(name: str) -> None:
     """Raises `InvalidS3BucketNameException` unless `name` follows S3's naming rules."""
     labels = name.split(".")
-    valid = 3 <= len(name) <= 63 and all(_BUCKET_LABEL.match(label) for label in labels)
-    if not valid or _IPV4.match(name):
+    valid = 3 <= len(name) <= 63 and all(_BUCKET_LABEL.fullmatch(label) for label in labels)
+    if not valid or _IPV4.fullmatch(name):
         raise CloudTrailError(
             "InvalidS3BucketNameException", f"Bucket name {name!r} is not a valid S3 bucket name."
         )
@@ -198,7 +198,7 @@ def check_bucket_name(name: str) -> None:
 def check_prefix(prefix: str) -> None:
     """Raises `InvalidS3PrefixException` unless `prefix` may stand before `AWSLogs/`."""
     parts = prefix.split("/")
-    bad = len(prefix) > 200 or prefix.startswith("/") or not _PREFIX.match(prefix)
+    bad = len(prefix) > 200 or prefix.startswith("/") or not _PREFIX.fullmatch(prefix)
     if bad or any(part in ("", ".", "..") for part in parts[:-1]) or parts[-1] in (".", ".."):
         raise CloudTrailError(
             "InvalidS3PrefixException",

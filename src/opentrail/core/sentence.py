@@ -26,6 +26,14 @@ _PAST = {
     "Set": "set",
 }
 
+_KINDS = {
+    "Directory": "directory user",
+    "IdentityCenterUser": "IAM Identity Center user",
+    "Role": "role",
+    "SAMLUser": "SAML user",
+    "WebIdentityUser": "web identity",
+}
+
 #: What a user agent gives away; first hit wins.
 _METHODS = (
     (
@@ -79,6 +87,13 @@ def actor(record: Record) -> str:
         return f"AWS service {identity.get('invokedBy')}"
     if account == "ANONYMOUS_PRINCIPAL":
         return "an anonymous caller"
+    if identity.get("userName"):
+        return f"{_KINDS.get(str(kind), 'user')} {identity['userName']}"
+    if kind == "IdentityCenterUser":
+        user = (identity.get("onBehalfOf") or {}).get("userId")
+        return f"IAM Identity Center user {user}"
+    if kind == "AWSAccount":
+        return f"a caller of account {account}"
     key = identity.get("accessKeyId")
     return f"an unknown caller with access key {key}" if key else "an unknown caller"
 
@@ -95,19 +110,25 @@ def method_of(record: Record) -> str | None:
 
 
 def _deed(event_name: str, target: Resource | None) -> str:
+    """Tells what a call did; a verb of its own only if it did that to `target` itself."""
+    if target is None:
+        return f"called {event_name}"
+    named = f"{SPOKEN.get(target.type or '', 'resource')} {target.name}"
+    if creates(event_name, target.type):
+        return f"created {named}"
     verb = _VERB.match(event_name)
-    if verb is None or target is None:
-        of = f" on {target.name}" if target else ""
-        return f"called {event_name}{of}"
-    spoken = SPOKEN.get(target.type or "", "resource")
-    past = _PAST[verb.group(1)]
-    return f"{past} {spoken} {target.name}"
+    label = (target.type or "").rpartition("::")[2]
+    rest = event_name[verb.end() :] if verb else ""
+    if verb is None or not re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", rest, re.I):
+        return f"called {event_name} on {named}"
+    return f"{_PAST[verb.group(1)]} {named}"
 
 
 #: Calls that make a thing without saying so in their names.
 _MAKERS = {
     "AWS::S3::Object": ("PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"),
     "AWS::EC2::Instance": ("RunInstances",),
+    "AWS::EC2::Ami": ("CreateImage", "RegisterImage", "CopyImage", "ImportImage"),
     "AWS::KMS::Alias": ("CreateAlias",),
     "AWS::IAM::MFADevice": ("CreateVirtualMFADevice",),
     "AWS::IAM::OIDCProvider": ("CreateOpenIDConnectProvider",),
@@ -127,4 +148,5 @@ def creates(event_name: str, resource_type: str | None) -> bool:
     if event_name in _MAKERS.get(resource_type, ()):
         return True
     label = resource_type.rpartition("::")[2]
-    return bool(re.match(rf"^(Create|Run|Register|Import){label}(\d.*)?$", event_name))
+    maker = rf"(Create|Run|Register|Import){re.escape(label)}(\d.*)?"
+    return bool(re.fullmatch(maker, event_name, re.I))

@@ -101,6 +101,10 @@ class LogDelivery:
         #: Contents of plans just made, so that they need not be read twice.
         self._contents: dict[str, bytes] = {}
 
+    def count_failure(self) -> None:
+        """Counts a round that failed."""
+        self._metrics.delivery_failures.inc()
+
     async def finish_plans(self, trail: Trail, state: DeliveryState) -> list[str]:
         """Writes every planned file that is not known to be in its bucket; returns their keys."""
         written = []

@@ -51,25 +51,29 @@ class DigestChains:
         self._interval = interval
 
     async def run(
-        self, trail: Trail, state: DeliveryState, span: Span, force: bool = False
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        force: bool = False,
+        last: bool = False,
     ) -> list[str]:
-        """Writes the digests that are due (all of them with `force`); returns their keys."""
+        """Writes the digests that are due, all of them with `force`; returns their keys.
+
+        With `last` it writes the final digest of each chain and ends it, just once for a span
+        however often it is called; a later span starts a chain anew.
+        """
         written = []
         for region in sorted({trail.home_region, *state.regions}):
             chain = await self._chain(trail, region, span)
             if chain["pending"] is not None:
                 written.append(await self._write(trail, state, region, chain))
-            end = parse_time(chain["end"])
-            if force or self._clock.now() >= end + self._interval:
-                await self._plan(trail, region, span, chain)
+            if chain["ended"] is not None:
+                continue
+            due = self._clock.now() >= parse_time(chain["end"]) + self._interval
+            if force or last or due:
+                await self._plan(trail, region, span, chain, last)
                 written.append(await self._write(trail, state, region, chain))
-        return written
-
-    async def end(self, trail: Trail, state: DeliveryState, span: Span) -> list[str]:
-        """Writes the last digests of the chains and ends them; a later one starts anew."""
-        written = await self.run(trail, state, span, force=True)
-        chains = await self._control.scan("chain", f"{trail.uid}/")
-        await self._control.apply([Remove("chain", chain.key) for chain in chains])
         return written
 
     async def forget(self, trail: Trail) -> None:
@@ -82,18 +86,26 @@ class DigestChains:
 
     async def _chain(self, trail: Trail, region: str, span: Span) -> dict[str, Any]:
         stored = await self._control.get("chain", f"{trail.uid}/{region}")
-        if stored is not None:
-            return stored.document
         started = format_time(parse_time(span.started_at))
-        return {"end": started, "previous": None, "pending": None}
+        if stored is None:
+            return {"end": started, "previous": None, "pending": None, "ended": None}
+        chain = stored.document
+        if chain["ended"] is None or chain["ended"] == span.started_at:
+            return chain
+        # The end of the chain before stays known: no two digests may have one name.
+        end = max(started, chain["end"])
+        return {"end": end, "previous": None, "pending": None, "ended": None}
 
-    async def _plan(self, trail: Trail, region: str, span: Span, chain: dict[str, Any]) -> None:
+    async def _plan(
+        self, trail: Trail, region: str, span: Span, chain: dict[str, Any], last: bool
+    ) -> None:
         """Makes and signs the next digest; the state store has it before the bucket does."""
         start = parse_time(chain["end"])
         end = max(self._clock.now().replace(microsecond=0), start + _SECOND)
         stored = await self._control.scan("log", f"{trail.uid}/{region}/")
         logs = [DeliveredLog(**s.document) for s in stored]
         chain["pending"] = await self._signed(trail, region, span, chain, (start, end), logs)
+        chain["pending"]["ends"] = span.started_at if last else None
         changes: list[Change] = [Remove("log", s.key) for s in stored]
         await self._control.apply([*changes, Put("chain", f"{trail.uid}/{region}", chain)])
         reach("digest.planned")
@@ -140,6 +152,7 @@ class DigestChains:
             pending["bucket"], pending["key"], sha256_hex(content), pending["signature"]
         )
         chain.update(end=pending["end"], previous=asdict(previous), pending=None)
+        chain["ended"] = pending["ends"]
         state.latest_digest = self._clock.now().isoformat(timespec="microseconds")
         state.latest_digest_error = None
         await self._control.apply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class TrailRegistry:
 
     def __init__(self, control: ControlStore) -> None:
         self._control = control
+        self._adding = asyncio.Lock()
 
     async def all(self, account: str | None = None) -> list[StoredTrail]:
         """Returns the trails of an account, or of all, by Region and name."""
@@ -92,6 +94,10 @@ class TrailRegistry:
             CloudTrailError: `TrailAlreadyExistsException`,
                 `MaximumNumberOfTrailsExceededException`.
         """
+        async with self._adding:
+            await self._add(trail)
+
+    async def _add(self, trail: Trail) -> None:
         visible = [t.trail for t in await self.visible(trail.account, trail.home_region)]
         if any(other.name == trail.name for other in visible):
             raise CloudTrailError(
@@ -143,7 +149,14 @@ class TrailRegistry:
 
     async def forget(self, uid: str) -> None:
         """Removes a retired trail that has delivered everything."""
-        await self._control.apply([Remove("retired-trail", uid), Remove("delivery", uid)])
+        chains = await self._control.scan("chain", f"{uid}/")
+        await self._control.apply(
+            [
+                Remove("retired-trail", uid),
+                Remove("delivery", uid),
+                *(Remove("chain", chain.key) for chain in chains),
+            ]
+        )
 
     async def _apply(self, changes: list[Change]) -> None:
         try:

@@ -83,6 +83,8 @@ class TrailWorker:
             ObjectStoreError: the bucket failed; the state tells, a later round goes on.
         """
         async with self._lock:
+            # Read before the trail is: a call that changes the trail comes behind this position.
+            head = self._journal.head
             trail = await self._trail()
             if trail is None:
                 self.finished = True
@@ -90,14 +92,13 @@ class TrailWorker:
             state = await load_state(self._control, self.uid)
             self._in_digest = False
             try:
-                return await self._round(trail, state, flush)
+                return await self._round(trail, state, head, flush)
             except ObjectStoreError as error:
                 await self._note_failure(state, error)
                 raise
 
-    async def _round(self, trail: Trail, state: DeliveryState, flush: bool) -> Delivered:
+    async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
         done = Delivered()
-        head = self._journal.head
         done.logs.extend(await self._delivery.finish_plans(trail, state))
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
@@ -120,13 +121,17 @@ class TrailWorker:
         if span.until is None:
             written = await self._digests.run(trail, state, span, force=flush)
         else:
-            written = await self._digests.end(trail, state, span)
+            written = await self._digests.run(trail, state, span, last=True)
         self._in_digest = False
         return written
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
         """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
-        done = [s for s in trail.spans if s.until is not None and state.position >= s.until]
+        done = [
+            span
+            for span in trail.spans
+            if span.until is not None and max(state.position, span.after) >= span.until
+        ]
         if done:
 
             def without(present: Trail) -> Trail:
@@ -145,6 +150,7 @@ class TrailWorker:
 
     async def _note_failure(self, state: DeliveryState, error: ObjectStoreError) -> None:
         """Keeps the store's error code for GetTrailStatus; what was planned stays planned."""
+        self._delivery.count_failure()
         document = (await load_state(self._control, self.uid)).document()
         document["latest_attempt"] = state.latest_attempt
         document["latest_digest_error" if self._in_digest else "latest_error"] = error.code

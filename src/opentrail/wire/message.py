@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -58,11 +57,16 @@ def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:
     """
     if "gzip" not in headers.get("content-encoding", "").lower() or not body:
         return body
-    try:
+    plain, rest = b"", body
+    while rest:
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
-        plain = unpacker.decompress(body, MAX_BODY)
-    except (zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"body is not gzip: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise ValueError(f"body unpacks to more than {MAX_BODY} bytes")
+        try:
+            plain += unpacker.decompress(rest, MAX_BODY + 1 - len(plain))
+        except zlib.error as error:
+            raise ValueError(f"body is not gzip: {error}") from error
+        if len(plain) > MAX_BODY:
+            raise ValueError(f"gzip body unpacks to more than {MAX_BODY} bytes")
+        if not unpacker.eof:
+            raise ValueError("gzip body is cut off")
+        rest = unpacker.unused_data
     return plain

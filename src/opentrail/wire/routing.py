@@ -112,7 +112,7 @@ class Router:
                 if call is not None and call.model and call.model.auth_type == "none":
                     return call
             return self._s3(request, s3)
-        if signing_name == "s3" and request.path.startswith("/v20180820/"):
+        if self._is_s3_control(request, signing_name):
             return (
                 best_route([self._catalog.services["s3control"]], request, request.path) or NOTHING
             )
@@ -121,6 +121,15 @@ class Router:
         services = self._catalog.signed_as(signing_name)
         call = best_route(services, request, request.path)
         return call or Call(services[0] if len(services) == 1 else None, None, None)
+
+    def _is_s3_control(self, request: Request, signing_name: str) -> bool:
+        """Its paths look like those of objects; only it names an account in a header."""
+        return (
+            signing_name == "s3"
+            and request.path.startswith("/v20180820/")
+            and "x-amz-account-id" in request.headers
+            and self.bucket_of_host(request.headers.get("host", "")) is None
+        )
 
     def _s3(self, request: Request, s3: Service, express: bool = False) -> Call:
         path = request.path
@@ -145,7 +154,8 @@ class Router:
             return match.group("bucket")
         for base in self._base_hosts:
             if name.endswith(f".{base}"):
-                return name[: -len(base) - 1].removesuffix(".s3")
+                bucket = name[: -len(base) - 1]
+                return None if bucket == "s3" else bucket.removesuffix(".s3")
         return None
 
 

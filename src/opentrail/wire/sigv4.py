@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from opentrail.wire.message import Request
+from opentrail.wire.multipart import form_fields
 
 _HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
 _SIGV2 = re.compile(r"^AWS ([^:\s]+):")
@@ -21,7 +22,7 @@ class Credential:
     service: str | None
     #: `SigV4`, `SigV4A` or `SigV2`.
     version: str
-    #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString`.
+    #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString`, `HTMLForm`.
     method: str
 
 
@@ -34,7 +35,7 @@ def read_credential(request: Request) -> Credential | None:
         return _from_query(request)
     if request.body and b"AWSAccessKeyId=" in request.body[:65536]:
         return _from_form(request)
-    return None
+    return _from_upload_form(request) if request.method == "POST" else None
 
 
 def _from_header(authorization: str, request: Request) -> Credential | None:
@@ -66,6 +67,17 @@ def _from_form(request: Request) -> Credential | None:
     if pairs.get("SignatureVersion") != "2":
         return None
     return Credential(pairs["AWSAccessKeyId"], None, None, "SigV2", "QueryString")
+
+
+def _from_upload_form(request: Request) -> Credential | None:
+    """Reads the signer of an S3 upload by a browser's form."""
+    fields = form_fields(request.headers, request.body)
+    if "x-amz-credential" in fields:
+        scheme = fields.get("x-amz-algorithm", "AWS4-HMAC-SHA256").upper()
+        return _scoped(fields["x-amz-credential"], scheme, request, "HTMLForm")
+    if "awsaccesskeyid" in fields:
+        return Credential(fields["awsaccesskeyid"], None, "s3", "SigV2", "HTMLForm")
+    return None
 
 
 def _scoped(

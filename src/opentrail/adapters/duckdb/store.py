@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,16 @@ class _Source:
     last: int
     newest: int = 0
     readers: int = 0
+    file: Path | None = None
     unread: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class _Damaged(Exception):  # noqa: N818 - caught here, never seen outside
+    """A sealed file could not be read."""
+
+    def __init__(self, source: _Source) -> None:
+        super().__init__(str(source.file))
+        self.source = source
 
 
 class DuckdbEvents:
@@ -66,6 +76,7 @@ class DuckdbEvents:
         self._tables = 0
         self._position = 0
         self._adding = asyncio.Lock()
+        self._repairing = asyncio.Lock()
         self._sealing: asyncio.Task[None] | None = None
 
     async def open(self) -> int:
@@ -74,19 +85,15 @@ class DuckdbEvents:
         A file that is missing or damaged is made again from the journal.
         """
         for leftover in self._folder.glob("*.tmp*"):
-            leftover.unlink()
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
         sealed = 0
         for first, last, file in self._sealed_files():
             if first > sealed + 1:
-                await self._rebuild(sealed + 1, first - 1)
-            try:
-                source = await self._in_thread(self._attach, first, last, file)
-            except StorageFailed as error:
-                log.error("sealed file set aside", extra={"file": file.name, "error": str(error)})
-                file.replace(file.with_suffix(".damaged"))
-                await self._rebuild(first, last)
-            else:
-                self._sources.append(source)
+                self._sources.append(await self._rebuilt(sealed + 1, first - 1))
+            self._sources.append(await self._attached(first, last, file))
             sealed = last
         self._position = sealed
         self._sources.append(await self._in_thread(self._new_hot, sealed + 1))
@@ -114,25 +121,53 @@ class DuckdbEvents:
                     self._sealing = asyncio.create_task(self._seal_full_tables())
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Asks each table for its own newest page, newest table first, until the rest is older."""
-        sources = self._sources.copy()
-        for source in sources:
-            source.readers += 1
-        page: list[FoundEvent] = []
-        try:
-            for source in reversed(sources):
-                if len(page) == query.limit and source.newest < page[-1].event_time.timestamp():
-                    continue
-                if query.start is not None and source.newest < query.start.timestamp():
-                    continue
-                page.extend(await self._in_thread(self._select, source.table, query))
-                page.sort(key=lambda event: (event.event_time, event.position), reverse=True)
-                del page[query.limit :]
-        finally:
+        """Asks each table for its own newest page, newest table first, until the rest is older.
+
+        A sealed file that turns out to be damaged is made again from the journal first.
+        """
+        while True:
+            sources = self._sources.copy()
             for source in sources:
-                source.readers -= 1
-                source.unread.set()
+                source.readers += 1
+            try:
+                return await self._page(sources, query)
+            except _Damaged as error:
+                damaged = error.source
+            finally:
+                for source in sources:
+                    source.readers -= 1
+                    source.unread.set()
+            await self._repair(damaged)
+
+    async def _page(self, sources: Sequence[_Source], query: EventQuery) -> list[FoundEvent]:
+        page: list[FoundEvent] = []
+        for source in reversed(sources):
+            if len(page) == query.limit and source.newest < page[-1].event_time.timestamp():
+                continue
+            if query.start is not None and source.newest < query.start.timestamp():
+                continue
+            try:
+                found = await self._in_thread(self._select, source.table, query)
+            except duckdb.Error as error:
+                if source.file is None:
+                    raise StorageFailed(f"history: look-up failed: {error}") from error
+                log.error(
+                    "sealed file is damaged", extra={"file": str(source.file), "error": str(error)}
+                )
+                raise _Damaged(source) from error
+            page.extend(found)
+            page.sort(key=lambda event: (event.event_time, event.position), reverse=True)
+            del page[query.limit :]
         return page
+
+    async def _repair(self, source: _Source) -> None:
+        """Puts a file made from the journal in the place of a damaged one."""
+        async with self._repairing:
+            if source not in self._sources or source.file is None:
+                return
+            await asyncio.to_thread(source.file.replace, source.file.with_suffix(".damaged"))
+            made = await self._rebuilt(source.first, source.last)
+            self._sources[self._sources.index(source)] = made
 
     async def close(self) -> None:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
@@ -165,20 +200,35 @@ class DuckdbEvents:
                 found.append((int(match[1]), int(match[2]), file))
         return sorted(found)
 
+    async def _attached(self, first: int, last: int, file: Path) -> _Source:
+        """Returns the table of a sealed file; a damaged file is made again from the journal."""
+        try:
+            return await self._in_thread(self._attach, first, last, file)
+        except StorageFailed as error:
+            log.error("sealed file set aside", extra={"file": file.name, "error": str(error)})
+            await asyncio.to_thread(file.replace, file.with_suffix(".damaged"))
+        return await self._rebuilt(first, last)
+
     def _attach(self, first: int, last: int, file: Path) -> _Source:
-        name = f"sealed_{first}"
+        self._tables += 1
+        name = f"sealed_{self._tables}"
         quoted = str(file).replace("'", "''")
+        held: tuple[Any, ...] = ()
         try:
             self._execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
-            newest, count = self._execute(
-                f"SELECT max(event_time), count(*) FROM {name}.events"  # noqa: S608 - ours
-            )[0]
+            try:
+                held = self._execute(
+                    "SELECT max(event_time), count(*), min(position), max(position)"  # noqa: S608
+                    f" FROM {name}.events"
+                )[0]
+            finally:
+                if held[1:] != (last - first + 1, first, last):
+                    self._execute(f"DETACH {name}")
         except duckdb.Error as error:
             raise StorageFailed(f"history: sealed file {file} cannot be read: {error}") from error
-        if count != last - first + 1:
-            self._execute(f"DETACH {name}")
+        if held[1:] != (last - first + 1, first, last):
             raise StorageFailed(f"history: sealed file {file} does not hold what its name says")
-        return _Source(f"{name}.events", first, last, newest)
+        return _Source(f"{name}.events", first, last, held[0], file=file)
 
     def _new_hot(self, first: int) -> _Source:
         self._tables += 1
@@ -207,7 +257,8 @@ class DuckdbEvents:
             await hot.unread.wait()
         await self._in_thread(self._execute, f"DROP TABLE {hot.table}")
 
-    async def _rebuild(self, first: int, last: int) -> None:
+    async def _rebuilt(self, first: int, last: int) -> _Source:
+        """Seals a range anew from the journal and returns its table."""
         log.warning("sealed range made again", extra={"first": first, "last": last})
         target = self._target(first, last)
         try:
@@ -217,7 +268,7 @@ class DuckdbEvents:
                 f"history: positions {first} to {last} are in no readable sealed file of "
                 f"{self._folder}, and the journal cannot give them back: {error}"
             ) from error
-        self._sources.append(await self._in_thread(self._attach, first, last, target))
+        return await self._in_thread(self._attach, first, last, target)
 
     def _target(self, first: int, last: int) -> Path:
         return self._folder / f"{first:020d}-{last:020d}.duckdb"

@@ -95,12 +95,18 @@ class KeptBody:
         self._file: IO[bytes] | None = None
         self._pieces: list[bytes] = []
         self._hash: hashlib._Hash | None = None
+        self._limit: int | None = None
         self.length = 0
 
     def add(self, piece: bytes) -> None:
         """Counts the piece, and keeps it while that is wanted and it is not too much."""
         self.length += len(piece)
         if not self._keep:
+            return
+        if self._limit is not None:
+            room = self._limit - (self.length - len(piece))
+            if room > 0:
+                self._pieces.append(piece[:room])
             return
         if self._hash is not None:
             self._hash.update(piece)
@@ -115,6 +121,10 @@ class KeptBody:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `content`
                 self._file.write(b"".join(self._pieces))
                 self._pieces.clear()
+
+    def keep_start(self, length: int) -> None:
+        """Keeps only so much of the body's start."""
+        self._limit = length
 
     def drop(self) -> None:
         """Stops keeping: the record will not hold this body."""
@@ -143,7 +153,8 @@ class KeptBody:
     @property
     def is_whole(self) -> bool:
         """Whether `content` is the whole body."""
-        return self._keep and self._hash is None
+        cut = self._limit is not None and self.length > self._limit
+        return self._keep and self._hash is None and not cut
 
     @property
     def oversize(self) -> dict[str, object] | None:

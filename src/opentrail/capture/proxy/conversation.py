@@ -25,6 +25,7 @@ from opentrail.capture.s3_form import body_is_parameters
 from opentrail.capture.tables import keeps_answer, source_of
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Request, Response, fold_headers
+from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Call
 from opentrail.wire.sigv4 import Credential, read_credential
 
@@ -96,7 +97,10 @@ class Conversation:
         self._call = self._endpoint.router.identify(request, self._credential)
         service = self._call.service
         if service is not None and service.name == "s3" and not body_is_parameters(self._call):
-            self._sent.drop()
+            if self._call.operation == "PostObject":
+                self._sent.keep_start(FIELDS_BYTES)
+            else:
+                self._sent.drop()
 
     def _request(self, body: bytes, whole: bool) -> Request:
         target = self._incoming.head.target.decode("latin-1")
@@ -350,7 +354,7 @@ class Conversation:
 
     def _exchange(self, body: bytes) -> Exchange:
         request = self._request(body, whole=self._sent.is_whole)
-        if not self._knows_all and self._sent.is_whole:
+        if not self._knows_all and body:
             # Query protocols name their operation in the body, version 2 signatures their key.
             self._credential = self._credential or read_credential(request)
             self._call = self._endpoint.router.identify(request, self._credential)

@@ -15,6 +15,8 @@ from opentrail.wire.protocols.values import JsonDocument, from_text
 from opentrail.wire.protocols.xml_body import Element, from_xml, parse_xml
 from opentrail.wire.routing import Call
 
+#: S3 calls that may fail after they have begun to answer 200.
+_LATE_ERRORS = frozenset({"CompleteMultipartUpload", "CopyObject", "UploadPartCopy"})
 _REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-request-id", "x-amz-requestid")
 
 
@@ -92,9 +94,7 @@ def read_error(call: Call, response: Response) -> WireError | None:
 
     S3 may answer 200 with an `Error` document (CompleteMultipartUpload, CopyObject).
     """
-    late = (
-        response.status < 300 and call.protocol == "rest-xml" and b"<Error>" in response.body[:512]
-    )
+    late = call.operation in _LATE_ERRORS and b"<Error>" in response.body[:512]
     if response.status < 400 and not late and not _is_redirect_error(response):
         return None
     found = _error_in_body(response)
@@ -137,8 +137,7 @@ def _error_in_xml(root: Element) -> WireError | None:
 
 def _error_in_object(value: dict[str, Any]) -> WireError | None:
     code = value.get("__type") or value.get("code") or value.get("Code")
-    if not isinstance(code, str):
-        return None
+    code = code if isinstance(code, str) else ""
     message = value.get("message", value.get("Message", value.get("errorMessage")))
     return WireError(
         code.partition(":")[0].rpartition("#")[2] if "#" in code else code.partition(":")[0],

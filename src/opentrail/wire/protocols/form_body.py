@@ -10,8 +10,9 @@ from botocore.model import Shape
 from opentrail.wire.protocols.values import from_text
 
 #: `Name=` with nothing behind it, and children by the next part of the name.
-Tree = dict[str, Any]
-_VALUE = ""
+Tree = dict[str | None, Any]
+#: Where a node keeps its own value; no part of a name is None.
+_VALUE = None
 
 #: SQS's query names, which the model no longer holds: member → wire name.
 _SQS_NAMES = {
@@ -25,10 +26,11 @@ _SQS_NAMES = {
     "Actions": "ActionName",
     "TagKeys": "TagKey",
     "Tags": "Tag",
+    "tags": "Tag",
     "StringListValues": "StringListValue",
     "BinaryListValues": "BinaryListValue",
 }
-_SQS_MAPS = {"Tags": ("Key", "Value")}
+_SQS_MAPS = {"Tags": ("Key", "Value"), "tags": ("Key", "Value")}
 
 
 def tree_of(pairs: Iterable[tuple[str, str]]) -> Tree:
@@ -107,6 +109,8 @@ class FormDecoder:
 def _in_order(node: Tree) -> list[Tree]:
     """Returns the children with numbers for names, in numeric order."""
     numbered = [
-        (int(part), child) for part, child in node.items() if part.isascii() and part.isdigit()
+        (int(part), child)
+        for part, child in node.items()
+        if part is not None and part.isascii() and part.isdigit()
     ]
     return [child for _, child in sorted(numbered, key=lambda pair: pair[0])]

@@ -104,9 +104,10 @@ def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
     if model is None or model.input_shape is None:
         return {}, []
     parameters = {
-        name: from_text(model.input_shape.members[name])(unquote(text))
-        for name, text in call.labels.items()
-        if name in model.input_shape.members
+        name: from_text(member)(unquote(call.labels[member.serialization.get("name", name)]))
+        for name, member in model.input_shape.members.items()
+        if member.serialization.get("location") == "uri"
+        and member.serialization.get("name", name) in call.labels
     }
     _located(model, request, parameters)
     notes = _payload(call, model, request, parameters)
@@ -121,9 +122,7 @@ def _located(model: OperationModel, request: Request, parameters: dict[str, Any]
     for name, member in model.input_shape.members.items():
         location = member.serialization.get("location")
         wire_name = member.serialization.get("name", name)
-        if location == "uri" and name not in parameters and wire_name in parameters:
-            parameters[name] = parameters.pop(wire_name)
-        elif location == "querystring" and member.type_name == "map":
+        if location == "querystring" and member.type_name == "map":
             fixed = {m.serialization.get("name") for m in model.input_shape.members.values()}
             rest = {k: v for k, v in query.items() if k not in fixed}
             if rest:

@@ -46,7 +46,9 @@ def _number(text: Any) -> Any:
 
 
 def _boolean(text: Any) -> Any:
-    return {"true": True, "false": False, "True": True, "False": False}.get(text, text)
+    if text in ("true", "True"):
+        return True
+    return False if text in ("false", "False") else text
 
 
 def _blob(text: Any) -> Any:
@@ -60,11 +62,11 @@ def _blob(text: Any) -> Any:
 
 def timestamp(value: Any) -> Any:
     """Returns the time that epoch seconds, ISO 8601 or an HTTP date tell, else the value itself."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, bool):
         return value
     try:
+        if isinstance(value, datetime):
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value, UTC)
         return _time_from_text(str(value))

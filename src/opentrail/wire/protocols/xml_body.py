@@ -69,7 +69,7 @@ def parse_xml(raw: bytes) -> Element:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(raw, True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:
         raise ValueError(f"not well-formed XML: {error}") from error
     return root.children[0]
 

@@ -1,0 +1,96 @@
+"""The table of event history: what goes in comes out, and the record is compressed."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import duckdb
+import pytest
+
+from opentrail.adapters.duckdb.schema import (
+    column_lists,
+    create_table,
+    found_event,
+    insert_into,
+    select_page,
+)
+from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
+from opentrail.ports.event_store import EventQuery, IndexedEntry
+from tests.factories import MOMENT, a_data_record, a_record, event_id, record_bytes
+from tests.fakes import naive_page
+
+
+def some_entries(count: int = 20) -> list[IndexedEntry]:
+    records = [
+        (a_data_record if number % 3 == 0 else a_record)(
+            eventID=event_id(number),
+            eventTime=f"{MOMENT + timedelta(seconds=number % 7):%Y-%m-%dT%H:%M:%SZ}",
+        )
+        for number in range(1, count + 1)
+    ]
+    return [
+        IndexedEntry(position, attributes_of(record), record_bytes(record))
+        for position, record in enumerate(records, 1)
+    ]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_is_inserted_is_selected(sealed: bool) -> None:
+    entries = some_entries()
+    query = EventQuery(limit=9, until_position=18)
+    with duckdb.connect(":memory:") as database:
+        database.execute(create_table("events", sealed))
+        database.execute(insert_into("events"), column_lists(entries[:12]))
+        database.execute(insert_into("events"), column_lists(entries[12:]))
+        rows = database.execute(*select_page("events", query)).fetchall()
+    assert [found_event(row) for row in rows] == naive_page(entries, query)
+
+
+def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
+    with duckdb.connect(":memory:") as database:
+        database.execute(create_table("events", sealed=False))
+        for key in LOOKUP_KEYS:
+            query = EventQuery(limit=1, until_position=1, attribute=(key, "x' OR 1=1 --"))
+            assert database.execute(*select_page("events", query)).fetchall() == []
+
+
+def test_only_a_sealed_table_compresses_its_records_with_zstd() -> None:
+    assert "USING COMPRESSION ZSTD" in create_table("events", sealed=True)
+    assert "ZSTD" not in create_table("events", sealed=False)
+
+
+def test_every_column_has_one_value_for_each_entry() -> None:
+    assert {len(column) for column in column_lists(some_entries(5))} == {5}
+    assert {len(column) for column in column_lists([])} == {0}
+
+
+def test_columns_hold_what_the_record_says() -> None:
+    (entry,) = some_entries(1)
+    with duckdb.connect(":memory:") as database:
+        database.execute(create_table("events", sealed=False))
+        database.execute(insert_into("events"), column_lists([entry]))
+        cursor = database.execute("SELECT * FROM events")
+        row = dict(
+            zip([column[0] for column in cursor.description], cursor.fetchall()[0], strict=True)
+        )
+    record = json.loads(entry.record)
+    assert row.pop("record") == entry.record.decode()
+    assert row == {
+        "position": 1,
+        "event_time": int(MOMENT.timestamp()) + 1,
+        "event_id": event_id(1),
+        "event_name": "CreateUser",
+        "event_source": "iam.amazonaws.com",
+        "read_only": False,
+        "category": "Management",
+        "account": "123456789012",
+        "region": "us-east-1",
+        "username": "John",
+        "access_key_id": record["userIdentity"]["accessKeyId"],
+        "principal_arn": "arn:aws:iam::123456789012:user/John",
+        "source_ip": "192.0.2.10",
+        "error_code": None,
+        "resource_types": ["AWS::IAM::User", "AWS::IAM::User"],
+        "resource_names": ["Mary", "arn:aws:iam::123456789012:user/Mary"],
+    }

@@ -1,0 +1,434 @@
+"""Hot layer and sealed files: sealing, restarts, damage."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import StorageFailed
+from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
+from tests.factories import MOMENT, a_new_entry, a_record, event_id
+from tests.fakes import PATIENCE, asynchronous, naive_page, run
+
+NAME = re.compile(r"^(\d{20})-(\d{20})\.duckdb$")
+ALL = EventQuery(limit=10_000, until_position=1_000_000)
+
+
+def folders(root: Path) -> tuple[Path, Path]:
+    history, journal = root / "history", root / "journal"
+    history.mkdir(exist_ok=True)
+    journal.mkdir(exist_ok=True)
+    return history, journal
+
+
+class World:
+    """A journal, and stores opened over it again and again."""
+
+    def __init__(self, root: Path, seal_records: int = 40) -> None:
+        self.history, self.journal_folder = folders(root)
+        self.seal_records = seal_records
+        self.journal = SqliteJournal(self.journal_folder)
+        self._made = self.journal.head
+
+    async def write(self, count: int) -> list[IndexedEntry]:
+        """Appends events to the journal and returns them as a follower would see them."""
+        records = []
+        for number in range(self._made + 1, self._made + count + 1):
+            moment = MOMENT + timedelta(seconds=number * 7 % 31)
+            time = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+            name = ("CreateUser", "DeleteUser")[number % 2]
+            records.append(a_record(eventID=event_id(number), eventTime=time, eventName=name))
+        self._made += count
+        await self.journal.append([a_new_entry(record) for record in records])
+        return (await self.entries())[-count:]
+
+    async def entries(self, after: int = 0) -> list[IndexedEntry]:
+        read = await self.journal.read(after, 1_000_000)
+        return [
+            IndexedEntry(e.position, attributes_of(json.loads(e.record)), e.record) for e in read
+        ]
+
+    async def seal(self, *ranges: tuple[int, int]) -> None:
+        """Makes sealed files without a child, which takes far longer."""
+        for first, last in ranges:
+            target = self.history / f"{first:020d}-{last:020d}.duckdb"
+            await asyncio.to_thread(seal, self.journal_folder, first, last, target)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[DuckdbEvents]:
+        """Opens a store and lets it take what it lacks, as the follower does."""
+        store = DuckdbEvents(self.history, self.journal_folder, self.seal_records)
+        try:
+            await store.add(await self.entries(await store.open()))
+            yield store
+        finally:
+            await store.close()
+
+    def files(self) -> list[str]:
+        return sorted(file.name for file in self.history.iterdir())
+
+    def ranges(self) -> list[tuple[int, int]]:
+        return [(int(m[1]), int(m[2])) for m in map(NAME.match, self.files()) if m]
+
+    async def check(self, store: DuckdbEvents) -> None:
+        """Compares a few look-ups with those in a plain list."""
+        entries = await self.entries()
+        assert store.position == len(entries)
+        for query in (
+            ALL,
+            replace(ALL, limit=9),
+            replace(ALL, limit=9, attribute=("EventName", "DeleteUser")),
+            replace(ALL, until_position=len(entries) // 2),
+            replace(ALL, start=MOMENT + timedelta(seconds=20)),
+        ):
+            assert await store.lookup(query) == naive_page(entries, query)
+
+
+@asynccontextmanager
+async def world(root: Path, seal_records: int = 40) -> AsyncIterator[World]:
+    made = World(root, seal_records)
+    try:
+        yield made
+    finally:
+        await made.journal.close()
+
+
+# Sealing
+
+
+@asynchronous
+async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        async with here.opened() as store:
+            for count in (39, 1, 17, 60, 5):
+                await store.add(await here.write(count))
+            await store.sealed()
+            await here.check(store)
+            ranges = here.ranges()
+            assert ranges[0][0] == 1
+            assert all(b[0] == a[1] + 1 for a, b in itertools.pairwise(ranges))
+            assert here.journal.head - here.seal_records < ranges[-1][1] <= here.journal.head
+            assert len(here.files()) == len(ranges)
+        assert here.ranges() == ranges
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@asynchronous
+async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, seal_records=50) as here, here.opened() as store:
+        writing = True
+        looked = 0
+
+        async def look() -> None:
+            nonlocal looked
+            while writing or looked < 20:
+                until = store.position
+                query = replace(ALL, limit=11, until_position=until)
+                seen: list[FoundEvent] = []
+                while page := await store.lookup(query):
+                    seen.extend(page)
+                    query = replace(query, before=(page[-1].event_time, page[-1].position))
+                assert sorted(event.position for event in seen) == list(range(1, until + 1))
+                looked += 1
+
+        async def write() -> None:
+            nonlocal writing
+            for _ in range(15):
+                await store.add(await here.write(10))
+                await store.sealed()
+            writing = False
+
+        await asyncio.gather(write(), look(), look())
+        await here.check(store)
+        assert len(here.ranges()) == 3
+
+
+@asynchronous
+async def test_a_range_that_cannot_be_sealed_stays_visible_and_is_sealed_later(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here, here.opened() as store:
+        in_the_way = here.history / f"{1:020d}-{40:020d}.duckdb"
+        in_the_way.mkdir()
+        await store.add(await here.write(40))
+        await store.sealed()
+        assert in_the_way.is_dir()
+        await here.check(store)
+        in_the_way.rmdir()
+        await store.add(await here.write(40))
+        await store.sealed()
+        assert here.ranges() == [(1, 40), (41, 80)]
+        await here.check(store)
+
+
+@asynchronous
+async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        async with here.opened() as store:
+            await store.add(await here.write(45))
+        async with asyncio.timeout(PATIENCE), here.opened() as store:
+            await here.check(store)
+        assert not [name for name in here.files() if not NAME.match(name)]
+
+
+# Restarts
+
+
+@asynchronous
+async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 40), (41, 90))
+        store = DuckdbEvents(here.history, here.journal_folder, here.seal_records)
+        assert await store.open() == 90
+        assert store.position == 90
+        assert len(await store.lookup(ALL)) == 90
+        await store.add(await here.entries())
+        await here.check(store)
+        await store.close()
+        assert here.files() == [f"{1:020d}-{40:020d}.duckdb", f"{41:020d}-{90:020d}.duckdb"]
+
+
+@asynchronous
+async def test_an_empty_folder_opens_at_the_beginning(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        store = DuckdbEvents(here.history, here.journal_folder)
+        assert await store.open() == 0
+        assert store.position == 0
+        assert await store.lookup(ALL) == []
+        await store.close()
+
+
+@asynchronous
+async def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    odd = tmp_path / 'it\'s a "folder"; -- $1'
+    odd.mkdir()
+    async with world(odd) as here:
+        await here.write(60)
+        await here.seal((1, 40))
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"{1:020d}-{40:020d}.4711.tmp",
+        f"{1:020d}-{40:020d}.4711.tmp.wal",
+        f"{41:020d}-{80:020d}.1.tmp",
+    ],
+)
+@asynchronous
+async def test_what_a_cut_short_sealing_left_is_removed(tmp_path: Path, name: str) -> None:
+    async with world(tmp_path) as here:
+        await here.write(60)
+        await here.seal((1, 40))
+        (here.history / name).write_bytes(b"half a file")
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.files() == [f"{1:020d}-{40:020d}.duckdb"]
+
+
+@asynchronous
+async def test_a_folder_in_which_sealing_swapped_is_removed_too(tmp_path: Path) -> None:
+    """DuckDB puts what does not fit into memory into a folder called FILE.tmp."""
+    async with world(tmp_path) as here:
+        await here.write(60)
+        await here.seal((1, 40))
+        swap = here.history / f"{41:020d}-{80:020d}.4711.tmp.tmp"
+        swap.mkdir()
+        (swap / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"swapped")
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.files() == [f"{1:020d}-{40:020d}.duckdb"]
+
+
+# Missing and damaged files
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("missing", [0, 1, 2])
+@asynchronous
+async def test_a_sealed_file_that_is_gone_is_made_again(tmp_path: Path, missing: int) -> None:
+    async with world(tmp_path) as here:
+        await here.write(130)
+        ranges = [(1, 40), (41, 80), (81, 120)]
+        await here.seal(*ranges)
+        (here.history / here.files()[missing]).unlink()
+        async with here.opened() as store:
+            await here.check(store)
+            await store.sealed()
+            await here.check(store)
+        assert here.ranges()[:2] == ranges[:2]
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_several_neighbouring_files_that_are_gone_are_made_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(130)
+        await here.seal((1, 40), (41, 80), (81, 120))
+        for name in here.files()[:2]:
+            (here.history / name).unlink()
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.ranges() == [(1, 80), (81, 120)]
+
+
+def _empty(content: bytes) -> bytes:
+    return content[:0]
+
+
+def _cut_short(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _nonsense(content: bytes) -> bytes:
+    return b"\xff" * len(content)
+
+
+def _without_tables(content: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.duckdb"
+        duckdb.connect(str(file)).close()
+        return file.read_bytes()
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("damage", [_empty, _cut_short, _nonsense, _without_tables])
+@asynchronous
+async def test_a_damaged_file_is_set_aside_and_made_again(tmp_path: Path, damage: object) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 40), (41, 80))
+        file = here.history / here.files()[0]
+        assert callable(damage)
+        file.write_bytes(damage(file.read_bytes()))
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.ranges() == [(1, 40), (41, 80)]
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_file_with_another_files_content_is_made_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(120)
+        await here.seal((1, 40), (41, 110))
+        first, second = (here.history / name for name in here.files())
+        second.write_bytes(first.read_bytes())
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_file_with_another_range_of_the_same_length_is_made_again(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(90)
+        await here.seal((1, 40), (41, 80))
+        first, second = (here.history / name for name in here.files())
+        second.write_bytes(first.read_bytes())
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("part", range(8))
+@asynchronous
+async def test_wherever_a_sealed_file_is_damaged_look_ups_stay_right(
+    tmp_path: Path, part: int
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(50)
+        await here.seal((1, 40))
+        file = here.history / here.files()[0]
+        content = bytearray(file.read_bytes())
+        used = [i for i in range(0, len(content), 512) if any(content[i : i + 512])]
+        begin = used[len(used) * part // 8]
+        content[begin : begin + 64] = bytes(byte ^ 0xFF for byte in content[begin : begin + 64])
+        file.write_bytes(content)
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_what_neither_file_nor_journal_holds_is_an_error_that_names_the_range(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(80)
+        await here.seal((1, 40), (41, 80))
+    (here.history / here.files()[0]).unlink()
+    for segment in here.journal_folder.iterdir():
+        segment.unlink()
+    store = DuckdbEvents(here.history, here.journal_folder)
+    with pytest.raises(StorageFailed, match="positions 1 to 40"):
+        await store.open()
+    await store.close()
+
+
+# Anything, against a plain list
+
+steps = st.lists(st.integers(1, 12), min_size=1, max_size=8)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=15, deadline=None)
+@given(
+    batches=steps,
+    cuts=st.sets(st.integers(1, 60), max_size=3),
+    again=st.integers(0, 60),
+    limit=st.integers(1, 30),
+)
+def test_any_mix_of_sealed_files_batches_and_repeats_reads_as_a_plain_list(
+    batches: Sequence[int], cuts: set[int], again: int, limit: int
+) -> None:
+    async def story(root: Path) -> None:
+        async with world(root, seal_records=1_000) as here:
+            await here.write(sum(batches))
+            ends = sorted(cut for cut in cuts if cut <= here.journal.head)
+            await here.seal(*((a + 1, b) for a, b in itertools.pairwise([0, *ends])))
+            store = DuckdbEvents(here.history, here.journal_folder)
+            assert await store.open() == max(ends, default=0)
+            entries = await here.entries()
+            begin = 0
+            for size in batches:
+                await store.add(entries[max(0, begin - again) : begin + size])
+                begin += size
+            query = replace(ALL, limit=limit)
+            assert await store.lookup(query) == naive_page(entries, query)
+            await here.check(store)
+            await store.close()
+
+    with tempfile.TemporaryDirectory() as root:
+        run(story(Path(root)))

@@ -1,0 +1,619 @@
+"""The journal's files: segments, the hash chain, full and failing disks, sudden death."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.sqlite import (
+    QUEUE_BYTES,
+    QUEUE_RECORDS,
+    SqliteJournal,
+    read_range,
+)
+from opentrail.core import faults
+from opentrail.core.errors import OpentrailError, RecordRefused, StorageFailed
+from opentrail.core.event import NewEntry
+from tests.factories import a_new_entry, a_record, event_id, some_records
+from tests.fakes import (
+    GENESIS,
+    PATIENCE,
+    asynchronous,
+    eventually,
+    fill,
+    run,
+    small_disk,
+    turns,
+)
+
+#: A few records fill it.
+TINY_SEGMENT = 24 * 1024
+
+
+@asynccontextmanager
+async def opened(folder: Path, segment_bytes: int = TINY_SEGMENT) -> AsyncIterator[SqliteJournal]:
+    journal = SqliteJournal(folder, segment_bytes=segment_bytes)
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+def entries(count: int, first: int = 1) -> list[NewEntry]:
+    return [a_new_entry(record) for record in some_records(count, first)]
+
+
+async def append_one_by_one(journal: SqliteJournal, count: int, first: int = 1) -> None:
+    for new in entries(count, first):
+        await journal.append([new])
+
+
+async def append_until_refused(journal: SqliteJournal, first: int) -> int:
+    """Appends one by one; returns the number of the record that was refused."""
+    for number in range(first, first + 2_000):
+        try:
+            await append_one_by_one(journal, 1, number)
+        except RecordRefused:
+            return number
+    raise AssertionError("nothing was refused")
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.db"))
+
+
+def rows(file: Path) -> list[tuple[int, bytes, bytes]]:
+    with closing(sqlite3.connect(file)) as database:
+        return database.execute(
+            "SELECT position, chain, record FROM entries ORDER BY position"
+        ).fetchall()
+
+
+def first_break_of_chain(folder: Path) -> int | None:
+    """Returns the first position whose chain does not follow, checked with sqlite3 alone."""
+    chain = GENESIS
+    for file in segments(folder):
+        with closing(sqlite3.connect(file)) as database:
+            first, before = database.execute("SELECT first, chain_before FROM segment").fetchone()
+        if before != chain or first != int(file.stem):
+            return int(first)
+        for position, kept, record in rows(file):
+            chain = hashlib.sha256(chain + record).digest()
+            if kept != chain:
+                return int(position)
+    return None
+
+
+# Segments and chain
+
+
+@asynchronous
+async def test_records_spread_over_segments_named_by_their_first_position(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 40)
+        assert [e.position for e in await journal.read(0, 100)] == list(range(1, 41))
+    files = segments(tmp_path)
+    assert len(files) > 3
+    held = [[row[0] for row in rows(file)] for file in files]
+    assert [position for part in held for position in part] == list(range(1, 41))
+    assert [int(file.stem) for file in files if rows(file)] == [part[0] for part in held if part]
+
+
+@asynchronous
+async def test_every_stretch_can_be_read_across_segments(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 30)
+        for after in range(31):
+            for limit, until in ((1, None), (7, None), (100, None), (100, 19), (4, 19)):
+                last = 30 if until is None else until
+                expected = list(range(after + 1, last + 1))[:limit]
+                got = [e.position for e in await journal.read(after, limit, until)]
+                assert got == expected, (after, limit, until)
+
+
+@asynchronous
+async def test_a_journal_reopened_after_rolling_goes_on_with_the_same_chain(
+    tmp_path: Path,
+) -> None:
+    for first in (1, 21, 41):
+        async with opened(tmp_path) as journal:
+            assert journal.head == first - 1
+            await append_one_by_one(journal, 20, first)
+    assert len(segments(tmp_path)) > 5
+    assert first_break_of_chain(tmp_path) is None
+    async with opened(tmp_path) as journal:
+        found = [entry.event_id for entry in await journal.read(0, 100)]
+        assert found == [event_id(number) for number in range(1, 61)]
+
+
+@asynchronous
+async def test_a_smaller_or_larger_segment_size_may_be_chosen_later(tmp_path: Path) -> None:
+    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
+        await append_one_by_one(journal, 30)
+    assert len(segments(tmp_path)) == 1
+    async with opened(tmp_path, segment_bytes=TINY_SEGMENT) as journal:
+        await append_one_by_one(journal, 30, 31)
+    assert len(segments(tmp_path)) > 3
+    assert first_break_of_chain(tmp_path) is None
+    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
+        assert [e.position for e in await journal.read(0, 100)] == list(range(1, 61))
+
+
+@pytest.mark.parametrize("position", [1, 17, 40])
+@pytest.mark.parametrize(
+    ("statement", "shown_at"),
+    [
+        ("UPDATE entries SET record = x'7b7d' WHERE position = ?", 0),
+        ("UPDATE entries SET chain = zeroblob(32) WHERE position = ?", 0),
+        ("DELETE FROM entries WHERE position = ?", 1),
+    ],
+    ids=["record", "chain", "removed"],
+)
+def test_an_altered_row_breaks_the_chain(
+    tmp_path: Path, position: int, statement: str, shown_at: int
+) -> None:
+    async def story() -> None:
+        async with opened(tmp_path) as journal:
+            await append_one_by_one(journal, 45)
+
+    run(story())
+    assert first_break_of_chain(tmp_path) is None
+    (file,) = [f for f in segments(tmp_path) if position in [row[0] for row in rows(f)]]
+    with closing(sqlite3.connect(file)) as database:
+        database.execute(statement, (position,))
+        database.commit()
+    assert first_break_of_chain(tmp_path) == position + shown_at
+
+
+def _no_file(_file: Path) -> None:
+    pass
+
+
+def _an_empty_file(file: Path) -> None:
+    file.touch()
+
+
+def _a_database_without_tables(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+
+
+def _tables_without_a_name(file: Path) -> None:
+    older = segments(file.parent)[0]
+    with closing(sqlite3.connect(older)) as source:
+        statements = [row[0] for row in source.execute("SELECT sql FROM sqlite_master")]
+    with closing(sqlite3.connect(file)) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize(
+    "half_made", [_no_file, _an_empty_file, _a_database_without_tables, _tables_without_a_name]
+)
+def test_a_segment_whose_making_was_cut_short_is_finished_at_the_next_start(
+    tmp_path: Path, half_made: object
+) -> None:
+    async def before() -> int:
+        async with opened(tmp_path) as journal:
+            await append_one_by_one(journal, 23)
+            return journal.head
+
+    async def after() -> None:
+        async with opened(tmp_path) as journal:
+            assert journal.head == 23
+            await append_one_by_one(journal, 20, 24)
+            assert journal.head == 43
+        async with opened(tmp_path) as journal:
+            found = [(e.position, e.event_id) for e in await journal.read(0, 100)]
+            assert found == [(number, event_id(number)) for number in range(1, 44)]
+
+    head = run(before())
+    newest = segments(tmp_path)[-1]
+    if int(newest.stem) == head + 1 and not rows(newest):
+        newest.unlink()
+    assert callable(half_made)
+    half_made(tmp_path / f"{head + 1:020d}.db")
+    run(after())
+    assert first_break_of_chain(tmp_path) is None
+
+
+@asynchronous
+async def test_a_range_can_be_read_by_another_process_while_the_journal_is_written(
+    tmp_path: Path,
+) -> None:
+    program = (
+        "import sys; from pathlib import Path; from opentrail.adapters.sqlite import read_range\n"
+        "batches = list(read_range(Path(sys.argv[1]), 5, 33, batch=10))\n"
+        "print([[(e.position, e.event_id) for e in batch] for batch in batches])"
+    )
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 40)
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
+        )
+        writing = asyncio.create_task(append_one_by_one(journal, 30, 41))
+        said, _ = await child.communicate()
+        await writing
+        assert journal.head == 70
+    assert child.returncode == 0
+    batches = json.loads(said.decode().replace("'", '"').replace("(", "[").replace(")", "]"))
+    assert all(len(batch) <= 10 for batch in batches)
+    flat = [tuple(pair) for batch in batches for pair in batch]
+    assert flat == [(number, event_id(number)) for number in range(5, 34)]
+
+
+@asynchronous
+async def test_a_range_holds_what_append_has_acknowledged(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        for number in range(1, 25):
+            await append_one_by_one(journal, 1, number)
+            found = [e for batch in read_range(tmp_path, 1, number) for e in batch]
+            assert [e.position for e in found] == list(range(1, number + 1))
+        assert [list(read_range(tmp_path, 25, 90)), list(read_range(tmp_path, 9, 8))] == [[], []]
+
+
+# Durability, as far as a living process can see it
+
+
+@pytest.fixture
+def held() -> Iterator[Held]:
+    held = Held()
+    yield held
+    held.let_go()
+    faults.arm(held.point or "journal.mid-commit", sys.maxsize, lambda: None)
+
+
+class Held:
+    """Holds the journal's writer at a named point until it is let go."""
+
+    def __init__(self) -> None:
+        self.point = ""
+        self.reached = threading.Event()
+        self._go_on = threading.Event()
+
+    def arm(self, point: str) -> None:
+        self.point = point
+        faults.arm(point, 1, self._stay)
+
+    def _stay(self) -> None:
+        self.reached.set()
+        self._go_on.wait(PATIENCE)
+
+    def let_go(self) -> None:
+        self._go_on.set()
+
+
+@asynchronous
+async def test_nothing_is_seen_or_acknowledged_before_it_is_committed(
+    tmp_path: Path, held: Held
+) -> None:
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 3)
+        held.arm("journal.mid-commit")
+        appending = asyncio.create_task(journal.append(entries(2, 4)))
+        waiting = asyncio.create_task(journal.wait_beyond(3))
+        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        await turns()
+        assert not appending.done()
+        assert not waiting.done()
+        assert journal.head == 3
+        assert [entry.position for entry in await journal.read(0, 100)] == [1, 2, 3]
+        assert await journal.find(event_id(4)) is None
+        assert [e.position for b in read_range(tmp_path, 1, 9) for e in b] == [1, 2, 3]
+        held.let_go()
+        assert await appending == 5
+        await waiting
+        assert await journal.find(event_id(5)) == 5
+
+
+@asynchronous
+async def test_appends_that_wait_together_are_committed_together_and_in_order(
+    tmp_path: Path, held: Held
+) -> None:
+    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
+        held.arm("journal.mid-commit")
+        first = asyncio.create_task(journal.append(entries(1)))
+        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        others = [asyncio.create_task(journal.append(entries(1, n))) for n in range(2, 200)]
+        await turns()
+        held.let_go()
+        assert await first == 1
+        assert await asyncio.gather(*others) == list(range(2, 200))
+        found = [entry.event_id for entry in await journal.read(0, 1_000)]
+        assert found == [event_id(number) for number in range(1, 200)]
+
+
+@asynchronous
+async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kept(
+    tmp_path: Path, held: Held
+) -> None:
+    small = NewEntry("recorder", a_new_entry().recorded_at, "1", "r", "Management", "id", b"{}")
+    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
+        held.arm("journal.mid-commit")
+        first = asyncio.create_task(journal.append([small]))
+        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        many = asyncio.create_task(journal.append([small] * QUEUE_RECORDS))
+        await turns()
+        with pytest.raises(RecordRefused, match="too many records"):
+            await journal.append([small])
+        assert journal.failure is None
+        held.let_go()
+        assert await first == 1
+        assert await many == QUEUE_RECORDS + 1
+        assert await journal.append([small]) == QUEUE_RECORDS + 2
+
+
+@asynchronous
+async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held: Held) -> None:
+    at = a_new_entry().recorded_at
+    half = NewEntry("recorder", at, "1", "r", "Management", "id", b"x" * (QUEUE_BYTES // 2))
+    async with opened(tmp_path, segment_bytes=1 << 30) as journal:
+        held.arm("journal.mid-commit")
+        first = asyncio.create_task(journal.append(entries(1)))
+        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        waiting = [asyncio.create_task(journal.append([half])) for _ in range(2)]
+        await turns()
+        with pytest.raises(RecordRefused, match="too many records"):
+            await journal.append(entries(1, 2))
+        for task in waiting:
+            task.cancel()
+        held.let_go()
+        assert await first == 1
+
+
+# Full, failing and damaged disks
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_full_disk_refuses_records_and_recovers_by_itself(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 2_000) as disk:
+        async with opened(disk, segment_bytes=1 << 30) as journal:
+            await append_one_by_one(journal, 5)
+            filler = fill(disk)
+            acknowledged = await append_until_refused(journal, 6) - 1
+            assert journal.failure is not None
+            assert "full" in journal.failure
+            assert journal.head == acknowledged
+            with pytest.raises(RecordRefused):
+                await journal.append(entries(100, 2_000))
+            kept = [entry.position for entry in await journal.read(0, 2_000)]
+            assert kept == list(range(1, acknowledged + 1))
+
+            filler.unlink()
+            await eventually(lambda: journal.failure is None)
+            await append_one_by_one(journal, 5, acknowledged + 1)
+            assert journal.head == acknowledged + 5
+        assert first_break_of_chain(disk) is None
+        async with opened(disk) as journal:
+            found = [entry.event_id for entry in await journal.read(0, 2_000)]
+            assert found == [event_id(number) for number in range(1, acknowledged + 6)]
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("kilobytes_left", [0, 16, 24, 32, 48, 64, 80, 96, 112, 136])
+def test_wherever_the_disk_gets_full_the_journal_is_whole_after_a_restart(
+    tmp_path: Path, kilobytes_left: int
+) -> None:
+    """The room left decides what fails: a row, a new segment's file, its tables, its name."""
+
+    async def story(disk: Path) -> None:
+        async with opened(disk) as journal:
+            await append_one_by_one(journal, 5)
+            filler = fill(disk, kilobytes_left)
+            last = await append_until_refused(journal, 6)
+            filler.unlink()
+            await eventually(lambda: journal.failure is None)
+            await append_one_by_one(journal, 20, last)
+            head = journal.head
+            assert head == last + 19
+        async with opened(disk) as journal:
+            expected = [(number, event_id(number)) for number in range(1, head + 1)]
+            assert [(e.position, e.event_id) for e in await journal.read(0, 1_000)] == expected
+            for position, name in expected:
+                assert [e.event_id for e in await journal.read(position - 1, 1)] == [name]
+            assert await journal.append(entries(1)) == head + 1
+
+    with small_disk(tmp_path / "disk", 1_500) as disk:
+        run(story(disk))
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_segment_that_cannot_be_started_now_is_started_later(tmp_path: Path) -> None:
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 1)
+        for number in range(2, 60):
+            (tmp_path / f"{number:020d}.db").mkdir()
+        stuck = await append_until_refused(journal, 2) - 1
+        assert journal.head == stuck
+        assert "new segment" in (journal.failure or "")
+        assert 1 < stuck < 60
+        assert [entry.position for entry in await journal.read(0, 100)] == [*range(1, stuck + 1)]
+        for number in range(2, 60):
+            (tmp_path / f"{number:020d}.db").rmdir()
+        await eventually(lambda: journal.failure is None)
+        await append_one_by_one(journal, 20, stuck + 1)
+    assert len(segments(tmp_path)) > 3
+    assert first_break_of_chain(tmp_path) is None
+
+
+FSYNC_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.errors import RecordRefused
+from tests.factories import a_new_entry, some_records
+
+async def main():
+    broken = asyncio.Event()
+    reasons = []
+    def on_broken(reason):
+        reasons.append(reason)
+        broken.set()
+    journal = SqliteJournal(Path(sys.argv[1]), on_broken)
+    records = [a_new_entry(record) for record in some_records(60)]
+    for record in records[:50]:
+        try:
+            print("acknowledged", await journal.append([record]), flush=True)
+        except RecordRefused:
+            break
+    async with asyncio.timeout(20):
+        await broken.wait()
+    for record in records[50:]:
+        try:
+            await journal.append([record])
+            print("acknowledged after the failure", flush=True)
+        except RecordRefused:
+            pass
+    print("broken", len(reasons), bool(journal.failure), journal.head, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.anomaly
+@pytest.mark.slow
+@pytest.mark.parametrize("nth", [20, 33])
+def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> None:
+    """Only the `nth` sync fails; all later ones would succeed, and must not be believed (D6)."""
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("needs strace, to make a sync fail")
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    inject = f"inject=fsync,fdatasync:error=EIO:when={nth}"
+    done = subprocess.run(
+        [
+            *(strace, "-f", "-qq", "-o", str(tmp_path / "trace"), "-e", "trace=fsync,fdatasync"),
+            *("-e", inject, sys.executable, "-c", FSYNC_PROGRAM, str(folder)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if "INJECTED" not in (tmp_path / "trace").read_text():
+        pytest.skip(f"strace may not trace here: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    *acknowledged, end = done.stdout.splitlines()
+    count = len(acknowledged)
+    assert acknowledged == [f"acknowledged {number}" for number in range(1, count + 1)]
+    assert count < 50
+    assert end == f"broken 1 True {count}"
+
+    async def after() -> None:
+        async with opened(folder) as journal:
+            found = [entry.event_id for entry in await journal.read(0, 100)]
+            assert found[:count] == [event_id(number) for number in range(1, count + 1)]
+            assert len(found) <= count + 1
+            assert await journal.append(entries(1, 500)) == len(found) + 1
+
+    run(after())
+
+
+@asynchronous
+async def test_a_journal_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / f"{1:020d}.db").write_bytes(b"this is not a database " * 100)
+    with pytest.raises(StorageFailed, match=str(tmp_path)):
+        SqliteJournal(tmp_path)
+
+
+@asynchronous
+async def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match="nowhere"):
+        SqliteJournal(tmp_path / "nowhere")
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_reading_a_damaged_segment_is_an_error_of_ours_and_others_stay_readable(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 40)
+    damaged, following = segments(tmp_path)[2:4]
+    first, last = int(damaged.stem), int(following.stem) - 1
+    damaged.write_bytes(b"\0" * damaged.stat().st_size)
+    async with opened(tmp_path) as journal:
+        assert journal.head == 40
+        assert [e.position for e in await journal.read(0, first - 1)] == list(range(1, first))
+        assert [e.position for e in await journal.read(last, 100)] == list(range(last + 1, 41))
+        with pytest.raises(OpentrailError):
+            await journal.read(0, 100)
+
+
+# Sudden death
+
+KILLED_PROGRAM = """
+import asyncio, sys
+from pathlib import Path
+from opentrail.adapters.sqlite import SqliteJournal
+from tests.factories import a_new_entry, a_record, event_id
+
+async def client(journal, number):
+    for count in range(1_000_000):
+        name = event_id(number * 1_000_000 + count)
+        position = await journal.append([a_new_entry(a_record(eventID=name))])
+        sys.stdout.write(f"{position} {name}\\n")
+        sys.stdout.flush()
+
+async def main():
+    journal = SqliteJournal(Path(sys.argv[1]), segment_bytes=int(sys.argv[2]))
+    await asyncio.gather(*(client(journal, number) for number in range(20)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("segment_bytes", [TINY_SEGMENT, 1 << 28])
+def test_a_killed_process_loses_nothing_that_it_acknowledged(
+    tmp_path: Path, segment_bytes: int
+) -> None:
+    acknowledged: dict[int, str] = {}
+    for lines in (150, 400):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED_PROGRAM, str(tmp_path), str(segment_bytes)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+        )
+        assert child.stdout is not None
+        with child:
+            heard = [child.stdout.readline() for _ in range(lines)]
+            child.send_signal(signal.SIGKILL)
+            heard += child.stdout.readlines()
+        for line in heard:
+            if line.endswith("\n"):
+                position, name = line.split()
+                assert int(position) not in acknowledged
+                acknowledged[int(position)] = name
+
+    async def after() -> None:
+        async with opened(tmp_path, segment_bytes) as journal:
+            kept = await journal.read(0, 1_000_000)
+            assert [entry.position for entry in kept] == list(range(1, journal.head + 1))
+            ids = [entry.event_id for entry in kept]
+            assert {position: ids[position - 1] for position in acknowledged} == acknowledged
+            assert len(acknowledged) >= 550
+            new = a_new_entry(a_record(eventID="after"))
+            assert await journal.append([new]) == len(kept) + 1
+
+    run(after())
+    assert first_break_of_chain(tmp_path) is None

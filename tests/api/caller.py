@@ -1,0 +1,190 @@
+"""Calls the ASGI applications as the recorder and uvicorn do, without a socket.
+
+`Api` stands in for the recorder: it runs the application, records the call in the journal, makes
+it visible in event history, and runs what waited for the record's position.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+from opentrail.api.console import ConsoleApi
+from opentrail.api.operation import Services
+from opentrail.api.server import CloudTrailApi
+from opentrail.capture.asgi import SCOPE_KEY, AsgiApp, OwnCall
+from opentrail.core.event import Entry, format_time
+from opentrail.core.identity import Identity
+from opentrail.history import History
+from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
+from tests.fakes import MemoryEvents
+from tests.trails.world import World
+
+TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101."
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """The code and text of an error; fails if it is not one in AWS's form."""
+        assert self.status >= 400, self.body
+        assert set(self.json) == {"__type", "Message"}
+        return self.json["__type"], self.json["Message"]
+
+
+async def send(
+    app: AsgiApp,
+    method: str,
+    path: str,
+    headers: dict[str, str] | None = None,
+    body: bytes = b"",
+    **scope: Any,
+) -> Answer:
+    """Sends one request to an ASGI application, its body in two pieces."""
+    path, _, query = path.partition("?")
+    answer = Answer()
+    middle = len(body) // 2
+    waiting = [
+        {"type": "http.request", "body": body[:middle], "more_body": True},
+        {"type": "http.request", "body": body[middle:], "more_body": False},
+    ]
+
+    async def receive() -> Any:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def take(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            answer.status = message["status"]
+            answer.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
+        else:
+            answer.body += message.get("body", b"")
+
+    given = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(k.lower().encode(), v.encode("latin-1")) for k, v in (headers or {}).items()],
+        "client": ("192.0.2.10", 0),
+        "server": None,
+        "state": {},
+        **scope,
+    }
+    await app(given, receive, take)
+    return answer
+
+
+class Api:
+    """The CloudTrail API and the console over a world in memory."""
+
+    def __init__(self, world: World | None = None) -> None:
+        self.world = world or World()
+        self.events = MemoryEvents()
+        self.history = History(self.events, self.world.clock, self.world.metrics, b"k" * 32)
+        self.history.catch_up_to(0)
+        self.services = Services(
+            self.history,
+            self.world.registry,
+            self.world.deliveries,
+            self.world.control,
+            self.world.journal,
+            self.world.objects,
+            self.world.signer,
+            self.world.clock,
+        )
+        self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
+        self.health: dict[str, Any] = {"status": "ok"}
+        self.token = "the-token"
+        self.console = ConsoleApi(
+            self.services, self.world.metrics, lambda: self.health, self.token
+        ).app
+        self.calls = 0
+
+    async def call(
+        self,
+        operation: str,
+        *,
+        account: str = ACCOUNT,
+        region: str = REGION,
+        target: str | None = None,
+        body: bytes | None = None,
+        identity: Identity | None = None,
+        anonymous: bool = False,
+        **parameters: Any,
+    ) -> Answer:
+        """Calls an operation as an SDK would, and records the call as the recorder would."""
+        self.calls += 1
+        call_id = f"call-{self.calls}"
+        who = None if anonymous else identity or an_identity(account=account)
+        own = OwnCall(call_id, who, account, region, "192.0.2.10")
+        headers = {
+            "X-Amz-Target": TARGET + operation if target is None else target,
+            "Content-Type": "application/x-amz-json-1.1",
+        }
+        raw = json.dumps(parameters).encode() if body is None else body
+        answer = await send(self.app, "POST", "/", headers, raw, **{SCOPE_KEY: own})
+        record = a_record(
+            eventID=call_id,
+            eventTime=format_time(self.world.clock.now()),
+            eventSource="cloudtrail.amazonaws.com",
+            eventName=operation or "Unknown",
+            awsRegion=region,
+            recipientAccountId=account,
+            requestParameters=None,
+            responseElements=None,
+        )
+        position = await self.record([record], origin="api")
+        for action in own.when_recorded:
+            await action(position)
+        return answer
+
+    async def ok(self, operation: str, **given: Any) -> Any:
+        """Calls an operation that must succeed; returns its output."""
+        answer = await self.call(operation, **given)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    async def error(self, operation: str, **given: Any) -> tuple[str, str]:
+        """Calls an operation that must fail with status 400; returns code and text."""
+        answer = await self.call(operation, **given)
+        assert answer.status == 400, answer.body
+        return answer.error
+
+    async def record(self, records: list[dict[str, Any]], origin: str = "recorder") -> int:
+        """Appends records to the journal and makes them visible; returns the last position."""
+        now = self.world.clock.now()
+        entries = [a_new_entry(record, origin=origin, recorded_at=now) for record in records]
+        head = await self.world.journal.append(entries)
+        read: list[Entry] = await self.world.journal.read(self.events.position, 100_000)
+        await self.history.take(read)
+        return head
+
+    async def ask(
+        self, path: str, token: str | None = "the-token", method: str = "GET", **query: str
+    ) -> Answer:
+        """Asks the console."""
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        return await send(self.console, method, f"{path}?{urlencode(query)}", headers)
+
+    async def post(self, path: str, body: bytes) -> Answer:
+        """Posts to the console."""
+        headers = {"Authorization": f"Bearer {self.token}"}
+        return await send(self.console, "POST", path, headers, body)

@@ -1,0 +1,283 @@
+"""The CloudTrail API over HTTP: what is refused, and how every answer looks."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+
+from opentrail.api.operation import REGISTER
+from opentrail.capture.asgi import SCOPE_KEY, OwnCall
+from opentrail.core.errors import StorageFailed
+from tests.api.caller import TARGET, Api, send
+from tests.factories import ACCOUNT, REGION, an_identity, catalog
+from tests.fakes import MemoryControl, asynchronous
+
+MODEL = catalog().services["cloudtrail"].model
+
+
+def own_call() -> dict[str, Any]:
+    return {SCOPE_KEY: OwnCall("e", an_identity(), ACCOUNT, REGION, "192.0.2.10")}
+
+
+# Targets
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.ListTrails",
+        "CloudTrail_20131101.ListTrails",
+    ],
+)
+@asynchronous
+async def test_the_long_and_the_short_target_name_the_operation(target: str) -> None:
+    assert await Api().ok("", target=target) == {"Trails": []}
+
+
+@pytest.mark.parametrize("name", sorted(set(MODEL.operation_names) - set(REGISTER)))
+@asynchronous
+async def test_an_operation_that_is_not_built_yet_is_named(name: str) -> None:
+    code, text = await Api().error(name)
+    assert code == "UnsupportedOperationException"
+    assert name in text
+
+
+def test_most_operations_are_still_to_come_so_the_test_above_tests_something() -> None:
+    assert len(MODEL.operation_names) >= 59
+
+
+@pytest.mark.parametrize("name", ["NoSuchOperation", "listtrails", "ListTrails ", "__class__", "."])
+@asynchronous
+async def test_an_operation_that_aws_does_not_have_is_unknown(name: str) -> None:
+    code, _ = await Api().error(name)
+    assert code == "UnknownOperationException"
+
+
+@asynchronous
+async def test_a_request_without_a_target_has_no_action() -> None:
+    api = Api()
+    code, text = await api.error("", target="")
+    assert code == "MissingActionException"
+    assert "X-Amz-Target" in text
+
+
+@asynchronous
+async def test_put_audit_events_has_a_path_and_is_not_built_yet() -> None:
+    api = Api()
+    answer = await send(api.app, "POST", "/PutAuditEvents?channelArn=x", **own_call())
+    assert answer.status == 400
+    code, text = answer.error
+    assert code == "UnsupportedOperationException"
+    assert "PutAuditEvents" in text
+
+
+# Parameters
+
+
+def unsupported_parameters() -> list[tuple[str, str]]:
+    return [(name, member) for name, op in REGISTER.items() for member in sorted(op.without)]
+
+
+def a_value_for(name: str, member: str) -> Any:
+    shape = MODEL.operation_model(name).input_shape.members[member]
+    return {
+        "string": "arn:aws:sns:us-east-1:123456789012:something",
+        "boolean": True,
+        "list": [{"Key": "k", "Value": "v"}],
+        "integer": 1,
+    }[shape.type_name]
+
+
+@pytest.mark.parametrize(("name", "member"), unsupported_parameters())
+@asynchronous
+async def test_a_parameter_that_is_not_built_yet_is_named(name: str, member: str) -> None:
+    api = Api()
+    given = {
+        "Name": "my-trail",
+        "S3BucketName": "my-bucket",
+        member: a_value_for(name, member),
+    }
+    code, text = await api.error(name, **given)
+    assert code == "UnsupportedOperationException"
+    assert f"{member} of {name}" in text
+    assert (await api.ok("ListTrails"))["Trails"] == []
+
+
+@asynchronous
+async def test_a_parameter_that_is_not_built_yet_may_say_nothing() -> None:
+    api = Api()
+    await api.ok(
+        "CreateTrail",
+        Name="my-trail",
+        S3BucketName="my-bucket",
+        IsOrganizationTrail=False,
+        TagsList=[],
+        SnsTopicName="",
+        KmsKeyId=None,
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"nonsense", b"{'Name': 1}", b"\xff\xfe", b'{"a":NaN}', b"[" * 3_000, b'"\\ud800"'],
+)
+@asynchronous
+async def test_a_body_that_is_not_json_is_a_serialization_error(body: bytes) -> None:
+    code, _ = await Api().error("ListTrails", body=body)
+    assert code == "SerializationException"
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"true", b"null"])
+@asynchronous
+async def test_a_body_that_is_no_object_is_a_serialization_error(body: bytes) -> None:
+    code, text = await Api().error("ListTrails", body=body)
+    assert code == "SerializationException"
+    assert "object" in text
+
+
+@pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"NextToken":null}'])
+@asynchronous
+async def test_an_empty_body_is_no_parameters(body: bytes) -> None:
+    assert await Api().ok("ListTrails", body=body) == {"Trails": []}
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "expected"),
+    [
+        ("GetTrail", {"Name": 5}, "SerializationException"),
+        ("CreateTrail", {"Name": "my-trail", "S3BucketName": ["b"]}, "SerializationException"),
+        (
+            "CreateTrail",
+            {"Name": "my-trail", "S3BucketName": "my-bucket", "IsMultiRegionTrail": "true"},
+            "SerializationException",
+        ),
+        ("DescribeTrails", {"trailNameList": "my-trail"}, "SerializationException"),
+        ("DescribeTrails", {"trailNameList": [None]}, "SerializationException"),
+        ("LookupEvents", {"StartTime": "2020-01-01T00:00:00Z"}, "SerializationException"),
+        ("GetTrail", {}, "ValidationException"),
+        ("CreateTrail", {"Name": "my-trail"}, "ValidationException"),
+        ("StartLogging", {"Name": None}, "ValidationException"),
+    ],
+)
+@asynchronous
+async def test_parameters_are_checked_against_the_model(
+    operation: str, given: dict[str, Any], expected: str
+) -> None:
+    code, _ = await Api().error(operation, **given)
+    assert code == expected
+
+
+@asynchronous
+async def test_a_missing_parameter_is_told_in_awss_words() -> None:
+    assert await Api().error("GetTrail") == (
+        "ValidationException",
+        "1 validation error detected: Value null at 'name' failed to satisfy constraint: "
+        "Member must not be null",
+    )
+
+
+# Callers
+
+
+@pytest.mark.parametrize("operation", ["ListTrails", "LookupEvents", "CreateTrail"])
+@asynchronous
+async def test_a_call_without_credentials_is_refused(operation: str) -> None:
+    code, text = await Api().error(operation, anonymous=True)
+    assert code == "MissingAuthenticationTokenException"
+    assert text == "Missing Authentication Token"
+
+
+@asynchronous
+async def test_a_call_is_made_in_the_callers_account_and_region() -> None:
+    api = Api()
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName="my-bucket", region="eu-west-1")
+    assert len((await api.ok("ListTrails"))["Trails"]) == 1
+    assert await api.ok("ListTrails", account="210987654321") == {"Trails": []}
+    assert await api.ok("DescribeTrails") == {"trailList": []}
+    assert len((await api.ok("DescribeTrails", region="eu-west-1"))["trailList"]) == 1
+
+
+# Answers
+
+
+@asynchronous
+async def test_every_answer_has_a_request_id_of_its_own_and_json() -> None:
+    api = Api()
+    answers = [
+        await api.call("ListTrails"),
+        await api.call("ListTrails"),
+        await api.call("GetTrail", Name="nothing"),
+        await api.call("NoSuchOperation"),
+        await api.call("AddTags"),
+        await api.call("ListTrails", body=b"{"),
+        await api.call("ListTrails", anonymous=True),
+    ]
+    ids = {answer.headers["x-amzn-requestid"] for answer in answers}
+    assert len(ids) == len(answers)
+    assert all(str(uuid.UUID(request_id)) == request_id for request_id in ids)
+    assert {answer.headers["content-type"] for answer in answers} == {"application/x-amz-json-1.1"}
+    assert [answer.status for answer in answers] == [200, 200, 400, 400, 400, 400, 400]
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"])
+@asynchronous
+async def test_whatever_the_method_an_error_has_awss_form_and_a_request_id(method: str) -> None:
+    answer = await send(Api().app, method, "/some/path", **own_call())
+    code, _ = answer.error
+    assert code
+    assert "x-amzn-requestid" in answer.headers
+
+
+@asynchronous
+async def test_an_operation_may_be_asked_for_on_any_path() -> None:
+    headers = {"X-Amz-Target": TARGET + "ListTrails"}
+    answer = await send(Api().app, "POST", "/some/path?x=y", headers, b"{}", **own_call())
+    assert answer.json == {"Trails": []}
+
+
+@asynchronous
+async def test_non_ascii_text_is_answered_as_utf_8() -> None:
+    code, text = await Api().error("GetTrail", Name="Zoë's trail")
+    assert code == "InvalidTrailNameException"
+    code, text = await Api().error("LookupEvents", LookupAttributes=[{"AttributeKey": "Zoë"}])
+    assert "Zoë" in text
+
+
+@asynchronous
+async def test_a_failing_bucket_is_an_internal_failure_that_names_it() -> None:
+    api = Api()
+    api.world.objects.down = "SlowDown"
+    answer = await api.call("CreateTrail", Name="my-trail", S3BucketName="my-bucket")
+    assert answer.status == 500
+    code, text = answer.error
+    assert code == "InternalFailure"
+    assert "SlowDown" in text
+    assert await api.ok("ListTrails") == {"Trails": []}
+
+
+@asynchronous
+async def test_a_failing_state_store_is_an_internal_failure() -> None:
+    class Failing(MemoryControl):
+        async def scan(self, kind: str, prefix: str = "") -> Any:
+            raise StorageFailed("state store failed: disk full")
+
+    api = Api()
+    api.world.control.__class__ = Failing
+    answer = await api.call("ListTrails")
+    assert answer.status == 500
+    assert answer.error == ("InternalFailure", "state store failed: disk full")
+
+
+@asynchronous
+async def test_an_error_says_nothing_but_code_and_text() -> None:
+    answer = await Api().call("GetTrail", Name="nothing")
+    assert json.loads(answer.body) == {
+        "__type": "TrailNotFoundException",
+        "Message": (
+            f"Unknown trail: arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/nothing "
+            f"for the user: {ACCOUNT}"
+        ),
+    }

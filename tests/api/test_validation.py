@@ -1,0 +1,208 @@
+"""Input against AWS's model: JSON types, required members, ranges, enums, patterns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.model import ServiceModel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.api.validation import validate
+from opentrail.core.errors import CloudTrailError
+from tests.factories import catalog
+
+TEXT = {"type": "string", "min": 2, "max": 4, "pattern": "^[a-z]*$"}
+SHAPES: dict[str, Any] = {
+    "In": {
+        "type": "structure",
+        "required": ["Name"],
+        "members": {
+            "Name": {"shape": "Text"},
+            "Count": {"shape": "Count"},
+            "Flag": {"shape": "Flag"},
+            "When": {"shape": "When"},
+            "Kind": {"shape": "Kind"},
+            "Items": {"shape": "Items"},
+            "Tags": {"shape": "Tags"},
+            "Words": {"shape": "Words"},
+        },
+    },
+    "Text": TEXT,
+    "Count": {"type": "integer", "min": 1, "max": 50},
+    "Flag": {"type": "boolean"},
+    "When": {"type": "timestamp"},
+    "Kind": {"type": "string", "enum": ["one", "two"]},
+    "Words": {"type": "string", "pattern": "^[\\p{L}\\p{Z}\\p{N}_.]*$"},
+    "Items": {"type": "list", "member": {"shape": "Item"}, "min": 1, "max": 2},
+    "Item": {
+        "type": "structure",
+        "required": ["Key"],
+        "members": {"Key": {"shape": "Text"}, "Value": {"shape": "Any"}},
+    },
+    "Any": {"type": "string"},
+    "Tags": {"type": "map", "key": {"shape": "Any"}, "value": {"shape": "Text"}},
+}
+SHAPE = ServiceModel({"metadata": {}, "shapes": SHAPES, "operations": {}}).shape_for("In")
+
+
+def refused(**value: Any) -> tuple[str, str]:
+    with pytest.raises(CloudTrailError) as error:
+        validate(SHAPE, value)
+    return error.value.code, error.value.message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {},
+        {"Count": 1},
+        {"Count": 50, "Flag": False, "When": 0, "Kind": "two"},
+        {"When": 1.5},
+        {"Items": [{"Key": "ab"}, {"Key": "abcd", "Value": ""}]},
+        {"Tags": {}},
+        {"Tags": {"any key": "ab"}},
+        {"Words": "Zoë 1_."},
+        {"Unknown": object()},
+        {"Count": None, "Items": None},
+    ],
+)
+def test_what_fits_passes(value: dict[str, Any]) -> None:
+    validate(SHAPE, {"Name": "ab", **value})
+
+
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"Name": 1}, "name"),
+        ({"Name": ["ab"]}, "name"),
+        ({"Count": "1"}, "count"),
+        ({"Count": 1.0}, "count"),
+        ({"Count": True}, "count"),
+        ({"Flag": 1}, "flag"),
+        ({"Flag": "true"}, "flag"),
+        ({"When": "2020-01-01"}, "when"),
+        ({"When": False}, "when"),
+        ({"Items": {"Key": "ab"}}, "items"),
+        ({"Items": ["ab"]}, "items.1.member"),
+        ({"Items": [{"Key": "ab"}, None]}, "items.2.member"),
+        ({"Items": [{"Key": {}}]}, "items.1.member.key"),
+        ({"Tags": []}, "tags"),
+        ({"Tags": {"a": 1}}, "tags.value"),
+    ],
+)
+def test_a_wrong_json_type_is_a_serialization_error_that_names_the_place(
+    value: dict[str, Any], place: str
+) -> None:
+    code, message = refused(**{"Name": "ab", **value})
+    assert code == "SerializationException"
+    assert message.startswith(f"{place} ")
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (
+            {"Name": None},
+            "Value null at 'name' failed to satisfy constraint: Member must not be null",
+        ),
+        (
+            {"Name": "a"},
+            "Value 'a' at 'name' failed to satisfy constraint: "
+            "Member must have length greater than or equal to 2",
+        ),
+        (
+            {"Name": "abcde"},
+            "Value 'abcde' at 'name' failed to satisfy constraint: "
+            "Member must have length less than or equal to 4",
+        ),
+        (
+            {"Name": "AB"},
+            "Value 'AB' at 'name' failed to satisfy constraint: "
+            "Member must satisfy regular expression pattern: ^[a-z]*$",
+        ),
+        (
+            {"Count": 0},
+            "Value '0' at 'count' failed to satisfy constraint: "
+            "Member must have value greater than or equal to 1",
+        ),
+        (
+            {"Count": 51},
+            "Value '51' at 'count' failed to satisfy constraint: "
+            "Member must have value less than or equal to 50",
+        ),
+        (
+            {"Kind": "three"},
+            "Value 'three' at 'kind' failed to satisfy constraint: "
+            "Member must satisfy enum value set: [one, two]",
+        ),
+        (
+            {"Items": [{}]},
+            "Value null at 'items.1.member.key' failed to satisfy constraint: "
+            "Member must not be null",
+        ),
+    ],
+)
+def test_a_value_that_does_not_fit_is_told_in_awss_words(
+    value: dict[str, Any], problem: str
+) -> None:
+    code, message = refused(**{"Name": "ab", **value})
+    assert code == "ValidationException"
+    assert message == f"1 validation error detected: {problem}"
+
+
+def test_all_problems_are_told_at_once() -> None:
+    code, message = refused(Count=0, Kind="three", Items=[])
+    assert code == "ValidationException"
+    assert message.startswith("4 validation errors detected: Value null at 'name' ")
+    assert message.count("; Value ") == 3
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    _, message = refused(Name="x" * 10_000)
+    assert len(message) < 500
+    assert "…" in message
+
+
+def test_letters_of_any_language_are_letters() -> None:
+    validate(SHAPE, {"Name": "ab", "Words": "日本語 Ünïcode ٣"})
+    code, _ = refused(Name="ab", Words="semi;colon")
+    assert code == "ValidationException"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+members = st.sampled_from([*SHAPES["In"]["members"], "Other"])
+
+
+@pytest.mark.hypothesis
+@given(value=st.dictionaries(members, json_values, max_size=5))
+def test_any_json_passes_or_is_refused_with_one_of_two_codes(value: dict[str, Any]) -> None:
+    try:
+        validate(SHAPE, value)
+    except CloudTrailError as error:
+        assert error.code in ("SerializationException", "ValidationException")
+        assert error.status == 400
+        return
+    assert isinstance(value["Name"], str)
+
+
+@pytest.mark.hypothesis
+@given(data=st.data())
+def test_any_json_for_any_operation_of_the_model_is_judged(data: st.DataObject) -> None:
+    model = catalog().services["cloudtrail"].model
+    shape = model.operation_model(data.draw(st.sampled_from(model.operation_names))).input_shape
+    named = st.dictionaries(st.sampled_from([*shape.members, "x"]), json_values, max_size=4)
+    value = data.draw(named)
+    try:
+        validate(shape, value)
+    except CloudTrailError as error:
+        assert error.code in ("SerializationException", "ValidationException")
+        return
+    assert all(value.get(name) is not None for name in shape.required_members)

@@ -1,0 +1,508 @@
+"""What every event store promises (ports/event_store.py), be it hot or mostly sealed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.attributes import Resource, attributes_of
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, IndexedEntry
+from opentrail.ports.journal import Journal
+from tests.factories import (
+    ACCOUNT,
+    MOMENT,
+    REGION,
+    a_data_record,
+    a_new_entry,
+    a_record,
+    an_assumed_role,
+    an_iam_user,
+    event_id,
+    record_bytes,
+)
+from tests.fakes import MemoryEvents, MemoryJournal, asynchronous, naive_page
+
+KINDS = ("memory", "duckdb, hot", "duckdb, sealed")
+Records = Sequence[Mapping[str, Any]]
+
+
+def indexed(entries: Sequence[Entry]) -> list[IndexedEntry]:
+    return [
+        IndexedEntry(e.position, attributes_of(json.loads(e.record)), e.record) for e in entries
+    ]
+
+
+class Place:
+    """A store over a journal in a folder."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.kind = kind
+        self._history, self._journal_folder = folder / "history", folder / "journal"
+        self._journal: Journal
+        self._store: EventStore
+
+    async def fill(self, records: Records) -> EventStore:
+        """Opens the store with these records in it."""
+        if self.kind == "memory":
+            self._journal = MemoryJournal()
+            self._store = MemoryEvents()
+            await self.add(records)
+            return self._store
+        self._history.mkdir()
+        self._journal_folder.mkdir()
+        self._journal = SqliteJournal(self._journal_folder)
+        sealed = len(records) * 3 // 4 if self.kind == "duckdb, sealed" else 0
+        await self._append(records[:sealed])
+        for first, last in ((1, sealed // 3), (sealed // 3 + 1, sealed)):
+            if first <= last:
+                name = f"{first:020d}-{last:020d}.duckdb"
+                seal(self._journal_folder, first, last, self._history / name)
+        store = DuckdbEvents(self._history, self._journal_folder)
+        self._store = store
+        assert await store.open() == sealed
+        await self.add(records[sealed:])
+        return store
+
+    async def add(self, records: Records) -> None:
+        """Appends records to the journal and adds them to the store."""
+        if records:
+            await self._store.add(indexed(await self._append(records)))
+
+    async def entries(self) -> list[IndexedEntry]:
+        """Returns all that the journal holds."""
+        return indexed(await self._journal.read(0, 1_000_000))
+
+    async def _append(self, records: Records) -> list[Entry]:
+        if not records:
+            return []
+        head = await self._journal.append([a_new_entry(record) for record in records])
+        return await self._journal.read(head - len(records), len(records))
+
+    async def close(self) -> None:
+        """Closes both."""
+        await self._store.close()
+        await self._journal.close()
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    return Place(request.param, tmp_path)
+
+
+@asynccontextmanager
+async def filled(place: Place, records: Records) -> AsyncIterator[EventStore]:
+    store = await place.fill(records)
+    try:
+        yield store
+    finally:
+        await place.close()
+
+
+def everything(limit: int = 10_000, **conditions: Any) -> EventQuery:
+    return EventQuery(limit=limit, until_position=1_000_000, **conditions)
+
+
+def positions(found: Sequence[FoundEvent]) -> list[int]:
+    return [event.position for event in found]
+
+
+def at(second: int) -> str:
+    return f"{MOMENT + timedelta(seconds=second):%Y-%m-%dT%H:%M:%SZ}"
+
+
+# Ten events by hand; the number of each is its position.
+HAND_MADE: list[dict[str, Any]] = [
+    a_record(eventID="e-1", eventTime=at(10)),
+    a_record(eventID="e-2", eventTime=at(20), eventName="DeleteUser"),
+    a_record(eventID="e-3", eventTime=at(20), awsRegion="eu-west-1"),
+    a_record(eventID="e-4", eventTime=at(5), recipientAccountId="210987654321"),
+    a_data_record(eventID="e-5", eventTime=at(30)),
+    a_record(
+        eventID="e-6",
+        eventTime=at(40),
+        userIdentity=an_assumed_role(session="mary@example.com"),
+        eventSource="ec2.amazonaws.com",
+        eventName="DescribeInstances",
+        requestParameters=None,
+        responseElements=None,
+        readOnly=True,
+    ),
+    a_record(
+        eventID="e-7",
+        eventTime=at(40),
+        userIdentity={"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},
+        eventSource="kms.amazonaws.com",
+        eventName="Decrypt",
+        requestParameters=None,
+        responseElements=None,
+        readOnly=True,
+        resources=[{"ARN": "arn:aws:kms:us-east-1:1:key/k"}],
+    ),
+    a_record(
+        eventID="e-8",
+        eventTime=at(1),
+        userIdentity={"type": "Root", "principalId": ACCOUNT, "accountId": ACCOUNT},
+        eventName="createuser",
+        requestParameters={"userName": "mary"},
+        responseElements=None,
+    ),
+    a_record(eventID="E-1", eventTime=at(2), userIdentity=an_iam_user("Zoë", key="AKIAOTHER")),
+    a_record(
+        eventID="e-10",
+        eventTime=at(20),
+        requestParameters={"userName": "Mary", "groupName": "Mary"},
+        responseElements=None,
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("EventId", "e-1", [1]),
+        ("EventId", "E-1", [9]),
+        ("EventId", "e-", []),
+        ("EventName", "CreateUser", [10, 3, 1, 9, 4]),
+        ("EventName", "createuser", [8]),
+        ("EventName", "Create%", []),
+        ("EventSource", "ec2.amazonaws.com", [6]),
+        ("EventSource", "kms.amazonaws.com", [7]),
+        ("ReadOnly", "true", [7, 6]),
+        ("ReadOnly", "false", [5, 10, 3, 2, 1, 4, 9, 8]),
+        ("Username", "John", [10, 3, 2, 1, 4]),
+        ("Username", "mary@example.com", [6]),
+        ("Username", "root", [8]),
+        ("Username", "Zoë", [9]),
+        ("Username", "", []),
+        ("AccessKeyId", "AKIAOTHER", [9]),
+        ("AccessKeyId", "ASIAIOSFODNN7EXAMPLE", [6, 5]),
+        ("ResourceType", "AWS::S3::Bucket", [5]),
+        ("ResourceType", "AWS::IAM::Group", [10]),
+        ("ResourceType", "", []),
+        ("ResourceName", "Mary", [10, 3, 2, 1, 4, 9]),
+        ("ResourceName", "mary", [8]),
+        ("ResourceName", "arn:aws:kms:us-east-1:1:key/k", [7]),
+        ("ResourceName", "my-bucket", [5]),
+    ],
+)
+@asynchronous
+async def test_each_attribute_finds_exactly_its_events(
+    place: Place, key: str, value: str, expected: list[int]
+) -> None:
+    async with filled(place, HAND_MADE) as store:
+        found = await store.lookup(everything(attribute=(key, value)))
+        assert sorted(positions(found)) == sorted(expected)
+        assert found == sorted(found, key=lambda e: (e.event_time, e.position), reverse=True)
+
+
+@asynchronous
+async def test_events_come_newest_first_and_the_later_recorded_of_a_second_first(
+    place: Place,
+) -> None:
+    async with filled(place, HAND_MADE) as store:
+        assert positions(await store.lookup(everything())) == [7, 6, 5, 10, 3, 2, 1, 4, 9, 8]
+        for limit in range(1, 12):
+            page = await store.lookup(everything(limit))
+            assert positions(page) == [7, 6, 5, 10, 3, 2, 1, 4, 9, 8][:limit]
+
+
+@asynchronous
+async def test_account_region_and_category_narrow_a_search(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+
+        async def found(**conditions: Any) -> list[int]:
+            return positions(await store.lookup(everything(**conditions)))
+
+        assert await found(account="210987654321") == [4]
+        assert await found(account="000000000000") == []
+        assert await found(region="eu-west-1") == [3]
+        assert await found(categories=("Data",)) == [5]
+        assert await found(categories=("Data", "Insight")) == [5]
+        assert await found(categories=()) == []
+        assert await found(categories=("Management", "Data")) == [7, 6, 5, 10, 3, 2, 1, 4, 9, 8]
+        assert await found(
+            account=ACCOUNT,
+            region=REGION,
+            categories=("Management",),
+            attribute=("EventName", "CreateUser"),
+        ) == [10, 1, 9]
+
+
+@asynchronous
+async def test_both_ends_of_a_time_range_belong_to_it(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+
+        async def found(start: float | None, end: float | None) -> list[int]:
+            moments = [None if s is None else MOMENT + timedelta(seconds=s) for s in (start, end)]
+            return positions(await store.lookup(everything(start=moments[0], end=moments[1])))
+
+        assert await found(20, 20) == [10, 3, 2]
+        assert await found(5, 20) == [10, 3, 2, 1, 4]
+        assert await found(5.5, 19.5) == [1]
+        assert await found(40, None) == [7, 6]
+        assert await found(None, 1) == [8]
+        assert await found(41, None) == []
+        assert await found(30, 20) == []
+
+
+@asynchronous
+async def test_an_event_is_shown_with_what_its_record_gives(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+        found = {event.position: event for event in await store.lookup(everything())}
+        assert found[7] == FoundEvent(
+            position=7,
+            event_time=MOMENT + timedelta(seconds=40),
+            event_id="e-7",
+            event_name="Decrypt",
+            event_source="kms.amazonaws.com",
+            read_only=True,
+            username=None,
+            access_key_id=None,
+            resources=(Resource(None, "arn:aws:kms:us-east-1:1:key/k"),),
+            record=record_bytes(HAND_MADE[6]).decode(),
+        )
+        assert found[10].resources == (
+            Resource("AWS::IAM::User", "Mary"),
+            Resource("AWS::IAM::Group", "Mary"),
+        )
+        assert found[6].resources == ()
+        assert found[5].username == "etl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zoë \U0001f600 \u202e",
+        "quote ' \" backslash \\ percent % under _",
+        "control \x01\x1f\x7f\n\r\t",
+        "nul \0 inside",
+        "\u2028\u2029\ufeff\ufffd\U0010ffff",
+        "long " * 200_000,
+        "",
+    ],
+    ids=["unicode", "quotes", "control", "nul", "separators", "long", "empty"],
+)
+@asynchronous
+async def test_the_exact_bytes_of_a_record_come_back_and_odd_values_can_be_found(
+    place: Place, text: str
+) -> None:
+    records = [
+        a_record(
+            eventID=event_id(number),
+            eventName=f"Event{number}",
+            userIdentity={**an_iam_user(), "userName": text},
+            requestParameters={"userName": text, "note": text},
+            responseElements=None,
+        )
+        for number in range(1, 9)
+    ]
+    async with filled(place, records) as store:
+        found = await store.lookup(everything())
+        kept = {event.position: event.record.encode() for event in found}
+        assert kept == {n: record_bytes(record) for n, record in enumerate(records, 1)}
+        if text:
+            for key in ("Username", "ResourceName"):
+                assert len(await store.lookup(everything(attribute=(key, text)))) == 8
+                assert await store.lookup(everything(attribute=(key, text[:-1]))) == []
+
+
+@asynchronous
+async def test_bytes_that_json_may_be_written_with_are_kept_as_they_are(place: Place) -> None:
+    raw = b'{ "eventTime":"2020-01-01T09:00:00Z" ,"eventName":"\\u0041\\/","eventSource":"x",'
+    raw += b'"eventID":"i","n":1.0e2,"big":123456789012345678901234567890,"dup":1,"dup":2}\n'
+    async with filled(place, []) as store:
+        attributes = attributes_of(json.loads(raw))
+        await store.add([IndexedEntry(1, attributes, raw)])
+        (event,) = await store.lookup(everything())
+        assert event.record.encode() == raw
+        assert event.event_name == "A/"
+
+
+@asynchronous
+async def test_adding_the_same_entries_again_changes_nothing(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+        assert store.position == 10
+        before = await store.lookup(everything())
+        entries = await place.entries()
+        for again in (entries, entries[:3], entries[-1:], []):
+            await store.add(again)
+        assert store.position == 10
+        assert await store.lookup(everything()) == before
+
+
+@asynchronous
+async def test_of_an_overlapping_batch_only_what_is_new_is_added(place: Place) -> None:
+    async with filled(place, HAND_MADE[:8]) as store:
+        old = await place.entries()
+        new = [replace(old[0], position=9), replace(old[1], position=10)]
+        await store.add([*old[5:], *new])
+        assert store.position == 10
+        assert sorted(positions(await store.lookup(everything()))) == list(range(1, 11))
+
+
+@asynchronous
+async def test_pages_hold_each_event_once_though_others_arrive_meanwhile(place: Place) -> None:
+    def some(first: int) -> Records:
+        seconds = random.Random(first)
+        return [
+            a_record(eventID=event_id(n), eventTime=at(seconds.randrange(12)))
+            for n in range(first, first + 40)
+        ]
+
+    async with filled(place, some(1)) as store:
+        seen: list[FoundEvent] = []
+        query = EventQuery(limit=7, until_position=store.position)
+        arrived = 41
+        while page := await store.lookup(query):
+            seen.extend(page)
+            last = page[-1]
+            query = replace(query, before=(last.event_time, last.position))
+            await place.add(some(arrived))
+            arrived += 40
+        assert sorted(positions(seen)) == list(range(1, 41))
+        assert seen == sorted(seen, key=lambda e: (e.event_time, e.position), reverse=True)
+        assert len(await store.lookup(everything())) == arrived - 1
+
+
+@asynchronous
+async def test_what_was_added_is_seen_as_soon_as_add_returns(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+
+        async def look(number: int) -> None:
+            await place.add([a_record(eventID=event_id(number))])
+            found = await store.lookup(everything(attribute=("EventId", event_id(number))))
+            assert [event.event_id for event in found] == [event_id(number)]
+
+        for number in range(20):
+            await look(number)
+        assert store.position == 30
+
+
+@asynchronous
+async def test_many_may_look_at_once(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+        expected = await store.lookup(everything(attribute=("EventName", "CreateUser")))
+        answers = await asyncio.gather(
+            *(store.lookup(everything(attribute=("EventName", "CreateUser"))) for _ in range(30))
+        )
+        assert all(answer == expected for answer in answers)
+
+
+# Any query, against a plain list
+
+
+@dataclass
+class Filled:
+    """A store with a few hundred random events, and the loop it lives in."""
+
+    runner: asyncio.Runner
+    store: EventStore
+    entries: list[IndexedEntry]
+
+
+def random_records(count: int) -> list[dict[str, Any]]:
+    chance = random.Random(count)
+    made = []
+    for number in range(1, count + 1):
+        data = chance.random() < 0.2
+        identity = chance.choice(
+            [
+                an_iam_user("John"),
+                an_iam_user("Mary", key="AKIAMARY"),
+                an_assumed_role(),
+                {"type": "AWSService", "invokedBy": "x"},
+            ]
+        )
+        make = a_data_record if data else a_record
+        made.append(
+            make(
+                eventID=event_id(number),
+                eventTime=at(chance.randrange(25)),
+                eventName=chance.choice(["CreateUser", "DeleteUser", "GetUser"]),
+                readOnly=chance.random() < 0.5,
+                awsRegion=chance.choice([REGION, "eu-west-1"]),
+                recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
+                userIdentity=identity,
+                requestParameters=chance.choice(
+                    [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
+                ),
+                responseElements=None,
+            )
+        )
+    return made
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def many(request: pytest.FixtureRequest) -> Iterator[Filled]:
+    with tempfile.TemporaryDirectory() as folder, asyncio.Runner() as runner:
+        place = Place(request.param, Path(folder))
+        store = runner.run(place.fill(random_records(300)))
+        yield Filled(runner, store, runner.run(place.entries()))
+        runner.run(place.close())
+
+
+moments = st.integers(-2, 60).map(lambda half: MOMENT + timedelta(seconds=half / 2))
+whole_moments = st.integers(-1, 26).map(lambda second: MOMENT + timedelta(seconds=second))
+attributes = st.one_of(
+    st.tuples(st.just("EventName"), st.sampled_from(["CreateUser", "GetUser", "getuser"])),
+    st.tuples(st.just("EventSource"), st.sampled_from(["iam.amazonaws.com", "iam"])),
+    st.tuples(st.just("EventId"), st.integers(1, 310).map(event_id)),
+    st.tuples(st.just("ReadOnly"), st.sampled_from(["true", "false"])),
+    st.tuples(st.just("Username"), st.sampled_from(["John", "Mary", "etl", "nobody"])),
+    st.tuples(st.just("AccessKeyId"), st.sampled_from(["AKIAMARY", "none"])),
+    st.tuples(st.just("ResourceType"), st.sampled_from(["AWS::IAM::User", "AWS::IAM::Group"])),
+    st.tuples(st.just("ResourceName"), st.sampled_from(["Mary", "g", "arn:aws:s3:::my-bucket"])),
+)
+queries = st.builds(
+    EventQuery,
+    limit=st.sampled_from([1, 2, 7, 51, 1_000]),
+    until_position=st.integers(0, 320),
+    account=st.none() | st.sampled_from([ACCOUNT, "210987654321", "000000000000"]),
+    region=st.none() | st.sampled_from([REGION, "eu-west-1"]),
+    categories=st.none() | st.sampled_from([("Management",), ("Data", "Insight"), ()]),
+    attribute=st.none() | attributes,
+    start=st.none() | moments,
+    end=st.none() | moments,
+    before=st.none() | st.tuples(whole_moments, st.integers(0, 320)),
+)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=150, deadline=None)
+@given(query=queries)
+def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQuery) -> None:
+    assert many.runner.run(many.store.lookup(query)) == naive_page(many.entries, query)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=30, deadline=None)
+@given(query=queries)
+def test_the_pages_of_any_search_hold_each_of_its_events_once(
+    many: Filled, query: EventQuery
+) -> None:
+    async def pages() -> list[FoundEvent]:
+        seen: list[FoundEvent] = []
+        asked = replace(query, limit=max(query.limit, 5), before=None)
+        while page := await many.store.lookup(asked):
+            seen.extend(page)
+            asked = replace(asked, before=(page[-1].event_time, page[-1].position))
+        return seen
+
+    whole = replace(query, limit=10_000, before=None)
+    assert many.runner.run(pages()) == naive_page(many.entries, whole)

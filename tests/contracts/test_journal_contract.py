@@ -1,0 +1,367 @@
+"""What every journal promises (ports/journal.py)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.errors import RecordRefused
+from opentrail.core.event import Entry, NewEntry
+from opentrail.ports.journal import Journal
+from tests.factories import a_new_entry, a_record, event_id, some_records
+from tests.fakes import GENESIS, PATIENCE, MemoryJournal, asynchronous, run, turns
+
+#: Small enough that a handful of records fills a segment.
+TINY_SEGMENT = 24 * 1024
+Open = Callable[[], Journal]
+
+
+def opener(kind: str, folder: Path) -> Open:
+    """Returns what opens a journal, again and again on the same disk."""
+    if kind == "memory":
+        disk: list[Entry] = []
+        return lambda: MemoryJournal(disk)
+    if kind == "sqlite, tiny segments":
+        return lambda: SqliteJournal(folder, segment_bytes=TINY_SEGMENT)
+    return lambda: SqliteJournal(folder)
+
+
+KINDS = ("memory", "sqlite", "sqlite, tiny segments")
+
+
+@pytest.fixture(params=KINDS)
+def open_journal(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    return opener(request.param, tmp_path)
+
+
+@asynccontextmanager
+async def opened(open_journal: Open) -> AsyncIterator[Journal]:
+    journal = open_journal()
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+def entries(count: int, first: int = 1) -> list[NewEntry]:
+    return [a_new_entry(record) for record in some_records(count, first)]
+
+
+def columns(entry: Entry | NewEntry) -> dict[str, object]:
+    """What an entry had before it was numbered."""
+    return {k: v for k, v in asdict(entry).items() if k not in ("position", "chain")}
+
+
+async def everything(journal: Journal) -> list[Entry]:
+    return await journal.read(0, 1_000_000)
+
+
+@asynchronous
+async def test_new_journal_is_empty_and_well(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        assert journal.head == 0
+        assert journal.failure is None
+        assert await everything(journal) == []
+        assert await journal.find(event_id(1)) is None
+
+
+@asynchronous
+async def test_positions_start_at_one_and_have_no_gaps(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        given = entries(12)
+        assert await journal.append(given[:1]) == 1
+        assert await journal.append(given[1:6]) == 6
+        assert await journal.append(given[6:]) == 12
+        assert journal.head == 12
+        kept = await everything(journal)
+        assert [entry.position for entry in kept] == list(range(1, 13))
+        assert [columns(entry) for entry in kept] == [columns(entry) for entry in given]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"{}",
+        b"",
+        b"\0",
+        b'{"a":"\0"}',
+        bytes(range(256)),
+        json.dumps({"name": "Zoë \U0001f600 \u2028 \u202e \\ \" ' %"}).encode(),
+        '{"name":"Zoë \U0001f600 \u2028 \u202e"}'.encode(),
+        b'{"n":' + b"9" * 400 + b"}",
+        b"x" * 3_000_000,
+    ],
+    ids=["object", "empty", "nul", "nul inside", "every byte", "escaped", "utf-8", "big", "long"],
+)
+@asynchronous
+async def test_bytes_of_a_record_come_back_as_they_were_after_reopening(
+    open_journal: Open, record: bytes
+) -> None:
+    new = replace(a_new_entry(), record=record)
+    async with opened(open_journal) as journal:
+        await journal.append([new])
+        assert [entry.record for entry in await everything(journal)] == [record]
+    async with opened(open_journal) as journal:
+        assert journal.head == 1
+        (entry,) = await everything(journal)
+        assert columns(entry) == columns(new)
+
+
+@asynchronous
+async def test_what_was_appended_is_there_after_reopening_and_numbers_go_on(
+    open_journal: Open,
+) -> None:
+    given = entries(60)
+    for start in range(0, 60, 20):
+        async with opened(open_journal) as journal:
+            assert journal.head == start
+            assert await journal.append(given[start : start + 20]) == start + 20
+    async with opened(open_journal) as journal:
+        kept = await everything(journal)
+        assert [entry.position for entry in kept] == list(range(1, 61))
+        assert [columns(entry) for entry in kept] == [columns(entry) for entry in given]
+
+
+@asynchronous
+async def test_every_entry_is_chained_to_the_one_before(open_journal: Open) -> None:
+    given = entries(50)
+    async with opened(open_journal) as journal:
+        await journal.append(given[:30])
+    async with opened(open_journal) as journal:
+        await journal.append(given[30:])
+        chain = GENESIS
+        for entry in await everything(journal):
+            chain = hashlib.sha256(chain + entry.record).digest()
+            assert entry.chain == chain
+
+
+@asynchronous
+async def test_reading_takes_a_stretch_in_order(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        await journal.append(entries(40))
+
+        async def positions(after: int, limit: int, until: int | None = None) -> list[int]:
+            return [entry.position for entry in await journal.read(after, limit, until)]
+
+        assert await positions(0, 3) == [1, 2, 3]
+        assert await positions(3, 3) == [4, 5, 6]
+        assert await positions(7, 100) == list(range(8, 41))
+        assert await positions(7, 100, until=20) == list(range(8, 21))
+        assert await positions(7, 5, until=20) == [8, 9, 10, 11, 12]
+        assert await positions(39, 10) == [40]
+        assert await positions(0, 100, until=1_000) == list(range(1, 41))
+        assert await positions(5, 10, until=5) == []
+        assert await positions(9, 10, until=5) == []
+        assert await positions(40, 10) == []
+        assert await positions(1_000, 10) == []
+
+
+@asynchronous
+async def test_waiting_ends_when_a_record_behind_the_position_is_durable(
+    open_journal: Open,
+) -> None:
+    async with opened(open_journal) as journal:
+        await journal.append(entries(2))
+        await journal.wait_beyond(1)
+        waiting = [asyncio.create_task(journal.wait_beyond(place)) for place in (2, 3)]
+        await turns()
+        assert [task.done() for task in waiting] == [False, False]
+        await journal.append(entries(1, 3))
+        async with asyncio.timeout(PATIENCE):
+            await waiting[0]
+        await turns()
+        assert not waiting[1].done()
+        await journal.append(entries(1, 4))
+        async with asyncio.timeout(PATIENCE):
+            await waiting[1]
+        assert journal.head == 4
+
+
+@asynchronous
+async def test_giving_up_waiting_disturbs_nobody(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        given_up, patient = (asyncio.create_task(journal.wait_beyond(0)) for _ in range(2))
+        await turns()
+        given_up.cancel()
+        await journal.append(entries(1))
+        async with asyncio.timeout(PATIENCE):
+            await patient
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+
+
+@asynchronous
+async def test_an_event_is_found_by_its_id(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        await journal.append(entries(45))
+        for position in (1, 17, 45):
+            assert await journal.find(event_id(position)) == position
+        assert await journal.find(event_id(46)) is None
+        assert await journal.find("") is None
+        assert await journal.find("%") is None
+
+
+@asynchronous
+async def test_concurrent_appenders_each_get_their_own_positions(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+
+        async def append(number: int) -> tuple[int, list[NewEntry]]:
+            mine = entries(1 + number % 3, number * 10)
+            return await journal.append(mine), mine
+
+        answers = await asyncio.gather(*(append(number) for number in range(100)))
+        kept = {entry.position: columns(entry) for entry in await everything(journal)}
+        assert sorted(kept) == list(range(1, journal.head + 1))
+        seen: set[int] = set()
+        for last, mine in answers:
+            positions = range(last - len(mine) + 1, last + 1)
+            assert [kept[position] for position in positions] == [columns(new) for new in mine]
+            assert seen.isdisjoint(positions)
+            seen.update(positions)
+        assert len(seen) == journal.head
+
+
+@asynchronous
+async def test_a_record_can_be_read_and_found_as_soon_as_append_returns(
+    open_journal: Open,
+) -> None:
+    async with opened(open_journal) as journal:
+
+        async def append_and_look(number: int) -> None:
+            (new,) = entries(1, number)
+            position = await journal.append([new])
+            assert journal.head >= position
+            (entry,) = await journal.read(position - 1, 1)
+            assert (entry.position, columns(entry)) == (position, columns(new))
+            assert await journal.find(new.event_id) == position
+
+        await asyncio.gather(*(append_and_look(number) for number in range(1, 40)))
+
+
+@asynchronous
+async def test_an_appender_that_goes_away_leaves_no_gap(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        gone = asyncio.create_task(journal.append(entries(3)))
+        await asyncio.sleep(0)
+        gone.cancel()
+        last = await journal.append(entries(1, 10))
+        kept = await everything(journal)
+        assert [entry.position for entry in kept] == list(range(1, last + 1))
+        assert kept[-1].event_id == event_id(10)
+        assert [e.event_id for e in kept[:-1]] in ([], [event_id(n) for n in (1, 2, 3)])
+
+
+@asynchronous
+async def test_a_closed_journal_refuses_records(open_journal: Open) -> None:
+    journal = open_journal()
+    await journal.append(entries(1))
+    await journal.close()
+    with pytest.raises(RecordRefused):
+        await journal.append(entries(1, 2))
+    async with opened(open_journal) as journal:
+        assert journal.head == 1
+
+
+@asynchronous
+async def test_closing_finishes_what_was_being_appended(open_journal: Open) -> None:
+    journal = open_journal()
+    appending = [asyncio.create_task(journal.append(entries(2, n * 10))) for n in range(20)]
+    await asyncio.sleep(0)
+    await journal.close()
+    async with asyncio.timeout(PATIENCE):
+        answers = await asyncio.gather(*appending, return_exceptions=True)
+    taken = [answer for answer in answers if isinstance(answer, int)]
+    assert len(taken) + sum(isinstance(a, RecordRefused) for a in answers) == 20
+    async with opened(open_journal) as journal:
+        assert journal.head == 2 * len(taken)
+        ids = {entry.event_id for entry in await everything(journal)}
+        for number, answer in enumerate(answers):
+            mine = {event_id(number * 10), event_id(number * 10 + 1)}
+            assert mine <= ids if isinstance(answer, int) else mine.isdisjoint(ids)
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25, deadline=None)
+@given(moments=st.lists(st.integers(0, 2**52), min_size=1, max_size=40))
+@example(moments=[2_147_558_400_000_158])
+def test_recorded_time_is_kept_to_the_microsecond(kind: str, moments: list[int]) -> None:
+    async def story(open_journal: Open) -> None:
+        times = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=m) for m in moments]
+        async with opened(open_journal) as journal:
+            await journal.append([replace(a_new_entry(), recorded_at=time) for time in times])
+            assert [entry.recorded_at for entry in await everything(journal)] == times
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(story(opener(kind, Path(folder))))
+
+
+new_entries = st.builds(
+    NewEntry,
+    origin=st.sampled_from(["recorder", "api", "hook", "import", "insight"]),
+    recorded_at=st.integers(0, 4_000_000_000).map(lambda s: datetime.fromtimestamp(s, UTC)),
+    account=st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    region=st.sampled_from(["us-east-1", "eu-west-1", ""]),
+    category=st.sampled_from(["Management", "Data", "Insight"]),
+    event_id=st.uuids().map(str),
+    record=st.binary(max_size=400),
+)
+batches = st.lists(st.lists(new_entries, min_size=1, max_size=12), max_size=8)
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, deadline=None)
+@given(batches=batches, reopen_after=st.integers(0, 8), after=st.integers(0, 50))
+def test_any_sequence_of_appends_reads_back_as_a_plain_list_would(
+    kind: str, batches: Sequence[list[NewEntry]], reopen_after: int, after: int
+) -> None:
+    async def story(open_journal: Open) -> None:
+        model: list[NewEntry] = []
+        journal = open_journal()
+        try:
+            for number, batch in enumerate(batches):
+                if number == reopen_after:
+                    await journal.close()
+                    journal = open_journal()
+                model.extend(batch)
+                assert await journal.append(batch) == len(model)
+            await journal.close()
+            journal = open_journal()
+            assert journal.head == len(model)
+            kept = await everything(journal)
+            assert [entry.position for entry in kept] == list(range(1, len(model) + 1))
+            assert [columns(entry) for entry in kept] == [columns(new) for new in model]
+            stretch = await journal.read(after, 7, until=after + 11)
+            assert [columns(e) for e in stretch] == [columns(n) for n in model[after:][:7]]
+            ids = [new.event_id for new in model]
+            for position, found in enumerate(ids, 1):
+                if ids.count(found) == 1:
+                    assert await journal.find(found) == position
+        finally:
+            await journal.close()
+
+    with tempfile.TemporaryDirectory() as folder:
+        run(story(opener(kind, Path(folder))))
+
+
+@asynchronous
+async def test_one_large_batch_is_whole(open_journal: Open) -> None:
+    async with opened(open_journal) as journal:
+        many = [a_new_entry(a_record(eventID=event_id(n))) for n in range(5_000)]
+        assert await journal.append(many) == 5_000
+    async with opened(open_journal) as journal:
+        kept = await everything(journal)
+        assert [entry.event_id for entry in kept] == [new.event_id for new in many]

@@ -1,0 +1,116 @@
+"""What every object store promises (ports/objects.py)."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from opentrail.adapters.aws import S3Access, S3Objects
+from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
+from opentrail.ports.objects import NewObject, ObjectStore
+from opentrail.sandbox import start_moto
+from tests.fakes import MemoryObjects, asynchronous
+
+
+@pytest.fixture(scope="module")
+def moto_url() -> Iterator[str]:
+    child = start_moto()
+    yield child.url
+    child.stop()
+
+
+@pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.live)])
+def store(request: pytest.FixtureRequest) -> ObjectStore:
+    if request.param == "memory":
+        return MemoryObjects()
+    url = request.getfixturevalue("moto_url")
+    return S3Objects(S3Access(url, "opentrail", "opentrail"))
+
+
+@pytest.fixture
+def bucket() -> str:
+    return f"bucket-{uuid4()}"
+
+
+@asynchronous
+async def test_an_object_comes_back_as_it_was_stored(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    for number, content in enumerate((b"", b"\0", bytes(range(256)), b"x" * 3_000_000)):
+        new = NewObject(bucket, f"a/b/{number}", content)
+        await store.put(new)
+        assert await store.get(bucket, new.key) == content
+
+
+@asynchronous
+async def test_compressed_content_is_not_unpacked(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    content = gzip.compress(b'{"Records":[]}', mtime=0)
+    await store.put(NewObject(bucket, "log.json.gz", content, content_encoding="gzip"))
+    assert await store.get(bucket, "log.json.gz") == content
+
+
+@pytest.mark.parametrize(
+    "key", ["a", "a/", "a//b", "ä/\U0001f600", "a b+c%20d", "a'(b)*!", "AWSLogs/1/x=y&z?.json.gz"]
+)
+@asynchronous
+async def test_any_key_is_its_own_object(store: ObjectStore, bucket: str, key: str) -> None:
+    await store.create_bucket(bucket)
+    await store.put(NewObject(bucket, "other", b"other"))
+    await store.put(NewObject(bucket, key, key.encode()))
+    assert await store.get(bucket, key) == key.encode()
+    assert await store.get(bucket, "other") == b"other"
+
+
+@asynchronous
+async def test_an_object_is_never_overwritten(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    await store.put(NewObject(bucket, "key", b"first"))
+    for content in (b"second", b"first"):
+        with pytest.raises(ObjectExists):
+            await store.put(NewObject(bucket, "key", content))
+    assert await store.get(bucket, "key") == b"first"
+
+
+@asynchronous
+async def test_a_missing_object_is_told_apart_from_a_missing_bucket(
+    store: ObjectStore, bucket: str
+) -> None:
+    with pytest.raises(ObjectMissing) as no_bucket:
+        await store.get(bucket, "key")
+    assert no_bucket.value.code == "NoSuchBucket"
+    await store.create_bucket(bucket)
+    with pytest.raises(ObjectMissing) as no_key:
+        await store.get(bucket, "key")
+    assert no_key.value.code == "NoSuchKey"
+
+
+@asynchronous
+async def test_writing_to_a_missing_bucket_fails_and_works_once_it_is_there(
+    store: ObjectStore, bucket: str
+) -> None:
+    with pytest.raises(ObjectMissing) as missing:
+        await store.put(NewObject(bucket, "key", b"x"))
+    assert missing.value.code == "NoSuchBucket"
+    await store.create_bucket(bucket)
+    await store.put(NewObject(bucket, "key", b"x"))
+    assert await store.get(bucket, "key") == b"x"
+
+
+@asynchronous
+async def test_checking_a_bucket_tells_whether_it_is_there(store: ObjectStore, bucket: str) -> None:
+    with pytest.raises(ObjectMissing) as missing:
+        await store.check_bucket(bucket)
+    assert missing.value.code == "NoSuchBucket"
+    assert bucket in str(missing.value)
+    await store.create_bucket(bucket)
+    await store.check_bucket(bucket)
+
+
+@asynchronous
+async def test_every_failure_is_of_one_family(store: ObjectStore, bucket: str) -> None:
+    for attempt in (store.get(bucket, "k"), store.put(NewObject(bucket, "k", b""))):
+        with pytest.raises(ObjectStoreError):
+            await attempt

@@ -1,0 +1,72 @@
+"""What every signer promises (ports/signer.py), checked with the independent package `rsa`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import rsa
+
+from opentrail.adapters.rsa import RsaSigner
+from opentrail.ports.signer import Signer
+from tests.factories import MOMENT
+from tests.fakes import MemorySigner, SettableClock, asynchronous
+
+Open = Callable[[], Signer]
+
+
+@pytest.fixture(params=["memory", "files"])
+def open_signer(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    if request.param == "memory":
+        return MemorySigner
+    return lambda: RsaSigner(tmp_path, SettableClock())
+
+
+@pytest.mark.parametrize("content", [b"", b"text to sign\nnull", bytes(range(256)) * 100])
+@asynchronous
+async def test_a_signature_verifies_with_the_last_listed_key(
+    open_signer: Open, content: bytes
+) -> None:
+    signer = open_signer()
+    signature = await signer.sign(content)
+    key = (await signer.keys())[-1]
+    public = rsa.PublicKey.load_pkcs1(key.public_der, format="DER")
+    assert rsa.verify(content, signature, public) == "SHA-256"
+    assert public.n.bit_length() >= 2048
+    with pytest.raises(rsa.VerificationError):
+        rsa.verify(content + b"!", signature, public)
+
+
+@asynchronous
+async def test_equal_content_has_an_equal_signature(open_signer: Open) -> None:
+    signer = open_signer()
+    assert await signer.sign(b"content") == await signer.sign(b"content")
+    assert await signer.sign(b"content") != await signer.sign(b"other")
+
+
+@asynchronous
+async def test_a_fingerprint_is_the_md5_of_the_keys_der_form(open_signer: Open) -> None:
+    for key in await open_signer().keys():
+        expected = hashlib.md5(key.public_der, usedforsecurity=False).hexdigest()
+        assert key.fingerprint == expected
+
+
+@asynchronous
+async def test_keys_are_valid_from_when_they_were_made_and_listed_oldest_first(
+    open_signer: Open,
+) -> None:
+    keys = await open_signer().keys()
+    assert keys
+    assert keys == sorted(keys, key=lambda key: key.valid_from)
+    assert keys[-1].valid_from <= MOMENT < keys[-1].valid_until
+
+
+@asynchronous
+async def test_the_key_outlives_the_signer(open_signer: Open) -> None:
+    signer = open_signer()
+    signature, keys = await signer.sign(b"content"), await signer.keys()
+    later = open_signer()
+    assert await later.keys() == keys
+    assert await later.sign(b"content") == signature

@@ -1,0 +1,58 @@
+"""Times of records."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.event import format_time, parse_time
+
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda m: timezone(timedelta(minutes=m)))
+#: Times that computers have, a day away from the end of the calendar, so that every zone has them.
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 29), timezones=ZONES)  # noqa: DTZ001
+
+
+def test_a_time_is_written_in_utc_and_whole_seconds() -> None:
+    berlin = timezone(timedelta(hours=1))
+    moment = datetime(2020, 1, 1, 9, 0, 0, 999999, tzinfo=berlin)
+    assert format_time(moment) == "2020-01-01T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2020-01-01T09:00:00Z", datetime(2020, 1, 1, 9, tzinfo=UTC)),
+        ("2020-01-01T09:00:00+00:00", datetime(2020, 1, 1, 9, tzinfo=UTC)),
+        ("2020-01-01T09:00:00.250+02:00", datetime(2020, 1, 1, 7, 0, 0, 250000, tzinfo=UTC)),
+        ("2020-01-01T09:00:00", datetime(2020, 1, 1, 9, tzinfo=UTC)),
+        ("2020-01-01", datetime(2020, 1, 1, tzinfo=UTC)),
+        ("20200101T090000Z", datetime(2020, 1, 1, 9, tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_as_utc(text: str, moment: datetime) -> None:
+    read = parse_time(text)
+    assert read == moment
+    assert read.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2020-13-01T00:00:00Z", "1577869200"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"isoformat|month must be"):
+        parse_time(text)
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(MOMENTS)
+def test_writing_a_time_loses_only_fractions_of_a_second(moment: datetime) -> None:
+    written = format_time(moment)
+    assert parse_time(written) == moment.astimezone(UTC).replace(microsecond=0)
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(MOMENTS, MOMENTS)
+def test_the_order_of_written_times_is_the_order_of_times(a: datetime, b: datetime) -> None:
+    if a.astimezone(UTC).replace(microsecond=0) < b.astimezone(UTC).replace(microsecond=0):
+        assert format_time(a) < format_time(b)

@@ -1,0 +1,50 @@
+"""Named points at which a test may make the process die."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from opentrail.core import faults
+
+
+@pytest.fixture(autouse=True)
+def _nothing_armed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The register is the process's own: each test starts and ends with an empty one."""
+    monkeypatch.setattr(faults, "_armed", {})
+    monkeypatch.setattr(faults, "_die", None)
+
+
+def test_a_point_that_is_not_armed_is_passed() -> None:
+    for name in faults.POINTS:
+        faults.reach(name)
+
+
+def test_a_point_kills_at_the_passage_it_was_armed_for_and_not_before() -> None:
+    deaths: list[str] = []
+    faults.arm("journal.committed", 3, lambda: deaths.append("dead"))
+    faults.reach("journal.committed")
+    faults.reach("journal.committed")
+    assert deaths == []
+    faults.reach("journal.committed")
+    assert deaths == ["dead"]
+
+
+def test_only_the_armed_point_kills() -> None:
+    deaths: list[str] = []
+    faults.arm("journal.committed", 1, lambda: deaths.append("dead"))
+    faults.reach("digest.put")
+    assert deaths == []
+
+
+def test_a_point_that_does_not_exist_cannot_be_armed() -> None:
+    with pytest.raises(KeyError):
+        faults.arm("journal.nowhere", 1, lambda: None)
+
+
+def test_every_point_of_the_code_is_in_the_list_and_every_listed_point_is_in_the_code() -> None:
+    root = Path(faults.__file__).parents[1]
+    used = set()
+    for file in root.rglob("*.py"):
+        used.update(re.findall(r"\breach\(\s*\"([^\"]+)\"", file.read_text()))
+    assert used == set(faults.POINTS)

@@ -1,0 +1,347 @@
+"""Who called: accounts in key ids, and what records teach about keys and users."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.identity import (
+    Identity,
+    Learned,
+    account_of_key,
+    iam_user,
+    key_for_account,
+    learn,
+    unknown,
+)
+from tests.factories import (
+    ABSENT,
+    ACCOUNT,
+    KEY,
+    SHARED_RECORDS,
+    a_real_record,
+    a_record,
+    an_iam_user,
+    event_id,
+    shared_records,
+)
+
+ACCOUNTS = st.integers(0, 999_999_999_999).map("{:012d}".format)
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/service/DataRole"
+
+
+def assume_role(**changes: Any) -> dict[str, Any]:
+    record = {
+        "eventSource": "sts.amazonaws.com",
+        "eventName": "AssumeRole",
+        "requestParameters": {"roleArn": ROLE_ARN, "roleSessionName": "etl"},
+        "responseElements": {
+            "credentials": {
+                "accessKeyId": "ASIAEXAMPLEROLE",
+                "sessionToken": "HIDDEN_DUE_TO_SECURITY_REASONS",
+                "expiration": "Jan 1, 2020, 10:00:00 AM",
+            },
+            "assumedRoleUser": {
+                "assumedRoleId": "AROAEXAMPLE:etl",
+                "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/etl",
+            },
+        },
+        "readOnly": True,
+    }
+    return a_record(**{**record, **changes})
+
+
+def session_token(**parameters: Any) -> dict[str, Any]:
+    return a_record(
+        eventSource="sts.amazonaws.com",
+        eventName="GetSessionToken",
+        requestParameters=parameters or None,
+        responseElements={"credentials": {"accessKeyId": "ASIAEXAMPLESESSION"}},
+    )
+
+
+def create_access_key(user: str = "Mary", key: str = "AKIAEXAMPLEMARY") -> dict[str, Any]:
+    return a_record(
+        eventName="CreateAccessKey",
+        requestParameters={"userName": user},
+        responseElements={
+            "accessKey": {
+                "accessKeyId": key,
+                "status": "Active",
+                "userName": user,
+                "createDate": "Jan 1, 2020 9:00:00 AM",
+            }
+        },
+        eventID=event_id(7),
+    )
+
+
+# Accounts in key ids
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(ACCOUNTS, st.sampled_from(["AKIA", "ASIA"]))
+def test_the_account_in_a_key_id_that_was_made_for_it_is_read_back(
+    account: str, prefix: str
+) -> None:
+    key = key_for_account(account, prefix)
+    assert account_of_key(key) == account
+    assert key.startswith(prefix)
+    assert len(key) == 20
+    assert key.isalnum()
+    assert key.isupper()
+
+
+@pytest.mark.parametrize(
+    ("key", "account"),
+    [
+        # The two that publications on the encoding use.
+        ("ASIAQNZGKIQY56JQ7WML", "029608264753"),
+        ("AKIAY34FZKBOKMUTVV7A", "609629065308"),
+    ],
+)
+def test_an_account_is_decoded_from_a_new_style_key(key: str, account: str) -> None:
+    assert account_of_key(key) == account
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "AKIAIOSFODNN7EXAMPLE",  # AWS's own in the documentation, of the old style
+        "AKIAI44QH8DHBEXAMPLE",
+        "test",
+        "minioadmin",
+        "",
+        "AKIA",
+        "AKIA********",
+        "akiaqnzgkiqy56jq7wml",
+        "AKIAé234567ABCDEFGHI",
+    ],
+)
+def test_an_old_or_hand_made_key_tells_no_account(key: str) -> None:
+    assert account_of_key(key) is None
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(st.text(max_size=40))
+def test_any_text_as_key_id_gives_twelve_digits_or_nothing(key: str) -> None:
+    account = account_of_key(key)
+    assert account is None or (len(account) == 12 and account.isdigit())
+
+
+# Identities in records
+
+
+def test_an_identity_shows_its_members_in_the_order_of_aws() -> None:
+    identity = Identity(KEY, ACCOUNT, iam_user(ACCOUNT, "John", "AIDAJOHN", None))
+    assert list(identity.as_record().items()) == [
+        ("type", "IAMUser"),
+        ("principalId", "AIDAJOHN"),
+        ("arn", f"arn:aws:iam::{ACCOUNT}:user/John"),
+        ("accountId", ACCOUNT),
+        ("accessKeyId", KEY),
+        ("userName", "John"),
+    ]
+
+
+def test_a_user_whose_id_nobody_told_has_none() -> None:
+    assert "principalId" not in iam_user(ACCOUNT, "John", None, None)
+
+
+def test_a_key_that_nobody_told_us_about_is_honestly_unknown() -> None:
+    assert unknown(ACCOUNT, "AKIAX").as_record() == {
+        "type": "Unknown",
+        "accountId": ACCOUNT,
+        "accessKeyId": "AKIAX",
+    }
+
+
+def test_showing_an_identity_leaves_what_is_known_as_it_was() -> None:
+    known = {"type": "Unknown", "accountId": ACCOUNT}
+    Identity("AKIAX", ACCOUNT, known).as_record()["type"] = "Root"
+    assert known == {"type": "Unknown", "accountId": ACCOUNT}
+
+
+# Learning
+
+
+def test_creating_a_user_teaches_id_and_arn() -> None:
+    assert learn(a_record(), {}) == Learned(
+        users=((ACCOUNT, "Mary", "AIDATFQR7NSCYG26CT6RI", f"arn:aws:iam::{ACCOUNT}:user/Mary"),)
+    )
+
+
+def test_creating_an_access_key_teaches_whose_it_is() -> None:
+    users = {(ACCOUNT, "Mary"): ("AIDAMARY", f"arn:aws:iam::{ACCOUNT}:user/staff/Mary")}
+    (identity,) = learn(create_access_key(), users).identities
+    assert identity == Identity(
+        "AKIAEXAMPLEMARY",
+        ACCOUNT,
+        {
+            "type": "IAMUser",
+            "principalId": "AIDAMARY",
+            "arn": f"arn:aws:iam::{ACCOUNT}:user/staff/Mary",
+            "accountId": ACCOUNT,
+            "userName": "Mary",
+        },
+        event_id(7),
+    )
+
+
+def test_an_access_key_of_a_user_we_never_saw_made_has_name_and_arn_at_least() -> None:
+    (identity,) = learn(create_access_key(), {}).identities
+    assert identity.user_identity == {
+        "type": "IAMUser",
+        "arn": f"arn:aws:iam::{ACCOUNT}:user/Mary",
+        "accountId": ACCOUNT,
+        "userName": "Mary",
+    }
+
+
+def test_a_user_of_the_same_name_in_another_account_is_somebody_else() -> None:
+    users = {("999999999999", "Mary"): ("AIDAOTHER", "arn:aws:iam::999999999999:user/Mary")}
+    (identity,) = learn(create_access_key(), users).identities
+    assert "AIDAOTHER" not in identity.user_identity.values()
+
+
+def test_assuming_a_role_teaches_the_session_behind_the_new_key() -> None:
+    (identity,) = learn(assume_role(), {}).identities
+    assert identity.access_key_id == "ASIAEXAMPLEROLE"
+    assert identity.account == ACCOUNT
+    assert identity.learned_from == event_id(1)
+    assert identity.as_record() == {
+        "type": "AssumedRole",
+        "principalId": "AROAEXAMPLE:etl",
+        "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/etl",
+        "accountId": ACCOUNT,
+        "accessKeyId": "ASIAEXAMPLEROLE",
+        "sessionContext": {
+            "sessionIssuer": {
+                "type": "Role",
+                "principalId": "AROAEXAMPLE",
+                "arn": ROLE_ARN,
+                "accountId": ACCOUNT,
+                "userName": "DataRole",
+            },
+            "webIdFederationData": {},
+            "attributes": {"creationDate": "2020-01-01T09:00:00Z", "mfaAuthenticated": "false"},
+        },
+    }
+
+
+def test_a_role_of_another_account_acts_in_its_own() -> None:
+    other = "210987654321"
+    answer = assume_role()["responseElements"]
+    answer["assumedRoleUser"]["arn"] = f"arn:aws:sts::{other}:assumed-role/DataRole/etl"
+    (identity,) = learn(assume_role(responseElements=answer), {}).identities
+    assert identity.account == other
+    assert identity.user_identity["accountId"] == other
+
+
+def test_a_source_identity_is_handed_on_to_the_session() -> None:
+    asked = {"roleArn": ROLE_ARN, "roleSessionName": "etl", "sourceIdentity": "alice@example.com"}
+    (identity,) = learn(assume_role(requestParameters=asked), {}).identities
+    assert identity.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
+
+
+def test_a_session_token_stands_for_the_same_user() -> None:
+    (identity,) = learn(session_token(), {}).identities
+    expected = {
+        **an_iam_user("John", key="ASIAEXAMPLESESSION"),
+        "sessionContext": {
+            "attributes": {"creationDate": "2020-01-01T09:00:00Z", "mfaAuthenticated": "false"}
+        },
+    }
+    assert identity.as_record() == expected
+
+
+def test_a_session_got_with_a_device_says_so_as_a_string() -> None:
+    record = session_token(
+        serialNumber=f"arn:aws:iam::{ACCOUNT}:mfa/John",
+        tokenCode="HIDDEN_DUE_TO_SECURITY_REASONS",
+    )
+    (identity,) = learn(record, {}).identities
+    attributes = identity.user_identity["sessionContext"]["attributes"]
+    assert attributes["mfaAuthenticated"] == "true"
+
+
+def test_a_federation_token_stands_for_the_federated_user_as_in_a_real_record() -> None:
+    """AWS's own two records: GetFederationToken, then a call with the key that it gave."""
+    taught = learn(a_real_record("GetFederationToken"), {})
+    later = a_real_record("GetCallerIdentity", "FederatedUser")
+    (identity,) = taught.identities
+    assert identity.access_key_id == later["userIdentity"]["accessKeyId"]
+    assert identity.as_record() == later["userIdentity"]
+
+
+@pytest.mark.parametrize(
+    "record", [a_record(), create_access_key(), assume_role(), session_token()]
+)
+def test_a_failed_call_teaches_nothing(record: dict[str, Any]) -> None:
+    assert learn(record, {}) != Learned()
+    assert learn({**record, "errorCode": "AccessDenied"}, {}) == Learned()
+    failed = {**record, "errorCode": "AccessDenied", "responseElements": None}
+    assert learn(failed, {}) == Learned()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"eventSource": "ec2.amazonaws.com"},
+        {"eventSource": "iam.example.com"},
+        {"eventName": "UpdateUser"},
+        {"responseElements": None},
+        {"responseElements": {"user": None}},
+        {"responseElements": ABSENT},
+    ],
+)
+def test_a_call_of_another_kind_teaches_nothing(changes: dict[str, Any]) -> None:
+    assert learn(a_record(**changes), {}) == Learned()
+
+
+def test_neither_secrets_nor_tokens_are_learned() -> None:
+    record = assume_role()
+    record["responseElements"]["credentials"]["secretAccessKey"] = "CANARY-SECRET"
+    record["responseElements"]["credentials"]["sessionToken"] = "CANARY-TOKEN"
+    assert "CANARY" not in repr(learn(record, {}))
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    arn=st.text(st.sampled_from("ab:/"), max_size=12) | st.text(max_size=12),
+    role_id=st.text(max_size=12),
+    asked=st.none() | st.dictionaries(st.sampled_from(["roleArn", "x"]), st.text(max_size=8)),
+)
+def test_an_odd_answer_of_the_upstream_is_no_reason_to_fail(
+    arn: str, role_id: str, asked: dict[str, str] | None
+) -> None:
+    answer = {
+        "credentials": {"accessKeyId": "ASIAODD"},
+        "assumedRoleUser": {"arn": arn, "assumedRoleId": role_id},
+    }
+    taught = learn(assume_role(responseElements=answer, requestParameters=asked), {})
+    assert [identity.access_key_id for identity in taught.identities] == ["ASIAODD"]
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_sessions_learned_from_real_records_are_what_aws_showed_later() -> None:
+    learned: dict[str, Identity] = {}
+    compared = 0
+    records = [r for source, r in shared_records() if source.startswith("invictus")]
+    for record in sorted(records, key=lambda r: str(r["eventTime"])):
+        for identity in learn(record, {}).identities:
+            learned[identity.access_key_id] = identity
+        shown = record["userIdentity"]
+        known = learned.get(shown.get("accessKeyId", ""))
+        if known is None or shown["type"] != "AssumedRole":
+            continue
+        compared += 1
+        for member in ("type", "principalId", "arn", "accountId"):
+            assert known.as_record()[member] == shown[member]
+        issuer = known.user_identity["sessionContext"]["sessionIssuer"]
+        assert issuer == shown["sessionContext"]["sessionIssuer"]
+    assert compared > 0

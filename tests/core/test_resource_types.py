@@ -1,0 +1,86 @@
+"""The tables of resource types, against AWS's models."""
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from opentrail.core.resource_types import RESOURCE_MEMBERS, SPOKEN
+from tests.factories import catalog
+
+#: Event source without domain → the services behind it, where the names differ.
+SERVICES = {"elasticloadbalancing": ("elb", "elbv2")}
+#: Members that records have and botocore's models do not, and why.
+NOT_IN_THE_MODEL = {
+    ("s3", "bucketName"): "S3's hand-made form (capture.md §2.1)",
+}
+
+
+def lowered(name: str) -> str:
+    return name[:1].lower() + name[1:]
+
+
+@cache
+def members_of(service: str) -> frozenset[str]:
+    """Returns every member of the service's structures, as records spell it."""
+    model = catalog().services[service].model
+    found: set[str] = set()
+    for name in model.shape_names:
+        shape: Any = model.shape_for(name)
+        if shape.type_name == "structure":
+            found.update(lowered(member) for member in shape.members)
+    return frozenset(found)
+
+
+@pytest.mark.parametrize(
+    ("source", "member"),
+    [
+        (source, member)
+        for source, table in RESOURCE_MEMBERS.items()
+        for member in table
+        if (source, member) not in NOT_IN_THE_MODEL
+    ],
+)
+def test_a_member_that_names_a_resource_is_a_member_of_the_service(
+    source: str, member: str
+) -> None:
+    services = SERVICES.get(source, (source,))
+    assert any(member in members_of(service) for service in services)
+
+
+def test_types_are_names_of_cloudformation() -> None:
+    kinds = {kind for table in RESOURCE_MEMBERS.values() for kind in table.values()} | set(SPOKEN)
+    for kind in kinds:
+        parts = kind.split("::")
+        assert len(parts) == 3
+        assert parts[0] == "AWS"
+        assert all(part.isalnum() for part in parts)
+
+
+def test_every_type_that_is_spoken_of_is_named_by_some_member() -> None:
+    named = {kind for table in RESOURCE_MEMBERS.values() for kind in table.values()}
+    assert set(SPOKEN) <= named
+
+
+def test_spoken_names_fit_into_a_sentence() -> None:
+    for words in SPOKEN.values():
+        assert words == words.strip()
+        assert words
+        assert "::" not in words
+
+
+def test_the_tables_cannot_be_changed_by_accident() -> None:
+    with pytest.raises(TypeError):
+        SPOKEN["AWS::New::Thing"] = "thing"  # type: ignore[index]
+    with pytest.raises(TypeError):
+        RESOURCE_MEMBERS["new"] = {}  # type: ignore[index]
+
+
+def test_the_members_that_aws_documents_name_their_types() -> None:
+    """A sample of cloudtrail-facts §4."""
+    assert RESOURCE_MEMBERS["iam"]["userName"] == "AWS::IAM::User"
+    assert RESOURCE_MEMBERS["ec2"]["instanceId"] == "AWS::EC2::Instance"
+    assert RESOURCE_MEMBERS["kms"]["aliasName"] == "AWS::KMS::Alias"
+    assert RESOURCE_MEMBERS["cloudtrail"]["s3BucketName"] == "AWS::S3::Bucket"
+    assert RESOURCE_MEMBERS["rds"]["dBInstanceIdentifier"] == "AWS::RDS::DBInstance"
+    assert RESOURCE_MEMBERS["ssm"]["name"] == "AWS::SSM::Parameter"

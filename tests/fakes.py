@@ -1,0 +1,546 @@
+"""Small real stand-ins for engines: ports in memory, with the faults that engines have.
+
+They hold the same contracts as the adapters (`tests/contracts` runs over both). A fake's state
+lives in an object of its own ("disk"), so that a test can drop all else and start again on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import functools
+import hashlib
+import json
+import os
+import selectors
+import shutil
+import subprocess
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from opentrail.core.errors import (
+    Conflict,
+    ObjectExists,
+    ObjectMissing,
+    ObjectStoreError,
+    OpentrailError,
+    RecordRefused,
+)
+from opentrail.core.event import Entry, NewEntry
+from opentrail.ports.control import Change, Document, Put, Stored
+from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
+from opentrail.ports.objects import NewObject
+from opentrail.ports.signer import SigningKey
+from tests.factories import MOMENT
+
+T = TypeVar("T")
+
+#: Nothing that a test waits for may take longer.
+PATIENCE = 30.0
+GENESIS = b"\0" * 32
+
+
+# Running asynchronous stories
+
+
+def run(story: Coroutine[Any, Any, T], seconds: float = PATIENCE) -> T:
+    """Runs a coroutine in a loop of its own; it must end in time."""
+
+    async def limited() -> T:
+        async with asyncio.timeout(seconds):
+            return await story
+
+    return asyncio.run(limited())
+
+
+def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Lets pytest call an asynchronous test."""
+
+    @functools.wraps(test)
+    def plain(*arguments: Any, **named: Any) -> None:
+        run(test(*arguments, **named))
+
+    return plain
+
+
+class _SkippingSelector(selectors.DefaultSelector):
+    """Never waits: what a loop would have slept is added to its clock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        """Returns what is ready now."""
+        if timeout is None:
+            raise AssertionError("everything waits for something that cannot come")
+        self.skipped += max(0.0, timeout)
+        return super().select(0)
+
+
+class _SkippingLoop(asyncio.SelectorEventLoop):
+    """An event loop in which days pass at once; not for work in threads."""
+
+    def __init__(self) -> None:
+        self.selector = _SkippingSelector()
+        super().__init__(self.selector)
+
+    def time(self) -> float:
+        """Returns the loop's own time."""
+        return super().time() + self.selector.skipped
+
+
+def run_skipping_time(story: Coroutine[Any, Any, T], days: float = 40) -> T:
+    """Runs a coroutine as `run` does, but all its pauses are over at once."""
+
+    async def limited() -> T:
+        async with asyncio.timeout(days * 86_400):
+            return await story
+
+    with asyncio.Runner(loop_factory=_SkippingLoop) as runner:
+        return runner.run(limited())
+
+
+async def turns(count: int = 20) -> None:
+    """Lets every other task go on for a few steps."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def eventually(
+    condition: Callable[[], object], every: float = 0.005, patience: float = PATIENCE
+) -> None:
+    """Returns once something holds that nobody announces; it must hold in time."""
+    async with asyncio.timeout(patience):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(every)
+
+
+@contextmanager
+def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
+    """Mounts a file system of this size, or skips the test where that is not allowed."""
+    folder.mkdir(exist_ok=True)
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("needs root, to mount a small file system")
+    done = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], timeout=PATIENCE, check=True)
+
+
+def fill(folder: Path, leave_kilobytes: int = 0) -> Path:
+    """Fills a small disk up to a rest; removing the returned file makes room again."""
+    filler = folder / "filler"
+    block = b"\0" * 1024
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(block)
+        except OSError:
+            file.truncate(max(0, file.tell() - leave_kilobytes * 1024))
+    return filler
+
+
+# Clock
+
+
+class SettableClock:
+    """A `Clock` that stands still until it is told otherwise."""
+
+    def __init__(self, now: datetime = MOMENT) -> None:
+        self.moment = now
+
+    def now(self) -> datetime:
+        """Returns the present time."""
+        return self.moment
+
+    def advance(self, seconds: float) -> None:
+        """Moves the clock; backwards with a negative number."""
+        self.moment += timedelta(seconds=seconds)
+
+
+# Crashes
+
+
+class PowerCutError(BaseException):
+    """The process dies here; nothing may catch it."""
+
+
+class Breaker:
+    """Counts the operations of stores and cuts the power at the n-th.
+
+    With `done`, the operation has been carried out, only nobody hears of it any more.
+    """
+
+    def __init__(self, at: int = 0, done: bool = False) -> None:
+        self.count = 0
+        self._at = at
+        self._done = done
+        self._interludes: dict[int, Callable[[], Awaitable[None]]] = {}
+
+    def before_next(self, number: int, interlude: Callable[[], Awaitable[None]]) -> None:
+        """Has something happen just before the `number`-th operation from now."""
+        self._interludes[self.count + number] = interlude
+
+    @property
+    def tripped(self) -> bool:
+        """Whether the power was cut."""
+        return 0 < self._at <= self.count
+
+    async def pass_through(self, operation: Callable[[], T]) -> T:
+        """Carries out an operation, unless it is the one at which the power is cut."""
+        self.count += 1
+        mine = self.count
+        interlude = self._interludes.pop(mine, None)
+        if interlude is not None:
+            await interlude()
+        await asyncio.sleep(0)
+        if mine != self._at:
+            return operation()
+        if self._done:
+            with suppress(OpentrailError):
+                operation()
+        raise PowerCutError
+
+
+# Ports in memory
+
+
+class MemoryJournal:
+    """A `Journal`; `disk` outlives it. Setting `failure` makes it refuse records."""
+
+    def __init__(self, disk: list[Entry] | None = None, breaker: Breaker | None = None) -> None:
+        self.disk = [] if disk is None else disk
+        self.failure: str | None = None
+        self._breaker = breaker or Breaker()
+        self._closed = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def head(self) -> int:
+        """Returns the last position."""
+        return len(self.disk)
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Keeps the records."""
+        if self._closed or self.failure:
+            raise RecordRefused(self.failure or "closed")
+        return await self._breaker.pass_through(lambda: self._append(entries))
+
+    def _append(self, entries: Sequence[NewEntry]) -> int:
+        for new in entries:
+            before = self.disk[-1].chain if self.disk else GENESIS
+            chain = hashlib.sha256(before + new.record).digest()
+            self.disk.append(
+                Entry(
+                    self.head + 1,
+                    new.origin,
+                    new.recorded_at,
+                    new.account,
+                    new.region,
+                    new.category,
+                    new.event_id,
+                    chain,
+                    new.record,
+                )
+            )
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        return self.head
+
+    async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+        """Returns a stretch of entries."""
+        last = self.head if until is None else min(until, self.head)
+        return await self._breaker.pass_through(lambda: self.disk[after:last][:limit])
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of an event."""
+        found = (e.position for e in self.disk if e.event_id == event_id)
+        return await self._breaker.pass_through(lambda: next(found, None))
+
+    async def wait_beyond(self, position: int) -> None:
+        """Returns once the head is behind `position`."""
+        while self.head <= position:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
+
+    async def close(self) -> None:
+        """Takes nothing any more."""
+        self._closed = True
+
+
+Documents = dict[tuple[str, str], tuple[int, str]]
+
+
+class MemoryControl:
+    """A `ControlStore`; `disk` outlives it."""
+
+    def __init__(self, disk: Documents | None = None, breaker: Breaker | None = None) -> None:
+        self.disk: Documents = {} if disk is None else disk
+        self._breaker = breaker or Breaker()
+
+    async def get(self, kind: str, key: str) -> Stored | None:
+        """Returns a document."""
+        return await self._breaker.pass_through(lambda: self._read(kind, key))
+
+    async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
+        """Returns documents by prefix."""
+        return await self._breaker.pass_through(lambda: self._scan(kind, prefix))
+
+    async def apply(self, changes: Sequence[Change]) -> None:
+        """Makes all changes or none."""
+        await self._breaker.pass_through(lambda: self._apply(changes))
+
+    async def close(self) -> None:
+        """Does nothing: the disk stays."""
+
+    def _read(self, kind: str, key: str) -> Stored | None:
+        found = self.disk.get((kind, key))
+        return None if found is None else Stored(key, found[0], json.loads(found[1]))
+
+    def _scan(self, kind: str, prefix: str) -> list[Stored]:
+        keys = sorted(key for k, key in self.disk if k == kind and key.startswith(prefix))
+        return [Stored(key, *self._whole(kind, key)) for key in keys]
+
+    def _whole(self, kind: str, key: str) -> tuple[int, Document]:
+        version, text = self.disk[kind, key]
+        return version, json.loads(text)
+
+    def _apply(self, changes: Sequence[Change]) -> None:
+        after = dict(self.disk)
+        for change in changes:
+            here = (change.kind, change.key)
+            if not isinstance(change, Put):
+                after.pop(here, None)
+                continue
+            version = after[here][0] if here in after else 0
+            if change.expected is not None and change.expected != version:
+                raise Conflict(f"{change.kind} {change.key!r}")
+            after[here] = (version + 1, json.dumps(change.document))
+        self.disk.clear()
+        self.disk.update(after)
+
+
+class Fault(enum.Enum):
+    """What an object store may do to a PUT."""
+
+    UNAVAILABLE = "503, nothing stored"
+    LOST_ANSWER = "stored, but the answer never arrives"
+    WRONG_BYTES = "stored and answered, but other bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as it lies in its bucket."""
+
+    content: bytes
+    metadata: dict[str, str]
+    content_type: str
+    content_encoding: str | None
+
+
+@dataclass
+class Buckets:
+    """What a `MemoryObjects` keeps: bucket → key → object, and every PUT that changed something."""
+
+    objects: dict[str, dict[str, StoredObject]] = field(default_factory=dict)
+    stored: list[tuple[str, str]] = field(default_factory=list)
+
+
+class MemoryObjects:
+    """An `ObjectStore`; `disk` outlives it.
+
+    The next PUTs meet the `faults` in turn; while `down` is set, everything fails with that code.
+    """
+
+    def __init__(
+        self,
+        *buckets: str,
+        disk: Buckets | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self.disk = disk or Buckets()
+        for bucket in buckets:
+            self.disk.objects.setdefault(bucket, {})
+        self.faults: deque[Fault | None] = deque()
+        self.down: str | None = None
+        self.calls = 0
+        self._breaker = breaker or Breaker()
+
+    async def check_bucket(self, bucket: str) -> None:
+        """Returns if the bucket is there."""
+        await self._call(lambda: self._bucket(bucket))
+
+    async def create_bucket(self, bucket: str) -> None:
+        """Makes a bucket."""
+        await self._call(lambda: self.disk.objects.setdefault(bucket, {}))
+
+    async def put(self, new: NewObject) -> None:
+        """Stores an object that is not there yet."""
+        fault = self.faults.popleft() if self.faults else None
+        await self._call(lambda: self._put(new, fault))
+
+    async def get(self, bucket: str, key: str) -> bytes:
+        """Returns an object's bytes."""
+        return await self._call(lambda: self._get(bucket, key))
+
+    async def _call(self, operation: Callable[[], T]) -> T:
+        self.calls += 1
+        if self.down is not None:
+            await asyncio.sleep(0)
+            raise ObjectStoreError(self.down, "the store is down")
+        return await self._breaker.pass_through(operation)
+
+    def _bucket(self, bucket: str) -> dict[str, StoredObject]:
+        if bucket not in self.disk.objects:
+            raise ObjectMissing("NoSuchBucket", f"bucket {bucket}")
+        return self.disk.objects[bucket]
+
+    def _put(self, new: NewObject, fault: Fault | None) -> None:
+        if fault is Fault.UNAVAILABLE:
+            raise ObjectStoreError("SlowDown", "503")
+        bucket = self._bucket(new.bucket)
+        if new.key in bucket:
+            raise ObjectExists("PreconditionFailed", new.key)
+        content = new.content[:-1] + b"?" if fault is Fault.WRONG_BYTES else new.content
+        bucket[new.key] = StoredObject(
+            content, dict(new.metadata), new.content_type, new.content_encoding
+        )
+        self.disk.stored.append((new.bucket, new.key))
+        if fault is Fault.LOST_ANSWER:
+            raise ObjectStoreError("ReadTimeoutError", "no answer")
+
+    def _get(self, bucket: str, key: str) -> bytes:
+        found = self._bucket(bucket).get(key)
+        if found is None:
+            raise ObjectMissing("NoSuchKey", key)
+        return found.content
+
+
+class MemoryEvents:
+    """An `EventStore` that asks every event in turn."""
+
+    def __init__(self) -> None:
+        self._entries: list[IndexedEntry] = []
+
+    @property
+    def position(self) -> int:
+        """Returns the last position."""
+        return self._entries[-1].position if self._entries else 0
+
+    async def add(self, entries: Sequence[IndexedEntry]) -> None:
+        """Keeps what is new."""
+        await asyncio.sleep(0)
+        self._entries.extend([e for e in entries if e.position > self.position])
+
+    async def lookup(self, query: EventQuery) -> list[FoundEvent]:
+        """Returns a page."""
+        await asyncio.sleep(0)
+        return naive_page(self._entries, query)
+
+    async def close(self) -> None:
+        """Does nothing."""
+
+
+def naive_page(entries: Sequence[IndexedEntry], query: EventQuery) -> list[FoundEvent]:
+    """Returns the page that a query describes: the port's text, word by word."""
+    fitting = [_found(entry) for entry in entries if _fits(entry, query)]
+    fitting.sort(key=lambda event: (event.event_time, event.position), reverse=True)
+    return fitting[: query.limit]
+
+
+def _fits(entry: IndexedEntry, query: EventQuery) -> bool:
+    known = entry.attributes
+    moment = known.event_time.replace(microsecond=0)
+    conditions = (
+        entry.position <= query.until_position,
+        query.account in (None, known.account),
+        query.region in (None, known.region),
+        query.categories is None or known.category in query.categories,
+        query.attribute is None or query.attribute[1] in _values(entry, query.attribute[0]),
+        query.start is None or moment >= query.start,
+        query.end is None or moment <= query.end,
+        query.before is None or (moment, entry.position) < query.before,
+    )
+    return all(conditions)
+
+
+def _values(entry: IndexedEntry, key: str) -> list[str | None]:
+    known = entry.attributes
+    return {
+        "EventId": [known.event_id],
+        "EventName": [known.event_name],
+        "ReadOnly": ["true" if known.read_only else "false"],
+        "Username": [known.username],
+        "ResourceType": [resource.type for resource in known.resources],
+        "ResourceName": [resource.name for resource in known.resources],
+        "EventSource": [known.event_source],
+        "AccessKeyId": [known.access_key_id],
+    }[key]
+
+
+def _found(entry: IndexedEntry) -> FoundEvent:
+    known = entry.attributes
+    return FoundEvent(
+        entry.position,
+        known.event_time.replace(microsecond=0),
+        known.event_id,
+        known.event_name,
+        known.event_source,
+        known.read_only,
+        known.username,
+        known.access_key_id,
+        known.resources,
+        entry.record.decode(),
+    )
+
+
+@functools.cache
+def _private_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+class MemorySigner:
+    """A `Signer` with one key for the whole test run (making one takes a while)."""
+
+    def __init__(self, valid_from: datetime = MOMENT) -> None:
+        self._valid_from = valid_from
+
+    async def keys(self) -> list[SigningKey]:
+        """Returns the one key."""
+        public = _private_key().public_key()
+        der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+        fingerprint = hashlib.md5(der, usedforsecurity=False).hexdigest()
+        until = self._valid_from + timedelta(days=3650)
+        return [SigningKey(fingerprint, der, self._valid_from, until)]
+
+    async def sign(self, content: bytes) -> bytes:
+        """Returns a signature."""
+        return _private_key().sign(content, padding.PKCS1v15(), hashes.SHA256())
+
+
+def utc(text: str) -> datetime:
+    """Returns a moment: `utc("2020-01-01T09:00:00")`."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)

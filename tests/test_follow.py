@@ -1,0 +1,194 @@
+"""Following the journal: in order, nothing left out, through every failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFailed
+from opentrail.core.event import Entry
+from opentrail.follow import BATCH, follow
+from tests.factories import a_new_entry, event_id, some_records
+from tests.fakes import MemoryJournal, asynchronous, eventually, run_skipping_time
+
+DAY = 86_400.0
+
+
+class Collector:
+    """A follower that remembers every batch, and fails as often as it is told."""
+
+    name = "collector"
+
+    def __init__(self, place: int = 0, failures: int = 0, error: Exception | None = None) -> None:
+        self.batches: list[list[int]] = []
+        self.tries = 0
+        self.failures = failures
+        self.error = error or StorageFailed("disk full")
+        self._place = place
+
+    @property
+    def taken(self) -> list[int]:
+        return [position for batch in self.batches for position in batch]
+
+    async def place(self) -> int:
+        return self._place
+
+    async def take(self, entries: Sequence[Entry]) -> None:
+        self.tries += 1
+        if self.failures:
+            self.failures -= 1
+            raise self.error
+        self.batches.append([entry.position for entry in entries])
+
+
+async def append(journal: MemoryJournal, count: int) -> None:
+    first = journal.head + 1
+    await journal.append([a_new_entry(record) for record in some_records(count, first)])
+
+
+def alive(task: asyncio.Task[None]) -> None:
+    """Fails with the task's own error if it has ended."""
+    if task.done():
+        task.result()
+        raise AssertionError("following has ended")
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    alive(task)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+@asynchronous
+async def test_a_follower_gets_what_there_is_and_what_comes() -> None:
+    journal, collector = MemoryJournal(), Collector()
+    await append(journal, 3)
+    task = asyncio.create_task(follow(journal, collector))
+    await eventually(lambda: len(collector.taken) == 3)
+    for size in (1, 5, 2):
+        await append(journal, size)
+        await eventually(lambda: len(collector.taken) == journal.head)
+    assert collector.taken == list(range(1, 12))
+    await stop(task)
+
+
+@asynchronous
+async def test_a_follower_goes_on_behind_its_own_place() -> None:
+    journal, collector = MemoryJournal(), Collector(place=4)
+    await append(journal, 6)
+    task = asyncio.create_task(follow(journal, collector))
+    await eventually(lambda: collector.taken)
+    assert collector.taken == [5, 6]
+    await stop(task)
+
+
+@asynchronous
+async def test_a_long_backlog_comes_in_batches() -> None:
+    journal, collector = MemoryJournal(), Collector()
+    new = a_new_entry()
+    await journal.append([new] * (2 * BATCH + 1))
+    task = asyncio.create_task(follow(journal, collector))
+    await eventually(lambda: len(collector.taken) == journal.head)
+    assert [len(batch) for batch in collector.batches] == [BATCH, BATCH, 1]
+    assert collector.taken == list(range(1, journal.head + 1))
+    await stop(task)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageFailed("disk full"),
+        ObjectStoreError("SlowDown", "503"),
+        OpentrailError("anything"),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_a_batch_that_fails_is_tried_again_and_never_left_out(error: Exception) -> None:
+    async def story() -> None:
+        journal, collector = MemoryJournal(), Collector(failures=7, error=error)
+        await append(journal, 3)
+        task = asyncio.create_task(follow(journal, collector))
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await eventually(lambda: collector.taken, 0.01, 10 * 31)
+        assert collector.taken == [1, 2, 3]
+        assert collector.tries == 8
+        assert 1 < loop.time() - started < 7 * 31
+        await stop(task)
+
+    run_skipping_time(story())
+
+
+def test_a_follower_that_fails_for_days_is_still_tried() -> None:
+    async def story() -> None:
+        journal, collector = MemoryJournal(), Collector(failures=10_000)
+        await append(journal, 1)
+        task = asyncio.create_task(follow(journal, collector))
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await eventually(lambda: collector.taken or task.done(), 10, 30 * DAY)
+        alive(task)
+        assert collector.taken == [1]
+        assert loop.time() - started > DAY
+        await stop(task)
+
+    run_skipping_time(story())
+
+
+def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
+    async def story() -> None:
+        journal, collector = MemoryJournal(), Collector(failures=12)
+        await append(journal, 1)
+        task = asyncio.create_task(follow(journal, collector))
+        await eventually(lambda: collector.taken, 1, 20 * 31)
+        collector.failures = 1
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await append(journal, 1)
+        await eventually(lambda: len(collector.taken) == 2, 0.001)
+        assert loop.time() - started < 1
+        await stop(task)
+
+    run_skipping_time(story())
+
+
+def test_a_journal_that_cannot_be_read_for_a_while_is_read_again() -> None:
+    class Unreadable(MemoryJournal):
+        failures = 5
+
+        async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+            if self.failures:
+                self.failures -= 1
+                raise StorageFailed("journal cannot be read")
+            return await super().read(after, limit, until)
+
+    async def story() -> None:
+        journal, collector = Unreadable(), Collector()
+        await append(journal, 2)
+        task = asyncio.create_task(follow(journal, collector))
+        await eventually(lambda: collector.taken or task.done(), 1, 20 * 31)
+        alive(task)
+        assert collector.taken == [1, 2]
+        await stop(task)
+
+    run_skipping_time(story())
+
+
+@asynchronous
+async def test_entries_come_whole() -> None:
+    seen: list[Entry] = []
+
+    class Keeper(Collector):
+        async def take(self, entries: Sequence[Entry]) -> None:
+            seen.extend(entries)
+
+    journal = MemoryJournal()
+    await append(journal, 3)
+    task = asyncio.create_task(follow(journal, Keeper()))
+    await eventually(lambda: len(seen) == 3)
+    assert seen == journal.disk
+    assert [entry.event_id for entry in seen] == [event_id(number) for number in (1, 2, 3)]
+    await stop(task)

@@ -1,0 +1,256 @@
+"""Trails as they are kept: found, added, changed, retired; one change at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.sql import SqlControl
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.resources import Trail
+from opentrail.ports.control import ControlStore
+from opentrail.trails.registry import TrailRegistry
+from tests.factories import ACCOUNT, REGION, a_trail
+from tests.fakes import MemoryControl, asynchronous
+
+OTHER = "eu-west-1"
+ELSEWHERE = "210987654321"
+
+
+@pytest.fixture
+def registry() -> TrailRegistry:
+    return TrailRegistry(MemoryControl())
+
+
+def named(name: str, **changes: object) -> Trail:
+    return a_trail(name=name, uid=f"uid-{name}-{changes}", **changes)
+
+
+async def names(registry: TrailRegistry, account: str | None = None) -> list[str]:
+    return [stored.trail.name for stored in await registry.all(account)]
+
+
+def code(error: pytest.ExceptionInfo[CloudTrailError]) -> tuple[str, str]:
+    return error.value.code, error.value.message
+
+
+@asynchronous
+async def test_a_trail_is_found_by_name_and_by_arn(registry: TrailRegistry) -> None:
+    trail = a_trail(prefix="p", validation=True)
+    await registry.add(trail)
+    for name in ("my-trail", trail.arn):
+        assert (await registry.find(ACCOUNT, REGION, name)).trail == trail
+    assert (await registry.find(ACCOUNT, OTHER, trail.arn)).trail == trail
+
+
+@asynchronous
+async def test_a_trail_with_its_whole_past_is_read_as_it_was_written(
+    registry: TrailRegistry,
+) -> None:
+    trail = a_trail().started(3, "2020-01-01T09:00:00.000000+00:00")
+    trail = replace(trail, bucket="other-bucket").reconfigured("call-1", 5, "2020-01-02")
+    trail = trail.settled("call-1", 6).stopped("call-2", "2020-01-03")
+    await registry.add(trail)
+    assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail == trail
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("nothing", ("TrailNotFoundException", "trail/nothing for the user")),
+        (f"arn:aws:cloudtrail:{OTHER}:{ACCOUNT}:trail/my-trail", ("TrailNotFoundException", OTHER)),
+        (
+            f"arn:aws:cloudtrail:{REGION}:{ELSEWHERE}:trail/my-trail",
+            ("TrailNotFoundException", f"for the user: {ACCOUNT}"),
+        ),
+        ("My-trail", ("TrailNotFoundException", "My-trail")),
+        ("arn:aws:s3:::my-bucket", ("CloudTrailARNInvalidException", "arn:aws:s3:::my-bucket")),
+        ("arn:", ("CloudTrailARNInvalidException", "arn:")),
+        (f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/", ("CloudTrailARNInvalidException", "")),
+        ("a", ("InvalidTrailNameException", "too short")),
+        ("no/slash", ("InvalidTrailNameException", "can only contain")),
+    ],
+)
+@asynchronous
+async def test_what_is_not_found_is_told_with_awss_words(
+    registry: TrailRegistry, name: str, expected: tuple[str, str]
+) -> None:
+    await registry.add(a_trail())
+    with pytest.raises(CloudTrailError) as error:
+        await registry.find(ACCOUNT, REGION, name)
+    assert error.value.code == expected[0]
+    assert expected[1] in error.value.message
+
+
+@asynchronous
+async def test_the_text_for_an_unknown_trail_is_awss(registry: TrailRegistry) -> None:
+    with pytest.raises(CloudTrailError) as error:
+        await registry.find(ACCOUNT, REGION, "nothing")
+    arn = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/nothing"
+    assert error.value.message == f"Unknown trail: {arn} for the user: {ACCOUNT}"
+
+
+@asynchronous
+async def test_a_name_is_looked_for_in_its_own_region_only(registry: TrailRegistry) -> None:
+    await registry.add(a_trail(multi_region=True))
+    with pytest.raises(CloudTrailError, match="Unknown trail"):
+        await registry.find(ACCOUNT, OTHER, "my-trail")
+
+
+@asynchronous
+async def test_a_trail_is_changed_only_in_its_home_region(registry: TrailRegistry) -> None:
+    trail = a_trail(multi_region=True)
+    await registry.add(trail)
+    assert (await registry.find_at_home(ACCOUNT, REGION, trail.arn)).trail == trail
+    with pytest.raises(CloudTrailError) as error:
+        await registry.find_at_home(ACCOUNT, OTHER, trail.arn)
+    assert error.value.code == "InvalidHomeRegionException"
+
+
+@asynchronous
+async def test_a_name_is_taken_once_in_a_region_by_own_and_by_shadow_trails(
+    registry: TrailRegistry,
+) -> None:
+    await registry.add(named("single"))
+    await registry.add(named("multi", home_region=OTHER, multi_region=True))
+    for name in ("single", "multi"):
+        with pytest.raises(CloudTrailError) as error:
+            await registry.add(a_trail(name=name, uid="another"))
+        assert code(error) == (
+            "TrailAlreadyExistsException",
+            f"Trail {name} already exists for customer: {ACCOUNT}",
+        )
+    await registry.add(named("single", home_region=OTHER))
+    await registry.add(named("single", account=ELSEWHERE))
+    assert await names(registry) == ["multi", "single", "single", "single"]
+
+
+@asynchronous
+async def test_a_region_takes_five_trails_shadow_trails_counted(registry: TrailRegistry) -> None:
+    for number in range(4):
+        await registry.add(named(f"trail-{number}"))
+    await registry.add(named("multi", home_region=OTHER, multi_region=True))
+    with pytest.raises(CloudTrailError) as error:
+        await registry.add(named("sixth"))
+    assert code(error) == (
+        "MaximumNumberOfTrailsExceededException",
+        f"User: {ACCOUNT} already has 5 trails in {REGION}.",
+    )
+    await registry.add(named("second-there", home_region=OTHER))
+    await registry.add(named("sixth", account=ELSEWHERE))
+
+
+@asynchronous
+async def test_the_quota_holds_when_many_are_added_at_once(tmp_path: Path) -> None:
+    control = SqlControl.in_file(tmp_path / "state.db")
+    registry = TrailRegistry(control)
+    answers = await asyncio.gather(
+        *(registry.add(named(f"trail-{number}")) for number in range(8)), return_exceptions=True
+    )
+    assert [answer for answer in answers if answer is None] == [None] * 5
+    assert len(await registry.all()) == 5
+    await control.close()
+
+
+@asynchronous
+async def test_of_two_that_add_the_same_trail_at_once_one_is_told(tmp_path: Path) -> None:
+    stores: list[ControlStore] = [MemoryControl(), SqlControl.in_file(tmp_path / "state.db")]
+    for control in stores:
+        registry = TrailRegistry(control)
+        answers = await asyncio.gather(
+            registry.add(named("twin", prefix="a")),
+            registry.add(named("twin", prefix="b")),
+            return_exceptions=True,
+        )
+        (refused,) = [answer for answer in answers if answer is not None]
+        assert isinstance(refused, CloudTrailError)
+        assert refused.code in ("TrailAlreadyExistsException", "ConflictException")
+        assert len(await registry.all()) == 1
+        await control.close()
+
+
+@asynchronous
+async def test_visible_are_own_and_shadow_trails_of_the_account(registry: TrailRegistry) -> None:
+    await registry.add(named("single"))
+    await registry.add(named("multi", multi_region=True))
+    await registry.add(named("there", home_region=OTHER))
+    await registry.add(named("theirs", account=ELSEWHERE, multi_region=True))
+
+    async def visible(account: str, region: str) -> list[str]:
+        return [s.trail.name for s in await registry.visible(account, region)]
+
+    assert await visible(ACCOUNT, REGION) == ["multi", "single"]
+    assert sorted(await visible(ACCOUNT, OTHER)) == ["multi", "there"]
+    assert await visible(ELSEWHERE, "ap-south-1") == ["theirs"]
+    assert await names(registry, ACCOUNT) == ["there", "multi", "single"]
+    assert await names(registry, ACCOUNT[:-1]) == []
+
+
+@asynchronous
+async def test_a_change_of_what_somebody_else_changed_is_a_conflict(
+    registry: TrailRegistry,
+) -> None:
+    await registry.add(a_trail())
+    first = await registry.find(ACCOUNT, REGION, "my-trail")
+    await registry.change(first, replace(first.trail, bucket="changed"))
+    with pytest.raises(CloudTrailError) as error:
+        await registry.change(first, replace(first.trail, bucket="lost"))
+    assert error.value.code == "ConflictException"
+    assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail.bucket == "changed"
+
+
+@asynchronous
+async def test_a_retired_trail_is_not_found_and_its_name_is_free(registry: TrailRegistry) -> None:
+    await registry.add(a_trail())
+    stored = await registry.find(ACCOUNT, REGION, "my-trail")
+    await registry.retire(stored, replace(stored.trail, deleted=True))
+    with pytest.raises(CloudTrailError, match="Unknown trail"):
+        await registry.find(ACCOUNT, REGION, "my-trail")
+    assert await registry.all() == []
+    assert [s.trail.deleted for s in await registry.retired()] == [True]
+    await registry.add(a_trail(uid="second"))
+    again = await registry.find(ACCOUNT, REGION, "my-trail")
+    await registry.retire(again, replace(again.trail, deleted=True))
+    assert sorted(s.trail.uid for s in await registry.retired()) == ["4f1c6a52-trail", "second"]
+    await registry.forget("4f1c6a52-trail")
+    assert [s.trail.uid for s in await registry.retired()] == ["second"]
+
+
+@asynchronous
+async def test_retiring_what_was_changed_meanwhile_is_a_conflict(registry: TrailRegistry) -> None:
+    await registry.add(a_trail())
+    stored = await registry.find(ACCOUNT, REGION, "my-trail")
+    await registry.change(stored, replace(stored.trail, bucket="changed"))
+    with pytest.raises(CloudTrailError) as error:
+        await registry.retire(stored, replace(stored.trail, deleted=True))
+    assert error.value.code == "ConflictException"
+    assert await registry.retired() == []
+    assert len(await registry.all()) == 1
+
+
+@asynchronous
+async def test_amending_is_repeated_until_nobody_comes_in_between(registry: TrailRegistry) -> None:
+    await registry.add(a_trail(prefix=""))
+
+    def longer(trail: Trail) -> Trail:
+        return replace(trail, prefix=trail.prefix + "x")
+
+    await asyncio.gather(*(registry.amend("4f1c6a52-trail", longer) for _ in range(4)))
+    assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail.prefix == "xxxx"
+
+
+@asynchronous
+async def test_amending_reaches_a_retired_trail_and_nothing_else(registry: TrailRegistry) -> None:
+    await registry.add(a_trail())
+    stored = await registry.find(ACCOUNT, REGION, "my-trail")
+    await registry.retire(stored, replace(stored.trail, deleted=True))
+    await registry.add(a_trail(uid="second"))
+    changed = await registry.amend("4f1c6a52-trail", lambda t: replace(t, prefix="amended"))
+    assert changed is not None
+    assert changed.prefix == "amended"
+    assert (await registry.retired())[0].trail.prefix == "amended"
+    assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail.prefix == ""
+    assert await registry.amend("nobody", lambda trail: trail) is None

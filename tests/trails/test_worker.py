@@ -1,0 +1,493 @@
+"""Workers: rounds on time, power cuts at every operation, restarts, the end of a trail."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from opentrail.core.errors import ObjectStoreError, StorageFailed
+from opentrail.core.resources import stored_time
+from opentrail.ports.control import Change
+from tests.factories import MOMENT
+from tests.fakes import (
+    Breaker,
+    Fault,
+    MemoryControl,
+    PowerCutError,
+    asynchronous,
+    eventually,
+    run_skipping_time,
+    turns,
+)
+from tests.trails.world import BUCKET, DELIVERY_INTERVAL, World
+
+OTHER = "eu-west-1"
+INTERVAL = DELIVERY_INTERVAL.total_seconds()
+UID = "4f1c6a52-trail"
+
+#: Makes a world in which the worker has something to do; the result are the events to deliver.
+Scene = Callable[[World], Awaitable[list[str]]]
+
+
+async def first_delivery(world: World) -> list[str]:
+    await world.add(validation=True, multi_region=True)
+    expected = [await world.start_logging()]
+    expected += await world.event(2, awsRegion=OTHER)
+    world.clock.advance(60)
+    return expected
+
+
+async def a_later_round(world: World) -> list[str]:
+    expected = await first_delivery(world)
+    await world.deliver(flush=True)
+    world.clock.advance(3_600)
+    expected += await world.event(2)
+    expected += await world.event(1, awsRegion=OTHER)
+    return expected
+
+
+async def stopped(world: World) -> list[str]:
+    expected = await a_later_round(world)
+    expected.append(await world.stop_logging())
+    await world.event(3)
+    world.clock.advance(60)
+    return expected
+
+
+async def moved_to_another_bucket(world: World) -> list[str]:
+    expected = await a_later_round(world)
+    expected.append(await world.update(bucket="other-bucket"))
+    expected += await world.event(2)
+    world.clock.advance(60)
+    return expected
+
+
+async def deleted(world: World) -> list[str]:
+    expected = await a_later_round(world)
+    expected.append(await world.delete())
+    await world.event(3)
+    world.clock.advance(60)
+    return expected
+
+
+async def an_outage_with_plans(world: World) -> list[str]:
+    expected = await a_later_round(world)
+    world.objects.faults.append(Fault.LOST_ANSWER)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver(flush=True)
+    expected += await world.event(2)
+    world.clock.advance(60)
+    return expected
+
+
+SCENES = [
+    first_delivery,
+    a_later_round,
+    stopped,
+    moved_to_another_bucket,
+    deleted,
+    an_outage_with_plans,
+]
+
+
+# Power cuts: "fail the n-th operation, for all n"
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("scene", SCENES)
+@asynchronous
+async def test_wherever_the_power_is_cut_each_event_is_in_one_file_and_chains_are_whole(
+    scene: Scene, carried_out: bool
+) -> None:
+    for cut in itertools.count(1):
+        world = World()
+        expected = await scene(world)
+        breaker = Breaker(at=cut, done=carried_out)
+        with suppress(PowerCutError):
+            await world.restarted(breaker).deliver(flush=True)
+        world.clock.advance(90)
+        after = world.restarted()
+        for _ in range(2):
+            await after.deliver(flush=True)
+            world.clock.advance(60)
+        await after.check(expected, chains=1)
+        assert not [key for kind, key in world.documents if kind in ("plan", "log")], cut
+        if not breaker.tripped:
+            break
+    assert cut > 10
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("scene", [stopped, deleted])
+@asynchronous
+async def test_power_cuts_in_a_row_lose_and_double_nothing(scene: Scene) -> None:
+    for distance in range(3, 12):
+        world = World()
+        expected = await scene(world)
+        for later in range(200):
+            world.clock.advance(2)
+            breaker = Breaker(at=distance + later)
+            with suppress(PowerCutError):
+                await world.restarted(breaker).deliver(flush=True)
+            if not breaker.tripped:
+                break
+        await world.restarted().deliver(flush=True)
+        await world.check(expected, chains=1)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("scene", SCENES)
+@asynchronous
+async def test_whichever_put_meets_a_fault_each_event_is_in_one_file(scene: Scene) -> None:
+    for fault in (Fault.UNAVAILABLE, Fault.LOST_ANSWER):
+        failed = 0
+        for number in range(10):
+            world = World()
+            expected = await scene(world)
+            world.objects.faults.extend([None] * number)
+            world.objects.faults.append(fault)
+            try:
+                await world.deliver(flush=True)
+            except ObjectStoreError:
+                failed += 1
+            world.objects.faults.clear()
+            for _ in range(2):
+                world.clock.advance(60)
+                await world.deliver(flush=True)
+            await world.check(expected, chains=1)
+        assert failed >= 2
+
+
+# A call that ends a stretch, and the power is cut in the middle of it
+
+
+async def a_call_cut_short(world: World, recorded: bool) -> list[str]:
+    """A StopLogging whose state was committed; its record perhaps, its position not."""
+    await world.add(validation=True)
+    expected = [await world.start_logging(), *await world.event(3)]
+    stored = await world.stored()
+    now = stored_time(world.clock.now())
+    await world.registry.change(stored, stored.trail.stopped("the-stop", now))
+    if recorded:
+        expected += await world.event(eventID="the-stop", eventName="StopLogging")
+        expected[-1] = "the-stop"
+        await world.event(2)
+    return expected
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("recorded", [True, False])
+@asynchronous
+async def test_a_stop_that_was_cut_short_ends_at_its_record_or_at_the_restart(
+    recorded: bool,
+) -> None:
+    world = World()
+    expected = await a_call_cut_short(world, recorded)
+    assert (await world.deliver()).logs == []
+    world = world.restarted()
+    await world.deliveries.start()
+    world.clock.advance(60)
+    await world.deliveries.ensure(UID).deliver()
+    await world.event(3)
+    await world.deliveries.ensure(UID).deliver(flush=True)
+    await world.check(expected, chains=1)
+    await world.deliveries.stop()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_start_and_a_stop_that_were_never_recorded_leave_nothing_behind() -> None:
+    world = World()
+    trail = await world.add(validation=True)
+    await world.event(5)
+    stored = await world.stored()
+    now = stored_time(world.clock.now())
+    empty = trail.started(world.journal.head, now).stopped("never-recorded", now)
+    await world.registry.change(stored, empty)
+    world = world.restarted()
+    await world.deliveries.start()
+    for _ in range(4):
+        world.clock.advance(60)
+        await world.deliveries.ensure(UID).deliver(flush=True)
+    delivered = await world.check([], chains=None)
+    assert len(delivered.digests) <= 1
+    assert (await world.stored()).trail.spans == ()
+    await world.deliveries.stop()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_deleted_trail_that_took_nothing_is_forgotten() -> None:
+    world = World()
+    trail = await world.add()
+    await world.event(5)
+    stored = await world.stored()
+    now = stored_time(world.clock.now())
+    closed = trail.started(world.journal.head, now).stopped("never-recorded", now)
+    await world.registry.retire(stored, replace(closed, deleted=True))
+    world = world.restarted()
+    await world.deliveries.start()
+    await world.deliveries.ensure(UID).deliver()
+    assert await world.registry.retired() == []
+    await world.deliveries.stop()
+
+
+# Rounds
+
+
+@asynchronous
+async def test_a_worker_whose_trail_is_gone_is_finished() -> None:
+    world = World()
+    worker = world.worker("never-there")
+    done = await worker.deliver()
+    assert (done.logs, done.digests) == ([], [])
+    assert worker.finished
+    await worker.run(INTERVAL)
+
+
+@asynchronous
+async def test_only_one_round_runs_at_a_time() -> None:
+    world = World()
+    expected = await first_delivery(world)
+    rounds = await asyncio.gather(*(world.deliver(flush=number == 2) for number in range(5)))
+    assert sum(len(done.logs) for done in rounds) == 2
+    await world.check(expected, chains=1)
+
+
+@asynchronous
+async def test_a_round_tells_what_it_wrote() -> None:
+    world = World()
+    await first_delivery(world)
+    done = await world.deliver(flush=True)
+    assert sorted(done.logs) == world.log_keys()
+    assert sorted(done.digests) == world.digest_keys()
+    assert len(done.logs) == len(done.digests) == 2
+
+
+@asynchronous
+async def test_a_trail_that_never_logged_and_is_deleted_is_forgotten_at_once() -> None:
+    world = World()
+    trail = await world.add()
+    stored = await world.stored()
+    await world.registry.retire(stored, replace(trail, deleted=True))
+    await world.deliver()
+    assert world.documents == {}
+    assert world.worker().finished
+
+
+def test_events_are_delivered_every_interval() -> None:
+    async def story() -> None:
+        world = World()
+        await world.add()
+        expected = [await world.start_logging()]
+        await world.deliveries.start()
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        for number in range(1, 5):
+            await eventually(lambda n=number: len(world.log_keys()) == n, 5, 2 * INTERVAL)
+            waited = loop.time() - started
+            assert number * INTERVAL - 1 <= waited <= number * INTERVAL + 10
+            expected += await world.event()
+            world.clock.advance(INTERVAL)
+        await world.deliveries.stop()
+        await world.check(expected[:-1])
+
+    run_skipping_time(story())
+
+
+def test_a_worker_that_is_woken_delivers_at_once() -> None:
+    async def story() -> None:
+        world = World()
+        await world.add()
+        expected = [await world.start_logging()]
+        await world.deliveries.start()
+        world.deliveries.ensure(UID).wake.set()
+        await eventually(world.log_keys, 0.01, 1)
+        await world.deliveries.stop()
+        await world.check(expected)
+
+    run_skipping_time(story())
+
+
+def test_settling_a_stop_delivers_the_rest_at_once() -> None:
+    async def story() -> None:
+        world = World()
+        await world.add(validation=True)
+        expected = [await world.start_logging()]
+        await world.deliveries.start()
+        stored = await world.stored()
+        now = stored_time(world.clock.now())
+        await world.registry.change(stored, stored.trail.stopped("the-stop", now))
+        await world.event(eventID="the-stop")
+        expected.append("the-stop")
+        await world.deliveries.settle(UID, "the-stop", world.journal.head)
+        await world.event(2)
+        await eventually(world.digest_keys, 0.01, 1)
+        await world.deliveries.stop()
+        await world.check(expected, chains=1)
+
+    run_skipping_time(story())
+
+
+def test_after_an_outage_of_a_day_delivery_goes_on_by_itself_and_soon() -> None:
+    async def story() -> None:
+        world = World()
+        await world.add(validation=True)
+        expected = [await world.start_logging()]
+        await world.deliveries.start()
+        world.objects.down = "SlowDown"
+        loop = asyncio.get_running_loop()
+        ended = loop.time() + 86_400
+        while loop.time() < ended:
+            await asyncio.sleep(600)
+            world.clock.advance(600)
+            expected += await world.event()
+        assert (await world.state()).latest_error == "SlowDown"
+        tries = world.objects.calls
+        assert 86_400 / 600 < tries < 86_400 / 60
+        world.objects.down = None
+        await eventually(world.digest_keys, 1, 2 * INTERVAL)
+        await world.deliveries.stop()
+        await world.check(expected, chains=1)
+
+    run_skipping_time(story())
+
+
+def test_a_state_store_that_fails_for_a_while_does_not_end_a_worker() -> None:
+    class Failing(MemoryControl):
+        failing = False
+
+        async def apply(self, changes: list[Change]) -> None:  # type: ignore[override]
+            if self.failing:
+                raise StorageFailed("state store failed: disk full")
+            await super().apply(changes)
+
+    async def story() -> None:
+        world = World()
+        expected = await first_delivery(world)
+        world.control.__class__ = Failing
+        await world.deliveries.start()
+        assert isinstance(world.control, Failing)
+        world.control.failing = True
+        await asyncio.sleep(10 * INTERVAL)
+        world.control.failing = False
+        await eventually(lambda: len(world.log_keys()) == 2, 1, 2 * INTERVAL)
+        await world.deliver(flush=True)
+        await world.deliveries.stop()
+        await world.check(expected, chains=1)
+
+    run_skipping_time(story())
+
+
+def test_one_trails_dead_bucket_does_not_hold_up_another() -> None:
+    async def story() -> None:
+        world = World()
+        await world.add()
+        await world.add(name="second", uid="second")
+        moved = await world.stored()
+        await world.registry.change(moved, replace(moved.trail, bucket="no-such-bucket"))
+        await world.start_logging()
+        expected = [await world.start_logging("second"), *await world.event(2)]
+        await world.deliveries.start()
+        await eventually(world.log_keys, 5, 2 * INTERVAL)
+        await world.deliveries.stop()
+        assert (await world.state()).latest_error == "NoSuchBucket"
+        assert (await world.state("second")).latest_error is None
+        await world.check(expected)
+
+    run_skipping_time(story())
+
+
+# All trails together
+
+
+@asynchronous
+async def test_flushing_delivers_and_signs_at_once() -> None:
+    world = World()
+    expected = await first_delivery(world)
+    await world.deliveries.start()
+    done = await world.deliveries.flush((await world.stored()).trail)
+    assert (len(done.logs), len(done.digests)) == (2, 2)
+    await world.check(expected, chains=1)
+    await world.deliveries.stop()
+
+
+@asynchronous
+async def test_flushing_a_failing_bucket_raises_its_error() -> None:
+    world = World()
+    await first_delivery(world)
+    world.objects.down = "AccessDenied"
+    with pytest.raises(ObjectStoreError, match="AccessDenied"):
+        await world.deliveries.flush((await world.stored()).trail)
+    await world.deliveries.stop()
+
+
+@asynchronous
+async def test_a_trail_has_one_worker_until_it_is_finished() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    first = world.deliveries.ensure(UID)
+    assert world.deliveries.ensure(UID) is first
+    await world.delete()
+    await first.deliver()
+    assert first.finished
+    first.wake.set()
+    await turns(50)
+    assert world.deliveries.ensure(UID) is not first
+    await world.deliveries.stop()
+
+
+@asynchronous
+async def test_retired_trails_are_delivered_after_a_restart() -> None:
+    world = World()
+    expected = await deleted(world)
+    world = world.restarted()
+    await world.deliveries.start()
+    world.deliveries.ensure(UID).wake.set()
+    await eventually(lambda: world.documents == {})
+    await world.check(expected, chains=1)
+    await world.deliveries.stop()
+
+
+@asynchronous
+async def test_a_lost_bucket_is_made_again_and_its_chain_starts_anew() -> None:
+    world = World()
+    await first_delivery(world)
+    await world.deliver(flush=True)
+    world.buckets.objects.clear()
+    world.buckets.stored.clear()
+    world = world.restarted()
+    assert await world.deliveries.remake_lost_buckets() == [BUCKET]
+    assert await world.deliveries.remake_lost_buckets() == []
+    world.clock.advance(3_600)
+    later = await world.event(2)
+    await world.deliver(flush=True)
+    await world.check(later, chains=1)
+
+
+@asynchronous
+async def test_buckets_that_are_there_are_left_alone() -> None:
+    world = World()
+    expected = await first_delivery(world)
+    await world.deliver(flush=True)
+    assert await world.deliveries.remake_lost_buckets() == []
+    world.clock.advance(3_600)
+    await world.deliver()
+    await world.check(expected, chains=1)
+
+
+@asynchronous
+async def test_stopping_ends_all_workers_in_time() -> None:
+    world = World()
+    await first_delivery(world)
+    await world.deliveries.start()
+    await world.deliveries.stop()
+    assert [t for t in asyncio.all_tasks() if t is not asyncio.current_task()] == []
+    assert world.clock.now() > MOMENT

@@ -1,0 +1,200 @@
+"""A journal, a control store, buckets and a clock in memory, and everything trails need over them.
+
+`World.restarted` drops every object and starts on the same disks, as a new process would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from opentrail.core.event import Entry, format_time
+from opentrail.core.resources import Trail, stored_time
+from opentrail.metrics import Metrics
+from opentrail.trails.delivery import DeliveryState, LogDelivery, load_state
+from opentrail.trails.digest import DigestChains
+from opentrail.trails.registry import StoredTrail, TrailRegistry
+from opentrail.trails.worker import Delivered as Round
+from opentrail.trails.worker import TrailDeliveries, TrailWorker
+from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, a_trail, event_id
+from tests.fakes import (
+    Breaker,
+    Buckets,
+    Documents,
+    MemoryControl,
+    MemoryJournal,
+    MemoryObjects,
+    MemorySigner,
+    SettableClock,
+)
+from tests.trails.verify import Delivered, verify
+
+BUCKET = "my-bucket"
+OWN = "cloudtrail.amazonaws.com"
+DELIVERY_INTERVAL = timedelta(minutes=5)
+DIGEST_INTERVAL = timedelta(hours=1)
+
+
+@dataclass
+class World:
+    """One process's objects over disks that outlive it."""
+
+    breaker: Breaker = field(default_factory=Breaker)
+    clock: SettableClock = field(default_factory=SettableClock)
+    entries: list[Entry] = field(default_factory=list)
+    documents: Documents = field(default_factory=dict)
+    buckets: Buckets = field(default_factory=lambda: Buckets({BUCKET: {}, "other-bucket": {}}))
+    digest_interval: timedelta = DIGEST_INTERVAL
+
+    def __post_init__(self) -> None:
+        self.journal = MemoryJournal(self.entries, self.breaker)
+        self.control = MemoryControl(self.documents, self.breaker)
+        self.objects = MemoryObjects(disk=self.buckets, breaker=self.breaker)
+        self.signer = MemorySigner()
+        self.metrics = Metrics()
+        self.registry = TrailRegistry(self.control)
+        self.delivery = LogDelivery(
+            self.journal, self.control, self.objects, self.clock, self.metrics
+        )
+        self.digests = DigestChains(
+            self.control,
+            self.objects,
+            self.signer,
+            self.clock,
+            self.metrics,
+            self.digest_interval,
+        )
+        self.deliveries = TrailDeliveries(
+            self.registry,
+            self.journal,
+            self.control,
+            self.objects,
+            self.delivery,
+            self.digests,
+            DELIVERY_INTERVAL,
+        )
+        self._workers: dict[str, TrailWorker] = {}
+
+    def restarted(self, breaker: Breaker | None = None) -> World:
+        """Returns another process on the same disks, by the same clock."""
+        return replace(self, breaker=breaker or Breaker())
+
+    # What callers do. Each call leaves its own record, as with the real API.
+
+    async def add(self, **changes: Any) -> Trail:
+        """Adds a trail that delivers to `my-bucket`."""
+        trail = a_trail(bucket=BUCKET, **changes)
+        await self.registry.add(trail)
+        return trail
+
+    async def event(self, count: int = 1, origin: str = "recorder", **changes: Any) -> list[str]:
+        """Records management events of the trail's account; returns their ids."""
+        made = []
+        for _ in range(count):
+            made.append(event_id(self.journal.head + 1))
+            given = {"eventTime": format_time(self.clock.now()), "eventID": made[-1], **changes}
+            entry = a_new_entry(a_record(**given), origin=origin, recorded_at=self.clock.now())
+            await self.journal.append([entry])
+        return made
+
+    async def start_logging(self, name: str = "my-trail") -> str:
+        """Starts logging; returns the id of the call's own event."""
+        stored = await self.stored(name)
+        started = stored.trail.started(self.journal.head, stored_time(self.clock.now()))
+        await self.registry.change(stored, started)
+        return (await self.event(eventName="StartLogging", eventSource=OWN))[0]
+
+    async def stop_logging(self, name: str = "my-trail") -> str:
+        """Stops logging; returns the id of the call's own event."""
+        stored = await self.stored(name)
+        call = f"stop-{self.journal.head}"
+        stopped = stored.trail.stopped(call, stored_time(self.clock.now()))
+        await self.registry.change(stored, stopped)
+        await self.event(eventName="StopLogging", eventID=call, eventSource=OWN)
+        await self.settle(stopped.uid, call)
+        return call
+
+    async def update(self, name: str = "my-trail", **settings: Any) -> str:
+        """Changes a trail's settings; returns the id of the call's own event."""
+        stored = await self.stored(name)
+        call = f"update-{self.journal.head}"
+        changed = replace(stored.trail, **settings)
+        now = stored_time(self.clock.now())
+        await self.registry.change(stored, changed.reconfigured(call, self.journal.head, now))
+        await self.event(eventName="UpdateTrail", eventID=call, eventSource=OWN)
+        await self.settle(changed.uid, call)
+        return call
+
+    async def delete(self, name: str = "my-trail") -> str:
+        """Deletes a trail; returns the id of the call's own event."""
+        stored = await self.stored(name)
+        call = f"delete-{self.journal.head}"
+        closed = replace(stored.trail.stopped(call, stored_time(self.clock.now())), deleted=True)
+        await self.registry.retire(stored, closed)
+        await self.event(eventName="DeleteTrail", eventID=call, eventSource=OWN)
+        await self.settle(closed.uid, call)
+        return call
+
+    async def settle(self, uid: str, call: str) -> None:
+        """Fills in the position of a call that closed a span."""
+        head = self.journal.head
+        await self.registry.amend(uid, lambda trail: trail.settled(call, head))
+
+    async def stored(self, name: str = "my-trail") -> StoredTrail:
+        """Returns a trail as it is stored now."""
+        return await self.registry.find(ACCOUNT, REGION, name)
+
+    # What the worker does
+
+    async def deliver(self, flush: bool = False, uid: str = "4f1c6a52-trail") -> Round:
+        """Runs one round of the trail's worker."""
+        return await self.worker(uid).deliver(flush)
+
+    def worker(self, uid: str = "4f1c6a52-trail") -> TrailWorker:
+        """Returns the trail's one worker in this process."""
+        if uid not in self._workers:
+            self._workers[uid] = TrailWorker(
+                uid, self.registry, self.journal, self.control, self.delivery, self.digests
+            )
+        return self._workers[uid]
+
+    async def state(self, uid: str = "4f1c6a52-trail") -> DeliveryState:
+        """Returns what is known of the trail's deliveries."""
+        return await load_state(self.control, uid)
+
+    # What lies in the buckets
+
+    async def verified(self) -> Delivered:
+        """Returns what was delivered, all of it checked by the independent reader."""
+        assert len(self.buckets.stored) == len(set(self.buckets.stored)), "overwritten"
+        return verify(self.buckets.objects, await self.signer.keys())
+
+    def log_keys(self, bucket: str = BUCKET) -> list[str]:
+        return sorted(k for k in self.buckets.objects[bucket] if "/CloudTrail/" in f"/{k}")
+
+    def digest_keys(self, bucket: str = BUCKET) -> list[str]:
+        return sorted(k for k in self.buckets.objects[bucket] if "/CloudTrail-Digest/" in f"/{k}")
+
+    async def check(self, expected: list[str], chains: int | None = None) -> Delivered:
+        """Checks that exactly these events were delivered, each once, with their own bytes.
+
+        With `chains`, the trail signs digests: every log file is in one, in so many chains.
+        """
+        delivered = await self.verified()
+        missing, extra = set(expected) - set(delivered.event_ids), delivered.event_ids
+        assert not missing, f"never delivered: {missing}"
+        assert not (set(extra) - set(expected)), (
+            f"not to be delivered: {set(extra) - set(expected)}"
+        )
+        assert len(extra) == len(expected), "delivered twice"
+        raw = {entry.event_id: entry.record for entry in self.entries}
+        for log in delivered.logs:
+            own = b",".join(raw[event_id] for event_id in log.event_ids)
+            assert log.content == b'{"Records":[' + own + b"]}"
+        if chains is not None:
+            for region, found in delivered.chains.items():
+                assert len(found) == chains, (region, [[d.key[-24:] for d in c] for c in found])
+            listed = sorted(log for digest in delivered.digests for log in digest.logs)
+            assert listed == sorted(log.key for log in delivered.logs)
+        return delivered

@@ -1,0 +1,581 @@
+"""Which service and operation a request asks for (capture.md §1.2)."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.wire.message import Request
+from opentrail.wire.routing import Call, Router
+from opentrail.wire.service_models import Service
+from opentrail.wire.sigv4 import Credential, read_credential
+from tests.factories import (
+    a_json_request,
+    a_query_request,
+    a_request,
+    an_s3_request,
+    an_sdk_request,
+    catalog,
+    router,
+)
+
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def identify(request: Request, using: Router | None = None) -> Call:
+    return (using or router()).identify(request, read_credential(request))
+
+
+def named(request: Request, using: Router | None = None) -> tuple[str | None, str | None]:
+    call = identify(request, using)
+    return call.service.name if call.service else None, call.operation
+
+
+# S3: host, path and query
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "query", "operation"),
+    [
+        ("GET", "/", "", "ListBuckets"),
+        ("PUT", "/bucket", "", "CreateBucket"),
+        ("PUT", "/bucket/", "", "CreateBucket"),
+        ("HEAD", "/bucket", "", "HeadBucket"),
+        ("GET", "/bucket", "", "ListObjects"),
+        ("GET", "/bucket/", "prefix=in%2F&max-keys=2", "ListObjects"),
+        ("GET", "/bucket", "list-type=2", "ListObjectsV2"),
+        ("GET", "/bucket", "versions", "ListObjectVersions"),
+        ("GET", "/bucket", "acl", "GetBucketAcl"),
+        ("GET", "/bucket", "acl=", "GetBucketAcl"),
+        ("GET", "/bucket", "policy", "GetBucketPolicy"),
+        ("PUT", "/bucket", "policy", "PutBucketPolicy"),
+        ("DELETE", "/bucket", "policy", "DeleteBucketPolicy"),
+        ("GET", "/bucket", "policyStatus", "GetBucketPolicyStatus"),
+        ("GET", "/bucket", "location", "GetBucketLocation"),
+        ("PUT", "/bucket", "lifecycle", "PutBucketLifecycleConfiguration"),
+        ("GET", "/bucket", "lifecycle", "GetBucketLifecycleConfiguration"),
+        ("PUT", "/bucket", "notification", "PutBucketNotificationConfiguration"),
+        ("GET", "/bucket", "publicAccessBlock", "GetPublicAccessBlock"),
+        ("GET", "/bucket", "uploads", "ListMultipartUploads"),
+        ("POST", "/bucket", "delete", "DeleteObjects"),
+        ("PUT", "/bucket/key", "", "PutObject"),
+        ("GET", "/bucket/key", "", "GetObject"),
+        ("GET", "/bucket/key", "acl", "GetObjectAcl"),
+        ("HEAD", "/bucket/key", "versionId=3", "HeadObject"),
+        ("DELETE", "/bucket/key", "", "DeleteObject"),
+        ("DELETE", "/bucket/key", "tagging", "DeleteObjectTagging"),
+        ("POST", "/bucket/key", "uploads", "CreateMultipartUpload"),
+        ("PUT", "/bucket/key", "partNumber=1&uploadId=u", "UploadPart"),
+        ("POST", "/bucket/key", "uploadId=u", "CompleteMultipartUpload"),
+        ("DELETE", "/bucket/key", "uploadId=u", "AbortMultipartUpload"),
+        ("GET", "/bucket/key", "uploadId=u", "ListParts"),
+        ("POST", "/bucket/key", "restore", "RestoreObject"),
+        ("POST", "/bucket/key", "select&select-type=2", "SelectObjectContent"),
+    ],
+)
+def test_a_sub_resource_decides_what_an_s3_request_asks(
+    method: str, path: str, query: str, operation: str
+) -> None:
+    assert named(an_s3_request(method, path, query)) == ("s3", operation)
+
+
+def test_attributes_of_an_object_are_asked_for_with_a_header() -> None:
+    headers = {"x-amz-object-attributes": "ETag,ObjectSize"}
+    request = an_s3_request("GET", "/bucket/key", "attributes", headers)
+    assert named(request) == ("s3", "GetObjectAttributes")
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "operation"),
+    [
+        ({"x-amz-copy-source": "/other/key"}, "", "CopyObject"),
+        ({"x-amz-copy-source": "/o/k"}, "partNumber=1&uploadId=u", "UploadPartCopy"),
+        ({}, "", "PutObject"),
+    ],
+)
+def test_a_copy_source_makes_an_upload_a_copy(
+    headers: dict[str, str], query: str, operation: str
+) -> None:
+    assert named(an_s3_request("PUT", "/bucket/key", query, headers)) == ("s3", operation)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("/bucket//key", "/key"),
+        ("/bucket/a//b", "a//b"),
+        ("/bucket/a/../b", "a/../b"),
+        ("/bucket/./a", "./a"),
+        ("/bucket/a%2Fb", "a%2Fb"),
+        ("/bucket/folder/", "folder/"),
+        ("/bucket/a+b%20c", "a+b%20c"),
+        ("/bucket/%E2%82%AC", "%E2%82%AC"),
+        ("/bucket/line%0Abreak", "line%0Abreak"),
+        ("/bucket/2015-03-31/functions/f/invocations", "2015-03-31/functions/f/invocations"),
+        ("/bucket/service/X/operation/Y", "service/X/operation/Y"),
+    ],
+)
+def test_a_key_is_kept_as_it_was_sent(path: str, key: str) -> None:
+    """Nothing is collapsed, resolved or unquoted: the path is part of the signature."""
+    call = identify(an_s3_request("GET", path))
+    assert call.operation == "GetObject"
+    assert call.labels == {"Bucket": "bucket", "Key": key}
+
+
+@pytest.mark.parametrize("path", ["/bucket/key", "/v20180820/key", "/v20180820/bucket"])
+def test_a_bucket_may_be_called_like_the_version_of_another_service(path: str) -> None:
+    call = identify(an_s3_request("GET", path))
+    assert (call.service and call.service.name, call.operation) == ("s3", "GetObject")
+    assert call.labels["Bucket"] == path.split("/")[1]
+
+
+def test_the_control_service_of_s3_is_told_by_its_path_and_account_header() -> None:
+    account = {"x-amz-account-id": "123456789012"}
+    path = "/v20180820/configuration/publicAccessBlock"
+    assert named(an_s3_request("GET", path, "", account)) == ("s3control", "GetPublicAccessBlock")
+    jobs = an_s3_request("POST", "/v20180820/jobs", "", account, b"<CreateJobRequest/>")
+    assert named(jobs) == ("s3control", "CreateJob")
+
+
+def test_a_key_under_a_virtual_host_may_look_like_the_control_service() -> None:
+    request = an_s3_request(
+        "GET", "/v20180820/jobs", "", {"host": "my-bucket.s3.us-east-1.amazonaws.com"}
+    )
+    call = identify(request)
+    assert (call.service and call.service.name, call.operation) == ("s3", "GetObject")
+    assert call.labels == {"Bucket": "my-bucket", "Key": "v20180820/jobs"}
+
+
+@pytest.mark.parametrize(
+    ("host", "bucket"),
+    [
+        ("my-bucket.s3.amazonaws.com", "my-bucket"),
+        ("my-bucket.s3.us-east-1.amazonaws.com", "my-bucket"),
+        ("my-bucket.s3.us-east-1.amazonaws.com:443", "my-bucket"),
+        ("my-bucket.s3-us-west-2.amazonaws.com", "my-bucket"),
+        ("my-bucket.s3.dualstack.eu-west-1.amazonaws.com", "my-bucket"),
+        ("my-bucket.s3-accelerate.amazonaws.com", "my-bucket"),
+        ("my-bucket.s3.cn-north-1.amazonaws.com.cn", "my-bucket"),
+        ("my.dotted.bucket.s3.us-east-1.amazonaws.com", "my.dotted.bucket"),
+        ("my.s3.bucket.s3.us-east-1.amazonaws.com", "my.s3.bucket"),
+        ("my-bucket.trail.example.org", "my-bucket"),
+        ("my-bucket.trail.example.org:4747", "my-bucket"),
+        ("my-bucket.s3.trail.example.org:4747", "my-bucket"),
+        ("my.bucket.localhost:4747", "my.bucket"),
+        ("s3.amazonaws.com", None),
+        ("s3.us-east-1.amazonaws.com", None),
+        ("s3.dualstack.us-east-1.amazonaws.com", None),
+        ("trail.example.org", None),
+        ("trail.example.org:4747", None),
+        ("localhost:4747", None),
+        ("s3.localhost:4747", None),
+        ("s3.trail.example.org", None),
+        ("127.0.0.1:4747", None),
+        ("127.0.0.1", None),
+        ("[::1]:4747", None),
+        ("elsewhere.example.com", None),
+        ("eviltrail.example.org", None),
+        ("", None),
+    ],
+)
+def test_a_bucket_is_read_from_a_virtual_host(host: str, bucket: str | None) -> None:
+    using = Router(catalog(), ["localhost", "trail.example.org"])
+    assert using.bucket_of_host(host) == bucket
+
+
+def test_a_virtual_host_and_a_path_name_the_same_object() -> None:
+    virtual = an_s3_request("GET", "/in//a", "", {"host": "my-bucket.s3.us-east-1.amazonaws.com"})
+    path = an_s3_request("GET", "/my-bucket/in//a", "", {"host": "s3.us-east-1.amazonaws.com"})
+    assert identify(virtual) == identify(path)
+    assert identify(path).labels == {"Bucket": "my-bucket", "Key": "in//a"}
+
+
+def test_the_root_of_a_virtual_host_is_its_bucket() -> None:
+    host = {"host": "my-bucket.s3.us-east-1.amazonaws.com"}
+    assert named(an_s3_request("GET", "/", "", host)) == ("s3", "ListObjects")
+    assert named(an_s3_request("HEAD", "/", "", host)) == ("s3", "HeadBucket")
+    assert named(an_s3_request("PUT", "/", "", host)) == ("s3", "CreateBucket")
+
+
+def test_a_browsers_form_upload_is_a_post_object() -> None:
+    headers = {"content-type": "multipart/form-data; boundary=XX"}
+    call = identify(an_s3_request("POST", "/bucket", "", headers, signed=False))
+    assert (call.service and call.service.name, call.operation) == ("s3", "PostObject")
+    assert call.labels == {"Bucket": "bucket"}
+
+
+@pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/b/k"), ("PATCH", "/b")])
+def test_an_s3_request_of_no_known_kind_is_still_one_of_s3(method: str, path: str) -> None:
+    assert named(an_s3_request(method, path)) == ("s3", None)
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "expected"),
+    [
+        ("s3express", "GET", "/", ("s3", "ListDirectoryBuckets")),
+        ("s3express", "GET", "/bucket--use1-az4--x-s3", ("s3", "ListObjects")),
+        ("s3express", "PUT", "/bucket--use1-az4--x-s3/key", ("s3", "PutObject")),
+        ("s3-object-lambda", "POST", "/WriteGetObjectResponse", ("s3", "WriteGetObjectResponse")),
+    ],
+)
+def test_other_signing_names_of_s3(
+    service: str, method: str, path: str, expected: tuple[str, str]
+) -> None:
+    headers = {"x-amz-request-route": "r", "x-amz-request-token": "t"}
+    assert named(a_request(service, method, path, headers=headers)) == expected
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    path=st.text(st.sampled_from("/ab.%2F0?&;=\\\n\x00é+*"), max_size=20),
+    query=st.text(st.sampled_from("acl=&uploadId%+;/é"), max_size=20),
+    host=st.text(st.sampled_from("ab.s3:localhost[]0"), max_size=20),
+    method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", ""]),
+)
+def test_any_path_signed_for_s3_is_one_of_s3(path: str, query: str, host: str, method: str) -> None:
+    call = identify(an_s3_request(method, f"/{path}", query, {"host": host}))
+    assert call.service is not None
+    assert call.service.name == "s3"
+    if call.operation == "GetObject" and not router().bucket_of_host(host):
+        assert f"/{call.labels['Bucket']}/{call.labels['Key']}" == f"/{path}"
+
+
+# The query protocols
+
+
+def test_action_and_version_name_the_operation() -> None:
+    assert named(a_query_request("iam", "CreateUser", "2010-05-08")) == ("iam", "CreateUser")
+    ec2 = identify(a_query_request("ec2", "RunInstances", "2016-11-15"))
+    assert (ec2.operation, ec2.protocol) == ("RunInstances", "ec2")
+
+
+def test_a_query_call_may_come_as_get() -> None:
+    """EKS tokens are presigned GETs of GetCallerIdentity."""
+    request = a_request("sts", "GET", "/", "Action=GetCallerIdentity&Version=2011-06-15")
+    call = identify(request)
+    assert (call.service and call.service.name, call.operation) == ("sts", "GetCallerIdentity")
+    assert call.protocol == "query"
+
+
+@pytest.mark.parametrize("signing_name", ["rds", None])
+@pytest.mark.parametrize("action", ["CreateDBCluster", "DescribeEvents", "FailoverDBCluster"])
+def test_calls_that_rds_neptune_and_docdb_share_are_those_of_rds(
+    signing_name: str | None, action: str
+) -> None:
+    """Their versions are equal, and the model of rds holds the others' (capture.md §1.2)."""
+    request = a_query_request("rds", action, "2014-10-31", signed=signing_name is not None)
+    assert named(request) == ("rds", action)
+
+
+@pytest.mark.parametrize(
+    ("action", "version", "service"),
+    [
+        ("CreateLoadBalancer", "2012-06-01", "elb"),
+        ("CreateLoadBalancer", "2015-12-01", "elbv2"),
+    ],
+)
+def test_the_version_tells_services_of_one_signing_name_apart(
+    action: str, version: str, service: str
+) -> None:
+    assert named(a_query_request("elasticloadbalancing", action, version)) == (service, action)
+
+
+def test_the_query_protocol_of_old_sdks_still_reaches_sqs() -> None:
+    call = identify(a_query_request("sqs", "SendMessage", "2012-11-05"))
+    assert (call.service and call.service.name, call.operation) == ("sqs", "SendMessage")
+    assert call.protocol == "query"
+
+
+def test_an_action_counts_before_the_path_of_a_queue() -> None:
+    form = urlencode({"Action": "SendMessage", "Version": "2012-11-05", "MessageBody": "x"})
+    request = a_request("sqs", "POST", "/123456789012/q", headers=FORM, body=form.encode())
+    assert named(request) == ("sqs", "SendMessage")
+
+
+def test_an_unsigned_query_call_is_named_by_its_version() -> None:
+    request = a_query_request("sts", "AssumeRoleWithWebIdentity", "2011-06-15", signed=False)
+    assert named(request) == ("sts", "AssumeRoleWithWebIdentity")
+
+
+def test_an_action_that_the_service_does_not_have_is_kept_by_its_name() -> None:
+    call = identify(a_query_request("iam", "FlyToTheMoon", "2010-05-08"))
+    assert (call.service and call.service.name, call.operation) == ("iam", "FlyToTheMoon")
+    assert call.model is None
+
+
+@pytest.mark.parametrize(
+    "body", [b"Action=ListUsers", b"Version=2010-05-08", b"", b"Action=&Version=", b"\xff\xfe=1"]
+)
+def test_a_form_without_action_and_version_asks_for_nothing(body: bytes) -> None:
+    assert identify(a_request("iam", headers=FORM, body=body)).operation is None
+
+
+def test_an_object_that_looks_like_a_form_is_still_an_object() -> None:
+    body = b"Action=DeleteUser&Version=2010-05-08&UserName=Mary"
+    assert named(an_s3_request("PUT", "/bucket/key", "", FORM, body)) == ("s3", "PutObject")
+
+
+# JSON and CBOR
+
+
+def test_a_target_names_service_and_operation() -> None:
+    request = a_json_request("dynamodb", "DynamoDB_20120810.PutItem", {})
+    assert named(request) == ("dynamodb", "PutItem")
+    streams = a_json_request("dynamodb", "DynamoDBStreams_20120810.GetRecords", {})
+    assert named(streams) == ("dynamodbstreams", "GetRecords")
+
+
+def test_an_unsigned_target_is_enough() -> None:
+    headers = {"x-amz-target": "AWSCognitoIdentityProviderService.InitiateAuth"}
+    assert named(a_request(None, headers=headers, body=b"{}")) == ("cognito-idp", "InitiateAuth")
+
+
+@pytest.mark.parametrize(
+    ("target", "operation"),
+    [
+        ("AmazonSQS.FlyToTheMoon", "FlyToTheMoon"),
+        ("Unknown_1.PutThing", "PutThing"),
+        ("NoDot", "NoDot"),
+        (".", "."),
+    ],
+)
+def test_a_target_of_no_known_kind_leaves_the_signers_service(target: str, operation: str) -> None:
+    call = identify(a_json_request("sqs", target, {}))
+    assert (call.service and call.service.name, call.operation) == ("sqs", operation)
+    assert call.protocol == "json"
+
+
+@pytest.mark.parametrize("prefix", ["", "/prefix"])
+def test_a_cbor_call_is_named_by_its_path(prefix: str) -> None:
+    path = f"{prefix}/service/GraniteServiceVersion20100801/operation/PutMetricData"
+    request = a_request("monitoring", "POST", path, headers={"smithy-protocol": "rpc-v2-cbor"})
+    call = identify(request)
+    assert (call.service and call.service.name, call.operation) == ("cloudwatch", "PutMetricData")
+    assert call.protocol == "cbor"
+
+
+def test_a_cbor_call_without_such_a_path_asks_for_nothing() -> None:
+    request = a_request("monitoring", path="/", headers={"smithy-protocol": "rpc-v2-cbor"})
+    assert identify(request) == Call(None, None, None)
+
+
+# REST services
+
+
+@pytest.mark.parametrize(
+    ("service", "method", "path", "query", "expected"),
+    [
+        ("lambda", "POST", "/2015-03-31/functions", "", ("lambda", "CreateFunction")),
+        ("lambda", "POST", "/2015-03-31/functions/", "", ("lambda", "CreateFunction")),
+        ("lambda", "GET", "/2015-03-31/functions/f", "", ("lambda", "GetFunction")),
+        (
+            "lambda",
+            "POST",
+            "/2015-03-31/functions/arn%3Aaws%3Alambda%3Aus-east-1%3A1%3Afunction%3Af/invocations",
+            "",
+            ("lambda", "Invoke"),
+        ),
+        ("apigateway", "POST", "/restapis", "", ("apigateway", "CreateRestApi")),
+        ("apigateway", "POST", "/restapis", "mode=import", ("apigateway", "ImportRestApi")),
+        ("apigateway", "POST", "/v2/apis", "", ("apigatewayv2", "CreateApi")),
+        ("route53", "GET", "/2013-04-01/hostedzone", "", ("route53", "ListHostedZones")),
+        ("cloudfront", "GET", "/2020-05-31/distribution", "", ("cloudfront", "ListDistributions")),
+        ("eks", "GET", "/clusters/c", "", ("eks", "DescribeCluster")),
+        ("kafka", "GET", "/nothing/like/this", "", ("kafka", None)),
+    ],
+)
+def test_a_rest_route_names_the_operation(
+    service: str, method: str, path: str, query: str, expected: tuple[str, str | None]
+) -> None:
+    assert named(a_request(service, method, path, query)) == expected
+
+
+def test_a_quoted_slash_stays_inside_its_label() -> None:
+    arn = "arn%3Aaws%3Aeks%3Aus-east-1%3A1%3Acluster%2Fc"
+    call = identify(a_request("eks", "GET", f"/tags/{arn}"))
+    assert (call.operation, call.labels) == ("ListTagsForResource", {"resourceArn": arn})
+
+
+def test_a_label_may_not_be_empty() -> None:
+    assert identify(a_request("eks", "GET", "/clusters//nodegroups")).operation is None
+
+
+def test_services_of_one_signing_name_are_told_apart_by_their_routes() -> None:
+    bedrock = [
+        ("GET", "/foundation-models", ("bedrock", "ListFoundationModels")),
+        ("POST", "/model/m/invoke", ("bedrock-runtime", "InvokeModel")),
+        ("GET", "/agents/a/", ("bedrock-agent", "GetAgent")),
+    ]
+    for method, path, expected in bedrock:
+        assert named(a_request("bedrock", method, path)) == expected
+
+
+# Unsigned and unknown
+
+
+def test_an_unsigned_request_is_one_of_s3_unless_a_service_allows_it() -> None:
+    assert named(a_request(None, "GET", "/bucket/key")) == ("s3", "GetObject")
+    assert named(a_request(None, "POST", "/token")) == ("sso-oidc", "CreateToken")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_an_unsigned_object_is_not_taken_for_a_call_of_sign_on(method: str) -> None:
+    call = identify(a_request(None, method, "/token"))
+    assert call.service is not None
+    assert call.service.name == "s3"
+
+
+@pytest.mark.parametrize("service", ["no-such-service", "S3", "..", "é"])
+def test_a_service_that_nobody_knows_is_nothing(service: str) -> None:
+    assert identify(a_request(service, "GET", "/x/y")) == Call(None, None, None)
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    service=st.sampled_from(["lambda", "bedrock", "iam", "sqs", "s3", "apigateway", "x", None]),
+    method=st.sampled_from(["GET", "POST", "PUT", "X"]),
+    path=st.text(st.sampled_from("/abv2{}*.%\n"), max_size=15).map(lambda text: f"/{text}"),
+    query=st.text(max_size=15) | st.just("Action=A&Version=B"),
+    headers=st.dictionaries(
+        st.sampled_from(["x-amz-target", "smithy-protocol", "content-type", "host"]),
+        st.sampled_from(["rpc-v2-cbor", "a.b", ".", "application/x-www-form-urlencoded", "é"]),
+    ),
+    body=st.binary(max_size=20) | st.just(b"Action=ListUsers&Version=2010-05-08"),
+)
+def test_any_request_is_named_or_not_without_an_error(
+    service: str | None,
+    method: str,
+    path: str,
+    query: str,
+    headers: dict[str, str],
+    body: bytes,
+) -> None:
+    call = identify(a_request(service, method, path, query, headers, body))
+    assert call.operation is None or call.operation
+    assert call.service is None or call.protocol or call.operation is None
+
+
+# Every operation of every service
+
+
+def minimal(shape: Any, text: str, deep: bool, seen: tuple[str, ...] = ()) -> Any:
+    """Returns a value of `shape`: the required members, or (`deep`) all of the first two levels."""
+    kind = shape.type_name
+    if kind == "structure":
+        if shape.name in seen or getattr(shape, "is_document_type", False):
+            return {}
+        names = shape.members if deep and len(seen) < 2 else shape.required_members
+        inside = (*seen, shape.name)
+        return {
+            name: "x"
+            if shape.members[name].serialization.get("hostLabel")
+            else minimal(shape.members[name], text, deep, inside)
+            for name in names
+        }
+    if kind == "list":
+        return [minimal(shape.member, text, deep, seen)] if shape.name not in seen else []
+    if kind == "map":
+        return {"k": minimal(shape.value, text, deep, seen)}
+    if kind == "string":
+        return shape.enum[0] if getattr(shape, "enum", None) else text
+    return SCALARS[kind]
+
+
+SCALARS: dict[str, Any] = {
+    "integer": 1,
+    "long": 1,
+    "float": 1.5,
+    "double": 1.5,
+    "boolean": True,
+    "timestamp": datetime(2020, 1, 1, 9, tzinfo=UTC),
+    "blob": b"x",
+}
+
+#: (service, operation) → the operation that a request of this kind is named, and why.
+NAMED_OTHERWISE = {
+    ("s3", "GetBucketLifecycle"): "GetBucketLifecycleConfiguration",  # its successor, same URI
+    ("s3", "PutBucketLifecycle"): "PutBucketLifecycleConfiguration",  # its successor, same URI
+    ("s3", "GetBucketNotification"): "GetBucketNotificationConfiguration",  # its successor
+    ("s3", "PutBucketNotification"): "PutBucketNotificationConfiguration",  # its successor
+    ("s3", "ListDirectoryBuckets"): "ListBuckets",  # SDKs sign it as s3express
+    ("lex-models", "GetImport"): "DescribeImport",  # Lex V2's has signing name and URI of V1's
+    ("lex-models", "StartImport"): "ListImports",  # Lex V2's has signing name and URI of V1's
+}
+#: service → services with the same signing name and the same operation on the same URI, version
+#: or target; on one endpoint nothing tells them apart.
+TWINS = {
+    "bedrock-agent-runtime": ("bedrock-agent",),
+    "bedrock-data-automation": ("bedrock",),
+    "chime-sdk-media-pipelines": ("chime-sdk-identity",),
+    "chime-sdk-meetings": ("chime-sdk-identity",),
+    "chime-sdk-messaging": ("chime-sdk-identity",),
+    "chime-sdk-voice": ("chime", "chime-sdk-identity"),
+    "docdb": ("rds",),
+    "greengrassv2": ("greengrass",),
+    "ivs-realtime": ("ivs",),
+    "lambda-microvms": ("lambda",),
+    "lex-models": ("lexv2-models",),
+    "neptune": ("rds",),
+    "signer-data": ("signer",),
+    "sms-voice": ("pinpoint-sms-voice",),
+    "timestream-write": ("timestream-query",),
+    "wisdom": ("qconnect",),
+}
+
+
+def misnamed(service: Service, operation: str, protocol: str, call: Call) -> str | None:
+    """Returns what is wrong with `call` as the name of the operation, None if it is right."""
+    wanted = NAMED_OTHERWISE.get((service.name, operation), operation)
+    services = (service.name, *TWINS.get(service.name, ()))
+    found = (call.service.name if call.service else None, call.operation, call.protocol)
+    right = found[0] in services and found[1] in (operation, wanted) and call.model is not None
+    names = {"smithy-rpc-v2-cbor": "cbor"}
+    if right and call.protocol == names.get(protocol, protocol):
+        return None
+    return f"{service.name}.{operation} over {protocol} is taken for {found}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "deep"),
+    [("x", False), ("arn:aws:x:y/z 1+2%2F", False), ("x", True)],
+    ids=["minimal", "awkward", "full"],
+)
+def test_every_operation_of_every_service_is_named_rightly(
+    text: str, deep: bool, record_property: Callable[[str, object], None]
+) -> None:
+    problems, count = [], 0
+    for service in catalog().services.values():
+        for operation in service.model.operation_names:
+            model = service.model.operation_model(operation)
+            shape = model.input_shape
+            parameters = minimal(shape, text, deep) if shape else {}
+            signer = Credential("AKIA", "us-east-1", service.signing_name, "SigV4", "AuthHeader")
+            for protocol in service.protocols:
+                count += 1
+                request = an_sdk_request(service.name, operation, parameters, protocol=protocol)
+                # Operations that need no signature are sent without one.
+                credential = None if model.auth_type == "none" else signer
+                call = router().identify(request, credential)
+                problem = misnamed(service, operation, protocol, call)
+                if problem:
+                    problems.append(problem)
+    record_property("operations", count)
+    print(f"{count} requests of {len(catalog().services)} services, {len(problems)} misnamed")
+    assert count > 19_000
+    assert problems == []
+
+
+def test_every_exception_of_the_sweep_is_about_a_service_that_exists() -> None:
+    for service, operation in NAMED_OTHERWISE:
+        assert catalog().services[service].operation(operation) is not None
+    for service, twins in TWINS.items():
+        for twin in twins:
+            known = catalog().services
+            assert known[service].signing_name == known[twin].signing_name

@@ -1,0 +1,246 @@
+"""Who says to have signed a request: every form of capture.md §1.1."""
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.wire.message import Request
+from opentrail.wire.sigv4 import Credential, read_credential
+
+SCOPE = "AKIAEXAMPLE/20200101/eu-central-1/iam/aws4_request"
+FORM = "application/x-www-form-urlencoded; charset=utf-8"
+
+
+def signed_by_header(value: str, **headers: str) -> Credential | None:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    return read_credential(Request("POST", "/", "", {"authorization": value, **named}))
+
+
+def signed_by_query(query: str, **headers: str) -> Credential | None:
+    return read_credential(Request("GET", "/bucket/key", query, headers))
+
+
+def signed_by_body(body: str, content_type: str = FORM) -> Credential | None:
+    return read_credential(Request("POST", "/", "", {"content-type": content_type}, body.encode()))
+
+
+# Signature version 4 in a header
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host;x-amz-date, Signature=0f",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE},SignedHeaders=host;x-amz-date,Signature=0f",
+        f"AWS4-HMAC-SHA256   Credential={SCOPE} ,  SignedHeaders=host , Signature=0f",
+        f"AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0f, Credential={SCOPE}",
+        f"AWS4-HMAC-SHA256 credential={SCOPE}, signedheaders=host, signature=0f",
+        f"aws4-hmac-sha256 Credential = {SCOPE}, SignedHeaders=host, Signature=0f",
+    ],
+)
+def test_a_header_of_version_4_is_read_however_it_is_spaced(value: str) -> None:
+    assert signed_by_header(value) == Credential(
+        "AKIAEXAMPLE", "eu-central-1", "iam", "SigV4", "AuthHeader"
+    )
+
+
+def test_a_streaming_upload_is_signed_as_any_other() -> None:
+    found = signed_by_header(
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature=0f",
+        x_amz_content_sha256="STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+    )
+    assert found is not None
+    assert found.version == "SigV4"
+
+
+def test_a_key_of_odd_text_is_kept_whole() -> None:
+    found = signed_by_header(
+        "AWS4-HMAC-SHA256 Credential=tenant/alice@ex.org/20200101/us-east-1/s3/aws4_request, "
+        "SignedHeaders=host, Signature=0f"
+    )
+    assert found is not None
+    assert found.access_key_id == "tenant/alice@ex.org"
+    assert (found.region, found.service) == ("us-east-1", "s3")
+
+
+def test_an_empty_region_is_none() -> None:
+    """Some S3-like stores are signed for without a Region."""
+    found = signed_by_header("AWS4-HMAC-SHA256 Credential=K/20200101//s3/aws4_request, Signature=0")
+    assert found == Credential("K", None, "s3", "SigV4", "AuthHeader")
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    key=st.text(
+        st.characters(codec="ascii", categories=["L", "N", "P"], exclude_characters=",")
+    ).filter(bool),
+    region=st.from_regex(r"[a-z]{2}-[a-z]+-[0-9]", fullmatch=True),
+    service=st.from_regex(r"[a-z0-9-]+", fullmatch=True),
+)
+def test_any_key_of_printable_text_is_read_back(key: str, region: str, service: str) -> None:
+    value = f"AWS4-HMAC-SHA256 Credential={key}/20200101/{region}/{service}/aws4_request, Sig=0"
+    assert signed_by_header(value) == Credential(key, region, service, "SigV4", "AuthHeader")
+
+
+# Version 4a: many Regions
+
+
+@pytest.mark.parametrize(
+    ("regions", "region"),
+    [("*", None), ("us-east-1", "us-east-1"), ("eu-west-1, us-east-1", "eu-west-1")],
+)
+def test_a_header_of_version_4a_has_its_region_in_a_header_of_its_own(
+    regions: str, region: str | None
+) -> None:
+    found = signed_by_header(
+        "AWS4-ECDSA-P256-SHA256 Credential=AKIAEXAMPLE/20200101/s3/aws4_request, "
+        "SignedHeaders=host;x-amz-region-set, Signature=30",
+        x_amz_region_set=regions,
+    )
+    assert found == Credential("AKIAEXAMPLE", region, "s3", "SigV4A", "AuthHeader")
+
+
+def test_a_presigned_request_of_version_4a_has_its_region_in_the_query() -> None:
+    scope = quote("AKIAEXAMPLE/20200101/s3/aws4_request", safe="")
+    found = signed_by_query(
+        "X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Region-Set=us-west-2"
+        f"&X-Amz-Credential={scope}&X-Amz-Signature=30"
+    )
+    assert found == Credential("AKIAEXAMPLE", "us-west-2", "s3", "SigV4A", "QueryString")
+
+
+# Presigned
+
+
+@pytest.mark.parametrize("scope", [SCOPE, quote(SCOPE, safe=""), quote(SCOPE)])
+def test_a_presigned_request_is_signed_by_its_query(scope: str) -> None:
+    found = signed_by_query(
+        f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={scope}&X-Amz-Expires=60"
+        "&X-Amz-SignedHeaders=host&X-Amz-Signature=0f"
+    )
+    assert found == Credential("AKIAEXAMPLE", "eu-central-1", "iam", "SigV4", "QueryString")
+
+
+def test_a_presigned_request_of_version_2_is_one_of_s3() -> None:
+    """botocore still makes these in us-east-1."""
+    found = signed_by_query("AWSAccessKeyId=AKIAEXAMPLE&Signature=a%2Fb%3D&Expires=1577872800")
+    assert found == Credential("AKIAEXAMPLE", None, "s3", "SigV2", "QueryString")
+
+
+def test_a_query_call_of_version_2_is_not_one_of_s3() -> None:
+    found = signed_by_query("Action=ListQueues&AWSAccessKeyId=AKIAEXAMPLE&Signature=x&Version=1")
+    assert found == Credential("AKIAEXAMPLE", None, None, "SigV2", "QueryString")
+
+
+# Version 2 in header and form
+
+
+def test_a_header_of_version_2_is_one_of_s3() -> None:
+    assert signed_by_header("AWS AKIAEXAMPLE:frJIUN8DYpKDtOLCwo//yllqDzg=") == Credential(
+        "AKIAEXAMPLE", None, "s3", "SigV2", "AuthHeader"
+    )
+
+
+def test_a_form_of_version_2_tells_its_key() -> None:
+    found = signed_by_body(
+        "Action=ListQueues&Version=2012-11-05&SignatureVersion=2&AWSAccessKeyId=AKIAEXAMPLE"
+        "&SignatureMethod=HmacSHA256&Signature=x"
+    )
+    assert found is not None
+    assert (found.access_key_id, found.version, found.service) == ("AKIAEXAMPLE", "SigV2", None)
+
+
+@pytest.mark.parametrize(
+    ("field", "version"), [("x-amz-credential", "SigV4"), ("AWSAccessKeyId", "SigV2")]
+)
+def test_an_upload_by_a_browsers_form_is_signed_by_its_fields(field: str, version: str) -> None:
+    value = SCOPE.replace("/iam/", "/s3/") if field.startswith("x") else "AKIAEXAMPLE"
+    parts = {"key": "in/${filename}", "policy": "eyJ9", field: value, "file": "the object"}
+    body = "".join(
+        f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in parts.items()
+    )
+    found = signed_by_body(f"{body}--XX--\r\n", "multipart/form-data; boundary=XX")
+    assert found is not None
+    assert (found.access_key_id, found.service) == ("AKIAEXAMPLE", "s3")
+    assert found.version == version
+    assert found.method == "HTMLForm", "AWS's word (cloudtrail-facts §2.4)"
+
+
+# Unsigned and malformed
+
+
+def test_a_request_without_a_signature_is_unsigned() -> None:
+    assert read_credential(Request("GET", "/bucket/key", "", {"host": "x"})) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Bearer eyJhbGciOi.eyJzdWIi.SflKxwRJ",
+        "Basic QUxBRERJTjpPUEVO",
+        "AWS4-HMAC-SHA256",
+        "AWS4-HMAC-SHA256 ",
+        "AWS4-HMAC-SHA256 Signature=0f",
+        "AWS4-HMAC-SHA256 Credential=",
+        "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE",
+        "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20200101/us-east-1/iam",
+        "AWS4-ECDSA-P256-SHA256 Credential=AKIAEXAMPLE/20200101/s3",
+        "AWS AKIAEXAMPLE",
+        "AWS :signature",
+        "AWS",
+        ",",
+    ],
+)
+def test_a_header_of_no_known_form_names_nobody(value: str) -> None:
+    assert signed_by_header(value) is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "X-Amz-Credential=",
+        "X-Amz-Credential=AKIAEXAMPLE",
+        "X-Amz-Credential=AKIAEXAMPLE%2F20200101",
+        "AWSAccessKeyId=AKIAEXAMPLE",
+        "prefix=Credential=x",
+        "note=AWSAccessKeyId=x",
+    ],
+)
+def test_a_query_of_no_known_form_names_nobody(query: str) -> None:
+    assert signed_by_query(query) is None
+
+
+def test_the_header_counts_before_the_query() -> None:
+    request = Request(
+        "GET",
+        "/",
+        f"X-Amz-Credential={SCOPE}&X-Amz-Signature=0",
+        {"authorization": f"AWS4-HMAC-SHA256 Credential={SCOPE.replace('AKIA', 'ASIA')}, Sig=0"},
+    )
+    found = read_credential(request)
+    assert found is not None
+    assert found.access_key_id == "ASIAEXAMPLE"
+
+
+def test_an_object_that_looks_like_a_signed_form_names_nobody() -> None:
+    body = "AWSAccessKeyId=AKIAEXAMPLE&SignatureVersion=2"
+    assert signed_by_body(body, "text/plain") is None
+    assert signed_by_body("AWSAccessKeyId=AKIAEXAMPLE&Action=x") is None
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    header=st.text(max_size=60)
+    | st.from_regex(r"AWS4-(HMAC|ECDSA)[A-Z0-9-]* Credential=[A-Za-z0-9/=, ]*", fullmatch=True),
+    query=st.text(st.sampled_from("X-AmzCredentialKId=&/%2Fab"), max_size=60),
+    body=st.binary(max_size=60),
+)
+def test_any_text_names_somebody_or_nobody(header: str, query: str, body: bytes) -> None:
+    for headers in ({"authorization": header}, {"content-type": FORM}, {}):
+        found = read_credential(Request("POST", "/", query, headers, b"AWSAccessKeyId=" + body))
+        assert found is None or isinstance(found.access_key_id, str)
