@@ -22,6 +22,7 @@ from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity,
 from tests.fakes import MemoryEvents
 from tests.trails.world import World
 
+TOKEN = "the-token"
 TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101."
 
 
@@ -112,7 +113,7 @@ class Api:
         )
         self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
         self.health: dict[str, Any] = {"status": "ok"}
-        self.token = "the-token"
+        self.token = TOKEN
         self.console = ConsoleApi(
             self.services, self.world.metrics, lambda: self.health, self.token
         ).app
@@ -178,7 +179,7 @@ class Api:
         return head
 
     async def ask(
-        self, path: str, token: str | None = "the-token", method: str = "GET", **query: str
+        self, path: str, token: str | None = TOKEN, method: str = "GET", **query: str
     ) -> Answer:
         """Asks the console."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}

@@ -222,7 +222,7 @@ async def test_every_answer_has_a_request_id_of_its_own_and_json() -> None:
     assert [answer.status for answer in answers] == [200, 200, 400, 400, 400, 400, 400]
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"])
 @asynchronous
 async def test_whatever_the_method_an_error_has_awss_form_and_a_request_id(method: str) -> None:
     answer = await send(Api().app, method, "/some/path", **own_call())

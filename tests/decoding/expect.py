@@ -117,6 +117,12 @@ class Expected:
     event_category: str
 
 
+def _source(case: Case) -> str:
+    """Directory buckets are S3 Express: its one control operation here signs as s3express."""
+    service = "s3express" if case.operation == "ListDirectoryBuckets" else case.service
+    return f"{service}.amazonaws.com"
+
+
 def expected(case: Case, host: str = "localhost") -> Expected:
     """Returns what the case must be recorded as.
 
@@ -132,7 +138,7 @@ def expected(case: Case, host: str = "localhost") -> Expected:
         parameters = _Parameters(case.service).of(case)
     is_data = case.operation in _DATA_OPERATIONS.get(case.service, ())
     return Expected(
-        event_source=f"{case.service}.amazonaws.com",
+        event_source=_source(case),
         event_name=name,
         aws_region=_region(case),
         request_parameters=parameters or None,

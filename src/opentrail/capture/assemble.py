@@ -32,6 +32,7 @@ from opentrail.wire.protocols import (
     read_error,
     request_id,
 )
+from opentrail.wire.routing import Call
 
 #: Size limits of AWS (cloudtrail-facts §2.1), in bytes.
 _TEXT_LIMIT = 1_024
@@ -74,7 +75,7 @@ class Assembler:
         identity, account = self._identity(exchange)
         error = _error(exchange)
         parameters = _parameters(exchange, label, own)
-        answer = _answer(exchange, label, error, account, own)
+        answer = _answer(exchange, label, error, own)
         kind = category(label, exchange.call.operation or "") if label else MANAGEMENT
         region = _region(exchange, source)
         record: dict[str, Any] = {
@@ -86,11 +87,15 @@ class Assembler:
             "awsRegion": region,
             "sourceIPAddress": exchange.source_ip,
         }
-        agent = exchange.request.headers.get("user-agent", "")[:_TEXT_LIMIT]
+        agent = _cut(exchange.request.headers.get("user-agent", ""))
         if agent:
             # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
-            record["userAgent"] = f"[{agent}]" if label == "s3" else agent
+            record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
         _add_error(record, exchange, error, own)
+        if parameters and record.get("errorCode") in rules("kinds")["parameters_left_out"].get(
+            label, ()
+        ):
+            own["requestParameters"], parameters = parameters, None
         record["requestParameters"] = parameters or None
         record["responseElements"] = answer or None
         touched = touched_resources(exchange.call, label, parameters or {}, answer, region, account)
@@ -134,6 +139,8 @@ def _names(exchange: Exchange) -> tuple[str, str, str]:
     call, credential = exchange.call, exchange.credential
     if call.service is not None:
         label = source_of(call.service)
+        if credential is not None and credential.service == "s3express":
+            label = "s3express"
         operation = call.operation or UNKNOWN_OPERATION
         return f"{label}.amazonaws.com", event_name(call.service.name, operation), label
     if credential is not None and credential.service:
@@ -158,22 +165,25 @@ def _parameters(exchange: Exchange, label: str, own: dict[str, Any]) -> dict[str
             own.update(s3_form.own_details(call, request))
             return s3_form.s3_parameters(call, request)
         decoded, notes = decode_request(call, request)
-    except ValueError as error:
+        shown = _rendered(call, decoded)
+    except (ValueError, RecursionError) as error:
         own["decodeError"] = str(error)[:300]
         own["request"] = {"method": request.method, "path": request.path}
         return None
     for note in notes:
         own[note] = True
-    renderer, model = renderers(call.service), call.model
-    if model is None or model.input_shape is None:
-        shown = by_name(decoded, lower_first)
-    else:
-        shown = renderer.render(model.input_shape, decoded)
     return shown if isinstance(shown, dict) else None
 
 
+def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
+    model = call.model
+    if call.service is None or model is None or model.input_shape is None:
+        return by_name(decoded, lower_first)
+    return renderers(call.service).render(model.input_shape, decoded)
+
+
 def _answer(
-    exchange: Exchange, label: str, error: WireError | None, account: str, own: dict[str, Any]
+    exchange: Exchange, label: str, error: WireError | None, own: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Returns `responseElements`: only good answers of writes have them (capture.md §2.2)."""
     call, response = exchange.call, exchange.response
@@ -185,13 +195,12 @@ def _answer(
         return s3_form.s3_answer(response)
     try:
         decoded = decode_answer(call, response)
-    except ValueError as problem:
+        if call.model.output_shape is None:
+            return None
+        shown = renderers(call.service).render(call.model.output_shape, decoded)
+    except (ValueError, RecursionError) as problem:
         own["answerDecodeError"] = str(problem)[:300]
         return None
-    if call.model.output_shape is None:
-        return None
-    shown = renderers(call.service).render(call.model.output_shape, decoded)
-    del account
     return shown if isinstance(shown, dict) else None
 
 
@@ -208,9 +217,9 @@ def _add_error(
         own["failure"] = exchange.failure
     if error is None:
         return
-    record["errorCode"] = _error_code(exchange, error)[:_TEXT_LIMIT]
+    record["errorCode"] = _cut(_error_code(exchange, error))
     if error.message:
-        record["errorMessage"] = error.message[:_TEXT_LIMIT]
+        record["errorMessage"] = _cut(error.message)
 
 
 def _error_code(exchange: Exchange, error: WireError) -> str:
@@ -230,7 +239,7 @@ def _error_code(exchange: Exchange, error: WireError) -> str:
 
 def _additional(exchange: Exchange, label: str, kind: str) -> dict[str, Any]:
     """Returns `additionalEventData`, which S3 records have (capture.md §2.3)."""
-    if label != "s3" or exchange.call.service is None:
+    if exchange.call.service is None or exchange.call.service.name != "s3":
         return {}
     extra: dict[str, Any] = {}
     if exchange.credential is not None:
@@ -251,7 +260,14 @@ def _additional(exchange: Exchange, label: str, kind: str) -> dict[str, Any]:
 
 def _request_id(exchange: Exchange) -> str:
     found = request_id(exchange.response) if exchange.response is not None else None
-    return found[:_TEXT_LIMIT] if found else str(uuid.uuid4())
+    return _cut(found) if found else str(uuid.uuid4())
+
+
+def _cut(text: str) -> str:
+    """Returns at most a kilobyte of a text (cloudtrail-facts §2.1)."""
+    if len(text) * 4 <= _TEXT_LIMIT:
+        return text
+    return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
 
 
 def _limited(record: dict[str, Any]) -> bytes:

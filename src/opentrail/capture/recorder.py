@@ -120,14 +120,18 @@ class Recorder:
         """Runs for ever: once the journal works again, records how many records it never got."""
         while True:
             await asyncio.sleep(_GAP_CHECK_SECONDS)
-            if self._gap is None or self._journal.failure:
-                continue
-            gap, self._gap = self._gap, None
-            try:
-                await self._journal.append([self._gap_entry(*gap)])
-            except RecordRefused:
-                later = self._gap
-                self._gap = gap if later is None else (gap[0] + later[0], gap[1], *later[2:])
+            await self.close_gap()
+
+    async def close_gap(self) -> None:
+        """Records how many records were lost since the last time, if the journal takes it."""
+        if self._gap is None or self._journal.failure:
+            return
+        gap, self._gap = self._gap, None
+        try:
+            await self._journal.append([self._gap_entry(*gap)])
+        except RecordRefused:
+            later = self._gap
+            self._gap = gap if later is None else (gap[0] + later[0], gap[1], *later[2:])
 
     def _gap_entry(self, count: int, first: datetime, last: datetime, reason: str) -> NewEntry:
         now, event_id = self._clock.now(), new_event_id()

@@ -48,14 +48,14 @@ class Renderers:
         self._comma = service.name not in names["times"]["without_second_comma"]
         self._epoch = service.name in names["times"]["epoch_milliseconds"]
         self._dynamodb = service.name in ("dynamodb", "dynamodbstreams")
-        self._has_marks: bool | None = None
         self._compiled: dict[tuple[str, bool], Renderer] = {}
 
     def member_name(self, name: str) -> str:
         """Returns a member's name as recorded."""
-        if self._as_modelled or name in self._kept_names:
-            return name
-        return lower_first(name)
+        text = str(name)
+        if self._as_modelled or text in self._kept_names:
+            return text
+        return lower_first(text)
 
     def render(self, shape: Shape, value: Any) -> Any:
         """Returns `value` of `shape` as it is recorded; ABSENT if it is not."""
@@ -91,16 +91,11 @@ class Renderers:
         if action == "mark":
             return lambda _value: REMOVED_MARK
         sensitive = bool(shape.metadata.get("sensitive"))
-        if action == "hide" or sensitive or (looks_secret(name) and not self._marked()):
+        # Models forget to mark some; a name that only sounds like a secret's holds no text.
+        secret_text = shape.type_name in ("string", "blob") and looks_secret(name)
+        if action == "hide" or sensitive or secret_text:
             return lambda _value: HIDDEN
         return self._renderer(shape, in_key)
-
-    def _marked(self) -> bool:
-        """Returns whether the service's model marks sensitive shapes at all."""
-        if self._has_marks is None:
-            shapes = self._service.model._service_description["shapes"]
-            self._has_marks = any(shape.get("sensitive") for shape in shapes.values())
-        return self._has_marks
 
     def _structure(self, shape: Any, in_key: bool) -> Renderer:
         members = {
@@ -110,13 +105,14 @@ class Renderers:
 
         def render(value: Any) -> Any:
             if not isinstance(value, dict):
-                return value
+                return _plain(value)
             rendered = {}
             for name, item in value.items():
                 known = members.get(name)
                 if known is None:
                     shown_name = self.member_name(name)
-                    shown = HIDDEN if looks_secret(name) else by_name(item, self.member_name)
+                    odd = looks_secret(str(name))
+                    shown = HIDDEN if odd else by_name(item, self.member_name)
                 else:
                     shown_name, shown = known[0], known[1](item)
                 if shown is not ABSENT:
@@ -136,7 +132,7 @@ class Renderers:
 
         def render(value: Any) -> Any:
             if not isinstance(value, list):
-                return value
+                return _plain(value)
             return [shown for v in value if (shown := item(v)) is not ABSENT]
 
         return render
@@ -146,7 +142,7 @@ class Renderers:
 
         def render(value: Any) -> Any:
             if not isinstance(value, dict):
-                return value
+                return _plain(value)
             rendered = {key: item(v) for key, v in value.items()}
             return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
 
@@ -193,12 +189,15 @@ def _holds_attribute_values(shape: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    return HIDDEN if isinstance(value, bytes) else value
+    """Returns a scalar; what is no scalar though the model says so is shown without secrets."""
+    if isinstance(value, dict | list | bytes):
+        return by_name(value, str)
+    return value
 
 
 def _key_value(value: Any) -> Any:
     """Returns the scalar of a key attribute without its type, as AWS shows it."""
     if not isinstance(value, dict) or len(value) != 1:
-        return value
+        return _plain(value)
     inner = next(iter(value.values()))
-    return base64.b64encode(inner).decode() if isinstance(inner, bytes) else inner
+    return base64.b64encode(inner).decode() if isinstance(inner, bytes) else _plain(inner)

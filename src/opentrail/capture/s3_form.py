@@ -21,6 +21,8 @@ _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
 _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
+#: What path and headers alone may say.
+_FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
 #: Headers of a request that matter but that AWS leaves out; they go into our own block.
 _OWN_HEADERS = (
     "cache-control",
@@ -65,7 +67,7 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
 
 def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in never:
+        if name in never or name in _FROM_THE_HEAD:
             continue
         present = parameters.get(name)
         if present is None:
@@ -96,7 +98,7 @@ def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
             parameters["bucketPolicy"] = body.decode("utf-8", "replace")
         return
     root = parse_xml(body)
-    parameters[root.local_name] = as_json(root)
+    parameters.setdefault(root.local_name, as_json(root))
 
 
 def body_is_parameters(call: Call) -> bool:

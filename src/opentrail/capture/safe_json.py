@@ -2,38 +2,65 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import orjson
 
 _MARK = "altered"
+#: What is nested more deeply is left out.
+_DEEPEST = 100
+_MAX, _MIN = 2**63 - 1, -(2**63)
 
 
 def to_bytes(value: Any) -> bytes:
     """Returns compact UTF-8 JSON.
 
-    Lone surrogates become U+FFFD and integers beyond 64 bits strings; a record then says so in
+    Lone surrogates become U+FFFD, integers beyond 64 bits and floats that are no numbers become
+    strings, and what is nested beyond 100 levels is left out; a record then says so in
     `additionalEventData.opentrail.altered`.
     """
     try:
-        return orjson.dumps(value)
-    except (TypeError, orjson.JSONEncodeError):
-        safe = _safe(value)
-    if isinstance(safe, dict) and "eventID" in safe:
+        # Whole numbers beyond 53 bits, which are rare, take the careful way, too.
+        if not _holds_odd_float(value):
+            return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+    except (TypeError, RecursionError):
+        pass
+    safe = _safe(value)
+    if _differs(safe, value) and isinstance(safe, dict) and "eventID" in safe:
         extra = safe.setdefault("additionalEventData", {})
         extra.setdefault("opentrail", {})[_MARK] = True
     return orjson.dumps(safe)
 
 
-def _safe(value: Any) -> Any:
+def _differs(safe: Any, value: Any) -> bool:
+    try:
+        return bool(safe != value)
+    except RecursionError:
+        return True
+
+
+def _holds_odd_float(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_odd_float(item) for item in value.values())
+    if isinstance(value, list):
+        return any(_holds_odd_float(item) for item in value)
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _safe(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, bool) or value is None or isinstance(value, float):
+    if isinstance(value, bool) or value is None:
         return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
     if isinstance(value, int):
-        return value if -(2**63) <= value < 2**63 else str(value)
+        return value if _MIN <= value <= _MAX else str(value)
+    if depth > _DEEPEST:
+        return "NESTED_TOO_DEEPLY"
     if isinstance(value, dict):
-        return {_safe(str(name)): _safe(item) for name, item in value.items()}
+        return {_safe(str(name)): _safe(item, depth + 1) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_safe(item) for item in value]
+        return [_safe(item, depth + 1) for item in value]
     return str(value)

@@ -22,7 +22,7 @@ def touched_resources(
 ) -> Listed:
     """Returns the `resources` of a call; most services have none."""
     operation = call.operation or ""
-    if label == "s3" and call.service is not None and call.service.name == "s3":
+    if call.service is not None and call.service.name == "s3":
         return s3_touched(parameters, operation, account)
     if label == "sts":
         role = parameters.get("roleArn")
@@ -41,7 +41,7 @@ def _listed(kind: str, arn: str, account: str) -> dict[str, str]:
 
 def _kms(parameters: Mapping[str, Any], _operation: str, region: str, account: str) -> Listed:
     key = parameters.get("keyId")
-    if not isinstance(key, str) or key.startswith("alias/"):
+    if not isinstance(key, str) or not key or "alias/" in key:
         return []
     arn = key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"
     return [_listed("AWS::KMS::Key", arn, account)]
@@ -61,7 +61,7 @@ def _dynamodb(parameters: Mapping[str, Any], _operation: str, region: str, accou
 
 def _sqs(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
     url = parameters.get("queueUrl")
-    if not isinstance(url, str) or not data_type("sqs", operation):
+    if not isinstance(url, str) or not url or not data_type("sqs", operation):
         return []
     parts = url.rstrip("/").split("/")
     owner = parts[-2] if len(parts) > 1 and parts[-2].isdigit() else account
@@ -70,7 +70,7 @@ def _sqs(parameters: Mapping[str, Any], operation: str, region: str, account: st
 
 def _lambda(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
     name = parameters.get("functionName")
-    if not isinstance(name, str) or not data_type("lambda", operation):
+    if not isinstance(name, str) or not name or not data_type("lambda", operation):
         return []
     own = f"arn:aws:lambda:{region}:{account}:function:{name}"
     return [_listed("AWS::Lambda::Function", name if name.startswith("arn:") else own, account)]
@@ -78,7 +78,7 @@ def _lambda(parameters: Mapping[str, Any], operation: str, region: str, account:
 
 def _sns(parameters: Mapping[str, Any], operation: str, _region: str, account: str) -> Listed:
     topic = parameters.get("topicArn")
-    if not isinstance(topic, str) or not data_type("sns", operation):
+    if not isinstance(topic, str) or not topic or not data_type("sns", operation):
         return []
     return [_listed("AWS::SNS::Topic", topic, account)]
 

@@ -31,10 +31,12 @@ def _same(value: Any) -> Any:
 
 
 def _integer(text: Any) -> Any:
+    """Reads a whole number; one beyond 64 bits stays text."""
     try:
-        return int(text)
+        value = int(text)
     except (TypeError, ValueError):
         return text
+    return value if -(2**63) <= value < 2**63 else text
 
 
 def _number(text: Any) -> Any:

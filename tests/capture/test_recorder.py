@@ -1,0 +1,105 @@
+"""Records of exchanges: durable before they count, and losses that are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from opentrail.capture.assemble import Assembler
+from opentrail.capture.recorder import Recorder
+from opentrail.core.errors import RecordRefused
+from opentrail.core.event import NewEntry, Record
+from opentrail.core.identity import unknown
+from opentrail.metrics import Metrics
+from tests.factories import an_exchange
+from tests.fakes import MemoryJournal, SettableClock, asynchronous
+
+
+class BrokenJournal(MemoryJournal):
+    """A journal that refuses while it is told to."""
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        if self.failure:
+            raise RecordRefused(self.failure)
+        return await super().append(entries)
+
+
+class World:
+    def __init__(self, refuse: bool) -> None:
+        self.journal = BrokenJournal()
+        self.learned: list[Record] = []
+        self.metrics = Metrics()
+        self.recorder = Recorder(
+            self.journal,
+            Assembler(lambda key: unknown("123456789012", key)),
+            self.learned.append,
+            SettableClock(),
+            self.metrics,
+            refuse,
+        )
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    async def records(self) -> list[Record]:
+        return [json.loads(entry.record) for entry in await self.journal.read(0, 100)]
+
+
+@asynchronous
+async def test_a_record_has_a_position_and_is_counted_and_learned_from() -> None:
+    world = World(refuse=True)
+    assert await world.recorder.record(an_exchange()) == 1
+    assert await world.recorder.record(an_exchange()) == 2
+    assert [record["eventID"] for record in world.learned] == [
+        record["eventID"] for record in await world.records()
+    ]
+    assert world.sample("opentrail_records_total", category="Management") == 2
+
+
+@asynchronous
+async def test_what_is_not_durable_is_refused_and_teaches_nothing() -> None:
+    world = World(refuse=True)
+    world.journal.failure = "no room"
+    assert world.recorder.failure == "no room"
+    with pytest.raises(RecordRefused, match="no room"):
+        await world.recorder.record(an_exchange())
+    assert world.learned == []
+
+
+@asynchronous
+async def test_with_allow_nothing_is_refused_but_losses_are_counted_and_told() -> None:
+    world = World(refuse=False)
+    world.journal.failure = "no room"
+    assert world.recorder.failure is None
+    for _ in range(3):
+        world.recorder.record_later(an_exchange())
+    await world.recorder.drain()
+    assert world.recorder.lost == 3
+    assert world.sample("opentrail_lost_records_total") == 3
+    world.journal.failure = None
+    world.recorder.record_later(an_exchange())
+    await world.recorder.drain()
+    await world.recorder.close_gap()
+    kept, gap = await world.records()
+    assert kept["eventSource"] != gap["eventSource"]
+    assert gap["eventName"] == "RecordsLost"
+    assert gap["serviceEventDetails"]["lostRecords"] == 3
+    assert gap["serviceEventDetails"]["reason"] == "no room"
+
+
+@asynchronous
+async def test_a_gap_that_cannot_be_recorded_is_not_forgotten() -> None:
+    world = World(refuse=False)
+    world.journal.failure = "no room"
+    world.recorder.record_later(an_exchange())
+    await world.recorder.drain()
+    await world.recorder.close_gap()
+    world.recorder.lose(an_exchange(), "still no room")
+    world.journal.failure = None
+    await world.recorder.close_gap()
+    await world.recorder.close_gap()
+    (gap,) = await world.records()
+    assert gap["serviceEventDetails"]["lostRecords"] == 2
+    assert gap["serviceEventDetails"]["reason"] == "still no room"
