@@ -28,7 +28,8 @@ class Address:
             UsageError: it is not of that form.
         """
         host, colon, port = text.rpartition(":")
-        if not colon or not host or not port.isdigit() or int(port) > 65535:
+        digits = port.isascii() and port.isdigit()
+        if not colon or not host or not digits or int(port) > 65535:
             raise UsageError(f"{name} must be HOST:PORT, not {text!r}")
         return cls(host.strip("[]"), int(port))
 
@@ -129,7 +130,7 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         document = tomllib.loads(file.read_text())
     except OSError as error:
         raise UsageError(f"config file {file} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"config file {file} is not TOML: {error}") from error
     for key, value in document.items():
         name = key.replace("-", "_")
@@ -149,41 +150,52 @@ def _directory(value: Any, file: Path) -> dict[str, Any]:
         other = file.parent / value
         try:
             value = tomllib.loads(other.read_text())
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(f"directory file {other} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise UsageError(f"directory in {file} must be a table or the name of a file")
     for key_id, entry in value.items():
-        if not isinstance(entry, dict) or not (entry.get("user") or entry.get("root")):
-            raise UsageError(f"directory entry {key_id!r} needs user = NAME or root = true")
+        named = isinstance(entry, dict) and isinstance(entry.get("user"), str) and entry["user"]
+        if not named and not (isinstance(entry, dict) and entry.get("root") is True):
+            raise UsageError(
+                f"directory entry {key_id!r} in {file} needs user = NAME or root = true"
+            )
     return value
 
 
 def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
-    upstream = dict(settings.upstream)
+    """Reads `[upstream]`: a URL or a table with `url` for each service, `default` for the rest."""
     for service, value in table.items():
-        if isinstance(value, str):
-            upstream["" if service == "default" else service] = value
-            continue
-        if not isinstance(value, dict):
-            raise UsageError(f"upstream.{service} in {file} must be a URL or a table")
-        if "url" in value:
-            upstream[service] = str(value["url"])
-        if service == "s3" and "access_key_id" in value:
-            access = StoreAccess(
-                str(value["access_key_id"]),
-                str(value.get("secret_access_key", "")),
-                str(value.get("region", "us-east-1")),
-            )
-            settings = replace(settings, s3_access=access)
-    return replace(settings, upstream=upstream)
+        source = f"upstream.{service} in {file}"
+        given = value.get("url") if isinstance(value, dict) else value
+        if given is not None:
+            if not isinstance(given, str) or not given.startswith(("http://", "https://")):
+                raise UsageError(f"{source} must be a URL, not {given!r}")
+            name = "" if service == "default" else service
+            settings = replace(settings, upstream={**settings.upstream, name: given})
+        if isinstance(value, dict) and "access_key_id" in value:
+            if service != "s3":
+                raise UsageError(f"{source}: only s3 takes credentials")
+            settings = replace(settings, s3_access=_store_access(value, source))
+    return settings
+
+
+def _store_access(table: dict[str, Any], source: str) -> StoreAccess:
+    given = {name: table.get(name) for name in ("access_key_id", "secret_access_key")}
+    for name, value in given.items():
+        if not isinstance(value, str) or not value:
+            raise UsageError(f"{source} needs a text {name}")
+    region = table.get("region", "us-east-1")
+    return StoreAccess(str(given["access_key_id"]), str(given["secret_access_key"]), str(region))
 
 
 def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
     if name in ("listen", "console_listen"):
         value = Address.parse(str(value), source)
     elif name == "data_dir":
-        value = Path(str(value))
+        if not isinstance(value, str | Path) or not str(value):
+            raise UsageError(f"{source} must name a folder, not {value!r}")
+        value = Path(value)
     elif name == "upstream":
         value = {**settings.upstream, **_upstreams(value, source)}
     elif name in ("delivery_interval", "digest_interval"):
@@ -197,7 +209,9 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
 
 def _upstreams(value: Any, source: str) -> dict[str, str]:
     """Reads `URL` and `SERVICE=URL` entries."""
-    entries = [value] if isinstance(value, str) else list(value)
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple):
+        raise UsageError(f"{source} must be URL or SERVICE=URL, not {value!r}")
     found = {}
     for entry in entries:
         service, equals, url = str(entry).strip().partition("=")
@@ -211,9 +225,9 @@ def _upstreams(value: Any, source: str) -> dict[str, str]:
 
 def _number(value: Any, source: str, whole: bool = False) -> float:
     try:
-        number = float(value)
+        number = -1.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        number = -1
+        number = -1.0
     if not 0 < number < 1e9 or (whole and number != int(number)):
         kind = "whole number" if whole else "number"
         raise UsageError(f"{source} must be a {kind} greater than 0, not {value!r}")

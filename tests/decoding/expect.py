@@ -181,6 +181,21 @@ def _is_read_only(service: str, operation: str) -> bool:
     return _READ_ONLY.get((service, operation), operation.startswith(_READ_PREFIXES))
 
 
+def _without_literals(statement: str) -> str:
+    """Returns a PartiQL statement with what stands between single quotes hidden."""
+    shown, inside, hidden = "", False, False
+    for character in statement:
+        if character == "'":
+            inside, hidden = not inside, False
+            shown += character
+        elif not inside:
+            shown += character
+        elif not hidden:
+            hidden = True
+            shown += HIDDEN
+    return shown
+
+
 class _Parameters:
     """Turns parameters into their recorded form for the JSON and query protocols."""
 
@@ -215,6 +230,8 @@ class _Parameters:
             return HIDDEN
         if shape.metadata.get("sensitive"):
             return HIDDEN
+        if self._service == "dynamodb" and name == "statement":
+            return _without_literals(value)
         element = shape.member if isinstance(shape, ListShape) else shape
         if _is_attribute_value(element):
             return HIDDEN

@@ -260,6 +260,21 @@ async def test_stopping_and_starting_within_a_second_gives_digests_of_different_
 
 
 @asynchronous
+async def test_a_trail_that_is_made_anew_at_once_gives_digests_of_different_names() -> None:
+    world, expected = await logging_trail()
+    await world.deliver(flush=True)
+    expected.append(await world.delete())
+    await world.deliver()
+    await world.add(uid="second", validation=True)
+    expected.append(await world.start_logging())
+    for _ in range(3):
+        expected += await world.event()
+        await world.deliver(flush=True, uid="second")
+    delivered = await world.check(expected, chains=2)
+    assert len({digest.key for digest in delivered.digests}) == 5
+
+
+@asynchronous
 async def test_deleting_a_trail_ends_its_chain_and_forgets_everything() -> None:
     world, expected = await logging_trail(multi_region=True)
     expected += await world.event(awsRegion=OTHER)

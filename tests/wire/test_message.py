@@ -82,6 +82,12 @@ def test_a_body_of_several_members_is_whole_or_refused() -> None:
     assert plain == b"Action=GetUser&UserName=Mary"
 
 
+def test_a_body_of_very_many_members_is_refused() -> None:
+    """Each costs a pass over all that is left, and an honest client sends one."""
+    with pytest.raises(ValueError, match="gzip"):
+        plain_body(GZIP, gzip.compress(b"") * 10_000)
+
+
 def test_a_bomb_is_refused_before_it_unpacks() -> None:
     bomb = gzip.compress(bytes(MAX_BODY + 1_000_000), compresslevel=9)
     assert len(bomb) < 20_000

@@ -110,8 +110,7 @@ class ConsoleApi:
 
     async def _flush(self, request: Request) -> dict[str, Any]:
         """Delivers a trail's events and signs its digests now."""
-        given = orjson.loads(await request.body() or b"{}")
-        name, account = str(given.get("name", "")), given.get("account")
+        name, account = _asked_trail(await request.body())
         trails = [stored.trail for stored in await self._services.trails.all(account)]
         fitting = [t for t in trails if name in (t.name, t.arn)]
         if not fitting:
@@ -123,6 +122,20 @@ class ConsoleApi:
             )
         done = await self._services.deliveries.flush(fitting[0])
         return {"trail": fitting[0].arn, "logFiles": done.logs, "digestFiles": done.digests}
+
+
+def _asked_trail(body: bytes) -> tuple[str, str | None]:
+    """Reads `{"name": …, "account": …}`; the account may be left out."""
+    try:
+        given = orjson.loads(body or b"{}")
+    except orjson.JSONDecodeError:
+        given = None
+    if not isinstance(given, dict) or not isinstance(given.get("name", ""), str):
+        raise CloudTrailError(
+            "InvalidParameterException", 'the body must be JSON such as {"name": "my-trail"}'
+        )
+    account = given.get("account")
+    return given.get("name", ""), account if isinstance(account, str) else None
 
 
 def _made(event: FoundEvent, name: str) -> Resource | None:
@@ -164,11 +177,15 @@ def _attribute(text: str | None) -> tuple[str, str] | None:
             "InvalidLookupAttributesException",
             f"expected ATTRIBUTE=VALUE with one of {', '.join(LOOKUP_KEYS)}, not {text!r}",
         )
+    if key == "ReadOnly" and value not in ("true", "false"):
+        raise CloudTrailError(
+            "InvalidLookupAttributesException", f"ReadOnly must be true or false, not {value!r}"
+        )
     return key, value
 
 
 def _limit(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= _MAX_LIMIT:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= _MAX_LIMIT:
         raise CloudTrailError(
             "InvalidMaxResultsException", f"limit must be 1 to {_MAX_LIMIT}, not {text!r}"
         )

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 #: Modules whose import registers operations.
 OPERATION_MODULES = (history, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
+_METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that ask for nothing, so that a member opentrail lacks may have them.
 _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 
@@ -34,7 +35,7 @@ class CloudTrailApi:
         self._services = services
         self._model = catalog.services["cloudtrail"].model
         self._scope_key = scope_key
-        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=["GET", "POST"])])
+        self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=_METHODS)])
 
     async def _answer(self, request: Request) -> Response:
         try:

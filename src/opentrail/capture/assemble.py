@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from opentrail.capture import s3_form
 from opentrail.capture.exchange import Exchange
-from opentrail.capture.redact import by_name
+from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.safe_json import to_bytes
 from opentrail.capture.tables import (
@@ -74,7 +74,9 @@ class Assembler:
         source, name, label = _names(exchange)
         identity, account = self._identity(exchange)
         error = _error(exchange)
-        parameters = _parameters(exchange, label, own)
+        given, parameters = _parameters(exchange, own)
+        if error is not None and error.message:
+            error = replace(error, message=scrubbed(error.message, given, parameters))
         answer = _answer(exchange, label, error, own)
         kind = category(label, exchange.call.operation or "") if label else MANAGEMENT
         region = _region(exchange, source)
@@ -154,25 +156,29 @@ def _region(exchange: Exchange, source: str) -> str:
     return exchange.credential.region or GLOBAL_REGION
 
 
-def _parameters(exchange: Exchange, label: str, own: dict[str, Any]) -> dict[str, Any] | None:
+def _parameters(
+    exchange: Exchange, own: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Returns the parameters as they were given, and as they are recorded."""
     call, request = exchange.call, exchange.request
     if call.service is None or call.operation is None:
         own["decodeError"] = "the operation is not known"
         own["request"] = {"method": request.method, "path": request.path}
-        return None
+        return {}, None
+    given: dict[str, Any] = {}
     try:
         if call.service.name == "s3":
             own.update(s3_form.own_details(call, request))
-            return s3_form.s3_parameters(call, request)
-        decoded, notes = decode_request(call, request)
-        shown = _rendered(call, decoded)
+            return {}, s3_form.s3_parameters(call, request)
+        given, notes = decode_request(call, request)
+        shown = _rendered(call, given)
     except (ValueError, RecursionError) as error:
         own["decodeError"] = str(error)[:300]
         own["request"] = {"method": request.method, "path": request.path}
-        return None
+        return given, None
     for note in notes:
         own[note] = True
-    return shown if isinstance(shown, dict) else None
+    return given, shown if isinstance(shown, dict) else None
 
 
 def _rendered(call: Call, decoded: dict[str, Any]) -> Any:

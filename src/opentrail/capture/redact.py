@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,8 @@ from opentrail.capture.tables import rules
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 REMOVED_MARK = "<sensitiveDataRemoved>"
 
+#: Shorter texts are not looked for in errors: they would be found in any.
+_SHORTEST_SECRET = 4
 _SECRET_NAME = re.compile(
     r"password|passphrase|secret_?(access_?)?key|secret_?string|secret_?binary|client_?secret"
     r"|private_?key|plain_?text|zip_?file|user_?data|(auth|session|security|access|refresh|bearer"
@@ -22,13 +24,45 @@ _SECRET_NAME = re.compile(
 
 @cache
 def actions(label: str) -> dict[str, str]:
-    """Returns what happens to members of a service by recorded name: `remove`, `hide`, `mark`."""
+    """Returns the table that each member of a service is listed in, by its recorded name."""
     table = rules("redaction")
     found: dict[str, str] = {}
-    for action in ("hide", "remove", "mark"):
+    for action in ("hide", "remove", "mark", "literals", "show"):
         for scope in ("*", label):
             found.update(dict.fromkeys(table[action].get(scope, ()), action))
     return found
+
+
+def without_literals(text: Any) -> Any:
+    """Returns a statement with its quoted literals replaced.
+
+    >>> without_literals("SELECT * FROM t WHERE a = 'x'")
+    "SELECT * FROM t WHERE a = 'HIDDEN_DUE_TO_SECURITY_REASONS'"
+    """
+    if not isinstance(text, str):
+        return HIDDEN
+    parts = text.split("'")
+    return "'".join(HIDDEN if index % 2 and part else part for index, part in enumerate(parts))
+
+
+def scrubbed(message: str, given: Any, shown: Any) -> str:
+    """Returns an error's text without what was given but is not shown, such as a password."""
+    kept = set(_texts(shown))
+    secrets = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
+    for secret in sorted(secrets, key=len, reverse=True):
+        message = message.replace(secret, HIDDEN)
+    return message
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
 
 
 def looks_secret(name: str) -> bool:

@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.redact import HIDDEN, REMOVED_MARK, actions, by_name, looks_secret
+from opentrail.capture.redact import (
+    HIDDEN,
+    REMOVED_MARK,
+    actions,
+    by_name,
+    looks_secret,
+    without_literals,
+)
 from opentrail.capture.tables import rules, source_of
 from opentrail.wire.service_models import Service
 
@@ -90,9 +97,12 @@ class Renderers:
             return lambda _value: ABSENT
         if action == "mark":
             return lambda _value: REMOVED_MARK
+        if action == "literals":
+            return without_literals
         sensitive = bool(shape.metadata.get("sensitive"))
         # Models forget to mark some; a name that only sounds like a secret's holds no text.
         secret_text = shape.type_name in ("string", "blob") and looks_secret(name)
+        secret_text = secret_text and action != "show"
         if action == "hide" or sensitive or secret_text:
             return lambda _value: HIDDEN
         return self._renderer(shape, in_key)

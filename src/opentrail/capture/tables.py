@@ -52,8 +52,11 @@ def is_read_only(label: str, operation: str) -> bool:
 @cache
 def keeps_answer(label: str, operation: str) -> bool:
     """Returns whether a good answer goes into the record."""
-    if operation in rules("kinds")["answer_kept"].get(label, ()):
+    kinds = rules("kinds")
+    if operation in kinds["answer_kept"].get(label, ()):
         return True
+    if operation in kinds["answer_left_out"].get(label, ()):
+        return False
     return not is_read_only(label, operation)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import rsa
 
-from tests.api.caller import Api, Answer
+from opentrail.core.errors import RecordRefused
+from tests.api.caller import Answer, Api
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, event_id
 from tests.fakes import asynchronous
 from tests.trails.world import BUCKET
@@ -182,7 +183,19 @@ async def test_a_bucket_name_that_is_none_is_refused(bucket: str) -> None:
 @pytest.mark.parametrize(
     "prefix",
     [
-        *("/audit", "a" * 201, "a//b", "../x", "a/../b", "./a", "a/..", "a/.", "a\\b", "a\nb"),
+        *(
+            "/audit",
+            "a" * 201,
+            "a//b",
+            "../x",
+            "a/../b",
+            "./a",
+            "a/..",
+            "a/.",
+            "a\\b",
+            "a\nb",
+            "a\n",
+        ),
         *("a\0b", "ümlaut", "a?b", "a#b", "a%2e%2e/b", "{a}"),
     ],
 )
@@ -468,6 +481,30 @@ async def test_logging_begins_and_ends_with_the_calls_own_events() -> None:
     await flush(api)
     delivered = await api.world.check(["call-2", *between, "call-3"], chains=1)
     assert delivered.event_ids[-1] == "call-3"
+    await close(api)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("operation", ["StopLogging", "UpdateTrail", "DeleteTrail"])
+@asynchronous
+async def test_a_call_that_could_not_be_recorded_does_not_hold_up_what_came_before(
+    operation: str,
+) -> None:
+    """The caller gets an error (503), and may never ask again; the server is not restarted."""
+    api = await with_trail()
+    await api.ok("StartLogging", Name="my-trail")
+    before = ["call-2", *await events(api, 2)]
+    (stored,) = await api.world.registry.all()
+    api.world.journal.failure = "disk full"
+    with pytest.raises(RecordRefused):
+        await api.call(operation, Name="my-trail")
+    api.world.journal.failure = None
+    await events(api, 2)
+    for _ in range(2):
+        await api.world.deliveries.ensure(stored.trail.uid).deliver()
+    delivered = await api.world.verified()
+    assert set(before) <= set(delivered.event_ids)
+    assert len(delivered.event_ids) == len(set(delivered.event_ids))
     await close(api)
 
 

@@ -32,11 +32,10 @@ _LATER = (
     "CloudWatchLogsRoleArn",
     "KmsKeyId",
     "IsOrganizationTrail",
-    "TagsList",
 )
 
 
-@operation("CreateTrail", without=_LATER)
+@operation("CreateTrail", without=(*_LATER, "TagsList"))
 async def create_trail(call: Call) -> Json:
     """Creates a trail; it delivers nothing before StartLogging."""
     asked = call.input

@@ -1,0 +1,222 @@
+"""A whole server process: it starts, says so, answers, and stops in order."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.version import DATA_VERSION, __version__
+from tests.fakes import PATIENCE, fill, small_disk
+from tests.live.processes import clean_environment
+
+UPSTREAM = ("--upstream", "http://127.0.0.1:9")
+ADDRESSES = ("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0")
+
+
+def start(data_dir: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    """Starts `opentrail serve`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "opentrail", "serve", "--data-dir", str(data_dir), *flags],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(**environment),
+    )
+
+
+def run_to_end(data_dir: Path, *flags: str, **environment: str) -> tuple[int, str]:
+    """Returns the exit code of a server that cannot start, and what it complained of."""
+    with start(data_dir, *flags, **environment) as process:
+        try:
+            _, complaint = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+        return process.returncode, complaint
+
+
+class Server:
+    """A server that runs."""
+
+    def __init__(self, data_dir: Path, *flags: str) -> None:
+        self.data_dir = data_dir
+        self.process = start(data_dir, *UPSTREAM, *ADDRESSES, *flags)
+        assert self.process.stdout is not None
+        self.said = ""
+        while not self.said.endswith(f"{data_dir.resolve()}\n"):
+            line = self.process.stdout.readline()
+            assert line, self.process.communicate(timeout=PATIENCE)
+            self.said += line
+        self.described: dict[str, Any] = json.loads((data_dir / "server.json").read_text())
+
+    def get(self, path: str, token: str | None = None) -> tuple[int, Any]:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(self.described["console"] + path, headers=headers)  # noqa: S310 - http
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=PATIENCE) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path / "data")
+    yield made
+    if made.process.poll() is None:
+        made.end(signal.SIGKILL)
+
+
+@pytest.mark.live
+def test_a_server_tells_where_it_is_answers_and_stops_in_order(server: Server) -> None:
+    file = server.data_dir / "server.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    described = server.described
+    assert set(described) == {"pid", "endpoint", "console", "token", "version"}
+    assert described["pid"] == server.process.pid
+    assert described["version"] == __version__
+    assert described["endpoint"] in server.said
+    assert described["console"] in server.said
+    assert described["token"] not in server.said
+
+    status, health = server.get("/health")
+    assert status == 200
+    assert health["status"] == "ok"
+    assert health["onRecordFailure"] == "refuse"
+    assert health["journal"] == {"position": 0, "failure": None}
+    assert server.get("/api/v1/events")[0] == 401
+    assert server.get("/api/v1/events", described["token"]) == (200, {"events": []})
+
+    assert server.end() == 0
+    assert not file.exists()
+
+
+@pytest.mark.live
+def test_nothing_that_is_kept_can_be_read_by_others(server: Server) -> None:
+    server.get("/api/v1/events", server.described["token"])
+    assert server.end() == 0
+    for path in (server.data_dir, *server.data_dir.rglob("*")):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        assert mode & 0o077 == 0, (path, oct(mode))
+
+
+@pytest.mark.live
+def test_the_same_data_directory_may_be_served_again_and_only_once_at_a_time(
+    server: Server,
+) -> None:
+    code, complaint = run_to_end(server.data_dir, *UPSTREAM, *ADDRESSES)
+    assert code == 3
+    assert f"process id {server.process.pid}" in complaint
+    assert (server.data_dir / "server.json").exists()
+    assert server.end(signal.SIGINT) == 0
+    again = Server(server.data_dir)
+    assert again.get("/health")[0] == 200
+    assert again.described["token"] != server.described["token"]
+    assert again.end() == 0
+
+
+@pytest.mark.live
+@pytest.mark.anomaly
+def test_after_a_kill_the_next_server_starts_and_replaces_the_stale_file(server: Server) -> None:
+    assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    assert (server.data_dir / "server.json").exists()
+    again = Server(server.data_dir)
+    assert again.described["pid"] == again.process.pid
+    assert again.get("/health")[0] == 200
+    assert again.end() == 0
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("point", ["nonsense", "journal.committed:x"])
+def test_a_crash_point_that_is_none_is_wrong_use(tmp_path: Path, point: str) -> None:
+    flags = (*UPSTREAM, *ADDRESSES)
+    code, complaint = run_to_end(tmp_path / "data", *flags, OPENTRAIL_CRASH_AT=point)
+    assert code == 2
+    assert "OPENTRAIL_CRASH_AT" in complaint
+    assert "journal.committed" in complaint
+
+
+@pytest.mark.live
+def test_without_an_upstream_there_is_nothing_to_serve(tmp_path: Path) -> None:
+    code, complaint = run_to_end(tmp_path / "data", *ADDRESSES)
+    assert code == 2
+    assert "--upstream" in complaint
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.live
+def test_an_address_in_use_is_wrong_use_and_names_the_flag(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for flag, other in (("--listen", "--console-listen"), ("--console-listen", "--listen")):
+            flags = (*UPSTREAM, flag, address, other, "127.0.0.1:0")
+            code, complaint = run_to_end(tmp_path / "data", *flags)
+            assert code == 2
+            assert address in complaint
+            assert f"{flag} HOST:PORT" in complaint
+
+
+@pytest.mark.live
+def test_data_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "version").write_text(f"{DATA_VERSION + 1}\n")
+    code, complaint = run_to_end(data, *UPSTREAM, *ADDRESSES)
+    assert code == 4
+    assert "upgrade opentrail" in complaint
+    assert not (data / "state.db").exists()
+
+
+@pytest.mark.live
+def test_a_data_directory_that_cannot_be_made_is_failed_storage(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    code, complaint = run_to_end(tmp_path / "file" / "data", *UPSTREAM, *ADDRESSES)
+    assert code == 74
+    assert str(tmp_path / "file" / "data") in complaint
+    assert "Traceback" not in complaint
+
+
+@pytest.mark.live
+@pytest.mark.anomaly
+def test_a_full_disk_at_the_start_is_failed_storage_without_a_traceback(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 600) as disk:
+        fill(disk, leave_kilobytes=24)
+        code, complaint = run_to_end(disk / "data", *UPSTREAM, *ADDRESSES)
+    assert code == 74
+    assert "Traceback" not in complaint
+
+
+@pytest.mark.live
+@pytest.mark.anomaly
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [("state.db", "state store"), ("journal/00000000000000000001.db", "journal")],
+)
+def test_a_store_that_is_no_database_is_failed_storage_that_names_it(
+    tmp_path: Path, file: str, named: str
+) -> None:
+    damaged = tmp_path / "data" / file
+    damaged.parent.mkdir(parents=True)
+    damaged.write_bytes(b"this is not a database " * 500)
+    code, complaint = run_to_end(tmp_path / "data", *UPSTREAM, *ADDRESSES)
+    assert code == 74
+    assert named in complaint
+    assert "Traceback" not in complaint

@@ -1,0 +1,379 @@
+"""Settings: flag before environment before file before default, and every wrong value named."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from opentrail.core.errors import UsageError
+from opentrail.settings import NAMES, Address, Settings, StoreAccess, from_environment, load
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a configuration file and returns its path."""
+
+    def write_file(text: str) -> Path:
+        file = tmp_path / "opentrail.toml"
+        file.write_text(text)
+        return file
+
+    return write_file
+
+
+def refused(
+    flags: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+    config: Path | None = None,
+) -> str:
+    """Returns what is said about wrong settings."""
+    with pytest.raises(UsageError) as wrong:
+        load(flags or {}, environment or {}, config)
+    return str(wrong.value)
+
+
+def flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def variable(name: str) -> str:
+    return f"OPENTRAIL_{name.upper()}"
+
+
+#: setting → (TOML of the file, text of the environment, value of the flag, and what each gives).
+SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
+    "data_dir": (('"/file"', Path("/file")), ("/env", Path("/env")), ("/flag", Path("/flag"))),
+    "listen": (
+        ('"127.0.0.1:1"', Address("127.0.0.1", 1)),
+        ("localhost:2", Address("localhost", 2)),
+        ("[::1]:3", Address("::1", 3)),
+    ),
+    "console_listen": (
+        ('"127.0.0.1:1"', Address("127.0.0.1", 1)),
+        ("localhost:2", Address("localhost", 2)),
+        ("[::1]:3", Address("::1", 3)),
+    ),
+    "upstream": (
+        ('"http://file"', {"": "http://file"}),
+        ("http://env", {"": "http://env"}),
+        (["http://flag"], {"": "http://flag"}),
+    ),
+    "delivery_interval": (("1.5", 1.5), ("2.5", 2.5), ("3", 3.0)),
+    "digest_interval": (("60", 60.0), ("120", 120.0), ("0.5", 0.5)),
+    "history_retention_days": (("1", 1), ("2", 2), ("3", 3)),
+    "history_seal_records": (("10", 10), ("20", 20), ("30", 30)),
+    "on_record_failure": (('"allow"', "allow"), ("refuse", "refuse"), ("allow", "allow")),
+    "auth": (
+        ('"permissive"', "permissive"),
+        ("permissive", "permissive"),
+        ("permissive", "permissive"),
+    ),
+    "recorders": (("1", 1), ("1", 1), ("1", 1)),
+}
+
+
+# Where a value comes from
+
+
+def test_every_setting_is_tried() -> None:
+    assert set(SOURCES) == set(NAMES)
+
+
+def test_without_anything_the_defaults_hold() -> None:
+    assert load({}, {}) == Settings()
+    assert Settings().data_dir == Path("opentrail-data")
+    assert Settings().listen == Address("127.0.0.1", 4747)
+    assert Settings().console_listen == Address("127.0.0.1", 4748)
+    assert Settings().delivery_interval == 300
+    assert Settings().digest_interval == 3600
+    assert Settings().history_retention_days == 90
+    assert Settings().auth == "permissive"
+    assert Settings().on_record_failure == "refuse"
+    assert Settings().recorders == 1
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_flag_counts_before_the_environment_before_the_file(name: str, write: Write) -> None:
+    (in_file, filed), (in_environment, exported), (given_flag, flagged) = SOURCES[name]
+    file = write(f"{name} = {in_file}\n")
+    environment = {variable(name): in_environment}
+    assert getattr(load({}, {}, file), name) == filed
+    assert getattr(load({}, environment, file), name) == exported
+    assert getattr(load({name: given_flag}, environment, file), name) == flagged
+    assert getattr(load({name: given_flag}, {}), name) == flagged
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_flag_that_is_not_given_and_an_empty_variable_say_nothing(
+    name: str, write: Write
+) -> None:
+    (in_file, filed), _, _ = SOURCES[name]
+    file = write(f"{name} = {in_file}\n")
+    assert getattr(load({name: None}, {variable(name): ""}, file), name) == filed
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_key_of_the_file_may_be_written_like_the_flag(name: str, write: Write) -> None:
+    (in_file, filed), _, _ = SOURCES[name]
+    file = write(f"{name.replace('_', '-')} = {in_file}\n")
+    assert getattr(load({}, {}, file), name) == filed
+
+
+def test_the_file_may_be_named_by_the_environment(write: Write) -> None:
+    file = write("delivery_interval = 7")
+    assert load({}, {"OPENTRAIL_CONFIG": str(file)}).delivery_interval == 7
+
+
+def test_the_file_that_is_given_counts_before_the_one_of_the_environment(
+    write: Write, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text("delivery_interval = 8")
+    found = load({}, {"OPENTRAIL_CONFIG": str(write("delivery_interval = 7"))}, other)
+    assert found.delivery_interval == 8
+
+
+def test_settings_of_the_process_come_from_its_environment(
+    monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(variable(name), raising=False)
+    monkeypatch.delenv("OPENTRAIL_CONFIG", raising=False)
+    monkeypatch.setenv("OPENTRAIL_DIGEST_INTERVAL", "9")
+    found = from_environment({"recorders": None, "other": 1}, str(write("delivery_interval = 7")))
+    assert (found.delivery_interval, found.digest_interval) == (7, 9)
+
+
+# Upstreams
+
+
+def test_upstreams_are_for_all_services_or_for_one() -> None:
+    found = load({"upstream": ["http://all:1", "s3=https://seaweed:2/", "sqs=http://q"]}, {})
+    assert found.upstream == {"": "http://all:1", "s3": "https://seaweed:2/", "sqs": "http://q"}
+
+
+def test_upstreams_in_the_environment_are_separated_by_commas() -> None:
+    found = load({}, {"OPENTRAIL_UPSTREAM": "http://all, s3=http://seaweed"})
+    assert found.upstream == {"": "http://all", "s3": "http://seaweed"}
+
+
+def test_an_upstream_with_an_equals_sign_in_its_query_is_for_all_services() -> None:
+    assert load({"upstream": ["http://x/?a=b"]}, {}).upstream == {"": "http://x/?a=b"}
+
+
+def test_upstreams_of_several_sources_are_put_together(write: Write) -> None:
+    file = write('[upstream]\ndefault = "http://file"\ns3 = "http://file-s3"\n')
+    found = load({"upstream": ["s3=http://flag-s3"]}, {"OPENTRAIL_UPSTREAM": "sqs=http://e"}, file)
+    assert found.upstream == {"": "http://file", "s3": "http://flag-s3", "sqs": "http://e"}
+
+
+def test_an_upstream_may_be_a_table_with_its_credentials(write: Write) -> None:
+    file = write(
+        '[upstream.s3]\nurl = "http://seaweed"\naccess_key_id = "AKIA"\n'
+        'secret_access_key = "secret"\nregion = "eu-west-1"\n'
+    )
+    found = load({}, {}, file)
+    assert found.upstream == {"s3": "http://seaweed"}
+    assert found.s3_access == StoreAccess("AKIA", "secret", "eu-west-1")
+
+
+def test_a_table_of_the_default_upstream_is_for_every_service(write: Write) -> None:
+    file = write('[upstream.default]\nurl = "http://all"\n')
+    assert load({}, {}, file).upstream == {"": "http://all"}
+
+
+# The directory
+
+
+def test_a_directory_of_keys_stands_in_the_file_or_beside_it(write: Write, tmp_path: Path) -> None:
+    inside = write('[directory.AKIA]\nuser = "John"\n[directory.ROOT]\nroot = true\n')
+    keys = {"AKIA": {"user": "John"}, "ROOT": {"root": True}}
+    assert load({}, {}, inside).directory == keys
+    (tmp_path / "keys.toml").write_text('[AKIA]\nuser = "John"\n[ROOT]\nroot = true\n')
+    assert load({}, {}, write('directory = "keys.toml"')).directory == keys
+
+
+def test_secrets_come_from_the_file_only() -> None:
+    environment = {
+        "OPENTRAIL_DIRECTORY": "x",
+        "OPENTRAIL_S3_ACCESS": "x",
+    }
+    flags = {"directory": {"AKIA": {"user": "John"}}, "s3_access": "x"}
+    assert load(flags, environment) == Settings()
+
+
+# Wrong values
+
+#: setting → texts that are wrong as flag and variable.
+WRONG_TEXTS = {
+    "listen": ["4747", "localhost", ":4747", "localhost:http", "localhost:70000", "localhost:-1"],
+    "console_listen": ["4748", "localhost:", "localhost:\u00b2"],
+    "delivery_interval": ["0", "-1", "soon", "nan", "inf", "1e9", ""],
+    "digest_interval": ["0", "1h", "-0.1"],
+    "history_retention_days": ["0", "1.5", "ninety", "-90"],
+    "history_seal_records": ["0", "1.5", "many"],
+    "recorders": ["0", "1.5", "x"],
+    "auth": ["open", "PERMISSIVE", "none"],
+    "on_record_failure": ["ignore", "Refuse"],
+    "upstream": ["localhost:5000", "ftp://x", "s3=", "s3=localhost", "="],
+}
+WRONG = [(name, text) for name, texts in WRONG_TEXTS.items() for text in texts]
+
+
+@pytest.mark.parametrize(("name", "text"), WRONG)
+def test_a_wrong_flag_is_named(name: str, text: str) -> None:
+    given_flag = [text] if name == "upstream" else text
+    assert flag(name) in refused({name: given_flag})
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, text in WRONG if text])
+def test_a_wrong_variable_is_named(name: str, text: str) -> None:
+    assert variable(name) in refused({}, {variable(name): text})
+
+
+@pytest.mark.parametrize(
+    ("toml", "key"),
+    [
+        ("listen = 4747", "listen"),
+        ('listen = "here"', "listen"),
+        ('listen = ["127.0.0.1:1"]', "listen"),
+        ("console-listen = true", "console-listen"),
+        ('delivery_interval = "soon"', "delivery_interval"),
+        ("delivery_interval = 0", "delivery_interval"),
+        ("delivery_interval = [1]", "delivery_interval"),
+        ("delivery_interval = true", "delivery_interval"),
+        ("history_retention_days = 1.5", "history_retention_days"),
+        ("history_retention_days = true", "history_retention_days"),
+        ("recorders = false", "recorders"),
+        ('auth = "open"', "auth"),
+        ("auth = true", "auth"),
+        ('auth = ["permissive"]', "auth"),
+        ("on_record_failure = {}", "on_record_failure"),
+        ("upstream = 5", "upstream"),
+        ("upstream = true", "upstream"),
+        ("upstream = [5]", "upstream"),
+        ('upstream = ["localhost"]', "upstream"),
+        ('[upstream]\ns3 = "localhost"', "upstream.s3"),
+        ('[upstream]\ns3 = "ftp://x"', "upstream.s3"),
+        ("[upstream]\ns3 = 5", "upstream.s3"),
+        ('[upstream.s3]\nurl = "ftp://x"', "upstream.s3"),
+        ("[upstream.s3]\nurl = 5", "upstream.s3"),
+        ('[upstream.s3]\naccess_key_id = "AKIA"', "upstream.s3"),
+        ("data_dir = 5", "data_dir"),
+        ('data_dir = ""', "data_dir"),
+        ("directory = 5", "directory"),
+        ('directory = "nowhere.toml"', "nowhere.toml"),
+        ("[directory]\nAKIA = 5", "AKIA"),
+        ("[directory.AKIA]\n", "AKIA"),
+        ('[directory.AKIA]\nuser = ""', "AKIA"),
+        ("[directory.AKIA]\nuser = 5", "AKIA"),
+        ("nonsense = 1", "nonsense"),
+        ("s3_access = 1", "s3_access"),
+        ("[serve]\nlisten = 1", "serve"),
+    ],
+)
+def test_a_wrong_value_of_the_file_is_named_with_the_file(
+    toml: str, key: str, write: Write
+) -> None:
+    said = refused(config=write(toml))
+    assert key in said
+    assert "AKIA" in said or ".toml" in said
+
+
+@pytest.mark.parametrize("text", ["listen =", "= 1", "[a", "a = 1\na = 2"])
+def test_a_file_that_is_no_toml_is_named(text: str, write: Write) -> None:
+    assert "opentrail.toml" in refused(config=write(text))
+
+
+def test_a_file_of_other_bytes_is_named(write: Write, tmp_path: Path) -> None:
+    file = write("")
+    file.write_bytes(b"\xff\xfe\x00")
+    assert "opentrail.toml" in refused(config=file)
+    (tmp_path / "keys.toml").write_bytes(b"\xff\xfe\x00")
+    assert "keys.toml" in refused(config=write('directory = "keys.toml"'))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "gone.toml" in refused(config=tmp_path / "gone.toml")
+    assert "gone.toml" in refused({}, {"OPENTRAIL_CONFIG": str(tmp_path / "gone.toml")})
+    assert str(tmp_path) in refused(config=tmp_path)
+
+
+# What does not go together
+
+
+@pytest.mark.parametrize("name", ["listen", "console_listen"])
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "192.0.2.1", "example.com", "[::]", "127.0.0.1.nip.io"],  # noqa: S104
+)
+def test_anybody_could_claim_to_be_anybody_on_other_addresses(name: str, host: str) -> None:
+    said = refused({name: f"{host}:4747"})
+    assert flag(name) in said
+    assert "loopback" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"), [({"auth": "enforced"}, "auth"), ({"recorders": "2"}, "recorders")]
+)
+def test_what_is_not_built_yet_is_refused(flags: dict[str, str], named: str) -> None:
+    said = refused(flags)
+    assert named in said
+    assert "not available" in said
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "url", "loopback"),
+    [
+        ("127.0.0.1:4747", "127.0.0.1", 4747, "http://127.0.0.1:4747", True),
+        ("127.9.9.9:0", "127.9.9.9", 0, "http://127.9.9.9:0", True),
+        ("localhost:80", "localhost", 80, "http://localhost:80", True),
+        ("[::1]:65535", "::1", 65535, "http://[::1]:65535", True),
+        ("::1:80", "::1", 80, "http://[::1]:80", True),
+        ("0.0.0.0:80", "0.0.0.0", 80, "http://0.0.0.0:80", False),  # noqa: S104
+        ("example.org:80", "example.org", 80, "http://example.org:80", False),
+    ],
+)
+def test_an_address_has_host_port_and_url(
+    text: str, host: str, port: int, url: str, loopback: bool
+) -> None:
+    address = Address.parse(text, "--listen")
+    assert (address.host, address.port, address.url()) == (host, port, url)
+    assert address.is_loopback is loopback
+    assert address.url(1).endswith(":1")
+
+
+@pytest.mark.hypothesis
+@hypothesis_settings(deadline=None)
+@given(st.text(max_size=20) | st.text(max_size=8).map(lambda port: f"localhost:{port}"))
+def test_any_text_is_an_address_or_wrong_use(text: str) -> None:
+    try:
+        address = Address.parse(text, "--listen")
+    except UsageError:
+        return
+    assert address.host
+    assert 0 <= address.port <= 65535
+
+
+@pytest.mark.hypothesis
+@hypothesis_settings(deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    text=st.text(st.characters(exclude_characters="\x00"), min_size=1, max_size=10)
+    | st.sampled_from(["1e400", "0x10", "1_000", "٣", "True"]),
+)
+def test_any_text_is_a_setting_or_wrong_use(name: str, text: str) -> None:
+    try:
+        found = load({}, {variable(name): text})
+    except UsageError:
+        return
+    assert isinstance(found, Settings)

@@ -1,0 +1,216 @@
+"""Events on a terminal: nothing steers it (N8), and no cell is a formula (N7)."""
+
+import csv
+import io
+import json
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.tables import print_csv, print_events, print_records, printable
+from tests.factories import a_record, event_id, record_bytes
+
+Capture = pytest.CaptureFixture[str]
+
+
+def an_event(record: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Returns an event as the server's look-up answers it."""
+    record = a_record() if record is None else record
+    return {
+        "EventId": record["eventID"],
+        "EventName": record["eventName"],
+        "ReadOnly": "false",
+        "AccessKeyId": "AKIAEXAMPLE",
+        "EventTime": 1577869200.0,
+        "EventSource": record["eventSource"],
+        "Username": "John",
+        "Resources": [{"ResourceType": "AWS::IAM::User", "ResourceName": "Mary"}],
+        "CloudTrailEvent": record_bytes(record).decode(),
+        **changes,
+    }
+
+
+def csv_rows(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+#: Escapes, C1 controls, marks that turn text around, marks without width.
+STEERING = "\x1b\x00\x07\x08\x7f\x9b\u200b\u202e\u2066\ufeff\r\n\t"
+
+
+# Printable text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("Grüße 日本語 🙂", "Grüße 日本語 🙂"),
+        ("a\x1b[31mb", "a\\x1b[31mb"),
+        ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
+        ("\x9b2J", "\\x9b2J"),
+        ("\u202eevil", "\\u202eevil"),
+        ("zero\u200bwidth", "zero\\u200bwidth"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0001", "\\U000e0001"),
+        ("", ""),
+    ],
+)
+def test_text_is_shown_without_what_steers_a_terminal(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(st.text(st.characters()))
+def test_no_text_keeps_a_character_that_steers(text: str) -> None:
+    shown = printable(text)
+    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs"}
+    kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs")]
+    if len(kept) == len(text):
+        assert shown == text
+
+
+# The table
+
+
+def test_events_are_a_table_with_a_head(capsys: Capture) -> None:
+    failed = an_event(
+        a_record(eventName="DeleteUser", errorCode="AccessDenied"), Username="Alice", Resources=[]
+    )
+    print_events([an_event(), failed])
+    head, first, second = capsys.readouterr().out.splitlines()
+    columns = [
+        "Event time",
+        "User name",
+        "Event name",
+        "Event source",
+        "Resource name",
+        "Error code",
+    ]
+    assert [head.index(name) for name in columns] == sorted(head.index(name) for name in columns)
+    assert first.split() == [
+        "2020-01-01T09:00:00Z",
+        "John",
+        "CreateUser",
+        "iam.amazonaws.com",
+        "Mary",
+    ]
+    assert second.split() == [
+        "2020-01-01T09:00:00Z",
+        "Alice",
+        "DeleteUser",
+        "iam.amazonaws.com",
+        "AccessDenied",
+    ]
+    assert head.index("Event name") == first.index("CreateUser") == second.index("DeleteUser")
+
+
+def test_an_event_without_a_user_has_an_empty_cell(capsys: Capture) -> None:
+    event = an_event()
+    del event["Username"]
+    print_events([event])
+    assert "CreateUser" in capsys.readouterr().out
+
+
+def test_no_events_are_said_beside_the_table(capsys: Capture) -> None:
+    print_events([])
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Event time")
+    assert len(captured.out.splitlines()) == 1
+    assert captured.err == "no events found\n"
+
+
+def test_a_table_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    record = a_record(eventName=f"Create{STEERING}", errorCode=f"E{STEERING}")
+    event = an_event(
+        record,
+        Username=f"U{STEERING}",
+        EventSource=f"S{STEERING}",
+        Resources=[{"ResourceName": f"R{STEERING}"}],
+    )
+    print_events([event])
+    out = capsys.readouterr().out
+    assert not set(STEERING) & set(out) - {"\n"}
+    assert len(out.splitlines()) == 2
+
+
+# CSV
+
+
+def test_csv_has_the_columns_of_awss_download(capsys: Capture) -> None:
+    record = a_record(errorCode="AccessDenied")
+    print_csv([an_event(record)])
+    head, row = csv_rows(capsys.readouterr().out)
+    assert dict(zip(head, row, strict=True)) == {
+        "Event name": "CreateUser",
+        "Event time": "2020-01-01T09:00:00Z",
+        "User name": "John",
+        "Event source": "iam.amazonaws.com",
+        "Resource type": "AWS::IAM::User",
+        "Resource name": "Mary",
+        "AWS region": "us-east-1",
+        "Source IP address": "192.0.2.10",
+        "AWS access key": "AKIAEXAMPLE",
+        "Event ID": event_id(1),
+        "Read-only": "false",
+        "Error code": "AccessDenied",
+        "Request ID": record["requestID"],
+    }
+
+
+def test_csv_without_events_is_its_head(capsys: Capture) -> None:
+    print_csv([])
+    assert len(csv_rows(capsys.readouterr().out)) == 1
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+def test_a_cell_that_starts_a_formula_is_made_harmless(start: str, capsys: Capture) -> None:
+    text = f'{start}HYPERLINK("http://evil","x")'
+    event = an_event(
+        a_record(sourceIPAddress=text, errorCode=text),
+        Username=text,
+        Resources=[{"ResourceName": text}],
+    )
+    print_csv([event])
+    (_, row) = csv_rows(capsys.readouterr().out)
+    assert not [cell for cell in row if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n")]
+    assert sum("HYPERLINK" in cell for cell in row) == 4
+
+
+def test_quotes_commas_and_lines_stay_inside_their_cell(capsys: Capture) -> None:
+    name = 'a"b,c\nd'
+    print_csv([an_event(Username=name)])
+    (_, row) = csv_rows(capsys.readouterr().out)
+    assert len(row) == 13
+    assert row[2].startswith('a"b,c')
+
+
+def test_csv_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    print_csv([an_event(Username=f"U{STEERING}", Resources=[{"ResourceName": f"R{STEERING}"}])])
+    out = capsys.readouterr().out
+    assert not set(out) & (set(STEERING) - {"\r", "\n", "\t"})
+
+
+# Records
+
+
+def test_each_record_is_a_line_of_its_own(capsys: Capture) -> None:
+    records = [a_record(eventID=event_id(number)) for number in (1, 2)]
+    print_records([an_event(record) for record in records])
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == records
+
+
+def test_a_record_says_the_same_without_what_steers_a_terminal(capsys: Capture) -> None:
+    """JSON can say any character by its number (N8 holds for records, too)."""
+    record = a_record(userAgent=f"agent{STEERING}")
+    print_records([an_event(record)])
+    out = capsys.readouterr().out
+    assert len(out.split("\n")) == 2
+    assert json.loads(out) == record
+    steering = {c for c in out if unicodedata.category(c) in ("Cc", "Cf", "Cs")}
+    assert steering <= {"\n"}

@@ -1,0 +1,86 @@
+"""The text fields of a browser's form upload."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.wire.multipart import FIELDS_BYTES, form_fields
+
+FORM = {"content-type": "multipart/form-data; boundary=XX"}
+
+
+def form(*fields: tuple[str, str], boundary: str = "XX") -> bytes:
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields
+    ]
+    return f"{''.join(parts)}--{boundary}--\r\n".encode()
+
+
+def test_fields_are_read_by_lower_case_name() -> None:
+    body = form(("Key", "in/${filename}"), ("X-Amz-Credential", "AKIA/x"), ("policy", "eyJ9"))
+    assert form_fields(FORM, body) == {
+        "key": "in/${filename}",
+        "x-amz-credential": "AKIA/x",
+        "policy": "eyJ9",
+    }
+
+
+def test_what_stands_behind_the_file_is_not_looked_at() -> None:
+    body = form(("key", "k"), ("file", "the object"), ("policy", "late"))
+    assert form_fields(FORM, body) == {"key": "k"}
+
+
+def test_a_value_may_have_several_lines_and_other_headers_a_part() -> None:
+    body = (
+        b'--XX\r\nContent-Type: text/plain\r\nContent-Disposition: form-data; name="note"\r\n\r\n'
+        b"one\r\ntwo\r\n--XX--"
+    )
+    assert form_fields(FORM, body) == {"note": "one\r\ntwo"}
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        'multipart/form-data; boundary="XX"',
+        "Multipart/Form-Data; Boundary=XX",
+        "multipart/form-data; charset=utf-8; boundary=XX; x=y",
+    ],
+)
+def test_a_boundary_may_be_written_in_several_ways(content_type: str) -> None:
+    assert form_fields({"content-type": content_type}, form(("key", "k"))) == {"key": "k"}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"content-type": "multipart/form-data"},
+        {"content-type": "application/x-www-form-urlencoded; boundary=XX"},
+        {"content-type": "multipart/form-data; boundary=OTHER"},
+    ],
+)
+def test_a_body_of_another_kind_has_no_fields(headers: dict[str, str]) -> None:
+    assert form_fields(headers, form(("key", "k"))) == {}
+
+
+def test_fields_are_looked_for_at_the_beginning_only() -> None:
+    body = form(("key", "k"), ("note", "n" * FIELDS_BYTES), ("policy", "late"))
+    fields = form_fields(FORM, body)
+    assert fields["key"] == "k"
+    assert "policy" not in fields
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    st.binary(max_size=60)
+    | st.text(st.sampled_from('-X\r\nContent-Disposition: name="key";'), max_size=80).map(
+        str.encode
+    ),
+    st.text(max_size=20),
+)
+def test_any_body_has_fields_or_none(body: bytes, boundary: str) -> None:
+    for name in ("XX", boundary):
+        fields = form_fields({"content-type": f"multipart/form-data; boundary={name}"}, body)
+        assert all(field == field.lower() for field in fields)
