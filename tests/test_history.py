@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import LOOKUP_KEYS, Resource
@@ -246,6 +246,7 @@ async def test_a_token_is_still_good_after_a_restart_with_the_same_key() -> None
 
 
 @pytest.mark.hypothesis
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_token_changed_anywhere_is_refused(data: st.DataObject) -> None:
     async def story() -> None:

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+#: Unicode categories of control, format and surrogate characters.
+_STEERING = ("Cc", "Cf", "Cs")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
 _CSV = (
     "Event name",
@@ -34,15 +36,20 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[31mb")
     'a\\x1b[31mb'
     """
-    return "".join(
-        c if unicodedata.category(c) not in ("Cc", "Cf", "Cs") else ascii(c)[1:-1] for c in text
-    )
+    return "".join(c if unicodedata.category(c) not in _STEERING else ascii(c)[1:-1] for c in text)
 
 
 def print_records(events: Sequence[dict[str, Any]]) -> None:
     """Prints each event's CloudTrail record on a line of its own."""
     for event in events:
-        sys.stdout.write(f"{event['CloudTrailEvent']}\n")
+        sys.stdout.write(f"{_escaped(event['CloudTrailEvent'])}\n")
+
+
+def _escaped(text: str) -> str:
+    """Returns JSON that says the same with what could steer a terminal written as numbers."""
+    return "".join(
+        c if unicodedata.category(c) not in _STEERING else json.dumps(c)[1:-1] for c in text
+    )
 
 
 def print_events(events: Sequence[dict[str, Any]]) -> None:
@@ -104,4 +111,5 @@ def print_csv(events: Sequence[dict[str, Any]]) -> None:
 
 
 def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell
+    shown = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
+    return f"'{shown}" if shown[:1] in ("=", "+", "-", "@", "\t", "\r", "\n") else shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.model import ServiceModel
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.api.validation import validate
@@ -191,6 +191,7 @@ members = st.sampled_from([*SHAPES["In"]["members"], "Other"])
 
 
 @pytest.mark.hypothesis
+@settings(deadline=None)
 @given(value=st.dictionaries(members, json_values, max_size=5))
 def test_any_json_passes_or_is_refused_with_one_of_two_codes(value: dict[str, Any]) -> None:
     code = judged(SHAPE, value)
@@ -199,6 +200,7 @@ def test_any_json_passes_or_is_refused_with_one_of_two_codes(value: dict[str, An
 
 
 @pytest.mark.hypothesis
+@settings(deadline=None)
 @given(data=st.data())
 def test_any_json_for_any_operation_of_the_model_is_judged(data: st.DataObject) -> None:
     model = catalog().services["cloudtrail"].model

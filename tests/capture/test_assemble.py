@@ -103,7 +103,7 @@ def in_order(record: dict[str, Any]) -> bool:
 # Whole records
 
 
-def test_create_user() -> None:
+def test_creating_a_user_is_recorded_as_aws_does() -> None:
     record = recorded(an_exchange(response=a_response(CREATE_USER_ANSWER)))
     assert record == a_call(
         "iam",
@@ -122,7 +122,7 @@ def test_create_user() -> None:
     assert in_order(record)
 
 
-def test_put_object() -> None:
+def test_writing_an_object_is_recorded_as_aws_does() -> None:
     request = an_s3_request("PUT", "/my-bucket/in/a.csv", "", {"x-amz-acl": "private"})
     answer = a_response(headers={**S3_IDS, "x-amz-server-side-encryption": "AES256"})
     record = recorded(an_exchange(request, answer, bytes_in=1024))
@@ -154,7 +154,7 @@ def test_put_object() -> None:
     assert in_order(record)
 
 
-def test_get_object_that_is_not_there() -> None:
+def test_reading_an_object_that_is_not_there_is_recorded_as_aws_does() -> None:
     body = (
         b"<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message></Error>"
     )
@@ -187,7 +187,7 @@ def test_get_object_that_is_not_there() -> None:
     assert in_order(record)
 
 
-def test_create_bucket_with_a_place() -> None:
+def test_making_a_bucket_shows_its_place_and_no_resource() -> None:
     body = (
         f'<CreateBucketConfiguration xmlns="{XMLNS}">'
         "<LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>"
@@ -203,7 +203,7 @@ def test_create_bucket_with_a_place() -> None:
     assert isinstance(record["additionalEventData"]["bytesTransferredIn"], int)
 
 
-def test_send_message() -> None:
+def test_sending_a_message_is_recorded_as_aws_does() -> None:
     request = a_json_request(
         "sqs",
         "AmazonSQS.SendMessage",
@@ -235,7 +235,7 @@ def test_send_message() -> None:
     assert in_order(record)
 
 
-def test_put_item() -> None:
+def test_writing_an_item_is_recorded_as_aws_does() -> None:
     request = a_json_request(
         "dynamodb",
         "DynamoDB_20120810.PutItem",
@@ -260,7 +260,7 @@ def test_put_item() -> None:
     assert in_order(record)
 
 
-def test_assume_role() -> None:
+def test_assuming_a_role_is_recorded_with_its_new_key() -> None:
     record = recorded(an_exchange(ASSUME_ROLE, a_response(ASSUME_ROLE_ANSWER)))
     assert record == a_call(
         "sts",
@@ -284,7 +284,7 @@ def test_assume_role() -> None:
     assert in_order(record)
 
 
-def test_assume_role_that_is_refused() -> None:
+def test_a_refused_role_is_recorded_without_parameters() -> None:
     """AWS records no parameters of a refused STS call (17 of 17); we keep them in our block."""
     body = b"""<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>
       <Message>User is not authorized to perform: sts:AssumeRole</Message></Error>
@@ -304,7 +304,7 @@ def test_assume_role_that_is_refused() -> None:
     assert in_order(record)
 
 
-def test_an_anonymous_call_of_s3() -> None:
+def test_an_anonymous_call_of_s3_has_neither_user_nor_signature() -> None:
     request = an_s3_request("GET", "/my-bucket/a", signed=False)
     record = recorded(an_exchange(request, a_response(headers=S3_IDS)))
     assert record["userIdentity"] == {

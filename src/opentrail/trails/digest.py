@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
+from opentrail.core.errors import ObjectMissing
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
@@ -102,6 +103,8 @@ class DigestChains:
         """Makes and signs the next digest; the state store has it before the bucket does."""
         start = parse_time(chain["end"])
         end = max(self._clock.now().replace(microsecond=0), start + _SECOND)
+        if chain["previous"] is None:
+            end = await self._unused(trail, region, span, end)
         stored = await self._control.scan("log", f"{trail.uid}/{region}/")
         logs = [DeliveredLog(**s.document) for s in stored]
         chain["pending"] = await self._signed(trail, region, span, chain, (start, end), logs)
@@ -109,6 +112,19 @@ class DigestChains:
         changes: list[Change] = [Remove("log", s.key) for s in stored]
         await self._control.apply([*changes, Put("chain", f"{trail.uid}/{region}", chain)])
         reach("digest.planned")
+
+    async def _unused(self, trail: Trail, region: str, span: Span, end: datetime) -> datetime:
+        """Returns an end whose name is free: an earlier trail of this name may have taken it."""
+        place = Place(span.bucket, span.prefix, trail.account, region)
+        while True:
+            key = digest_key(place, trail.name, trail.home_region, end)
+            try:
+                await self._objects.get(span.bucket, key)
+            except ObjectMissing as error:
+                if error.code == "NoSuchBucket":
+                    raise
+                return end
+            end += _SECOND
 
     async def _signed(
         self,

@@ -190,6 +190,7 @@ async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
             await store.add(await here.write(45))
         async with asyncio.timeout(PATIENCE), here.opened() as store:
             await here.check(store)
+            await store.sealed()
         assert not [name for name in here.files() if not NAME.match(name)]
 
 

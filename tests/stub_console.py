@@ -1,0 +1,80 @@
+"""A console port that answers what a test tells it to, for commands that ask a server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+TOKEN = "token-of-the-stub"
+
+
+@dataclass
+class Asked:
+    """A request that came."""
+
+    method: str
+    path: str
+    authorization: str | None
+    body: bytes
+
+
+@dataclass
+class StubConsole:
+    """What comes and what is answered; `data_dir` names the stub as a server's folder does."""
+
+    url: str
+    data_dir: Path
+    status: int = 200
+    body: bytes = b"{}"
+    #: Bytes to answer instead of HTTP.
+    raw: bytes | None = None
+    asked: list[Asked] = field(default_factory=list)
+
+    def answers(self, document: Any, status: int = 200) -> None:
+        """Makes the stub answer JSON from now on."""
+        self.status, self.body = status, json.dumps(document).encode()
+
+
+@contextmanager
+def stub_console(data_dir: Path) -> Iterator[StubConsole]:
+    """Runs a stub on a port of the system's choice, and says so in `data_dir`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            authorization = self.headers.get("authorization")
+            stub.asked.append(Asked(self.command, self.path, authorization, body))
+            if stub.raw is not None:
+                self.wfile.write(stub.raw)
+                self.close_connection = True
+                return
+            self.send_response(stub.status)
+            self.send_header("Content-Length", str(len(stub.body)))
+            self.end_headers()
+            self.wfile.write(stub.body)
+
+        do_POST = do_GET  # noqa: N815 - named by http.server
+
+        def log_message(self, *_: object) -> None:
+            """Keeps quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub = StubConsole(f"http://127.0.0.1:{server.server_port}", data_dir)
+    data_dir.mkdir(parents=True, exist_ok=True)
+    described = {"console": stub.url, "token": TOKEN}
+    (data_dir / "server.json").write_text(json.dumps(described))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

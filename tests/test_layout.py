@@ -1,0 +1,91 @@
+"""The tests mirror the source, file for file (style.md §6)."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import opentrail
+
+SOURCE = Path(opentrail.__file__).parent
+TESTS = Path(__file__).parent
+
+#: Modules without a test of their own: nothing but a docstring, an entry, a number.
+WITHOUT_TEST = ("__init__.py", "__main__.py", "version.py")
+#: Ports are declarations: each has a contract in `tests/contracts` that every adapter must pass.
+PORTS = "ports"
+#: Ports that are no store: nothing but a reading.
+WITHOUT_CONTRACT = ("clock.py",)
+#: Folders of tests that mirror no module.
+FREE_FOLDERS = (
+    "anomaly",
+    "contracts",
+    "decoding",
+    "golden",
+    "live",
+    "transcripts",
+)
+#: Tests that mirror no module, and why they stand where they stand.
+FREE_TESTS = {
+    "test_layout.py": "this one",
+    "capture/test_secrets.py": "S4 over all of capture",
+    "test_version.py": "version.py needs none, but has one",
+}
+
+
+def modules() -> list[Path]:
+    """Returns the modules that need a test, relative to the package."""
+    found = sorted(SOURCE.rglob("*.py"))
+    relative = [file.relative_to(SOURCE) for file in found]
+    return [file for file in relative if file.name not in WITHOUT_TEST]
+
+
+def mirror_of(module: Path) -> Path:
+    """Returns where the test of a module must stand, relative to the tests."""
+    return module.with_name(f"test_{module.name}")
+
+
+@pytest.mark.parametrize(
+    "module", [m for m in modules() if m.parts[0] != PORTS], ids=lambda module: str(module)
+)
+def test_every_module_has_a_test_at_the_mirrored_place(module: Path) -> None:
+    assert (TESTS / mirror_of(module)).is_file(), f"tests/{mirror_of(module)} is missing"
+
+
+@pytest.mark.parametrize(
+    "port",
+    [m for m in modules() if m.parts[0] == PORTS and m.name not in WITHOUT_CONTRACT],
+    ids=lambda port: str(port),
+)
+def test_every_port_has_a_contract(port: Path) -> None:
+    assert (TESTS / "contracts" / f"test_{port.stem}_contract.py").is_file()
+
+
+def test_every_test_mirrors_a_module_or_stands_in_a_folder_of_its_own() -> None:
+    mirrored = {mirror_of(module) for module in modules()}
+    strays = [
+        str(file)
+        for file in (path.relative_to(TESTS) for path in sorted(TESTS.rglob("test_*.py")))
+        if file not in mirrored
+        and file.parts[0] not in FREE_FOLDERS
+        and str(file) not in FREE_TESTS
+    ]
+    assert strays == []
+
+
+def test_every_folder_of_tests_is_a_package_with_a_docstring() -> None:
+    for folder in {file.parent for file in TESTS.rglob("test_*.py")}:
+        init = folder / "__init__.py"
+        assert init.is_file(), folder
+        assert init.read_text().startswith('"""'), folder
+
+
+def test_names_of_tests_are_sentences() -> None:
+    """At least three words: `test_delete` says nothing about behaviour."""
+    short = [
+        f"{file.relative_to(TESTS)}::{name}"
+        for file in sorted(TESTS.rglob("test_*.py"))
+        for name in re.findall(r"^ *(?:async )?def (test_\w+)\(", file.read_text(), re.M)
+        if name.count("_") < 2
+    ]
+    assert short == []
