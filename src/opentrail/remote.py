@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
 import urllib.error
@@ -45,30 +47,43 @@ def ask(
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=_SECONDS) as answer:
-            found: dict[str, Any] = json.load(answer)
-            return found
+            return _document(answer.read(), console)
     except urllib.error.HTTPError as error:
         raise _refusal(error) from error
-    except OSError as error:
-        raise OpentrailError(f"no server answers at {console}: {error}") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise OpentrailError(f"no server answers at {console}: {error!r}") from error
+
+
+def _document(body: bytes, console: str) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError as error:
+        raise OpentrailError(f"what answers at {console} is no opentrail server") from error
+    if not isinstance(document, dict):
+        raise OpentrailError(f"what answers at {console} is no opentrail server")
+    return document
 
 
 def _find(options: argparse.Namespace) -> tuple[str, str]:
     folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
     try:
         described = json.loads((folder / "server.json").read_text())
-    except (OSError, ValueError) as error:
+        console, token = str(described["console"]), str(described["token"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR"
         ) from error
-    return (options.endpoint or described["console"]).rstrip("/"), described["token"]
+    console = (options.endpoint or console).rstrip("/")
+    if not console.startswith(("http://", "https://")):
+        raise UsageError(f"--endpoint must be a URL like http://127.0.0.1:4748, not {console!r}")
+    return console, token
 
 
 def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
-    try:
+    said: Any = None
+    with contextlib.suppress(ValueError):
         said = json.load(error)
-    except ValueError:
-        said = {"error": f"HTTP status {error.code}"}
-    if said.get("code") in _CODES_OF_WRONG_USE:
-        return UsageError(said["error"])
-    return OpentrailError(said["error"])
+    reason = said.get("error") if isinstance(said, dict) else None
+    if not isinstance(reason, str):
+        return OpentrailError(f"the server answered with HTTP status {error.code}")
+    return UsageError(reason) if said.get("code") in _CODES_OF_WRONG_USE else OpentrailError(reason)

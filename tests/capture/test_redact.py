@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.redact import HIDDEN, actions, by_name, looks_secret
+from opentrail.capture.redact import (
+    HIDDEN,
+    actions,
+    by_name,
+    looks_secret,
+    scrubbed,
+    without_literals,
+)
 from opentrail.capture.render import lower_first
 
 
@@ -89,6 +96,9 @@ def test_a_name_of_something_else_does_not(name: str) -> None:
         ("iam", "userName", None),
         ("ec2", "message", None),
         ("unlisted", "sessionToken", "hide"),
+        ("sqs", "body", "hide"),
+        ("iam", "removePrivateKey", "show"),
+        ("dynamodb", "statement", "literals"),
     ],
 )
 def test_a_member_is_left_out_hidden_or_marked_as_aws_does(
@@ -139,3 +149,86 @@ def test_no_bytes_and_nothing_under_a_secret_name_survive(value: Any) -> None:
     for secret, leaf in leaves(by_name(value, str)):
         assert not isinstance(leaf, bytes)
         assert not secret or leaf == HIDDEN
+
+
+# Statements: names are shown, literals are data
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("DELETE FROM t WHERE a = 'x'", f"DELETE FROM t WHERE a = '{HIDDEN}'"),  # noqa: S608
+        ("INSERT INTO t VALUE {'k': 'v'}", f"INSERT INTO t VALUE {{'{HIDDEN}': '{HIDDEN}'}}"),
+        ('SELECT a FROM "t"."index"', 'SELECT a FROM "t"."index"'),
+        ("SELECT a FROM t WHERE b = ''", "SELECT a FROM t WHERE b = ''"),
+        ("", ""),
+    ],
+)
+def test_quoted_literals_of_a_statement_are_hidden(statement: str, shown: str) -> None:
+    assert without_literals(statement) == shown
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE t SET a = 'CANARY",
+        "UPDATE t SET a = 'it''s CANARY'",
+        "UPDATE t SET a = 'CANARY''s'",
+        "UPDATE t SET a = '''CANARY'''",
+        "UPDATE t SET a = 4111111111111111 WHERE k = 'k'",
+        "UPDATE t SET a = -4111111111111111.5",
+        "INSERT INTO t VALUE {'k': 4111111111111111}",
+    ],
+)
+def test_no_literal_of_a_statement_survives_however_it_is_written(statement: str) -> None:
+    """Numbers are item data as much as texts are."""
+    shown = without_literals(statement)
+    assert "CANARY" not in shown
+    assert "4111" not in shown
+
+
+def test_a_name_with_a_digit_is_no_literal() -> None:
+    statement = "SELECT a1, b_2 FROM table3 WHERE c4 = ?"
+    assert without_literals(statement) == statement
+
+
+@pytest.mark.parametrize("value", [None, 5, ["a"], {"a": "b"}, b"x"])
+def test_a_statement_that_is_no_text_is_hidden(value: Any) -> None:
+    assert without_literals(value) == HIDDEN
+
+
+# Errors: their texts repeat what was given
+
+
+def test_an_error_does_not_repeat_what_is_not_shown() -> None:
+    asked = {"UserName": "Mary", "Password": "hunter22", "Deep": [{"Token": "t0ken-value"}]}
+    message = "Value 'hunter22' of user Mary is weak (t0ken-value)"
+    expected = f"Value '{HIDDEN}' of user Mary is weak ({HIDDEN})"
+    assert scrubbed(message, asked, {"userName": "Mary"}) == expected
+
+
+def test_an_error_may_repeat_what_is_shown() -> None:
+    asked = {"UserName": "Mary", "Path": "/staff/"}
+    message = "user Mary of /staff/ already exists"
+    assert scrubbed(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
+
+
+def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
+    asked = {"A": "secret", "B": "secret-and-more"}
+    assert scrubbed("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    asked=st.dictionaries(
+        st.text(max_size=3), st.text(st.sampled_from("abcd"), min_size=4, max_size=8), max_size=3
+    ),
+    around=st.text(max_size=5),
+)
+def test_no_error_repeats_a_given_text_that_is_not_shown(
+    asked: dict[str, str], around: str
+) -> None:
+    message = around.join(["", *asked.values(), ""])
+    found = scrubbed(message, asked, {})
+    assert not [secret for secret in asked.values() if secret in found]

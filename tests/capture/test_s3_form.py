@@ -139,6 +139,45 @@ def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
     assert touched(found, "GetObject", ACCOUNT) == touched(expected, "GetObject", ACCOUNT)
 
 
+def test_a_list_asked_for_twice_is_told_by_one_prefix() -> None:
+    request = an_s3_request("GET", "/b", "prefix=in/&prefix=out/")
+    (listed, _bucket) = touched(s3_parameters(call_of(request), request), "ListObjects", ACCOUNT)
+    assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
+
+
+def test_a_key_in_the_query_of_a_list_is_no_object() -> None:
+    request = an_s3_request("GET", "/b", "key=elsewhere")
+    (listed, _bucket) = touched(s3_parameters(call_of(request), request), "ListObjects", ACCOUNT)
+    assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
+
+
+def test_fields_of_a_form_upload_are_parameters_but_for_those_that_sign() -> None:
+    fields = {
+        "key": "in/a.csv",
+        "acl": "private",
+        "policy": "CANARY",
+        "x-amz-signature": "CANARY",
+        "x-amz-credential": "CANARY",
+        "x-amz-security-token": "CANARY",
+        "signature": "CANARY",
+        "awsaccesskeyid": "CANARY",
+        "bucketName": "elsewhere",
+        "Host": "elsewhere",
+        "file": "CANARY",
+    }
+    body = "".join(
+        f'--XX\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    )
+    headers = {"content-type": "multipart/form-data; boundary=XX"}
+    request = an_s3_request("POST", "/b", "", headers, f"{body}--XX--".encode(), signed=False)
+    found = shown(request)
+    assert (found["bucketName"], found["key"], found["acl"]) == ("b", "in/a.csv", "private")
+    assert "CANARY" not in str(found)
+    (listed, _bucket) = touched(found, "PostObject", ACCOUNT)
+    assert listed["ARN"] == "arn:aws:s3:::b/in/a.csv"
+
+
 @pytest.mark.parametrize("name", ["bucketName", "Host", "x-amz-acl"])
 def test_a_body_cannot_take_the_place_of_what_the_head_says(name: str) -> None:
     body = f"<{name}><TagSet/></{name}>".encode()

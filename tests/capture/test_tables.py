@@ -51,8 +51,9 @@ def listed_operations() -> Iterator[tuple[str, str, str]]:
     for table in ("true", "false"):
         for label, names in kinds["read_only"][table].items():
             yield from (("read_only", label, name) for name in names)
-    for label, names in kinds["answer_kept"].items():
-        yield from (("answer_kept", label, name) for name in names)
+    for table in ("answer_kept", "answer_left_out"):
+        for label, names in kinds[table].items():
+            yield from ((table, label, name) for name in names)
     for label, types in kinds["data"].items():
         for names in types.values():
             yield from (("data", label, name) for name in names)
@@ -114,7 +115,7 @@ def test_a_service_without_a_listed_api_version_has_none() -> None:
 
 
 def redacted_members() -> Iterator[tuple[str, str]]:
-    for action in ("remove", "hide", "mark"):
+    for action in ("remove", "hide", "mark", "show", "literals"):
         for label, names in rules("redaction")[action].items():
             if label != "*":
                 yield from ((label, name) for name in names)
@@ -135,6 +136,19 @@ def recorded_members(label: str) -> frozenset[str]:
 def test_a_redacted_member_is_one_of_its_service(label: str, member: str) -> None:
     known = member in recorded_members(label)
     assert known != ((label, member) in MEMBERS_NOT_IN_THE_MODELS)
+
+
+def test_parameters_are_left_out_with_the_errors_of_real_records() -> None:
+    """Where AWS records an error with parameters null, the table says so (capture.md §2.2)."""
+    table = rules("kinds")["parameters_left_out"]
+    assert set(table) <= set(by_label())
+    seen = {
+        (record["eventSource"].partition(".")[0], record["errorCode"])
+        for record in real_records()
+        if "errorCode" in record and record["requestParameters"] is None
+    }
+    assert seen == {("sts", "AccessDenied")}
+    assert all(code in table[label] for label, code in seen)
 
 
 def test_headers_and_queries_that_are_never_shown_are_lower_case_where_headers_are() -> None:
@@ -305,6 +319,8 @@ def test_a_call_reads_or_writes(label: str, operation: str, expected: bool) -> N
         ("sts", "GetCallerIdentity", False),
         ("kms", "Decrypt", False),
         ("cognito-identity", "GetCredentialsForIdentity", True),
+        ("sqs", "SendMessage", True),
+        ("sqs", "ReceiveMessage", False),
     ],
 )
 def test_answers_of_writes_and_of_calls_that_hand_out_credentials_are_kept(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import RecordRefused, StorageFailed
@@ -39,6 +40,7 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
+_FIND = "SELECT position FROM entries WHERE event_id = ?"
 _INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SELECT = (
     "SELECT position, origin, recorded_at, account, region, category, event_id, chain, record"
@@ -309,23 +311,20 @@ class SqliteJournal:
         return entries
 
     def _read_segment(self, path: Path, after: int, last: int, limit: int) -> list[Entry]:
+        return [_entry(row) for row in self._query(path, _SELECT, (after, last, limit))]
+
+    def _query(self, path: Path, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         try:
             with self._reading:
-                rows = self._reader(path).execute(_SELECT, (after, last, limit)).fetchall()
+                return self._reader(path).execute(statement, arguments).fetchall()
         except sqlite3.Error as error:
             raise StorageFailed(f"journal segment {path} cannot be read: {error}") from error
-        return [_entry(row) for row in rows]
 
     def _find(self, event_id: str) -> int | None:
         for segment in reversed(self._segments):
-            with self._reading:
-                row = (
-                    self._reader(segment.path)
-                    .execute("SELECT position FROM entries WHERE event_id = ?", (event_id,))
-                    .fetchone()
-                )
-            if row:
-                return int(row[0])
+            rows = self._query(segment.path, _FIND, (event_id,))
+            if rows:
+                return int(rows[0][0])
         return None
 
     def _reader(self, path: Path) -> sqlite3.Connection:

@@ -96,7 +96,7 @@ class LogDelivery:
         self._journal = journal
         self._control = control
         self._objects = objects
-        self._clock = clock
+        self.clock = clock
         self._metrics = metrics
         #: Contents of plans just made, so that they need not be read twice.
         self._contents: dict[str, bytes] = {}
@@ -173,7 +173,7 @@ class LogDelivery:
         reached: int,
         chosen: dict[str, list[Entry]],
     ) -> list[Plan]:
-        now = self._clock.now()
+        now = self.clock.now()
         plans = []
         for region, entries in sorted(chosen.items()):
             state.files += 1
@@ -264,7 +264,7 @@ class LogDelivery:
         return self._takes(trail, home_only, entry)
 
     def _now(self) -> str:
-        return self._clock.now().isoformat(timespec="microseconds")
+        return self.clock.now().isoformat(timespec="microseconds")
 
 
 async def put_exactly(objects: ObjectStore, new: NewObject) -> None:

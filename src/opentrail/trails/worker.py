@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError, OpentrailError
 from opentrail.core.resources import Span, Trail
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Longest pause between tries (L4).
 _LONGEST_PAUSE = 300.0
+#: A call is recorded within moments of its effect, or never.
+_CERTAIN = timedelta(seconds=30)
 
 
 @dataclass(slots=True)
@@ -51,6 +53,7 @@ class TrailWorker:
         self._digests = digests
         self._lock = asyncio.Lock()
         self._in_digest = False
+        self._unsettled: dict[str, datetime] = {}
         self.wake = asyncio.Event()
         self.finished = False
 
@@ -102,6 +105,7 @@ class TrailWorker:
         done.logs.extend(await self._delivery.finish_plans(trail, state))
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
+                await self._settle_if_lost(span.closing_event, head)
                 break  # the position of the call that closes it is about to be known
             until = span.until if span.until is not None else head
             done.logs.extend(await self._delivery.deliver_span(trail, state, span, until))
@@ -109,6 +113,16 @@ class TrailWorker:
             done.digests.extend(await self._digest(trail, state, span, following, flush))
         await self._prune(trail, state)
         return done
+
+    async def _settle_if_lost(self, event_id: str, head: int) -> None:
+        """Closes a span whose closing call was never recorded, once that is certain."""
+        now = self._delivery.clock.now()
+        if now - self._unsettled.setdefault(event_id, now) < _CERTAIN:
+            return
+        found = await self._journal.find(event_id)
+        position = found if found is not None else head
+        await self._registry.amend(self.uid, lambda trail: trail.settled(event_id, position))
+        del self._unsettled[event_id]
 
     async def _digest(
         self, trail: Trail, state: DeliveryState, span: Span, following: Span | None, flush: bool

@@ -75,12 +75,12 @@ class Router:
         if not match:
             return NOTHING
         prefix, operation = match.groups()
-        service = _choose(self._catalog.targeted(prefix), signing_name)
+        service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         return Call(service or self._only(signing_name), operation, "cbor")
 
     def _target(self, target: str, signing_name: str | None) -> Call:
         prefix, _, operation = target.rpartition(".")
-        service = _choose(self._catalog.targeted(prefix), signing_name)
+        service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         return Call(service or self._only(signing_name), operation or target, "json")
 
     def _action(self, request: Request, signing_name: str | None) -> Call | None:
@@ -95,8 +95,7 @@ class Router:
         if signing_name:
             signed = [s for s in candidates if s.signing_name == signing_name]
             candidates = signed or self._catalog.signed_as(signing_name)
-        candidates = [s for s in candidates if s.operation(action)] or candidates
-        service = _choose(candidates, signing_name)
+        service = _choose(candidates, signing_name, action)
         protocol = "ec2" if service and "ec2" in service.protocols else "query"
         return Call(service, action, protocol)
 
@@ -125,9 +124,9 @@ class Router:
     def _is_s3_control(self, request: Request, signing_name: str) -> bool:
         """Its paths look like those of objects; only it names an account in a header."""
         return (
-            signing_name == "s3"
+            signing_name in ("s3", "s3-outposts")
             and request.path.startswith("/v20180820/")
-            and "x-amz-account-id" in request.headers
+            and ("x-amz-account-id" in request.headers or signing_name == "s3-outposts")
             and self.bucket_of_host(request.headers.get("host", "")) is None
         )
 
@@ -171,9 +170,11 @@ def query_pairs(request: Request) -> dict[str, str] | None:
     return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
 
 
-def _choose(candidates: list[Service], signing_name: str | None) -> Service | None:
-    """Returns the best of services that share a mark: signed as named, else the superset."""
+def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:
+    """Returns the best of services that share a mark: signed so, with the operation, superset."""
     signed = [s for s in candidates if s.signing_name == signing_name] or candidates
+    if len(signed) > 1:
+        signed = [s for s in signed if s.operation(operation)] or signed
     for service in signed:
         if service.name in _SUPERSETS:
             return service

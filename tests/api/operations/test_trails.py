@@ -500,8 +500,9 @@ async def test_a_call_that_could_not_be_recorded_does_not_hold_up_what_came_befo
         await api.call(operation, Name="my-trail")
     api.world.journal.failure = None
     await events(api, 2)
-    for _ in range(2):
+    for _ in range(3):
         await api.world.deliveries.ensure(stored.trail.uid).deliver()
+        api.world.clock.advance(60)
     delivered = await api.world.verified()
     assert set(before) <= set(delivered.event_ids)
     assert len(delivered.event_ids) == len(set(delivered.event_ids))

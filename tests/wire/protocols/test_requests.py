@@ -270,6 +270,20 @@ def test_duplicate_keys_are_noted() -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"Action=DeleteUser&Version=2010-05-08&UserName=Mary&UserName=Bob",
+        b"Action=CreateUser&Version=2010-05-08&UserName=Bob&Tags.member.1.Key=a&Tags.member.1.Key=b",
+    ],
+)
+def test_names_that_a_form_repeats_are_noted(body: bytes) -> None:
+    """Which one the upstream reads is its own affair; the record must not pass for sure."""
+    found, notes = decoded(a_request("iam", headers=FORM, body=body))
+    assert found["UserName"] == "Bob"
+    assert notes == ["duplicateKeys"]
+
+
+@pytest.mark.parametrize(
     "request_",
     [
         a_json_request("sqs", "AmazonSQS.DeleteQueue", b"{"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -146,12 +147,13 @@ class Conversation:
         try:
             position = await self._endpoint.recorder.record(exchange)
         except RecordRefused as error:
+            # Its effect stands; it counts from here on, though no record tells of it.
+            position = self._endpoint.recorder.lose(exchange, str(error))
             if self._endpoint.recorder.refuse:
+                await _run_all(own.when_recorded, position)
                 self._write_refusal(unavailable(f"the call cannot be recorded: {error}"))
                 return False
-            position = self._endpoint.recorder.lose(exchange, str(error))
-        for action in own.when_recorded:
-            await action(position)
+        await _run_all(own.when_recorded, position)
         self._write_answer(
             answer.status, b"OK" if answer.status == 200 else b"", answer.headers, answer.body
         )
@@ -413,6 +415,11 @@ class Conversation:
             extra.append((b"Connection", b"close"))
         shown = b"" if self._incoming.head.method == b"HEAD" else body
         self._client.write(response_head(status, reason, headers, extra) + shown)
+
+
+async def _run_all(actions: list[Callable[[int], Awaitable[None]]], position: int) -> None:
+    for action in actions:
+        await action(position)
 
 
 async def _stopped(task: asyncio.Task[None] | None) -> None:
