@@ -159,7 +159,7 @@ class History:
         return found
 
     async def about(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
-        """Returns the events that name a resource `name` (or a resource whose ARN ends with it)."""
+        """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
 
 

@@ -183,16 +183,22 @@ def _is_read_only(service: str, operation: str) -> bool:
 
 def _without_literals(statement: str) -> str:
     """Returns a PartiQL statement with what stands between single quotes hidden."""
-    shown, inside, hidden = "", False, False
+    shown, quote, hidden, before = "", "", False, ""
     for character in statement:
-        if character == "'":
-            inside, hidden = not inside, False
+        if quote or character in "'\"":
+            if character == quote:
+                quote = ""
+            elif not quote:
+                quote, hidden = character, False
+            elif quote == "'":
+                shown, hidden, before = shown + ("" if hidden else HIDDEN), True, character
+                continue
             shown += character
-        elif not inside:
-            shown += character
-        elif not hidden:
-            hidden = True
-            shown += HIDDEN
+        elif character.isdigit() and not (before and (before.isalnum() or before in "_.")):
+            shown, hidden = shown + HIDDEN, True
+        elif not (hidden and (character.isalnum() or character in "_.")):
+            shown, hidden = shown + character, False
+        before = character
     return shown
 
 

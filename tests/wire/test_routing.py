@@ -416,7 +416,7 @@ def test_a_cbor_call_is_named_by_its_path(prefix: str) -> None:
 
 def test_a_cbor_call_without_such_a_path_asks_for_nothing() -> None:
     request = a_request("monitoring", path="/", headers={"smithy-protocol": "rpc-v2-cbor"})
-    assert identify(request) == Call(None, None, None)
+    assert identify(request).operation is None
 
 
 # REST services

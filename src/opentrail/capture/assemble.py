@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from opentrail.wire.protocols import (
     request_id,
 )
 from opentrail.wire.routing import Call
+
+log = logging.getLogger(__name__)
 
 #: Size limits of AWS (cloudtrail-facts §2.1), in bytes.
 _TEXT_LIMIT = 1_024
@@ -70,6 +73,15 @@ class Assembler:
 
     def assemble(self, exchange: Exchange) -> Assembled:
         """Returns the record of `exchange`; whatever cannot be decoded is noted in our block."""
+        try:
+            return self._assemble(exchange)
+        except Exception as error:
+            log.exception("a call could not be decoded", extra={"eventID": exchange.event_id})
+            notes = {"decodeError": f"unexpected {type(error).__name__}"}
+        undecoded = replace(exchange, call=Call(exchange.call.service, None, None), notes=notes)
+        return self._assemble(undecoded)
+
+    def _assemble(self, exchange: Exchange) -> Assembled:
         own: dict[str, Any] = dict(exchange.notes)
         source, name, label = _names(exchange)
         identity, account = self._identity(exchange)
@@ -162,7 +174,7 @@ def _parameters(
     """Returns the parameters as they were given, and as they are recorded."""
     call, request = exchange.call, exchange.request
     if call.service is None or call.operation is None:
-        own["decodeError"] = "the operation is not known"
+        own.setdefault("decodeError", "the operation is not known")
         own["request"] = {"method": request.method, "path": request.path}
         return {}, None
     given: dict[str, Any] = {}

@@ -12,6 +12,10 @@ from opentrail.capture.tables import rules
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 REMOVED_MARK = "<sensitiveDataRemoved>"
 
+#: Quoted texts, quoted names and numbers of a PartiQL statement.
+_LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
+#: Errors are recorded up to a kilobyte; no more of them needs to be looked through.
+_LONGEST_MESSAGE = 4_096
 #: Shorter texts are not looked for in errors: they would be found in any.
 _SHORTEST_SECRET = 4
 _SECRET_NAME = re.compile(
@@ -34,23 +38,35 @@ def actions(label: str) -> dict[str, str]:
 
 
 def without_literals(text: Any) -> Any:
-    """Returns a statement with its quoted literals replaced.
+    """Returns a statement with its literals replaced: quoted texts and numbers.
 
     >>> without_literals("SELECT * FROM t WHERE a = 'x'")
     "SELECT * FROM t WHERE a = 'HIDDEN_DUE_TO_SECURITY_REASONS'"
     """
     if not isinstance(text, str):
         return HIDDEN
-    parts = text.split("'")
-    return "'".join(HIDDEN if index % 2 and part else part for index, part in enumerate(parts))
+    return _LITERAL.sub(_hidden_literal, text)
+
+
+def _hidden_literal(found: re.Match[str]) -> str:
+    literal = found.group()
+    if literal.startswith('"'):
+        return literal  # double quotes hold names
+    if not literal.startswith("'"):
+        return HIDDEN
+    inner = literal.strip("'")
+    end = "'" if len(literal) > 1 and literal.endswith("'") else ""
+    return f"'{HIDDEN if inner else ''}{end}"
 
 
 def scrubbed(message: str, given: Any, shown: Any) -> str:
     """Returns an error's text without what was given but is not shown, such as a password."""
+    message = message[:_LONGEST_MESSAGE]
     kept = set(_texts(shown))
     secrets = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
     for secret in sorted(secrets, key=len, reverse=True):
-        message = message.replace(secret, HIDDEN)
+        if len(secret) <= len(message):
+            message = message.replace(secret, HIDDEN)
     return message
 
 

@@ -177,6 +177,7 @@ def touched(parameters: Mapping[str, Any], operation: str, account: str) -> list
             listed.append({"type": "AWS::S3::Object", "ARN": f"{arn}/{parameters['key']}"})
         else:
             prefix = parameters.get("prefix", "")
+            prefix = prefix[0] if isinstance(prefix, list) else prefix
             listed.append({"type": "AWS::S3::Object", "ARNPrefix": f"{arn}/{prefix}"})
     listed.append({"accountId": account, "type": "AWS::S3::Bucket", "ARN": arn})
     return listed

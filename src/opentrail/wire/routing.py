@@ -54,21 +54,29 @@ class Router:
         self._base_hosts = tuple(sorted(base_hosts, key=len, reverse=True))
 
     def identify(self, request: Request, credential: Credential | None) -> Call:
-        """Returns what `request` asks for; parts that cannot be told are None."""
+        """Returns what `request` asks for; parts that cannot be told are None.
+
+        Marks that contradict each other are not resolved: an upstream may read the other one.
+        """
         signing_name = credential.service if credential else None
-        if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
-            return self._cbor(request, signing_name)
-        target = request.headers.get("x-amz-target")
-        if target:
-            return self._target(target, signing_name)
         form = "form-urlencoded" in request.headers.get("content-type", "")
         if credential is None and form and not request.body_is_whole:
             return NOTHING  # an unsigned query call names its service in a body yet to come
+        named = self._other_than_action(request, signing_name)
         if signing_name not in ("s3", "s3express"):
             action = self._action(request, signing_name)
+            if action is not None and named and named.operation not in (None, action.operation):
+                return Call(action.service, None, None)
             if action is not None:
                 return action
-        return self._rest(request, signing_name)
+        return named or self._rest(request, signing_name)
+
+    def _other_than_action(self, request: Request, signing_name: str | None) -> Call | None:
+        """Returns the call of a request that names its operation in a header or by CBOR's path."""
+        if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
+            return self._cbor(request, signing_name)
+        target = request.headers.get("x-amz-target")
+        return self._target(target, signing_name) if target else None
 
     def _cbor(self, request: Request, signing_name: str | None) -> Call:
         match = _CBOR_PATH.search(request.path)
@@ -84,20 +92,29 @@ class Router:
         return Call(service or self._only(signing_name), operation or target, "json")
 
     def _action(self, request: Request, signing_name: str | None) -> Call | None:
-        """Reads `Action` and `Version` of the query protocols, from form body or query string."""
+        """Reads `Action` and `Version` of the query protocols, from form body and query string."""
         pairs = query_pairs(request)
-        if pairs is None:
+        actions = {value for name, value in pairs if name == "Action" and value}
+        if not actions:
             return None
-        action, version = pairs.get("Action"), pairs.get("Version")
-        if not action or not version:
+        versions = [value for name, value in pairs if name == "Version"]
+        candidates = self._of_query(versions[0] if versions else "", signing_name)
+        if not candidates:
             return None
-        candidates = self._catalog.of_version(version)
-        if signing_name:
-            signed = [s for s in candidates if s.signing_name == signing_name]
-            candidates = signed or self._catalog.signed_as(signing_name)
+        if len(actions) > 1:
+            return Call(candidates[0] if signing_name else None, None, None)
+        action = actions.pop()
         service = _choose(candidates, signing_name, action)
         protocol = "ec2" if service and "ec2" in service.protocols else "query"
         return Call(service, action, protocol)
+
+    def _of_query(self, version: str, signing_name: str | None) -> list[Service]:
+        """Returns the query services of a version; a signed call may leave the version out."""
+        candidates = self._catalog.of_version(version)
+        if signing_name is None:
+            return candidates
+        signed = [s for s in candidates if s.signing_name == signing_name]
+        return signed or self._catalog.query_services(signing_name)
 
     def _only(self, signing_name: str | None) -> Service | None:
         services = self._catalog.signed_as(signing_name) if signing_name else []
@@ -158,16 +175,15 @@ class Router:
         return None
 
 
-def query_pairs(request: Request) -> dict[str, str] | None:
-    """Returns the form fields of a query-protocol request, or None if it is of another kind."""
-    content_type = request.headers.get("content-type", "")
-    if "form-urlencoded" in content_type and request.body:
+def query_pairs(request: Request) -> list[tuple[str, str]]:
+    """Returns the fields of a query-protocol request: those of its form, then of its query."""
+    pairs: list[tuple[str, str]] = []
+    if request.body and "form-urlencoded" in request.headers.get("content-type", ""):
         text = request.body.decode("utf-8", "surrogateescape")
-    elif "Action=" in request.query:
-        text = request.query
-    else:
-        return None
-    return dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    if request.query:
+        pairs += parse_qsl(request.query, keep_blank_values=True, errors="surrogateescape")
+    return pairs
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:

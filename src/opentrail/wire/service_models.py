@@ -84,6 +84,14 @@ class ServiceCatalog:
         """Returns the query services with this `Version`."""
         return self._by_version.get(api_version, [])
 
+    def query_services(self, signing_name: str) -> list[Service]:
+        """Returns the services of a signing name that speak a query protocol."""
+        return [
+            service
+            for service in self.signed_as(signing_name)
+            if service.name == "sqs" or {"query", "ec2"} & set(service.protocols)
+        ]
+
     def preload(self, names: Iterable[str]) -> None:
         """Loads models before they are needed."""
         for name in names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -13,7 +14,7 @@ from opentrail.wire.protocols.form_body import FormDecoder, tree_of
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.values import JsonDocument, from_json, from_text
 from opentrail.wire.protocols.xml_body import from_xml, parse_xml
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Call, query_pairs
 
 #: Parameters of the protocols themselves, not of operations.
 _FORM_PROTOCOL = {
@@ -83,20 +84,19 @@ def _by_json_shape(call: Call, value: Any) -> dict[str, Any]:
 
 def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
     body = plain_body(request.headers, request.body)
-    in_body = "form-urlencoded" in request.headers.get("content-type", "") and body
-    text = body.decode("utf-8", "surrogateescape") if in_body else request.query
-    pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    pairs = query_pairs(replace(request, body=body))
     own = [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
     model = call.model
     if model is None or call.service is None:
         return dict(own), []
     if model.input_shape is None:
         return {}, []
+    repeated = len({name for name, _ in own}) != len(own)
     decoder = FormDecoder(call.protocol or "query", call.service.name)
     parameters = decoder.structure(model.input_shape, tree_of(own), call.operation or "")
     if call.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
         parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
-    return parameters, []
+    return parameters, ["duplicateKeys"] if repeated else []
 
 
 def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
