@@ -11,7 +11,6 @@ import secrets
 import signal
 import socket
 import ssl
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +38,7 @@ from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.follow import Follower, follow
 from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
+from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
 from opentrail.settings import Address, Settings
 from opentrail.trails.delivery import LogDelivery
@@ -363,39 +363,13 @@ def serve(
     if not settings.upstream:
         raise UsageError("--upstream URL is needed: where calls are forwarded to")
     os.umask(0o077)
-    _set_up_logging()
+    set_up_logging()
     _upstreams(settings)
 
     async def main() -> None:
         await Server(settings, remake_buckets).run(when_ready)
 
     uvloop.run(main())
-
-
-def _set_up_logging() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for noisy in ("botocore", "boto3", "urllib3", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line: control characters cannot reach a terminal raw (N8)."""
-
-    _known = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Returns the line."""
-        line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
-            "level": record.levelname.lower(),
-            "message": record.getMessage(),
-        }
-        extra = {k: v for k, v in record.__dict__.items() if k not in self._known}
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps({**line, **extra}, default=str)
 
 
 __all__ = ["Server", "serve"]

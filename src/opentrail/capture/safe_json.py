@@ -22,8 +22,10 @@ def to_bytes(value: Any) -> bytes:
     """
     try:
         # Whole numbers beyond 53 bits, which are rare, take the careful way, too.
-        if not _holds_odd_float(value):
-            return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        raw = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        # A float that is no number becomes null; a record's own nulls are the two that may be.
+        if raw.count(b"null") <= _own_nulls(value) or not _holds_odd_float(value):
+            return raw
     except (TypeError, RecursionError):
         pass
     safe = _safe(value)
@@ -31,6 +33,12 @@ def to_bytes(value: Any) -> bytes:
         extra = safe.setdefault("additionalEventData", {})
         extra.setdefault("opentrail", {})[_MARK] = True
     return orjson.dumps(safe)
+
+
+def _own_nulls(value: Any) -> int:
+    if not isinstance(value, dict):
+        return 0
+    return sum(value.get(name, 0) is None for name in ("requestParameters", "responseElements"))
 
 
 def _differs(safe: Any, value: Any) -> bool:

@@ -17,18 +17,18 @@ class Element:
     """An element; names keep their prefixes, attributes include `xmlns`."""
 
     name: str
+    #: The name without its prefix.
+    local_name: str
     attributes: dict[str, str] = field(default_factory=dict)
     children: list[Element] = field(default_factory=list)
     text: str = ""
 
-    @property
-    def local_name(self) -> str:
-        """The name without its prefix."""
-        return self.name.rpartition(":")[2]
-
     def child(self, name: str) -> Element | None:
         """Returns the first child of this local name."""
-        return next((c for c in self.children if c.local_name == name), None)
+        for child in self.children:
+            if child.local_name == name:
+                return child
+        return None
 
     def text_of(self, name: str) -> str | None:
         """Returns the text of the first child of this local name."""
@@ -42,7 +42,7 @@ def parse_xml(raw: bytes) -> Element:
     Raises:
         ValueError: not well-formed, with a document type (entities), or nested too deeply.
     """
-    root = Element("")
+    root = Element("", "")
     stack = [root]
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -50,7 +50,7 @@ def parse_xml(raw: bytes) -> Element:
     def start(name: str, attributes: dict[str, str]) -> None:
         if len(stack) > _MAX_DEPTH:
             raise ValueError("XML is nested too deeply")
-        element = Element(name, attributes)
+        element = Element(name, name.rpartition(":")[2], attributes)
         stack[-1].children.append(element)
         stack.append(element)
 

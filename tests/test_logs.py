@@ -1,0 +1,36 @@
+"""Log lines."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+
+from opentrail.logs import JsonLines
+
+
+def line(message: str, **extra: object) -> str:
+    record = logging.makeLogRecord({"msg": message, "levelname": "WARNING", **extra})
+    return JsonLines().format(record)
+
+
+def test_a_line_is_one_json_object_with_what_was_added() -> None:
+    found = json.loads(line("delivery failed", trail="my-trail", attempt=3))
+    assert found["message"] == "delivery failed"
+    assert found["level"] == "warning"
+    assert (found["trail"], found["attempt"]) == ("my-trail", 3)
+
+
+def test_nothing_that_steers_a_terminal_is_written_raw() -> None:
+    written = line("a\x1b[31m\nb\u202e\x9b", name_of_bucket="c\x07")
+    assert written.isprintable()
+    assert json.loads(written)["message"] == "a\x1b[31m\nb\u202e\x9b"
+
+
+def test_an_error_is_written_with_its_traceback_on_the_same_line() -> None:
+    try:
+        raise ValueError("wrong")
+    except ValueError:
+        written = line("it failed", exc_info=sys.exc_info())
+    assert "\n" not in written
+    assert "ValueError: wrong" in json.loads(written)["error"]
