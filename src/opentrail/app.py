@@ -31,6 +31,7 @@ from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.capture.asgi import SCOPE_KEY
 from opentrail.capture.assemble import Assembler
+from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
 from opentrail.capture.recorder import Recorder
 from opentrail.core import faults
@@ -180,7 +181,9 @@ class Server:
         )
         token = secrets.token_urlsafe(32)
         await self._listen(stack, endpoint, listening)
-        await _serve_console(stack, ConsoleApi(services, metrics, health, token).app, console)
+        ingest = Ingest(journal, identities.resolve, identities.learn, clock)
+        api_of_console = ConsoleApi(services, metrics, health, token, ingest.take)
+        await _serve_console(stack, api_of_console.app, console)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -50,12 +51,16 @@ class StubUpstream:
 
     Args:
         keep: Keep every request in `requests`; otherwise only count them.
+        answer: Makes the bytes of an answer; otherwise every answer is an empty success.
     """
 
-    def __init__(self, *, keep: bool = False) -> None:
+    def __init__(
+        self, *, keep: bool = False, answer: Callable[[RawRequest], bytes] | None = None
+    ) -> None:
         self.requests: list[RawRequest] = []
         self.count = 0
         self._keep = keep
+        self._make_answer = answer or _answer
         self._port = 0
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -125,7 +130,7 @@ class StubUpstream:
         self.count += 1
         if self._keep:
             self.requests.append(request)
-        writer.write(_answer(request))
+        writer.write(self._make_answer(request))
         await writer.drain()
         return request.header("connection").lower() != "close"
 

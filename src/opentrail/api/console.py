@@ -16,7 +16,13 @@ from starlette.routing import Route
 
 from opentrail.api.operation import Services
 from opentrail.core.attributes import LOOKUP_KEYS, Resource
-from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError
+from opentrail.core.errors import (
+    CloudTrailError,
+    ObjectStoreError,
+    OpentrailError,
+    RecordRefused,
+    Unsupported,
+)
 from opentrail.core.event import MANAGEMENT, Record, parse_time
 from opentrail.core.sentence import creates, sentence
 from opentrail.history import Search, shown_event
@@ -28,7 +34,15 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 class ConsoleApi:
-    """An ASGI application. `health` gives the state that `/health` shows."""
+    """An ASGI application.
+
+    Args:
+        services: what operations work with.
+        metrics: what `/metrics` shows.
+        health: gives the state that `/health` shows.
+        token: what callers must bear.
+        ingest: takes NDJSON records in and returns how many.
+    """
 
     def __init__(
         self,
@@ -36,7 +50,9 @@ class ConsoleApi:
         metrics: Metrics,
         health: Callable[[], dict[str, Any]],
         token: str,
+        ingest: Callable[[bytes], Awaitable[int]] | None = None,
     ) -> None:
+        self._ingest = ingest
         self._services = services
         self._metrics = metrics
         self._health = health
@@ -47,6 +63,7 @@ class ConsoleApi:
                 Route("/metrics", self._show_metrics),
                 Route("/api/v1/events", self._guarded(self._events)),
                 Route("/api/v1/who", self._guarded(self._who)),
+                Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
                 Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
             ]
         )
@@ -64,6 +81,8 @@ class ConsoleApi:
                 return _json(await handler(request))
             except CloudTrailError as error:
                 return _json({"error": error.message, "code": error.code}, error.status)
+            except RecordRefused as error:
+                return _json({"error": str(error), "code": "ServiceUnavailable"}, 503)
             except ObjectStoreError as error:
                 return _json({"error": f"the bucket failed: {error}", "code": error.code}, 502)
             except OpentrailError as error:
@@ -107,6 +126,12 @@ class ConsoleApi:
                 return _answer(event, resource, len(found))
         mentions = [shown_event(event) for event in found[-1:]]
         return {"sentence": None, "events": len(found), "first": mentions}
+
+    async def _records(self, request: Request) -> dict[str, Any]:
+        """Takes records that hooks and middleware made."""
+        if self._ingest is None:
+            raise Unsupported("taking records here")
+        return {"taken": await self._ingest(await request.body())}
 
     async def _flush(self, request: Request) -> dict[str, Any]:
         """Delivers a trail's events and signs its digests now."""

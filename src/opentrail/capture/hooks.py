@@ -1,0 +1,144 @@
+"""Records from within what a boto3 session does.
+
+The way in for real AWS, whose signatures bind the host name, and for moto's in-process mocks:
+
+    import boto3
+    from opentrail.capture.hooks import BotocoreHook
+    from opentrail.capture.shipping import ServerShipper
+
+    session = boto3.Session()
+    BotocoreHook(ServerShipper.of_data_dir("opentrail-data")).attach(session)
+
+Each attempt is a record of its own, as on AWS.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.handlers
+from botocore.awsrequest import AWSPreparedRequest
+
+from opentrail.capture.assemble import Assembler, new_event_id
+from opentrail.capture.exchange import Exchange
+from opentrail.capture.s3_form import body_is_parameters
+from opentrail.capture.shipping import Shipper
+from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, account_of_key, unknown
+from opentrail.wire.message import Request, Response
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+from opentrail.wire.sigv4 import read_credential
+
+_ID = "opentrail-hook"
+
+
+@dataclass(slots=True)
+class _Attempt:
+    started_at: datetime
+    request: AWSPreparedRequest
+
+
+class BotocoreHook:
+    """Records calls of the sessions it is attached to.
+
+    Args:
+        shipper: where records go.
+        source_ip: what `sourceIPAddress` says; the hook cannot see how AWS sees the caller.
+        now: the time; the system's by default.
+    """
+
+    def __init__(
+        self,
+        shipper: Shipper,
+        source_ip: str = "127.0.0.1",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._shipper = shipper
+        self._source_ip = source_ip
+        self._now = now
+        self._router = Router(ServiceCatalog())
+        self._assembler = Assembler(_claimed)
+        self._local = threading.local()
+
+    def attach(self, session: Any) -> None:
+        """Records the clients that a boto3 or botocore session makes from now on."""
+        events = getattr(session, "events", None) or session.get_component("event_emitter")
+        events.register_first("before-send", self._before_send, unique_id=f"{_ID}-send")
+        events.register("response-received", self._received, unique_id=f"{_ID}-received")
+
+    def attach_everywhere(self) -> None:
+        """Records every session made in this process from now on (for moto's `mock_aws`)."""
+        botocore.handlers.BUILTIN_HANDLERS.insert(0, ("before-send", self._before_send))
+        botocore.handlers.BUILTIN_HANDLERS.append(("response-received", self._received))
+
+    def detach_everywhere(self) -> None:
+        """Takes back `attach_everywhere`; sessions made meanwhile go on being recorded."""
+        ours = (("before-send", self._before_send), ("response-received", self._received))
+        for handler in ours:
+            if handler in botocore.handlers.BUILTIN_HANDLERS:
+                botocore.handlers.BUILTIN_HANDLERS.remove(handler)
+
+    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> None:
+        self._local.attempt = _Attempt(self._now(), request)
+
+    def _received(
+        self, response_dict: Mapping[str, Any] | None, exception: Exception | None, **_: Any
+    ) -> None:
+        attempt: _Attempt | None = getattr(self._local, "attempt", None)
+        self._local.attempt = None
+        if attempt is None:
+            return
+        exchange = self._exchange(attempt)
+        if response_dict is not None:
+            exchange.response = _response(response_dict)
+            exchange.bytes_out = len(exchange.response.body)
+        else:
+            exchange.failure = f"{type(exception).__name__}: {exception}"
+        self._shipper.ship(self._assembler.assemble(exchange).entry.record)
+
+    def _exchange(self, attempt: _Attempt) -> Exchange:
+        sent = attempt.request
+        url = urlsplit(sent.url)
+        headers = {_text(name).lower(): _text(value) for name, value in sent.headers.items()}
+        headers.setdefault("host", url.netloc)
+        body = sent.body if isinstance(sent.body, bytes) else b""
+        body = sent.body.encode() if isinstance(sent.body, str) else body
+        whole = sent.body is None or isinstance(sent.body, bytes | str)
+        head = Request(sent.method, url.path or "/", url.query, headers, body, whole)
+        credential = read_credential(head)
+        call = self._router.identify(head, credential)
+        if call.service is not None and call.service.name == "s3" and not body_is_parameters(call):
+            head = Request(head.method, head.path, head.query, headers, b"", False)
+        return Exchange(
+            event_id=new_event_id(),
+            started_at=attempt.started_at,
+            completed_at=self._now(),
+            source_ip=self._source_ip,
+            request=head,
+            credential=credential,
+            call=call,
+            bytes_in=len(body),
+            origin="hook",
+        )
+
+
+def _claimed(access_key_id: str) -> Identity:
+    """Returns what the key id alone says; the server knows more and fills it in."""
+    return unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _response(answer: Mapping[str, Any]) -> Response:
+    headers = {str(name).lower(): str(value) for name, value in answer["headers"].items()}
+    body = answer.get("body")
+    if isinstance(body, bytes):
+        return Response(int(answer["status_code"]), headers, body)
+    return Response(int(answer["status_code"]), headers, b"", False)

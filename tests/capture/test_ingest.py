@@ -1,0 +1,97 @@
+"""Records from other processes at the journal's door."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from opentrail.capture.ingest import MAX_RECORDS, Ingest
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Record
+from opentrail.core.identity import Identity, iam_user, unknown
+from tests.factories import ACCOUNT, KEY, a_record
+from tests.fakes import MemoryJournal, SettableClock, asynchronous
+
+
+class World:
+    def __init__(self) -> None:
+        self.journal = MemoryJournal()
+        self.learned: list[Record] = []
+        self.ingest = Ingest(self.journal, self.resolve, self.learned.append, SettableClock())
+
+    @staticmethod
+    def resolve(key: str) -> Identity:
+        if key == KEY:
+            return Identity(KEY, ACCOUNT, iam_user(ACCOUNT, "John", "AIDAX", None))
+        return unknown(ACCOUNT, key)
+
+    async def take(self, *records: Any) -> int:
+        return await self.ingest.take(b"\n".join(json.dumps(r).encode() for r in records))
+
+
+@asynchronous
+async def test_records_are_taken_in_order_with_their_own_places() -> None:
+    world = World()
+    first = a_record(eventID="a", awsRegion="eu-west-1", eventCategory="Data")
+    assert await world.take(first, a_record(eventID="b")) == 2
+    one, two = await world.journal.read(0, 10)
+    assert (one.event_id, one.region, one.category, one.origin) == (
+        "a",
+        "eu-west-1",
+        "Data",
+        "hook",
+    )
+    assert json.loads(one.record) == first
+    assert two.event_id == "b"
+    assert [r["eventID"] for r in world.learned] == ["a", "b"]
+
+
+@asynchronous
+async def test_who_is_behind_a_key_is_filled_in() -> None:
+    world = World()
+    identity = {"type": "Unknown", "accountId": "1", "accessKeyId": KEY}
+    await world.take(a_record(userIdentity=identity))
+    (entry,) = await world.journal.read(0, 10)
+    shown = json.loads(entry.record)["userIdentity"]
+    assert (shown["type"], shown["userName"], shown["accessKeyId"]) == ("IAMUser", "John", KEY)
+
+
+@asynchronous
+async def test_an_identity_that_the_sender_knows_is_kept() -> None:
+    world = World()
+    identity = {"type": "IAMUser", "userName": "Jane", "accessKeyId": KEY}
+    await world.take(a_record(userIdentity=identity))
+    (entry,) = await world.journal.read(0, 10)
+    assert json.loads(entry.record)["userIdentity"] == identity
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        (b"{", "line 2 is not JSON"),
+        (b"[]", "line 2 is not a JSON object"),
+        (b"{}", "line 2: eventSource"),
+        (json.dumps({**a_record(), "eventName": 5}).encode(), "line 2: eventName"),
+        (json.dumps({**a_record(), "eventTime": "noon"}).encode(), "line 2: eventTime"),
+        (json.dumps({**a_record(), "eventID": ""}).encode(), "line 2: eventID"),
+    ],
+)
+def test_one_bad_line_refuses_all_and_is_named(line: bytes, named: str) -> None:
+    @asynchronous
+    async def story() -> None:
+        world = World()
+        with pytest.raises(CloudTrailError, match=named):
+            await world.ingest.take(json.dumps(a_record()).encode() + b"\n" + line)
+        assert world.journal.head == 0
+
+    story()
+
+
+@asynchronous
+async def test_nothing_is_taken_of_nothing_and_too_much_is_refused() -> None:
+    world = World()
+    assert await world.ingest.take(b"\n\n") == 0
+    with pytest.raises(CloudTrailError, match="at most"):
+        await world.ingest.take(b"{}\n" * (MAX_RECORDS + 1))

@@ -1,0 +1,177 @@
+"""One's own API in CloudTrail records."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.capture.middleware import AsgiRecorder, Seen, WsgiRecorder, default_name
+from opentrail.core.errors import RecordRefused, UsageError
+
+SOURCE = "orders.example.com"
+
+
+class Collector:
+    def __init__(self) -> None:
+        self.records: list[dict[str, Any]] = []
+        self.broken = False
+
+    def ship(self, record: bytes) -> None:
+        if self.broken:
+            raise RecordRefused("no room")
+        self.records.append(json.loads(record))
+
+
+async def orders(scope: Any, receive: Any, send: Any) -> None:
+    """Answers 201 in two pieces, 404 to GET, and fails on DELETE."""
+    while (await receive()).get("more_body"):
+        pass
+    if scope["method"] == "DELETE":
+        raise ValueError("broken")
+    status = 404 if scope["method"] == "GET" else 201
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [(b"X-Request-Id", b"r1")]}
+    )
+    await send({"type": "http.response.body", "body": b"a", "more_body": True})
+    await send({"type": "http.response.body", "body": b"b"})
+
+
+def ask(app: Any, method: str, path: str, body: bytes = b"", query: bytes = b"") -> list[Any]:
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "headers": [(b"content-type", b"application/json"), (b"User-Agent", b"shop/1.0")],
+        "client": ("192.0.2.9", 5),
+    }
+    pieces = [body[:5], body[5:]]
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        piece = pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    return sent
+
+
+def test_a_request_becomes_a_record_of_its_own_source() -> None:
+    found = Collector()
+    app = AsgiRecorder(
+        orders,
+        SOURCE,
+        found,
+        identify=lambda seen: {"type": "IAMUser", "userName": seen.headers["user-agent"]},
+    )
+    body = json.dumps({"item": "book", "cardPassword": "hunter22", "n": [1, {"authToken": "t"}]})
+    sent = ask(app, "POST", "/orders/17/items", body.encode(), b"dry=1&access_token=zzz")
+    assert [m["type"] for m in sent] == ["http.response.start", *["http.response.body"] * 2]
+    (record,) = found.records
+    assert record["eventSource"] == SOURCE
+    assert record["eventName"] == "PostOrdersItems"
+    assert record["userIdentity"]["userName"] == "shop/1.0"
+    assert record["sourceIPAddress"] == "192.0.2.9"
+    assert record["readOnly"] is False
+    assert record["requestID"] == "r1"
+    parameters = record["requestParameters"]
+    assert parameters["path"] == "/orders/17/items"
+    assert parameters["body"]["item"] == "book"
+    assert parameters["query"]["dry"] == "1"
+    for secret in ("hunter22", "zzz", '"t"'):
+        assert secret not in json.dumps(record)
+
+
+def test_errors_of_answers_and_of_the_application_are_told() -> None:
+    found = Collector()
+    app = AsgiRecorder(orders, SOURCE, found)
+    ask(app, "GET", "/orders")
+    with pytest.raises(ValueError, match="broken"):
+        ask(app, "DELETE", "/orders")
+    assert [r["errorCode"] for r in found.records] == ["NotFound", "InternalServerError"]
+    assert [r["readOnly"] for r in found.records] == [True, False]
+
+
+def test_an_answer_does_not_end_without_its_record() -> None:
+    found = Collector()
+    found.broken = True
+    with pytest.raises(RecordRefused):
+        ask(AsgiRecorder(orders, SOURCE, found), "POST", "/orders")
+
+
+def test_other_scopes_pass() -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["type"])
+
+    asyncio.run(AsgiRecorder(app, SOURCE, Collector())({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
+    assert seen == ["lifespan"]
+
+
+def wsgi(app: Any, method: str, path: str, body: bytes = b"") -> tuple[list[str], bytes]:
+    statuses: list[str] = []
+    environ = {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": "",
+        "CONTENT_TYPE": "application/x-www-form-urlencoded",
+        "CONTENT_LENGTH": str(len(body)),
+        "REMOTE_ADDR": "192.0.2.9",
+        "HTTP_USER_AGENT": "shop/1.0",
+        "wsgi.input": io.BytesIO(body),
+    }
+    answer = app(environ, lambda status, headers, *rest: statuses.append(status))
+    return statuses, b"".join(answer)
+
+
+def test_wsgi_applications_are_recorded_alike() -> None:
+    found = Collector()
+
+    def shop(environ: Any, start: Any) -> list[bytes]:
+        assert environ["wsgi.input"].read() == b"item=book&password=hunter22"
+        start("201 Created", [("X-Request-Id", "r2")])
+        return [b"one", b"two"]
+
+    app = WsgiRecorder(shop, SOURCE, found)
+    statuses, body = wsgi(app, "POST", "/orders", b"item=book&password=hunter22")
+    assert (statuses, body) == (["201 Created"], b"onetwo")
+    (record,) = found.records
+    assert record["eventName"] == "PostOrders"
+    assert record["requestParameters"]["body"]["item"] == "book"
+    assert "hunter22" not in json.dumps(record)
+    assert "errorCode" not in record
+
+
+def test_a_wsgi_application_that_fails_is_recorded() -> None:
+    found = Collector()
+
+    def broken(environ: Any, start: Any) -> list[bytes]:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        wsgi(WsgiRecorder(broken, SOURCE, found), "GET", "/orders")
+    assert found.records[0]["errorCode"] == "InternalServerError"
+
+
+@pytest.mark.parametrize("source", ["iam.amazonaws.com", "orders", "", "a b.c", "x.amazonaws.com"])
+def test_a_source_must_be_a_domain_of_ones_own(source: str) -> None:
+    with pytest.raises(UsageError, match="event_source"):
+        AsgiRecorder(orders, source, Collector())
+
+
+@pytest.mark.hypothesis
+@given(st.text(max_size=60))
+def test_any_path_has_a_name(path: str) -> None:
+    name = default_name(Seen("GET", path))
+    assert name.startswith("Get")
+    assert len(name.split()) == 1
