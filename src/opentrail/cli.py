@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opentrail.core.errors import OpentrailError
+from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.version import __version__
 
 if TYPE_CHECKING:
@@ -64,6 +65,12 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--auth", metavar="MODE", help="permissive (default) or enforced")
     add("--on-record-failure", metavar="MODE", help="refuse (default) or allow")
     add("--recorders", metavar="N", help="recorder processes (1)")
+    if name == "sandbox":
+        add(
+            "--s3",
+            metavar="STORE",
+            help="moto (default) or seaweedfs, whose data outlive a restart",
+        )
 
 
 def _add_client(parser: argparse.ArgumentParser) -> None:
@@ -121,21 +128,27 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _sandbox(options: argparse.Namespace) -> int:
     from opentrail.app import serve
-    from opentrail.sandbox import ADMIN_KEY_ID, start_moto
+    from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
+    from opentrail.settings import StoreAccess
 
+    if options.s3 not in (None, "moto", "seaweedfs"):
+        raise UsageError(f"--s3 must be one of moto, seaweedfs, not {options.s3!r}")
     settings = _settings(options)
-    moto = start_moto()
-    try:
-        admin = {ADMIN_KEY_ID: {"user": "admin"}}
+    directory = {ADMIN_KEY_ID: {"user": "admin"}, **settings.directory}
+    lasting = bool({"s3", ""} & settings.upstream.keys())
+    with contextlib.ExitStack() as stack:
+        moto = start_moto()
+        stack.callback(moto.stop)
+        settings = replace(settings, directory=directory)
         upstream = {"": moto.url, **settings.upstream}
-        directory = {**admin, **settings.directory}
-        serve(
-            replace(settings, upstream=upstream, directory=directory),
-            _announce_sandbox,
-            remake_buckets="s3" not in settings.upstream and "" not in settings.upstream,
-        )
-    finally:
-        moto.stop()
+        if options.s3 == "seaweedfs":
+            seaweed = start_seaweedfs(settings.data_dir / "seaweedfs")
+            stack.callback(seaweed.stop)
+            upstream["s3"] = seaweed.url
+            settings = replace(settings, s3_access=StoreAccess(ADMIN_KEY_ID, ADMIN_SECRET))
+            lasting = True
+        settings = replace(settings, upstream=upstream)
+        serve(settings, _announce_sandbox, remake_buckets=not lasting)
     return 0
 
 
