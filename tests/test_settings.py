@@ -75,14 +75,32 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("permissive", "permissive"),
     ),
     "recorders": (("1", 1), ("1", 1), ("1", 1)),
+    "upstream_ca": (
+        (f'"{__file__}"', Path(__file__)),
+        (__file__, Path(__file__)),
+        (__file__, Path(__file__)),
+    ),
 }
+#: Settings that are only right together.
+PAIRS = {"tls_certificate", "tls_key"}
 
 
 # Where a value comes from
 
 
 def test_every_setting_is_tried() -> None:
-    assert set(SOURCES) == set(NAMES)
+    assert set(SOURCES) | PAIRS == set(NAMES)
+
+
+def test_certificate_and_key_belong_together() -> None:
+    both = {"tls_certificate": __file__, "tls_key": __file__}
+    found = load(both, {})
+    assert (found.tls_certificate, found.tls_key) == (Path(__file__), Path(__file__))
+    for name in both:
+        with pytest.raises(UsageError, match="belong together"):
+            load({name: __file__}, {})
+        with pytest.raises(UsageError, match="must name a file"):
+            load({**both, name: "/nowhere/at/all"}, {})
 
 
 def test_without_anything_the_defaults_hold() -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,7 @@ class Server:
             own_app=api.app,
             clock=clock,
             metrics=metrics,
-            tls=ssl.create_default_context(),
+            tls=ssl.create_default_context(cafile=settings.upstream_ca),
         )
         token = secrets.token_urlsafe(32)
         await self._listen(stack, endpoint, listening)
@@ -191,14 +192,18 @@ class Server:
         self, stack: contextlib.AsyncExitStack, endpoint: Endpoint, listening: socket.socket
     ) -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(endpoint.connection, sock=listening, backlog=1024)
+        secured = _tls_of_endpoint(self.settings)
+        server = await loop.create_server(
+            endpoint.connection, sock=listening, backlog=1024, ssl=secured
+        )
 
         async def stop() -> None:
             server.close()
             await endpoint.stop(_FINISH_SECONDS)
 
         stack.push_async_callback(stop)
-        self.endpoint_url = self.settings.listen.url(listening.getsockname()[1])
+        port = listening.getsockname()[1]
+        self.endpoint_url = self.settings.listen.url(port, tls=secured is not None)
 
     async def _open_history(
         self,
@@ -322,14 +327,26 @@ def _token_key(folder: Path) -> bytes:
     return file.read_bytes()
 
 
+def _tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(f"--tls-certificate and --tls-key cannot be used: {error}") from error
+    return context
+
+
 def _store_access(settings: Settings) -> S3Access:
     url = settings.upstream.get("s3") or settings.upstream.get("")
     if settings.s3_access is None:
-        return S3Access(
-            url, _PLACEHOLDER_ACCESS.access_key_id, _PLACEHOLDER_ACCESS.secret_access_key
-        )
+        return replace(_PLACEHOLDER_ACCESS, endpoint_url=url, ca=settings.upstream_ca)
     access = settings.s3_access
-    return S3Access(url, access.access_key_id, access.secret_access_key, access.region)
+    return S3Access(
+        url, access.access_key_id, access.secret_access_key, access.region, settings.upstream_ca
+    )
 
 
 def _upstreams(settings: Settings) -> Upstreams:

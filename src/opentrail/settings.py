@@ -43,10 +43,10 @@ class Address:
         except ValueError:
             return False
 
-    def url(self, port: int | None = None) -> str:
-        """Returns the address as an http URL."""
+    def url(self, port: int | None = None, tls: bool = False) -> str:
+        """Returns the address as a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port if port is None else port}"
+        return f"http{'s' if tls else ''}://{host}:{self.port if port is None else port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,12 @@ class Settings:
     history_retention_days: int = 90
     #: Records that are sealed together into one file of event history.
     history_seal_records: int = 120_000
+    #: PEM file with the certificate of the AWS endpoint, which then speaks TLS.
+    tls_certificate: Path | None = None
+    #: PEM file with the certificate's key.
+    tls_key: Path | None = None
+    #: PEM file with the authorities that upstreams' certificates are checked by.
+    upstream_ca: Path | None = None
     #: `permissive`: the caller is whom the access key id says; only on loopback addresses.
     auth: str = "permissive"
     #: `refuse`: no answer without its record; `allow`: answer first, count what is lost.
@@ -192,6 +198,8 @@ def _store_access(table: dict[str, Any], source: str) -> StoreAccess:
 def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
     if name in ("listen", "console_listen"):
         value = Address.parse(str(value), source)
+    elif name in ("tls_certificate", "tls_key", "upstream_ca"):
+        value = _file(value, source)
     elif name == "data_dir":
         if not isinstance(value, str | Path) or not str(value):
             raise UsageError(f"{source} must name a folder, not {value!r}")
@@ -223,6 +231,12 @@ def _upstreams(value: Any, source: str) -> dict[str, str]:
     return found
 
 
+def _file(value: Any, source: str) -> Path:
+    if not isinstance(value, str | Path) or not Path(value).is_file():
+        raise UsageError(f"{source} must name a file, not {value!r}")
+    return Path(value)
+
+
 def _number(value: Any, source: str, whole: bool = False) -> float:
     try:
         number = -1.0 if isinstance(value, bool) else float(value)
@@ -239,6 +253,8 @@ def _check(settings: Settings) -> None:
         raise UsageError("--auth enforced is not available yet; only permissive is")
     if settings.recorders != 1:
         raise UsageError("--recorders greater than 1 is not available yet")
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        raise UsageError("--tls-certificate and --tls-key belong together")
     for name in ("listen", "console_listen"):
         address: Address = getattr(settings, name)
         if not address.is_loopback:

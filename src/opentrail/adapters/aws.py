@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
@@ -29,6 +30,8 @@ class S3Access:
     access_key_id: str
     secret_access_key: str
     region: str = "us-east-1"
+    #: PEM file with the authorities that its certificate is checked by.
+    ca: Path | None = None
 
 
 class S3Objects:
@@ -111,7 +114,10 @@ class S3Objects:
             response_checksum_validation="when_required",
             proxies={},
         )
-        return session.client("s3", endpoint_url=self._access.endpoint_url, config=settings)
+        verify = str(self._access.ca) if self._access.ca else None
+        return session.client(
+            "s3", endpoint_url=self._access.endpoint_url, config=settings, verify=verify
+        )
 
 
 def _translated(work: Callable[[Any], Any], s3: Any, name: str) -> Any:

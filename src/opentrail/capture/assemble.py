@@ -130,6 +130,9 @@ class Assembler:
         record["managementEvent"] = kind == MANAGEMENT
         record["recipientAccountId"] = account
         record["eventCategory"] = kind
+        if exchange.tls is not None:
+            host = exchange.request.headers.get("host", "")
+            record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
         raw = _limited(record)
         entry = NewEntry(
             exchange.origin, exchange.completed_at, account, region, kind, exchange.event_id, raw
@@ -262,6 +265,8 @@ def _additional(exchange: Exchange, label: str, kind: str) -> dict[str, Any]:
     extra: dict[str, Any] = {}
     if exchange.credential is not None:
         extra["SignatureVersion"] = exchange.credential.version
+    if exchange.tls is not None:
+        extra["CipherSuite"] = exchange.tls["cipherSuite"]
     sent, received = exchange.bytes_in, exchange.bytes_out
     decoded_length = exchange.request.headers.get("x-amz-decoded-content-length", "")
     if decoded_length.isdigit():

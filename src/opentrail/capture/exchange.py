@@ -32,5 +32,7 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 0
     origin: str = "recorder"
+    #: `tlsVersion` and `cipherSuite` of the client's connection, None without TLS.
+    tls: dict[str, str] | None = None
     #: What else is worth keeping in our own block of the record.
     notes: dict[str, Any] = field(default_factory=dict)

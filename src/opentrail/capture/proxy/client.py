@@ -39,6 +39,10 @@ class Endpoint:
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None
+    #: Limits of N2: time for a head, silence between or within requests, connections.
+    head_seconds: float = 15.0
+    idle_seconds: float = 30.0
+    most_connections: int = 1_024
     connections: set[Any] = field(default_factory=set)
     stopping: bool = False
 
@@ -76,6 +80,8 @@ class ClientConnection(asyncio.Protocol):
         self._can_write.set()
         self._serving: asyncio.Task[None] | None = None
         self._busy = self._deaf = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self.tls: dict[str, str] | None = None
         self._upstreams: dict[Upstream, UpstreamConnection] = {}
 
     # asyncio.Protocol
@@ -84,12 +90,21 @@ class ClientConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
         peer = transport.get_extra_info("peername")
         self.source_ip = peer[0] if isinstance(peer, tuple) and peer else "127.0.0.1"
+        self.tls = _tls_of(transport)
+        if len(self.endpoint.connections) >= self.endpoint.most_connections:
+            self.endpoint.metrics.refused.labels("connections").inc()
+            transport.abort()  # type: ignore[attr-defined]
+            self.done.set_result(None)
+            return
         self.endpoint.connections.add(self)
+        self._arm(self.endpoint.head_seconds)
         self._serving = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self._receiving is not None:
+            self._arm(self.endpoint.idle_seconds)
         try:
             self._parser.feed_data(data)
         except BadHead as bad:
@@ -113,6 +128,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         del error
         self.lost = self._deaf = True
+        self._disarm()
         self._can_write.set()
         if self._receiving is not None:
             self._receiving.body.fail("the client closed before its request was complete")
@@ -128,6 +144,8 @@ class ClientConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._head = Head()
+        if not self._busy:
+            self._arm(self.endpoint.head_seconds)
 
     def on_url(self, target: bytes) -> None:
         self._head.target += target
@@ -151,6 +169,7 @@ class ClientConnection(asyncio.Protocol):
         body = Flow(self._pause, self._resume)
         chunked = head.get(b"transfer-encoding") is not None
         alive = self._parser.should_keep_alive() and head.version != "1.0"
+        self._arm(self.endpoint.idle_seconds)
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
     def on_body(self, data: bytes) -> None:
@@ -161,6 +180,8 @@ class ClientConnection(asyncio.Protocol):
         if self._receiving is not None:
             self._receiving.body.finish()
             self._receiving = None
+        self._head = Head()
+        self._disarm()
 
     # Serving
 
@@ -190,6 +211,8 @@ class ClientConnection(asyncio.Protocol):
                 if not await Conversation(self, incoming).run() or self.endpoint.stopping:
                     return
                 self._busy = False
+                if not self._waiting and self._receiving is None:
+                    self._arm(self.endpoint.idle_seconds)
         finally:
             self._close()
 
@@ -250,7 +273,30 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _arm(self, seconds: float) -> None:
+        """Gives the client so long to go on."""
+        self._disarm()
+        self._deadline = asyncio.get_running_loop().call_later(seconds, self._too_late)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_late(self) -> None:
+        """Ends a connection whose client is silent; a request under way is answered 408."""
+        self._deadline = None
+        if self._receiving is None and self._parser_is_idle():
+            self._deaf = True
+            self._notify()
+            return
+        self._refuse(BadHead(408, "the request did not arrive in time"))
+
+    def _parser_is_idle(self) -> bool:
+        return not self._head.target and not self._head.headers
+
     def _close(self) -> None:
+        self._disarm()
         for connection in self._upstreams.values():
             connection.close()
         self._upstreams.clear()
@@ -271,3 +317,12 @@ class ClientConnection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._transport is not None and not self.lost:
             self._transport.resume_reading()
+
+
+def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
+    """Returns version and cipher suite of a TLS connection, as `tlsDetails` names them."""
+    secured = transport.get_extra_info("ssl_object")
+    if secured is None:
+        return None
+    cipher = secured.cipher()
+    return {"tlsVersion": secured.version() or "", "cipherSuite": cipher[0] if cipher else ""}

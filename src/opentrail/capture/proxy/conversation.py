@@ -373,6 +373,7 @@ class Conversation:
             call=self._call,
             bytes_in=self._sent.length,
             bytes_out=self._received.length,
+            tls=self._client.tls,
             notes=notes,
         )
 
