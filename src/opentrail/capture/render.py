@@ -121,7 +121,8 @@ class Renderers:
                 known = members.get(name)
                 if known is None:
                     shown_name = self.member_name(name)
-                    odd = looks_secret(str(name))
+                    # What a model does not know of an item store may be an item.
+                    odd = self._dynamodb or looks_secret(str(name))
                     shown = HIDDEN if odd else by_name(item, self.member_name)
                 else:
                     shown_name, shown = known[0], known[1](item)

@@ -1,0 +1,218 @@
+"""Two hundred secrets through the endpoint: none reaches the disk or any interface."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_plus
+
+import boto3
+import pytest
+
+from opentrail.sandbox import ADMIN_KEY_ID
+from opentrail.wire.message import Request
+from tests.capture.proxy.wires import Wire, ok, scripted
+from tests.capture.test_secrets import CASES, Case, canary, disguises
+from tests.factories import an_sdk_request, catalog
+from tests.live.processes import Opentrail, moto_server, opentrail_server
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+#: Operations whose models hold secrets, beside the cases of the unit test.
+OPERATIONS = {
+    "kms": ("Encrypt", "ImportKeyMaterial", "ReEncrypt"),
+    "secretsmanager": ("CreateSecret", "PutSecretValue", "UpdateSecret"),
+    "ssm": ("PutParameter", "SendCommand", "StartSession"),
+    "rds": ("CreateDBInstance", "ModifyDBInstance", "CreateDBCluster"),
+    "redshift": ("CreateCluster", "ModifyCluster", "CreateHsmConfiguration"),
+    "lambda": ("CreateFunction", "UpdateFunctionConfiguration"),
+    "cognito-idp": (
+        "AdminSetUserPassword",
+        "AdminCreateUser",
+        "ChangePassword",
+        "SignUp",
+        "InitiateAuth",
+    ),
+    "sns": ("Publish", "VerifySMSSandboxPhoneNumber"),
+    "emr": ("RunJobFlow",),
+    "glue": ("CreateConnection", "UpdateJobFromSourceControl"),
+    "lightsail": ("CreateInstances", "CreateRelationalDatabase"),
+    "ds": ("CreateDirectory", "ResetUserPassword", "ConnectDirectory"),
+    "workmail": ("CreateUser", "ResetPassword"),
+    "codebuild": ("ImportSourceCredentials",),
+    "iot": ("RegisterCACertificate",),
+    "opensearch": ("CreateDomain",),
+    "mq": ("CreateBroker", "CreateUser"),
+    "directconnect": ("CreateBGPPeer",),
+    "datasync": ("CreateLocationSmb", "CreateLocationObjectStorage"),
+    "storagegateway": ("JoinDomain", "SetSMBGuestPassword"),
+    "fsx": ("CreateFileSystem",),
+    "quicksight": ("CreateDataSource",),
+    "appstream": ("CreateDirectoryConfig",),
+    "elasticache": ("CreateReplicationGroup",),
+    "memorydb": ("CreateUser",),
+    "dms": ("CreateEndpoint", "ModifyEndpoint"),
+    "appflow": ("CreateConnectorProfile",),
+}
+_SECRET = re.compile(
+    r"password|passphrase|secret_?(access_?)?key|secretstring|secretbinary|clientsecret|privatekey"
+    r"|plaintext|zipfile|userdata|(auth|session|security|access|refresh|bearer|identity)token$",
+    re.I,
+)
+
+
+@dataclass
+class Planter:
+    """Fills parameters, secret ones with canaries of their own."""
+
+    next_number: int
+
+    def __post_init__(self) -> None:
+        self.planted: list[int] = []
+
+    def fill(self, shape: Any, name: str = "", secret: bool = False, depth: int = 0) -> Any:
+        secret = secret or bool(shape.metadata.get("sensitive"))
+        kind = shape.type_name
+        if kind == "structure":
+            filled = {}
+            for member, inner in shape.members.items():
+                hides = secret or bool(inner.metadata.get("sensitive"))
+                text = inner.type_name in ("string", "blob") and bool(_SECRET.search(member))
+                wanted = hides or text or member in shape.required_members
+                if wanted or (depth < 2 and inner.type_name in ("structure", "list", "map")):
+                    filled[member] = self.fill(inner, member, hides or text, depth + 1)
+            return filled
+        if kind == "list":
+            return [self.fill(shape.member, name, secret, depth + 1)]
+        if kind == "map":
+            return {"key": self.fill(shape.value, name, secret, depth + 1)}
+        if kind in ("string", "blob") and secret:
+            self.planted.append(self.next_number)
+            self.next_number += 1
+            text = canary(self.planted[-1])
+            return text.encode() if kind == "blob" else text
+        plain: dict[str, Any] = {"boolean": True, "integer": 1, "long": 1, "blob": b"x"}
+        plain |= {"timestamp": 1_577_869_200, "float": 1.0, "double": 1.0}
+        enum = shape.metadata.get("enum")
+        return plain.get(kind, enum[0] if enum else "x" * max(1, shape.metadata.get("min", 1)))
+
+
+def answer_of(case: Case) -> bytes:
+    """Returns the case's answer as it goes over the wire."""
+    lines = [f"HTTP/1.1 {case.status} As Planned", f"Content-Length: {len(case.answer)}"]
+    lines += [f"{name}: {value}" for name, value in case.answer_headers]
+    return "\r\n".join([*lines, "", ""]).encode() + case.answer
+
+
+def planted() -> list[tuple[str, Request, list[int], bytes]]:
+    """Returns every call with its canaries and the answer that it gets."""
+    calls = [(c.name, c.request, list(c.canaries), answer_of(c)) for c in CASES]
+    number = 1 + max(n for _, _, numbers, _ in calls for n in numbers)
+    for service, operations in OPERATIONS.items():
+        for operation in operations:
+            model = catalog().services[service].model.operation_model(operation)
+            planter = Planter(number)
+            parameters = planter.fill(model.input_shape)
+            request = an_sdk_request(service, operation, parameters)
+            calls.append((f"{service} {operation}", request, planter.planted, ok(b"")))
+            number = planter.next_number
+    return calls
+
+
+CALLS = planted()
+NUMBERS = [number for _, _, numbers, _ in CALLS for number in numbers]
+
+
+def raw(request: Request, number: int) -> bytes:
+    """Returns a request as it goes over the wire, with the number of its call."""
+    target = f"{request.path}?{request.query}" if request.query else request.path
+    lines = [f"{request.method} {target} HTTP/1.1".encode()]
+    skipped = {"content-length", "host", "transfer-encoding", "expect"}
+    for name, value in request.headers.items():
+        if name not in skipped:
+            lines.append(f"{name}: {value}".encode())
+    lines += [b"Host: 127.0.0.1", b"X-Case: %d" % number]
+    lines += [b"Content-Length: %d" % len(request.body), b"", b""]
+    return b"\r\n".join(lines) + request.body
+
+
+def answering(wire: Wire) -> None:
+    while True:
+        head, _ = wire.request()
+        number = int(re.search(rb"X-Case: (\d+)", head)[1])  # type: ignore[index]
+        wire.send(CALLS[number][3])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opentrail, str]]:
+    folder: Path = tmp_path_factory.mktemp("canaries")
+    with moto_server() as s3, scripted(answering) as upstream:
+        flags = ("--upstream", upstream.url, "--upstream", f"s3={s3}")
+        with opentrail_server(folder / "data", *flags) as running:
+            running.boto("s3").create_bucket(Bucket="canaries")
+            trails = running.boto("cloudtrail")
+            trails.create_trail(Name="canaries", S3BucketName="canaries")
+            trails.start_logging(Name="canaries")
+            for number, (_, request, _, _) in enumerate(CALLS):
+                wire = Wire.to(running.url).send(raw(request, number))
+                wire.answer(head_request=request.method == "HEAD")
+                wire.close()
+            assert running.opentrail("trail", "flush", "canaries").returncode == 0
+            yield running, s3
+
+
+def test_there_are_enough_secrets_and_operations() -> None:
+    assert len(NUMBERS) == len(set(NUMBERS)) >= 200
+    assert len({name for name, _, of_call, _ in CALLS if of_call}) >= 30
+    for name, request, of_call, answer in CALLS[len(CASES) :]:
+        sent = request.body.decode("latin-1") + request.path + str(request.headers)
+        assert set(of_call) <= set(found_in(unquote_plus(sent) + answer.decode())), name
+
+
+def found_in(text: str) -> list[int]:
+    """Returns the canaries in a text, also behind quoting and base64."""
+    texts = list(disguises(json.dumps({"text": text}).encode()))
+    return [n for n in NUMBERS if any(canary(n) in spelled for spelled in texts)]
+
+
+def test_no_secret_is_anywhere_in_the_data_directory(server: tuple[Opentrail, str]) -> None:
+    files = [f for f in server[0].data_dir.rglob("*") if f.is_file()]
+    assert {"journal", "keys"} <= {f.parent.name for f in files}
+    plain = [canary(n).encode() for n in NUMBERS]
+    for file in files:
+        content = file.read_bytes()
+        assert not [secret for secret in plain if secret in content], file
+
+
+def test_no_secret_comes_out_of_any_interface(server: tuple[Opentrail, str]) -> None:
+    running, s3 = server
+    everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
+    records = running.opentrail("lookup", *everything, "--json").stdout
+    assert len(records.splitlines()) > len(CALLS)
+    for line in records.splitlines():
+        assert found_in(line) == []
+    for shape in ([], ["--csv"]):
+        assert found_in(running.opentrail("lookup", *everything, *shape).stdout) == []
+    pages = running.boto("cloudtrail").get_paginator("lookup_events").paginate()
+    for page in pages:
+        assert found_in(json.dumps(page["Events"], default=str)) == []
+    direct = boto3.client(
+        "s3",
+        endpoint_url=s3,
+        region_name="us-east-1",
+        aws_access_key_id=ADMIN_KEY_ID,
+        aws_secret_access_key="x",
+    )
+    delivered = 0
+    for item in direct.list_objects_v2(Bucket="canaries")["Contents"]:
+        content = direct.get_object(Bucket="canaries", Key=item["Key"])["Body"].read()
+        if content:
+            delivered += 1
+            for record in json.loads(gzip.decompress(content))["Records"]:
+                assert found_in(json.dumps(record)) == []
+    assert delivered
