@@ -18,6 +18,7 @@ PORTS = "ports"
 WITHOUT_CONTRACT = ("clock.py",)
 #: Folders of tests that mirror no module.
 FREE_FOLDERS = (
+    "conformance",
     "anomaly",
     "contracts",
     "decoding",

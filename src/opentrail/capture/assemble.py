@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opentrail.capture import s3_form
+from opentrail.capture import ec2_form, s3_form
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
@@ -26,6 +26,7 @@ from opentrail.capture.touched import touched_resources
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time
 from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION, GLOBAL_SERVICES
+from opentrail.wire.message import Request
 from opentrail.wire.protocols import (
     WireError,
     decode_answer,
@@ -112,7 +113,10 @@ class Assembler:
             own["requestParameters"], parameters = parameters, None
         record["requestParameters"] = parameters or None
         record["responseElements"] = answer or None
-        touched = touched_resources(exchange.call, label, parameters or {}, answer, region, account)
+        told = _told_by_answer(exchange, label) if error is None else None
+        touched = touched_resources(
+            exchange.call, label, parameters or {}, told or answer, region, account
+        )
         extra = _additional(exchange, label, kind)
         if own:
             extra["opentrail"] = own
@@ -186,7 +190,7 @@ def _parameters(
             own.update(s3_form.own_details(call, request))
             return {}, s3_form.s3_parameters(call, request)
         given, notes = decode_request(call, request)
-        shown = _rendered(call, given)
+        shown: Any = _rendered(call, request, given)
     except (ValueError, RecursionError) as error:
         own["decodeError"] = str(error)[:300]
         own["request"] = {"method": request.method, "path": request.path}
@@ -196,8 +200,10 @@ def _parameters(
     return given, shown if isinstance(shown, dict) else None
 
 
-def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
+def _rendered(call: Call, request: Request, decoded: dict[str, Any]) -> Any:
     model = call.model
+    if call.service is not None and call.service.name == "ec2":
+        return ec2_form.ec2_parameters(call, request)
     if call.service is None or model is None or model.input_shape is None:
         return by_name(decoded, lower_first)
     return renderers(call.service).render(model.input_shape, decoded)
@@ -215,6 +221,8 @@ def _answer(
     if call.service.name == "s3":
         return s3_form.s3_answer(response)
     try:
+        if call.service.name == "ec2":
+            return ec2_form.ec2_answer(call, response)
         decoded = decode_answer(call, response)
         if call.model.output_shape is None:
             return None
@@ -222,7 +230,29 @@ def _answer(
     except (ValueError, RecursionError) as problem:
         own["answerDecodeError"] = str(problem)[:300]
         return None
-    return shown if isinstance(shown, dict) else None
+    return _as_answer(call.service.name, shown) if isinstance(shown, dict) else None
+
+
+def _told_by_answer(exchange: Exchange, label: str) -> dict[str, Any] | None:
+    """Returns the elements of an answer that names what was touched, such as KMS's key."""
+    if exchange.response is None or label not in rules("kinds")["answer_read"]["sources"]:
+        return None
+    try:
+        return decode_answer(exchange.call, exchange.response)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _as_answer(service: str, shown: dict[str, Any]) -> dict[str, Any]:
+    """Returns an answer with the names, and without the wrapper, that AWS records it by."""
+    names = rules("names")
+    for modelled, recorded in names["answer_member"].get(service, {}).items():
+        own = lower_first(modelled)
+        shown = {recorded if name == own else name: item for name, item in shown.items()}
+    if service in names["answer_unwrapped"]["services"] and len(shown) == 1:
+        only = next(iter(shown.values()))
+        return only if isinstance(only, dict) else shown
+    return shown
 
 
 def _error(exchange: Exchange) -> WireError | None:

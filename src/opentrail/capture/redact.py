@@ -79,6 +79,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
+    elif isinstance(value, bool | int):
+        yield str(value).lower()  # the forms of EC2 and S3 turn texts into these
 
 
 def looks_secret(name: str) -> bool:

@@ -53,6 +53,7 @@ class Renderers:
         self._kept_names = set(names["member_name"].get(service.name, ()))
         self._as_modelled = service.name in names["casing"]["as_modelled"]
         self._comma = service.name not in names["times"]["without_second_comma"]
+        self._as_on_the_wire = service.name in names["times"]["as_on_the_wire"]
         self._epoch = service.name in names["times"]["epoch_milliseconds"]
         self._dynamodb = service.name in ("dynamodb", "dynamodbstreams")
         self._compiled: dict[tuple[str, bool], Renderer] = {}
@@ -175,6 +176,8 @@ class Renderers:
     def _time(self, value: Any) -> Any:
         if not isinstance(value, datetime):
             return value
+        if self._as_on_the_wire:
+            return value.isoformat().replace("+00:00", "Z")
         if self._epoch:
             return int(value.timestamp() * 1000)
         hour = value.strftime("%I").lstrip("0")

@@ -61,6 +61,12 @@ def keeps_answer(label: str, operation: str) -> bool:
 
 
 @cache
+def needs_answer(label: str, operation: str) -> bool:
+    """Returns whether a good answer must be read, to be recorded or for what it touched."""
+    return keeps_answer(label, operation) or label in rules("kinds")["answer_read"]["sources"]
+
+
+@cache
 def data_type(label: str, operation: str) -> str | None:
     """Returns the resource type of a data event, None for a management event."""
     for kind, operations in rules("kinds")["data"].get(label, {}).items():

@@ -27,6 +27,8 @@ def touched_resources(
     if label == "sts":
         role = parameters.get("roleArn")
         return [_listed("AWS::IAM::Role", str(role), account)] if role and answer else []
+    if label == "kms":
+        return _kms(parameters, answer, region, account)
     find = _ARNS.get(label)
     if find is None:
         return []
@@ -39,12 +41,35 @@ def _listed(kind: str, arn: str, account: str) -> dict[str, str]:
     return {"accountId": owner, "type": kind, "ARN": arn}
 
 
-def _kms(parameters: Mapping[str, Any], _operation: str, region: str, account: str) -> Listed:
-    key = parameters.get("keyId")
-    if not isinstance(key, str) or not key or "alias/" in key:
-        return []
-    arn = key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"
-    return [_listed("AWS::KMS::Key", arn, account)]
+def _kms(
+    parameters: Mapping[str, Any], told: Mapping[str, Any] | None, region: str, account: str
+) -> Listed:
+    """The key, also behind an alias: the answer names it (187 of 187 real records).
+
+    AWS lists an alias that is made as a key, too.
+    """
+    answer = told or {}
+    metadata = answer.get("KeyMetadata")
+    keys = [
+        answer.get("KeyId"),
+        metadata.get("Arn") if isinstance(metadata, Mapping) else None,
+        parameters.get("keyId"),
+        parameters.get("targetKeyId"),
+    ]
+    arns = []
+    for key in keys:
+        if isinstance(key, str) and key and "alias/" not in key:
+            arns.append(
+                key if key.startswith("arn:") else f"arn:aws:kms:{region}:{account}:key/{key}"
+            )
+            break
+    listed = [_listed("AWS::KMS::Key", arn, account) for arn in arns]
+    alias = parameters.get("aliasName")
+    if isinstance(alias, str) and alias:
+        listed.insert(
+            0, _listed("AWS::KMS::Key", f"arn:aws:kms:{region}:{account}:{alias}", account)
+        )
+    return listed
 
 
 def _dynamodb(parameters: Mapping[str, Any], _operation: str, region: str, account: str) -> Listed:
@@ -83,10 +108,29 @@ def _sns(parameters: Mapping[str, Any], operation: str, _region: str, account: s
     return [_listed("AWS::SNS::Topic", topic, account)]
 
 
+def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
+    """Parameters are listed without a type (101 real records)."""
+    if operation not in _SSM_PARAMETERS:
+        return []
+    names = parameters.get("names", [parameters.get("name")])
+    names = names if isinstance(names, list) else []
+    own = f"arn:aws:ssm:{region}:{account}:parameter/"
+    arns = [
+        name if name.startswith("arn:") else own + name.lstrip("/")
+        for name in names
+        if isinstance(name, str) and name
+    ]
+    return [{"accountId": account, "ARN": arn} for arn in arns]
+
+
+_SSM_PARAMETERS = frozenset(
+    {"DeleteParameter", "DeleteParameters", "GetParameter", "GetParameters", "PutParameter"}
+)
+
 _ARNS: dict[str, Callable[[Mapping[str, Any], str, str, str], Listed]] = {
-    "kms": _kms,
     "dynamodb": _dynamodb,
     "sqs": _sqs,
+    "ssm": _ssm,
     "lambda": _lambda,
     "sns": _sns,
 }

@@ -23,7 +23,7 @@ from opentrail.capture.proxy.head import (
 from opentrail.capture.proxy.refusals import Refusal, answer_of, unavailable
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.capture.s3_form import body_is_parameters
-from opentrail.capture.tables import keeps_answer, source_of
+from opentrail.capture.tables import needs_answer, source_of
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Request, Response, fold_headers
 from opentrail.wire.multipart import FIELDS_BYTES
@@ -291,7 +291,7 @@ class Conversation:
         if not self._knows_all and self._call.protocol not in ("json", "rest-json", "rest-xml"):
             return  # the operation may stand in a request body that is still on its way
         label = source_of(self._call.service)
-        if not keeps_answer(label, self._call.operation or ""):
+        if not needs_answer(label, self._call.operation or ""):
             self._received.drop()
 
     async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:

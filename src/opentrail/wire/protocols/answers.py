@@ -110,13 +110,14 @@ def _is_redirect_error(response: Response) -> bool:
 
 def _error_in_body(response: Response) -> WireError | None:
     try:
-        body = plain_body(response.headers, response.body).strip()
+        whole = plain_body(response.headers, response.body)
+        body = whole.strip()
         if body.startswith(b"<"):
             return _error_in_xml(parse_xml(body))
         if body.startswith(b"{"):
             return _error_in_object(orjson.loads(body))
         if response.headers.get("smithy-protocol") == "rpc-v2-cbor" and body:
-            value = read_cbor(body)
+            value = read_cbor(whole)
             return _error_in_object(value) if isinstance(value, dict) else None
     except ValueError:
         return None

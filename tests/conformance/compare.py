@@ -1,0 +1,117 @@
+"""Compares records with expectations; names the first difference by where it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from tests.conformance.expect import REWRITTEN, Expected, expected, leaves, region_of
+from tests.conformance.send import Sent
+
+#: Services that opentrail answers by itself: what it answers is tested elsewhere.
+_OWN = frozenset({"cloudtrail", "cloudtrail-data"})
+#: Notes in our own block that say that something was not understood.
+_TROUBLES = ("decodeError", "answerDecodeError", "duplicateKeys", "altered", "failure")
+
+
+def differences(sent: Sent, record: Mapping[str, Any]) -> list[str]:
+    """Returns where the record differs from what the case must give; empty if nowhere."""
+    case, want = sent.case, expected(sent.case, sent.scope)
+    pairs = {
+        "eventSource": want.event_source,
+        "eventName": want.event_name,
+        "awsRegion": region_of(case, sent.scope),
+        "readOnly": want.read_only,
+        "eventCategory": want.event_category,
+        "managementEvent": want.event_category == "Management",
+    }
+    pairs["apiVersion"] = want.api_version
+    found = [f"{n}: {record.get(n)!r}, not {w!r}" for n, w in pairs.items() if record.get(n) != w]
+    own = (record.get("additionalEventData") or {}).get("opentrail") or {}
+    found += [f"{name}: {own[name]!r}" for name in _TROUBLES if name in own]
+    if case.service == "s3":
+        return found
+    found += _leaked(sent, want, record)
+    if case.service == "ec2":
+        return found + _lost(want, record)
+    found += _of_answer(case.service, want, record)
+    wanted = want.request_parameters
+    return found + list(_unequal("requestParameters", record["requestParameters"], wanted))
+
+
+def _of_answer(service: str, want: Expected, record: Mapping[str, Any]) -> list[str]:
+    if service in _OWN:
+        return []
+    found = []
+    if record.get("errorCode") != want.error_code:
+        found.append(f"errorCode: {record.get('errorCode')!r}, not {want.error_code!r}")
+    elements = record["responseElements"]
+    return found + list(_unequal("responseElements", elements, want.response_elements))
+
+
+def _leaked(sent: Sent, want: Expected, record: Mapping[str, Any]) -> list[str]:
+    """Returns texts of the request that are not to be recorded, but stand in the record."""
+    given = {text for text in leaves(sent.case.params) if sent.case.variant in text}
+    shown = {*leaves(want.request_parameters), *leaves(want.response_elements)}
+    leaked = (given - shown) & set(leaves(record))
+    return [f"leak: {text!r} should not be anywhere" for text in sorted(leaked)]
+
+
+def _lost(want: Expected, record: Mapping[str, Any]) -> list[str]:
+    """Returns the scalars of the request that are nowhere in an EC2 record."""
+    wanted = set(leaves(_without(want.request_parameters or {}, REWRITTEN)))
+    shown = set(leaves(record["requestParameters"]))
+    lost = {text for text in wanted - shown if text.strip() and not _is_number(text, shown)}
+    return [f"requestParameters: {text!r} is lost" for text in sorted(lost)]
+
+
+def _is_number(text: str, shown: set[str]) -> bool:
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return any(number == _number(other) for other in shown)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _without(value: Any, names: Collection[str]) -> Any:
+    if isinstance(value, dict):
+        return {k: _without(v, names) for k, v in value.items() if k not in names}
+    return [_without(item, names) for item in value] if isinstance(value, list) else value
+
+
+def _unequal(path: str, got: Any, want: Any) -> Iterator[str]:
+    """Yields every difference of two JSON values; in Python True equals 1, here it does not."""
+    if isinstance(want, dict) and isinstance(got, dict):
+        for name in [*want, *(n for n in got if n not in want)]:
+            here = f"{path}.{name}"
+            if name not in got:
+                yield f"{here}: missing, not {_short(want[name])}"
+            elif name not in want:
+                yield f"{here}: {_short(got[name])}, should not be there"
+            else:
+                yield from _unequal(here, got[name], want[name])
+    elif isinstance(want, list) and isinstance(got, list) and len(want) == len(got):
+        for index, (one, other) in enumerate(zip(got, want, strict=True)):
+            yield from _unequal(f"{path}[{index}]", one, other)
+    elif type(want) is not type(got) or want != got:
+        yield f"{path}: {_short(got)}, not {_short(want)}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 90 else f"{text[:87]}..."
+
+
+def kind_of(difference: str) -> str:
+    """Returns a difference without the values that tell single cases apart, for counting."""
+    where, _, what = difference.partition(": ")
+    place = re.sub(r"\[[0-9]+\]", "[]", where)
+    return f"{place}: {what[:40]}"
