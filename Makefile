@@ -6,6 +6,7 @@ help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
 	@echo "make test         all that CI runs"
+	@echo "make conformance  every operation of every service through the endpoint: minutes"
 	@echo "make bench        benchmarks against nginx, minutes"
 	@echo "make requirements compile the hashed requirement files anew"
 
@@ -19,7 +20,7 @@ check:
 	.venv/bin/ruff check src tests benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly"
+	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not conformance"
 
 test:
 	@scripts/set_up.sh dev
@@ -28,6 +29,10 @@ test:
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	.venv/bin/pytest -n 2 --dist loadfile
+
+conformance:
+	@scripts/set_up.sh dev
+	.venv/bin/pytest -n 2 --dist loadfile -m conformance tests/conformance
 
 bench:
 	@scripts/set_up.sh dev

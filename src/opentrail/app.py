@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -61,6 +62,7 @@ _FINISH_SECONDS = 7.0
 _HISTORY_LINGER = 0.01
 #: Identities are known in memory at once; storing them may take its time.
 _IDENTITIES_LINGER = 1.0
+_SWITCH_SECONDS = 0.0005
 #: What upstreams that check no signatures are told.
 _PLACEHOLDER_ACCESS = S3Access(None, "opentrail", "opentrail")
 
@@ -383,6 +385,8 @@ def serve(
     if not settings.upstream:
         raise UsageError("--upstream URL is needed: where calls are forwarded to")
     os.umask(0o077)
+    # The thread that answers calls must not wait long for those that write and index.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     set_up_logging()
     _upstreams(settings)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -150,9 +152,29 @@ class Assembler:
         return identity.as_record(), identity.account
 
 
+class _Randomness:
+    """The system's randomness, fetched for many ids at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool, self._used = b"", 0
+
+    def take(self) -> bytes:
+        """Returns 16 bytes that are given out once."""
+        with self._lock:
+            if self._used >= len(self._pool):
+                self._pool, self._used = os.urandom(16 * 256), 0
+            self._used += 16
+            return self._pool[self._used - 16 : self._used]
+
+
+_randomness = _Randomness()
+os.register_at_fork(after_in_child=_randomness.__init__)  # type: ignore[misc]
+
+
 def new_event_id() -> str:
-    """Returns a fresh event id."""
-    return str(uuid.uuid4())
+    """Returns a fresh event id: a random UUID."""
+    return str(uuid.UUID(bytes=_randomness.take(), version=4))
 
 
 def _names(exchange: Exchange) -> tuple[str, str, str]:
@@ -313,7 +335,7 @@ def _additional(exchange: Exchange, label: str, kind: str) -> dict[str, Any]:
 
 def _request_id(exchange: Exchange) -> str:
     found = request_id(exchange.response) if exchange.response is not None else None
-    return _cut(found) if found else str(uuid.uuid4())
+    return _cut(found) if found else new_event_id()
 
 
 def _cut(text: str) -> str:

@@ -45,6 +45,24 @@ class Endpoint:
     most_connections: int = 1_024
     connections: set[Any] = field(default_factory=set)
     stopping: bool = False
+    _watching: bool = False
+
+    def watch(self) -> None:
+        """Looks after silent clients for as long as there are connections."""
+        if not self._watching:
+            self._watching = True
+            self._look_again()
+
+    def _look_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.connections):
+            if connection.deadline is not None and now >= connection.deadline:
+                connection.too_late()
+        self._watching = bool(self.connections)
+        if self._watching:
+            pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
+            loop.call_later(pause, self._look_again)
 
     def connection(self) -> ClientConnection:
         """Returns the protocol of a new connection (for `loop.create_server`)."""
@@ -80,7 +98,9 @@ class ClientConnection(asyncio.Protocol):
         self._can_write.set()
         self._serving: asyncio.Task[None] | None = None
         self._busy = self._deaf = False
-        self._deadline: asyncio.TimerHandle | None = None
+        #: When (by the loop's clock) the client must have gone on.
+        self.deadline: float | None = None
+        self._time = asyncio.get_running_loop().time
         self.tls: dict[str, str] | None = None
         self._upstreams: dict[Upstream, UpstreamConnection] = {}
 
@@ -98,6 +118,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self.endpoint.connections.add(self)
         self._arm(self.endpoint.head_seconds)
+        self.endpoint.watch()
         self._serving = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
@@ -275,17 +296,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _arm(self, seconds: float) -> None:
         """Gives the client so long to go on."""
-        self._disarm()
-        self._deadline = asyncio.get_running_loop().call_later(seconds, self._too_late)
+        self.deadline = self._time() + seconds
 
     def _disarm(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self.deadline = None
 
-    def _too_late(self) -> None:
+    def too_late(self) -> None:
         """Ends a connection whose client is silent; a request under way is answered 408."""
-        self._deadline = None
+        self.deadline = None
         if self._receiving is None and self._parser_is_idle():
             self._deaf = True
             self._notify()

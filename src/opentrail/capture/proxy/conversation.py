@@ -182,8 +182,7 @@ class Conversation:
             reason = f"upstream {upstream.url} cannot be reached: {error.strerror or error}"
             return await self._refuse(Refusal(502, "BadGateway", reason))
         answer = connection.begin(incoming.head.method == b"HEAD")
-        connection.write(request_head(incoming.head, incoming.chunked))
-        sending = self._start_sending(connection)
+        sending = self._start_sending(connection, request_head(incoming.head, incoming.chunked))
         try:
             head = await self._final_head(connection)
         except (ConnectionError, TimeoutError) as error:
@@ -210,12 +209,18 @@ class Conversation:
         safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._sent.length
         return safe and isinstance(error, ConnectionError) and not self._client.lost
 
-    def _start_sending(self, connection: UpstreamConnection) -> asyncio.Task[None] | None:
-        """Sends the body: at once if it is all here, else beside the answer."""
+    def _start_sending(
+        self, connection: UpstreamConnection, head: bytes
+    ) -> asyncio.Task[None] | None:
+        """Sends the head, and the body: at once if it is all here, else beside the answer."""
         if self._incoming.body.complete:
-            self._send_piece(connection, self._incoming.body.take())
-            self._send_end(connection)
+            body = self._incoming.body.take()
+            self._sent.add(body)
+            if self._incoming.chunked:
+                body = (chunk(body) if body else b"") + LAST_CHUNK
+            connection.write(head + body)
             return None
+        connection.write(head)
         return asyncio.get_running_loop().create_task(self._send_body(connection))
 
     async def _send_body(self, connection: UpstreamConnection) -> None:
