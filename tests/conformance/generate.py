@@ -52,7 +52,15 @@ _TEXTS = (
     "=",
 )
 _HEADER_TEXTS = ('say "hello"', "a=b&c=d", "a+b c%2F%20", "semi;colon:slash/../", "123", "true")
-_LABEL_TEXTS = ("caf\u00e9 \u65e5\u672c", "a+b c", "%2Fx%20", "x&y=z?q#f", "a/b:c", "q\"'<>", "~!*()@$,")
+_LABEL_TEXTS = (
+    "caf\u00e9 \u65e5\u672c",
+    "a+b c",
+    "%2Fx%20",
+    "x&y=z?q#f",
+    "a/b:c",
+    "q\"'<>",
+    "~!*()@$,",
+)
 _MAP_KEYS = ("UPPER Case", "lower", "caf\u00e9.\u65e5\u672c", "a=b&c/d", "X", "x")
 _TIMES = (
     datetime(2024, 2, 29, 0, 0, 0, tzinfo=UTC),
@@ -63,7 +71,8 @@ _TIMES = (
 _TIME = datetime(2023, 7, 10, 12, 9, 47, tzinfo=UTC)
 _INTEGERS = (0, -1, 2**31 - 1, -(2**31))
 _LONGS = (2**53 + 1, -(2**53) - 1, 2**63 - 1, 0)
-_FLOATS = (-0.25, 1e-7, 12345678.5)
+#: Four bytes hold all but the last, which only doubles are given.
+_FLOATS = (-0.25, 12345.5, 1e-7)
 _ATTRIBUTE_VALUES: tuple[dict[str, Any], ...] = (
     {"S": "text"},
     {"N": "-1.5e10"},
@@ -87,9 +96,15 @@ _MEMBER_VALUES: dict[tuple[str, str], Any] = {
     ("rds", "SourceRegion"): ABSENT,
     ("docdb", "SourceRegion"): ABSENT,
     ("neptune", "SourceRegion"): ABSENT,
+    ("neptune-graph", "graphIdentifier"): "g-0123456789",
     # Needs SigV4A, which needs the awscrt package.
     ("events", "EndpointId"): ABSENT,
+    ("sesv2", "EndpointId"): ABSENT,
 }
+#: Headers that botocore or http.client fill in where they are not given.
+_FILLED_HEADERS = frozenset({"accept", "accept-encoding", "content-type", "x-amz-sha256-tree-hash"})
+#: Without them botocore's request is another service's: the bucket of an Outpost.
+_ALWAYS_GIVEN = frozenset({("s3control", "OutpostId")})
 #: Route 53's ids: botocore drops all up to the last slash.
 _ROUTE53_IDS = frozenset({"ResourceId", "DelegationSetId", "ChangeId"})
 
@@ -104,7 +119,7 @@ class Case:
     variant: str
     region: str
     number: int
-    params: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    params: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def user_agent(self) -> str:
@@ -213,10 +228,17 @@ class Builder:
             return [names[index % len(names)]]
         deep = len(path) >= _DEPTH_LIMIT or shape.name in path or self._left <= 0
         if self._variant == "minimal" or deep:
-            # botocore fills in absent idempotency tokens, which nobody could foretell.
-            tokens = self._tokens if not path else []
-            return [n for n in names if n in shape.required_members or n in tokens]
+            return [n for n in names if self._is_always_given(shape, n, path)]
         return names
+
+    def _is_always_given(self, shape: StructureShape, name: str, path: tuple[str, ...]) -> bool:
+        """Tells whether a member is required, or would be on the wire all the same."""
+        if name in shape.required_members or (self._service, name) in _ALWAYS_GIVEN:
+            return True
+        traits = shape.members[name].serialization
+        # Without its payload a request has the same body as with an empty one.
+        filled = name in self._tokens or shape.serialization.get("payload") == name
+        return not path and (filled or traits.get("name", "").lower() in _FILLED_HEADERS)
 
     def _member(self, name: str, parent: StructureShape, path: tuple[str, ...]) -> Any:
         given = _MEMBER_VALUES.get((self._service, name), _NOT_GIVEN)
@@ -225,9 +247,14 @@ class Builder:
         shape = parent.members[name]
         required = name in parent.required_members
         place = shape.serialization.get("location")
-        if place == "statusCode" or shape.serialization.get("eventstream"):
+        if place == "statusCode" or shape.serialization.get("name") == "Content-Length":
             return ABSENT
-        return self._value(name, shape, (*path, parent.name), required or place is not None)
+        value = self._value(name, shape, (*path, parent.name), required or place is not None)
+        return ABSENT if self._is_unsent(value) else value
+
+    def _is_unsent(self, value: Any) -> bool:
+        """Tells whether the query protocols have no way to send a value."""
+        return self._protocol in ("query", "ec2") and value == {}
 
     def _value(
         self, name: str, shape: Shape, path: tuple[str, ...], required: bool, index: int = 0
@@ -246,7 +273,7 @@ class Builder:
                 size = self._size(shape, shape.member, required, path)
                 deeper = (*path, shape.name)
                 made = [self._value(name, shape.member, deeper, True, i) for i in range(size)]
-                return [item for item in made if item is not ABSENT]
+                return [i for i in made if i is not ABSENT and not self._is_unsent(i)]
             case MapShape():
                 return self._map(name, shape, path, required)
         self._left -= 1
@@ -272,7 +299,11 @@ class Builder:
         enum = shape.key.metadata.get("enum", [])
         awkward = self._variant == "awkward" and not in_head
         # names of headers are not told apart by case
-        pool = list(_MAP_KEYS) if awkward else [*enum, *(("key-one", "key-two") if in_head else ("KeyOne", "keyTwo"))]
+        pool = (
+            list(_MAP_KEYS)
+            if awkward
+            else [*enum, *(("key-one", "key-two") if in_head else ("KeyOne", "keyTwo"))]
+        )
         size = self._size(shape, shape.value, required, path)
         deeper = (*path, shape.name)
         keys = [stretched(key, shape.key) for key in pool][:size]
@@ -288,7 +319,9 @@ class Builder:
                 return _bounded(self._pick(_INTEGERS) if awkward else 7, shape)
             case "long":
                 return _bounded(self._pick(_LONGS) if awkward else 10_000_000_000, shape)
-            case "float" | "double":
+            case "float":
+                return self._pick(_FLOATS[:2]) if awkward else 70.5
+            case "double":
                 return self._pick(_FLOATS) if awkward else 70.5
             case "boolean":
                 return self._pick((True, False)) if awkward else True
@@ -299,11 +332,11 @@ class Builder:
         raise NotImplementedError(f"type {shape.type_name!r} of {name!r}")
 
     def _string(self, name: str, shape: Shape, required: bool) -> Any:
-        if shape.serialization.get("jsonvalue"):
+        place = shape.serialization.get("location")
+        if shape.serialization.get("jsonvalue") and place == "header":
             return {"key": f"{name} value", "number": 1}
         if enum := shape.metadata.get("enum"):
             return str(self._pick(enum))
-        place = shape.serialization.get("location")
         if self._variant != "awkward" or (
             self._service == "route53" and shape.name in _ROUTE53_IDS
         ):

@@ -228,6 +228,8 @@ def _rendered(call: Call, request: Request, decoded: dict[str, Any]) -> Any:
         return ec2_form.ec2_parameters(call, request)
     if call.service is None or model is None or model.input_shape is None:
         return by_name(decoded, lower_first)
+    if _is_secret(model.input_shape):
+        return None
     return renderers(call.service).render(model.input_shape, decoded)
 
 
@@ -238,7 +240,7 @@ def _answer(
     call, response = exchange.call, exchange.response
     if response is None or error is not None or call.service is None or call.model is None:
         return None
-    if not keeps_answer(label, call.operation or ""):
+    if not keeps_answer(label, call.operation or "") or _is_secret(call.model.output_shape):
         return None
     if call.service.name == "s3":
         return s3_form.s3_answer(response)
@@ -253,6 +255,11 @@ def _answer(
         own["answerDecodeError"] = str(problem)[:300]
         return None
     return _as_answer(call.service.name, shown) if isinstance(shown, dict) else None
+
+
+def _is_secret(shape: Any) -> bool:
+    """Returns whether a model marks a whole request or answer sensitive."""
+    return shape is not None and bool(shape.metadata.get("sensitive"))
 
 
 def _told_by_answer(exchange: Exchange, label: str) -> dict[str, Any] | None:

@@ -79,7 +79,7 @@ class Renderers:
         if known is not None:
             return known
         if getattr(shape, "is_document_type", False):
-            return lambda value: by_name(value, self.member_name)
+            return lambda value: by_name(value, str)
         build = {"structure": self._structure, "list": self._list, "map": self._map}.get(
             shape.type_name
         )
@@ -150,6 +150,8 @@ class Renderers:
         return render
 
     def _map(self, shape: Any, in_key: bool) -> Renderer:
+        if shape.key.metadata.get("sensitive"):
+            return lambda _value: HIDDEN
         item = self._element(shape.value, in_key)
 
         def render(value: Any) -> Any:

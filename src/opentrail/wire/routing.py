@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl, unquote, urlencode
 
 from botocore.model import OperationModel
 
@@ -114,6 +114,8 @@ class Router:
         if signing_name is None:
             return candidates
         signed = [s for s in candidates if s.signing_name == signing_name]
+        if not self._catalog.signed_as(signing_name):
+            return candidates  # a signing name that only endpoints know, as of Import/Export
         return signed or self._catalog.query_services(signing_name)
 
     def _only(self, signing_name: str | None) -> Service | None:
@@ -122,6 +124,10 @@ class Router:
 
     def _rest(self, request: Request, signing_name: str | None) -> Call:
         s3 = self._catalog.services["s3"]
+        if request.headers.get("authorization", "").lower().startswith("bearer "):
+            found = best_route(self._catalog.bearer_services, request, request.path)
+            if found is not None:
+                return found
         if signing_name is None:
             for name in _UNSIGNED_REST:
                 call = best_route([self._catalog.services[name]], request, request.path)
@@ -136,12 +142,17 @@ class Router:
             return self._s3(request, s3, express=signing_name == "s3express")
         services = self._catalog.signed_as(signing_name)
         call = best_route(services, request, request.path)
+        if call is None and request.method == "POST" and signing_name == "cloudsearch":
+            # SDKs send searches as forms, which the model does not say.
+            form = urlencode(query_pairs(request), errors="surrogateescape")
+            get = replace(request, method="GET", query=form, body=b"")
+            call = best_route(services, get, request.path)
         return call or Call(services[0] if len(services) == 1 else None, None, None)
 
     def _is_s3_control(self, request: Request, signing_name: str) -> bool:
         """Its paths look like those of objects; only it names an account in a header."""
         return (
-            signing_name in ("s3", "s3-outposts")
+            signing_name in ("s3", "s3express", "s3-outposts")
             and request.path.startswith("/v20180820/")
             and ("x-amz-account-id" in request.headers or signing_name == "s3-outposts")
             and self.bucket_of_host(request.headers.get("host", "")) is None

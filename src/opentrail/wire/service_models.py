@@ -29,6 +29,8 @@ class Service:
     protocols: tuple[str, ...]
     target_prefix: str | None
     service_id: str
+    #: Whether calls carry `Authorization: Bearer` instead of a signature.
+    bearer: bool = False
 
     @cached_property
     def model(self) -> ServiceModel:
@@ -62,6 +64,7 @@ class ServiceCatalog:
         self._by_version = self._group(
             lambda s: [s.api_version] if {"query", "ec2"} & set(s.protocols) else []
         )
+        self.bearer_services = [s for s in self.services.values() if s.bearer]
         # Old SDKs still send SQS's query protocol, which the model no longer lists.
         self._by_version["2012-11-05"].append(self.services["sqs"])
 
@@ -136,4 +139,6 @@ def _service(name: str, metadata: dict[str, Any]) -> Service:
         protocols=tuple(metadata.get("protocols") or [metadata["protocol"]]),
         target_prefix=metadata.get("targetPrefix"),
         service_id=metadata.get("serviceId", name),
+        bearer=metadata.get("signatureVersion") == "bearer"
+        or "smithy.api#httpBearerAuth" in metadata.get("auth", ()),
     )

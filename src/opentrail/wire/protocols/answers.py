@@ -11,7 +11,7 @@ from botocore.model import OperationModel
 from opentrail.wire.message import Response, plain_body
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.requests import read_cbor
-from opentrail.wire.protocols.values import JsonDocument, from_text
+from opentrail.wire.protocols.values import JsonDocument, from_header
 from opentrail.wire.protocols.xml_body import Element, from_xml, parse_xml
 from opentrail.wire.routing import Call
 
@@ -70,7 +70,7 @@ def _from_rest_answer(
         if member.serialization.get("location") == "header":
             text = response.headers.get(member.serialization.get("name", name).lower())
             if text is not None:
-                decoded[name] = from_text(member)(text)
+                decoded[name] = from_header(member)(text)
     payload = shape.serialization.get("payload")
     if payload and shape.members[payload].type_name in ("blob", "string"):
         return decoded

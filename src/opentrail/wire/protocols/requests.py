@@ -12,7 +12,7 @@ from botocore.model import OperationModel
 from opentrail.wire.message import Request, plain_body
 from opentrail.wire.protocols.form_body import FormDecoder, tree_of
 from opentrail.wire.protocols.json_body import json_decoders
-from opentrail.wire.protocols.values import JsonDocument, from_json, from_text
+from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
 from opentrail.wire.protocols.xml_body import from_xml, parse_xml
 from opentrail.wire.routing import Call, query_pairs
 
@@ -117,13 +117,14 @@ def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
 def _located(model: OperationModel, request: Request, parameters: dict[str, Any]) -> None:
     """Adds the members that travel in the query string and in headers."""
     query: dict[str, list[str]] = {}
-    for name, value in parse_qsl(request.query, keep_blank_values=True):
+    for name, value in _query(model, request):
         query.setdefault(name, []).append(value)
     for name, member in model.input_shape.members.items():
         location = member.serialization.get("location")
         wire_name = member.serialization.get("name", name)
         if location == "querystring" and member.type_name == "map":
             fixed = {m.serialization.get("name") for m in model.input_shape.members.values()}
+            fixed |= {n for n, _ in parse_qsl(model.http["requestUri"].partition("?")[2])}
             rest = {k: v for k, v in query.items() if k not in fixed}
             if rest:
                 many = member.value.type_name == "list"
@@ -141,16 +142,27 @@ def _located(model: OperationModel, request: Request, parameters: dict[str, Any]
                 parameters[name] = found
 
 
+def _query(model: OperationModel, request: Request) -> list[tuple[str, str]]:
+    """Returns the query's pairs; a form's only where it stands in for the query of a GET."""
+    if _is_get_as_form(model, request):
+        return query_pairs(request)
+    return parse_qsl(request.query, keep_blank_values=True)
+
+
+def _is_get_as_form(model: OperationModel, request: Request) -> bool:
+    return bool(request.method == "POST" and model.http.get("method") == "GET")
+
+
 def _query_value(member: Any, values: list[str]) -> Any:
     if member.type_name == "list":
         return [from_text(member.member)(value) for value in values]
-    return from_text(member)(values[-1])
+    return from_header(member)(values[-1])
 
 
 def _header_value(member: Any, text: str) -> Any:
     if member.type_name == "list":
         return [from_text(member.member)(part.strip().strip('"')) for part in text.split(",")]
-    return from_text(member)(text)
+    return from_header(member)(text)
 
 
 def _payload(
@@ -165,6 +177,8 @@ def _payload(
             parameters[payload] = request.body.decode("utf-8", "replace")
         return []
     if not request.body.strip() or not request.body_is_whole:
+        return []
+    if _is_get_as_form(model, request):
         return []
     body = plain_body(request.headers, request.body)
     target = shape.members[payload] if payload else shape

@@ -26,6 +26,20 @@ def from_json(shape: Shape) -> Decoder:
     return _JSON.get(shape.type_name, _same)
 
 
+def from_header(member: Shape) -> Decoder:
+    """Returns the decoder of a scalar in a header or query, where JSON travels as base64."""
+    if member.serialization.get("jsonvalue"):
+        return _json_text
+    return from_text(member)
+
+
+def _json_text(text: Any) -> Any:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, TypeError, ValueError):
+        return text
+
+
 def _same(value: Any) -> Any:
     return value
 

@@ -1,0 +1,224 @@
+"""What AWS documents about CloudTrail's records, restated by hand for the expectations.
+
+Sources: capture.md §2 and §4, cloudtrail-facts §7.2, §10 (user guides of AWS), real records.
+Nothing here is read from opentrail's own tables, so that both can be wrong only one at a time.
+"""
+
+from __future__ import annotations
+
+import re
+
+#: botocore's service → first label of eventSource; else the last label of the endpoint prefix.
+EVENT_SOURCES = {
+    "apigatewaymanagementapi": "apigateway",
+    "appconfigdata": "appconfig",  # AppConfig guide, sample of StartConfigurationSession
+    "appstream": "appstream",  # AppStream guide, sample of AssociateFleet
+    "bedrock-agent": "bedrock",
+    "bedrock-agent-runtime": "bedrock",
+    "bedrock-agentcore-control": "bedrock-agentcore",  # facts §10.1, "AgentCore"
+    "bedrock-data-automation": "bedrock",
+    "bedrock-data-automation-runtime": "bedrock",
+    "bedrock-runtime": "bedrock",
+    "chime-sdk-identity": "chime",  # Chime SDK guide, "Logging with CloudTrail"
+    "chime-sdk-media-pipelines": "chime-sdk-media-pipelines",  # the guide's sample
+    "chime-sdk-meetings": "chime",
+    "chime-sdk-messaging": "chime",
+    "chime-sdk-voice": "chime",
+    "cloudhsmv2": "cloudhsm",
+    "docdb": "rds",
+    "dynamodbstreams": "dynamodb",
+    "iot-data": "iotdata",
+    "lexv2-models": "lex",  # Lex V2 guide, sample of CreateBotAlias
+    "lexv2-runtime": "lex",
+    "marketplace-catalog": "marketplacecatalog",  # its guide, sample of ListEntities
+    "memorydb": "memorydb",
+    "meteringmarketplace": "metering-marketplace",  # Marketplace guide, sample of BatchMeterUsage
+    "mq": "amazonmq",
+    "neptune": "rds",
+    "opensearch": "es",
+    "pinpoint": "mobiletargeting",
+    "pinpoint-email": "ses",  # facts §10.1: endpoint `email`
+    "pinpoint-sms-voice": "sms-voice",  # facts §10.1
+    "rds-data": "rdsdata",
+    "s3control": "s3",
+    "ses": "ses",
+    "sesv2": "ses",
+    "signer-data": "signer",  # its one operation is Signer's, too
+    "sms-voice": "sms-voice",
+    "sso-oidc": "sso-oauth",
+    "stepfunctions": "states",
+}
+
+#: Recorded in us-east-1 wherever they are called (facts §7.2).
+GLOBAL_SOURCES = frozenset(
+    ["iam", "cloudfront", "route53", "organizations", "account", "waf", "shield", "support"]
+)
+
+_LAMBDA_DATES = {
+    "20150331": "CreateAlias CreateEventSourceMapping CreateFunction DeleteAlias"
+    " DeleteEventSourceMapping DeleteFunction GetAlias GetEventSourceMapping ListAliases"
+    " ListEventSourceMappings ListFunctions ListVersionsByFunction PublishVersion UpdateAlias"
+    " UpdateEventSourceMapping",
+    "20150331v2": "AddPermission GetFunction GetFunctionConfiguration GetPolicy RemovePermission"
+    " UpdateFunctionCode UpdateFunctionConfiguration",
+    "20160819": "GetAccountSettings",
+    "20170331": "ListTags",
+    "20170331v2": "TagResource UntagResource",
+    "20171031": "DeleteFunctionConcurrency PutFunctionConcurrency",
+    "20181031": "AddLayerVersionPermission DeleteLayerVersion GetLayerVersion ListLayers"
+    " PublishLayerVersion",
+}
+#: Service → operation → eventName (facts §10.2).
+EVENT_NAMES: dict[str, dict[str, str]] = {
+    "lambda": {
+        name: name + date for date, names in _LAMBDA_DATES.items() for name in names.split()
+    },
+    "s3": {
+        "DeletePublicAccessBlock": "DeleteBucketPublicAccessBlock",
+        "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
+        "GetBucketLifecycleConfiguration": "GetBucketLifecycle",
+        "GetBucketNotificationConfiguration": "GetBucketNotification",
+        "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
+        "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+        "ListObjectsV2": "ListObjects",
+        "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
+        "PutBucketLifecycleConfiguration": "PutBucketLifecycle",
+        "PutBucketNotificationConfiguration": "PutBucketNotification",
+        "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
+        "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
+    },
+    "s3control": {
+        "DeletePublicAccessBlock": "DeleteAccountPublicAccessBlock",
+        "GetPublicAccessBlock": "GetAccountPublicAccessBlock",
+        "PutPublicAccessBlock": "PutAccountPublicAccessBlock",
+    },
+}
+
+READ_PREFIXES = (
+    *("BatchGet", "Describe", "Get", "Head", "List"),
+    *("Lookup", "Query", "Scan", "Search", "Select"),
+)
+#: Event source → operations that are read-only although their names do not say so.
+READ_ONLY = {
+    "bedrock": "Converse ConverseStream InvokeModel InvokeModelWithResponseStream",
+    "dynamodb": "TransactGetItems",
+    "iam": "SimulateCustomPolicy SimulatePrincipalPolicy",
+    "kms": "Decrypt Encrypt GenerateDataKey GenerateDataKeyPair"
+    " GenerateDataKeyPairWithoutPlaintext GenerateDataKeyWithoutPlaintext GenerateMac ReEncrypt"
+    " Sign Verify VerifyMac",
+    "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot"
+    " DecodeAuthorizationMessage",
+}
+NOT_READ_ONLY = {"sts": "GetFederationToken"}
+#: Read-only, but recorded with their answers, for these hand out credentials.
+ANSWER_KEPT = {
+    "cognito-identity": "GetCredentialsForIdentity",
+    "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot GetSessionToken",
+}
+#: They change something, but what they answer is data.
+ANSWER_LEFT_OUT = {"sqs": "ReceiveMessage"}
+
+#: Event source → operations that are data events (facts §5.5, capture.md §2.4).
+DATA_OPERATIONS = {
+    "cloudtrail-data": "PutAuditEvents",
+    "cognito-identity": "GetCredentialsForIdentity GetId GetOpenIdToken"
+    " GetOpenIdTokenForDeveloperIdentity UnlinkIdentity",
+    "dynamodb": "BatchExecuteStatement BatchGetItem BatchWriteItem DeleteItem ExecuteStatement"
+    " ExecuteTransaction GetItem PutItem Query Scan TransactGetItems TransactWriteItems"
+    " UpdateItem GetRecords GetShardIterator",
+    "ebs": "GetSnapshotBlock ListChangedBlocks ListSnapshotBlocks PutSnapshotBlock",
+    "events": "PutEvents",
+    "firehose": "PutRecord PutRecordBatch",
+    "kinesis": "GetRecords GetShardIterator PutRecord PutRecords SubscribeToShard",
+    "lambda": "Invoke InvokeAsync InvokeWithResponseStream",
+    "monitoring": "GetMetricData GetMetricStatistics GetMetricWidgetImage ListMetrics"
+    " PutMetricData",
+    "rdsdata": "BatchExecuteStatement BeginTransaction CommitTransaction ExecuteSql"
+    " ExecuteStatement RollbackTransaction",
+    "s3": "AbortMultipartUpload CompleteMultipartUpload CopyObject CreateMultipartUpload"
+    " DeleteObject DeleteObjectAnnotation DeleteObjectTagging DeleteObjects GetObject"
+    " GetObjectAcl GetObjectAnnotation GetObjectAttributes GetObjectLegalHold"
+    " GetObjectRetention GetObjectTagging GetObjectTorrent HeadBucket HeadObject"
+    " ListObjectAnnotations ListObjectVersions ListObjects ListObjectsV2 ListParts PutObject"
+    " PutObjectAcl PutObjectAnnotation PutObjectLegalHold PutObjectRetention PutObjectTagging"
+    " RenameObject RestoreObject SelectObjectContent UpdateObjectEncryption UploadPart"
+    " UploadPartCopy WriteGetObjectResponse",
+    "sns": "Publish PublishBatch",
+    "sqs": "ChangeMessageVisibility ChangeMessageVisibilityBatch DeleteMessage"
+    " DeleteMessageBatch ReceiveMessage SendMessage SendMessageBatch",
+    "xray": "BatchGetTraces GetTraceSummaries PutTraceSegments",
+}
+
+_TAGGING = ("ListTagsForResource", "TagResource", "UntagResource")
+#: Operations that another service has, too, in the same bytes: recorded as that one's.
+SAME_ON_THE_WIRE = {
+    **{
+        (f"chime-sdk-{name}", operation): "chime-sdk-identity"
+        for name in ("media-pipelines", "meetings", "messaging", "voice")
+        for operation in _TAGGING
+    },
+    **{("ivs-realtime", operation): "ivs" for operation in _TAGGING},
+    **{("lambda-microvms", verb): "lambda" for verb in ("ListTags", *_TAGGING[1:])},
+}
+#: Lex V2 has the operations of Lex V1, too, with the member in other letters.
+RENAMED = {("lex-models", operation): {"resourceArn": "resourceARN"} for operation in _TAGGING}
+#: EC2's members that AWS leaves out: operation → names (33 of 33 real records).
+LEFT_OUT = {"DescribeVpcAttribute": frozenset({"attribute"})}
+#: Services whose records carry the version of their API (real records, "Names and casing").
+API_VERSIONS = {
+    "cloudfront": "2020_05_31",
+    "dynamodb": "2012-08-10",
+    "elb": "2012-06-01",
+    "elbv2": "2015-12-01",
+    "logs": "20140328",
+    "route53": "2013-04-01",
+}
+#: Services whose names keep their capitals (57 of 57 keys of real records).
+AS_MODELLED = frozenset({"account", "ce", "devops-guru", "resource-explorer-2"})
+#: Single members with names of their own.
+MEMBER_NAMES = {
+    ("sqs", "AWSAccountIds"): "AWSAccountIds",  # AWS's SQS guide, AddPermission
+}
+#: Members of answers: 40 of 40 real records (capture.md §2.1).
+ANSWER_NAMES = {("secretsmanager", "ARN"): "arn"}
+#: The one structure that an answer holds is left out around its members: 153 keys of real
+#: records of RDS, whose API Neptune and DocumentDB share (capture.md §2.1).
+UNWRAPPED_ANSWERS = frozenset({"rds", "neptune", "docdb"})
+#: Times as on the wire, ISO 8601 (7 of 7 real records).
+ISO_TIMES = frozenset({"bedrock", "rolesanywhere"})
+WITHOUT_SECOND_COMMA = frozenset({"athena", "iam", "ssm"})
+
+# Redaction (capture.md §4), by event source; "*" is every source. Names as recorded.
+REMOVED = {
+    "*": "password secretAccessKey privateKey webIdentityToken sAMLAssertion",
+    "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead
+    "iam": "base32StringSeed newPassword oldPassword qRCodePNG",
+    "kms": "ciphertextBlob keyMaterial plaintext privateKeyCiphertextBlob privateKeyPlaintext",
+    "lambda": "variables zipFile",
+    "secretsmanager": "secretBinary secretString",
+}
+HIDDEN_NAMES = {
+    "*": "sessionToken",
+    "chime": "phoneNumberId",  # sensitive in the model of chime-sdk-voice, a twin of chime's
+    "cognito-identity": "logins",
+    "iam": "addPrivateKey authenticationCode1 authenticationCode2",
+    "rds": "preSignedUrl",  # sensitive in RDS's model; Neptune's and DocumentDB's forget it
+    "sns": "message messageAttributes messageStructure subject",
+    "sqs": "body messageAttributes messageBody messageSystemAttributes",
+    "ssm": "streamUrl tokenValue",
+    "sts": "authenticationCode1 authenticationCode2 tokenCode tradeInToken",
+}
+SHOWN_NAMES = {"iam": "removePrivateKey"}
+#: PartiQL: what stands between single quotes, and numbers, are hidden.
+STATEMENTS = {"dynamodb": "statement"}
+SECRET_NAME = re.compile(
+    r"password|passphrase|secret_?(access_?)?key|secret_?string|secret_?binary|client_?secret"
+    r"|private_?key|plain_?text|zip_?file|user_?data|(auth|session|security|access|refresh|bearer"
+    r"|identity)_?token$|^credentials$",
+    re.IGNORECASE,
+)
+
+
+def listed(table: dict[str, str], source: str, name: str) -> bool:
+    """Returns whether a table names `name` for an event source, or for all."""
+    return name in table.get(source, "").split() or name in table.get("*", "").split()
