@@ -464,6 +464,26 @@ def test_an_answer_of_a_read_is_not_recorded() -> None:
     assert recorded(an_exchange(request, a_response(body)))["responseElements"] is None
 
 
+def test_an_answer_that_a_model_marks_sensitive_as_a_whole_is_not_recorded() -> None:
+    request = a_json_request(
+        "comprehend",
+        "Comprehend_20171127.DetectEntities",
+        {"Text": "Mary owes 5", "LanguageCode": "en"},
+    )
+    exchange = an_exchange(request, a_response(b'{"Entities": [{"Text": "Mary"}]}'))
+    record = recorded(exchange)
+    assert record["eventName"] == "DetectEntities"
+    assert record["responseElements"] is None
+    assert "Mary" not in json.dumps(record["requestParameters"])
+
+
+def test_a_phone_number_is_hidden_though_the_older_model_forgets_it() -> None:
+    request = a_request("chime", "DELETE", "/phone-numbers/%2B12065550100")
+    record = recorded(an_exchange(request, a_response(b"", 204)))
+    assert record["requestParameters"] == {"phoneNumberId": "HIDDEN_DUE_TO_SECURITY_REASONS"}
+    assert "12065550100" not in json.dumps(record)
+
+
 def test_a_call_without_parameters_has_null() -> None:
     record = recorded(an_exchange(a_query_request("iam", "ListUsers", "2010-05-08")))
     assert record["requestParameters"] is None
