@@ -112,7 +112,7 @@ def test_wrong_arguments_are_wrong_use(arguments: tuple[str, ...], capsys: Captu
         (("serve", "--history-retention-days", "0"), "--history-retention-days"),
         (("serve", "--auth", "enforced"), "--auth"),
         (("serve", "--on-record-failure", "ignore"), "--on-record-failure"),
-        (("serve", "--recorders", "2"), "--recorders"),
+        (("serve", "--recorders", "257"), "--recorders"),
         (("serve", "--config", "gone.toml"), "gone.toml"),
         (("sandbox", "--listen", "nowhere"), "--listen"),
     ],

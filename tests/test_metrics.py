@@ -3,7 +3,7 @@
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from opentrail.metrics import Metrics
+from opentrail.metrics import Metrics, total
 
 
 def families(metrics: Metrics) -> dict[str, str]:
@@ -79,3 +79,36 @@ def test_two_servers_in_one_process_do_not_share_numbers() -> None:
     one.lost.inc()
     assert samples(one)["opentrail_lost_records_total", ()] == 1
     assert samples(other)["opentrail_lost_records_total", ()] == 0
+
+
+def test_what_other_processes_counted_is_added_and_gauges_are_our_own() -> None:
+    ours, first, second = Metrics(), Metrics(), Metrics()
+    ours.records.labels("Management").inc(1)
+    first.records.labels("Management").inc(20)
+    second.records.labels("Data").inc(300)
+    second.lost.inc(7)
+    for metrics, seconds in ((first, 0.002), (second, 0.002), (second, 99.0)):
+        metrics.append_seconds.observe(seconds)
+    ours.journal_position.set(5)
+    first.journal_position.set(1_000)
+    text = ours.exposition([first.samples(), second.samples()]).decode()
+    shown = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert shown["opentrail_records_total", (("category", "Management"),)] == 21
+    assert shown["opentrail_records_total", (("category", "Data"),)] == 300
+    assert shown["opentrail_lost_records_total", ()] == 7
+    assert shown["opentrail_append_seconds_bucket", (("le", "0.0025"),)] == 2
+    assert shown["opentrail_append_seconds_bucket", (("le", "+Inf"),)] == 3
+    assert shown["opentrail_append_seconds_count", ()] == 3
+    assert shown["opentrail_journal_position", ()] == 5
+    counted = [ours.samples(), first.samples(), second.samples()]
+    assert total(counted, "opentrail_records_total") == 321
+
+
+def test_alone_the_exposition_is_what_the_registry_holds() -> None:
+    metrics = Metrics()
+    metrics.records.labels("Management").inc(3)
+    assert metrics.exposition() == generate_latest(metrics.registry)

@@ -74,7 +74,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("permissive", "permissive"),
         ("permissive", "permissive"),
     ),
-    "recorders": (("1", 1), ("1", 1), ("1", 1)),
+    "recorders": (("2", 2), ("3", 3), ("4", 4)),
     "upstream_ca": (
         (f'"{__file__}"', Path(__file__)),
         (__file__, Path(__file__)),
@@ -338,12 +338,18 @@ def test_anybody_could_claim_to_be_anybody_on_other_addresses(name: str, host: s
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"), [({"auth": "enforced"}, "auth"), ({"recorders": "2"}, "recorders")]
+    ("flags", "named", "why"),
+    [
+        ({"auth": "enforced"}, "auth", "not available"),
+        ({"recorders": "257"}, "recorders", "at most 256"),
+    ],
 )
-def test_what_is_not_built_yet_is_refused(flags: dict[str, str], named: str) -> None:
+def test_what_is_not_built_yet_or_beyond_reason_is_refused(
+    flags: dict[str, str], named: str, why: str
+) -> None:
     said = refused(flags)
     assert named in said
-    assert "not available" in said
+    assert why in said
 
 
 # Addresses

@@ -15,7 +15,7 @@ from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.version import __version__
 
 if TYPE_CHECKING:
-    from opentrail.app import Server
+    from opentrail.app.server import Server
     from opentrail.settings import Settings
 
 
@@ -123,14 +123,14 @@ def _add_trail(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from opentrail.app import serve
+    from opentrail.app.server import serve
 
     serve(_settings(options), _announce)
     return 0
 
 
 def _sandbox(options: argparse.Namespace) -> int:
-    from opentrail.app import serve
+    from opentrail.app.server import serve
     from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
     from opentrail.settings import StoreAccess
 

@@ -24,7 +24,44 @@ _TEACHERS = (b'"eventSource":"iam.', b'"eventSource":"sts.')
 _PLACE_LAG = 10_000
 
 
-class Identities:
+class KnownIdentities:
+    """What a process knows of keys: given by the directory, or learned."""
+
+    def __init__(
+        self, directory: Sequence[Identity] = (), default_account: str = DEFAULT_ACCOUNT
+    ) -> None:
+        self._given = {identity.access_key_id: identity for identity in directory}
+        self._learned: dict[str, Identity] = {}
+        self._users: dict[tuple[str, str], tuple[str, str]] = {}
+        self._default_account = default_account
+
+    def resolve(self, access_key_id: str) -> Identity:
+        """Returns whom the key stands for: directory, learned, decoded account, in this order."""
+        known = self._given.get(access_key_id) or self._learned.get(access_key_id)
+        if known is not None:
+            return known
+        return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
+
+    def learn(self, record: Record) -> Learned:
+        """Takes in what a record teaches, at once, for the calls that follow it."""
+        taught = learn(record, self._users)
+        self.absorb(taught)
+        return taught
+
+    def absorb(self, taught: Learned) -> None:
+        """Takes in what another process has learned."""
+        for account, user, principal_id, arn in taught.users:
+            self._users[account, user] = (principal_id, arn)
+        for identity in taught.identities:
+            self._learned[identity.access_key_id] = identity
+
+    def learned(self) -> Learned:
+        """Returns all that was learned, for another process to absorb."""
+        users = tuple((*user, *known) for user, known in self._users.items())
+        return Learned(tuple(self._learned.values()), users)
+
+
+class Identities(KnownIdentities):
     """Knows keys at once (`learn`) and for ever (as a follower of the journal).
 
     What is learned is derived from records alone, so nothing is known that was not recorded.
@@ -38,11 +75,8 @@ class Identities:
         directory: Sequence[Identity] = (),
         default_account: str = DEFAULT_ACCOUNT,
     ) -> None:
+        super().__init__(directory, default_account)
         self._control = control
-        self._given = {identity.access_key_id: identity for identity in directory}
-        self._learned: dict[str, Identity] = {}
-        self._users: dict[tuple[str, str], tuple[str, str]] = {}
-        self._default_account = default_account
         self._place = self._stored_place = 0
 
     async def load(self) -> None:
@@ -59,22 +93,6 @@ class Identities:
         place = await self._control.get("place", self.name)
         self._place = self._stored_place = place.document["position"] if place else 0
 
-    def resolve(self, access_key_id: str) -> Identity:
-        """Returns whom the key stands for: directory, learned, decoded account, in this order."""
-        known = self._given.get(access_key_id) or self._learned.get(access_key_id)
-        if known is not None:
-            return known
-        return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
-
-    def learn(self, record: Record) -> Learned:
-        """Takes in what a record teaches, at once, for the calls that follow it."""
-        taught = learn(record, self._users)
-        for account, user, principal_id, arn in taught.users:
-            self._users[account, user] = (principal_id, arn)
-        for identity in taught.identities:
-            self._learned[identity.access_key_id] = identity
-        return taught
-
     async def place(self) -> int:
         """Returns the position behind which nothing is stored yet."""
         return self._place
@@ -83,7 +101,7 @@ class Identities:
         """Stores what the entries teach, together with the place."""
         changes: dict[tuple[str, str], Change] = {}
         for entry in entries:
-            if entry.origin != "import" and any(mark in entry.record for mark in _TEACHERS):
+            if entry.origin != "import" and may_teach(entry.record):
                 for change in _changes(self.learn(orjson.loads(entry.record))):
                     changes[change.kind, change.key] = change
         last = entries[-1].position
@@ -92,6 +110,29 @@ class Identities:
             await self._control.apply([*changes.values(), place])
             self._stored_place = last
         self._place = last
+
+
+def may_teach(record: bytes) -> bool:
+    """Returns whether `learn` could find anything in a record's bytes; a quick look only."""
+    return any(mark in record for mark in _TEACHERS)
+
+
+def to_json(taught: Learned) -> bytes:
+    """Returns what was learned as JSON; `from_json` is its inverse."""
+    identities = [
+        (known.access_key_id, known.account, known.user_identity, known.learned_from)
+        for known in taught.identities
+    ]
+    return orjson.dumps({"identities": identities, "users": taught.users})
+
+
+def from_json(text: bytes) -> Learned:
+    """Returns what another process learned."""
+    given = orjson.loads(text)
+    return Learned(
+        tuple(Identity(*known) for known in given["identities"]),
+        tuple(tuple(user) for user in given["users"]),
+    )
 
 
 def _changes(taught: Learned) -> list[Change]:

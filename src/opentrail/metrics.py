@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Iterable, Iterator, Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+#: (sample's name, its labels, value), of counters and distributions.
+Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
@@ -61,3 +68,57 @@ class Metrics:
         self.delivery_failures = Counter(
             "opentrail_delivery_failures", "Deliveries that failed", registry=self.registry
         )
+
+    def samples(self) -> list[Sample]:
+        """Returns what has been counted, for another process to add to its own."""
+        return [
+            (sample.name, tuple(sorted(sample.labels.items())), sample.value)
+            for family in self.registry.collect()
+            if family.type in ("counter", "histogram")
+            for sample in family.samples
+            if not sample.name.endswith("_created")
+        ]
+
+    def exposition(self, others: Sequence[Iterable[Sample]] = ()) -> bytes:
+        """Returns the text that `/metrics` shows, with what other processes counted added."""
+        if not others:
+            return generate_latest(self.registry)
+        whole = CollectorRegistry()
+        whole.register(_Sum(self.registry, others))
+        return generate_latest(whole)
+
+
+class _Sum(Collector):
+    """Families of one registry with samples of other processes added."""
+
+    def __init__(self, registry: CollectorRegistry, others: Sequence[Iterable[Sample]]) -> None:
+        self._registry = registry
+        self._added: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+        for samples in others:
+            for name, labels, value in samples:
+                of_name = self._added.setdefault(name, {})
+                of_name[labels] = of_name.get(labels, 0.0) + value
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the families."""
+        for family in self._registry.collect():
+            summed = Metric(family.name, family.documentation, family.type)
+            names = {sample.name for sample in family.samples} | _names_of(family)
+            added = {name: dict(self._added.get(name, {})) for name in names}
+            for sample in family.samples:
+                more = added[sample.name].pop(tuple(sorted(sample.labels.items())), 0.0)
+                summed.add_sample(sample.name, sample.labels, sample.value + more)
+            for name, of_name in added.items():
+                for labels, value in of_name.items():
+                    summed.add_sample(name, dict(labels), value)
+            yield summed
+
+
+def _names_of(family: Metric) -> set[str]:
+    """Returns the names that samples of a counter have, though it may have none yet."""
+    return {f"{family.name}_total"} if family.type == "counter" else set()
+
+
+def total(counted: Iterable[Iterable[Sample]], name: str) -> int:
+    """Returns the sum of a counter over processes."""
+    return int(sum(value for samples in counted for of, _, value in samples if of == name))

@@ -96,6 +96,8 @@ class Settings:
     s3_access: StoreAccess | None = None
 
 
+#: More processes than any machine has cores are a slip of the pen.
+MOST_RECORDERS = 256
 _CHOICES = {"auth": ("permissive", "enforced"), "on_record_failure": ("refuse", "allow")}
 _FILE_ONLY = ("directory", "s3_access")
 #: Names that may be given by flag and environment.
@@ -251,8 +253,8 @@ def _number(value: Any, source: str, whole: bool = False) -> float:
 def _check(settings: Settings) -> None:
     if settings.auth == "enforced":
         raise UsageError("--auth enforced is not available yet; only permissive is")
-    if settings.recorders != 1:
-        raise UsageError("--recorders greater than 1 is not available yet")
+    if settings.recorders > MOST_RECORDERS:
+        raise UsageError(f"--recorders must be at most {MOST_RECORDERS}, not {settings.recorders}")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UsageError("--tls-certificate and --tls-key belong together")
     for name in ("listen", "console_listen"):

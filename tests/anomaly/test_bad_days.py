@@ -213,7 +213,7 @@ def test_a_port_in_use_exits_2_and_says_which_flag_to_use(tmp_path: Path) -> Non
         (["--upstream", NOBODY, "--history-retention-days", "1.5"], "--history-retention-days"),
         (["--upstream", NOBODY, "--on-record-failure", "maybe"], "refuse, allow"),
         (["--upstream", NOBODY, "--auth", "enforced"], "not available yet"),
-        (["--upstream", NOBODY, "--recorders", "2"], "not available yet"),
+        (["--upstream", NOBODY, "--recorders", "257"], "at most 256"),
         (["--upstream", NOBODY, "--config", "/nowhere.toml"], "/nowhere.toml"),
         ([], "--upstream"),
         (["--no-such-flag"], "--no-such-flag"),

@@ -1,4 +1,7 @@
-"""SIGKILL under load, at random moments and named points: nothing answered is lost or doubled."""
+"""SIGKILL under load, at random moments and named points: nothing answered is lost or doubled.
+
+At every second random moment the calls are recorded by two recorder processes.
+"""
 
 from __future__ import annotations
 
@@ -216,7 +219,11 @@ def seeds() -> list[int]:
 def test_killed_at_a_random_moment(world: World, seed: int) -> None:
     moment = random.Random(seed).uniform(0.5, 2.5)
     since = time.time() - 1
+    plain = world.server.flags
+    if seed % 2:
+        world.server.flags = (*plain, "--recorders", "2")
     world.server.start()
+    world.server.flags = plain
     load = Load(world.server.port, f"r{seed}")
     load.start()
     killer = threading.Timer(moment, world.server.process.kill)  # type: ignore[union-attr]

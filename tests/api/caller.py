@@ -114,10 +114,14 @@ class Api:
         self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
         self.health: dict[str, Any] = {"status": "ok"}
         self.token = TOKEN
-        self.console = ConsoleApi(
-            self.services, self.world.metrics, lambda: self.health, self.token
-        ).app
+        self.console = ConsoleApi(self.services, self._exposition, self._health, self.token).app
         self.calls = 0
+
+    async def _exposition(self) -> bytes:
+        return self.world.metrics.exposition()
+
+    async def _health(self) -> dict[str, Any]:
+        return self.health
 
     async def call(
         self,

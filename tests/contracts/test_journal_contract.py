@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.link import Link
+from opentrail.adapters.linked_journal import APPEND, LinkedJournal, append_packed, unpack
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry, NewEntry
@@ -28,17 +31,55 @@ TINY_SEGMENT = 24 * 1024
 Open = Callable[[], Journal]
 
 
+class OverLink(MemoryJournal):
+    """A journal in memory that is written to over a link; the rest is the far side's own."""
+
+    def __init__(self, far: MemoryJournal) -> None:
+        super().__init__(far.disk)
+        self._linked: LinkedJournal | None = None
+        self._links: list[Link] = []
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        if self._linked is None:
+            ends = socket.socketpair()
+            for end in ends:
+                end.setblocking(False)
+            self._links = [await Link.over(end, self._take) for end in ends]
+            self._linked = LinkedJournal(self._links[0])
+        return await self._linked.append(entries)
+
+    async def _take(self, question: str, body: bytes) -> bytes:
+        assert question == APPEND
+        writing = super().append
+
+        class Far:
+            head, failure = 0, self.failure
+
+            async def append(self, entries: Sequence[NewEntry]) -> int:
+                return await writing(entries)
+
+        return await append_packed(Far(), unpack(body))
+
+    async def close(self) -> None:
+        await super().close()
+        for link in self._links:
+            link.close()
+
+
 def opener(kind: str, folder: Path) -> Open:
     """Returns what opens a journal, again and again on the same disk."""
     if kind == "memory":
         disk: list[Entry] = []
         return lambda: MemoryJournal(disk)
+    if kind == "memory, over a link":
+        far: list[Entry] = []
+        return lambda: OverLink(MemoryJournal(far))
     if kind == "sqlite, tiny segments":
         return lambda: SqliteJournal(folder, segment_bytes=TINY_SEGMENT)
     return lambda: SqliteJournal(folder)
 
 
-KINDS = ("memory", "sqlite", "sqlite, tiny segments")
+KINDS = ("memory", "memory, over a link", "sqlite", "sqlite, tiny segments")
 
 
 @pytest.fixture(params=KINDS)

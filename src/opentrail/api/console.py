@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,7 +26,6 @@ from opentrail.core.errors import (
 from opentrail.core.event import MANAGEMENT, Record, parse_time
 from opentrail.core.sentence import creates, sentence
 from opentrail.history import Search, shown_event
-from opentrail.metrics import Metrics
 from opentrail.ports.event_store import FoundEvent
 
 _MAX_LIMIT = 10_000
@@ -38,7 +37,7 @@ class ConsoleApi:
 
     Args:
         services: what operations work with.
-        metrics: what `/metrics` shows.
+        exposition: gives the text that `/metrics` shows.
         health: gives the state that `/health` shows.
         token: what callers must bear.
         ingest: takes NDJSON records in and returns how many.
@@ -47,14 +46,14 @@ class ConsoleApi:
     def __init__(
         self,
         services: Services,
-        metrics: Metrics,
-        health: Callable[[], dict[str, Any]],
+        exposition: Callable[[], Awaitable[bytes]],
+        health: Callable[[], Awaitable[dict[str, Any]]],
         token: str,
         ingest: Callable[[bytes], Awaitable[int]] | None = None,
     ) -> None:
         self._ingest = ingest
         self._services = services
-        self._metrics = metrics
+        self._exposition = exposition
         self._health = health
         self._token = token
         self.app = Starlette(
@@ -91,11 +90,11 @@ class ConsoleApi:
         return guarded
 
     async def _show_health(self, _request: Request) -> Response:
-        state = self._health()
+        state = await self._health()
         return _json(state, 200 if state["status"] == "ok" else 503)
 
     async def _show_metrics(self, _request: Request) -> Response:
-        text = generate_latest(self._metrics.registry)
+        text = await self._exposition()
         return Response(text, media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
 
     async def _events(self, request: Request) -> dict[str, Any]:

@@ -42,6 +42,10 @@ class OwnAnswer:
     body: bytes
 
 
+#: Has a request of opentrail's own API answered.
+AskOwn = Callable[[bytes, bytes, Headers, bytes, OwnCall], Awaitable[OwnAnswer]]
+
+
 async def ask(
     app: AsgiApp, method: bytes, target: bytes, headers: Headers, body: bytes, own_call: OwnCall
 ) -> OwnAnswer:

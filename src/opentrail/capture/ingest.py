@@ -13,7 +13,7 @@ from opentrail.core.event import MANAGEMENT, NewEntry, Record, parse_time
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import JournalWriter
 
 #: Records of one request.
 MAX_RECORDS = 10_000
@@ -25,7 +25,7 @@ class Ingest:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalWriter,
         resolve: Callable[[str], Identity],
         learn: Callable[[Record], Any],
         clock: Clock,

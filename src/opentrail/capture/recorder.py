@@ -18,7 +18,7 @@ from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import JournalWriter
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Recorder:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JournalWriter,
         assembler: Assembler,
         learn: Callable[[Record], Any],
         clock: Clock,

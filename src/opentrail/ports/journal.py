@@ -8,8 +8,8 @@ from typing import Protocol
 from opentrail.core.event import Entry, NewEntry
 
 
-class Journal(Protocol):
-    """Every record once, in one order; positions start at 1 and have no gaps."""
+class JournalWriter(Protocol):
+    """Where records are made durable: all that a recorder needs of a journal."""
 
     @property
     def head(self) -> int:
@@ -28,6 +28,10 @@ class Journal(Protocol):
             RecordRefused: nothing was written; trying again later may work.
         """
         ...
+
+
+class Journal(JournalWriter, Protocol):
+    """Every record once, in one order; positions start at 1 and have no gaps."""
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Return up to `limit` entries with `after < position <= until`, in order."""

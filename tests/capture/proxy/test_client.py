@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.capture.asgi import OwnAnswer
 from opentrail.capture.assemble import Assembler
 from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
 from opentrail.capture.recorder import Recorder
@@ -209,7 +210,7 @@ def an_endpoint(folder: Path, **limits: float) -> Iterator[tuple[str, Endpoint]]
         recorder = Recorder(MemoryJournal(), assembler, lambda _: None, clock, metrics, True)
         nowhere = Upstreams(Upstream("127.0.0.1", 9, False), {})
 
-        async def nothing(scope: object, receive: object, send: object) -> None:
+        async def nothing(*call: object) -> OwnAnswer:
             raise AssertionError("not asked for")
 
         endpoint = Endpoint(recorder, Router(ServiceCatalog()), nowhere, nothing, clock, metrics)

@@ -7,6 +7,7 @@ import pytest
 
 from opentrail.capture.proxy.refusals import Refusal, answer_of, unavailable
 from opentrail.wire.routing import NOTHING, Call
+from opentrail.wire.service_models import ServiceCatalog
 
 REFUSAL = Refusal(502, "BadGateway", 'upstream <"x"> & co cannot be reached')
 
@@ -31,6 +32,29 @@ def test_clients_of_each_protocol_read_code_and_message(protocol: str, parser: s
     assert parsed["Error"]["Code"] == "BadGateway"
     assert parsed["Error"]["Message"] == REFUSAL.message
     assert given["content-length"] == str(len(body))
+
+
+@pytest.mark.parametrize(
+    ("service", "form", "parser"),
+    [
+        ("iam", True, "query"),
+        ("ec2", True, "ec2"),
+        ("sqs", True, "query"),
+        ("lambda", False, "rest-json"),
+        (None, True, "query"),
+    ],
+)
+def test_a_call_whose_operation_is_not_known_yet_gets_the_errors_of_its_service(
+    service: str | None, form: bool, parser: str
+) -> None:
+    """A query call that is refused before its body has come."""
+    known = ServiceCatalog().services[service] if service else None
+    status, _, headers, body = answer_of(REFUSAL, Call(known, None, None), form)
+    given = {name.decode().lower(): value.decode() for name, value in headers}
+    parsed = botocore.parsers.create_parser(parser).parse(
+        {"status_code": status, "headers": given, "body": body}, None
+    )
+    assert parsed["Error"]["Code"] == "BadGateway"
 
 
 def test_a_call_of_unknown_protocol_gets_xml() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import httptools
 
-from opentrail.capture.asgi import AsgiApp
+from opentrail.capture.asgi import AskOwn
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
@@ -35,7 +35,7 @@ class Endpoint:
     recorder: Recorder
     router: Router
     upstreams: Upstreams
-    own_app: AsgiApp
+    own_calls: AskOwn
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from opentrail.capture.asgi import OwnCall, ask
+from opentrail.capture.asgi import OwnCall
 from opentrail.capture.assemble import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.proxy.bodies import Flow, KeptBody
@@ -138,8 +138,7 @@ class Conversation:
             identity = self._endpoint.recorder.identity(self._credential.access_key_id)
         own = OwnCall(self._event_id, identity, account, region, self._client.source_ip)
         head = self._incoming.head
-        app = self._endpoint.own_app
-        answer = await ask(app, head.method, head.target, head.headers, body, own)
+        answer = await self._endpoint.own_calls(head.method, head.target, head.headers, body, own)
         self._received.add(answer.body)
         exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
         exchange.completed_at = self._endpoint.clock.now()
@@ -393,7 +392,7 @@ class Conversation:
         self._sent.add(self._incoming.body.take())
         exchange = self._exchange(self._sent.content())
         exchange.failure = refusal.message
-        status, _, headers, body = answer_of(refusal, self._call)
+        status, _, headers, body = answer_of(refusal, self._call, self._is_form)
         exchange.response = Response(status, fold_headers(headers), body)
         try:
             await self._endpoint.recorder.record(exchange)
@@ -409,8 +408,12 @@ class Conversation:
         self._write_refusal(Refusal(bad.status, "BadRequest", bad.reason))
         return False
 
+    @property
+    def _is_form(self) -> bool:
+        return "form-urlencoded" in self._folded.get("content-type", "")
+
     def _write_refusal(self, refusal: Refusal) -> None:
-        status, reason, headers, body = answer_of(refusal, self._call)
+        status, reason, headers, body = answer_of(refusal, self._call, self._is_form)
         self._write_answer(status, reason, headers, body)
 
     def _write_answer(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:

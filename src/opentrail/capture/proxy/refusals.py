@@ -39,10 +39,19 @@ _REASONS = {
 }
 
 
-def answer_of(refusal: Refusal, call: Call) -> tuple[int, bytes, Headers, bytes]:
-    """Returns status, reason, headers and body of a refusal for a call."""
+def answer_of(
+    refusal: Refusal, call: Call, form: bool = False
+) -> tuple[int, bytes, Headers, bytes]:
+    """Returns status, reason, headers and body of a refusal for a call.
+
+    Args:
+        refusal: what is answered.
+        call: what was asked, as far as it is known.
+        form: whether the request's body is an HTML form, as in the query protocols.
+    """
     identity = str(uuid.uuid4())
-    content_type, body = _BODIES.get(call.protocol or "", _xml_s3)(refusal, identity)
+    protocol = call.protocol or _likely_protocol(call, form)
+    content_type, body = _BODIES.get(protocol, _xml_s3)(refusal, identity)
     headers: Headers = [
         (b"Content-Type", content_type),
         (b"Content-Length", b"%d" % len(body)),
@@ -52,6 +61,16 @@ def answer_of(refusal: Refusal, call: Call) -> tuple[int, bytes, Headers, bytes]
     if refusal.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % refusal.retry_after))
     return refusal.status, _REASONS.get(refusal.status, b"Error"), headers, body
+
+
+def _likely_protocol(call: Call, form: bool) -> str:
+    """Returns the protocol of a call whose operation stands in a body that has not come yet."""
+    spoken = call.service.protocols if call.service else ()
+    if "ec2" in spoken:
+        return "ec2"
+    if form or "query" in spoken:
+        return "query"
+    return spoken[0] if spoken else ""
 
 
 def _json(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:

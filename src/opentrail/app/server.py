@@ -1,4 +1,4 @@
-"""Wiring: which engine stands behind which port, in what order things start and stop."""
+"""One server: which engine stands behind which port, in what order things start and stop."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import os
 import secrets
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,33 +31,27 @@ from opentrail.adapters.system import SystemClock
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.capture.asgi import SCOPE_KEY
-from opentrail.capture.assemble import Assembler
+from opentrail.app.front import PRELOADED, Front, arm_faults, bind, upstreams_of
+from opentrail.app.own_calls import OwnCallsForRecorders
+from opentrail.app.recorders import Recorders
+from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
-from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
-from opentrail.capture.recorder import Recorder
-from opentrail.core import faults
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.follow import Follower, follow
 from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
 from opentrail.logs import set_up_logging
-from opentrail.metrics import Metrics
-from opentrail.settings import Address, Settings
+from opentrail.metrics import Metrics, total
+from opentrail.settings import Settings
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
-from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
 
-#: Models that nearly every caller needs; the rest are loaded when first seen.
-PRELOADED = ("cloudtrail", "iam", "s3", "sts")
-#: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
-_FINISH_SECONDS = 7.0
 #: Records gather for so many seconds before they are made visible: one insert for many.
 _HISTORY_LINGER = 0.01
 #: Identities are known in memory at once; storing them may take its time.
@@ -88,13 +82,13 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        _arm_faults()
+        arm_faults()
         async with contextlib.AsyncExitStack() as stack:
             self._data.open()
             stack.callback(self._data.close)
-            listening = _bind(self.settings.listen, "--listen")
+            listening = bind(self.settings.listen, "--listen")
             stack.callback(listening.close)
-            console = _bind(self.settings.console_listen, "--console-listen")
+            console = bind(self.settings.console_listen, "--console-listen")
             stack.callback(console.close)
             try:
                 await self._start(stack, listening, console)
@@ -144,25 +138,10 @@ class Server:
             timedelta(seconds=settings.delivery_interval),
         )
         services = Services(history, trails, deliveries, control, journal, objects, signer, clock)
-        assembler = Assembler(identities.resolve)
-        recorder = Recorder(journal, assembler, identities.learn, clock, metrics, refuse)
-
-        def health() -> dict[str, Any]:
-            failure = journal.failure
-            return {
-                "status": "ok" if failure is None else "failing",
-                "version": __version__,
-                "onRecordFailure": settings.on_record_failure,
-                "journal": {"position": journal.head, "failure": failure},
-                "history": {"position": store.position},
-                "lostRecords": recorder.lost,
-            }
-
         # What an earlier run taught must be known before the first call is recorded.
         await _catch_up(identities, journal)
         _run_beside(stack, follow(journal, identities, _IDENTITIES_LINGER))
         _run_beside(stack, self._open_history(stack, store, history, journal))
-        _run_beside(stack, recorder.close_gaps())
         stack.push_async_callback(deliveries.stop)
         if self._remake_buckets:
             for bucket in await deliveries.remake_lost_buckets():
@@ -171,41 +150,41 @@ class Server:
                     extra={"bucket": bucket},
                 )
         await deliveries.start()
-        stack.push_async_callback(recorder.drain)
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
-        endpoint = Endpoint(
-            recorder=recorder,
-            router=Router(catalog, _base_hosts(settings.listen)),
-            upstreams=_upstreams(settings),
-            own_app=api.app,
-            clock=clock,
-            metrics=metrics,
-            tls=ssl.create_default_context(cafile=settings.upstream_ca),
-        )
+        front: Front | Recorders
+        if settings.recorders > 1:
+            own_calls = OwnCallsForRecorders(api.app, identities.resolve)
+            front = Recorders(settings, journal, identities, own_calls, metrics)
+        else:
+            ask_own = partial(ask, api.app)
+            front = Front(settings, journal, identities, ask_own, metrics, catalog)
+        stack.push_async_callback(front.stop)
+        await front.start(listening)
+        secured = settings.tls_certificate is not None
+        self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=secured)
+
+        async def exposition() -> bytes:
+            return metrics.exposition(await front.counted())
+
+        async def health() -> dict[str, Any]:
+            failure = journal.failure
+            counted = [metrics.samples(), *await front.counted()]
+            return {
+                "status": "ok" if failure is None else "failing",
+                "version": __version__,
+                "onRecordFailure": settings.on_record_failure,
+                "journal": {"position": journal.head, "failure": failure},
+                "history": {"position": store.position},
+                "recorders": settings.recorders,
+                "lostRecords": total(counted, "opentrail_lost_records_total"),
+            }
+
         token = secrets.token_urlsafe(32)
-        await self._listen(stack, endpoint, listening)
-        ingest = Ingest(journal, identities.resolve, identities.learn, clock)
-        api_of_console = ConsoleApi(services, metrics, health, token, ingest.take)
-        await _serve_console(stack, api_of_console.app, console)
+        ingest = Ingest(journal, identities.resolve, front.learn, clock)
+        console_api = ConsoleApi(services, exposition, health, token, ingest.take)
+        await _serve_console(stack, console_api.app, console)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
-
-    async def _listen(
-        self, stack: contextlib.AsyncExitStack, endpoint: Endpoint, listening: socket.socket
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        secured = _tls_of_endpoint(self.settings)
-        server = await loop.create_server(
-            endpoint.connection, sock=listening, backlog=1024, ssl=secured
-        )
-
-        async def stop() -> None:
-            server.close()
-            await endpoint.stop(_FINISH_SECONDS)
-
-        stack.push_async_callback(stop)
-        port = listening.getsockname()[1]
-        self.endpoint_url = self.settings.listen.url(port, tls=secured is not None)
 
     async def _open_history(
         self,
@@ -276,22 +255,6 @@ def _complain(task: asyncio.Task[Any]) -> None:
         log.critical("a task ended unexpectedly", exc_info=task.exception())
 
 
-def _bind(address: Address, name: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind((address.host, address.port))
-    except OSError as error:
-        listening.close()
-        raise UsageError(
-            f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
-            f"choose another address with {name} HOST:PORT"
-        ) from error
-    listening.setblocking(False)
-    return listening
-
-
 class _Console(uvicorn.Server):
     """uvicorn without its signal handlers: this process has its own."""
 
@@ -329,18 +292,6 @@ def _token_key(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-def _tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
-    except (ssl.SSLError, OSError) as error:
-        raise UsageError(f"--tls-certificate and --tls-key cannot be used: {error}") from error
-    return context
-
-
 def _store_access(settings: Settings) -> S3Access:
     url = settings.upstream.get("s3") or settings.upstream.get("")
     if settings.s3_access is None:
@@ -349,27 +300,6 @@ def _store_access(settings: Settings) -> S3Access:
     return S3Access(
         url, access.access_key_id, access.secret_access_key, access.region, settings.upstream_ca
     )
-
-
-def _upstreams(settings: Settings) -> Upstreams:
-    parsed = {name: Upstream.parse(url) for name, url in settings.upstream.items()}
-    return Upstreams(parsed.pop("", None), parsed)
-
-
-def _base_hosts(listen: Address) -> set[str]:
-    hosts = {"localhost", socket.gethostname()}
-    return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
-
-
-def _arm_faults() -> None:
-    """Arms a crash point for tests: `OPENTRAIL_CRASH_AT=NAME:COUNT`."""
-    text = os.environ.get("OPENTRAIL_CRASH_AT")
-    if not text:
-        return
-    name, _, count = text.partition(":")
-    if name not in faults.POINTS or not (count or "1").isdigit():
-        raise UsageError(f"OPENTRAIL_CRASH_AT must be NAME:COUNT with one of {list(faults.POINTS)}")
-    faults.arm(name, int(count or "1"), lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def serve(
@@ -388,7 +318,7 @@ def serve(
     # The thread that answers calls must not wait long for those that write and index.
     sys.setswitchinterval(_SWITCH_SECONDS)
     set_up_logging()
-    _upstreams(settings)
+    upstreams_of(settings)
 
     async def main() -> None:
         await Server(settings, remake_buckets).run(when_ready)

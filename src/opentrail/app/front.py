@@ -1,0 +1,166 @@
+"""The AWS endpoint of one process: its address, TLS, upstreams, and the recorder behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+
+from opentrail.adapters.system import SystemClock
+from opentrail.capture.asgi import AskOwn
+from opentrail.capture.assemble import Assembler
+from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
+from opentrail.capture.recorder import Recorder
+from opentrail.core import faults
+from opentrail.core.errors import UsageError
+from opentrail.core.event import Record
+from opentrail.identities import KnownIdentities
+from opentrail.metrics import Metrics, Sample
+from opentrail.ports.journal import JournalWriter
+from opentrail.settings import Address, Settings
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+
+#: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
+FINISH_SECONDS = 7.0
+#: Models that nearly every caller needs; the rest are loaded when first seen.
+PRELOADED = ("cloudtrail", "iam", "s3", "sts")
+
+
+class Front:
+    """Records and forwards what comes in on connections of this process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: JournalWriter,
+        identities: KnownIdentities,
+        own_calls: AskOwn,
+        metrics: Metrics,
+        catalog: ServiceCatalog,
+    ) -> None:
+        clock = SystemClock()
+        self._identities = identities
+        self._recorder = Recorder(
+            journal,
+            Assembler(identities.resolve),
+            identities.learn,
+            clock,
+            metrics,
+            settings.on_record_failure == "refuse",
+        )
+        self._endpoint = Endpoint(
+            recorder=self._recorder,
+            router=Router(catalog, base_hosts(settings.listen)),
+            upstreams=upstreams_of(settings),
+            own_calls=own_calls,
+            clock=clock,
+            metrics=metrics,
+            tls=ssl.create_default_context(cafile=settings.upstream_ca),
+        )
+        self._tls = tls_of_endpoint(settings)
+        self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        """Accepts connections."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._endpoint.connection, sock=listening, backlog=1024, ssl=self._tls
+        )
+
+    async def serve(self, client: socket.socket) -> None:
+        """Serves a connection that another process accepted."""
+        loop = asyncio.get_running_loop()
+        # A client that goes at once, or fails the TLS handshake, is its own affair.
+        with contextlib.suppress(OSError):
+            await loop.connect_accepted_socket(self._endpoint.connection, client, ssl=self._tls)
+
+    def learn(self, record: Record) -> None:
+        """Takes in what a record teaches that another way in brought."""
+        self._identities.learn(record)
+
+    async def counted(self) -> list[list[Sample]]:
+        """Returns what other processes have counted: there are none."""
+        return []
+
+    async def stop(self) -> None:
+        """Lets calls under way finish, and their records be written (D18)."""
+        if self._server is not None:
+            self._server.close()
+        await self._endpoint.stop(FINISH_SECONDS)
+        await self._recorder.drain()
+        self._gaps.cancel()
+        await asyncio.gather(self._gaps, return_exceptions=True)
+
+
+def bind(address: Address, name: str) -> socket.socket:
+    """Returns a socket bound to the address.
+
+    Raises:
+        UsageError: the address is taken, or is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
+            f"choose another address with {name} HOST:PORT"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
+    """Returns what the endpoint speaks TLS with, None if it does not.
+
+    Raises:
+        UsageError: certificate and key do not fit, or are none.
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(f"--tls-certificate and --tls-key cannot be used: {error}") from error
+    return context
+
+
+def upstreams_of(settings: Settings) -> Upstreams:
+    """Returns which upstream serves which service.
+
+    Raises:
+        UsageError: an address cannot be an upstream's.
+    """
+    parsed = {name: Upstream.parse(url) for name, url in settings.upstream.items()}
+    return Upstreams(parsed.pop("", None), parsed)
+
+
+def base_hosts(listen: Address) -> set[str]:
+    """Returns the names under which clients may reach the endpoint itself."""
+    hosts = {"localhost", socket.gethostname()}
+    return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
+
+
+def arm_faults() -> None:
+    """Arms a crash point for tests: `OPENTRAIL_CRASH_AT=NAME:COUNT`.
+
+    Raises:
+        UsageError: there is no such point.
+    """
+    text = os.environ.get("OPENTRAIL_CRASH_AT")
+    if not text:
+        return
+    name, _, count = text.partition(":")
+    if name not in faults.POINTS or not (count or "1").isdigit():
+        raise UsageError(f"OPENTRAIL_CRASH_AT must be NAME:COUNT with one of {list(faults.POINTS)}")
+    faults.arm(name, int(count or "1"), lambda: os.kill(os.getpid(), signal.SIGKILL))

@@ -1,0 +1,140 @@
+"""One of several recorder processes: takes connections from the server, sends it records.
+
+It keeps nothing. If the server goes, it goes: a call that cannot be recorded is not answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+
+import orjson
+import uvloop
+
+from opentrail.adapters.link import Link
+from opentrail.adapters.linked_journal import LinkedJournal
+from opentrail.app.front import PRELOADED, Front
+from opentrail.app.own_calls import LinkedOwnCalls
+from opentrail.identities import KnownIdentities, directory_identities, from_json
+from opentrail.logs import set_up_logging
+from opentrail.metrics import Metrics
+from opentrail.settings import Settings
+from opentrail.wire.service_models import ServiceCatalog
+
+log = logging.getLogger(__name__)
+
+#: What the server asks of a recorder process.
+START, LEARN, STATE, COUNTED, STOP = "start", "learn", "state", "counted", "stop"
+#: Connections handed over in one message.
+_PASSED = 16
+
+
+class RecorderProcess:
+    """Answers the server's questions, and serves the connections it hands over."""
+
+    def __init__(self, link_end: socket.socket, connections: socket.socket) -> None:
+        self._link_end = link_end
+        self._connections = connections
+        self._accepting: set[asyncio.Task[None]] = set()
+        self._metrics = Metrics()
+        self._stopped = asyncio.Event()
+        self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
+            START: self._start,
+            LEARN: self._learn,
+            STATE: self._take_state,
+            COUNTED: self._counted,
+            STOP: self._stop,
+        }
+
+    async def run(self) -> None:
+        """Serves until the server says stop, or is gone."""
+        self._link = await Link.over(self._link_end, self._answer)
+        self._journal = LinkedJournal(self._link)
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait((stopped, self._link.gone), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        self._link.close()
+
+    async def _answer(self, question: str, body: bytes) -> bytes:
+        return await self._questions[question](body)
+
+    async def _start(self, body: bytes) -> bytes:
+        given, _, learned = body.partition(b"\n\n")
+        # The server started this process and holds the only other end of the socket.
+        settings: Settings = pickle.loads(bytes.fromhex(given.decode()))  # noqa: S301
+        self._identities = KnownIdentities(directory_identities(settings.directory))
+        self._identities.absorb(from_json(learned))
+        catalog = ServiceCatalog()
+        catalog.preload(PRELOADED)
+        own_calls = LinkedOwnCalls(self._link.ask)
+        self._front = Front(
+            settings, self._journal, self._identities, own_calls.ask, self._metrics, catalog
+        )
+        gc.freeze()
+        asyncio.get_running_loop().add_reader(self._connections, self._take_connections)
+        return b""
+
+    def _take_connections(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            data, passed, _, _ = socket.recv_fds(self._connections, 1, _PASSED)
+        except BlockingIOError:
+            return
+        if not data:
+            loop.remove_reader(self._connections)
+        for descriptor in passed:
+            client = socket.socket(fileno=descriptor)
+            client.setblocking(False)
+            task = loop.create_task(self._front.serve(client))
+            self._accepting.add(task)
+            task.add_done_callback(self._accepting.discard)
+
+    async def _learn(self, body: bytes) -> bytes:
+        self._identities.absorb(from_json(body))
+        return b""
+
+    async def _take_state(self, body: bytes) -> bytes:
+        self._journal.failure = orjson.loads(body)["failure"]
+        return b""
+
+    async def _counted(self, _body: bytes) -> bytes:
+        return orjson.dumps(self._metrics.samples())
+
+    async def _stop(self, _body: bytes) -> bytes:
+        asyncio.get_running_loop().remove_reader(self._connections)
+        await asyncio.gather(*self._accepting, return_exceptions=True)
+        await self._front.stop()
+        counted = await self._counted(b"")
+        asyncio.get_running_loop().call_soon(self._stopped.set)
+        return counted
+
+
+async def _run(link_end: int, connections: int) -> None:
+    with (
+        socket.socket(fileno=link_end) as link,
+        socket.socket(fileno=connections) as passing,
+    ):
+        link.setblocking(False)
+        passing.setblocking(False)
+        await RecorderProcess(link, passing).run()
+
+
+def main() -> None:
+    """Runs a recorder process; its arguments are the descriptors of its two sockets."""
+    # Signals meant for the server reach its whole process group: it tells when to stop.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.umask(0o077)
+    set_up_logging()
+    uvloop.run(_run(int(sys.argv[1]), int(sys.argv[2])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""A recorder process by itself: its sockets, its signals, its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.live.processes import PATIENCE
+
+pytestmark = pytest.mark.live
+
+
+@contextmanager
+def a_process() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
+    """Starts a process and gives the server's end of its link."""
+    ours, theirs = socket.socketpair()
+    passing, taking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, passing:
+        with theirs, taking:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "opentrail.app.recorder_process"),
+                    *(str(theirs.fileno()), str(taking.fileno())),
+                ],
+                pass_fds=(theirs.fileno(), taking.fileno()),
+                stderr=subprocess.PIPE,
+            )
+        ours.settimeout(PATIENCE)
+        try:
+            yield process, ours
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def ask(link: socket.socket, question: bytes) -> tuple[int, bytes]:
+    """Asks one question; returns the kind of the answer and its payload."""
+    payload = question + b"\n"
+    link.sendall(len(payload).to_bytes(4, "big") + b"\0" + (7).to_bytes(4, "big") + payload)
+    head = link.recv(9, socket.MSG_WAITALL)
+    assert int.from_bytes(head[5:], "big") == 7
+    return head[4], link.recv(int.from_bytes(head[:4], "big"), socket.MSG_WAITALL)
+
+
+def test_it_ends_when_its_server_is_gone() -> None:
+    with a_process() as (process, link):
+        assert ask(link, b"counted")[0] == 1
+        link.close()
+        assert process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_meant_for_the_server_do_not_end_it(number: signal.Signals) -> None:
+    with a_process() as (process, link):
+        assert ask(link, b"counted")[0] == 1
+        process.send_signal(number)
+        kind, counted = ask(link, b"counted")
+        assert (kind, counted[:1]) == (1, b"[")
+        assert process.poll() is None
+
+
+def test_a_question_it_does_not_know_is_answered_as_a_failure() -> None:
+    with a_process() as (_, link):
+        kind, reason = ask(link, b"nonsense")
+        assert kind == 2
+        assert b"nonsense" in reason
+
+
+def test_it_loads_neither_database_nor_console() -> None:
+    wanted = "import sys, opentrail.app.recorder_process as p; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", wanted], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    heavy = {"duckdb", "sqlalchemy", "boto3", "starlette", "uvicorn", "moto"}
+    assert heavy & set(done.stdout.split()) == set()

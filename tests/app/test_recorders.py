@@ -1,0 +1,227 @@
+"""Several recorder processes behind one port, feeding one journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.core.identity import key_for_account
+from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.decoding.stub_upstream import StubUpstream
+from tests.live.processes import Opentrail, moto_server, opentrail_server
+
+pytestmark = pytest.mark.live
+
+GET = f"GET /bucket/key HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n\r\n"
+
+
+@pytest.fixture
+def moto() -> Iterator[str]:
+    with moto_server() as url:
+        yield url
+
+
+def children(server: Opentrail) -> list[int]:
+    """Returns the process ids of the recorder processes."""
+    assert server.process is not None
+    listed = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in listed.split()}
+    return [pid for pid, command in commands.items() if b"recorder_process" in command]
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def until(condition: Any, what: str) -> None:
+    """Waits for something that must come."""
+    waiting, give_up = threading.Event(), PATIENCE / 0.02
+    while not condition():
+        give_up -= 1
+        assert give_up > 0, f"no {what}"
+        waiting.wait(0.02)
+
+
+def get(server: Opentrail, path: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(server.console + path, timeout=PATIENCE) as answer:
+        return str(answer.read().decode())
+
+
+def create_user(server: Opentrail, name: str, key: str | None = None) -> int:
+    """Calls over a connection of its own, and returns the status."""
+    body = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
+    signed = scope("iam", key=key) if key else scope("iam")
+    wire = Wire.to(server.url).send(
+        f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {signed}\r\n"
+        "Content-Type: application/x-www-form-urlencoded\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    status = wire.answer()[0]
+    wire.close()
+    return status
+
+
+def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Path) -> None:
+    with (
+        StubUpstream() as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "3") as server,
+    ):
+        assert len(children(server)) == 3
+        before = [Path(f"/proc/{pid}/io").read_text() for pid in children(server)]
+        names = [f"user-{n}" for n in range(120)]
+        with ThreadPoolExecutor(12) as clients:
+            statuses = list(clients.map(lambda name: create_user(server, name), names))
+        assert Counter(statuses) == {200: 120}
+        after = [Path(f"/proc/{pid}/io").read_text() for pid in children(server)]
+        assert all(x != y for x, y in zip(before, after, strict=True)), "one had nothing to do"
+        recorded = Counter(r["requestParameters"]["userName"] for r in server.records())
+        assert recorded == Counter(names)
+        assert 'opentrail_calls_total{service="iam"} 120.0' in get(server, "/metrics")
+        assert 'opentrail_records_total{category="Management"} 120.0' in get(server, "/metrics")
+        health = json.loads(get(server, "/health"))
+        assert (health["recorders"], health["lostRecords"]) == (3, 0)
+        pids = children(server)
+        assert server.stop() == 0
+        assert all(ended(pid) for pid in pids)
+
+
+def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_path: Path) -> None:
+    """Each new connection lands in the next process, at once after the key's answer."""
+    with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "3") as server:
+        iam = server.boto("iam")
+        for name in ("John", "Jane", "Joan"):
+            iam.create_user(UserName=name)
+            made = iam.create_access_key(UserName=name)["AccessKey"]
+            for count in range(4):
+                create_user(server, f"{name}-{count}", made["AccessKeyId"])
+        users = server.records("EventName=CreateUser")
+        found = {
+            r["requestParameters"]["userName"]: r["userIdentity"].get("userName") for r in users
+        }
+        expected = {f"{n}-{c}": n for n in ("John", "Jane", "Joan") for c in range(4)}
+        assert {name: who for name, who in found.items() if "-" in name} == expected
+
+
+def test_what_one_server_learned_the_processes_of_the_next_know(moto: str, tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", moto) as server:
+        iam = server.boto("iam")
+        iam.create_user(UserName="John")
+        key = iam.create_access_key(UserName="John")["AccessKey"]["AccessKeyId"]
+        assert server.stop() == 0
+        server.flags = (*server.flags, "--recorders", "2")
+        server.start()
+        for count in range(2):
+            assert create_user(server, f"by-john-{count}", key) == 200
+        found = [r["userIdentity"].get("userName") for r in server.records("EventName=CreateUser")]
+        assert found[:2] == ["John", "John"]
+
+
+def test_the_cloudtrail_api_answers_and_its_calls_take_effect(moto: str, tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "2") as server:
+        server.boto("s3").create_bucket(Bucket="logs")
+        for _ in range(2):
+            client = server.boto("cloudtrail")
+            client.create_trail(Name="mine", S3BucketName="logs", EnableLogFileValidation=True)
+            client.start_logging(Name="mine")
+            server.boto("iam").create_user(UserName="Mary")
+            client.stop_logging(Name="mine")
+            assert client.get_trail_status(Name="mine")["IsLogging"] is False
+            flushed = server.opentrail("trail", "flush", "mine")
+            assert flushed.returncode == 0, flushed.stderr
+            client.delete_trail(Name="mine")
+            server.boto("iam").delete_user(UserName="Mary")
+        names = Counter(r["eventName"] for r in server.records())
+        assert names["CreateTrail"] == names["StartLogging"] == names["StopLogging"] == 2
+        denied = Wire.to(server.url).send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n")
+        denied.send("X-Amz-Target: com.amazonaws.cloudtrail.v20131101.X.ListTrails\r\n\r\n")
+        status, _, body = denied.answer()
+        assert (status, b"MissingAuthenticationToken" in body) == (400, True)
+
+
+@pytest.mark.anomaly
+def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
+    tmp_path: Path,
+) -> None:
+    with (
+        StubUpstream() as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "2") as server,
+    ):
+        answered = []
+        for round_ in range(3):
+            first = children(server)
+            for count in range(10):
+                assert create_user(server, f"user-{round_}-{count}") == 200
+                answered.append(f"user-{round_}-{count}")
+            os.kill(first[0], signal.SIGKILL)
+            until(lambda was=first: set(children(server)) - set(was), "new process")
+            until(lambda: len(children(server)) == 2, "second process")
+        recorded = Counter(r["requestParameters"]["userName"] for r in server.records())
+        assert recorded == Counter(answered)
+        assert server.stop() == 0
+        assert "a recorder process ended, starting another" in server.output
+
+
+@pytest.mark.anomaly
+def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> None:
+    with opentrail_server(
+        tmp_path / "data", "--upstream", "http://127.0.0.1:9", "--recorders", "2"
+    ) as server:
+        pids = children(server)
+        assert len(pids) == 2
+        server.kill()
+        until(lambda: all(ended(pid) for pid in pids), "end of the processes")
+
+
+def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -> None:
+    """As service managers do: the signal reaches every process of the group."""
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(wire: Wire) -> None:
+        wire.request()
+        reached.set()
+        assert go_on.wait(PATIENCE)
+        wire.send(ok(b"late but whole"))
+
+    with (
+        scripted(slow) as upstream,
+        opentrail_server(
+            tmp_path / "data", "--upstream", upstream.url, "--recorders", "2"
+        ) as server,
+    ):
+        wire = Wire.to(server.url).send(GET)
+        idle = Wire.to(server.url)
+        assert reached.wait(PATIENCE)
+        assert server.process is not None
+        for pid in (*children(server), server.process.pid):
+            os.kill(pid, signal.SIGTERM)
+        assert idle.rest() == b"", "idle connections are closed at once"
+        go_on.set()
+        assert wire.answer()[2] == b"late but whole"
+        assert server.wait() == 0
+
+
+def test_the_listening_socket_is_free_again_after_the_end(tmp_path: Path) -> None:
+    with opentrail_server(
+        tmp_path / "data", "--upstream", "http://127.0.0.1:9", "--recorders", "2"
+    ) as server:
+        server.port = int(server.url.rpartition(":")[2])
+        assert server.stop() == 0
+        server.start()
+        account = key_for_account("210987654321")
+        assert create_user(server, "x", account) == 502
+        (record,) = server.records()
+        assert record["recipientAccountId"] == "210987654321"
