@@ -27,8 +27,10 @@ def settings_page() -> str:
         "# Settings\n",
         "Flag before environment before file before default. `[directory.ACCESS-KEY-ID]` tables in",
         "the file (`user = NAME` or `root = true`; `account`, `arn`, `principal_id`) say who is",
-        "behind a key; `[upstream.s3]` may hold `access_key_id` and `secret_access_key` for the",
-        "bucket's store. Both exist in the file only.\n",
+        "behind a key; `[upstream.SERVICE]` tables (`[upstream.default]` for all others) hold `url`",
+        "and perhaps `access_key_id`, `secret_access_key`, `session_token`, `region`: for `s3`, what",
+        "trails are delivered with; with `resign = true`, what calls are signed with anew. Both",
+        "exist in the file only.\n",
         "| flag | variable | default | effect |",
         "|---|---|---|---|",
     ]

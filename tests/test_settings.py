@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import UsageError
-from opentrail.settings import NAMES, Address, Settings, StoreAccess, from_environment, load
+from opentrail.settings import NAMES, Address, Settings, UpstreamAccess, from_environment, load
 
 Write = Callable[[str], Path]
 
@@ -198,12 +198,27 @@ def test_an_upstream_may_be_a_table_with_its_credentials(write: Write) -> None:
     )
     found = load({}, {}, file)
     assert found.upstream == {"s3": "http://seaweed"}
-    assert found.s3_access == StoreAccess("AKIA", "secret", "eu-west-1")
+    assert found.access == {"s3": UpstreamAccess("AKIA", "secret", region="eu-west-1")}
+
+
+def test_calls_may_be_signed_anew_for_any_upstream(write: Write) -> None:
+    file = write(
+        '[upstream.default]\nurl = "https://{service}.{region}.amazonaws.com"\nresign = true\n'
+        'access_key_id = "ASIA"\nsecret_access_key = "secret"\nsession_token = "token"\n'
+    )
+    assert load({}, {}, file).access == {"": UpstreamAccess("ASIA", "secret", "token", None, True)}
 
 
 def test_a_table_of_the_default_upstream_is_for_every_service(write: Write) -> None:
     file = write('[upstream.default]\nurl = "http://all"\n')
     assert load({}, {}, file).upstream == {"": "http://all"}
+
+
+def test_signing_anew_needs_an_upstream_of_its_own(write: Write) -> None:
+    file = write('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = true\n')
+    with pytest.raises(UsageError, match=r"upstream\.s3.*url"):
+        load({"upstream": ["http://other"]}, {}, file)
+    assert load({"upstream": ["s3=http://store"]}, {}, file).access["s3"].resign
 
 
 # The directory
@@ -220,9 +235,9 @@ def test_a_directory_of_keys_stands_in_the_file_or_beside_it(write: Write, tmp_p
 def test_secrets_come_from_the_file_only() -> None:
     environment = {
         "OPENTRAIL_DIRECTORY": "x",
-        "OPENTRAIL_S3_ACCESS": "x",
+        "OPENTRAIL_ACCESS": "x",
     }
-    flags = {"directory": {"AKIA": {"user": "John"}}, "s3_access": "x"}
+    flags = {"directory": {"AKIA": {"user": "John"}}, "access": "x"}
     assert load(flags, environment) == Settings()
 
 
@@ -292,7 +307,10 @@ def test_a_wrong_variable_is_named(name: str, text: str) -> None:
         ('[directory.AKIA]\nuser = ""', "AKIA"),
         ("[directory.AKIA]\nuser = 5", "AKIA"),
         ("nonsense = 1", "nonsense"),
-        ("s3_access = 1", "s3_access"),
+        ("access = 1", "access"),
+        ('[upstream.s3]\nurl = "http://h"\npassword = "x"', "password"),
+        ('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = "yes"', "resign"),
+        ('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nregion = 5', "region"),
         ("[serve]\nlisten = 1", "serve"),
     ],
 )

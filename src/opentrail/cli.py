@@ -132,7 +132,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _sandbox(options: argparse.Namespace) -> int:
     from opentrail.app.server import serve
     from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
-    from opentrail.settings import StoreAccess
+    from opentrail.settings import UpstreamAccess
 
     if options.s3 not in (None, "moto", "seaweedfs"):
         raise UsageError(f"--s3 must be one of moto, seaweedfs, not {options.s3!r}")
@@ -145,10 +145,11 @@ def _sandbox(options: argparse.Namespace) -> int:
         settings = replace(settings, directory=directory)
         upstream = {"": moto.url, **settings.upstream}
         if options.s3 == "seaweedfs":
+            access = UpstreamAccess(ADMIN_KEY_ID, ADMIN_SECRET)
             seaweed = start_seaweedfs(settings.data_dir / "seaweedfs")
             stack.callback(seaweed.stop)
             upstream["s3"] = seaweed.url
-            settings = replace(settings, s3_access=StoreAccess(ADMIN_KEY_ID, ADMIN_SECRET))
+            settings = replace(settings, access={**settings.access, "s3": access})
             lasting = True
         settings = replace(settings, upstream=upstream)
         serve(settings, _announce_sandbox, remake_buckets=not lasting)

@@ -50,12 +50,19 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreAccess:
-    """Credentials for the upstream's S3, from the file only (`[upstream.s3]`)."""
+class UpstreamAccess:
+    """Credentials for a service's upstream, from the file only (`[upstream.SERVICE]`).
+
+    Those of `s3` are what trails are delivered with.
+    """
 
     access_key_id: str
     secret_access_key: str
-    region: str = "us-east-1"
+    session_token: str | None = None
+    #: Region that calls are signed for; without it, the caller's own.
+    region: str | None = None
+    #: Whether calls to this upstream are signed anew with these credentials.
+    resign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +95,18 @@ class Settings:
     auth: str = "permissive"
     #: `refuse`: no answer without its record; `allow`: answer first, count what is lost.
     on_record_failure: str = "refuse"
-    #: Recorder processes.
+    #: Recorder processes that share the port, when one core is not enough.
     recorders: int = 1
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
     directory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    #: Credentials for the upstream's S3.
-    s3_access: StoreAccess | None = None
+    #: Credentials for upstreams: service name → access; `""` is every other service.
+    access: Mapping[str, UpstreamAccess] = field(default_factory=dict)
 
 
 #: More processes than any machine has cores are a slip of the pen.
 MOST_RECORDERS = 256
 _CHOICES = {"auth": ("permissive", "enforced"), "on_record_failure": ("refuse", "allow")}
-_FILE_ONLY = ("directory", "s3_access")
+_FILE_ONLY = ("directory", "access")
 #: Names that may be given by flag and environment.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
 
@@ -175,26 +182,37 @@ def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Se
     """Reads `[upstream]`: a URL or a table with `url` for each service, `default` for the rest."""
     for service, value in table.items():
         source = f"upstream.{service} in {file}"
-        given = value.get("url") if isinstance(value, dict) else value
-        if given is not None:
-            if not isinstance(given, str) or not given.startswith(("http://", "https://")):
-                raise UsageError(f"{source} must be a URL, not {given!r}")
-            name = "" if service == "default" else service
-            settings = replace(settings, upstream={**settings.upstream, name: given})
-        if isinstance(value, dict) and "access_key_id" in value:
-            if service != "s3":
-                raise UsageError(f"{source}: only s3 takes credentials")
-            settings = replace(settings, s3_access=_store_access(value, source))
+        given = value if isinstance(value, dict) else {"url": value}
+        unknown = given.keys() - _UPSTREAM_KEYS
+        if unknown:
+            raise UsageError(f"{source} has an unknown key {sorted(unknown)[0]!r}")
+        name = "" if service == "default" else service
+        url = given.get("url")
+        if url is not None:
+            if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+                raise UsageError(f"{source} must be a URL, not {url!r}")
+            settings = replace(settings, upstream={**settings.upstream, name: url})
+        if given.keys() - {"url"}:
+            access = _upstream_access(given, source)
+            settings = replace(settings, access={**settings.access, name: access})
     return settings
 
 
-def _store_access(table: dict[str, Any], source: str) -> StoreAccess:
-    given = {name: table.get(name) for name in ("access_key_id", "secret_access_key")}
-    for name, value in given.items():
-        if not isinstance(value, str) or not value:
+_UPSTREAM_KEYS = frozenset(
+    {"url", "access_key_id", "secret_access_key", "session_token", "region", "resign"}
+)
+
+
+def _upstream_access(table: dict[str, Any], source: str) -> UpstreamAccess:
+    for name in ("access_key_id", "secret_access_key"):
+        if not isinstance(table.get(name), str) or not table[name]:
             raise UsageError(f"{source} needs a text {name}")
-    region = table.get("region", "us-east-1")
-    return StoreAccess(str(given["access_key_id"]), str(given["secret_access_key"]), str(region))
+    for name in ("session_token", "region"):
+        if not isinstance(table.get(name, ""), str):
+            raise UsageError(f"{source}: {name} must be a text, not {table[name]!r}")
+    if not isinstance(table.get("resign", False), bool):
+        raise UsageError(f"{source}: resign must be true or false, not {table['resign']!r}")
+    return UpstreamAccess(**{name: value for name, value in table.items() if name != "url"})
 
 
 def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
@@ -255,6 +273,10 @@ def _check(settings: Settings) -> None:
         raise UsageError("--auth enforced is not available yet; only permissive is")
     if settings.recorders > MOST_RECORDERS:
         raise UsageError(f"--recorders must be at most {MOST_RECORDERS}, not {settings.recorders}")
+    for service, access in settings.access.items():
+        if access.resign and service not in settings.upstream:
+            name = service or "default"
+            raise UsageError(f"upstream.{name}: resign needs a url of its own in the same place")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UsageError("--tls-certificate and --tls-key belong together")
     for name in ("listen", "console_listen"):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.settings import load
 from tests.live.processes import BIN, PATIENCE, Opentrail, clean_environment, opentrail_server
 
 ROOT = Path(__file__).parent.parent.parent
@@ -68,6 +69,20 @@ class Shell:
 
     def close(self) -> None:
         self._bash.communicate(timeout=PATIENCE)
+
+
+def settings_in(text: str) -> list[str]:
+    """Returns the TOML blocks of a document."""
+    return re.findall(r"^```toml\n(.*?)^```", text, re.M | re.S)
+
+
+def test_settings_that_a_document_shows_are_settings(tmp_path: Path) -> None:
+    shown = [block for document in DOCUMENTS for block in settings_in(document.read_text())]
+    assert shown
+    for number, block in enumerate(shown):
+        file = tmp_path / f"{number}.toml"
+        file.write_text(block)
+        load({"upstream": ["http://127.0.0.1:1"]}, {}, file)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ class S3Access:
     region: str = "us-east-1"
     #: PEM file with the authorities that its certificate is checked by.
     ca: Path | None = None
+    session_token: str | None = None
 
 
 class S3Objects:
@@ -103,6 +104,7 @@ class S3Objects:
         session = boto3.session.Session(
             aws_access_key_id=self._access.access_key_id,
             aws_secret_access_key=self._access.secret_access_key,
+            aws_session_token=self._access.session_token,
             region_name=self._access.region,
         )
         settings = botocore.config.Config(

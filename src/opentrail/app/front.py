@@ -21,6 +21,7 @@ from opentrail.identities import KnownIdentities
 from opentrail.metrics import Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Address, Settings
+from opentrail.wire.resign import SigningKey
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -141,7 +142,15 @@ def upstreams_of(settings: Settings) -> Upstreams:
     Raises:
         UsageError: an address cannot be an upstream's.
     """
-    parsed = {name: Upstream.parse(url) for name, url in settings.upstream.items()}
+    parsed = {}
+    for name, url in settings.upstream.items():
+        access = settings.access.get(name)
+        key = None
+        if access is not None and access.resign:
+            key = SigningKey(
+                access.access_key_id, access.secret_access_key, access.session_token, access.region
+            )
+        parsed[name] = Upstream.parse(url, key)
     return Upstreams(parsed.pop("", None), parsed)
 
 

@@ -36,6 +36,7 @@ from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
+from opentrail.capture.proxy.upstream import at
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.follow import Follower, follow
 from opentrail.history import History
@@ -294,11 +295,19 @@ def _token_key(folder: Path) -> bytes:
 
 def _store_access(settings: Settings) -> S3Access:
     url = settings.upstream.get("s3") or settings.upstream.get("")
-    if settings.s3_access is None:
+    access = settings.access.get("s3") or settings.access.get("")
+    region = access.region if access and access.region else "us-east-1"
+    if url is not None:
+        url = at(url, "s3", region)
+    if access is None:
         return replace(_PLACEHOLDER_ACCESS, endpoint_url=url, ca=settings.upstream_ca)
-    access = settings.s3_access
     return S3Access(
-        url, access.access_key_id, access.secret_access_key, access.region, settings.upstream_ca
+        url,
+        access.access_key_id,
+        access.secret_access_key,
+        region,
+        settings.upstream_ca,
+        access.session_token,
     )
 
 

@@ -143,7 +143,6 @@ REFUSED = {
     "two hosts": "Host: other\r\n\r\n",
     "two signers": f"Authorization: {scope('iam')}\r\n\r\n",
     "bad chunk size": "Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
-    "upgrade": "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n",
     "a NUL": "X-A: \0\r\n\r\n",
 }
 

@@ -16,6 +16,7 @@ from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Head, check_request
+from opentrail.capture.proxy.tunnel import wants_websocket
 from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection, Upstreams
 from opentrail.capture.recorder import Recorder
 from opentrail.metrics import Metrics
@@ -102,6 +103,9 @@ class ClientConnection(asyncio.Protocol):
         self.deadline: float | None = None
         self._time = asyncio.get_running_loop().time
         self.tls: dict[str, str] | None = None
+        self._switching = False
+        #: What comes after a request to become a WebSocket.
+        self.raw: Flow | None = None
         self._upstreams: dict[Upstream, UpstreamConnection] = {}
 
     # asyncio.Protocol
@@ -124,25 +128,37 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        if self.raw is not None:
+            self.raw.feed(data)
+            return
         if self._receiving is not None:
             self._arm(self.endpoint.idle_seconds)
         try:
             self._parser.feed_data(data)
         except BadHead as bad:
             self._refuse(bad)
-        except httptools.HttpParserUpgrade:
-            self._refuse(BadHead(501, "protocol upgrades are not supported"))
+        except httptools.HttpParserUpgrade as upgrade:
+            self._after_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, BadHead) else BadHead(400, str(error)))
         except httptools.HttpParserError as error:
             self._refuse(BadHead(400, f"not an HTTP/1.1 request: {error}"))
 
+    def _after_upgrade(self, rest: bytes) -> None:
+        """Goes on after a request to switch protocols; all but WebSocket is left unanswered."""
+        if self._switching:
+            self.raw = Flow(self._pause, self._resume)
+        if rest:
+            self.data_received(rest)
+
     def eof_received(self) -> bool:
         """A client that has sent all may still read its answers."""
         self._deaf = True
         if self._receiving is not None:
             self._receiving.body.fail("the client closed before its request was complete")
+        if self.raw is not None:
+            self.raw.finish()
         self._notify()
         return True
 
@@ -153,6 +169,8 @@ class ClientConnection(asyncio.Protocol):
         self._can_write.set()
         if self._receiving is not None:
             self._receiving.body.fail("the client closed before its request was complete")
+        if self.raw is not None:
+            self.raw.finish()
         self._notify()
 
     def pause_writing(self) -> None:
@@ -189,7 +207,8 @@ class ClientConnection(asyncio.Protocol):
             bad, self._deaf = found, True
         body = Flow(self._pause, self._resume)
         chunked = head.get(b"transfer-encoding") is not None
-        alive = self._parser.should_keep_alive() and head.version != "1.0"
+        self._switching = bad is None and wants_websocket(head)
+        alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
@@ -279,7 +298,9 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
-        if not self._busy and not self._waiting:
+        if self.raw is not None:
+            self.abort()  # a WebSocket has no end of its own
+        elif not self._busy and not self._waiting:
             self._deaf = True
             self._notify()
 

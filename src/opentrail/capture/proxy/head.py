@@ -96,16 +96,15 @@ def _check_counts(head: Head, seen: dict[bytes, int]) -> None:
             raise BadHead(400, "Transfer-Encoding and Content-Length exclude each other")
         if (head.get(b"transfer-encoding") or b"").strip().lower() != b"chunked":
             raise BadHead(501, "the only transfer coding that is supported is chunked")
-    if b"upgrade" in seen:
-        raise BadHead(501, "protocol upgrades are not supported")
 
 
-def request_head(head: Head, chunked: bool) -> bytes:
+def request_head(head: Head, chunked: bool, extra: Headers | None = None) -> bytes:
     """Returns the head for the upstream: as it came, without what concerns one connection only."""
     lines = [b"%s %s HTTP/1.1\r\n" % (head.method, head.target)]
     _add_headers(lines, head.headers)
     if chunked:
         lines.append(b"Transfer-Encoding: chunked\r\n")
+    lines.extend(b"%s: %s\r\n" % pair for pair in extra or ())
     lines.append(b"\r\n")
     return b"".join(lines)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 import httptools
@@ -14,20 +15,35 @@ import httptools
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.head import Headers
 from opentrail.core.errors import UsageError
+from opentrail.wire.resign import SigningKey
 
 CONNECT_SECONDS = 10.0
 
 
+_PLACE = re.compile(r"\{[^}]*\}?|\}")
+_LABEL = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+
+
+def at(address: str, service: str, region: str) -> str:
+    """Returns an address with `{service}` and `{region}` filled in."""
+    return address.replace("{service}", service).replace("{region}", region)
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """An address that calls are forwarded to."""
+    """An address that calls are forwarded to.
+
+    Its host may hold `{service}` and `{region}`, as AWS's own addresses do: see `for_call`.
+    """
 
     host: str
     port: int
     tls: bool
+    #: What calls are signed with anew, None if they go on as they were signed.
+    key: SigningKey | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> Upstream:
+    def parse(cls, url: str, key: SigningKey | None = None) -> Upstream:
         """Returns the upstream at `url`.
 
         Raises:
@@ -43,7 +59,27 @@ class Upstream:
         if parts.path not in ("", "/") or parts.query or parts.username:
             raise UsageError(f"upstream {url!r} must have no path, query or user")
         tls = parts.scheme == "https"
-        return cls(parts.hostname, port or (443 if tls else 80), tls)
+        if set(_PLACE.findall(parts.hostname)) - {"{service}", "{region}"}:
+            raise UsageError(f"upstream {url!r} may hold {{service}} and {{region}}, nothing else")
+        return cls(parts.hostname, port or (443 if tls else 80), tls, key)
+
+    def for_call(self, service: str, region: str) -> Upstream:
+        """Returns the upstream of one call.
+
+        Raises:
+            ValueError: the caller's Region cannot be part of a host name.
+        """
+        if "{" not in self.host:
+            return self
+        if not _LABEL.fullmatch(service) or not _LABEL.fullmatch(region):
+            raise ValueError(f"{service}, {region} cannot be parts of a host name")
+        return replace(self, host=at(self.host, service, region))
+
+    @property
+    def authority(self) -> str:
+        """Host, and the port unless it is the scheme's own, as in a `Host` header."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -94,6 +130,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._can_write.set()
         self._framed = True
         self.body: Flow | None = None
+        #: What comes after the connection has become a WebSocket.
+        self.raw: Flow | None = None
         self.reusable = False
         self.lost = False
 
@@ -156,18 +194,27 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
+        if self.raw is not None:
+            self.raw.feed(data)
+            return
         if self._parser is None:
             self.close()  # nobody asked
             return
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+        except httptools.HttpParserUpgrade as upgrade:
+            self.raw, self._framed = Flow(self._pause, self._resume), False
+            if rest := data[upgrade.args[0] :]:
+                self.raw.feed(rest)
+        except httptools.HttpParserError as error:
             self._break(f"upstream sent what is not an HTTP answer: {error}")
             self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost, self.reusable = True, False
         self._can_write.set()
+        if self.raw is not None:
+            self.raw.finish()
         whole = error is None and not self._framed and self.body is not None
         if whole and self.body is not None:
             self.body.finish()

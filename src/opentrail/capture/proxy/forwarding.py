@@ -1,0 +1,394 @@
+"""A call on its way to its upstream and back; its end leaves when its record is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.framing import Framing, Incoming
+from opentrail.capture.proxy.head import (
+    LAST_CHUNK,
+    Head,
+    Headers,
+    chunk,
+    request_head,
+    response_head,
+)
+from opentrail.capture.proxy.refusals import Refusal, unavailable
+from opentrail.capture.proxy.transcript import Transcript
+from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
+from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
+from opentrail.core.errors import RecordRefused
+from opentrail.wire.message import MAX_BODY, Response, fold_headers
+from opentrail.wire.resign import (
+    CannotResign,
+    ChunkSigner,
+    Original,
+    Resigned,
+    needs_body,
+    resign,
+    with_host,
+)
+
+if TYPE_CHECKING:
+    from opentrail.capture.proxy.client import ClientConnection
+
+#: With `refuse`, answers up to this size are held whole until their record is durable.
+HOLD_BYTES = 64 * 1024
+#: Of longer answers so much of the end waits.
+HOLD_TAIL_BYTES = 4 * 1024
+#: Longest silence of an upstream before its answer (a Lambda may run for 15 minutes).
+ANSWER_SECONDS = 910.0
+_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
+_SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
+
+
+class NoAnswer(Exception):  # noqa: N818 - it leads to an answer of ours
+    """A call that its upstream did not answer.
+
+    `settled`: it is recorded (or counted as lost) already, and the connection must end.
+    """
+
+    def __init__(self, refusal: Refusal, settled: bool = False) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.settled = settled
+
+
+class Forwarding:
+    """The way of one call through its upstream."""
+
+    def __init__(
+        self, client: ClientConnection, incoming: Incoming, transcript: Transcript
+    ) -> None:
+        self._client = client
+        self._endpoint = client.endpoint
+        self._incoming = incoming
+        self._transcript = transcript
+        self._switches = wants_websocket(incoming.head)
+        self._body: bytes | None = None
+        self._chunks: ChunkSigner | None = None
+        self._wrote_head = False
+
+    async def run(self) -> bool:
+        """Passes the call on; the result tells whether the connection may be used again.
+
+        Raises:
+            NoAnswer: there is no answer to pass on.
+        """
+        upstream = self._upstream()
+        head = self._incoming.head
+        if upstream.key is not None:
+            head = await self._signed_anew(upstream)
+        return await self._forward(upstream, head)
+
+    def _upstream(self) -> Upstream:
+        service, credential = self._transcript.call.service, self._transcript.credential
+        signed_as = credential.service if credential else None
+        upstream = self._endpoint.upstreams.of(
+            service.name if service else None, service.signing_name if service else None, signed_as
+        )
+        if upstream is None:
+            name = service.name if service else "this call"
+            raise NoAnswer(Refusal(502, "BadGateway", f"no upstream for {name}"))
+        prefix = service.endpoint_prefix if service else signed_as
+        region = (credential.region if credential else None) or "us-east-1"
+        try:
+            return upstream.for_call(prefix or "s3", region)
+        except ValueError as error:
+            raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
+
+    # Signing anew
+
+    async def _signed_anew(self, upstream: Upstream) -> Head:
+        """Returns the head for an upstream that checks signatures over its own host name."""
+        transcript, head = self._transcript, self._incoming.head
+        path, query = transcript.path_and_query
+        credential = transcript.credential
+        bucket = transcript.bucket_in_host if self._is_s3() else None
+        if credential is None or credential.method == "HTMLForm" or upstream.key is None:
+            unsigned = Original(
+                transcript.method, path, query, head.headers, {}, None, upstream.authority, bucket
+            )
+            return _with(head, with_host(unsigned))
+        original = Original(
+            transcript.method,
+            path,
+            query,
+            head.headers,
+            transcript.folded,
+            credential,
+            upstream.authority,
+            bucket,
+        )
+        if needs_body(original):
+            self._body = await self._whole_body()
+        try:
+            signed = resign(original, upstream.key, self._body, self._endpoint.clock.now())
+        except CannotResign as error:
+            raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
+        self._chunks = signed.chunks
+        return _with(head, signed, without_expect=self._body is not None)
+
+    def _is_s3(self) -> bool:
+        service = self._transcript.call.service
+        return service is not None and service.name == "s3"
+
+    async def _whole_body(self) -> bytes:
+        """Returns the body of a call whose head cannot be signed without it."""
+        if self._transcript.folded.get("expect", "").lower() == "100-continue":
+            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        pieces, length = [], 0
+        try:
+            while piece := await self._incoming.body.next():
+                pieces.append(piece)
+                length += len(piece)
+                if length > MAX_BODY:
+                    reason = f"a body of more than {MAX_BODY} bytes cannot be signed anew"
+                    raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
+        except ConnectionError as error:
+            await self._record_broken(str(error))
+            raise NoAnswer(Refusal(400, "BadRequest", str(error)), settled=True) from error
+        return b"".join(pieces)
+
+    # There
+
+    async def _forward(self, upstream: Upstream, head: Head) -> bool:
+        try:
+            connection, reused = await self._client.upstream(upstream)
+        except TimeoutError:
+            reason = f"upstream {upstream.url} did not accept a connection in time"
+            raise NoAnswer(Refusal(504, "GatewayTimeout", reason)) from None
+        except OSError as error:
+            reason = f"upstream {upstream.url} cannot be reached: {error.strerror or error}"
+            raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
+        answer = connection.begin(head.method == b"HEAD")
+        switching = _SWITCHED if self._switches else []
+        first = request_head(head, self._incoming.chunked, switching)
+        sending = self._start_sending(connection, first)
+        try:
+            answered = await self._final_head(connection)
+        except (ConnectionError, TimeoutError) as error:
+            connection.close()
+            await _stopped(sending)
+            if reused and self._may_repeat(error):
+                return await self._forward(upstream, head)
+            return await self._no_answer(error, sending)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if answered.status == 101:
+            return await self._tunnel(connection, answered)
+        whole_request = sending is None or sending.done()
+        alive = await self._pass_answer(answered, answer)
+        if not whole_request:
+            await _stopped(sending)
+        if sending is not None and not whole_request:
+            connection.close()
+            return False
+        self._client.keep_upstream(upstream, connection)
+        return alive
+
+    def _may_repeat(self, error: Exception) -> bool:
+        """A kept connection may have been closed while idle; reading again changes nothing."""
+        safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._transcript.sent.length
+        return safe and isinstance(error, ConnectionError) and not self._client.lost
+
+    def _start_sending(
+        self, connection: UpstreamConnection, head: bytes
+    ) -> asyncio.Task[None] | None:
+        """Sends the head, and the body: at once if it is all here, else beside the answer."""
+        whole = self._body
+        if whole is None and self._incoming.body.complete:
+            whole = self._incoming.body.take()
+        if whole is None:
+            connection.write(head)
+            return asyncio.get_running_loop().create_task(self._send_body(connection))
+        self._transcript.sent.add(whole)
+        try:
+            body = self._chunks.feed(whole) if self._chunks else whole
+        except ValueError as error:
+            connection.close()
+            raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
+        if self._incoming.chunked:
+            body = (chunk(body) if body else b"") + LAST_CHUNK
+        connection.write(head + body)
+        return None
+
+    async def _send_body(self, connection: UpstreamConnection) -> None:
+        try:
+            while piece := await self._incoming.body.next():
+                self._send_piece(connection, piece)
+                await connection.drain()
+        except ConnectionError:
+            # The client went away; what it meant to say can never be completed.
+            connection.close()
+            raise
+        if self._incoming.chunked:
+            connection.write(LAST_CHUNK)
+
+    def _send_piece(self, connection: UpstreamConnection, piece: bytes) -> None:
+        self._transcript.sent.add(piece)
+        if self._chunks is not None:
+            try:
+                piece = self._chunks.feed(piece)
+            except ValueError as error:
+                self._incoming.body.fail(str(error))
+                raise ConnectionError(str(error)) from error
+        if piece:
+            connection.write(chunk(piece) if self._incoming.chunked else piece)
+
+    # And back
+
+    async def _final_head(self, connection: UpstreamConnection) -> AnswerHead:
+        while True:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                head = await connection.next_head()
+            if head.status == 101:
+                if self._switches and connection.raw is not None:
+                    return head
+                raise ConnectionError("upstream switched to a protocol that was not asked for")
+            if not 100 <= head.status < 200:
+                return head
+            if self._incoming.head.version != "1.0":
+                self._client.write(response_head(head.status, head.reason, head.headers, []))
+
+    async def _no_answer(self, error: Exception, sending: asyncio.Task[None] | None) -> bool:
+        """Records and answers a call whose upstream gave no answer."""
+        if sending is not None and self._incoming.body.broken is not None:
+            await self._record_broken(self._incoming.body.broken)
+            raise NoAnswer(Refusal(400, "BadRequest", self._incoming.body.broken), settled=True)
+        if isinstance(error, TimeoutError):
+            raise NoAnswer(Refusal(504, "GatewayTimeout", "the upstream did not answer"))
+        raise NoAnswer(Refusal(502, "BadGateway", str(error)))
+
+    async def _tunnel(self, connection: UpstreamConnection, head: AnswerHead) -> bool:
+        """Records the handshake; then bytes pass both ways until one side ends."""
+        refused = await self._record(Response(101, fold_headers(head.headers)))
+        if refused is not None:
+            connection.close()
+            raise NoAnswer(refused, settled=True)
+        self._client.write(response_head(101, head.reason, head.headers, _SWITCHED))
+
+        async def to_upstream(piece: bytes) -> None:
+            connection.write(piece)
+            await connection.drain()
+
+        async def to_client(piece: bytes) -> None:
+            self._client.write(piece)
+            await self._client.drain()
+
+        from_client, from_upstream = self._client.raw, connection.raw
+        if from_client is not None and from_upstream is not None:
+            await join(from_client, from_upstream, to_upstream, to_client)
+        connection.close()
+        return False
+
+    async def _pass_answer(self, head: AnswerHead, answer: Flow) -> bool:
+        """Passes the answer on; with `refuse` its end leaves when the record is durable."""
+        transcript = self._transcript
+        transcript.keep_what_is_recorded(head)
+        framing = self._framing(head)
+        hold, tail = self._how_much_to_hold(head)
+        held = b""
+        try:
+            while piece := await answer.next():
+                transcript.received.add(piece)
+                held = held + piece if held else piece
+                if len(held) > hold:
+                    # Of a long answer only the tail goes on waiting.
+                    cut = len(held) - tail
+                    await self._write_part(head, framing, [framing.piece(held[:cut])])
+                    held, hold = held[cut:], tail
+        except ConnectionError as error:
+            return await self._broken_answer(error)
+        return await self._finish_answer(head, framing, held)
+
+    def _how_much_to_hold(self, head: AnswerHead) -> tuple[int, int]:
+        """Returns how long an answer is held whole, and how much of a longer one's end."""
+        if not self._endpoint.recorder.refuse:
+            return 0, 0
+        streams = fold_headers(head.headers).get("content-type", "").startswith(_STREAMS)
+        return (0, 0) if streams else (HOLD_BYTES, HOLD_TAIL_BYTES)
+
+    async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:
+        last = [framing.piece(held)] if held else []
+        response = self._transcript.response(head.status, fold_headers(head.headers))
+        if not self._endpoint.recorder.refuse:
+            await self._write_part(head, framing, [*last, framing.end])
+            await self._record(response)
+            return framing.keep_alive
+        refused = await self._record(response)
+        if refused is not None:
+            if not self._wrote_head:
+                raise NoAnswer(refused, settled=True)
+            self._client.abort_transport()
+            return False
+        if not self._wrote_head and framing.unframed:
+            framing.set_length(len(held))
+        await self._write_part(head, framing, [*last, framing.end])
+        return framing.keep_alive
+
+    async def _record(self, response: Response) -> Refusal | None:
+        """Returns None once the record is durable, or (with `allow`) will be if it can."""
+        recorder = self._endpoint.recorder
+        exchange = self._transcript.exchange(self._transcript.sent.content())
+        exchange.response = response
+        if not recorder.refuse:
+            recorder.record_later(exchange)
+            return None
+        try:
+            await recorder.record(exchange)
+        except RecordRefused as error:
+            return unavailable(f"the call could not be recorded: {error}")
+        return None
+
+    async def _broken_answer(self, error: ConnectionError) -> bool:
+        """Records an answer that broke off; the client sees a broken answer, too."""
+        if not self._wrote_head:
+            raise NoAnswer(Refusal(502, "BadGateway", str(error))) from error
+        await self._record_broken(str(error))
+        self._client.abort_transport()
+        return False
+
+    async def _record_broken(self, reason: str) -> None:
+        recorder = self._endpoint.recorder
+        exchange = self._transcript.exchange(self._transcript.sent.content(), reason)
+        try:
+            await recorder.record(exchange)
+        except RecordRefused as error:
+            recorder.lose(exchange, str(error))
+
+    async def _write_part(self, head: AnswerHead, framing: Framing, pieces: list[bytes]) -> None:
+        out = pieces
+        if not self._wrote_head:
+            self._wrote_head = True
+            first = response_head(head.status, head.reason, head.headers, framing.headers)
+            out = [first, *pieces]
+        self._client.write(b"".join(out))
+        await self._client.drain()
+
+    def _framing(self, head: AnswerHead) -> Framing:
+        names = {name.lower() for name, _ in head.headers}
+        incoming = self._incoming
+        bodiless = incoming.head.method == b"HEAD" or head.status in (204, 304)
+        needs_framing = not bodiless and b"content-length" not in names
+        return Framing(
+            keep_alive=incoming.keep_alive,
+            chunked=needs_framing and incoming.head.version != "1.0" and head.framed,
+            unframed=needs_framing and (not head.framed or incoming.head.version == "1.0"),
+        )
+
+
+def _with(head: Head, signed: Resigned, without_expect: bool = False) -> Head:
+    headers = signed.headers
+    if without_expect:
+        headers = [pair for pair in headers if pair[0].lower() != b"expect"]
+    return Head(head.method, signed.target, head.version, headers)
+
+
+async def _stopped(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

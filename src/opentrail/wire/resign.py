@@ -1,0 +1,339 @@
+"""Signing a call anew, for an upstream that checks signatures over its own host name (SigV4).
+
+The form is that of AWS's "Signature Version 4 signing process"; botocore computes it. A signed
+upload's chunks are signed anew one by one, so that its length does not change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+from botocore.auth import S3SigV4Auth, SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from opentrail.wire.sigv4 import Credential
+
+Headers = list[tuple[bytes, bytes]]
+
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+_SIGNED_CHUNKS = (
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+    "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+)
+_OTHER_CHUNKS = "STREAMING-AWS4-ECDSA"
+_S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
+#: Parts of a query that sign it, in both versions.
+_SIGNING_QUERY = frozenset(
+    {
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-signedheaders",
+        "x-amz-signature",
+        "x-amz-security-token",
+        "x-amz-region-set",
+        "awsaccesskeyid",
+        "signature",
+        "expires",
+    }
+)
+_REPLACED = frozenset({b"host", b"authorization", b"x-amz-date", b"x-amz-security-token", b"date"})
+_STAMP = "%Y%m%dT%H%M%SZ"
+#: Longest chunk of a signed upload; SDKs send 64 KiB to 1 MiB.
+MAX_CHUNK = 16 * 1024 * 1024
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
+
+class CannotResign(Exception):  # noqa: N818 - it is an answer as much as an error
+    """A call that cannot be signed anew, with the status and code of its refusal."""
+
+    def __init__(self, status: int, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """Credentials that an upstream accepts; without a Region, the caller's is signed for."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a client sent, and whom it is for."""
+
+    method: str
+    path: str
+    query: str
+    headers: Headers
+    folded: Mapping[str, str]
+    credential: Credential | None
+    #: Host (and port, unless it is the scheme's own) of the upstream.
+    host: str
+    #: Bucket of a virtual-host style request, which goes on in path style.
+    bucket: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resigned:
+    """Target and headers for the upstream; `chunks` passes a signed upload's body on."""
+
+    target: bytes
+    headers: Headers
+    chunks: ChunkSigner | None = None
+
+
+def needs_body(original: Original) -> bool:
+    """Returns whether the whole body must be known before the head can be signed."""
+    told = "x-amz-content-sha256" in original.folded
+    return not told and _service_of(original) not in _S3_NAMES
+
+
+def with_host(original: Original) -> Resigned:
+    """Returns a call that is not signed, or not in a way that binds the host, for its upstream."""
+    kept = [pair for pair in original.headers if pair[0].lower() != b"host"]
+    path = f"/{original.bucket}{original.path}" if original.bucket else original.path
+    target = f"{path}?{original.query}" if original.query else path
+    return Resigned(target.encode("latin-1"), [(b"Host", original.host.encode()), *kept])
+
+
+def resign(original: Original, key: SigningKey, body: bytes | None, now: datetime) -> Resigned:
+    """Returns the call signed with `key`.
+
+    Args:
+        original: the call as it came; it must have a credential of a header or a query.
+        key: whose signature the upstream accepts.
+        body: the whole body where `needs_body`, else None.
+        now: the time, for the expiry of presigned calls.
+
+    Raises:
+        CannotResign: a presigned call has expired, or it is signed in a way unknown here.
+    """
+    _refuse_expired(original, now)
+    service = _service_of(original)
+    claimed = original.credential.region if original.credential else None
+    region = key.region or claimed or "us-east-1"
+    content_hash = _content_hash(original, body)
+    path = f"/{original.bucket}{original.path}" if original.bucket else original.path
+    query = _query_without_signature(original.query)
+    headers = [pair for pair in original.headers if pair[0].lower() not in _REPLACED]
+    request = AWSRequest(
+        original.method, f"https://{original.host}{_signed_url(service, path, query)}"
+    )
+    for name, value in headers:
+        lower = name.decode("latin-1").lower()
+        if lower.startswith("x-amz-") or lower in ("content-type", "content-md5"):
+            request.headers[lower] = value.decode("latin-1")
+    request.headers["Host"] = original.host
+    credentials = Credentials(key.access_key_id, key.secret_access_key, key.session_token)
+    signer_class = _S3Signer if service in _S3_NAMES else _Signer
+    signer = signer_class(credentials, service, region)
+    signer.content_hash = content_hash
+    signer.add_auth(request)
+    made = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
+    added = [(n.encode(), request.headers[n].encode()) for n in made if n in request.headers]
+    added.insert(0, (b"Host", original.host.encode()))
+    if service in _S3_NAMES and "x-amz-content-sha256" not in original.folded:
+        added.append((b"x-amz-content-sha256", content_hash.encode()))
+    target = f"{path}?{query}" if query else path
+    chunks = _chunk_signer(signer, request) if content_hash in _SIGNED_CHUNKS else None
+    return Resigned(target.encode("latin-1"), [*added, *headers], chunks)
+
+
+def _service_of(original: Original) -> str:
+    return (original.credential.service if original.credential else None) or "s3"
+
+
+class _Signer(SigV4Auth):  # type: ignore[misc]
+    """botocore's signer, for a body whose hash is known already."""
+
+    content_hash = _EMPTY
+
+    def payload(self, request: AWSRequest) -> str:
+        """Returns the hash of the body, or what stands for it."""
+        del request
+        return self.content_hash
+
+
+class _S3Signer(S3SigV4Auth):  # type: ignore[misc]
+    """The same for S3, whose paths are signed as they are."""
+
+    content_hash = _EMPTY
+
+    def payload(self, request: AWSRequest) -> str:
+        """Returns the hash of the body, or what stands for it."""
+        del request
+        return self.content_hash
+
+
+def _content_hash(original: Original, body: bytes | None) -> str:
+    told = original.folded.get("x-amz-content-sha256")
+    if told is not None:
+        if told.startswith(_OTHER_CHUNKS):
+            raise CannotResign(
+                501, "NotImplemented", f"a body signed as {told} cannot be signed anew"
+            )
+        return told
+    return _UNSIGNED if body is None else hashlib.sha256(body).hexdigest()
+
+
+def _refuse_expired(original: Original, now: datetime) -> None:
+    """A presigned call must not outlive its expiry by being signed anew."""
+    if original.credential is None or original.credential.method != "QueryString":
+        return
+    pairs = {name.lower(): value for name, value in parse_qsl(original.query)}
+    try:
+        if "x-amz-expires" in pairs:
+            signed = datetime.strptime(pairs["x-amz-date"], _STAMP).replace(tzinfo=now.tzinfo)
+            ends = signed + timedelta(seconds=int(pairs["x-amz-expires"]))
+        elif "expires" in pairs:
+            ends = datetime.fromtimestamp(int(pairs["expires"]), now.tzinfo)
+        else:
+            return
+    except (KeyError, ValueError, OverflowError) as error:
+        reason = "the presigned query has no valid date or expiry"
+        raise CannotResign(400, "AuthorizationQueryParametersError", reason) from error
+    if ends < now:
+        raise CannotResign(403, "AccessDenied", "Request has expired")
+
+
+def _query_without_signature(query: str) -> str:
+    kept = (
+        part for part in query.split("&") if part.partition("=")[0].lower() not in _SIGNING_QUERY
+    )
+    return "&".join(part for part in kept if part)
+
+
+def _signed_url(service: str, path: str, query: str) -> str:
+    """Returns path and query in the one spelling that is signed, however the client wrote them."""
+    if service in _S3_NAMES:
+        path = quote(unquote_to_bytes(path), safe="/-_.~")
+    pairs = [part.partition("=") for part in query.split("&") if part]
+    spelled = "&".join(f"{_spelled(name)}={_spelled(value)}" for name, _, value in pairs)
+    return f"{path}?{spelled}" if spelled else path
+
+
+def _spelled(text: str) -> str:
+    return quote(unquote_to_bytes(text.replace("+", "%20")), safe="-_.~")
+
+
+class ChunkSigner:
+    """Signs the chunks of an upload (`aws-chunked`) anew as they pass.
+
+    Each signature covers the one before, so they must pass in order. The form is AWS's
+    "Signature calculations for the authorization header: transferring payload in chunks".
+    """
+
+    def __init__(self, sign: Callable[[str], str], stamp: str, scope: str, seed: str) -> None:
+        self._sign = sign
+        self._stamp, self._scope = stamp, scope
+        self._previous = seed
+        self._waiting = bytearray()
+        self._in_trailer = False
+
+    def feed(self, piece: bytes) -> bytes:
+        """Returns what can go on after another piece has come.
+
+        Raises:
+            ValueError: the body is not in signed chunks.
+        """
+        self._waiting += piece
+        done = bytearray()
+        while (ready := self._trailer() if self._in_trailer else self._chunk()) is not None:
+            done += ready
+            if not ready:
+                break
+        return bytes(done)
+
+    def _chunk(self) -> bytes | None:
+        end = self._waiting.find(b"\r\n")
+        if end < 0:
+            if len(self._waiting) > 1024:
+                raise ValueError("a chunk of the upload has no size")
+            return None
+        match = _CHUNK_HEAD.fullmatch(bytes(self._waiting[:end]))
+        if match is None or int(match.group(1), 16) > MAX_CHUNK:
+            raise ValueError("the upload is not in signed chunks of at most 16 MiB")
+        size = int(match.group(1), 16)
+        start, stop = end + 2, end + 2 + size
+        if size == 0:
+            self._in_trailer = True
+            del self._waiting[:start]
+            return match.group(1) + b";chunk-signature=" + self._signed(b"") + b"\r\n"
+        if len(self._waiting) < stop + 2:
+            return None
+        content = bytes(self._waiting[start:stop])
+        if self._waiting[stop : stop + 2] != b"\r\n":
+            raise ValueError("a chunk of the upload is longer than its size")
+        del self._waiting[: stop + 2]
+        head = match.group(1) + b";chunk-signature=" + self._signed(content) + b"\r\n"
+        return head + content + b"\r\n"
+
+    def _trailer(self) -> bytes | None:
+        """Passes the end on once it is whole: an empty line, before it perhaps signed headers."""
+        if self._waiting == b"\r\n":
+            self._waiting.clear()
+            return b"\r\n"
+        if not self._waiting or not self._waiting.endswith(b"\r\n\r\n"):
+            if len(self._waiting) > 16 * 1024:
+                raise ValueError("the trailer of the upload is too long")
+            return None
+        lines = bytes(self._waiting).split(b"\r\n")[:-2]
+        self._waiting.clear()
+        plain = [line for line in lines if not line.lower().startswith(b"x-amz-trailer-signature:")]
+        signed = b"".join(_trimmed(line) + b"\n" for line in plain)
+        text = "\n".join(
+            (
+                "AWS4-HMAC-SHA256-TRAILER",
+                self._stamp,
+                self._scope,
+                self._previous,
+                hashlib.sha256(signed).hexdigest(),
+            )
+        )
+        last = b"x-amz-trailer-signature:" + self._sign(text).encode()
+        return b"\r\n".join([*plain, last, b"", b""])
+
+    def _signed(self, content: bytes) -> bytes:
+        text = "\n".join(
+            (
+                "AWS4-HMAC-SHA256-PAYLOAD",
+                self._stamp,
+                self._scope,
+                self._previous,
+                _EMPTY,
+                hashlib.sha256(content).hexdigest(),
+            )
+        )
+        self._previous = self._sign(text)
+        return self._previous.encode()
+
+
+_CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,8});chunk-signature=[0-9a-fA-F]{64}")
+
+
+def _trimmed(line: bytes) -> bytes:
+    name, _, value = line.partition(b":")
+    return name.strip().lower() + b":" + value.strip()
+
+
+def _chunk_signer(signer: _Signer | _S3Signer, request: AWSRequest) -> ChunkSigner:
+    seed = request.headers["Authorization"].rpartition("Signature=")[2]
+    return ChunkSigner(
+        lambda text: str(signer.signature(text, request)),
+        request.context["timestamp"],
+        signer.credential_scope(request),
+        seed,
+    )
