@@ -74,6 +74,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("permissive", "permissive"),
         ("permissive", "permissive"),
     ),
+    "trusted_proxies": (
+        ('["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
+        ("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2")),
+        ("10.0.0.2", ("10.0.0.2",)),
+    ),
     "recorders": (("2", 2), ("3", 3), ("4", 4)),
     "upstream_ca": (
         (f'"{__file__}"', Path(__file__)),
@@ -214,6 +219,12 @@ def test_a_table_of_the_default_upstream_is_for_every_service(write: Write) -> N
     assert load({}, {}, file).upstream == {"": "http://all"}
 
 
+def test_vpc_endpoints_are_tables_of_networks(write: Write) -> None:
+    file = write('[vpc_endpoints.vpce-1]\nnetworks = ["10.0.0.0/8"]\naccount = "210987654321"\n')
+    given = {"networks": ["10.0.0.0/8"], "account": "210987654321"}
+    assert load({}, {}, file).vpc_endpoints == {"vpce-1": given}
+
+
 def test_signing_anew_needs_an_upstream_of_its_own(write: Write) -> None:
     file = write('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = true\n')
     with pytest.raises(UsageError, match=r"upstream\.s3.*url"):
@@ -251,6 +262,7 @@ WRONG_TEXTS = {
     "digest_interval": ["0", "1h", "-0.1"],
     "history_retention_days": ["0", "1.5", "ninety", "-90"],
     "history_seal_records": ["0", "1.5", "many"],
+    "trusted_proxies": ["10.0.0.0/33", "proxy", "10.0.0.1/8", ""],
     "recorders": ["0", "1.5", "x"],
     "auth": ["open", "PERMISSIVE", "none"],
     "on_record_failure": ["ignore", "Refuse"],
@@ -308,6 +320,11 @@ def test_a_wrong_variable_is_named(name: str, text: str) -> None:
         ("[directory.AKIA]\nuser = 5", "AKIA"),
         ("nonsense = 1", "nonsense"),
         ("access = 1", "access"),
+        ("vpc_endpoints = 1", "vpc_endpoints"),
+        ("[vpc_endpoints.vpce-1]", "vpce-1"),
+        ('[vpc_endpoints.vpce-1]\nnetworks = ["x"]', "networks"),
+        ('[vpc_endpoints.vpce-1]\nnetworks = ["::1"]\naccount = "1"', "account"),
+        ('[vpc_endpoints.vpce-1]\nnetworks = ["::1"]\nowner = "1"', "vpce-1"),
         ('[upstream.s3]\nurl = "http://h"\npassword = "x"', "password"),
         ('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = "yes"', "resign"),
         ('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nregion = 5', "region"),

@@ -65,6 +65,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--tls-certificate", metavar="FILE", help="PEM certificate: the AWS endpoint speaks TLS")
     add("--tls-key", metavar="FILE", help="PEM key of the certificate")
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
+    add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
     add("--auth", metavar="MODE", help="permissive (default) or enforced")
     add("--on-record-failure", metavar="MODE", help="refuse (default) or allow")
     add("--recorders", metavar="N", help="recorder processes (1)")

@@ -91,6 +91,8 @@ class Settings:
     tls_key: Path | None = None
     #: PEM file with the authorities that upstreams' certificates are checked by.
     upstream_ca: Path | None = None
+    #: Networks of proxies whose `X-Forwarded-For` tells the caller's address.
+    trusted_proxies: tuple[str, ...] = ()
     #: `permissive`: the caller is whom the access key id says; only on loopback addresses.
     auth: str = "permissive"
     #: `refuse`: no answer without its record; `allow`: answer first, count what is lost.
@@ -99,6 +101,8 @@ class Settings:
     recorders: int = 1
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
     directory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: VPC endpoints: id → networks that come through it, perhaps its owner's account.
+    vpc_endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Credentials for upstreams: service name → access; `""` is every other service.
     access: Mapping[str, UpstreamAccess] = field(default_factory=dict)
 
@@ -106,7 +110,7 @@ class Settings:
 #: More processes than any machine has cores are a slip of the pen.
 MOST_RECORDERS = 256
 _CHOICES = {"auth": ("permissive", "enforced"), "on_record_failure": ("refuse", "allow")}
-_FILE_ONLY = ("directory", "access")
+_FILE_ONLY = ("directory", "vpc_endpoints", "access")
 #: Names that may be given by flag and environment.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
 
@@ -127,7 +131,7 @@ def load(
         variable = f"OPENTRAIL_{name.upper()}"
         if environment.get(variable):
             raw: Any = environment[variable]
-            given = raw.split(",") if name == "upstream" else raw
+            given = raw.split(",") if name in ("upstream", "trusted_proxies") else raw
             settings = _with(settings, name, given, variable)
     for name, value in flags.items():
         if value is not None and name in NAMES:
@@ -151,6 +155,8 @@ def _from_file(settings: Settings, file: Path) -> Settings:
         name = key.replace("-", "_")
         if name == "directory":
             settings = replace(settings, directory=_directory(value, file))
+        elif name == "vpc_endpoints":
+            settings = replace(settings, vpc_endpoints=_vpc_endpoints(value, file))
         elif name == "upstream" and isinstance(value, dict):
             settings = _upstream_table(settings, value, file)
         elif name in NAMES:
@@ -176,6 +182,35 @@ def _directory(value: Any, file: Path) -> dict[str, Any]:
                 f"directory entry {key_id!r} in {file} needs user = NAME or root = true"
             )
     return value
+
+
+def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
+    """Reads `[vpc_endpoints.vpce-…]` tables: `networks`, and perhaps `account`."""
+    if not isinstance(value, dict):
+        raise UsageError(f"vpc_endpoints in {file} must be a table")
+    for name, entry in value.items():
+        source = f"vpc_endpoints.{name} in {file}"
+        if not isinstance(entry, dict) or entry.keys() - {"networks", "account"}:
+            raise UsageError(f"{source} must be a table with networks and perhaps account")
+        _networks(entry.get("networks", []), f"{source}: networks")
+        account = entry.get("account", "0" * 12)
+        if not isinstance(account, str) or len(account) != 12 or not account.isdigit():
+            raise UsageError(f"{source}: account must be a text of 12 digits, not {account!r}")
+    return value
+
+
+def _networks(value: Any, source: str) -> tuple[str, ...]:
+    given = value.split(",") if isinstance(value, str) else value
+    if not isinstance(given, list | tuple) or not given:
+        raise UsageError(f"{source} must be networks like 10.0.0.0/8, not {value!r}")
+    for text in given:
+        try:
+            ipaddress.ip_network(str(text).strip())
+        except ValueError as error:
+            raise UsageError(
+                f"{source} must be networks like 10.0.0.0/8, not {text!r}: {error}"
+            ) from error
+    return tuple(str(text).strip() for text in given)
 
 
 def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
@@ -226,6 +261,8 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = Path(value)
     elif name == "upstream":
         value = {**settings.upstream, **_upstreams(value, source)}
+    elif name == "trusted_proxies":
+        value = _networks(value, source)
     elif name in ("delivery_interval", "digest_interval"):
         value = _number(value, source)
     elif name in ("history_retention_days", "history_seal_records", "recorders"):

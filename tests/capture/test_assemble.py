@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from opentrail.capture.assemble import Assembler, new_event_id
 from opentrail.capture.exchange import Exchange
-from opentrail.core.identity import Identity, unknown
+from opentrail.capture.networks import Networks, VpcEndpoint, network
+from opentrail.core.identity import Identity, Learned, learn, unknown
 from opentrail.wire.message import Request
 from tests.factories import (
     ACCOUNT,
@@ -497,6 +498,68 @@ def test_a_request_id_is_made_where_the_upstream_gives_none() -> None:
 
 def test_event_ids_are_fresh() -> None:
     assert len({new_event_id() for _ in range(100)}) == 100
+
+
+# Other accounts, other ways in
+
+
+def test_the_owner_of_a_touched_resource_gets_a_copy_that_shares_an_id() -> None:
+    other = "210987654321"
+    request = a_query_request(
+        "sts",
+        "AssumeRole",
+        "2011-06-15",
+        {"RoleArn": ROLE.replace(ACCOUNT, other), "RoleSessionName": "etl"},
+    )
+    answer = ASSUME_ROLE_ANSWER.replace(ACCOUNT.encode(), other.encode())
+    made = Assembler(resolve).assemble(an_exchange(request, a_response(answer)))
+    (copy,) = made.copies
+    ours, theirs = json.loads(made.entry.record), json.loads(copy.record)
+    assert ours["recipientAccountId"] == ACCOUNT
+    assert (copy.account, theirs["recipientAccountId"]) == (other, other)
+    assert theirs["eventID"] == copy.event_id != ours["eventID"]
+    assert theirs["sharedEventID"] == ours["sharedEventID"]
+    assert theirs["userIdentity"] == {
+        "type": "AWSAccount",
+        "principalId": ours["userIdentity"]["principalId"],
+        "accountId": ACCOUNT,
+    }
+    same = ours.keys() - {"eventID", "recipientAccountId", "userIdentity"}
+    assert {name: theirs[name] for name in same} == {name: ours[name] for name in same}
+    assert list(theirs) == list(ours)
+    assert learn(theirs, {}) == Learned()
+    assert [i.access_key_id for i in learn(ours, {}).identities] == ["ASIAEXAMPLE"]
+
+
+def test_a_refused_call_and_one_within_the_account_are_not_shared() -> None:
+    within = Assembler(resolve).assemble(an_exchange(ASSUME_ROLE, a_response(ASSUME_ROLE_ANSWER)))
+    other = a_query_request(
+        "sts",
+        "AssumeRole",
+        "2011-06-15",
+        {"RoleArn": ROLE.replace(ACCOUNT, "210987654321"), "RoleSessionName": "etl"},
+    )
+    error = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+    refused = Assembler(resolve).assemble(an_exchange(other, a_response(error, 403)))
+    for made in (within, refused):
+        assert made.copies == ()
+        assert "sharedEventID" not in made.record
+
+
+def test_a_call_through_a_vpc_endpoint_names_it_and_its_owner() -> None:
+    networks = [network(SOURCE_IP)]
+    for owner, shown in ((None, ACCOUNT), ("210987654321", "210987654321")):
+        entrance = Networks(endpoints=[VpcEndpoint("vpce-1", tuple(networks), owner)])
+        made = Assembler(resolve, networks=entrance).assemble(an_exchange())
+        assert made.record["vpcEndpointId"] == "vpce-1"
+        assert made.record["vpcEndpointAccountId"] == shown
+    assert "vpcEndpointId" not in Assembler(resolve).assemble(an_exchange()).record
+
+
+def test_an_unknown_key_is_said_to_be_unverified() -> None:
+    request = a_query_request("iam", "ListUsers", "2010-05-08", {}, key="AKIAUNKNOWN")
+    own = recorded(an_exchange(request))["additionalEventData"]["opentrail"]
+    assert own["identity"].startswith("unverified")
 
 
 # The journal's row

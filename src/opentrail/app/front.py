@@ -12,6 +12,7 @@ import ssl
 from opentrail.adapters.system import SystemClock
 from opentrail.capture.asgi import AskOwn
 from opentrail.capture.assemble import Assembler
+from opentrail.capture.networks import Networks, VpcEndpoint, network
 from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
 from opentrail.capture.recorder import Recorder
 from opentrail.core import faults
@@ -44,10 +45,11 @@ class Front:
         catalog: ServiceCatalog,
     ) -> None:
         clock = SystemClock()
+        networks = networks_of(settings)
         self._identities = identities
         self._recorder = Recorder(
             journal,
-            Assembler(identities.resolve),
+            Assembler(identities.resolve, networks=networks),
             identities.learn,
             clock,
             metrics,
@@ -61,6 +63,7 @@ class Front:
             clock=clock,
             metrics=metrics,
             tls=ssl.create_default_context(cafile=settings.upstream_ca),
+            networks=networks,
         )
         self._tls = tls_of_endpoint(settings)
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
@@ -152,6 +155,15 @@ def upstreams_of(settings: Settings) -> Upstreams:
             )
         parsed[name] = Upstream.parse(url, key)
     return Upstreams(parsed.pop("", None), parsed)
+
+
+def networks_of(settings: Settings) -> Networks:
+    """Returns what addresses mean."""
+    endpoints = [
+        VpcEndpoint(name, tuple(network(text) for text in given["networks"]), given.get("account"))
+        for name, given in settings.vpc_endpoints.items()
+    ]
+    return Networks([network(text) for text in settings.trusted_proxies], endpoints)
 
 
 def base_hosts(listen: Address) -> set[str]:

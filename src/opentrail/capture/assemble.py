@@ -12,6 +12,7 @@ from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
 from opentrail.capture.exchange import Exchange
+from opentrail.capture.networks import Networks
 from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.safe_json import to_bytes
@@ -44,26 +45,35 @@ log = logging.getLogger(__name__)
 _TEXT_LIMIT = 1_024
 _OBJECT_LIMIT = 100 * 1_024
 _ADDITIONAL_LIMIT = 28 * 1_024
+_UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
 UNKNOWN_OPERATION = "UnknownOperation"
 UNKNOWN_SOURCE = "unknown.opentrail.internal"
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A record as an object, and ready for the journal."""
+    """A record as an object, and ready for the journal.
+
+    `copies` are for other accounts whose resources were touched.
+    """
 
     record: Mapping[str, Any]
     entry: NewEntry
     decoded: bool
+    copies: tuple[NewEntry, ...] = ()
 
 
 class Assembler:
     """Makes records. `resolve` tells whom an access key id stands for."""
 
     def __init__(
-        self, resolve: Callable[[str], Identity], default_account: str = DEFAULT_ACCOUNT
+        self,
+        resolve: Callable[[str], Identity],
+        default_account: str = DEFAULT_ACCOUNT,
+        networks: Networks | None = None,
     ) -> None:
         self._resolve = resolve
+        self._networks = networks or Networks()
         self._default_account = default_account
 
     def identity(self, access_key_id: str) -> Identity:
@@ -88,6 +98,8 @@ class Assembler:
         own: dict[str, Any] = dict(exchange.notes)
         source, name, label = _names(exchange)
         identity, account = self._identity(exchange)
+        if identity["type"] == "Unknown":
+            own["identity"] = _UNVERIFIED
         error = _error(exchange)
         given, parameters = _parameters(exchange, own)
         if error is not None and error.message:
@@ -104,10 +116,7 @@ class Assembler:
             "awsRegion": region,
             "sourceIPAddress": exchange.source_ip,
         }
-        agent = _cut(exchange.request.headers.get("user-agent", ""))
-        if agent:
-            # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
-            record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
+        _add_agent(record, exchange, label)
         _add_error(record, exchange, error, own)
         if parameters and record.get("errorCode") in rules("kinds")["parameters_left_out"].get(
             label, ()
@@ -135,6 +144,10 @@ class Assembler:
             record["apiVersion"] = version
         record["managementEvent"] = kind == MANAGEMENT
         record["recipientAccountId"] = account
+        owners = _other_owners(touched, account) if error is None else []
+        if owners:
+            record["sharedEventID"] = new_event_id()
+        _add_way_in(record, exchange, self._networks)
         record["eventCategory"] = kind
         if exchange.tls is not None:
             host = exchange.request.headers.get("host", "")
@@ -143,13 +156,53 @@ class Assembler:
         entry = NewEntry(
             exchange.origin, exchange.completed_at, account, region, kind, exchange.event_id, raw
         )
-        return Assembled(record, entry, "decodeError" not in own)
+        copies = tuple(_copy(record, entry, owner) for owner in owners)
+        return Assembled(record, entry, "decodeError" not in own, copies)
 
     def _identity(self, exchange: Exchange) -> tuple[dict[str, Any], str]:
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
         identity = self._resolve(exchange.credential.access_key_id)
         return identity.as_record(), identity.account
+
+
+def _add_agent(record: dict[str, Any], exchange: Exchange, label: str) -> None:
+    agent = _cut(exchange.request.headers.get("user-agent", ""))
+    if agent:
+        # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
+        record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
+
+
+def _add_way_in(record: dict[str, Any], exchange: Exchange, networks: Networks) -> None:
+    entrance = networks.endpoint_of(exchange.source_ip)
+    if entrance is not None:
+        record["vpcEndpointId"] = entrance.id
+        record["vpcEndpointAccountId"] = entrance.account or record["recipientAccountId"]
+
+
+def _other_owners(touched: list[dict[str, str]], account: str) -> list[str]:
+    owners = dict.fromkeys(resource.get("accountId", account) for resource in touched)
+    return [owner for owner in owners if owner != account and owner.isdigit()]
+
+
+def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
+    """Returns the record that the owner of a touched resource gets, as AWS writes it.
+
+    Of the caller it shows the account and the principal only; `sharedEventID` joins the two.
+    """
+    event_id, caller = new_event_id(), record["userIdentity"]
+    shown = {
+        "type": "AWSAccount",
+        "principalId": caller.get("principalId", ""),
+        "accountId": record["recipientAccountId"],
+    }
+    copied = {
+        **record,
+        "userIdentity": shown,
+        "eventID": event_id,
+        "recipientAccountId": owner,
+    }
+    return replace(entry, account=owner, event_id=event_id, record=_limited(copied))
 
 
 class _Randomness:

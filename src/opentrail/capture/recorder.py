@@ -74,10 +74,10 @@ class Recorder:
         """
         started = time.perf_counter()
         made = self._assembler.assemble(exchange)
-        position = await self._journal.append([made.entry])
+        last = await self._journal.append([made.entry, *made.copies])
         self._learn(made.record)
         self._count(made, exchange, time.perf_counter() - started)
-        return position
+        return last - len(made.copies)
 
     def record_later(self, exchange: Exchange) -> None:
         """Records after the answer (`allow`); a loss is counted and leaves a gap record."""
@@ -90,7 +90,7 @@ class Recorder:
     async def _append_or_count(self, made: Assembled, exchange: Exchange) -> None:
         started = time.perf_counter()
         try:
-            await self._journal.append([made.entry])
+            await self._journal.append([made.entry, *made.copies])
         except RecordRefused as error:
             self._lose(exchange.completed_at, str(error))
             return

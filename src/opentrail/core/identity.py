@@ -108,8 +108,11 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
         users: known users: (account, name) → (principal id, arn).
     """
     source, answer = record.get("eventSource"), record.get("responseElements")
-    if record.get("errorCode"):
-        return Learned()
+    caller = record.get("userIdentity") or {}
+    if record.get("errorCode") or (
+        caller.get("type") == "AWSAccount" and "sharedEventID" in record
+    ):
+        return Learned()  # the caller's own record of a shared call tells all that its copy does
     if source == "iam.amazonaws.com":
         return _learn_iam(record, answer or {}, users)
     if source == "sts.amazonaws.com" and answer:

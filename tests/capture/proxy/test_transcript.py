@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from opentrail.capture.networks import Networks, network
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import Head, Headers
@@ -29,7 +30,9 @@ def transcript(
     if complete:
         flow.finish()
     incoming = Incoming(Head(method, target, "1.1", headers), flow, False, True)
-    made = Transcript(incoming, ROUTER, SettableClock(), "192.0.2.1", None)
+    made = Transcript(
+        incoming, ROUTER, SettableClock(), "192.0.2.1", None, Networks([network("192.0.2.0/24")])
+    )
     made.look_at_head()
     return made
 
@@ -85,6 +88,13 @@ def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
     noted = made.exchange(made.sent.content()).notes["oversizeRequestBody"]
     assert noted["bytes"] == 17 * 1024 * 1024
     assert len(noted["sha256"]) == 64
+
+
+def test_a_trusted_proxy_tells_the_callers_address() -> None:
+    forwarded = (b"X-Forwarded-For", b"203.0.113.9")
+    assert transcript(b"GET", b"/b/k", signed("s3")).exchange(b"").source_ip == "192.0.2.1"
+    made = transcript(b"GET", b"/b/k", signed("s3", forwarded))
+    assert made.exchange(b"").source_ip == "203.0.113.9"
 
 
 def test_target_and_host_are_read_as_they_came() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httptools
 
 from opentrail.capture.asgi import AskOwn
+from opentrail.capture.networks import Networks
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
@@ -40,6 +41,7 @@ class Endpoint:
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None
+    networks: Networks = field(default_factory=Networks)
     #: Limits of N2: time for a head, silence between or within requests, connections.
     head_seconds: float = 15.0
     idle_seconds: float = 30.0

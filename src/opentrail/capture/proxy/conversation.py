@@ -29,8 +29,14 @@ class Conversation:
         self._client = client
         self._endpoint = client.endpoint
         self._incoming = incoming
+        endpoint = self._endpoint
         self._transcript = Transcript(
-            incoming, self._endpoint.router, self._endpoint.clock, client.source_ip, client.tls
+            incoming,
+            endpoint.router,
+            endpoint.clock,
+            client.source_ip,
+            client.tls,
+            endpoint.networks,
         )
 
     async def run(self) -> bool:
@@ -81,7 +87,7 @@ class Conversation:
         account, region = recorder.caller(exchange)
         if transcript.credential is not None:
             identity = recorder.identity(transcript.credential.access_key_id)
-        own = OwnCall(transcript.event_id, identity, account, region, self._client.source_ip)
+        own = OwnCall(transcript.event_id, identity, account, region, transcript.source_ip)
         head = self._incoming.head
         answer = await self._endpoint.own_calls(head.method, head.target, head.headers, body, own)
         exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)

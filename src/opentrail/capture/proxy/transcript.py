@@ -8,6 +8,7 @@ from typing import Any
 
 from opentrail.capture.assemble import new_event_id
 from opentrail.capture.exchange import Exchange
+from opentrail.capture.networks import Networks
 from opentrail.capture.proxy.bodies import KeptBody
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.upstream import AnswerHead
@@ -28,13 +29,16 @@ class Transcript:
         incoming: Incoming,
         router: Router,
         clock: Clock,
-        source_ip: str,
+        peer: str,
         tls: dict[str, str] | None,
+        networks: Networks,
     ) -> None:
         self._incoming = incoming
         self._router = router
         self._clock = clock
-        self._source_ip, self._tls = source_ip, tls
+        self._networks, self._tls = networks, tls
+        #: The caller's address: the peer's, until a trusted proxy's head tells another.
+        self.source_ip = peer
         self._started: datetime = clock.now()
         self._knows_all = False
         self.event_id = new_event_id()
@@ -51,6 +55,7 @@ class Transcript:
         Query protocols tell it in the body; a small one has mostly come with its head.
         """
         self.folded = fold_headers(self._incoming.head.headers)
+        self.source_ip = self._networks.client_of(self.source_ip, self.folded)
         self._knows_all = self._incoming.body.complete
         body = self._incoming.body.peek() if self._knows_all else b""
         request = self._request(body, self._knows_all)
@@ -112,7 +117,7 @@ class Transcript:
             event_id=self.event_id,
             started_at=self._started,
             completed_at=self._clock.now(),
-            source_ip=self._source_ip,
+            source_ip=self.source_ip,
             request=request,
             credential=self.credential,
             call=self.call,

@@ -1,0 +1,95 @@
+"""Where a call came from: behind trusted proxies (N4), and through which VPC endpoint."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class VpcEndpoint:
+    """A named entrance: what comes from its networks came through it."""
+
+    id: str
+    networks: tuple[Network, ...]
+    #: Owner of the endpoint; None is the caller's own account.
+    account: str | None = None
+
+
+class Networks:
+    """What addresses mean. Forwarded headers count only if a trusted proxy sent them.
+
+    Args:
+        trusted: networks of proxies that may tell whom they speak for.
+        endpoints: VPC endpoints; the first that fits counts.
+    """
+
+    def __init__(
+        self, trusted: Iterable[Network] = (), endpoints: Iterable[VpcEndpoint] = ()
+    ) -> None:
+        self._trusted = tuple(trusted)
+        self._endpoints = tuple(endpoints)
+        self._found = lru_cache(4096)(self._find)
+
+    def client_of(self, peer: str, headers: Mapping[str, str]) -> str:
+        """Returns the caller's address: the peer's, or what trusted proxies say of it.
+
+        The last address of `X-Forwarded-For` that is not itself a trusted proxy counts, for
+        everything before it may have been made up by the caller.
+        """
+        if not self._trusted or not self._trusts(peer):
+            return peer
+        client = peer
+        for text in reversed(headers.get("x-forwarded-for", "").split(",")):
+            address = _address(text)
+            if address is None:
+                break
+            client = address
+            if not self._trusts(address):
+                break
+        return client
+
+    def endpoint_of(self, client: str) -> VpcEndpoint | None:
+        """Returns the VPC endpoint that a call from this address came through."""
+        return self._found(client) if self._endpoints else None
+
+    def _trusts(self, text: str) -> bool:
+        return _within(text, self._trusted)
+
+    def _find(self, client: str) -> VpcEndpoint | None:
+        return next((e for e in self._endpoints if _within(client, e.networks)), None)
+
+
+def network(text: str) -> Network:
+    """Returns the network written as `10.0.0.0/8`, or a single address.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return ipaddress.ip_network(text.strip())
+
+
+def _address(text: str) -> str | None:
+    """Returns the address in an entry of `X-Forwarded-For`, which may have a port."""
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def _within(text: str, networks: tuple[Network, ...]) -> bool:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    return any(mapped in found for found in networks)
