@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import main_job, starting
+from benchmarks import main_job, mitmproxy, recorder, starting
 from benchmarks.processes import busy_cpus, find_program, two_cpus
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
@@ -17,6 +17,7 @@ from opentrail.core.errors import UsageError
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     **main_job.BENCHMARKS,
+    **recorder.BENCHMARKS,
     **starting.BENCHMARKS,
 }
 
@@ -48,6 +49,8 @@ def check_tools() -> None:
     """Raises `UsageError` at once if something is missing that a benchmark needs later."""
     two_cpus()
     find_program("nginx", "apt-get install nginx-light")
+    find_program("wrk", "apt-get install wrk")
+    mitmproxy.installed()
 
 
 def _is_wanted(name: str) -> bool:
