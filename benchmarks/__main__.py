@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import main_job, mitmproxy, recorder, starting
+from benchmarks import main_job, mitmproxy, recorder, starting, streaming
 from benchmarks.processes import busy_cpus, find_program, two_cpus
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
@@ -18,6 +18,7 @@ RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     **main_job.BENCHMARKS,
     **recorder.BENCHMARKS,
+    **streaming.BENCHMARKS,
     **starting.BENCHMARKS,
 }
 
