@@ -41,7 +41,9 @@ def main() -> None:
         for label, value in results[name].items():
             print(f"  {label:<48} {value:>12}{_verdict(label, value)}", flush=True)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    file = RESULTS / f"{day}-{about['commit']}.json"
+    # A part never takes the place of a whole run's file.
+    part = "" if names == list(BENCHMARKS) else "-part"
+    file = RESULTS / f"{day}-{about['commit']}{part}.json"
     document = {**about, "CPUs busy before": busy, "results": results, **_required(results)}
     file.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\nwritten to {file.relative_to(Path.cwd())}")
