@@ -7,7 +7,7 @@ help:
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
 	@echo "make test         all that CI runs"
 	@echo "make conformance  every operation of every service through the endpoint: minutes"
-	@echo "make bench        benchmarks against nginx, minutes"
+	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
 	@echo "make requirements compile the hashed requirement files anew"
 
 run:

@@ -6,30 +6,80 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from benchmarks import main_job
+from benchmarks import decoding, main_job, mitmproxy, recorder, starting, streaming
+from benchmarks.processes import busy_cpus, find_program, two_cpus
+from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
+from opentrail.core.errors import UsageError
 
 RESULTS = Path(__file__).parent / "results"
+BENCHMARKS = {
+    **main_job.BENCHMARKS,
+    **recorder.BENCHMARKS,
+    **streaming.BENCHMARKS,
+    **decoding.BENCHMARKS,
+    **starting.BENCHMARKS,
+}
 
 
 def main() -> None:
     """Runs all benchmarks, or those whose names hold one of the arguments."""
-    about = machine()
+    names = [name for name in BENCHMARKS if _is_wanted(name)]
+    if not names:
+        raise UsageError(f"no benchmark is named so; there are: {'; '.join(BENCHMARKS)}")
+    check_tools()
+    about: dict[str, Any] = {**machine(), "benchmarks": sys.argv[1:] or "all"}
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     results: dict[str, dict[str, float]] = {}
-    for name, benchmark in main_job.BENCHMARKS.items():
-        if len(sys.argv) > 1 and not any(part.lower() in name.lower() for part in sys.argv[1:]):
-            continue
-        print(f"\n{name}", flush=True)
-        results[name] = {label: round(value, 3) for label, value in benchmark().items()}
+    busy: dict[str, float] = {}
+    for name in names:
+        busy[name] = round(busy_cpus(), 2)
+        print(f"\n{name}  (CPUs busy before it: {busy[name]})", flush=True)
+        results[name] = {label: round(value, 3) for label, value in BENCHMARKS[name]().items()}
         for label, value in results[name].items():
-            print(f"  {label:<28} {value:>10}")
+            print(f"  {label:<48} {value:>12}{_verdict(label, value)}", flush=True)
     day = datetime.now(UTC).strftime("%Y-%m-%d")
-    file = RESULTS / f"{day}-{about['commit']}.json"
-    file.write_text(json.dumps({**about, "results": results}, indent=2) + "\n")
+    # A part never takes the place of a whole run's file.
+    part = "" if names == list(BENCHMARKS) else "-part"
+    file = RESULTS / f"{day}-{about['commit']}{part}.json"
+    document = {**about, "CPUs busy before": busy, "results": results, **_required(results)}
+    file.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\nwritten to {file.relative_to(Path.cwd())}")
 
 
+def check_tools() -> None:
+    """Raises `UsageError` at once if something is missing that a benchmark needs later."""
+    two_cpus()
+    find_program("nginx", "apt-get install nginx-light")
+    find_program("wrk", "apt-get install wrk")
+    mitmproxy.installed()
+
+
+def _is_wanted(name: str) -> bool:
+    parts = sys.argv[1:]
+    return not parts or any(part.lower() in name.lower() for part in parts)
+
+
+def _verdict(label: str, value: float) -> str:
+    if label not in REQUIRED:
+        return ""
+    return f"   {REQUIRED[label]:<8} {'met' if is_met(label, value) else 'NOT MET'}"
+
+
+def _required(results: dict[str, dict[str, float]]) -> dict[str, Any]:
+    figures = {label: value for group in results.values() for label, value in group.items()}
+    met = {
+        label: {"required": REQUIRED[label], "met": is_met(label, value)}
+        for label, value in figures.items()
+        if label in REQUIRED
+    }
+    return {"required": met}
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(str(error))

@@ -1,11 +1,12 @@
-"""The main job: added latency, time to visibility under load, start and idle memory."""
+"""The main job: added latency, and time to visibility under load."""
 
 from __future__ import annotations
 
 import multiprocessing
 import time
 
-from benchmarks.servers import create_user, lookup, nginx, opentrail
+from benchmarks.nginx import pass_through, stub
+from benchmarks.servers import create_user, lookup, opentrail
 from benchmarks.wire import Connection, percentile
 
 Figures = dict[str, float]
@@ -16,13 +17,14 @@ RATE, LOAD_SECONDS, PROBES_A_SECOND, CLIENTS = 500, 60, 10, 8
 def added_latency() -> Figures:
     """Times calls in turn: no proxy, nginx passing through, opentrail in both modes."""
     with (
-        nginx() as ports,
-        opentrail(ports.stub) as refuse,
-        opentrail(ports.stub, "--on-record-failure", "allow") as allow,
+        stub() as upstream,
+        pass_through(upstream) as passing,
+        opentrail(upstream) as refuse,
+        opentrail(upstream, "--on-record-failure", "allow") as allow,
     ):
         targets = {
-            "direct": Connection(ports.stub),
-            "nginx": Connection(ports.passing),
+            "direct": Connection(upstream),
+            "nginx": Connection(passing),
             "refuse": Connection(refuse.port),
             "allow": Connection(allow.port),
         }
@@ -46,7 +48,7 @@ def added_latency() -> Figures:
 
 def visibility() -> Figures:
     """Calls at a steady rate; a prober asks until each of its own calls is found."""
-    with nginx() as ports, opentrail(ports.stub) as server:
+    with stub() as upstream, opentrail(upstream) as server:
         loads = [
             multiprocessing.Process(target=offer, args=(server.port, RATE / CLIENTS, number))
             for number in range(CLIENTS)
@@ -105,23 +107,7 @@ def probe(port: int) -> tuple[list[float], list[float]]:
     return seen, looks
 
 
-def start_and_memory() -> Figures:
-    """Starts five times; idle memory after a second of rest."""
-    times, memory = [], []
-    for _ in range(5):
-        with nginx() as ports, opentrail(ports.stub) as server:
-            times.append(server.seconds_to_ready)
-            time.sleep(1)
-            memory.append(server.resident_mb)
-    return {
-        "start to ready, median s": percentile(times, 0.5),
-        "start to ready, worst s": max(times),
-        "idle memory, median MB": percentile(memory, 0.5),
-    }
-
-
 BENCHMARKS = {
-    "Added latency, one client": added_latency,
+    "Recorder: added latency, one client": added_latency,
     f"From answer to visible at {RATE} calls/s": visibility,
-    "Start and idle memory": start_and_memory,
 }

@@ -1,104 +1,23 @@
-"""The servers under measurement: nginx as stub and as pass-through, and opentrail."""
+"""opentrail under measurement, the calls that it is sent, and the machine that it runs on."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import shutil
-import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from opentrail.core.errors import UsageError
+from benchmarks.processes import launch, resident_mb, stop
+from benchmarks.wire import Connection
 from opentrail.sandbox import ADMIN_KEY_ID
-
-_NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 1024; }}
-http {{
-  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  keepalive_requests 100000000;
-  upstream stub {{ server 127.0.0.1:{stub}; keepalive 64; }}
-  server {{
-    listen 127.0.0.1:{stub};
-    location / {{ default_type text/xml; return 200 '{answer}'; }}
-  }}
-  server {{
-    listen 127.0.0.1:{passing};
-    location / {{
-      proxy_pass http://stub; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_set_header Host $http_host; proxy_buffering off; proxy_request_buffering off;
-    }}
-  }}
-}}
-"""
-ANSWER = (
-    '<CreateUserResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><CreateUserResult>'
-    "<User><Path>/</Path><UserName>bench</UserName><UserId>AIDAQEBALCAAAAAAAAAAA</UserId>"
-    "<Arn>arn:aws:iam::123456789012:user/bench</Arn><CreateDate>2020-01-01T09:00:00Z</CreateDate>"
-    "</User></CreateUserResult><ResponseMetadata>"
-    "<RequestId>7a62c49f-347e-4fc4-9331-6e8eEXAMPLE</RequestId></ResponseMetadata>"
-    "</CreateUserResponse>"
-)
-
-
-def free_port() -> int:
-    """Returns a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass(frozen=True)
-class Nginx:
-    """Ports of the stub upstream and of the pass-through in front of it."""
-
-    stub: int
-    passing: int
-
-
-@contextmanager
-def nginx() -> Iterator[Nginx]:
-    """Runs one nginx with both servers."""
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-    if program is None:
-        raise UsageError("the benchmarks need nginx: apt-get install nginx-light")
-    ports = Nginx(free_port(), free_port())
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "nginx.conf"
-        file.write_text(
-            _NGINX.format(folder=folder, stub=ports.stub, passing=ports.passing, answer=ANSWER)
-        )
-        Path(folder).chmod(0o777)
-        child = subprocess.Popen([program, "-c", str(file)], stderr=subprocess.DEVNULL)
-        try:
-            for port in (ports.stub, ports.passing):
-                wait_for_port(port)
-            yield ports
-        finally:
-            child.terminate()
-            child.wait(10)
-
-
-def wait_for_port(port: int) -> None:
-    """Returns once somebody listens."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    raise TimeoutError(f"nobody listens on port {port}")
 
 
 @dataclass
@@ -109,25 +28,42 @@ class Server:
     port: int
     console: str
     seconds_to_ready: float
+    data: Path
 
     @property
     def resident_mb(self) -> float:
         """Resident memory of the server process, in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        return resident_mb(self.process.pid)
+
+    def positions(self) -> tuple[int, int]:
+        """Returns how far journal and event history are."""
+        port = int(self.console.rpartition(":")[2])
+        state = json.loads(
+            Connection(port).call(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        )
+        return state["journal"]["position"], state["history"]["position"]
+
+    def records(self) -> int:
+        """Returns how many records the journal's files hold."""
+        count = 0
+        for file in (self.data / "journal").glob("*.db"):
+            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as reader:
+                count += reader.execute("SELECT count(*) FROM entries").fetchone()[0]
+        return count
 
 
 @contextmanager
-def opentrail(upstream: int, *flags: str) -> Iterator[Server]:
+def opentrail(upstream: int, *flags: str, cpu: int | None = None) -> Iterator[Server]:
     """Runs an opentrail server in front of a port."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        process = subprocess.Popen(
+        process = launch(
             [
                 *(sys.executable, "-m", "opentrail", "serve", "--data-dir", f"{folder}/data"),
                 *("--upstream", f"http://127.0.0.1:{upstream}"),
                 *("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0", *flags),
             ],
+            cpu,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -139,10 +75,9 @@ def opentrail(upstream: int, *flags: str) -> Iterator[Server]:
             ready = time.perf_counter() - started
             described = json.loads(Path(f"{folder}/data/server.json").read_text())
             port = int(described["endpoint"].rpartition(":")[2])
-            yield Server(process, port, described["console"], ready)
+            yield Server(process, port, described["console"], ready, Path(folder) / "data")
         finally:
-            process.terminate()
-            process.wait(20)
+            stop(process)
 
 
 def create_user(name: str) -> bytes:
@@ -189,5 +124,6 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "commit": commit,
+        "load average": f"{os.getloadavg()[0]:.2f}",
         "command": "make bench",
     }

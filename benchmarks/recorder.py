@@ -1,0 +1,94 @@
+"""What one core records: calls a second, and their latency at half of that."""
+
+from __future__ import annotations
+
+import time
+
+from benchmarks.load import CONNECTIONS, calls_per_second, latencies_at
+from benchmarks.mitmproxy import mitmproxy
+from benchmarks.nginx import answered_by, pass_through, stub
+from benchmarks.processes import cpu_seconds, two_cpus
+from benchmarks.servers import Server, create_user, opentrail
+from benchmarks.wire import percentile
+
+Figures = dict[str, float]
+WARM_UP_SECONDS, SECONDS = 2, 10
+_VISIBLE_SECONDS = 60.0
+_CALL = create_user("bench")
+
+
+def throughput() -> Figures:
+    """Loads opentrail in both modes, nginx and mitmproxy, each alone on one core."""
+    server_cpu, load_cpu = two_cpus()
+    figures: Figures = {}
+    with stub(load_cpu) as upstream:
+        for mode in ("refuse", "allow"):
+            flags = ("--on-record-failure", mode)
+            with opentrail(upstream, *flags, cpu=server_cpu) as server:
+                figures |= _recorded(mode, server, upstream)
+        with pass_through(upstream, server_cpu) as port:
+            figures["nginx calls/s"] = _load(port)
+            # At the rates of opentrail, to tell the server's share from that of the machine.
+            figures |= _latency("nginx at half of refuse's", port, figures["refuse calls/s"] / 2)
+        with mitmproxy(upstream, server_cpu) as (port, flows):
+            figures["mitmproxy calls/s"] = _load(port)
+            figures |= _latency("mitmproxy at half load", port, figures["mitmproxy calls/s"] / 2)
+            if not flows.stat().st_size:
+                raise RuntimeError("mitmproxy recorded nothing")
+    for mode in ("refuse", "allow"):
+        for other in ("nginx", "mitmproxy"):
+            ratio = figures[f"{mode} calls/s"] / figures[f"{other} calls/s"]
+            figures[f"{mode} / {other}, ratio"] = ratio
+    return figures
+
+
+def _recorded(mode: str, server: Server, upstream: int) -> Figures:
+    """Loads an opentrail; every call that reached the upstream must be recorded, and found."""
+    before, used = answered_by(upstream), cpu_seconds(server.process.pid)
+    rate = _load(server.port)
+    visible = _seconds_until_visible(server)
+    used = cpu_seconds(server.process.pid) - used
+    figures = {
+        f"{mode} calls/s": rate,
+        # Tells what the core could do if others were using it, too.
+        f"{mode} CPU us a call": used / server.positions()[0] * 1e6,
+        f"{mode} s from last answer to all visible": visible,
+        **_latency(f"{mode} at half load", server.port, rate / 2),
+    }
+    _seconds_until_visible(server)
+    reached = answered_by(upstream) - before - 1
+    position, _ = server.positions()
+    if not reached == position == server.records():
+        raise RuntimeError(f"{reached} calls, but {position} or {server.records()} records")
+    return {**figures, f"{mode} calls, each recorded": reached}
+
+
+def _load(port: int) -> float:
+    _, cpu = two_cpus()
+    calls_per_second(port, _CALL, WARM_UP_SECONDS, cpu)
+    return calls_per_second(port, _CALL, SECONDS, cpu)
+
+
+def _latency(name: str, port: int, rate: float) -> Figures:
+    _, cpu = two_cpus()
+    taken = latencies_at(port, _CALL, rate, SECONDS, cpu)
+    return {f"{name} p50 ms": percentile(taken, 0.5), f"{name} p99 ms": percentile(taken, 0.99)}
+
+
+def _seconds_until_visible(server: Server) -> float:
+    """Returns how long the event history took to show all that the journal holds."""
+    started = time.perf_counter()
+    settled = (-1, -1)
+    while time.perf_counter() - started < _VISIBLE_SECONDS:
+        seen = time.perf_counter() - started
+        journal, history = now = server.positions()
+        if journal == history and now == settled:
+            return seen
+        settled = now
+        time.sleep(0.05)
+    raise TimeoutError("the event history does not catch up")
+
+
+BENCHMARKS = {
+    f"Recorder: calls on one core, {CONNECTIONS} connections": throughput,
+}

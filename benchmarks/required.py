@@ -1,0 +1,32 @@
+"""What the figures must be."""
+
+from __future__ import annotations
+
+import operator
+
+_MEANING = {"<": operator.lt, "<=": operator.le, ">=": operator.ge}
+
+_PROTOCOLS = ("json", "query", "ec2", "rest-json", "rest-xml", "smithy-rpc-v2-cbor")
+#: By the label of the figure.
+REQUIRED = {
+    "added by allow p50 ms": "< 0.5",
+    "added by refuse p50 ms": "< 1.5",
+    "refuse calls/s": ">= 5000",
+    "allow calls/s": ">= 5000",
+    "refuse / mitmproxy, ratio": ">= 5",
+    "allow / mitmproxy, ratio": ">= 5",
+    "refuse at half load p99 ms": "< 10",
+    "allow at half load p99 ms": "< 10",
+    "opentrail up MB/s": ">= 300",
+    "opentrail down MB/s": ">= 300",
+    "opentrail up memory growth MB": "< 20",
+    "opentrail down memory growth MB": "< 20",
+    **{f"{protocol} decode p50 us": "<= 30" for protocol in _PROTOCOLS},
+    **{f"{protocol} decode + assemble p50 us": "<= 80" for protocol in _PROTOCOLS},
+}
+
+
+def is_met(label: str, value: float) -> bool:
+    """Returns whether a figure is what is required of it."""
+    sign, _, limit = REQUIRED[label].partition(" ")
+    return bool(_MEANING[sign](value, float(limit)))

@@ -1,0 +1,56 @@
+"""What a start costs, against one that would load every service model."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+from benchmarks.nginx import stub
+from benchmarks.servers import opentrail
+
+Figures = dict[str, float]
+ROUNDS = 5
+_ALL_MODELS = """
+import json, os, time
+import opentrail.app
+from opentrail.wire.service_models import ServiceCatalog
+from benchmarks.processes import resident_mb
+before, started = resident_mb(os.getpid()), time.perf_counter()
+catalog = ServiceCatalog()
+catalog.preload(catalog.services)
+seconds = time.perf_counter() - started
+print(json.dumps([len(catalog.services), seconds, resident_mb(os.getpid()) - before]))
+"""
+
+
+def start_and_memory() -> Figures:
+    """Starts some times; idle memory after a second of rest; then all models in a process."""
+    times, memory = [], []
+    for _ in range(ROUNDS):
+        with stub() as upstream, opentrail(upstream) as server:
+            times.append(server.seconds_to_ready)
+            time.sleep(1)
+            memory.append(server.resident_mb)
+    services, seconds, grown = _all_models()
+    return {
+        "start to ready, median s": statistics.median(times),
+        "start to ready, worst s": max(times),
+        "idle memory, median MB": statistics.median(memory),
+        f"loading all {services:.0f} service models would take s": seconds,
+        "and as much more memory, MB": grown,
+    }
+
+
+def _all_models() -> tuple[float, float, float]:
+    """Returns how many models there are, and seconds and MB of loading them all."""
+    told = subprocess.run(
+        [sys.executable, "-c", _ALL_MODELS], stdout=subprocess.PIPE, check=True, timeout=120
+    )
+    services, seconds, grown = json.loads(told.stdout)
+    return services, seconds, grown
+
+
+BENCHMARKS = {"Recorder: start and idle memory": start_and_memory}
