@@ -15,7 +15,7 @@ Figures = dict[str, float]
 ROUNDS = 5
 _ALL_MODELS = """
 import json, os, time
-import opentrail.app
+import opentrail.app.server
 from opentrail.wire.service_models import ServiceCatalog
 from benchmarks.processes import resident_mb
 before, started = resident_mb(os.getpid()), time.perf_counter()

@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 5_000
 _LONGEST_PAUSE = 30.0
+#: After a batch a follower rests so many times as long as it worked, but at most so long: a batch
+#: costs nearly the same whatever its size, so few large ones leave the processor to the calls.
+_REST, _LONGEST_REST = 8.0, 0.1
 
 
 class Follower(Protocol):
@@ -43,6 +46,7 @@ async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> N
         follower: who follows.
         linger: seconds to let records gather once one has come, so that batches are worth it.
     """
+    loop = asyncio.get_running_loop()
     place, failures = await follower.place(), 0
     while True:
         try:
@@ -51,6 +55,7 @@ async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> N
                 await journal.wait_beyond(place)
                 await asyncio.sleep(linger)
                 continue
+            started = loop.time()
             await follower.take(entries)
         except (OpentrailError, OSError) as error:
             failures += 1
@@ -62,3 +67,5 @@ async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> N
             await asyncio.sleep(pause)
             continue
         place, failures = entries[-1].position, 0
+        if len(entries) < BATCH:
+            await asyncio.sleep(min(_LONGEST_REST, _REST * (loop.time() - started)))

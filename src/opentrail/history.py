@@ -78,11 +78,8 @@ class History:
 
     async def take(self, entries: Sequence[Entry]) -> None:
         """Makes the entries visible."""
-        indexed = [
-            IndexedEntry(entry.position, attributes_of(orjson.loads(entry.record)), entry.record)
-            for entry in entries
-        ]
-        await self._store.add(indexed)
+        # In a thread, so that calls under way do not wait for a whole batch.
+        await self._store.add(await asyncio.to_thread(_indexed, entries))
         now = self._clock.now()
         if self._caught_up.is_set():
             for entry in entries:
@@ -161,6 +158,13 @@ class History:
     async def about(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
         """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
+
+
+def _indexed(entries: Sequence[Entry]) -> list[IndexedEntry]:
+    return [
+        IndexedEntry(entry.position, attributes_of(orjson.loads(entry.record)), entry.record)
+        for entry in entries
+    ]
 
 
 def _bad_token() -> CloudTrailError:

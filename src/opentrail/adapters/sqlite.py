@@ -28,6 +28,8 @@ SEGMENT_BYTES = 256 * 1024 * 1024
 GROUP_RECORDS = 2_000
 #: More than this waiting and records are refused (D15).
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
+#: The newest entries stay in memory, up to so many or so large, for followers that keep up.
+TAIL_RECORDS, TAIL_BYTES = 20_000, 16 * 1024 * 1024
 _PROBE_SECONDS = 0.25
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _GENESIS = b"\0" * 32
@@ -80,6 +82,8 @@ class SqliteJournal:
         self._closing = self._broken = False
         self._failure: str | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._tail: list[Entry] = []
+        self._tail_bytes = 0
         self._readers: dict[Path, sqlite3.Connection] = {}
         self._reading = threading.Lock()
         self._segments = self._find_segments()
@@ -122,6 +126,8 @@ class SqliteJournal:
         last = self._durable if until is None else min(until, self._durable)
         if after >= last:
             return []
+        if self._tail and after + 1 >= (first := self._tail[0].position):
+            return self._tail[after + 1 - first : min(last, after + limit) + 1 - first]
         return await asyncio.to_thread(self._read, after, last, limit)
 
     async def find(self, event_id: str) -> int | None:
@@ -178,16 +184,17 @@ class SqliteJournal:
         if self._broken:
             self._report(group, [], RecordRefused(self._failure or "the journal is broken"))
             return
-        rows, chain, position, ends = [], self._chain, self._head, []
+        chain, position, ends = self._chain, self._head, []
+        entries: list[Entry] = []
         for waiting in group:
             for entry in waiting.entries:
                 position += 1
                 chain = hashlib.sha256(chain + entry.record).digest()
-                rows.append(_row(position, entry, chain))
+                entries.append(_numbered(position, entry, chain))
             ends.append(position)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.executemany(_INSERT, rows)
+            self._writer.executemany(_INSERT, map(_row, entries))
             reach("journal.mid-commit")
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
@@ -195,7 +202,7 @@ class SqliteJournal:
             return
         reach("journal.committed")
         self._head, self._chain, self._failure = position, chain, None
-        self._report(group, ends, None)
+        self._report(group, ends, None, entries)
         self._roll_if_full()
 
     def _refuse(self, group: list[_Waiting], error: sqlite3.Error) -> None:
@@ -223,14 +230,25 @@ class SqliteJournal:
             return
         self._failure = None
 
-    def _report(self, group: list[_Waiting], ends: list[int], error: Exception | None) -> None:
+    def _report(
+        self,
+        group: list[_Waiting],
+        ends: list[int],
+        error: Exception | None,
+        entries: Sequence[Entry] = (),
+    ) -> None:
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._settle, group, ends, error, self._head)
+            self._loop.call_soon_threadsafe(self._settle, group, ends, error, entries)
 
     def _settle(
-        self, group: list[_Waiting], ends: list[int], error: Exception | None, head: int
+        self,
+        group: list[_Waiting],
+        ends: list[int],
+        error: Exception | None,
+        entries: Sequence[Entry],
     ) -> None:
-        self._durable = head
+        self._keep(entries)
+        head = self._durable
         for index, waiting in enumerate(group):
             if waiting.done.done():
                 continue
@@ -243,6 +261,18 @@ class SqliteJournal:
         for waiter in reached:
             if not waiter.done():
                 waiter.set_result(None)
+
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        """Keeps durable entries at hand, and lets the older half go when they are too many."""
+        if not entries:
+            return
+        self._durable = entries[-1].position
+        self._tail.extend(entries)
+        self._tail_bytes += sum(len(entry.record) for entry in entries)
+        while len(self._tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
+            half = (len(self._tail) + 1) // 2
+            self._tail_bytes -= sum(len(entry.record) for entry in self._tail[:half])
+            del self._tail[:half]
 
     def _roll_if_full(self) -> None:
         pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
@@ -360,16 +390,30 @@ def _remove(path: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _row(position: int, entry: NewEntry, chain: bytes) -> tuple[object, ...]:
-    return (
+def _numbered(position: int, entry: NewEntry, chain: bytes) -> Entry:
+    return Entry(
         position,
+        entry.origin,
+        entry.recorded_at,
+        entry.account,
+        entry.region,
+        entry.category,
+        entry.event_id,
+        chain,
+        entry.record,
+    )
+
+
+def _row(entry: Entry) -> tuple[object, ...]:
+    return (
+        entry.position,
         entry.origin,
         (entry.recorded_at - _EPOCH) // _MICROSECOND,
         entry.account,
         entry.region,
         entry.category,
         entry.event_id,
-        chain,
+        entry.chain,
         entry.record,
     )
 

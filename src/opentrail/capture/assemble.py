@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,12 +28,12 @@ from opentrail.capture.touched import touched_resources
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time
 from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION, GLOBAL_SERVICES
-from opentrail.wire.message import Request
 from opentrail.wire.protocols import (
     WireError,
     decode_answer,
     decode_request,
     read_error,
+    repeated_fields,
     request_id,
 )
 from opentrail.wire.routing import Call
@@ -101,9 +100,9 @@ class Assembler:
         if identity["type"] == "Unknown":
             own["identity"] = _UNVERIFIED
         error = _error(exchange)
-        given, parameters = _parameters(exchange, own)
+        parameters = _parameters(exchange, own)
         if error is not None and error.message:
-            error = replace(error, message=scrubbed(error.message, given, parameters))
+            error = replace(error, message=scrubbed(error.message, _given(exchange), parameters))
         answer = _answer(exchange, label, error, own)
         kind = category(label, exchange.call.operation or "") if label else MANAGEMENT
         region = _region(exchange, source)
@@ -227,7 +226,10 @@ os.register_at_fork(after_in_child=_randomness.__init__)  # type: ignore[misc]
 
 def new_event_id() -> str:
     """Returns a fresh event id: a random UUID."""
-    return str(uuid.UUID(bytes=_randomness.take(), version=4))
+    text = _randomness.take().hex()
+    # RFC 9562: the version in the 13th digit, the variant in the 17th.
+    variant = "89ab"[int(text[16], 16) & 3]
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def _names(exchange: Exchange) -> tuple[str, str, str]:
@@ -250,35 +252,46 @@ def _region(exchange: Exchange, source: str) -> str:
     return exchange.credential.region or GLOBAL_REGION
 
 
-def _parameters(
-    exchange: Exchange, own: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Returns the parameters as they were given, and as they are recorded."""
+def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns the parameters as they are recorded."""
     call, request = exchange.call, exchange.request
     if call.service is None or call.operation is None:
         own.setdefault("decodeError", "the operation is not known")
         own["request"] = {"method": request.method, "path": request.path}
-        return {}, None
-    given: dict[str, Any] = {}
+        return None
+    notes: list[str] = []
     try:
         if call.service.name == "s3":
             own.update(s3_form.own_details(call, request))
-            return {}, s3_form.s3_parameters(call, request)
-        given, notes = decode_request(call, request)
-        shown: Any = _rendered(call, request, given)
+            return s3_form.s3_parameters(call, request)
+        if call.service.name == "ec2":
+            notes = repeated_fields(call, request)
+            shown: Any = ec2_form.ec2_parameters(call, request)
+        else:
+            given, notes = decode_request(call, request)
+            shown = _rendered(call, given)
     except (ValueError, RecursionError) as error:
         own["decodeError"] = str(error)[:300]
         own["request"] = {"method": request.method, "path": request.path}
-        return given, None
+        return None
     for note in notes:
         own[note] = True
-    return given, shown if isinstance(shown, dict) else None
+    return shown if isinstance(shown, dict) else None
 
 
-def _rendered(call: Call, request: Request, decoded: dict[str, Any]) -> Any:
+def _given(exchange: Exchange) -> dict[str, Any]:
+    """Returns the parameters as they were given, so that an error does not tell what is hidden."""
+    call = exchange.call
+    if call.service is None or call.operation is None or call.service.name == "s3":
+        return {}
+    try:
+        return decode_request(call, exchange.request)[0]
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
     model = call.model
-    if call.service is not None and call.service.name == "ec2":
-        return ec2_form.ec2_parameters(call, request)
     if call.service is None or model is None or model.input_shape is None:
         return by_name(decoded, lower_first)
     if _is_secret(model.input_shape):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import deepcopy
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any, Final
@@ -18,13 +17,14 @@ from botocore.model import Shape
 
 from opentrail.capture.redact import REMOVED_MARK, actions, looks_secret
 from opentrail.capture.render import ABSENT, lower_first
-from opentrail.capture.s3_form import as_json
+from opentrail.capture.s3_form import loose_text
 from opentrail.capture.tables import rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
+from opentrail.wire.protocols.requests import form_pairs
 from opentrail.wire.protocols.values import from_text
 from opentrail.wire.protocols.xml_body import Element, parse_xml
-from opentrail.wire.routing import Call, query_pairs
+from opentrail.wire.routing import Call
 
 #: Parameters of the query protocol itself, not of operations.
 _PROTOCOL: Final = frozenset(
@@ -49,11 +49,9 @@ def ec2_parameters(call: Call, request: Request) -> dict[str, Any]:
     Raises:
         ValueError: the body is not what its headers say.
     """
-    body = plain_body(request.headers, request.body)
-    pairs = query_pairs(replace(request, body=body))
     own = [
         (_readable(name), _readable(value))
-        for name, value in pairs
+        for name, value in form_pairs(call, request)
         if name not in _PROTOCOL and not name.startswith("X-Amz-")
     ]
     operation = call.operation or ""
@@ -191,7 +189,7 @@ def _later_element(element: Element, shape: Any) -> Any:
 
 def _loose(text: str) -> Any:
     """Returns a text the way XML is turned to JSON: whole numbers and booleans lose their type."""
-    return as_json(Element("", "", text=text))
+    return loose_text(text)
 
 
 def _add(shown: dict[str, Any], name: str, value: Any) -> None:

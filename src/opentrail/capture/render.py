@@ -25,6 +25,7 @@ from opentrail.capture.tables import rules, source_of
 from opentrail.wire.service_models import Service
 
 ABSENT: Final = object()
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 Renderer = Callable[[Any], Any]
 
 
@@ -182,9 +183,12 @@ class Renderers:
             return value.isoformat().replace("+00:00", "Z")
         if self._epoch:
             return int(value.timestamp() * 1000)
-        hour = value.strftime("%I").lstrip("0")
+        hour, half = value.hour % 12 or 12, "AM" if value.hour < 12 else "PM"
         comma = "," if self._comma else ""
-        return f"{value:%b} {value.day}, {value.year}{comma} {hour}:{value:%M:%S %p}"
+        return (
+            f"{_MONTHS[value.month - 1]} {value.day}, {value.year}{comma} "
+            f"{hour}:{value.minute:02}:{value.second:02} {half}"
+        )
 
     # DynamoDB: attribute values are data, and only keys are shown.
 

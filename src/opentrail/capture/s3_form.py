@@ -120,7 +120,7 @@ def as_json(element: Element) -> Any:
     `false` and whole numbers lose their quotes.
     """
     if not element.attributes and not element.children:
-        return _text(element.text)
+        return loose_text(element.text)
     shown: dict[str, Any] = dict(element.attributes)
     for child in element.children:
         value, name = as_json(child), child.local_name
@@ -131,11 +131,12 @@ def as_json(element: Element) -> Any:
         else:
             shown[name] = [shown[name], value]
     if not element.children and element.text.strip():
-        shown["content"] = _text(element.text)
+        shown["content"] = loose_text(element.text)
     return shown
 
 
-def _text(text: str) -> Any:
+def loose_text(text: str) -> Any:
+    """Returns a text as org.json reads it: `true`, `false` and whole numbers lose their quotes."""
     if text in ("true", "false"):
         return text == "true"
     return int(text) if _WHOLE.match(text) else text

@@ -57,7 +57,9 @@ def format_time(moment: datetime) -> str:
     >>> format_time(datetime(2020, 1, 1, 9, 0, 0, 999999, tzinfo=UTC))
     '2020-01-01T09:00:00Z'
     """
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return f"{moment.isoformat()[:19]}Z"
 
 
 def parse_time(text: str) -> datetime:

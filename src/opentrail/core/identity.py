@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from opentrail.core.event import Record
@@ -49,6 +50,7 @@ class Learned:
     users: tuple[tuple[str, str, str, str], ...] = ()
 
 
+@lru_cache(4096)
 def account_of_key(access_key_id: str) -> str | None:
     """Returns the account that a key id encodes, or None for old and hand-made ids.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -34,6 +34,8 @@ class Call:
     protocol: str | None
     #: Raw (still quoted) path labels of REST operations.
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: Fields of a query-protocol request, read to name it, so that decoding need not read again.
+    pairs: Sequence[tuple[str, str]] | None = field(default=None, compare=False, repr=False)
 
     @property
     def model(self) -> OperationModel | None:
@@ -106,7 +108,7 @@ class Router:
         action = actions.pop()
         service = _choose(candidates, signing_name, action)
         protocol = "ec2" if service and "ec2" in service.protocols else "query"
-        return Call(service, action, protocol)
+        return Call(service, action, protocol, pairs=pairs)
 
     def _of_query(self, version: str, signing_name: str | None) -> list[Service]:
         """Returns the query services of a version; a signed call may leave the version out."""

@@ -38,6 +38,10 @@ class Service:
         description = Loader().load_service_model(self.name, "service-2", self.api_version_folder)
         return ServiceModel(description, service_name=self.name)
 
+    @cached_property
+    def _operations(self) -> dict[str, OperationModel]:
+        return {}
+
     @property
     def api_version_folder(self) -> str:
         """The name of the model's folder (it may differ from the API's version)."""
@@ -45,9 +49,10 @@ class Service:
 
     def operation(self, name: str) -> OperationModel | None:
         """Returns the operation, or None if the model does not have it."""
-        if name not in self.model.operation_names:
-            return None
-        return self.model.operation_model(name)
+        known = self._operations.get(name)
+        if known is None and name in self.model.operation_names:
+            known = self._operations[name] = self.model.operation_model(name)
+        return known
 
     def error_shape(self, code: str) -> Shape | None:
         """Returns the exception shape behind an error code on the wire."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.form_body import FormDecoder, tree_of
+from opentrail.wire.protocols.form_body import form_decoders, tree_of
 from tests.factories import catalog
 
 
@@ -15,8 +15,9 @@ def decode(
 ) -> dict[str, Any]:
     model = catalog().services[service].operation(operation)
     assert model is not None
-    decoder = FormDecoder(protocol, service)
-    return decoder.structure(model.input_shape, tree_of(pairs), operation)
+    decoder = form_decoders(protocol, service).decoder(model.input_shape, operation)
+    decoded: dict[str, Any] = decoder(tree_of(pairs))
+    return decoded
 
 
 def test_pairs_become_a_tree_over_the_parts_of_their_names() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.xml_body import Element, from_xml, parse_xml
+from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
 from tests.factories import catalog
 
 BILLION_LAUGHS = b"""<?xml version="1.0"?>
@@ -20,7 +20,8 @@ EXTERNAL = b"""<?xml version="1.0"?>
 def decode(service: str, operation: str, member: str, raw: bytes) -> Any:
     model = catalog().services[service].operation(operation)
     assert model is not None
-    return from_xml(model.input_shape.members[member], parse_xml(raw))
+    shape = model.input_shape.members[member]
+    return xml_decoders(service).decoder(shape)(parse_xml(raw))
 
 
 # The tree
@@ -177,5 +178,5 @@ def test_a_map_in_an_answer_of_the_query_protocol() -> None:
       </Attributes></GetTopicAttributesResult>"""
     model = catalog().services["sns"].operation("GetTopicAttributes")
     assert model is not None
-    decoded = from_xml(model.output_shape, parse_xml(raw))
+    decoded = xml_decoders("sns").decoder(model.output_shape)(parse_xml(raw))
     assert decoded == {"Attributes": {"Owner": "1", "Empty": ""}}

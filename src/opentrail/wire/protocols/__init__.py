@@ -5,6 +5,13 @@ dicts. What a model does not know is kept under its wire name.
 """
 
 from opentrail.wire.protocols.answers import WireError, decode_answer, read_error, request_id
-from opentrail.wire.protocols.requests import decode_request
+from opentrail.wire.protocols.requests import decode_request, repeated_fields
 
-__all__ = ["WireError", "decode_answer", "decode_request", "read_error", "request_id"]
+__all__ = [
+    "WireError",
+    "decode_answer",
+    "decode_request",
+    "read_error",
+    "repeated_fields",
+    "request_id",
+]

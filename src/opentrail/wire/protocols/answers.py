@@ -12,7 +12,7 @@ from opentrail.wire.message import Response, plain_body
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.requests import read_cbor
 from opentrail.wire.protocols.values import JsonDocument, from_header
-from opentrail.wire.protocols.xml_body import Element, from_xml, parse_xml
+from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
 from opentrail.wire.routing import Call
 
 #: S3 calls that may fail after they have begun to answer 200.
@@ -39,7 +39,7 @@ def decode_answer(call: Call, response: Response) -> dict[str, Any]:
         return {}
     body = plain_body(response.headers, response.body)
     if call.protocol in ("query", "ec2"):
-        return _from_query_answer(model, body)
+        return _from_query_answer(call.service.name, model, body)
     if call.protocol in ("rest-json", "rest-xml"):
         return _from_rest_answer(call, model, response, body)
     if not body.strip():
@@ -49,7 +49,7 @@ def decode_answer(call: Call, response: Response) -> dict[str, Any]:
     return decoded if isinstance(decoded, dict) else {}
 
 
-def _from_query_answer(model: OperationModel, body: bytes) -> dict[str, Any]:
+def _from_query_answer(service: str, model: OperationModel, body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     root = parse_xml(body)
@@ -57,7 +57,7 @@ def _from_query_answer(model: OperationModel, body: bytes) -> dict[str, Any]:
     element = root.child(wrapper) if wrapper else root
     if element is None:
         return {}
-    decoded = from_xml(model.output_shape, element)
+    decoded = xml_decoders(service).decoder(model.output_shape)(element)
     return decoded if isinstance(decoded, dict) else {}
 
 
@@ -78,7 +78,8 @@ def _from_rest_answer(
         return decoded
     target = shape.members[payload] if payload else shape
     if call.protocol == "rest-xml":
-        value = from_xml(target, parse_xml(body))
+        decoders = xml_decoders(call.service.name if call.service else "")
+        value = decoders.decoder(target)(parse_xml(body))
     else:
         decoder = json_decoders(call.service.name if call.service else "").decoder(target)
         value = decoder(JsonDocument(body).value)

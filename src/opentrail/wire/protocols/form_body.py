@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from botocore.model import Shape
@@ -44,21 +45,53 @@ def tree_of(pairs: Iterable[tuple[str, str]]) -> Tree:
     return root
 
 
-class FormDecoder:
-    """Decodes trees by shape, for one protocol of one service."""
+FormDecode = Callable[[Tree], Any]
+
+
+class FormDecoders:
+    """Decoders of one service's shapes for one protocol, each compiled once."""
 
     def __init__(self, protocol: str, service: str) -> None:
         self._ec2 = protocol == "ec2"
         self._sqs = service == "sqs"
+        self._compiled: dict[tuple[str, bool, str, str], FormDecode] = {}
 
-    def structure(self, shape: Any, tree: Tree, operation: str = "") -> dict[str, Any]:
-        """Returns the members that `tree` gives."""
-        decoded: dict[str, Any] = {}
-        for name, member in shape.members.items():
-            node = tree.get(self._wire_name(name, member, operation))
-            if node is not None:
-                decoded[name] = self._value(member, node, name)
-        return decoded
+    def decoder(self, shape: Any, operation: str = "", name: str = "") -> FormDecode:
+        """Returns what reads a value of `shape` from its part of the tree.
+
+        `operation` names the entries of SQS's batches, `name` is that of the member.
+        """
+        build = {"structure": self._structure, "list": self._list, "map": self._map}.get(
+            shape.type_name
+        )
+        if build is None:
+            of_text = from_text(shape)
+            return lambda node: of_text(node.get(_VALUE, ""))
+        flattened = bool(shape.serialization.get("flattened"))
+        here = (shape.name, flattened, operation, name if self._sqs else "")
+        known = self._compiled.get(here)
+        if known is not None:
+            return known
+        # A self-reference met while compiling is resolved when the value is decoded.
+        self._compiled[here] = lambda node: self._compiled[here](node)
+        self._compiled[here] = build(shape, operation, name)
+        return self._compiled[here]
+
+    def _structure(self, shape: Any, operation: str, _name: str) -> FormDecode:
+        members = [
+            (name, self._wire_name(name, member, operation), self.decoder(member, "", name))
+            for name, member in shape.members.items()
+        ]
+
+        def decode(tree: Tree) -> dict[str, Any]:
+            decoded: dict[str, Any] = {}
+            for name, wire_name, item in members:
+                node = tree.get(wire_name)
+                if node is not None:
+                    decoded[name] = item(node)
+            return decoded
+
+        return decode
 
     def _wire_name(self, name: str, member: Shape, operation: str) -> str:
         if self._ec2:
@@ -76,34 +109,36 @@ class FormDecoder:
                 return str(inner)
         return str(member.serialization.get("name", name))
 
-    def _value(self, shape: Any, node: Tree, name: str) -> Any:
-        if shape.type_name == "structure":
-            return self.structure(shape, node)
-        if shape.type_name == "list":
-            return self._list(shape, node)
-        if shape.type_name == "map":
-            return self._map(shape, node, name)
-        return from_text(shape)(node.get(_VALUE, ""))
+    def _list(self, shape: Any, _operation: str, _name: str) -> FormDecode:
+        item = self.decoder(shape.member)
+        if self._ec2 or self._sqs or shape.serialization.get("flattened"):
+            return lambda node: [item(child) for child in _in_order(node)]
+        inner = shape.member.serialization.get("name", "member")
+        return lambda node: [item(child) for child in _in_order(node.get(inner, node))]
 
-    def _list(self, shape: Any, node: Tree) -> list[Any]:
-        if not (self._ec2 or self._sqs or shape.serialization.get("flattened")):
-            inner = shape.member.serialization.get("name", "member")
-            node = node.get(inner, node)
-        return [self._value(shape.member, item, "") for item in _in_order(node)]
-
-    def _map(self, shape: Any, node: Tree, name: str) -> dict[str, Any]:
+    def _map(self, shape: Any, _operation: str, name: str) -> FormDecode:
         flattened = self._sqs or shape.serialization.get("flattened")
-        entries = node if flattened else node.get("entry", {})
         key_name = shape.key.serialization.get("name", "Name" if self._sqs else "key")
         value_name = shape.value.serialization.get("name", "Value" if self._sqs else "value")
         if self._sqs:
             key_name, value_name = _SQS_MAPS.get(name, (key_name, value_name))
-        decoded = {}
-        for entry in _in_order(entries):
-            key = entry.get(key_name, {}).get(_VALUE)
-            if key is not None:
-                decoded[key] = self._value(shape.value, entry.get(value_name, {}), "")
-        return decoded
+        item = self.decoder(shape.value)
+
+        def decode(node: Tree) -> dict[str, Any]:
+            decoded = {}
+            for entry in _in_order(node if flattened else node.get("entry", {})):
+                key = entry.get(key_name, {}).get(_VALUE)
+                if key is not None:
+                    decoded[key] = item(entry.get(value_name, {}))
+            return decoded
+
+        return decode
+
+
+@lru_cache(maxsize=1024)
+def form_decoders(protocol: str, service: str) -> FormDecoders:
+    """Returns the decoders of a service, shared by all requests."""
+    return FormDecoders(protocol, service)
 
 
 def _in_order(node: Tree) -> list[Tree]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -10,10 +11,10 @@ import cbor2
 from botocore.model import OperationModel
 
 from opentrail.wire.message import Request, plain_body
-from opentrail.wire.protocols.form_body import FormDecoder, tree_of
+from opentrail.wire.protocols.form_body import form_decoders, tree_of
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
-from opentrail.wire.protocols.xml_body import from_xml, parse_xml
+from opentrail.wire.protocols.xml_body import parse_xml, xml_decoders
 from opentrail.wire.routing import Call, query_pairs
 
 #: Parameters of the protocols themselves, not of operations.
@@ -83,20 +84,44 @@ def _by_json_shape(call: Call, value: Any) -> dict[str, Any]:
 
 
 def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
-    body = plain_body(request.headers, request.body)
-    pairs = query_pairs(replace(request, body=body))
-    own = [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
+    own = _own_fields(call, request)
     model = call.model
     if model is None or call.service is None:
         return dict(own), []
     if model.input_shape is None:
         return {}, []
-    repeated = len({name for name, _ in own}) != len(own)
-    decoder = FormDecoder(call.protocol or "query", call.service.name)
-    parameters = decoder.structure(model.input_shape, tree_of(own), call.operation or "")
+    decoders = form_decoders(call.protocol or "query", call.service.name)
+    operation = (call.operation or "") if call.service.name == "sqs" else ""
+    parameters: dict[str, Any] = decoders.decoder(model.input_shape, operation)(tree_of(own))
     if call.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
         parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
-    return parameters, ["duplicateKeys"] if repeated else []
+    return parameters, _repeated(own)
+
+
+def repeated_fields(call: Call, request: Request) -> list[str]:
+    """Returns the note on a form whose fields occur more than once; the last one counts."""
+    return _repeated(_own_fields(call, request))
+
+
+def _repeated(own: Sequence[tuple[str, str]]) -> list[str]:
+    return ["duplicateKeys"] if len({name for name, _ in own}) != len(own) else []
+
+
+def _own_fields(call: Call, request: Request) -> list[tuple[str, str]]:
+    """Returns the fields that are parameters of the operation, not of the protocol."""
+    pairs = form_pairs(call, request)
+    return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
+
+
+def form_pairs(call: Call, request: Request) -> Sequence[tuple[str, str]]:
+    """Returns the fields of a call of the query protocols.
+
+    Raises:
+        ValueError: the body is not what its `Content-Encoding` says.
+    """
+    if call.pairs is not None and "content-encoding" not in request.headers:
+        return call.pairs
+    return query_pairs(replace(request, body=plain_body(request.headers, request.body)))
 
 
 def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
@@ -183,7 +208,8 @@ def _payload(
     body = plain_body(request.headers, request.body)
     target = shape.members[payload] if payload else shape
     if call.protocol == "rest-xml":
-        value, notes = from_xml(target, parse_xml(body)), []
+        decoders = xml_decoders(call.service.name if call.service else "")
+        value, notes = decoders.decoder(target)(parse_xml(body)), []
     else:
         document = JsonDocument(body)
         notes = ["duplicateKeys"] if document.duplicate_keys else []

@@ -91,6 +91,11 @@ def timestamp(value: Any) -> Any:
 
 
 def _time_from_text(text: str) -> datetime:
+    if text[4:5] == "-" and text.endswith("Z"):
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            pass
     try:
         return datetime.fromtimestamp(float(text), UTC)
     except ValueError:

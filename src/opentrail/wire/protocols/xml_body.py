@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 
@@ -12,16 +12,18 @@ from opentrail.wire.protocols.values import from_text
 _MAX_DEPTH = 512
 
 
-@dataclass(slots=True)
 class Element:
     """An element; names keep their prefixes, attributes include `xmlns`."""
 
-    name: str
-    #: The name without its prefix.
-    local_name: str
-    attributes: dict[str, str] = field(default_factory=dict)
-    children: list[Element] = field(default_factory=list)
-    text: str = ""
+    __slots__ = ("attributes", "children", "local_name", "name", "text")
+
+    def __init__(self, name: str, attributes: dict[str, str]) -> None:
+        self.name = name
+        #: The name without its prefix.
+        self.local_name = name.rpartition(":")[2] if ":" in name else name
+        self.attributes = attributes
+        self.children: list[Element] = []
+        self.text = ""
 
     def child(self, name: str) -> Element | None:
         """Returns the first child of this local name."""
@@ -36,13 +38,16 @@ class Element:
         return found.text if found is not None else None
 
 
+XmlDecoder = Callable[[Element], Any]
+
+
 def parse_xml(raw: bytes) -> Element:
     """Returns the root element.
 
     Raises:
         ValueError: not well-formed, with a document type (entities), or nested too deeply.
     """
-    root = Element("", "")
+    root = Element("", {})
     stack = [root]
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -50,7 +55,7 @@ def parse_xml(raw: bytes) -> Element:
     def start(name: str, attributes: dict[str, str]) -> None:
         if len(stack) > _MAX_DEPTH:
             raise ValueError("XML is nested too deeply")
-        element = Element(name, name.rpartition(":")[2], attributes)
+        element = Element(name, attributes)
         stack[-1].children.append(element)
         stack.append(element)
 
@@ -74,67 +79,112 @@ def parse_xml(raw: bytes) -> Element:
     return root.children[0]
 
 
-def from_xml(shape: Any, element: Element) -> Any:
-    """Returns the value of `shape` in `element`."""
-    return _BY_TYPE.get(shape.type_name, _scalar)(shape, element)
+class XmlDecoders:
+    """Decoders of one service's shapes, each compiled once. Shapes may refer to themselves."""
+
+    def __init__(self) -> None:
+        self._compiled: dict[tuple[str, bool], XmlDecoder] = {}
+
+    def decoder(self, shape: Any) -> XmlDecoder:
+        """Returns what reads a value of `shape` from its element."""
+        build = {"structure": _structure, "list": _list, "map": _map}.get(shape.type_name)
+        if build is None:
+            of_text = from_text(shape)
+            return lambda element: of_text(element.text)
+        here = (shape.name, bool(shape.serialization.get("flattened")))
+        known = self._compiled.get(here)
+        if known is not None:
+            return known
+        # A self-reference met while compiling is resolved when the value is decoded.
+        self._compiled[here] = lambda element: self._compiled[here](element)
+        self._compiled[here] = build(self, shape)
+        return self._compiled[here]
 
 
-def _scalar(shape: Any, element: Element) -> Any:
-    return from_text(shape)(element.text)
+@lru_cache(maxsize=1024)
+def xml_decoders(service: str) -> XmlDecoders:
+    """Returns the decoders of a service, shared by all calls."""
+    del service
+    return XmlDecoders()
 
 
-def _structure(shape: Any, element: Element) -> dict[str, Any]:
-    decoded: dict[str, Any] = {}
+_ELSEWHERE = ("uri", "querystring", "header", "headers", "statusCode")
+
+
+def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
+    single: dict[str, tuple[str, XmlDecoder]] = {}
+    repeated: dict[str, tuple[str, bool, XmlDecoder]] = {}
+    attributes: dict[str, str] = {}
     for name, member in shape.members.items():
         traits = member.serialization
         wire_name = traits.get("name", name)
-        if traits.get("location") in ("uri", "querystring", "header", "headers", "statusCode"):
+        if traits.get("location") in _ELSEWHERE:
             continue
         if traits.get("xmlAttribute"):
-            local = wire_name.rpartition(":")[2]
-            for attribute, value in element.attributes.items():
-                if attribute.rpartition(":")[2] == local:
-                    decoded[name] = value
-            continue
-        if member.type_name in ("list", "map") and traits.get("flattened"):
-            if member.type_name == "list":
+            attributes[wire_name.rpartition(":")[2]] = name
+        elif member.type_name in ("list", "map") and traits.get("flattened"):
+            is_map = member.type_name == "map"
+            if not is_map:
                 wire_name = member.member.serialization.get("name", wire_name)
-            found = [c for c in element.children if c.local_name == wire_name]
-            if found:
-                decoded[name] = _flattened(member, found)
-            continue
-        child = element.child(wire_name)
-        if child is not None:
-            decoded[name] = from_xml(member, child)
-    return decoded
+            item = _pairs(decoders, member) if is_map else decoders.decoder(member.member)
+            repeated[wire_name] = (name, is_map, item)
+        else:
+            single[wire_name] = (name, decoders.decoder(member))
+
+    def decode(element: Element) -> dict[str, Any]:
+        decoded: dict[str, Any] = {}
+        for child in element.children:
+            known = single.get(child.local_name)
+            if known is not None:
+                # Of a member that is there twice, the first counts.
+                if known[0] not in decoded:
+                    decoded[known[0]] = known[1](child)
+                continue
+            several = repeated.get(child.local_name)
+            if several is not None:
+                _add(decoded, several, child)
+        for attribute, value in element.attributes.items() if attributes else ():
+            own = attributes.get(attribute.rpartition(":")[2])
+            if own is not None:
+                decoded[own] = value
+        return decoded
+
+    return decode
 
 
-def _flattened(shape: Any, found: list[Element]) -> Any:
-    if shape.type_name == "list":
-        return [from_xml(shape.member, item) for item in found]
-    return dict(filter(None, (_pair(shape, item) for item in found)))
+def _add(decoded: dict[str, Any], member: tuple[str, bool, XmlDecoder], child: Element) -> None:
+    name, is_map, item = member
+    value = item(child)
+    if not is_map:
+        decoded.setdefault(name, []).append(value)
+    elif value is not None:
+        decoded.setdefault(name, {})[value[0]] = value[1]
+    else:
+        decoded.setdefault(name, {})
 
 
-def _list(shape: Any, element: Element) -> list[Any]:
+def _list(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
+    item = decoders.decoder(shape.member)
     if shape.serialization.get("flattened"):
-        return [from_xml(shape.member, element)]
-    return [from_xml(shape.member, child) for child in element.children]
+        return lambda element: [item(element)]
+    return lambda element: [item(child) for child in element.children]
 
 
-def _map(shape: Any, element: Element) -> dict[str, Any]:
-    return dict(filter(None, (_pair(shape, item) for item in element.children)))
+def _map(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
+    pair = _pairs(decoders, shape)
+    return lambda element: dict(filter(None, map(pair, element.children)))
 
 
-def _pair(shape: Any, entry: Element) -> tuple[str, Any] | None:
-    key = entry.child(shape.key.serialization.get("name", "key"))
-    value = entry.child(shape.value.serialization.get("name", "value"))
-    if key is None:
-        return None
-    return key.text, from_xml(shape.value, value) if value is not None else None
+def _pairs(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
+    """Returns what reads an entry of a map: key and value, None without a key."""
+    key_name = shape.key.serialization.get("name", "key")
+    value_name = shape.value.serialization.get("name", "value")
+    item = decoders.decoder(shape.value)
 
+    def pair(entry: Element) -> tuple[str, Any] | None:
+        key, value = entry.child(key_name), entry.child(value_name)
+        if key is None:
+            return None
+        return key.text, item(value) if value is not None else None
 
-_BY_TYPE: dict[str, Callable[[Any, Element], Any]] = {
-    "structure": _structure,
-    "list": _list,
-    "map": _map,
-}
+    return pair
