@@ -6,7 +6,7 @@ help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
 	@echo "make test         all that CI runs"
-	@echo "make conformance  every operation of every service through the endpoint: minutes"
+	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
 	@echo "make requirements compile the hashed requirement files anew"
 

@@ -1,1 +1,1 @@
-"""Round trips of every operation of every service in botocore, against the model's own word."""
+"""Every operation of every service, by the models' own word; and moto's own test suites."""

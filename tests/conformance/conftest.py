@@ -17,3 +17,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker(_MARKER) is not None:
             item.add_marker(pytest.mark.skip(reason="takes minutes: run it with -m conformance"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says what tests noted as their figures, from whichever worker they come."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            noted = dict(getattr(report, "user_properties", ()))
+            if "figures" in noted and report.when == "call":
+                terminalreporter.write_line(str(noted["figures"]))

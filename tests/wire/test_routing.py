@@ -83,6 +83,10 @@ def test_a_sub_resource_decides_what_an_s3_request_asks(
     assert named(an_s3_request(method, path, query)) == ("s3", operation)
 
 
+def test_a_post_to_an_object_that_names_no_upload_completes_none() -> None:
+    assert named(an_s3_request("POST", "/bucket/key", "partNumber=1")) == ("s3", None)
+
+
 def test_attributes_of_an_object_are_asked_for_with_a_header() -> None:
     headers = {"x-amz-object-attributes": "ETag,ObjectSize"}
     request = an_s3_request("GET", "/bucket/key", "attributes", headers)

@@ -21,6 +21,8 @@ _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
 _ALIASES = {"s3express": "s3", "s3-object-lambda": "s3", "rds-data": "rds-data"}
 #: Of services that share version and action, the one whose model holds the others'.
 _SUPERSETS = ("rds",)
+#: S3 operations that a query parameter alone makes; without it S3 has no such request.
+_MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(r"^(?P<bucket>.+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$")
 
 
@@ -170,6 +172,9 @@ class Router:
             form = "multipart/form-data" in request.headers.get("content-type", "")
             if form and request.method == "POST":
                 return Call(s3, "PostObject", "rest-xml", {"Bucket": path.strip("/")})
+            return Call(s3, None, "rest-xml")
+        needed = _MADE_BY_QUERY.get(call.operation or "")
+        if needed is not None and needed not in dict(parse_qsl(request.query)):
             return Call(s3, None, "rest-xml")
         if express and call.operation == "ListBuckets":
             return Call(s3, "ListDirectoryBuckets", "rest-xml")

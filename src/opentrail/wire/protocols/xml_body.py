@@ -111,25 +111,32 @@ def xml_decoders(service: str) -> XmlDecoders:
 _ELSEWHERE = ("uri", "querystring", "header", "headers", "statusCode")
 
 
-def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
-    single: dict[str, tuple[str, XmlDecoder]] = {}
-    repeated: dict[str, tuple[str, bool, XmlDecoder]] = {}
-    attributes: dict[str, str] = {}
-    for name, member in shape.members.items():
-        traits = member.serialization
-        wire_name = traits.get("name", name)
-        if traits.get("location") in _ELSEWHERE:
-            continue
-        if traits.get("xmlAttribute"):
-            attributes[wire_name.rpartition(":")[2]] = name
-        elif member.type_name in ("list", "map") and traits.get("flattened"):
-            is_map = member.type_name == "map"
-            if not is_map:
+class _Members:
+    """The members of a structure by the local names that they have in XML."""
+
+    def __init__(self, decoders: XmlDecoders, shape: Any) -> None:
+        self.single: dict[str, tuple[str, XmlDecoder]] = {}
+        self.repeated: dict[str, tuple[str, bool, XmlDecoder]] = {}
+        self.attributes: dict[str, str] = {}
+        for name, member in shape.members.items():
+            traits = member.serialization
+            wire_name = traits.get("name", name)
+            if traits.get("location") in _ELSEWHERE:
+                continue
+            if traits.get("xmlAttribute"):
+                self.attributes[wire_name.rpartition(":")[2]] = name
+            elif member.type_name == "list" and traits.get("flattened"):
                 wire_name = member.member.serialization.get("name", wire_name)
-            item = _pairs(decoders, member) if is_map else decoders.decoder(member.member)
-            repeated[wire_name] = (name, is_map, item)
-        else:
-            single[wire_name] = (name, decoders.decoder(member))
+                self.repeated[wire_name] = (name, False, decoders.decoder(member.member))
+            elif member.type_name == "map" and traits.get("flattened"):
+                self.repeated[wire_name] = (name, True, _pairs(decoders, member))
+            else:
+                self.single[wire_name] = (name, decoders.decoder(member))
+
+
+def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
+    members = _Members(decoders, shape)
+    single, repeated, attributes = members.single, members.repeated, members.attributes
 
     def decode(element: Element) -> dict[str, Any]:
         decoded: dict[str, Any] = {}
@@ -139,14 +146,13 @@ def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
                 # Of a member that is there twice, the first counts.
                 if known[0] not in decoded:
                     decoded[known[0]] = known[1](child)
-                continue
-            several = repeated.get(child.local_name)
-            if several is not None:
-                _add(decoded, several, child)
-        for attribute, value in element.attributes.items() if attributes else ():
-            own = attributes.get(attribute.rpartition(":")[2])
-            if own is not None:
-                decoded[own] = value
+            elif child.local_name in repeated:
+                _add(decoded, repeated[child.local_name], child)
+        if attributes:
+            for attribute, value in element.attributes.items():
+                own = attributes.get(attribute.rpartition(":")[2])
+                if own is not None:
+                    decoded[own] = value
         return decoded
 
     return decode
