@@ -19,6 +19,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
         self.calls = Counter(
             "opentrail_calls", "Calls answered", ["service"], registry=self.registry
         )
@@ -68,6 +69,16 @@ class Metrics:
         self.delivery_failures = Counter(
             "opentrail_delivery_failures", "Deliveries that failed", registry=self.registry
         )
+
+    def count(self, service: str, category: str, seconds: float) -> None:
+        """Counts a recorded call; looking its counters up anew each time would cost more."""
+        counters = self._counters.get((service, category))
+        if counters is None:
+            counters = (self.calls.labels(service), self.records.labels(category))
+            self._counters[service, category] = counters
+        for counter in counters:
+            counter.inc()
+        self.append_seconds.observe(seconds)
 
     def samples(self) -> list[Sample]:
         """Returns what has been counted, for another process to add to its own."""

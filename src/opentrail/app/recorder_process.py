@@ -6,7 +6,6 @@ It keeps nothing. If the server goes, it goes: a call that cannot be recorded is
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import pickle
@@ -20,7 +19,7 @@ import uvloop
 
 from opentrail.adapters.link import Link
 from opentrail.adapters.linked_journal import LinkedJournal
-from opentrail.app.front import PRELOADED, Front
+from opentrail.app.front import PRELOADED, Front, settle_memory
 from opentrail.app.own_calls import LinkedOwnCalls
 from opentrail.identities import KnownIdentities, directory_identities, from_json
 from opentrail.logs import set_up_logging
@@ -77,7 +76,7 @@ class RecorderProcess:
         self._front = Front(
             settings, self._journal, self._identities, own_calls.ask, self._metrics, catalog
         )
-        gc.freeze()
+        settle_memory()
         asyncio.get_running_loop().add_reader(self._connections, self._take_connections)
         return b""
 

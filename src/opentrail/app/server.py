@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import os
@@ -31,7 +32,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.app.front import PRELOADED, Front, arm_faults, bind, upstreams_of
+from opentrail.app.front import PRELOADED, Front, arm_faults, bind, settle_memory, upstreams_of
 from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
@@ -97,8 +98,10 @@ class Server:
                 raise StorageFailed(
                     f"data directory {self.settings.data_dir} cannot be used: {error}"
                 ) from error
+            settle_memory()
             when_ready(self)
             await self._stop.wait()
+            gc.unfreeze()  # else libraries complain of leaks at the end
         if self._broken is not None:
             raise StorageFailed(self._broken)
 

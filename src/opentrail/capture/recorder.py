@@ -108,10 +108,8 @@ class Recorder:
         self._gap = (count + 1, first, moment, reason)
 
     def _count(self, made: Assembled, exchange: Exchange, seconds: float) -> None:
-        self._metrics.records.labels(made.entry.category).inc()
-        self._metrics.append_seconds.observe(seconds)
         service = exchange.call.service
-        self._metrics.calls.labels(service.name if service else "unknown").inc()
+        self._metrics.count(service.name if service else "unknown", made.entry.category, seconds)
         self._metrics.journal_position.set(self._journal.head)
         if not made.decoded:
             self._metrics.undecoded.inc()

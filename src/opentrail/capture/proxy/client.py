@@ -62,6 +62,8 @@ class Endpoint:
         for connection in list(self.connections):
             if connection.deadline is not None and now >= connection.deadline:
                 connection.too_late()
+            if connection.awaited is not None and now >= connection.awaited_until:
+                connection.awaited.give_up()
         self._watching = bool(self.connections)
         if self._watching:
             pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
@@ -103,6 +105,9 @@ class ClientConnection(asyncio.Protocol):
         self._busy = self._deaf = False
         #: When (by the loop's clock) the client must have gone on.
         self.deadline: float | None = None
+        #: The upstream whose answer is waited for, and until when.
+        self.awaited: UpstreamConnection | None = None
+        self.awaited_until = 0.0
         self._time = asyncio.get_running_loop().time
         self.tls: dict[str, str] | None = None
         self._switching = False
@@ -297,6 +302,13 @@ class ClientConnection(asyncio.Protocol):
             self._upstreams[upstream] = connection
         else:
             connection.close()
+
+    def await_answer(self, connection: UpstreamConnection | None, seconds: float) -> None:
+        """Has the upstream given up unless it answers in time; None ends the waiting.
+
+        The endpoint looks about once a second: a timer for each call would cost more than it.
+        """
+        self.awaited, self.awaited_until = connection, self._time() + seconds
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""

@@ -20,7 +20,7 @@ from opentrail.capture.proxy.transcript import Transcript
 from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.core.errors import RecordRefused
-from opentrail.wire.message import MAX_BODY, Response, fold_headers
+from opentrail.wire.message import MAX_BODY, Response
 from opentrail.wire.resign import (
     CannotResign,
     ChunkSigner,
@@ -243,8 +243,11 @@ class Forwarding:
 
     async def _final_head(self, connection: UpstreamConnection) -> AnswerHead:
         while True:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            self._client.await_answer(connection, ANSWER_SECONDS)
+            try:
                 head = await connection.next_head()
+            finally:
+                self._client.await_answer(None, 0)
             if head.status == 101:
                 if self._switches and connection.raw is not None:
                     return head
@@ -265,7 +268,7 @@ class Forwarding:
 
     async def _tunnel(self, connection: UpstreamConnection, head: AnswerHead) -> bool:
         """Records the handshake; then bytes pass both ways until one side ends."""
-        refused = await self._record(Response(101, fold_headers(head.headers)))
+        refused = await self._record(Response(101, head.folded))
         if refused is not None:
             connection.close()
             raise NoAnswer(refused, settled=True)
@@ -309,12 +312,12 @@ class Forwarding:
         """Returns how long an answer is held whole, and how much of a longer one's end."""
         if not self._endpoint.recorder.refuse:
             return 0, 0
-        streams = fold_headers(head.headers).get("content-type", "").startswith(_STREAMS)
+        streams = head.folded.get("content-type", "").startswith(_STREAMS)
         return (0, 0) if streams else (HOLD_BYTES, HOLD_TAIL_BYTES)
 
     async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:
         last = [framing.piece(held)] if held else []
-        response = self._transcript.response(head.status, fold_headers(head.headers))
+        response = self._transcript.response(head.status, head.folded)
         if not self._endpoint.recorder.refuse:
             await self._write_part(head, framing, [*last, framing.end])
             await self._record(response)
@@ -370,10 +373,9 @@ class Forwarding:
         await self._client.drain()
 
     def _framing(self, head: AnswerHead) -> Framing:
-        names = {name.lower() for name, _ in head.headers}
         incoming = self._incoming
         bodiless = incoming.head.method == b"HEAD" or head.status in (204, 304)
-        needs_framing = not bodiless and b"content-length" not in names
+        needs_framing = not bodiless and "content-length" not in head.folded
         return Framing(
             keep_alive=incoming.keep_alive,
             chunked=needs_framing and incoming.head.version != "1.0" and head.framed,

@@ -26,6 +26,7 @@ _ONCE = frozenset(
         b"host",
         b"authorization",
         b"content-length",
+        b"transfer-encoding",
         b"x-amz-target",
         b"x-amz-date",
         b"x-amz-security-token",
@@ -34,6 +35,32 @@ _ONCE = frozenset(
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class _Name:
+    """What a header's name says; looked up, for the same few names come again and again."""
+
+    __slots__ = ("hop_by_hop", "lower", "once", "refused")
+
+    def __init__(self, name: bytes) -> None:
+        self.lower = lower = name.lower()
+        self.hop_by_hop = lower in _HOP_BY_HOP
+        self.once = lower in _ONCE
+        dashed = lower.replace(b"_", b"-")
+        self.refused = b"_" in lower and dashed in (b"transfer-encoding", b"content-length")
+
+
+_names: dict[bytes, _Name] = {}
+_MOST_NAMES, _LONGEST_NAME = 2_000, 100
+
+
+def _known(name: bytes) -> _Name:
+    known = _names.get(name)
+    if known is None:
+        known = _Name(name)
+        if len(_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+            _names[name] = known
+    return known
 
 
 class BadHead(Exception):  # noqa: N818 - it is an answer as much as an error
@@ -57,7 +84,7 @@ class Head:
     def get(self, name: bytes) -> bytes | None:
         """Returns the value of the first header of this lower-case name."""
         for key, value in self.headers:
-            if key.lower() == name:
+            if _known(key).lower == name:
                 return value
         return None
 
@@ -70,29 +97,28 @@ def check_request(head: Head) -> None:
         raise BadHead(414, f"request target is longer than {MAX_TARGET} bytes")
     if not head.target.startswith(b"/") and head.target != b"*":
         raise BadHead(400, "request target must be a path, not a whole URL")
-    seen: dict[bytes, int] = {}
+    seen: set[bytes] = set()
     size = 0
     for name, value in head.headers:
-        lower = name.lower()
-        seen[lower] = seen.get(lower, 0) + 1
-        size += len(name) + len(value) + 4
-        if b"_" in lower and lower.replace(b"_", b"-") in (b"transfer-encoding", b"content-length"):
+        known = _known(name)
+        if known.once and known.lower in seen:
+            raise BadHead(400, f"header {known.lower.decode()} occurs more than once")
+        if known.refused:
             raise BadHead(400, f"header {name.decode('latin-1')} is not allowed")
+        seen.add(known.lower)
+        size += len(name) + len(value) + 4
     if len(head.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise BadHead(431, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
     _check_counts(head, seen)
 
 
-def _check_counts(head: Head, seen: dict[bytes, int]) -> None:
-    for name in _ONCE:
-        if seen.get(name, 0) > 1:
-            raise BadHead(400, f"header {name.decode()} occurs more than once")
+def _check_counts(head: Head, seen: set[bytes]) -> None:
     if head.version != "1.0" and b"host" not in seen:
         raise BadHead(400, "header Host is missing")
     if b"transfer-encoding" in seen:
         if head.version == "1.0":
             raise BadHead(400, "Transfer-Encoding is not allowed in HTTP/1.0")
-        if b"content-length" in seen or seen[b"transfer-encoding"] > 1:
+        if b"content-length" in seen:
             raise BadHead(400, "Transfer-Encoding and Content-Length exclude each other")
         if (head.get(b"transfer-encoding") or b"").strip().lower() != b"chunked":
             raise BadHead(501, "the only transfer coding that is supported is chunked")
@@ -119,15 +145,13 @@ def response_head(status: int, reason: bytes, headers: Headers, extra: Headers) 
 
 
 def _add_headers(lines: list[bytes], headers: Headers) -> None:
-    listed = {
-        token.strip().lower()
-        for name, value in headers
-        if name.lower() == b"connection"
-        for token in value.split(b",")
-    }
+    listed: set[bytes] = set()
     for name, value in headers:
-        lower = name.lower()
-        if lower in _HOP_BY_HOP or (lower in listed and lower not in _ONCE):
+        if _known(name).lower == b"connection":
+            listed.update(token.strip().lower() for token in value.split(b","))
+    for name, value in headers:
+        known = _known(name)
+        if known.hop_by_hop or (listed and known.lower in listed and not known.once):
             continue
         lines.append(b"%s: %s\r\n" % (name, value))
 

@@ -15,6 +15,7 @@ import httptools
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.head import Headers
 from opentrail.core.errors import UsageError
+from opentrail.wire.message import fold_headers
 from opentrail.wire.resign import SigningKey
 
 CONNECT_SECONDS = 10.0
@@ -112,6 +113,11 @@ class AnswerHead:
     headers: Headers
     #: Whether the upstream said how long the body is (else its end is the connection's end).
     framed: bool = True
+    #: The headers by lower-case name.
+    folded: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.folded = fold_headers(self.headers)
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -120,11 +126,13 @@ class UpstreamConnection(asyncio.Protocol):
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
+        self._spare: httptools.HttpResponseParser | None = None
         self._headers: Headers = []
         self._reason = b""
         self._interim = self._bodiless = False
         self._heads: deque[AnswerHead] = deque()
         self._broken: str | None = None
+        self._silent = False
         self._wake: asyncio.Future[None] | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
@@ -153,7 +161,9 @@ class UpstreamConnection(asyncio.Protocol):
 
     def begin(self, head_request: bool) -> Flow:
         """Makes ready for the next answer; to HEAD there is no body."""
-        self._parser = httptools.HttpResponseParser(self)
+        # After a whole answer the parser is ready for the next; after one to HEAD it is not.
+        self._parser = self._spare or httptools.HttpResponseParser(self)
+        self._spare = None
         self._bodiless = head_request
         self._headers, self._reason, self._interim = [], b"", False
         self._framed, self.reusable = True, False
@@ -175,13 +185,19 @@ class UpstreamConnection(asyncio.Protocol):
 
         Raises:
             ConnectionError: the upstream broke off, or answered what is not HTTP.
+            TimeoutError: somebody gave it up.
         """
         while not self._heads:
             if self._broken is not None:
-                raise ConnectionError(self._broken)
+                raise TimeoutError(self._broken) if self._silent else ConnectionError(self._broken)
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
         return self._heads.popleft()
+
+    def give_up(self) -> None:
+        """Waits no longer for an answer: `next_head` raises `TimeoutError`."""
+        self._silent = True
+        self._break("the upstream did not answer in time")
 
     def close(self) -> None:
         """Ends the connection."""
@@ -247,10 +263,10 @@ class UpstreamConnection(asyncio.Protocol):
         if self._interim:
             self._announce(head)
             return
-        names = {name.lower() for name, _ in self._headers}
+        folded = head.folded
         bodiless = self._bodiless or status in (204, 304)
         head.framed = self._framed = (
-            bodiless or b"content-length" in names or b"transfer-encoding" in names
+            bodiless or "content-length" in folded or "transfer-encoding" in folded
         )
         self._announce(head)
         if self._bodiless and self.body is not None:
@@ -266,7 +282,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._interim or self._parser is None or self.body is None or self._bodiless:
             return
         self.reusable = self._parser.should_keep_alive() and self._framed
-        self._parser = None
+        self._spare, self._parser = self._parser, None
         self.body.finish()
 
     def _announce(self, head: AnswerHead) -> None:
