@@ -30,6 +30,7 @@ GROUP_RECORDS = 2_000
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 #: The newest entries stay in memory, up to so many or so large, for followers that keep up.
 TAIL_RECORDS, TAIL_BYTES = 20_000, 16 * 1024 * 1024
+_CHECK_BYTES = 1024 * 1024
 _PROBE_SECONDS = 0.25
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _GENESIS = b"\0" * 32
@@ -43,7 +44,14 @@ CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NO
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
-_INSERT = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+#: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
+#: go on: a group must take few of them. One text for each power of two, so that few are prepared.
+_ROWS = tuple(1 << power for power in range(7, -1, -1))
+_ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERTS = {
+    rows: f"INSERT INTO entries VALUES {', '.join([_ONE_ROW] * rows)}"  # noqa: S608 - only marks
+    for rows in _ROWS
+}
 _SELECT = (
     "SELECT position, origin, recorded_at, account, region, category, event_id, chain, record"
     " FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
@@ -82,6 +90,8 @@ class SqliteJournal:
         self._closing = self._broken = False
         self._failure: str | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        #: Bytes written since the segment's size was last looked at.
+        self._unchecked = 0
         self._tail: list[Entry] = []
         self._tail_bytes = 0
         self._readers: dict[Path, sqlite3.Connection] = {}
@@ -194,7 +204,8 @@ class SqliteJournal:
             ends.append(position)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            self._writer.executemany(_INSERT, map(_row, entries))
+            for statement, values in _inserts(entries):
+                self._writer.execute(statement, values)
             reach("journal.mid-commit")
             self._writer.execute("COMMIT")
         except sqlite3.Error as error:
@@ -203,6 +214,7 @@ class SqliteJournal:
         reach("journal.committed")
         self._head, self._chain, self._failure = position, chain, None
         self._report(group, ends, None, entries)
+        self._unchecked += sum(waiting.size for waiting in group)
         self._roll_if_full()
 
     def _refuse(self, group: list[_Waiting], error: sqlite3.Error) -> None:
@@ -275,6 +287,9 @@ class SqliteJournal:
             del self._tail[:half]
 
     def _roll_if_full(self) -> None:
+        if self._unchecked < min(_CHECK_BYTES, self._segment_bytes // 16):
+            return
+        self._unchecked = 0
         pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
         if pages * 4096 < self._segment_bytes:
             return
@@ -402,6 +417,18 @@ def _numbered(position: int, entry: NewEntry, chain: bytes) -> Entry:
         chain,
         entry.record,
     )
+
+
+def _inserts(entries: Sequence[Entry]) -> Iterator[tuple[str, list[object]]]:
+    """Gives statements and their values that insert all entries, as few as there can be."""
+    start = 0
+    for rows in _ROWS:
+        while len(entries) - start >= rows:
+            values: list[object] = []
+            for entry in entries[start : start + rows]:
+                values.extend(_row(entry))
+            yield _INSERTS[rows], values
+            start += rows
 
 
 def _row(entry: Entry) -> tuple[object, ...]:
