@@ -11,7 +11,7 @@ from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFaile
 from opentrail.core.event import Entry
 from opentrail.follow import BATCH, follow
 from tests.factories import a_new_entry, event_id, some_records
-from tests.fakes import MemoryJournal, asynchronous, eventually, run_skipping_time
+from tests.fakes import MemoryJournal, asynchronous, eventually, run_skipping_time, turns
 
 DAY = 86_400.0
 
@@ -72,6 +72,19 @@ async def test_a_follower_gets_what_there_is_and_what_comes() -> None:
         await append(journal, size)
         await eventually(lambda: len(collector.taken) == journal.head)
     assert collector.taken == list(range(1, 12))
+    await stop(task)
+
+
+@asynchronous
+async def test_a_rest_ends_as_soon_as_somebody_waits() -> None:
+    journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
+    task = asyncio.create_task(follow(journal, collector, 1_000_000.0, hurry))
+    for size in (1, 5):
+        await append(journal, size)
+        await turns()
+        assert len(collector.taken) < journal.head, "it rests for days"
+        hurry.set()
+        await eventually(lambda: len(collector.taken) == journal.head)
     await stop(task)
 
 

@@ -89,6 +89,35 @@ async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None
     assert sizes == [4, 4, 2]
 
 
+@asynchronous
+async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None:
+    world, head = World(), 5
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
+    await history.take(entries_of(some_records(2)))
+    history.catch_up_to(0)
+    asked = asyncio.create_task(history.search(Search()))
+    await turns()
+    assert history.hurry.is_set()
+    history.hurry.clear()
+    await history.take(entries_of(some_records(2, first=3), first=3))
+    await turns()
+    assert not asked.done()
+    assert history.hurry.is_set(), "it is not enough yet"
+    await history.take(entries_of(some_records(1, first=5), first=5))
+    assert positions(await asked) == [5, 4, 3, 2, 1]
+    assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
+
+
+def test_a_look_up_does_not_wait_for_ever_for_what_does_not_come() -> None:
+    async def story() -> None:
+        world = World()
+        history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 99)
+        history.catch_up_to(0)
+        assert positions(await history.search(Search())) == []
+
+    run(story())
+
+
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 8])
 @asynchronous
 async def test_a_token_is_given_only_when_something_follows(count: int) -> None:

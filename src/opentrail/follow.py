@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Sequence
@@ -38,14 +39,21 @@ class Follower(Protocol):
         ...
 
 
-async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> None:
+async def follow(
+    journal: Journal,
+    follower: Follower,
+    linger: float = 0.0,
+    hurry: asyncio.Event | None = None,
+) -> None:
     """Feeds `follower` for ever; a batch that fails is tried again, never left out.
 
     Args:
         journal: what is followed.
         follower: who follows.
         linger: seconds to let records gather once one has come, so that batches are worth it.
+        hurry: ends a rest as soon as it is set, for somebody waits for the follower.
     """
+    hurry = hurry or asyncio.Event()
     loop = asyncio.get_running_loop()
     place, failures = await follower.place(), 0
     while True:
@@ -53,7 +61,7 @@ async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> N
             entries = await journal.read(place, BATCH)
             if not entries:
                 await journal.wait_beyond(place)
-                await asyncio.sleep(linger)
+                await _rest(hurry, linger)
                 continue
             started = loop.time()
             await follower.take(entries)
@@ -68,4 +76,11 @@ async def follow(journal: Journal, follower: Follower, linger: float = 0.0) -> N
             continue
         place, failures = entries[-1].position, 0
         if len(entries) < BATCH:
-            await asyncio.sleep(min(_LONGEST_REST, _REST * (loop.time() - started)))
+            await _rest(hurry, min(_LONGEST_REST, _REST * (loop.time() - started)))
+
+
+async def _rest(hurry: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await hurry.wait()
+    hurry.clear()

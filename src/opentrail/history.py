@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,8 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, IndexedEntry
 
 PAGE = 50
+#: A look-up waits at most so many seconds for records that are durable and not visible yet.
+_LONGEST_WAIT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +60,17 @@ class History:
         metrics: Metrics,
         token_key: bytes,
         retention: timedelta = timedelta(days=90),
+        head: Callable[[], int] = lambda: 0,
     ) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
         self._token_key = token_key
         self._retention = retention
+        self._head = head
+        #: Set while a look-up waits for the newest records.
+        self.hurry = asyncio.Event()
+        self._advanced = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._catch_up_to = 0
 
@@ -80,6 +88,8 @@ class History:
         """Makes the entries visible."""
         # In a thread, so that calls under way do not wait for a whole batch.
         await self._store.add(await asyncio.to_thread(_indexed, entries))
+        self._advanced.set()
+        self._advanced = asyncio.Event()
         now = self._clock.now()
         if self._caught_up.is_set():
             for entry in entries:
@@ -99,8 +109,10 @@ class History:
                 for another search.
         """
         await self._caught_up.wait()
-        before, until = None, self._store.position
-        if token is not None:
+        if token is None:
+            await self._see_newest()
+            before, until = None, self._store.position
+        else:
             before, until = self._read_token(token, search)
         oldest = self._clock.now() - self._retention
         start = max(search.start, oldest) if search.start else oldest
@@ -120,6 +132,22 @@ class History:
             return Page(found, None)
         page = found[:limit]
         return Page(page, self._write_token(page[-1], until, search))
+
+    async def _see_newest(self) -> None:
+        """Waits until all that was durable before is visible, so that callers find their own calls.
+
+        The wait is bounded: what does not come in time comes a little later.
+        """
+        head = self._head()
+        if self._store.position >= head:
+            return
+        self.hurry.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_WAIT):
+                while self._store.position < head:
+                    await self._advanced.wait()
+                    if self._store.position < head:
+                        self.hurry.set()
 
     def _write_token(self, last: FoundEvent, until: int, search: Search) -> str:
         body = json.dumps([int(last.event_time.timestamp()), last.position, until]).encode()

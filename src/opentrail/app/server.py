@@ -121,7 +121,9 @@ class Server:
         store = DuckdbEvents(self._data.history, self._data.journal, settings.history_seal_records)
         stack.push_async_callback(store.close)
         retention = timedelta(days=settings.history_retention_days)
-        history = History(store, clock, metrics, _token_key(self._data.keys), retention)
+        history = History(
+            store, clock, metrics, _token_key(self._data.keys), retention, lambda: journal.head
+        )
         signer = RsaSigner(self._data.keys, clock)
         objects = S3Objects(_store_access(settings))
         trails = TrailRegistry(control)
@@ -205,7 +207,7 @@ class Server:
             self._fail(str(error))
             return
         history.catch_up_to(journal.head)
-        await follow(journal, history, _HISTORY_LINGER)
+        await follow(journal, history, _HISTORY_LINGER, history.hurry)
 
     def _write_server_file(self, stack: contextlib.AsyncExitStack, token: str) -> None:
         described = {

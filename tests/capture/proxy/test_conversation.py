@@ -94,6 +94,25 @@ def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path:
         assert second["eventName"] == "UnknownOperation"
 
 
+def test_a_refused_call_is_named_by_a_body_that_comes_after_its_head(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
+        head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('iam')}\r\n"
+        head += "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 49\r\n"
+        wire = Wire.to(server.url).send(head + "\r\nAction=CreateUser&Ver")
+        wire.socket.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wire.exactly(1)
+        wire.socket.settimeout(PATIENCE)
+        assert wire.send("sion=2010-05-08&UserName=xy").answer()[0] == 502
+        asking = Wire.to(server.url).send(head + "Expect: 100-continue\r\n\r\n")
+        assert asking.answer()[0] == 502, "who asks first is answered at once"
+        never = Wire.to(server.url).send(head + "\r\nAction=")
+        assert never.answer()[0] == 502, "nor is a body waited for that does not come"
+        recorded = journalled(server.data_dir)
+        assert [r["eventName"] for r in recorded] == ["CreateUser", *["UnknownOperation"] * 2]
+        assert recorded[0]["requestParameters"] == {"userName": "xy"}
+
+
 def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> None:
     reached, go_on = threading.Event(), threading.Event()
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import re
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,8 +32,6 @@ log = logging.getLogger(__name__)
 
 SEAL_RECORDS = 120_000
 _SEAL_TIMEOUT = 600.0
-#: How much the thread that indexes new records steps back behind others.
-_NICE = 5
 _NAME = re.compile(r"^(\d{20})-(\d{20})\.duckdb$")
 
 
@@ -60,12 +56,6 @@ class _Damaged(Exception):  # noqa: N818 - caught here, never seen outside
         self.source = source
 
 
-def _step_back() -> None:
-    """Lets the threads that answer calls and write the journal go first (Linux: per thread)."""
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
 class DuckdbEvents:
     """An `EventStore` whose newest records are in memory and whose others are in sealed files.
 
@@ -78,7 +68,6 @@ class DuckdbEvents:
         self._journal = journal
         self._seal_records = seal_records
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="history")
-        self._adder = ThreadPoolExecutor(1, "history-add", initializer=_step_back)
         self._database = duckdb.connect(
             ":memory:",
             config={"threads": 2, "memory_limit": "1GB", "preserve_insertion_order": True},
@@ -123,10 +112,7 @@ class DuckdbEvents:
                 return
             hot = self._sources[-1]
             arguments = column_lists(fresh)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(
-                self._adder, self._execute, insert_into(hot.table), arguments
-            )
+            await self._in_thread(self._execute, insert_into(hot.table), arguments)
             hot.last = self._position = fresh[-1].position
             hot.newest = max(hot.newest, *arguments[1])
             if hot.last - hot.first + 1 >= self._seal_records:

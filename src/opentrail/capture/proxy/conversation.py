@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _OWN_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _OWN_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
 _OWN_BODY_BYTES = 1024 * 1024
+#: How much of a refused call's body is waited for, and how long.
+_REST_BYTES, _REST_SECONDS = 64 * 1024, 1.0
 
 
 class Conversation:
@@ -124,7 +127,7 @@ class Conversation:
     async def _refuse(self, refusal: Refusal) -> bool:
         """Records a call that got no answer from an upstream, then answers it ourselves."""
         transcript, recorder = self._transcript, self._endpoint.recorder
-        transcript.sent.add(self._incoming.body.take())
+        await self._take_rest_of_body()
         exchange = transcript.exchange(transcript.sent.content(), refusal.message)
         status, _, headers, body = answer_of(refusal, transcript.call, transcript.is_form)
         exchange.response = Response(status, fold_headers(headers), body)
@@ -135,6 +138,19 @@ class Conversation:
         self._endpoint.metrics.refused.labels("upstream").inc()
         self._write_refusal(refusal)
         return self._incoming.keep_alive and self._incoming.body.complete
+
+    async def _take_rest_of_body(self) -> None:
+        """Waits a little for a small body, which may name the call that is refused."""
+        body, sent = self._incoming.body, self._transcript.sent
+        sent.add(body.take())
+        if body.complete or self._transcript.folded.get("expect"):
+            return  # who asks whether to go on sends nothing before the answer
+        try:
+            async with asyncio.timeout(_REST_SECONDS):
+                while sent.length <= _REST_BYTES and (piece := await body.next()):
+                    sent.add(piece)
+        except (TimeoutError, ConnectionError):
+            return
 
     def _refuse_unread(self, bad: BadHead) -> bool:
         """Answers a request that cannot be understood; nothing of it was forwarded."""
