@@ -29,7 +29,7 @@ GROUP_RECORDS = 2_000
 #: More than this waiting and records are refused (D15).
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 #: The newest entries stay in memory, up to so many or so large, for followers that keep up.
-TAIL_RECORDS, TAIL_BYTES = 20_000, 16 * 1024 * 1024
+TAIL_RECORDS, TAIL_BYTES = 4_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
 _PROBE_SECONDS = 0.25
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
