@@ -240,6 +240,11 @@ class MemoryJournal:
         """Returns the last position."""
         return len(self.disk)
 
+    @property
+    def backlog_seconds(self) -> float:
+        """Returns 0, for nothing waits here."""
+        return 0.0
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Keeps the records."""
         if self._closed or self.failure:

@@ -99,7 +99,7 @@ def test_a_server_tells_where_it_is_answers_and_stops_in_order(server: Server) -
     assert status == 200
     assert health["status"] == "ok"
     assert health["onRecordFailure"] == "refuse"
-    assert health["journal"] == {"position": 0, "failure": None}
+    assert health["journal"] == {"position": 0, "failure": None, "backlogSeconds": 0.0}
     assert server.get("/api/v1/events")[0] == 401
     assert server.get("/api/v1/events", described["token"]) == (200, {"events": []})
 

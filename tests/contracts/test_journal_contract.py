@@ -53,7 +53,7 @@ class OverLink(MemoryJournal):
         writing = super().append
 
         class Far:
-            head, failure = 0, self.failure
+            head, failure, backlog_seconds = 0, self.failure, 0.0
 
             async def append(self, entries: Sequence[NewEntry]) -> int:
                 return await writing(entries)
@@ -114,6 +114,7 @@ async def test_new_journal_is_empty_and_well(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
         assert journal.head == 0
         assert journal.failure is None
+        assert journal.backlog_seconds == 0
         assert await everything(journal) == []
         assert await journal.find(event_id(1)) is None
 

@@ -27,6 +27,7 @@ class _Waiting:
     entries: Sequence[NewEntry]
     size: int
     done: asyncio.Future[int]
+    since: float
 
 
 class LinkedJournal:
@@ -42,9 +43,16 @@ class LinkedJournal:
         self._queue: list[_Waiting] = []
         self._queued_records = self._queued_bytes = 0
         self._sending: asyncio.Task[None] | None = None
+        self._under_way: float | None = None
         self.head = 0
         #: Set by what the other side says.
         self.failure: str | None = None
+
+    @property
+    def backlog_seconds(self) -> float:
+        """How long the record has waited that has waited longest."""
+        oldest = self._under_way or (self._queue[0].since if self._queue else None)
+        return 0.0 if oldest is None else self._loop.time() - oldest
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
@@ -56,7 +64,7 @@ class LinkedJournal:
             or self._queued_bytes + size > QUEUE_BYTES
         ):
             raise RecordRefused("too many records wait for the disk")
-        waiting = _Waiting(entries, size, self._loop.create_future())
+        waiting = _Waiting(entries, size, self._loop.create_future(), self._loop.time())
         self._queue.append(waiting)
         self._queued_records += len(entries)
         self._queued_bytes += size
@@ -67,9 +75,11 @@ class LinkedJournal:
     async def _send_all(self) -> None:
         try:
             while self._queue:
-                await self._send(self._take_batch())
+                batch = self._take_batch()
+                self._under_way = batch[0].since
+                await self._send(batch)
         finally:
-            self._sending = None
+            self._sending = self._under_way = None
 
     def _take_batch(self) -> list[_Waiting]:
         records = size = count = 0

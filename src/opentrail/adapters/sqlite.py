@@ -63,6 +63,7 @@ class _Waiting:
     entries: Sequence[NewEntry]
     size: int
     done: asyncio.Future[int]
+    since: float
 
 
 @dataclass(slots=True)
@@ -88,6 +89,8 @@ class SqliteJournal:
         self._queued_records = self._queued_bytes = 0
         self._wake = threading.Condition()
         self._closing = self._broken = False
+        #: Since when the oldest record of the group has waited that is being written.
+        self._under_way: float | None = None
         self._failure: str | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         #: Bytes written since the segment's size was last looked at.
@@ -112,12 +115,19 @@ class SqliteJournal:
         """Why records cannot be taken now."""
         return self._failure
 
+    @property
+    def backlog_seconds(self) -> float:
+        """How long the record has waited that has waited longest."""
+        with self._wake:
+            oldest = self._under_way or (self._queue[0].since if self._queue else None)
+        return 0.0 if oldest is None else self._loop.time() - oldest
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
         if self._failure or self._closing:
             raise RecordRefused(self._failure or "the journal is closing")
         size = sum(len(entry.record) for entry in entries)
-        waiting = _Waiting(entries, size, self._loop.create_future())
+        waiting = _Waiting(entries, size, self._loop.create_future(), self._loop.time())
         with self._wake:
             full = (
                 self._queued_records + len(entries) > QUEUE_RECORDS
@@ -188,6 +198,7 @@ class SqliteJournal:
             self._queued_records -= len(waiting.entries)
             self._queued_bytes -= waiting.size
             group.append(waiting)
+        self._under_way = group[0].since if group else None
         return group
 
     def _write_group(self, group: list[_Waiting]) -> None:
@@ -213,6 +224,7 @@ class SqliteJournal:
             return
         reach("journal.committed")
         self._head, self._chain, self._failure = position, chain, None
+        self._under_way = None
         self._report(group, ends, None, entries)
         self._unchecked += sum(waiting.size for waiting in group)
         self._roll_if_full()
@@ -221,6 +233,7 @@ class SqliteJournal:
         """Takes the group back; after a failed sync nothing may be acknowledged again (D6)."""
         name = getattr(error, "sqlite_errorname", "")
         self._failure = f"the journal cannot be written: {error}"
+        self._under_way = None
         if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
             self._broken = True
         elif self._writer.in_transaction:

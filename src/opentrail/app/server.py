@@ -179,7 +179,11 @@ class Server:
                 "status": "ok" if failure is None else "failing",
                 "version": __version__,
                 "onRecordFailure": settings.on_record_failure,
-                "journal": {"position": journal.head, "failure": failure},
+                "journal": {
+                    "position": journal.head,
+                    "failure": failure,
+                    "backlogSeconds": round(journal.backlog_seconds, 3),
+                },
                 "history": {"position": store.position},
                 "recorders": settings.recorders,
                 "lostRecords": total(counted, "opentrail_lost_records_total"),

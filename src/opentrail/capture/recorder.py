@@ -24,6 +24,8 @@ from opentrail.ports.journal import JournalWriter
 log = logging.getLogger(__name__)
 
 _GAP_CHECK_SECONDS = 1.0
+#: A record that waits longer than this means that the disk does not keep up.
+_OVERLOAD_SECONDS = 0.5
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
@@ -68,6 +70,11 @@ class Recorder:
     def failure(self) -> str | None:
         """Why calls are refused now, or None."""
         return self._journal.failure if self.refuse else None
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether calls wait for the disk for so long that no more of them should (D16)."""
+        return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
     def identity(self, access_key_id: str) -> Identity:
         """Returns whom an access key id stands for."""

@@ -21,6 +21,11 @@ class JournalWriter(Protocol):
         """Why records cannot be taken now, or None while all is well."""
         ...
 
+    @property
+    def backlog_seconds(self) -> float:
+        """How long the record has waited that has waited longest to become durable."""
+        ...
+
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Return only once the records are durable; the result is the last one's position.
 

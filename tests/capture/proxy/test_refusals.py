@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import botocore.parsers
 import pytest
+from botocore.retries.standard import ThrottledRetryableChecker
 
-from opentrail.capture.proxy.refusals import Refusal, answer_of, unavailable
+from opentrail.capture.proxy.refusals import Refusal, answer_of, throttled, unavailable
 from opentrail.wire.routing import NOTHING, Call
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -59,6 +60,17 @@ def test_a_call_whose_operation_is_not_known_yet_gets_the_errors_of_its_service(
 
 def test_a_call_of_unknown_protocol_gets_xml() -> None:
     assert b"<Code>BadGateway</Code>" in answer_of(REFUSAL, NOTHING)[3]
+
+
+@pytest.mark.parametrize("service", ["iam", "ec2", "s3", "dynamodb", "lambda", "cloudwatch"])
+def test_throttling_is_called_what_sdks_know_as_throttling(service: str) -> None:
+    known = ServiceCatalog().services[service]
+    refusal = throttled(Call(known, None, None), form=False)
+    assert refusal.code in ThrottledRetryableChecker._THROTTLED_ERROR_CODES
+    status, reason, headers, _ = answer_of(refusal, Call(known, None, None))
+    assert status in (400, 429, 503)
+    assert reason != b"Error"
+    assert dict(headers)[b"Retry-After"] == b"1"
 
 
 def test_unavailable_asks_to_try_again() -> None:

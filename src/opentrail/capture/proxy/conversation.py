@@ -10,7 +10,7 @@ from opentrail.capture.asgi import OwnCall
 from opentrail.capture.proxy.forwarding import Forwarding, NoAnswer
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Headers, response_head
-from opentrail.capture.proxy.refusals import Refusal, answer_of, unavailable
+from opentrail.capture.proxy.refusals import Refusal, answer_of, throttled, unavailable
 from opentrail.capture.proxy.transcript import Transcript
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers
@@ -53,6 +53,10 @@ class Conversation:
             self._endpoint.metrics.refused.labels("journal").inc()
             self._write_refusal(unavailable(f"the call cannot be recorded: {recorder.failure}"))
             return False
+        if recorder.overloaded:
+            self._endpoint.metrics.refused.labels("overload").inc()
+            self._write_refusal(throttled(self._transcript.call, self._transcript.is_form))
+            return incoming.keep_alive and incoming.body.complete
         if self._is_own():
             return await self._answer_ourselves()
         try:

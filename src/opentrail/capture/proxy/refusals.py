@@ -26,11 +26,29 @@ def unavailable(message: str) -> Refusal:
     return Refusal(503, "ServiceUnavailable", message, retry_after=1)
 
 
+def throttled(call: Call, form: bool) -> Refusal:
+    """Returns the refusal of a call that comes faster than records can be written.
+
+    Its code is one that SDKs know as throttling in the call's protocol, and try again later.
+    """
+    status, code = _THROTTLING.get(call.protocol or _likely_protocol(call, form), (503, "SlowDown"))
+    return Refusal(status, code, "calls come faster than they can be recorded", retry_after=1)
+
+
+_THROTTLING = {
+    "json": (400, "ThrottlingException"),
+    "cbor": (400, "ThrottlingException"),
+    "rest-json": (429, "TooManyRequestsException"),
+    "query": (400, "Throttling"),
+    "ec2": (503, "RequestLimitExceeded"),
+    "rest-xml": (503, "SlowDown"),
+}
 _REASONS = {
     400: b"Bad Request",
     408: b"Request Timeout",
     413: b"Content Too Large",
     414: b"URI Too Long",
+    429: b"Too Many Requests",
     431: b"Request Header Fields Too Large",
     501: b"Not Implemented",
     502: b"Bad Gateway",
