@@ -11,7 +11,13 @@ import pytest
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
-from opentrail.identities import Identities, directory_identities
+from opentrail.identities import (
+    Identities,
+    KnownIdentities,
+    directory_identities,
+    from_json,
+    to_json,
+)
 from opentrail.ports.control import Change
 from tests.factories import (
     ABSENT,
@@ -347,3 +353,39 @@ async def test_a_follower_takes_entries_only_forward() -> None:
     entries: list[Entry] = entries_of(some_records(5))
     await identities.take(entries)
     assert await identities.place() == 5
+
+
+@asynchronous
+async def test_a_deleted_key_stays_known_with_the_event_that_deleted_it() -> None:
+    deleted = a_record(
+        eventName="DeleteAccessKey",
+        eventID=event_id(9),
+        requestParameters={"accessKeyId": NEW_KEY},
+        responseElements=None,
+    )
+    control = MemoryControl()
+    first = Identities(control)
+    await first.load()
+    await first.take(entries_of([create_user(), create_key(), deleted]))
+    second = Identities(control)
+    await second.load()
+    linked = KnownIdentities()
+    linked.absorb(from_json(to_json(second.learned())))
+    for identities in (first, second, linked):
+        known = identities.resolve(NEW_KEY)
+        assert known.deleted_by == event_id(9)
+        assert known.user_identity["userName"] == "Mary"
+        assert known.learned_from == event_id(2)
+
+
+@asynchronous
+async def test_what_is_learned_reaches_other_processes_whole() -> None:
+    ours = Identities(MemoryControl())
+    learned = [ours.learn(record) for record in (create_user(), create_key(), assume_role())]
+    theirs = KnownIdentities()
+    for taught in learned:
+        assert from_json(to_json(taught)) == taught
+        theirs.absorb(from_json(to_json(taught)))
+    for key in (NEW_KEY, SESSION_KEY):
+        assert theirs.resolve(key) == ours.resolve(key)
+    assert theirs.learned() == ours.learned()

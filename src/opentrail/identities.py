@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -54,6 +55,9 @@ class KnownIdentities:
             self._users[account, user] = (principal_id, arn)
         for identity in taught.identities:
             self._learned[identity.access_key_id] = identity
+        for key_id, event_id in taught.deleted:
+            if key_id in self._learned:
+                self._learned[key_id] = replace(self._learned[key_id], deleted_by=event_id)
 
     def learned(self) -> Learned:
         """Returns all that was learned, for another process to absorb."""
@@ -88,7 +92,11 @@ class Identities(KnownIdentities):
         for stored in await self._control.scan("identity"):
             known = stored.document
             self._learned[stored.key] = Identity(
-                stored.key, known["account"], known["userIdentity"], known["learnedFrom"]
+                stored.key,
+                known["account"],
+                known["userIdentity"],
+                known["learnedFrom"],
+                known.get("deletedBy"),
             )
         place = await self._control.get("place", self.name)
         self._place = self._stored_place = place.document["position"] if place else 0
@@ -102,7 +110,7 @@ class Identities(KnownIdentities):
         changes: dict[tuple[str, str], Change] = {}
         for entry in entries:
             if entry.origin != "import" and may_teach(entry.record):
-                for change in _changes(self.learn(orjson.loads(entry.record))):
+                for change in self._changes(self.learn(orjson.loads(entry.record))):
                     changes[change.kind, change.key] = change
         last = entries[-1].position
         if changes or last - self._stored_place >= _PLACE_LAG:
@@ -110,6 +118,25 @@ class Identities(KnownIdentities):
             await self._control.apply([*changes.values(), place])
             self._stored_place = last
         self._place = last
+
+    def _changes(self, taught: Learned) -> list[Change]:
+        changes: list[Change] = [
+            Put("iam-user", f"{account}/{user}", {"principalId": principal_id, "arn": arn})
+            for account, user, principal_id, arn in taught.users
+        ]
+        keys = [identity.access_key_id for identity in taught.identities]
+        for key_id in [*keys, *(key_id for key_id, _ in taught.deleted)]:
+            identity = self._learned.get(key_id)
+            if identity is None:
+                continue
+            document = {
+                "account": identity.account,
+                "userIdentity": dict(identity.user_identity),
+                "learnedFrom": identity.learned_from,
+                "deletedBy": identity.deleted_by,
+            }
+            changes.append(Put("identity", key_id, document))
+        return changes
 
 
 def may_teach(record: bytes) -> bool:
@@ -120,10 +147,17 @@ def may_teach(record: bytes) -> bool:
 def to_json(taught: Learned) -> bytes:
     """Returns what was learned as JSON; `from_json` is its inverse."""
     identities = [
-        (known.access_key_id, known.account, known.user_identity, known.learned_from)
+        (
+            known.access_key_id,
+            known.account,
+            known.user_identity,
+            known.learned_from,
+            known.deleted_by,
+        )
         for known in taught.identities
     ]
-    return orjson.dumps({"identities": identities, "users": taught.users})
+    told = {"identities": identities, "users": taught.users, "deleted": taught.deleted}
+    return orjson.dumps(told)
 
 
 def from_json(text: bytes) -> Learned:
@@ -132,22 +166,8 @@ def from_json(text: bytes) -> Learned:
     return Learned(
         tuple(Identity(*known) for known in given["identities"]),
         tuple(tuple(user) for user in given["users"]),
+        tuple(tuple(key) for key in given["deleted"]),
     )
-
-
-def _changes(taught: Learned) -> list[Change]:
-    changes: list[Change] = [
-        Put("iam-user", f"{account}/{user}", {"principalId": principal_id, "arn": arn})
-        for account, user, principal_id, arn in taught.users
-    ]
-    for identity in taught.identities:
-        document = {
-            "account": identity.account,
-            "userIdentity": dict(identity.user_identity),
-            "learnedFrom": identity.learned_from,
-        }
-        changes.append(Put("identity", identity.access_key_id, document))
-    return changes
 
 
 def directory_identities(entries: Mapping[str, Mapping[str, Any]]) -> list[Identity]:

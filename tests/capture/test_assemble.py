@@ -1,6 +1,7 @@
 """From an exchange to a whole record: what AWS writes, and whatever comes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import cbor2
@@ -560,6 +561,46 @@ def test_an_unknown_key_is_said_to_be_unverified() -> None:
     request = a_query_request("iam", "ListUsers", "2010-05-08", {}, key="AKIAUNKNOWN")
     own = recorded(an_exchange(request))["additionalEventData"]["opentrail"]
     assert own["identity"].startswith("unverified")
+
+
+def test_a_web_identity_calls_as_what_its_token_says_in_the_account_of_the_role() -> None:
+    other = "210987654321"
+    request = a_query_request(
+        "sts",
+        "AssumeRoleWithWebIdentity",
+        "2011-06-15",
+        {
+            "RoleArn": ROLE.replace(ACCOUNT, other),
+            "RoleSessionName": "etl",
+            "WebIdentityToken": "e30.e30.c2ln",
+        },
+        signed=False,
+    )
+    answer = (
+        ASSUME_ROLE_ANSWER.replace(b"AssumeRoleR", b"AssumeRoleWithWebIdentityR")
+        .replace(ACCOUNT.encode(), other.encode())
+        .replace(
+            b"<Credentials>",
+            b"<Provider>idp</Provider><Audience>aud</Audience>"
+            b"<SubjectFromWebIdentityToken>sub</SubjectFromWebIdentityToken><Credentials>",
+        )
+    )
+    record = recorded(an_exchange(request, a_response(answer)))
+    assert record["userIdentity"] == {
+        "type": "WebIdentityUser",
+        "principalId": "idp:aud:sub",
+        "userName": "sub",
+        "identityProvider": "idp",
+    }
+    assert record["recipientAccountId"] == other
+    assert "sharedEventID" not in record
+
+
+def test_a_call_with_a_deleted_key_says_so() -> None:
+    gone = replace(an_identity(), deleted_by="the-event")
+    made = Assembler(lambda _key: gone).assemble(an_exchange())
+    own = made.record["additionalEventData"]["opentrail"]
+    assert own["identity"] == "this access key was deleted: event the-event"
 
 
 # The journal's row

@@ -208,7 +208,7 @@ HIDDEN_NAMES = {
     "ssm": "streamUrl tokenValue",
     "sts": "authenticationCode1 authenticationCode2 tokenCode tradeInToken",
 }
-SHOWN_NAMES = {"iam": "removePrivateKey"}
+SHOWN_NAMES = {"iam": "removePrivateKey", "sts": "subjectFromWebIdentityToken"}
 #: PartiQL: what stands between single quotes, and numbers, are hidden.
 STATEMENTS = {"dynamodb": "statement"}
 SECRET_NAME = re.compile(

@@ -10,6 +10,7 @@ from opentrail.core.identity import (
     Identity,
     Learned,
     account_of_key,
+    federated_caller,
     iam_user,
     key_for_account,
     learn,
@@ -345,3 +346,79 @@ def test_sessions_learned_from_real_records_are_what_aws_showed_later() -> None:
         issuer = known.user_identity["sessionContext"]["sessionIssuer"]
         assert issuer == shown["sessionContext"]["sessionIssuer"]
     assert compared > 0
+
+
+# Tokens that speak for the caller, keys that are deleted
+
+
+def test_a_web_identity_is_named_by_what_its_token_was_found_to_say() -> None:
+    answer = {
+        "subjectFromWebIdentityToken": "system:serviceaccount:ns:app",
+        "audience": "sts.amazonaws.com",
+        "provider": "arn:aws:iam::210987654321:oidc-provider/oidc.example",
+    }
+    asked = {"roleArn": "arn:aws:iam::210987654321:role/app"}
+    assert federated_caller("AssumeRoleWithWebIdentity", asked, answer) == (
+        {
+            "type": "WebIdentityUser",
+            "principalId": f"{answer['provider']}:sts.amazonaws.com:system:serviceaccount:ns:app",
+            "userName": "system:serviceaccount:ns:app",
+            "identityProvider": answer["provider"],
+        },
+        "210987654321",
+    )
+
+
+def test_a_saml_user_is_named_by_its_qualifier_and_subject() -> None:
+    answer = {"nameQualifier": "SbdGOnUkh1i4", "subject": "SamlExample"}
+    found = federated_caller("AssumeRoleWithSAML", {"roleArn": "x"}, answer)
+    assert found == (
+        {
+            "type": "SAMLUser",
+            "principalId": "SbdGOnUkh1i4:SamlExample",
+            "userName": "SamlExample",
+            "identityProvider": "SbdGOnUkh1i4",
+        },
+        None,
+    )
+
+
+@pytest.mark.parametrize("answer", [None, {}])
+def test_a_refused_token_leaves_its_caller_without_a_name(answer: dict[str, Any] | None) -> None:
+    found = federated_caller("AssumeRoleWithWebIdentity", None, answer)
+    assert found == ({"type": "WebIdentityUser"}, None)
+    assert federated_caller("GetCallerIdentity", {}, {}) is None
+
+
+def test_a_session_of_a_web_identity_names_its_provider() -> None:
+    record = a_record(
+        eventSource="sts.amazonaws.com",
+        eventName="AssumeRoleWithWebIdentity",
+        requestParameters={"roleArn": f"arn:aws:iam::{ACCOUNT}:role/app"},
+        responseElements={
+            "provider": "accounts.google.com",
+            "credentials": {"accessKeyId": "ASIAWEB"},
+            "assumedRoleUser": {
+                "assumedRoleId": "AROA:s",
+                "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/app/s",
+            },
+        },
+    )
+    (identity,) = learn(record, {}).identities
+    context = identity.user_identity["sessionContext"]
+    assert context["webIdFederationData"] == {
+        "federatedProvider": "accounts.google.com",
+        "attributes": {},
+    }
+
+
+def test_a_deleted_key_is_told_with_the_event_that_deleted_it() -> None:
+    record = a_record(
+        eventName="DeleteAccessKey",
+        requestParameters={"accessKeyId": "AKIAGONE"},
+        responseElements=None,
+    )
+    assert learn(record, {}).deleted == (("AKIAGONE", record["eventID"]),)
+    assert learn({**record, "errorCode": "NoSuchEntity"}, {}) == Learned()
+    assert not Learned()
+    assert learn(record, {})

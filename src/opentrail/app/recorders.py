@@ -183,7 +183,7 @@ class Recorders:
                 await self._spread(others, self._identities.learn(orjson.loads(entry.record)))
 
     async def _spread(self, children: Sequence[_Child], taught: Learned) -> None:
-        if taught.identities or taught.users:
+        if taught:
             await self._tell(children, LEARN, to_json(taught))
 
     def learn(self, record: Record) -> None:

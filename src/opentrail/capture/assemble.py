@@ -26,7 +26,7 @@ from opentrail.capture.tables import (
 )
 from opentrail.capture.touched import touched_resources
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time
-from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity
+from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federated_caller
 from opentrail.core.resources import GLOBAL_REGION, GLOBAL_SERVICES
 from opentrail.wire.protocols import (
     WireError,
@@ -81,7 +81,7 @@ class Assembler:
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
-        return self._identity(exchange)[1], _region(exchange, _names(exchange)[0])
+        return self._identity(exchange, {})[1], _region(exchange, _names(exchange)[0])
 
     def assemble(self, exchange: Exchange) -> Assembled:
         """Returns the record of `exchange`; whatever cannot be decoded is noted in our block."""
@@ -96,14 +96,16 @@ class Assembler:
     def _assemble(self, exchange: Exchange) -> Assembled:
         own: dict[str, Any] = dict(exchange.notes)
         source, name, label = _names(exchange)
-        identity, account = self._identity(exchange)
-        if identity["type"] == "Unknown":
-            own["identity"] = _UNVERIFIED
+        identity, account = self._identity(exchange, own)
         error = _error(exchange)
         parameters = _parameters(exchange, own)
         if error is not None and error.message:
             error = replace(error, message=scrubbed(error.message, _given(exchange), parameters))
         answer = _answer(exchange, label, error, own)
+        if exchange.credential is None and label == "sts":
+            caller = federated_caller(name, parameters, answer)
+            if caller is not None:
+                identity, account = caller[0], caller[1] or account
         kind = category(label, exchange.call.operation or "") if label else MANAGEMENT
         region = _region(exchange, source)
         record: dict[str, Any] = {
@@ -158,10 +160,14 @@ class Assembler:
         copies = tuple(_copy(record, entry, owner) for owner in owners)
         return Assembled(record, entry, "decodeError" not in own, copies)
 
-    def _identity(self, exchange: Exchange) -> tuple[dict[str, Any], str]:
+    def _identity(self, exchange: Exchange, own: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
         identity = self._resolve(exchange.credential.access_key_id)
+        if identity.user_identity.get("type") == "Unknown":
+            own["identity"] = _UNVERIFIED
+        elif identity.deleted_by is not None:
+            own["identity"] = f"this access key was deleted: event {identity.deleted_by}"
         return identity.as_record(), identity.account
 
 

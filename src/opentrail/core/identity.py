@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,8 @@ class Identity:
     user_identity: Mapping[str, Any] = field(default_factory=dict)
     #: Event that taught us this identity, such as the CreateAccessKey or AssumeRole call.
     learned_from: str | None = None
+    #: Event that deleted the key; who uses it afterwards still is whom it stood for.
+    deleted_by: str | None = None
 
     def as_record(self) -> dict[str, Any]:
         """Returns the `userIdentity` member of a record made with this key."""
@@ -48,6 +50,12 @@ class Learned:
     identities: tuple[Identity, ...] = ()
     #: (account, user name, `principalId`, `arn`) of users.
     users: tuple[tuple[str, str, str, str], ...] = ()
+    #: (access key id, event id) of keys that were deleted.
+    deleted: tuple[tuple[str, str], ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.identities or self.users or self.deleted)
 
 
 @lru_cache(4096)
@@ -102,6 +110,36 @@ ANONYMOUS: Mapping[str, Any] = {
 }
 
 
+def federated_caller(
+    event_name: str, asked: Mapping[str, Any] | None, answer: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], str | None] | None:
+    """Returns the caller of an unsigned STS call, and the account that it is made in.
+
+    A web identity or SAML token speaks for the caller; the answer tells what was in it ("Logging
+    IAM and AWS STS API calls with AWS CloudTrail"). None: the call is none of these.
+    """
+    told = answer or {}
+    role = str((asked or {}).get("roleArn", "")).split(":")
+    account = role[4] if len(role) > 5 and role[4].isdigit() else None
+    if event_name == "AssumeRoleWithWebIdentity":
+        provider, subject = told.get("provider"), told.get("subjectFromWebIdentityToken")
+        parts = (provider, told.get("audience"), subject)
+        return _token_user("WebIdentityUser", parts, subject, provider), account
+    if event_name == "AssumeRoleWithSAML":
+        qualifier, subject = told.get("nameQualifier"), told.get("subject")
+        return _token_user("SAMLUser", (qualifier, subject), subject, qualifier), account
+    return None
+
+
+def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> dict[str, Any]:
+    known = {
+        "principalId": ":".join(str(part) for part in parts if part),
+        "userName": str(name or ""),
+        "identityProvider": str(provider or ""),
+    }
+    return {"type": kind, **{member: text for member, text in known.items() if text}}
+
+
 def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> Learned:
     """Returns what a successful IAM or STS record teaches about keys and users.
 
@@ -127,6 +165,9 @@ def _learn_iam(
 ) -> Learned:
     account = str(record.get("recipientAccountId", ""))
     name = record.get("eventName")
+    if name == "DeleteAccessKey":
+        key_id = (record.get("requestParameters") or {}).get("accessKeyId")
+        return Learned(deleted=((str(key_id), str(record.get("eventID"))),) if key_id else ())
     if name == "CreateUser" and isinstance(answer.get("user"), Mapping):
         user = answer["user"]
         known = (account, str(user.get("userName")), str(user.get("userId")), str(user.get("arn")))
@@ -149,6 +190,10 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(asked)}
     if isinstance(answer.get("assumedRoleUser"), Mapping):
         identity = _assumed_role(answer["assumedRoleUser"], asked, attributes)
+        if answer.get("provider"):
+            # The form of sessions that a service account of Kubernetes takes (IRSA).
+            federation = {"federatedProvider": str(answer["provider"]), "attributes": {}}
+            identity["sessionContext"]["webIdFederationData"] = federation
     elif isinstance(answer.get("federatedUser"), Mapping):
         identity = _federated_user(answer["federatedUser"], record, attributes)
     elif record.get("eventName") == "GetSessionToken":
