@@ -102,10 +102,8 @@ class Assembler:
         if error is not None and error.message:
             error = replace(error, message=scrubbed(error.message, _given(exchange), parameters))
         answer = _answer(exchange, label, error, own)
-        if exchange.credential is None and label == "sts":
-            caller = federated_caller(name, parameters, answer)
-            if caller is not None:
-                identity, account = caller[0], caller[1] or account
+        if exchange.credential is None:
+            identity, account = _unsigned_caller(name, parameters, answer, identity, account)
         kind = category(label, exchange.call.operation or "") if label else MANAGEMENT
         region = _region(exchange, source)
         record: dict[str, Any] = {
@@ -183,6 +181,18 @@ def _add_way_in(record: dict[str, Any], exchange: Exchange, networks: Networks) 
     if entrance is not None:
         record["vpcEndpointId"] = entrance.id
         record["vpcEndpointAccountId"] = entrance.account or record["recipientAccountId"]
+
+
+def _unsigned_caller(
+    name: str,
+    parameters: Mapping[str, Any] | None,
+    answer: Mapping[str, Any] | None,
+    identity: dict[str, Any],
+    account: str,
+) -> tuple[dict[str, Any], str]:
+    """Returns the caller and account of an unsigned call: what a token tells, else as given."""
+    told = federated_caller(name, parameters, answer)
+    return (identity, account) if told is None else (told[0], told[1] or account)
 
 
 def _other_owners(touched: list[dict[str, str]], account: str) -> list[str]:
