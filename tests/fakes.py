@@ -36,6 +36,7 @@ from opentrail.core.errors import (
     RecordRefused,
 )
 from opentrail.core.event import Entry, NewEntry
+from opentrail.core.expression import holds
 from opentrail.ports.control import Change, Document, Put, Stored
 from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
 from opentrail.ports.objects import NewObject
@@ -488,6 +489,7 @@ def _fits(entry: IndexedEntry, query: EventQuery) -> bool:
         query.start is None or moment >= query.start,
         query.end is None or moment <= query.end,
         query.before is None or (moment, entry.position) < query.before,
+        query.expression is None or holds(query.expression, known, json.loads(entry.record)),
     )
     return all(conditions)
 

@@ -174,7 +174,7 @@ def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> N
         ((), "limit=50&account=123456789012&region=us-east-1"),
         (
             ("Username=John",),
-            "attribute=Username%3DJohn&limit=50&account=123456789012&region=us-east-1",
+            "expression=Username%3DJohn&limit=50&account=123456789012&region=us-east-1",
         ),
         (("--limit", "5", "--all-accounts"), "limit=5&region=us-east-1"),
         (("--all-regions", "--account", "1"), "limit=50&account=1"),

@@ -88,7 +88,10 @@ def _add_lookup(commands: Any) -> None:
     lookup = commands.add_parser("lookup", help=text, description=text)
     lookup.set_defaults(run=_lookup)
     lookup.add_argument(
-        "expression", nargs="?", metavar="EXPRESSION", help="ATTRIBUTE=VALUE, as in LookupEvents"
+        "expression",
+        nargs="?",
+        metavar="EXPRESSION",
+        help="such as 'eventName=Create* AND NOT user=admin last 2h'",
     )
     lookup.add_argument("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
     lookup.add_argument("--until", metavar="T", help="up to this time")
@@ -190,7 +193,7 @@ def _lookup(options: argparse.Namespace) -> int:
 
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     query = {
-        "attribute": options.expression,
+        "expression": options.expression,
         "since": options.since,
         "until": options.until,
         "limit": options.limit,

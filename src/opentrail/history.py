@@ -19,6 +19,7 @@ import orjson
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Entry
+from opentrail.core.expression import Expression
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, IndexedEntry
@@ -36,6 +37,7 @@ class Search:
     region: str | None = None
     categories: tuple[str, ...] | None = None
     attribute: tuple[str, str] | None = None
+    expression: Expression | None = None
     start: datetime | None = None
     end: datetime | None = None
 
@@ -123,6 +125,7 @@ class History:
             region=search.region,
             categories=search.categories,
             attribute=search.attribute,
+            expression=search.expression,
             start=start,
             end=search.end,
             before=before,

@@ -20,6 +20,7 @@ _SECONDS = 120.0
 _CODES_OF_WRONG_USE = (
     "InvalidLookupAttributesException",
     "InvalidMaxResultsException",
+    "InvalidParameterException",
     "InvalidTimeRangeException",
 )
 

@@ -22,6 +22,7 @@ from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource, attributes_of
 from opentrail.core.event import Entry
+from opentrail.core.expression import parse
 from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, IndexedEntry
 from opentrail.ports.journal import Journal
 from tests.factories import (
@@ -469,6 +470,53 @@ attributes = st.one_of(
     st.tuples(st.just("ResourceType"), st.sampled_from(["AWS::IAM::User", "AWS::IAM::Group"])),
     st.tuples(st.just("ResourceName"), st.sampled_from(["Mary", "g", "arn:aws:s3:::my-bucket"])),
 )
+terms = st.sampled_from(
+    [
+        "name=CreateUser",
+        "name=*User",
+        "name=get*",
+        "name:DELETE",
+        "source=iam",
+        "source=s*",
+        "source!=iam",
+        "user=John",
+        "user!=Mary",
+        "user=J?h*",
+        "key=AKIAMARY",
+        "ip=0.0.0.0/0",
+        "ip=*.2.*",
+        "is:success",
+        "is:write",
+        "readonly=tr*",
+        "resource=g",
+        "resource=*y",
+        "resourcetype=AWS::IAM::User",
+        "resourcetype!=AWS::IAM::User",
+        "requestParameters.userName=Mary",
+        "requestParameters.userName=M*y",
+        "requestParameters.groupName!=g",
+        "requestParameters.groupName=*",
+        "requestParameters.userName:mar",
+        "mary",
+        '"aws:iam"',
+        "1",
+        "time>=2020-01-01T09:00:05Z",
+        "time<2020-01-01T09:00:12Z",
+        "last 3591s",
+        "region IN (eu-west-1, x)",
+        "account=210987654321",
+    ]
+)
+written = st.recursive(
+    terms,
+    lambda inner: st.one_of(
+        inner.map(lambda text: f"NOT ({text})"),
+        st.tuples(inner, inner).map(lambda two: f"({two[0]}) AND ({two[1]})"),
+        st.tuples(inner, inner).map(lambda two: f"({two[0]}) OR ({two[1]})"),
+    ),
+    max_leaves=5,
+)
+expressions = written.map(lambda text: parse(text, MOMENT + timedelta(hours=1)))
 queries = st.builds(
     EventQuery,
     limit=st.sampled_from([1, 2, 7, 51, 1_000]),
@@ -480,11 +528,12 @@ queries = st.builds(
     start=st.none() | moments,
     end=st.none() | moments,
     before=st.none() | st.tuples(whole_moments, st.integers(0, 320)),
+    expression=st.none() | expressions,
 )
 
 
 @pytest.mark.hypothesis
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(query=queries)
 def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQuery) -> None:
     assert many.runner.run(many.store.lookup(query)) == naive_page(many.entries, query)

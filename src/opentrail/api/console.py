@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.api.operation import Services
-from opentrail.core.attributes import LOOKUP_KEYS, Resource
+from opentrail.core.attributes import Resource
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
@@ -24,6 +24,7 @@ from opentrail.core.errors import (
     Unsupported,
 )
 from opentrail.core.event import MANAGEMENT, Record, parse_time
+from opentrail.core.expression import Expression, ExpressionError, parse
 from opentrail.core.sentence import creates, sentence
 from opentrail.history import Search, shown_event
 from opentrail.ports.event_store import FoundEvent
@@ -98,19 +99,27 @@ class ConsoleApi:
         return Response(text, media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
 
     async def _events(self, request: Request) -> dict[str, Any]:
-        """Returns events that fit `attribute`, `since`, `until`, account, Region, categories."""
+        """Returns events that fit `expression`, `since`, `until`, account, Region, categories."""
         query = request.query_params
         limit = _limit(query.get("limit", "50"))
         search = Search(
             account=query.get("account"),
             region=query.get("region"),
             categories=None if query.get("categories") == "all" else (MANAGEMENT,),
-            attribute=_attribute(query.get("attribute")),
+            expression=self._expression(query.get("expression")),
             start=_time("since", query.get("since")),
             end=_time("until", query.get("until")),
         )
         found = await self._services.history.latest(search, limit)
         return {"events": [shown_event(event) for event in found]}
+
+    def _expression(self, text: str | None) -> Expression | None:
+        if not text:
+            return None
+        try:
+            return parse(text, self._services.clock.now())
+        except ExpressionError as error:
+            raise CloudTrailError("InvalidParameterException", str(error)) from error
 
     async def _who(self, request: Request) -> dict[str, Any]:
         """Returns who made a resource, in a sentence, with the evidence."""
@@ -190,22 +199,6 @@ def _answer(event: FoundEvent, resource: Resource, events: int) -> dict[str, Any
         "events": events,
         "record": event.record,
     }
-
-
-def _attribute(text: str | None) -> tuple[str, str] | None:
-    if not text:
-        return None
-    key, equals, value = text.partition("=")
-    if not equals or key not in LOOKUP_KEYS:
-        raise CloudTrailError(
-            "InvalidLookupAttributesException",
-            f"expected ATTRIBUTE=VALUE with one of {', '.join(LOOKUP_KEYS)}, not {text!r}",
-        )
-    if key == "ReadOnly" and value not in ("true", "false"):
-        raise CloudTrailError(
-            "InvalidLookupAttributesException", f"ReadOnly must be true or false, not {value!r}"
-        )
-    return key, value
 
 
 def _limit(text: str) -> int:

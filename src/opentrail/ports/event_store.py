@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from opentrail.core.attributes import Attributes, Resource
+from opentrail.core.expression import Expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class EventQuery:
     start: datetime | None = None
     end: datetime | None = None
     before: tuple[datetime, int] | None = None
+    expression: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -541,8 +541,9 @@ async def test_deleting_delivers_the_rest_and_keeps_the_files() -> None:
     assert (await api.ok("ListTrails"))["Trails"] == []
     code, _ = await api.error("GetTrailStatus", Name="my-trail")
     assert code == "TrailNotFoundException"
-    (retired,) = await api.world.registry.retired()
-    await api.world.deliveries.ensure(retired.trail.uid).deliver()
+    # Its worker may have been quicker; then nothing is left to do.
+    for retired in await api.world.registry.retired():
+        await api.world.deliveries.ensure(retired.trail.uid).deliver()
     await api.world.check(["call-2", *between, "call-3"], chains=1)
     assert await api.world.registry.retired() == []
     await close(api)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.core.attributes import Resource
 from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
 
@@ -117,6 +118,10 @@ def select_page(table: str, query: EventQuery) -> tuple[str, list[Any]]:
         moment, position = query.before
         conditions.append("(event_time < ? OR (event_time = ? AND position < ?))")
         arguments.extend([int(moment.timestamp()), int(moment.timestamp()), position])
+    if query.expression is not None:
+        fitting = condition_of(query.expression)
+        conditions.append(f"({fitting.sql})")
+        arguments.extend(fitting.arguments)
     statement = (
         f"SELECT {_SHOWN} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
         " ORDER BY event_time DESC, position DESC LIMIT ?"

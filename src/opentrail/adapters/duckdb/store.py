@@ -10,12 +10,14 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
+import orjson
 
+from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.schema import (
     column_lists,
     create_table,
@@ -23,7 +25,9 @@ from opentrail.adapters.duckdb.schema import (
     insert_into,
     select_page,
 )
+from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
+from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
 
 T = TypeVar("T")
@@ -32,6 +36,8 @@ log = logging.getLogger(__name__)
 
 SEAL_RECORDS = 120_000
 _SEAL_TIMEOUT = 600.0
+#: Rows that are looked through at a time for what SQL cannot decide.
+_FIRST_STEP, _LONGEST_STEP = 200, 5_000
 _NAME = re.compile(r"^(\d{20})-(\d{20})\.duckdb$")
 
 
@@ -190,7 +196,29 @@ class DuckdbEvents:
             cursor.close()
 
     def _select(self, table: str, query: EventQuery) -> list[FoundEvent]:
-        return [found_event(row) for row in self._execute(*select_page(table, query))]
+        if query.expression is None or condition_of(query.expression).exact:
+            return [found_event(row) for row in self._execute(*select_page(table, query))]
+        return self._select_fitting(table, query, query.expression)
+
+    def _select_fitting(
+        self, table: str, query: EventQuery, expression: Expression
+    ) -> list[FoundEvent]:
+        """Looks through what SQL leaves over, newest first, in growing steps."""
+        page: list[FoundEvent] = []
+        step, before = max(query.limit, _FIRST_STEP), query.before
+        while True:
+            part = replace(query, limit=step, before=before)
+            rows = self._execute(*select_page(table, part))
+            for event in map(found_event, rows):
+                record = orjson.loads(event.record)
+                if holds(expression, attributes_of(record), record):
+                    page.append(event)
+                    if len(page) == query.limit:
+                        return page
+            if len(rows) < step:
+                return page
+            before = (event.event_time, event.position)
+            step = min(step * 4, _LONGEST_STEP)
 
     def _sealed_files(self) -> list[tuple[int, int, Path]]:
         found = []

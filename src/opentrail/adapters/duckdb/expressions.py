@@ -1,0 +1,184 @@
+"""Search expressions as SQL: conditions that every fitting event meets, exact where they can be.
+
+What SQL cannot decide as `core/expression` does is decided there, on the rows that are left.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from opentrail.core.expression import (
+    And,
+    Between,
+    Compare,
+    Expression,
+    Is,
+    Not,
+    Or,
+    Pattern,
+    Text,
+)
+from opentrail.core.expression.tree import network_of
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition and its arguments; `exact` if it holds for no other events."""
+
+    sql: str
+    arguments: tuple[Any, ...]
+    exact: bool
+
+
+_ANY = Condition("TRUE", (), False)
+_TEXT_COLUMNS = frozenset(
+    {
+        "account",
+        "access_key_id",
+        "category",
+        "error_code",
+        "event_id",
+        "event_name",
+        "event_source",
+        "principal_arn",
+        "region",
+        "source_ip",
+        "username",
+    }
+)
+_LISTS = frozenset({"resource_names", "resource_types"})
+#: Runs of characters that JSON writes in one way only.
+_PLAIN = re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+")
+_SUFFIX = ".amazonaws.com"
+
+
+def condition_of(expression: Expression) -> Condition:
+    """Returns the condition that an expression implies."""
+    return _CONDITIONS[type(expression)](expression)
+
+
+def _and(expression: And) -> Condition:
+    return _joined("AND", [condition_of(part) for part in expression.parts], "TRUE")
+
+
+def _or(expression: Or) -> Condition:
+    return _joined("OR", [condition_of(part) for part in expression.parts], "FALSE")
+
+
+def _joined(word: str, parts: list[Condition], empty: str) -> Condition:
+    if not parts:
+        return Condition(empty, (), True)
+    arguments = tuple(argument for part in parts for argument in part.arguments)
+    sql = f" {word} ".join(f"({part.sql})" for part in parts)
+    return Condition(sql, arguments, all(part.exact for part in parts))
+
+
+def _not(expression: Not) -> Condition:
+    inner = condition_of(expression.part)
+    if not inner.exact:
+        return _ANY
+    return Condition(f"NOT coalesce(({inner.sql}), FALSE)", inner.arguments, True)
+
+
+def _is(expression: Is) -> Condition:
+    sql = {
+        "success": "error_code IS NULL",
+        "failure": "error_code IS NOT NULL",
+        "read": "read_only",
+        "write": "NOT read_only",
+    }[expression.state]
+    return Condition(sql, (), True)
+
+
+def _between(expression: Between) -> Condition:
+    parts = []
+    if expression.start is not None:
+        parts.append(_time(expression.start, "event_time >= ?"))
+    if expression.end is not None:
+        rest = expression.end.microsecond > 0
+        parts.append(_time(expression.end, "event_time <= ?" if rest else "event_time < ?"))
+    return _joined("AND", parts, "TRUE")
+
+
+def _time(moment: datetime, sql: str) -> Condition:
+    return Condition(sql, (int(moment.timestamp()),), moment.microsecond == 0)
+
+
+def _compare(expression: Compare) -> Condition:
+    if expression.operator == "!=":
+        return _not(Not(replace(expression, operator="=")))
+    if not expression.is_field:
+        return _in_record(expression)
+    column = expression.path[0]
+    if expression.operator == ":" and column in _TEXT_COLUMNS and expression.value.isascii():
+        sql = f"contains(lower({column}), ?)"
+        return Condition(sql, (expression.value.lower(),), False)
+    if expression.operator != "=" or network_of(expression) is not None:
+        return _ANY
+    return _equals(column, expression)
+
+
+def _equals(column: str, expression: Compare) -> Condition:
+    pattern = expression.pattern
+    plain = pattern.plain
+    if column == "read_only":
+        return _matches("CAST(read_only AS VARCHAR)", pattern)
+    if column in _LISTS:
+        return _ANY if plain is None else Condition(f"list_contains({column}, ?)", (plain,), True)
+    if column == "event_source" and "." not in expression.value:
+        if plain is not None:
+            return Condition("event_source IN (?, ?)", (plain, plain + _SUFFIX), True)
+        return _ANY
+    return _matches(column, pattern) if column in _TEXT_COLUMNS else _ANY
+
+
+def _matches(column: str, pattern: Pattern) -> Condition:
+    if pattern.plain is not None:
+        return Condition(f"{column} = ?", (pattern.plain,), True)
+    return Condition(f"{column} LIKE ? ESCAPE '\\'", (_like(pattern),), True)
+
+
+def _like(pattern: Pattern) -> str:
+    return "".join(
+        "%" if part is None else "_" if part is ... else re.sub(r"([\\%_])", r"\\\1", part)
+        for part in pattern.parts
+    )
+
+
+def _in_record(expression: Compare) -> Condition:
+    """Looks for the value's longest plain part anywhere in the record's text."""
+    if expression.operator == "=":
+        if network_of(expression) is not None:
+            return _ANY
+        return _somewhere("contains(record, ?)", expression.pattern.literals)
+    if expression.operator == ":":
+        return _somewhere("contains(lower(record), ?)", [expression.value.lower()])
+    return _ANY
+
+
+def _text(expression: Text) -> Condition:
+    return _somewhere("contains(lower(record), ?)", [expression.text.lower()])
+
+
+def _somewhere(sql: str, texts: list[str]) -> Condition:
+    runs = [run for text in texts if text.isascii() for run in _PLAIN.findall(text)]
+    # What may be a number can be written in several ways: 1000, 1000.0, 1e3.
+    runs = [run for run in runs if re.search(r"[A-DF-Za-df-z]", run)]
+    if not runs:
+        return _ANY
+    return Condition(sql, (max(runs, key=len),), False)
+
+
+_CONDITIONS: Mapping[type, Callable[[Any], Condition]] = {
+    And: _and,
+    Or: _or,
+    Not: _not,
+    Compare: _compare,
+    Text: _text,
+    Is: _is,
+    Between: _between,
+}

@@ -1,0 +1,291 @@
+"""How an expression is written: from a text to its parts, or to an error that says where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+
+from opentrail.core.errors import UsageError
+from opentrail.core.event import parse_time
+from opentrail.core.expression.tree import (
+    FIELDS,
+    MEMBERS,
+    And,
+    Between,
+    Compare,
+    Expression,
+    Is,
+    Not,
+    Or,
+    Text,
+)
+
+_STATES = ("success", "failure", "read", "write")
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_DEEPEST, _LONGEST = 100, 10_000
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+
+
+class ExpressionError(UsageError):
+    """An expression that cannot be read; the text says where, and what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A piece of an expression: `word`, `quoted`, `operator`, `(`, `)`, `,` or `end`."""
+
+    kind: str
+    text: str
+    at: int
+
+
+_PIECE = re.compile(
+    r"""\s*(?:(?P<paren>[(),])|(?P<operator>!=|<=|>=|=|<|>)|"(?P<quoted>(?:[^"\\]|\\.)*)"
+    |(?P<word>(?:[^\s()",=<>!:\\]|!(?!=)|\\.|:(?=[^\s]*))+)|(?P<bad>\S))""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def parse(text: str, now: datetime) -> Expression:
+    """Returns the expression in `text`; an empty one holds for every event.
+
+    Args:
+        text: what somebody wrote.
+        now: what `last 2h` is counted from; aware.
+
+    Raises:
+        ExpressionError: it cannot be read; the message names the column and what was expected.
+    """
+    if len(text) > _LONGEST:
+        raise ExpressionError(f"the expression is longer than {_LONGEST} characters")
+    return _Parser(text, now).whole()
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    position = 0
+    while position < len(text.rstrip()):
+        found = _PIECE.match(text, position)
+        if found is None or found["bad"] is not None:
+            at = position if found is None else found.start("bad")
+            what = "a quotation mark that is closed" if text[at] == '"' else "a word or a value"
+            raise _unexpected(at, what, text[at : at + 20])
+        if found["paren"]:
+            tokens.append(_Token(found["paren"], found["paren"], found.start("paren")))
+        elif found["operator"]:
+            tokens.append(_Token("operator", found["operator"], found.start("operator")))
+        elif found["quoted"] is not None:
+            tokens.append(_Token("quoted", found["quoted"], found.start("quoted")))
+        else:
+            tokens += _split_word(found["word"], found.start("word"), tokens)
+        position = found.end()
+    return [*tokens, _Token("end", "", len(text))]
+
+
+def _split_word(word: str, at: int, before: list[_Token]) -> list[_Token]:
+    """Takes `field:value` apart; values behind operators, times and ARNs keep their colons."""
+    follows_operator = bool(before) and before[-1].kind == "operator"
+    name, colon, value = word.partition(":")
+    is_field = name.lower() in FIELDS or name.partition(".")[0] in MEMBERS or name == "is"
+    is_arn = word.startswith("arn:aws")
+    if follows_operator or not colon or not is_field or is_arn:
+        return [_Token("word", word, at)]
+    tokens = [_Token("word", name, at), _Token("operator", ":", at + len(name))]
+    return [*tokens, _Token("word", value, at + len(name) + 1)] if value else tokens
+
+
+def _unexpected(at: int, expected: str, found: str) -> ExpressionError:
+    shown = repr(found) if found else "the end"
+    return ExpressionError(f"column {at + 1}: expected {expected}, found {shown}")
+
+
+class _Parser:
+    """Recursive descent over the pieces of one expression."""
+
+    def __init__(self, text: str, now: datetime) -> None:
+        self._tokens = _tokens(text)
+        self._next = 0
+        self._now = now
+        self._depth = 0
+
+    @property
+    def _token(self) -> _Token:
+        return self._tokens[self._next]
+
+    def _take(self) -> _Token:
+        token = self._token
+        self._next += 1
+        return token
+
+    def _is_word(self, *words: str) -> bool:
+        return self._token.kind == "word" and self._token.text in words
+
+    def whole(self) -> Expression:
+        if self._token.kind == "end":
+            return And(())
+        found = self._any_of()
+        if self._token.kind != "end":
+            raise _unexpected(self._token.at, "AND, OR or the end", self._token.text)
+        return found
+
+    def _any_of(self) -> Expression:
+        parts = [self._all_of()]
+        while self._is_word("OR"):
+            self._take()
+            parts.append(self._all_of())
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
+
+    def _all_of(self) -> Expression:
+        parts = [self._one()]
+        while self._token.kind not in ("end", ")") and not self._is_word("OR"):
+            if self._is_word("AND"):
+                self._take()
+            parts.append(self._one())
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _one(self) -> Expression:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ExpressionError(f"the expression is nested more than {_DEEPEST} levels deep")
+        try:
+            if self._is_word("NOT"):
+                self._take()
+                return Not(self._one())
+            if self._token.kind == "(":
+                return self._in_parentheses()
+            return self._term()
+        finally:
+            self._depth -= 1
+
+    def _in_parentheses(self) -> Expression:
+        opened = self._take()
+        found = self._any_of()
+        if self._token.kind != ")":
+            what = f"the ')' of column {opened.at + 1}"
+            raise _unexpected(self._token.at, what, self._token.text)
+        self._take()
+        return found
+
+    def _term(self) -> Expression:
+        token = self._take()
+        if token.kind == "quoted":
+            return Text(_unescaped(token.text))
+        if token.kind != "word" or token.text in ("AND", "OR", "IN"):
+            raise _unexpected(token.at, "a field, a text or '('", token.text)
+        if self._token.kind == "operator":
+            return self._comparison(token)
+        if self._is_word("IN") and _path(token.text) is not None:
+            return self._one_of(token)
+        timed = self._time_words(token)
+        return timed if timed is not None else Text(_unescaped(token.text))
+
+    def _comparison(self, name: _Token) -> Expression:
+        operator = self._take().text
+        value = self._value()
+        if name.text == "is":
+            if operator not in (":", "=") or value.text not in _STATES:
+                raise _unexpected(value.at, f"is:{' or is:'.join(_STATES)}", value.text)
+            return Is(value.text)
+        return self._compare(name, operator, value)
+
+    def _compare(self, name: _Token, operator: str, value: _Token) -> Expression:
+        path = _path(name.text)
+        if path is None:
+            raise _unexpected(name.at, f"a field such as {_likely_fields(name.text)}", name.text)
+        members, is_field = path
+        text = value.text
+        if operator == ":" or operator not in ("=", "!="):
+            text = _unescaped(text)
+        if members == ("event_time",):
+            return self._time_comparison(operator, value)
+        return Compare(members, operator, text, is_field)
+
+    def _time_comparison(self, operator: str, value: _Token) -> Expression:
+        start, end = self._moment(value)
+        if operator in ("=", ":"):
+            return Between(start, end)
+        meanings: dict[str, Expression] = {
+            "!=": Not(Between(start, end)),
+            "<": Between(None, start),
+            "<=": Between(None, end),
+            ">": Between(end, None),
+            ">=": Between(start, None),
+        }
+        return meanings[operator]
+
+    def _one_of(self, name: _Token) -> Expression:
+        self._take()
+        if self._token.kind != "(":
+            raise _unexpected(self._token.at, "'(' and values", self._token.text)
+        self._take()
+        parts = [self._compare(name, "=", self._value())]
+        while self._token.kind == ",":
+            self._take()
+            parts.append(self._compare(name, "=", self._value()))
+        if self._token.kind != ")":
+            raise _unexpected(self._token.at, "',' or ')'", self._token.text)
+        self._take()
+        return Or(tuple(parts))
+
+    def _value(self) -> _Token:
+        token = self._take()
+        if token.kind not in ("word", "quoted"):
+            self._next -= 1
+            raise _unexpected(token.at, "a value", token.text)
+        return token
+
+    def _time_words(self, token: _Token) -> Expression | None:
+        if token.text == "last":
+            return self._last()
+        if token.text in ("since", "until") and self._token.kind in ("word", "quoted"):
+            start, end = self._moment(self._take())
+            return Between(start, None) if token.text == "since" else Between(None, end)
+        first, dots, last = token.text.partition("..")
+        if dots and _DAY.match(first or last):
+            at = token.at + len(first) + 2
+            begins = self._moment(_Token("word", first, token.at))[0] if first else None
+            ends = self._moment(_Token("word", last, at))[1] if last else None
+            return Between(begins, ends)
+        return None
+
+    def _last(self) -> Expression:
+        token = self._take()
+        found = re.fullmatch(r"(\d{1,6})([smhdw])", token.text)
+        if found is None:
+            raise _unexpected(token.at, "a span such as 30m, 2h or 7d", token.text)
+        try:
+            span = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+            return Between(self._now - span, None)
+        except OverflowError as error:
+            raise _unexpected(token.at, "a span that fits the calendar", token.text) from error
+
+    def _moment(self, token: _Token) -> tuple[datetime, datetime]:
+        """Returns the first moment that a time means, and the first one behind it."""
+        try:
+            moment = parse_time(token.text)
+            span = timedelta(days=1) if _DAY.fullmatch(token.text) else timedelta(seconds=1)
+            return moment, moment + span
+        except (ValueError, OverflowError) as error:
+            what = "a time such as 2020-01-01 or 2020-01-01T09:00:00Z"
+            raise _unexpected(token.at, what, token.text) from error
+
+
+def _likely_fields(name: str) -> str:
+    """Returns the fields that somebody may have meant."""
+    likely = get_close_matches(name.partition(".")[0], [*FIELDS, *MEMBERS], cutoff=0.5)
+    return ", ".join(likely or ("eventName", "user", "requestParameters.bucketName"))
+
+
+def _path(name: str) -> tuple[tuple[str, ...], bool] | None:
+    """Returns where a name leads: a field, or a path into the record; None if nowhere."""
+    field = FIELDS.get(name.lower())
+    if field is not None:
+        return (field,), True
+    members = tuple(_unescaped(part) for part in re.split(r"(?<!\\)\.", name))
+    return (members, False) if members[0] in MEMBERS and all(members) else None
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)

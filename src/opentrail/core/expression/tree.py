@@ -1,0 +1,340 @@
+"""What an expression means: its parts, and whether an event fits."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from opentrail.core.attributes import Attributes
+from opentrail.core.event import Record, parse_time
+
+#: Name in lower case → field of `Attributes`; LookupEvents' names, the record's, and short ones.
+FIELDS: Mapping[str, str] = {
+    **dict.fromkeys(("eventid", "id"), "event_id"),
+    **dict.fromkeys(("eventname", "event", "name"), "event_name"),
+    **dict.fromkeys(("eventsource", "source", "service"), "event_source"),
+    **dict.fromkeys(("username", "user"), "username"),
+    **dict.fromkeys(("accesskeyid", "key"), "access_key_id"),
+    **dict.fromkeys(("principal", "arn"), "principal_arn"),
+    **dict.fromkeys(("sourceipaddress", "ip"), "source_ip"),
+    **dict.fromkeys(("errorcode", "error"), "error_code"),
+    **dict.fromkeys(("awsregion", "region"), "region"),
+    **dict.fromkeys(("recipientaccountid", "account"), "account"),
+    **dict.fromkeys(("eventcategory", "category"), "category"),
+    "readonly": "read_only",
+    **dict.fromkeys(("resourcename", "resource"), "resource_names"),
+    "resourcetype": "resource_types",
+    **dict.fromkeys(("eventtime", "time"), "event_time"),
+}
+#: Members of a record that a path may begin with.
+MEMBERS = frozenset(
+    {
+        "addendum",
+        "additionalEventData",
+        "annotation",
+        "apiVersion",
+        "edgeDeviceDetails",
+        "errorMessage",
+        "eventContext",
+        "eventType",
+        "eventVersion",
+        "insightDetails",
+        "managementEvent",
+        "requestID",
+        "requestParameters",
+        "resources",
+        "responseElements",
+        "serviceEventDetails",
+        "sessionCredentialFromConsole",
+        "sharedEventID",
+        "tlsDetails",
+        "userAgent",
+        "userIdentity",
+        "vpcEndpointAccountId",
+        "vpcEndpointId",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A text with wildcards: `*` for any characters, `?` for one; a backslash takes one literally.
+
+    `parts` are literal texts, None for `*` and `Ellipsis` for `?`.
+    """
+
+    parts: tuple[Any, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Returns the pattern in `text`."""
+        parts: list[Any] = []
+        literal = ""
+        characters = iter(text)
+        for character in characters:
+            if character in "*?":
+                parts += [literal] if literal else []
+                literal = ""
+                parts.append(None if character == "*" else ...)
+            else:
+                literal += next(characters, "\\") if character == "\\" else character
+        return cls(tuple([*parts, literal] if literal or not parts else parts))
+
+    @property
+    def plain(self) -> str | None:
+        """The text, if there are no wildcards."""
+        return self.parts[0] if len(self.parts) == 1 and isinstance(self.parts[0], str) else None
+
+    @property
+    def literals(self) -> list[str]:
+        """The literal parts."""
+        return [part for part in self.parts if isinstance(part, str)]
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole text fits.
+
+        >>> Pattern.parse("Create*").matches("CreateUser")
+        True
+        """
+        plain = self.plain
+        return text == plain if plain is not None else bool(_regex(self).fullmatch(text))
+
+
+@lru_cache(512)
+def _regex(pattern: Pattern) -> re.Pattern[str]:
+    written = "".join(
+        ".*" if part is None else "." if part is ... else re.escape(part) for part in pattern.parts
+    )
+    return re.compile(written, re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All parts hold."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One of the parts holds."""
+
+    parts: tuple[Expression, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """A field or path compared with a value; of several values of a path, one is enough.
+
+    `path` is a single name of `Attributes`, or the members that lead to a value of the record.
+    """
+
+    path: tuple[str, ...]
+    operator: str
+    value: str
+    #: Whether `path` is a field of `Attributes`.
+    is_field: bool
+
+    @property
+    def pattern(self) -> Pattern:
+        """The value as a pattern, for `=`."""
+        return _parsed(self.value)
+
+
+_parsed = lru_cache(512)(Pattern.parse)
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that occurs in one of the record's values, in any case."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Is:
+    """An outcome (`success`, `failure`) or a kind (`read`, `write`)."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A time from `start` on and before `end`; None leaves a side open."""
+
+    start: datetime | None
+    end: datetime | None
+
+
+Expression = And | Or | Not | Compare | Text | Is | Between
+
+
+# Evaluation
+
+
+def holds(expression: Expression, attributes: Attributes, record: Record) -> bool:
+    """Returns whether an event fits."""
+    return _HOLDS[type(expression)](expression, attributes, record)
+
+
+def _compare(compare: Compare, attributes: Attributes, record: Record) -> bool:
+    if compare.operator == "!=":
+        same = Compare(compare.path, "=", compare.value, compare.is_field)
+        return not _compare(same, attributes, record)
+    if compare.is_field:
+        values = field_values(attributes, compare.path[0])
+    else:
+        values = list(values_at(record, compare.path))
+    fits = _FITS[compare.operator]
+    return any(fits(compare, value) for value in values)
+
+
+def field_values(attributes: Attributes, name: str) -> list[Any]:
+    """Returns the values of a field; none if it is empty."""
+    if name == "resource_names":
+        return [resource.name for resource in attributes.resources]
+    if name == "resource_types":
+        return [resource.type for resource in attributes.resources if resource.type]
+    value = getattr(attributes, name)
+    return [] if value is None else [value]
+
+
+def values_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
+    """Gives the scalars that a path leads to; lists are looked through at every step."""
+    if isinstance(value, list):
+        for item in value:
+            yield from values_at(item, path)
+    elif not path:
+        if not isinstance(value, Mapping) and value is not None:
+            yield value
+    elif isinstance(value, Mapping) and path[0] in value:
+        yield from values_at(value[path[0]], path[1:])
+
+
+def as_text(value: Any) -> str:
+    """Returns a scalar as it is compared: booleans and numbers as JSON writes them."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return str(value)
+
+
+def _equals(compare: Compare, value: Any) -> bool:
+    network = network_of(compare)
+    if network is not None:
+        return _is_within(as_text(value), network)
+    if compare.path == ("event_source",) and compare.is_field and "." not in compare.value:
+        return compare.pattern.matches(as_text(value).removesuffix(".amazonaws.com"))
+    return compare.pattern.matches(as_text(value))
+
+
+def network_of(compare: Compare) -> Any:
+    """Returns the network that a comparison with an address names, None if it names none."""
+    if "/" not in compare.value or not compare.path[-1].lower().endswith(("ip", "ipaddress")):
+        return None
+    return _network(compare.value)
+
+
+@lru_cache(256)
+def _network(text: str) -> Any:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def _is_within(text: str, network: Any) -> bool:
+    try:
+        return ipaddress.ip_address(text) in network
+    except ValueError:
+        return False
+
+
+def _contains(compare: Compare, value: Any) -> bool:
+    return compare.value.lower() in as_text(value).lower()
+
+
+def _ordered(decide: Callable[[Any, Any], bool]) -> Callable[[Compare, Any], bool]:
+    def fits(compare: Compare, value: Any) -> bool:
+        if isinstance(value, datetime):
+            return decide(value, parse_time(compare.value))
+        wanted, given = _number(compare.value), _number(value)
+        if wanted is not None and given is not None:
+            return decide(given, wanted)
+        return decide(as_text(value), compare.value)
+
+    return fits
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+_FITS: Mapping[str, Callable[[Compare, Any], bool]] = {
+    "=": _equals,
+    ":": _contains,
+    "<": _ordered(lambda a, b: a < b),
+    "<=": _ordered(lambda a, b: a <= b),
+    ">": _ordered(lambda a, b: a > b),
+    ">=": _ordered(lambda a, b: a >= b),
+}
+
+
+def _text(text: Text, _attributes: Attributes, record: Record) -> bool:
+    wanted = text.text.lower()
+    return any(wanted in as_text(value).lower() for value in _all_values(record))
+
+
+def _all_values(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _all_values(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _all_values(item)
+    elif value is not None:
+        yield value
+
+
+def _is(is_: Is, attributes: Attributes, _record: Record) -> bool:
+    return {
+        "success": attributes.error_code is None,
+        "failure": attributes.error_code is not None,
+        "read": attributes.read_only,
+        "write": not attributes.read_only,
+    }[is_.state]
+
+
+def _between(between: Between, attributes: Attributes, _record: Record) -> bool:
+    moment = attributes.event_time
+    after = between.start is None or moment >= between.start
+    return after and (between.end is None or moment < between.end)
+
+
+_HOLDS: Mapping[type, Callable[[Any, Attributes, Record], bool]] = {
+    And: lambda e, a, r: all(holds(part, a, r) for part in e.parts),
+    Or: lambda e, a, r: any(holds(part, a, r) for part in e.parts),
+    Not: lambda e, a, r: not holds(e.part, a, r),
+    Compare: _compare,
+    Text: _text,
+    Is: _is,
+    Between: _between,
+}

@@ -1,0 +1,164 @@
+"""Expressions as they are written: what they become, and where they cannot be read."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.core.expression import (
+    And,
+    Between,
+    Compare,
+    Expression,
+    ExpressionError,
+    Is,
+    Not,
+    Or,
+    Text,
+    parse,
+)
+
+NOW = datetime(2020, 1, 8, 9, tzinfo=UTC)
+
+
+def field(name: str, value: str, operator: str = "=") -> Compare:
+    return Compare((name,), operator, value, is_field=True)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+JOHN, CREATES = field("username", "John"), field("event_name", "Create*")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("", And(())),
+        ("  ", And(())),
+        ("user=John", JOHN),
+        ("Username = John", JOHN),
+        ('user="John"', JOHN),
+        ("EventName=Create* AND user=John", And((CREATES, JOHN))),
+        ("EventName=Create* user=John", And((CREATES, JOHN))),
+        ("eventName=Create* OR user=John", Or((CREATES, JOHN))),
+        ("NOT user=John", Not(JOHN)),
+        ("NOT NOT user=John", Not(Not(JOHN))),
+        ("is:read user=John OR name=Create*", Or((And((Is("read"), JOHN)), CREATES))),
+        ("is:read (user=John OR name=Create*)", And((Is("read"), Or((JOHN, CREATES))))),
+        ("is=failure", Is("failure")),
+        ("user!=John", field("username", "John", "!=")),
+        ("error:Denied", field("error_code", "Denied", ":")),
+        ("error:", None),
+        ("user IN (John, Mary)", Or((JOHN, field("username", "Mary")))),
+        ("arn=arn:aws:iam::1:user/a", field("principal_arn", "arn:aws:iam::1:user/a")),
+        ("user=a=b", None),
+        ('user="a=b"', field("username", "a=b")),
+        (r"user=a\=b", field("username", r"a\=b")),
+        ("ip=10.0.0.0/8", field("source_ip", "10.0.0.0/8")),
+        (
+            "requestParameters.bucketName=logs",
+            Compare(("requestParameters", "bucketName"), "=", "logs", is_field=False),
+        ),
+        (
+            r"requestParameters.a\.b>5",
+            Compare(("requestParameters", "a.b"), ">", "5", is_field=False),
+        ),
+        ("Mary", Text("Mary")),
+        ('"Mary Ann"', Text("Mary Ann")),
+        (r'"say \"hi\""', Text('say "hi"')),
+        ("arn:aws:s3:::logs", Text("arn:aws:s3:::logs")),
+        ("last", None),
+        ("last 90m", Between(NOW - timedelta(minutes=90), None)),
+        ("last 2w", Between(NOW - timedelta(weeks=2), None)),
+        ("since 2020-01-01", Between(at("2020-01-01"), None)),
+        ("until 2020-01-01", Between(None, at("2020-01-02"))),
+        ("2020-01-01..2020-01-02", Between(at("2020-01-01"), at("2020-01-03"))),
+        ("2020-01-01..", Between(at("2020-01-01"), None)),
+        ("..2020-01-01", Between(None, at("2020-01-02"))),
+        (
+            "2020-01-01T09:00:00Z..2020-01-01T09:00:05Z",
+            Between(at("2020-01-01T09:00:00"), at("2020-01-01T09:00:06")),
+        ),
+        ("time=2020-01-01", Between(at("2020-01-01"), at("2020-01-02"))),
+        ("time>=2020-01-01", Between(at("2020-01-01"), None)),
+        ("time>2020-01-01", Between(at("2020-01-02"), None)),
+        ("time<2020-01-01", Between(None, at("2020-01-01"))),
+        ("time!=2020-01-01", Not(Between(at("2020-01-01"), at("2020-01-02")))),
+        ("since", Text("since")),
+    ],
+)
+def test_an_expression_means(text: str, meant: Expression | None) -> None:
+    if meant is None:
+        with pytest.raises(ExpressionError):
+            parse(text, NOW)
+    else:
+        assert parse(text, NOW) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "expected"),
+    [
+        ("usr=John", 1, "a field such as user, username"),
+        ("requestParameter.x=1", 1, "a field such as requestParameters"),
+        ("qqq=1", 1, "a field such as eventName, user, requestParameters.bucketName"),
+        ("user=", 6, "a value, found the end"),
+        ("user= AND", 7, None),
+        ("user==John", 6, "a value, found '='"),
+        ("(user=John", 11, "the ')' of column 1"),
+        ("user=John)", 10, "AND, OR or the end"),
+        ("user=John OR", 13, "a field, a text or '('"),
+        ("AND user=John", 1, "a field, a text or '('"),
+        ("NOT", 4, "a field, a text or '('"),
+        ("()", 2, "a field, a text or '('"),
+        ('name="Create', 6, "a quotation mark that is closed"),
+        ("user IN John", 9, "'(' and values"),
+        ("user IN (John", 14, "',' or ')'"),
+        ("user IN ()", 10, "a value"),
+        ("last week", 6, "a span such as 30m, 2h or 7d"),
+        ("last 999999w", 6, "a span that fits the calendar"),
+        ("time>noon", 6, "a time such as 2020-01-01"),
+        ("2020-01-01..noon", 13, "a time such as 2020-01-01"),
+        ("2020-13-01..", 1, "a time such as 2020-01-01"),
+        ("is:odd", 4, "is:success or is:failure or is:read or is:write"),
+        ("is>read", 4, "is:success"),
+    ],
+)
+def test_an_error_names_the_column_and_what_was_expected(
+    text: str, column: int, expected: str | None
+) -> None:
+    if expected is None:
+        assert parse(text, NOW) == field("username", "AND")
+        return
+    with pytest.raises(ExpressionError) as caught:
+        parse(text, NOW)
+    assert str(caught.value).startswith(f"column {column}: expected {expected}")
+
+
+def test_what_is_too_long_or_too_deep_is_refused() -> None:
+    with pytest.raises(ExpressionError, match="longer than"):
+        parse("x" * 20_000, NOW)
+    with pytest.raises(ExpressionError, match="nested"):
+        parse("(" * 200 + "x" + ")" * 200, NOW)
+    with pytest.raises(ExpressionError, match="nested"):
+        parse("NOT " * 200 + "x", NOW)
+
+
+PIECES = [*'aT1 ()",=<>!:*?.-/', "\\", "AND ", "user", "last ", "..", "2020-01-01", " IN ("]
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_any_text_is_an_expression_or_a_clear_error(text: str) -> None:
+    with contextlib.suppress(ExpressionError):
+        parse(text, NOW)
+
+
+@given(st.text())
+def test_any_text_in_quotation_marks_is_looked_for(text: str) -> None:
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    assert parse(f'"{quoted}"', NOW) == Text(text)

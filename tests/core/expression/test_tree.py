@@ -1,0 +1,200 @@
+"""Whether events fit: each kind of part by hand, and all together against plain functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.attributes import attributes_of
+from opentrail.core.expression import Pattern, holds, parse
+from tests.factories import MOMENT, a_data_record, a_record, an_iam_user
+
+NOW = MOMENT + timedelta(hours=1)
+RECORD = a_record(
+    eventName="CreateUser",
+    sourceIPAddress="10.1.2.3",
+    errorCode="AccessDenied",
+    userIdentity=an_iam_user("John"),
+    requestParameters={
+        "userName": "Mary Ann",
+        "count": 10,
+        "flag": True,
+        "tags": [{"key": "team", "value": "Blue*"}, {"key": "tier"}],
+        "nothing": None,
+        "nested": {"list": [[1, 2], [3]]},
+    },
+)
+
+
+def fits(text: str, record: dict[str, Any] = RECORD) -> bool:
+    return holds(parse(text, NOW), attributes_of(record), record)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "eventName=CreateUser",
+        "eventName=Create*",
+        "eventName=*User",
+        "eventName=C?eate*s?r",
+        "source=iam",
+        "source=i*",
+        "source=iam.amazonaws.com",
+        "user=John",
+        "user!=Mary",
+        "ip=10.0.0.0/8",
+        "ip=10.1.2.3",
+        "ip=10.1.*",
+        "ip!=192.168.0.0/16",
+        "error=AccessDenied is:failure is:write",
+        "readOnly=false",
+        "requestParameters.count=10",
+        "requestParameters.count>9.5 requestParameters.count<=10",
+        "requestParameters.count>=9",
+        "requestParameters.flag=true",
+        "requestParameters.tags.key=tier",
+        r"requestParameters.tags.value=Blue\*",
+        "requestParameters.tags.value=Blue*",
+        "requestParameters.nested.list=3",
+        'requestParameters.userName="Mary Ann"',
+        "requestParameters.userName:mary",
+        "requestParameters.absent!=x",
+        "NOT requestParameters.nothing=*",
+        "userIdentity.userName=John",
+        "mary",
+        '"y An"',
+        "resource=Mary* resourcetype=AWS::IAM::User",
+        "time=2020-01-01",
+        "last 61m",
+        "user IN (Jane, John)",
+    ],
+)
+def test_an_event_that_fits(text: str) -> None:
+    assert fits(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "eventName=createuser",
+        "eventName=Create",
+        "eventName=Create?",
+        "source=s3",
+        "user!=John",
+        "ip=10.2.0.0/16",
+        "is:success",
+        "is:read",
+        "requestParameters.count=1",
+        "requestParameters.count<10",
+        "requestParameters.flag=True",
+        "requestParameters.tags.value=blue*",
+        r"requestParameters.tags.value=Blu\*",
+        "requestParameters.tags=*",
+        "requestParameters.nothing=*",
+        "requestParameters.absent=x",
+        "userName.userIdentity",
+        '"Mary  Ann"',
+        "last 59m",
+        "until 2019-12-31",
+        "NOT user=John",
+        "user IN (Jane, Mary)",
+    ],
+)
+def test_an_event_that_does_not(text: str) -> None:
+    assert not fits(text)
+
+
+@given(st.text(), st.text())
+def test_a_pattern_with_everything_escaped_matches_its_own_text_only(text: str, other: str) -> None:
+    escaped = "".join(f"\\{character}" for character in text)
+    pattern = Pattern.parse(escaped)
+    assert pattern.plain == text
+    assert pattern.matches(text)
+    assert pattern.matches(other) == (other == text)
+
+
+@given(st.text(), st.text(), st.text())
+def test_a_star_stands_for_anything(before: str, middle: str, after: str) -> None:
+    def escaped(text: str) -> str:
+        return "".join(f"\\{character}" for character in text)
+
+    pattern = Pattern.parse(f"{escaped(before)}*{escaped(after)}")
+    assert pattern.matches(before + middle + after)
+    assert pattern.literals == [text for text in (before, after) if text]
+
+
+# All together, against functions that know nothing of the parser
+
+
+@dataclass(frozen=True)
+class Case:
+    """An expression and what it means."""
+
+    text: str
+    meant: Callable[[dict[str, Any]], bool]
+
+
+def user_of(record: dict[str, Any]) -> str | None:
+    name = record["userIdentity"].get("userName")
+    return None if name is None else str(name)
+
+
+TERMS = [
+    Case("eventName=CreateUser", lambda r: r["eventName"] == "CreateUser"),
+    Case("name=Put*", lambda r: r["eventName"].startswith("Put")),
+    Case("user=John", lambda r: user_of(r) == "John"),
+    Case("user!=John", lambda r: user_of(r) != "John"),
+    Case("is:failure", lambda r: bool(r.get("errorCode"))),
+    Case("is:write", lambda r: not r["readOnly"]),
+    Case("denied", lambda r: r.get("errorCode") == "AccessDenied"),
+    Case(
+        "requestParameters.userName=M*",
+        lambda r: str((r["requestParameters"] or {}).get("userName", "")).startswith("M"),
+    ),
+    Case("time>=2020-01-01T09:00:03Z", lambda r: r["eventTime"] >= "2020-01-01T09:00:03Z"),
+    Case("region IN (eu-west-1, x)", lambda r: r["awsRegion"] == "eu-west-1"),
+]
+
+
+def extended(inner: st.SearchStrategy[Case]) -> st.SearchStrategy[Case]:
+    return st.one_of(
+        st.builds(lambda c: Case(f"NOT ({c.text})", lambda r: not c.meant(r)), inner),
+        st.builds(
+            lambda a, b: Case(f"({a.text}) AND ({b.text})", lambda r: a.meant(r) and b.meant(r)),
+            inner,
+            inner,
+        ),
+        st.builds(
+            lambda a, b: Case(f"({a.text} OR {b.text})", lambda r: a.meant(r) or b.meant(r)),
+            st.sampled_from(TERMS),
+            st.sampled_from(TERMS),
+        ),
+    )
+
+
+cases = st.recursive(st.sampled_from(TERMS), extended, max_leaves=6)
+records = st.builds(
+    lambda data, **changes: (a_data_record if data else a_record)(**changes),
+    data=st.booleans(),
+    eventName=st.sampled_from(["CreateUser", "PutObject", "PutItem"]),
+    userIdentity=st.sampled_from([an_iam_user("John"), {"type": "AWSService"}]),
+    errorCode=st.sampled_from([None, "AccessDenied", "Other"]),
+    readOnly=st.booleans(),
+    requestParameters=st.sampled_from([None, {"userName": "Mary"}, {"userName": "Ann"}]),
+    eventTime=st.integers(0, 5).map(lambda second: f"2020-01-01T09:00:0{second}Z"),
+    awsRegion=st.sampled_from(["eu-west-1", "us-east-1"]),
+)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=300, deadline=None)
+@given(cases, records)
+def test_expressions_mean_what_plain_functions_say(case: Case, record: dict[str, Any]) -> None:
+    assert fits(case.text, record) == case.meant(record), case.text
