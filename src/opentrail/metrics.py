@@ -70,14 +70,21 @@ class Metrics:
             "opentrail_delivery_failures", "Deliveries that failed", registry=self.registry
         )
 
-    def count(self, service: str, category: str, seconds: float) -> None:
-        """Counts a recorded call; looking its counters up anew each time would cost more."""
+    def count(self, service: str, category: str, seconds: float, copies: int = 0) -> None:
+        """Counts a recorded call; looking its counters up anew each time would cost more.
+
+        Args:
+            service: whose call it is.
+            category: the record's `eventCategory`.
+            seconds: from the finished answer to the durable record.
+            copies: records of it for other accounts.
+        """
         counters = self._counters.get((service, category))
         if counters is None:
             counters = (self.calls.labels(service), self.records.labels(category))
             self._counters[service, category] = counters
-        for counter in counters:
-            counter.inc()
+        counters[0].inc()
+        counters[1].inc(1 + copies)
         self.append_seconds.observe(seconds)
 
     def samples(self) -> list[Sample]:

@@ -161,7 +161,8 @@ class Recorder:
 
     def _count(self, made: Assembled, exchange: Exchange, seconds: float) -> None:
         service = exchange.call.service
-        self._metrics.count(service.name if service else "unknown", made.entry.category, seconds)
+        name = service.name if service else "unknown"
+        self._metrics.count(name, made.entry.category, seconds, len(made.copies))
         if not made.decoded:
             self._metrics.undecoded.inc()
 
