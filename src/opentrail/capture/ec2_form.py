@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import deepcopy
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from botocore.model import Shape
@@ -40,6 +40,8 @@ _PROTOCOL: Final = frozenset(
     }
 )
 _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
+#: Longer names are looked at anew each time.
+_LONGEST_NAME: Final = 100
 _BOOLEANS: Final = {"true": True, "false": False}
 
 
@@ -102,6 +104,15 @@ def _is_secret(name: str, shape: Shape | None) -> bool:
     """Returns whether nothing of a member may be shown."""
     if shape is not None and (shape.metadata.get("sensitive") or _holds_sensitive_items(shape)):
         return True
+    return _is_hidden_name(name) if len(name) <= _LONGEST_NAME else _hides(name)
+
+
+@lru_cache(4096)
+def _is_hidden_name(name: str) -> bool:
+    return _hides(name)
+
+
+def _hides(name: str) -> bool:
     action = actions("ec2").get(lower_first(name))
     return action in _HIDING or (action != "show" and looks_secret(name))
 
@@ -114,6 +125,18 @@ def _asked_members(shape: Any) -> dict[str, Any]:
     """Returns the members of a request's structure by wire name."""
     if shape is None or shape.type_name != "structure":
         return {}
+    known = _asked.get(shape.name)
+    if known is None:
+        known = _asked[shape.name] = _members_asked(shape)
+    return known
+
+
+#: Members by the name of their structure: the model's names are few and say what they hold.
+_asked: dict[str, dict[str, Any]] = {}
+_told: dict[str, dict[str, Any]] = {}
+
+
+def _members_asked(shape: Any) -> dict[str, Any]:
     members = {}
     for name, member in shape.members.items():
         located = member.serialization.get("name", name)
@@ -126,7 +149,11 @@ def _told_members(shape: Any) -> dict[str, Any]:
     """Returns the members of an answer's structure by element."""
     if shape is None or shape.type_name != "structure":
         return {}
-    return {m.serialization.get("name", name): m for name, m in shape.members.items()}
+    known = _told.get(shape.name)
+    if known is None:
+        items = shape.members.items()
+        known = _told[shape.name] = {m.serialization.get("name", n): m for n, m in items}
+    return known
 
 
 def _item_shape(shape: Any) -> Any:
