@@ -221,8 +221,10 @@ def test_a_table_of_the_default_upstream_is_for_every_service(write: Write) -> N
 
 def test_vpc_endpoints_are_tables_of_networks(write: Write) -> None:
     file = write('[vpc_endpoints.vpce-1]\nnetworks = ["10.0.0.0/8"]\naccount = "210987654321"\n')
-    given = {"networks": ["10.0.0.0/8"], "account": "210987654321"}
+    given = {"networks": ("10.0.0.0/8",), "account": "210987654321"}
     assert load({}, {}, file).vpc_endpoints == {"vpce-1": given}
+    file = write('[vpc_endpoints.vpce-1]\nnetworks = "10.0.0.0/8, ::1"\n')
+    assert load({}, {}, file).vpc_endpoints["vpce-1"]["networks"] == ("10.0.0.0/8", "::1")
 
 
 def test_signing_anew_needs_an_upstream_of_its_own(write: Write) -> None:

@@ -188,15 +188,17 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
     """Reads `[vpc_endpoints.vpce-…]` tables: `networks`, and perhaps `account`."""
     if not isinstance(value, dict):
         raise UsageError(f"vpc_endpoints in {file} must be a table")
+    read = {}
     for name, entry in value.items():
         source = f"vpc_endpoints.{name} in {file}"
         if not isinstance(entry, dict) or entry.keys() - {"networks", "account"}:
             raise UsageError(f"{source} must be a table with networks and perhaps account")
-        _networks(entry.get("networks", []), f"{source}: networks")
+        given = _networks(entry.get("networks", []), f"{source}: networks")
         account = entry.get("account", "0" * 12)
         if not isinstance(account, str) or len(account) != 12 or not account.isdigit():
             raise UsageError(f"{source}: account must be a text of 12 digits, not {account!r}")
-    return value
+        read[name] = {**entry, "networks": given}
+    return read
 
 
 def _networks(value: Any, source: str) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from opentrail.core.attributes import (
     LOOKUP_KEYS,
@@ -275,3 +277,27 @@ def test_every_record_of_the_large_collection_has_columns_or_is_refused_for_its_
         assert found.username is None or found.username
     assert counted > 15_000
     assert refused < 100
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+MEMBERS = (
+    *("userIdentity", "requestParameters", "responseElements", "resources", "errorCode"),
+    *("sourceIPAddress", "readOnly", "managementEvent", "insightDetails", "awsRegion"),
+)
+
+
+@pytest.mark.hypothesis
+@given(st.dictionaries(st.sampled_from(MEMBERS), anything))
+def test_whatever_stands_in_a_members_place_a_record_of_others_can_be_searched(
+    odd: dict[str, Any],
+) -> None:
+    found = attributes_of({**a_record(), **odd})
+    for column in (found.access_key_id, found.principal_arn, found.source_ip, found.error_code):
+        assert column is None or isinstance(column, str)
+    for resource in found.resources:
+        assert isinstance(resource.name, str)
+        assert resource.type is None or isinstance(resource.type, str)

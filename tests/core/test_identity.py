@@ -422,3 +422,23 @@ def test_a_deleted_key_is_told_with_the_event_that_deleted_it() -> None:
     assert learn({**record, "errorCode": "NoSuchEntity"}, {}) == Learned()
     assert not Learned()
     assert learn(record, {})
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+names = st.sampled_from(
+    ["CreateUser", "CreateAccessKey", "DeleteAccessKey", "AssumeRole", "GetSessionToken"]
+)
+members = st.sampled_from(["userIdentity", "requestParameters", "responseElements"])
+
+
+@pytest.mark.hypothesis
+@given(names, st.sampled_from(["iam", "sts"]), st.dictionaries(members, anything))
+def test_whatever_stands_in_a_members_place_a_record_can_be_learned_from(
+    name: str, source: str, odd: dict[str, Any]
+) -> None:
+    record = a_record(eventName=name, eventSource=f"{source}.amazonaws.com")
+    learn({**record, **odd}, {})

@@ -44,6 +44,8 @@ log = logging.getLogger(__name__)
 _TEXT_LIMIT = 1_024
 _OBJECT_LIMIT = 100 * 1_024
 _ADDITIONAL_LIMIT = 28 * 1_024
+#: A call names at most so many resources in its record, and is shared with so many accounts.
+_MOST_RESOURCES, _MOST_OWNERS = 250, 20
 _UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
 UNKNOWN_OPERATION = "UnknownOperation"
 UNKNOWN_SOURCE = "unknown.opentrail.internal"
@@ -127,6 +129,7 @@ class Assembler:
         touched = touched_resources(
             exchange.call, label, parameters or {}, told or answer, region, account
         )
+        touched = _few(touched, own)
         extra = _additional(exchange, label, kind)
         if own:
             extra["opentrail"] = own
@@ -195,9 +198,15 @@ def _unsigned_caller(
     return (identity, account) if told is None else (told[0], told[1] or account)
 
 
+def _few(touched: list[dict[str, str]], own: dict[str, Any]) -> list[dict[str, str]]:
+    if len(touched) > _MOST_RESOURCES:
+        own["resourcesLeftOut"] = len(touched) - _MOST_RESOURCES
+    return touched[:_MOST_RESOURCES]
+
+
 def _other_owners(touched: list[dict[str, str]], account: str) -> list[str]:
     owners = dict.fromkeys(resource.get("accountId", account) for resource in touched)
-    return [owner for owner in owners if owner != account and owner.isdigit()]
+    return [owner for owner in owners if owner != account and owner.isdigit()][:_MOST_OWNERS]
 
 
 def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
@@ -211,10 +220,12 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
         "principalId": caller.get("principalId", ""),
         "accountId": record["recipientAccountId"],
     }
+    theirs = [one for one in record["resources"] if one.get("accountId") == owner]
     copied = {
         **record,
         "userIdentity": shown,
         "eventID": event_id,
+        "resources": theirs,
         "recipientAccountId": owner,
     }
     return replace(entry, account=owner, event_id=event_id, record=_limited(copied))

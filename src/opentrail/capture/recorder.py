@@ -120,7 +120,7 @@ class Recorder:
                 self._refuse(waiting, f"{type(error).__name__} while its record was made")
                 continue
             if waiting.done is None:
-                self._learn(assembled.record)
+                self._learn_from(assembled)
             made.append((waiting, assembled))
         if not made:
             return
@@ -135,12 +135,18 @@ class Recorder:
         for waiting, one in made:
             position += 1
             if waiting.done is not None:
-                self._learn(one.record)
+                self._learn_from(one)
                 if not waiting.done.done():
                     waiting.done.set_result(position)
             position += len(one.copies)
             self._count(one, waiting.exchange, ended - waiting.since)
         self._metrics.journal_position.set(self._journal.head)
+
+    def _learn_from(self, made: Assembled) -> None:
+        try:
+            self._learn(made.record)
+        except Exception:  # the record stands, and others wait
+            log.exception("nothing could be learned", extra={"eventID": made.entry.event_id})
 
     def _refuse(self, waiting: _Waiting, reason: str) -> None:
         if waiting.done is None:

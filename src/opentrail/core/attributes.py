@@ -61,10 +61,10 @@ def attributes_of(record: Record) -> Attributes:
     Raises:
         KeyError, ValueError: `eventTime`, `eventName` or `eventSource` is missing or malformed.
     """
-    identity = record.get("userIdentity") or {}
+    identity = _mapping(record.get("userIdentity"))
     management = record.get("managementEvent")
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
-    details = record.get("insightDetails") or {} if category == INSIGHT else {}
+    details = _mapping(record.get("insightDetails")) if category == INSIGHT else {}
     return Attributes(
         event_id=str(record.get("eventID", "")),
         event_time=parse_time(record["eventTime"]),
@@ -75,12 +75,21 @@ def attributes_of(record: Record) -> Attributes:
         account=str(record.get("recipientAccountId") or identity.get("accountId") or ""),
         region=str(record.get("awsRegion", "")),
         username=username_of(record),
-        access_key_id=identity.get("accessKeyId") or None,
-        principal_arn=identity.get("arn") or None,
-        source_ip=record.get("sourceIPAddress"),
-        error_code=record.get("errorCode"),
+        access_key_id=_text(identity.get("accessKeyId")),
+        principal_arn=_text(identity.get("arn")),
+        source_ip=_text(record.get("sourceIPAddress")),
+        error_code=_text(record.get("errorCode")),
         resources=resources_of(record),
     )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Returns an object; records of others may hold anything in its place."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str | None:
+    return str(value) if isinstance(value, str | int | float) and value != "" else None
 
 
 def _as_bool(value: object) -> bool:
@@ -93,7 +102,7 @@ def username_of(record: Record) -> str | None:
     >>> username_of({"userIdentity": {"type": "AssumedRole", "principalId": "AROA:etl"}})
     'etl'
     """
-    identity: Mapping[str, Any] = record.get("userIdentity") or {}
+    identity = _mapping(record.get("userIdentity"))
     kind = identity.get("type")
     if kind == "Root":
         return "root"
@@ -118,11 +127,12 @@ def _named_resources(record: Record) -> Iterator[Resource]:
     for part in (record.get("requestParameters"), record.get("responseElements")):
         if isinstance(part, Mapping):
             yield from _from_members(part, table, 0)
-    for entry in record.get("resources") or ():
+    listed = record.get("resources")
+    for entry in listed if isinstance(listed, list) else ():
         if isinstance(entry, Mapping):
             name = entry.get("ARN") or entry.get("ARNPrefix") or entry.get("arn")
             if name:
-                yield Resource(entry.get("type"), str(name))
+                yield Resource(_text(entry.get("type")), str(name))
 
 
 def _from_members(

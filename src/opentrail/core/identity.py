@@ -147,17 +147,22 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
         record: a complete record.
         users: known users: (account, name) → (principal id, arn).
     """
-    source, answer = record.get("eventSource"), record.get("responseElements")
-    caller = record.get("userIdentity") or {}
+    source, answer = record.get("eventSource"), _mapping(record.get("responseElements"))
+    caller = _mapping(record.get("userIdentity"))
     if record.get("errorCode") or (
         caller.get("type") == "AWSAccount" and "sharedEventID" in record
     ):
         return Learned()  # the caller's own record of a shared call tells all that its copy does
     if source == "iam.amazonaws.com":
-        return _learn_iam(record, answer or {}, users)
+        return _learn_iam(record, answer, users)
     if source == "sts.amazonaws.com" and answer:
         return _learn_sts(record, answer)
     return Learned()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Returns an object; records of others may hold anything in its place."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def _learn_iam(
@@ -166,7 +171,7 @@ def _learn_iam(
     account = str(record.get("recipientAccountId", ""))
     name = record.get("eventName")
     if name == "DeleteAccessKey":
-        key_id = (record.get("requestParameters") or {}).get("accessKeyId")
+        key_id = _mapping(record.get("requestParameters")).get("accessKeyId")
         return Learned(deleted=((str(key_id), str(record.get("eventID"))),) if key_id else ())
     if name == "CreateUser" and isinstance(answer.get("user"), Mapping):
         user = answer["user"]
@@ -186,7 +191,7 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     if not isinstance(credentials, Mapping) or not credentials.get("accessKeyId"):
         return Learned()
     key_id = str(credentials["accessKeyId"])
-    created, asked = str(record.get("eventTime")), record.get("requestParameters") or {}
+    created, asked = str(record.get("eventTime")), _mapping(record.get("requestParameters"))
     attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(asked)}
     if isinstance(answer.get("assumedRoleUser"), Mapping):
         identity = _assumed_role(answer["assumedRoleUser"], asked, attributes)
@@ -197,7 +202,8 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     elif isinstance(answer.get("federatedUser"), Mapping):
         identity = _federated_user(answer["federatedUser"], record, attributes)
     elif record.get("eventName") == "GetSessionToken":
-        identity = {k: v for k, v in record["userIdentity"].items() if k != "accessKeyId"}
+        caller = _mapping(record.get("userIdentity"))
+        identity = {k: v for k, v in caller.items() if k != "accessKeyId"}
         identity["sessionContext"] = {"attributes": attributes}
     else:
         return Learned()
@@ -243,7 +249,7 @@ def _assumed_role(
 def _federated_user(
     federated: Mapping[str, Any], record: Record, attributes: Mapping[str, str]
 ) -> dict[str, Any]:
-    issuer = record.get("userIdentity") or {}
+    issuer = _mapping(record.get("userIdentity"))
     account = str(record.get("recipientAccountId"))
     shown = ("type", "principalId", "arn", "accountId", "userName")
     return {

@@ -45,6 +45,7 @@ _SIGNING_QUERY = frozenset(
     }
 )
 _REPLACED = frozenset({b"host", b"authorization", b"x-amz-date", b"x-amz-security-token", b"date"})
+_EXPIRY = ("x-amz-expires", "x-amz-date", "expires")
 _STAMP = "%Y%m%dT%H%M%SZ"
 #: Longest chunk of a signed upload; SDKs send 64 KiB to 1 MiB.
 MAX_CHUNK = 16 * 1024 * 1024
@@ -104,7 +105,7 @@ def needs_body(original: Original) -> bool:
 def with_host(original: Original) -> Resigned:
     """Returns a call that is not signed, or not in a way that binds the host, for its upstream."""
     kept = [pair for pair in original.headers if pair[0].lower() != b"host"]
-    path = f"/{original.bucket}{original.path}" if original.bucket else original.path
+    path = _path_style(original)
     target = f"{path}?{original.query}" if original.query else path
     return Resigned(target.encode("latin-1"), [(b"Host", original.host.encode()), *kept])
 
@@ -126,7 +127,7 @@ def resign(original: Original, key: SigningKey, body: bytes | None, now: datetim
     claimed = original.credential.region if original.credential else None
     region = key.region or claimed or "us-east-1"
     content_hash = _content_hash(original, body)
-    path = f"/{original.bucket}{original.path}" if original.bucket else original.path
+    path = _path_style(original)
     query = _query_without_signature(original.query)
     headers = [pair for pair in original.headers if pair[0].lower() not in _REPLACED]
     request = AWSRequest(
@@ -154,6 +155,10 @@ def resign(original: Original, key: SigningKey, body: bytes | None, now: datetim
 
 def _service_of(original: Original) -> str:
     return (original.credential.service if original.credential else None) or "s3"
+
+
+def _path_style(original: Original) -> str:
+    return f"/{quote(original.bucket)}{original.path}" if original.bucket else original.path
 
 
 class _Signer(SigV4Auth):  # type: ignore[misc]
@@ -193,16 +198,19 @@ def _refuse_expired(original: Original, now: datetime) -> None:
     """A presigned call must not outlive its expiry by being signed anew."""
     if original.credential is None or original.credential.method != "QueryString":
         return
-    pairs = {name.lower(): value for name, value in parse_qsl(original.query)}
+    given = parse_qsl(original.query, keep_blank_values=True)
+    pairs = {name.lower(): value for name, value in given}
     try:
-        if "x-amz-expires" in pairs:
+        if any([name.lower() for name, _ in given].count(name) > 1 for name in _EXPIRY):
+            raise ValueError("given more than once")
+        if "x-amz-expires" in pairs or "x-amz-credential" in pairs:
             signed = datetime.strptime(pairs["x-amz-date"], _STAMP).replace(tzinfo=now.tzinfo)
             ends = signed + timedelta(seconds=int(pairs["x-amz-expires"]))
         elif "expires" in pairs:
             ends = datetime.fromtimestamp(int(pairs["expires"]), now.tzinfo)
         else:
             return
-    except (KeyError, ValueError, OverflowError) as error:
+    except (KeyError, ValueError, OverflowError, OSError) as error:
         reason = "the presigned query has no valid date or expiry"
         raise CannotResign(400, "AuthorizationQueryParametersError", reason) from error
     if ends < now:
@@ -241,7 +249,7 @@ class ChunkSigner:
         self._stamp, self._scope = stamp, scope
         self._previous = seed
         self._waiting = bytearray()
-        self._in_trailer = False
+        self._in_trailer = self._is_whole = False
 
     def feed(self, piece: bytes) -> bytes:
         """Returns what can go on after another piece has come.
@@ -256,6 +264,15 @@ class ChunkSigner:
             if not ready:
                 break
         return bytes(done)
+
+    def finish(self) -> None:
+        """Makes sure that the upload's last chunk and trailer have passed.
+
+        Raises:
+            ValueError: something is missing, or left over.
+        """
+        if not self._is_whole or self._waiting:
+            raise ValueError("the upload's signed chunks do not end where its body does")
 
     def _chunk(self) -> bytes | None:
         end = self._waiting.find(b"\r\n")
@@ -283,8 +300,11 @@ class ChunkSigner:
 
     def _trailer(self) -> bytes | None:
         """Passes the end on once it is whole: an empty line, before it perhaps signed headers."""
+        if self._is_whole:
+            return None
         if self._waiting == b"\r\n":
             self._waiting.clear()
+            self._is_whole = True
             return b"\r\n"
         if not self._waiting or not self._waiting.endswith(b"\r\n\r\n"):
             if len(self._waiting) > 16 * 1024:
@@ -292,6 +312,7 @@ class ChunkSigner:
             return None
         lines = bytes(self._waiting).split(b"\r\n")[:-2]
         self._waiting.clear()
+        self._is_whole = True
         plain = [line for line in lines if not line.lower().startswith(b"x-amz-trailer-signature:")]
         signed = b"".join(_trimmed(line) + b"\n" for line in plain)
         text = "\n".join(

@@ -48,6 +48,12 @@ class Flow:
             self.broken = reason
             self._notify()
 
+    def break_off(self, reason: str) -> None:
+        """Marks a body that is here and cannot be used."""
+        if self.broken is None:
+            self.broken = reason
+            self._notify()
+
     def peek(self) -> bytes:
         """Returns all that waits, and leaves it waiting."""
         return b"".join(self._pieces)

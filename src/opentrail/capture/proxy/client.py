@@ -81,8 +81,12 @@ class Endpoint:
         if self.connections:
             waiting = [asyncio.shield(connection.done) for connection in self.connections]
             await asyncio.wait(waiting, timeout=seconds)
-        for connection in list(self.connections):
+        cut = list(self.connections)
+        for connection in cut:
             connection.abort()
+        if cut:
+            # Each call that is cut off records so before its connection is done.
+            await asyncio.wait([asyncio.shield(one.done) for one in cut], timeout=1.0)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -111,6 +115,8 @@ class ClientConnection(asyncio.Protocol):
         self._time = asyncio.get_running_loop().time
         self.tls: dict[str, str] | None = None
         self._switching = False
+        #: Whether the connection has become a WebSocket.
+        self.tunnelling = False
         #: What comes after a request to become a WebSocket.
         self.raw: Flow | None = None
         self._upstreams: dict[Upstream, UpstreamConnection] = {}
@@ -133,11 +139,17 @@ class ClientConnection(asyncio.Protocol):
         self._serving = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
+        rest: bytes | None = data
+        while rest is not None:
+            rest = self._feed(rest)
+
+    def _feed(self, data: bytes) -> bytes | None:
+        """Takes in what was sent; the result is what comes behind a request to switch protocols."""
         if self._deaf:
-            return
+            return None
         if self.raw is not None:
             self.raw.feed(data)
-            return
+            return None
         if self._receiving is not None:
             self._arm(self.endpoint.idle_seconds)
         try:
@@ -145,19 +157,19 @@ class ClientConnection(asyncio.Protocol):
         except BadHead as bad:
             self._refuse(bad)
         except httptools.HttpParserUpgrade as upgrade:
-            self._after_upgrade(data[upgrade.args[0] :])
+            return self._after_upgrade(data[upgrade.args[0] :])
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
             self._refuse(cause if isinstance(cause, BadHead) else BadHead(400, str(error)))
         except httptools.HttpParserError as error:
             self._refuse(BadHead(400, f"not an HTTP/1.1 request: {error}"))
+        return None
 
-    def _after_upgrade(self, rest: bytes) -> None:
+    def _after_upgrade(self, rest: bytes) -> bytes | None:
         """Goes on after a request to switch protocols; all but WebSocket is left unanswered."""
         if self._switching:
             self.raw = Flow(self._pause, self._resume)
-        if rest:
-            self.data_received(rest)
+        return rest or None
 
     def eof_received(self) -> bool:
         """A client that has sent all may still read its answers."""
@@ -217,6 +229,8 @@ class ClientConnection(asyncio.Protocol):
         self._switching = bad is None and wants_websocket(head)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
+        # What a chunked body's trailer holds is no part of the head that was checked.
+        self._head = Head()
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
     def on_body(self, data: bytes) -> None:
@@ -312,7 +326,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
-        if self.raw is not None:
+        if self.tunnelling:
             self.abort()  # a WebSocket has no end of its own
         elif not self._busy and not self._waiting:
             self._deaf = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from opentrail.wire.message import Response, fold_headers
 
 if TYPE_CHECKING:
     from opentrail.capture.proxy.client import ClientConnection
+
+log = logging.getLogger(__name__)
 
 _OWN_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
 _OWN_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
@@ -59,13 +62,22 @@ class Conversation:
             return incoming.keep_alive and incoming.body.complete
         if self._is_own():
             return await self._answer_ourselves()
+        forwarding = Forwarding(self._client, incoming, self._transcript)
         try:
-            return await Forwarding(self._client, incoming, self._transcript).run()
+            return await forwarding.run()
         except NoAnswer as none:
             if not none.settled:
                 return await self._refuse(none.refusal)
             if not self._client.lost:
                 self._write_refusal(none.refusal)
+            return False
+        except Exception:  # whatever went wrong, the call is recorded
+            log.exception("a call failed", extra={"eventID": self._transcript.event_id})
+            if forwarding.answering:
+                self._client.abort_transport()
+            else:
+                reason = "the call could not be passed on"
+                await self._refuse(Refusal(500, "InternalFailure", reason))
             return False
 
     def _is_own(self) -> bool:

@@ -69,7 +69,12 @@ class Forwarding:
         self._switches = wants_websocket(incoming.head)
         self._body: bytes | None = None
         self._chunks: ChunkSigner | None = None
-        self._wrote_head = False
+        self._wrote_head = self._sent_head = self._recorded = False
+
+    @property
+    def answering(self) -> bool:
+        """Whether a part of the answer has left already."""
+        return self._wrote_head
 
     async def run(self) -> bool:
         """Passes the call on; the result tells whether the connection may be used again.
@@ -81,7 +86,11 @@ class Forwarding:
         head = self._incoming.head
         if upstream.key is not None:
             head = await self._signed_anew(upstream)
-        return await self._forward(upstream, head)
+        try:
+            return await self._forward(upstream, head)
+        except asyncio.CancelledError:
+            self._record_cut_off()
+            raise
 
     def _upstream(self) -> Upstream:
         service, credential = self._transcript.call.service, self._transcript.credential
@@ -92,7 +101,8 @@ class Forwarding:
         if upstream is None:
             name = service.name if service else "this call"
             raise NoAnswer(Refusal(502, "BadGateway", f"no upstream for {name}"))
-        prefix = service.endpoint_prefix if service else signed_as
+        # Of a service that is not known, only a name without dots may become part of a host.
+        prefix = service.endpoint_prefix if service else (signed_as or "").replace(".", "_")
         region = (credential.region if credential else None) or "us-east-1"
         try:
             return upstream.for_call(prefix or "s3", region)
@@ -143,6 +153,7 @@ class Forwarding:
         try:
             while piece := await self._incoming.body.next():
                 pieces.append(piece)
+                self._transcript.sent.add(piece)
                 length += len(piece)
                 if length > MAX_BODY:
                     reason = f"a body of more than {MAX_BODY} bytes cannot be signed anew"
@@ -166,6 +177,7 @@ class Forwarding:
         answer = connection.begin(head.method == b"HEAD")
         switching = _SWITCHED if self._switches else []
         first = request_head(head, self._incoming.chunked, switching)
+        self._sent_head = True
         sending = self._start_sending(connection, first)
         try:
             answered = await self._final_head(connection)
@@ -181,7 +193,12 @@ class Forwarding:
         if answered.status == 101:
             return await self._tunnel(connection, answered)
         whole_request = sending is None or sending.done()
-        alive = await self._pass_answer(answered, answer)
+        try:
+            alive = await self._pass_answer(answered, answer)
+        except BaseException:
+            connection.close()
+            await _stopped(sending)
+            raise
         if not whole_request:
             await _stopped(sending)
         if sending is not None and not whole_request:
@@ -193,6 +210,8 @@ class Forwarding:
     def _may_repeat(self, error: Exception) -> bool:
         """A kept connection may have been closed while idle; reading again changes nothing."""
         safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._transcript.sent.length
+        if self._transcript.call.protocol in ("query", "ec2"):
+            safe = False  # a GET of these may do anything
         return safe and isinstance(error, ConnectionError) and not self._client.lost
 
     def _start_sending(
@@ -205,9 +224,12 @@ class Forwarding:
         if whole is None:
             connection.write(head)
             return asyncio.get_running_loop().create_task(self._send_body(connection))
-        self._transcript.sent.add(whole)
+        if self._body is None:
+            self._transcript.sent.add(whole)
         try:
             body = self._chunks.feed(whole) if self._chunks else whole
+            if self._chunks is not None:
+                self._chunks.finish()
         except ValueError as error:
             connection.close()
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
@@ -221,6 +243,7 @@ class Forwarding:
             while piece := await self._incoming.body.next():
                 self._send_piece(connection, piece)
                 await connection.drain()
+            self._finish_chunks()
         except ConnectionError:
             # The client went away; what it meant to say can never be completed.
             connection.close()
@@ -228,13 +251,21 @@ class Forwarding:
         if self._incoming.chunked:
             connection.write(LAST_CHUNK)
 
+    def _finish_chunks(self) -> None:
+        try:
+            if self._chunks is not None:
+                self._chunks.finish()
+        except ValueError as error:
+            self._incoming.body.break_off(str(error))
+            raise ConnectionError(str(error)) from error
+
     def _send_piece(self, connection: UpstreamConnection, piece: bytes) -> None:
         self._transcript.sent.add(piece)
         if self._chunks is not None:
             try:
                 piece = self._chunks.feed(piece)
             except ValueError as error:
-                self._incoming.body.fail(str(error))
+                self._incoming.body.break_off(str(error))
                 raise ConnectionError(str(error)) from error
         if piece:
             connection.write(chunk(piece) if self._incoming.chunked else piece)
@@ -282,6 +313,7 @@ class Forwarding:
             self._client.write(piece)
             await self._client.drain()
 
+        self._client.tunnelling = True
         from_client, from_upstream = self._client.raw, connection.raw
         if from_client is not None and from_upstream is not None:
             await join(from_client, from_upstream, to_upstream, to_client)
@@ -312,7 +344,9 @@ class Forwarding:
         """Returns how long an answer is held whole, and how much of a longer one's end."""
         if not self._endpoint.recorder.refuse:
             return 0, 0
-        streams = head.folded.get("content-type", "").startswith(_STREAMS)
+        # Events of a stream are passed on as they come; its last chunk waits for the record.
+        endless = "content-length" not in head.folded
+        streams = endless and head.folded.get("content-type", "").startswith(_STREAMS)
         return (0, 0) if streams else (HOLD_BYTES, HOLD_TAIL_BYTES)
 
     async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:
@@ -335,7 +369,7 @@ class Forwarding:
 
     async def _record(self, response: Response) -> Refusal | None:
         """Returns None once the record is durable, or (with `allow`) will be if it can."""
-        recorder = self._endpoint.recorder
+        recorder, self._recorded = self._endpoint.recorder, True
         exchange = self._transcript.exchange(self._transcript.sent.content())
         exchange.response = response
         if not recorder.refuse:
@@ -344,6 +378,8 @@ class Forwarding:
         try:
             await recorder.record(exchange)
         except RecordRefused as error:
+            # It took effect, though nobody may say so.
+            recorder.lose(exchange, str(error))
             return unavailable(f"the call could not be recorded: {error}")
         return None
 
@@ -355,8 +391,15 @@ class Forwarding:
         self._client.abort_transport()
         return False
 
+    def _record_cut_off(self) -> None:
+        """Records a call that the server's own end cuts off; it may have taken effect."""
+        if self._sent_head and not self._recorded:
+            sent = self._transcript.sent.content()
+            exchange = self._transcript.exchange(sent, "cut off by the end of the server")
+            self._endpoint.recorder.record_later(exchange)
+
     async def _record_broken(self, reason: str) -> None:
-        recorder = self._endpoint.recorder
+        recorder, self._recorded = self._endpoint.recorder, True
         exchange = self._transcript.exchange(self._transcript.sent.content(), reason)
         try:
             await recorder.record(exchange)

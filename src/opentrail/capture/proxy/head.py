@@ -10,6 +10,7 @@ MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
+        b"http2-settings",
         b"keep-alive",
         b"proxy-connection",
         b"proxy-authenticate",
@@ -110,6 +111,20 @@ def check_request(head: Head) -> None:
     if len(head.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise BadHead(431, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
     _check_counts(head, seen)
+    if b"connection" in seen:
+        _check_listed(head, seen)
+
+
+def _check_listed(head: Head, seen: set[bytes]) -> None:
+    """A header that Connection names would be recorded, but not passed on."""
+    for name, value in head.headers:
+        if _known(name).lower != b"connection":
+            continue
+        for token in value.split(b","):
+            listed = token.strip().lower()
+            if listed in seen and listed not in _HOP_BY_HOP:
+                shown = listed.decode("latin-1")
+                raise BadHead(400, f"header {shown} must not be named by Connection")
 
 
 def _check_counts(head: Head, seen: set[bytes]) -> None:

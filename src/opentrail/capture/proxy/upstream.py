@@ -22,7 +22,7 @@ CONNECT_SECONDS = 10.0
 
 
 _PLACE = re.compile(r"\{[^}]*\}?|\}")
-_LABEL = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
+_SERVICE, _REGION = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}"), re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 def at(address: str, service: str, region: str) -> str:
@@ -72,7 +72,7 @@ class Upstream:
         """
         if "{" not in self.host:
             return self
-        if not _LABEL.fullmatch(service) or not _LABEL.fullmatch(region):
+        if not _SERVICE.fullmatch(service) or not _REGION.fullmatch(region):
             raise ValueError(f"{service}, {region} cannot be parts of a host name")
         return replace(self, host=at(self.host, service, region))
 
@@ -132,6 +132,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim = self._bodiless = False
         self._heads: deque[AnswerHead] = deque()
         self._broken: str | None = None
+        self._overflowed = False
         self._silent = False
         self._wake: asyncio.Future[None] | None = None
         self._can_write = asyncio.Event()
@@ -218,6 +219,8 @@ class UpstreamConnection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+            if self._overflowed:
+                self.close()
         except httptools.HttpParserUpgrade as upgrade:
             self.raw, self._framed = Flow(self._pause, self._resume), False
             if rest := data[upgrade.args[0] :]:
@@ -246,6 +249,9 @@ class UpstreamConnection(asyncio.Protocol):
     # httptools
 
     def on_message_begin(self) -> None:
+        if self._parser is None:
+            # More than was asked for: whatever it is, nobody may take it for an answer.
+            self.reusable, self._spare, self._overflowed = False, None, True
         self._headers, self._reason = [], b""
 
     def on_status(self, reason: bytes) -> None:
@@ -259,6 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         status = self._parser.get_status_code()
         head = AnswerHead(status, self._reason, self._headers)
+        self._headers = []  # what a trailer holds is no part of it
         self._interim = 100 <= status < 200
         if self._interim:
             self._announce(head)
@@ -275,7 +282,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.body.finish()
 
     def on_body(self, data: bytes) -> None:
-        if self.body is not None and not self._bodiless:
+        if self.body is not None and not self._bodiless and self._parser is not None:
             self.body.feed(data)
 
     def on_message_complete(self) -> None:
