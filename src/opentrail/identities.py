@@ -36,6 +36,10 @@ class KnownIdentities:
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._default_account = default_account
 
+    def add_directory(self, directory: Sequence[Identity]) -> None:
+        """Takes in identities that are given; they count before what is learned."""
+        self._given.update({identity.access_key_id: identity for identity in directory})
+
     def resolve(self, access_key_id: str) -> Identity:
         """Returns whom the key stands for: directory, learned, decoded account, in this order."""
         known = self._given.get(access_key_id) or self._learned.get(access_key_id)

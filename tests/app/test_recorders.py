@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from opentrail.core.identity import key_for_account
+from tests.anomaly.test_overload import stalled_disk
 from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
 from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import Opentrail, moto_server, opentrail_server
@@ -70,6 +71,7 @@ def create_user(server: Opentrail, name: str, key: str | None = None) -> int:
         "Content-Type: application/x-www-form-urlencoded\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     )
+    wire.socket.settimeout(3 * PATIENCE)
     status = wire.answer()[0]
     wire.close()
     return status
@@ -173,6 +175,43 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
         assert recorded == Counter(answered)
         assert server.stop() == 0
         assert "a recorder process ended, starting another" in server.output
+
+
+@pytest.mark.slow
+@pytest.mark.anomaly
+def test_a_process_that_hangs_is_replaced_and_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    with (
+        StubUpstream() as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "2") as server,
+    ):
+        kept = [Wire.to(server.url) for _ in range(2)]
+        for wire in kept:
+            wire.send(f"GET /b/k HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n\r\n")
+            wire.answer()
+        hung = children(server)[0]
+        os.kill(hung, signal.SIGSTOP)
+        until(lambda: hung not in children(server), "end of the process that hangs")
+        until(lambda: len(children(server)) == 2, "new process")
+        for count in range(6):
+            assert create_user(server, f"after-{count}") == 200
+
+
+@pytest.mark.slow
+@pytest.mark.anomaly
+def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -> None:
+    with (
+        StubUpstream() as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url, "--recorders", "2") as server,
+    ):
+        with stalled_disk(server), ThreadPoolExecutor(4) as clients:
+            names = [f"meanwhile-{n}" for n in range(4)]
+            statuses = list(clients.map(lambda name: create_user(server, name), names))
+            assert set(statuses) == {503}, "SQLite gives up waiting"
+        until(lambda: json.loads(get(server, "/health"))["status"] == "ok", "recovery")
+        until(lambda: create_user(server, "again") == 200, "first call")
+        until(lambda: [create_user(server, "again") for _ in range(4)] == [200] * 4, "all of them")
+        gaps = server.records("EventName=RecordsLost")
+        assert sum(gap["serviceEventDetails"]["lostRecords"] for gap in gaps) == 4
 
 
 @pytest.mark.anomaly

@@ -525,11 +525,25 @@ def test_the_owner_of_a_touched_resource_gets_a_copy_that_shares_an_id() -> None
         "principalId": ours["userIdentity"]["principalId"],
         "accountId": ACCOUNT,
     }
-    same = ours.keys() - {"eventID", "recipientAccountId", "userIdentity"}
+    assert [one["accountId"] for one in theirs["resources"]] == [other]
+    same = ours.keys() - {"eventID", "recipientAccountId", "userIdentity", "resources"}
     assert {name: theirs[name] for name in same} == {name: ours[name] for name in same}
     assert list(theirs) == list(ours)
     assert learn(theirs, {}) == Learned()
     assert [i.access_key_id for i in learn(ours, {}).identities] == ["ASIAEXAMPLE"]
+
+
+def test_a_call_that_touches_very_many_accounts_is_shared_with_few() -> None:
+    names = [f"arn:aws:dynamodb:us-east-1:{number:012d}:table/t" for number in range(1, 400)]
+    body = json.dumps({"RequestItems": {name: {"Keys": []} for name in names}}).encode()
+    request = a_json_request("dynamodb", "DynamoDB_20120810.BatchGetItem", body)
+    made = Assembler(resolve).assemble(an_exchange(request, a_response(b"{}")))
+    assert len(made.copies) == 20
+    assert len(made.record["resources"]) == 250
+    assert made.record["additionalEventData"]["opentrail"]["resourcesLeftOut"] == 149
+    for copy in made.copies:
+        resources = json.loads(copy.record)["resources"]
+        assert [resource["accountId"] for resource in resources] == [copy.account]
 
 
 def test_a_refused_call_and_one_within_the_account_are_not_shared() -> None:

@@ -143,6 +143,27 @@ def test_a_presigned_call_does_not_outlive_its_expiry() -> None:
                 resign(given_, OURS, None, now)
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "AWSAccessKeyId=A&Signature=x&Expires=99999999999999999",
+        "X-Amz-Credential=A/20200101/us-east-1/s3/aws4_request&X-Amz-Date=20200101T000000Z",
+        "X-Amz-Credential=A/2/r/s3/aws4_request&X-Amz-Date=20200101T000000Z&X-Amz-Expires=",
+        "X-Amz-Credential=A/2/r/s3/aws4_request&X-Amz-Date=20200101T000000Z&X-Amz-Expires=60"
+        "&X-Amz-Expires=999999999",
+    ],
+)
+def test_an_expiry_that_is_missing_doubled_or_impossible_is_refused(query: str) -> None:
+    credential = read_credential(Request("GET", "/b/k", query, {}))
+    given_ = Original("GET", "/b/k", query, [], {}, credential, HOST)
+    with pytest.raises(CannotResign, match="no valid date"):
+        resign(given_, OURS, None, NOW)
+
+
+def test_an_odd_bucket_in_the_host_is_quoted() -> None:
+    assert with_host(original(bucket="\u2603")).target == b"/%E2%98%83/"
+
+
 @pytest.mark.parametrize("expiry", ["X-Amz-Expires=soon", "X-Amz-Expires=99999999999999999"])
 def test_an_expiry_that_is_none_is_refused(expiry: str) -> None:
     given_ = original(presigned=True)
@@ -195,6 +216,20 @@ def test_signed_chunks_are_signed_anew_however_they_arrive(
         start += cut
     assert passed == chunked(pieces, "our-secret", SCOPE, STAMP, "seed", last)
     assert len(passed) == len(theirs), "its announced length must hold"
+    signer.finish()
+
+
+@pytest.mark.parametrize("cut", [1, 2, 50, 95])
+def test_an_upload_that_ends_before_its_last_chunk_is_not_whole(cut: int) -> None:
+    whole = chunked([b"hello"], "their-secret", SCOPE, STAMP, "their-seed")
+    signer = chunk_signer()
+    signer.feed(whole[:-cut])
+    with pytest.raises(ValueError, match="do not end"):
+        signer.finish()
+    longer = chunk_signer()
+    longer.feed(whole + b"more")
+    with pytest.raises(ValueError, match="do not end"):
+        longer.finish()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ from opentrail.wire.resign import SigningKey
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
+#: A TLS handshake is as long as a head may be (N2).
+HANDSHAKE_SECONDS = 15.0
 #: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
 FINISH_SECONDS = 7.0
 #: Objects that may be made before a collection looks through the youngest.
@@ -69,6 +71,7 @@ class Front:
             networks=networks,
         )
         self._tls = tls_of_endpoint(settings)
+        self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
         self._server: asyncio.Server | None = None
 
@@ -76,7 +79,11 @@ class Front:
         """Accepts connections."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._endpoint.connection, sock=listening, backlog=1024, ssl=self._tls
+            self._endpoint.connection,
+            sock=listening,
+            backlog=1024,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._handshake,
         )
 
     async def serve(self, client: socket.socket) -> None:
@@ -84,7 +91,12 @@ class Front:
         loop = asyncio.get_running_loop()
         # A client that goes at once, or fails the TLS handshake, is its own affair.
         with contextlib.suppress(OSError):
-            await loop.connect_accepted_socket(self._endpoint.connection, client, ssl=self._tls)
+            await loop.connect_accepted_socket(
+                self._endpoint.connection,
+                client,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake,
+            )
 
     def learn(self, record: Record) -> None:
         """Takes in what a record teaches that another way in brought."""

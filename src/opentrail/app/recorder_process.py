@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: What the server asks of a recorder process.
 START, LEARN, STATE, COUNTED, STOP = "start", "learn", "state", "counted", "stop"
+#: At the end, TLS handshakes under way get so many seconds more.
+_HANDSHAKE_REST = 0.5
 #: Connections handed over in one message.
 _PASSED = 16
 
@@ -43,6 +45,7 @@ class RecorderProcess:
         self._connections = connections
         self._accepting: set[asyncio.Task[None]] = set()
         self._metrics = Metrics()
+        self._identities = KnownIdentities()
         self._stopped = asyncio.Event()
         self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             START: self._start,
@@ -65,11 +68,9 @@ class RecorderProcess:
         return await self._questions[question](body)
 
     async def _start(self, body: bytes) -> bytes:
-        given, _, learned = body.partition(b"\n\n")
         # The server started this process and holds the only other end of the socket.
-        settings: Settings = pickle.loads(bytes.fromhex(given.decode()))  # noqa: S301
-        self._identities = KnownIdentities(directory_identities(settings.directory))
-        self._identities.absorb(from_json(learned))
+        settings: Settings = pickle.loads(bytes.fromhex(body.decode()))  # noqa: S301
+        self._identities.add_directory(directory_identities(settings.directory))
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
         own_calls = LinkedOwnCalls(self._link.ask)
@@ -108,7 +109,11 @@ class RecorderProcess:
 
     async def _stop(self, _body: bytes) -> bytes:
         asyncio.get_running_loop().remove_reader(self._connections)
-        await asyncio.gather(*self._accepting, return_exceptions=True)
+        if self._accepting:
+            # TLS handshakes: those that do not end soon have no calls under way.
+            _, silent = await asyncio.wait(self._accepting, timeout=_HANDSHAKE_REST)
+            for task in silent:
+                task.cancel()
         await self._front.stop()
         counted = await self._counted(b"")
         asyncio.get_running_loop().call_soon(self._stopped.set)

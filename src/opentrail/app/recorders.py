@@ -32,6 +32,10 @@ _START_SECONDS, _STOP_SECONDS, _ASK_SECONDS = 30.0, 9.0, 1.0
 #: How often recorder processes are told whether the journal works.
 _STATE_SECONDS = 0.1
 _LONGEST_PAUSE = 10.0
+#: A process that does not answer for so long is ended, and another started.
+_PING_SECONDS, _SILENCE_SECONDS = 2.0, 5.0
+#: Identities that are told in one message.
+_TOLD_AT_ONCE = 5_000
 #: Rest after the system refused a connection, as when it has no descriptors left.
 _ACCEPT_PAUSE = 1.0
 #: Connections accepted in one go.
@@ -45,6 +49,10 @@ class _Child:
     passing: socket.socket
     #: What it had counted when it was last asked.
     counted: list[Sample] = field(default_factory=list)
+    #: What it was last told of the journal's failure.
+    told: str | None = None
+    #: Whether it answers, and so may have connections.
+    is_well: bool = True
 
 
 class Recorders:
@@ -68,7 +76,7 @@ class Recorders:
         self._metrics = metrics
         self._own_calls = own_calls
         self._children: list[_Child] = []
-        self._departed: list[list[Sample]] = []
+        self._departed: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._turn = 0
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -113,15 +121,18 @@ class Recorders:
         given = pickle.dumps(self._settings).hex().encode()
         try:
             async with asyncio.timeout(_START_SECONDS):
-                learned = to_json(self._identities.learned())
-                await child.link.ask(START, given + b"\n\n" + learned)
+                for part in _slices(self._identities.learned()):
+                    await child.link.ask(LEARN, to_json(part))
+                await child.link.ask(START, given)
         except (LinkError, TimeoutError) as error:
             await self._end(child)
             raise StorageFailed(f"a recorder process did not start: {error}") from error
         self._children.append(child)
         # What was learned while it started.
-        await self._tell([child], LEARN, to_json(self._identities.learned()))
+        for part in _slices(self._identities.learned()):
+            await self._tell([child], LEARN, to_json(part))
         self._beside(self._watch(child))
+        self._beside(self._ping(child))
 
     async def _unready(self, question: str, _body: bytes) -> bytes:
         raise LinkError(f"asked {question} too early")
@@ -157,6 +168,8 @@ class Recorders:
         for _ in range(len(self._children)):
             self._turn = (self._turn + 1) % len(self._children)
             child = self._children[self._turn]
+            if not child.is_well:
+                continue
             with contextlib.suppress(OSError):
                 socket.send_fds(child.passing, [b"c"], [client.fileno()])
                 return True
@@ -172,15 +185,19 @@ class Recorders:
     async def _append(self, child: _Child, packed: bytes) -> bytes:
         entries = unpack(packed)
         answer = await append_packed(self._journal, entries)
+        child.told = self._journal.failure
         self._metrics.journal_position.set(self._journal.head)
         if b'"refused"' not in answer[:12]:
             await self._teach([other for other in self._children if other is not child], entries)
         return answer
 
     async def _teach(self, others: Sequence[_Child], entries: Sequence[NewEntry]) -> None:
-        for entry in entries:
-            if may_teach(entry.record):
-                await self._spread(others, self._identities.learn(orjson.loads(entry.record)))
+        taught = [
+            self._identities.learn(orjson.loads(entry.record))
+            for entry in entries
+            if may_teach(entry.record)
+        ]
+        await self._spread(others, _merged(taught))
 
     async def _spread(self, children: Sequence[_Child], taught: Learned) -> None:
         if taught:
@@ -202,27 +219,46 @@ class Recorders:
             return None
 
     async def _tell_state(self) -> None:
-        told: str | None = None
         while True:
             await asyncio.sleep(_STATE_SECONDS)
-            if self._journal.failure != told:
-                told = self._journal.failure
-                await self._tell(self._children, STATE, orjson.dumps({"failure": told}))
+            failure = self._journal.failure
+            outdated = [child for child in self._children if child.told != failure]
+            for child in outdated:
+                child.told = failure
+            await self._tell(outdated, STATE, orjson.dumps({"failure": failure}))
 
     async def counted(self) -> list[list[Sample]]:
         """Returns what every recorder process has counted since the server started."""
         for child, answer in [(c, await self._ask(c, COUNTED)) for c in list(self._children)]:
             if answer is not None:
                 child.counted = _samples(answer)
-        return [*self._departed, *(child.counted for child in self._children)]
+        departed = [(name, labels, value) for (name, labels), value in self._departed.items()]
+        return [departed, *(child.counted for child in self._children)]
 
     # Their ends
+
+    async def _ping(self, child: _Child) -> None:
+        """Ends a process that has stopped answering; `_watch` then starts another."""
+        while child in self._children:
+            await asyncio.sleep(_PING_SECONDS)
+            try:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    child.counted = _samples(await child.link.ask(COUNTED))
+            except (LinkError, TimeoutError):
+                if self._stopping or child not in self._children:
+                    return
+                child.is_well = False
+                log.error("a recorder process hangs, ending it", extra={"pid": child.process.pid})
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.kill()
+                return
 
     async def _watch(self, child: _Child) -> None:
         """Starts another when one ends that was not told to."""
         code = await child.process.wait()
         self._children.remove(child)
-        self._departed.append(child.counted)
+        for name, labels, value in child.counted:
+            self._departed[name, labels] = self._departed.get((name, labels), 0.0) + value
         child.link.close()
         child.passing.close()
         if self._stopping:
@@ -267,12 +303,34 @@ class Recorders:
                 if told:
                     child.counted = _samples(await child.link.ask(STOP))
         child.link.close()
+        child.passing.close()
         try:
             async with asyncio.timeout(_ASK_SECONDS):
                 await child.process.wait()
         except TimeoutError:
             child.process.kill()
             await child.process.wait()
+
+
+def _merged(taught: Sequence[Learned]) -> Learned:
+    return Learned(
+        tuple(identity for one in taught for identity in one.identities),
+        tuple(user for one in taught for user in one.users),
+        tuple(key for one in taught for key in one.deleted),
+    )
+
+
+def _slices(learned: Learned) -> list[Learned]:
+    """Returns what was learned in parts that fit a message."""
+    longest = max(len(learned.identities), len(learned.users), len(learned.deleted), 1)
+    return [
+        Learned(
+            learned.identities[start : start + _TOLD_AT_ONCE],
+            learned.users[start : start + _TOLD_AT_ONCE],
+            learned.deleted[start : start + _TOLD_AT_ONCE],
+        )
+        for start in range(0, longest, _TOLD_AT_ONCE)
+    ]
 
 
 def _samples(answer: bytes) -> list[Sample]:

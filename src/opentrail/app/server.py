@@ -32,7 +32,15 @@ from opentrail.adapters.system import SystemClock
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.app.front import PRELOADED, Front, arm_faults, bind, settle_memory, upstreams_of
+from opentrail.app.front import (
+    PRELOADED,
+    Front,
+    arm_faults,
+    bind,
+    settle_memory,
+    tls_of_endpoint,
+    upstreams_of,
+)
 from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
@@ -337,6 +345,7 @@ def serve(
     sys.setswitchinterval(_SWITCH_SECONDS)
     set_up_logging()
     upstreams_of(settings)
+    tls_of_endpoint(settings)
 
     async def main() -> None:
         await Server(settings, remake_buckets).run(when_ready)

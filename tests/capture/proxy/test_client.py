@@ -177,6 +177,34 @@ def test_odd_first_lines_are_refused(server: Opentrail, line: str, status: int) 
     assert wire.answer()[0] == status
 
 
+def test_a_trailer_adds_nothing_to_the_head_that_was_checked(server: Opentrail) -> None:
+    """The upstream echoes what it got."""
+    head = f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('dynamodb')}\r\n"
+    head += "X-Amz-Target: DynamoDB_20120810.DescribeTable\r\nTransfer-Encoding: chunked\r\n\r\n"
+    trailer = "X-Amz-Target: DynamoDB_20120810.DeleteTable\r\nHost: other\r\nX-More: x\r\n\r\n"
+    status, _, echoed = Wire.to(server.url).send(f"{head}2\r\n{{}}\r\n0\r\n{trailer}").answer()
+    assert status == 200
+    assert b"DescribeTable" in echoed
+    assert b"DeleteTable" not in echoed
+    assert b"other" not in echoed
+    assert b"X-More" not in echoed
+
+
+@pytest.mark.parametrize("name", ["x-amz-copy-source", "X-Amz-Acl", "content-type"])
+def test_connection_cannot_hide_a_header_that_would_be_recorded(
+    server: Opentrail, name: str
+) -> None:
+    hiding = get("/bucket/key", f"{name}: /src/key", f"Connection: close, {name}")
+    assert Wire.to(server.url).send(hiding).answer()[0] == 400
+
+
+def test_many_requests_to_switch_protocols_are_answered_one_by_one(server: Opentrail) -> None:
+    asking = get("/bucket/key", "Connection: Upgrade", "Upgrade: h2c")
+    wire = Wire.to(server.url).send(asking * 1_200)
+    for _ in range(1_200):
+        assert wire.answer()[0] == 200
+
+
 def test_a_request_without_host_is_refused(server: Opentrail) -> None:
     assert Wire.to(server.url).send("GET / HTTP/1.1\r\n\r\n").answer()[0] == 400
 

@@ -69,6 +69,49 @@ def test_an_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
         assert len(journalled(server.data_dir)) == 1
 
 
+def test_events_of_known_length_wait_for_their_record_too(tmp_path: Path) -> None:
+    def answering(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"event\n", "Content-Type: text/event-stream"))
+
+    with (
+        scripted(answering) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        file = next((server.data_dir / "journal").glob("*.db"))
+        holder = sqlite3.connect(file, isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        wire = Wire.to(server.url).send(GET)
+        wire.socket.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            wire.exactly(1)
+        holder.execute("ROLLBACK")
+        holder.close()
+        wire.socket.settimeout(PATIENCE)
+        assert wire.answer()[2] == b"event\n"
+
+
+@pytest.mark.slow
+def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded(tmp_path: Path) -> None:
+    reached = threading.Event()
+
+    def silent(wire: Wire) -> None:
+        wire.request()
+        reached.set()
+        wire.rest()
+
+    with (
+        scripted(silent) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        Wire.to(server.url).send(GET)
+        assert reached.wait(PATIENCE)
+        assert server.stop() == 0
+        (record,) = journalled(server.data_dir)
+        own = record["additionalEventData"]["opentrail"]  # type: ignore[index]
+        assert own["failure"] == "cut off by the end of the server"
+
+
 def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path: Path) -> None:
     def answering(wire: Wire) -> None:
         wire.request()

@@ -31,6 +31,39 @@ def between(
         yield server, upstream
 
 
+@pytest.mark.parametrize(
+    "more", [ok(b"EVIL"), b"HTTP/1.1 200 OK\r\nX-Pois", b"HTTP/1.1 200 OK\r\n", b"garbage"]
+)
+def test_what_an_upstream_sends_unasked_reaches_nobody(tmp_path: Path, more: bytes) -> None:
+    def overflowing(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"ok") + more)
+        wire.rest()
+
+    with between(tmp_path, overflowing) as (server, upstream):
+        wire = Wire.to(server.url)
+        for count in (1, 2, 3):
+            status, headers, body = wire.send(GET).answer()
+            assert (status, body) == (200, b"ok")
+            assert "x-pois" not in headers
+            assert upstream.connections == count, "such a connection is not used again"
+        assert wire.buffer == b""
+
+
+def test_a_trailer_of_an_answer_is_no_header(tmp_path: Path) -> None:
+    def trailing(wire: Wire) -> None:
+        wire.request()
+        wire.send(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+            b"Set-Cookie: a=b\r\n\r\n"
+        )
+
+    with between(tmp_path, trailing) as (server, _):
+        _, headers, body = Wire.to(server.url).send(GET).answer()
+        assert body == b"ok"
+        assert "set-cookie" not in headers
+
+
 def test_answers_of_all_framings_arrive_whole(tmp_path: Path) -> None:
     """Each is followed by another call, so that a wrong end would show."""
 
