@@ -8,13 +8,20 @@ from benchmarks.load import CONNECTIONS, calls_per_second, latencies_at
 from benchmarks.mitmproxy import mitmproxy
 from benchmarks.nginx import answered_by, pass_through, stub
 from benchmarks.processes import cpu_seconds, two_cpus
-from benchmarks.servers import Server, create_user, opentrail
+from benchmarks.servers import Server, create_user, opentrail, post
 from benchmarks.wire import percentile
 
 Figures = dict[str, float]
 WARM_UP_SECONDS, SECONDS = 2, 10
 _VISIBLE_SECONDS = 60.0
 _CALL = create_user("bench")
+#: A call that only reads: most calls do, and their answers are not recorded.
+_READ = post(
+    "dynamodb",
+    '{"TableName":"bench","Key":{"id":{"S":"x"}}}',
+    "application/x-amz-json-1.0",
+    "X-Amz-Target: DynamoDB_20120810.GetItem\r\n",
+)
 
 
 def throughput() -> Figures:
@@ -26,6 +33,8 @@ def throughput() -> Figures:
             flags = ("--on-record-failure", mode)
             with opentrail(upstream, *flags, cpu=server_cpu) as server:
                 figures |= _recorded(mode, server, upstream)
+        with opentrail(upstream, cpu=server_cpu) as server:
+            figures["refuse calls/s, GetItem"] = _load(server.port, _READ)
         with pass_through(upstream, server_cpu) as port:
             figures["nginx calls/s"] = _load(port)
             # At the rates of opentrail, to tell the server's share from that of the machine.
@@ -63,10 +72,10 @@ def _recorded(mode: str, server: Server, upstream: int) -> Figures:
     return {**figures, f"{mode} calls, each recorded": reached}
 
 
-def _load(port: int) -> float:
+def _load(port: int, call: bytes = _CALL) -> float:
     _, cpu = two_cpus()
-    calls_per_second(port, _CALL, WARM_UP_SECONDS, cpu)
-    return calls_per_second(port, _CALL, SECONDS, cpu)
+    calls_per_second(port, call, WARM_UP_SECONDS, cpu)
+    return calls_per_second(port, call, SECONDS, cpu)
 
 
 def _latency(name: str, port: int, rate: float) -> Figures:
