@@ -11,6 +11,8 @@ from tests.factories import an_identity
 from tests.fakes import asynchronous
 
 KNOWN = an_identity()
+#: Stands for the recorder process.
+PROCESS = object()
 
 
 def resolve(key: str) -> Identity:
@@ -46,7 +48,10 @@ def joined(app: App) -> tuple[LinkedOwnCalls, OwnCallsForRecorders]:
     server = OwnCallsForRecorders(app, resolve)
 
     async def asking(question: str, body: bytes) -> bytes:
-        return await {OWN_CALL: server.answer, RECORDED: server.recorded}[question](body)
+        if question == OWN_CALL:
+            return await server.answer(body, PROCESS)
+        assert question == RECORDED
+        return await server.recorded(body)
 
     return LinkedOwnCalls(asking), server
 
@@ -97,3 +102,17 @@ async def test_nothing_awaits_the_record_of_a_call_that_changes_nothing() -> Non
     own = own_call()
     await recorder.ask(b"POST", b"/", [], b"", own)
     assert own.when_recorded == []
+
+
+@asynchronous
+async def test_what_a_process_left_open_at_its_end_is_settled_once() -> None:
+    app = App(awaits_record=True)
+    recorder, server = joined(app)
+    own = own_call()
+    await recorder.ask(b"POST", b"/", [], b"", own)
+    await server.orphaned(object(), 6)
+    assert app.positions == [], "another process has ended"
+    await server.orphaned(PROCESS, 7)
+    await server.orphaned(PROCESS, 8)
+    await own.when_recorded[0](9)
+    assert app.positions == [7]

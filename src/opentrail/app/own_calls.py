@@ -52,10 +52,11 @@ class OwnCallsForRecorders:
     def __init__(self, app: AsgiApp, resolve: Callable[[str], Identity]) -> None:
         self._app = app
         self._resolve = resolve
-        self._waiting: dict[str, OwnCall] = {}
+        #: Calls whose record is awaited, and the process that makes it.
+        self._waiting: dict[str, tuple[object, OwnCall]] = {}
 
-    async def answer(self, packed: bytes) -> bytes:
-        """Runs the application for one call."""
+    async def answer(self, packed: bytes, owner: object) -> bytes:
+        """Runs the application for one call that `owner` passed on."""
         head, _, body = packed.partition(b"\n")
         told = orjson.loads(head)
         own = OwnCall(
@@ -68,7 +69,7 @@ class OwnCallsForRecorders:
         method, target = told["method"].encode("latin-1"), told["target"].encode("latin-1")
         answer = await ask(self._app, method, target, _bytes(told["headers"]), body, own)
         if own.when_recorded:
-            self._waiting[own.event_id] = own
+            self._waiting[own.event_id] = (owner, own)
         described = {
             "status": answer.status,
             "headers": _texts(answer.headers),
@@ -79,10 +80,19 @@ class OwnCallsForRecorders:
     async def recorded(self, packed: bytes) -> bytes:
         """Does what had to wait for the call's record."""
         event_id, position = orjson.loads(packed)
-        own = self._waiting.pop(event_id, None)
+        await self._settle(event_id, position)
+        return b""
+
+    async def orphaned(self, owner: object, position: int) -> None:
+        """Settles what a process that has ended left open: its effect stands, from now on."""
+        left = [event_id for event_id, (by, _) in self._waiting.items() if by is owner]
+        for event_id in left:
+            await self._settle(event_id, position)
+
+    async def _settle(self, event_id: str, position: int) -> None:
+        _, own = self._waiting.pop(event_id, (None, None))
         for action in own.when_recorded if own else ():
             await action(position)
-        return b""
 
 
 def _texts(headers: Headers) -> list[tuple[str, str]]:

@@ -82,7 +82,6 @@ class Recorders:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: socket.socket | None = None
         self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
-            OWN_CALL: own_calls.answer,
             RECORDED: own_calls.recorded,
         }
 
@@ -180,6 +179,8 @@ class Recorders:
     async def _answer(self, child: _Child, question: str, body: bytes) -> bytes:
         if question == APPEND:
             return await self._append(child, body)
+        if question == OWN_CALL:
+            return await self._own_calls.answer(body, child)
         return await self._questions[question](body)
 
     async def _append(self, child: _Child, packed: bytes) -> bytes:
@@ -261,6 +262,7 @@ class Recorders:
             self._departed[name, labels] = self._departed.get((name, labels), 0.0) + value
         child.link.close()
         child.passing.close()
+        await self._own_calls.orphaned(child, self._journal.head)
         if self._stopping:
             return
         log.error("a recorder process ended, starting another", extra={"code": code})
