@@ -19,14 +19,13 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import (
-    QUEUE_BYTES,
-    QUEUE_RECORDS,
     SqliteJournal,
     read_range,
 )
 from opentrail.core import faults
 from opentrail.core.errors import OpentrailError, RecordRefused, StorageFailed
 from opentrail.core.event import NewEntry
+from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 from tests.factories import a_new_entry, a_record, event_id, some_records
 from tests.fakes import (
     GENESIS,

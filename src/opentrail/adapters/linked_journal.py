@@ -12,13 +12,11 @@ import orjson
 from opentrail.adapters.link import Link, LinkError
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
-from opentrail.ports.journal import JournalWriter
+from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS, JournalWriter
 
 APPEND = "append"
 #: A batch is at most this large, so that no frame is.
 BATCH_RECORDS, BATCH_BYTES = 2_000, 8 * 1024 * 1024
-#: More than this waiting and records are refused (D15).
-QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 

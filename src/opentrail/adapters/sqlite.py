@@ -22,12 +22,11 @@ from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import reach
+from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
 SEGMENT_BYTES = 256 * 1024 * 1024
 #: A group is at most this many records, so that the first of them does not wait for long.
 GROUP_RECORDS = 2_000
-#: More than this waiting and records are refused (D15).
-QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 #: The newest entries stay in memory, up to so many or so large, for followers that keep up.
 TAIL_RECORDS, TAIL_BYTES = 4_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024

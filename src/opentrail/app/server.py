@@ -80,7 +80,6 @@ class Server:
         self._data = DataDirectory(settings.data_dir)
         self._stop = asyncio.Event()
         self._broken: str | None = None
-        self._health: Callable[[], dict[str, Any]] = dict
         self.endpoint_url = self.console_url = ""
 
     async def run(self, when_ready: Callable[[Server], None]) -> None:

@@ -21,24 +21,11 @@ from opentrail.capture.s3_form import loose_text
 from opentrail.capture.tables import rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
-from opentrail.wire.protocols.requests import form_pairs
+from opentrail.wire.protocols.requests import own_fields
 from opentrail.wire.protocols.values import from_text
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.routing import Call
 
-#: Parameters of the query protocol itself, not of operations.
-_PROTOCOL: Final = frozenset(
-    {
-        "Action",
-        "Version",
-        "SignatureVersion",
-        "SignatureMethod",
-        "Signature",
-        "AWSAccessKeyId",
-        "Timestamp",
-        "SecurityToken",
-    }
-)
 _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
 #: Longer names are looked at anew each time.
 _LONGEST_NAME: Final = 100
@@ -51,11 +38,7 @@ def ec2_parameters(call: Call, request: Request) -> dict[str, Any]:
     Raises:
         ValueError: the body is not what its headers say.
     """
-    own = [
-        (_readable(name), _readable(value))
-        for name, value in form_pairs(call, request)
-        if name not in _PROTOCOL and not name.startswith("X-Amz-")
-    ]
+    own = [(_readable(name), _readable(value)) for name, value in own_fields(call, request)]
     operation = call.operation or ""
     shape = call.model.input_shape if call.model is not None else None
     tree = tree_of(own)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Record, parse_time
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Record, as_object, parse_time
 from opentrail.core.resource_types import RESOURCE_MEMBERS
 
 #: LookupEvents' attribute keys, case-sensitive, in AWS's order.
@@ -61,10 +61,10 @@ def attributes_of(record: Record) -> Attributes:
     Raises:
         KeyError, ValueError: `eventTime`, `eventName` or `eventSource` is missing or malformed.
     """
-    identity = _mapping(record.get("userIdentity"))
+    identity = as_object(record.get("userIdentity"))
     management = record.get("managementEvent")
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
-    details = _mapping(record.get("insightDetails")) if category == INSIGHT else {}
+    details = as_object(record.get("insightDetails")) if category == INSIGHT else {}
     return Attributes(
         event_id=str(record.get("eventID", "")),
         event_time=parse_time(record["eventTime"]),
@@ -83,11 +83,6 @@ def attributes_of(record: Record) -> Attributes:
     )
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """Returns an object; records of others may hold anything in its place."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def _text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | int | float) and value != "" else None
 
@@ -102,7 +97,7 @@ def username_of(record: Record) -> str | None:
     >>> username_of({"userIdentity": {"type": "AssumedRole", "principalId": "AROA:etl"}})
     'etl'
     """
-    identity = _mapping(record.get("userIdentity"))
+    identity = as_object(record.get("userIdentity"))
     kind = identity.get("type")
     if kind == "Root":
         return "root"

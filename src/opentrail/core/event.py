@@ -51,6 +51,11 @@ class Entry:
     record: bytes
 
 
+def as_object(value: Any) -> Record:
+    """Returns an object that stands in a record; one of others may hold anything in its place."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def format_time(moment: datetime) -> str:
     """Returns CloudTrail's form of a time: UTC, whole seconds.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.event import Record
+from opentrail.core.event import Record, as_object
 
 DEFAULT_ACCOUNT = "123456789012"
 
@@ -147,8 +147,8 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
         record: a complete record.
         users: known users: (account, name) → (principal id, arn).
     """
-    source, answer = record.get("eventSource"), _mapping(record.get("responseElements"))
-    caller = _mapping(record.get("userIdentity"))
+    source, answer = record.get("eventSource"), as_object(record.get("responseElements"))
+    caller = as_object(record.get("userIdentity"))
     if record.get("errorCode") or (
         caller.get("type") == "AWSAccount" and "sharedEventID" in record
     ):
@@ -160,18 +160,13 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
     return Learned()
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """Returns an object; records of others may hold anything in its place."""
-    return value if isinstance(value, Mapping) else {}
-
-
 def _learn_iam(
     record: Record, answer: Mapping[str, Any], users: Mapping[tuple[str, str], tuple[str, str]]
 ) -> Learned:
     account = str(record.get("recipientAccountId", ""))
     name = record.get("eventName")
     if name == "DeleteAccessKey":
-        key_id = _mapping(record.get("requestParameters")).get("accessKeyId")
+        key_id = as_object(record.get("requestParameters")).get("accessKeyId")
         return Learned(deleted=((str(key_id), str(record.get("eventID"))),) if key_id else ())
     if name == "CreateUser" and isinstance(answer.get("user"), Mapping):
         user = answer["user"]
@@ -191,7 +186,7 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     if not isinstance(credentials, Mapping) or not credentials.get("accessKeyId"):
         return Learned()
     key_id = str(credentials["accessKeyId"])
-    created, asked = str(record.get("eventTime")), _mapping(record.get("requestParameters"))
+    created, asked = str(record.get("eventTime")), as_object(record.get("requestParameters"))
     attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(asked)}
     if isinstance(answer.get("assumedRoleUser"), Mapping):
         identity = _assumed_role(answer["assumedRoleUser"], asked, attributes)
@@ -202,7 +197,7 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     elif isinstance(answer.get("federatedUser"), Mapping):
         identity = _federated_user(answer["federatedUser"], record, attributes)
     elif record.get("eventName") == "GetSessionToken":
-        caller = _mapping(record.get("userIdentity"))
+        caller = as_object(record.get("userIdentity"))
         identity = {k: v for k, v in caller.items() if k != "accessKeyId"}
         identity["sessionContext"] = {"attributes": attributes}
     else:
@@ -249,7 +244,7 @@ def _assumed_role(
 def _federated_user(
     federated: Mapping[str, Any], record: Record, attributes: Mapping[str, str]
 ) -> dict[str, Any]:
-    issuer = _mapping(record.get("userIdentity"))
+    issuer = as_object(record.get("userIdentity"))
     account = str(record.get("recipientAccountId"))
     shown = ("type", "principalId", "arn", "accountId", "userName")
     return {

@@ -7,6 +7,9 @@ from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 
+#: More than this waiting and a journal refuses records (D15).
+QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
+
 
 class JournalWriter(Protocol):
     """Where records are made durable: all that a recorder needs of a journal."""

@@ -161,8 +161,8 @@ def _path_style(original: Original) -> str:
     return f"/{quote(original.bucket)}{original.path}" if original.bucket else original.path
 
 
-class _Signer(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer, for a body whose hash is known already."""
+class _KnownBody:
+    """Makes a signer of botocore's take the hash of a body that is known already."""
 
     content_hash = _EMPTY
 
@@ -172,15 +172,12 @@ class _Signer(SigV4Auth):  # type: ignore[misc]
         return self.content_hash
 
 
-class _S3Signer(S3SigV4Auth):  # type: ignore[misc]
-    """The same for S3, whose paths are signed as they are."""
+class _Signer(_KnownBody, SigV4Auth):  # type: ignore[misc]
+    pass
 
-    content_hash = _EMPTY
 
-    def payload(self, request: AWSRequest) -> str:
-        """Returns the hash of the body, or what stands for it."""
-        del request
-        return self.content_hash
+class _S3Signer(_KnownBody, S3SigV4Auth):  # type: ignore[misc]
+    """S3's paths are signed as they are."""
 
 
 def _content_hash(original: Original, body: bytes | None) -> str:

@@ -26,6 +26,7 @@ from opentrail.wire.resign import (
     ChunkSigner,
     Original,
     Resigned,
+    SigningKey,
     needs_body,
     resign,
     with_host,
@@ -85,7 +86,7 @@ class Forwarding:
         upstream = self._upstream()
         head = self._incoming.head
         if upstream.key is not None:
-            head = await self._signed_anew(upstream)
+            head = await self._signed_anew(upstream, upstream.key)
         try:
             return await self._forward(upstream, head)
         except asyncio.CancelledError:
@@ -111,17 +112,11 @@ class Forwarding:
 
     # Signing anew
 
-    async def _signed_anew(self, upstream: Upstream) -> Head:
+    async def _signed_anew(self, upstream: Upstream, key: SigningKey) -> Head:
         """Returns the head for an upstream that checks signatures over its own host name."""
         transcript, head = self._transcript, self._incoming.head
         path, query = transcript.path_and_query
         credential = transcript.credential
-        bucket = transcript.bucket_in_host if self._is_s3() else None
-        if credential is None or credential.method == "HTMLForm" or upstream.key is None:
-            unsigned = Original(
-                transcript.method, path, query, head.headers, {}, None, upstream.authority, bucket
-            )
-            return _with(head, with_host(unsigned))
         original = Original(
             transcript.method,
             path,
@@ -130,12 +125,14 @@ class Forwarding:
             transcript.folded,
             credential,
             upstream.authority,
-            bucket,
+            transcript.bucket_in_host if self._is_s3() else None,
         )
+        if credential is None or credential.method == "HTMLForm":
+            return _with(head, with_host(original))
         if needs_body(original):
             self._body = await self._whole_body()
         try:
-            signed = resign(original, upstream.key, self._body, self._endpoint.clock.now())
+            signed = resign(original, key, self._body, self._endpoint.clock.now())
         except CannotResign as error:
             raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
         self._chunks = signed.chunks

@@ -84,7 +84,7 @@ def _by_json_shape(call: Call, value: Any) -> dict[str, Any]:
 
 
 def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
-    own = _own_fields(call, request)
+    own = own_fields(call, request)
     model = call.model
     if model is None or call.service is None:
         return dict(own), []
@@ -100,25 +100,24 @@ def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
 
 def repeated_fields(call: Call, request: Request) -> list[str]:
     """Returns the note on a form whose fields occur more than once; the last one counts."""
-    return _repeated(_own_fields(call, request))
+    return _repeated(own_fields(call, request))
 
 
 def _repeated(own: Sequence[tuple[str, str]]) -> list[str]:
     return ["duplicateKeys"] if len({name for name, _ in own}) != len(own) else []
 
 
-def _own_fields(call: Call, request: Request) -> list[tuple[str, str]]:
-    """Returns the fields that are parameters of the operation, not of the protocol."""
-    pairs = form_pairs(call, request)
-    return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
-
-
-def form_pairs(call: Call, request: Request) -> Sequence[tuple[str, str]]:
-    """Returns the fields of a call of the query protocols.
+def own_fields(call: Call, request: Request) -> list[tuple[str, str]]:
+    """Returns the fields that are parameters of the operation, not of the protocol.
 
     Raises:
         ValueError: the body is not what its `Content-Encoding` says.
     """
+    pairs = _form_pairs(call, request)
+    return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
+
+
+def _form_pairs(call: Call, request: Request) -> Sequence[tuple[str, str]]:
     if call.pairs is not None and "content-encoding" not in request.headers:
         return call.pairs
     return query_pairs(replace(request, body=plain_body(request.headers, request.body)))
