@@ -27,6 +27,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import (
     Conflict,
     ObjectExists,
@@ -38,7 +39,7 @@ from opentrail.core.errors import (
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.ports.control import Change, Document, Put, Stored
-from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
+from opentrail.ports.event_store import EventQuery, FoundEvent
 from opentrail.ports.objects import NewObject
 from opentrail.ports.signer import SigningKey
 from tests.factories import MOMENT
@@ -449,14 +450,19 @@ class MemoryEvents:
     """An `EventStore` that asks every event in turn."""
 
     def __init__(self) -> None:
-        self._entries: list[IndexedEntry] = []
+        self._entries: list[Entry] = []
 
     @property
     def position(self) -> int:
         """Returns the last position."""
         return self._entries[-1].position if self._entries else 0
 
-    async def add(self, entries: Sequence[IndexedEntry]) -> None:
+    @property
+    def imported(self) -> int:
+        """Returns 0: nothing is imported here."""
+        return 0
+
+    async def add(self, entries: Sequence[Entry]) -> None:
         """Keeps what is new."""
         await asyncio.sleep(0)
         self._entries.extend([e for e in entries if e.position > self.position])
@@ -470,18 +476,24 @@ class MemoryEvents:
         """Does nothing."""
 
 
-def naive_page(entries: Sequence[IndexedEntry], query: EventQuery) -> list[FoundEvent]:
+def naive_page(entries: Sequence[Entry], query: EventQuery) -> list[FoundEvent]:
     """Returns the page that a query describes: the port's text, word by word."""
     fitting = [_found(entry) for entry in entries if _fits(entry, query)]
     fitting.sort(key=lambda event: (event.event_time, event.position), reverse=True)
     return fitting[: query.limit]
 
 
-def _fits(entry: IndexedEntry, query: EventQuery) -> bool:
-    known = entry.attributes
+@functools.lru_cache(10_000)
+def _attributes(record: bytes) -> Attributes:
+    return attributes_of(json.loads(record))
+
+
+def _fits(entry: Entry, query: EventQuery) -> bool:
+    known = _attributes(entry.record)
     moment = known.event_time.replace(microsecond=0)
     conditions = (
-        entry.position <= query.until_position,
+        -query.until_import <= entry.position <= query.until_position,
+        query.recorded_since is None or entry.recorded_at >= query.recorded_since,
         query.account in (None, known.account),
         query.region in (None, known.region),
         query.categories is None or known.category in query.categories,
@@ -494,8 +506,8 @@ def _fits(entry: IndexedEntry, query: EventQuery) -> bool:
     return all(conditions)
 
 
-def _values(entry: IndexedEntry, key: str) -> list[str | None]:
-    known = entry.attributes
+def _values(entry: Entry, key: str) -> list[str | None]:
+    known = _attributes(entry.record)
     return {
         "EventId": [known.event_id],
         "EventName": [known.event_name],
@@ -508,8 +520,8 @@ def _values(entry: IndexedEntry, key: str) -> list[str | None]:
     }[key]
 
 
-def _found(entry: IndexedEntry) -> FoundEvent:
-    known = entry.attributes
+def _found(entry: Entry) -> FoundEvent:
+    known = _attributes(entry.record)
     return FoundEvent(
         entry.position,
         known.event_time.replace(microsecond=0),

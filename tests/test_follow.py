@@ -41,6 +41,7 @@ class Collector:
             self.failures -= 1
             raise self.error
         self.batches.append([entry.position for entry in entries])
+        self._place = entries[-1].position
 
 
 async def append(journal: MemoryJournal, count: int) -> None:
@@ -163,6 +164,27 @@ def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
         await append(journal, 1)
         await eventually(lambda: len(collector.taken) == 2, 0.001)
         assert loop.time() - started < 1
+        await stop(task)
+
+    run_skipping_time(story())
+
+
+def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earlier_one() -> None:
+    class Forgetful(Collector):
+        async def take(self, entries: Sequence[Entry]) -> None:
+            if self.failures:
+                self._place = 0
+            await super().take(entries)
+
+    async def story() -> None:
+        journal, collector = MemoryJournal(), Forgetful()
+        await append(journal, 2)
+        task = asyncio.create_task(follow(journal, collector))
+        await eventually(lambda: collector.taken)
+        collector.failures = 1
+        await append(journal, 1)
+        await eventually(lambda: len(collector.batches) == 2)
+        assert collector.batches == [[1, 2], [1, 2, 3]]
         await stop(task)
 
     run_skipping_time(story())

@@ -306,16 +306,23 @@ async def test_a_token_does_not_show_the_search_or_the_account_in_clear() -> Non
 # Retention
 
 
+def recorded_a_day_apart(count: int) -> list[Entry]:
+    return [
+        replace(entry, recorded_at=MOMENT + timedelta(days=entry.position))
+        for entry in entries_of(some_records(count))
+    ]
+
+
 @asynchronous
-async def test_events_are_shown_for_ninety_days() -> None:
+async def test_events_are_shown_for_ninety_days_after_they_were_recorded() -> None:
     world = World()
-    history = await world.filled(entries_of(some_records(10)))
-    world.clock.moment = MOMENT + timedelta(days=90, seconds=4)
+    history = await world.filled(recorded_a_day_apart(10))
+    world.clock.moment = MOMENT + timedelta(days=94)
     assert positions(await history.search(Search())) == [10, 9, 8, 7, 6, 5, 4]
     before = Search(start=MOMENT - timedelta(days=1), end=MOMENT + timedelta(seconds=5))
     assert positions(await history.search(before)) == [5, 4]
     assert positions(await history.search(Search(start=MOMENT + timedelta(seconds=9)))) == [10, 9]
-    world.clock.moment = MOMENT + timedelta(days=91)
+    world.clock.moment = MOMENT + timedelta(days=101)
     assert positions(await history.search(Search())) == []
 
 
@@ -326,9 +333,9 @@ async def test_retention_may_be_set() -> None:
         world.store, world.clock, world.metrics, b"k" * 32, retention=timedelta(days=1)
     )
     history.catch_up_to(0)
-    await history.take(entries_of(some_records(10)))
-    world.clock.moment = MOMENT + timedelta(days=1, seconds=8)
-    assert positions(await history.search(Search())) == [10, 9, 8]
+    await history.take(recorded_a_day_apart(10))
+    world.clock.moment = MOMENT + timedelta(days=10, hours=1)
+    assert positions(await history.search(Search())) == [10]
 
 
 # Catching up, freshness

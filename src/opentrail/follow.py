@@ -58,6 +58,8 @@ async def follow(
     place, failures = await follower.place(), 0
     while True:
         try:
+            if failures:
+                place = await follower.place()  # it may have lost what it held in memory
             entries = await journal.read(place, BATCH)
             if not entries:
                 await journal.wait_beyond(place)

@@ -14,15 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import orjson
-
-from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, IndexedEntry
+from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent
 
 PAGE = 50
 #: A look-up waits at most so many seconds for records that are durable and not visible yet.
@@ -81,6 +78,8 @@ class History:
         self._catch_up_to = position
         if self._store.position >= position:
             self._caught_up.set()
+        else:
+            self._caught_up.clear()
 
     async def place(self) -> int:
         """Returns the last position in the store."""
@@ -88,8 +87,7 @@ class History:
 
     async def take(self, entries: Sequence[Entry]) -> None:
         """Makes the entries visible."""
-        # In a thread, so that calls under way do not wait for a whole batch.
-        await self._store.add(await asyncio.to_thread(_indexed, entries))
+        await self._store.add(entries)
         self._advanced.set()
         self._advanced = asyncio.Event()
         now = self._clock.now()
@@ -110,31 +108,36 @@ class History:
             CloudTrailError: `InvalidNextTokenException` for a token that is not ours, or was given
                 for another search.
         """
-        await self._caught_up.wait()
+        while True:
+            await self._caught_up.wait()
+            with contextlib.suppress(StoreRestarted):
+                return await self._search(search, limit, token)
+
+    async def _search(self, search: Search, limit: int, token: str | None) -> Page:
         if token is None:
             await self._see_newest()
-            before, until = None, self._store.position
+            before, heads = None, (self._store.position, self._store.imported)
         else:
-            before, until = self._read_token(token, search)
-        oldest = self._clock.now() - self._retention
-        start = max(search.start, oldest) if search.start else oldest
+            before, heads = self._read_token(token, search)
         query = EventQuery(
             limit=limit + 1,
-            until_position=until,
+            until_position=heads[0],
+            until_import=heads[1],
             account=search.account,
             region=search.region,
             categories=search.categories,
             attribute=search.attribute,
             expression=search.expression,
-            start=start,
+            start=search.start,
             end=search.end,
             before=before,
+            recorded_since=self.kept_since,
         )
         found = await self._store.lookup(query)
         if len(found) <= limit:
             return Page(found, None)
         page = found[:limit]
-        return Page(page, self._write_token(page[-1], until, search))
+        return Page(page, self._write_token(page[-1], heads, search))
 
     async def _see_newest(self) -> None:
         """Waits until all that was durable before is visible, so that callers find their own calls.
@@ -152,11 +155,18 @@ class History:
                     if self._store.position < head:
                         self.hurry.set()
 
-    def _write_token(self, last: FoundEvent, until: int, search: Search) -> str:
-        body = json.dumps([int(last.event_time.timestamp()), last.position, until]).encode()
+    @property
+    def kept_since(self) -> datetime:
+        """From when on events are kept: by when they were recorded or imported."""
+        return self._clock.now() - self._retention
+
+    def _write_token(self, last: FoundEvent, heads: tuple[int, int], search: Search) -> str:
+        body = json.dumps([int(last.event_time.timestamp()), last.position, *heads]).encode()
         return base64.urlsafe_b64encode(self._seal(body, search) + body).decode()
 
-    def _read_token(self, token: str, search: Search) -> tuple[tuple[datetime, int], int]:
+    def _read_token(
+        self, token: str, search: Search
+    ) -> tuple[tuple[datetime, int], tuple[int, int]]:
         try:
             raw = base64.urlsafe_b64decode(token.encode())
         except (binascii.Error, ValueError) as error:
@@ -164,8 +174,8 @@ class History:
         seal, body = raw[:16], raw[16:]
         if not hmac.compare_digest(seal, self._seal(body, search)):
             raise _bad_token()
-        seconds, position, until = json.loads(body)
-        return (datetime.fromtimestamp(seconds, UTC), position), until
+        seconds, position, until, imported = json.loads(body)
+        return (datetime.fromtimestamp(seconds, UTC), position), (until, imported)
 
     def _seal(self, body: bytes, search: Search) -> bytes:
         """Binds a token to the caller's account and to every condition of the search (Z3)."""
@@ -189,13 +199,6 @@ class History:
     async def about(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
         """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
-
-
-def _indexed(entries: Sequence[Entry]) -> list[IndexedEntry]:
-    return [
-        IndexedEntry(entry.position, attributes_of(orjson.loads(entry.record)), entry.record)
-        for entry in entries
-    ]
 
 
 def _bad_token() -> CloudTrailError:

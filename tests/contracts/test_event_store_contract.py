@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -18,12 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import DuckdbEvents
-from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.seal import merge, seal
+from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.core.attributes import Resource, attributes_of
+from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
-from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, IndexedEntry
+from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent
 from opentrail.ports.journal import Journal
 from tests.factories import (
     ACCOUNT,
@@ -33,20 +33,15 @@ from tests.factories import (
     a_new_entry,
     a_record,
     an_assumed_role,
+    an_entry,
     an_iam_user,
     event_id,
     record_bytes,
 )
 from tests.fakes import MemoryEvents, MemoryJournal, asynchronous, naive_page
 
-KINDS = ("memory", "duckdb, hot", "duckdb, sealed")
+KINDS = ("memory", "duckdb, hot", "duckdb, sealed", "duckdb, merged", "another process")
 Records = Sequence[Mapping[str, Any]]
-
-
-def indexed(entries: Sequence[Entry]) -> list[IndexedEntry]:
-    return [
-        IndexedEntry(e.position, attributes_of(json.loads(e.record)), e.record) for e in entries
-    ]
 
 
 class Place:
@@ -68,13 +63,20 @@ class Place:
         self._history.mkdir()
         self._journal_folder.mkdir()
         self._journal = SqliteJournal(self._journal_folder)
-        sealed = len(records) * 3 // 4 if self.kind == "duckdb, sealed" else 0
+        sealed = 0 if self.kind == "duckdb, hot" else len(records) * 3 // 4
         await self._append(records[:sealed])
-        for first, last in ((1, sealed // 3), (sealed // 3 + 1, sealed)):
-            if first <= last:
-                name = f"{first:020d}-{last:020d}.duckdb"
-                seal(self._journal_folder, first, last, self._history / name)
-        store = DuckdbEvents(self._history, self._journal_folder)
+        parts = [
+            seal(self._journal_folder, self._history, first, last)
+            for first, last in ((1, sealed // 3), (sealed // 3 + 1, sealed))
+            if first <= last
+        ]
+        if self.kind == "duckdb, merged" and parts:
+            merge(parts)
+        store: DuckdbEvents | LinkedEvents
+        if self.kind == "another process":
+            store = LinkedEvents(self._history, self._journal_folder, 120_000)
+        else:
+            store = DuckdbEvents(self._history, self._journal_folder)
         self._store = store
         assert await store.open() == sealed
         await self.add(records[sealed:])
@@ -83,11 +85,11 @@ class Place:
     async def add(self, records: Records) -> None:
         """Appends records to the journal and adds them to the store."""
         if records:
-            await self._store.add(indexed(await self._append(records)))
+            await self._store.add(await self._append(records))
 
-    async def entries(self) -> list[IndexedEntry]:
+    async def entries(self) -> list[Entry]:
         """Returns all that the journal holds."""
-        return indexed(await self._journal.read(0, 1_000_000))
+        return await self._journal.read(0, 1_000_000)
 
     async def _append(self, records: Records) -> list[Entry]:
         if not records:
@@ -328,8 +330,8 @@ async def test_bytes_that_json_may_be_written_with_are_kept_as_they_are(place: P
     raw = b'{ "eventTime":"2020-01-01T09:00:00Z" ,"eventName":"\\u0041\\/","eventSource":"x",'
     raw += b'"eventID":"i","n":1.0e2,"big":123456789012345678901234567890,"dup":1,"dup":2}\n'
     async with filled(place, []) as store:
-        attributes = attributes_of(json.loads(raw))
-        await store.add([IndexedEntry(1, attributes, raw)])
+        entry = replace(an_entry(1, a_record(eventID="i")), record=raw)
+        await store.add([entry])
         (event,) = await store.lookup(everything())
         assert event.record.encode() == raw
         assert event.event_name == "A/"
@@ -414,7 +416,7 @@ class Filled:
 
     runner: asyncio.Runner
     store: EventStore
-    entries: list[IndexedEntry]
+    entries: list[Entry]
 
 
 def random_records(count: int) -> list[dict[str, Any]]:

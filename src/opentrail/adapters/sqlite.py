@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
+_CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 #: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
 #: go on: a group must take few of them. One text for each power of two, so that few are prepared.
@@ -98,6 +99,8 @@ class SqliteJournal:
         self._tail_bytes = 0
         self._readers: dict[Path, sqlite3.Connection] = {}
         self._reading = threading.Lock()
+        #: Held while segments are added or taken away.
+        self._listing = threading.Lock()
         self._segments = self._find_segments()
         self._writer, self._head, self._chain = self._open_last()
         self._durable = self._head
@@ -152,6 +155,23 @@ class SqliteJournal:
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""
         return await asyncio.to_thread(self._find, event_id)
+
+    @property
+    def first(self) -> int:
+        """The position of the first record that is still here."""
+        return self._segments[0].first
+
+    async def trim(self, until: int, keep: int = 1) -> int:
+        """Deletes the oldest segments all of whose entries are at most at `until`.
+
+        Args:
+            until: what is kept elsewhere.
+            keep: so many of the newest segments stay in any case.
+
+        Returns:
+            How many segments were deleted.
+        """
+        return await asyncio.to_thread(self._trim, until, max(1, keep))
 
     async def wait_beyond(self, position: int) -> None:
         """Returns once a record behind `position` is durable."""
@@ -352,8 +372,25 @@ class SqliteJournal:
         except (sqlite3.Error, OSError):
             _remove(path)
             raise
-        self._segments = [*self._segments, _Segment(first, path)]
+        with self._listing:
+            self._segments = [*self._segments, _Segment(first, path)]
         return writer
+
+    def _trim(self, until: int, keep: int) -> int:
+        with self._reading:
+            segments = self._segments
+            ends = [segment.first - 1 for segment in segments[1:]]
+            count = sum(end <= until for end in ends[: len(segments) - keep])
+            for segment in segments[:count]:
+                # Oldest first, each for good, so that what is left has no gap.
+                with self._listing:
+                    self._segments = self._segments[1:]
+                reader = self._readers.pop(segment.path, None)
+                if reader is not None:
+                    reader.close()
+                _remove(segment.path)
+                sync_folder(self._folder)
+            return count
 
     # Reading, in worker threads.
 
@@ -463,10 +500,31 @@ def _entry(row: tuple[object, ...]) -> Entry:
     return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
 
 
+def chain_before(folder: Path, position: int) -> bytes | None:
+    """Returns the chain before an entry of a journal; None if it does not hold the entry."""
+    for path in sorted(folder.glob("*.db"), reverse=True):
+        if int(path.stem) > position:
+            continue
+        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            if int(path.stem) == position:
+                rows = reader.execute("SELECT chain_before FROM segment").fetchall()
+            else:
+                rows = reader.execute(_CHAIN, (position - 1,)).fetchall()
+            held = reader.execute(_CHAIN, (position,)).fetchall()
+        finally:
+            reader.close()
+        return bytes(rows[0][0]) if rows and held else None
+    return None
+
+
 def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
     """Yields the entries `first`…`last` in batches, from a journal another process may write."""
     after = first - 1
-    for path in sorted(folder.glob("*.db")):
+    paths = sorted(folder.glob("*.db"))
+    # Those that end before are not opened: they may be trimmed at any moment.
+    begin = bisect_right([int(path.stem) for path in paths], first) - 1
+    for path in paths[max(0, begin) :]:
         reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
             while after < last and _newest(reader) is not None:

@@ -92,7 +92,7 @@ class ConsoleApi:
 
     async def _show_health(self, _request: Request) -> Response:
         state = await self._health()
-        return _json(state, 200 if state["status"] == "ok" else 503)
+        return _json(state, 503 if state["status"] == "failing" else 200)
 
     async def _show_metrics(self, _request: Request) -> Response:
         text = await self._exposition()

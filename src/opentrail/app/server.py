@@ -22,9 +22,10 @@ from typing import Any
 import uvicorn
 import uvloop
 
+from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws import S3Access, S3Objects
-from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
@@ -41,6 +42,7 @@ from opentrail.app.front import (
     tls_of_endpoint,
     upstreams_of,
 )
+from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
@@ -52,6 +54,7 @@ from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics, total
+from opentrail.ports.journal import Journal
 from opentrail.settings import Settings
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.digest import DigestChains
@@ -119,13 +122,19 @@ class Server:
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
         refuse = settings.on_record_failure == "refuse"
-        journal = SqliteJournal(self._data.journal, self._fail if refuse else _tell_broken)
+        kept = SqliteJournal(self._data.journal, self._fail if refuse else _tell_broken)
+        store = LinkedEvents(
+            self._data.history,
+            self._data.journal,
+            settings.history_seal_records,
+            lambda: history.catch_up_to(kept.head),
+        )
+        journal = ArchivedJournal(kept, store)
         stack.push_async_callback(journal.close)
         control = SqlControl.in_file(self._data.state)
         stack.push_async_callback(control.close)
         identities = Identities(control, directory_identities(settings.directory))
         await identities.load()
-        store = DuckdbEvents(self._data.history, self._data.journal, settings.history_seal_records)
         stack.push_async_callback(store.close)
         retention = timedelta(days=settings.history_retention_days)
         history = History(
@@ -152,9 +161,9 @@ class Server:
         )
         services = Services(history, trails, deliveries, control, journal, objects, signer, clock)
         # What an earlier run taught must be known before the first call is recorded.
+        _run_beside(stack, self._open_history(store, history, journal))
         await _catch_up(identities, journal)
         _run_beside(stack, follow(journal, identities, _IDENTITIES_LINGER))
-        _run_beside(stack, self._open_history(stack, store, history, journal))
         stack.push_async_callback(deliveries.stop)
         if self._remake_buckets:
             for bucket in await deliveries.remake_lost_buckets():
@@ -163,6 +172,8 @@ class Server:
                     extra={"bucket": bucket},
                 )
         await deliveries.start()
+        housekeeping = Housekeeping(kept, store, history, identities, deliveries)
+        _run_beside(stack, housekeeping.run())
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
         front: Front | Recorders
         if settings.recorders > 1:
@@ -182,8 +193,9 @@ class Server:
         async def health() -> dict[str, Any]:
             failure = journal.failure
             counted = [metrics.samples(), *await front.counted()]
+            status = "failing" if failure else "degraded" if store.state.missing else "ok"
             return {
-                "status": "ok" if failure is None else "failing",
+                "status": status,
                 "version": __version__,
                 "onRecordFailure": settings.on_record_failure,
                 "journal": {
@@ -191,7 +203,13 @@ class Server:
                     "failure": failure,
                     "backlogSeconds": round(journal.backlog_seconds, 3),
                 },
-                "history": {"position": store.position},
+                "history": {
+                    "position": store.position,
+                    "imported": store.imported,
+                    "files": store.state.files,
+                    "missing": store.state.missing,
+                    "damaged": store.state.damaged,
+                },
                 "recorders": settings.recorders,
                 "lostRecords": total(counted, "opentrail_lost_records_total"),
             }
@@ -203,15 +221,8 @@ class Server:
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
 
-    async def _open_history(
-        self,
-        stack: contextlib.AsyncExitStack,
-        store: DuckdbEvents,
-        history: History,
-        journal: SqliteJournal,
-    ) -> None:
+    async def _open_history(self, store: LinkedEvents, history: History, journal: Journal) -> None:
         """Attaches sealed files and rebuilds the hot layer while calls are recorded already."""
-        del stack
         try:
             await store.open()
         except StorageFailed as error:
@@ -248,7 +259,7 @@ def _tell_broken(reason: str) -> None:
     log.critical("the journal is broken", extra={"reason": reason})
 
 
-async def _catch_up(follower: Follower, journal: SqliteJournal) -> None:
+async def _catch_up(follower: Follower, journal: Journal) -> None:
     """Has a follower take all that it missed."""
     place = await follower.place()
     while entries := await journal.read(place, 5_000):

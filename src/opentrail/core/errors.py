@@ -38,6 +38,10 @@ class StorageFailed(OpentrailError):
     exit_code = 74
 
 
+class StoreRestarted(StorageFailed):
+    """A store has lost what it held in memory and must be filled again; then it can be asked."""
+
+
 class RecordRefused(OpentrailError):
     """The journal cannot take a record now; nothing was lost, the call must be refused."""
 

@@ -7,29 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from opentrail.core.attributes import Attributes, Resource
+from opentrail.core.attributes import Resource
+from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
 
-
-@dataclass(frozen=True, slots=True)
-class IndexedEntry:
-    """A record with its position and its searchable columns."""
-
-    position: int
-    attributes: Attributes
-    record: bytes
+#: Behind every position.
+LAST_POSITION = 2**62
 
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
     """A page of events: newest first by (event time, position).
 
-    `None` leaves a condition out. `until_position` keeps later arrivals out of later pages;
-    `before` is the (event time, position) of the last event of the page before.
+    `None` leaves a condition out. `until_position` and `until_import` keep later arrivals out of
+    later pages; `before` is the (event time, position) of the last event of the page before.
+    Imported events have positions of their own, below zero: -1 is the first, -2 the second.
     """
 
     limit: int
     until_position: int
+    until_import: int = LAST_POSITION
     account: str | None = None
     region: str | None = None
     categories: tuple[str, ...] | None = None
@@ -38,6 +35,8 @@ class EventQuery:
     end: datetime | None = None
     before: tuple[datetime, int] | None = None
     expression: Expression | None = None
+    #: Only what was recorded or imported since then.
+    recorded_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,12 @@ class EventStore(Protocol):
         """The last position that look-ups see."""
         ...
 
-    async def add(self, entries: Sequence[IndexedEntry]) -> None:
+    @property
+    def imported(self) -> int:
+        """How many imported events look-ups see, or more: what `until_import` freezes."""
+        ...
+
+    async def add(self, entries: Sequence[Entry]) -> None:
         """Return once look-ups see the entries; entries already there are left out."""
         ...
 

@@ -56,3 +56,18 @@ class Journal(JournalWriter, Protocol):
     async def close(self) -> None:
         """Return once everything appended is durable and files are closed."""
         ...
+
+
+class Archive(Protocol):
+    """Entries that a journal has let go, kept elsewhere."""
+
+    async def read(self, after: int, limit: int, until: int) -> list[Entry]:
+        """Return up to `limit` entries with `after < position <= until`, in order.
+
+        Positions that are kept nowhere any more are left out.
+        """
+        ...
+
+    async def find(self, event_id: str) -> int | None:
+        """Return the position of the record with this event id."""
+        ...

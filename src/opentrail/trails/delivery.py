@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -37,6 +38,8 @@ from opentrail.ports.objects import NewObject, ObjectStore
 #: A plan closes at this much uncompressed text (AWS's limit is 50 MB) or so many records.
 _FILE_BYTES, _FILE_RECORDS = 40 * 1024 * 1024, 50_000
 _READ = 1_000
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +145,9 @@ class LogDelivery:
         position, size, count = start, 0, 0
         while position < until and size < _FILE_BYTES and count < _FILE_RECORDS:
             entries = await self._journal.read(position, _READ, until)
+            self._tell_lost(trail, position, entries, until)
             if not entries:
-                break
+                position = until
             for entry in entries:
                 position = entry.position
                 if self._takes(trail, span, entry):
@@ -153,6 +157,14 @@ class LogDelivery:
                 if size >= _FILE_BYTES:
                     break
         return position, chosen
+
+    @staticmethod
+    def _tell_lost(trail: Trail, after: int, entries: Sequence[Entry], until: int) -> None:
+        """Names positions that neither the journal nor its archive holds any more."""
+        last = entries[0].position - 1 if entries else until
+        if last > after:
+            lost = {"trail": trail.arn, "first": after + 1, "last": last}
+            log.error("records are lost and cannot be delivered", extra=lost)
 
     @staticmethod
     def _takes(trail: Trail, span: Span, entry: Entry) -> bool:

@@ -229,6 +229,19 @@ class TrailDeliveries:
         """
         return await self.ensure(trail.uid).deliver(flush=True)
 
+    async def needed_after(self) -> int:
+        """Returns the position behind which a trail has yet to deliver, or still may."""
+        needed = self._journal.head
+        for stored in [*await self._registry.all(), *await self._registry.retired()]:
+            state = await load_state(self._control, stored.trail.uid)
+            for plan in await self._control.scan("plan", f"{stored.trail.uid}/"):
+                needed = min(needed, int(plan.document["after"]))
+            for span in stored.trail.spans:
+                begin = max(state.position, span.after)
+                if span.until is None or begin < span.until:
+                    needed = min(needed, begin)
+        return needed
+
     async def remake_lost_buckets(self) -> list[str]:
         """Makes buckets that are gone again and starts their digest chains anew (sandbox)."""
         made = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from typing import Any
 
 import duckdb
 import pytest
@@ -13,15 +14,18 @@ from opentrail.adapters.duckdb.schema import (
     create_table,
     found_event,
     insert_into,
+    micros,
+    row_of,
     select_page,
 )
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
-from opentrail.ports.event_store import EventQuery, IndexedEntry
-from tests.factories import MOMENT, a_data_record, a_record, event_id, record_bytes
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import EventQuery
+from tests.factories import MOMENT, a_data_record, a_record, an_entry, event_id
 from tests.fakes import naive_page
 
 
-def some_entries(count: int = 20) -> list[IndexedEntry]:
+def some_entries(count: int = 20) -> list[Entry]:
     records = [
         (a_data_record if number % 3 == 0 else a_record)(
             eventID=event_id(number),
@@ -29,10 +33,11 @@ def some_entries(count: int = 20) -> list[IndexedEntry]:
         )
         for number in range(1, count + 1)
     ]
-    return [
-        IndexedEntry(position, attributes_of(record), record_bytes(record))
-        for position, record in enumerate(records, 1)
-    ]
+    return [an_entry(position, record) for position, record in enumerate(records, 1)]
+
+
+def rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
+    return [row_of(entry, attributes_of(json.loads(entry.record))) for entry in entries]
 
 
 @pytest.mark.parametrize("sealed", [False, True])
@@ -41,10 +46,10 @@ def test_what_is_inserted_is_selected(sealed: bool) -> None:
     query = EventQuery(limit=9, until_position=18)
     with duckdb.connect(":memory:") as database:
         database.execute(create_table("events", sealed))
-        database.execute(insert_into("events"), column_lists(entries[:12]))
-        database.execute(insert_into("events"), column_lists(entries[12:]))
-        rows = database.execute(*select_page("events", query)).fetchall()
-    assert [found_event(row) for row in rows] == naive_page(entries, query)
+        database.execute(insert_into("events"), column_lists(rows(entries[:12])))
+        database.execute(insert_into("events"), column_lists(rows(entries[12:])))
+        found = database.execute(*select_page("events", query)).fetchall()
+    assert [found_event(row) for row in found] == naive_page(entries, query)
 
 
 def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
@@ -61,7 +66,7 @@ def test_only_a_sealed_table_compresses_its_records_with_zstd() -> None:
 
 
 def test_every_column_has_one_value_for_each_entry() -> None:
-    assert {len(column) for column in column_lists(some_entries(5))} == {5}
+    assert {len(column) for column in column_lists(rows(some_entries(5)))} == {5}
     assert {len(column) for column in column_lists([])} == {0}
 
 
@@ -69,7 +74,7 @@ def test_columns_hold_what_the_record_says() -> None:
     (entry,) = some_entries(1)
     with duckdb.connect(":memory:") as database:
         database.execute(create_table("events", sealed=False))
-        database.execute(insert_into("events"), column_lists([entry]))
+        database.execute(insert_into("events"), column_lists(rows([entry])))
         cursor = database.execute("SELECT * FROM events")
         row = dict(
             zip([column[0] for column in cursor.description], cursor.fetchall()[0], strict=True)
@@ -78,6 +83,8 @@ def test_columns_hold_what_the_record_says() -> None:
     assert row.pop("record") == entry.record.decode()
     assert row == {
         "position": 1,
+        "origin": "recorder",
+        "recorded_at": micros(MOMENT),
         "event_time": int(MOMENT.timestamp()) + 1,
         "event_id": event_id(1),
         "event_name": "CreateUser",

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from opentrail.adapters.duckdb.files import is_whole, read_name
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
@@ -60,23 +61,21 @@ def expected(first: int, last: int) -> list[tuple[int, str, str]]:
 def test_a_sealed_file_holds_its_range_and_nothing_else(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
-    seal(journal, first, last, history / "sealed.duckdb")
-    assert rows(history / "sealed.duckdb") == expected(first, last)
-    assert [file.name for file in history.iterdir()] == ["sealed.duckdb"]
-
-
-def test_a_sealed_file_replaces_one_of_the_same_name(journal: Path, history: Path) -> None:
-    (history / "sealed.duckdb").write_bytes(b"damaged")
-    seal(journal, 1, 20, history / "sealed.duckdb")
-    assert rows(history / "sealed.duckdb") == expected(1, 20)
+    made = seal(journal, history, first, last)
+    assert rows(made) == expected(first, last)
+    assert list(history.iterdir()) == [made]
+    named = read_name(made)
+    assert named is not None
+    assert (named.first, named.last, named.is_import) == (first, last, False)
+    assert is_whole(named)
 
 
 @pytest.mark.parametrize(("first", "last"), [(50, 61), (0, 10), (61, 70)])
 def test_a_range_that_the_journal_does_not_hold_is_refused_and_leaves_nothing(
     journal: Path, history: Path, first: int, last: int
 ) -> None:
-    with pytest.raises(RuntimeError, match="journal holds"):
-        seal(journal, first, last, history / "sealed.duckdb")
+    with pytest.raises(RuntimeError, match=r"journal does not hold|of the \d+ entries"):
+        seal(journal, history, first, last)
     assert list(history.iterdir()) == []
 
 
@@ -94,7 +93,7 @@ def power_cut_before_the_rename() -> Iterator[None]:
 @pytest.mark.usefixtures("power_cut_before_the_rename")
 def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: Path) -> None:
     with pytest.raises(PowerCutError):
-        seal(journal, 1, 60, history / "sealed.duckdb")
+        seal(journal, history, 1, 60)
     (leftover,) = history.iterdir()
     assert leftover.suffix == ".tmp"
     assert rows(leftover) == expected(1, 60)
@@ -103,12 +102,11 @@ def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: P
 def test_the_child_process_seals_and_says_so_with_its_exit_code(
     journal: Path, history: Path
 ) -> None:
-    def child(first: int, last: int) -> subprocess.CompletedProcess[str]:
-        target = str(history / "sealed.duckdb")
+    def child(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [
-                *(sys.executable, "-m", "opentrail.adapters.duckdb.seal", str(journal)),
-                *(str(first), str(last), target),
+                *(sys.executable, "-m", "opentrail.adapters.duckdb.seal"),
+                *(str(argument) for argument in arguments),
             ],
             capture_output=True,
             text=True,
@@ -116,17 +114,24 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
             check=False,
         )
 
-    refused = child(50, 70)
+    refused = child("journal", journal, history, 50, 70)
     assert refused.returncode != 0
-    assert "journal holds 11 of the 21 entries" in refused.stderr
+    assert "there are 11 of the 21 entries" in refused.stderr
     assert list(history.iterdir()) == []
-    assert child(1, 60).returncode == 0
-    assert rows(history / "sealed.duckdb") == expected(1, 60)
+    done = [child("journal", journal, history, *part) for part in ((1, 40), (41, 60))]
+    assert [made.returncode for made in done] == [0, 0]
+    parts = [Path(made.stdout.strip()) for made in done]
+    assert rows(parts[0]) == expected(1, 40)
+    (merged,) = child("merge", *parts).stdout.splitlines()
+    assert rows(Path(merged)) == expected(1, 60)
+    content = bytearray(parts[1].read_bytes())
+    content[-1] ^= 1
+    parts[1].write_bytes(content)
+    assert child("check", merged, *parts).stdout.splitlines() == [str(parts[1])]
 
 
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:
-    seal(journal, 1, 3, history / "sealed.duckdb")
-    with duckdb.connect(str(history / "sealed.duckdb"), read_only=True) as database:
+    with duckdb.connect(str(seal(journal, history, 1, 3)), read_only=True) as database:
         names = database.execute(
             "SELECT event_name, username, account, list(resource_names)[1] FROM events GROUP BY ALL"
         ).fetchall()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import re
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -19,15 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import DuckdbEvents
-from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.files import SealedFile, is_whole
+from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.core.attributes import attributes_of
-from opentrail.core.errors import StorageFailed
-from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import EventQuery, FoundEvent
 from tests.factories import MOMENT, a_new_entry, a_record, event_id
-from tests.fakes import PATIENCE, asynchronous, naive_page, run
+from tests.fakes import PATIENCE, asynchronous, eventually, naive_page, run, turns
 
-NAME = re.compile(r"^(\d{20})-(\d{20})\.duckdb$")
+NAME = re.compile(r"^(\d{20})-(\d{20})-[0-9a-f]{16}\.duckdb$")
 ALL = EventQuery(limit=10_000, until_position=1_000_000)
 
 
@@ -47,7 +46,7 @@ class World:
         self.journal = SqliteJournal(self.journal_folder)
         self._made = self.journal.head
 
-    async def write(self, count: int) -> list[IndexedEntry]:
+    async def write(self, count: int) -> list[Entry]:
         """Appends events to the journal and returns them as a follower would see them."""
         records = []
         for number in range(self._made + 1, self._made + count + 1):
@@ -59,17 +58,13 @@ class World:
         await self.journal.append([a_new_entry(record) for record in records])
         return (await self.entries())[-count:]
 
-    async def entries(self, after: int = 0) -> list[IndexedEntry]:
-        read = await self.journal.read(after, 1_000_000)
-        return [
-            IndexedEntry(e.position, attributes_of(json.loads(e.record)), e.record) for e in read
-        ]
+    async def entries(self, after: int = 0) -> list[Entry]:
+        return await self.journal.read(after, 1_000_000)
 
     async def seal(self, *ranges: tuple[int, int]) -> None:
         """Makes sealed files without a child, which takes far longer."""
         for first, last in ranges:
-            target = self.history / f"{first:020d}-{last:020d}.duckdb"
-            await asyncio.to_thread(seal, self.journal_folder, first, last, target)
+            await asyncio.to_thread(seal, self.journal_folder, self.history, first, last)
 
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[DuckdbEvents]:
@@ -119,7 +114,7 @@ async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_p
         async with here.opened() as store:
             for count in (39, 1, 17, 60, 5):
                 await store.add(await here.write(count))
-            await store.sealed()
+            await store.idle()
             await here.check(store)
             ranges = here.ranges()
             assert ranges[0][0] == 1
@@ -142,6 +137,7 @@ async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed
         async def look() -> None:
             nonlocal looked
             while writing or looked < 20:
+                await turns(1)
                 until = store.position
                 query = replace(ALL, limit=11, until_position=until)
                 seen: list[FoundEvent] = []
@@ -155,7 +151,7 @@ async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed
             nonlocal writing
             for _ in range(15):
                 await store.add(await here.write(10))
-                await store.sealed()
+                await store.idle()
             writing = False
 
         await asyncio.gather(write(), look(), look())
@@ -171,12 +167,12 @@ async def test_a_range_that_cannot_be_sealed_stays_visible_and_is_sealed_later(
         in_the_way = here.history / f"{1:020d}-{40:020d}.duckdb"
         in_the_way.mkdir()
         await store.add(await here.write(40))
-        await store.sealed()
+        await store.idle()
         assert in_the_way.is_dir()
         await here.check(store)
         in_the_way.rmdir()
         await store.add(await here.write(40))
-        await store.sealed()
+        await store.idle()
         assert here.ranges() == [(1, 40), (41, 80)]
         await here.check(store)
 
@@ -190,7 +186,7 @@ async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
             await store.add(await here.write(45))
         async with asyncio.timeout(PATIENCE), here.opened() as store:
             await here.check(store)
-            await store.sealed()
+            await store.idle()
         assert not [name for name in here.files() if not NAME.match(name)]
 
 
@@ -211,7 +207,8 @@ async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
         await store.add(await here.entries())
         await here.check(store)
         await store.close()
-        assert here.files() == [f"{1:020d}-{40:020d}.duckdb", f"{41:020d}-{90:020d}.duckdb"]
+        assert here.ranges() == [(1, 40), (41, 90)]
+        assert len(here.files()) == 2
 
 
 @asynchronous
@@ -251,7 +248,8 @@ async def test_what_a_cut_short_sealing_left_is_removed(tmp_path: Path, name: st
         (here.history / name).write_bytes(b"half a file")
         async with here.opened() as store:
             await here.check(store)
-        assert here.files() == [f"{1:020d}-{40:020d}.duckdb"]
+        assert here.ranges() == [(1, 40)]
+        assert len(here.files()) == 1
 
 
 @asynchronous
@@ -265,7 +263,8 @@ async def test_a_folder_in_which_sealing_swapped_is_removed_too(tmp_path: Path) 
         (swap / "duckdb_temp_storage_DEFAULT-0.tmp").write_bytes(b"swapped")
         async with here.opened() as store:
             await here.check(store)
-        assert here.files() == [f"{1:020d}-{40:020d}.duckdb"]
+        assert here.ranges() == [(1, 40)]
+        assert len(here.files()) == 1
 
 
 # Missing and damaged files
@@ -282,7 +281,7 @@ async def test_a_sealed_file_that_is_gone_is_made_again(tmp_path: Path, missing:
         (here.history / here.files()[missing]).unlink()
         async with here.opened() as store:
             await here.check(store)
-            await store.sealed()
+            await store.idle()
             await here.check(store)
         assert here.ranges()[:2] == ranges[:2]
 
@@ -383,19 +382,158 @@ async def test_wherever_a_sealed_file_is_damaged_look_ups_stay_right(
 
 @pytest.mark.anomaly
 @asynchronous
-async def test_what_neither_file_nor_journal_holds_is_an_error_that_names_the_range(
+async def test_what_neither_file_nor_journal_holds_is_named_and_the_rest_is_shown(
     tmp_path: Path,
 ) -> None:
     async with world(tmp_path) as here:
         await here.write(80)
         await here.seal((1, 40), (41, 80))
+        entries = await here.entries()
     (here.history / here.files()[0]).unlink()
     for segment in here.journal_folder.iterdir():
         segment.unlink()
     store = DuckdbEvents(here.history, here.journal_folder)
-    with pytest.raises(StorageFailed, match="positions 1 to 40"):
-        await store.open()
+    assert await store.open() == 80
+    assert store.upkeep.missing == [(1, 40)]
+    assert await store.lookup(ALL) == naive_page(entries[40:], ALL)
+    assert [entry.position for entry in await store.read(0, 1_000, 80)] == list(range(41, 81))
     await store.close()
+
+
+# Merging
+
+
+@asynchronous
+async def test_many_small_files_become_few_large_ones_and_nothing_else_changes(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, seal_records=10) as here:
+        async with here.opened() as store:
+            for _ in range(40):
+                await store.add(await here.write(5))
+            await store.idle()
+            await here.check(store)
+        ranges = here.ranges()
+        assert len(ranges) < 8
+        assert ranges[0][0] == 1
+        assert all(b[0] == a[1] + 1 for a, b in itertools.pairwise(ranges))
+        assert len(here.files()) == len(ranges)
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("left", [0, 1, 2])
+@asynchronous
+async def test_of_a_merging_that_was_cut_short_before_its_parts_went_only_one_counts(
+    tmp_path: Path, left: int
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 30), (31, 60), (61, 90))
+        parts = [here.history / name for name in here.files()]
+        merged = merge(parts)
+        for part in parts[left:]:
+            part.unlink()
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.files() == [merged.name]
+
+
+def test_files_that_do_not_follow_one_another_are_not_merged(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with world(tmp_path) as here:
+            await here.write(90)
+            await here.seal((1, 30), (61, 90))
+            with pytest.raises(RuntimeError, match="does not follow"):
+                merge([here.history / name for name in here.files()])
+            assert here.ranges() == [(1, 30), (61, 90)]
+
+    run(story())
+
+
+# The journal's archive
+
+
+@asynchronous
+async def test_sealed_files_give_back_the_journals_entries_whole(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 40), (41, 90))
+        entries = await here.entries()
+        async with here.opened() as store:
+            assert await store.read(0, 1_000, 1_000) == entries[:90]
+            assert await store.read(0, 7, 90) == entries[:7]
+            assert await store.read(7, 50, 90) == entries[7:57]
+            assert await store.read(57, 50, 60) == entries[57:60]
+            assert await store.read(35, 10, 90) == entries[35:45]
+            assert await store.read(90, 10, 100) == []
+            assert await store.find(event_id(17)) == 17
+            assert await store.find("no-such-id") is None
+
+
+# Expiry
+
+
+@asynchronous
+async def test_expired_files_go_oldest_first_and_never_what_is_needed(tmp_path: Path) -> None:
+    later = MOMENT + timedelta(days=1)
+    async with world(tmp_path) as here:
+        await here.write(130)
+        await here.seal((1, 40), (41, 80), (81, 120))
+        entries = await here.entries()
+        async with here.opened() as store:
+            assert await store.expire(MOMENT, 130) == 0
+            await here.check(store)
+            assert await store.expire(later, 79) == 40
+            assert await store.lookup(ALL) == naive_page(entries[40:], ALL)
+            assert [first for first, _ in here.ranges()] == [41, 81]
+            assert await store.expire(later, 130) == 80
+            assert here.ranges() == []
+            assert await store.lookup(ALL) == naive_page(entries[120:], ALL)
+        for _ in range(2):
+            async with here.opened() as store:
+                assert store.upkeep.missing == []
+                assert await store.lookup(ALL) == naive_page(entries[120:], ALL)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_an_expiry_that_was_cut_short_is_ended_at_the_next_start(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(90)
+        await here.seal((1, 40), (41, 80))
+        entries = await here.entries()
+        (here.history / f"{1:020d}-{40:020d}.expired").touch()
+        async with here.opened() as store:
+            assert await store.lookup(ALL) == naive_page(entries[40:], ALL)
+        assert here.ranges() == [(41, 80)]
+
+
+# Checking
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("at", [0.2, 0.6, 0.99])
+@asynchronous
+async def test_a_flipped_bit_is_found_at_the_start_without_any_look_up(
+    tmp_path: Path, at: float
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(50)
+        await here.seal((1, 40))
+        file = here.history / here.files()[0]
+        content = bytearray(file.read_bytes())
+        content[int(len(content) * at)] ^= 1
+        file.write_bytes(content)
+        async with here.opened() as store:
+            await eventually(lambda: store.upkeep.is_checked)
+            assert store.upkeep.damaged == [file.name]
+            assert store.upkeep.missing == []
+            await here.check(store)
+        assert here.ranges() == [(1, 40)]
+        (made,) = [name for name in here.files() if NAME.match(name)]
+        assert is_whole(SealedFile(here.history / made, 1, 40, False, made[42:58], False))
 
 
 # Anything, against a plain list

@@ -153,9 +153,10 @@ async def test_both_ends_of_a_time_range_belong_to_it() -> None:
 @asynchronous
 async def test_events_are_shown_for_ninety_days() -> None:
     api = await filled(*some_records(3))
-    api.world.clock.moment = MOMENT + timedelta(days=90, seconds=2)
-    assert ids(await api.ok("LookupEvents")) == [event_id(3), event_id(2)]
-    assert ids(await api.ok("LookupEvents", StartTime=0, EndTime=NOW + 2)) == [event_id(2)]
+    api.world.clock.moment = MOMENT + timedelta(days=90)
+    assert len(ids(await api.ok("LookupEvents"))) == 3
+    api.world.clock.moment = MOMENT + timedelta(days=90, seconds=1)
+    assert not {event_id(n) for n in (1, 2, 3)} & set(ids(await api.ok("LookupEvents")))
 
 
 # Pages

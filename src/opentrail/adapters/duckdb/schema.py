@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opentrail.adapters.duckdb.expressions import condition_of
-from opentrail.core.attributes import Resource
-from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
+from opentrail.core.attributes import Attributes, Resource
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 _COLUMNS = (
     ("position", "BIGINT"),
+    ("origin", "VARCHAR"),
+    ("recorded_at", "BIGINT"),  # microseconds since 1970
     ("event_time", "BIGINT"),  # seconds since 1970
     ("event_id", "VARCHAR"),
     ("event_name", "VARCHAR"),
@@ -47,6 +52,31 @@ _SHOWN = (
 )
 
 
+#: The members of entries, of a table and a range of positions.
+ENTRIES = (
+    "SELECT position, origin, recorded_at, account, region, category, event_id, record"
+    " FROM {table} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
+)
+#: What a sealed file says of itself: one row.
+ABOUT = (
+    "CREATE TABLE about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
+    " oldest BIGINT, newest BIGINT, newest_recorded BIGINT)"
+)
+#: The files whose records an import file holds: their contents' SHA-256, and what became of them.
+IMPORTED = "CREATE TABLE imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
+FORMAT = 2
+
+
+def micros(moment: datetime) -> int:
+    """Returns microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(count: int) -> datetime:
+    """Returns the time so many microseconds after 1970 began; the inverse of `micros`."""
+    return _EPOCH + count * _MICROSECOND
+
+
 def create_table(name: str, sealed: bool) -> str:
     """Returns the statement that makes the table; sealed files compress the record with zstd."""
     columns = []
@@ -63,42 +93,59 @@ def insert_into(name: str) -> str:
     return f"INSERT INTO {name} SELECT {', '.join(values)}"
 
 
-def column_lists(entries: Sequence[IndexedEntry]) -> list[list[Any]]:
+def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
+    """Returns the row of an entry; what its journal row says comes before its record."""
+    return (
+        entry.position,
+        entry.origin,
+        micros(entry.recorded_at),
+        int(found.event_time.timestamp()),
+        entry.event_id,
+        found.event_name,
+        found.event_source,
+        found.read_only,
+        entry.category,
+        entry.account,
+        entry.region,
+        found.username,
+        found.access_key_id,
+        found.principal_arn,
+        found.source_ip,
+        found.error_code,
+        [resource.type for resource in found.resources],
+        [resource.name for resource in found.resources],
+        entry.record.decode(),
+    )
+
+
+def column_lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     """Returns the arguments of `insert_into`: one list per column."""
-    columns: list[list[Any]] = [[] for _ in _COLUMNS]
-    for entry in entries:
-        found = entry.attributes
-        row = (
-            entry.position,
-            int(found.event_time.timestamp()),
-            found.event_id,
-            found.event_name,
-            found.event_source,
-            found.read_only,
-            found.category,
-            found.account,
-            found.region,
-            found.username,
-            found.access_key_id,
-            found.principal_arn,
-            found.source_ip,
-            found.error_code,
-            [resource.type for resource in found.resources],
-            [resource.name for resource in found.resources],
-            entry.record.decode(),
-        )
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    return columns
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _COLUMNS]
+
+
+def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
+    """Returns the journal's entry in a row of `ENTRIES`."""
+    position, origin, recorded_at, account, region, category, event_id, record = row
+    moment = from_micros(recorded_at)
+    raw = record.encode()
+    return Entry(position, origin, moment, account, region, category, event_id, chain, raw)
 
 
 def select_page(table: str, query: EventQuery) -> tuple[str, list[Any]]:
     """Returns the statement and arguments that ask one table for its own newest page."""
     conditions: list[str] = ["position <= ?"]
     arguments: list[Any] = [query.until_position]
-    for column, wanted in (("account", query.account), ("region", query.region)):
+    since = query.recorded_since
+    for sql, wanted in (
+        ("position >= ?", None if query.until_import == LAST_POSITION else -query.until_import),
+        ("recorded_at >= ?", since and micros(since)),
+        ("account = ?", query.account),
+        ("region = ?", query.region),
+        ("event_time >= ?", query.start and query.start.timestamp()),
+        ("event_time <= ?", query.end and query.end.timestamp()),
+    ):
         if wanted is not None:
-            conditions.append(f"{column} = ?")
+            conditions.append(sql)
             arguments.append(wanted)
     if query.categories is not None:
         marks = ", ".join("?" * len(query.categories))
@@ -108,12 +155,6 @@ def select_page(table: str, query: EventQuery) -> tuple[str, list[Any]]:
         key, value = query.attribute
         conditions.append(_CONDITIONS[key])
         arguments.append(value)
-    if query.start is not None:
-        conditions.append("event_time >= ?")
-        arguments.append(query.start.timestamp())
-    if query.end is not None:
-        conditions.append("event_time <= ?")
-        arguments.append(query.end.timestamp())
     if query.before is not None:
         moment, position = query.before
         conditions.append("(event_time < ? OR (event_time = ? AND position < ?))")

@@ -1,66 +1,110 @@
-"""Writes one sealed file from a range of the journal, in a child process of low priority.
+"""Work on sealed files in a child process of low priority.
 
-python -m opentrail.adapters.duckdb.seal JOURNAL-FOLDER FIRST LAST FILE
+python -m opentrail.adapters.duckdb.seal journal JOURNAL-FOLDER HISTORY-FOLDER FIRST LAST
+python -m opentrail.adapters.duckdb.seal merge FILE FILE...
+python -m opentrail.adapters.duckdb.seal check FILE...
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 import orjson
 
-from opentrail.adapters.duckdb.schema import column_lists, create_table, insert_into
-from opentrail.adapters.files import sync_folder
-from opentrail.adapters.sqlite import read_range
+from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
+from opentrail.adapters.duckdb.schema import column_lists, insert_into, row_of
+from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
+from opentrail.adapters.sqlite import chain_before, read_range
 from opentrail.core.attributes import attributes_of
-from opentrail.core.faults import arm, reach
-from opentrail.ports.event_store import IndexedEntry
+from opentrail.core.faults import arm
 
 _BATCH = 5_000
 
 
-def seal(journal: Path, first: int, last: int, target: Path) -> None:
-    """Writes the entries `first`…`last` to `target`: temporary name, sync, rename, sync.
+def seal(journal: Path, history: Path, first: int, last: int) -> Path:
+    """Writes the journal's entries `first`…`last` to a file and returns its path.
 
     Raises:
         RuntimeError: the journal does not hold the whole range.
     """
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    count = 0
-    connection = duckdb.connect(str(temporary), config={"threads": 1, "memory_limit": "512MB"})
-    try:
-        connection.execute(create_table("events", sealed=True))
+
+    def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for batch in read_range(journal, first, last, _BATCH):
-            rows = [
-                IndexedEntry(e.position, attributes_of(orjson.loads(e.record)), e.record)
-                for e in batch
-            ]
+            rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in batch]
             connection.execute(insert_into("events"), column_lists(rows))
-            count += len(rows)
-        connection.execute("CHECKPOINT")
-    finally:
-        connection.close()
-    if count != last - first + 1:
-        temporary.unlink()
-        raise RuntimeError(f"journal holds {count} of the {last - first + 1} entries to seal")
-    descriptor = os.open(temporary, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
-    reach("history.sealed")
-    temporary.replace(target)
-    sync_folder(target.parent)
+
+    before = chain_before(journal, first)
+    if before is None:
+        raise RuntimeError(f"the journal does not hold position {first}")
+    return write_sealed(Sealing(history, first, last, chain_before=before), fill)
+
+
+def merge(paths: Sequence[Path]) -> Path:
+    """Writes the rows of files whose ranges follow one another to one file.
+
+    The files stay; the merged one makes them superfluous.
+
+    Raises:
+        RuntimeError: the ranges do not follow one another.
+    """
+    files = sorted((_named(path) for path in paths), key=lambda file: file.first)
+    for before, after in itertools.pairwise(files):
+        if after.first != before.last + 1 or after.is_import != before.is_import:
+            raise RuntimeError(f"{after.path.name} does not follow {before.path.name}")
+    with duckdb.connect(str(files[0].path), read_only=True) as first:
+        (chain,) = first.execute("SELECT chain_before FROM about").fetchall()[0]
+
+    def fill(connection: duckdb.DuckDBPyConnection) -> None:
+        for file in files:
+            quoted = str(file.path).replace("'", "''")
+            connection.execute(f"ATTACH '{quoted}' AS part (READ_ONLY)")
+            connection.execute("INSERT INTO events SELECT * FROM part.events")
+            if file.is_import:
+                connection.execute("INSERT INTO imported SELECT * FROM part.imported")
+            connection.execute("DETACH part")
+
+    first_file, last_file = files[0], files[-1]
+    folder, is_import = first_file.path.parent, first_file.is_import
+    sealing = Sealing(folder, first_file.first, last_file.last, is_import, chain)
+    return write_sealed(sealing, fill)
+
+
+def _named(path: Path) -> SealedFile:
+    file = read_name(path)
+    if file is None:
+        raise RuntimeError(f"{path.name} is no sealed file")
+    return file
+
+
+def damaged(paths: Sequence[Path]) -> list[Path]:
+    """Returns the files whose content is not what their names say; those that are gone are not."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            if not is_whole(_named(path)):
+                found.append(path)
+    return found
 
 
 def main() -> None:
-    """Runs as a child: lowers its priority, seals, exits 0."""
+    """Runs as a child: lowers its priority, works, prints the paths that come of it."""
     os.nice(19)
     _arm_fault()
-    journal, first, last, target = sys.argv[1:]
-    seal(Path(journal), int(first), int(last), Path(target))
+    work, *arguments = sys.argv[1:]
+    if work == "journal":
+        journal, history, first, last = arguments
+        made = [seal(Path(journal), Path(history), int(first), int(last))]
+    else:
+        paths = [Path(argument) for argument in arguments]
+        made = [merge(paths)] if work == "merge" else damaged(paths)
+    sys.stdout.write("".join(f"{path}\n" for path in made))
 
 
 def _arm_fault() -> None:
@@ -68,8 +112,10 @@ def _arm_fault() -> None:
     name, _, count = os.environ.get("OPENTRAIL_CRASH_AT", "").partition(":")
 
     def die() -> None:
-        os.kill(os.getppid(), signal.SIGKILL)
-        os.kill(os.getpid(), signal.SIGKILL)
+        parent = os.getppid()
+        server = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
+        for process in (server, parent, os.getpid()):
+            os.kill(process, signal.SIGKILL)
 
     if name == "history.sealed":
         arm(name, int(count or "1"), die)

@@ -1,69 +1,56 @@
-"""The hot layer, the sealed files, and look-ups over both."""
+"""Event history: the hot layer, the sealed files, and look-ups over both."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import os
-import re
-import shutil
-import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
 
 import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
+from opentrail.adapters.duckdb.files import left_over, read_name, remove, sealed_files
 from opentrail.adapters.duckdb.schema import (
+    ENTRIES,
     column_lists,
-    create_table,
+    entry_of,
     found_event,
     insert_into,
+    micros,
+    row_of,
     select_page,
 )
+from opentrail.adapters.duckdb.sources import Database, Shelf, Source
+from opentrail.adapters.duckdb.upkeep import Upkeep
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
 from opentrail.core.expression import Expression, holds
-from opentrail.ports.event_store import EventQuery, FoundEvent, IndexedEntry
-
-T = TypeVar("T")
+from opentrail.ports.event_store import EventQuery, FoundEvent
 
 log = logging.getLogger(__name__)
 
-SEAL_RECORDS = 120_000
-_SEAL_TIMEOUT = 600.0
+#: A hot table is sealed when it has so many records, or these few and has stood for so long.
+SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
 #: Rows that are looked through at a time for what SQL cannot decide.
 _FIRST_STEP, _LONGEST_STEP = 200, 5_000
-_NAME = re.compile(r"^(\d{20})-(\d{20})\.duckdb$")
-
-
-@dataclass(slots=True)
-class _Source:
-    """A table with a range of positions; `readers` look-ups are under way in it."""
-
-    table: str
-    first: int
-    last: int
-    newest: int = 0
-    readers: int = 0
-    file: Path | None = None
-    unread: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class _Damaged(Exception):  # noqa: N818 - caught here, never seen outside
     """A sealed file could not be read."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: Source) -> None:
         super().__init__(str(source.file))
         self.source = source
 
 
 class DuckdbEvents:
-    """An `EventStore` whose newest records are in memory and whose others are in sealed files.
+    """An `EventStore` and `Archive` whose newest records are in memory, the others in sealed files.
 
     What is sealed is what the file names say; what is hot is every journal position behind the
     last of them (D12). `journal` is the folder that sealing reads.
@@ -71,60 +58,102 @@ class DuckdbEvents:
 
     def __init__(self, folder: Path, journal: Path, seal_records: int = SEAL_RECORDS) -> None:
         self._folder = folder
-        self._journal = journal
         self._seal_records = seal_records
-        self._threads = ThreadPoolExecutor(3, thread_name_prefix="history")
-        self._database = duckdb.connect(
-            ":memory:",
-            config={"threads": 2, "memory_limit": "1GB", "preserve_insertion_order": True},
-        )
-        self._sources: list[_Source] = []
-        self._tables = 0
-        self._position = 0
+        self._database = Database()
+        self._shelf = Shelf(self._database)
+        self.upkeep = Upkeep(folder, journal, self._database, self._shelf)
+        self._position = self._imported = 0
         self._adding = asyncio.Lock()
-        self._repairing = asyncio.Lock()
-        self._sealing: asyncio.Task[None] | None = None
+        #: Position and chain of the entry that `read` gave last.
+        self._last_read: tuple[int, bytes] = (-1, b"")
 
     async def open(self) -> int:
         """Attaches the sealed files and returns the last sealed position.
 
-        A file that is missing or damaged is made again from the journal.
+        A file that is missing or damaged is made again from the journal; if the journal holds its
+        range no more, it is named in `upkeep.missing`.
         """
-        for leftover in self._folder.glob("*.tmp*"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
+        await asyncio.to_thread(lambda: remove(left_over(self._folder)))
         sealed = 0
-        for first, last, file in self._sealed_files():
-            if first > sealed + 1:
-                self._sources.append(await self._rebuilt(sealed + 1, first - 1))
-            self._sources.append(await self._attached(first, last, file))
-            sealed = last
+        for file in await asyncio.to_thread(sealed_files, self._folder):
+            if not file.is_import and file.first > sealed + 1:
+                self._show(await self.upkeep.rebuilt(sealed + 1, file.first - 1))
+            if not file.is_expired:
+                try:
+                    source: Source | None = await self._database.run(self._database.attach, file)
+                except StorageFailed as error:
+                    log.error("sealed file cannot be used", extra={"error": str(error)})
+                    source = await self.upkeep.replaced(file)
+                self._show(source)
+            if file.is_import:
+                self._imported = max(self._imported, file.last)
+            else:
+                sealed = max(sealed, file.last)
         self._position = sealed
-        self._sources.append(await self._in_thread(self._new_hot, sealed + 1))
+        self._shelf.insert(await self._database.run(self._database.new_hot, sealed + 1))
+        self.upkeep.check()
+        self.upkeep.begin()
         return sealed
+
+    def _show(self, source: Source | None) -> None:
+        if source is not None:
+            self._shelf.insert(source)
 
     @property
     def position(self) -> int:
         """The last position that look-ups see."""
         return self._position
 
-    async def add(self, entries: Sequence[IndexedEntry]) -> None:
+    @property
+    def imported(self) -> int:
+        """The number of the last imported event."""
+        return self._imported
+
+    @property
+    def sealed(self) -> int:
+        """The last position up to which files hold everything that there still is."""
+        hot = [source for source in self._shelf.of_journal() if source.file is None]
+        return hot[0].first - 1 if hot else self._position
+
+    @property
+    def files(self) -> int:
+        """How many sealed files there are."""
+        return sum(source.file is not None for source in self._shelf.sources)
+
+    async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once look-ups see the entries; those there already are left out."""
         async with self._adding:
             fresh = [entry for entry in entries if entry.position > self._position]
             if not fresh:
                 return
-            hot = self._sources[-1]
-            arguments = column_lists(fresh)
-            await self._in_thread(self._execute, insert_into(hot.table), arguments)
+            if fresh[0].position != self._position + 1:
+                raise StorageFailed(
+                    f"history: position {fresh[0].position} does not follow {self._position}"
+                )
+            hot = self._shelf.of_journal()[-1]
+            oldest, newest = await self._database.run(self._insert, hot, fresh)
+            now = asyncio.get_running_loop().time()
+            hot.since = hot.since if hot.since is not None else now
             hot.last = self._position = fresh[-1].position
-            hot.newest = max(hot.newest, *arguments[1])
-            if hot.last - hot.first + 1 >= self._seal_records:
-                self._sources.append(await self._in_thread(self._new_hot, hot.last + 1))
-                if self._sealing is None or self._sealing.done():
-                    self._sealing = asyncio.create_task(self._seal_full_tables())
+            hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
+            hot.newest_recorded = max(hot.newest_recorded, micros(fresh[-1].recorded_at))
+            if self._is_full(hot, now):
+                self._shelf.insert(await self._database.run(self._database.new_hot, hot.last + 1))
+                self.upkeep.begin()
+
+    def _insert(self, hot: Source, entries: Sequence[Entry]) -> tuple[int, int]:
+        """Inserts entries and returns their oldest and newest event times, in seconds."""
+        rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
+        self._database.execute(insert_into(hot.table), column_lists(rows))
+        times = [row[3] for row in rows]
+        return min(times), max(times)
+
+    def _is_full(self, hot: Source, now: float) -> bool:
+        records = hot.last - hot.first + 1
+        is_old = hot.since is not None and now - hot.since >= SEAL_SECONDS
+        return records >= self._seal_records or (records >= SEAL_FEW and is_old)
+
+    # Look-ups
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
         """Asks each table for its own newest page, newest table first, until the rest is older.
@@ -132,72 +161,34 @@ class DuckdbEvents:
         A sealed file that turns out to be damaged is made again from the journal first.
         """
         while True:
-            sources = self._sources.copy()
-            for source in sources:
-                source.readers += 1
             try:
-                return await self._page(sources, query)
+                with self._shelf.reading() as sources:
+                    return await self._page(sources, query)
             except _Damaged as error:
-                damaged = error.source
-            finally:
-                for source in sources:
-                    source.readers -= 1
-                    source.unread.set()
-            await self._repair(damaged)
+                await self.upkeep.mend(error.source)
 
-    async def _page(self, sources: Sequence[_Source], query: EventQuery) -> list[FoundEvent]:
+    async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
         page: list[FoundEvent] = []
-        for source in reversed(sources):
+        for source in sorted(sources, key=lambda source: source.newest, reverse=True):
             if len(page) == query.limit and source.newest < page[-1].event_time.timestamp():
-                continue
-            if query.start is not None and source.newest < query.start.timestamp():
+                break
+            if not _may_hold(source, query):
                 continue
             try:
-                found = await self._in_thread(self._select, source.table, query)
+                found = await self._database.run(self._select, source.table, query)
             except duckdb.Error as error:
                 if source.file is None:
                     raise StorageFailed(f"history: look-up failed: {error}") from error
-                log.error(
-                    "sealed file is damaged", extra={"file": str(source.file), "error": str(error)}
-                )
+                log.error("sealed file cannot be read", extra={"error": str(error)})
                 raise _Damaged(source) from error
             page.extend(found)
             page.sort(key=lambda event: (event.event_time, event.position), reverse=True)
             del page[query.limit :]
         return page
 
-    async def _repair(self, source: _Source) -> None:
-        """Puts a file made from the journal in the place of a damaged one."""
-        async with self._repairing:
-            if source not in self._sources or source.file is None:
-                return
-            await asyncio.to_thread(source.file.replace, source.file.with_suffix(".damaged"))
-            made = await self._rebuilt(source.first, source.last)
-            self._sources[self._sources.index(source)] = made
-
-    async def close(self) -> None:
-        """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
-        if self._sealing is not None:
-            self._sealing.cancel()
-            await asyncio.gather(self._sealing, return_exceptions=True)
-        self._threads.shutdown(wait=True)
-        self._database.close()
-
-    async def sealed(self) -> None:
-        """Returns once no sealing is under way."""
-        if self._sealing is not None:
-            await asyncio.shield(self._sealing)
-
-    def _execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        cursor = self._database.cursor()
-        try:
-            return cursor.execute(statement, list(arguments)).fetchall()
-        finally:
-            cursor.close()
-
     def _select(self, table: str, query: EventQuery) -> list[FoundEvent]:
         if query.expression is None or condition_of(query.expression).exact:
-            return [found_event(row) for row in self._execute(*select_page(table, query))]
+            return [found_event(row) for row in self._database.execute(*select_page(table, query))]
         return self._select_fitting(table, query, query.expression)
 
     def _select_fitting(
@@ -208,7 +199,7 @@ class DuckdbEvents:
         step, before = max(query.limit, _FIRST_STEP), query.before
         while True:
             part = replace(query, limit=step, before=before)
-            rows = self._execute(*select_page(table, part))
+            rows = self._database.execute(*select_page(table, part))
             for event in map(found_event, rows):
                 record = orjson.loads(event.record)
                 if holds(expression, attributes_of(record), record):
@@ -220,110 +211,93 @@ class DuckdbEvents:
             before = (event.event_time, event.position)
             step = min(step * 4, _LONGEST_STEP)
 
-    def _sealed_files(self) -> list[tuple[int, int, Path]]:
-        found = []
-        for file in self._folder.iterdir():
-            match = _NAME.match(file.name)
-            if match:
-                found.append((int(match[1]), int(match[2]), file))
-        return sorted(found)
+    # The journal's archive
 
-    async def _attached(self, first: int, last: int, file: Path) -> _Source:
-        """Returns the table of a sealed file; a damaged file is made again from the journal."""
-        try:
-            return await self._in_thread(self._attach, first, last, file)
-        except StorageFailed as error:
-            log.error("sealed file set aside", extra={"file": file.name, "error": str(error)})
-            await asyncio.to_thread(file.replace, file.with_suffix(".damaged"))
-        return await self._rebuilt(first, last)
-
-    def _attach(self, first: int, last: int, file: Path) -> _Source:
-        self._tables += 1
-        name = f"sealed_{self._tables}"
-        quoted = str(file).replace("'", "''")
-        held: tuple[Any, ...] = ()
-        try:
-            self._execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+    async def read(self, after: int, limit: int, until: int) -> list[Entry]:
+        """Returns up to `limit` sealed entries with `after < position <= until`, in order."""
+        entries: list[Entry] = []
+        while True:
             try:
-                held = self._execute(
-                    "SELECT max(event_time), count(*), min(position), max(position)"  # noqa: S608
-                    f" FROM {name}.events"
-                )[0]
-            finally:
-                if held[1:] != (last - first + 1, first, last):
-                    self._execute(f"DETACH {name}")
+                with self._shelf.reading() as sources:
+                    for source in sources:
+                        if source.file is None or source.is_import or source.last <= after:
+                            continue
+                        if source.first > until or len(entries) >= limit:
+                            break
+                        asked = (max(after, source.first - 1), limit - len(entries), until)
+                        entries.extend(await self._database.run(self._entries, source, *asked))
+                return entries
+            except _Damaged as error:
+                entries.clear()
+                await self.upkeep.mend(error.source)
+
+    def _entries(self, source: Source, after: int, limit: int, until: int) -> list[Entry]:
+        statement = ENTRIES.format(table=source.table)
+        try:
+            chain = self._chain_at(source, after)
+            entries = []
+            for row in self._database.execute(statement, (after, until, limit)):
+                chain = hashlib.sha256(chain + row[-1].encode()).digest()
+                entries.append(entry_of(row, chain))
         except duckdb.Error as error:
-            raise StorageFailed(f"history: sealed file {file} cannot be read: {error}") from error
-        if held[1:] != (last - first + 1, first, last):
-            raise StorageFailed(f"history: sealed file {file} does not hold what its name says")
-        return _Source(f"{name}.events", first, last, held[0], file=file)
+            raise _Damaged(source) from error
+        if entries:
+            self._last_read = (entries[-1].position, chain)
+        return entries
 
-    def _new_hot(self, first: int) -> _Source:
-        self._tables += 1
-        name = f"hot_{self._tables}"
-        self._execute(create_table(name, sealed=False))
-        return _Source(name, first, first - 1)
+    def _chain_at(self, source: Source, position: int) -> bytes:
+        """Returns the chain at a position, computed from the file's beginning if need be."""
+        if self._last_read[0] == position:
+            return self._last_read[1]
+        chain, at = source.chain_before, source.first - 1
+        while at < position:
+            statement = ENTRIES.format(table=source.table)
+            for row in self._database.execute(statement, (at, position, _LONGEST_STEP)):
+                chain = hashlib.sha256(chain + row[-1].encode()).digest()
+                at = row[0]
+        return chain
 
-    async def _seal_full_tables(self) -> None:
-        """Seals every full table, oldest first, so that sealed ranges never have gaps."""
-        while len(hot := [s for s in self._sources if s.table.startswith("hot_")]) > 1:
-            try:
-                await self._seal(hot[0])
-            except (OSError, RuntimeError, StorageFailed, TimeoutError) as error:
-                # The records stay hot and in the journal; the next full table tries again.
-                log.warning("sealing failed", extra={"error": str(error)})
-                return
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of the sealed record of the journal with this event id."""
+        until = self._position
+        query = EventQuery(1, until, until_import=0, attribute=("EventId", event_id))
+        found = await self.lookup(query)
+        return found[0].position if found else None
 
-    async def _seal(self, hot: _Source) -> None:
-        """Has a child write the range of `hot` to a file, then swaps the file in its place."""
-        target = self._target(hot.first, hot.last)
-        await self._run_child(hot.first, hot.last, target)
-        source = await self._in_thread(self._attach, hot.first, hot.last, target)
-        self._sources[self._sources.index(hot)] = source
-        while hot.readers:
-            hot.unread.clear()
-            await hot.unread.wait()
-        await self._in_thread(self._execute, f"DROP TABLE {hot.table}")
+    # Files
 
-    async def _rebuilt(self, first: int, last: int) -> _Source:
-        """Seals a range anew from the journal and returns its table."""
-        log.warning("sealed range made again", extra={"first": first, "last": last})
-        target = self._target(first, last)
-        try:
-            await self._run_child(first, last, target)
-        except (RuntimeError, TimeoutError) as error:
-            raise StorageFailed(
-                f"history: positions {first} to {last} are in no readable sealed file of "
-                f"{self._folder}, and the journal cannot give them back: {error}"
-            ) from error
-        return await self._in_thread(self._attach, first, last, target)
+    async def show_import(self, path: Path) -> None:
+        """Shows the imported events of a file that an import has written."""
+        file = read_name(path)
+        if file is None or not file.is_import:
+            raise StorageFailed(f"history: {path.name} is no file of imported events")
+        await self.upkeep.add(file)
+        self._imported = max(self._imported, file.last)
 
-    def _target(self, first: int, last: int) -> Path:
-        return self._folder / f"{first:020d}-{last:020d}.duckdb"
+    async def expire(self, recorded_before: datetime, last_needed: int) -> int:
+        """Deletes files of which every record was recorded, or imported, before a time.
 
-    async def _run_child(self, first: int, last: int, target: Path) -> None:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "opentrail.adapters.duckdb.seal",
-            str(self._journal),
-            str(first),
-            str(last),
-            str(target),
-            stdin=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        try:
-            async with asyncio.timeout(_SEAL_TIMEOUT):
-                _, complaint = await child.communicate()
-        except BaseException:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-            raise
-        if child.returncode:
-            raise RuntimeError(f"child ended with {child.returncode}: {complaint[-300:]!r}")
+        Returns:
+            How many records went.
+        """
+        return await self.upkeep.expire(micros(recorded_before), last_needed)
 
-    async def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+    async def idle(self) -> None:
+        """Returns once no sealing or merging is under way."""
+        await self.upkeep.idle()
+
+    async def close(self) -> None:
+        """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
+        await self.upkeep.close()
+        self._database.close()
+
+
+def _may_hold(source: Source, query: EventQuery) -> bool:
+    """Returns whether a table's times and positions let it hold events that a query wants."""
+    first = source.first > (query.until_import if source.is_import else query.until_position)
+    late = query.start is not None and source.newest < query.start.timestamp()
+    early = query.end is not None and source.oldest > query.end.timestamp()
+    seen = query.before is not None and source.oldest > query.before[0].timestamp()
+    since = query.recorded_since
+    stale = since is not None and source.newest_recorded < micros(since)
+    return not (first or late or early or seen or stale)

@@ -11,6 +11,7 @@ else texts; `IN (a, b)` offers several values. A word alone is looked for in all
 `since T`, `until T` and `T..T` narrow the time; a day alone is a whole day.
 """
 
+from opentrail.core.expression.documents import from_document, to_document
 from opentrail.core.expression.parser import ExpressionError, parse
 from opentrail.core.expression.tree import (
     And,
@@ -36,6 +37,8 @@ __all__ = [
     "Or",
     "Pattern",
     "Text",
+    "from_document",
     "holds",
     "parse",
+    "to_document",
 ]

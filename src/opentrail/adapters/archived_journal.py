@@ -1,0 +1,71 @@
+"""A journal whose oldest entries are read from an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry, NewEntry
+from opentrail.ports.journal import Archive
+
+
+class ArchivedJournal:
+    """A `Journal`: what the one in a folder has let go, its archive still gives."""
+
+    def __init__(self, journal: SqliteJournal, archive: Archive) -> None:
+        self._journal = journal
+        self._archive = archive
+
+    @property
+    def head(self) -> int:
+        """The position of the last durable record."""
+        return self._journal.head
+
+    @property
+    def failure(self) -> str | None:
+        """Why records cannot be taken now."""
+        return self._journal.failure
+
+    @property
+    def backlog_seconds(self) -> float:
+        """How long the record has waited that has waited longest."""
+        return self._journal.backlog_seconds
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        """Returns only once the records are durable; the result is the last one's position."""
+        return await self._journal.append(entries)
+
+    async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+        """Returns up to `limit` durable entries behind `after`, in order.
+
+        Of what was let go, positions that the archive has let go, too, are left out.
+        """
+        while True:
+            first = self._journal.first
+            if after + 1 < first:
+                last = first - 1 if until is None else min(until, first - 1)
+                archived = await self._archive.read(after, limit, last)
+                if archived:
+                    return archived
+            try:
+                return await self._journal.read(max(after, first - 1), limit, until)
+            except StorageFailed:
+                # Unless a segment was let go just then, it is what it says.
+                if self._journal.first == first:
+                    raise
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of the record with this event id, searching newest first."""
+        found = await self._journal.find(event_id)
+        if found is None and self._journal.first > 1:
+            found = await self._archive.find(event_id)
+        return found
+
+    async def wait_beyond(self, position: int) -> None:
+        """Returns once a record behind `position` is durable."""
+        await self._journal.wait_beyond(position)
+
+    async def close(self) -> None:
+        """Returns once everything appended is durable and files are closed."""
+        await self._journal.close()

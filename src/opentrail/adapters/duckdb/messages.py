@@ -1,0 +1,117 @@
+"""What the server and its history process say to each other, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from opentrail.adapters.duckdb.schema import from_micros, micros
+from opentrail.core.attributes import Resource
+from opentrail.core.event import Entry
+from opentrail.core.expression import from_document, to_document
+from opentrail.ports.event_store import EventQuery, FoundEvent
+
+#: What the server asks.
+OPEN, ADD, LOOKUP, READ, FIND = "open", "add", "lookup", "read", "find"
+SHOW_IMPORT, EXPIRE, STATE, CLOSE = "show-import", "expire", "state", "close"
+
+_MOMENTS = ("start", "end", "recorded_since")
+_PLAIN = tuple(
+    field.name
+    for field in fields(EventQuery)
+    if field.name not in (*_MOMENTS, "before", "expression")
+)
+
+
+def pack_entries(entries: Sequence[Entry]) -> bytes:
+    """Returns entries as bytes: a JSON line that describes each, then the records themselves."""
+    described = [
+        (
+            entry.position,
+            entry.origin,
+            micros(entry.recorded_at),
+            entry.account,
+            entry.region,
+            entry.category,
+            entry.event_id,
+            entry.chain.hex(),
+            len(entry.record),
+        )
+        for entry in entries
+    ]
+    return b"".join((orjson.dumps(described), b"\n", *(entry.record for entry in entries)))
+
+
+def unpack_entries(packed: bytes) -> list[Entry]:
+    """Returns the entries in `packed`; the inverse of `pack_entries`."""
+    start = packed.index(b"\n") + 1
+    entries = []
+    for row in orjson.loads(packed[: start - 1]):
+        position, origin, recorded_at, account, region, category, event_id, chain, size = row
+        moment, raw = from_micros(recorded_at), bytes.fromhex(chain)
+        record = packed[start : start + size]
+        start += size
+        entries.append(
+            Entry(position, origin, moment, account, region, category, event_id, raw, record)
+        )
+    return entries
+
+
+def pack_query(query: EventQuery) -> bytes:
+    """Returns a query as JSON."""
+    document: dict[str, Any] = {name: getattr(query, name) for name in _PLAIN}
+    for name in _MOMENTS:
+        moment: datetime | None = getattr(query, name)
+        document[name] = moment and moment.isoformat()
+    document["before"] = query.before and [query.before[0].isoformat(), query.before[1]]
+    document["expression"] = query.expression and to_document(query.expression)
+    return orjson.dumps(document)
+
+
+def unpack_query(packed: bytes) -> EventQuery:
+    """Returns the query in `packed`; the inverse of `pack_query`."""
+    document = orjson.loads(packed)
+    for name in _MOMENTS:
+        document[name] = document[name] and datetime.fromisoformat(document[name])
+    for name in ("attribute", "categories"):
+        document[name] = None if document[name] is None else tuple(document[name])
+    if document["before"] is not None:
+        moment, position = document["before"]
+        document["before"] = datetime.fromisoformat(moment), position
+    document["expression"] = document["expression"] and from_document(document["expression"])
+    return EventQuery(**document)
+
+
+def pack_found(found: Sequence[FoundEvent]) -> bytes:
+    """Returns found events as JSON."""
+    return orjson.dumps(
+        [
+            (
+                event.position,
+                int(event.event_time.timestamp()),
+                event.event_id,
+                event.event_name,
+                event.event_source,
+                event.read_only,
+                event.username,
+                event.access_key_id,
+                [(resource.type, resource.name) for resource in event.resources],
+                event.record,
+            )
+            for event in found
+        ]
+    )
+
+
+def unpack_found(packed: bytes) -> list[FoundEvent]:
+    """Returns the found events in `packed`; the inverse of `pack_found`."""
+    found = []
+    for row in orjson.loads(packed):
+        row[1] = datetime.fromtimestamp(row[1], UTC)
+        row[8] = tuple(Resource(kind, name) for kind, name in row[8])
+        found.append(FoundEvent(*row))
+    return found

@@ -1,0 +1,73 @@
+"""Writing one sealed file: temporary name, sync, hash, final name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from opentrail.adapters.duckdb.files import digest_of, stem_of
+from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_table
+from opentrail.adapters.files import sync_folder
+from opentrail.core.faults import reach
+
+_LIMITS: dict[str, str | int | float | list[str]] = {
+    "threads": 1,
+    "memory_limit": "512MB",
+    "preserve_insertion_order": True,
+}
+_TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM events"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """What a file is to hold: this many positions of the journal, or imported events."""
+
+    folder: Path
+    first: int
+    last: int
+    is_import: bool = False
+    #: The journal's chain before the first position.
+    chain_before: bytes = b""
+
+
+def write_sealed(sealing: Sealing, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> Path:
+    """Writes a file whose rows `fill` puts into its table `events`, and returns its path.
+
+    Raises:
+        RuntimeError: the rows are not as many as they should be; nothing is left.
+    """
+    stem = stem_of(sealing.first, sealing.last, sealing.is_import)
+    temporary = sealing.folder / f"{stem}.{os.getpid()}.tmp"
+    connection = duckdb.connect(str(temporary), config=_LIMITS)
+    count = -1
+    try:
+        connection.execute(create_table("events", sealed=True))
+        connection.execute(ABOUT)
+        if sealing.is_import:
+            connection.execute(IMPORTED)
+        fill(connection)
+        oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
+        about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
+        connection.execute(
+            "INSERT INTO about VALUES (?, ?, ?, ?, ?, ?, ?)", [*about, oldest, newest, recorded]
+        )
+        connection.execute("CHECKPOINT")
+    finally:
+        connection.close()
+        wanted = sealing.last - sealing.first + 1
+        if count != wanted:
+            temporary.unlink(missing_ok=True)
+    if count != wanted:
+        raise RuntimeError(f"there are {count} of the {wanted} entries to seal")
+    descriptor = os.open(temporary, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    reach("history.sealed")
+    target = sealing.folder / f"{stem}-{digest_of(temporary)}.duckdb"
+    temporary.replace(target)
+    sync_folder(sealing.folder)
+    return target

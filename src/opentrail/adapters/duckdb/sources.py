@@ -1,0 +1,174 @@
+"""The tables that look-ups read, and the one database that they are attached to."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import duckdb
+
+from opentrail.adapters.duckdb.files import SealedFile
+from opentrail.adapters.duckdb.schema import FORMAT, create_table
+from opentrail.core.errors import StorageFailed
+
+T = TypeVar("T")
+
+_ABOUT = (
+    "SELECT format, first, last, oldest, newest, newest_recorded, chain_before FROM {name}.about"
+)
+_HELD = "SELECT count(*), min(abs(position)), max(abs(position)) FROM {name}.events"
+#: Before the first row of an empty table, times are these.
+_LATE = 2**62
+
+
+@dataclass(slots=True, eq=False)
+class Source:
+    """A table with a range of positions; `readers` look-ups are under way in it.
+
+    `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
+    """
+
+    table: str
+    first: int
+    last: int
+    oldest: int = _LATE
+    newest: int = -1
+    newest_recorded: int = -1
+    file: SealedFile | None = None
+    chain_before: bytes = b""
+    readers: int = 0
+    #: When its first rows came, by the loop's clock, if it is hot.
+    since: float | None = None
+    unread: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def is_import(self) -> bool:
+        """Whether it holds imported events."""
+        return self.file is not None and self.file.is_import
+
+
+class Database:
+    """DuckDB in memory, with sealed files attached; its work is done in a few threads."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(3, thread_name_prefix="history")
+        self._connection = duckdb.connect(
+            ":memory:",
+            config={"threads": 2, "memory_limit": "1GB", "preserve_insertion_order": True},
+        )
+        self._numbers = iter(range(1, 1 << 62))
+        self._naming = threading.Lock()
+
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Returns what `work` gives, done in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Returns a statement's rows; for use in threads."""
+        cursor = self._connection.cursor()
+        try:
+            return cursor.execute(statement, list(arguments)).fetchall()
+        finally:
+            cursor.close()
+
+    def new_hot(self, first: int) -> Source:
+        """Returns an empty table in memory."""
+        name = self._name("hot")
+        self.execute(create_table(name, sealed=False))
+        return Source(name, first, first - 1)
+
+    def attach(self, file: SealedFile) -> Source:
+        """Returns the table of a sealed file.
+
+        Raises:
+            StorageFailed: it cannot be read, or does not hold what its name says.
+        """
+        name = self._name("sealed")
+        quoted = str(file.path).replace("'", "''")
+        try:
+            self.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+            try:
+                about = self.execute(_ABOUT.format(name=name))[0]
+                held = self.execute(_HELD.format(name=name))[0]
+            except (duckdb.Error, IndexError):
+                self.execute(f"DETACH {name}")
+                raise
+        except (duckdb.Error, IndexError) as error:
+            message = f"history: sealed file {file.path} cannot be read: {error}"
+            raise StorageFailed(message) from error
+        wanted = (file.records, file.first, file.last)
+        if held != wanted or about[:3] != (FORMAT, file.first, file.last):
+            self.execute(f"DETACH {name}")
+            raise StorageFailed(
+                f"history: sealed file {file.path} does not hold what its name says"
+            )
+        first, last, oldest, newest, recorded, chain = about[1:]
+        return Source(f"{name}.events", first, last, oldest, newest, recorded, file, bytes(chain))
+
+    def let_go(self, source: Source) -> None:
+        """Frees what a table holds; nobody may read it any more."""
+        if source.file is None:
+            self.execute(f"DROP TABLE {source.table}")
+        else:
+            self.execute(f"DETACH {source.table.partition('.')[0]}")
+
+    def close(self) -> None:
+        """Ends the threads and closes the database."""
+        self._threads.shutdown(wait=True)
+        self._connection.close()
+
+    def _name(self, kind: str) -> str:
+        with self._naming:
+            return f"{kind}_{next(self._numbers)}"
+
+
+class Shelf:
+    """All tables: those of the journal in order of positions, and those of imported events."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.sources: list[Source] = []
+
+    @contextmanager
+    def reading(self) -> Iterator[list[Source]]:
+        """Gives all tables, and keeps them until it is left."""
+        sources = self.sources.copy()
+        for source in sources:
+            source.readers += 1
+        try:
+            yield sources
+        finally:
+            for source in sources:
+                source.readers -= 1
+                source.unread.set()
+
+    def of_journal(self) -> list[Source]:
+        """Returns the tables of the journal's positions, the hot ones last."""
+        return [source for source in self.sources if not source.is_import]
+
+    def full_hot(self) -> list[Source]:
+        """Returns hot tables that nothing is added to any more."""
+        return [source for source in self.of_journal() if source.file is None][:-1]
+
+    def insert(self, source: Source) -> None:
+        """Adds a table; in order of positions."""
+        self.sources = sorted([*self.sources, source], key=_order)
+
+    async def replace(self, old: Sequence[Source], new: Source | None) -> None:
+        """Puts one table in the place of others, and frees those once nobody reads them."""
+        kept = [source for source in self.sources if source not in old]
+        self.sources = sorted([*kept, *([new] if new else [])], key=_order)
+        for source in old:
+            while source.readers:
+                source.unread.clear()
+                await source.unread.wait()
+            await self._database.run(self._database.let_go, source)
+
+
+def _order(source: Source) -> tuple[bool, int, int]:
+    return source.is_import, source.first, source.last

@@ -1,0 +1,275 @@
+"""Sealing, merging, checking, mending and expiry of files, by children of low priority."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, stem_of
+from opentrail.adapters.duckdb.sources import Database, Shelf, Source
+from opentrail.adapters.files import sync_folder
+from opentrail.core.errors import StorageFailed
+from opentrail.core.faults import reach
+
+log = logging.getLogger(__name__)
+
+_CHILD_SECONDS = 1_800.0
+#: So many neighbours of about one size are merged, but never into more than this many records.
+MERGED_FILES, MERGED_RECORDS = 8, 1_200_000
+#: Files with fewer records than this count as of one size; each further size is eight times that.
+_SMALLEST = 4_096
+_TROUBLES = (OSError, RuntimeError, StorageFailed, TimeoutError)
+
+
+class Upkeep:
+    """Keeps a shelf's files in order; what goes wrong costs no record, and is tried again."""
+
+    def __init__(self, folder: Path, journal: Path, database: Database, shelf: Shelf) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._database = database
+        self._shelf = shelf
+        self._mending = asyncio.Lock()
+        #: Held while files are added, merged or deleted.
+        self._changing = asyncio.Lock()
+        self._round: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
+        #: Ranges of journal positions that neither a file nor the journal holds any more.
+        self.missing: list[tuple[int, int]] = []
+        #: Files that were set aside.
+        self.damaged: list[str] = []
+        #: Every file has been compared with its hash, or is new.
+        self.is_checked = False
+
+    # Sealing and merging
+
+    def begin(self) -> None:
+        """Starts a round of sealing and merging, unless one is under way."""
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._seal_and_merge())
+
+    async def idle(self) -> None:
+        """Returns once no sealing or merging is under way."""
+        while self._round is not None and not self._round.done():
+            await asyncio.shield(self._round)
+
+    async def _seal_and_merge(self) -> None:
+        try:
+            while (full := self._shelf.full_hot()) or (run := merging(self._shelf.sources)):
+                if full:
+                    await self._seal(full[0])
+                else:
+                    await self._merge(run)
+        except _TROUBLES as error:
+            # The records stay hot and in the journal; the next full table tries again.
+            log.warning("sealing failed", extra={"error": str(error)})
+
+    async def _seal(self, hot: Source) -> None:
+        """Has a child write the range of `hot` to a file, then puts the file in its place."""
+        async with self._changing:
+            file = await self._made(
+                "journal", self._journal, self._folder, str(hot.first), str(hot.last)
+            )
+            source = await self._database.run(self._database.attach, file)
+        await self._shelf.replace([hot], source)
+
+    async def _merge(self, run: Sequence[Source]) -> None:
+        async with self._changing:
+            if any(source not in self._shelf.sources for source in run):
+                return  # one of them was mended or has expired meanwhile
+            file = await self._made("merge", *(s.file.path for s in run if s.file))
+            reach("history.merged")
+            source = await self._database.run(self._database.attach, file)
+            await self._shelf.replace(run, source)
+            await asyncio.to_thread(remove, [s.file.path for s in run if s.file])
+
+    async def add(self, file: SealedFile) -> Source:
+        """Shows a file that was written by somebody else."""
+        async with self._changing:
+            source = await self._database.run(self._database.attach, file)
+            self._shelf.insert(source)
+        self.begin()
+        return source
+
+    # Expiry
+
+    async def expire(self, recorded_before: int, last_needed: int) -> int:
+        """Deletes files whose records were all recorded before a time, in microseconds.
+
+        Files of the journal's positions go oldest first, and only up to `last_needed`.
+
+        Returns:
+            How many records went.
+        """
+        async with self._changing:
+            gone = 0
+            for source in self._shelf.sources.copy():
+                is_old = source.file is not None and source.newest_recorded < recorded_before
+                if source.is_import and is_old:
+                    gone += await self._drop(source)
+            for source in self._shelf.of_journal():
+                old = source.file is not None and source.newest_recorded < recorded_before
+                if not old or source.last > last_needed:
+                    break
+                await asyncio.to_thread(self._mark_expired, source.last)
+                gone += await self._drop(source)
+            return gone
+
+    async def _drop(self, source: Source) -> int:
+        await self._shelf.replace([source], None)
+        if source.file is None:
+            return 0
+        await asyncio.to_thread(remove, [source.file.path])
+        await asyncio.to_thread(sync_folder, self._folder)
+        log.info("expired", extra={"file": source.file.path.name})
+        return source.file.records
+
+    def _mark_expired(self, last: int) -> None:
+        """Writes that everything up to a position was kept long enough: an empty file's name."""
+        older = [f for path in self._folder.glob("*.expired") if (f := read_name(path))]
+        (self._folder / f"{stem_of(1, last)}.expired").touch(mode=0o600)
+        sync_folder(self._folder)
+        reach("history.expired")
+        remove(file.path for file in older if file.last < last)
+
+    # Damage
+
+    def check(self) -> None:
+        """Starts comparing every file with the hash in its name; damaged ones are made again."""
+        self._checking = asyncio.create_task(self._check())
+
+    async def _check(self) -> None:
+        sources = [source for source in self._shelf.sources if source.file]
+        try:
+            paths = []
+            if sources:
+                paths = await self._child("check", *(s.file.path for s in sources if s.file))
+        except _TROUBLES as error:
+            log.warning("sealed files could not be checked", extra={"error": str(error)})
+            return
+        for source in sources:
+            if source.file and source.file.path in paths:
+                await self.mend(source)
+        self.is_checked = True
+
+    async def mend(self, source: Source) -> None:
+        """Puts a file made from the journal in the place of a damaged one.
+
+        If the journal holds the range no more, the range is named as missing, and look-ups go on
+        without it.
+        """
+        async with self._mending, self._changing:
+            if source not in self._shelf.sources or source.file is None:
+                return
+            made = await self.replaced(source.file)
+            await self._shelf.replace([source], made)
+
+    async def replaced(self, file: SealedFile) -> Source | None:
+        """Sets a damaged file aside and returns the table of one made anew, if there can be one."""
+        log.error("sealed file is damaged and set aside", extra={"file": file.path.name})
+        self.damaged.append(file.path.name)
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(file.path.replace, file.path.with_suffix(".damaged"))
+        if file.is_import:
+            log.error("imported records are lost, import them again", extra={"file": str(file)})
+            return None
+        return await self.rebuilt(file.first, file.last)
+
+    async def rebuilt(self, first: int, last: int) -> Source | None:
+        """Seals a range anew from the journal and returns its table; None if that cannot be."""
+        log.warning("sealed range is made again", extra={"first": first, "last": last})
+        try:
+            file = await self._made("journal", self._journal, self._folder, str(first), str(last))
+            return await self._database.run(self._database.attach, file)
+        except _TROUBLES as error:
+            self.missing.append((first, last))
+            log.error(
+                "positions are in no readable file, and the journal cannot give them back",
+                extra={"first": first, "last": last, "error": str(error)},
+            )
+            return None
+
+    # Children
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        tasks = [task for task in (self._round, self._checking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _made(self, *arguments: object) -> SealedFile:
+        (path,) = await self._child(*arguments)
+        file = read_name(path)
+        if file is None:
+            raise RuntimeError(f"child made {path}")
+        return file
+
+    async def _child(self, *arguments: object) -> list[Path]:
+        """Has a child do a work of `seal.py`, and returns the paths it tells."""
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "opentrail.adapters.duckdb.seal"),
+            *(str(argument) for argument in arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        try:
+            async with asyncio.timeout(_CHILD_SECONDS):
+                told, complaint = await child.communicate()
+        except BaseException:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+            raise
+        if child.returncode:
+            raise RuntimeError(f"child ended with {child.returncode}: {complaint[-300:]!r}")
+        return [Path(line) for line in told.decode().splitlines()]
+
+
+def merging(sources: Sequence[Source]) -> list[Source]:
+    """Returns the neighbours to merge next, oldest first; none while there are too few.
+
+    So files grow by eights, as in a log-structured merge tree, and a record is rewritten a few
+    times only.
+    """
+    run: list[Source] = []
+    for source in sources:
+        if source.file is None or source.file.records * 2 > MERGED_RECORDS:
+            run = []
+            continue
+        follows = bool(run) and (
+            run[-1].is_import == source.is_import and run[-1].last + 1 == source.first
+        )
+        run = [*run, source] if follows else [source]
+        # A larger file before smaller ones waits until there are others of its size.
+        while _size(run[0]) > max(_size(s) for s in run[1:] or run[:1]):
+            run = run[1:]
+        if len(run) >= MERGED_FILES:
+            return _fitting(run)
+    return []
+
+
+def _size(source: Source) -> int:
+    """Returns the class of a file's size: 0, 1, 2, … each eight times the one before."""
+    records, size = source.last - source.first + 1, 0
+    while records > _SMALLEST * MERGED_FILES**size:
+        size += 1
+    return size
+
+
+def _fitting(run: Sequence[Source]) -> list[Source]:
+    taken: list[Source] = []
+    records = 0
+    for source in run:
+        records += source.last - source.first + 1
+        if taken and records > MERGED_RECORDS:
+            break
+        taken.append(source)
+    return taken if len(taken) > 1 else []

@@ -1,0 +1,256 @@
+"""Event history in a process of its own, asked over a link."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import orjson
+
+from opentrail.adapters.duckdb import messages
+from opentrail.adapters.duckdb.schema import micros
+from opentrail.adapters.link import Link, LinkError
+from opentrail.core.errors import StorageFailed, StoreRestarted
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import EventQuery, FoundEvent
+
+log = logging.getLogger(__name__)
+
+#: Entries go over in parts of about so many bytes.
+_PART_BYTES = 16 * 1024 * 1024
+_CLOSE_SECONDS, _ADD_SECONDS, _LOOKUP_SECONDS = 5.0, 120.0, 120.0
+_OPEN_SECONDS = 3_600.0
+_LONGEST_PAUSE = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryState:
+    """How the store stands.
+
+    `missing` are ranges of positions that are lost, `damaged` files that were set aside.
+    """
+
+    position: int = 0
+    imported: int = 0
+    sealed: int = 0
+    files: int = 0
+    missing: tuple[tuple[int, int], ...] = ()
+    damaged: tuple[str, ...] = ()
+    #: Every sealed file has been compared with its hash since the start.
+    is_checked: bool = False
+
+
+class LinkedEvents:
+    """An `EventStore` and `Archive` in a child process, which is started again if it dies.
+
+    Then the hot layer is empty, `position` is that of the last sealed file, and `on_restart` is
+    called, so that the journal's rest is added again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        journal: Path,
+        seal_records: int,
+        on_restart: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._arguments = (str(folder), str(journal), str(seal_records))
+        self._on_restart = on_restart
+        self._process: asyncio.subprocess.Process | None = None
+        self._link: Link | None = None
+        self._ready = asyncio.Event()
+        self._watching: asyncio.Task[None] | None = None
+        self._closing = False
+        #: How many processes there have been.
+        self._generation = 0
+        self.state = HistoryState()
+
+    @property
+    def position(self) -> int:
+        """The last position that look-ups see."""
+        return self.state.position
+
+    @property
+    def imported(self) -> int:
+        """The number of the last imported event."""
+        return self.state.imported
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._process.pid if self._process else None
+
+    async def open(self) -> int:
+        """Starts the process and returns the last sealed position.
+
+        Raises:
+            StorageFailed: it did not start.
+        """
+        await self._start()
+        self._ready.set()
+        self._watching = asyncio.create_task(self._watch())
+        return self.state.position
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "opentrail.adapters.duckdb.process"),
+                *(str(theirs.fileno()), *self._arguments),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+        self._link = await Link.over(ours, _asked)
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                self._take_state(await self._link.ask(messages.OPEN))
+        except (LinkError, TimeoutError) as error:
+            await self._end()
+            raise StorageFailed(f"history cannot be opened: {error}") from error
+        self._generation += 1
+
+    async def _watch(self) -> None:
+        """Starts the process again whenever it is gone."""
+        failures = 0
+        while self._link is not None:
+            await asyncio.shield(self._link.gone)
+            self._ready.clear()
+            if self._closing:
+                return
+            log.error("the history process is gone, starting another", extra={"pid": self.pid})
+            await self._end()
+            while not self._ready.is_set():
+                try:
+                    await self._start()
+                    self._on_restart()
+                    self._ready.set()
+                except (OSError, StorageFailed) as error:
+                    failures += 1
+                    log.error("history cannot be opened", extra={"error": str(error)})
+                    await asyncio.sleep(min(_LONGEST_PAUSE, 0.1 * 2**failures))
+            failures = 0
+
+    def _take_state(self, answer: bytes) -> None:
+        said = orjson.loads(answer)
+        self.state = HistoryState(
+            said["position"],
+            said["imported"],
+            said["sealed"],
+            said["files"],
+            tuple((first, last) for first, last in said["missing"]),
+            tuple(said["damaged"]),
+            said["isChecked"],
+        )
+
+    async def _ask(self, question: str, body: bytes, seconds: float, again: bool = True) -> bytes:
+        """Returns the answer; if the process goes meanwhile, that of the next one."""
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._ready.wait()
+                    link = self._link
+                    if link is None or self._closing:
+                        raise StorageFailed("history is closed")
+                    try:
+                        return await link.ask(question, body)
+                    except LinkError:
+                        if not again or not link.gone.done():
+                            raise
+                    self._ready.clear()
+        except (LinkError, TimeoutError) as error:
+            raise StorageFailed(f"the history process does not answer: {error!r}") from error
+
+    async def add(self, entries: Sequence[Entry]) -> None:
+        """Returns once look-ups see the entries; those there already are left out."""
+        for part in _parts(entries):
+            # A new process lacks what the one before had: it must be asked where to go on.
+            body = messages.pack_entries(part)
+            self._take_state(await self._ask(messages.ADD, body, _ADD_SECONDS, again=False))
+
+    async def lookup(self, query: EventQuery) -> list[FoundEvent]:
+        """Returns the page that `query` describes.
+
+        Raises:
+            StoreRestarted: meanwhile the process was replaced by one that lacks the newest events.
+        """
+        generation = self._generation
+        answer = await self._ask(messages.LOOKUP, messages.pack_query(query), _LOOKUP_SECONDS)
+        if self._generation != generation:
+            raise StoreRestarted("history was started again")
+        return messages.unpack_found(answer)
+
+    async def read(self, after: int, limit: int, until: int) -> list[Entry]:
+        """Returns up to `limit` sealed entries with `after < position <= until`, in order."""
+        body = orjson.dumps([after, limit, until])
+        return messages.unpack_entries(await self._ask(messages.READ, body, _LOOKUP_SECONDS))
+
+    async def find(self, event_id: str) -> int | None:
+        """Returns the position of the sealed record of the journal with this event id."""
+        answer = await self._ask(messages.FIND, event_id.encode(), _LOOKUP_SECONDS)
+        found: int | None = orjson.loads(answer)
+        return found
+
+    async def show_import(self, path: Path) -> None:
+        """Shows the imported events of a file that an import has written."""
+        body = str(path).encode("utf-8", "surrogateescape")
+        self._take_state(await self._ask(messages.SHOW_IMPORT, body, _OPEN_SECONDS))
+
+    async def expire(self, recorded_before: datetime, last_needed: int) -> int:
+        """Deletes files of which every record was recorded, or imported, before a time."""
+        body = orjson.dumps([micros(recorded_before), last_needed])
+        return int(await self._ask(messages.EXPIRE, body, _OPEN_SECONDS))
+
+    async def refresh(self) -> HistoryState:
+        """Returns how the store stands now."""
+        self._take_state(await self._ask(messages.STATE, b"", _ADD_SECONDS))
+        return self.state
+
+    async def close(self) -> None:
+        """Ends the process; the hot layer is rebuilt from the journal."""
+        self._closing = True
+        if self._watching is not None and not self._ready.is_set():
+            self._watching.cancel()
+        if self._link is not None:
+            with contextlib.suppress(LinkError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._link.ask(messages.CLOSE)
+        await self._end()
+        if self._watching is not None:
+            await asyncio.gather(self._watching, return_exceptions=True)
+
+    async def _end(self) -> None:
+        process = self._process
+        if self._link is not None:
+            self._link.close()
+        if process is None or process.returncode is not None:
+            return
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _asked(question: str, _body: bytes) -> bytes:
+    raise LinkError(f"asked {question} by the history process")
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    start = size = 0
+    for index, entry in enumerate(entries):
+        if size and size + len(entry.record) > _PART_BYTES:
+            yield entries[start:index]
+            start, size = index, 0
+        size += len(entry.record)
+    if start < len(entries):
+        yield entries[start:]

@@ -1,0 +1,58 @@
+"""What is done now and then: expiry of history, and trimming of a journal kept elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.errors import OpentrailError
+from opentrail.history import History
+from opentrail.identities import Identities
+from opentrail.trails.worker import TrailDeliveries
+
+log = logging.getLogger(__name__)
+
+_INTERVAL = 60.0
+#: So many of the journal's newest segments stay although sealed files hold their records, too.
+_KEPT_SEGMENTS = 2
+
+
+class Housekeeping:
+    """Deletes what is kept long enough, or kept elsewhere; nothing that a follower still needs."""
+
+    def __init__(
+        self,
+        journal: SqliteJournal,
+        store: LinkedEvents,
+        history: History,
+        identities: Identities,
+        deliveries: TrailDeliveries,
+    ) -> None:
+        self._journal = journal
+        self._store = store
+        self._history = history
+        self._identities = identities
+        self._deliveries = deliveries
+
+    async def run(self) -> None:
+        """Works for ever; a round that fails is made up for by the next one."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            try:
+                await self.once()
+            except OpentrailError as error:
+                log.warning("housekeeping failed", extra={"error": str(error)})
+
+    async def once(self) -> None:
+        """Expires files, then trims the journal up to what sealed files are known to hold."""
+        needed = min(await self._identities.place(), await self._deliveries.needed_after())
+        gone = await self._store.expire(self._history.kept_since, needed)
+        if gone:
+            log.info("expired from event history", extra={"records": gone})
+        state = await self._store.refresh()
+        if state.is_checked and not state.missing:
+            trimmed = await self._journal.trim(state.sealed, keep=_KEPT_SEGMENTS)
+            if trimmed:
+                log.info("trimmed the journal", extra={"segments": trimmed})

@@ -1,0 +1,48 @@
+"""The history process as a process; its answers are tested by the event store's contract."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from opentrail.adapters.duckdb import messages
+from opentrail.adapters.link import Link
+from tests.fakes import asynchronous
+
+
+async def nothing(_question: str, _body: bytes) -> bytes:
+    return b""
+
+
+async def started(root: Path) -> tuple[asyncio.subprocess.Process, Link]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with theirs:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "opentrail.adapters.duckdb.process", str(theirs.fileno())),
+            *(str(root), str(root), "100"),
+            pass_fds=(theirs.fileno(),),
+        )
+    link = await Link.over(ours, nothing)
+    await link.ask(messages.OPEN)
+    return process, link
+
+
+@asynchronous
+async def test_it_ends_when_the_server_is_gone(tmp_path: Path) -> None:
+    process, link = await started(tmp_path)
+    link.close()
+    assert await process.wait() == 0
+
+
+@asynchronous
+async def test_signals_for_the_servers_whole_group_do_not_end_it(tmp_path: Path) -> None:
+    process, link = await started(tmp_path)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+    await link.ask(messages.STATE)
+    await link.ask(messages.CLOSE)
+    assert await process.wait() == 0

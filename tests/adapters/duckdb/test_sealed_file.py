@@ -1,0 +1,56 @@
+"""One sealed file: whole, with what it says of itself, or not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from opentrail.adapters.duckdb.files import read_name
+from opentrail.adapters.duckdb.schema import FORMAT, column_lists, insert_into, micros, row_of
+from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
+from opentrail.core.attributes import attributes_of
+from tests.factories import MOMENT, an_entry, some_records
+
+ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_records(5), 1)]
+
+
+def fill(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(insert_into("events"), column_lists(ROWS))
+
+
+def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
+    path = write_sealed(Sealing(tmp_path, 1, 5, chain_before=b"c" * 32), fill)
+    with duckdb.connect(str(path), read_only=True) as database:
+        about = database.execute("SELECT * FROM about").fetchall()
+    start = int(MOMENT.timestamp())
+    times = [row[3] for row in ROWS]
+    assert (min(times), max(times)) == (start + 1, start + 5)
+    assert about == [(FORMAT, 1, 5, b"c" * 32, min(times), max(times), micros(MOMENT))]
+
+
+@pytest.mark.parametrize("last", [4, 6])
+def test_another_number_of_rows_than_the_name_says_is_refused(tmp_path: Path, last: int) -> None:
+    with pytest.raises(RuntimeError, match=f"5 of the {last} entries"):
+        write_sealed(Sealing(tmp_path, 1, last), fill)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
+    def fail(connection: duckdb.DuckDBPyConnection) -> None:
+        fill(connection)
+        raise OSError("no more")
+
+    with pytest.raises(OSError, match="no more"):
+        write_sealed(Sealing(tmp_path, 1, 5), fail)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_imported_events_have_a_kind_of_file_of_their_own(tmp_path: Path) -> None:
+    path = write_sealed(Sealing(tmp_path, 1, 5, is_import=True), fill)
+    named = read_name(path)
+    assert named is not None
+    assert named.is_import
+    with duckdb.connect(str(path), read_only=True) as database:
+        assert database.execute("SELECT * FROM imported").fetchall() == []

@@ -1,0 +1,62 @@
+"""Expiry and trimming in a server's own parts."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.app.housekeeping import Housekeeping
+from opentrail.history import History, Search
+from opentrail.identities import Identities
+from opentrail.metrics import Metrics
+from tests.factories import MOMENT, a_new_entry, some_records
+from tests.fakes import MemoryControl, SettableClock, asynchronous
+from tests.trails.world import World
+
+
+@asynchronous
+async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothing_that_is_needed(
+    tmp_path: Path,
+) -> None:
+    for name in ("history", "journal"):
+        (tmp_path / name).mkdir()
+    kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
+    store = LinkedEvents(tmp_path / "history", tmp_path / "journal", seal_records=50)
+    journal = ArchivedJournal(kept, store)
+    await store.open()
+    clock = SettableClock(MOMENT)
+    history = History(store, clock, Metrics(), b"k" * 32, timedelta(days=90))
+    identities = Identities(MemoryControl(), [])
+    deliveries = World().deliveries
+    deliveries._journal = journal
+    housekeeping = Housekeeping(kept, store, history, identities, deliveries)
+    for record in some_records(220):
+        await kept.append([a_new_entry(record)])
+    for start in range(0, 220, 50):
+        await history.take(await kept.read(start, 50))
+    history.catch_up_to(220)
+    everything = await journal.read(0, 1_000)
+    async with asyncio.timeout(30):
+        while (state := await store.refresh()).sealed < 200 or not state.is_checked:
+            await asyncio.sleep(0.02)
+
+    await housekeeping.once()
+    assert kept.first > 100
+    seen = []
+    while part := await journal.read(seen[-1].position if seen else 0, 30):
+        seen += part
+    assert seen == everything
+
+    clock.moment = MOMENT + timedelta(days=91)
+    await housekeeping.once()
+    assert store.state.files > 0, "identities have read nothing yet"
+    await identities.take(everything)
+    await housekeeping.once()
+    assert store.state.files == 0
+    assert (await history.search(Search())).events == []
+    await store.close()
+    await journal.close()
