@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import decoding, main_job, mitmproxy, recorder, starting, streaming
+from benchmarks import attributes, decoding, main_job, mitmproxy, recorder, starting, streaming
 from benchmarks.processes import busy_cpus, find_program, two_cpus
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
@@ -20,6 +20,7 @@ BENCHMARKS = {
     **recorder.BENCHMARKS,
     **streaming.BENCHMARKS,
     **decoding.BENCHMARKS,
+    **attributes.BENCHMARKS,
     **starting.BENCHMARKS,
 }
 

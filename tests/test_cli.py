@@ -254,6 +254,15 @@ def test_that_nobody_is_known_is_told_and_not_good(console: StubConsole, capsys:
     assert json.loads(capsys.readouterr().out)["sentence"] is None
 
 
+def test_who_may_be_narrowed_to_a_type_and_an_account(
+    console: StubConsole, capsys: Capture
+) -> None:
+    console.answers({"sentence": None, "events": 0, "answers": [], "first": []})
+    assert main(["who", "Mary", "--type", "user", "--account", "123456789012"]) == 1
+    assert console.asked[0].path == "/api/v1/who?resource=Mary&type=user&account=123456789012"
+    assert "no record tells" in capsys.readouterr().out
+
+
 def test_who_may_be_answered_as_json(console: StubConsole, capsys: Capture) -> None:
     answer = {"sentence": SENTENCE, "evidence": {}, "events": 1, "record": "{}"}
     console.answers(answer)

@@ -4,13 +4,14 @@ import csv
 import io
 import json
 import unicodedata
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.tables import print_csv, print_events, print_records, printable
+from opentrail.tables import print_answer, print_csv, print_events, print_records, printable
 from tests.factories import a_record, event_id, record_bytes
 
 Capture = pytest.CaptureFixture[str]
@@ -41,6 +42,10 @@ def csv_rows(text: str) -> list[list[str]]:
 STEERING = "\x1b\x00\x07\x08\x7f\x9b\u200b\u202e\u2066\ufeff\r\n\t"
 
 
+#: The signs that start a formula, as Japanese and Chinese keyboards write them.
+FULL_WIDTH = "\uff1d\uff0b\uff0d\uff20"
+
+
 # Printable text
 
 
@@ -56,6 +61,7 @@ STEERING = "\x1b\x00\x07\x08\x7f\x9b\u200b\u202e\u2066\ufeff\r\n\t"
         ("zero\u200bwidth", "zero\\u200bwidth"),
         ("\ud800", "\\ud800"),
         ("\U000e0001", "\\U000e0001"),
+        ("two\u2028lines\u2029", "two\\u2028lines\\u2029"),
         ("", ""),
     ],
 )
@@ -68,8 +74,8 @@ def test_text_is_shown_without_what_steers_a_terminal(text: str, shown: str) -> 
 @given(st.text(st.characters()))
 def test_no_text_keeps_a_character_that_steers(text: str) -> None:
     shown = printable(text)
-    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs"}
-    kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs")]
+    assert not {unicodedata.category(c) for c in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")]
     if len(kept) == len(text):
         assert shown == text
 
@@ -138,6 +144,161 @@ def test_a_table_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
     assert len(out.splitlines()) == 2
 
 
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes standard output a terminal of so many columns."""
+
+    def of_width(columns: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    return of_width
+
+
+def columns_of(text: str) -> int:
+    """Returns how many columns a terminal needs for a line."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) == "Mn" for c in text)
+
+
+WIDE = [
+    an_event(Username="山田太郎", Resources=[{"ResourceName": "日本語" * 30}]),
+    an_event(
+        Username="Zoe\u0308", Resources=[{"ResourceName": "arn:aws:iam::1:role/" + "x" * 200}]
+    ),
+    an_event(a_record(eventName="DeleteUser", errorCode="AccessDenied"), EventSource="s" * 60),
+]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 200])
+def test_a_table_fits_its_terminal_and_stays_aligned(
+    columns: int, capsys: Capture, terminal: Callable[[int], None]
+) -> None:
+    terminal(columns)
+    print_events(WIDE)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(columns_of(line) <= max(columns, 40) for line in lines)
+    starts = [
+        columns_of(line[: line.index(name)])
+        for line, name in zip(lines, ["Event na", "CreateU", "CreateU", "DeleteU"], strict=True)
+    ]
+    assert len(set(starts)) == 1
+    if columns >= 120:
+        assert "AccessDenied" in lines[3]
+
+
+def test_a_narrow_terminal_gets_sources_without_their_domain(
+    capsys: Capture, terminal: Callable[[int], None]
+) -> None:
+    long_name = an_event(Resources=[{"ResourceName": "x" * 200}])
+    terminal(120)
+    print_events([long_name])
+    assert " iam  " in capsys.readouterr().out
+    print_events([an_event()])
+    assert " iam.amazonaws.com  " in capsys.readouterr().out
+
+
+def test_what_is_no_terminal_gets_every_name_whole_and_no_endless_spaces(capsys: Capture) -> None:
+    print_events([*WIDE, an_event()])
+    out = capsys.readouterr().out
+    assert "日本語" * 30 in out
+    assert "x" * 200 in out
+    assert "…" not in out
+    assert len(out.splitlines()[-1]) < 200
+
+
+def test_an_arn_that_says_a_name_again_is_left_out_of_the_table(capsys: Capture) -> None:
+    arns = ["arn:aws:iam::1:user/Mary", "arn:aws:sqs:us-east-1:1:jobs", "arn:aws:iam::1:user/Ma"]
+    names = ["Mary", *arns, "Mary"]
+    print_events([an_event(Resources=[{"ResourceName": name} for name in names])])
+    assert f"Mary, {arns[1]}, {arns[2]}\n" in capsys.readouterr().out
+
+
+def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
+    record = a_record(errorCode=None, sourceIPAddress=None)
+    print_events([an_event(record, Username=None)])
+    print_csv([an_event(record, Username=None)])
+    assert "None" not in capsys.readouterr().out
+
+
+# Answers
+
+EVIDENCE = {"eventId": "the-id", "accessKeyId": None}
+DEED = {"sentence": "On January 1, 2020 at 9:00 AM, John did it", "evidence": EVIDENCE}
+ONE = {
+    "type": "AWS::IAM::User",
+    "account": "123456789012",
+    "region": None,
+    "created": DEED,
+    "changed": None,
+    "deleted": None,
+    "caller": {"steps": [], "kind": "human", "end": "it begins with IAM user John"},
+    "next": [],
+}
+
+
+def told(capsys: Capture, *answers: dict[str, Any]) -> str:
+    print_answer({**DEED, "events": 3, "answers": list(answers)}, "Mary")
+    out: str = capsys.readouterr().out
+    return out
+
+
+def test_an_answer_is_a_sentence_and_its_evidence(capsys: Capture) -> None:
+    assert told(capsys, ONE) == (
+        "On January 1, 2020 at 9:00 AM, John did it.\n\n"
+        "  eventId          the-id\n"
+        "  accessKeyId      None\n"
+    )
+
+
+def test_an_answer_tells_all_that_happened_in_order(capsys: Capture) -> None:
+    whole = {
+        **ONE,
+        "changed": {"times": 2, **DEED},
+        "deleted": DEED,
+        "caller": {"steps": [DEED], "kind": "human", "end": "it begins with IAM user John"},
+        "next": [DEED, DEED],
+    }
+    out = told(capsys, whole)
+    heads = [line for line in out.splitlines() if line.endswith(":")]
+    assert heads == [
+        "Changed 2 times, the last time:",
+        "Deleted:",
+        "How the caller got there:",
+        "What the same caller did next:",
+    ]
+    assert "  It begins with IAM user John.\n" in out
+    assert "Changed once:" in told(capsys, {**ONE, "changed": {"times": 1, **DEED}})
+
+
+def test_what_no_record_tells_is_said(capsys: Capture) -> None:
+    out = told(capsys, {**ONE, "created": None, "deleted": DEED})
+    assert out.startswith("No record tells who created it.\n\nDeleted:\n")
+    broken = {"steps": [], "kind": "unknown", "end": "the chain ends here"}
+    assert "\n  The chain ends here.\n" in told(capsys, {**ONE, "caller": broken})
+
+
+def test_several_resources_are_told_apart(capsys: Capture) -> None:
+    out = told(capsys, ONE, {**ONE, "type": "AWS::IAM::Group", "region": "eu-west-1"})
+    assert out.startswith("2 resources are called Mary:\n\nAWS::IAM::User 123456789012\n")
+    assert "\n\nAWS::IAM::Group 123456789012 eu-west-1\n" in out
+
+
+def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    deed = {"sentence": STEERING, "evidence": {"userAgent": STEERING}}
+    evil = {
+        **dict.fromkeys(("created", "deleted"), deed),
+        "changed": {"times": 1, **deed},
+        "type": STEERING,
+        "caller": {"steps": [deed], "kind": "unknown", "end": STEERING},
+        "next": [deed],
+    }
+    print_answer({"sentence": STEERING, "events": 1, "answers": [evil, evil]}, STEERING)
+    print_answer({"sentence": None, "events": 1}, STEERING)
+    assert not set(STEERING) & set(capsys.readouterr().out) - {"\n"}
+
+
 # CSV
 
 
@@ -167,7 +328,7 @@ def test_csv_without_events_is_its_head(capsys: Capture) -> None:
     assert len(csv_rows(capsys.readouterr().out)) == 1
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", *FULL_WIDTH, "  ="])
 def test_a_cell_that_starts_a_formula_is_made_harmless(start: str, capsys: Capture) -> None:
     text = f'{start}HYPERLINK("http://evil","x")'
     event = an_event(
@@ -177,7 +338,7 @@ def test_a_cell_that_starts_a_formula_is_made_harmless(start: str, capsys: Captu
     )
     print_csv([event])
     (_, row) = csv_rows(capsys.readouterr().out)
-    assert not [cell for cell in row if cell[:1] in ("=", "+", "-", "@", "\t", "\r", "\n")]
+    assert not [cell for cell in row if cell.lstrip(" ")[:1] in (*"=+-@\t\r\n", *FULL_WIDTH)]
     assert sum("HYPERLINK" in cell for cell in row) == 4
 
 

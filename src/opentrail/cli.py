@@ -106,10 +106,14 @@ def _add_lookup(commands: Any) -> None:
 
 
 def _add_who(commands: Any) -> None:
-    text = "tell who created a resource, when, and by which method"
+    text = "tell who created, changed and deleted a resource, when, and by which method"
     who = commands.add_parser("who", help=text, description=text)
     who.set_defaults(run=_who)
-    who.add_argument("resource", metavar="RESOURCE", help="name or ARN, such as Mary")
+    who.add_argument(
+        "resource", metavar="RESOURCE", help="name, ARN, or name with type: Mary, user/Mary"
+    )
+    who.add_argument("--type", metavar="TYPE", help="only of this type: user, AWS::IAM::User")
+    who.add_argument("--account", metavar="ID", help="only of this account")
     _add_client(who)
 
 
@@ -213,20 +217,15 @@ def _lookup(options: argparse.Namespace) -> int:
 
 def _who(options: argparse.Namespace) -> int:
     from opentrail.remote import ask
-    from opentrail.tables import printable
+    from opentrail.tables import print_answer
 
-    answer = ask(options, "/api/v1/who", {"resource": options.resource})
+    query = {"resource": options.resource, "type": options.type, "account": options.account}
+    answer = ask(options, "/api/v1/who", query)
     if options.json:
         print(json.dumps(answer))
-        return 0 if answer["sentence"] else 1
-    if not answer["sentence"]:
-        count = answer["events"]
-        print(f"no record tells who created {printable(options.resource)} ({count} events name it)")
-        return 1
-    print(printable(answer["sentence"]) + ".\n")
-    for name, value in answer["evidence"].items():
-        print(f"  {name:<16} {printable(str(value))}")
-    return 0
+    else:
+        print_answer(answer, options.resource)
+    return 0 if answer["sentence"] else 1
 
 
 def _flush(options: argparse.Namespace) -> int:

@@ -227,12 +227,12 @@ async def test_who_finds_a_resource_by_its_arn_too() -> None:
 
 
 @asynchronous
-async def test_who_passes_over_calls_that_were_refused_or_made_nothing() -> None:
+async def test_who_passes_over_calls_that_were_refused_or_only_read() -> None:
     refused = a_record(eventID="refused", errorCode="EntityAlreadyExists", responseElements=None)
-    tagged = a_record(eventID="tagged", eventName="TagUser", responseElements=None)
-    api = await filled(a_record(eventID="made"), refused, tagged)
+    read = a_record(eventID="read", eventName="GetUser", readOnly=True, responseElements=None)
+    api = await filled(a_record(eventID="made"), refused, read)
     assert (await api.ask(WHO, resource="Mary")).json["evidence"]["eventId"] == "made"
-    api = await filled(refused, tagged)
+    api = await filled(refused, read)
     said = (await api.ask(WHO, resource="Mary")).json
     assert said["sentence"] is None
     assert said["events"] == 2
@@ -259,7 +259,20 @@ async def test_of_what_was_made_twice_who_tells_the_latest() -> None:
 async def test_who_knows_nothing_of_what_no_event_names() -> None:
     api = await filled(a_record())
     said = (await api.ask(WHO, resource="Nobody")).json
-    assert said == {"sentence": None, "events": 0, "first": []}
+    assert said == {
+        "sentence": None,
+        "events": 0,
+        "resource": "Nobody",
+        "answers": [],
+        "first": [],
+    }
+
+
+@asynchronous
+async def test_who_may_be_narrowed_to_a_type() -> None:
+    api = await filled(a_record())
+    assert (await api.ask(WHO, resource="Mary", type="user")).json["sentence"]
+    assert not (await api.ask(WHO, resource="Mary", type="role")).json["sentence"]
 
 
 @asynchronous

@@ -41,7 +41,10 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     history.catch_up_to(220)
     everything = await journal.read(0, 1_000)
     async with asyncio.timeout(30):
-        while (state := await store.refresh()).sealed < 200 or not state.is_checked:
+        while True:
+            state = await store.refresh()
+            if state.sealed == 200 and state.is_checked:
+                break
             await asyncio.sleep(0.02)
 
     await housekeeping.once()

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.core.arns import ARN_TYPES
 from opentrail.core.resource_types import RESOURCE_MEMBERS, SPOKEN
 from tests.factories import catalog
 
@@ -57,8 +58,9 @@ def test_types_are_names_of_cloudformation() -> None:
         assert all(part.isalnum() for part in parts)
 
 
-def test_every_type_that_is_spoken_of_is_named_by_some_member() -> None:
+def test_every_type_that_is_spoken_of_is_named_by_some_member_or_arn() -> None:
     named = {kind for table in RESOURCE_MEMBERS.values() for kind in table.values()}
+    named |= {kind for kinds in ARN_TYPES.values() for kind in kinds.values()}
     assert set(SPOKEN) <= named
 
 

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from opentrail.answers import who
 from opentrail.api.operation import Services
-from opentrail.core.attributes import Resource
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
@@ -23,11 +23,9 @@ from opentrail.core.errors import (
     RecordRefused,
     Unsupported,
 )
-from opentrail.core.event import MANAGEMENT, Record, parse_time
+from opentrail.core.event import MANAGEMENT, parse_time
 from opentrail.core.expression import Expression, ExpressionError, parse
-from opentrail.core.sentence import creates, sentence
 from opentrail.history import Search, shown_event
-from opentrail.ports.event_store import FoundEvent
 
 _MAX_LIMIT = 10_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -122,18 +120,12 @@ class ConsoleApi:
             raise CloudTrailError("InvalidParameterException", str(error)) from error
 
     async def _who(self, request: Request) -> dict[str, Any]:
-        """Returns who made a resource, in a sentence, with the evidence."""
-        name = request.query_params.get("resource", "")
+        """Returns who made, changed and removed a resource, in sentences, with the evidence."""
+        query = request.query_params
+        name = query.get("resource", "")
         if not name:
             raise CloudTrailError("InvalidParameterException", "resource must be given")
-        search = Search(account=request.query_params.get("account"))
-        found = await self._services.history.about(name, search)
-        for event in found:
-            resource = _made(event, name)
-            if resource is not None:
-                return _answer(event, resource, len(found))
-        mentions = [shown_event(event) for event in found[-1:]]
-        return {"sentence": None, "events": len(found), "first": mentions}
+        return await who(self._services.history, name, query.get("type"), query.get("account"))
 
     async def _records(self, request: Request) -> dict[str, Any]:
         """Takes records that hooks and middleware made."""
@@ -169,36 +161,6 @@ def _asked_trail(body: bytes) -> tuple[str, str | None]:
         )
     account = given.get("account")
     return given.get("name", ""), account if isinstance(account, str) else None
-
-
-def _made(event: FoundEvent, name: str) -> Resource | None:
-    """Returns the resource of this name that a successful event made."""
-    record: Record = orjson.loads(event.record)
-    if record.get("errorCode"):
-        return None
-    for resource in event.resources:
-        if resource.name == name and creates(event.event_name, resource.type):
-            return resource
-    return None
-
-
-def _answer(event: FoundEvent, resource: Resource, events: int) -> dict[str, Any]:
-    record: Record = orjson.loads(event.record)
-    identity = record.get("userIdentity") or {}
-    return {
-        "sentence": sentence(record, resource),
-        "evidence": {
-            "eventId": event.event_id,
-            "eventTime": record.get("eventTime"),
-            "eventName": record.get("eventName"),
-            "sourceIPAddress": record.get("sourceIPAddress"),
-            "userAgent": record.get("userAgent"),
-            "accessKeyId": identity.get("accessKeyId"),
-            "principal": identity.get("arn"),
-        },
-        "events": events,
-        "record": event.record,
-    }
 
 
 def _limit(text: str) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Record, as_object, parse_time
-from opentrail.core.resource_types import RESOURCE_MEMBERS
+from opentrail.core.resource_rules import IF_ARN, UNTYPED, Kinds, Plan, named_by, plan_of
 
 #: LookupEvents' attribute keys, case-sensitive, in AWS's order.
 LOOKUP_KEYS = (
@@ -23,16 +22,22 @@ LOOKUP_KEYS = (
 )
 
 
-#: Names are looked for down to `instancesSet.items[].instanceId`, in so many items of a list.
+#: Names are looked for down to `instancesSet.items[].groupSet.items[].groupId`, in so many items.
 _DEEPEST, _MOST_ITEMS = 2, 100
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A resource that an event touched; the type may be unknown."""
+class Resource(NamedTuple):
+    """A resource that an event touched; the type may be unknown.
+
+    A named tuple, because several are made for every call: a frozen dataclass takes twice as long.
+    """
 
     type: str | None
     name: str
+
+
+#: `Resource(…)` without a Python frame of its own: half the time.
+_new = tuple.__new__
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,9 @@ def attributes_of(record: Record) -> Attributes:
 
 
 def _text(value: Any) -> str | None:
-    return str(value) if isinstance(value, str | int | float) and value != "" else None
+    if value.__class__ is str or value is None:
+        return value or None
+    return str(value) if isinstance(value, (str, int, float)) else None
 
 
 def _as_bool(value: object) -> bool:
@@ -102,51 +109,104 @@ def username_of(record: Record) -> str | None:
     if kind == "Root":
         return "root"
     if kind in ("AssumedRole", "FederatedUser"):
-        return str(identity.get("principalId", "")).partition(":")[2] or None
-    if identity.get("userName"):
-        return str(identity["userName"])
-    return None
+        session = str(identity.get("principalId", "")).partition(":")[2]
+        return session or _session_in(str(identity.get("arn", "")))
+    return _text(identity.get("userName"))
+
+
+def _session_in(arn: str) -> str | None:
+    """Returns the session in `arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION`."""
+    parts = arn.split("/")
+    return parts[-1] or None if len(parts) > 1 else None
 
 
 def resources_of(record: Record) -> tuple[Resource, ...]:
     """Returns the resources that a record names, each once, in order of discovery."""
-    found: dict[tuple[str | None, str], Resource] = {}
-    for resource in _named_resources(record):
-        found.setdefault((resource.type, resource.name), resource)
-    return tuple(found.values())
-
-
-def _named_resources(record: Record) -> Iterator[Resource]:
-    source = str(record.get("eventSource", "")).partition(".")[0]
-    table = RESOURCE_MEMBERS.get(source, {})
+    plan = plan_of(
+        str(record.get("eventSource", "")),
+        str(record.get("eventName", "")),
+        _as_bool(record.get("readOnly")),
+    )
+    found: dict[Resource, None] = {}
     for part in (record.get("requestParameters"), record.get("responseElements")):
-        if isinstance(part, Mapping):
-            yield from _from_members(part, table, 0)
+        if part.__class__ is dict:
+            _collect(part, plan.top, plan, 0, found)
     listed = record.get("resources")
-    for entry in listed if isinstance(listed, list) else ():
-        if isinstance(entry, Mapping):
-            name = entry.get("ARN") or entry.get("ARNPrefix") or entry.get("arn")
-            if name:
-                yield Resource(_text(entry.get("type")), str(name))
+    if listed and listed.__class__ is list:
+        for entry in listed:
+            if entry.__class__ is dict:
+                name = entry.get("ARN") or entry.get("ARNPrefix") or entry.get("arn")
+                if name:
+                    found[_new(Resource, (_text(entry.get("type")), str(name)))] = None
+    return tuple(found)
 
 
-def _from_members(
-    part: Mapping[str, Any], table: Mapping[str, str], depth: int
-) -> Iterator[Resource]:
+def _collect(
+    part: dict[str, Any], kinds: Kinds, plan: Plan, depth: int, found: dict[Resource, None]
+) -> None:
+    """Puts what the members of an object name into `found`, which keeps the order."""
     for member, value in part.items():
-        kind = table.get(member)
-        if kind and isinstance(value, str) and value:
-            yield Resource(kind, value)
-        elif isinstance(value, Mapping) and (depth == 0 or "items" in value):
-            yield from _from_members(value, table, depth + 1)
-            if isinstance(value.get("arn"), str) and _type_of_member(member, table):
-                yield Resource(_type_of_member(member, table), value["arn"])
-        elif depth < _DEEPEST and member == "items" and isinstance(value, list):
-            for item in value[:_MOST_ITEMS]:
-                if isinstance(item, Mapping):
-                    yield from _from_members(item, table, depth + 1)
+        held = value.__class__
+        if held is str:
+            kind = kinds[member]
+            if kind is not None and value:
+                _add(plan, kind, value, found)
+        elif held is dict:
+            _collect_object(member, value, kinds, plan, depth, found)
+        elif held is list and value:
+            _collect_list(member, value, kinds[member], plan, depth, found)
 
 
-def _type_of_member(member: str, table: Mapping[str, str]) -> str | None:
-    """Returns the type of an answer's wrapper, such as `user` in `{"user": {"arn": …}}`."""
-    return table.get(f"{member}Name") or table.get(f"{member}Id")
+def _add(plan: Plan, kind: str, value: str, found: dict[Resource, None]) -> None:
+    if kind[:5] == "AWS::":
+        found[_new(Resource, (kind, value))] = None
+        return
+    if kind is IF_ARN and value[:4] != "arn:":
+        return
+    told, names = named_by(plan, kind, value)
+    if names:
+        found[Resource(told, value)] = None
+
+
+def _collect_object(
+    member: str,
+    value: dict[str, Any],
+    kinds: Kinds,
+    plan: Plan,
+    depth: int,
+    found: dict[Resource, None],
+) -> None:
+    if "items" in value:
+        if plan.lists and depth < _DEEPEST:
+            _collect(value, plan.inner, plan, depth, found)
+        return
+    if "content" in value and value["content"].__class__ is str:
+        # EC2's XML turned to JSON: {"tag": 1, "content": "vpc-…"} (real-records.md).
+        kind = kinds[member]
+        if kind is not None and value["content"]:
+            _add(plan, kind, value["content"], found)
+    if depth:
+        return
+    wrapped = plan.wrappers[member]
+    _collect(value, plan.top if wrapped else plan.inner, plan, depth + 1, found)
+    arn = value.get("arn")
+    if wrapped and arn and arn.__class__ is str:
+        found[Resource(None if wrapped is UNTYPED else wrapped, arn)] = None
+
+
+def _collect_list(
+    member: str,
+    value: list[Any],
+    kind: str | None,
+    plan: Plan,
+    depth: int,
+    found: dict[Resource, None],
+) -> None:
+    if member == "items":
+        for item in value[:_MOST_ITEMS]:
+            if item.__class__ is dict:
+                _collect(item, plan.inner, plan, depth + 1, found)
+    elif kind is IF_ARN:
+        for item in value[:_MOST_ITEMS]:
+            if item.__class__ is str and item[:4] == "arn:":
+                _add(plan, kind, item, found)

@@ -53,6 +53,8 @@ class Entry:
 
 def as_object(value: Any) -> Record:
     """Returns an object that stands in a record; one of others may hold anything in its place."""
+    if value.__class__ is dict:  # nearly always, and a tenth of the time that `isinstance` takes
+        return value
     return value if isinstance(value, Mapping) else {}
 
 
@@ -74,4 +76,6 @@ def parse_time(text: str) -> datetime:
         ValueError: the text is not ISO 8601.
     """
     moment = datetime.fromisoformat(text)
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

@@ -6,25 +6,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
-from opentrail.core.event import Record, parse_time
+from opentrail.core.deeds import DEEDS, VERBS, changes, creates, deletes
+from opentrail.core.event import Record, as_object, parse_time
 from opentrail.core.resource_types import SPOKEN
 
-_VERB = re.compile(r"^(Create|Delete|Update|Put|Add|Remove|Attach|Detach|Start|Stop|Run|Set)")
-_PAST = {
-    "Create": "created",
-    "Delete": "deleted",
-    "Update": "changed",
-    "Put": "changed",
-    "Add": "added to",
-    "Remove": "removed from",
-    "Attach": "attached to",
-    "Detach": "detached from",
-    "Start": "started",
-    "Stop": "stopped",
-    "Run": "ran",
-    "Set": "set",
-}
+_WORD = re.compile(r"[A-Z][a-z]+")
+_PLACE = re.compile(r"\{([\w-]+)\}")
 
 _KINDS = {
     "Directory": "directory user",
@@ -34,14 +23,30 @@ _KINDS = {
     "WebIdentityUser": "web identity",
 }
 
+_CONSOLE = "the AWS Management Console"
+#: Services that people work with by name; others are named by their host.
+_SERVICES = {
+    "autoscaling": "Amazon EC2 Auto Scaling",
+    "cloudformation": "AWS CloudFormation",
+    "controltower": "AWS Control Tower",
+    "servicecatalog": "AWS Service Catalog",
+}
+
 #: What a user agent gives away; first hit wins.
 _METHODS = (
     (
-        re.compile(r"^\[?(console|signin)\.|^\[?Mozilla/|AWS Internal|S3Console"),
-        "the AWS Management Console",
+        re.compile(
+            r"^\[?(console|signin)\.|^\[?Mozilla\b|AWS;? Internal|aws-internal/|AWSConsole"
+            r"|S3Console|EC2Console"
+        ),
+        _CONSOLE,
     ),
+    (re.compile(r"exec-env/CloudShell"), "AWS CloudShell"),
     (re.compile(r"Terraform|terraform-provider"), "Terraform"),
     (re.compile(r"Pulumi", re.I), "Pulumi"),
+    (re.compile(r"\baws-cdk\b", re.I), "the AWS CDK"),
+    (re.compile(r"Ansible", re.I), "Ansible"),
+    (re.compile(r"AWSPowerShell|AWS\.Tools"), "the AWS Tools for PowerShell"),
     (re.compile(r"\baws-cli/"), "the AWS CLI"),
     (re.compile(r"Boto3/|Botocore/", re.I), "the AWS SDK for Python (Boto3)"),
     (re.compile(r"aws-sdk-go"), "the AWS SDK for Go"),
@@ -49,6 +54,12 @@ _METHODS = (
     (re.compile(r"aws-sdk-js|aws-sdk-nodejs"), "the AWS SDK for JavaScript"),
     (re.compile(r"aws-sdk-rust"), "the AWS SDK for Rust"),
     (re.compile(r"aws-sdk-dotnet"), "the AWS SDK for .NET"),
+    (re.compile(r"aws-sdk-cpp"), "the AWS SDK for C++"),
+    (re.compile(r"aws-sdk-kotlin"), "the AWS SDK for Kotlin"),
+    (re.compile(r"aws-sdk-php"), "the AWS SDK for PHP"),
+    (re.compile(r"aws-sdk-ruby"), "the AWS SDK for Ruby"),
+    (re.compile(r"aws-sdk-swift"), "the AWS SDK for Swift"),
+    (re.compile(r"ec2-api-tools"), "the EC2 API tools"),
 )
 
 
@@ -62,27 +73,52 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
     moment = parse_time(record["eventTime"])
     hour = moment.strftime("%I").lstrip("0")
     when = f"On {moment:%B} {moment.day}, {moment.year} at {hour}:{moment:%M %p}"
-    target = resource or next(iter(resources_of(record)), None)
-    did = _deed(str(record["eventName"]), target)
-    refused = f" but was refused ({record['errorCode']})" if record.get("errorCode") else ""
+    return f"{when}, {clause(record, resource)}"
+
+
+def clause(record: Record, resource: Resource | None = None) -> str:
+    """Returns the sentence without its time: `IAM user John created IAM user Mary through …`."""
+    target = resource or _main(record)
+    did = deed(record, target)
     method = method_of(record)
-    return f"{when}, {actor(record)} {did}{' through ' + method if method else ''}{refused}"
+    how = f" through {method}" if method and method not in did else ""
+    reason = refusal(record)
+    refused = f" but was refused ({reason})" if reason else ""
+    return f"{actor(record)} {did}{how}{refused}"
+
+
+def _main(record: Record) -> Resource | None:
+    """Returns the resource that a call is about: what it makes or names, else the first."""
+    resources = resources_of(record)
+    event_name = str(record["eventName"])
+    for resource in resources:
+        if creates(event_name, resource.type) or deletes(event_name, resource.type):
+            return resource
+    for resource in resources:
+        if resource.type and changes(event_name, resource.type):
+            return resource
+    return resources[0] if resources else None
+
+
+def refusal(record: Record) -> str | None:
+    """Returns why a call was refused; None if it was not."""
+    if record.get("errorCode"):
+        return str(record["errorCode"])
+    if "Failure" in as_object(record.get("responseElements")).values():
+        return str(record.get("errorMessage") or "Failure")  # a ConsoleLogin has no code
+    return None
 
 
 def actor(record: Record) -> str:
     """Returns the caller in words, such as `IAM user John`."""
-    identity: Mapping[str, Any] = record.get("userIdentity") or {}
+    identity = as_object(record.get("userIdentity"))
     kind, account = identity.get("type"), identity.get("accountId")
     if kind == "Root":
         return f"the root user of account {account}"
     if kind == "IAMUser":
-        return f"IAM user {identity.get('userName')}"
+        return f"IAM user {identity.get('userName') or _last_part(identity.get('arn'))}"
     if kind in ("AssumedRole", "FederatedUser"):
-        issuer = (identity.get("sessionContext") or {}).get("sessionIssuer") or {}
-        session = str(identity.get("principalId", "")).partition(":")[2]
-        name = issuer.get("userName", "an unknown role")
-        role = f"role {name}" if kind == "AssumedRole" else f"user {name}"
-        return f"{role} (session {session})"
+        return _session(identity)
     if kind == "AWSService" or (kind is None and identity.get("invokedBy")):
         return f"AWS service {identity.get('invokedBy')}"
     if account == "ANONYMOUS_PRINCIPAL":
@@ -98,55 +134,101 @@ def actor(record: Record) -> str:
     return f"an unknown caller with access key {key}" if key else "an unknown caller"
 
 
+def _session(identity: Mapping[str, Any]) -> str:
+    """Tells of a role's session, or of a federated user and who vouched for it."""
+    issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
+    parts = str(identity.get("arn") or "").split("/")
+    session = str(identity.get("principalId", "")).partition(":")[2] or parts[-1]
+    if identity["type"] == "FederatedUser":
+        return f"user {issuer.get('userName', 'an unknown user')} (session {session})"
+    name = issuer.get("userName") or (parts[1] if len(parts) > 2 else None)
+    return f"{f'role {name}' if name else 'an unknown role'} (session {session})"
+
+
+def _last_part(arn: Any) -> str:
+    return str(arn or "of no recorded name").rpartition("/")[2]
+
+
 def method_of(record: Record) -> str | None:
-    """Returns by which method a call was made, from its user agent; None when it says nothing."""
+    """Returns by which method a call was made; None when the record does not say.
+
+    A service that called on somebody's behalf comes first, then the console, then the user agent.
+    """
+    identity = as_object(record.get("userIdentity"))
+    host = str(identity.get("invokedBy") or "")
+    if identity.get("type") in ("AWSService", None) and host:
+        return None  # the service is the caller
+    if host.endswith(".amazonaws.com") and not host.startswith("signin."):
+        return _service(host)
     if record.get("sessionCredentialFromConsole") == "true":
-        return "the AWS Management Console"
-    agent = str(record.get("userAgent") or "")
+        return _CONSOLE
+    agent = str(record.get("userAgent") or "").strip()
     for pattern, name in _METHODS:
         if pattern.search(agent):
             return name
-    return f"{agent[:80]!r}" if agent else None
+    if re.fullmatch(r"\[?[a-z0-9.-]+\.amazonaws\.com\]?", agent):
+        return _service(agent.strip("[]"))
+    return f"{agent[:80]!r}" if agent.strip("[]") else None
 
 
-def _deed(event_name: str, target: Resource | None) -> str:
+def _service(host: str) -> str:
+    return _SERVICES.get(host.partition(".")[0], f"AWS service {host}")
+
+
+def spoken(resource_type: str | None) -> str:
+    """Returns what a person calls a thing of this type.
+
+    >>> spoken("AWS::IAM::User"), spoken("AWS::Athena::WorkGroup"), spoken(None)
+    ('IAM user', 'Athena work group', 'resource')
+    """
+    if resource_type is None or resource_type.count("::") != 2:
+        return "resource"
+    if resource_type in SPOKEN:
+        return SPOKEN[resource_type]
+    _, service, thing = resource_type.split("::")
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", thing).split()
+    return " ".join([service, *(w if w.isupper() else w.lower() for w in words)])
+
+
+def deed(record: Record, target: Resource | None) -> str:
     """Tells what a call did; a verb of its own only if it did that to `target` itself."""
+    event_name = str(record["eventName"])
+    told = _own_words(record, event_name)
+    if told is not None:
+        return told
     if target is None:
         return f"called {event_name}"
-    named = f"{SPOKEN.get(target.type or '', 'resource')} {target.name}"
+    named = f"{spoken(target.type)} {target.name}"
     if creates(event_name, target.type):
         return f"created {named}"
-    verb = _VERB.match(event_name)
+    verb = _WORD.match(event_name)
     label = (target.type or "").rpartition("::")[2]
     rest = event_name[verb.end() :] if verb else ""
-    if verb is None or not re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", rest, re.I):
+    own = re.fullmatch(rf"{re.escape(label)}s?(\d.*)?", rest, re.I)
+    if verb is None or not own or verb.group() not in VERBS:
         return f"called {event_name} on {named}"
-    return f"{_PAST[verb.group(1)]} {named}"
+    return f"{VERBS[verb.group()]} {named}"
 
 
-#: Calls that make a thing without saying so in their names.
-_MAKERS = {
-    "AWS::S3::Object": ("PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"),
-    "AWS::EC2::Instance": ("RunInstances",),
-    "AWS::EC2::Ami": ("CreateImage", "RegisterImage", "CopyImage", "ImportImage"),
-    "AWS::KMS::Alias": ("CreateAlias",),
-    "AWS::IAM::MFADevice": ("CreateVirtualMFADevice",),
-    "AWS::IAM::OIDCProvider": ("CreateOpenIDConnectProvider",),
-    "AWS::IAM::ServerCertificate": ("UploadServerCertificate",),
-    "AWS::SSM::Parameter": ("PutParameter",),
-}
+def _own_words(record: Record, event_name: str) -> str | None:
+    """Returns the words that `DEEDS` has for a call, if the record fills them."""
+    source = str(record.get("eventSource", "")).partition(".")[0]
+    words = DEEDS.get(source, {}).get(re.sub(r"\d.*", "", event_name))
+    if words is None:
+        return None
+    places = {place: _value(record, place) for place in _PLACE.findall(words)}
+    if None in places.values():
+        return None
+    return _PLACE.sub(lambda found: str(places[found.group(1)]), words)
 
 
-def creates(event_name: str, resource_type: str | None) -> bool:
-    """Returns whether a call of this name makes a resource of this type.
-
-    >>> creates("CreateUser", "AWS::IAM::User"), creates("CreateAccessKey", "AWS::IAM::User")
-    (True, False)
-    """
-    if resource_type is None:
-        return event_name.startswith("Create")
-    if event_name in _MAKERS.get(resource_type, ()):
-        return True
-    label = resource_type.rpartition("::")[2]
-    maker = rf"(Create|Run|Register|Import){re.escape(label)}(\d.*)?"
-    return bool(re.fullmatch(maker, event_name, re.I))
+def _value(record: Record, member: str) -> str | None:
+    """Returns a member of the request, of the answer, or of an object in the answer; shortened."""
+    asked = as_object(record.get("requestParameters"))
+    answered = as_object(record.get("responseElements"))
+    for part in (asked, answered, *map(as_object, answered.values())):
+        value = part.get(member)
+        if isinstance(value, str) and value:
+            arn = parse_arn(value) if value.startswith("arn:") else None
+            return arn.name if arn else re.sub(r"^https?://.*/", "", value)
+    return None

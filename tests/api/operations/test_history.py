@@ -11,6 +11,7 @@ import pytest
 from opentrail.core.attributes import LOOKUP_KEYS
 from tests.api.caller import Api
 from tests.factories import (
+    ABSENT,
     ACCOUNT,
     KEY,
     MOMENT,
@@ -128,7 +129,9 @@ async def test_insights_events_are_asked_for_by_category() -> None:
         eventType="AwsCloudTrailInsight",
         insightDetails={"eventName": "RunInstances", "eventSource": "ec2.amazonaws.com"},
     )
-    api = await filled(insight, a_record(eventID="management"))
+    network = a_record(eventID="network", eventCategory="NetworkActivity", managementEvent=False)
+    api = await filled(insight, network, a_record(eventID="management"))
+    assert ids(await api.ok("LookupEvents")) == ["management"]
     answer = await api.ok("LookupEvents", EventCategory="insight")
     assert ids(answer) == ["insight"]
     assert answer["Events"][0]["EventName"] == "RunInstances"
@@ -138,6 +141,22 @@ async def test_insights_events_are_asked_for_by_category() -> None:
         LookupAttributes=by("EventSource", "ec2.amazonaws.com"),
     )
     assert ids(found) == ["insight"]
+
+
+@asynchronous
+async def test_an_insight_is_shown_without_user_key_and_resources() -> None:
+    insight = a_record(
+        eventID="insight",
+        userIdentity=ABSENT,
+        requestParameters=ABSENT,
+        responseElements=ABSENT,
+        eventCategory="Insight",
+        insightDetails={"eventName": "RunInstances", "eventSource": "ec2.amazonaws.com"},
+    )
+    answer = await (await filled(insight)).ok("LookupEvents", EventCategory="insight")
+    (event,) = answer["Events"]
+    assert not event.keys() & {"Username", "AccessKeyId"}
+    assert event["Resources"] == []
 
 
 @asynchronous

@@ -1,0 +1,307 @@
+"""What calls do to resources, in words and by kind. Everything here is data that a row extends.
+
+- `DEEDS`: a call in words of its own. `{member}` is a member of the request, or of the answer; a
+  call that lacks one is told by its name instead. Names of ARNs and URLs are shortened.
+- `VERBS`: the first word of a call's name → what it did to the thing that the rest names.
+- `MAKERS`, `UNMAKERS`: calls that make or remove a thing without saying so in their names.
+- `CHANGERS`: calls that change a thing without naming it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
+
+#: event source without `.amazonaws.com` → event name, without a version → words.
+DEEDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        "cloudtrail": {
+            "PutEventSelectors": "changed what trail {trailName} records",
+            "StartLogging": "started logging of trail {name}",
+            "StopLogging": "stopped logging of trail {name}",
+        },
+        "dynamodb": {
+            "DeleteItem": "deleted an item of DynamoDB table {tableName}",
+            "GetItem": "read an item of DynamoDB table {tableName}",
+            "PutItem": "put an item into DynamoDB table {tableName}",
+            "UpdateItem": "changed an item of DynamoDB table {tableName}",
+        },
+        "ec2": {
+            "AssociateIamInstanceProfile": "gave EC2 instance {instanceId} an instance profile",
+            "AttachVolume": "attached EBS volume {volumeId} to EC2 instance {instanceId}",
+            "AuthorizeSecurityGroupEgress": "allowed outgoing traffic in security group {groupId}",
+            "AuthorizeSecurityGroupIngress": "allowed incoming traffic in security group {groupId}",
+            "DetachVolume": "detached EBS volume {volumeId} from EC2 instance {instanceId}",
+            "ModifyInstanceAttribute": "changed EC2 instance {instanceId}",
+            "ModifySnapshotAttribute": "changed who may use EBS snapshot {snapshotId}",
+            "RevokeSecurityGroupEgress": "disallowed outgoing traffic in security group {groupId}",
+            "RevokeSecurityGroupIngress": "disallowed incoming traffic in security group {groupId}",
+        },
+        "iam": {
+            "AddRoleToInstanceProfile": (
+                "added IAM role {roleName} to instance profile {instanceProfileName}"
+            ),
+            "AddUserToGroup": "added IAM user {userName} to IAM group {groupName}",
+            "AttachGroupPolicy": "attached IAM policy {policyArn} to IAM group {groupName}",
+            "AttachRolePolicy": "attached IAM policy {policyArn} to IAM role {roleName}",
+            "AttachUserPolicy": "attached IAM policy {policyArn} to IAM user {userName}",
+            "CreateAccessKey": "created access key {accessKeyId} for IAM user {userName}",
+            "CreateLoginProfile": "gave IAM user {userName} a password for the console",
+            "CreatePolicyVersion": "made a new version of IAM policy {policyArn}",
+            "DeactivateMFADevice": "took MFA device {serialNumber} from IAM user {userName}",
+            "DeleteAccessKey": "deleted access key {accessKeyId} of IAM user {userName}",
+            "DeleteGroupPolicy": "removed inline policy {policyName} of IAM group {groupName}",
+            "DeleteLoginProfile": "removed the password for the console of IAM user {userName}",
+            "DeleteRolePolicy": "removed inline policy {policyName} of IAM role {roleName}",
+            "DeleteUserPolicy": "removed inline policy {policyName} of IAM user {userName}",
+            "DetachGroupPolicy": "detached IAM policy {policyArn} from IAM group {groupName}",
+            "DetachRolePolicy": "detached IAM policy {policyArn} from IAM role {roleName}",
+            "DetachUserPolicy": "detached IAM policy {policyArn} from IAM user {userName}",
+            "EnableMFADevice": "gave IAM user {userName} MFA device {serialNumber}",
+            "PutGroupPolicy": "put inline policy {policyName} on IAM group {groupName}",
+            "PutRolePolicy": "put inline policy {policyName} on IAM role {roleName}",
+            "PutUserPolicy": "put inline policy {policyName} on IAM user {userName}",
+            "RemoveRoleFromInstanceProfile": (
+                "removed IAM role {roleName} from instance profile {instanceProfileName}"
+            ),
+            "RemoveUserFromGroup": "removed IAM user {userName} from IAM group {groupName}",
+            "SetDefaultPolicyVersion": "chose version {versionId} of IAM policy {policyArn}",
+            "UpdateAccessKey": "made access key {accessKeyId} of IAM user {userName} {status}",
+            "UpdateAssumeRolePolicy": "changed who may assume IAM role {roleName}",
+            "UpdateLoginProfile": "changed the password for the console of IAM user {userName}",
+        },
+        "kms": {
+            "CancelKeyDeletion": "cancelled the deletion of KMS key {keyId}",
+            "CreateAlias": "created alias {aliasName} of KMS key {targetKeyId}",
+            "CreateGrant": "granted the use of KMS key {keyId}",
+            "PutKeyPolicy": "changed the policy of KMS key {keyId}",
+            "ScheduleKeyDeletion": "scheduled the deletion of KMS key {keyId}",
+        },
+        "lambda": {
+            "AddPermission": "changed who may invoke Lambda function {functionName}",
+            "RemovePermission": "changed who may invoke Lambda function {functionName}",
+            "UpdateFunctionCode": "changed the code of Lambda function {functionName}",
+            "UpdateFunctionConfiguration": "changed the settings of Lambda function {functionName}",
+        },
+        "s3": {
+            "CopyObject": "copied to S3 object {key} in S3 bucket {bucketName}",
+            "DeleteBucketPolicy": "removed the policy of S3 bucket {bucketName}",
+            "DeleteObject": "deleted S3 object {key} from S3 bucket {bucketName}",
+            "GetObject": "read S3 object {key} of S3 bucket {bucketName}",
+            "PutBucketAcl": "changed the access control list of S3 bucket {bucketName}",
+            "PutBucketEncryption": "changed the encryption of S3 bucket {bucketName}",
+            "PutBucketLifecycle": "changed the lifecycle of S3 bucket {bucketName}",
+            "PutBucketLogging": "changed the access logging of S3 bucket {bucketName}",
+            "PutBucketPolicy": "changed the policy of S3 bucket {bucketName}",
+            "PutBucketPublicAccessBlock": "changed public access to S3 bucket {bucketName}",
+            "DeleteBucketPublicAccessBlock": "changed public access to S3 bucket {bucketName}",
+            "PutBucketTagging": "tagged S3 bucket {bucketName}",
+            "PutBucketVersioning": "changed the versioning of S3 bucket {bucketName}",
+            "PutObject": "put S3 object {key} into S3 bucket {bucketName}",
+        },
+        "secretsmanager": {
+            "GetSecretValue": "read secret {secretId}",
+            "PutSecretValue": "changed the value of secret {secretId}",
+        },
+        "signin": {
+            "ConsoleLogin": "signed in to the AWS Management Console",
+            "SwitchRole": "switched roles in the AWS Management Console",
+        },
+        "sns": {"Publish": "published to SNS topic {topicArn}"},
+        "sqs": {
+            "PurgeQueue": "emptied SQS queue {queueUrl}",
+            "ReceiveMessage": "received messages of SQS queue {queueUrl}",
+            "SendMessage": "sent a message to SQS queue {queueUrl}",
+            "SetQueueAttributes": "changed the settings of SQS queue {queueUrl}",
+        },
+        "ssm": {
+            "GetParameter": "read parameter {name}",
+            "PutParameter": "put parameter {name}",
+        },
+        "sts": {
+            "AssumeRole": "assumed IAM role {roleArn} as session {roleSessionName}",
+            "AssumeRoleWithSAML": "assumed IAM role {roleArn} with a SAML assertion",
+            "AssumeRoleWithWebIdentity": "assumed IAM role {roleArn} with a web identity token",
+            "GetCallerIdentity": "asked whose credentials these are",
+            "GetFederationToken": "got temporary credentials for federated user {name}",
+            "GetSessionToken": "got temporary credentials",
+        },
+    }
+)
+
+VERBS: Mapping[str, str] = MappingProxyType(
+    {
+        "Add": "added",
+        "Attach": "attached",
+        "Cancel": "cancelled",
+        "Copy": "copied",
+        "Create": "created",
+        "Delete": "deleted",
+        "Deregister": "deregistered",
+        "Detach": "detached",
+        "Disable": "disabled",
+        "Enable": "enabled",
+        "Import": "imported",
+        "Invoke": "invoked",
+        "Modify": "changed",
+        "Put": "changed",
+        "Reboot": "rebooted",
+        "Register": "registered",
+        "Remove": "removed",
+        "Restore": "restored",
+        "Rotate": "rotated",
+        "Run": "ran",
+        "Set": "set",
+        "Start": "started",
+        "Stop": "stopped",
+        "Tag": "tagged",
+        "Terminate": "terminated",
+        "Untag": "removed tags from",
+        "Update": "changed",
+    }
+)
+
+_CREDENTIALS = (
+    "AssumeRole",
+    "AssumeRoleWithSAML",
+    "AssumeRoleWithWebIdentity",
+    "AssumeRoot",
+    "GetFederationToken",
+    "GetSessionToken",
+)
+
+MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "AWS::IAM::AccessKey": _CREDENTIALS,
+        "AWS::STS::AssumedRole": _CREDENTIALS[:3],
+        "AWS::S3::Object": ("PutObject", "CopyObject", "CompleteMultipartUpload", "PostObject"),
+        "AWS::EC2::Instance": ("RunInstances",),
+        "AWS::EC2::Ami": ("CreateImage", "RegisterImage", "CopyImage", "ImportImage"),
+        "AWS::EC2::Snapshot": ("CopySnapshot",),
+        "AWS::DynamoDB::Table": (
+            "ImportTable",
+            "RestoreTableFromBackup",
+            "RestoreTableToPointInTime",
+        ),
+        "AWS::IAM::Role": ("CreateServiceLinkedRole",),
+        "AWS::KMS::Alias": ("CreateAlias",),
+        "AWS::RDS::DBInstance": (
+            "CreateDBInstanceReadReplica",
+            "RestoreDBInstanceFromDBSnapshot",
+            "RestoreDBInstanceFromS3",
+            "RestoreDBInstanceToPointInTime",
+        ),
+        "AWS::RDS::DBSnapshot": ("CopyDBSnapshot",),
+        "AWS::IAM::MFADevice": ("CreateVirtualMFADevice",),
+        "AWS::IAM::OIDCProvider": ("CreateOpenIDConnectProvider",),
+        "AWS::IAM::ServerCertificate": ("UploadServerCertificate",),
+        "AWS::SSM::Parameter": ("PutParameter",),
+    }
+)
+#: Calls that make a thing, or write over the one that is there.
+OVERWRITING = frozenset({*MAKERS["AWS::S3::Object"], "PutParameter"})
+
+UNMAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "AWS::EC2::Ami": ("DeregisterImage",),
+        "AWS::IAM::MFADevice": ("DeleteVirtualMFADevice",),
+        "AWS::IAM::OIDCProvider": ("DeleteOpenIDConnectProvider",),
+        "AWS::IAM::Role": ("DeleteServiceLinkedRole",),
+        "AWS::KMS::Key": ("DeleteKey", "ScheduleKeyDeletion"),
+        "AWS::SSM::Parameter": ("DeleteParameters",),
+    }
+)
+
+CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "AWS::AutoScaling::AutoScalingGroup": ("SetDesiredCapacity",),
+        "AWS::CloudTrail::Trail": (
+            "StartLogging",
+            "StopLogging",
+            "PutEventSelectors",
+            "PutInsightSelectors",
+        ),
+        "AWS::EC2::Ami": ("ModifyImageAttribute",),
+        "AWS::EC2::RouteTable": ("CreateRoute", "DeleteRoute", "ReplaceRoute"),
+        "AWS::IAM::User": (
+            "CreateAccessKey",
+            "DeleteAccessKey",
+            "UpdateAccessKey",
+            "CreateLoginProfile",
+            "UpdateLoginProfile",
+            "DeleteLoginProfile",
+            "EnableMFADevice",
+            "DeactivateMFADevice",
+            "ChangePassword",
+        ),
+        "AWS::IAM::Role": ("UpdateAssumeRolePolicy",),
+        "AWS::KMS::Key": ("CreateGrant", "RevokeGrant", "CreateAlias", "UpdateAlias"),
+        "AWS::Lambda::Function": ("AddPermission", "RemovePermission", "PublishVersion"),
+        "AWS::Logs::LogGroup": (
+            "PutRetentionPolicy",
+            "DeleteRetentionPolicy",
+            "PutSubscriptionFilter",
+            "DeleteSubscriptionFilter",
+        ),
+        "AWS::SNS::Topic": ("AddPermission", "RemovePermission", "Subscribe"),
+        "AWS::SQS::Queue": ("AddPermission", "RemovePermission"),
+    }
+)
+#: Any thing is changed by these; a policy is not changed by being attached.
+_TAGGING = re.compile(r"(Tag|Untag)[A-Z]\w*|(Create|Delete|Add|Remove)Tags\w*")
+_NO_CHANGE = MappingProxyType({"AWS::IAM::Policy": ("Attach", "Detach")})
+
+
+@lru_cache(4096)
+def creates(event_name: str, resource_type: str | None) -> bool:
+    """Returns whether a call of this name makes a resource of this type.
+
+    >>> creates("CreateUser", "AWS::IAM::User"), creates("CreateAccessKey", "AWS::IAM::User")
+    (True, False)
+    """
+    if resource_type is None:
+        return event_name.startswith("Create")
+    if event_name in MAKERS.get(resource_type, ()):
+        return True
+    maker = rf"(Create|Run|Register|Import){_label(resource_type)}(\d.*)?"
+    return bool(re.fullmatch(maker, event_name, re.I))
+
+
+@lru_cache(4096)
+def deletes(event_name: str, resource_type: str | None) -> bool:
+    """Returns whether a call of this name removes a resource of this type.
+
+    >>> deletes("TerminateInstances", "AWS::EC2::Instance"), deletes("DeleteUser", "AWS::IAM::Role")
+    (True, False)
+    """
+    if resource_type is None:
+        return event_name.startswith("Delete")
+    if event_name in UNMAKERS.get(resource_type, ()):
+        return True
+    remover = rf"(Delete|Terminate|Deregister){_label(resource_type)}s?(\d.*)?"
+    return bool(re.fullmatch(remover, event_name, re.I))
+
+
+@lru_cache(4096)
+def changes(event_name: str, resource_type: str | None) -> bool:
+    """Returns whether a call of this name, if it writes, changes a resource of this type.
+
+    A call that only names a resource, as RunInstances does a subnet, does not change it.
+
+    >>> changes("AttachUserPolicy", "AWS::IAM::User"), changes("RunInstances", "AWS::EC2::VPC")
+    (True, False)
+    """
+    if resource_type is None or _TAGGING.fullmatch(event_name):
+        return True
+    if re.sub(r"\d.*", "", event_name) in CHANGERS.get(resource_type, ()):
+        return True
+    if event_name.startswith(_NO_CHANGE.get(resource_type, ("\0",))):
+        return False
+    label = resource_type.rpartition("::")[2]
+    return bool(re.search(rf"(?<=[a-z])(?i:{label})(?![a-z]{{2}})", event_name))
+
+
+def _label(resource_type: str) -> str:
+    return re.escape(resource_type.rpartition("::")[2])

@@ -1,0 +1,190 @@
+"""Which members of an event's request and answer name resources: tables first, then rules.
+
+What is decided about a member of an event is kept, because `attributes_of` runs for every call.
+
+For members that no table has:
+
+- The event's own thing is named by its name: `CreateWorkGroup` by `name`, `workGroup`,
+  `workGroupName`, `workGroupId` and `workGroupArn`.
+- In calls that write, an ARN names a resource, of the type that the ARN tells; in services that
+  have a table, only the service's own ARNs do.
+- Calls of EC2 that only read do not name what stands in their lists; nor do AWS's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from opentrail.core.arns import NAMESPACES, parse_arn
+from opentrail.core.resource_types import (
+    ID_MEMBERS,
+    ID_TYPES,
+    OF_EVENTS,
+    RESOURCE_MEMBERS,
+    WRAPPERS,
+)
+
+#: Decisions beside a type and None: by what the value is; or its type is not known.
+IF_ARN, BY_ID, UNTYPED = "if arn", "by id", "untyped"
+
+_OWN = re.compile(
+    r"(Create|Delete|Update|Describe|Get|Put|Modify|Register|Deregister|Start|Stop|Restore"
+    r"|Enable|Disable)([A-Z]\w*?)(\d.*)?"
+)
+_WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregister")
+_ENDINGS = ("", "name", "id", "arn", "identifier")
+_BARE = ("name", "id", "arn")
+#: So many members of one event, and so many events, are remembered; records may hold anything.
+_MOST_MEMBERS, _MOST_PLANS = 128, 2_048
+
+
+class Kinds(dict[str, str | None]):
+    """Member → type, decided when first asked for."""
+
+    def __init__(self, plan: Plan, top: bool) -> None:
+        super().__init__()
+        self._plan, self._top = plan, top
+
+    def __missing__(self, member: str) -> str | None:
+        """Decides."""
+        kind = self._plan.decide(member, self._top)
+        if len(self) < _MOST_MEMBERS:
+            self[member] = kind
+        return kind
+
+
+class Wrappers(dict[str, str | None]):
+    """Member that wraps a resource in an answer → type."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def __missing__(self, member: str) -> str | None:
+        """Decides."""
+        kind = self._plan.wrapped(member)
+        if len(self) < _MOST_MEMBERS:
+            self[member] = kind
+        return kind
+
+
+class Plan:
+    """How the members of one event are read.
+
+    `top` decides about members of the request and the answer, `inner` about those a level deeper,
+    `wrappers` about objects such as `user` in `{"user": {"arn": …}}`.
+    """
+
+    __slots__ = (
+        "_has_table",
+        "_own",
+        "_own_is_known",
+        "_own_type",
+        "_reads",
+        "_source",
+        "_table",
+        "_verb",
+        "_wrappers",
+        "inner",
+        "lists",
+        "top",
+        "wrappers",
+    )
+
+    def __init__(self, source: str, event_name: str, reads: bool) -> None:
+        self._source, self._reads = source, reads
+        self._has_table = source in RESOURCE_MEMBERS
+        self._table = _table_of(source, event_name)
+        self._wrappers: Mapping[str, str] = WRAPPERS.get(source, {})
+        own = _OWN.fullmatch(event_name)
+        self._verb = own.group(1) if own else ""
+        self._own = own.group(2).lower() if own else None
+        #: Whether the table says how the event's own thing is named.
+        self._own_is_known = bool(self._own) and any(
+            name.lower() in (f"{self._own}name", f"{self._own}id", f"{self._own}arn")
+            for name in self._table
+        )
+        namespace = NAMESPACES.get(source)
+        self._own_type = f"AWS::{namespace}::{own.group(2)}" if own and namespace else UNTYPED
+        self.lists = not (source == "ec2" and reads)
+        self.top, self.inner = Kinds(self, True), Kinds(self, False)
+        self.wrappers = Wrappers(self)
+
+    def decide(self, member: str, top: bool) -> str | None:
+        """Returns what text in this member names: a type, `BY_ID`, `IF_ARN`, `UNTYPED` or None."""
+        name = member[:1].lower() + member[1:]
+        if name in self._table:
+            return self._table[name]
+        if self._source == "ec2" and name in ID_MEMBERS:
+            return BY_ID
+        if self._is_own(name.lower(), top):
+            return self._own_type
+        return None if self._reads else IF_ARN
+
+    def _is_own(self, name: str, top: bool) -> bool:
+        if self._own is None or self._own_is_known or (self._has_table and self._reads):
+            return False
+        if name.startswith(self._own) and name[len(self._own) :] in _ENDINGS:
+            return True
+        return top and not self._has_table and name in _BARE and self._verb in _WRITES
+
+    def wrapped(self, member: str) -> str | None:
+        """Returns the type of what an object in this member is; None if it says nothing."""
+        known = self._wrappers.get(member) or self._table.get(f"{member}Name")
+        known = known or self._table.get(f"{member}Id")
+        if known:
+            return known
+        own = self._own is not None and not self._has_table and member.lower() == self._own
+        return self._own_type if own else None
+
+    def type_of_arn(self, text: str) -> str | None:
+        """Returns the type that an ARN tells, `UNTYPED` if none; None if it is not to be named."""
+        arn = parse_arn(text)
+        if arn is None or (self._has_table and arn.service != self._source):
+            return None
+        return arn.type or UNTYPED
+
+
+def _table_of(source: str, event_name: str) -> dict[str, str | None]:
+    table: dict[str, str | None] = dict(RESOURCE_MEMBERS.get(source, {}))
+    for word, members in OF_EVENTS.get(source, {}).items():
+        if word in event_name:
+            table.update(members)
+            break
+    return table
+
+
+_plans: dict[tuple[str, str, bool], Plan] = {}
+
+
+def plan_of(source: str, event_name: str, reads: bool) -> Plan:
+    """Returns how records of this event are read; `source` may end in `.amazonaws.com`."""
+    key = (source, event_name, reads)
+    plan = _plans.get(key)
+    if plan is None:
+        if len(_plans) >= _MOST_PLANS:
+            _plans.clear()
+        plan = _plans[key] = Plan(source.partition(".")[0], event_name, reads)
+    return plan
+
+
+def type_of_id(text: str) -> str | None:
+    """Returns the type of a thing of EC2 by the start of its id.
+
+    >>> type_of_id("i-0abc")
+    'AWS::EC2::Instance'
+    """
+    return ID_TYPES.get(text.partition("-")[0])
+
+
+def named_by(plan: Plan, kind: str, value: Any) -> tuple[str | None, bool]:
+    """Returns the type of what a value names and whether it names anything, for `kind` no type."""
+    if kind == BY_ID:
+        known = type_of_id(value)
+        return known, known is not None
+    if value[:4] == "arn:":
+        told = plan.type_of_arn(value)
+        return (None if told == UNTYPED else told), told is not None
+    return None, kind == UNTYPED
