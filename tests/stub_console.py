@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +34,8 @@ class StubConsole:
     body: bytes = b"{}"
     #: Bytes to answer instead of HTTP.
     raw: bytes | None = None
+    #: Gives status and JSON for each request, if there is one.
+    react: Callable[[Asked], tuple[int, Any]] | None = None
     asked: list[Asked] = field(default_factory=list)
 
     def answers(self, document: Any, status: int = 200) -> None:
@@ -55,10 +57,14 @@ def stub_console(data_dir: Path) -> Iterator[StubConsole]:
                 self.wfile.write(stub.raw)
                 self.close_connection = True
                 return
-            self.send_response(stub.status)
-            self.send_header("Content-Length", str(len(stub.body)))
+            status, answer = stub.status, stub.body
+            if stub.react is not None:
+                status, document = stub.react(stub.asked[-1])
+                answer = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(stub.body)
+            self.wfile.write(answer)
 
         do_POST = do_GET  # noqa: N815 - named by http.server
 

@@ -16,7 +16,15 @@ from tests.factories import a_record, event_id, record_bytes
 from tests.stub_console import StubConsole, stub_console
 
 Capture = pytest.CaptureFixture[str]
-COMMANDS = (("serve",), ("sandbox",), ("lookup",), ("who",), ("trail",), ("trail", "flush"))
+COMMANDS = (
+    ("serve",),
+    ("sandbox",),
+    ("lookup",),
+    ("who",),
+    ("import",),
+    ("trail",),
+    ("trail", "flush"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +95,8 @@ def test_the_version_is_told(capsys: Capture) -> None:
         ("lookup", "--limit"),
         ("who",),
         ("who", "Mary", "John"),
+        ("import",),
+        ("import", "--rejected"),
         ("trail",),
         ("trail", "fly"),
         ("trail", "flush"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.remote import ask
+from opentrail.core.errors import OpentrailError, TryLater, UsageError
+from opentrail.remote import ask, find
 from tests.stub_console import TOKEN, StubConsole, stub_console
 
 
@@ -50,6 +50,14 @@ def test_a_body_makes_it_a_post(console: StubConsole) -> None:
 def test_an_empty_body_is_a_body(console: StubConsole) -> None:
     ask(options(console.data_dir), "/api/v1/x", {}, {})
     assert console.asked[0].method == "POST"
+
+
+def test_a_body_may_be_given_in_parts(console: StubConsole) -> None:
+    console.answers({"done": True})
+    parts = [b"one\n", b"", b"\x00\xff" * 100_000]
+    answer = find(options(console.data_dir)).ask("/x", parts, "application/octet-stream")
+    assert answer == {"done": True}
+    assert console.asked[0].body == b"".join(parts)
 
 
 # How the server is found
@@ -147,6 +155,18 @@ def test_a_wrong_question_is_wrong_use(console: StubConsole, code: str) -> None:
     console.answers({"code": code, "error": "expected ATTRIBUTE=VALUE"}, 400)
     with pytest.raises(UsageError, match="expected ATTRIBUTE=VALUE"):
         ask(options(console.data_dir), "/x", {})
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_that_is_busy_may_be_asked_later(console: StubConsole, status: int) -> None:
+    console.answers({"code": "ServiceUnavailable", "error": "the disk does not keep up"}, status)
+    with pytest.raises(TryLater, match="the disk does not keep up"):
+        ask(options(console.data_dir), "/x", {})
+
+
+def test_a_server_that_is_away_may_be_asked_later(console: StubConsole) -> None:
+    with pytest.raises(TryLater, match="no server answers"):
+        ask(options(console.data_dir, "http://127.0.0.1:1"), "/x", {})
 
 
 def test_a_refusal_says_why(console: StubConsole) -> None:

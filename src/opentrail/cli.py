@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands, "sandbox", _sandbox, "serve, with a moto upstream of its own")
     _add_lookup(commands)
     _add_who(commands)
+    _add_import(commands)
     _add_trail(commands)
     return root
 
@@ -115,6 +116,24 @@ def _add_who(commands: Any) -> None:
     who.add_argument("--type", metavar="TYPE", help="only of this type: user, AWS::IAM::User")
     who.add_argument("--account", metavar="ID", help="only of this account")
     _add_client(who)
+
+
+def _add_import(commands: Any) -> None:
+    text = "take in records that CloudTrail or others wrote"
+    more = (
+        "Log files, NDJSON, LookupEvents output and EventBridge envelopes, packed or not, are told"
+        " by what is in them. What was imported before is known by its event ids."
+    )
+    take_in = commands.add_parser("import", help=text, description=f"{text}. {more}")
+    take_in.set_defaults(run=_import)
+    take_in.add_argument(
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="file, folder, s3://BUCKET/PREFIX, or - for standard input",
+    )
+    take_in.add_argument("--rejected", metavar="FILE", help="write every rejected line, as JSON")
+    _add_client(take_in)
 
 
 def _add_trail(commands: Any) -> None:
@@ -226,6 +245,12 @@ def _who(options: argparse.Namespace) -> int:
     else:
         print_answer(answer, options.resource)
     return 0 if answer["sentence"] else 1
+
+
+def _import(options: argparse.Namespace) -> int:
+    from opentrail.importing.command import run
+
+    return run(options)
 
 
 def _flush(options: argparse.Namespace) -> int:

@@ -10,19 +10,59 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.errors import OpentrailError, TryLater, UsageError
 
 _SECONDS = 120.0
+#: HTTP statuses of a server, or of what stands before it, that is busy or about to come back.
+_LATER = (429, 502, 503, 504)
 _CODES_OF_WRONG_USE = (
     "InvalidLookupAttributesException",
     "InvalidMaxResultsException",
     "InvalidParameterException",
     "InvalidTimeRangeException",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """A running server, found by the folder that it works on."""
+
+    url: str
+    token: str
+
+    def ask(
+        self,
+        path: str,
+        parts: Sequence[bytes] | None = None,
+        content_type: str = "application/json",
+        seconds: float = _SECONDS,
+    ) -> dict[str, Any]:
+        """Returns the server's JSON answer; a body, given in parts, makes it a POST.
+
+        Raises:
+            TryLater: the server cannot be reached, or has no room now.
+            UsageError: the request is wrong.
+            OpentrailError: the server says no.
+        """
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content_type}
+        if parts is not None:
+            headers["Content-Length"] = str(sum(len(part) for part in parts))
+        request = urllib.request.Request(  # noqa: S310 - http to our own server
+            f"{self.url}{path}", data=parts, headers=headers
+        )
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with direct.open(request, timeout=seconds) as answer:
+                return _document(answer.read(), self.url)
+        except urllib.error.HTTPError as error:
+            raise _refusal(error) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise TryLater(f"no server answers at {self.url}: {error!r}") from error
 
 
 def ask(
@@ -37,22 +77,9 @@ def ask(
         UsageError: no server is found, or the request is wrong.
         OpentrailError: the server cannot be reached, or says no.
     """
-    console, token = _find(options)
     given = {name: value for name, value in query.items() if value is not None}
-    url = f"{console}{path}?{urllib.parse.urlencode(given)}"
-    request = urllib.request.Request(  # noqa: S310 - http to our own server
-        url,
-        data=json.dumps(body).encode() if body is not None else None,
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(request, timeout=_SECONDS) as answer:
-            return _document(answer.read(), console)
-    except urllib.error.HTTPError as error:
-        raise _refusal(error) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise OpentrailError(f"no server answers at {console}: {error!r}") from error
+    parts = None if body is None else [json.dumps(body).encode()]
+    return find(options).ask(f"{path}?{urllib.parse.urlencode(given)}", parts)
 
 
 def _document(body: bytes, console: str) -> dict[str, Any]:
@@ -65,7 +92,12 @@ def _document(body: bytes, console: str) -> dict[str, Any]:
     return document
 
 
-def _find(options: argparse.Namespace) -> tuple[str, str]:
+def find(options: argparse.Namespace) -> Console:
+    """Returns the server of the data directory that is given or usual.
+
+    Raises:
+        UsageError: no server is found.
+    """
     folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
     try:
         described = json.loads((folder / "server.json").read_text())
@@ -77,7 +109,7 @@ def _find(options: argparse.Namespace) -> tuple[str, str]:
     console = (options.endpoint or console).rstrip("/")
     if not console.startswith(("http://", "https://")):
         raise UsageError(f"--endpoint must be a URL like http://127.0.0.1:4748, not {console!r}")
-    return console, token
+    return Console(console, token)
 
 
 def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
@@ -86,5 +118,9 @@ def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
         said = json.load(error)
     reason = said.get("error") if isinstance(said, dict) else None
     if not isinstance(reason, str):
-        return OpentrailError(f"the server answered with HTTP status {error.code}")
+        reason = f"the server answered with HTTP status {error.code}"
+    if error.code in _LATER:
+        return TryLater(reason)
+    if not isinstance(said, dict):
+        return OpentrailError(reason)
     return UsageError(reason) if said.get("code") in _CODES_OF_WRONG_USE else OpentrailError(reason)

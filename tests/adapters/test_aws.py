@@ -12,7 +12,7 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from opentrail.adapters.aws import S3Access, S3Objects
+from opentrail.adapters.aws import S3Access, S3Key, S3Objects, S3Reader
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject
 from opentrail.sandbox import start_moto
@@ -248,3 +248,81 @@ async def test_proxy_settings_of_the_machine_do_not_divert_deliveries(
     monkeypatch.delenv("NO_PROXY", raising=False)
     async with s3_stub(handler) as store:
         assert await store.get("my-bucket", "key") == b"direct"
+
+
+# Reading with the user's own access
+
+
+@pytest.fixture
+def own_access(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "opentrail")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "opentrail")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("own_access")
+def test_objects_under_a_prefix_are_listed_and_read(moto_url: str, bucket: str) -> None:
+    s3 = client(moto_url)
+    s3.create_bucket(Bucket=bucket)
+    for key in ("a/1", "a/2 ü", "b/1"):
+        s3.put_object(Bucket=bucket, Key=key, Body=key.encode() * 10)
+    reader = S3Reader()
+    assert list(reader.keys(bucket, "a/")) == [S3Key("a/1", 30), S3Key("a/2 ü", 60)]
+    stream = reader.open(bucket, "a/1")
+    assert stream.read(10) + stream.read(100) == b"a/1" * 10
+    assert stream.read(100) == b""
+    stream.close()
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("own_access")
+def test_what_cannot_be_listed_or_read_is_named(bucket: str) -> None:
+    reader = S3Reader()
+    with pytest.raises(ObjectMissing, match=f"NoSuchBucket: s3://{bucket}/x"):
+        list(reader.keys(bucket, "x"))
+    with pytest.raises(ObjectMissing, match=f"s3://{bucket}/x"):
+        reader.open(bucket, "x")
+
+
+class Pages:
+    """A store that lists one object a page, and remembers how it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def list_objects_v2(self, **wanted: Any) -> dict[str, Any]:
+        self.asked.append(wanted)
+        number = len(self.asked)
+        page = {"IsTruncated": number < 3, "Contents": [{"Key": f"k{number}", "Size": 1}]}
+        return page | ({"NextContinuationToken": f"token {number}"} if number < 3 else {})
+
+
+@pytest.mark.usefixtures("own_access")
+def test_pages_follow_by_the_stores_token_and_never_by_the_last_key() -> None:
+    reader, pages = S3Reader(), Pages()
+    reader._s3 = pages
+    assert [found.key for found in reader.keys("b", "p")] == ["k1", "k2", "k3"]
+    assert [asked.get("ContinuationToken") for asked in pages.asked] == [None, "token 1", "token 2"]
+    assert not any("StartAfter" in asked for asked in pages.asked)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "form"),
+    [
+        (None, "https://logs.s3.amazonaws.com/k"),
+        ("http://localhost:1", "http://localhost:1/logs/k"),
+    ],
+)
+def test_stores_other_than_aws_are_asked_by_path(
+    endpoint: str | None, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    url = S3Reader()._s3.generate_presigned_url("get_object", {"Bucket": "logs", "Key": "k"})
+    assert url.partition("?")[0] == form

@@ -1,9 +1,9 @@
-"""ObjectStore on any S3 endpoint, through boto3."""
+"""S3 through boto3: the ObjectStore on any endpoint, and reading with the user's own access."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,6 +120,81 @@ class S3Objects:
         return session.client(
             "s3", endpoint_url=self._access.endpoint_url, config=settings, verify=verify
         )
+
+
+@dataclass(frozen=True, slots=True)
+class S3Key:
+    """What a listing tells of an object."""
+
+    key: str
+    size: int
+
+
+class S3Stream:
+    """The bytes of an object, as they come."""
+
+    def __init__(self, body: Any, name: str) -> None:
+        self._body = body
+        self._name = name
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most so many bytes, and none at the end."""
+        content: bytes = _translated(lambda body: body.read(size), self._body, self._name)
+        return content
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        self._body.close()
+
+
+class S3Reader:
+    """Reads objects with the credentials, Region and endpoint that SDKs find in the environment."""
+
+    def __init__(self) -> None:
+        self._s3 = _translated(lambda _: _own_client(), None, "s3")
+
+    def keys(self, bucket: str, prefix: str) -> Iterator[S3Key]:
+        """Yields every object under a prefix.
+
+        Pages follow each other by the store's own token. Nothing goes on from the last key of an
+        earlier listing, before which a late object may have come.
+
+        Raises:
+            ObjectStoreError: the store refused or failed.
+        """
+        wanted = {"Bucket": bucket, "Prefix": prefix}
+        while True:
+            page = _translated(
+                lambda s3: s3.list_objects_v2(**wanted), self._s3, f"s3://{bucket}/{prefix}"
+            )
+            for found in page.get("Contents", ()):
+                yield S3Key(found["Key"], found["Size"])
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    def open(self, bucket: str, key: str) -> S3Stream:
+        """Returns the bytes of an object.
+
+        Raises:
+            ObjectStoreError: the store refused or failed; reading may raise it, too.
+        """
+        name = f"s3://{bucket}/{key}"
+        got = _translated(lambda s3: s3.get_object(Bucket=bucket, Key=key), self._s3, name)
+        return S3Stream(got["Body"], name)
+
+
+def _own_client() -> Any:
+    """Returns a client as the user's environment has it; stores other than AWS by path."""
+    settings = botocore.config.Config(
+        retries={"max_attempts": 4, "mode": "standard"}, max_pool_connections=16
+    )
+    session = boto3.session.Session()
+    client = session.client("s3", config=settings)
+    if ".amazonaws." in client.meta.endpoint_url:
+        return client
+    by_path = botocore.config.Config(s3={"addressing_style": "path"})
+    return session.client("s3", config=settings.merge(by_path))
 
 
 def _translated(work: Callable[[Any], Any], s3: Any, name: str) -> Any:

@@ -50,6 +50,10 @@ class JournalBroken(StorageFailed):
     """A sync of the journal failed, so what is on disk is unknown: stop, restart, recover (D6)."""
 
 
+class TryLater(OpentrailError):
+    """The server cannot be reached or has no room now; the same request may do well later."""
+
+
 class Conflict(OpentrailError):
     """A document was changed by somebody else since it was read."""
 

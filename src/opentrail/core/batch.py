@@ -1,0 +1,135 @@
+"""Many files in one body: what `opentrail import` sends, and how it is taken apart again.
+
+Each file is a line of JSON, `{"name": …, "size": …, "line": …}`, and then `size` bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from opentrail.core.errors import CloudTrailError
+
+#: Files of one body, and bytes of one file and of one name.
+MOST_FILES = 10_000
+LARGEST_FILE = 512 << 20
+LONGEST_NAME = 4096
+#: Enough for the longest name with every character written as `\\uXXXX`.
+_LONGEST_HEADER = 8 * LONGEST_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFile:
+    """A file, or a piece of one; `line` is the number of its first line."""
+
+    name: str
+    content: bytes
+    line: int = 1
+
+
+def header_of(file: BatchFile) -> bytes:
+    r"""Returns what stands before the file's bytes.
+
+    >>> header_of(BatchFile("a.json", b"{}"))
+    b'{"name":"a.json","size":2,"line":1}\n'
+    """
+    described = {"name": file.name, "size": len(file.content), "line": file.line}
+    return json.dumps(described, separators=(",", ":")).encode() + b"\n"
+
+
+def pack(files: Iterable[BatchFile]) -> bytes:
+    """Returns the files as one body."""
+    return b"".join(part for file in files for part in (header_of(file), file.content))
+
+
+def unpack(chunks: Iterable[bytes]) -> Iterator[BatchFile]:
+    """Yields the files of a body that comes in chunks, each as soon as it is whole.
+
+    Raises:
+        CloudTrailError: the body is not what `pack` makes, or goes beyond its bounds.
+    """
+    unpacker = Unpacker()
+    for chunk in chunks:
+        yield from unpacker.feed(chunk)
+    unpacker.close()
+
+
+class Unpacker:
+    """Takes a body apart while it comes, for bodies that are awaited chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+        self._next: tuple[str, int, int] | None = None
+        self._files = 0
+
+    def feed(self, chunk: bytes) -> Iterator[BatchFile]:
+        """Yields the files that are whole with this chunk; go through all of them.
+
+        Raises:
+            CloudTrailError: the body is not what `pack` makes, or goes beyond its bounds.
+        """
+        self._waiting += chunk
+        position = 0
+        try:
+            while True:
+                if self._next is None:
+                    position = self._header_at(position)
+                if self._next is None:
+                    return
+                name, size, line = self._next
+                if len(self._waiting) - position < size:
+                    return
+                with memoryview(self._waiting) as view:
+                    content = bytes(view[position : position + size])
+                position += size
+                self._next = None
+                yield BatchFile(name, content, line)
+        finally:
+            del self._waiting[:position]
+
+    def close(self) -> None:
+        """Returns if the body has ended where a file ends.
+
+        Raises:
+            CloudTrailError: the last file is not whole.
+        """
+        if self._next is not None:
+            name, size, _ = self._next
+            raise _wrong(f"file {name!r} ends after {len(self._waiting)} of {size} bytes")
+        if self._waiting:
+            raise _wrong("the body ends within the description of a file")
+
+    def _header_at(self, position: int) -> int:
+        """Reads the description of the next file if it is whole; returns where it ends."""
+        end = self._waiting.find(b"\n", position, position + _LONGEST_HEADER)
+        if end < 0:
+            if len(self._waiting) - position >= _LONGEST_HEADER:
+                raise _wrong(f"the description of file {self._files + 1} is too long")
+            return position
+        self._files += 1
+        if self._files > MOST_FILES:
+            raise _wrong(f"at most {MOST_FILES} files fit in a request")
+        self._next = _described(bytes(self._waiting[position:end]), self._files)
+        return end + 1
+
+
+def _described(header: bytes, number: int) -> tuple[str, int, int]:
+    try:
+        described: Any = json.loads(header)
+        name, size, line = described["name"], described["size"], described["line"]
+        name.encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise _wrong(f"file {number} is not described by name, size and line") from error
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        raise _wrong(f"file {number}: name must have 1 to {LONGEST_NAME} characters")
+    if type(size) is not int or not 0 <= size <= LARGEST_FILE:
+        raise _wrong(f"file {number}: size must be 0 to {LARGEST_FILE} bytes")
+    if type(line) is not int or line < 1:
+        raise _wrong(f"file {number}: line must be a number from 1 on")
+    return name, size, line
+
+
+def _wrong(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidParameterException", message)

@@ -1,0 +1,123 @@
+"""Finding what an import names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.aws import S3Key
+from opentrail.core.errors import UsageError
+from opentrail.importing import found
+from opentrail.importing.found import Found, NotSent, check, find_files
+
+
+def names(*paths: object) -> list[str]:
+    return [one.name for one in find_files([str(path) for path in paths])]
+
+
+def a_tree(folder: Path) -> Path:
+    for name in ("b/2.json", "b/1.json", "a.json", "c/d/e.json", "B.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_a_folder_is_walked_in_sorted_order(tmp_path: Path) -> None:
+    tree = a_tree(tmp_path)
+    relative = [os.path.relpath(name, tree) for name in names(tree)]
+    assert relative == ["B.json", "a.json", "b/1.json", "b/2.json", "c/d/e.json"]
+
+
+def test_paths_are_taken_in_their_order(tmp_path: Path) -> None:
+    tree = a_tree(tmp_path)
+    assert names(tree / "c", tree / "a.json") == [f"{tree}/c/d/e.json", f"{tree}/a.json"]
+
+
+def test_a_file_that_is_found_tells_its_size_and_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    (one,) = find_files([str(tmp_path)])
+    assert isinstance(one, Found)
+    assert one.size == 5
+    stream = one.open()
+    assert stream.read(100) == b"12345"
+    stream.close()
+
+
+def test_links_in_a_folder_are_skipped_and_counted(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    (inside / "sub").mkdir(parents=True)
+    (tmp_path / "outside.json").write_text("secret")
+    (inside / "file").symlink_to(tmp_path / "outside.json")
+    (inside / "folder").symlink_to(tmp_path)
+    (inside / "loop").symlink_to(inside)
+    (inside / "nowhere").symlink_to("gone")
+    assert list(find_files([str(inside)])) == [
+        NotSent(f"{inside}/{name}", found.LINK, is_lost=False)
+        for name in ("file", "folder", "loop", "nowhere")
+    ]
+
+
+def test_a_link_that_is_named_is_followed(tmp_path: Path) -> None:
+    tree = a_tree(tmp_path / "tree")
+    link = tmp_path / "link"
+    link.symlink_to(tree / "c")
+    assert names(link) == [f"{link}/d/e.json"]
+
+
+def test_what_is_neither_file_nor_folder_is_skipped_and_counted(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert list(find_files([str(tmp_path)])) == [
+        NotSent(f"{tmp_path}/pipe", found.NO_FILE, is_lost=False)
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_a_loss(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    (lost,) = find_files([str(tmp_path)])
+    assert lost == NotSent(f"{tmp_path}/closed", found.CANNOT_BE_READ, "Permission denied")
+
+
+def test_a_name_that_is_no_text_is_shown_by_its_bytes(tmp_path: Path) -> None:
+    (Path(os.fsdecode(bytes(tmp_path) + b"/a\xff"))).write_text("x")
+    (one,) = find_files([str(tmp_path)])
+    assert isinstance(one, Found)
+    assert one.name == f"{tmp_path}/a\\xff"
+    one.open().close()
+
+
+def test_a_deep_tree_is_walked(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["d"] * 300)
+    deep.mkdir(parents=True)
+    (deep / "a").write_text("x")
+    assert len(names(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("path", ["gone", "s3://", "s3:///prefix", ""])
+def test_a_path_that_names_nothing_is_wrong_use(path: str) -> None:
+    with pytest.raises(UsageError):
+        check([path])
+
+
+def test_paths_that_name_something_pass(tmp_path: Path) -> None:
+    check([str(tmp_path), "-", "s3://bucket", "s3://bucket/prefix"])
+
+
+class FakeReader:
+    """A store with three keys."""
+
+    def keys(self, bucket: str, prefix: str) -> Iterator[S3Key]:
+        assert (bucket, prefix) == ("logs", "AWSLogs/1")
+        yield from (S3Key("AWSLogs/1/", 0), S3Key("AWSLogs/1/a", 5), S3Key("AWSLogs/1/b/", 7))
+
+
+def test_folder_keys_of_a_bucket_are_skipped_if_they_are_empty() -> None:
+    empty, *others = find_files(["s3://logs/AWSLogs/1"], FakeReader)  # type: ignore[arg-type]
+    assert empty == NotSent("s3://logs/AWSLogs/1/", found.FOLDER_KEY, is_lost=False)
+    assert [(one.name, one.size, one.is_far) for one in others if isinstance(one, Found)] == [
+        ("s3://logs/AWSLogs/1/a", 5, True),
+        ("s3://logs/AWSLogs/1/b/", 7, True),
+    ]
