@@ -12,6 +12,8 @@ POINTS = {
     "journal.mid-commit": "rows of a group are inserted, the transaction is not committed",
     "journal.committed": "a group is durable, no answer has left yet",
     "history.sealed": "a sealed file is written and synced under its temporary name",
+    "history.merged": "a merged file is in place, the files that it holds are still there, too",
+    "history.expired": "it is written that positions have expired, their file is still there",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",
     "digest.planned": "a digest is planned and signed, its PUT has not begun",

@@ -19,10 +19,14 @@ import orjson
 import uvloop
 
 from opentrail.adapters.duckdb import messages
+from opentrail.adapters.duckdb.crash import arm_in_child
 from opentrail.adapters.duckdb.schema import from_micros
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.link import Link
 from opentrail.logs import set_up_logging
+
+#: What is being recorded comes first where both must share a processor.
+_NICENESS = 5
 
 
 class HistoryProcess:
@@ -111,7 +115,9 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
+    os.nice(_NICENESS)
     set_up_logging()
+    arm_in_child(("history.merged", "history.expired"), [os.getpid()])
     descriptor, history, journal, seal_records = sys.argv[1:]
     uvloop.run(_run(int(descriptor), Path(history), Path(journal), int(seal_records)))
 

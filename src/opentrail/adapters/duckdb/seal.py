@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +17,12 @@ from pathlib import Path
 import duckdb
 import orjson
 
+from opentrail.adapters.duckdb.crash import arm_in_child
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.schema import column_lists, insert_into, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite import chain_before, read_range
 from opentrail.core.attributes import attributes_of
-from opentrail.core.faults import arm
 
 _BATCH = 5_000
 
@@ -96,7 +95,7 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
 def main() -> None:
     """Runs as a child: lowers its priority, works, prints the paths that come of it."""
     os.nice(19)
-    _arm_fault()
+    arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
     work, *arguments = sys.argv[1:]
     if work == "journal":
         journal, history, first, last = arguments
@@ -105,20 +104,6 @@ def main() -> None:
         paths = [Path(argument) for argument in arguments]
         made = [merge(paths)] if work == "merge" else damaged(paths)
     sys.stdout.write("".join(f"{path}\n" for path in made))
-
-
-def _arm_fault() -> None:
-    """Arms `history.sealed` for tests: the server dies with its child, as in a power cut."""
-    name, _, count = os.environ.get("OPENTRAIL_CRASH_AT", "").partition(":")
-
-    def die() -> None:
-        parent = os.getppid()
-        server = int(Path(f"/proc/{parent}/stat").read_text().rpartition(")")[2].split()[1])
-        for process in (server, parent, os.getpid()):
-            os.kill(process, signal.SIGKILL)
-
-    if name == "history.sealed":
-        arm(name, int(count or "1"), die)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""Points at which history's processes die with the server."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+
+from tests.fakes import PATIENCE
+
+# A server that starts a history process, which starts a child that reaches the point.
+SERVER = """
+import subprocess, sys
+sys.exit(subprocess.run([sys.executable, "-c", sys.argv[1], sys.argv[2]]).returncode)
+"""
+HISTORY = """
+import subprocess, sys
+print(subprocess.run([sys.executable, "-c", sys.argv[1]]).returncode)
+"""
+CHILD = """
+import os
+from opentrail.adapters.duckdb.crash import arm_in_child
+from opentrail.core.faults import reach
+arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
+reach("history.sealed")
+reach("history.sealed")
+print("survived")
+"""
+
+
+def run(point: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", SERVER, HISTORY, CHILD],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env={"OPENTRAIL_CRASH_AT": point, "PYTHONPATH": ":".join(sys.path)},
+    )
+
+
+def test_the_whole_family_dies_at_the_point_that_is_armed() -> None:
+    done = run("history.sealed:2")
+    assert done.returncode == -signal.SIGKILL
+    assert done.stdout == ""
+
+
+def test_at_other_points_nobody_dies() -> None:
+    done = run("history.merged:1")
+    assert done.returncode == 0
+    assert done.stdout == "survived\n0\n"
