@@ -36,6 +36,7 @@ POINTS = {
     "journal.committed": 300,
     "journal.mid-commit": 300,
     "history.sealed": 2,
+    "history.merged": 1,
     "delivery.put": 2,
     "digest.planned": 2,
     "delivery.planned": 2,

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -43,6 +43,8 @@ CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NO
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
+_IDS = "SELECT position, event_id FROM entries WHERE position > ?"
+_RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 #: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
 #: go on: a group must take few of them. One text for each power of two, so that few are prepared.
@@ -516,6 +518,25 @@ def chain_before(folder: Path, position: int) -> bytes | None:
             reader.close()
         return bytes(rows[0][0]) if rows and held else None
     return None
+
+
+def records_behind(
+    folder: Path, position: int, wanted: Container[str]
+) -> Iterator[tuple[str, bytes]]:
+    """Yields event id and record of the entries behind a position whose ids are wanted."""
+    paths = sorted(folder.glob("*.db"))
+    begin = bisect_right([int(path.stem) for path in paths], position + 1) - 1
+    for path in paths[max(0, begin) :]:
+        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            if _newest(reader) is None:
+                continue
+            found = [row for row in reader.execute(_IDS, (position,)) if row[1] in wanted]
+            for number, event_id in found:
+                (record,) = reader.execute(_RECORD, (number,)).fetchone()
+                yield event_id, bytes(record)
+        finally:
+            reader.close()
 
 
 def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:

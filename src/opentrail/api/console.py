@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
@@ -40,6 +40,7 @@ class ConsoleApi:
         health: gives the state that `/health` shows.
         token: what callers must bear.
         ingest: takes NDJSON records in and returns how many.
+        imports: imports the files of a body, and returns what became of each.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class ConsoleApi:
         health: Callable[[], Awaitable[dict[str, Any]]],
         token: str,
         ingest: Callable[[bytes], Awaitable[int]] | None = None,
+        imports: Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
         self._ingest = ingest
+        self._imports = imports
         self._services = services
         self._exposition = exposition
         self._health = health
@@ -62,6 +65,7 @@ class ConsoleApi:
                 Route("/api/v1/events", self._guarded(self._events)),
                 Route("/api/v1/who", self._guarded(self._who)),
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
+                Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
                 Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
             ]
         )
@@ -132,6 +136,12 @@ class ConsoleApi:
         if self._ingest is None:
             raise Unsupported("taking records here")
         return {"taken": await self._ingest(await request.body())}
+
+    async def _import(self, request: Request) -> dict[str, Any]:
+        """Imports the files of a body in the form of core/batch.py."""
+        if self._imports is None:
+            raise Unsupported("importing here")
+        return await self._imports(request.stream())
 
     async def _flush(self, request: Request) -> dict[str, Any]:
         """Delivers a trail's events and signs its digests now."""

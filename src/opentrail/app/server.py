@@ -43,6 +43,7 @@ from opentrail.app.front import (
     upstreams_of,
 )
 from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.imports import Imports
 from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
@@ -216,7 +217,9 @@ class Server:
 
         token = secrets.token_urlsafe(32)
         ingest = Ingest(journal, identities.resolve, front.learn, clock)
-        console_api = ConsoleApi(services, exposition, health, token, ingest.take)
+        imports = Imports(self._data.history, self._data.journal, store)
+        stack.push_async_callback(imports.close)
+        console_api = ConsoleApi(services, exposition, health, token, ingest.take, imports.take)
         await _serve_console(stack, console_api.app, console)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)

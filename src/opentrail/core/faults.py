@@ -14,6 +14,7 @@ POINTS = {
     "history.sealed": "a sealed file is written and synced under its temporary name",
     "history.merged": "a merged file is in place, the files that it holds are still there, too",
     "history.expired": "it is written that positions have expired, their file is still there",
+    "import.written": "imported records are in a sealed file, nobody has been told",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",
     "digest.planned": "a digest is planned and signed, its PUT has not begun",

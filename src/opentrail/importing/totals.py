@@ -11,7 +11,8 @@ from opentrail.core.batch import BatchFile
 from opentrail.importing.found import NotSent
 from opentrail.tables import printable
 
-_SHOWN = 20
+#: Losses that are shown: so many of one reason, and so many in all.
+_SHOWN_OF_ONE, _SHOWN = 3, 20
 
 
 class Totals:
@@ -21,6 +22,7 @@ class Totals:
         self.files = self.known = self.lines = self.imported = self.doubled = 0
         self.reasons: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
+        #: The first losses of each reason.
         self._first: list[dict[str, Any]] = []
         self._losses = losses
 
@@ -47,7 +49,7 @@ class Totals:
     def _note_loss(self, name: str, line: int, reason: str, detail: str) -> None:
         self.reasons[reason] += 1
         loss = {"name": name, "line": line, "reason": reason, "detail": detail}
-        if len(self._first) < _SHOWN:
+        if self.reasons[reason] <= _SHOWN_OF_ONE and len(self._first) < _SHOWN:
             self._first.append(loss)
         if self._losses:
             self._losses.write(json.dumps(loss) + "\n")

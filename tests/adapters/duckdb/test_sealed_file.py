@@ -17,7 +17,7 @@ ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_reco
 
 
 def fill(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(insert_into("events"), column_lists(ROWS))
+    connection.execute(insert_into("made.events"), column_lists(ROWS))
 
 
 def test_a_file_says_what_it_holds(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -57,13 +57,15 @@ ENTRIES = (
     "SELECT position, origin, recorded_at, account, region, category, event_id, record"
     " FROM {table} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
+#: The columns of imported records whose values come from the records themselves, and the record.
+KEPT = ", ".join(name for name, _ in _COLUMNS[3:])
 #: What a sealed file says of itself: one row.
 ABOUT = (
-    "CREATE TABLE about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
+    "CREATE TABLE made.about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
     " oldest BIGINT, newest BIGINT, newest_recorded BIGINT)"
 )
 #: The files whose records an import file holds: their contents' SHA-256, and what became of them.
-IMPORTED = "CREATE TABLE imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
+IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
 FORMAT = 2
 
 
@@ -77,18 +79,21 @@ def from_micros(count: int) -> datetime:
     return _EPOCH + count * _MICROSECOND
 
 
-def create_table(name: str, sealed: bool) -> str:
-    """Returns the statement that makes the table; sealed files compress the record with zstd."""
+def create_table(name: str, sealed: bool, more: Mapping[str, str] = {}) -> str:
+    """Returns the statement that makes the table; sealed files compress the record with zstd.
+
+    `more` are further columns and their types.
+    """
     columns = []
-    for column, kind in _COLUMNS:
+    for column, kind in (*_COLUMNS, *more.items()):
         zstd = " USING COMPRESSION ZSTD" if sealed and column == "record" else ""
         columns.append(f"{column} {kind}{zstd}")
     return f"CREATE TABLE {name} ({', '.join(columns)})"
 
 
-def insert_into(name: str) -> str:
+def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
     """Returns an INSERT that takes one list per column (fast: one statement per batch)."""
-    kinds = dict(_COLUMNS)
+    kinds = {**dict(_COLUMNS), **more}
     values = [f"unnest(?::{kinds[name]}[]) AS {name}" for name in kinds]
     return f"INSERT INTO {name} SELECT {', '.join(values)}"
 
@@ -115,6 +120,35 @@ def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
         [resource.type for resource in found.resources],
         [resource.name for resource in found.resources],
         entry.record.decode(),
+    )
+
+
+def imported_row(
+    number: int, found: Attributes, raw: bytes, file: int, line: int
+) -> tuple[Any, ...]:
+    """Returns the row of an imported record: what `row_of` does, then its file and line."""
+    return (
+        number,
+        "import",
+        0,
+        int(found.event_time.timestamp()),
+        found.event_id,
+        found.event_name,
+        found.event_source,
+        found.read_only,
+        found.category,
+        found.account,
+        found.region,
+        found.username,
+        found.access_key_id,
+        found.principal_arn,
+        found.source_ip,
+        found.error_code,
+        [resource.type for resource in found.resources],
+        [resource.name for resource in found.resources],
+        raw.decode(),
+        file,
+        line,
     )
 
 

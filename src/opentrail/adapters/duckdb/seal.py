@@ -37,7 +37,7 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for batch in read_range(journal, first, last, _BATCH):
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in batch]
-            connection.execute(insert_into("events"), column_lists(rows))
+            connection.execute(insert_into("made.events"), column_lists(rows))
 
     before = chain_before(journal, first)
     if before is None:
@@ -64,9 +64,9 @@ def merge(paths: Sequence[Path]) -> Path:
         for file in files:
             quoted = str(file.path).replace("'", "''")
             connection.execute(f"ATTACH '{quoted}' AS part (READ_ONLY)")
-            connection.execute("INSERT INTO events SELECT * FROM part.events")
+            connection.execute("INSERT INTO made.events SELECT * FROM part.events")
             if file.is_import:
-                connection.execute("INSERT INTO imported SELECT * FROM part.imported")
+                connection.execute("INSERT INTO made.imported SELECT * FROM part.imported")
             connection.execute("DETACH part")
 
     first_file, last_file = files[0], files[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ _LIMITS: dict[str, str | int | float | list[str]] = {
     "memory_limit": "512MB",
     "preserve_insertion_order": True,
 }
-_TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM events"
+_TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM made.events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +35,37 @@ class Sealing:
     chain_before: bytes = b""
 
 
-def write_sealed(sealing: Sealing, fill: Callable[[duckdb.DuckDBPyConnection], None]) -> Path:
-    """Writes a file whose rows `fill` puts into its table `events`, and returns its path.
+def write_sealed(
+    sealing: Sealing,
+    fill: Callable[[duckdb.DuckDBPyConnection], None],
+    connection: duckdb.DuckDBPyConnection | None = None,
+) -> Path:
+    """Writes a file whose rows `fill` puts into the table `made.events`, and returns its path.
+
+    Args:
+        sealing: what the file is to hold.
+        fill: is given the connection.
+        connection: one that has the rows at hand already; by default a new one.
 
     Raises:
         RuntimeError: the rows are not as many as they should be; nothing is left.
     """
     stem = stem_of(sealing.first, sealing.last, sealing.is_import)
     temporary = sealing.folder / f"{stem}.{os.getpid()}.tmp"
-    connection = duckdb.connect(str(temporary), config=_LIMITS)
-    count = -1
-    try:
-        connection.execute(create_table("events", sealed=True))
-        connection.execute(ABOUT)
-        if sealing.is_import:
-            connection.execute(IMPORTED)
-        fill(connection)
-        oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
-        about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
-        connection.execute(
-            "INSERT INTO about VALUES (?, ?, ?, ?, ?, ?, ?)", [*about, oldest, newest, recorded]
-        )
-        connection.execute("CHECKPOINT")
-    finally:
-        connection.close()
-        wanted = sealing.last - sealing.first + 1
-        if count != wanted:
-            temporary.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack:
+        if connection is None:
+            swap = {"temp_directory": f"{temporary}.swap"}
+            connection = stack.enter_context(duckdb.connect(":memory:", config={**_LIMITS, **swap}))
+        quoted = str(temporary).replace("'", "''")
+        connection.execute(f"ATTACH '{quoted}' AS made")
+        count = -1
+        try:
+            count = _filled(connection, sealing, fill)
+        finally:
+            connection.execute("DETACH made")
+            wanted = sealing.last - sealing.first + 1
+            if count != wanted:
+                temporary.unlink(missing_ok=True)
     if count != wanted:
         raise RuntimeError(f"there are {count} of the {wanted} entries to seal")
     descriptor = os.open(temporary, os.O_RDONLY)
@@ -71,3 +76,23 @@ def write_sealed(sealing: Sealing, fill: Callable[[duckdb.DuckDBPyConnection], N
     temporary.replace(target)
     sync_folder(sealing.folder)
     return target
+
+
+def _filled(
+    connection: duckdb.DuckDBPyConnection,
+    sealing: Sealing,
+    fill: Callable[[duckdb.DuckDBPyConnection], None],
+) -> int:
+    """Fills the attached file and returns how many rows it has."""
+    connection.execute(create_table("made.events", sealed=True))
+    connection.execute(ABOUT)
+    if sealing.is_import:
+        connection.execute(IMPORTED)
+    fill(connection)
+    oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
+    about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
+    connection.execute(
+        "INSERT INTO made.about VALUES (?, ?, ?, ?, ?, ?, ?)", [*about, oldest, newest, recorded]
+    )
+    connection.execute("CHECKPOINT made")
+    return int(count)

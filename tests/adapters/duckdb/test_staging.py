@@ -1,0 +1,205 @@
+"""Imported records: each event once, wherever it is already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.duckdb.files import read_name
+from opentrail.adapters.duckdb.seal import merge, seal
+from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.attributes import attributes_of
+from opentrail.ports.event_store import EventQuery
+from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes, some_records
+from tests.fakes import asynchronous, run
+
+Records = Sequence[Mapping[str, Any]]
+
+
+class Place:
+    """Folders of a server, and a staging over them."""
+
+    def __init__(self, root: Path) -> None:
+        self.history, self.journal = root / "history", root / "journal"
+        for folder in (self.history, self.journal):
+            folder.mkdir()
+        self.staging = Staging(self.history, self.journal)
+
+    def bring(self, *files: Records) -> tuple[int, dict[int, int], dict[int, list[int]]]:
+        """Imports files; returns how many were written, doubled, and lines with taken ids."""
+        self.staging.clear()
+        for number, records in enumerate(files):
+            rows = [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records, 1)]
+            self.staging.add(number, rows)
+        settled = Settled()
+        self.staging.settle(settled)
+        written = self.staging.write(MOMENT, [(f"hash-{n}", f"{n}", n) for n in range(len(files))])
+        return written[1] if written else 0, dict(settled.doubled), settled.taken_ids
+
+    def held(self) -> dict[str, bytes]:
+        """Returns the imported records by event id; no id may come twice."""
+        found = {}
+        for path in self.history.glob("import-*.duckdb"):
+            named = read_name(path)
+            assert named is not None
+            with duckdb.connect(str(path), read_only=True) as database:
+                rows = database.execute("SELECT event_id, record, position FROM events").fetchall()
+            assert sorted(-row[2] for row in rows) == list(range(named.first, named.last + 1))
+            for key, record, _ in rows:
+                assert key not in found
+                found[key] = record.encode()
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.staging.close()
+
+
+def by_id(records: Records) -> dict[str, bytes]:
+    return {record["eventID"]: record_bytes(record) for record in records}
+
+
+def test_records_are_kept_with_their_exact_bytes(place: Place) -> None:
+    records = [*some_records(20), a_record(eventID="odd", note="\0 Zoë \u2028 \U0001f600 ' \" \\")]
+    assert place.bring(records) == (21, {}, {})
+    assert place.held() == by_id(records)
+
+
+def test_what_is_brought_twice_is_there_once(place: Place) -> None:
+    records = some_records(30)
+    assert place.bring(records[:20]) == (20, {}, {})
+    assert place.bring(records[:20]) == (0, {0: 20}, {})
+    assert place.bring(records[10:], records[5:25]) == (10, {0: 10, 1: 20}, {})
+    assert place.held() == by_id(records)
+
+
+def test_an_event_with_the_id_of_another_is_named_and_the_first_one_stays(place: Place) -> None:
+    first, other = a_record(eventID="same"), a_record(eventID="same", sourceIPAddress="10.0.0.1")
+    assert place.bring([first, first, other]) == (1, {0: 1}, {0: [3]})
+    assert place.bring([other], [first]) == (0, {1: 1}, {0: [1]})
+    assert place.held() == by_id([first])
+
+
+def test_the_same_event_written_in_another_way_is_the_same(place: Place) -> None:
+    record = a_record(eventID="same")
+    place.staging.add(0, [(1, attributes_of(record), record_bytes(record))])
+    pretty = json.dumps(record, indent=1, sort_keys=True).encode()
+    place.staging.add(0, [(2, attributes_of(record), pretty)])
+    settled = Settled()
+    place.staging.settle(settled)
+    assert (settled.doubled, settled.taken_ids) == ({0: 1}, {})
+
+
+@pytest.mark.parametrize("sealed", [0, 15, 30])
+def test_what_was_recorded_here_is_not_imported_again(place: Place, sealed: int) -> None:
+    records = some_records(40)
+
+    async def write() -> None:
+        journal = SqliteJournal(place.journal, segment_bytes=24 * 1024)
+        for record in records[:30]:
+            await journal.append([a_new_entry(record)])
+        await journal.close()
+
+    run(write())
+    if sealed:
+        parts = [
+            seal(place.journal, place.history, 1, 10),
+            seal(place.journal, place.history, 11, sealed),
+        ]
+        merge(parts)
+    changed = {**records[2], "sourceIPAddress": "10.9.9.9"}
+    assert place.bring([changed, *records]) == (10, {0: 30}, {0: [1]})
+    assert place.held() == by_id(records[30:])
+
+
+def test_files_that_were_imported_are_known_until_their_events_go(place: Place) -> None:
+    assert place.staging.outcome_of("hash-0") is None
+    place.bring(some_records(3), some_records(3))
+    assert place.staging.outcome_of("hash-1") == 1
+    place.bring([a_record(eventID="x")])
+    files = sorted(place.history.glob("import-*.duckdb"))
+    merged = merge(files)
+    for file in files:
+        file.unlink()
+    assert place.staging.outcome_of("hash-1") == 1
+    merged.unlink()
+    assert place.staging.outcome_of("hash-1") is None
+
+
+def test_nothing_is_written_if_all_is_there_already(place: Place) -> None:
+    assert place.bring() == (0, {}, {})
+    assert place.bring([]) == (0, {}, {})
+    assert place.held() == {}
+
+
+@asynchronous
+async def test_imported_events_are_found_beside_recorded_ones(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    records = some_records(30)
+    place.bring(records[:10])
+    journal = SqliteJournal(place.journal)
+    await journal.append([a_new_entry(record) for record in records[10:20]])
+    store = DuckdbEvents(place.history, place.journal)
+    await store.open()
+    await store.add(await journal.read(0, 100))
+    assert store.imported == 10
+    place.bring(records[20:])
+    (path,) = (p for p in place.history.glob("import-*.duckdb") if "-" + "0" * 18 + "11-" in p.name)
+    query = EventQuery(100, until_position=store.position, until_import=store.imported)
+    assert len(await store.lookup(query)) == 20
+    await store.show_import(path)
+    assert store.imported == 20
+    assert len(await store.lookup(query)) == 20, "a page under way does not see later imports"
+    everything = EventQuery(100, until_position=store.position)
+    found = await store.lookup(everything)
+    assert [event.event_id for event in found] == [event_id(n) for n in range(30, 0, -1)]
+    seen, at = [], EventQuery(7, until_position=store.position)
+    while page := await store.lookup(at):
+        seen += page
+        at = replace(at, before=(page[-1].event_time, page[-1].position))
+    assert seen == found
+    assert await store.expire(MOMENT + timedelta(seconds=1), 0) == 20
+    assert [event.event_id for event in await store.lookup(everything)] == [
+        event_id(n) for n in range(20, 10, -1)
+    ]
+    await store.close()
+    await journal.close()
+    place.staging.close()
+
+
+numbers = st.integers(1, 12)
+brought = st.lists(st.lists(st.lists(numbers, max_size=8), max_size=3), min_size=1, max_size=4)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=25, deadline=None)
+@given(brought)
+def test_however_often_and_in_whatever_parts_records_come_each_is_there_once(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[list[int]]]
+) -> None:
+    place = Place(tmp_path_factory.mktemp("any"))
+    seen: set[int] = set()
+    for batch in batches:
+        files = [[a_record(eventID=event_id(n)) for n in file] for file in batch]
+        written, doubled, taken = place.bring(*files)
+        brought = [n for file in batch for n in file]
+        assert written == len(set(brought) - seen)
+        assert written + sum(doubled.values()) == len(brought)
+        assert not taken
+        seen |= set(brought)
+    assert place.held().keys() == {event_id(n) for n in seen}
+    place.staging.close()
