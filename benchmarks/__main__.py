@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import attributes, decoding, main_job, mitmproxy, recorder, starting, streaming
+from benchmarks import (
+    attributes,
+    decoding,
+    history,
+    main_job,
+    mitmproxy,
+    recorder,
+    starting,
+    streaming,
+)
 from benchmarks.processes import busy_cpus, find_program, two_cpus
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
@@ -22,6 +31,7 @@ BENCHMARKS = {
     **decoding.BENCHMARKS,
     **attributes.BENCHMARKS,
     **starting.BENCHMARKS,
+    **history.BENCHMARKS,
 }
 
 

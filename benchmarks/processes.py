@@ -97,6 +97,51 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def family(pid: int) -> list[int]:
+    """Returns a process and all that descend from it."""
+    found = [pid]
+    for process in found:
+        for task in Path(f"/proc/{process}/task").glob("*/children"):
+            try:
+                found.extend(int(child) for child in task.read_text().split())
+            except OSError:
+                continue
+    return found
+
+
+def resident_mb_of_all(pid: int) -> float:
+    """Returns the resident memory of a process and its descendants, in MB."""
+    total = 0.0
+    for process in family(pid):
+        try:
+            total += resident_mb(process)
+        except (OSError, IndexError):
+            continue
+    return total
+
+
+class TreeWatch:
+    """Looks at the resident memory of a process and its descendants, twice a second."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.most = 0.0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.5):
+            self.most = max(self.most, resident_mb_of_all(self._pid))
+
+
 class MemoryWatch:
     """Looks at a process's resident memory all the time, from a thread."""
 

@@ -79,6 +79,10 @@ def from_micros(count: int) -> datetime:
     return _EPOCH + count * _MICROSECOND
 
 
+#: What tells where a row belongs among those of other tables, and where to find it.
+KEYS = "event_time, position, rowid"
+
+
 def create_table(name: str, sealed: bool, more: Mapping[str, str] = {}) -> str:
     """Returns the statement that makes the table; sealed files compress the record with zstd.
 
@@ -165,7 +169,7 @@ def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
     return Entry(position, origin, moment, account, region, category, event_id, chain, raw)
 
 
-def select_page(table: str, query: EventQuery) -> tuple[str, list[Any]]:
+def select_page(table: str, query: EventQuery, columns: str = _SHOWN) -> tuple[str, list[Any]]:
     """Returns the statement and arguments that ask one table for its own newest page."""
     conditions: list[str] = ["position <= ?"]
     arguments: list[Any] = [query.until_position]
@@ -198,10 +202,16 @@ def select_page(table: str, query: EventQuery) -> tuple[str, list[Any]]:
         conditions.append(f"({fitting.sql})")
         arguments.extend(fitting.arguments)
     statement = (
-        f"SELECT {_SHOWN} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
+        f"SELECT {columns} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
         " ORDER BY event_time DESC, position DESC LIMIT ?"
     )
     return statement, [*arguments, query.limit]
+
+
+def select_rows(table: str, rows: Sequence[int]) -> tuple[str, list[Any]]:
+    """Returns the statement and arguments that read what is shown of some rows."""
+    wanted = "SELECT unnest(?::BIGINT[])"
+    return f"SELECT {_SHOWN} FROM {table} WHERE rowid IN ({wanted})", [list(rows)]  # noqa: S608
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:

@@ -63,11 +63,13 @@ def merge(paths: Sequence[Path]) -> Path:
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for file in files:
             quoted = str(file.path).replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS part (READ_ONLY)")
-            connection.execute("INSERT INTO made.events SELECT * FROM part.events")
+            part = f"part_{file.first}"
+            connection.execute(f"ATTACH '{quoted}' AS {part} (READ_ONLY)")
+            connection.execute(f"INSERT INTO made.events SELECT * FROM {part}.events")  # noqa: S608
             if file.is_import:
-                connection.execute("INSERT INTO made.imported SELECT * FROM part.imported")
-            connection.execute("DETACH part")
+                connection.execute(
+                    f"INSERT INTO made.imported SELECT * FROM {part}.imported"  # noqa: S608
+                )
 
     first_file, last_file = files[0], files[-1]
     folder, is_import = first_file.path.parent, first_file.is_import

@@ -62,6 +62,8 @@ def write_sealed(
         try:
             count = _filled(connection, sealing, fill)
         finally:
+            if count < 0:
+                connection.rollback()
             connection.execute("DETACH made")
             wanted = sealing.last - sealing.first + 1
             if count != wanted:
@@ -88,11 +90,15 @@ def _filled(
     connection.execute(ABOUT)
     if sealing.is_import:
         connection.execute(IMPORTED)
+    # One transaction: else what each statement writes early is written again by the next ones, and
+    # half of the file stays empty.
+    connection.execute("BEGIN")
     fill(connection)
     oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
     about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
     connection.execute(
         "INSERT INTO made.about VALUES (?, ?, ?, ?, ?, ?, ?)", [*about, oldest, newest, recorded]
     )
+    connection.execute("COMMIT")
     connection.execute("CHECKPOINT made")
     return int(count)

@@ -61,6 +61,8 @@ class Database:
             ":memory:",
             config={"threads": 2, "memory_limit": "1GB", "preserve_insertion_order": True},
         )
+        # Steps of a search that SQL does not decide are longer than the default of 50 rows, too.
+        self._connection.execute("SET GLOBAL late_materialization_max_rows = 10000")
         self._numbers = iter(range(1, 1 << 62))
         self._naming = threading.Lock()
 

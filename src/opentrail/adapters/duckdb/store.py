@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import duckdb
 import orjson
@@ -17,6 +18,7 @@ from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.files import left_over, read_name, remove, sealed_files
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
+    KEYS,
     column_lists,
     entry_of,
     found_event,
@@ -24,6 +26,7 @@ from opentrail.adapters.duckdb.schema import (
     micros,
     row_of,
     select_page,
+    select_rows,
 )
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.duckdb.upkeep import Upkeep
@@ -32,6 +35,8 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import EventQuery, FoundEvent
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +52,17 @@ class _Damaged(Exception):  # noqa: N818 - caught here, never seen outside
     def __init__(self, source: Source) -> None:
         super().__init__(str(source.file))
         self.source = source
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """Where an event belongs in a page, and where it is; the event, if it was read already."""
+
+    seconds: int
+    position: int
+    source: Source
+    row: int
+    event: FoundEvent | None = None
 
 
 class DuckdbEvents:
@@ -168,28 +184,45 @@ class DuckdbEvents:
                 await self.upkeep.mend(error.source)
 
     async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
-        page: list[FoundEvent] = []
+        # Records are unpacked by the thousand: only those of the page are read, in a second step.
+        keys: list[_Key] = []
         for source in sorted(sources, key=lambda source: source.newest, reverse=True):
-            if len(page) == query.limit and source.newest < page[-1].event_time.timestamp():
+            if len(keys) == query.limit and source.newest < keys[-1].seconds:
                 break
-            if not _may_hold(source, query):
-                continue
-            try:
-                found = await self._database.run(self._select, source.table, query)
-            except duckdb.Error as error:
-                if source.file is None:
-                    raise StorageFailed(f"history: look-up failed: {error}") from error
-                log.error("sealed file cannot be read", extra={"error": str(error)})
-                raise _Damaged(source) from error
-            page.extend(found)
-            page.sort(key=lambda event: (event.event_time, event.position), reverse=True)
-            del page[query.limit :]
-        return page
+            if _may_hold(source, query):
+                keys.extend(await self._asked(source, self._keys, source, query))
+                keys.sort(key=lambda key: (key.seconds, key.position), reverse=True)
+                del keys[query.limit :]
+        found = {key.position: key.event for key in keys if key.event is not None}
+        for source in sources:
+            rows = [key.row for key in keys if key.source is source and key.event is None]
+            if rows:
+                for event in await self._asked(source, self._rows, source, rows):
+                    found[event.position] = event
+        return [found[key.position] for key in keys]
 
-    def _select(self, table: str, query: EventQuery) -> list[FoundEvent]:
-        if query.expression is None or condition_of(query.expression).exact:
-            return [found_event(row) for row in self._database.execute(*select_page(table, query))]
-        return self._select_fitting(table, query, query.expression)
+    async def _asked(
+        self, source: Source, work: Callable[..., list[T]], *arguments: Any
+    ) -> list[T]:
+        try:
+            return await self._database.run(work, *arguments)
+        except duckdb.Error as error:
+            if source.file is None:
+                raise StorageFailed(f"history: look-up failed: {error}") from error
+            log.error("sealed file cannot be read", extra={"error": str(error)})
+            raise _Damaged(source) from error
+
+    def _keys(self, source: Source, query: EventQuery) -> list[_Key]:
+        if query.expression is not None and not condition_of(query.expression).exact:
+            fitting = self._select_fitting(source.table, query, query.expression)
+            return [_Key(int(e.event_time.timestamp()), e.position, source, -1, e) for e in fitting]
+        found = self._database.execute(*select_page(source.table, query, KEYS))
+        return [_Key(seconds, position, source, row) for seconds, position, row in found]
+
+    def _rows(self, source: Source, rows: Sequence[int]) -> list[FoundEvent]:
+        return [
+            found_event(row) for row in self._database.execute(*select_rows(source.table, rows))
+        ]
 
     def _select_fitting(
         self, table: str, query: EventQuery, expression: Expression
