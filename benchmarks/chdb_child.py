@@ -56,7 +56,8 @@ def main() -> None:
         told[key] = taken
     size = str(
         database.query(
-            "SELECT sum(bytes_on_disk) / sum(rows) FROM system.parts WHERE active AND table = 'events'"
+            "SELECT sum(bytes_on_disk) / sum(rows) FROM system.parts"
+            " WHERE active AND table = 'events'"
         )
     )
     told["bytes"] = float(size)

@@ -13,6 +13,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -30,16 +32,16 @@ Figures = dict[str, float]
 EVENTS = int(os.environ.get("OPENTRAIL_BENCH_EVENTS", "10000000"))
 DAYS, PORTION, FILE = 80, 500_000, 5_000
 LOOKS, ABSENT = 200, 0.1
-ARRIVING, ARRIVING_SECONDS, SEAL_RECORDS = 500, 75, 6_000
+ARRIVING, ARRIVING_SECONDS, CALLERS, SEAL_RECORDS = 500, 75, 8, 6_000
 FAST, FAST_SECONDS = 10_000, 60
 STEADY, STEADY_SECONDS = 5_000, int(os.environ.get("OPENTRAIL_BENCH_STEADY", "600"))
 COLUMNS = {
-    "EventId": "event_id",
+    "EventId": "record ->> 'eventID'",
     "EventName": "event_name",
     "ReadOnly": "CAST(read_only AS VARCHAR)",
     "Username": "username",
     "ResourceType": "unnest(resource_types)",
-    "ResourceName": "unnest(resource_names)",
+    "ResourceName": "name",
     "EventSource": "event_source",
     "AccessKeyId": "access_key_id",
 }
@@ -149,9 +151,10 @@ def _values(folder: Path) -> dict[str, list[str]]:
         found: set[str] = set()
         for file in files:
             sample = "USING SAMPLE 300 ROWS" if key == "EventId" else ""
+            table = "resources" if key == "ResourceName" else "events"
             with duckdb.connect(str(file), read_only=True) as database:
                 rows = database.execute(
-                    f"SELECT DISTINCT {column} FROM (SELECT * FROM events {sample})"
+                    f"SELECT DISTINCT {column} FROM (SELECT * FROM {table} {sample})"
                 ).fetchall()
             found |= {row[0] for row in rows if row[0]}
         ordered = sorted(found)
@@ -190,31 +193,32 @@ def _lookup(key: str | None, value: str) -> bytes:
 # Arrivals
 
 
-class _arrivals:  # noqa: N801 - used as a function
-    """Calls arrive through the recorder at a rate, from a process of their own."""
+@contextmanager
+def _arrivals(server: Server, rate: int, seconds: int) -> Iterator[None]:
+    """Calls arrive through the recorder at a rate, from processes of their own."""
+    callers = [
+        multiprocessing.Process(target=_call, args=(server.port, rate / CALLERS, seconds, number))
+        for number in range(CALLERS)
+    ]
+    for caller in callers:
+        caller.start()
+    yield
+    for caller in callers:
+        caller.join()
+    if any(caller.exitcode for caller in callers):
+        raise RuntimeError("the calls could not be offered")
 
-    def __init__(self, server: Server, rate: int, seconds: int) -> None:
-        self._process = multiprocessing.Process(target=_call, args=(server.port, rate, seconds))
 
-    def __enter__(self) -> None:
-        self._process.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._process.join()
-        if self._process.exitcode:
-            raise RuntimeError("the calls could not be offered")
-
-
-def _call(port: int, rate: int, seconds: int) -> None:
-    connections = [Connection(port) for _ in range(4)]
+def _call(port: int, rate: float, seconds: int, caller: int) -> None:
+    connection = Connection(port)
     start = time.perf_counter()
-    for number in range(rate * seconds):
+    for number in range(int(rate * seconds)):
         behind = time.perf_counter() - start - number / rate
         if behind < 0:
             time.sleep(-behind)
         if behind > 5:
             raise SystemExit(1)
-        connections[number % 4].call(create_user(f"arriving-{number}"))
+        connection.call(create_user(f"arriving-{caller}-{number}"))
 
 
 def _offered(name: str, server: Server, rate: int, seconds: int) -> Figures:

@@ -7,16 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 import duckdb
-import pytest
 
 from opentrail.adapters.duckdb.schema import (
+    KEYS,
+    Table,
     column_lists,
-    create_table,
+    create_hot,
+    create_sealed,
     found_event,
     insert_into,
     micros,
     row_of,
     select_page,
+    select_rows,
 )
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry
@@ -40,29 +43,38 @@ def rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
     return [row_of(entry, attributes_of(json.loads(entry.record))) for entry in entries]
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-def test_what_is_inserted_is_selected(sealed: bool) -> None:
+def test_what_is_inserted_is_selected() -> None:
     entries = some_entries()
     query = EventQuery(limit=9, until_position=18)
     with duckdb.connect(":memory:") as database:
-        database.execute(create_table("events", sealed))
+        database.execute(create_hot("events"))
         database.execute(insert_into("events"), column_lists(rows(entries[:12])))
         database.execute(insert_into("events"), column_lists(rows(entries[12:])))
-        found = database.execute(*select_page("events", query)).fetchall()
-    assert [found_event(row) for row in found] == naive_page(entries, query)
+        found = database.execute(*select_page(Table("events"), query)).fetchall()
+        keys = database.execute(*select_page(Table("events"), query, KEYS)).fetchall()
+        some = database.execute(*select_rows(Table("events"), [keys[2][2], keys[5][2]])).fetchall()
+    page = naive_page(entries, query)
+    assert [found_event(row) for row in found] == page
+    assert [(key[0], key[1]) for key in keys] == [
+        (event.event_time.timestamp(), event.position) for event in page
+    ]
+    assert {row[0] for row in some} == {page[2].position, page[5].position}
 
 
 def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
     with duckdb.connect(":memory:") as database:
-        database.execute(create_table("events", sealed=False))
+        database.execute(create_hot("events"))
         for key in LOOKUP_KEYS:
             query = EventQuery(limit=1, until_position=1, attribute=(key, "x' OR 1=1 --"))
-            assert database.execute(*select_page("events", query)).fetchall() == []
+            assert database.execute(*select_page(Table("events"), query)).fetchall() == []
 
 
-def test_only_a_sealed_table_compresses_its_records_with_zstd() -> None:
-    assert "USING COMPRESSION ZSTD" in create_table("events", sealed=True)
-    assert "ZSTD" not in create_table("events", sealed=False)
+def test_a_sealed_table_compresses_records_and_leaves_to_the_index_what_that_knows() -> None:
+    assert "record VARCHAR USING COMPRESSION ZSTD" in create_sealed()
+    assert "ZSTD" not in create_hot("events")
+    for column in ("event_id", "resource_names"):
+        assert column in create_hot("events")
+        assert column not in create_sealed()
 
 
 def test_every_column_has_one_value_for_each_entry() -> None:
@@ -73,7 +85,7 @@ def test_every_column_has_one_value_for_each_entry() -> None:
 def test_columns_hold_what_the_record_says() -> None:
     (entry,) = some_entries(1)
     with duckdb.connect(":memory:") as database:
-        database.execute(create_table("events", sealed=False))
+        database.execute(create_hot("events"))
         database.execute(insert_into("events"), column_lists(rows([entry])))
         cursor = database.execute("SELECT * FROM events")
         row = dict(

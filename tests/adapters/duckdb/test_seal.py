@@ -46,7 +46,7 @@ def history(tmp_path: Path) -> Path:
 def rows(file: Path) -> list[tuple[int, str, str]]:
     with duckdb.connect(str(file), read_only=True) as database:
         return database.execute(
-            "SELECT position, event_id, record FROM events ORDER BY position"
+            "SELECT position, record ->> 'eventID', record FROM events ORDER BY position"
         ).fetchall()
 
 
@@ -133,7 +133,7 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:
     with duckdb.connect(str(seal(journal, history, 1, 3)), read_only=True) as database:
         names = database.execute(
-            "SELECT event_name, username, account, list(resource_names)[1] FROM events GROUP BY ALL"
+            "SELECT event_name, username, account, list(resource_types)[1] FROM events GROUP BY ALL"
         ).fetchall()
     (found,) = names
     record = json.loads(record_bytes(RECORDS[0]))

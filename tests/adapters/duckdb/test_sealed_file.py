@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import read_name
-from opentrail.adapters.duckdb.schema import FORMAT, column_lists, insert_into, micros, row_of
+from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, micros, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of
 from tests.factories import MOMENT, an_entry, some_records
@@ -17,7 +17,8 @@ ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_reco
 
 
 def fill(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(insert_into("made.events"), column_lists(ROWS))
+    for statement, arguments in insert_sealed(ROWS):
+        connection.execute(statement, arguments)
 
 
 def test_a_file_says_what_it_holds(tmp_path: Path) -> None:

@@ -24,10 +24,10 @@ async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone() -
             assert shelf.sources == [new]
         await turns()
         assert first == [old]
-        assert database.execute(f"FROM {old.table}") == []
+        assert database.execute(f"FROM {old.table.name}") == []
     await replacing
     with pytest.raises(duckdb.CatalogException):
-        database.execute(f"FROM {old.table}")
+        database.execute(f"FROM {old.table.name}")
     database.close()
 
 

@@ -24,6 +24,7 @@ from opentrail.ports.event_store import EventQuery
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes, some_records
 from tests.fakes import asynchronous, run
 
+HELD = "SELECT record ->> 'eventID', record, position FROM events"
 Records = Sequence[Mapping[str, Any]]
 
 
@@ -54,7 +55,9 @@ class Place:
             named = read_name(path)
             assert named is not None
             with duckdb.connect(str(path), read_only=True) as database:
-                rows = database.execute("SELECT event_id, record, position FROM events").fetchall()
+                rows = database.execute(
+                    "SELECT record ->> 'eventID', record, position FROM events"
+                ).fetchall()
             assert sorted(-row[2] for row in rows) == list(range(named.first, named.last + 1))
             for key, record, _ in rows:
                 assert key not in found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from opentrail.adapters.duckdb.index import Index
 from opentrail.core.expression import (
     And,
     Between,
@@ -50,23 +51,24 @@ _TEXT_COLUMNS = frozenset(
         "username",
     }
 )
+_INDEXED = frozenset({"event_id", "resource_names"})
 _LISTS = frozenset({"resource_names", "resource_types"})
 #: Runs of characters that JSON writes in one way only.
 _PLAIN = re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+")
 _SUFFIX = ".amazonaws.com"
 
 
-def condition_of(expression: Expression) -> Condition:
-    """Returns the condition that an expression implies."""
-    return _CONDITIONS[type(expression)](expression)
+def condition_of(expression: Expression, index: Index | None = None) -> Condition:
+    """Returns the condition that an expression implies, for a table with this index."""
+    return _CONDITIONS[type(expression)](expression, index)
 
 
-def _and(expression: And) -> Condition:
-    return _joined("AND", [condition_of(part) for part in expression.parts], "TRUE")
+def _and(expression: And, index: Index | None) -> Condition:
+    return _joined("AND", [condition_of(part, index) for part in expression.parts], "TRUE")
 
 
-def _or(expression: Or) -> Condition:
-    return _joined("OR", [condition_of(part) for part in expression.parts], "FALSE")
+def _or(expression: Or, index: Index | None) -> Condition:
+    return _joined("OR", [condition_of(part, index) for part in expression.parts], "FALSE")
 
 
 def _joined(word: str, parts: list[Condition], empty: str) -> Condition:
@@ -77,14 +79,14 @@ def _joined(word: str, parts: list[Condition], empty: str) -> Condition:
     return Condition(sql, arguments, all(part.exact for part in parts))
 
 
-def _not(expression: Not) -> Condition:
-    inner = condition_of(expression.part)
+def _not(expression: Not, index: Index | None) -> Condition:
+    inner = condition_of(expression.part, index)
     if not inner.exact:
         return _ANY
     return Condition(f"NOT coalesce(({inner.sql}), FALSE)", inner.arguments, True)
 
 
-def _is(expression: Is) -> Condition:
+def _is(expression: Is, index: Index | None) -> Condition:
     sql = {
         "success": "error_code IS NULL",
         "failure": "error_code IS NOT NULL",
@@ -94,7 +96,7 @@ def _is(expression: Is) -> Condition:
     return Condition(sql, (), True)
 
 
-def _between(expression: Between) -> Condition:
+def _between(expression: Between, index: Index | None) -> Condition:
     parts = []
     if expression.start is not None:
         parts.append(_time(expression.start, "event_time >= ?"))
@@ -108,23 +110,27 @@ def _time(moment: datetime, sql: str) -> Condition:
     return Condition(sql, (int(moment.timestamp()),), moment.microsecond == 0)
 
 
-def _compare(expression: Compare) -> Condition:
+def _compare(expression: Compare, index: Index | None) -> Condition:
     if expression.operator == "!=":
-        return _not(Not(replace(expression, operator="=")))
+        return _not(Not(replace(expression, operator="=")), index)
     if not expression.is_field:
         return _in_record(expression)
     column = expression.path[0]
     if expression.operator == ":" and column in _TEXT_COLUMNS and expression.value.isascii():
+        if index is not None and column == "event_id":
+            return _somewhere("contains(lower(record), ?)", [expression.value.lower()])
         sql = f"contains(lower({column}), ?)"
         return Condition(sql, (expression.value.lower(),), False)
     if expression.operator != "=" or network_of(expression) is not None:
         return _ANY
-    return _equals(column, expression)
+    return _equals(column, expression, index)
 
 
-def _equals(column: str, expression: Compare) -> Condition:
+def _equals(column: str, expression: Compare, index: Index | None) -> Condition:
     pattern = expression.pattern
     plain = pattern.plain
+    if index is not None and column in _INDEXED:
+        return _indexed(column, pattern, index)
     if column == "read_only":
         return _matches("CAST(read_only AS VARCHAR)", pattern)
     if column in _LISTS:
@@ -134,6 +140,18 @@ def _equals(column: str, expression: Compare) -> Condition:
             return Condition("event_source IN (?, ?)", (plain, plain + _SUFFIX), True)
         return _ANY
     return _matches(column, pattern) if column in _TEXT_COLUMNS else _ANY
+
+
+def _indexed(column: str, pattern: Pattern, index: Index) -> Condition:
+    """Asks a sealed file's index for what it has instead of a column."""
+    plain = pattern.plain
+    if column == "event_id":
+        if plain is None:
+            return _somewhere("contains(record, ?)", pattern.literals)
+        return Condition(index.has_id, (plain,), False)
+    if plain is None:
+        return Condition(index.has_resource_like, (_like(pattern),), True)
+    return Condition(index.has_resource, (plain, plain), True)
 
 
 def _matches(column: str, pattern: Pattern) -> Condition:
@@ -160,7 +178,7 @@ def _in_record(expression: Compare) -> Condition:
     return _ANY
 
 
-def _text(expression: Text) -> Condition:
+def _text(expression: Text, index: Index | None) -> Condition:
     return _somewhere("contains(lower(record), ?)", [expression.text.lower()])
 
 
@@ -173,7 +191,7 @@ def _somewhere(sql: str, texts: list[str]) -> Condition:
     return Condition(sql, (max(runs, key=len),), False)
 
 
-_CONDITIONS: Mapping[type, Callable[[Any], Condition]] = {
+_CONDITIONS: Mapping[type, Callable[[Any, Index | None], Condition]] = {
     And: _and,
     Or: _or,
     Not: _not,

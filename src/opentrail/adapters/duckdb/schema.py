@@ -1,13 +1,17 @@
-"""The one table of hot layer and sealed files, and the SQL over it."""
+"""The tables of hot layer and sealed files, and the SQL over them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from opentrail.adapters.duckdb.expressions import condition_of
-from opentrail.core.attributes import Attributes, Resource
+from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
+from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
 
@@ -35,6 +39,10 @@ _COLUMNS = (
     ("record", "VARCHAR"),
 )
 
+#: What a sealed file has in its index instead, and in the records.
+_INDEXED = ("event_id", "resource_names")
+_SEALED = tuple(column for column in _COLUMNS if column[0] not in _INDEXED)
+
 #: Attribute key of LookupEvents → the condition that finds it.
 _CONDITIONS = {
     "EventId": "event_id = ?",
@@ -46,19 +54,16 @@ _CONDITIONS = {
     "ResourceType": "list_contains(resource_types, ?)",
     "ResourceName": "list_contains(resource_names, ?)",
 }
-_SHOWN = (
-    "position, event_time, event_id, event_name, event_source, read_only, username,"
-    " access_key_id, resource_types, resource_names, record"
-)
+_SHOWN = "position, record"
 
 
 #: The members of entries, of a table and a range of positions.
 ENTRIES = (
-    "SELECT position, origin, recorded_at, account, region, category, event_id, record"
+    "SELECT position, origin, recorded_at, account, region, category, record"
     " FROM {table} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
 #: The columns of imported records whose values come from the records themselves, and the record.
-KEPT = ", ".join(name for name, _ in _COLUMNS[3:])
+KEPT = ", ".join(name for name, _ in _SEALED[3:])
 #: What a sealed file says of itself: one row.
 ABOUT = (
     "CREATE TABLE made.about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
@@ -66,7 +71,7 @@ ABOUT = (
 )
 #: The files whose records an import file holds: their contents' SHA-256, and what became of them.
 IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
-FORMAT = 2
+FORMAT = 3
 
 
 def micros(moment: datetime) -> int:
@@ -83,21 +88,40 @@ def from_micros(count: int) -> datetime:
 KEYS = "event_time, position, rowid"
 
 
-def create_table(name: str, sealed: bool, more: Mapping[str, str] = {}) -> str:
-    """Returns the statement that makes the table; sealed files compress the record with zstd.
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of events, and its index if it is that of a sealed file."""
 
-    `more` are further columns and their types.
-    """
-    columns = []
-    for column, kind in (*_COLUMNS, *more.items()):
-        zstd = " USING COMPRESSION ZSTD" if sealed and column == "record" else ""
-        columns.append(f"{column} {kind}{zstd}")
-    return f"CREATE TABLE {name} ({', '.join(columns)})"
+    name: str
+    index: Index | None = None
+
+
+def create_hot(name: str, more: Mapping[str, str] = {}) -> str:
+    """Returns the statement that makes a table in memory; `more` are further columns' types."""
+    kinds = {**dict(_COLUMNS), **more}
+    return f"CREATE TABLE {name} ({', '.join(f'{column} {kinds[column]}' for column in kinds)})"
+
+
+def create_sealed() -> str:
+    """Returns the statement that makes a sealed file's table, which compresses the records."""
+    columns = (f"{name} {kind}" for name, kind in _SEALED)
+    return f"CREATE TABLE made.events ({', '.join(columns)} USING COMPRESSION ZSTD)"
 
 
 def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
     """Returns an INSERT that takes one list per column (fast: one statement per batch)."""
-    kinds = {**dict(_COLUMNS), **more}
+    return _insert(name, {**dict(_COLUMNS), **more})
+
+
+def insert_sealed(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[list[Any]]]]:
+    """Yields statements and arguments that insert rows into a sealed file and its keys."""
+    columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
+    keys = [columns["position"], *(columns.pop(name) for name in _INDEXED)]
+    yield _insert("made.events", dict(_SEALED)), list(columns.values())
+    yield INSERT_KEYS, keys
+
+
+def _insert(name: str, kinds: Mapping[str, str]) -> str:
     values = [f"unnest(?::{kinds[name]}[]) AS {name}" for name in kinds]
     return f"INSERT INTO {name} SELECT {', '.join(values)}"
 
@@ -163,13 +187,14 @@ def column_lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
 
 def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
     """Returns the journal's entry in a row of `ENTRIES`."""
-    position, origin, recorded_at, account, region, category, event_id, record = row
+    position, origin, recorded_at, account, region, category, record = row
     moment = from_micros(recorded_at)
     raw = record.encode()
+    event_id = str(orjson.loads(raw).get("eventID", ""))
     return Entry(position, origin, moment, account, region, category, event_id, chain, raw)
 
 
-def select_page(table: str, query: EventQuery, columns: str = _SHOWN) -> tuple[str, list[Any]]:
+def select_page(table: Table, query: EventQuery, columns: str = _SHOWN) -> tuple[str, list[Any]]:
     """Returns the statement and arguments that ask one table for its own newest page."""
     conditions: list[str] = ["position <= ?"]
     arguments: list[Any] = [query.until_position]
@@ -190,42 +215,52 @@ def select_page(table: str, query: EventQuery, columns: str = _SHOWN) -> tuple[s
         conditions.append(f"category IN ({marks})")
         arguments.extend(query.categories)
     if query.attribute is not None:
-        key, value = query.attribute
-        conditions.append(_CONDITIONS[key])
-        arguments.append(value)
+        sql, values = _attribute(table, *query.attribute)
+        conditions.append(sql)
+        arguments.extend(values)
     if query.before is not None:
         moment, position = query.before
         conditions.append("(event_time < ? OR (event_time = ? AND position < ?))")
         arguments.extend([int(moment.timestamp()), int(moment.timestamp()), position])
     if query.expression is not None:
-        fitting = condition_of(query.expression)
+        fitting = condition_of(query.expression, table.index)
         conditions.append(f"({fitting.sql})")
         arguments.extend(fitting.arguments)
     statement = (
-        f"SELECT {columns} FROM {table} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
+        f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
         " ORDER BY event_time DESC, position DESC LIMIT ?"
     )
     return statement, [*arguments, query.limit]
 
 
-def select_rows(table: str, rows: Sequence[int]) -> tuple[str, list[Any]]:
+def _attribute(table: Table, key: str, value: str) -> tuple[str, list[str]]:
+    """Returns the condition of a look-up attribute; that of an id may hold for other ids, too."""
+    if table.index is not None and key == "EventId":
+        return table.index.has_id, [value]
+    if table.index is not None and key == "ResourceName":
+        return table.index.has_resource, [value, value]
+    return _CONDITIONS[key], [value]
+
+
+def select_rows(table: Table, rows: Sequence[int]) -> tuple[str, list[Any]]:
     """Returns the statement and arguments that read what is shown of some rows."""
     wanted = "SELECT unnest(?::BIGINT[])"
-    return f"SELECT {_SHOWN} FROM {table} WHERE rowid IN ({wanted})", [list(rows)]  # noqa: S608
+    return f"SELECT {_SHOWN} FROM {table.name} WHERE rowid IN ({wanted})", [list(rows)]  # noqa: S608
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:
-    """Returns the event in a row of `select_page`."""
-    types, names = row[8] or [], row[9] or []
+    """Returns the event in a row of `select_page`: what its record says."""
+    position, record = row
+    found = attributes_of(orjson.loads(record))
     return FoundEvent(
-        position=row[0],
-        event_time=datetime.fromtimestamp(row[1], UTC),
-        event_id=row[2],
-        event_name=row[3],
-        event_source=row[4],
-        read_only=row[5],
-        username=row[6],
-        access_key_id=row[7],
-        resources=tuple(Resource(kind, name) for kind, name in zip(types, names, strict=True)),
-        record=row[10],
+        position=position,
+        event_time=found.event_time.replace(microsecond=0),
+        event_id=found.event_id,
+        event_name=found.event_name,
+        event_source=found.event_source,
+        read_only=found.read_only,
+        username=found.username,
+        access_key_id=found.access_key_id,
+        resources=found.resources,
+        record=record,
     )

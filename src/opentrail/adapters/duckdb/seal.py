@@ -19,7 +19,8 @@ import orjson
 
 from opentrail.adapters.duckdb.crash import arm_in_child
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
-from opentrail.adapters.duckdb.schema import column_lists, insert_into, row_of
+from opentrail.adapters.duckdb.index import merge_indexes
+from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite import chain_before, read_range
 from opentrail.core.attributes import attributes_of
@@ -37,7 +38,8 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for batch in read_range(journal, first, last, _BATCH):
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in batch]
-            connection.execute(insert_into("made.events"), column_lists(rows))
+            for statement, arguments in insert_sealed(rows):
+                connection.execute(statement, arguments)
 
     before = chain_before(journal, first)
     if before is None:
@@ -60,10 +62,11 @@ def merge(paths: Sequence[Path]) -> Path:
     with duckdb.connect(str(files[0].path), read_only=True) as first:
         (chain,) = first.execute("SELECT chain_before FROM about").fetchall()[0]
 
+    parts = [(f"part_{file.first}", file.first) for file in files]
+
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        for file in files:
+        for file, (part, _) in zip(files, parts, strict=True):
             quoted = str(file.path).replace("'", "''")
-            part = f"part_{file.first}"
             connection.execute(f"ATTACH '{quoted}' AS {part} (READ_ONLY)")
             connection.execute(f"INSERT INTO made.events SELECT * FROM {part}.events")  # noqa: S608
             if file.is_import:
@@ -71,10 +74,13 @@ def merge(paths: Sequence[Path]) -> Path:
                     f"INSERT INTO made.imported SELECT * FROM {part}.imported"  # noqa: S608
                 )
 
+    def index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
+        merge_indexes(connection, parts, first)
+
     first_file, last_file = files[0], files[-1]
     folder, is_import = first_file.path.parent, first_file.is_import
     sealing = Sealing(folder, first_file.first, last_file.last, is_import, chain)
-    return write_sealed(sealing, fill)
+    return write_sealed(sealing, fill, index=index)
 
 
 def _named(path: Path) -> SealedFile:

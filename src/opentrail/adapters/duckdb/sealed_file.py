@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 
 from opentrail.adapters.duckdb.files import digest_of, stem_of
-from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_table
+from opentrail.adapters.duckdb.index import begin_index, fill_index
+from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.files import sync_folder
 from opentrail.core.faults import reach
 
@@ -39,13 +40,15 @@ def write_sealed(
     sealing: Sealing,
     fill: Callable[[duckdb.DuckDBPyConnection], None],
     connection: duckdb.DuckDBPyConnection | None = None,
+    index: Callable[[duckdb.DuckDBPyConnection, int], None] = fill_index,
 ) -> Path:
-    """Writes a file whose rows `fill` puts into the table `made.events`, and returns its path.
+    """Writes a file whose rows `fill` puts into it with `insert_sealed`, and returns its path.
 
     Args:
         sealing: what the file is to hold.
         fill: is given the connection.
         connection: one that has the rows at hand already; by default a new one.
+        index: fills the index, given the first row's number.
 
     Raises:
         RuntimeError: the rows are not as many as they should be; nothing is left.
@@ -60,7 +63,7 @@ def write_sealed(
         connection.execute(f"ATTACH '{quoted}' AS made")
         count = -1
         try:
-            count = _filled(connection, sealing, fill)
+            count = _filled(connection, sealing, fill, index)
         finally:
             if count < 0:
                 connection.rollback()
@@ -84,16 +87,19 @@ def _filled(
     connection: duckdb.DuckDBPyConnection,
     sealing: Sealing,
     fill: Callable[[duckdb.DuckDBPyConnection], None],
+    index: Callable[[duckdb.DuckDBPyConnection, int], None],
 ) -> int:
     """Fills the attached file and returns how many rows it has."""
-    connection.execute(create_table("made.events", sealed=True))
+    connection.execute(create_sealed())
     connection.execute(ABOUT)
     if sealing.is_import:
         connection.execute(IMPORTED)
+    begin_index(connection)
     # One transaction: else what each statement writes early is written again by the next ones, and
     # half of the file stays empty.
     connection.execute("BEGIN")
     fill(connection)
+    index(connection, sealing.first)
     oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
     about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
     connection.execute(

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 import duckdb
 
 from opentrail.adapters.duckdb.files import SealedFile
-from opentrail.adapters.duckdb.schema import FORMAT, create_table
+from opentrail.adapters.duckdb.index import Index
+from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.core.errors import StorageFailed
 
 T = TypeVar("T")
@@ -33,7 +34,7 @@ class Source:
     `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
     """
 
-    table: str
+    table: Table
     first: int
     last: int
     oldest: int = _LATE
@@ -81,8 +82,8 @@ class Database:
     def new_hot(self, first: int) -> Source:
         """Returns an empty table in memory."""
         name = self._name("hot")
-        self.execute(create_table(name, sealed=False))
-        return Source(name, first, first - 1)
+        self.execute(create_hot(name))
+        return Source(Table(name), first, first - 1)
 
     def attach(self, file: SealedFile) -> Source:
         """Returns the table of a sealed file.
@@ -110,14 +111,15 @@ class Database:
                 f"history: sealed file {file.path} does not hold what its name says"
             )
         first, last, oldest, newest, recorded, chain = about[1:]
-        return Source(f"{name}.events", first, last, oldest, newest, recorded, file, bytes(chain))
+        table = Table(f"{name}.events", Index(name, first, file.is_import))
+        return Source(table, first, last, oldest, newest, recorded, file, bytes(chain))
 
     def let_go(self, source: Source) -> None:
         """Frees what a table holds; nobody may read it any more."""
         if source.file is None:
-            self.execute(f"DROP TABLE {source.table}")
+            self.execute(f"DROP TABLE {source.table.name}")
         else:
-            self.execute(f"DETACH {source.table.partition('.')[0]}")
+            self.execute(f"DETACH {source.table.name.partition('.')[0]}")
 
     def close(self) -> None:
         """Ends the threads and closes the database."""

@@ -14,10 +14,11 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.files import SealedFile, sealed_files
+from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import (
     KEPT,
     column_lists,
-    create_table,
+    create_hot,
     imported_row,
     insert_into,
     micros,
@@ -29,9 +30,14 @@ from opentrail.core.attributes import Attributes
 _MORE = {"file": "INTEGER", "line": "BIGINT"}
 #: Records that are compared at a time.
 _COMPARED = 1_000
+_POSITION = "-(? + row_number() OVER (ORDER BY event_time, position))"
 _WRITE = (
-    f"INSERT INTO made.events SELECT -(? + row_number() OVER (ORDER BY event_time, position)),"  # noqa: S608 - ours
-    f" origin, ?, {KEPT} FROM staged ORDER BY event_time, position"
+    f"INSERT INTO made.events SELECT {_POSITION}, origin, ?, {KEPT}"  # noqa: S608 - ours
+    " FROM staged ORDER BY event_time, position"
+)
+_WRITE_KEYS = (
+    f"INSERT INTO temp.keys SELECT {_POSITION}, event_id, resource_names"  # noqa: S608 - ours
+    " FROM staged"
 )
 _NOTE = "INSERT INTO made.imported VALUES (?, ?, ?)"
 
@@ -72,7 +78,7 @@ class Staging:
     def clear(self) -> None:
         """Forgets what was added."""
         self._connection.execute("DROP TABLE IF EXISTS staged")
-        self._connection.execute(create_table("staged", sealed=False, more=_MORE))
+        self._connection.execute(create_hot("staged", _MORE))
         self._count = 0
 
     def outcome_of(self, digest: str) -> Any:
@@ -108,7 +114,8 @@ class Staging:
         """
         files = [file for file in self._files() if not file.is_expired]
         for file in files:
-            self._leave_out(self._doubled_in(self._attach(file)), settled)
+            index = Index(self._attach(file), file.first, file.is_import)
+            self._leave_out(self._doubled_in(index), settled)
         sealed = max((file.last for file in self._files() if not file.is_import), default=0)
         self._leave_out(self._doubled_behind(sealed), settled)
         # Last, so that of several here one that is there already is compared with that.
@@ -141,13 +148,14 @@ class Staging:
         ).fetchall()
         yield from self._compared(pairs, "staged", "position")
 
-    def _doubled_in(self, name: str) -> Iterator[tuple[int, bytes, bytes]]:
-        # Only ids are joined: a record is read, and unpacked, only where it must be compared.
-        pairs = self._connection.execute(
-            f"SELECT s.position, e.rowid FROM {name}.events e JOIN staged s"  # noqa: S608 - ours
-            " ON e.event_id = s.event_id"
-        ).fetchall()
-        yield from self._compared(pairs, f"{name}.events", "rowid")
+    def _doubled_in(self, index: Index) -> Iterator[tuple[int, bytes, bytes]]:
+        # Only hashes are joined: a record is read, and unpacked, only where it must be compared.
+        pairs = self._connection.execute(index.same_ids).fetchall()
+        for number, staged, present in self._compared(
+            pairs, f"{index.database}.events", "position"
+        ):
+            if _id_of(staged) == _id_of(present):
+                yield number, staged, present
 
     def _compared(
         self, pairs: Sequence[tuple[int, int]], table: str, key: str
@@ -196,6 +204,7 @@ class Staging:
 
         def fill(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(_WRITE, [last, micros(recorded_at)])
+            connection.execute(_WRITE_KEYS, [last])
             for digest, name, outcome in outcomes:
                 told = orjson.dumps(outcome).decode()
                 connection.execute(
@@ -228,6 +237,10 @@ class Staging:
     def close(self) -> None:
         """Lets everything go."""
         self._connection.close()
+
+
+def _id_of(record: bytes) -> str:
+    return str(orjson.loads(record)["eventID"])
 
 
 def _is_same(one: bytes, other: bytes) -> bool:

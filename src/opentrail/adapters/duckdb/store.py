@@ -19,6 +19,7 @@ from opentrail.adapters.duckdb.files import left_over, read_name, remove, sealed
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
     KEYS,
+    Table,
     column_lists,
     entry_of,
     found_event,
@@ -160,7 +161,7 @@ class DuckdbEvents:
     def _insert(self, hot: Source, entries: Sequence[Entry]) -> tuple[int, int]:
         """Inserts entries and returns their oldest and newest event times, in seconds."""
         rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
-        self._database.execute(insert_into(hot.table), column_lists(rows))
+        self._database.execute(insert_into(hot.table.name), column_lists(rows))
         times = [row[3] for row in rows]
         return min(times), max(times)
 
@@ -199,7 +200,11 @@ class DuckdbEvents:
             if rows:
                 for event in await self._asked(source, self._rows, source, rows):
                     found[event.position] = event
-        return [found[key.position] for key in keys]
+        page = [found[key.position] for key in keys]
+        if query.attribute is not None and query.attribute[0] == "EventId":
+            # An index knows ids by their hashes.
+            return [event for event in page if event.event_id == query.attribute[1]]
+        return page
 
     async def _asked(
         self, source: Source, work: Callable[..., list[T]], *arguments: Any
@@ -213,7 +218,10 @@ class DuckdbEvents:
             raise _Damaged(source) from error
 
     def _keys(self, source: Source, query: EventQuery) -> list[_Key]:
-        if query.expression is not None and not condition_of(query.expression).exact:
+        if (
+            query.expression is not None
+            and not condition_of(query.expression, source.table.index).exact
+        ):
             fitting = self._select_fitting(source.table, query, query.expression)
             return [_Key(int(e.event_time.timestamp()), e.position, source, -1, e) for e in fitting]
         found = self._database.execute(*select_page(source.table, query, KEYS))
@@ -225,7 +233,7 @@ class DuckdbEvents:
         ]
 
     def _select_fitting(
-        self, table: str, query: EventQuery, expression: Expression
+        self, table: Table, query: EventQuery, expression: Expression
     ) -> list[FoundEvent]:
         """Looks through what SQL leaves over, newest first, in growing steps."""
         page: list[FoundEvent] = []
@@ -265,7 +273,7 @@ class DuckdbEvents:
                 await self.upkeep.mend(error.source)
 
     def _entries(self, source: Source, after: int, limit: int, until: int) -> list[Entry]:
-        statement = ENTRIES.format(table=source.table)
+        statement = ENTRIES.format(table=source.table.name)
         try:
             chain = self._chain_at(source, after)
             entries = []
@@ -284,7 +292,7 @@ class DuckdbEvents:
             return self._last_read[1]
         chain, at = source.chain_before, source.first - 1
         while at < position:
-            statement = ENTRIES.format(table=source.table)
+            statement = ENTRIES.format(table=source.table.name)
             for row in self._database.execute(statement, (at, position, _LONGEST_STEP)):
                 chain = hashlib.sha256(chain + row[-1].encode()).digest()
                 at = row[0]
