@@ -483,9 +483,14 @@ def naive_page(entries: Sequence[Entry], query: EventQuery) -> list[FoundEvent]:
     return fitting[: query.limit]
 
 
-@functools.lru_cache(10_000)
+@functools.lru_cache(20_000)
+def _decoded(record: bytes) -> Any:
+    return json.loads(record)
+
+
+@functools.lru_cache(20_000)
 def _attributes(record: bytes) -> Attributes:
-    return attributes_of(json.loads(record))
+    return attributes_of(_decoded(record))
 
 
 def _fits(entry: Entry, query: EventQuery) -> bool:
@@ -497,16 +502,18 @@ def _fits(entry: Entry, query: EventQuery) -> bool:
         query.account in (None, known.account),
         query.region in (None, known.region),
         query.categories is None or known.category in query.categories,
-        query.attribute is None or query.attribute[1] in _values(entry, query.attribute[0]),
+        query.attribute is None
+        or query.attribute[1] in attribute_values(entry, query.attribute[0]),
         query.start is None or moment >= query.start,
         query.end is None or moment <= query.end,
         query.before is None or (moment, entry.position) < query.before,
-        query.expression is None or holds(query.expression, known, json.loads(entry.record)),
+        query.expression is None or holds(query.expression, known, _decoded(entry.record)),
     )
     return all(conditions)
 
 
-def _values(entry: Entry, key: str) -> list[str | None]:
+def attribute_values(entry: Entry, key: str) -> list[str | None]:
+    """Returns the values by which LookupEvents finds an entry."""
     known = _attributes(entry.record)
     return {
         "EventId": [known.event_id],
