@@ -60,7 +60,7 @@ def stub_console(data_dir: Path) -> Iterator[StubConsole]:
             status, answer = stub.status, stub.body
             if stub.react is not None:
                 status, document = stub.react(stub.asked[-1])
-                answer = json.dumps(document).encode()
+                answer = document if isinstance(document, bytes) else json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

@@ -21,7 +21,9 @@ COMMANDS = (
     ("sandbox",),
     ("lookup",),
     ("who",),
+    ("tail",),
     ("import",),
+    ("export",),
     ("trail",),
     ("trail", "flush"),
 )
@@ -97,6 +99,11 @@ def test_the_version_is_told(capsys: Capture) -> None:
         ("who", "Mary", "John"),
         ("import",),
         ("import", "--rejected"),
+        ("tail", "a=b", "c=d"),
+        ("tail", "--since", "2020-01-01"),
+        ("export",),
+        ("export", "a=b"),
+        ("export", "--csv", "here", "--ndjson", "there"),
         ("trail",),
         ("trail", "fly"),
         ("trail", "flush"),
@@ -139,7 +146,15 @@ def test_a_wrong_setting_is_wrong_use_and_starts_nothing(
 
 
 @pytest.mark.parametrize(
-    "arguments", [("lookup",), ("who", "Mary"), ("trail", "flush", "my-trail")], ids=" ".join
+    "arguments",
+    [
+        ("lookup",),
+        ("who", "Mary"),
+        ("tail",),
+        ("export", "--csv", "here"),
+        ("trail", "flush", "my-trail"),
+    ],
+    ids=" ".join,
 )
 def test_without_a_server_a_question_is_wrong_use(
     arguments: tuple[str, ...], capsys: Capture

@@ -1,9 +1,13 @@
 """Counters and distributions as Prometheus reads them."""
 
+import math
+from datetime import timedelta
+
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from opentrail.metrics import Metrics, total
+from opentrail.metrics import Freshness, Metrics, total
+from tests.factories import MOMENT
 
 
 def families(metrics: Metrics) -> dict[str, str]:
@@ -112,3 +116,59 @@ def test_alone_the_exposition_is_what_the_registry_holds() -> None:
     metrics = Metrics()
     metrics.records.labels("Management").inc(3)
     assert metrics.exposition() == generate_latest(metrics.registry)
+
+
+# Freshness
+
+
+def visible(metrics: Metrics, *seconds: float) -> None:
+    metrics.visible.observe([MOMENT - timedelta(seconds=wait) for wait in seconds], MOMENT)
+
+
+def test_freshness_is_a_distribution_with_its_quantiles() -> None:
+    metrics = Metrics()
+    visible(metrics, *(number / 1_000 for number in range(1, 101)))
+    visible(metrics, -5.0, 0.25)
+    found = samples(metrics)
+    assert families(metrics)["opentrail_visible_quantile_seconds"] == "gauge"
+    bucket = "opentrail_visible_seconds_bucket"
+    assert found[bucket, (("le", "0.001"),)] == 2  # a clock put back counts as no time
+    assert found[bucket, (("le", "0.05"),)] == 51
+    assert found[bucket, (("le", "0.25"),)] == 102
+    assert found[bucket, (("le", "+Inf"),)] == 102
+    assert found["opentrail_visible_seconds_count", ()] == 102
+    assert math.isclose(found["opentrail_visible_seconds_sum", ()], 5.05 + 0.25)
+    assert found["opentrail_visible_quantile_seconds", (("quantile", "0.5"),)] == 0.05
+    assert found["opentrail_visible_quantile_seconds", (("quantile", "0.99"),)] == 0.1
+
+
+def test_quantiles_are_those_of_the_last_minute_and_of_ten_thousand_records() -> None:
+    now = [1_000.0]
+    freshness = Freshness(lambda: now[0])
+    assert all(math.isnan(seconds) for _, seconds in freshness.quantiles())
+    freshness.observe([MOMENT - timedelta(seconds=9)] * 5_000, MOMENT)
+    assert freshness.quantiles() == [(0.5, 9.0), (0.99, 9.0)]
+    now[0] += 59
+    freshness.observe([MOMENT - timedelta(seconds=1)] * 15_000, MOMENT)
+    assert freshness.quantiles() == [(0.5, 1.0), (0.99, 1.0)]
+    freshness.observe([MOMENT - timedelta(seconds=2)], MOMENT)
+    now[0] += 61
+    assert all(math.isnan(seconds) for _, seconds in freshness.quantiles())
+    freshness.observe([], MOMENT)
+    freshness.observe([MOMENT - timedelta(seconds=3)], MOMENT)
+    assert freshness.quantiles() == [(0.5, 3.0), (0.99, 3.0)]
+
+
+def test_freshness_of_other_processes_is_added_but_not_their_quantiles() -> None:
+    ours, other = Metrics(), Metrics()
+    visible(ours, 0.002)
+    visible(other, 0.2, 0.2)
+    found = {
+        (sample.name, tuple(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(ours.exposition([other.samples()]).decode())
+        for sample in family.samples
+    }
+    assert found["opentrail_visible_seconds_count", ()] == 3
+    assert found["opentrail_visible_seconds_bucket", ("0.0025",)] == 1
+    assert found["opentrail_visible_seconds_bucket", ("0.25",)] == 3
+    assert found["opentrail_visible_quantile_seconds", ("0.99",)] == 0.002

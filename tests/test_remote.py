@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.core.errors import OpentrailError, TryLater, UsageError
+from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
 from opentrail.remote import ask, find
 from tests.stub_console import TOKEN, StubConsole, stub_console
 
@@ -203,3 +203,72 @@ def test_something_else_that_listens_there_is_an_error_of_ours(
     with pytest.raises(OpentrailError) as wrong:
         ask(options(console.data_dir), "/x", {})
     assert console.url in str(wrong.value)
+
+
+# Answers that go on
+
+
+def lines_of(console: StubConsole, **query: str) -> list[dict[str, object]]:
+    with find(options(console.data_dir)).lines("/api/v1/tail", query, 5) as answer:
+        return [line for lines in answer for line in lines]
+
+
+def test_lines_come_as_they_are_sent(console: StubConsole) -> None:
+    long = "x" * 700_000
+    console.body = b'{"a": 1}\n{"b": "' + long.encode() + b'"}\n{"c": "\\n"}\n'
+    assert lines_of(console, expression="user=a b") == [{"a": 1}, {"b": long}, {"c": "\n"}]
+    assert console.asked[0].path == "/api/v1/tail?expression=user%3Da+b"
+    console.body = b""
+    assert lines_of(console) == []
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        CHUNKED + b'9\r\n{"a": 1}\n\r\n',
+        CHUNKED + b'9\r\n{"a": 1}\n\r\n9\r\n{"a"',
+        CHUNKED + b'9\r\n{"a": 1}\n\r\n5\r\n{"a":\r\n0\r\n\r\n',
+    ],
+)
+def test_an_answer_that_is_cut_is_noticed_behind_what_came(
+    console: StubConsole, raw: bytes
+) -> None:
+    console.raw = raw
+    found: list[object] = []
+
+    def read() -> None:
+        with find(options(console.data_dir)).lines("/x", {}, 5) as answer:
+            for lines in answer:
+                found.extend(lines)
+
+    with pytest.raises(TryLater):
+        read()
+    assert found == [{"a": 1}]
+
+
+def test_errors_of_the_reader_are_not_taken_for_errors_of_the_server(console: StubConsole) -> None:
+    console.body = b"{}\n"
+
+    def read() -> None:
+        with find(options(console.data_dir)).lines("/x", {}) as answer:
+            for _ in answer:
+                raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        read()
+
+
+@pytest.mark.parametrize("body", [b"<html>\n", b"[]\n", b"\xff\n"])
+def test_lines_that_are_no_json_are_an_error_of_ours(console: StubConsole, body: bytes) -> None:
+    console.body = body
+    with pytest.raises(OpentrailError, match="no opentrail server"):
+        lines_of(console)
+
+
+def test_a_token_of_another_server_is_told_from_other_refusals(console: StubConsole) -> None:
+    console.answers({"error": "a valid token is needed"}, 401)
+    with pytest.raises(TokenRefused, match="valid token"):
+        lines_of(console)

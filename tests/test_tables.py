@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.tables import print_answer, print_csv, print_events, print_records, printable
+from opentrail.tables import (
+    harmless,
+    print_answer,
+    print_csv,
+    print_events,
+    print_lines,
+    print_records,
+    printable,
+)
 from tests.factories import a_record, event_id, record_bytes
 
 Capture = pytest.CaptureFixture[str]
@@ -375,3 +383,48 @@ def test_a_record_says_the_same_without_what_steers_a_terminal(capsys: Capture) 
     assert json.loads(out) == record
     steering = {c for c in out if unicodedata.category(c) in ("Cc", "Cf", "Cs")}
     assert steering <= {"\n"}
+
+
+# Lines
+
+
+def test_each_event_is_a_line_with_its_resources_or_error(capsys: Capture) -> None:
+    print_lines([an_event(), an_event(a_record(errorCode="AccessDenied"), Resources=[])])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["2020-01-01T09:00:00Z", "John", "CreateUser", "iam", "Mary"]
+    assert second.split()[-1] == "AccessDenied"
+    assert first.index("CreateUser") == second.index("CreateUser")
+
+
+def test_a_line_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    print_lines([an_event(Username=f"U{STEERING}", Resources=[{"ResourceName": f"R{STEERING}"}])])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert not set(out[:-1]) & set(STEERING)
+
+
+def test_on_a_terminal_a_line_is_no_longer_than_it_is_wide(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    print_lines([an_event(Resources=[{"ResourceName": "名" * 100}])])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(line) <= 60
+    assert line.endswith("…")
+
+
+def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
+    print_csv([])
+    print_csv([an_event()], with_header=False)
+    header, row = csv_rows(capsys.readouterr().out)
+    assert header[0] == "Event name"
+    assert row[0] == "CreateUser"
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [("=1", "'=1"), (" +1", "' +1"), ("a=1", "a=1"), ("名", "名"), ("a\x00b", r"a\x00b")],
+)
+def test_cells_are_made_harmless(cell: str, shown: str) -> None:
+    assert harmless(cell) == shown

@@ -45,7 +45,9 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands, "sandbox", _sandbox, "serve, with a moto upstream of its own")
     _add_lookup(commands)
     _add_who(commands)
+    _add_tail(commands)
     _add_import(commands)
+    _add_export(commands)
     _add_trail(commands)
     return root
 
@@ -88,22 +90,59 @@ def _add_lookup(commands: Any) -> None:
     text = "find events, newest first"
     lookup = commands.add_parser("lookup", help=text, description=text)
     lookup.set_defaults(run=_lookup)
-    lookup.add_argument(
+    _add_conditions(lookup)
+    lookup.add_argument("--limit", metavar="N", default="50", help="at most so many events (50)")
+    lookup.add_argument("--csv", action="store_true", help="print CSV")
+    _add_client(lookup)
+
+
+def _add_conditions(parser: argparse.ArgumentParser, with_times: bool = True) -> None:
+    add = parser.add_argument
+    add(
         "expression",
         nargs="?",
         metavar="EXPRESSION",
         help="such as 'eventName=Create* AND NOT user=admin last 2h'",
     )
-    lookup.add_argument("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
-    lookup.add_argument("--until", metavar="T", help="up to this time")
-    lookup.add_argument("--limit", metavar="N", default="50", help="at most so many events (50)")
-    lookup.add_argument("--csv", action="store_true", help="print CSV")
-    lookup.add_argument("--account", metavar="ID", help="account (123456789012)")
-    lookup.add_argument("--region", metavar="REGION", help="Region (AWS_REGION, else us-east-1)")
-    lookup.add_argument("--all-accounts", action="store_true", help="of every account")
-    lookup.add_argument("--all-regions", action="store_true", help="of every Region")
-    lookup.add_argument("--all-categories", action="store_true", help="data events too")
-    _add_client(lookup)
+    if with_times:
+        add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+        add("--until", metavar="T", help="up to this time")
+    add("--account", metavar="ID", help="account (123456789012)")
+    add("--region", metavar="REGION", help="Region (AWS_REGION, else us-east-1)")
+    add("--all-accounts", action="store_true", help="of every account")
+    add("--all-regions", action="store_true", help="of every Region")
+    add("--all-categories", action="store_true", help="data events too")
+
+
+def _add_tail(commands: Any) -> None:
+    text = "show events as they are recorded"
+    more = "Goes on by itself when the server is started again; Ctrl-C ends it."
+    tail = commands.add_parser("tail", help=text, description=f"{text}. {more}")
+    tail.set_defaults(run=_tail)
+    _add_conditions(tail, with_times=False)
+    tail.add_argument("--last", metavar="N", help="first the last N events that fit")
+    tail.add_argument("--after", metavar="POSITION", help="all behind this position")
+    tail.add_argument(
+        "--resume", metavar="FILE", help="keep the position in FILE, and go on from there"
+    )
+    tail.add_argument("--csv", action="store_true", help="print CSV")
+    _add_client(tail)
+
+
+def _add_export(commands: Any) -> None:
+    text = "write what fits into files, newest first"
+    more = "The files are whole or not there; a file _SUCCESS at the end says that all are."
+    export = commands.add_parser("export", help=text, description=f"{text}. {more}")
+    export.set_defaults(run=_export)
+    _add_conditions(export)
+    kinds = export.add_mutually_exclusive_group(required=True)
+    kinds.add_argument("--parquet", metavar="DIR", help="Parquet: typed columns and the record")
+    kinds.add_argument("--ndjson", metavar="DIR", help="the exact records, one on each line")
+    kinds.add_argument("--csv", metavar="DIR", help="CSV: the same columns as Parquet")
+    export.add_argument(
+        "--overwrite", action="store_true", help="replace the files of an earlier export"
+    )
+    _add_client(export)
 
 
 def _add_who(commands: Any) -> None:
@@ -209,22 +248,26 @@ def _announce_sandbox(server: Server) -> None:
 # Commands that ask a server
 
 
-def _lookup(options: argparse.Namespace) -> int:
+def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
     from opentrail.core.identity import DEFAULT_ACCOUNT
-    from opentrail.remote import ask
-    from opentrail.tables import print_csv, print_events, print_records
 
     region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    query = {
+    return {
         "expression": options.expression,
-        "since": options.since,
-        "until": options.until,
-        "limit": options.limit,
+        "since": vars(options).get("since"),
+        "until": vars(options).get("until"),
+        "limit": vars(options).get("limit"),
         "account": None if options.all_accounts else options.account or DEFAULT_ACCOUNT,
         "region": None if options.all_regions else region or "us-east-1",
         "categories": "all" if options.all_categories else None,
     }
-    events = ask(options, "/api/v1/events", query)["events"]
+
+
+def _lookup(options: argparse.Namespace) -> int:
+    from opentrail.remote import ask
+    from opentrail.tables import print_csv, print_events, print_records
+
+    events = ask(options, "/api/v1/events", _conditions(options))["events"]
     if options.json:
         print_records(events)
     elif options.csv:
@@ -245,6 +288,18 @@ def _who(options: argparse.Namespace) -> int:
     else:
         print_answer(answer, options.resource)
     return 0 if answer["sentence"] else 1
+
+
+def _tail(options: argparse.Namespace) -> int:
+    from opentrail.tail import run
+
+    return run(options, _conditions(options))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from opentrail.exporting.command import run
+
+    return run(options, _conditions(options))
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -90,11 +90,9 @@ class History:
         await self._store.add(entries)
         self._advanced.set()
         self._advanced = asyncio.Event()
-        now = self._clock.now()
         if self._caught_up.is_set():
-            for entry in entries:
-                waited = (now - entry.recorded_at).total_seconds()
-                self._metrics.visible_seconds.observe(max(0.0, waited))
+            made = [entry.recorded_at for entry in entries]
+            self._metrics.visible.observe(made, self._clock.now())
         self._metrics.history_position.set(self._store.position)
         if self._store.position >= self._catch_up_to:
             self._caught_up.set()

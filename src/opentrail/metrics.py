@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+import time
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 #: (sample's name, its labels, value), of counters and distributions.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: Quantiles are those of so many records at most, made visible in the last so many seconds.
+_REMEMBERED, _RECENT = 10_000, 60.0
+_QUANTILES = (0.5, 0.99)
+_SECOND = timedelta(seconds=1)
 
 
 class Metrics:
@@ -48,12 +57,8 @@ class Metrics:
             registry=self.registry,
             buckets=_FAST,
         )
-        self.visible_seconds = Histogram(
-            "opentrail_visible_seconds",
-            "From a record's making to its being found by look-ups",
-            registry=self.registry,
-            buckets=_FAST,
-        )
+        self.visible = Freshness()
+        self.registry.register(self.visible)
         self.journal_position = Gauge(
             "opentrail_journal_position", "Last durable position", registry=self.registry
         )
@@ -104,6 +109,66 @@ class Metrics:
         whole = CollectorRegistry()
         whole.register(_Sum(self.registry, others))
         return generate_latest(whole)
+
+
+class Freshness(Collector):
+    """How long records take from their making to their being found by look-ups.
+
+    Measured for every record all the time, so a batch is counted as a whole.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts = [0] * len(_FAST)
+        self._count = 0
+        self._sum = 0.0
+        #: When a batch became visible, and the sorted seconds that its records took.
+        self._recent: deque[tuple[float, list[float]]] = deque()
+        self._remembered = 0
+
+    def observe(self, made: Iterable[datetime], now: datetime) -> None:
+        """Counts records that have become visible now, by when they were made."""
+        waits = sorted([(now - moment) / _SECOND for moment in made])
+        if not waits:
+            return
+        if waits[0] < 0:  # the clock was put back meanwhile
+            waits = [max(0.0, wait) for wait in waits]
+        for index, bound in enumerate(_FAST):
+            self._counts[index] += bisect_right(waits, bound)
+        self._count += len(waits)
+        self._sum += sum(waits)
+        self._recent.append((self._clock(), waits))
+        self._remembered += len(waits)
+        while self._remembered - len(self._recent[0][1]) >= _REMEMBERED:
+            self._remembered -= len(self._recent.popleft()[1])
+
+    def quantiles(self) -> list[tuple[float, float]]:
+        """Returns each quantile with its seconds; NaN if nothing became visible lately."""
+        since = self._clock() - _RECENT
+        while self._recent and self._recent[0][0] < since:
+            self._remembered -= len(self._recent.popleft()[1])
+        waits = sorted([wait for _, batch in self._recent for wait in batch])
+        if not waits:
+            return [(share, math.nan) for share in _QUANTILES]
+        return [(share, waits[math.ceil(share * len(waits)) - 1]) for share in _QUANTILES]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the distribution since the start, and the quantiles of late."""
+        bounds = [(str(float(b)), float(n)) for b, n in zip(_FAST, self._counts, strict=True)]
+        yield HistogramMetricFamily(
+            "opentrail_visible_seconds",
+            "From a record's making to its being found by look-ups",
+            buckets=[*bounds, ("+Inf", float(self._count))],
+            sum_value=self._sum,
+        )
+        quantiles = GaugeMetricFamily(
+            "opentrail_visible_quantile_seconds",
+            "Quantiles of opentrail_visible_seconds over the last minute",
+            labels=["quantile"],
+        )
+        for share, seconds in self.quantiles():
+            quantiles.add_metric([str(share)], seconds)
+        yield quantiles
 
 
 class _Sum(Collector):

@@ -10,12 +10,14 @@ import os
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opentrail.core.errors import OpentrailError, TryLater, UsageError
+import orjson
+
+from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
 
 _SECONDS = 120.0
 #: HTTP statuses of a server, or of what stands before it, that is busy or about to come back.
@@ -26,6 +28,7 @@ _CODES_OF_WRONG_USE = (
     "InvalidParameterException",
     "InvalidTimeRangeException",
 )
+_READ = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,26 @@ class Console:
             UsageError: the request is wrong.
             OpentrailError: the server says no.
         """
+        with self._open(path, parts, content_type, seconds) as answer, _reaching(self.url):
+            return _document(answer.read(), self.url)
+
+    @contextlib.contextmanager
+    def lines(
+        self, path: str, query: Mapping[str, str | None], seconds: float = _SECONDS
+    ) -> Iterator[Iterator[list[dict[str, Any]]]]:
+        """Gives the JSON lines of an answer that goes on, so many at a time as have come.
+
+        Raises:
+            TryLater: as `ask`; also, in the middle, when nothing comes for so many seconds or the
+                connection is cut. An answer that tells no end of its own may just stop.
+            UsageError, OpentrailError: as `ask`.
+        """
+        with self._open(f"{path}?{_encoded(query)}", None, "application/json", seconds) as answer:
+            yield _lines_of(answer, self.url)
+
+    def _open(
+        self, path: str, parts: Sequence[bytes] | None, content_type: str, seconds: float
+    ) -> http.client.HTTPResponse:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": content_type}
         if parts is not None:
             headers["Content-Length"] = str(sum(len(part) for part in parts))
@@ -56,13 +79,49 @@ class Console:
             f"{self.url}{path}", data=parts, headers=headers
         )
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with direct.open(request, timeout=seconds) as answer:
-                return _document(answer.read(), self.url)
-        except urllib.error.HTTPError as error:
-            raise _refusal(error) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise TryLater(f"no server answers at {self.url}: {error!r}") from error
+        with _reaching(self.url):
+            answer: http.client.HTTPResponse = direct.open(request, timeout=seconds)
+        return answer
+
+
+@contextlib.contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        raise _refusal(error) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise TryLater(f"no server answers at {url}: {error!r}") from error
+
+
+def _lines_of(answer: http.client.HTTPResponse, url: str) -> Iterator[list[dict[str, Any]]]:
+    rest = b""
+    while True:
+        with _reaching(url):
+            part = answer.read1(_READ)
+        if not part:
+            break
+        rest += part
+        if b"\n" in part:
+            *whole, rest = rest.split(b"\n")
+            yield [_line(line, url) for line in whole]
+    if rest:
+        raise TryLater(f"the answer of {url} was cut in the middle of a line")
+
+
+def _line(line: bytes, url: str) -> dict[str, Any]:
+    try:
+        document = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise OpentrailError(f"what answers at {url} is no opentrail server") from error
+    if not isinstance(document, dict):
+        raise OpentrailError(f"what answers at {url} is no opentrail server")
+    return document
+
+
+def _encoded(query: Mapping[str, str | None]) -> str:
+    given = {name: value for name, value in query.items() if value is not None}
+    return urllib.parse.urlencode(given)
 
 
 def ask(
@@ -77,9 +136,8 @@ def ask(
         UsageError: no server is found, or the request is wrong.
         OpentrailError: the server cannot be reached, or says no.
     """
-    given = {name: value for name, value in query.items() if value is not None}
     parts = None if body is None else [json.dumps(body).encode()]
-    return find(options).ask(f"{path}?{urllib.parse.urlencode(given)}", parts)
+    return find(options).ask(f"{path}?{_encoded(query)}", parts)
 
 
 def _document(body: bytes, console: str) -> dict[str, Any]:
@@ -121,6 +179,8 @@ def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
         reason = f"the server answered with HTTP status {error.code}"
     if error.code in _LATER:
         return TryLater(reason)
+    if error.code == http.HTTPStatus.UNAUTHORIZED:
+        return TokenRefused(reason)
     if not isinstance(said, dict):
         return OpentrailError(reason)
     return UsageError(reason) if said.get("code") in _CODES_OF_WRONG_USE else OpentrailError(reason)

@@ -22,6 +22,8 @@ _BAREST = (20, 8, 10, 8, 10, 6)
 _EXPENDABLE = (3, 4, 1)
 #: Elsewhere than on a terminal nothing is cut; longer cells just do not widen their column.
 _WIDEST = 48
+#: User, event and source of an event that is shown on a line of its own.
+_LINE = (16, 24, 10)
 _CSV = (
     "Event name",
     "Event time",
@@ -45,6 +47,8 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[31mb")
     'a\\x1b[31mb'
     """
+    if text.isprintable():  # nearly always, and at once
+        return text
     return "".join(c if unicodedata.category(c) not in _STEERING else ascii(c)[1:-1] for c in text)
 
 
@@ -56,6 +60,8 @@ def print_records(events: Sequence[dict[str, Any]]) -> None:
 
 def _escaped(text: str) -> str:
     """Returns JSON that says the same with what could steer a terminal written as numbers."""
+    if text.isprintable():
+        return text
     return "".join(
         c if unicodedata.category(c) not in _STEERING else json.dumps(c)[1:-1] for c in text
     )
@@ -80,6 +86,16 @@ def print_events(events: Sequence[dict[str, Any]]) -> None:
         sys.stdout.write("  ".join(padded).rstrip() + "\n")
     if not events:
         sys.stderr.write("no events found\n")
+
+
+def print_lines(events: Sequence[dict[str, Any]]) -> None:
+    """Prints a line for each event; on a terminal no longer than it is wide."""
+    room = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
+    for event in events:
+        moment, *cells, resources, error = _with_short_source(_row(event))
+        padded = [_padded(c, width) for c, width in zip(cells, _LINE, strict=True)]
+        line = "  ".join([moment, *padded, *(cell for cell in (resources, error) if cell)])
+        sys.stdout.write((line if room is None else _cut(line, room)).rstrip() + "\n")
 
 
 def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
@@ -226,10 +242,11 @@ def _print_list(sentences: Sequence[str]) -> None:
 # CSV
 
 
-def print_csv(events: Sequence[dict[str, Any]]) -> None:
+def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> None:
     """Prints CSV with the columns of AWS's download; formulas are made harmless (N7)."""
     writer = csv.writer(sys.stdout)
-    writer.writerow(_CSV)
+    if with_header:
+        writer.writerow(_CSV)
     for event in events:
         record = json.loads(event["CloudTrailEvent"])
         resources = event["Resources"]
@@ -248,9 +265,16 @@ def print_csv(events: Sequence[dict[str, Any]]) -> None:
             record.get("errorCode"),
             record.get("requestID"),
         )
-        writer.writerow([_harmless(str(cell or "")) for cell in cells])
+        writer.writerow([harmless(str(cell or "")) for cell in cells])
 
 
-def _harmless(cell: str) -> str:
-    shown = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
+def harmless(cell: str) -> str:
+    """Returns a cell that no spreadsheet takes for a formula, and no terminal for an order.
+
+    >>> harmless("=1+1")
+    "'=1+1"
+    """
+    shown = cell
+    if not cell.isprintable():
+        shown = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
     return f"'{shown}" if shown.lstrip(" ")[:1] in _FORMULAS else shown

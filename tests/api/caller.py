@@ -6,7 +6,10 @@ it visible in event history, and runs what waited for the record's position.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -55,8 +58,7 @@ async def send(
     **scope: Any,
 ) -> Answer:
     """Sends one request to an ASGI application, its body in two pieces."""
-    path, _, query = path.partition("?")
-    answer = Answer()
+    answer, ended = Answer(), asyncio.Event()
     middle = len(body) // 2
     waiting = [
         {"type": "http.request", "body": body[:middle], "more_body": True},
@@ -64,6 +66,8 @@ async def send(
     ]
 
     async def receive() -> Any:
+        if not waiting:
+            await ended.wait()
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
     async def take(message: Any) -> None:
@@ -72,8 +76,17 @@ async def send(
             answer.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
         else:
             answer.body += message.get("body", b"")
+            if not message.get("more_body", False):
+                ended.set()
 
-    given = {
+    await app({**scope_of(method, path, headers), **scope}, receive, take)
+    return answer
+
+
+def scope_of(method: str, path: str, headers: dict[str, str] | None) -> dict[str, Any]:
+    """Returns what an ASGI application is told of a request."""
+    path, _, query = path.partition("?")
+    return {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -87,10 +100,70 @@ async def send(
         "client": ("192.0.2.10", 0),
         "server": None,
         "state": {},
-        **scope,
     }
-    await app(given, receive, take)
-    return answer
+
+
+class Stream:
+    """An answer that goes on. It is read line by line; what is not read is not taken."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.ended = asyncio.Event()
+        self.gone = asyncio.Event()
+        #: Parts that were taken, however many lines each has.
+        self.parts = 0
+        self._parts: asyncio.Queue[bytes] = asyncio.Queue(1)
+        self._lines: list[bytes] = []
+
+    async def line(self) -> Any:
+        """Returns the next line's JSON; fails if there is none."""
+        while not self._lines:
+            part = await self._parts.get()
+            assert part, "the answer has ended"
+            assert part.endswith(b"\n")
+            self._lines = part.splitlines()
+        return json.loads(self._lines.pop(0))
+
+    async def event(self) -> str:
+        """Returns the id of the next event, passing over lines that only tell a position."""
+        while True:
+            line = await self.line()
+            assert "error" not in line, line
+            if "EventId" in line:
+                return str(line["EventId"])
+
+    async def take(self, message: Any) -> None:
+        """Takes what the application sends."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
+            return
+        if message.get("body"):
+            self.parts += 1
+            await self._parts.put(message["body"])
+        if not message.get("more_body", False):
+            self.ended.set()
+
+
+@asynccontextmanager
+async def streamed(app: AsgiApp, path: str, token: str) -> AsyncIterator[Stream]:
+    """Asks for an answer that goes on; at the end the reader goes away, and all must be over."""
+    stream = Stream()
+    asked = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> Any:
+        if not asked:
+            await stream.gone.wait()
+        return asked.pop(0) if asked else {"type": "http.disconnect"}
+
+    headers = {"Authorization": f"Bearer {token}"}
+    task = asyncio.ensure_future(app(scope_of("GET", path, headers), receive, stream.take))
+    try:
+        yield stream
+    finally:
+        stream.gone.set()
+        await task
 
 
 class Api:
@@ -114,7 +187,8 @@ class Api:
         self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
         self.health: dict[str, Any] = {"status": "ok"}
         self.token = TOKEN
-        self.console = ConsoleApi(self.services, self._exposition, self._health, self.token).app
+        api = ConsoleApi(self.services, self._exposition, self._health, self.token)
+        self.console, self.streams = api.app, api.streams
         self.calls = 0
 
     async def _exposition(self) -> bytes:
@@ -188,6 +262,10 @@ class Api:
         """Asks the console."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return await send(self.console, method, f"{path}?{urlencode(query)}", headers)
+
+    def stream(self, path: str, **query: str) -> AbstractAsyncContextManager[Stream]:
+        """Asks the console for an answer that goes on."""
+        return streamed(self.console, f"{path}?{urlencode(query)}", TOKEN)
 
     async def post(self, path: str, body: bytes) -> Answer:
         """Posts to the console."""

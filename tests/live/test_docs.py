@@ -43,9 +43,9 @@ def plain(text: str) -> list[str]:
 
 
 class Shell:
-    """One bash, so that variables last from one command to the next."""
+    """One bash in a folder, so that variables last from one command to the next."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], folder: Path) -> None:
         self._bash = subprocess.Popen(
             ["bash", "--norc"],
             stdin=subprocess.PIPE,
@@ -53,6 +53,7 @@ class Shell:
             stderr=subprocess.STDOUT,
             text=True,
             env=environment,
+            cwd=folder,
         )
 
     def run(self, command: str) -> str:
@@ -97,7 +98,9 @@ def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
     [d for d in DOCUMENTS if "```console" in d.read_text()],
     ids=lambda d: str(d.relative_to(ROOT)),
 )
-def test_the_examples_of_a_document_say_what_it_says(document: Path, sandbox: Opentrail) -> None:
+def test_the_examples_of_a_document_say_what_it_says(
+    document: Path, sandbox: Opentrail, tmp_path: Path
+) -> None:
     shell = Shell(
         clean_environment(
             PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -108,7 +111,8 @@ def test_the_examples_of_a_document_say_what_it_says(document: Path, sandbox: Op
             AWS_CONFIG_FILE=os.devnull,
             AWS_PAGER="",
             OPENTRAIL_DATA_DIR=str(sandbox.data_dir),
-        )
+        ),
+        tmp_path,
     )
     count = 0
     for command, shown in examples(document.read_text()):

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _PART_BYTES = 16 * 1024 * 1024
 _CLOSE_SECONDS, _ADD_SECONDS, _LOOKUP_SECONDS = 5.0, 120.0, 120.0
 _OPEN_SECONDS = 3_600.0
+#: Larger answers are read in a thread, beside the calls that are recorded meanwhile.
+_LARGE_ANSWER = 256 * 1024
 _LONGEST_PAUSE = 10.0
 
 
@@ -186,6 +188,8 @@ class LinkedEvents:
         answer = await self._ask(messages.LOOKUP, messages.pack_query(query), _LOOKUP_SECONDS)
         if self._generation != generation:
             raise StoreRestarted("history was started again")
+        if len(answer) > _LARGE_ANSWER:
+            return await asyncio.to_thread(messages.unpack_found, answer)
         return messages.unpack_found(answer)
 
     async def read(self, after: int, limit: int, until: int) -> list[Entry]:

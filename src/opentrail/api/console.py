@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -15,7 +14,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.answers import who
+from opentrail.api.conditions import count_in, search_in
 from opentrail.api.operation import Services
+from opentrail.api.streams import Streams
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
@@ -23,11 +24,8 @@ from opentrail.core.errors import (
     RecordRefused,
     Unsupported,
 )
-from opentrail.core.event import MANAGEMENT, parse_time
-from opentrail.core.expression import Expression, ExpressionError, parse
-from opentrail.history import Search, shown_event
+from opentrail.history import PAGE, shown_event
 
-_MAX_LIMIT = 10_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -58,11 +56,14 @@ class ConsoleApi:
         self._exposition = exposition
         self._health = health
         self._token = token
+        self.streams = Streams(services)
         self.app = Starlette(
             routes=[
                 Route("/health", self._show_health),
                 Route("/metrics", self._show_metrics),
                 Route("/api/v1/events", self._guarded(self._events)),
+                Route("/api/v1/events/stream", self._guarded(self.streams.events)),
+                Route("/api/v1/tail", self._guarded(self.streams.tail)),
                 Route("/api/v1/who", self._guarded(self._who)),
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
                 Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
@@ -80,7 +81,8 @@ class ConsoleApi:
             if not hmac.compare_digest(given.encode(), self._token.encode()):
                 return _json({"error": "a valid token is needed: see server.json"}, 401)
             try:
-                return _json(await handler(request))
+                answer = await handler(request)
+                return answer if isinstance(answer, Response) else _json(answer)
             except CloudTrailError as error:
                 return _json({"error": error.message, "code": error.code}, error.status)
             except RecordRefused as error:
@@ -102,26 +104,10 @@ class ConsoleApi:
 
     async def _events(self, request: Request) -> dict[str, Any]:
         """Returns events that fit `expression`, `since`, `until`, account, Region, categories."""
-        query = request.query_params
-        limit = _limit(query.get("limit", "50"))
-        search = Search(
-            account=query.get("account"),
-            region=query.get("region"),
-            categories=None if query.get("categories") == "all" else (MANAGEMENT,),
-            expression=self._expression(query.get("expression")),
-            start=_time("since", query.get("since")),
-            end=_time("until", query.get("until")),
-        )
+        search = search_in(request.query_params, self._services.clock.now())
+        limit = count_in(request.query_params, "limit") or PAGE
         found = await self._services.history.latest(search, limit)
         return {"events": [shown_event(event) for event in found]}
-
-    def _expression(self, text: str | None) -> Expression | None:
-        if not text:
-            return None
-        try:
-            return parse(text, self._services.clock.now())
-        except ExpressionError as error:
-            raise CloudTrailError("InvalidParameterException", str(error)) from error
 
     async def _who(self, request: Request) -> dict[str, Any]:
         """Returns who made, changed and removed a resource, in sentences, with the evidence."""
@@ -171,26 +157,6 @@ def _asked_trail(body: bytes) -> tuple[str, str | None]:
         )
     account = given.get("account")
     return given.get("name", ""), account if isinstance(account, str) else None
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= _MAX_LIMIT:
-        raise CloudTrailError(
-            "InvalidMaxResultsException", f"limit must be 1 to {_MAX_LIMIT}, not {text!r}"
-        )
-    return int(text)
-
-
-def _time(name: str, text: str | None) -> datetime | None:
-    if not text:
-        return None
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise CloudTrailError(
-            "InvalidTimeRangeException",
-            f"{name} must be a time like 2020-01-01 or 2020-01-01T09:00:00Z, not {text!r}",
-        ) from error
 
 
 def _json(document: Any, status: int = 200) -> Response:

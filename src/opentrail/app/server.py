@@ -221,6 +221,7 @@ class Server:
         stack.push_async_callback(imports.close)
         console_api = ConsoleApi(services, exposition, health, token, ingest.take, imports.take)
         await _serve_console(stack, console_api.app, console)
+        stack.push_async_callback(console_api.streams.end)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
 

@@ -54,6 +54,10 @@ class TryLater(OpentrailError):
     """The server cannot be reached or has no room now; the same request may do well later."""
 
 
+class TokenRefused(OpentrailError):
+    """The token is not that of the server that answers, which may be a new one."""
+
+
 class Conflict(OpentrailError):
     """A document was changed by somebody else since it was read."""
 

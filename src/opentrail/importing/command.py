@@ -18,9 +18,9 @@ from opentrail.core.batch import BatchFile
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.importing.found import Found, check, find_files
 from opentrail.importing.pieces import read_all
-from opentrail.importing.progress import Progress
 from opentrail.importing.sending import Answer, Sender, batches
 from opentrail.importing.totals import Totals
+from opentrail.progress import Progress
 from opentrail.remote import find
 from opentrail.tables import printable
 

@@ -1,4 +1,4 @@
-"""How far an import is: a bar on a terminal, else a line now and then."""
+"""How far long work is: a bar on a terminal, else a line now and then."""
 
 from __future__ import annotations
 

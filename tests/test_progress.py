@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from opentrail.importing.progress import Progress
+from opentrail.progress import Progress
 
 
 class Terminal(io.StringIO):

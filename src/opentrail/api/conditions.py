@@ -1,0 +1,89 @@
+"""What a question to the console port asks for: its parameters, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import MANAGEMENT, parse_time
+from opentrail.core.expression import Expression, ExpressionError, parse
+from opentrail.history import Search
+
+MOST_EVENTS = 10_000
+
+
+def search_in(query: Mapping[str, str], now: datetime) -> Search:
+    """Returns the search by `expression`, `since`, `until`, account, Region and categories.
+
+    Raises:
+        CloudTrailError: one of them makes no sense.
+    """
+    return Search(
+        account=query.get("account"),
+        region=query.get("region"),
+        categories=None if query.get("categories") == "all" else (MANAGEMENT,),
+        expression=_expression(query.get("expression"), now),
+        start=_time("since", query.get("since")),
+        end=_time("until", query.get("until")),
+    )
+
+
+def count_in(query: Mapping[str, str], name: str, most: int = MOST_EVENTS) -> int | None:
+    """Returns how many events are asked for, None if nothing is said.
+
+    Raises:
+        CloudTrailError: `InvalidMaxResultsException` for what is no number from 1 to `most`.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    number = _number(text)
+    if number is None or not 1 <= number <= most:
+        raise CloudTrailError(
+            "InvalidMaxResultsException", f"{name} must be 1 to {most}, not {text!r}"
+        )
+    return number
+
+
+def position_in(query: Mapping[str, str], name: str, head: int) -> int | None:
+    """Returns a position of the journal, None if nothing is said.
+
+    Raises:
+        CloudTrailError: `InvalidParameterException` for what is no position up to `head`.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    number = _number(text)
+    if number is None or number > head:
+        raise CloudTrailError(
+            "InvalidParameterException",
+            f"{name} must be a position of this server's journal, 0 to {head}, not {text!r}",
+        )
+    return number
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _expression(text: str | None, now: datetime) -> Expression | None:
+    if not text:
+        return None
+    try:
+        return parse(text, now)
+    except ExpressionError as error:
+        raise CloudTrailError("InvalidParameterException", str(error)) from error
+
+
+def _time(name: str, text: str | None) -> datetime | None:
+    if not text:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise CloudTrailError(
+            "InvalidTimeRangeException",
+            f"{name} must be a time like 2020-01-01 or 2020-01-01T09:00:00Z, not {text!r}",
+        ) from error

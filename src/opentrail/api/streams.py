@@ -1,0 +1,253 @@
+"""Answers of the console port that go on: all events of a search, and events as they come.
+
+Lines of JSON, written as fast as the reader takes them; at any moment a stream holds a page or two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from opentrail.api.conditions import count_in, position_in, search_in
+from opentrail.api.operation import Services
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import CloudTrailError, OpentrailError
+from opentrail.core.event import Entry
+from opentrail.core.expression import holds
+from opentrail.history import Page, Search, shown_event
+from opentrail.ports.event_store import FoundEvent
+
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+#: A page has so many events at first and at most, and about so many bytes of records.
+_FIRST_PAGE, _LEAST_PAGE, _LARGEST_PAGE = 500, 50, 2_000
+_PAGE_BYTES = 8_000_000
+#: `limit` may be anything, `last` is held in memory.
+_UNLIMITED = 10**18
+#: A reader who follows hears where it is at least so often …
+_HEARTBEAT = 5.0
+#: … and so often while events come that do not fit.
+_TOLD = 1.0
+#: Records gather for so many seconds before they are looked at.
+_LINGER = 0.02
+#: So long a reader has to take what is said at the end.
+_LAST_WORDS = 0.5
+_STOPPING = "the server is stopping"
+
+
+class Streams:
+    """Answers whose lines come one after the other, until the reader or the server goes."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._stopping = asyncio.Event()
+        self._running: set[asyncio.Future[None]] = set()
+
+    async def end(self) -> None:
+        """Ends all streams, saying why to those who read; others do not hold the server up."""
+        self._stopping.set()
+        if self._running:
+            _, stuck = await asyncio.wait(self._running, timeout=_LAST_WORDS)
+            for answer in stuck:
+                answer.cancel()
+            await asyncio.gather(*stuck, return_exceptions=True)
+
+    # All events of a search
+
+    async def events(self, request: Request) -> Response:
+        """Streams every event of a search, newest first; the last line tells how many."""
+        search = search_in(request.query_params, self._services.clock.now())
+        limit = count_in(request.query_params, "limit", _UNLIMITED) or _UNLIMITED
+        first = await self._services.history.search(search, min(_FIRST_PAGE, limit))
+        return _Streamed(self._told(self._pages(search, limit, first)), self._running)
+
+    async def _pages(self, search: Search, limit: int, first: Page) -> AsyncGenerator[bytes, None]:
+        """Gives the lines of page after page; while one is read, the next is looked up."""
+        sent, size, events, token = 0, _FIRST_PAGE, first.events, first.next_token
+        coming: asyncio.Future[Page] | None = None
+        try:
+            while True:
+                sent += len(events)
+                size = _next_size(size, sum(len(event.record) for event in events))
+                if token and sent < limit:
+                    wanted = min(size, limit - sent)
+                    coming = asyncio.ensure_future(
+                        self._services.history.search(search, wanted, token)
+                    )
+                lines = await asyncio.to_thread(_lines, events)
+                events = []  # a slow reader holds the lines only
+                yield lines
+                if coming is None:
+                    break
+                if self._stopping.is_set():
+                    raise OpentrailError(_STOPPING)
+                page, coming = await coming, None
+                events, token = page.events, page.next_token
+                del page
+            yield _line({"end": True, "events": sent})
+        finally:
+            if coming is not None:
+                coming.cancel()
+
+    # Events as they come
+
+    async def tail(self, request: Request) -> Response:
+        """Streams events in the order of the journal as they become durable.
+
+        A line without an event tells the position that has been looked at.
+        """
+        query = request.query_params
+        if "since" in query or "until" in query:
+            raise CloudTrailError(
+                "InvalidParameterException", "what is followed has no since and until"
+            )
+        search = search_in(query, self._services.clock.now())
+        last = count_in(query, "last")
+        after = position_in(query, "after", self._services.journal.head)
+        if last is not None and after is not None:
+            raise CloudTrailError("InvalidParameterException", "last and after exclude each other")
+        shown: list[FoundEvent] = []
+        if last is not None:
+            after, shown = await self._last(search, last)
+        if after is None:
+            after = self._services.journal.head
+        return _Streamed(self._told(self._follow(search, after, shown)), self._running)
+
+    async def _last(self, search: Search, count: int) -> tuple[int, list[FoundEvent]]:
+        """Returns a position, and the last events up to it in the order of the journal."""
+        history = self._services.history
+        await history.search(search, 1)  # sees the newest, so that the position is up to date
+        position = await history.place()
+        shown: list[FoundEvent] = []
+        token: str | None = None
+        while True:
+            page = await history.search(search, min(_LARGEST_PAGE, count + 1), token)
+            shown.extend(event for event in page.events if 0 < event.position <= position)
+            token = page.next_token
+            if token is None or len(shown) >= count:
+                break
+        return position, sorted(shown[:count], key=lambda event: event.position)
+
+    async def _follow(
+        self, search: Search, position: int, shown: Sequence[FoundEvent]
+    ) -> AsyncGenerator[bytes, None]:
+        loop, journal = asyncio.get_running_loop(), self._services.journal
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
+        beyond: asyncio.Future[Any] | None = None
+        size = _FIRST_PAGE
+        try:
+            yield _lines(shown) + _line({"position": position})
+            told = loop.time()
+            while not self._stopping.is_set():
+                entries = await journal.read(position, size)
+                found = b""
+                if entries:
+                    size = _next_size(size, sum(len(entry.record) for entry in entries))
+                    position = entries[-1].position
+                    found = await asyncio.to_thread(_fitting, search, entries)
+                    patience = _TOLD
+                else:
+                    if beyond is None or beyond.done():
+                        beyond = asyncio.ensure_future(journal.wait_beyond(position))
+                    rest = max(0.0, told + _HEARTBEAT - loop.time())
+                    both = (beyond, stopping)
+                    await asyncio.wait(both, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+                    patience = _HEARTBEAT
+                if found or loop.time() - told >= patience:
+                    yield found + _line({"position": position})
+                    told = loop.time()
+                if len(entries) < size:
+                    await asyncio.sleep(_LINGER)
+            raise OpentrailError(_STOPPING)
+        finally:
+            stopping.cancel()
+            if beyond is not None:
+                beyond.cancel()
+
+    async def _told(self, lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Makes what goes wrong in the middle the last line."""
+        try:
+            async for line in lines:
+                yield line
+        except OpentrailError as error:
+            yield _line({"error": str(error)})
+        finally:
+            await lines.aclose()
+
+
+class _Streamed(StreamingResponse):
+    """Lines of JSON; whatever makes them is ended with the answer, also when the reader goes."""
+
+    def __init__(
+        self, lines: AsyncGenerator[bytes, None], running: set[asyncio.Future[None]]
+    ) -> None:
+        super().__init__(lines, headers=_HEADERS, media_type="application/x-ndjson")
+        self._lines = lines
+        self._running = running
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = asyncio.ensure_future(super().__call__(scope, receive, send))
+        self._running.add(answer)
+        try:
+            await asyncio.wait((answer,))
+        finally:
+            self._running.discard(answer)
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
+            await self._lines.aclose()
+        if not answer.cancelled():
+            answer.result()
+
+
+def _next_size(size: int, held: int) -> int:
+    """Returns how many events the next page should have, from the bytes that so many had."""
+    fitting = size * _PAGE_BYTES // max(1, held)
+    return max(_LEAST_PAGE, min(_LARGEST_PAGE, size * 4, fitting))
+
+
+def _fitting(search: Search, entries: Sequence[Entry]) -> bytes:
+    """Returns the lines of those entries that fit a search."""
+    found = []
+    for entry in entries:
+        if search.account not in (None, entry.account):
+            continue
+        if search.region not in (None, entry.region):
+            continue
+        if search.categories is not None and entry.category not in search.categories:
+            continue
+        event = _event(search, entry)
+        if event is not None:
+            found.append(event)
+    return _lines(found)
+
+
+def _event(search: Search, entry: Entry) -> FoundEvent | None:
+    record = orjson.loads(entry.record)
+    columns = attributes_of(record)
+    if search.expression is not None and not holds(search.expression, columns, record):
+        return None
+    return FoundEvent(
+        entry.position,
+        columns.event_time,
+        entry.event_id,
+        columns.event_name,
+        columns.event_source,
+        columns.read_only,
+        columns.username,
+        columns.access_key_id,
+        columns.resources,
+        entry.record.decode(),
+    )
+
+
+def _lines(events: Sequence[FoundEvent]) -> bytes:
+    return b"".join([_line({"position": event.position, **shown_event(event)}) for event in events])
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)

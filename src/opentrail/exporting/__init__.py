@@ -1,0 +1,1 @@
+"""The command `export`: any search as files that other tools read."""

@@ -1,0 +1,313 @@
+"""Answers that go on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from opentrail.api import streams
+from opentrail.core.errors import StorageFailed
+from tests.api.caller import Api
+from tests.factories import ACCOUNT, REGION, a_data_record, a_record, event_id, some_records
+from tests.fakes import asynchronous, eventually, turns
+
+ALL, TAIL = "/api/v1/events/stream", "/api/v1/tail"
+
+
+async def filled(*records: dict[str, Any]) -> Api:
+    api = Api()
+    api.world.clock.advance(3_600)
+    await api.record(list(records))
+    return api
+
+
+def ids_of(lines: list[Any]) -> list[str]:
+    return [line["EventId"] for line in lines if "EventId" in line]
+
+
+async def whole(api: Api, **query: str) -> list[Any]:
+    answer = await api.ask(ALL, **query)
+    assert answer.status == 200, answer.body
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.headers["cache-control"] == "no-store"
+    return [json.loads(line) for line in answer.body.splitlines()]
+
+
+# All events of a search
+
+
+@asynchronous
+async def test_a_stream_has_every_event_newest_first_and_tells_its_end() -> None:
+    api = await filled(*some_records(1_234))
+    *lines, end = await whole(api)
+    assert ids_of(lines) == [event_id(number) for number in range(1_234, 0, -1)]
+    assert [line["position"] for line in lines] == list(range(1_234, 0, -1))
+    assert end == {"end": True, "events": 1_234}
+    (shown,) = (await api.ask("/api/v1/events", limit="1")).json["events"]
+    assert lines[0] == {"position": 1_234, **shown}
+
+
+@asynchronous
+async def test_a_stream_takes_the_conditions_of_a_look_up() -> None:
+    api = await filled(
+        a_record(eventID="mine"),
+        a_record(eventID="theirs", recipientAccountId="210987654321"),
+        a_record(eventID="there", awsRegion="eu-west-1"),
+        a_record(eventID="other", eventName="DeleteUser"),
+        a_data_record(eventID="data"),
+    )
+
+    async def found(**query: str) -> list[str]:
+        return sorted(ids_of(await whole(api, **query)))
+
+    assert await found() == ["mine", "other", "theirs", "there"]
+    assert await found(account=ACCOUNT, region=REGION) == ["mine", "other"]
+    assert await found(categories="all") == ["data", "mine", "other", "theirs", "there"]
+    assert await found(expression="name=Delete*") == ["other"]
+    assert await found(since="2021-01-01") == []
+    assert await whole(api, until="2019-01-01") == [{"end": True, "events": 0}]
+
+
+@asynchronous
+async def test_a_stream_may_be_limited_and_a_wrong_question_is_refused() -> None:
+    api = await filled(*some_records(1_234))
+    for limit in (1, 500, 501, 1_233):
+        *lines, end = await whole(api, limit=str(limit))
+        assert ids_of(lines) == [event_id(n) for n in range(1_234, 1_234 - limit, -1)]
+        assert end["events"] == limit
+    for query in ({"limit": "0"}, {"expression": "usr=x"}, {"since": "x"}):
+        answer = await api.ask(ALL, **query)
+        assert answer.status == 400
+        assert answer.json["code"]
+
+
+@asynchronous
+async def test_what_arrives_meanwhile_is_not_in_the_stream_and_moves_nothing() -> None:
+    api = await filled(*some_records(1_000))
+    async with api.stream(ALL) as stream:
+        found = [(await stream.line())["EventId"]]
+        await api.record([a_record(eventID="later", eventTime="2020-01-01T09:59:00Z")])
+        while "end" not in (line := await stream.line()):
+            found.append(line["EventId"])
+        assert line["events"] == 1_000
+    assert found == [event_id(number) for number in range(1_000, 0, -1)]
+
+
+@asynchronous
+async def test_a_reader_who_takes_nothing_is_not_read_ahead_for() -> None:
+    api = await filled(*some_records(9_000))
+    asked = 0
+    search = api.history.search
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return await search(*arguments)
+
+    api.history.search = counted  # type: ignore[method-assign]
+    async with api.stream(ALL) as stream:
+        await stream.line()
+        await asyncio.sleep(0.2)
+        assert asked <= 4
+        assert not stream.ended.is_set()
+
+
+@asynchronous
+async def test_an_error_in_the_middle_is_the_last_line() -> None:
+    api = await filled(*some_records(9_000))
+    async with api.stream(ALL) as stream:
+        await stream.line()
+
+        async def fails(*_: Any) -> Any:
+            raise StorageFailed("the disk is gone")
+
+        api.history.search = fails  # type: ignore[method-assign]
+        while "error" not in (line := await stream.line()):
+            assert "end" not in line
+        assert line == {"error": "the disk is gone"}
+        await eventually(stream.ended.is_set)
+
+
+@asynchronous
+async def test_a_stream_ends_with_the_server_and_says_so() -> None:
+    api = await filled(*some_records(9_000))
+    async with api.stream(ALL) as stream:
+        await stream.line()
+        ending = asyncio.ensure_future(api.streams.end())
+        while "error" not in (line := await stream.line()):
+            assert "end" not in line
+        await ending
+        assert stream.ended.is_set()
+
+
+def test_pages_of_large_records_are_small() -> None:
+    assert streams._next_size(500, 500 * 1_500) == 2_000
+    assert streams._next_size(500, 500 * 40_000) == 200
+    assert streams._next_size(500, 500 * 300_000) == 50
+    assert streams._next_size(50, 0) == 200
+
+
+# Events as they come
+
+
+@pytest.mark.parametrize("path", [ALL, TAIL])
+@asynchronous
+async def test_streams_need_the_token(path: str) -> None:
+    api = await filled(a_record())
+    assert (await api.ask(path, token="wrong")).status == 401
+    assert (await api.ask(path, method="POST")).status == 405
+
+
+@asynchronous
+async def test_a_tail_shows_what_comes_from_now_on() -> None:
+    api = await filled(*some_records(3))
+    async with api.stream(TAIL) as stream:
+        assert await stream.line() == {"position": 3}
+        assert stream.headers["content-type"] == "application/x-ndjson"
+        await api.record([a_record(eventID="new")])
+        line = await stream.line()
+        assert (line["position"], line["EventId"]) == (4, "new")
+        assert json.loads(line["CloudTrailEvent"])["eventID"] == "new"
+        assert await stream.line() == {"position": 4}
+
+
+@asynchronous
+async def test_a_tail_goes_on_behind_a_position() -> None:
+    api = await filled(*some_records(1_700))
+    async with api.stream(TAIL, after="600") as stream:
+        found = [await stream.event() for _ in range(1_100)]
+        assert found == [event_id(number) for number in range(601, 1_701)]
+        await api.record([a_record(eventID="new")])
+        assert await stream.event() == "new"
+
+
+@asynchronous
+async def test_a_tail_first_shows_the_last_events_that_fit() -> None:
+    records = some_records(400)
+    for number in (10, 20, 30):
+        records[number - 1]["eventName"] = "DeleteUser"
+    api = await filled(*records)
+    async with api.stream(TAIL, last="2", expression="name=DeleteUser") as stream:
+        assert [await stream.event(), await stream.event()] == [event_id(20), event_id(30)]
+        assert await stream.line() == {"position": 400}
+        await api.record([a_record(eventID="no"), a_record(eventID="yes", eventName="DeleteUser")])
+        assert await stream.event() == "yes"
+    async with api.stream(TAIL, last="9", expression="name=DeleteUser") as stream:
+        found = [await stream.event() for _ in range(4)]
+        assert found == [event_id(10), event_id(20), event_id(30), "yes"]
+
+
+@asynchronous
+async def test_the_last_events_and_those_that_follow_join_without_a_gap() -> None:
+    """What is durable and not visible yet comes from the journal."""
+    api = await filled(*some_records(5))
+    hidden = [a_record(eventID="hidden"), a_record(eventID="hidden-2")]
+    take = api.history.take
+    api.history.take = lambda entries: asyncio.sleep(0)  # type: ignore[assignment,method-assign]
+    await api.record(hidden)
+    api.history.take = take  # type: ignore[method-assign]
+    async with api.stream(TAIL, last="2") as stream:
+        found = [await stream.event() for _ in range(4)]
+    assert found == [event_id(4), event_id(5), "hidden", "hidden-2"]
+
+
+@asynchronous
+async def test_a_tail_takes_account_region_categories_and_expression() -> None:
+    api = await filled(a_record())
+    records = [
+        a_record(eventID="mine"),
+        a_record(eventID="theirs", recipientAccountId="210987654321"),
+        a_record(eventID="there", awsRegion="eu-west-1"),
+        a_data_record(eventID="data"),
+        a_record(eventID="last", eventName="DeleteUser"),
+    ]
+
+    async def found(count: int, **query: str) -> list[str]:
+        async with api.stream(TAIL, after="1", **query) as stream:
+            return [await stream.event() for _ in range(count)]
+
+    await api.record(records)
+    assert await found(4) == ["mine", "theirs", "there", "last"]
+    assert await found(2, account=ACCOUNT, region=REGION) == ["mine", "last"]
+    assert await found(5, categories="all") == ["mine", "theirs", "there", "data", "last"]
+    assert await found(1, expression="name=Delete*") == ["last"]
+    assert await found(1, region="eu-west-1") == ["there"]
+
+
+@asynchronous
+async def test_a_tail_tells_where_it_is_though_nothing_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "_HEARTBEAT", 0.05)
+    monkeypatch.setattr(streams, "_TOLD", 0.0)
+    api = await filled(*some_records(3))
+    async with api.stream(TAIL, expression="name=Nothing") as stream:
+        for _ in range(3):
+            assert await stream.line() == {"position": 3}
+        await api.record(some_records(2))
+        while (line := await stream.line()) == {"position": 3}:
+            pass
+        assert line == {"position": 5}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"after": "4"},
+        {"after": "-1"},
+        {"after": "x"},
+        {"last": "0"},
+        {"last": "10001"},
+        {"after": "1", "last": "1"},
+        {"since": "2020-01-01"},
+        {"expression": "usr=x"},
+    ],
+)
+@asynchronous
+async def test_a_tail_that_makes_no_sense_is_refused(query: dict[str, str]) -> None:
+    answer = await (await filled(*some_records(3))).ask(TAIL, **query)
+    assert answer.status == 400
+    assert answer.json["error"]
+
+
+@asynchronous
+async def test_a_reader_who_takes_nothing_holds_nobody_up_and_frees_all_when_going() -> None:
+    api = await filled(*some_records(3))
+    before = len(asyncio.all_tasks())
+    async with api.stream(TAIL) as slow, api.stream(TAIL) as quick:
+        for number in range(30):
+            await api.record([a_record(eventID=str(number))])
+            assert await quick.event() == str(number)
+        assert slow.parts <= 2
+        assert not slow.ended.is_set()
+    await turns()
+    assert len(asyncio.all_tasks()) == before
+
+
+@asynchronous
+async def test_a_tail_ends_with_the_server_and_says_so() -> None:
+    api = await filled(*some_records(3))
+    async with api.stream(TAIL) as stream:
+        await stream.line()
+        await turns()
+        ending = asyncio.ensure_future(api.streams.end())
+        assert "error" in await stream.line()
+        await ending
+        assert stream.ended.is_set()
+
+
+@pytest.mark.parametrize("path", [ALL, TAIL])
+@asynchronous
+async def test_a_reader_who_takes_nothing_does_not_hold_the_end_up(path: str) -> None:
+    api = await filled(*some_records(9_000))
+    async with api.stream(path, **({"after": "0"} if path == TAIL else {})) as stream:
+        await stream.line()
+        before = len(asyncio.all_tasks())
+        started = asyncio.get_running_loop().time()
+        await api.streams.end()
+        assert asyncio.get_running_loop().time() - started < 5
+        await turns()
+        assert len(asyncio.all_tasks()) < before
