@@ -59,6 +59,8 @@ def write_sealed(
         if connection is None:
             swap = {"temp_directory": f"{temporary}.swap"}
             connection = stack.enter_context(duckdb.connect(":memory:", config={**_LIMITS, **swap}))
+        # Else what takes long draws a bar between the paths that a child prints.
+        connection.execute("SET enable_progress_bar = false")
         quoted = str(temporary).replace("'", "''")
         connection.execute(f"ATTACH '{quoted}' AS made")
         count = -1

@@ -204,11 +204,11 @@ class Upkeep:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _made(self, *arguments: object) -> SealedFile:
-        (path,) = await self._child(*arguments)
-        file = read_name(path)
-        if file is None:
-            raise RuntimeError(f"child made {path}")
-        return file
+        told = await self._child(*arguments)
+        files = [file for path in told if (file := read_name(path)) is not None]
+        if len(files) != 1:
+            raise RuntimeError(f"child made {told}")
+        return files[0]
 
     async def _child(self, *arguments: object) -> list[Path]:
         """Has a child do a work of `seal.py`, and returns the paths it tells."""
