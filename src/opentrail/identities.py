@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,10 @@ from opentrail.ports.control import Change, ControlStore, Put
 _TEACHERS = (b'"eventSource":"iam.', b'"eventSource":"sts.')
 #: The stored place may lag behind by this many records in which nothing was learned.
 _PLACE_LAG = 10_000
+#: So many records are looked through in one turn of the loop.
+_AT_ONCE = 100
+#: What is learned from more records than these is read from them again.
+_MOST_TAUGHT = 20_000
 
 
 class KnownIdentities:
@@ -86,6 +91,15 @@ class Identities(KnownIdentities):
         super().__init__(directory, default_account)
         self._control = control
         self._place = self._stored_place = 0
+        #: What was learned from records that have yet to come by, by event id.
+        self._taught: dict[str, Learned] = {}
+
+    def learn(self, record: Record) -> Learned:
+        """Takes in what a record teaches, at once, for the calls that follow it."""
+        taught = super().learn(record)
+        if taught and len(self._taught) < _MOST_TAUGHT:
+            self._taught[record["eventID"]] = taught
+        return taught
 
     async def load(self) -> None:
         """Reads what earlier runs learned."""
@@ -112,9 +126,14 @@ class Identities(KnownIdentities):
     async def take(self, entries: Sequence[Entry]) -> None:
         """Stores what the entries teach, together with the place."""
         changes: dict[tuple[str, str], Change] = {}
-        for entry in entries:
+        for number, entry in enumerate(entries):
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)  # calls under way must not wait for all of them
             if entry.origin != "import" and may_teach(entry.record):
-                for change in self._changes(self.learn(orjson.loads(entry.record))):
+                taught = self._taught.pop(entry.event_id, None)
+                if taught is None:
+                    taught = super().learn(orjson.loads(entry.record))
+                for change in self._changes(taught):
                     changes[change.kind, change.key] = change
         last = entries[-1].position
         if changes or last - self._stored_place >= _PLACE_LAG:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -23,12 +24,53 @@ _QUANTILES = (0.5, 0.99)
 _SECOND = timedelta(seconds=1)
 
 
+class Distribution(Collector):
+    """How often values fell into which range; only the event loop's thread may count."""
+
+    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
+        self._name, self._documentation = name, documentation
+        self._counts = [0] * (len(_FAST) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, seconds: float) -> None:
+        """Counts a value."""
+        self._counts[bisect_left(_FAST, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        """Yields the one family."""
+        bounds = [*(str(float(bound)) for bound in _FAST), "+Inf"]
+        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(
+            self._name, self._documentation, buckets=buckets, sum_value=self._sum
+        )
+
+
+class _Settling(Collector):
+    """Asked before the counters, for it was registered before them."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        """Has no names of its own."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Has what was counted since added to the counters."""
+        self._metrics.settle()
+        return ()
+
+
 class Metrics:
     """One registry per server, so that two servers in one test do not share numbers."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._counters: dict[tuple[str, str], tuple[Counter, Counter]] = {}
+        #: Calls and records, by service and category, that the counters do not tell of yet.
+        self._unsettled: dict[tuple[str, str], list[int]] = {}
+        self.registry.register(_Settling(self))
         self.calls = Counter(
             "opentrail_calls", "Calls answered", ["service"], registry=self.registry
         )
@@ -51,11 +93,10 @@ class Metrics:
             "Calls answered without a record (on-record-failure=allow)",
             registry=self.registry,
         )
-        self.append_seconds = Histogram(
+        self.append_seconds = Distribution(
             "opentrail_append_seconds",
             "From a finished answer to its durable record",
-            registry=self.registry,
-            buckets=_FAST,
+            self.registry,
         )
         self.visible = Freshness()
         self.registry.register(self.visible)
@@ -76,7 +117,7 @@ class Metrics:
         )
 
     def count(self, service: str, category: str, seconds: float, copies: int = 0) -> None:
-        """Counts a recorded call; looking its counters up anew each time would cost more.
+        """Counts a recorded call; the counters, which have locks, are told when somebody asks.
 
         Args:
             service: whose call it is.
@@ -84,13 +125,19 @@ class Metrics:
             seconds: from the finished answer to the durable record.
             copies: records of it for other accounts.
         """
-        counters = self._counters.get((service, category))
-        if counters is None:
-            counters = (self.calls.labels(service), self.records.labels(category))
-            self._counters[service, category] = counters
-        counters[0].inc()
-        counters[1].inc(1 + copies)
+        unsettled = self._unsettled.get((service, category))
+        if unsettled is None:
+            unsettled = self._unsettled[service, category] = [0, 0]
+        unsettled[0] += 1
+        unsettled[1] += 1 + copies
         self.append_seconds.observe(seconds)
+
+    def settle(self) -> None:
+        """Adds what was counted to the counters."""
+        unsettled, self._unsettled = self._unsettled, {}
+        for (service, category), (calls, records) in unsettled.items():
+            self.calls.labels(service).inc(calls)
+            self.records.labels(category).inc(records)
 
     def samples(self) -> list[Sample]:
         """Returns what has been counted, for another process to add to its own."""

@@ -122,9 +122,14 @@ class SqliteJournal:
     @property
     def backlog_seconds(self) -> float:
         """How long the record has waited that has waited longest."""
-        with self._wake:
-            oldest = self._under_way or (self._queue[0].since if self._queue else None)
-        return 0.0 if oldest is None else self._loop.time() - oldest
+        # Every call asks: it must not wait for the lock. What leaves the queue is under way before.
+        oldest = self._under_way
+        if oldest is None:
+            try:
+                oldest = self._queue[0].since
+            except IndexError:
+                return 0.0
+        return self._loop.time() - oldest
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
@@ -213,13 +218,13 @@ class SqliteJournal:
     def _take_group(self) -> list[_Waiting]:
         group: list[_Waiting] = []
         records = 0
+        self._under_way = self._queue[0].since if self._queue else None
         while self._queue and records < GROUP_RECORDS:
             waiting = self._queue.popleft()
             records += len(waiting.entries)
             self._queued_records -= len(waiting.entries)
             self._queued_bytes -= waiting.size
             group.append(waiting)
-        self._under_way = group[0].since if group else None
         return group
 
     def _write_group(self, group: list[_Waiting]) -> None:

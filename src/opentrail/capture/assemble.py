@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
@@ -16,18 +16,15 @@ from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.safe_json import to_bytes
 from opentrail.capture.tables import (
-    api_version,
-    category,
-    event_name,
-    is_read_only,
-    keeps_answer,
+    Kind,
+    kind_of,
     rules,
-    source_of,
 )
 from opentrail.capture.touched import touched_resources
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time
 from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federated_caller
-from opentrail.core.resources import GLOBAL_REGION, GLOBAL_SERVICES
+from opentrail.core.resources import GLOBAL_REGION
+from opentrail.core.values import value_class
 from opentrail.wire.protocols import (
     WireError,
     decode_answer,
@@ -47,11 +44,9 @@ _ADDITIONAL_LIMIT = 28 * 1_024
 #: A call names at most so many resources in its record, and is shared with so many accounts.
 _MOST_RESOURCES, _MOST_OWNERS = 250, 20
 _UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
-UNKNOWN_OPERATION = "UnknownOperation"
-UNKNOWN_SOURCE = "unknown.opentrail.internal"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Assembled:
     """A record as an object, and ready for the journal.
 
@@ -83,7 +78,7 @@ class Assembler:
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
-        return self._identity(exchange, {})[1], _region(exchange, _names(exchange)[0])
+        return self._identity(exchange, {})[1], _region(exchange, _kind(exchange))
 
     def assemble(self, exchange: Exchange) -> Assembled:
         """Returns the record of `exchange`; whatever cannot be decoded is noted in our block."""
@@ -97,66 +92,69 @@ class Assembler:
 
     def _assemble(self, exchange: Exchange) -> Assembled:
         own: dict[str, Any] = dict(exchange.notes)
-        source, name, label = _names(exchange)
+        kind = _kind(exchange)
+        label = kind.label
         identity, account = self._identity(exchange, own)
         error = _error(exchange)
         parameters = _parameters(exchange, own)
         if error is not None and error.message:
             error = replace(error, message=scrubbed(error.message, _given(exchange), parameters))
-        answer = _answer(exchange, label, error, own)
+        answer = _answer(exchange, kind, error, own)
         if exchange.credential is None:
-            identity, account = _unsigned_caller(name, parameters, answer, identity, account)
-        kind = category(label, exchange.call.operation or "") if label else MANAGEMENT
-        region = _region(exchange, source)
+            identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
+        region = _region(exchange, kind)
         record: dict[str, Any] = {
             "eventVersion": EVENT_VERSION,
             "userIdentity": identity,
             "eventTime": format_time(exchange.completed_at),
-            "eventSource": source,
-            "eventName": name,
+            "eventSource": kind.source,
+            "eventName": kind.name,
             "awsRegion": region,
             "sourceIPAddress": exchange.source_ip,
         }
         _add_agent(record, exchange, label)
         _add_error(record, exchange, error, own)
-        if parameters and record.get("errorCode") in rules("kinds")["parameters_left_out"].get(
-            label, ()
-        ):
+        if parameters and record.get("errorCode") in kind.parameters_left_out:
             own["requestParameters"], parameters = parameters, None
         record["requestParameters"] = parameters or None
         record["responseElements"] = answer or None
-        told = _told_by_answer(exchange, label) if error is None else None
+        told = _told_by_answer(exchange) if kind.reads_answer and error is None else None
         touched = touched_resources(
             exchange.call, label, parameters or {}, told or answer, region, account
         )
         touched = _few(touched, own)
-        extra = _additional(exchange, label, kind)
+        extra = _additional(exchange, kind.category)
         if own:
             extra["opentrail"] = own
         if extra:
             record["additionalEventData"] = extra
         record["requestID"] = _request_id(exchange)
         record["eventID"] = exchange.event_id
-        record["readOnly"] = is_read_only(label, exchange.call.operation or name)
+        record["readOnly"] = kind.is_read_only
         if touched:
             record["resources"] = touched
         record["eventType"] = "AwsApiCall"
-        version = api_version(exchange.call.service.name) if exchange.call.service else None
-        if version:
-            record["apiVersion"] = version
-        record["managementEvent"] = kind == MANAGEMENT
+        if kind.api_version:
+            record["apiVersion"] = kind.api_version
+        record["managementEvent"] = kind.category == MANAGEMENT
         record["recipientAccountId"] = account
         owners = _other_owners(touched, account) if error is None else []
         if owners:
             record["sharedEventID"] = new_event_id()
         _add_way_in(record, exchange, self._networks)
-        record["eventCategory"] = kind
+        record["eventCategory"] = kind.category
         if exchange.tls is not None:
             host = exchange.request.headers.get("host", "")
             record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
         raw = _limited(record)
         entry = NewEntry(
-            exchange.origin, exchange.completed_at, account, region, kind, exchange.event_id, raw
+            exchange.origin,
+            exchange.completed_at,
+            account,
+            region,
+            kind.category,
+            exchange.event_id,
+            raw,
         )
         copies = tuple(_copy(record, entry, owner) for owner in owners)
         return Assembled(record, entry, "decodeError" not in own, copies)
@@ -231,50 +229,37 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
     return replace(entry, account=owner, event_id=event_id, record=_limited(copied))
 
 
-class _Randomness:
-    """The system's randomness, fetched for many ids at a time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pool, self._used = b"", 0
-
-    def take(self) -> bytes:
-        """Returns 16 bytes that are given out once."""
-        with self._lock:
-            if self._used >= len(self._pool):
-                self._pool, self._used = os.urandom(16 * 256), 0
-            self._used += 16
-            return self._pool[self._used - 16 : self._used]
-
-
-_randomness = _Randomness()
-os.register_at_fork(after_in_child=_randomness.__init__)  # type: ignore[misc]
+#: Ids that nobody has been given yet; taking one from the end is atomic.
+_ids: list[str] = []
+_IDS = 64
+os.register_at_fork(after_in_child=_ids.clear)
 
 
 def new_event_id() -> str:
     """Returns a fresh event id: a random UUID."""
-    text = _randomness.take().hex()
-    # RFC 9562: the version in the 13th digit, the variant in the 17th.
-    variant = "89ab"[int(text[16], 16) & 3]
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+    while True:
+        try:
+            return _ids.pop()
+        except IndexError:
+            _ids.extend(_fresh_ids(os.urandom(16 * _IDS).hex()))
 
 
-def _names(exchange: Exchange) -> tuple[str, str, str]:
-    """Returns eventSource, eventName and the source's label ('' when the service is unknown)."""
+def _fresh_ids(digits: str) -> Iterator[str]:
+    """Makes random digits into UUIDs: many at a time, for randomness comes with a system call."""
+    for start in range(0, len(digits), 32):
+        text = digits[start : start + 32]
+        # RFC 9562: the version in the 13th digit, the variant in the 17th.
+        variant = "89ab"[int(text[16], 16) & 3]
+        yield f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+
+
+def _kind(exchange: Exchange) -> Kind:
     call, credential = exchange.call, exchange.credential
-    if call.service is not None:
-        label = source_of(call.service)
-        if credential is not None and credential.service == "s3express":
-            label = "s3express"
-        operation = call.operation or UNKNOWN_OPERATION
-        return f"{label}.amazonaws.com", event_name(call.service.name, operation), label
-    if credential is not None and credential.service:
-        return f"{credential.service}.amazonaws.com", call.operation or UNKNOWN_OPERATION, ""
-    return UNKNOWN_SOURCE, call.operation or UNKNOWN_OPERATION, ""
+    return kind_of(call.service, call.operation, credential.service if credential else None)
 
 
-def _region(exchange: Exchange, source: str) -> str:
-    if source in GLOBAL_SERVICES or exchange.credential is None:
+def _region(exchange: Exchange, kind: Kind) -> str:
+    if kind.is_global or exchange.credential is None:
         return GLOBAL_REGION
     return exchange.credential.region or GLOBAL_REGION
 
@@ -327,13 +312,14 @@ def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
 
 
 def _answer(
-    exchange: Exchange, label: str, error: WireError | None, own: dict[str, Any]
+    exchange: Exchange, kind: Kind, error: WireError | None, own: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Returns `responseElements`: only good answers of writes have them (capture.md §2.2)."""
     call, response = exchange.call, exchange.response
-    if response is None or error is not None or call.service is None or call.model is None:
+    if response is None or error is not None or not kind.keeps_answer or call.service is None:
         return None
-    if not keeps_answer(label, call.operation or "") or _is_secret(call.model.output_shape):
+    model = call.model
+    if model is None or _is_secret(model.output_shape):
         return None
     if call.service.name == "s3":
         return s3_form.s3_answer(response)
@@ -341,9 +327,9 @@ def _answer(
         if call.service.name == "ec2":
             return ec2_form.ec2_answer(call, response)
         decoded = decode_answer(call, response)
-        if call.model.output_shape is None:
+        if model.output_shape is None:
             return None
-        shown = renderers(call.service).render(call.model.output_shape, decoded)
+        shown = renderers(call.service).render(model.output_shape, decoded)
     except (ValueError, RecursionError) as problem:
         own["answerDecodeError"] = str(problem)[:300]
         return None
@@ -355,9 +341,9 @@ def _is_secret(shape: Any) -> bool:
     return shape is not None and bool(shape.metadata.get("sensitive"))
 
 
-def _told_by_answer(exchange: Exchange, label: str) -> dict[str, Any] | None:
+def _told_by_answer(exchange: Exchange) -> dict[str, Any] | None:
     """Returns the elements of an answer that names what was touched, such as KMS's key."""
-    if exchange.response is None or label not in rules("kinds")["answer_read"]["sources"]:
+    if exchange.response is None:
         return None
     try:
         return decode_answer(exchange.call, exchange.response)
@@ -367,14 +353,22 @@ def _told_by_answer(exchange: Exchange, label: str) -> dict[str, Any] | None:
 
 def _as_answer(service: str, shown: dict[str, Any]) -> dict[str, Any]:
     """Returns an answer with the names, and without the wrapper, that AWS records it by."""
-    names = rules("names")
-    for modelled, recorded in names["answer_member"].get(service, {}).items():
-        own = lower_first(modelled)
-        shown = {recorded if name == own else name: item for name, item in shown.items()}
-    if service in names["answer_unwrapped"]["services"] and len(shown) == 1:
+    renamed, is_unwrapped = _answer_form(service)
+    if renamed:
+        shown = {renamed.get(name, name): item for name, item in shown.items()}
+    if is_unwrapped and len(shown) == 1:
         only = next(iter(shown.values()))
         return only if isinstance(only, dict) else shown
     return shown
+
+
+@cache
+def _answer_form(service: str) -> tuple[Mapping[str, str], bool]:
+    """Returns which members of a service's answers are renamed, and whether a wrapper goes."""
+    names = rules("names")
+    members = names["answer_member"].get(service, {}).items()
+    renamed = {lower_first(modelled): recorded for modelled, recorded in members}
+    return renamed, service in names["answer_unwrapped"]["services"]
 
 
 def _error(exchange: Exchange) -> WireError | None:
@@ -410,7 +404,7 @@ def _error_code(exchange: Exchange, error: WireError) -> str:
     return error.code
 
 
-def _additional(exchange: Exchange, label: str, kind: str) -> dict[str, Any]:
+def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
     """Returns `additionalEventData`, which S3 records have (capture.md §2.3)."""
     if exchange.call.service is None or exchange.call.service.name != "s3":
         return {}
@@ -424,12 +418,12 @@ def _additional(exchange: Exchange, label: str, kind: str) -> dict[str, Any]:
     if decoded_length.isdigit():
         sent = int(decoded_length)
     # AWS writes these as floats in data events and as whole numbers elsewhere.
-    extra["bytesTransferredIn"] = sent if kind == MANAGEMENT else float(sent)
+    extra["bytesTransferredIn"] = sent if category == MANAGEMENT else float(sent)
     if exchange.credential is not None:
         extra["AuthenticationMethod"] = exchange.credential.method
     if exchange.response is not None and "x-amz-id-2" in exchange.response.headers:
         extra["x-amz-id-2"] = exchange.response.headers["x-amz-id-2"]
-    extra["bytesTransferredOut"] = received if kind == MANAGEMENT else float(received)
+    extra["bytesTransferredOut"] = received if category == MANAGEMENT else float(received)
     return extra
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
 from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.resources import GLOBAL_SERVICES
+from opentrail.core.values import value_class
 from opentrail.wire.service_models import Service
+
+#: Callers may make up any number of operations: only so many calls are remembered.
+_CALLS = 4_096
 
 
 @cache
@@ -31,14 +36,14 @@ def source_of(service: Service) -> str:
     return source_label(service.name, service.endpoint_prefix)
 
 
-@cache
+@lru_cache(_CALLS)
 def event_name(service_name: str, operation: str) -> str:
     """Returns CloudTrail's name of an operation."""
     table = rules("names")["event_name"].get(service_name, {})
     return str(table.get(operation, operation))
 
 
-@cache
+@lru_cache(_CALLS)
 def is_read_only(label: str, operation: str) -> bool:
     """Returns the record's `readOnly`."""
     table = rules("kinds")["read_only"]
@@ -49,7 +54,7 @@ def is_read_only(label: str, operation: str) -> bool:
     return operation.startswith(tuple(table["prefixes"]))
 
 
-@cache
+@lru_cache(_CALLS)
 def keeps_answer(label: str, operation: str) -> bool:
     """Returns whether a good answer goes into the record."""
     kinds = rules("kinds")
@@ -60,13 +65,13 @@ def keeps_answer(label: str, operation: str) -> bool:
     return not is_read_only(label, operation)
 
 
-@cache
+@lru_cache(_CALLS)
 def needs_answer(label: str, operation: str) -> bool:
     """Returns whether a good answer must be read, to be recorded or for what it touched."""
     return keeps_answer(label, operation) or label in rules("kinds")["answer_read"]["sources"]
 
 
-@cache
+@lru_cache(_CALLS)
 def data_type(label: str, operation: str) -> str | None:
     """Returns the resource type of a data event, None for a management event."""
     for kind, operations in rules("kinds")["data"].get(label, {}).items():
@@ -85,3 +90,52 @@ def api_version(service_name: str) -> str | None:
     """Returns the record's `apiVersion`, which only a few services have."""
     version: str | None = rules("names")["api_version"].get(service_name)
     return version
+
+
+@value_class(frozen=True, slots=True)
+class Kind:
+    """What a record says of a call by its service and operation alone.
+
+    `label` is what stands before `.amazonaws.com` in `eventSource`, '' if the service is unknown.
+    """
+
+    source: str
+    label: str
+    name: str
+    category: str
+    is_read_only: bool
+    is_global: bool
+    api_version: str | None
+    keeps_answer: bool
+    #: Whether the answer tells what was touched.
+    reads_answer: bool
+    #: Whether parameters go elsewhere when a call fails with one of these codes.
+    parameters_left_out: tuple[str, ...]
+
+
+UNKNOWN_OPERATION = "UnknownOperation"
+UNKNOWN_SOURCE = "unknown.opentrail.internal"
+
+
+@lru_cache(_CALLS)
+def kind_of(service: Service | None, operation: str | None, signed_as: str | None) -> Kind:
+    """Returns the kind of a call; `signed_as` is the service in the credential's scope."""
+    named, label = operation or UNKNOWN_OPERATION, ""
+    if service is not None:
+        label = "s3express" if signed_as == "s3express" else source_of(service)
+        source, name = f"{label}.amazonaws.com", event_name(service.name, named)
+    else:
+        source, name = f"{signed_as}.amazonaws.com" if signed_as else UNKNOWN_SOURCE, named
+    kinds = rules("kinds")
+    return Kind(
+        source,
+        label,
+        name,
+        category(label, operation or "") if label else MANAGEMENT,
+        is_read_only(label, operation or name),
+        source in GLOBAL_SERVICES,
+        api_version(service.name) if service is not None else None,
+        keeps_answer(label, operation or ""),
+        label in kinds["answer_read"]["sources"],
+        tuple(kinds["parameters_left_out"].get(label, ())),
+    )

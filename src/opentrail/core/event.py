@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from opentrail.core.values import value_class
 
 #: A decoded record: AWS's member names, JSON values.
 Record = Mapping[str, Any]
@@ -19,7 +20,7 @@ INSIGHT = "Insight"
 ORIGINS = ("recorder", "api", "hook", "import", "insight")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class NewEntry:
     """A record on its way into the journal; `record` holds its JSON bytes, made once."""
 
@@ -32,7 +33,7 @@ class NewEntry:
     record: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Entry:
     """A record in the journal: numbered and durable.
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
 from opentrail.core.event import Record, as_object
+from opentrail.core.values import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Identity:
     """Whom an access key id stands for.
 
@@ -31,19 +32,23 @@ class Identity:
     learned_from: str | None = None
     #: Event that deleted the key; who uses it afterwards still is whom it stood for.
     deleted_by: str | None = None
+    #: The form in records, once it was asked for.
+    _shown: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def as_record(self) -> dict[str, Any]:
         """Returns the `userIdentity` member of a record made with this key."""
-        shown: dict[str, Any] = {}
-        for name, value in self.user_identity.items():
-            shown[name] = value
-            if name == "accountId":
-                shown["accessKeyId"] = self.access_key_id
-        shown.setdefault("accessKeyId", self.access_key_id)
-        return shown
+        if self._shown is None:
+            shown: dict[str, Any] = {}
+            for name, value in self.user_identity.items():
+                shown[name] = value
+                if name == "accountId":
+                    shown["accessKeyId"] = self.access_key_id
+            shown.setdefault("accessKeyId", self.access_key_id)
+            object.__setattr__(self, "_shown", shown)
+        return dict(self._shown or {})
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Learned:
     """What one record teaches: identities of keys, ids of users."""
 
@@ -97,6 +102,7 @@ def iam_user(account: str, name: str, principal_id: str | None, arn: str | None)
     return identity
 
 
+@lru_cache(4096)
 def unknown(account: str, access_key_id: str) -> Identity:
     """Returns the honest identity of a key nobody told us about."""
     return Identity(access_key_id, account, {"type": "Unknown", "accountId": account})
@@ -140,6 +146,10 @@ def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> di
     return {"type": kind, **{member: text for member, text in known.items() if text}}
 
 
+_TEACHERS = ("iam.amazonaws.com", "sts.amazonaws.com")
+_NOTHING = Learned()
+
+
 def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> Learned:
     """Returns what a successful IAM or STS record teaches about keys and users.
 
@@ -147,12 +157,15 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
         record: a complete record.
         users: known users: (account, name) → (principal id, arn).
     """
-    source, answer = record.get("eventSource"), as_object(record.get("responseElements"))
+    source = record.get("eventSource")
+    if source not in _TEACHERS:
+        return _NOTHING
+    answer = as_object(record.get("responseElements"))
     caller = as_object(record.get("userIdentity"))
     if record.get("errorCode") or (
         caller.get("type") == "AWSAccount" and "sharedEventID" in record
     ):
-        return Learned()  # the caller's own record of a shared call tells all that its copy does
+        return _NOTHING  # the caller's own record of a shared call tells all that its copy does
     if source == "iam.amazonaws.com":
         return _learn_iam(record, answer, users)
     if source == "sts.amazonaws.com" and answer:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from opentrail.core.values import value_class
 
 #: A decompressed body is at most this long (bodies are only ever kept up to it).
 MAX_BODY = 16 * 1024 * 1024
 #: A gzip body may be written in several pieces; an honest client writes one.
 _MOST_MEMBERS = 100
+#: Names of headers in lower case, as far as they are remembered.
+_names: dict[bytes, str] = {}
+_MOST_NAMES, _LONGEST_NAME = 2_000, 100
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Request:
     """A request; header names are lower-case, repeated headers are joined with `,`.
 
@@ -28,7 +33,7 @@ class Request:
     body_is_whole: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Response:
     """An answer; header names are lower-case."""
 
@@ -42,13 +47,21 @@ def fold_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Returns headers by lower-case name; undecodable bytes are kept as latin-1."""
     folded: dict[str, str] = {}
     for raw_name, raw_value in pairs:
-        name = raw_name.decode("latin-1").lower()
+        name = _names.get(raw_name) or _lower_name(raw_name)
         try:
-            value = raw_value.decode()
+            text = raw_value.decode()
         except UnicodeDecodeError:
-            value = raw_value.decode("latin-1")
-        folded[name] = f"{folded[name]},{value}" if name in folded else value
+            text = raw_value.decode("latin-1")
+        folded[name] = f"{folded[name]},{text}" if name in folded else text
     return folded
+
+
+def _lower_name(raw: bytes) -> str:
+    """Returns a header's name in lower case; the same few come again and again."""
+    name = raw.decode("latin-1").lower()
+    if len(_names) < _MOST_NAMES and len(raw) <= _LONGEST_NAME:
+        _names[raw] = name
+    return name
 
 
 def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:

@@ -10,10 +10,13 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from botocore.model import OperationModel
 
+from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.service_models import Service, ServiceCatalog
 from opentrail.wire.sigv4 import Credential
 
+#: Names of operations are shorter.
+_LONGEST_NAME = 256
 _CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
@@ -26,7 +29,7 @@ _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(r"^(?P<bucket>.+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Call:
     """What a request asks for, as far as it can be told."""
 
@@ -56,6 +59,9 @@ class Router:
     def __init__(self, catalog: ServiceCatalog, base_hosts: Iterable[str] = ()) -> None:
         self._catalog = catalog
         self._base_hosts = tuple(sorted(base_hosts, key=len, reverse=True))
+        # The same few calls come again and again.
+        self._target = lru_cache(4096)(self._find_target)
+        self._of_action = lru_cache(4096)(self._find_action)
 
     def identify(self, request: Request, credential: Credential | None) -> Call:
         """Returns what `request` asks for; parts that cannot be told are None.
@@ -80,7 +86,11 @@ class Router:
         if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
             return self._cbor(request, signing_name)
         target = request.headers.get("x-amz-target")
-        return self._target(target, signing_name) if target else None
+        if not target:
+            return None
+        # What callers make up may be long: only what looks like a call is remembered.
+        find = self._target if len(target) <= _LONGEST_NAME else self._find_target
+        return find(target, signing_name)
 
     def _cbor(self, request: Request, signing_name: str | None) -> Call:
         match = _CBOR_PATH.search(request.path)
@@ -90,7 +100,7 @@ class Router:
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         return Call(service or self._only(signing_name), operation, "cbor")
 
-    def _target(self, target: str, signing_name: str | None) -> Call:
+    def _find_target(self, target: str, signing_name: str | None) -> Call:
         prefix, _, operation = target.rpartition(".")
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         return Call(service or self._only(signing_name), operation or target, "json")
@@ -98,19 +108,35 @@ class Router:
     def _action(self, request: Request, signing_name: str | None) -> Call | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
         pairs = query_pairs(request)
-        actions = {value for name, value in pairs if name == "Action" and value}
+        actions, version = set(), None
+        for name, text in pairs:
+            if name == "Action" and text:
+                actions.add(text)
+            elif name == "Version" and version is None:
+                version = text
         if not actions:
             return None
-        versions = [value for name, value in pairs if name == "Version"]
-        candidates = self._of_query(versions[0] if versions else "", signing_name)
-        if not candidates:
-            return None
+        version = version or ""
         if len(actions) > 1:
+            candidates = self._of_query(version, signing_name)
+            if not candidates:
+                return None
             return Call(candidates[0] if signing_name else None, None, None)
         action = actions.pop()
+        is_short = len(action) + len(version) <= _LONGEST_NAME
+        find = self._of_action if is_short else self._find_action
+        found = find(action, version, signing_name)
+        return found and Call(found[0], action, found[1], pairs=pairs)
+
+    def _find_action(
+        self, action: str, version: str, signing_name: str | None
+    ) -> tuple[Service | None, str] | None:
+        """Returns service and protocol of an action, None if no service speaks so."""
+        candidates = self._of_query(version, signing_name)
+        if not candidates:
+            return None
         service = _choose(candidates, signing_name, action)
-        protocol = "ec2" if service and "ec2" in service.protocols else "query"
-        return Call(service, action, protocol, pairs=pairs)
+        return service, "ec2" if service and "ec2" in service.protocols else "query"
 
     def _of_query(self, version: str, signing_name: str | None) -> list[Service]:
         """Returns the query services of a version; a signed call may leave the version out."""
@@ -197,11 +223,27 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
     """Returns the fields of a query-protocol request: those of its form, then of its query."""
     pairs: list[tuple[str, str]] = []
     if request.body and "form-urlencoded" in request.headers.get("content-type", ""):
-        text = request.body.decode("utf-8", "surrogateescape")
-        pairs = parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+        pairs = _pairs_of(request.body.decode("utf-8", "surrogateescape"))
     if request.query:
-        pairs += parse_qsl(request.query, keep_blank_values=True, errors="surrogateescape")
+        pairs += _pairs_of(request.query)
     return pairs
+
+
+def _pairs_of(text: str) -> list[tuple[str, str]]:
+    """Returns the fields of a form, as `parse_qsl` does that keeps blank values."""
+    pairs = []
+    for part in text.split("&"):
+        if not part:
+            continue
+        name, _, field_value = part.partition("=")
+        if "%" in part or "+" in part:
+            name, field_value = _unquoted(name), _unquoted(field_value)
+        pairs.append((name, field_value))
+    return pairs
+
+
+def _unquoted(text: str) -> str:
+    return unquote(text.replace("+", " "), errors="surrogateescape")
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:

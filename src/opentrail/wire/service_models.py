@@ -32,6 +32,10 @@ class Service:
     #: Whether calls carry `Authorization: Bearer` instead of a signature.
     bearer: bool = False
 
+    def __hash__(self) -> int:
+        """Services are looked up many times a call."""
+        return hash(self.name)
+
     @cached_property
     def model(self) -> ServiceModel:
         """The whole model, loaded from botocore's data on first use."""

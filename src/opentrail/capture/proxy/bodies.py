@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import tempfile
-from collections import deque
 from collections.abc import Callable
 from typing import IO
 
@@ -19,14 +18,14 @@ _SPILL_BYTES = 1024 * 1024
 class Flow:
     """Pieces of a body from a reader to a writer, in order."""
 
+    _waiting = 0
+    _paused = complete = False
+    _wake: asyncio.Future[None] | None = None
+    broken: str | None = None
+
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._waiting = 0
+        self._pieces: list[bytes] = []
         self._pause, self._resume = pause, resume
-        self._paused = False
-        self._wake: asyncio.Future[None] | None = None
-        self.complete = False
-        self.broken: str | None = None
 
     def feed(self, piece: bytes) -> None:
         """Adds a piece; pauses the sender when too much waits."""
@@ -96,13 +95,14 @@ class KeptBody:
     More than 1 MiB waits in a nameless temporary file, so that many large bodies cost no memory.
     """
 
+    _file: IO[bytes] | None = None
+    _hash: hashlib._Hash | None = None
+    _limit: int | None = None
+    length = 0
+
     def __init__(self, keep: bool) -> None:
         self._keep = keep
-        self._file: IO[bytes] | None = None
         self._pieces: list[bytes] = []
-        self._hash: hashlib._Hash | None = None
-        self._limit: int | None = None
-        self.length = 0
 
     def add(self, piece: bytes) -> None:
         """Counts the piece, and keeps it while that is wanted and it is not too much."""

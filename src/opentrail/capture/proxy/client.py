@@ -225,8 +225,9 @@ class ClientConnection(asyncio.Protocol):
         except BadHead as found:
             bad, self._deaf = found, True
         body = Flow(self._pause, self._resume)
-        chunked = head.get(b"transfer-encoding") is not None
-        self._switching = bad is None and wants_websocket(head)
+        folded = head.folded
+        chunked = "transfer-encoding" in folded
+        self._switching = bad is None and "upgrade" in folded and wants_websocket(head)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
         # What a chunked body's trailer holds is no part of the head that was checked.

@@ -67,7 +67,7 @@ class Forwarding:
         self._endpoint = client.endpoint
         self._incoming = incoming
         self._transcript = transcript
-        self._switches = wants_websocket(incoming.head)
+        self._switches = "upgrade" in transcript.folded and wants_websocket(incoming.head)
         self._body: bytes | None = None
         self._chunks: ChunkSigner | None = None
         self._wrote_head = self._sent_head = self._recorded = False

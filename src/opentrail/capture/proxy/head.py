@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+from opentrail.wire.message import fold_headers
 
 #: Limits of N2.
 MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
@@ -41,7 +44,7 @@ Headers = list[tuple[bytes, bytes]]
 class _Name:
     """What a header's name says; looked up, for the same few names come again and again."""
 
-    __slots__ = ("hop_by_hop", "lower", "once", "refused")
+    __slots__ = ("hop_by_hop", "lower", "once", "ordinary", "refused")
 
     def __init__(self, name: bytes) -> None:
         self.lower = lower = name.lower()
@@ -49,6 +52,7 @@ class _Name:
         self.once = lower in _ONCE
         dashed = lower.replace(b"_", b"-")
         self.refused = b"_" in lower and dashed in (b"transfer-encoding", b"content-length")
+        self.ordinary = not (self.hop_by_hop or self.once or self.refused)
 
 
 _names: dict[bytes, _Name] = {}
@@ -81,6 +85,17 @@ class Head:
     target: bytes = b""
     version: str = "1.1"
     headers: Headers = field(default_factory=list)
+    #: Whether all headers are passed on; known of heads that were checked.
+    is_passed_on_whole: bool = False
+    #: The headers by lower-case name, once somebody has asked for them.
+    _folded: dict[str, str] | None = None
+
+    @property
+    def folded(self) -> dict[str, str]:
+        """The headers by lower-case name; ask for it when all of them are here."""
+        if self._folded is None:
+            self._folded = fold_headers(self.headers)
+        return self._folded
 
     def get(self, name: bytes) -> bytes | None:
         """Returns the value of the first header of this lower-case name."""
@@ -99,24 +114,30 @@ def check_request(head: Head) -> None:
     if not head.target.startswith(b"/") and head.target != b"*":
         raise BadHead(400, "request target must be a path, not a whole URL")
     seen: set[bytes] = set()
-    size = 0
+    whole = True
+    size = 4 * len(head.headers)
     for name, value in head.headers:
-        known = _known(name)
+        size += len(name) + len(value)
+        known = _names.get(name) or _known(name)
+        if known.ordinary:
+            continue
         if known.once and known.lower in seen:
             raise BadHead(400, f"header {known.lower.decode()} occurs more than once")
         if known.refused:
             raise BadHead(400, f"header {name.decode('latin-1')} is not allowed")
         seen.add(known.lower)
-        size += len(name) + len(value) + 4
+        whole = whole and not known.hop_by_hop
+    head.is_passed_on_whole = whole
     if len(head.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise BadHead(431, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
     _check_counts(head, seen)
     if b"connection" in seen:
-        _check_listed(head, seen)
+        _check_listed(head)
 
 
-def _check_listed(head: Head, seen: set[bytes]) -> None:
+def _check_listed(head: Head) -> None:
     """A header that Connection names would be recorded, but not passed on."""
+    seen = {_known(name).lower for name, _ in head.headers}
     for name, value in head.headers:
         if _known(name).lower != b"connection":
             continue
@@ -141,34 +162,43 @@ def _check_counts(head: Head, seen: set[bytes]) -> None:
 
 def request_head(head: Head, chunked: bool, extra: Headers | None = None) -> bytes:
     """Returns the head for the upstream: as it came, without what concerns one connection only."""
-    lines = [b"%s %s HTTP/1.1\r\n" % (head.method, head.target)]
-    _add_headers(lines, head.headers)
-    if chunked:
-        lines.append(b"Transfer-Encoding: chunked\r\n")
-    lines.extend(b"%s: %s\r\n" % pair for pair in extra or ())
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    first = b"%s %s HTTP/1.1" % (head.method, head.target)
+    if head.is_passed_on_whole and not extra:
+        return _written(first, head.headers)
+    coding = [(b"Transfer-Encoding", b"chunked")] if chunked else []
+    return _written(first, [*_passed_on(head.headers), *coding, *(extra or ())])
 
 
 def response_head(status: int, reason: bytes, headers: Headers, extra: Headers) -> bytes:
     """Returns the head for the client, with `extra` headers for this connection."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, reason)]
-    _add_headers(lines, headers)
-    lines.extend(b"%s: %s\r\n" % pair for pair in extra)
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    return _written(b"HTTP/1.1 %d %s" % (status, reason), [*_passed_on(headers), *extra])
 
 
-def _add_headers(lines: list[bytes], headers: Headers) -> None:
+def _written(first: bytes, headers: Headers) -> bytes:
+    return b"\r\n".join((first, *map(b": ".join, headers), b"\r\n"))
+
+
+def _passed_on(headers: Headers) -> Headers:
+    """Returns the headers without those that concern one connection only."""
     listed: set[bytes] = set()
-    for name, value in headers:
-        if _known(name).lower == b"connection":
-            listed.update(token.strip().lower() for token in value.split(b","))
-    for name, value in headers:
-        known = _known(name)
-        if known.hop_by_hop or (listed and known.lower in listed and not known.once):
-            continue
-        lines.append(b"%s: %s\r\n" % (name, value))
+    passed: Headers = []
+    for pair in headers:
+        known = _names.get(pair[0]) or _known(pair[0])
+        if not known.hop_by_hop:
+            passed.append(pair)
+        elif known.lower == b"connection":
+            listed |= _listed(pair[1])
+    if not listed:
+        return passed
+    names = ((_known(pair[0]), pair) for pair in passed)
+    return [pair for known, pair in names if known.once or known.lower not in listed]
+
+
+@lru_cache(64)
+def _listed(connection: bytes) -> frozenset[bytes]:
+    """Returns the headers that a `Connection` header names beyond those that never pass."""
+    tokens = {token.strip().lower() for token in connection.split(b",")}
+    return frozenset(tokens - _HOP_BY_HOP)
 
 
 def chunk(data: bytes) -> bytes:

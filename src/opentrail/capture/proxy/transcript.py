@@ -15,7 +15,7 @@ from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.s3_form import body_is_parameters
 from opentrail.capture.tables import needs_answer, source_of
 from opentrail.ports.clock import Clock
-from opentrail.wire.message import Request, Response, fold_headers
+from opentrail.wire.message import Request, Response
 from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Call, Router
 from opentrail.wire.sigv4 import Credential, read_credential
@@ -41,6 +41,8 @@ class Transcript:
         self.source_ip = peer
         self._started: datetime = clock.now()
         self._knows_all = False
+        self._path_and_query: tuple[str, str] | None = None
+        self._looked_at: Request | None = None
         self.event_id = new_event_id()
         self.call: Call = NOTHING
         self.credential: Credential | None = None
@@ -54,11 +56,11 @@ class Transcript:
 
         Query protocols tell it in the body; a small one has mostly come with its head.
         """
-        self.folded = fold_headers(self._incoming.head.headers)
+        self.folded = self._incoming.head.folded
         self.source_ip = self._networks.client_of(self.source_ip, self.folded)
         self._knows_all = self._incoming.body.complete
         body = self._incoming.body.peek() if self._knows_all else b""
-        request = self._request(body, self._knows_all)
+        self._looked_at = request = self._request(body, self._knows_all)
         self.credential = read_credential(request)
         self.call = self._router.identify(request, self.credential)
         service = self.call.service
@@ -71,8 +73,10 @@ class Transcript:
     @property
     def path_and_query(self) -> tuple[str, str]:
         """The request's target, as it came."""
-        path, _, query = self._incoming.head.target.decode("latin-1").partition("?")
-        return path, query
+        if self._path_and_query is None:
+            path, _, query = self._incoming.head.target.decode("latin-1").partition("?")
+            self._path_and_query = path, query
+        return self._path_and_query
 
     @property
     def method(self) -> str:
@@ -90,6 +94,9 @@ class Transcript:
         return "form-urlencoded" in self.folded.get("content-type", "")
 
     def _request(self, body: bytes, whole: bool) -> Request:
+        seen = self._looked_at
+        if seen is not None and seen.body_is_whole == whole and seen.body == body:
+            return seen
         path, query = self.path_and_query
         return Request(self.method, path, query, self.folded, body, whole)
 

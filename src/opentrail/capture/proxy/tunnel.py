@@ -17,10 +17,12 @@ WEBSOCKET = b"websocket"
 
 def wants_websocket(head: Head) -> bool:
     """Returns whether a request asks for its connection to become a WebSocket (RFC 6455, 4.1)."""
+    if head.method != b"GET":
+        return False
     upgrade = (head.get(b"upgrade") or b"").strip().lower()
     tokens = (head.get(b"connection") or b"").lower().split(b",")
     asked = b"upgrade" in (token.strip() for token in tokens)
-    return asked and upgrade == WEBSOCKET and head.method == b"GET" and head.version == "1.1"
+    return asked and upgrade == WEBSOCKET and head.version == "1.1"
 
 
 async def join(

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from botocore.model import OperationModel
 
+from opentrail.core.values import value_class
 from opentrail.wire.message import Response, plain_body
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.requests import read_cbor
 from opentrail.wire.protocols.values import JsonDocument, from_header
 from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
+from opentrail.wire.protocols.xml_forms import XmlForms
 from opentrail.wire.routing import Call
 
 #: S3 calls that may fail after they have begun to answer 200.
 _LATE_ERRORS = frozenset({"CompleteMultipartUpload", "CopyObject", "UploadPartCopy"})
+#: The query protocols' answers are the dearest to parse, and the most alike.
+_forms = XmlForms()
 _REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-request-id", "x-amz-requestid")
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class WireError:
     """An error as the answer tells it."""
 
@@ -52,13 +55,16 @@ def decode_answer(call: Call, response: Response) -> dict[str, Any]:
 def _from_query_answer(service: str, model: OperationModel, body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
-    root = parse_xml(body)
-    wrapper = model.output_shape.serialization.get("resultWrapper")
-    element = root.child(wrapper) if wrapper else root
-    if element is None:
-        return {}
-    decoded = xml_decoders(service).decoder(model.output_shape)(element)
-    return decoded if isinstance(decoded, dict) else {}
+
+    def decode(root: Element) -> dict[str, Any]:
+        wrapper = model.output_shape.serialization.get("resultWrapper")
+        element = root.child(wrapper) if wrapper else root
+        if element is None:
+            return {}
+        decoded = xml_decoders(service).decoder(model.output_shape)(element)
+        return decoded if isinstance(decoded, dict) else {}
+
+    return _forms.read((service, model.name), body, decode)
 
 
 def _from_rest_answer(

@@ -1,0 +1,21 @@
+"""Values that are quick to make, and compare as frozen ones do."""
+
+from __future__ import annotations
+
+from opentrail.core.values import value_class
+
+
+@value_class(frozen=True, slots=True)
+class _Point:
+    x: int
+    y: int = 0
+
+
+def test_values_are_compared_and_hashed_by_what_they_hold() -> None:
+    assert _Point(1) == _Point(1, 0)
+    assert _Point(1) != _Point(2)
+    assert len({_Point(1), _Point(1, 0), _Point(1, 2)}) == 2
+
+
+def test_values_have_no_room_for_anything_else() -> None:
+    assert not hasattr(_Point(1), "__dict__")
