@@ -18,6 +18,8 @@ from opentrail.core.event import Entry
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import GENESIS, asynchronous, run
 
+pytestmark = pytest.mark.slow
+
 COUNT = 200
 
 

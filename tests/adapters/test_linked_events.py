@@ -20,6 +20,8 @@ from opentrail.ports.event_store import EventQuery
 from tests.factories import MOMENT, a_new_entry, some_records
 from tests.fakes import asynchronous, naive_page
 
+pytestmark = pytest.mark.slow
+
 ALL = EventQuery(limit=1_000, until_position=1_000)
 
 

@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
@@ -16,6 +18,8 @@ from opentrail.metrics import Metrics
 from tests.factories import MOMENT, a_new_entry, some_records
 from tests.fakes import MemoryControl, SettableClock, asynchronous
 from tests.trails.world import World
+
+pytestmark = pytest.mark.slow
 
 
 @asynchronous

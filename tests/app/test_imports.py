@@ -21,6 +21,8 @@ from opentrail.ports.event_store import EventQuery
 from tests.factories import some_records
 from tests.fakes import asynchronous, eventually
 
+pytestmark = pytest.mark.slow
+
 ALL = EventQuery(10_000, until_position=0)
 
 

@@ -40,7 +40,13 @@ from tests.factories import (
 )
 from tests.fakes import MemoryEvents, MemoryJournal, asynchronous, naive_page
 
-KINDS = ("memory", "duckdb, hot", "duckdb, sealed", "duckdb, merged", "another process")
+KINDS = (
+    "memory",
+    "duckdb, hot",
+    "duckdb, sealed",
+    pytest.param("duckdb, merged", marks=pytest.mark.slow),
+    pytest.param("another process", marks=pytest.mark.slow),
+)
 Records = Sequence[Mapping[str, Any]]
 
 

@@ -15,6 +15,8 @@ from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of
 from tests.factories import a_record, an_entry, event_id
 
+pytestmark = pytest.mark.slow
+
 
 def a_file(folder: Path, first: int, last: int, is_import: bool) -> Path:
     sign = -1 if is_import else 1

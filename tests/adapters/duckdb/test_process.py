@@ -8,9 +8,13 @@ import socket
 import sys
 from pathlib import Path
 
+import pytest
+
 from opentrail.adapters.duckdb import messages
 from opentrail.adapters.link import Link
 from tests.fakes import asynchronous
+
+pytestmark = pytest.mark.slow
 
 
 async def nothing(_question: str, _body: bytes) -> bytes:

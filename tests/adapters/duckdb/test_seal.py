@@ -18,6 +18,8 @@ from opentrail.core import faults
 from tests.factories import a_new_entry, event_id, record_bytes, some_records
 from tests.fakes import PATIENCE, PowerCutError, run
 
+pytestmark = pytest.mark.slow
+
 RECORDS = some_records(60)
 
 

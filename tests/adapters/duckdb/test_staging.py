@@ -24,6 +24,8 @@ from opentrail.ports.event_store import EventQuery
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes, some_records
 from tests.fakes import asynchronous, run
 
+pytestmark = pytest.mark.slow
+
 HELD = "SELECT record ->> 'eventID', record, position FROM events"
 Records = Sequence[Mapping[str, Any]]
 

@@ -26,6 +26,8 @@ from opentrail.ports.event_store import EventQuery, FoundEvent
 from tests.factories import MOMENT, a_new_entry, a_record, event_id
 from tests.fakes import PATIENCE, asynchronous, eventually, naive_page, run, turns
 
+pytestmark = pytest.mark.slow
+
 NAME = re.compile(r"^(\d{20})-(\d{20})-[0-9a-f]{16}\.duckdb$")
 ALL = EventQuery(limit=10_000, until_position=1_000_000)
 
