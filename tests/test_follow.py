@@ -190,6 +190,22 @@ def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earl
     run_skipping_time(story())
 
 
+def test_a_follower_that_loses_its_place_while_nothing_comes_is_fed_again() -> None:
+    async def story() -> None:
+        journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
+        await append(journal, 3)
+        task = asyncio.create_task(follow(journal, collector, hurry=hurry))
+        await eventually(lambda: collector.taken)
+        await turns()
+        collector._place = 1
+        hurry.set()
+        await eventually(lambda: len(collector.batches) == 2)
+        assert collector.batches == [[1, 2, 3], [2, 3]]
+        await stop(task)
+
+    run_skipping_time(story())
+
+
 def test_a_journal_that_cannot_be_read_for_a_while_is_read_again() -> None:
     class Unreadable(MemoryJournal):
         failures = 5

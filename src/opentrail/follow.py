@@ -51,7 +51,8 @@ async def follow(
         journal: what is followed.
         follower: who follows.
         linger: seconds to let records gather once one has come, so that batches are worth it.
-        hurry: ends a rest as soon as it is set, for somebody waits for the follower.
+        hurry: ends a rest as soon as it is set, for somebody waits for the follower, or it has lost
+            its place.
     """
     hurry = hurry or asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -62,7 +63,8 @@ async def follow(
                 place = await follower.place()  # it may have lost what it held in memory
             entries = await journal.read(place, BATCH)
             if not entries:
-                await journal.wait_beyond(place)
+                await _more(journal, place, hurry)
+                place = await follower.place()  # it may have lost what it held in memory
                 await _rest(hurry, linger)
                 continue
             started = loop.time()
@@ -79,6 +81,21 @@ async def follow(
         place, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             await _rest(hurry, min(_LONGEST_REST, _REST * (loop.time() - started)))
+
+
+async def _more(journal: Journal, place: int, hurry: asyncio.Event) -> None:
+    """Returns once there is a record behind a place, or somebody is in a hurry."""
+    waits = [
+        asyncio.ensure_future(journal.wait_beyond(place)),
+        asyncio.ensure_future(hurry.wait()),
+    ]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if waits[0].done():
+            waits[0].result()
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 async def _rest(hurry: asyncio.Event, seconds: float) -> None:

@@ -80,6 +80,7 @@ class History:
             self._caught_up.set()
         else:
             self._caught_up.clear()
+            self.hurry.set()
 
     async def place(self) -> int:
         """Returns the last position in the store."""

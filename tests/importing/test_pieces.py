@@ -146,7 +146,7 @@ def test_all_files_come_in_their_order(far: bool) -> None:
 
 
 def test_files_of_a_store_are_got_at_the_same_time_but_not_all_ahead() -> None:
-    gate = threading.Barrier(4, timeout=10)
+    gate = threading.Barrier(4, timeout=60)
     asked = []
 
     def slow() -> io.BytesIO:

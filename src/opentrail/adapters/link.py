@@ -89,6 +89,9 @@ class Link(asyncio.Protocol):
             log.exception("a question could not be answered", extra={"question": name.decode()})
             self._send(_Kind.FAILURE, number, f"{type(error).__name__}: {error}".encode())
             return
+        if len(answer) > FRAME_BYTES:
+            self._send(_Kind.FAILURE, number, f"the answer has {len(answer)} bytes".encode())
+            return
         self._send(_Kind.ANSWER, number, answer)
 
     # asyncio.Protocol

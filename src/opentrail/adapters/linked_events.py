@@ -138,7 +138,7 @@ class LinkedEvents:
                 except (OSError, StorageFailed) as error:
                     failures += 1
                     log.error("history cannot be opened", extra={"error": str(error)})
-                    await asyncio.sleep(min(_LONGEST_PAUSE, 0.1 * 2**failures))
+                    await asyncio.sleep(min(_LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10)))
             failures = 0
 
     def _take_state(self, answer: bytes) -> None:
@@ -203,10 +203,9 @@ class LinkedEvents:
         found: int | None = orjson.loads(answer)
         return found
 
-    async def show_import(self, path: Path) -> None:
-        """Shows the imported events of a file that an import has written."""
-        body = str(path).encode("utf-8", "surrogateescape")
-        self._take_state(await self._ask(messages.SHOW_IMPORT, body, _OPEN_SECONDS))
+    async def show_imports(self) -> None:
+        """Shows the imported events of all files that imports have written."""
+        self._take_state(await self._ask(messages.SHOW_IMPORTS, b"", _OPEN_SECONDS))
 
     async def expire(self, recorded_before: datetime, last_needed: int) -> int:
         """Deletes files of which every record was recorded, or imported, before a time."""

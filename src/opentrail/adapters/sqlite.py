@@ -507,6 +507,11 @@ def _entry(row: tuple[object, ...]) -> Entry:
     return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
 
 
+def first_position(folder: Path) -> int:
+    """Returns the first position that a journal may still hold; 1 for one that is empty."""
+    return min((int(path.stem) for path in folder.glob("*.db")), default=1)
+
+
 def chain_before(folder: Path, position: int) -> bytes | None:
     """Returns the chain before an entry of a journal; None if it does not hold the entry."""
     for path in sorted(folder.glob("*.db"), reverse=True):

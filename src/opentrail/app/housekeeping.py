@@ -42,7 +42,7 @@ class Housekeeping:
             await asyncio.sleep(_INTERVAL)
             try:
                 await self.once()
-            except OpentrailError as error:
+            except (OpentrailError, OSError) as error:
                 log.warning("housekeeping failed", extra={"error": str(error)})
 
     async def once(self) -> None:

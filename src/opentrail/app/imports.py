@@ -112,8 +112,8 @@ class Imports:
             # One at a time, so that no two write the same event.
             async with self._committing, asyncio.timeout(_COMMIT_SECONDS):
                 done = orjson.loads(await worker.link.ask(COMMIT))
-                if done["path"]:
-                    await self._store.show_import(Path(done["path"]))
+                # Also those of a commit whose answer was lost.
+                await self._store.show_imports()
         except CloudTrailError:
             self._rest(worker)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -12,8 +13,10 @@ from tests.fakes import asynchronous, turns
 
 
 @asynchronous
-async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone() -> None:
-    database = Database()
+async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path / "swap")
     shelf = Shelf(database)
     old, new = database.new_hot(1), database.new_hot(1)
     shelf.insert(old)
@@ -32,8 +35,8 @@ async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone() -
 
 
 @asynchronous
-async def test_tables_stand_in_order_of_their_positions() -> None:
-    database = Database()
+async def test_tables_stand_in_order_of_their_positions(tmp_path: Path) -> None:
+    database = Database(tmp_path / "swap")
     shelf = Shelf(database)
     hot = [database.new_hot(first) for first in (41, 1, 21)]
     for source in hot:

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -21,6 +22,7 @@ from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb.files import SealedFile, is_whole
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery, FoundEvent
 from tests.factories import MOMENT, a_new_entry, a_record, event_id
@@ -573,3 +575,69 @@ def test_any_mix_of_sealed_files_batches_and_repeats_reads_as_a_plain_list(
 
     with tempfile.TemporaryDirectory() as root:
         run(story(Path(root)))
+
+
+# What others are at fault for, and what cannot be mended
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_look_up_that_fails_for_another_reason_leaves_a_healthy_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(60)
+        await here.seal((1, 40))
+        async with here.opened() as store:
+            execute = store._database.execute
+
+            def fail(statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+                if "sealed" in statement:
+                    raise duckdb.OutOfMemoryException("no memory")
+                return execute(statement, arguments)
+
+            monkeypatch.setattr(store._database, "execute", fail)
+            with pytest.raises(StorageFailed, match="no memory"):
+                await store.lookup(ALL)
+            monkeypatch.undo()
+            await here.check(store)
+            assert store.upkeep.damaged == []
+        assert here.ranges() == [(1, 40)]
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_last_file_that_is_lost_behind_a_trimmed_journal_is_named_at_every_start(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.journal.close()
+        here.journal = SqliteJournal(here.journal_folder, segment_bytes=24 * 1024)
+        for _ in range(50):
+            await here.write(1)
+        await here.seal((1, 20), (21, 40))
+        entries = await here.entries()
+        await here.journal.trim(40)
+        first = here.journal.first
+        assert first > 30
+        (here.history / here.files()[1]).unlink()
+        for _ in range(2):
+            store = DuckdbEvents(here.history, here.journal_folder)
+            assert await store.open() == first - 1
+            assert store.upkeep.missing == [(21, first - 1)]
+            await store.add(entries[first - 1 :])
+            expected = naive_page([*entries[:20], *entries[first - 1 :]], ALL)
+            assert await store.lookup(ALL) == expected
+            await store.close()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_of_files_that_overlap_each_event_is_shown_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 50), (41, 90))
+        async with here.opened() as store:
+            await here.check(store)
+            seen = await store.read(0, 1_000, 100)
+            assert [entry.position for entry in seen] == list(range(1, seen[-1].position + 1))

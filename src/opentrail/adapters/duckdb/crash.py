@@ -1,13 +1,24 @@
-"""Named points of history's own processes: where one dies, the server dies, as in a power cut."""
+"""How history's own processes end: with their parents, and at named points with the server."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 from collections.abc import Iterable
 from pathlib import Path
 
 from opentrail.core.faults import arm
+
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Has the system kill this process when its parent is gone, so that no two do its work."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def arm_in_child(names: Iterable[str], family: Iterable[int]) -> None:

@@ -17,7 +17,7 @@ from opentrail.ports.event_store import EventQuery, FoundEvent
 
 #: What the server asks.
 OPEN, ADD, LOOKUP, READ, FIND = "open", "add", "lookup", "read", "find"
-SHOW_IMPORT, EXPIRE, STATE, CLOSE = "show-import", "expire", "state", "close"
+SHOW_IMPORTS, EXPIRE, STATE, CLOSE = "show-imports", "expire", "state", "close"
 
 _MOMENTS = ("start", "end", "recorded_since")
 _PLAIN = tuple(

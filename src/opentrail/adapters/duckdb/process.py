@@ -27,6 +27,8 @@ from opentrail.logs import set_up_logging
 
 #: What is being recorded comes first where both must share a processor.
 _NICENESS = 5
+#: Of entries that are read at a time; who reads asks again for the others.
+_READ_BYTES = 32 * 1024 * 1024
 
 
 class HistoryProcess:
@@ -41,7 +43,7 @@ class HistoryProcess:
             messages.LOOKUP: self._lookup,
             messages.READ: self._read,
             messages.FIND: self._find,
-            messages.SHOW_IMPORT: self._show_import,
+            messages.SHOW_IMPORTS: self._show_imports,
             messages.EXPIRE: self._expire,
             messages.STATE: self._state,
             messages.CLOSE: self._close,
@@ -71,13 +73,19 @@ class HistoryProcess:
         return messages.pack_found(await self._store.lookup(messages.unpack_query(body)))
 
     async def _read(self, body: bytes) -> bytes:
-        return messages.pack_entries(await self._store.read(*orjson.loads(body)))
+        entries = await self._store.read(*orjson.loads(body))
+        size = 0
+        for number, entry in enumerate(entries):
+            size += len(entry.record)
+            if number and size > _READ_BYTES:
+                return messages.pack_entries(entries[:number])
+        return messages.pack_entries(entries)
 
     async def _find(self, body: bytes) -> bytes:
         return orjson.dumps(await self._store.find(body.decode()))
 
-    async def _show_import(self, body: bytes) -> bytes:
-        await self._store.show_import(Path(os.fsdecode(body)))
+    async def _show_imports(self, _body: bytes) -> bytes:
+        await self._store.show_imports()
         return await self._state()
 
     async def _expire(self, body: bytes) -> bytes:

@@ -7,7 +7,6 @@ python -m opentrail.adapters.duckdb.seal check FILE...
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
-from opentrail.adapters.duckdb.crash import arm_in_child
+from opentrail.adapters.duckdb.crash import arm_in_child, end_with_parent
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
@@ -94,14 +93,19 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
     """Returns the files whose content is not what their names say; those that are gone are not."""
     found = []
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             if not is_whole(_named(path)):
                 found.append(path)
+        except FileNotFoundError:
+            continue
+        except OSError:  # as of a disk that cannot read it any more
+            found.append(path)
     return found
 
 
 def main() -> None:
     """Runs as a child: lowers its priority, works, prints the paths that come of it."""
+    end_with_parent()
     os.nice(19)
     arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
     work, *arguments = sys.argv[1:]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
@@ -56,11 +57,18 @@ class Source:
 class Database:
     """DuckDB in memory, with sealed files attached; its work is done in a few threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, swap: Path) -> None:
         self._threads = ThreadPoolExecutor(3, thread_name_prefix="history")
+        #: What look-ups that take long must not hold up.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="history-writer")
         self._connection = duckdb.connect(
             ":memory:",
-            config={"threads": 2, "memory_limit": "1GB", "preserve_insertion_order": True},
+            config={
+                "threads": 2,
+                "memory_limit": "1GB",
+                "preserve_insertion_order": True,
+                "temp_directory": str(swap),
+            },
         )
         # Steps of a search that SQL does not decide are longer than the default of 50 rows, too.
         self._connection.execute("SET GLOBAL late_materialization_max_rows = 10000")
@@ -70,6 +78,10 @@ class Database:
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def write(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Returns what `work` gives, done in a thread in which nobody looks anything up."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
 
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Returns a statement's rows; for use in threads."""
@@ -124,6 +136,7 @@ class Database:
     def close(self) -> None:
         """Ends the threads and closes the database."""
         self._threads.shutdown(wait=True)
+        self._writer.shutdown(wait=True)
         self._connection.close()
 
     def _name(self, kind: str) -> str:
@@ -171,7 +184,7 @@ class Shelf:
             while source.readers:
                 source.unread.clear()
                 await source.unread.wait()
-            await self._database.run(self._database.let_go, source)
+            await self._database.write(self._database.let_go, source)
 
 
 def _order(source: Source) -> tuple[bool, int, int]:

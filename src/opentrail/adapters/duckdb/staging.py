@@ -112,12 +112,20 @@ class Staging:
 
         If it fails with one of `MOVED`, it may be called again to go on.
         """
-        files = [file for file in self._files() if not file.is_expired]
-        for file in files:
-            index = Index(self._attach(file), file.first, file.is_import)
-            self._leave_out(self._doubled_in(index), settled)
-        sealed = max((file.last for file in self._files() if not file.is_import), default=0)
-        self._leave_out(self._doubled_behind(sealed), settled)
+        seen: set[Path] = set()
+        files = self._files()
+        while True:
+            for file in files:
+                if file.path not in seen and not file.is_expired:
+                    index = Index(self._attach(file), file.first, file.is_import)
+                    self._leave_out(self._doubled_in(index), settled)
+                seen.add(file.path)
+            sealed = max((file.last for file in files if not file.is_import), default=0)
+            self._leave_out(self._doubled_behind(sealed), settled)
+            # What was sealed meanwhile may be gone from the journal.
+            files = self._files()
+            if all(file.path in seen for file in files):
+                break
         # Last, so that of several here one that is there already is compared with that.
         self._leave_out(self._doubled_here(), settled)
 

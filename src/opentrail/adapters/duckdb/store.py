@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,7 +16,13 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
-from opentrail.adapters.duckdb.files import left_over, read_name, remove, sealed_files
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    is_whole,
+    left_over,
+    remove,
+    sealed_files,
+)
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
     KEYS,
@@ -31,6 +38,7 @@ from opentrail.adapters.duckdb.schema import (
 )
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.duckdb.upkeep import Upkeep
+from opentrail.adapters.sqlite import first_position
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
@@ -45,6 +53,8 @@ log = logging.getLogger(__name__)
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
 #: Rows that are looked through at a time for what SQL cannot decide.
 _FIRST_STEP, _LONGEST_STEP = 200, 5_000
+#: Nobody waits for longer.
+_LONGEST_SEARCH = 100.0
 
 
 class _Damaged(Exception):  # noqa: N818 - caught here, never seen outside
@@ -76,7 +86,8 @@ class DuckdbEvents:
     def __init__(self, folder: Path, journal: Path, seal_records: int = SEAL_RECORDS) -> None:
         self._folder = folder
         self._seal_records = seal_records
-        self._database = Database()
+        self._journal = journal
+        self._database = Database(folder / "look-ups.tmp.swap")
         self._shelf = Shelf(self._database)
         self.upkeep = Upkeep(folder, journal, self._database, self._shelf)
         self._position = self._imported = 0
@@ -95,22 +106,34 @@ class DuckdbEvents:
         for file in await asyncio.to_thread(sealed_files, self._folder):
             if not file.is_import and file.first > sealed + 1:
                 self._show(await self.upkeep.rebuilt(sealed + 1, file.first - 1))
+            if not file.is_import and not file.is_expired and file.first <= sealed:
+                await self.upkeep.set_aside(file)  # a part of it is in another file
+                continue
             if not file.is_expired:
-                try:
-                    source: Source | None = await self._database.run(self._database.attach, file)
-                except StorageFailed as error:
-                    log.error("sealed file cannot be used", extra={"error": str(error)})
-                    source = await self.upkeep.replaced(file)
-                self._show(source)
+                self._show(await self._attached(file))
             if file.is_import:
                 self._imported = max(self._imported, file.last)
             else:
                 sealed = max(sealed, file.last)
+        first = await asyncio.to_thread(first_position, self._journal)
+        if first > sealed + 1:
+            # The journal was trimmed behind a file that is no more.
+            self.upkeep.miss(sealed + 1, first - 1)
+            sealed = first - 1
         self._position = sealed
-        self._shelf.insert(await self._database.run(self._database.new_hot, sealed + 1))
+        self._shelf.insert(await self._database.write(self._database.new_hot, sealed + 1))
         self.upkeep.check()
         self.upkeep.begin()
         return sealed
+
+    async def _attached(self, file: SealedFile) -> Source | None:
+        try:
+            return await self._database.write(self._database.attach, file)
+        except StorageFailed as error:
+            if await _is_healthy(file):
+                raise
+            log.error("sealed file cannot be used", extra={"error": str(error)})
+        return await self.upkeep.replaced(file)
 
     def _show(self, source: Source | None) -> None:
         if source is not None:
@@ -148,14 +171,15 @@ class DuckdbEvents:
                     f"history: position {fresh[0].position} does not follow {self._position}"
                 )
             hot = self._shelf.of_journal()[-1]
-            oldest, newest = await self._database.run(self._insert, hot, fresh)
+            oldest, newest = await self._database.write(self._insert, hot, fresh)
             now = asyncio.get_running_loop().time()
             hot.since = hot.since if hot.since is not None else now
             hot.last = self._position = fresh[-1].position
             hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
             hot.newest_recorded = max(hot.newest_recorded, micros(fresh[-1].recorded_at))
             if self._is_full(hot, now):
-                self._shelf.insert(await self._database.run(self._database.new_hot, hot.last + 1))
+                following = await self._database.write(self._database.new_hot, hot.last + 1)
+                self._shelf.insert(following)
                 self.upkeep.begin()
 
     def _insert(self, hot: Source, entries: Sequence[Entry]) -> tuple[int, int]:
@@ -200,11 +224,7 @@ class DuckdbEvents:
             if rows:
                 for event in await self._asked(source, self._rows, source, rows):
                     found[event.position] = event
-        page = [found[key.position] for key in keys]
-        if query.attribute is not None and query.attribute[0] == "EventId":
-            # An index knows ids by their hashes.
-            return [event for event in page if event.event_id == query.attribute[1]]
-        return page
+        return [found[key.position] for key in keys]
 
     async def _asked(
         self, source: Source, work: Callable[..., list[T]], *arguments: Any
@@ -212,7 +232,7 @@ class DuckdbEvents:
         try:
             return await self._database.run(work, *arguments)
         except duckdb.Error as error:
-            if source.file is None:
+            if source.file is None or await _is_healthy(source.file):
                 raise StorageFailed(f"history: look-up failed: {error}") from error
             log.error("sealed file cannot be read", extra={"error": str(error)})
             raise _Damaged(source) from error
@@ -224,6 +244,12 @@ class DuckdbEvents:
         ):
             fitting = self._select_fitting(source.table, query, query.expression)
             return [_Key(int(e.event_time.timestamp()), e.position, source, -1, e) for e in fitting]
+        if source.file is not None and query.attribute and query.attribute[0] == "EventId":
+            # The index knows ids by their hashes: others may have the same.
+            wide = replace(query, limit=_LONGEST_STEP)
+            rows = self._database.execute(*select_page(source.table, wide))
+            same = [e for e in map(found_event, rows) if e.event_id == query.attribute[1]]
+            return [_Key(int(e.event_time.timestamp()), e.position, source, -1, e) for e in same]
         found = self._database.execute(*select_page(source.table, query, KEYS))
         return [_Key(seconds, position, source, row) for seconds, position, row in found]
 
@@ -238,7 +264,10 @@ class DuckdbEvents:
         """Looks through what SQL leaves over, newest first, in growing steps."""
         page: list[FoundEvent] = []
         step, before = max(query.limit, _FIRST_STEP), query.before
+        end = time.monotonic() + _LONGEST_SEARCH
         while True:
+            if time.monotonic() > end:
+                raise StorageFailed(f"history: the search took more than {_LONGEST_SEARCH:.0f} s")
             part = replace(query, limit=step, before=before)
             rows = self._database.execute(*select_page(table, part))
             for event in map(found_event, rows):
@@ -265,8 +294,10 @@ class DuckdbEvents:
                             continue
                         if source.first > until or len(entries) >= limit:
                             break
-                        asked = (max(after, source.first - 1), limit - len(entries), until)
-                        entries.extend(await self._database.run(self._entries, source, *asked))
+                        begin = max(after, entries[-1].position if entries else 0)
+                        asked = (max(begin, source.first - 1), limit - len(entries), until)
+                        part = await self._asked(source, self._entries, source, *asked)
+                        entries.extend(part)
                 return entries
             except _Damaged as error:
                 entries.clear()
@@ -274,14 +305,11 @@ class DuckdbEvents:
 
     def _entries(self, source: Source, after: int, limit: int, until: int) -> list[Entry]:
         statement = ENTRIES.format(table=source.table.name)
-        try:
-            chain = self._chain_at(source, after)
-            entries = []
-            for row in self._database.execute(statement, (after, until, limit)):
-                chain = hashlib.sha256(chain + row[-1].encode()).digest()
-                entries.append(entry_of(row, chain))
-        except duckdb.Error as error:
-            raise _Damaged(source) from error
+        chain = self._chain_at(source, after)
+        entries = []
+        for row in self._database.execute(statement, (after, until, limit)):
+            chain = hashlib.sha256(chain + row[-1].encode()).digest()
+            entries.append(entry_of(row, chain))
         if entries:
             self._last_read = (entries[-1].position, chain)
         return entries
@@ -307,13 +335,9 @@ class DuckdbEvents:
 
     # Files
 
-    async def show_import(self, path: Path) -> None:
-        """Shows the imported events of a file that an import has written."""
-        file = read_name(path)
-        if file is None or not file.is_import:
-            raise StorageFailed(f"history: {path.name} is no file of imported events")
-        await self.upkeep.add(file)
-        self._imported = max(self._imported, file.last)
+    async def show_imports(self) -> None:
+        """Shows the imported events of all files that imports have written."""
+        self._imported = max(self._imported, await self.upkeep.show_imports())
 
     async def expire(self, recorded_before: datetime, last_needed: int) -> int:
         """Deletes files of which every record was recorded, or imported, before a time.
@@ -331,6 +355,18 @@ class DuckdbEvents:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
         await self.upkeep.close()
         self._database.close()
+
+
+async def _is_healthy(file: SealedFile) -> bool:
+    """Returns whether a file is what it was when it was written, so that others are at fault."""
+
+    def look() -> bool:
+        try:
+            return file.digest is not None and is_whole(file)
+        except OSError:
+            return False
+
+    return await asyncio.to_thread(look)
 
 
 def _may_hold(source: Source, query: EventQuery) -> bool:

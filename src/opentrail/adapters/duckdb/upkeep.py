@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, stem_of
+from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, sealed_files, stem_of
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import StorageFailed
@@ -23,6 +23,8 @@ _CHILD_SECONDS = 1_800.0
 MERGED_FILES, MERGED_RECORDS = 8, 1_200_000
 #: Files with fewer records than this count as of one size; each further size is eight times that.
 _SMALLEST = 4_096
+#: Files that are compared with their hashes by one child, and the rest after a child failed.
+_CHECKED_AT_ONCE, _CHECK_PAUSE = 10, 600.0
 _TROUBLES = (OSError, RuntimeError, StorageFailed, TimeoutError)
 
 
@@ -75,7 +77,7 @@ class Upkeep:
             file = await self._made(
                 "journal", self._journal, self._folder, str(hot.first), str(hot.last)
             )
-            source = await self._database.run(self._database.attach, file)
+            source = await self._database.write(self._database.attach, file)
         await self._shelf.replace([hot], source)
 
     async def _merge(self, run: Sequence[Source]) -> None:
@@ -84,17 +86,23 @@ class Upkeep:
                 return  # one of them was mended or has expired meanwhile
             file = await self._made("merge", *(s.file.path for s in run if s.file))
             reach("history.merged")
-            source = await self._database.run(self._database.attach, file)
+            source = await self._database.write(self._database.attach, file)
             await self._shelf.replace(run, source)
             await asyncio.to_thread(remove, [s.file.path for s in run if s.file])
 
-    async def add(self, file: SealedFile) -> Source:
-        """Shows a file that was written by somebody else."""
+    async def show_imports(self) -> int:
+        """Shows all files of imported events that are not shown yet; returns the last number."""
         async with self._changing:
-            source = await self._database.run(self._database.attach, file)
-            self._shelf.insert(source)
+            last = 0
+            for file in await asyncio.to_thread(sealed_files, self._folder):
+                if not file.is_import:
+                    continue
+                last = max(last, file.last)
+                shown = (s for s in self._shelf.sources if s.is_import)
+                if not any(s.first <= file.first and file.last <= s.last for s in shown):
+                    self._shelf.insert(await self._database.write(self._database.attach, file))
         self.begin()
-        return source
+        return last
 
     # Expiry
 
@@ -117,6 +125,7 @@ class Upkeep:
                 if not old or source.last > last_needed:
                     break
                 await asyncio.to_thread(self._mark_expired, source.last)
+                self.missing = [lost for lost in self.missing if lost[1] > source.last]
                 gone += await self._drop(source)
             return gone
 
@@ -145,16 +154,18 @@ class Upkeep:
 
     async def _check(self) -> None:
         sources = [source for source in self._shelf.sources if source.file]
-        try:
-            paths = []
-            if sources:
-                paths = await self._child("check", *(s.file.path for s in sources if s.file))
-        except _TROUBLES as error:
-            log.warning("sealed files could not be checked", extra={"error": str(error)})
-            return
-        for source in sources:
-            if source.file and source.file.path in paths:
-                await self.mend(source)
+        while sources:
+            some = sources[:_CHECKED_AT_ONCE]
+            try:
+                paths = await self._child("check", *(s.file.path for s in some if s.file))
+                for source in some:
+                    if source.file and source.file.path in paths:
+                        await self.mend(source)
+            except _TROUBLES as error:
+                log.warning("sealed files could not be checked", extra={"error": str(error)})
+                await asyncio.sleep(_CHECK_PAUSE)
+                continue
+            del sources[:_CHECKED_AT_ONCE]
         self.is_checked = True
 
     async def mend(self, source: Source) -> None:
@@ -171,28 +182,36 @@ class Upkeep:
 
     async def replaced(self, file: SealedFile) -> Source | None:
         """Sets a damaged file aside and returns the table of one made anew, if there can be one."""
-        log.error("sealed file is damaged and set aside", extra={"file": file.path.name})
-        self.damaged.append(file.path.name)
-        with contextlib.suppress(FileNotFoundError):
-            await asyncio.to_thread(file.path.replace, file.path.with_suffix(".damaged"))
+        await self.set_aside(file)
         if file.is_import:
             log.error("imported records are lost, import them again", extra={"file": str(file)})
             return None
         return await self.rebuilt(file.first, file.last)
+
+    async def set_aside(self, file: SealedFile) -> None:
+        """Takes a file that is of no use out of the way, and names it."""
+        log.error("sealed file is damaged and set aside", extra={"file": file.path.name})
+        self.damaged.append(file.path.name)
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(file.path.replace, file.path.with_suffix(".damaged"))
 
     async def rebuilt(self, first: int, last: int) -> Source | None:
         """Seals a range anew from the journal and returns its table; None if that cannot be."""
         log.warning("sealed range is made again", extra={"first": first, "last": last})
         try:
             file = await self._made("journal", self._journal, self._folder, str(first), str(last))
-            return await self._database.run(self._database.attach, file)
+            return await self._database.write(self._database.attach, file)
         except _TROUBLES as error:
-            self.missing.append((first, last))
-            log.error(
-                "positions are in no readable file, and the journal cannot give them back",
-                extra={"first": first, "last": last, "error": str(error)},
-            )
+            self.miss(first, last, str(error))
             return None
+
+    def miss(self, first: int, last: int, reason: str = "") -> None:
+        """Names positions that are lost."""
+        self.missing.append((first, last))
+        log.error(
+            "positions are in no readable file, and the journal cannot give them back",
+            extra={"first": first, "last": last, "error": reason},
+        )
 
     # Children
 
