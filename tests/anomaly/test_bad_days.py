@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -364,3 +365,37 @@ def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
         server.aws("iam", "create-user", "--user-name", "John")
         assert server.opentrail("trail", "flush", "kept").returncode == 0
         assert "CloudTrail/us-east-1" in server.aws("s3", "ls", "--recursive", "s3://kept")
+
+
+# Event history
+
+
+def history_process(server: Opentrail) -> int:
+    """Returns the id of the process in which event history lives."""
+    assert server.process is not None
+    for task in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            if b"opentrail.adapters.duckdb.process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    raise AssertionError("there is no history process")
+
+
+def test_a_history_process_that_is_killed_on_a_quiet_server_is_filled_again(
+    tmp_path: Path,
+) -> None:
+    with (
+        StubUpstream() as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
+    ):
+        iam = server.boto("iam")
+        for number in range(5):
+            iam.create_user(UserName=f"user-{number}")
+        assert len(server.records()) == 5
+        killed = history_process(server)
+        os.kill(killed, signal.SIGKILL)
+        # Nothing is recorded meanwhile: `lookup` asks the console port.
+        names = [record["requestParameters"]["userName"] for record in server.records()]
+        assert sorted(names) == [f"user-{number}" for number in range(5)]
+        assert history_process(server) != killed
+        iam.create_user(UserName="another")
+        assert len(server.records()) == 6
