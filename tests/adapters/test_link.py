@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from opentrail.adapters import link as module
 from opentrail.adapters.link import FRAME_BYTES, Answering, Link, LinkError
 from tests.fakes import asynchronous
 
@@ -107,3 +108,17 @@ async def test_a_frame_that_claims_to_be_huge_ends_the_link() -> None:
     with ours:
         ours.send((FRAME_BYTES + 1).to_bytes(4, "big") + bytes(5))
         await link.gone
+
+
+@asynchronous
+async def test_an_answer_that_is_too_long_is_told_and_the_link_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def longer(_question: str, body: bytes) -> bytes:
+        return body * 100
+
+    monkeypatch.setattr(module, "FRAME_BYTES", 1_000)
+    async with linked(right=longer) as (left, _):
+        with pytest.raises(LinkError, match="1100 bytes"):
+            await left.ask("a", b"eleven byte")
+        assert await left.ask("a", b"ten bytes!") == b"ten bytes!" * 100

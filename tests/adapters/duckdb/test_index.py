@@ -7,13 +7,26 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
-from opentrail.adapters.duckdb.seal import merge
+from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
+from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import attributes_of
-from tests.factories import a_record, an_entry, event_id
+from opentrail.ports.event_store import EventQuery
+from tests.factories import (
+    a_new_entry,
+    a_record,
+    an_entry,
+    event_id,
+    record_bytes,
+    some_records,
+)
+from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow
 
@@ -66,3 +79,32 @@ def test_ids_and_names_lead_to_their_rows(tmp_path: Path, is_import: bool, is_me
         assert found(path, index.has_resource_like, f"%-{user}") == expected
     assert found(path, index.has_resource, "user-9", "user-9") == []
     assert found(path, index.has_resource_like, "user%") == [sign * n for n in numbers]
+
+
+@asynchronous
+async def test_ids_with_the_same_hash_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody might make them on purpose; here all ids of one length have one hash."""
+    monkeypatch.setattr(module, "_HASH", "CAST(length({}) AS BIGINT)")
+    for name in ("history", "journal"):
+        (tmp_path / name).mkdir()
+    journal = SqliteJournal(tmp_path / "journal")
+    await journal.append([a_new_entry(record) for record in some_records(60)])
+    seal(tmp_path / "journal", tmp_path / "history", 1, 60)
+    store = DuckdbEvents(tmp_path / "history", tmp_path / "journal")
+    await store.open()
+    for number in (1, 30, 60):
+        query = EventQuery(1, 100, attribute=("EventId", event_id(number)))
+        assert [event.position for event in await store.lookup(query)] == [number]
+        assert await store.find(event_id(number)) == number
+    absent = EventQuery(50, 100, attribute=("EventId", event_id(61)))
+    assert await store.lookup(absent) == []
+    staging = Staging(tmp_path / "history", tmp_path / "journal")
+    records = some_records(62)[58:]
+    staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
+    staging.settle(settled := Settled())
+    assert (dict(settled.doubled), settled.taken_ids) == ({0: 2}, {})
+    staging.close()
+    await store.close()
+    await journal.close()
