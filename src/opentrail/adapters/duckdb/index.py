@@ -58,11 +58,19 @@ class Index:
 
     @property
     def same_ids(self) -> str:
-        """Pairs of numbers of `staged` and positions here whose ids have the same hash."""
+        """Pairs of numbers of `temp.hashed` and positions here whose ids have the same hash."""
         return (
             f"SELECT s.position, {self.position_of('e.row')} FROM {self.database}.ids e"  # noqa: S608
-            f" JOIN staged s ON e.h = {_HASH.format('s.event_id')}"
+            " JOIN temp.hashed s ON e.h = s.h"
         )
+
+
+def hash_ids(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `temp.hashed`: the numbers of the table `staged`, and the hashes of their ids."""
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE hashed AS SELECT position,"  # noqa: S608 - ours
+        f" {_HASH.format('event_id')} AS h FROM staged"
+    )
 
 
 def begin_index(connection: duckdb.DuckDBPyConnection) -> None:

@@ -14,7 +14,7 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.files import SealedFile, sealed_files
-from opentrail.adapters.duckdb.index import Index
+from opentrail.adapters.duckdb.index import Index, hash_ids
 from opentrail.adapters.duckdb.schema import (
     KEPT,
     column_lists,
@@ -112,6 +112,7 @@ class Staging:
 
         If it fails with one of `MOVED`, it may be called again to go on.
         """
+        hash_ids(self._connection)
         seen: set[Path] = set()
         files = self._files()
         while True:
@@ -173,7 +174,8 @@ class Staging:
             staged = self._records("staged", "position", [pair[0] for pair in part])
             present = self._records(table, key, [pair[1] for pair in part])
             for number, other in part:
-                yield number, staged[number], present[other]
+                if number in staged:  # it may have been left out before
+                    yield number, staged[number], present[other]
 
     def _records(self, table: str, key: str, keys: Sequence[int]) -> dict[int, bytes]:
         rows = self._connection.execute(
