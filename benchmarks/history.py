@@ -21,7 +21,7 @@ import duckdb
 
 from benchmarks.limits import bare_duckdb, chdb
 from benchmarks.nginx import stub
-from benchmarks.processes import TreeWatch
+from benchmarks.processes import MemoryWatch, resident_mb_of_all
 from benchmarks.records import Multiplier
 from benchmarks.servers import Server, create_user, opentrail, post
 from benchmarks.wire import Connection, percentile
@@ -62,7 +62,7 @@ def ten_million() -> Figures:
 
     with stub() as upstream:
         flags = ("--history-seal-records", str(SEAL_RECORDS))
-        with opentrail(upstream, *flags) as server, TreeWatch(server.process.pid) as memory:
+        with opentrail(upstream, *flags) as server, _watch(server) as memory:
             note(_import_all(server))
             note(_settled(server))
             values = _values(server.data / "history")
@@ -84,11 +84,16 @@ def arriving() -> Figures:
     figures: Figures = {}
     with stub() as upstream:
         for rate, seconds in ((FAST, FAST_SECONDS), (STEADY, STEADY_SECONDS)):
-            with opentrail(upstream) as server, TreeWatch(server.process.pid) as memory:
+            with opentrail(upstream) as server, _watch(server) as memory:
                 name = f"{rate:,}/s for {seconds} s"
                 figures |= _offered(name, server, rate, seconds)
                 figures[f"{name}: memory at most MB"] = memory.most
     return figures
+
+
+def _watch(server: Server) -> MemoryWatch:
+    """Watches the memory of all processes of a server."""
+    return MemoryWatch(server.process.pid, resident_mb_of_all, 0.5)
 
 
 # Import

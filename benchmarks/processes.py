@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -120,36 +120,27 @@ def resident_mb_of_all(pid: int) -> float:
     return total
 
 
-class TreeWatch:
-    """Looks at the resident memory of a process and its descendants, twice a second."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.most = 0.0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.5):
-            self.most = max(self.most, resident_mb_of_all(self._pid))
-
-
 class MemoryWatch:
-    """Looks at a process's resident memory all the time, from a thread."""
+    """Looks at resident memory all the time, from a thread.
 
-    def __init__(self, pid: int) -> None:
+    Args:
+        pid: whose.
+        measure: of the process alone, or also of those that descend from it.
+        seconds: between two looks.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        measure: Callable[[int], float] = resident_mb,
+        seconds: float = _SAMPLE_SECONDS,
+    ) -> None:
         self._pid = pid
+        self._measure = measure
+        self._seconds = seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.before = self.most = resident_mb(pid)
+        self.before = self.most = measure(pid)
 
     @property
     def growth_mb(self) -> float:
@@ -165,8 +156,8 @@ class MemoryWatch:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(_SAMPLE_SECONDS):
-            self.most = max(self.most, resident_mb(self._pid))
+        while not self._over.wait(self._seconds):
+            self.most = max(self.most, self._measure(self._pid))
 
 
 def busy_cpus(seconds: float = 1.0) -> float:

@@ -67,6 +67,7 @@ class ImportWorker:
 
     def _stage(self, batch: Path) -> None:
         self._staging.clear()
+        _again(self._staging.recall)
         self._files = []
         with batch.open("rb") as content:
             for file in unpack(iter(lambda: content.read(_READ), b"")):
@@ -74,7 +75,7 @@ class ImportWorker:
 
     def _stage_file(self, file: BatchFile) -> None:
         digest = hashlib.sha256(b"%d\n" % file.line + file.content).hexdigest()
-        known = _again(lambda: self._staging.outcome_of(digest))
+        known = self._staging.outcome_of(digest)
         number, noted = len(self._files), _File(file.name, digest, known)
         self._files.append(noted)
         if known is not None:

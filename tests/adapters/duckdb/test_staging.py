@@ -134,14 +134,17 @@ def test_what_was_recorded_here_is_not_imported_again(place: Place, sealed: int)
 def test_files_that_were_imported_are_known_until_their_events_go(place: Place) -> None:
     assert place.staging.outcome_of("hash-0") is None
     place.bring(some_records(3), some_records(3))
+    place.staging.recall()
     assert place.staging.outcome_of("hash-1") == 1
     place.bring([a_record(eventID="x")])
     files = sorted(place.history.glob("import-*.duckdb"))
     merged = merge(files)
     for file in files:
         file.unlink()
+    place.staging.recall()
     assert place.staging.outcome_of("hash-1") == 1
     merged.unlink()
+    place.staging.recall()
     assert place.staging.outcome_of("hash-1") is None
 
 

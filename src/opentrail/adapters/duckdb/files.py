@@ -94,6 +94,12 @@ def _rank(file: SealedFile) -> tuple[int, bool, str]:
     return file.records, file.is_expired, file.path.name
 
 
+def attaching(path: Path, name: str, options: str = " (READ_ONLY)") -> str:
+    """Returns the statement that attaches a file to a DuckDB connection."""
+    quoted = str(path).replace("'", "''")
+    return f"ATTACH '{quoted}' AS {name}{options}"
+
+
 def digest_of(path: Path) -> str:
     """Returns the hash that a file's name must hold."""
     with path.open("rb") as file:

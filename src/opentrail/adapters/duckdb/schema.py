@@ -128,45 +128,36 @@ def _insert(name: str, kinds: Mapping[str, str]) -> str:
 
 def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
     """Returns the row of an entry; what its journal row says comes before its record."""
-    return (
-        entry.position,
-        entry.origin,
-        micros(entry.recorded_at),
-        int(found.event_time.timestamp()),
-        entry.event_id,
-        found.event_name,
-        found.event_source,
-        found.read_only,
-        entry.category,
-        entry.account,
-        entry.region,
-        found.username,
-        found.access_key_id,
-        found.principal_arn,
-        found.source_ip,
-        found.error_code,
-        [resource.type for resource in found.resources],
-        [resource.name for resource in found.resources],
-        entry.record.decode(),
+    place = (entry.position, entry.origin, micros(entry.recorded_at))
+    return _row(
+        place, entry.event_id, (entry.category, entry.account, entry.region), found, entry.record
     )
 
 
 def imported_row(
     number: int, found: Attributes, raw: bytes, file: int, line: int
 ) -> tuple[Any, ...]:
-    """Returns the row of an imported record: what `row_of` does, then its file and line."""
+    """Returns the row of an imported record, then its file and line."""
+    whose = (found.category, found.account, found.region)
+    return (*_row((number, "import", 0), found.event_id, whose, found, raw), file, line)
+
+
+def _row(
+    place: tuple[int, str, int],
+    event_id: str,
+    whose: tuple[str, str, str],
+    found: Attributes,
+    record: bytes,
+) -> tuple[Any, ...]:
+    """Returns a row: position, origin and recording time, then the columns in their order."""
     return (
-        number,
-        "import",
-        0,
+        *place,
         int(found.event_time.timestamp()),
-        found.event_id,
+        event_id,
         found.event_name,
         found.event_source,
         found.read_only,
-        found.category,
-        found.account,
-        found.region,
+        *whose,
         found.username,
         found.access_key_id,
         found.principal_arn,
@@ -174,9 +165,7 @@ def imported_row(
         found.error_code,
         [resource.type for resource in found.resources],
         [resource.name for resource in found.resources],
-        raw.decode(),
-        file,
-        line,
+        record.decode(),
     )
 
 

@@ -17,7 +17,7 @@ import duckdb
 import orjson
 
 from opentrail.adapters.duckdb.crash import arm_in_child, end_with_parent
-from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
+from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
@@ -65,8 +65,7 @@ def merge(paths: Sequence[Path]) -> Path:
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for file, (part, _) in zip(files, parts, strict=True):
-            quoted = str(file.path).replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS {part} (READ_ONLY)")
+            connection.execute(attaching(file.path, part))
             connection.execute(f"INSERT INTO made.events SELECT * FROM {part}.events")  # noqa: S608
             if file.is_import:
                 connection.execute(

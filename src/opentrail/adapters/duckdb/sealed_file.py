@@ -10,7 +10,7 @@ from pathlib import Path
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import digest_of, stem_of
+from opentrail.adapters.duckdb.files import attaching, digest_of, stem_of
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.files import sync_folder
@@ -61,8 +61,7 @@ def write_sealed(
             connection = stack.enter_context(duckdb.connect(":memory:", config={**_LIMITS, **swap}))
         # Else what takes long draws a bar between the paths that a child prints.
         connection.execute("SET enable_progress_bar = false")
-        quoted = str(temporary).replace("'", "''")
-        connection.execute(f"ATTACH '{quoted}' AS made")
+        connection.execute(attaching(temporary, "made", options=""))
         count = -1
         try:
             count = _filled(connection, sealing, fill, index)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SealedFile
+from opentrail.adapters.duckdb.files import SealedFile, attaching
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.core.errors import StorageFailed
@@ -104,9 +104,8 @@ class Database:
             StorageFailed: it cannot be read, or does not hold what its name says.
         """
         name = self._name("sealed")
-        quoted = str(file.path).replace("'", "''")
         try:
-            self.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+            self.execute(attaching(file.path, name))
             try:
                 about = self.execute(_ABOUT.format(name=name))[0]
                 held = self.execute(_HELD.format(name=name))[0]

@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from opentrail.adapters.duckdb.files import SealedFile, sealed_files
+from opentrail.adapters.duckdb.files import SealedFile, attaching, sealed_files
 from opentrail.adapters.duckdb.index import Index, hash_ids
 from opentrail.adapters.duckdb.schema import (
     KEPT,
@@ -81,20 +81,30 @@ class Staging:
         self._connection.execute(create_hot("staged", _MORE))
         self._count = 0
 
+    def recall(self) -> None:
+        """Learns what became of the files that were imported until now.
+
+        If it fails with one of `MOVED`, it may be called again.
+        """
+        files = self._files()
+        for path in self._attached.keys() - {file.path for file in files}:
+            self._connection.execute(f"DETACH {self._attached.pop(path)}")
+            self._known.pop(path, None)
+        for file in files:
+            if file.is_import and file.path not in self._known:
+                rows = self._connection.execute(
+                    f"SELECT sha256, outcome FROM {self._attach(file)}.imported"  # noqa: S608
+                ).fetchall()
+                outcomes = {sha256: orjson.loads(outcome) for sha256, outcome in rows}
+                self._known[file.path] = outcomes
+
     def outcome_of(self, digest: str) -> Any:
         """Returns what became of a file with this SHA-256 when it was imported, None if it was not.
 
-        Only files whose events are still there are known.
+        Known is what `recall` has learned: files whose events are still there.
         """
-        for path, name in self._attach_all():
-            if path not in self._known:
-                rows = self._connection.execute(
-                    f"SELECT sha256, outcome FROM {name}.imported"  # noqa: S608 - ours
-                ).fetchall()
-                self._known[path] = {sha256: orjson.loads(outcome) for sha256, outcome in rows}
-            if digest in self._known[path]:
-                return self._known[path][digest]
-        return None
+        known = (outcomes[digest] for outcomes in self._known.values() if digest in outcomes)
+        return next(known, None)
 
     def add(self, file: int, records: Sequence[tuple[int, Attributes, bytes]]) -> None:
         """Adds records: line, attributes, bytes."""
@@ -217,9 +227,7 @@ class Staging:
             connection.execute(_WRITE_KEYS, [last])
             for digest, name, outcome in outcomes:
                 told = orjson.dumps(outcome).decode()
-                connection.execute(
-                    "INSERT INTO made.imported VALUES (?, ?, ?)", [digest, name, told]
-                )
+                connection.execute(_NOTE, [digest, name, told])
 
         sealing = Sealing(self._history, last + 1, last + count, is_import=True)
         return write_sealed(sealing, fill, self._connection), count
@@ -227,20 +235,11 @@ class Staging:
     def _files(self) -> list[SealedFile]:
         return sealed_files(self._history)
 
-    def _attach_all(self) -> list[tuple[Path, str]]:
-        """Attaches all files of imported events; lets go of those that are no more."""
-        files = [file for file in self._files() if file.is_import]
-        for path in self._attached.keys() - {file.path for file in self._files()}:
-            self._connection.execute(f"DETACH {self._attached.pop(path)}")
-            self._known.pop(path, None)
-        return [(file.path, self._attach(file)) for file in files]
-
     def _attach(self, file: SealedFile) -> str:
         name = self._attached.get(file.path)
         if name is None:
             name = f"present_{next(self._names)}"
-            quoted = str(file.path).replace("'", "''")
-            self._connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+            self._connection.execute(attaching(file.path, name))
             self._attached[file.path] = name
         return name
 
