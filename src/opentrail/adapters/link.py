@@ -10,8 +10,11 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from enum import IntEnum
+from typing import Any
+
+import orjson
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +23,20 @@ _HEAD = struct.Struct("!IBI")
 FRAME_BYTES = 128 * 1024 * 1024
 
 Answering = Callable[[str, bytes], Awaitable[bytes]]
+
+
+def with_records(described: Sequence[Sequence[Any]], records: Sequence[bytes]) -> bytes:
+    """Returns one body: a JSON line that describes each record, then the records themselves."""
+    sized = [(*one, len(record)) for one, record in zip(described, records, strict=True)]
+    return b"".join((orjson.dumps(sized), b"\n", *records))
+
+
+def records_in(body: bytes) -> Iterator[tuple[list[Any], bytes]]:
+    """Yields each description with its record; the inverse of `with_records`."""
+    start = body.index(b"\n") + 1
+    for *one, size in orjson.loads(body[: start - 1]):
+        yield one, body[start : start + size]
+        start += size
 
 
 class LinkError(ConnectionError):

@@ -15,10 +15,9 @@ from pathlib import Path
 import orjson
 
 from opentrail.adapters.duckdb import messages
-from opentrail.adapters.duckdb.schema import micros
 from opentrail.adapters.link import Link, LinkError
 from opentrail.core.errors import StorageFailed, StoreRestarted
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
 log = logging.getLogger(__name__)

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 import orjson
 
-from opentrail.adapters.link import Link, LinkError
+from opentrail.adapters.link import Link, LinkError, records_in, with_records
 from opentrail.core.errors import RecordRefused
-from opentrail.core.event import NewEntry
+from opentrail.core.event import NewEntry, from_micros, micros
 from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS, JournalWriter
 
 APPEND = "append"
 #: A batch is at most this large, so that no frame is.
 BATCH_RECORDS, BATCH_BYTES = 2_000, 8 * 1024 * 1024
-_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(slots=True)
@@ -127,31 +125,26 @@ async def append_packed(journal: JournalWriter, entries: Sequence[NewEntry]) -> 
 
 
 def pack(entries: Sequence[NewEntry]) -> bytes:
-    """Returns entries as bytes: a JSON line that describes each, then the records themselves."""
+    """Returns entries as bytes."""
     described = [
         (
             entry.origin,
-            (entry.recorded_at - _EPOCH) // _MICROSECOND,
+            micros(entry.recorded_at),
             entry.account,
             entry.region,
             entry.category,
             entry.event_id,
-            len(entry.record),
         )
         for entry in entries
     ]
-    return b"".join((orjson.dumps(described), b"\n", *(entry.record for entry in entries)))
+    return with_records(described, [entry.record for entry in entries])
 
 
 def unpack(packed: bytes) -> list[NewEntry]:
     """Returns the entries in `packed`; the inverse of `pack`."""
-    start = packed.index(b"\n") + 1
     entries = []
-    for origin, recorded_at, account, region, category, event_id, size in orjson.loads(
-        packed[: start - 1]
-    ):
-        moment = _EPOCH + recorded_at * _MICROSECOND
-        record = packed[start : start + size]
+    for row, record in records_in(packed):
+        origin, recorded_at, account, region, category, event_id = row
+        moment = from_micros(recorded_at)
         entries.append(NewEntry(origin, moment, account, region, category, event_id, record))
-        start += size
     return entries

@@ -14,13 +14,12 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import RecordRefused, StorageFailed
-from opentrail.core.event import Entry, NewEntry
+from opentrail.core.event import Entry, NewEntry, from_micros, micros
 from opentrail.core.faults import reach
 from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
@@ -31,7 +30,6 @@ GROUP_RECORDS = 2_000
 TAIL_RECORDS, TAIL_BYTES = 4_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
 _PROBE_SECONDS = 0.25
-_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 _GENESIS = b"\0" * 32
 
 _SCHEMA = """
@@ -491,7 +489,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
     return (
         entry.position,
         entry.origin,
-        (entry.recorded_at - _EPOCH) // _MICROSECOND,
+        micros(entry.recorded_at),
         entry.account,
         entry.region,
         entry.category,
@@ -503,7 +501,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
 
 def _entry(row: tuple[object, ...]) -> Entry:
     position, origin, recorded_at, account, region, category, event_id, chain, record = row
-    moment = _EPOCH + int(recorded_at) * _MICROSECOND  # type: ignore[call-overload]
+    moment = from_micros(int(recorded_at))  # type: ignore[call-overload]
     return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
 
 

@@ -231,18 +231,7 @@ def _event(search: Search, entry: Entry) -> FoundEvent | None:
     columns = attributes_of(record)
     if search.expression is not None and not holds(search.expression, columns, record):
         return None
-    return FoundEvent(
-        entry.position,
-        columns.event_time,
-        entry.event_id,
-        columns.event_name,
-        columns.event_source,
-        columns.read_only,
-        columns.username,
-        columns.access_key_id,
-        columns.resources,
-        entry.record.decode(),
-    )
+    return FoundEvent.of(entry.position, columns, entry.record.decode())
 
 
 def _lines(events: Sequence[FoundEvent]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from opentrail.core.values import value_class
@@ -57,6 +57,23 @@ def as_object(value: Any) -> Record:
     if value.__class__ is dict:  # nearly always, and a tenth of the time that `isinstance` takes
         return value
     return value if isinstance(value, Mapping) else {}
+
+
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
+
+def micros(moment: datetime) -> int:
+    """Returns microseconds since 1970."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def from_micros(count: int) -> datetime:
+    """Returns the time so many microseconds after 1970 began; the inverse of `micros`.
+
+    >>> micros(from_micros(1577869200000001))
+    1577869200000001
+    """
+    return _EPOCH + count * _MICROSECOND
 
 
 def format_time(moment: datetime) -> str:

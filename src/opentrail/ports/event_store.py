@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from opentrail.core.attributes import Resource
+from opentrail.core.attributes import Attributes, Resource
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
 
@@ -53,6 +53,22 @@ class FoundEvent:
     access_key_id: str | None
     resources: tuple[Resource, ...]
     record: str
+
+    @classmethod
+    def of(cls, position: int, found: Attributes, record: str) -> FoundEvent:
+        """Returns the event in a record with these attributes; times are whole seconds."""
+        return cls(
+            position,
+            found.event_time.replace(microsecond=0),
+            found.event_id,
+            found.event_name,
+            found.event_source,
+            found.read_only,
+            found.username,
+            found.access_key_id,
+            found.resources,
+            record,
+        )
 
 
 class EventStore(Protocol):

@@ -16,13 +16,12 @@ from opentrail.adapters.duckdb.schema import (
     create_sealed,
     found_event,
     insert_into,
-    micros,
     row_of,
     select_page,
     select_rows,
 )
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import EventQuery
 from tests.factories import MOMENT, a_data_record, a_record, an_entry, event_id
 from tests.fakes import naive_page

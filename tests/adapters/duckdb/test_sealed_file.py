@@ -8,9 +8,10 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import read_name
-from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, micros, row_of
+from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of
+from opentrail.core.event import micros
 from tests.factories import MOMENT, an_entry, some_records
 
 ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_records(5), 1)]

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from opentrail.adapters.duckdb.schema import from_micros, micros
+from opentrail.adapters.link import records_in, with_records
 from opentrail.core.attributes import Resource
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, from_micros, micros
 from opentrail.core.expression import from_document, to_document
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
@@ -28,7 +28,7 @@ _PLAIN = tuple(
 
 
 def pack_entries(entries: Sequence[Entry]) -> bytes:
-    """Returns entries as bytes: a JSON line that describes each, then the records themselves."""
+    """Returns entries as bytes."""
     described = [
         (
             entry.position,
@@ -39,22 +39,18 @@ def pack_entries(entries: Sequence[Entry]) -> bytes:
             entry.category,
             entry.event_id,
             entry.chain.hex(),
-            len(entry.record),
         )
         for entry in entries
     ]
-    return b"".join((orjson.dumps(described), b"\n", *(entry.record for entry in entries)))
+    return with_records(described, [entry.record for entry in entries])
 
 
 def unpack_entries(packed: bytes) -> list[Entry]:
     """Returns the entries in `packed`; the inverse of `pack_entries`."""
-    start = packed.index(b"\n") + 1
     entries = []
-    for row in orjson.loads(packed[: start - 1]):
-        position, origin, recorded_at, account, region, category, event_id, chain, size = row
+    for row, record in records_in(packed):
+        position, origin, recorded_at, account, region, category, event_id, chain = row
         moment, raw = from_micros(recorded_at), bytes.fromhex(chain)
-        record = packed[start : start + size]
-        start += size
         entries.append(
             Entry(position, origin, moment, account, region, category, event_id, raw, record)
         )

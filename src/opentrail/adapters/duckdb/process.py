@@ -20,9 +20,9 @@ import uvloop
 
 from opentrail.adapters.duckdb import messages
 from opentrail.adapters.duckdb.crash import arm_in_child
-from opentrail.adapters.duckdb.schema import from_micros
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.link import Link
+from opentrail.core.event import from_micros
 from opentrail.logs import set_up_logging
 
 #: What is being recorded comes first where both must share a processor.

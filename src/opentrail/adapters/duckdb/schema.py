@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -12,10 +11,8 @@ import orjson
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
 from opentrail.core.attributes import Attributes, attributes_of
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, from_micros, micros
 from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
-
-_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 _COLUMNS = (
     ("position", "BIGINT"),
@@ -72,16 +69,6 @@ ABOUT = (
 #: The files whose records an import file holds: their contents' SHA-256, and what became of them.
 IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
 FORMAT = 3
-
-
-def micros(moment: datetime) -> int:
-    """Returns microseconds since 1970."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def from_micros(count: int) -> datetime:
-    """Returns the time so many microseconds after 1970 began; the inverse of `micros`."""
-    return _EPOCH + count * _MICROSECOND
 
 
 #: What tells where a row belongs among those of other tables, and where to find it.
@@ -240,16 +227,4 @@ def select_rows(table: Table, rows: Sequence[int]) -> tuple[str, list[Any]]:
 def found_event(row: Sequence[Any]) -> FoundEvent:
     """Returns the event in a row of `select_page`: what its record says."""
     position, record = row
-    found = attributes_of(orjson.loads(record))
-    return FoundEvent(
-        position=position,
-        event_time=found.event_time.replace(microsecond=0),
-        event_id=found.event_id,
-        event_name=found.event_name,
-        event_source=found.event_source,
-        read_only=found.read_only,
-        username=found.username,
-        access_key_id=found.access_key_id,
-        resources=found.resources,
-        record=record,
-    )
+    return FoundEvent.of(position, attributes_of(orjson.loads(record)), record)

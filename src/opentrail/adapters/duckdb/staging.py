@@ -21,11 +21,11 @@ from opentrail.adapters.duckdb.schema import (
     create_hot,
     imported_row,
     insert_into,
-    micros,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite import records_behind
 from opentrail.core.attributes import Attributes
+from opentrail.core.event import micros
 
 _MORE = {"file": "INTEGER", "line": "BIGINT"}
 #: Records that are compared at a time.

@@ -31,7 +31,6 @@ from opentrail.adapters.duckdb.schema import (
     entry_of,
     found_event,
     insert_into,
-    micros,
     row_of,
     select_page,
     select_rows,
@@ -41,7 +40,7 @@ from opentrail.adapters.duckdb.upkeep import Upkeep
 from opentrail.adapters.sqlite import first_position
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, micros
 from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
