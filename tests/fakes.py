@@ -35,12 +35,15 @@ from opentrail.core.errors import (
     ObjectStoreError,
     OpentrailError,
     RecordRefused,
+    ServiceError,
+    ServiceMissing,
 )
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.ports.control import Change, Document, Put, Stored
 from opentrail.ports.event_store import EventQuery, FoundEvent
-from opentrail.ports.objects import NewObject
+from opentrail.ports.objects import Bucket, NewObject
+from opentrail.ports.services import BusEvent, LogEvent
 from opentrail.ports.signer import SigningKey
 from tests.factories import MOMENT
 
@@ -366,6 +369,7 @@ class StoredObject:
     metadata: dict[str, str]
     content_type: str
     content_encoding: str | None
+    kms_key: str = ""
 
 
 @dataclass
@@ -393,12 +397,18 @@ class MemoryObjects:
             self.disk.objects.setdefault(bucket, {})
         self.faults: deque[Fault | None] = deque()
         self.down: str | None = None
+        self.policies: dict[str, str] = {}
         self.calls = 0
         self._breaker = breaker or Breaker()
 
     async def check_bucket(self, bucket: str) -> None:
         """Returns if the bucket is there."""
         await self._call(lambda: self._bucket(bucket))
+
+    async def describe_bucket(self, bucket: str) -> Bucket:
+        """Returns what was set in `policies`; every bucket is in the first Region."""
+        await self.check_bucket(bucket)
+        return Bucket("us-east-1", self.policies.get(bucket))
 
     async def create_bucket(self, bucket: str) -> None:
         """Makes a bucket."""
@@ -433,7 +443,7 @@ class MemoryObjects:
             raise ObjectExists("PreconditionFailed", new.key)
         content = new.content[:-1] + b"?" if fault is Fault.WRONG_BYTES else new.content
         bucket[new.key] = StoredObject(
-            content, dict(new.metadata), new.content_type, new.content_encoding
+            content, dict(new.metadata), new.content_type, new.content_encoding, new.kms_key
         )
         self.disk.stored.append((new.bucket, new.key))
         if fault is Fault.LOST_ANSWER:
@@ -444,6 +454,94 @@ class MemoryObjects:
         if found is None:
             raise ObjectMissing("NoSuchKey", key)
         return found.content
+
+
+class MemoryServices:
+    """`Topics`, `LogGroups`, `EventBus` and `EncryptionKeys` in one; they outlive processes.
+
+    The next calls that write meet the `faults` in turn; while `down` is set, all fail with it.
+    """
+
+    def __init__(self) -> None:
+        self.topics: dict[str, list[tuple[str, str]]] = {}
+        #: Group → stream → events.
+        self.groups: dict[str, dict[str, list[LogEvent]]] = {}
+        self.rules: dict[str, frozenset[str]] = {}
+        self.bus: dict[str, list[BusEvent]] = {}
+        #: Key's id or alias → its ARN; None while it is disabled.
+        self.kms: dict[str, str | None] = {}
+        self.faults: deque[Fault | None] = deque()
+        self.down: str | None = None
+
+    def _write(self, write: Callable[[], T]) -> T:
+        fault = self.faults.popleft() if self.faults else None
+        if self.down is not None or fault is Fault.UNAVAILABLE:
+            raise ServiceError(self.down or "ServiceUnavailable", "the service is down")
+        done = write()
+        if fault is Fault.LOST_ANSWER:
+            raise ServiceError("ReadTimeoutError", "no answer")
+        return done
+
+    async def publish(self, topic_arn: str, subject: str, message: str) -> None:
+        """Keeps a message."""
+        await asyncio.sleep(0)
+        if topic_arn not in self.topics:
+            raise ServiceMissing("NotFound", topic_arn)
+        self._write(lambda: self.topics[topic_arn].append((subject, message)))
+
+    def _group(self, arn: str) -> dict[str, list[LogEvent]]:
+        if arn.removesuffix(":*") not in self.groups:
+            raise ServiceMissing("ResourceNotFoundException", arn)
+        return self.groups[arn.removesuffix(":*")]
+
+    async def create_stream(self, group_arn: str, stream: str) -> None:
+        """Makes a stream."""
+        self._write(lambda: self._group(group_arn).setdefault(stream, []))
+
+    async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
+        """Keeps events."""
+        await asyncio.sleep(0)
+        assert list(events) == sorted(events, key=lambda event: event.time)
+        if stream not in self._group(group_arn):
+            raise ServiceMissing("ResourceNotFoundException", stream)
+        self._write(lambda: self._group(group_arn)[stream].extend(events))
+        return 0
+
+    async def holds(self, group_arn: str, stream: str, event: LogEvent) -> bool:
+        """Returns whether an event was kept."""
+        if self.down is not None:
+            raise ServiceError(self.down, "the service is down")
+        if stream not in self._group(group_arn):
+            raise ServiceMissing("ResourceNotFoundException", stream)
+        return event.message in [kept.message for kept in self._group(group_arn)[stream]]
+
+    async def arn_of(self, key: str, region: str) -> str:
+        """Returns a key's ARN."""
+        if key not in self.kms:
+            raise ServiceMissing("NotFoundException", key)
+        found = self.kms[key]
+        if found is None:
+            raise ServiceError("DisabledException", key)
+        return found
+
+
+class MemoryBus:
+    """An `EventBus` over `MemoryServices`."""
+
+    def __init__(self, services: MemoryServices) -> None:
+        self._services = services
+
+    async def rule_states(self, region: str) -> frozenset[str]:
+        """Returns the states of rules."""
+        if self._services.down is not None:
+            raise ServiceError(self._services.down, "the service is down")
+        return self._services.rules.get(region, frozenset())
+
+    async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
+        """Keeps events."""
+        assert len(events) <= 10
+        self._services._write(lambda: self._services.bus.setdefault(region, []).extend(events))
+        return []
 
 
 class MemoryEvents:
@@ -562,8 +660,13 @@ class MemorySigner:
         until = self._valid_from + timedelta(days=3650)
         return [SigningKey(fingerprint, der, self._valid_from, until)]
 
-    async def sign(self, content: bytes) -> bytes:
+    async def current(self) -> SigningKey:
+        """Returns the one key."""
+        return (await self.keys())[0]
+
+    async def sign(self, content: bytes, fingerprint: str) -> bytes:
         """Returns a signature."""
+        assert fingerprint == (await self.current()).fingerprint
         return _private_key().sign(content, padding.PKCS1v15(), hashes.SHA256())
 
 

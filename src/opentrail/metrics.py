@@ -115,6 +115,26 @@ class Metrics:
         self.delivery_failures = Counter(
             "opentrail_delivery_failures", "Deliveries that failed", registry=self.registry
         )
+        self.notifications = Counter(
+            "opentrail_notifications", "Log files that topics were told of", registry=self.registry
+        )
+        self.lost_notifications = Counter(
+            "opentrail_lost_notifications",
+            "Log files that no topic could be told of in time",
+            registry=self.registry,
+        )
+        self.streamed_events = Counter(
+            "opentrail_streamed_events",
+            "Events for log groups, taken or refused by them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.bus_events = Counter(
+            "opentrail_bus_events",
+            "Events for event buses, taken by them, too large, or given up",
+            ["outcome"],
+            registry=self.registry,
+        )
 
     def count(self, service: str, category: str, seconds: float, copies: int = 0) -> None:
         """Counts a recorded call; the counters, which have locks, are told when somebody asks.

@@ -81,6 +81,13 @@ class Settings:
     delivery_interval: float = 300.0
     #: Seconds between digest files.
     digest_interval: float = 3600.0
+    #: Days for which a key signs digests before a new one takes over.
+    signing_key_days: int = 90
+    #: `permissive`: a bucket that can be written to may be a trail's; `enforced`: its policy must
+    #: allow CloudTrail to deliver, as AWS demands.
+    bucket_policy_check: str = "permissive"
+    #: `auto`: rules of the upstream's event buses get the events that trails take; `off`: none.
+    event_bridge: str = "auto"
     #: Days that event history shows.
     history_retention_days: int = 90
     #: Records that are sealed together into one file of event history.
@@ -109,7 +116,15 @@ class Settings:
 
 #: More processes than any machine has cores are a slip of the pen.
 MOST_RECORDERS = 256
-_CHOICES = {"auth": ("permissive", "enforced"), "on_record_failure": ("refuse", "allow")}
+#: A hundred years.
+MOST_DAYS = 36_500
+_CHOICES = {
+    "auth": ("permissive", "enforced"),
+    "on_record_failure": ("refuse", "allow"),
+    "bucket_policy_check": ("permissive", "enforced"),
+    "event_bridge": ("auto", "off"),
+}
+_WHOLE = ("history_retention_days", "history_seal_records", "recorders", "signing_key_days")
 _FILE_ONLY = ("directory", "vpc_endpoints", "access")
 #: Names that may be given by flag and environment.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
@@ -267,8 +282,8 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = _networks(value, source)
     elif name in ("delivery_interval", "digest_interval"):
         value = _number(value, source)
-    elif name in ("history_retention_days", "history_seal_records", "recorders"):
-        value = int(_number(value, source, whole=True))
+    elif name in _WHOLE:
+        value = _whole(name, value, source)
     elif name in _CHOICES and value not in _CHOICES[name]:
         raise UsageError(f"{source} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
     return replace(settings, **{name: value})
@@ -304,6 +319,13 @@ def _number(value: Any, source: str, whole: bool = False) -> float:
     if not 0 < number < 1e9 or (whole and number != int(number)):
         kind = "whole number" if whole else "number"
         raise UsageError(f"{source} must be a {kind} greater than 0, not {value!r}")
+    return number
+
+
+def _whole(name: str, value: Any, source: str) -> int:
+    number = int(_number(value, source, whole=True))
+    if name == "signing_key_days" and number > MOST_DAYS:
+        raise UsageError(f"{source} must be at most {MOST_DAYS}, not {number}")
     return number
 
 

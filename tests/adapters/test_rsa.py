@@ -25,15 +25,27 @@ def pem(private: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
     )
 
 
+LIFETIME = timedelta(days=90)
+DAY = timedelta(days=1)
+
+
+def signer_in(folder: Path, clock: SettableClock | None = None) -> RsaSigner:
+    return RsaSigner(folder, clock or SettableClock(), LIFETIME)
+
+
+async def signed(signer: RsaSigner, content: bytes) -> bytes:
+    return await signer.sign(content, (await signer.current()).fingerprint)
+
+
 def files(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
 @asynchronous
 async def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
-    signer = RsaSigner(tmp_path, SettableClock())
+    signer = signer_in(tmp_path)
     assert files(tmp_path) == []
-    await asyncio.gather(*(signer.sign(b"content") for _ in range(5)))
+    await asyncio.gather(*(signed(signer, b"content") for _ in range(5)))
     (file,) = files(tmp_path)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.name == "signing-2020-01-01T090000Z.pem"
@@ -41,16 +53,36 @@ async def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @asynchronous
-async def test_validity_begins_when_the_key_was_made_whatever_the_clock_says_later(
+async def test_a_key_is_listed_for_as_long_as_it_signs_and_a_day_around_that(
     tmp_path: Path,
 ) -> None:
     clock = SettableClock(MOMENT + timedelta(microseconds=999_999))
-    (made,) = await RsaSigner(tmp_path, clock).keys()
-    clock.advance(86_400 * 400)
-    (later,) = await RsaSigner(tmp_path, clock).keys()
+    (made,) = await signer_in(tmp_path, clock).keys()
+    clock.advance((LIFETIME - DAY).total_seconds())
+    (later,) = await signer_in(tmp_path, clock).keys()
     assert later == made
-    assert made.valid_from == MOMENT
-    assert made.valid_until - made.valid_from >= timedelta(days=365)
+    assert (made.valid_from, made.valid_until) == (MOMENT - DAY, MOMENT + LIFETIME + DAY)
+
+
+@asynchronous
+async def test_a_new_key_takes_over_when_one_has_served_its_time(tmp_path: Path) -> None:
+    clock = SettableClock()
+    signer = signer_in(tmp_path, clock)
+    old = await signer.current()
+    before = await signed(signer, b"content")
+    clock.advance(LIFETIME.total_seconds() + 5 * 86_400)
+    new = await signer.current()
+    assert new.fingerprint != old.fingerprint
+    # The old one is listed until the new one was made: nothing that it signed is left out.
+    assert [(k.fingerprint, k.valid_from, k.valid_until) for k in await signer.keys()] == [
+        (old.fingerprint, MOMENT - DAY, clock.now() + DAY),
+        (new.fingerprint, clock.now() - DAY, clock.now() + LIFETIME + DAY),
+    ]
+    assert await signer.sign(b"content", old.fingerprint) == before
+    again = signer_in(tmp_path, clock)
+    assert await again.keys() == await signer.keys()
+    assert await again.current() == new
+    assert len(files(tmp_path)) == 2
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o620])
@@ -58,13 +90,13 @@ async def test_validity_begins_when_the_key_was_made_whatever_the_clock_says_lat
 async def test_a_key_file_open_to_others_is_refused_with_the_remedy(
     tmp_path: Path, mode: int
 ) -> None:
-    await RsaSigner(tmp_path, SettableClock()).keys()
+    await signer_in(tmp_path).keys()
     (file,) = files(tmp_path)
     file.chmod(mode)
     with pytest.raises(StorageFailed, match=f"chmod 600 {file}"):
-        await RsaSigner(tmp_path, SettableClock()).sign(b"content")
+        await signed(signer_in(tmp_path), b"content")
     file.chmod(0o600)
-    await RsaSigner(tmp_path, SettableClock()).sign(b"content")
+    await signed(signer_in(tmp_path), b"content")
 
 
 @pytest.mark.parametrize(
@@ -86,19 +118,19 @@ async def test_a_file_that_holds_no_fit_key_is_refused_by_name(
     file.write_bytes(content)
     file.chmod(0o600)
     with pytest.raises(StorageFailed, match=file.name):
-        await RsaSigner(tmp_path, SettableClock()).keys()
+        await signer_in(tmp_path).keys()
 
 
 @asynchronous
 async def test_old_keys_stay_listed_and_the_newest_signs(tmp_path: Path) -> None:
-    first = RsaSigner(tmp_path, SettableClock())
+    first = signer_in(tmp_path)
     (old,) = await first.keys()
     newer = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
     file = tmp_path / "signing-2021-01-01T000000Z.pem"
     file.write_bytes(newer)
     file.chmod(0o600)
-    signer = RsaSigner(tmp_path, SettableClock())
+    signer = signer_in(tmp_path)
     keys = await signer.keys()
-    assert [key.valid_from.year for key in keys] == [2020, 2021]
-    assert keys[0] == old
-    assert await signer.sign(b"content") != await first.sign(b"content")
+    assert [key.valid_from.year for key in keys] == [2019, 2020]
+    assert keys[0].fingerprint == old.fingerprint
+    assert await signed(signer, b"content") != await signed(first, b"content")

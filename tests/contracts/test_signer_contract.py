@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,18 @@ from tests.factories import MOMENT
 from tests.fakes import MemorySigner, SettableClock, asynchronous
 
 Open = Callable[[], Signer]
+LIFETIME = timedelta(days=90)
+
+
+async def signed(signer: Signer, content: bytes) -> bytes:
+    return await signer.sign(content, (await signer.current()).fingerprint)
 
 
 @pytest.fixture(params=["memory", "files"])
 def open_signer(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     if request.param == "memory":
         return MemorySigner
-    return lambda: RsaSigner(tmp_path, SettableClock())
+    return lambda: RsaSigner(tmp_path, SettableClock(), LIFETIME)
 
 
 @pytest.mark.parametrize("content", [b"", b"text to sign\nnull", bytes(range(256)) * 100])
@@ -30,7 +36,7 @@ async def test_a_signature_verifies_with_the_last_listed_key(
     open_signer: Open, content: bytes
 ) -> None:
     signer = open_signer()
-    signature = await signer.sign(content)
+    signature = await signed(signer, content)
     key = (await signer.keys())[-1]
     public = rsa.PublicKey.load_pkcs1(key.public_der, format="DER")
     assert rsa.verify(content, signature, public) == "SHA-256"
@@ -42,8 +48,8 @@ async def test_a_signature_verifies_with_the_last_listed_key(
 @asynchronous
 async def test_equal_content_has_an_equal_signature(open_signer: Open) -> None:
     signer = open_signer()
-    assert await signer.sign(b"content") == await signer.sign(b"content")
-    assert await signer.sign(b"content") != await signer.sign(b"other")
+    assert await signed(signer, b"content") == await signed(signer, b"content")
+    assert await signed(signer, b"content") != await signed(signer, b"other")
 
 
 @asynchronous
@@ -66,7 +72,7 @@ async def test_keys_are_valid_from_when_they_were_made_and_listed_oldest_first(
 @asynchronous
 async def test_the_key_outlives_the_signer(open_signer: Open) -> None:
     signer = open_signer()
-    signature, keys = await signer.sign(b"content"), await signer.keys()
+    signature, keys = await signed(signer, b"content"), await signer.keys()
     later = open_signer()
     assert await later.keys() == keys
-    assert await later.sign(b"content") == signature
+    assert await signed(later, b"content") == signature

@@ -102,13 +102,42 @@ async def test_a_digest_lists_the_files_of_its_interval_newest_first() -> None:
 
 
 @asynchronous
-async def test_a_late_round_gives_one_digest_that_covers_it_all() -> None:
+async def test_a_late_round_makes_up_for_each_interval_that_has_passed() -> None:
     world, expected = await logging_trail()
+    world.clock.advance(300)
+    await world.deliver()
     world.clock.advance(3_600 * 10 + 17)
     expected += await world.event(3)
+    assert len((await world.deliver()).digests) == 10
+    world.clock.advance(3_600)
     await world.deliver()
-    (digest,) = (await world.check(expected, chains=1)).chain()
-    assert window(digest) == (MOMENT, MOMENT + timedelta(hours=10, seconds=17))
+    chain = (await world.check(expected, chains=1)).chain()
+    assert [window(digest) for digest in chain] == [
+        (MOMENT + timedelta(hours=n), MOMENT + timedelta(hours=n + 1)) for n in range(11)
+    ]
+    # A file is in the digest of the interval in which it was delivered.
+    assert [len(digest.logs) for digest in chain] == [1, *[0] * 9, 1]
+
+
+@asynchronous
+async def test_a_month_without_rounds_is_made_up_for_a_day_at_a_time() -> None:
+    world, expected = await logging_trail()
+    world.clock.advance(3_600 * 60)
+    made = [len((await world.deliver()).digests) for _ in range(4)]
+    assert made == [24, 24, 12, 0]
+    world.clock.advance(3_600)
+    assert len((await world.deliver()).digests) == 1
+    await world.check(expected, chains=1)
+
+
+@asynchronous
+async def test_what_must_be_signed_now_makes_up_for_all_and_ends_now() -> None:
+    world, expected = await logging_trail()
+    world.clock.advance(3_600 * 30 + 17)
+    assert len((await world.deliver(flush=True)).digests) == 31
+    chain = (await world.check(expected, chains=1)).chain()
+    assert window(chain[-1])[1] == MOMENT + timedelta(hours=30, seconds=17)
+    assert len(chain[-1].logs) == 1
 
 
 @asynchronous
@@ -318,8 +347,8 @@ async def test_a_new_bucket_continues_the_chain_there() -> None:
     world.clock.advance(60)
     expected.append(await world.update(bucket="other-bucket", prefix="new"))
     expected += await world.event(2)
-    world.clock.advance(3_600)
-    await world.deliver()
+    world.clock.advance(3_000)
+    await world.deliver(flush=True)
     chain = (await world.check(expected, chains=1)).chain()
     assert [digest.bucket for digest in chain] == [BUCKET, "other-bucket"]
     assert chain[1].document["previousDigestS3Bucket"] == BUCKET
@@ -403,7 +432,9 @@ async def test_an_outage_of_hours_leaves_no_gap_in_the_chain() -> None:
         with pytest.raises(ObjectStoreError):
             await world.deliver()
     world.objects.down = None
-    await world.deliver()
+    # One that began before the first hour was over, and one for each other hour.
+    assert len((await world.deliver()).digests) == 5
+    await world.deliver(flush=True)
     chain = (await world.check(expected, chains=1)).chain()
     assert window(chain[-1])[1] == world.clock.now()
 
@@ -531,5 +562,6 @@ async def test_hashes_and_signatures_are_over_the_uncompressed_bytes() -> None:
         f"{second.document['digestEndTime']}\n{BUCKET}/{second.key}\n"
         f"{hashlib.sha256(second.content).hexdigest()}\n{first.signature}"
     )
-    expected = await world.signer.sign(text.encode())
+    key = await world.signer.current()
+    expected = await world.signer.sign(text.encode(), key.fingerprint)
     assert second.signature == expected.hex()

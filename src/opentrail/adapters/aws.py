@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +15,15 @@ import botocore.config
 import botocore.exceptions
 
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
-from opentrail.ports.objects import NewObject
+from opentrail.ports.objects import Bucket, NewObject
 
 T = TypeVar("T")
 
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "404", "NotFound"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
+_NO_POLICY = frozenset({"NoSuchBucketPolicy", "NotImplemented", "501", "MethodNotAllowed"})
+#: What old buckets' locations are called, and what a bucket of the first Region says.
+_REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
 
 
@@ -48,6 +53,21 @@ class S3Objects:
         """Returns if the bucket is there and may be read."""
         await self._call(lambda s3: s3.head_bucket(Bucket=bucket), f"bucket {bucket}")
 
+    async def describe_bucket(self, bucket: str) -> Bucket:
+        """Returns the bucket's Region and policy."""
+
+        def describe(s3: Any) -> Bucket:
+            region = s3.get_bucket_location(Bucket=bucket).get("LocationConstraint")
+            try:
+                policy = str(s3.get_bucket_policy(Bucket=bucket)["Policy"])
+            except botocore.exceptions.ClientError as error:
+                if error.response.get("Error", {}).get("Code") not in _NO_POLICY:
+                    raise
+                policy = None
+            return Bucket(_REGION_NAMES.get(region, region), policy)
+
+        return await self._call(describe, f"bucket {bucket}")
+
     async def create_bucket(self, bucket: str) -> None:
         """Returns once the bucket is there."""
         await self._call(lambda s3: s3.create_bucket(Bucket=bucket), f"bucket {bucket}")
@@ -64,6 +84,11 @@ class S3Objects:
         }
         if new.content_encoding:
             arguments["ContentEncoding"] = new.content_encoding
+        if new.kms_key:
+            context = json.dumps(dict(new.encryption_context)).encode()
+            arguments["ServerSideEncryption"] = "aws:kms"
+            arguments["SSEKMSKeyId"] = new.kms_key
+            arguments["SSEKMSEncryptionContext"] = base64.b64encode(context).decode()
         name = f"s3://{new.bucket}/{new.key}"
         if self._conditional:
             try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from datetime import timedelta
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes, serialization
@@ -16,41 +18,63 @@ from opentrail.core.event import format_time, parse_time
 from opentrail.ports.clock import Clock
 from opentrail.ports.signer import SigningKey
 
+log = logging.getLogger(__name__)
+
 _KEY_BITS = 2048
-#: Digests of a trail stay verifiable as long as their key is listed, so keys live long.
-_VALIDITY = timedelta(days=3650)
+#: How much longer than it signs a key is listed, before and behind: verifiers ask for the keys of a
+#: range of time, which may end at a rotation, and clocks may be put back (L8).
+_OVERLAP = timedelta(days=1)
 
 
 class RsaSigner:
-    """Keeps one RSA key as `signing-<valid from>.pem` (0600), made when first needed.
+    """Keeps RSA keys as `signing-<created>.pem` (0600), made when needed, and never removes one.
 
     The fingerprint is the MD5 of the PKCS#1 DER public key, as AWS's are (real-records.md).
+
+    Args:
+        folder: where the keys are.
+        clock: the time.
+        lifetime: for how long a key signs before a new one takes over.
     """
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    def __init__(self, folder: Path, clock: Clock, lifetime: timedelta) -> None:
         self._folder = folder
         self._clock = clock
+        self._lifetime = lifetime
         self._lock = asyncio.Lock()
-        self._loaded: list[tuple[SigningKey, rsa.RSAPrivateKey]] = []
+        self._loaded: list[_Key] = []
 
     async def keys(self) -> list[SigningKey]:
         """Returns every key, oldest first."""
+        await self.current()
+        following = [key.created for key in self._loaded[1:]]
+        ends = [*following, self._loaded[-1].created + self._lifetime]
+        return [key.listed(end) for key, end in zip(self._loaded, ends, strict=True)]
+
+    async def current(self) -> SigningKey:
+        """Returns the newest key, once a new one is made if that has served its time."""
         async with self._lock:
             if not self._loaded:
                 self._loaded = await asyncio.to_thread(self._load)
-        return [key for key, _ in self._loaded]
+            if not self._loaded or self._clock.now() >= self._loaded[-1].created + self._lifetime:
+                self._loaded.append(await asyncio.to_thread(self._made))
+        newest = self._loaded[-1]
+        return newest.listed(newest.created + self._lifetime)
 
-    async def sign(self, content: bytes) -> bytes:
+    async def sign(self, content: bytes, fingerprint: str) -> bytes:
         """Returns the PKCS#1 v1.5 signature over SHA-256 of `content`."""
-        await self.keys()
-        private = self._loaded[-1][1]
+        await self.current()
+        (private,) = (key.private for key in self._loaded if key.fingerprint == fingerprint)
         return await asyncio.to_thread(private.sign, content, padding.PKCS1v15(), hashes.SHA256())
 
-    def _load(self) -> list[tuple[SigningKey, rsa.RSAPrivateKey]]:
-        files = sorted(self._folder.glob("signing-*.pem"))
-        if not files:
-            files = [self._create()]
-        return [self._read(file) for file in files]
+    def _load(self) -> list[_Key]:
+        return [self._read(file) for file in sorted(self._folder.glob("signing-*.pem"))]
+
+    def _made(self) -> _Key:
+        file = self._create()
+        key = self._read(file)
+        log.info("a new key signs digests", extra={"fingerprint": key.fingerprint})
+        return key
 
     def _create(self) -> Path:
         private = rsa.generate_private_key(public_exponent=65537, key_size=_KEY_BITS)
@@ -64,7 +88,7 @@ class RsaSigner:
         write_durably(file, pem, mode=0o600)
         return file
 
-    def _read(self, file: Path) -> tuple[SigningKey, rsa.RSAPrivateKey]:
+    def _read(self, file: Path) -> _Key:
         if file.stat().st_mode & 0o077:
             raise StorageFailed(f"key file {file} is open to others; run: chmod 600 {file}")
         try:
@@ -77,5 +101,20 @@ class RsaSigner:
             serialization.Encoding.DER, serialization.PublicFormat.PKCS1
         )
         fingerprint = hashlib.md5(der, usedforsecurity=False).hexdigest()
-        valid_from = parse_time(file.stem.removeprefix("signing-"))
-        return SigningKey(fingerprint, der, valid_from, valid_from + _VALIDITY), private
+        return _Key(parse_time(file.stem.removeprefix("signing-")), fingerprint, der, private)
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A key, and when it was made."""
+
+    created: datetime
+    fingerprint: str
+    public_der: bytes
+    private: rsa.RSAPrivateKey
+
+    def listed(self, end: datetime) -> SigningKey:
+        """Returns the key as it is listed if it signs until `end`."""
+        return SigningKey(
+            self.fingerprint, self.public_der, self.created - _OVERLAP, end + _OVERLAP
+        )

@@ -141,7 +141,7 @@ class Server:
         history = History(
             store, clock, metrics, _token_key(self._data.keys), retention, lambda: journal.head
         )
-        signer = RsaSigner(self._data.keys, clock)
+        signer = RsaSigner(self._data.keys, clock, timedelta(days=settings.signing_key_days))
         objects = S3Objects(_store_access(settings))
         trails = TrailRegistry(control)
         deliveries = TrailDeliveries(

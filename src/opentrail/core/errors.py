@@ -78,6 +78,18 @@ class ObjectExists(ObjectStoreError):
     """An object with this key is there already."""
 
 
+class ServiceError(OpentrailError):
+    """A service beside S3 refused or failed; `code` is its error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+class ServiceMissing(ServiceError):
+    """What was named is not there."""
+
+
 class CloudTrailError(OpentrailError):
     """An error of the CloudTrail API: `code` is the name that clients see.
 

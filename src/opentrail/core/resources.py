@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import parse_time
+from opentrail.core.tags import Tags
 
 #: Services whose events are recorded in us-east-1 whatever Region was called (facts §7.2).
 GLOBAL_SERVICES = frozenset(
@@ -49,6 +50,11 @@ class Span:
     closing_event: str | None = None
     #: Whether the digest chain of the span before goes on (settings changed while logging).
     continues: bool = False
+    #: ARNs of the key that files are encrypted with, of the topic that is told of each, and of the
+    #: log group that gets the events, too.
+    kms_key: str = ""
+    topic: str = ""
+    log_group: str = ""
 
     @property
     def open(self) -> bool:
@@ -75,6 +81,14 @@ class Trail:
     stopped_at: str | None = None
     deleted: bool = False
     spans: tuple[Span, ...] = field(default_factory=tuple)
+    #: ARN of the key that files are encrypted with.
+    kms_key: str = ""
+    #: The topic as it was given, and its ARN.
+    topic_name: str = ""
+    topic: str = ""
+    log_group: str = ""
+    log_role: str = ""
+    tags: Tags = ()
 
     @property
     def arn(self) -> str:
@@ -119,6 +133,9 @@ class Trail:
             self.multi_region,
             self.include_global_services,
             self.validation,
+            kms_key=self.kms_key,
+            topic=self.topic,
+            log_group=self.log_group,
         )
 
     def _closed(self, event_id: str) -> tuple[Span, ...]:
@@ -132,7 +149,8 @@ class Trail:
     def from_document(cls, document: dict[str, Any]) -> Self:
         """Returns the trail that `document` describes; the inverse of `document`."""
         spans = tuple(Span(**span) for span in document["spans"])
-        return cls(**{**document, "spans": spans})
+        tags = tuple((key, value) for key, value in document.get("tags", ()))
+        return cls(**{**document, "spans": spans, "tags": tags})
 
 
 def takes(span: Span, home_region: str, region: str, event_source: str) -> bool:

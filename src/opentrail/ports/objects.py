@@ -17,6 +17,17 @@ class NewObject:
     content_type: str = "application/json"
     content_encoding: str | None = "gzip"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    #: ARN of the KMS key to encrypt it with, and for what the key is used; else the bucket decides.
+    kms_key: str = ""
+    encryption_context: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What a store tells of a bucket: its Region, and its policy (JSON) if it has one."""
+
+    region: str
+    policy: str | None
 
 
 class ObjectStore(Protocol):
@@ -24,6 +35,10 @@ class ObjectStore(Protocol):
 
     async def check_bucket(self, bucket: str) -> None:
         """Return if the bucket is there and may be read."""
+        ...
+
+    async def describe_bucket(self, bucket: str) -> Bucket:
+        """Return the bucket's Region and policy."""
         ...
 
     async def create_bucket(self, bucket: str) -> None:

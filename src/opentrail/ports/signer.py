@@ -21,9 +21,13 @@ class Signer(Protocol):
     """RSASSA-PKCS1-v1_5 with SHA-256 over RSA keys of 2048 bits or more."""
 
     async def keys(self) -> list[SigningKey]:
-        """Return every key that ever signed, oldest first; the last one signs now."""
+        """Return every key that ever signed, oldest first."""
         ...
 
-    async def sign(self, content: bytes) -> bytes:
-        """Return the signature of `content` by the present key."""
+    async def current(self) -> SigningKey:
+        """Return the key that signs now; when the last one has served its time, it is a new one."""
+        ...
+
+    async def sign(self, content: bytes, fingerprint: str) -> bytes:
+        """Return the signature of `content` by the key with this fingerprint."""
         ...

@@ -244,6 +244,7 @@ class LogDelivery:
                 "sha256": plan.sha256,
                 "oldest": plan.oldest,
                 "newest": plan.newest,
+                "delivered": state.latest_delivery,
             }
             changes.append(Put("log", f"{trail.uid}/{plan.region}/{plan.number:012d}", listed))
         await self._control.apply(changes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,10 @@ from opentrail.ports.signer import Signer
 from opentrail.trails.delivery import DeliveryState, put_exactly
 
 _SECOND = timedelta(seconds=1)
+#: Digests of one chain that are made up for in one round: a day of hours. When all must be signed
+#: now, the last one covers what is left.
+_MOST_AT_ONCE, _MOST_FORCED = 24, 1_000
+_LISTED = tuple(field.name for field in fields(DeliveredLog))
 
 
 class DigestChains:
@@ -61,21 +65,29 @@ class DigestChains:
     ) -> list[str]:
         """Writes the digests that are due, all of them with `force`; returns their keys.
 
-        With `last` it writes the final digest of each chain and ends it, just once for a span
-        however often it is called; a later span starts a chain anew.
+        After an outage there is one for each interval that has passed; a long one takes some rounds
+        to be made up for. With `last` it writes the final digest of each chain and ends it, just
+        once for a span however often it is called; a later span starts a chain anew.
         """
         written = []
         for region in sorted({trail.home_region, *state.regions}):
             chain = await self._chain(trail, region, span)
             if chain["pending"] is not None:
                 written.append(await self._write(trail, state, region, chain))
-            if chain["ended"] is not None:
-                continue
-            due = self._clock.now() >= parse_time(chain["end"]) + self._interval
-            if force or last or due:
-                await self._plan(trail, region, span, chain, last)
+            forced = force or last
+            for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
+                if chain["ended"] is not None or not self._is_due(chain):
+                    break
+                end = parse_time(chain["end"]) + self._interval
+                await self._plan(trail, region, span, chain, end)
+                written.append(await self._write(trail, state, region, chain))
+            if chain["ended"] is None and forced:
+                await self._plan(trail, region, span, chain, None, last)
                 written.append(await self._write(trail, state, region, chain))
         return written
+
+    def _is_due(self, chain: dict[str, Any]) -> bool:
+        return self._clock.now() >= parse_time(chain["end"]) + self._interval
 
     async def forget(self, trail: Trail) -> None:
         """Drops chains and undigested log files, because their bucket is gone."""
@@ -98,15 +110,28 @@ class DigestChains:
         return {"end": end, "previous": None, "pending": None, "ended": None}
 
     async def _plan(
-        self, trail: Trail, region: str, span: Span, chain: dict[str, Any], last: bool
+        self,
+        trail: Trail,
+        region: str,
+        span: Span,
+        chain: dict[str, Any],
+        wanted: datetime | None,
+        last: bool = False,
     ) -> None:
-        """Makes and signs the next digest; the state store has it before the bucket does."""
+        """Makes and signs the next digest; the state store has it before the bucket does.
+
+        It ends when `wanted`, and holds what was delivered by then; without, it ends now, and holds
+        all that was delivered.
+        """
         start = parse_time(chain["end"])
-        end = max(self._clock.now().replace(microsecond=0), start + _SECOND)
+        end = wanted or self._clock.now()
+        end = max(end.replace(microsecond=0), start + _SECOND)
         if chain["previous"] is None:
             end = await self._unused(trail, region, span, end)
         stored = await self._control.scan("log", f"{trail.uid}/{region}/")
-        logs = [DeliveredLog(**s.document) for s in stored]
+        if wanted is not None:
+            stored = [s for s in stored if _delivered_by(s.document, end)]
+        logs = [_listed(s.document) for s in stored]
         chain["pending"] = await self._signed(trail, region, span, chain, (start, end), logs)
         chain["pending"]["ends"] = span.started_at if last else None
         changes: list[Change] = [Remove("log", s.key) for s in stored]
@@ -139,10 +164,10 @@ class DigestChains:
         place = Place(span.bucket, span.prefix, trail.account, region)
         start, end = (format_time(moment) for moment in window)
         key = digest_key(place, trail.name, trail.home_region, window[1])
-        fingerprint = (await self._signer.keys())[-1].fingerprint
+        fingerprint = (await self._signer.current()).fingerprint
         content = digest_bytes(place, key, start, end, fingerprint, logs, previous)
         signature = await self._signer.sign(
-            string_to_sign(end, place.bucket, key, content, previous)
+            string_to_sign(end, place.bucket, key, content, previous), fingerprint
         )
         return {
             "bucket": place.bucket,
@@ -179,3 +204,12 @@ class DigestChains:
         )
         self._metrics.delivered_files.labels("digest").inc()
         return str(pending["key"])
+
+
+def _delivered_by(document: dict[str, Any], end: datetime) -> bool:
+    delivered = document.get("delivered")
+    return delivered is None or parse_time(delivered) <= end
+
+
+def _listed(document: dict[str, Any]) -> DeliveredLog:
+    return DeliveredLog(**{name: document[name] for name in _LISTED})

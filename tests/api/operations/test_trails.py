@@ -657,7 +657,7 @@ async def test_a_shadow_trails_status_is_asked_for_by_arn() -> None:
 async def test_the_public_key_is_listed_in_the_form_that_validators_load() -> None:
     api = Api()
     (key,) = (await api.ok("ListPublicKeys"))["PublicKeyList"]
-    signature = await api.world.signer.sign(b"content")
+    signature = await api.world.signer.sign(b"content", key["Fingerprint"])
     public = rsa.PublicKey.load_pkcs1(base64.b64decode(key["Value"]), format="DER")
     assert rsa.verify(b"content", signature, public) == "SHA-256"
     assert re.fullmatch(r"[0-9a-f]{32}", key["Fingerprint"])

@@ -1,0 +1,80 @@
+"""Tags of a resource (facts §7.5)."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from opentrail.core.errors import CloudTrailError
+
+MOST_TAGS = 50
+_LONGEST_KEY, _LONGEST_VALUE = 128, 256
+_SIGNS = "_.:/=+-@"
+
+#: Key and value of each tag, by key.
+Tags = tuple[tuple[str, str], ...]
+
+
+def read_tags(given: Sequence[Mapping[str, Any]]) -> Tags:
+    """Returns the tags of an API call, by key.
+
+    Raises:
+        CloudTrailError: `InvalidTagParameterException`.
+    """
+    tags: dict[str, str] = {}
+    for tag in given:
+        key, value = str(tag.get("Key", "")), str(tag.get("Value", ""))
+        _check("key", key, 1, _LONGEST_KEY)
+        _check("value", value, 0, _LONGEST_VALUE)
+        if key.lower().startswith("aws:"):
+            raise _invalid(f"Tag key {key!r} is reserved: keys must not start with aws:")
+        if key in tags:
+            raise _invalid(f"Tag key {key!r} is given more than once.")
+        tags[key] = value
+    return tuple(sorted(tags.items()))
+
+
+def with_tags(present: Tags, added: Tags) -> Tags:
+    """Returns present tags with added ones, which replace those of the same keys.
+
+    Raises:
+        CloudTrailError: `TagsLimitExceededException`.
+    """
+    tags = dict([*present, *added])
+    if len(tags) > MOST_TAGS:
+        raise CloudTrailError(
+            "TagsLimitExceededException",
+            f"A resource can have {MOST_TAGS} tags at most; it would have {len(tags)}.",
+        )
+    return tuple(sorted(tags.items()))
+
+
+def without_tags(present: Tags, removed: Iterable[str]) -> Tags:
+    """Returns present tags without those of some keys; keys that are not there do not matter."""
+    gone = frozenset(removed)
+    return tuple(tag for tag in present if tag[0] not in gone)
+
+
+def listed(tags: Tags) -> list[dict[str, str]]:
+    """Returns tags as ListTags does."""
+    return [{"Key": key, "Value": value} for key, value in tags]
+
+
+def _check(what: str, text: str, shortest: int, longest: int) -> None:
+    if not shortest <= len(text) <= longest:
+        raise _invalid(f"Tag {what} {text!r} must have {shortest} to {longest} characters.")
+    wrong = next((c for c in text if c not in _SIGNS and not _is_plain(c)), None)
+    if wrong is not None:
+        raise _invalid(
+            f"Tag {what} {text!r} must not have {wrong!r}: letters, digits, spaces and {_SIGNS} "
+            "are allowed."
+        )
+
+
+def _is_plain(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LZN"
+
+
+def _invalid(message: str) -> CloudTrailError:
+    return CloudTrailError("InvalidTagParameterException", message)

@@ -1,0 +1,133 @@
+"""Whether a bucket's policy lets CloudTrail deliver (facts §3.3)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SERVICE = "cloudtrail.amazonaws.com"
+_ACL = "bucket-owner-full-control"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One thing that CloudTrail must be allowed to do."""
+
+    action: str
+    resource: str
+    context: Mapping[str, str]
+
+
+def allows_delivery(policy: str | None, bucket: str, folder: str, trail_arn: str) -> bool:
+    """Returns whether a policy lets CloudTrail read the bucket's ACL and write into a folder.
+
+    Args:
+        policy: the policy document, if the bucket has one.
+        bucket: the bucket's name.
+        folder: the prefix of all keys that the trail writes, ending with a slash.
+        trail_arn: the trail, for conditions on `aws:SourceArn` and `aws:SourceAccount`.
+    """
+    if policy is None:
+        return False
+    try:
+        document = json.loads(policy)
+    except ValueError:
+        return False
+    if not isinstance(document, dict):
+        return False
+    found = document.get("Statement", [])
+    statements = [s for s in (found if isinstance(found, list) else [found]) if isinstance(s, dict)]
+    source = {"aws:sourcearn": trail_arn, "aws:sourceaccount": trail_arn.split(":")[4]}
+    arn = f"arn:{trail_arn.split(':')[1]}:s3:::{bucket}"
+    written = {**source, "s3:x-amz-acl": _ACL}
+    return all(
+        _is_allowed(statements, asked)
+        for asked in (
+            _Asked("s3:getbucketacl", arn, source),
+            # Whatever the object is called, hence a name that no pattern but `*` can expect.
+            _Asked("s3:putobject", f"{arn}/{folder}\0", written),
+        )
+    )
+
+
+def _is_allowed(statements: Iterable[Mapping[str, Any]], asked: _Asked) -> bool:
+    fitting = [str(s.get("Effect")) for s in statements if _fits(s, asked)]
+    return "Allow" in fitting and "Deny" not in fitting
+
+
+def _fits(statement: Mapping[str, Any], asked: _Asked) -> bool:
+    return (
+        _has_service(statement)
+        and _among(statement, "Action", asked.action, fold=True)
+        and _among(statement, "Resource", asked.resource)
+        and _conditions_hold(statement.get("Condition") or {}, asked.context)
+    )
+
+
+def _has_service(statement: Mapping[str, Any]) -> bool:
+    if "NotPrincipal" in statement:
+        return False
+    principal = statement.get("Principal")
+    if principal == "*":
+        return True
+    if not isinstance(principal, dict):
+        return False
+    return _SERVICE in _texts(principal.get("Service")) or "*" in _texts(principal.get("AWS"))
+
+
+def _among(statement: Mapping[str, Any], member: str, wanted: str, fold: bool = False) -> bool:
+    excluded = statement.get(f"Not{member}")
+    patterns = _texts(statement.get(member) if excluded is None else excluded)
+    if fold:
+        patterns = [pattern.lower() for pattern in patterns]
+    return any(_like(pattern, wanted) for pattern in patterns) == (excluded is None)
+
+
+def _conditions_hold(conditions: Any, context: Mapping[str, str]) -> bool:
+    """Returns whether all conditions hold; one that is not known here does not (Z2)."""
+    if not isinstance(conditions, dict):
+        return False
+    for operator, wanted in conditions.items():
+        if not isinstance(wanted, dict):
+            return False
+        for key, values in wanted.items():
+            if not _holds(operator.lower(), context.get(key.lower()), _texts(values)):
+                return False
+    return True
+
+
+def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
+    if operator.endswith("ifexists"):
+        operator = operator.removesuffix("ifexists")
+        if value is None:
+            return True
+    negated = operator in ("stringnotequals", "stringnotlike", "arnnotequals", "arnnotlike")
+    if negated:
+        operator = operator.replace("not", "")
+    if value is None:
+        return negated
+    if operator == "stringequals":
+        return (value in wanted) != negated
+    if operator == "stringequalsignorecase":
+        return value.lower() in [text.lower() for text in wanted]
+    if operator in ("stringlike", "arnlike", "arnequals"):
+        return any(_like(pattern, value) for pattern in wanted) != negated
+    return False
+
+
+def _like(pattern: str, text: str) -> bool:
+    quoted = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
+    return re.fullmatch(quoted, text, re.DOTALL) is not None
+
+
+def _texts(given: Any) -> list[str]:
+    return (
+        [str(one) for one in given]
+        if isinstance(given, list)
+        else []
+        if given is None
+        else [str(given)]
+    )

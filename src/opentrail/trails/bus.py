@@ -1,0 +1,168 @@
+"""Events on EventBridge: for the rules of the default bus of an event's Region (facts §9)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from opentrail.core.errors import ServiceError
+from opentrail.core.event import Entry, parse_time
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.services import BusEvent, EventBus
+
+log = logging.getLogger(__name__)
+
+_KIND, _KEY = "event-bus", "place"
+#: Rules in the first state get all but read-only management events, in the second all.
+_ENABLED, _ALL = "ENABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+#: How long the rules of a Region are taken for what they were.
+_KNOWN_FOR = timedelta(seconds=30)
+#: Events that could not be put for so long are given up (L5).
+_LONGEST = timedelta(hours=24)
+#: One call holds so many events and bytes; larger events are left out (facts §9).
+_MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10, 256 * 1024, 200
+_DETAIL_TYPES = {
+    "AwsApiCall": "AWS API Call via CloudTrail",
+    "AwsConsoleSignIn": "AWS Console Sign In via CloudTrail",
+    "AwsConsoleAction": "AWS Console Action via CloudTrail",
+    "AwsServiceEvent": "AWS Service Event via CloudTrail",
+    "AwsCloudTrailInsight": "AWS Insight via CloudTrail",
+    "AwsVpceEvent": "AWS Network Activity Event via CloudTrail",
+}
+_INSIGHT = "AwsCloudTrailInsight"
+#: Event sources whose part of a source's name on the bus is another.
+_SOURCES = {"monitoring": "cloudwatch"}
+
+
+class BusFollower:
+    """A follower that puts events on the bus, at least once, if a trail takes them.
+
+    Only Regions with rules are told anything. A service that does not know rules has none.
+
+    Args:
+        taken: returns those of some entries that a logging trail takes.
+    """
+
+    name = "event bus"
+
+    def __init__(
+        self,
+        control: ControlStore,
+        bus: EventBus,
+        clock: Clock,
+        metrics: Metrics,
+        taken: Callable[[Sequence[Entry]], Awaitable[Sequence[Entry]]],
+        head: Callable[[], int],
+    ) -> None:
+        self._control = control
+        self._bus = bus
+        self._clock = clock
+        self._metrics = metrics
+        self._taken = taken
+        self._head = head
+        #: Region → states of its rules, and when they were asked for.
+        self._states: dict[str, frozenset[str]] = {}
+        self._asked: dict[str, Any] = {}
+
+    async def place(self) -> int:
+        """Returns the position behind which it goes on: at first, where the journal is now."""
+        stored = await self._control.get(_KIND, _KEY)
+        if stored is None:
+            await self._keep(self._head())
+            return self._head()
+        self._states = {
+            region: frozenset(states) for region, states in stored.document["rules"].items()
+        }
+        return int(stored.document["position"])
+
+    async def take(self, entries: Sequence[Entry]) -> None:
+        """Returns once the bus has those of the entries that rules may match.
+
+        Raises:
+            ServiceError: the bus refused or failed; all come again.
+        """
+        wanted: dict[str, list[BusEvent]] = {}
+        for entry in await self._taken(entries):
+            if await self._is_wanted(entry):
+                wanted.setdefault(entry.region, []).append(bus_event(entry))
+        for region, events in wanted.items():
+            for batch in _batches(events):
+                await self._put(region, batch)
+        await self._keep(entries[-1].position)
+
+    async def _is_wanted(self, entry: Entry) -> bool:
+        if self._clock.now() - entry.recorded_at > _LONGEST:
+            self._metrics.bus_events.labels("given-up").inc()
+            return False
+        if len(entry.record) > _MOST_BYTES - _MORE_BYTES:
+            self._metrics.bus_events.labels("too-large").inc()
+            return False
+        states = await self._rule_states(entry.region)
+        if _ALL in states:
+            return True
+        if _ENABLED not in states:
+            return False
+        return entry.category != "Management" or not orjson.loads(entry.record).get("readOnly")
+
+    async def _rule_states(self, region: str) -> frozenset[str]:
+        now = self._clock.now()
+        asked = self._asked.get(region)
+        if asked is not None and now - asked < _KNOWN_FOR:
+            return self._states.get(region, frozenset())
+        self._asked[region] = now
+        try:
+            self._states[region] = await self._bus.rule_states(region)
+        except ServiceError as error:
+            known = self._states.setdefault(region, frozenset())
+            log.log(
+                logging.WARNING if known else logging.DEBUG,
+                "rules of an event bus cannot be read",
+                extra={"region": region, "error": str(error)},
+            )
+        return self._states[region]
+
+    async def _put(self, region: str, events: Sequence[BusEvent]) -> None:
+        failed = await self._bus.put(region, events)
+        self._metrics.bus_events.labels("taken").inc(len(events) - len(failed))
+        if failed:
+            raise ServiceError(
+                "PutEventsFailed", f"{len(failed)} of {len(events)} events in {region}"
+            )
+
+    async def _keep(self, position: int) -> None:
+        rules = {region: sorted(states) for region, states in self._states.items() if states}
+        document = {"position": position, "rules": rules}
+        await self._control.apply([Put(_KIND, _KEY, document)])
+
+
+def bus_event(entry: Entry) -> BusEvent:
+    """Returns an entry as AWS puts it on the bus."""
+    record = orjson.loads(entry.record)
+    kind = str(record.get("eventType", "AwsApiCall"))
+    name = str(record["eventSource"]).removesuffix(".amazonaws.com")
+    source = "cloudtrail" if kind == _INSIGHT else _SOURCES.get(name, name)
+    return BusEvent(
+        f"aws.{source}",
+        _DETAIL_TYPES.get(kind, _DETAIL_TYPES["AwsApiCall"]),
+        parse_time(record["eventTime"]),
+        entry.record.decode(),
+    )
+
+
+def _batches(events: Sequence[BusEvent]) -> list[list[BusEvent]]:
+    batches: list[list[BusEvent]] = []
+    size = 0
+    for event in events:
+        own = len(event.detail.encode()) + _MORE_BYTES
+        if not batches or len(batches[-1]) == _MOST_EVENTS or size + own > _MOST_BYTES:
+            batches.append([])
+            size = 0
+        batches[-1].append(event)
+        size += own
+    return batches

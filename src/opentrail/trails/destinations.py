@@ -1,0 +1,181 @@
+"""Whether what a trail is told to use is there and lets it: bucket, key, topic, log group."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from opentrail.core.destinations import check_kms_key, check_log_group, check_log_role
+from opentrail.core.errors import (
+    CloudTrailError,
+    ObjectExists,
+    ObjectMissing,
+    ObjectStoreError,
+    ServiceError,
+    ServiceMissing,
+)
+from opentrail.core.logfile import Place
+from opentrail.core.resources import Trail
+from opentrail.ports.objects import NewObject, ObjectStore
+from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
+from opentrail.trails.bucket_policy import allows_delivery
+from opentrail.trails.log_streams import stream_name
+from opentrail.trails.notices import FIRST, SUBJECT
+
+_CLOUDTRAIL, _DIGEST = "CloudTrail", "CloudTrail-Digest"
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Checks a trail's destinations by using them, as the trail will.
+
+    With `policy_enforced` a bucket's policy must allow CloudTrail what AWS wants it to.
+    """
+
+    objects: ObjectStore
+    topics: Topics
+    groups: LogGroups
+    keys: EncryptionKeys
+    policy_enforced: bool = False
+
+    async def settled(self, trail: Trail, before: Trail | None) -> Trail:
+        """Returns the trail with its key's ARN, once whatever is new in it has been tried.
+
+        Args:
+            trail: the trail as it is to be.
+            before: the trail as it was, None for a new one.
+
+        Raises:
+            CloudTrailError: AWS's error for a destination that is not there or refuses.
+        """
+        if trail.kms_key and (before is None or trail.kms_key != before.kms_key):
+            trail = replace(trail, kms_key=await self._key_arn(trail))
+        if before is None or _place(trail) != _place(before):
+            await self._check_bucket(trail)
+        if trail.topic and (before is None or trail.topic != before.topic):
+            await self._check_topic(trail)
+        if before is None or _logs(trail) != _logs(before):
+            await self._check_logs(trail)
+        return trail
+
+    async def _key_arn(self, trail: Trail) -> str:
+        """Returns the ARN of the key, which must be in the bucket's Region."""
+        check_kms_key(trail.kms_key)
+        try:
+            region = (await self.objects.describe_bucket(trail.bucket)).region
+            arn = await self.keys.arn_of(trail.kms_key, region)
+        except ObjectMissing as error:
+            raise _no_bucket(trail) from error
+        except ServiceMissing as error:
+            raise CloudTrailError(
+                "KmsKeyNotFoundException",
+                f"The KMS key {trail.kms_key} cannot be found in {region}, the S3 bucket's Region.",
+            ) from error
+        except ServiceError as error:
+            code = (
+                "KmsKeyDisabledException" if error.code == "DisabledException" else "KmsException"
+            )
+            raise CloudTrailError(code, str(error)) from error
+        if arn.split(":")[3] != region:
+            raise CloudTrailError(
+                "KmsKeyNotFoundException",
+                f"The KMS key {arn} is not in {region}, the S3 bucket's Region.",
+            )
+        return arn
+
+    async def _check_bucket(self, trail: Trail) -> None:
+        """Writes AWS's empty folder markers: a bucket that takes them will take log files."""
+        place = Place(trail.bucket, trail.prefix, trail.account, trail.home_region)
+        folders = [
+            place.folder(_CLOUDTRAIL),
+            *([place.folder(_DIGEST)] if trail.validation else []),
+        ]
+        try:
+            await self.objects.check_bucket(trail.bucket)
+            if self.policy_enforced:
+                policy = (await self.objects.describe_bucket(trail.bucket)).policy
+                folder = folders[0].removesuffix(f"{_CLOUDTRAIL}/")
+                if not allows_delivery(policy, trail.bucket, folder, trail.arn):
+                    raise _bad_policy(trail)
+            for folder in folders:
+                await self._mark(trail, folder)
+        except ObjectMissing as error:
+            raise _no_bucket(trail) from error
+        except ObjectStoreError as error:
+            if trail.kms_key and "kms" in f"{error.code} {error}".lower():
+                raise CloudTrailError(
+                    "InsufficientEncryptionPolicyException",
+                    "Insufficient permissions to access S3 bucket "
+                    f"{trail.bucket} or KMS key {trail.kms_key}.",
+                ) from error
+            if "Denied" not in error.code and error.code != "403":
+                raise
+            raise _bad_policy(trail) from error
+
+    async def _mark(self, trail: Trail, folder: str) -> None:
+        marker = NewObject(
+            trail.bucket,
+            folder,
+            b"",
+            content_encoding=None,
+            kms_key=trail.kms_key,
+            encryption_context=encryption_context(trail.arn),
+        )
+        try:
+            await self.objects.put(marker)
+        except ObjectExists:
+            return
+
+    async def _check_topic(self, trail: Trail) -> None:
+        try:
+            await self.topics.publish(trail.topic, SUBJECT, FIRST)
+        except ServiceError as error:
+            raise CloudTrailError(
+                "InsufficientSnsTopicPolicyException",
+                f"SNS Topic does not exist or the topic policy is incorrect! ({error})",
+            ) from error
+
+    async def _check_logs(self, trail: Trail) -> None:
+        if not trail.log_group and not trail.log_role:
+            return
+        check_log_group(trail.log_group, trail.account)
+        check_log_role(trail.log_role, trail.account)
+        stream = stream_name(trail.account, trail.home_region)
+        try:
+            await self.groups.create_stream(trail.log_group, stream)
+        except ServiceMissing as error:
+            raise CloudTrailError(
+                "InvalidCloudWatchLogsLogGroupArnException",
+                f"CloudTrail cannot validate the specified log group ARN {trail.log_group}: "
+                "it does not exist.",
+            ) from error
+        except ServiceError as error:
+            raise CloudTrailError(
+                "CloudWatchLogsDeliveryUnavailableException",
+                f"Cannot deliver events to {trail.log_group}: {error}",
+            ) from error
+
+
+def encryption_context(trail_arn: str) -> dict[str, str]:
+    """Returns what CloudTrail uses a key for (facts §3.1)."""
+    return {"aws:cloudtrail:arn": trail_arn}
+
+
+def _place(trail: Trail) -> tuple[object, ...]:
+    return trail.bucket, trail.prefix, trail.kms_key, trail.validation
+
+
+def _logs(trail: Trail) -> tuple[str, str]:
+    return trail.log_group, trail.log_role
+
+
+def _no_bucket(trail: Trail) -> CloudTrailError:
+    return CloudTrailError(
+        "S3BucketDoesNotExistException", f"S3 bucket {trail.bucket} does not exist!"
+    )
+
+
+def _bad_policy(trail: Trail) -> CloudTrailError:
+    return CloudTrailError(
+        "InsufficientS3BucketPolicyException",
+        f"Incorrect S3 bucket policy is detected for bucket: {trail.bucket}",
+    )

@@ -1,0 +1,101 @@
+"""What is still to be told of log files: kept in the state store, told at least once (L5).
+
+A note is written in the same transaction as what it tells of, so that none is forgotten; whoever
+tells removes it afterwards. Telling never holds up files: it has rounds of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentrail.core.event import parse_time
+from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
+
+#: Kinds of notes: a file that a topic is to be told of; events that a log group is to get.
+NOTICE, STREAM = "notice", "stream"
+KINDS = (NOTICE, STREAM)
+
+
+@dataclass(slots=True)
+class Telling:
+    """How telling went, for GetTrailStatus. Times are stored times."""
+
+    latest_attempt: str | None = None
+    latest: str | None = None
+    error: str | None = None
+
+
+class Outbox:
+    """The notes of one kind."""
+
+    def __init__(self, control: ControlStore, kind: str, longest: timedelta) -> None:
+        self._control = control
+        self._kind = kind
+        self._longest = longest
+
+    async def waiting(self, uid: str) -> list[Stored]:
+        """Returns the notes of a trail, oldest first."""
+        return await self._control.scan(self._kind, f"{uid}/")
+
+    def is_over(self, stored: Stored, now: datetime) -> bool:
+        """Returns whether a note has waited for so long that it is given up."""
+        return now - parse_time(stored.document["since"]) > self._longest
+
+    async def how(self, uid: str) -> Telling:
+        """Returns how telling went."""
+        stored = await self._control.get(f"{self._kind}-state", uid)
+        return Telling(**stored.document) if stored else Telling()
+
+    async def done(self, uid: str, notes: Sequence[Stored], telling: Telling) -> None:
+        """Removes notes and keeps how it went."""
+        await self._apply(uid, [Remove(self._kind, note.key) for note in notes], telling)
+
+    async def keep(self, uid: str, note: Stored, telling: Telling | None = None) -> None:
+        """Writes a note as it is now, and how it went."""
+        put = Put(self._kind, note.key, note.document)
+        if telling is None:
+            await self._control.apply([put])
+        else:
+            await self._apply(uid, [put], telling)
+
+    async def failed(self, uid: str, telling: Telling) -> None:
+        """Keeps that it failed."""
+        await self._apply(uid, [], telling)
+
+    async def _apply(self, uid: str, changes: list[Change], telling: Telling) -> None:
+        state = {
+            "latest_attempt": telling.latest_attempt,
+            "latest": telling.latest,
+            "error": telling.error,
+        }
+        await self._control.apply([*changes, Put(f"{self._kind}-state", uid, state)])
+
+
+def note_of(kind: str, uid: str, number: int, since: str, document: dict[str, Any]) -> Put:
+    """Returns the change that writes a note of a trail's file with this number."""
+    return Put(kind, note_key(uid, number), {**document, "since": since})
+
+
+def note_key(uid: str, number: int) -> str:
+    """Returns the key of a note; keys sort by number."""
+    return f"{uid}/{number:012d}"
+
+
+async def is_empty(control: ControlStore, uid: str) -> bool:
+    """Returns whether nothing of a trail is still to be told."""
+    for kind in KINDS:
+        if await control.scan(kind, f"{uid}/"):
+            return False
+    return True
+
+
+async def forgetting(control: ControlStore, uid: str) -> list[Change]:
+    """Returns the changes that remove whatever is kept of a trail."""
+    changes: list[Change] = []
+    for kind in KINDS:
+        changes.append(Remove(f"{kind}-state", uid))
+        changes.extend(Remove(kind, note.key) for note in await control.scan(kind, f"{uid}/"))
+    return changes

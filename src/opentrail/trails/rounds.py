@@ -1,0 +1,53 @@
+"""Work that is done again and again, and later after it failed (L4)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from opentrail.core.errors import OpentrailError
+
+log = logging.getLogger(__name__)
+
+#: Longest pause between tries (L4).
+LONGEST_PAUSE = 300.0
+
+
+async def keep_on(
+    work: Callable[[], Awaitable[bool]],
+    wake: asyncio.Event,
+    interval: float,
+    about: dict[str, str],
+) -> None:
+    """Does `work` every `interval` seconds and whenever woken, until it returns False.
+
+    After failures the pauses grow to five minutes, and differ, so that tries spread.
+
+    Args:
+        work: one round; it raises an `OpentrailError` if it failed and is to be tried again.
+        wake: set by whoever knows that there is something to do.
+        interval: seconds.
+        about: what a failure is logged with.
+    """
+    failures = 0
+    while True:
+        pause = interval
+        if failures:
+            longest = min(LONGEST_PAUSE, max(interval, 1.0) * 2 ** min(failures, 9))
+            pause = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads tries, no secret
+        try:
+            async with asyncio.timeout(pause):
+                await wake.wait()
+        except TimeoutError:
+            pass
+        wake.clear()
+        try:
+            if not await work():
+                return
+        except OpentrailError as error:
+            failures += 1
+            log.warning("delivery failed", extra={**about, "error": str(error)})
+        else:
+            failures = 0

@@ -1,0 +1,95 @@
+"""Clients of services: one for each Region, made once; what they refuse is told apart."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import botocore.exceptions
+import pytest
+
+from opentrail.adapters.aws import S3Access
+from opentrail.adapters.aws_services import CloudWatchLogGroups, ServiceClients, _refused
+from opentrail.core.errors import ServiceError, ServiceMissing
+from tests.fakes import asynchronous
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def clients(asked: list[tuple[str, str]]) -> ServiceClients:
+    def access(service: str, region: str) -> S3Access:
+        asked.append((service, region))
+        return S3Access(NOWHERE, "AKIAEXAMPLE", "secret", region)
+
+    return ServiceClients(access)
+
+
+def refusing(code: str) -> Any:
+    def work(client: Any) -> None:
+        raise botocore.exceptions.ClientError({"Error": {"Code": code, "Message": "no"}}, "Op")
+
+    return work
+
+
+@asynchronous
+async def test_a_client_is_made_once_for_each_service_and_region() -> None:
+    asked: list[tuple[str, str]] = []
+    made = clients(asked)
+    names = [("sns", "us-east-1"), ("sns", "eu-west-1"), ("logs", "us-east-1")]
+    got = await asyncio.gather(
+        *(made.call(service, region, id, "it") for service, region in names * 3)
+    )
+    assert sorted(asked) == sorted(names)
+    assert len(set(got)) == 3
+
+
+@asynchronous
+async def test_a_client_signs_for_the_region_that_was_asked_for() -> None:
+    region = await clients([]).call("sns", "eu-west-1", lambda sns: sns.meta.region_name, "it")
+    assert region == "eu-west-1"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("NotFound", ServiceMissing),
+        ("NotFoundException", ServiceMissing),
+        ("ResourceNotFoundException", ServiceMissing),
+        ("AuthorizationError", ServiceError),
+        ("Throttling", ServiceError),
+    ],
+)
+@asynchronous
+async def test_a_refusal_has_its_code_and_names_what_was_asked(
+    code: str, kind: type[ServiceError]
+) -> None:
+    with pytest.raises(ServiceError, match="the topic") as caught:
+        await clients([]).call("sns", "us-east-1", refusing(code), "the topic")
+    assert type(caught.value) is kind
+    assert caught.value.code == code
+
+
+@asynchronous
+async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
+    groups = CloudWatchLogGroups(clients([]))
+    with pytest.raises(ServiceError, match="my-group/my-stream") as caught:
+        await groups.create_stream("arn:aws:logs:us-east-1:1:log-group:my-group:*", "my-stream")
+    assert caught.value.code == "EndpointConnectionError"
+
+
+@pytest.mark.parametrize(
+    ("told", "refused"),
+    [
+        ({}, 0),
+        ({"tooOldLogEventEndIndex": 3}, 3),
+        ({"expiredLogEventEndIndex": 4, "tooOldLogEventEndIndex": 2}, 4),
+        ({"tooNewLogEventStartIndex": 8}, 2),
+        ({"tooOldLogEventEndIndex": 3, "tooNewLogEventStartIndex": 8}, 5),
+        ({"tooOldLogEventEndIndex": 10}, 10),
+    ],
+    ids=str,
+)
+def test_events_outside_of_what_a_stream_takes_are_counted(
+    told: dict[str, int], refused: int
+) -> None:
+    assert _refused(told, 10) == refused

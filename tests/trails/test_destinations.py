@@ -1,0 +1,177 @@
+"""Destinations: what a trail is told to use is tried first; AWS's error says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opentrail.core.errors import CloudTrailError, ObjectStoreError
+from opentrail.core.resources import Trail
+from opentrail.trails.destinations import Destinations
+from opentrail.trails.notices import FIRST, SUBJECT
+from tests.factories import ACCOUNT, REGION, a_trail
+from tests.fakes import MemoryObjects, MemoryServices, asynchronous
+
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:news"
+GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:trail"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/logs"
+KEY = "12345678-1234-1234-1234-123456789012"
+KEY_ARN = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KEY}"
+FOLDER = f"AWSLogs/{ACCOUNT}/CloudTrail/"
+
+
+class Scene:
+    """A bucket, a topic, a log group and a key."""
+
+    def __init__(self, enforced: bool = False) -> None:
+        self.objects, self.services = MemoryObjects("my-bucket"), MemoryServices()
+        self.services.topics[TOPIC] = []
+        self.services.groups[GROUP] = {}
+        self.services.kms = {KEY: KEY_ARN, KEY_ARN: KEY_ARN, "alias/one": KEY_ARN}
+        services = self.services
+        self.destinations = Destinations(self.objects, services, services, services, enforced)
+
+    async def settled(self, before: Trail | None = None, **settings: Any) -> Trail:
+        """Returns what is made of a trail with these settings."""
+        trail = replace(before or a_trail(), **settings)
+        return await self.destinations.settled(trail, before)
+
+    async def refused(self, before: Trail | None = None, **settings: Any) -> tuple[str, str]:
+        """Returns the error of a trail with these settings."""
+        with pytest.raises(CloudTrailError) as caught:
+            await self.settled(before, **settings)
+        return caught.value.code, caught.value.message
+
+
+# Buckets
+
+
+@asynchronous
+async def test_a_bucket_that_takes_awss_markers_will_do() -> None:
+    scene = Scene()
+    await scene.settled(validation=True, prefix="audit")
+    assert sorted(scene.objects.disk.objects["my-bucket"]) == [
+        f"audit/{FOLDER.replace('CloudTrail', 'CloudTrail-Digest')}",
+        f"audit/{FOLDER}",
+    ]
+    await scene.settled(validation=True, prefix="audit")
+
+
+@asynchronous
+async def test_a_bucket_that_is_not_there_or_refuses_is_named() -> None:
+    scene = Scene()
+    assert await scene.refused(bucket="other") == (
+        "S3BucketDoesNotExistException",
+        "S3 bucket other does not exist!",
+    )
+    scene.objects.down = "AccessDenied"
+    assert await scene.refused() == (
+        "InsufficientS3BucketPolicyException",
+        "Incorrect S3 bucket policy is detected for bucket: my-bucket",
+    )
+    scene.objects.down = "SlowDown"
+    with pytest.raises(ObjectStoreError):
+        await scene.settled()
+
+
+@asynchronous
+async def test_where_it_is_demanded_the_buckets_policy_must_allow_delivery() -> None:
+    scene = Scene(enforced=True)
+    assert (await scene.refused())[0] == "InsufficientS3BucketPolicyException"
+    assert scene.objects.disk.objects["my-bucket"] == {}
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudtrail.amazonaws.com"},
+        "Action": ["s3:GetBucketAcl", "s3:PutObject"],
+        "Resource": ["arn:aws:s3:::my-bucket", f"arn:aws:s3:::my-bucket/AWSLogs/{ACCOUNT}/*"],
+    }
+    scene.objects.policies["my-bucket"] = json.dumps({"Statement": [statement]})
+    await scene.settled()
+    assert (await scene.refused(prefix="audit"))[0] == "InsufficientS3BucketPolicyException"
+
+
+# Keys
+
+
+@pytest.mark.parametrize("key", [KEY, KEY_ARN, "alias/one"])
+@asynchronous
+async def test_a_key_is_kept_by_its_arn_and_encrypts_from_the_first_marker_on(key: str) -> None:
+    scene = Scene()
+    settled = await scene.settled(kms_key=key)
+    assert settled.kms_key == KEY_ARN
+    assert scene.objects.disk.objects["my-bucket"][FOLDER].kms_key == KEY_ARN
+
+
+@asynchronous
+async def test_a_key_that_cannot_be_used_is_refused() -> None:
+    scene = Scene()
+    there = "arn:aws:kms:eu-west-1:123456789012:key/" + KEY
+    scene.services.kms |= {"alias/off": None, "alias/there": there}
+    for key, code in {
+        "no key": "InvalidKmsKeyIdException",
+        "alias/two": "KmsKeyNotFoundException",
+        "alias/there": "KmsKeyNotFoundException",
+        "alias/off": "KmsKeyDisabledException",
+    }.items():
+        assert (await scene.refused(kms_key=key))[0] == code
+    assert (await scene.refused(kms_key=KEY, bucket="other"))[0] == "S3BucketDoesNotExistException"
+    assert scene.objects.disk.objects["my-bucket"] == {}
+
+
+# Topics
+
+
+@asynchronous
+async def test_a_topic_is_told_that_it_will_be_used_once() -> None:
+    scene = Scene()
+    trail = await scene.settled(topic=TOPIC)
+    assert scene.services.topics[TOPIC] == [(SUBJECT, FIRST)]
+    await scene.settled(trail, prefix="audit")
+    assert len(scene.services.topics[TOPIC]) == 1
+
+
+@asynchronous
+async def test_a_topic_that_is_not_there_is_refused() -> None:
+    code, message = await Scene().refused(topic=f"{TOPIC}-2")
+    assert code == "InsufficientSnsTopicPolicyException"
+    assert message.startswith("SNS Topic does not exist or the topic policy is incorrect!")
+
+
+# Log groups
+
+
+@asynchronous
+async def test_a_log_group_gets_its_first_stream() -> None:
+    scene = Scene()
+    await scene.settled(log_group=f"{GROUP}:*", log_role=ROLE)
+    assert list(scene.services.groups[GROUP]) == [f"{ACCOUNT}_CloudTrail_{REGION}"]
+
+
+@asynchronous
+async def test_group_and_role_belong_together_and_the_group_must_be_there() -> None:
+    scene = Scene()
+    for settings, code in (
+        ({"log_group": f"{GROUP}:*"}, "InvalidCloudWatchLogsRoleArnException"),
+        ({"log_role": ROLE}, "InvalidCloudWatchLogsLogGroupArnException"),
+        ({"log_group": GROUP, "log_role": ROLE}, "InvalidCloudWatchLogsLogGroupArnException"),
+        (
+            {"log_group": f"{GROUP}2:*", "log_role": ROLE},
+            "InvalidCloudWatchLogsLogGroupArnException",
+        ),
+    ):
+        assert (await scene.refused(**settings))[0] == code
+    scene.services.down = "ServiceUnavailableException"
+    code, _ = await scene.refused(log_group=f"{GROUP}:*", log_role=ROLE)
+    assert code == "CloudWatchLogsDeliveryUnavailableException"
+
+
+@asynchronous
+async def test_what_does_not_change_is_not_tried_again() -> None:
+    scene = Scene()
+    trail = await scene.settled(topic=TOPIC, log_group=f"{GROUP}:*", log_role=ROLE, kms_key=KEY)
+    scene.services.down = scene.objects.down = "Down"
+    assert await scene.settled(trail, include_global_services=False)
+    assert await scene.settled(trail, topic="", log_group="", log_role="")
