@@ -11,6 +11,7 @@ from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import Index
+from opentrail.adapters.duckdb.parts import Parting
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
@@ -37,13 +38,14 @@ def a_file(folder: Path, first: int, last: int, is_import: bool) -> Path:
     for number in range(first, last + 1):
         record = a_record(
             eventID=event_id(number),
+            eventCategory="Data" if number % 2 else "Management",
             requestParameters={"userName": f"user-{number % 3}"},
             responseElements=None,
         )
         rows.append(row_of(an_entry(sign * number, record), attributes_of(record)))
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        for statement, arguments in insert_sealed(rows):
+        for statement, arguments in insert_sealed(rows, Parting()):
             connection.execute(statement, arguments)
 
     return write_sealed(Sealing(folder, first, last, is_import), fill)
@@ -79,6 +81,48 @@ def test_ids_and_names_lead_to_their_rows(tmp_path: Path, is_import: bool, is_me
         assert found(path, index.has_resource_like, f"%-{user}") == expected
     assert found(path, index.has_resource, "user-9", "user-9") == []
     assert found(path, index.has_resource_like, "user%") == [sign * n for n in numbers]
+
+
+@pytest.mark.parametrize("is_merged", [False, True])
+def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: bool) -> None:
+    parts = [a_file(tmp_path, first, first + 9, False) for first in (11, 21)]
+    path = merge(parts) if is_merged else parts[0]
+    named = read_name(path)
+    assert named is not None
+
+    def probed(key: str, value: str, *categories: str) -> list[int]:
+        probe = Index("x", named.first, False).probe(key, value, categories or None)
+        assert probe is not None
+        with duckdb.connect(":memory:") as database:
+            database.execute(f"ATTACH '{path}' AS x (READ_ONLY)")
+            return sorted(row for (rows,) in database.execute(*probe).fetchall() for row in rows)
+
+    numbers = range(named.first, named.last + 1)
+    for wanted in (set(), {"Management"}, {"Data"}, {"Management", "Data"}, {"Insight"}):
+        expected = [
+            n - named.first
+            for n in numbers
+            if n % 3 == 1 and (not wanted or ("Data" if n % 2 else "Management") in wanted)
+        ]
+        assert probed("ResourceName", "user-1", *sorted(wanted)) == expected
+    assert probed("EventId", event_id(13)) == [13 - named.first]
+    assert probed("EventId", "none") == probed("ResourceName", "none") == []
+    assert Index("x", named.first, False).probe("Username", "John", None) is None
+
+
+@asynchronous
+async def test_a_resource_with_very_many_events_is_found_all_the_same(tmp_path: Path) -> None:
+    for name in ("history", "journal"):
+        (tmp_path / name).mkdir()
+    journal = SqliteJournal(tmp_path / "journal")
+    await journal.append([a_new_entry(record) for record in some_records(2_500)])
+    seal(tmp_path / "journal", tmp_path / "history", 1, 2_500)
+    store = DuckdbEvents(tmp_path / "history", tmp_path / "journal")
+    await store.open()
+    query = EventQuery(50, 2_500, attribute=("ResourceName", "Mary"))
+    assert [event.position for event in await store.lookup(query)] == [*range(2_500, 2_450, -1)]
+    await store.close()
+    await journal.close()
 
 
 @asynchronous

@@ -9,7 +9,6 @@ from typing import Any
 import duckdb
 
 from opentrail.adapters.duckdb.schema import (
-    KEYS,
     Table,
     column_lists,
     create_hot,
@@ -44,14 +43,15 @@ def rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
 
 def test_what_is_inserted_is_selected() -> None:
     entries = some_entries()
-    query = EventQuery(limit=9, until_position=18)
+    query, table = EventQuery(limit=9, until_position=18), Table("events")
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))
         database.execute(insert_into("events"), column_lists(rows(entries[:12])))
         database.execute(insert_into("events"), column_lists(rows(entries[12:])))
         found = database.execute(*select_page(Table("events"), query)).fetchall()
-        keys = database.execute(*select_page(Table("events"), query, KEYS)).fetchall()
-        some = database.execute(*select_rows(Table("events"), [keys[2][2], keys[5][2]])).fetchall()
+        keys = database.execute(*select_page(table, query, table.keys)).fetchall()
+        places = [keys[2][2:], keys[5][2:]]
+        some = database.execute(*select_rows(table, places)).fetchall()
     page = naive_page(entries, query)
     assert [found_event(row) for row in found] == page
     assert [(key[0], key[1]) for key in keys] == [
@@ -69,7 +69,7 @@ def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
 
 
 def test_a_sealed_table_compresses_records_and_leaves_to_the_index_what_that_knows() -> None:
-    assert "record VARCHAR USING COMPRESSION ZSTD" in create_sealed()
+    assert "record_0 VARCHAR USING COMPRESSION ZSTD" in create_sealed()
     assert "ZSTD" not in create_hot("events")
     for column in ("event_id", "resource_names"):
         assert column in create_hot("events")

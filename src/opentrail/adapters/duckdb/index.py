@@ -15,12 +15,16 @@ import duckdb
 _HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"
 _TABLES = (
     "CREATE TABLE made.ids (h BIGINT, row INTEGER)",
-    "CREATE TABLE made.resources (h BIGINT, name VARCHAR, rows INTEGER[])",
-    "CREATE OR REPLACE TEMP TABLE keys (position BIGINT, event_id VARCHAR, names VARCHAR[])",
+    "CREATE TABLE made.resources (h BIGINT, name VARCHAR, category VARCHAR, rows INTEGER[])",
+    "CREATE OR REPLACE TEMP TABLE keys"
+    " (position BIGINT, category VARCHAR, event_id VARCHAR, names VARCHAR[])",
 )
+#: Look-ups are given rows one by one if there are no more than these.
+MOST_ROWS = 1_000
 #: Takes one list per column.
 INSERT_KEYS = (
-    "INSERT INTO temp.keys SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[][])"
+    "INSERT INTO temp.keys SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),"
+    " unnest(?::VARCHAR[][])"
 )
 
 
@@ -46,6 +50,29 @@ class Index:
     def has_resource_like(self) -> str:
         """A condition on positions, with a pattern of LIKE as argument."""
         return self._among("unnest(rows)", "resources", "name LIKE ? ESCAPE '\\'")
+
+    def probe(
+        self, key: str, value: str, categories: tuple[str, ...] | None
+    ) -> tuple[str, list[str]] | None:
+        """Returns a statement that gives lists of rows which may have an attribute of LookupEvents.
+
+        It costs a tenth of a look-up: the events on an S3 object, say, are of another category than
+        is mostly looked for. A list is cut behind `MOST_ROWS`. None if the index does not know the
+        attribute.
+        """
+        where = f"h = {_HASH.format('?')}"
+        if key == "EventId":
+            return f"SELECT [row] FROM {self.database}.ids WHERE {where}", [value]  # noqa: S608
+        if key == "ResourceName":
+            where += " AND name = ?"
+            rows = f"rows[:{MOST_ROWS + 1}]"
+            found = f"SELECT {rows} FROM {self.database}.resources"  # noqa: S608 - ours
+            known = [value, value]
+            if categories is not None:
+                where += f" AND category IN ({', '.join('?' * len(categories))})"
+                known += categories
+            return f"{found} WHERE {where}", known
+        return None
 
     def _among(self, rows: str, table: str, where: str) -> str:
         position = self.position_of("row")
@@ -87,9 +114,10 @@ def fill_index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
         [first],
     )
     connection.execute(
-        f"INSERT INTO made.resources SELECT {_HASH.format('name')} AS h, name,"  # noqa: S608 - ours
-        " list(row ORDER BY row) FROM (SELECT unnest(list_distinct(names)) AS name,"
-        " abs(position) - ? AS row FROM temp.keys) GROUP BY name ORDER BY h, name",
+        f"INSERT INTO made.resources SELECT {_HASH.format('name')} AS h, name, category,"  # noqa: S608
+        " list(row ORDER BY row) FROM (SELECT unnest(list_distinct(names)) AS name, category,"
+        " abs(position) - ? AS row FROM temp.keys) GROUP BY name, category"
+        " ORDER BY h, name, category",
         [first],
     )
     connection.execute("DROP TABLE temp.keys")
@@ -105,11 +133,12 @@ def merge_indexes(
     )
     connection.execute(f"INSERT INTO made.ids SELECT * FROM ({ids}) ORDER BY h, row")  # noqa: S608
     rows = " UNION ALL ".join(
-        f"SELECT h, name, unnest(rows) + {begin - first} AS row FROM {name}.resources"  # noqa: S608
+        f"SELECT h, name, category, unnest(rows) + {begin - first} AS row"  # noqa: S608 - ours
+        f" FROM {name}.resources"
         for name, begin in parts
     )
     connection.execute(
-        "INSERT INTO made.resources SELECT h, name, list(row ORDER BY row)"  # noqa: S608 - ours
-        f" FROM ({rows}) GROUP BY h, name ORDER BY h, name"
+        "INSERT INTO made.resources SELECT h, name, category, list(row ORDER BY row)"  # noqa: S608
+        f" FROM ({rows}) GROUP BY h, name, category ORDER BY h, name, category"
     )
     connection.execute("DROP TABLE temp.keys")

@@ -10,6 +10,7 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
+from opentrail.adapters.duckdb.parts import COLUMNS, DEFINED, PARTS, STORED, Parting, divided
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, from_micros, micros
 from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
@@ -38,7 +39,10 @@ _COLUMNS = (
 
 #: What a sealed file has in its index instead, and in the records.
 _INDEXED = ("event_id", "resource_names")
-_SEALED = tuple(column for column in _COLUMNS if column[0] not in _INDEXED)
+#: The columns of a sealed file's table without its records.
+_SEALED = tuple(column for column in _COLUMNS[:-1] if column[0] not in _INDEXED)
+#: All columns that are stored in a sealed file's table, in their order.
+SEALED_COLUMNS = ", ".join((*(name for name, _ in _SEALED), STORED))
 
 #: Attribute key of LookupEvents → the condition that finds it.
 _CONDITIONS = {
@@ -52,14 +56,15 @@ _CONDITIONS = {
     "ResourceName": "list_contains(resource_names, ?)",
 }
 _SHOWN = "position, record"
-
+_NAMES = [name for name, _ in _COLUMNS]
+_SOURCE, _NAME, _RECORD = map(_NAMES.index, ("event_source", "event_name", "record"))
 
 #: The members of entries, of a table and a range of positions.
 ENTRIES = (
     "SELECT position, origin, recorded_at, account, region, category, record"
     " FROM {table} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
-#: The columns of imported records whose values come from the records themselves, and the record.
+#: The columns of imported records whose values come from the records themselves.
 KEPT = ", ".join(name for name, _ in _SEALED[3:])
 #: What a sealed file says of itself: one row.
 ABOUT = (
@@ -68,11 +73,7 @@ ABOUT = (
 )
 #: The files whose records an import file holds: their contents' SHA-256, and what became of them.
 IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
-FORMAT = 3
-
-
-#: What tells where a row belongs among those of other tables, and where to find it.
-KEYS = "event_time, position, rowid"
+FORMAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ class Table:
 
     name: str
     index: Index | None = None
+
+    @property
+    def keys(self) -> str:
+        """What tells where a row belongs among those of others, and where its record is."""
+        return f"event_time, position, rowid, {'0' if self.index is None else 'part'}"
 
 
 def create_hot(name: str, more: Mapping[str, str] = {}) -> str:
@@ -92,7 +98,7 @@ def create_hot(name: str, more: Mapping[str, str] = {}) -> str:
 def create_sealed() -> str:
     """Returns the statement that makes a sealed file's table, which compresses the records."""
     columns = (f"{name} {kind}" for name, kind in _SEALED)
-    return f"CREATE TABLE made.events ({', '.join(columns)} USING COMPRESSION ZSTD)"
+    return f"CREATE TABLE made.events ({', '.join(columns)}, {DEFINED})"
 
 
 def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
@@ -100,17 +106,28 @@ def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
     return _insert(name, {**dict(_COLUMNS), **more})
 
 
-def insert_sealed(rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[str, list[list[Any]]]]:
+def insert_sealed(
+    rows: Sequence[tuple[Any, ...]], parting: Parting
+) -> Iterator[tuple[str, list[list[Any]]]]:
     """Yields statements and arguments that insert rows into a sealed file and its keys."""
     columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
-    keys = [columns["position"], *(columns.pop(name) for name in _INDEXED)]
-    yield _insert("made.events", dict(_SEALED)), list(columns.values())
+    keys = [columns["position"], columns["category"], *(columns.pop(name) for name in _INDEXED)]
+    records = columns.pop("record")
+    parts = [part_of(row, parting) for row in rows]
+    stored = {"part": "TINYINT", **dict.fromkeys(COLUMNS, "VARCHAR")}
+    values = [*columns.values(), parts, *divided(parts, records)]
+    yield _insert("made.events", {**dict(_SEALED), **stored}), values
     yield INSERT_KEYS, keys
+
+
+def part_of(row: Sequence[Any], parting: Parting) -> int:
+    """Returns the part of a sealed file that the record in a row belongs to."""
+    return parting.part(row[_SOURCE], row[_NAME], len(row[_RECORD]))
 
 
 def _insert(name: str, kinds: Mapping[str, str]) -> str:
     values = [f"unnest(?::{kinds[name]}[]) AS {name}" for name in kinds]
-    return f"INSERT INTO {name} SELECT {', '.join(values)}"
+    return f"INSERT INTO {name} ({', '.join(kinds)}) SELECT {', '.join(values)}"
 
 
 def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
@@ -121,12 +138,10 @@ def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
     )
 
 
-def imported_row(
-    number: int, found: Attributes, raw: bytes, file: int, line: int
-) -> tuple[Any, ...]:
-    """Returns the row of an imported record, then its file and line."""
+def imported_row(number: int, found: Attributes, raw: bytes) -> tuple[Any, ...]:
+    """Returns the row of an imported record."""
     whose = (found.category, found.account, found.region)
-    return (*_row((number, "import", 0), found.event_id, whose, found, raw), file, line)
+    return _row((number, "import", 0), found.event_id, whose, found, raw)
 
 
 def _row(
@@ -170,8 +185,20 @@ def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
     return Entry(position, origin, moment, account, region, category, event_id, chain, raw)
 
 
-def select_page(table: Table, query: EventQuery, columns: str = _SHOWN) -> tuple[str, list[Any]]:
-    """Returns the statement and arguments that ask one table for its own newest page."""
+def select_page(
+    table: Table,
+    query: EventQuery,
+    columns: str = _SHOWN,
+    rows: Sequence[int] | None = None,
+) -> tuple[str, list[Any]]:
+    """Returns the statement and arguments that ask one table for its own newest page.
+
+    Args:
+        table: the table.
+        query: what is wanted.
+        columns: what is read of each row.
+        rows: the only ones that may have the query's attribute, if they are known.
+    """
     conditions: list[str] = ["position <= ?"]
     arguments: list[Any] = [query.until_position]
     since = query.recorded_since
@@ -190,7 +217,10 @@ def select_page(table: Table, query: EventQuery, columns: str = _SHOWN) -> tuple
         marks = ", ".join("?" * len(query.categories))
         conditions.append(f"category IN ({marks})")
         arguments.extend(query.categories)
-    if query.attribute is not None:
+    if rows is not None:
+        conditions.append("rowid IN (SELECT unnest(?::BIGINT[]))")
+        arguments.append(list(rows))
+    elif query.attribute is not None:
         sql, values = _attribute(table, *query.attribute)
         conditions.append(sql)
         arguments.extend(values)
@@ -218,10 +248,22 @@ def _attribute(table: Table, key: str, value: str) -> tuple[str, list[str]]:
     return _CONDITIONS[key], [value]
 
 
-def select_rows(table: Table, rows: Sequence[int]) -> tuple[str, list[Any]]:
-    """Returns the statement and arguments that read what is shown of some rows."""
-    wanted = "SELECT unnest(?::BIGINT[])"
-    return f"SELECT {_SHOWN} FROM {table.name} WHERE rowid IN ({wanted})", [list(rows)]  # noqa: S608
+def select_rows(table: Table, rows: Sequence[tuple[int, int]]) -> tuple[str, list[Any]]:
+    """Returns the statement and arguments that read what is shown of some rows.
+
+    Args:
+        table: the table.
+        rows: the number of each row, and its part, as `Table.keys` gives them.
+    """
+    by_part = [[row for row, part in rows if part == own] for own in range(PARTS)]
+    columns = COLUMNS if table.index is not None else ("record",)
+    asked = [(column, wanted) for column, wanted in zip(columns, by_part, strict=False) if wanted]
+    statement = " UNION ALL ".join(
+        f"SELECT position, {column} FROM {table.name}"  # noqa: S608 - ours
+        " WHERE rowid IN (SELECT unnest(?::BIGINT[]))"
+        for column, _ in asked
+    )
+    return statement, [wanted for _, wanted in asked]
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:

@@ -19,7 +19,8 @@ import orjson
 from opentrail.adapters.duckdb.crash import arm_in_child, end_with_parent
 from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
-from opentrail.adapters.duckdb.schema import insert_sealed, row_of
+from opentrail.adapters.duckdb.parts import Parting
+from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite import chain_before, read_range
 from opentrail.core.attributes import attributes_of
@@ -33,11 +34,12 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     Raises:
         RuntimeError: the journal does not hold the whole range.
     """
+    parting = Parting()
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for batch in read_range(journal, first, last, _BATCH):
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in batch]
-            for statement, arguments in insert_sealed(rows):
+            for statement, arguments in insert_sealed(rows, parting):
                 connection.execute(statement, arguments)
 
     before = chain_before(journal, first)
@@ -66,7 +68,10 @@ def merge(paths: Sequence[Path]) -> Path:
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for file, (part, _) in zip(files, parts, strict=True):
             connection.execute(attaching(file.path, part))
-            connection.execute(f"INSERT INTO made.events SELECT * FROM {part}.events")  # noqa: S608
+            connection.execute(
+                f"INSERT INTO made.events ({SEALED_COLUMNS})"  # noqa: S608 - ours
+                f" SELECT {SEALED_COLUMNS} FROM {part}.events"
+            )
             if file.is_import:
                 connection.execute(
                     f"INSERT INTO made.imported SELECT * FROM {part}.imported"  # noqa: S608

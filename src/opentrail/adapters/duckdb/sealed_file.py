@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from opentrail.adapters.duckdb.files import attaching, digest_of, stem_of
+from opentrail.adapters.duckdb.held import HELD, fill_held
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
 from opentrail.adapters.files import sync_folder
@@ -95,12 +96,14 @@ def _filled(
     connection.execute(ABOUT)
     if sealing.is_import:
         connection.execute(IMPORTED)
+    connection.execute(HELD)
     begin_index(connection)
     # One transaction: else what each statement writes early is written again by the next ones, and
     # half of the file stays empty.
     connection.execute("BEGIN")
     fill(connection)
     index(connection, sealing.first)
+    fill_held(connection)
     oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
     about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
     connection.execute(

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from opentrail.adapters.duckdb.files import SealedFile, attaching
+from opentrail.adapters.duckdb.held import Held
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.core.errors import StorageFailed
@@ -23,7 +24,11 @@ T = TypeVar("T")
 _ABOUT = (
     "SELECT format, first, last, oldest, newest, newest_recorded, chain_before FROM {name}.about"
 )
-_HELD = "SELECT count(*), min(abs(position)), max(abs(position)) FROM {name}.events"
+#: How many rows there are, their first and last position, and how many are not in order.
+_ROWS = (
+    "SELECT count(*), min(abs(position)), max(abs(position)),"
+    " count(*) FILTER (abs(position) <> {first} + rowid) FROM {name}.events"
+)
 #: Before the first row of an empty table, times are these.
 _LATE = 2**62
 
@@ -43,6 +48,7 @@ class Source:
     newest_recorded: int = -1
     file: SealedFile | None = None
     chain_before: bytes = b""
+    held: Held | None = None
     readers: int = 0
     #: When its first rows came, by the loop's clock, if it is hot.
     since: float | None = None
@@ -108,14 +114,15 @@ class Database:
             self.execute(attaching(file.path, name))
             try:
                 about = self.execute(_ABOUT.format(name=name))[0]
-                held = self.execute(_HELD.format(name=name))[0]
+                held = self.execute(_ROWS.format(name=name, first=file.first))[0]
+                values = Held(self.execute(f"SELECT attribute, value FROM {name}.held"))  # noqa: S608
             except (duckdb.Error, IndexError):
                 self.execute(f"DETACH {name}")
                 raise
         except (duckdb.Error, IndexError) as error:
             message = f"history: sealed file {file.path} cannot be read: {error}"
             raise StorageFailed(message) from error
-        wanted = (file.records, file.first, file.last)
+        wanted = (file.records, file.first, file.last, 0)
         if held != wanted or about[:3] != (FORMAT, file.first, file.last):
             self.execute(f"DETACH {name}")
             raise StorageFailed(
@@ -123,7 +130,7 @@ class Database:
             )
         first, last, oldest, newest, recorded, chain = about[1:]
         table = Table(f"{name}.events", Index(name, first, file.is_import))
-        return Source(table, first, last, oldest, newest, recorded, file, bytes(chain))
+        return Source(table, first, last, oldest, newest, recorded, file, bytes(chain), values)
 
     def let_go(self, source: Source) -> None:
         """Frees what a table holds; nobody may read it any more."""

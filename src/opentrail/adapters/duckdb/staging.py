@@ -15,28 +15,32 @@ import orjson
 
 from opentrail.adapters.duckdb.files import SealedFile, attaching, sealed_files
 from opentrail.adapters.duckdb.index import Index, hash_ids
+from opentrail.adapters.duckdb.parts import DIVIDED, Parting
 from opentrail.adapters.duckdb.schema import (
     KEPT,
+    SEALED_COLUMNS,
     column_lists,
     create_hot,
     imported_row,
     insert_into,
+    part_of,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite import records_behind
 from opentrail.core.attributes import Attributes
 from opentrail.core.event import micros
 
-_MORE = {"file": "INTEGER", "line": "BIGINT"}
+_MORE = {"file": "INTEGER", "line": "BIGINT", "part": "TINYINT"}
 #: Records that are compared at a time.
 _COMPARED = 1_000
 _POSITION = "-(? + row_number() OVER (ORDER BY event_time, position))"
 _WRITE = (
-    f"INSERT INTO made.events SELECT {_POSITION}, origin, ?, {KEPT}"  # noqa: S608 - ours
+    f"INSERT INTO made.events ({SEALED_COLUMNS})"  # noqa: S608 - ours
+    f" SELECT {_POSITION}, origin, ?, {KEPT}, {DIVIDED}"
     " FROM staged ORDER BY event_time, position"
 )
 _WRITE_KEYS = (
-    f"INSERT INTO temp.keys SELECT {_POSITION}, event_id, resource_names"  # noqa: S608 - ours
+    f"INSERT INTO temp.keys SELECT {_POSITION}, category, event_id, resource_names"  # noqa: S608 - ours
     " FROM staged"
 )
 _NOTE = "INSERT INTO made.imported VALUES (?, ?, ?)"
@@ -80,6 +84,7 @@ class Staging:
         self._connection.execute("DROP TABLE IF EXISTS staged")
         self._connection.execute(create_hot("staged", _MORE))
         self._count = 0
+        self._parting = Parting()
 
     def recall(self) -> None:
         """Learns what became of the files that were imported until now.
@@ -111,8 +116,9 @@ class Staging:
         if not records:
             return
         rows = [
-            imported_row(number, found, raw, file, line)
+            (*row, file, line, part_of(row, self._parting))
             for number, (line, found, raw) in enumerate(records, self._count)
+            for row in [imported_row(number, found, raw)]
         ]
         self._connection.execute(insert_into("staged", _MORE), column_lists(rows))
         self._count += len(rows)

@@ -23,9 +23,9 @@ from opentrail.adapters.duckdb.files import (
     remove,
     sealed_files,
 )
+from opentrail.adapters.duckdb.index import MOST_ROWS
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
-    KEYS,
     Table,
     column_lists,
     entry_of,
@@ -72,6 +72,7 @@ class _Key:
     position: int
     source: Source
     row: int
+    part: int
     event: FoundEvent | None = None
 
 
@@ -219,7 +220,9 @@ class DuckdbEvents:
                 del keys[query.limit :]
         found = {key.position: key.event for key in keys if key.event is not None}
         for source in sources:
-            rows = [key.row for key in keys if key.source is source and key.event is None]
+            rows = [
+                (key.row, key.part) for key in keys if key.source is source and key.event is None
+            ]
             if rows:
                 for event in await self._asked(source, self._rows, source, rows):
                     found[event.position] = event
@@ -237,22 +240,38 @@ class DuckdbEvents:
             raise _Damaged(source) from error
 
     def _keys(self, source: Source, query: EventQuery) -> list[_Key]:
+        known = self._known_rows(source.table, query)
+        if known == []:
+            return []
         if (
             query.expression is not None
             and not condition_of(query.expression, source.table.index).exact
         ):
             fitting = self._select_fitting(source.table, query, query.expression)
-            return [_Key(int(e.event_time.timestamp()), e.position, source, -1, e) for e in fitting]
+            return [
+                _Key(int(e.event_time.timestamp()), e.position, source, -1, 0, e) for e in fitting
+            ]
         if source.file is not None and query.attribute and query.attribute[0] == "EventId":
             # The index knows ids by their hashes: others may have the same.
             wide = replace(query, limit=_LONGEST_STEP)
-            rows = self._database.execute(*select_page(source.table, wide))
+            rows = self._database.execute(*select_page(source.table, wide, rows=known))
             same = [e for e in map(found_event, rows) if e.event_id == query.attribute[1]]
-            return [_Key(int(e.event_time.timestamp()), e.position, source, -1, e) for e in same]
-        found = self._database.execute(*select_page(source.table, query, KEYS))
-        return [_Key(seconds, position, source, row) for seconds, position, row in found]
+            return [_Key(int(e.event_time.timestamp()), e.position, source, -1, 0, e) for e in same]
+        page = select_page(source.table, query, source.table.keys, known)
+        found = self._database.execute(*page)
+        return [_Key(seconds, position, source, *place) for seconds, position, *place in found]
 
-    def _rows(self, source: Source, rows: Sequence[int]) -> list[FoundEvent]:
+    def _known_rows(self, table: Table, query: EventQuery) -> list[int] | None:
+        """Returns the rows that may have the query's attribute, None if any may."""
+        if table.index is None or query.attribute is None:
+            return None
+        probe = table.index.probe(*query.attribute, query.categories)
+        if probe is None:
+            return None
+        rows = [row for (part,) in self._database.execute(*probe) for row in part]
+        return rows if len(rows) <= MOST_ROWS else None
+
+    def _rows(self, source: Source, rows: Sequence[tuple[int, int]]) -> list[FoundEvent]:
         return [
             found_event(row) for row in self._database.execute(*select_rows(source.table, rows))
         ]
@@ -369,11 +388,16 @@ async def _is_healthy(file: SealedFile) -> bool:
 
 
 def _may_hold(source: Source, query: EventQuery) -> bool:
-    """Returns whether a table's times and positions let it hold events that a query wants."""
+    """Returns whether a table may hold events that a query wants, by what is known of it."""
     first = source.first > (query.until_import if source.is_import else query.until_position)
     late = query.start is not None and source.newest < query.start.timestamp()
     early = query.end is not None and source.oldest > query.end.timestamp()
     seen = query.before is not None and source.oldest > query.before[0].timestamp()
     since = query.recorded_since
     stale = since is not None and source.newest_recorded < micros(since)
-    return not (first or late or early or seen or stale)
+    absent = (
+        query.attribute is not None
+        and source.held is not None
+        and not source.held.may_have(*query.attribute)
+    )
+    return not (first or late or early or seen or stale or absent)
