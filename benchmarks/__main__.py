@@ -15,6 +15,7 @@ from benchmarks import (
     main_job,
     mitmproxy,
     recorder,
+    selectors,
     starting,
     streaming,
 )
@@ -30,6 +31,7 @@ BENCHMARKS = {
     **streaming.BENCHMARKS,
     **decoding.BENCHMARKS,
     **attributes.BENCHMARKS,
+    **selectors.BENCHMARKS,
     **starting.BENCHMARKS,
     **history.BENCHMARKS,
 }

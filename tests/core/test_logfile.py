@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.logfile import (
+    LOG_KINDS,
     DeliveredLog,
     Place,
     PreviousDigest,
@@ -50,6 +51,22 @@ def test_a_log_file_has_the_key_that_aws_gives_it() -> None:
     assert log_key(PLACE, MOMENT, "9nYN7gp2eWAJHIfT") == (
         "AWSLogs/111122223333/CloudTrail/us-east-2/2015/08/17/"
         "111122223333_CloudTrail_us-east-2_20150817T1445Z_9nYN7gp2eWAJHIfT.json.gz"
+    )
+
+
+@pytest.mark.parametrize(
+    ("category", "kind"),
+    [
+        ("Management", "CloudTrail"),
+        ("Data", "CloudTrail"),
+        ("NetworkActivity", "CloudTrail-NetworkActivity"),
+        ("Insight", "CloudTrail-Insight"),
+    ],
+)
+def test_events_of_each_category_have_their_folder_and_name(category: str, kind: str) -> None:
+    assert log_key(PLACE, MOMENT, "9nYN7gp2eWAJHIfT", LOG_KINDS[category]) == (
+        f"AWSLogs/111122223333/{kind}/us-east-2/2015/08/17/"
+        f"111122223333_{kind}_us-east-2_20150817T1445Z_9nYN7gp2eWAJHIfT.json.gz"
     )
 
 

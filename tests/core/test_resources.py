@@ -24,6 +24,7 @@ from tests.factories import ACCOUNT, a_trail
 NOW = "2020-01-01T09:00:00.000000+00:00"
 LATER = "2020-01-01T10:00:00.000000+00:00"
 
+selectors = st.none() | st.sampled_from([{"EventSelectors": [{"ReadWriteType": "All"}]}])
 spans = st.builds(
     Span,
     after=st.integers(0, 10**9),
@@ -36,6 +37,7 @@ spans = st.builds(
     validation=st.booleans(),
     closing_event=st.none() | st.text(max_size=8),
     continues=st.booleans(),
+    selectors=selectors,
 )
 trails = st.builds(
     Trail,
@@ -54,11 +56,15 @@ trails = st.builds(
     stopped_at=st.none() | st.just(LATER),
     deleted=st.booleans(),
     spans=st.lists(spans, max_size=3).map(tuple),
+    selectors=selectors,
 )
 
 
 def a_span(**changes: object) -> Span:
     return replace(Span(0, None, NOW, "my-bucket", "", False, True, False), **changes)  # type: ignore[arg-type]
+
+
+WRITES = {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}
 
 
 # Spans
@@ -116,6 +122,24 @@ def test_a_changed_trail_delivers_earlier_calls_as_before_and_later_ones_anew() 
     assert after.continues, "its digest chain goes on"
     assert after.open
     assert changed.logging
+
+
+def test_a_span_keeps_the_selectors_of_its_time() -> None:
+    started = a_trail().started(41, NOW)
+    changed = replace(started, selectors=WRITES).reconfigured("event-put", 45, LATER)
+    assert [span.selectors for span in changed.spans] == [None, WRITES]
+    assert replace(changed.spans[1], selectors=None) == replace(
+        started.spans[0], after=45, started_at=LATER, continues=True
+    )
+
+
+def test_a_trail_that_was_stored_before_there_were_selectors_is_read() -> None:
+    trail = a_trail().started(41, NOW)
+    document = trail.document()
+    del document["selectors"]
+    for span in document["spans"]:
+        del span["selectors"]
+    assert Trail.from_document(document) == trail
 
 
 def test_a_trail_that_does_not_log_is_changed_without_a_span() -> None:

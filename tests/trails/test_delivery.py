@@ -6,17 +6,57 @@ import gzip
 import json
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any, NoReturn
 
 import pytest
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject
 from opentrail.trails.delivery import load_state, put_exactly
-from tests.factories import MOMENT, a_new_entry, a_record
+from tests.factories import ABSENT, MOMENT, a_data_record, a_new_entry, a_record
 from tests.fakes import Breaker, Fault, MemoryObjects, asynchronous
 from tests.trails.world import BUCKET, World
 
 OTHER = "eu-west-1"
+#: Management events and what happens in one bucket.
+ONE_BUCKET = {
+    "EventSelectors": [
+        {"DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3:::my-bucket/"]}]}
+    ]
+}
+WRITES = {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]}
+READS = {"EventSelectors": [{"ReadWriteType": "ReadOnly"}]}
+NETWORK_TOO = {
+    "AdvancedEventSelectors": [
+        {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["Management"]}]},
+        {
+            "FieldSelectors": [
+                {"Field": "eventCategory", "Equals": ["NetworkActivity"]},
+                {"Field": "eventSource", "Equals": ["s3.amazonaws.com"]},
+                {"Field": "errorCode", "Equals": ["VpceAccessDenied"]},
+            ]
+        },
+    ]
+}
+#: A call that a VPC endpoint's policy refused.
+REFUSED = {
+    "eventCategory": "NetworkActivity",
+    "eventType": "AwsVpceEvent",
+    "eventSource": "s3.amazonaws.com",
+    "eventName": "GetObject",
+    "errorCode": "VpceAccessDenied",
+    "vpcEndpointId": "vpce-1234abcd",
+    "managementEvent": ABSENT,
+    "readOnly": ABSENT,
+}
+
+
+def in_bucket(name: str = "my-bucket", **changes: Any) -> dict[str, Any]:
+    """Returns the members of an S3 data event that `World.event` is to change."""
+    arn = f"arn:aws:s3:::{name}"
+    given = {"resources": [{"type": "AWS::S3::Object", "ARN": f"{arn}/in/a.csv"}], **changes}
+    record = a_data_record(**given)
+    return {key: value for key, value in record.items() if key not in ("eventID", "eventTime")}
 
 
 # Which events
@@ -142,6 +182,195 @@ async def test_trails_do_not_share_files() -> None:
     (first, second) = sorted(delivered.logs, key=lambda log: -len(log.records))
     assert first.event_ids == expected
     assert second.event_ids == expected[1:]
+
+
+# Selected events
+
+
+@asynchronous
+async def test_a_trail_with_a_data_selector_delivers_data_events_and_one_without_does_not() -> None:
+    world = World()
+    await world.add(selectors=ONE_BUCKET)
+    await world.add(name="plain", uid="plain", prefix="plain")
+    both = [await world.start_logging(), await world.start_logging("plain")]
+    both += await world.event()
+    data = await world.event(2, **in_bucket())
+    await world.event(**in_bucket("other-bucket"))
+    both += await world.event()
+    await world.deliver()
+    await world.deliver(uid="plain")
+    delivered = await world.verified()
+    found = {log.key.startswith("plain/"): log.event_ids for log in delivered.logs}
+    assert found[False] == [*both[:3], *data, *both[3:]]
+    assert found[True] == both[1:]
+
+
+@asynchronous
+async def test_network_activity_has_files_of_its_own_in_the_same_digest() -> None:
+    world = World()
+    await world.add(selectors=NETWORK_TOO, validation=True, multi_region=True)
+    expected = [await world.start_logging()]
+    expected += await world.event(**REFUSED)
+    expected += await world.event(**{**REFUSED, "awsRegion": OTHER})
+    await world.event(**{**REFUSED, "errorCode": ABSENT})
+    await world.event(**{**REFUSED, "eventSource": "kms.amazonaws.com"})
+    await world.deliver(flush=True)
+    delivered = await world.check(expected, chains=1)
+    folders = sorted(log.key.split("/")[2:4] for log in delivered.logs)
+    assert folders == [
+        ["CloudTrail", "us-east-1"],
+        ["CloudTrail-NetworkActivity", OTHER],
+        ["CloudTrail-NetworkActivity", "us-east-1"],
+    ]
+    (home,) = delivered.chains["us-east-1"]
+    assert [len(digest.logs) for digest in home] == [2]
+
+
+@asynchronous
+async def test_insights_events_are_not_delivered_without_insight_selectors() -> None:
+    world = World()
+    await world.add(selectors=NETWORK_TOO)
+    expected = [await world.start_logging()]
+    await world.event(eventCategory="Insight", eventType="AwsCloudTrailInsight")
+    await world.event(eventCategory="Unheard-of")
+    await world.deliver()
+    await world.check(expected)
+
+
+@asynchronous
+async def test_selectors_apply_within_what_regions_and_global_services_leave() -> None:
+    world = World()
+    await world.add(selectors=WRITES, include_global_services=False)
+    expected = [await world.start_logging()]
+    ec2 = "ec2.amazonaws.com"
+    await world.event(eventSource="iam.amazonaws.com", readOnly=False)
+    await world.event(eventSource=ec2, readOnly=False, awsRegion=OTHER)
+    await world.event(eventSource=ec2, readOnly=True)
+    expected += await world.event(eventSource=ec2, readOnly=False)
+    await world.deliver()
+    await world.check(expected)
+
+
+@asynchronous
+async def test_a_change_of_selectors_takes_effect_at_the_calls_position() -> None:
+    world = World()
+    await world.add(validation=True)
+    expected = [await world.start_logging()]
+    await world.event(**in_bucket())
+    expected.append(await world.update(selectors=ONE_BUCKET))
+    expected += await world.event(**in_bucket())
+    await world.deliver(flush=True)
+    expected += await world.event(readOnly=True)
+    expected.append(await world.update(selectors=WRITES))
+    await world.event(readOnly=True)
+    await world.event(**in_bucket())
+    expected += await world.event(readOnly=False)
+    expected.append(await world.update(selectors=None))
+    expected += await world.event(readOnly=True)
+    await world.event(**in_bucket())
+    world.clock.advance(60)
+    await world.deliver(flush=True)
+    # One chain: whatever was selected, its digests go on.
+    await world.check(expected, chains=1)
+
+
+@pytest.mark.parametrize("moment", range(1, 13))
+@asynchronous
+async def test_new_selectors_apply_from_their_call_on_whenever_in_a_round_it_comes(
+    moment: int,
+) -> None:
+    world = World()
+    await world.add()
+    expected = [await world.start_logging(), *await world.event(2)]
+    await world.event(**in_bucket())
+
+    async def change_just_then() -> None:
+        expected.append(await world.update(selectors=ONE_BUCKET))
+        expected.extend(await world.event(2, **in_bucket()))
+
+    world.breaker.before_next(moment, change_just_then)
+    for _ in range(4):
+        await world.deliver()
+    await world.check(expected)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize(
+    "selectors", [ONE_BUCKET, WRITES, NETWORK_TOO], ids=["one bucket", "writes", "network"]
+)
+@pytest.mark.parametrize("global_services", [True, False])
+@asynchronous
+async def test_a_file_that_was_planned_is_made_again_with_the_selectors_of_its_time(
+    selectors: dict[str, Any], global_services: bool
+) -> None:
+    world = World()
+    await world.add(selectors=selectors, include_global_services=global_services)
+    await world.start_logging()
+    await world.event(3, readOnly=True, eventSource="ec2.amazonaws.com")
+    await world.event(3, eventSource="iam.amazonaws.com")
+    await world.event(2, **in_bucket())
+    await world.event(2, **REFUSED)
+    world.objects.faults.extend([Fault.LOST_ANSWER, None, None])
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    await world.restarted().deliver()
+    first = {key: stored.content for key, stored in world.buckets.objects[BUCKET].items()}
+    assert len(first) == (2 if selectors is NETWORK_TOO else 1)
+
+    # The same again, where the process ends between plan and PUT and selectors change meanwhile.
+    again = World(clock=world.clock)
+    await again.add(selectors=selectors, include_global_services=global_services)
+    (span,) = (await world.stored()).trail.spans
+    again.entries.extend(world.entries)
+    trail = await again.stored()
+    await again.registry.change(trail, replace(trail.trail, logging=True, spans=(span,)))
+    again.objects.down = "SlowDown"
+    with pytest.raises(ObjectStoreError):
+        await again.deliver()
+    await again.update(selectors=READS)
+    again = again.restarted()
+    await again.deliver()
+    made = {key: stored.content for key, stored in again.buckets.objects[BUCKET].items()}
+    assert first.items() <= made.items()
+
+
+@asynchronous
+async def test_a_plan_that_was_stored_before_there_were_selectors_is_written() -> None:
+    world = World()
+    await world.add()
+    expected = [await world.start_logging(), *await world.event(2)]
+    await world.event(**in_bucket())
+    world.objects.down = "SlowDown"
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    (plan,) = [key for key in world.documents if key[0] == "plan"]
+    version, text = world.documents[plan]
+    document = json.loads(text)
+    del document["kind"], document["selectors"]
+    world.documents[plan] = (version, json.dumps(document))
+    await world.restarted().deliver()
+    await world.check(expected)
+
+
+@asynchronous
+async def test_records_are_parsed_only_where_their_category_does_not_decide(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def parse(*_: object) -> NoReturn:
+        raise AssertionError("a record was parsed")
+
+    monkeypatch.setattr("opentrail.trails.facts.facts_of", parse)
+    world = World()
+    await world.add()
+    expected = [await world.start_logging(), *await world.event(2)]
+    await world.event(**in_bucket())
+    await world.event(awsRegion=OTHER)
+    await world.deliver()
+    await world.check(expected)
+    await world.update(selectors=WRITES)
+    await world.event()
+    with pytest.raises(AssertionError, match="parsed"):
+        await world.deliver()
 
 
 # Names and bytes

@@ -24,9 +24,10 @@ from tests.fakes import StoredObject
 Objects = Mapping[str, Mapping[str, StoredObject]]
 
 LOG_KEY = re.compile(
-    r"^(?P<prefix>.*?/)?AWSLogs/(?P<account>\d{12})/CloudTrail/(?P<region>[a-z0-9-]+)/"
+    r"^(?P<prefix>.*?/)?AWSLogs/(?P<account>\d{12})/"
+    r"(?P<kind>CloudTrail|CloudTrail-NetworkActivity|CloudTrail-Insight)/(?P<region>[a-z0-9-]+)/"
     r"(?P<day>\d{4}/\d\d/\d\d)/"
-    r"(?P=account)_CloudTrail_(?P=region)_(?P<stamp>\d{8}T\d{4}Z)_[A-Za-z0-9]{16}\.json\.gz$"
+    r"(?P=account)_(?P=kind)_(?P=region)_(?P<stamp>\d{8}T\d{4}Z)_[A-Za-z0-9]{16}\.json\.gz$"
 )
 DIGEST_KEY = re.compile(
     r"^(?P<prefix>.*?/)?AWSLogs/(?P<account>\d{12})/CloudTrail-Digest/(?P<region>[a-z0-9-]+)/"
@@ -48,6 +49,13 @@ PREVIOUS = (
     *("previousDigestS3Bucket", "previousDigestS3Object", "previousDigestHashValue"),
     *("previousDigestHashAlgorithm", "previousDigestSignature"),
 )
+#: Folder and name by category (§3.1).
+KINDS = {
+    "Management": "CloudTrail",
+    "Data": "CloudTrail",
+    "NetworkActivity": "CloudTrail-NetworkActivity",
+    "Insight": "CloudTrail-Insight",
+}
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -111,7 +119,7 @@ def read_logs(objects: Objects) -> list[LogFile]:
     """Returns every log file, its name and its form checked."""
     logs = []
     for bucket, key, stored in _each(objects):
-        if "/CloudTrail/" not in f"/{key}" or not stored.content:
+        if "/CloudTrail-Digest/" in f"/{key}" or not stored.content:
             continue
         name = LOG_KEY.match(key)
         assert name, key
@@ -125,6 +133,7 @@ def read_logs(objects: Objects) -> list[LogFile]:
         for record in document["Records"]:
             assert record["awsRegion"] == name["region"], key
             assert record["recipientAccountId"] == name["account"], key
+            assert KINDS[record["eventCategory"]] == name["kind"], key
         logs.append(LogFile(bucket, key, content, name["region"], document["Records"]))
     return logs
 
@@ -208,7 +217,9 @@ def verify(objects: Objects, keys: list[SigningKey]) -> Delivered:
         assert name
         by_region[name["region"]].append(digest)
         for log in digest.logs:
-            assert f"/CloudTrail/{name['region']}/" in log
+            listed = LOG_KEY.match(log)
+            assert listed, log
+            assert listed["region"] == name["region"], log
     delivered.chains = {region: _chains(of) for region, of in by_region.items()}
     return delivered
 

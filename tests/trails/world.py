@@ -122,7 +122,8 @@ class World:
         changed = replace(stored.trail, **settings)
         now = stored_time(self.clock.now())
         await self.registry.change(stored, changed.reconfigured(call, self.journal.head, now))
-        await self.event(eventName="UpdateTrail", eventID=call, eventSource=OWN)
+        event_name = "PutEventSelectors" if "selectors" in settings else "UpdateTrail"
+        await self.event(eventName=event_name, eventID=call, eventSource=OWN)
         await self.settle(changed.uid, call)
         return call
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.resources import Trail, stored_time
 from opentrail.history import History
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
@@ -46,6 +47,20 @@ class Call:
     services: Services
     #: Adds an action that gets the position of this call's own record, before the answer leaves.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
+
+    def now(self) -> str:
+        """Returns the present as documents keep it."""
+        return stored_time(self.services.clock.now())
+
+    def settle_when_recorded(self, trail: Trail) -> None:
+        """Has the span that this call closes end at the position of the call's own record."""
+        if not any(span.closing_event == self.event_id for span in trail.spans):
+            return
+
+        async def settle(position: int) -> None:
+            await self.services.deliveries.settle(trail.uid, self.event_id, position)
+
+        self.when_recorded(settle)
 
     def time(self, member: str) -> datetime | None:
         """Returns a timestamp member of the input.

@@ -15,6 +15,7 @@ EVENT_VERSION = "1.11"
 MANAGEMENT = "Management"
 DATA = "Data"
 INSIGHT = "Insight"
+NETWORK_ACTIVITY = "NetworkActivity"
 
 #: Where an entry of the journal came from.
 ORIGINS = ("recorder", "api", "hook", "import", "insight")

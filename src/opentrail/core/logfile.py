@@ -13,8 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
+
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 SIGNATURE_ALGORITHM = "SHA256withRSA"
+
+#: Log files by what they hold: their folder, and a part of their names (§3.1).
+CLOUDTRAIL = "CloudTrail"
+LOG_KINDS = {
+    MANAGEMENT: CLOUDTRAIL,
+    DATA: CLOUDTRAIL,
+    NETWORK_ACTIVITY: "CloudTrail-NetworkActivity",
+    INSIGHT: "CloudTrail-Insight",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +54,11 @@ def unique_string(*parts: object) -> str:
     return "".join(letters)
 
 
-def log_key(place: Place, delivered_at: datetime, unique: str) -> str:
+def log_key(place: Place, delivered_at: datetime, unique: str, kind: str = CLOUDTRAIL) -> str:
     """Returns the key of a log file: minute precision, UTC delivery time."""
     moment = delivered_at.astimezone(UTC)
-    name = f"{place.account}_CloudTrail_{place.region}_{moment:%Y%m%dT%H%MZ}_{unique}.json.gz"
-    return f"{place.folder('CloudTrail')}{place.region}/{moment:%Y/%m/%d}/{name}"
+    name = f"{place.account}_{kind}_{place.region}_{moment:%Y%m%dT%H%MZ}_{unique}.json.gz"
+    return f"{place.folder(kind)}{place.region}/{moment:%Y/%m/%d}/{name}"
 
 
 def digest_key(place: Place, trail: str, home_region: str, end: datetime) -> str:

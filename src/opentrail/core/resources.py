@@ -55,6 +55,8 @@ class Span:
     kms_key: str = ""
     topic: str = ""
     log_group: str = ""
+    #: The selectors in effect, as the API shows them; None are the default ones.
+    selectors: dict[str, Any] | None = None
 
     @property
     def open(self) -> bool:
@@ -89,6 +91,8 @@ class Trail:
     log_group: str = ""
     log_role: str = ""
     tags: Tags = ()
+    #: Event selectors as the API shows them; None if they were never configured.
+    selectors: dict[str, Any] | None = None
 
     @property
     def arn(self) -> str:
@@ -136,6 +140,7 @@ class Trail:
             kms_key=self.kms_key,
             topic=self.topic,
             log_group=self.log_group,
+            selectors=self.selectors,
         )
 
     def _closed(self, event_id: str) -> tuple[Span, ...]:

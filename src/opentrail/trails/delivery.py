@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from opentrail.core.errors import ObjectExists, ObjectStoreError
-from opentrail.core.event import MANAGEMENT, Entry
+from opentrail.core.event import Entry
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
+    CLOUDTRAIL,
+    LOG_KINDS,
     Place,
     compress,
     log_bytes,
@@ -29,11 +29,13 @@ from opentrail.core.logfile import (
     unique_string,
 )
 from opentrail.core.resources import Span, Trail, takes
+from opentrail.core.selectors import Predicate, Selection, predicate_of
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import NewObject, ObjectStore
+from opentrail.trails.facts import FactsOfEntries, event_time_of
 
 #: A plan closes at this much uncompressed text (AWS's limit is 50 MB) or so many records.
 _FILE_BYTES, _FILE_RECORDS = 40 * 1024 * 1024, 50_000
@@ -44,7 +46,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A log file to be written: `after < position <= until` of one Region under one span."""
+    """A log file to be written: `after < position <= until` of one Region under one span.
+
+    It holds what it takes to make its bytes again, for the span may be gone by then.
+    """
 
     number: int
     bucket: str
@@ -57,6 +62,9 @@ class Plan:
     newest: str
     global_services: bool
     validation: bool
+    #: One of `LOG_KINDS`.
+    kind: str = CLOUDTRAIL
+    selectors: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
@@ -103,6 +111,7 @@ class LogDelivery:
         self._metrics = metrics
         #: Contents of plans just made, so that they need not be read twice.
         self._contents: dict[str, bytes] = {}
+        self._facts = FactsOfEntries()
 
     def count_failure(self) -> None:
         """Counts a round that failed."""
@@ -139,10 +148,11 @@ class LogDelivery:
 
     async def _collect(
         self, trail: Trail, span: Span, start: int, until: int
-    ) -> tuple[int, dict[str, list[Entry]]]:
-        """Reads on until a file is full; returns the position reached and entries by Region."""
-        chosen: dict[str, list[Entry]] = {}
+    ) -> tuple[int, dict[tuple[str, str], list[Entry]]]:
+        """Reads on until a file is full; returns how far, and entries by Region and kind."""
+        chosen: dict[tuple[str, str], list[Entry]] = {}
         position, size, count = start, 0, 0
+        predicate = _predicate(span)
         while position < until and size < _FILE_BYTES and count < _FILE_RECORDS:
             entries = await self._journal.read(position, _READ, until)
             self._tell_lost(trail, position, entries, until)
@@ -150,8 +160,8 @@ class LogDelivery:
                 position = until
             for entry in entries:
                 position = entry.position
-                if self._takes(trail, span, entry):
-                    chosen.setdefault(entry.region, []).append(entry)
+                if self._takes(trail, span, predicate, entry):
+                    chosen.setdefault((entry.region, LOG_KINDS[entry.category]), []).append(entry)
                     size += len(entry.record)
                     count += 1
                 if size >= _FILE_BYTES:
@@ -166,15 +176,24 @@ class LogDelivery:
             lost = {"trail": trail.arn, "first": after + 1, "last": last}
             log.error("records are lost and cannot be delivered", extra=lost)
 
-    @staticmethod
-    def _takes(trail: Trail, span: Span, entry: Entry) -> bool:
-        """Management events of the trail's own account; imports never go to trails."""
-        if entry.account != trail.account or entry.category != MANAGEMENT:
+    def _takes(self, trail: Trail, span: Span, predicate: Predicate, entry: Entry) -> bool:
+        """Selected events of the trail's own account; imports never go to trails.
+
+        A record is parsed only if its columns in the journal leave the decision open.
+        """
+        if entry.account != trail.account or entry.origin == "import":
             return False
-        if entry.origin == "import":
+        decided = predicate.decides(entry.category)
+        if decided is False or entry.category not in LOG_KINDS:
             return False
-        source = "" if span.global_services else str(orjson.loads(entry.record)["eventSource"])
-        return takes(span, trail.home_region, entry.region, source)
+        if not takes(span, trail.home_region, entry.region, ""):
+            return False
+        if decided and (span.every_region or span.global_services):
+            return True
+        facts = self._facts.of(entry)
+        return takes(span, trail.home_region, entry.region, facts.event_source) and (
+            predicate.takes(facts)
+        )
 
     def _plan(
         self,
@@ -183,13 +202,13 @@ class LogDelivery:
         state: DeliveryState,
         start: int,
         reached: int,
-        chosen: dict[str, list[Entry]],
+        chosen: dict[tuple[str, str], list[Entry]],
     ) -> list[Plan]:
         now = self.clock.now()
         plans = []
-        for region, entries in sorted(chosen.items()):
+        for group, entries in sorted(chosen.items()):
             state.files += 1
-            plan = self._plan_file(trail, span, state.files, start, reached, region, entries, now)
+            plan = self._plan_file(trail, span, state.files, start, reached, group, entries, now)
             plans.append(plan)
         return plans
 
@@ -200,15 +219,16 @@ class LogDelivery:
         number: int,
         start: int,
         reached: int,
-        region: str,
+        group: tuple[str, str],
         entries: Sequence[Entry],
         now: datetime,
     ) -> Plan:
+        region, kind = group
         place = Place(span.bucket, span.prefix, trail.account, region)
-        key = log_key(place, now, unique_string(trail.uid, region, start, reached))
+        key = log_key(place, now, unique_string(trail.uid, region, start, reached), kind)
         content = log_bytes(entry.record for entry in entries)
         self._contents[key] = content
-        times = [str(orjson.loads(entry.record)["eventTime"]) for entry in entries]
+        times = [event_time_of(entry.record) for entry in entries]
         return Plan(
             number=number,
             bucket=span.bucket,
@@ -221,6 +241,8 @@ class LogDelivery:
             newest=max(times),
             global_services=span.global_services,
             validation=span.validation,
+            kind=kind,
+            selectors=span.selectors,
         )
 
     async def _write(self, trail: Trail, state: DeliveryState, plan: Plan, plan_key: str) -> None:
@@ -253,9 +275,20 @@ class LogDelivery:
 
     async def _content(self, trail: Trail, plan: Plan) -> bytes:
         """Makes the bytes of a plan again from the journal."""
+        # Of a plan's own Region, a span leaves out no more than the events of global services.
+        anywhere = plan.global_services
         span = Span(
-            plan.after, plan.until, "", plan.bucket, "", True, plan.global_services, plan.validation
+            plan.after,
+            plan.until,
+            "",
+            plan.bucket,
+            "",
+            anywhere,
+            plan.global_services,
+            plan.validation,
+            selectors=plan.selectors,
         )
+        predicate = _predicate(span)
         records: list[bytes] = []
         position = plan.after
         while position < plan.until:
@@ -266,18 +299,18 @@ class LogDelivery:
             records.extend(
                 e.record
                 for e in entries
-                if e.region == plan.region and self._takes_planned(trail, span, e)
+                if e.region == plan.region
+                and LOG_KINDS.get(e.category) == plan.kind
+                and self._takes(trail, span, predicate, e)
             )
         return await asyncio.to_thread(log_bytes, records)
 
-    def _takes_planned(self, trail: Trail, span: Span, entry: Entry) -> bool:
-        if span.global_services:
-            return self._takes(trail, span, entry)
-        home_only = Span(span.after, span.until, "", span.bucket, "", False, False, span.validation)
-        return self._takes(trail, home_only, entry)
-
     def _now(self) -> str:
         return self.clock.now().isoformat(timespec="microseconds")
+
+
+def _predicate(span: Span) -> Predicate:
+    return predicate_of(Selection.from_document(span.selectors))
 
 
 async def put_exactly(objects: ObjectStore, new: NewObject) -> None:

@@ -21,8 +21,8 @@ from opentrail.core.resources import (
     check_prefix,
     check_trail_name,
     epoch,
-    stored_time,
 )
+from opentrail.core.selectors import Selection
 from opentrail.ports.objects import NewObject
 from opentrail.trails.delivery import DeliveryState, load_state
 
@@ -50,7 +50,7 @@ async def create_trail(call: Call) -> Json:
         include_global_services=asked.get("IncludeGlobalServiceEvents", True),
         multi_region=asked.get("IsMultiRegionTrail", False),
         validation=asked.get("EnableLogFileValidation", False),
-        created_at=_now(call),
+        created_at=call.now(),
     )
     _check_settings(trail)
     await _check_bucket(call, trail)
@@ -80,9 +80,9 @@ async def update_trail(call: Call) -> Json:
     _check_settings(trail)
     if (trail.bucket, trail.prefix) != (before.bucket, before.prefix):
         await _check_bucket(call, trail)
-    changed = trail.reconfigured(call.event_id, call.services.journal.head, _now(call))
+    changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, changed)
-    _settle_when_recorded(call, changed)
+    call.settle_when_recorded(changed)
     return _settings(trail)
 
 
@@ -90,9 +90,9 @@ async def update_trail(call: Call) -> Json:
 async def delete_trail(call: Call) -> Json:
     """Deletes a trail; what it logged until this call is still delivered."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
-    closed = replace(stored.trail.stopped(call.event_id, _now(call)), deleted=True)
+    closed = replace(stored.trail.stopped(call.event_id, call.now()), deleted=True)
     await call.services.trails.retire(stored, closed)
-    _settle_when_recorded(call, closed)
+    call.settle_when_recorded(closed)
     call.services.deliveries.ensure(closed.uid).wake.set()
     return {}
 
@@ -140,7 +140,7 @@ async def start_logging(call: Call) -> Json:
     """Starts delivery, with this call as the first event that it takes."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     if not stored.trail.logging:
-        started = stored.trail.started(call.services.journal.head, _now(call))
+        started = stored.trail.started(call.services.journal.head, call.now())
         await call.services.trails.change(stored, started)
         call.services.deliveries.ensure(started.uid)
     return {}
@@ -151,9 +151,9 @@ async def stop_logging(call: Call) -> Json:
     """Stops delivery behind this call; events stay in event history."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     if stored.trail.logging:
-        stopped = stored.trail.stopped(call.event_id, _now(call))
+        stopped = stored.trail.stopped(call.event_id, call.now())
         await call.services.trails.change(stored, stopped)
-        _settle_when_recorded(call, stopped)
+        call.settle_when_recorded(stopped)
     return {}
 
 
@@ -215,21 +215,6 @@ async def list_public_keys(call: Call) -> Json:
         if key.valid_from <= end and key.valid_until >= start
     ]
     return {"PublicKeyList": keys}
-
-
-def _now(call: Call) -> str:
-    return stored_time(call.services.clock.now())
-
-
-def _settle_when_recorded(call: Call, trail: Trail) -> None:
-    """Has the span that this call closes end at the position of the call's own record."""
-    if not any(span.closing_event == call.event_id for span in trail.spans):
-        return
-
-    async def settle(position: int) -> None:
-        await call.services.deliveries.settle(trail.uid, call.event_id, position)
-
-    call.when_recorded(settle)
 
 
 def _check_settings(trail: Trail) -> None:
@@ -298,6 +283,6 @@ def _described(trail: Trail) -> Json:
     return {
         **_settings(trail),
         "HomeRegion": trail.home_region,
-        "HasCustomEventSelectors": False,
+        "HasCustomEventSelectors": Selection.from_document(trail.selectors).custom,
         "HasInsightSelectors": False,
     }

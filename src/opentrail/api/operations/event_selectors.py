@@ -1,0 +1,53 @@
+"""The operations on the event selectors of trails."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from opentrail.api.operation import Call, Json, operation
+from opentrail.core.resources import Trail
+from opentrail.core.selectors import Selection, Taker, chosen
+from opentrail.core.selectors.known_types import KNOWN_TYPES
+
+log = logging.getLogger(__name__)
+
+_REFUSED = "InvalidEventSelectorsException"
+
+
+@operation(
+    "PutEventSelectors",
+    errors={"EventSelectors": _REFUSED, "AdvancedEventSelectors": _REFUSED},
+)
+async def put_event_selectors(call: Call) -> Json:
+    """Says which events a trail takes from this call on; one kind of selectors clears the other."""
+    stored = await call.services.trails.find_at_home(
+        call.account, call.region, call.input["TrailName"]
+    )
+    selection = chosen(call.input, Taker.TRAIL)
+    trail = replace(stored.trail, selectors=selection.document())
+    changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
+    await call.services.trails.change(stored, changed)
+    call.settle_when_recorded(changed)
+    _tell_unknown_types(trail, selection)
+    return _selectors(trail)
+
+
+@operation("GetEventSelectors")
+async def get_event_selectors(call: Call) -> Json:
+    """Returns the event selectors of a trail, of the kind that it has."""
+    name = call.input["TrailName"]
+    stored = await call.services.trails.find(call.account, call.region, name)
+    return _selectors(stored.trail)
+
+
+def _selectors(trail: Trail) -> Json:
+    return {"TrailARN": trail.arn, **Selection.from_document(trail.selectors).document()}
+
+
+def _tell_unknown_types(trail: Trail, selection: Selection) -> None:
+    """AWS adds types of resources often, so an unknown one is taken, but it may be misspelt."""
+    unknown = sorted(selection.resource_types - KNOWN_TYPES)
+    if unknown:
+        extra = {"trail": trail.arn, "types": unknown}
+        log.warning("event selectors name resource types that are not known", extra=extra)

@@ -1,0 +1,11 @@
+"""Which events a trail or an event data store takes (cloudtrail-facts §5).
+
+`chosen` reads and checks what a caller gave, `Selection` is its value and its document,
+`predicate_of` what decides about events.
+"""
+
+from opentrail.core.selectors.predicate import EventFacts, Predicate, predicate_of
+from opentrail.core.selectors.selection import DEFAULT, Selection, chosen
+from opentrail.core.selectors.taker import Taker
+
+__all__ = ["DEFAULT", "EventFacts", "Predicate", "Selection", "Taker", "chosen", "predicate_of"]

@@ -1,0 +1,48 @@
+"""Selectors over the whole collection of real records: two evaluators, one opinion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from opentrail.trails.facts import facts_of
+from tests.core.selectors import naive
+from tests.core.selectors.agreement import ENOUGH, PAIRS, judge
+from tests.core.selectors.generated import conditions, variants
+from tests.factories import SHARED_RECORDS, record_bytes, shared_records
+
+pytestmark = [
+    pytest.mark.conformance,
+    pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason="no ../shared beside the checkout"),
+]
+
+
+def collection() -> list[dict[str, Any]]:
+    return [record for _, record in shared_records() if "eventName" in record]
+
+
+def test_the_naive_evaluator_agrees_about_every_real_record(
+    record_property: Any,
+) -> None:
+    found = judge(variants(collection(), 1_400))
+    assert found.pairs >= PAIRS
+    for category, field, operator in conditions():
+        condition = f"{category} {field} {operator}"
+        assert min(found.matches[condition], found.refusals[condition]) >= ENOUGH, condition
+    figures = (
+        f"selectors: {found.pairs:,} pairs agree; the rarest of {len(found.matches)} conditions "
+        f"fits {min(found.matches.values())} and not {min(found.refusals.values())} events"
+    )
+    record_property("figures", figures)
+
+
+def test_both_ways_of_reading_facts_give_the_same_of_every_real_record() -> None:
+    count = 0
+    for record in collection():
+        category = naive.category_of(record)
+        slower = facts_of(record_bytes({**record, "vpcEndpointId": 7}), category)
+        assert slower == replace(facts_of(record_bytes(record), category), vpc_endpoint_id=None)
+        count += 1
+    assert count > 15_000

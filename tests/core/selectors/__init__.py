@@ -1,0 +1,1 @@
+"""Event selectors against the text of the specification, by hand and by the ten thousand."""

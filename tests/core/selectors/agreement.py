@@ -1,0 +1,91 @@
+"""Asks our predicates and the naive evaluator about the same events, and counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from opentrail.core.selectors import EventFacts, Predicate, Taker, chosen, predicate_of
+from opentrail.trails.facts import facts_of
+from tests.core.selectors import naive
+from tests.core.selectors.generated import Asked, Generator, conditions
+from tests.factories import record_bytes
+
+#: Matches and refusals of each field and operator, and pairs in all.
+ENOUGH, PAIRS = 500, 100_000
+#: A selection of one category need not be asked about every event of another.
+_OF_OTHERS = 25
+_TRIES = 200
+
+
+@dataclass
+class Agreement:
+    """What was asked, and how often the answer was yes."""
+
+    pairs: int = 0
+    matches: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+
+
+class Judges:
+    """Both evaluators over one set of records."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
+        self._records: dict[str, list[tuple[Mapping[str, Any], EventFacts]]] = {}
+        for record in records:
+            category = naive.category_of(record)
+            facts = facts_of(record_bytes(record), category)
+            self._records.setdefault(category, []).append((record, facts))
+        self.found = Agreement()
+
+    def ask(self, asked: Asked) -> None:
+        """Compares both on the events that a selection may take, and on some that it does not."""
+        predicate = compiled(asked)
+        base = asked.base if asked.condition else None
+        for category, records in self._records.items():
+            decided = predicate.decides(category)
+            for record, facts in records if decided is not False else records[:_OF_OTHERS]:
+                expected = naive.takes(asked.document, record)
+                assert predicate.takes(facts) is expected, (asked.document, record)
+                assert decided in (None, expected)
+                self.found.pairs += 1
+                if base is not None and naive.takes(base, record):
+                    counter = self.found.matches if expected else self.found.refusals
+                    counter[asked.condition] += 1
+
+    def enough(self, condition: str) -> bool:
+        """Whether a condition has decided often enough, both ways."""
+        return min(self.found.matches[condition], self.found.refusals[condition]) >= ENOUGH
+
+
+def compiled(asked: Asked) -> Predicate:
+    """Returns our predicate of a selection, which must be one that AWS would take."""
+    taker = Taker.EVENT_DATA_STORE if asked.store else Taker.TRAIL
+    return predicate_of(chosen(asked.document, taker))
+
+
+def judge(records: Sequence[Mapping[str, Any]]) -> Agreement:
+    """Asks for every field and operator until it has decided often, and for mixtures of them."""
+    judges, generator = Judges(records), Generator(records)
+    for category, name, operator in conditions():
+        condition = f"{category} {name} {operator}"
+        asked: list[Any] = []
+        for _ in range(_TRIES):
+            if judges.enough(condition):
+                break
+            one = generator.single(category, name, operator)
+            if one.document not in asked:
+                asked.append(one.document)
+                judges.ask(one)
+        assert judges.enough(condition), (
+            f"{condition}: {judges.found.matches[condition]} matches, "
+            f"{judges.found.refusals[condition]} refusals"
+        )
+    for _ in range(60):
+        judges.ask(generator.mixed())
+        judges.ask(generator.basic())
+        judges.ask(generator.trails_management())
+    assert judges.found.pairs >= PAIRS
+    return judges.found

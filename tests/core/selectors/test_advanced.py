@@ -1,0 +1,268 @@
+"""Advanced event selectors: which fields, operators and values AWS takes (facts §5.2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.selectors.advanced import (
+    OPERATORS,
+    AdvancedSelector,
+    check_advanced,
+)
+from opentrail.core.selectors.taker import Taker
+
+TRAIL, STORE = Taker.TRAIL, Taker.EVENT_DATA_STORE
+Json = dict[str, Any]
+DATA: dict[str, Json] = {
+    "eventCategory": {"Equals": ["Data"]},
+    "resources.type": {"Equals": ["AWS::S3::Object"]},
+}
+NETWORK: dict[str, Json] = {
+    "eventCategory": {"Equals": ["NetworkActivity"]},
+    "eventSource": {"Equals": ["s3.amazonaws.com"]},
+}
+MANAGEMENT: dict[str, Json] = {"eventCategory": {"Equals": ["Management"]}}
+#: A good value of each field.
+VALUES = {
+    "eventCategory": "Data",
+    "readOnly": "true",
+    "eventSource": "kms.amazonaws.com",
+    "eventName": "PutObject",
+    "eventType": "AwsApiCall",
+    "resources.type": "AWS::S3::Object",
+    "resources.ARN": "arn:aws:s3:::b/",
+    "userIdentity.arn": "arn:aws:iam::111111111111:user/John",
+    "sessionCredentialFromConsole": "true",
+    "errorCode": "VpceAccessDenied",
+    "vpcEndpointId": "vpce-1",
+}
+ANY, EQUALS, BOTH = tuple(OPERATORS), ("Equals",), ("Equals", "NotEquals")
+TEXT_OF_STORE = dict.fromkeys(("eventSource", "eventName", "eventType", "userIdentity.arn"), ANY)
+DATA_TABLE = {
+    "readOnly": EQUALS,
+    **TEXT_OF_STORE,
+    "resources.type": EQUALS,
+    "resources.ARN": ANY,
+    "sessionCredentialFromConsole": BOTH,
+}
+NETWORK_TABLE = {
+    "eventSource": EQUALS,
+    "eventName": ANY,
+    "errorCode": EQUALS,
+    "vpcEndpointId": ANY,
+}
+#: The table of cloudtrail-facts §5.2, written down once more.
+TABLE: dict[tuple[Taker, str], dict[str, tuple[str, ...]]] = {
+    (TRAIL, "Management"): {"readOnly": EQUALS, "eventSource": ("NotEquals",)},
+    (STORE, "Management"): {
+        "readOnly": EQUALS,
+        **TEXT_OF_STORE,
+        "sessionCredentialFromConsole": BOTH,
+    },
+    (TRAIL, "Data"): DATA_TABLE,
+    (STORE, "Data"): DATA_TABLE,
+    (TRAIL, "NetworkActivity"): {**NETWORK_TABLE, "userIdentity.arn": ANY},
+    (STORE, "NetworkActivity"): NETWORK_TABLE,
+    **{
+        (STORE, category): {}
+        for category in ("Insight", "ConfigurationItem", "Evidence", "ActivityAuditLog")
+    },
+}
+BASES = {"Management": MANAGEMENT, "Data": DATA, "NetworkActivity": NETWORK}
+
+
+def selector(fields: dict[str, Json], **more: Any) -> Json:
+    given = [{"Field": name, **operators} for name, operators in fields.items()]
+    return {"FieldSelectors": given, **more}
+
+
+def check(*given: Json, taker: Taker = TRAIL) -> None:
+    check_advanced([AdvancedSelector.from_json(one) for one in given], taker)
+
+
+def refusal(*given: Json, taker: Taker = TRAIL) -> str:
+    with pytest.raises(CloudTrailError) as error:
+        check(*given, taker=taker)
+    assert error.value.code == "InvalidEventSelectorsException"
+    return error.value.message
+
+
+# JSON
+
+
+@pytest.mark.parametrize("name", [None, "", "Log data events for only two S3 buckets"])
+def test_what_is_given_is_shown_again(name: str | None) -> None:
+    fields = {**DATA, "eventName": {"Equals": ["a", "b"], "NotStartsWith": ["c"]}}
+    given = selector(fields) if name is None else selector(fields, Name=name)
+    assert AdvancedSelector.from_json(given).to_json() == given
+
+
+def test_members_that_are_null_count_as_left_out() -> None:
+    given = selector({"readOnly": {"Equals": ["true"], "StartsWith": None}}, Name=None)
+    assert AdvancedSelector.from_json(given).to_json() == selector(
+        {"readOnly": {"Equals": ["true"]}}
+    )
+
+
+# The table of fields and operators
+
+
+@pytest.mark.parametrize(
+    ("taker", "category"),
+    TABLE,
+    ids=[f"{taker.name} {category}" for taker, category in TABLE],
+)
+def test_each_category_has_its_fields_and_operators_and_no_others(
+    taker: Taker, category: str
+) -> None:
+    table = TABLE[taker, category]
+    base = BASES.get(category, {"eventCategory": {"Equals": [category]}})
+    check(selector(base), taker=taker)
+    for field, value in VALUES.items():
+        if field == "eventCategory":
+            continue
+        for operator in OPERATORS:
+            fields = {**base, field: {operator: [value]}}
+            if operator in table.get(field, ()):
+                check(selector(fields), taker=taker)
+                continue
+            message = refusal(selector(fields), taker=taker)
+            if field in table:
+                assert f"Operator {operator} is not supported for {field}" in message
+                assert message.endswith(f"{', '.join(table[field])}.")
+            else:
+                assert f"Field {field} is not supported for {category} events" in message
+
+
+@pytest.mark.parametrize("operator", OPERATORS[1:])
+def test_a_category_is_given_by_equals_alone(operator: str) -> None:
+    message = refusal(selector({"eventCategory": {operator: ["Data"]}}))
+    assert f"Operator {operator} is not supported for eventCategory" in message
+
+
+@pytest.mark.parametrize("category", ["management", "Insight", "ConfigurationItem", "*"])
+def test_a_trail_takes_events_of_three_categories(category: str) -> None:
+    assert refusal(selector({"eventCategory": {"Equals": [category]}})) == (
+        f"Value {category} for eventCategory is invalid with a trail. "
+        "Valid values are Management, Data, NetworkActivity."
+    )
+
+
+@pytest.mark.parametrize("category", ["Insight", "ConfigurationItem", "Evidence"])
+def test_an_event_data_store_of_other_things_takes_nothing_else(category: str) -> None:
+    other = selector({"eventCategory": {"Equals": [category]}})
+    check(other, other, taker=STORE)
+    message = refusal(selector(MANAGEMENT), other, taker=STORE)
+    assert message.startswith(f"An event data store that takes {category} takes nothing else")
+    check(*(selector(base) for base in BASES.values()), taker=STORE)
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "operator", "value", "expected"),
+    [
+        (DATA, "readOnly", "Equals", "True", "Valid values are true, false."),
+        (DATA, "sessionCredentialFromConsole", "NotEquals", "no", "Valid values are true, false."),
+        (MANAGEMENT, "eventSource", "NotEquals", "iam.amazonaws.com", "rdsdata.amazonaws.com."),
+        (NETWORK, "errorCode", "Equals", "AccessDenied", "Valid values are VpceAccessDenied."),
+        (DATA, "resources.type", "Equals", "S3", "has the form AWS::S3::Object."),
+        (DATA, "resources.type", "Equals", "AWS::S3::*", "has the form AWS::S3::Object."),
+    ],
+)
+def test_a_value_that_is_none_is_named_with_its_field_and_what_was_expected(
+    base: dict[str, Json], field: str, operator: str, value: str, expected: str
+) -> None:
+    message = refusal(selector({**base, field: {operator: [value]}}))
+    assert message.startswith(f"Value {value} for {field} is invalid")
+    assert message.endswith(expected)
+
+
+def test_types_that_aws_may_add_later_are_taken() -> None:
+    check(selector({**DATA, "resources.type": {"Equals": ["AWS::Brand::New"]}}))
+
+
+def test_both_sources_may_be_left_out_of_a_trails_management_events() -> None:
+    sources = ["kms.amazonaws.com", "rdsdata.amazonaws.com"]
+    check(selector({**MANAGEMENT, "eventSource": {"NotEquals": sources}}))
+
+
+@pytest.mark.parametrize(
+    ("base", "field"),
+    [
+        (DATA, "eventCategory"),
+        (DATA, "resources.type"),
+        (NETWORK, "eventSource"),
+    ],
+)
+def test_some_fields_have_exactly_one_value(base: dict[str, Json], field: str) -> None:
+    (value,) = base[field]["Equals"]
+    message = refusal(selector({**base, field: {"Equals": [value, value]}}))
+    assert message == f"Equals of {field} must have exactly one value, but 2 are given."
+
+
+@pytest.mark.parametrize(
+    ("base", "field"), [(DATA, "resources.type"), (NETWORK, "eventSource"), (DATA, "eventCategory")]
+)
+def test_a_field_that_is_required_is_named(base: dict[str, Json], field: str) -> None:
+    fields = {name: operators for name, operators in base.items() if name != field}
+    message = refusal(selector(fields or {"readOnly": {"Equals": ["true"]}}))
+    assert message.startswith(f"Field {field} is required in ")
+
+
+def test_a_field_that_occurs_twice_is_refused() -> None:
+    given = selector(DATA)
+    given["FieldSelectors"].append({"Field": "resources.type", "Equals": ["AWS::SQS::Queue"]})
+    expected = "Field resources.type occurs more than once in an event selector."
+    assert refusal(given) == expected
+
+
+def test_a_field_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    message = refusal(selector({**DATA, "sourceIPAddress": {"Equals": ["192.0.2.1"]}}))
+    assert message.startswith("Field sourceIPAddress is not supported. Supported fields are ")
+    assert all(field in message for field in VALUES)
+
+
+@pytest.mark.parametrize("operators", [{}, {"Equals": []}, {"Equals": None}])
+def test_a_field_without_a_condition_is_refused(operators: Json) -> None:
+    message = refusal(selector({**DATA, "eventName": operators}))
+    assert message == "Field eventName has no operator with a value."
+
+
+def test_a_value_that_is_demanded_and_excluded_is_a_conflict() -> None:
+    check(selector({**DATA, "eventName": {"StartsWith": ["Put"], "NotEquals": ["PutObject"]}}))
+    message = refusal(
+        selector({**DATA, "eventName": {"Equals": ["a", "b"], "NotEquals": ["b", "c"]}})
+    )
+    assert message.startswith("Value b for eventName is in conflict")
+
+
+# Limits
+
+
+def test_there_must_be_a_selector() -> None:
+    for taker in Taker:
+        assert "at least one" in refusal(taker=taker)
+
+
+def test_an_event_data_store_has_at_most_five_selectors_and_a_trail_more() -> None:
+    check(*[selector(DATA)] * 40)
+    check(*[selector(DATA)] * 5, taker=STORE)
+    assert refusal(*[selector(DATA)] * 6, taker=STORE) == (
+        "An event data store has at most 5 advanced event selectors, but 6 are given."
+    )
+
+
+@pytest.mark.parametrize("taker", Taker, ids=lambda taker: taker.name)
+def test_all_conditions_have_at_most_five_hundred_values(taker: Taker) -> None:
+    def names(count: int) -> Json:
+        return selector({**DATA, "eventName": {"Equals": [f"e{n}" for n in range(count)]}})
+
+    check(names(248), names(248), taker=taker)
+    assert refusal(names(248), names(249), taker=taker) == (
+        "The conditions of all advanced event selectors have at most 500 values, but 501 are given."
+    )

@@ -1,0 +1,19 @@
+"""The resource types that AWS's guide names."""
+
+from __future__ import annotations
+
+import re
+
+from opentrail.core.selectors.basic import RESOURCE_TYPES
+from opentrail.core.selectors.known_types import KNOWN_TYPES
+
+
+def test_every_known_type_has_the_form_of_a_type() -> None:
+    assert all(re.fullmatch(r"AWS::[A-Za-z0-9]+::[A-Za-z0-9]+", name) for name in KNOWN_TYPES)
+
+
+def test_the_types_of_the_guide_are_known() -> None:
+    assert len(KNOWN_TYPES) == 250
+    assert set(RESOURCE_TYPES) <= KNOWN_TYPES
+    assert {"AWS::SQS::Queue", "AWS::SNS::PlatformEndpoint", "AWS::XRay::Trace"} <= KNOWN_TYPES
+    assert "AWS::S3::Bucket" not in KNOWN_TYPES

@@ -1,0 +1,211 @@
+"""A set of selectors: what of a request it takes, and that its document says it again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from opentrail.api.validation import validate
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.selectors import DEFAULT, Selection, Taker, chosen, predicate_of
+from opentrail.core.selectors.advanced import OPERATORS
+from tests.core.selectors.test_advanced import VALUES
+from tests.factories import catalog
+
+Json = dict[str, Any]
+INPUT = catalog().services["cloudtrail"].model.operation_model("PutEventSelectors").input_shape
+DATA = [
+    {"Field": "eventCategory", "Equals": ["Data"]},
+    {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+]
+
+# Anything that AWS's model lets pass; often what could be meant, so that it gets far.
+texts = st.text(min_size=1, max_size=8).filter(lambda text: "\n" not in text[:1])
+names = st.sampled_from(sorted(VALUES)) | st.from_regex(r"[\w.]{1,12}", fullmatch=True)
+good = st.sampled_from(
+    [*VALUES.values(), "false", "Management", "NetworkActivity", "Insight", "rdsdata.amazonaws.com"]
+)
+conditions = st.dictionaries(
+    st.sampled_from(OPERATORS), st.none() | st.lists(good | texts, min_size=1, max_size=3)
+)
+fields = st.builds(lambda field, given: {"Field": field, **given}, names, conditions)
+category = st.sampled_from(["Management", "Data", "NetworkActivity", "Evidence"]).map(
+    lambda value: {"Field": "eventCategory", "Equals": [value]}
+)
+advanced = st.builds(
+    lambda first, more, named: {"FieldSelectors": [*first, *more], **named},
+    st.lists(category, min_size=1, max_size=2),
+    st.lists(fields, max_size=4),
+    st.sampled_from([{}, {"Name": None}, {"Name": ""}, {"Name": "a name"}]),
+)
+arns = st.sampled_from(
+    ["arn:aws:s3", "arn:aws:s3:::b/", "arn:aws:lambda", "arn:aws:dynamodb", "arn:aws:s3:::b"]
+)
+kinds = st.sampled_from(["AWS::S3::Object", "AWS::Lambda::Function", "AWS::DynamoDB::Table"])
+resources = st.fixed_dictionaries(
+    {},
+    optional={
+        "Type": st.none() | kinds | st.text(max_size=5),
+        "Values": st.none() | st.lists(arns | st.text(max_size=5), max_size=3),
+    },
+)
+basic = st.fixed_dictionaries(
+    {},
+    optional={
+        "ReadWriteType": st.sampled_from([None, "All", "ReadOnly", "WriteOnly"]),
+        "IncludeManagementEvents": st.none() | st.booleans(),
+        "DataResources": st.none() | st.lists(resources, max_size=2),
+        "ExcludeManagementEventSources": st.none() | st.lists(good, max_size=2),
+    },
+)
+requests = st.fixed_dictionaries(
+    {"TrailName": st.just("my-trail")},
+    optional={
+        "EventSelectors": st.none() | st.lists(basic, max_size=6),
+        "AdvancedEventSelectors": st.none() | st.lists(advanced, max_size=3),
+    },
+)
+
+
+def chosen_or_refused(request: Json, taker: Taker) -> Selection | CloudTrailError:
+    try:
+        return chosen(request, taker)
+    except CloudTrailError as error:
+        return error
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None, max_examples=2_000)
+@given(requests, st.sampled_from(Taker))
+def test_whatever_the_model_lets_pass_is_taken_or_refused_and_documents_are_inverse(
+    request: Json, taker: Taker
+) -> None:
+    validate(INPUT, request)
+    selection = chosen_or_refused(request, taker)
+    if isinstance(selection, CloudTrailError):
+        assert selection.code == "InvalidEventSelectorsException"
+        assert selection.message
+        return
+    document = selection.document()
+    validate(INPUT, {"TrailName": "my-trail", **document})
+    assert Selection.from_document(json.loads(json.dumps(document))) == selection
+    assert Selection.from_document(document).document() == document
+    assert chosen(document, taker) == selection
+    predicate_of(selection)
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(st.lists(advanced, min_size=1, max_size=3))
+@example([{"FieldSelectors": DATA}])
+def test_an_advanced_selectors_json_says_the_same_again(given: list[Json]) -> None:
+    document = {
+        "AdvancedEventSelectors": [
+            {
+                **({"Name": s["Name"]} if s.get("Name") is not None else {}),
+                "FieldSelectors": [
+                    {name: value for name, value in f.items() if value is not None}
+                    for f in s["FieldSelectors"]
+                ],
+            }
+            for s in given
+        ]
+    }
+    assert Selection.from_document(document).document() == document
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(st.lists(basic, min_size=1, max_size=3))
+def test_a_basic_selectors_json_says_the_same_again_with_its_defaults(given: list[Json]) -> None:
+    document = Selection.from_document({"EventSelectors": given}).document()
+    assert Selection.from_document(document).document() == document
+    for before, after in zip(given, document["EventSelectors"], strict=True):
+        assume("DataResources" not in before)
+        assert {**after, **{k: v for k, v in before.items() if v is not None}} == after
+
+
+# One kind or the other
+
+
+def test_a_trail_that_was_never_configured_takes_all_management_events() -> None:
+    assert Selection.from_document(None) == DEFAULT
+    assert DEFAULT.document() == {
+        "EventSelectors": [
+            {
+                "ReadWriteType": "All",
+                "IncludeManagementEvents": True,
+                "DataResources": [],
+                "ExcludeManagementEventSources": [],
+            }
+        ]
+    }
+    assert not DEFAULT.custom
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{}],
+        [{"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}],
+    ],
+)
+def test_the_default_selector_put_back_is_not_custom(given: list[Json]) -> None:
+    assert not chosen({"EventSelectors": given}, Taker.TRAIL).custom
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"EventSelectors": [{"ReadWriteType": "WriteOnly"}]},
+        {"EventSelectors": [{}, {}]},
+        {
+            "AdvancedEventSelectors": [
+                {"FieldSelectors": [{"Field": "eventCategory", "Equals": ["Management"]}]}
+            ]
+        },
+    ],
+)
+def test_any_other_selection_is_custom(given: Json) -> None:
+    assert chosen(given, Taker.TRAIL).custom
+
+
+def refusal(given: Json, taker: Taker = Taker.TRAIL) -> str:
+    with pytest.raises(CloudTrailError) as error:
+        chosen(given, taker)
+    assert error.value.code == "InvalidEventSelectorsException"
+    return error.value.message
+
+
+def test_both_kinds_or_none_are_refused() -> None:
+    both = {"EventSelectors": [{}], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
+    assert refusal(both) == "Give either EventSelectors or AdvancedEventSelectors, not both."
+    expected = "EventSelectors or AdvancedEventSelectors is required."
+    assert refusal({}) == expected
+    assert refusal({"EventSelectors": None, "AdvancedEventSelectors": []}) == expected
+    assert "1 to 5" in refusal({"EventSelectors": []})
+
+
+def test_an_empty_list_of_one_kind_does_not_count_beside_the_other() -> None:
+    advanced_only = {"EventSelectors": [], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
+    assert list(chosen(advanced_only, Taker.TRAIL).document()) == ["AdvancedEventSelectors"]
+    basic_only = {"EventSelectors": [{}], "AdvancedEventSelectors": []}
+    assert list(chosen(basic_only, Taker.TRAIL).document()) == ["EventSelectors"]
+
+
+def test_an_event_data_store_has_advanced_selectors_only() -> None:
+    assert "at least one advanced" in refusal({"EventSelectors": [{}]}, Taker.EVENT_DATA_STORE)
+
+
+def test_resource_types_of_both_kinds_are_told() -> None:
+    of_basic = [{"DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3"]}]}]
+    assert Selection.from_document({"EventSelectors": of_basic}).resource_types == {
+        "AWS::S3::Object"
+    }
+    of_advanced = Selection.from_document({"AdvancedEventSelectors": [{"FieldSelectors": DATA}]})
+    assert of_advanced.resource_types == {"AWS::S3::Object"}
+    assert DEFAULT.resource_types == frozenset()

@@ -1,0 +1,167 @@
+"""What is read of a record for selectors: fast from AWS's form, and from any other as well."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.selectors import EventFacts
+from opentrail.trails.facts import FactsOfEntries, event_time_of, facts_of
+from tests.factories import (
+    ABSENT,
+    a_data_record,
+    a_record,
+    an_entry,
+    event_id,
+    real_records,
+    record_bytes,
+)
+
+JOHN = "arn:aws:iam::123456789012:user/John"
+
+
+def facts(record: dict[str, Any], category: str = "Data") -> EventFacts:
+    return facts_of(record_bytes(record), category)
+
+
+def test_a_complete_record_gives_all_that_selectors_ask() -> None:
+    record = a_data_record(
+        readOnly=True,
+        errorCode="AccessDenied",
+        vpcEndpointId="vpce-1",
+        sessionCredentialFromConsole="true",
+    )
+    assert facts(record) == EventFacts(
+        category="Data",
+        event_source="s3.amazonaws.com",
+        event_name="PutObject",
+        read_only=True,
+        event_type="AwsApiCall",
+        resources=(
+            ("AWS::S3::Object", "arn:aws:s3:::my-bucket/in/a.csv"),
+            ("AWS::S3::Bucket", "arn:aws:s3:::my-bucket"),
+        ),
+        user_arn="arn:aws:sts::123456789012:assumed-role/DataRole/etl",
+        from_console=True,
+        error_code="AccessDenied",
+        vpc_endpoint_id="vpce-1",
+    )
+
+
+def test_what_a_record_lacks_is_none_and_not_read_only() -> None:
+    assert facts(a_record(readOnly=ABSENT), "Management") == EventFacts(
+        "Management", "iam.amazonaws.com", "CreateUser", event_type="AwsApiCall", user_arn=JOHN
+    )
+
+
+def test_the_category_is_what_the_journal_says() -> None:
+    assert facts(a_data_record(), "NetworkActivity").category == "NetworkActivity"
+
+
+#: Forms that real records have, of which some are not of the usual types.
+ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"readOnly": "true"}, {"read_only": True}),
+    ({"readOnly": "false"}, {"read_only": False}),
+    ({"readOnly": None}, {"read_only": False}),
+    ({"readOnly": 1}, {"read_only": False}),
+    ({"resources": None}, {"resources": ()}),
+    ({"resources": "none"}, {"resources": ()}),
+    ({"resources": [None, "x", {}]}, {"resources": ((None, None),) * 3}),
+    ({"resources": [{"type": None, "ARN": 7}]}, {"resources": ((None, None),)}),
+    (
+        {"resources": [{"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}]},
+        {"resources": (("AWS::S3::Object", "arn:aws:s3:::b/"),)},
+    ),
+    (
+        {"resources": [{"arn": "arn:aws:s3:::b/a", "type": 1, "accountId": 2}]},
+        {"resources": ((None, "arn:aws:s3:::b/a"),)},
+    ),
+    ({"userIdentity": None}, {"user_arn": None}),
+    ({"userIdentity": "root"}, {"user_arn": None}),
+    ({"userIdentity": {"type": "AWSService", "invokedBy": "x"}}, {"user_arn": None}),
+    ({"userIdentity": {"arn": JOHN, "sessionContext": "text"}}, {"user_arn": JOHN}),
+    ({"userIdentity": {"arn": ["x"], "type": 1}}, {"user_arn": None}),
+    ({"errorCode": 403}, {"error_code": None}),
+    ({"sessionCredentialFromConsole": True}, {"from_console": True}),
+    ({"sessionCredentialFromConsole": "false"}, {"from_console": False}),
+    ({"sessionCredentialFromConsole": {}}, {"from_console": False}),
+    ({"eventType": None, "vpcEndpointId": 5}, {"event_type": None, "vpc_endpoint_id": None}),
+    ({"eventSource": ABSENT, "eventName": ABSENT}, {"event_source": "", "event_name": ""}),
+    ({"eventSource": 5, "eventName": None}, {"event_source": "", "event_name": ""}),
+]
+
+
+@pytest.mark.parametrize("number", range(len(ODD)))
+def test_odd_members_count_as_left_out_and_the_others_are_read(number: int) -> None:
+    changes, expected = ODD[number]
+    assert facts(a_data_record(**changes)) == replace(facts(a_data_record()), **expected)
+
+
+def test_a_lone_surrogate_elsewhere_does_no_harm() -> None:
+    record = json.dumps({**a_data_record(), "userAgent": "\ud800"}).encode()
+    assert facts_of(record, "Data") == facts(a_data_record())
+
+
+@pytest.mark.parametrize("number", range(len(real_records())))
+def test_both_ways_of_reading_give_the_same_of_real_records(number: int) -> None:
+    record = real_records()[number]
+    # A number where a text belongs sends the whole record the slower way.
+    slower = {**record, "vpcEndpointId": 7}
+    assert facts(slower) == replace(facts(record), vpc_endpoint_id=None)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+members = st.sampled_from(
+    [
+        *("eventSource", "eventName", "readOnly", "eventType", "resources", "userIdentity"),
+        *("sessionCredentialFromConsole", "errorCode", "vpcEndpointId", "other"),
+    ]
+)
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None, max_examples=300)
+@given(st.dictionaries(members, anything))
+def test_whatever_stands_in_a_record_its_facts_are_read(record: dict[str, Any]) -> None:
+    found = facts(record)
+    assert found.event_source == (
+        record["eventSource"] if isinstance(record.get("eventSource"), str) else ""
+    )
+    assert found.read_only is (record.get("readOnly") is True or record.get("readOnly") == "true")
+    assert all(len(resource) == 2 for resource in found.resources)
+
+
+def test_the_time_of_a_record_is_read_as_it_stands() -> None:
+    assert event_time_of(record_bytes(a_record(eventTime="2020-01-01T09:00:07Z"))) == (
+        "2020-01-01T09:00:07Z"
+    )
+    with pytest.raises(msgspec.DecodeError):
+        event_time_of(b"{}")
+
+
+def test_a_record_is_read_once_however_often_it_is_asked_for() -> None:
+    kept = FactsOfEntries()
+    entry = an_entry(5, a_data_record(eventID=event_id(5)))
+    first = kept.of(entry)
+    assert first == facts(a_data_record())
+    # A position never gets other bytes; if it did, they would show that it was read again.
+    assert kept.of(replace(entry, record=b"never read")) is first
+
+
+def test_only_so_many_facts_are_kept_the_oldest_go_first() -> None:
+    kept = FactsOfEntries(kept=2)
+    first, second, third = (an_entry(position) for position in (1, 2, 3))
+    oldest, middle, _ = kept.of(first), kept.of(second), kept.of(third)
+    assert kept.of(second) is middle
+    assert kept.of(first) is not oldest
+    assert kept.of(first) == oldest
