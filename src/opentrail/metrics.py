@@ -115,6 +115,11 @@ class Metrics:
         self.delivery_failures = Counter(
             "opentrail_delivery_failures", "Deliveries that failed", registry=self.registry
         )
+        self.given_up_files = Counter(
+            "opentrail_given_up_files",
+            "Log files that could not be written for 30 days",
+            registry=self.registry,
+        )
         self.notifications = Counter(
             "opentrail_notifications", "Log files that topics were told of", registry=self.registry
         )

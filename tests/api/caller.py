@@ -180,7 +180,7 @@ class Api:
             self.world.deliveries,
             self.world.control,
             self.world.journal,
-            self.world.objects,
+            self.world.destinations,
             self.world.signer,
             self.world.clock,
         )

@@ -12,7 +12,8 @@ import pytest
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject
-from opentrail.trails.delivery import load_state, put_exactly
+from opentrail.trails.delivery import put_exactly
+from opentrail.trails.plans import load_state
 from tests.factories import ABSENT, MOMENT, a_data_record, a_new_entry, a_record
 from tests.fakes import Breaker, Fault, MemoryObjects, asynchronous
 from tests.trails.world import BUCKET, World

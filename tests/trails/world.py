@@ -12,8 +12,12 @@ from typing import Any
 from opentrail.core.event import Entry, format_time
 from opentrail.core.resources import Trail, stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.delivery import DeliveryState, LogDelivery, load_state
+from opentrail.trails.delivery import LogDelivery
+from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.log_streams import LogStreams
+from opentrail.trails.notices import Notices
+from opentrail.trails.plans import DeliveryState, Selecting, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.worker import Delivered as Round
 from opentrail.trails.worker import TrailDeliveries, TrailWorker
@@ -25,6 +29,7 @@ from tests.fakes import (
     MemoryControl,
     MemoryJournal,
     MemoryObjects,
+    MemoryServices,
     MemorySigner,
     SettableClock,
 )
@@ -46,6 +51,8 @@ class World:
     documents: Documents = field(default_factory=dict)
     buckets: Buckets = field(default_factory=lambda: Buckets({BUCKET: {}, "other-bucket": {}}))
     digest_interval: timedelta = DIGEST_INTERVAL
+    services: MemoryServices = field(default_factory=MemoryServices)
+    policy_enforced: bool = False
 
     def __post_init__(self) -> None:
         self.journal = MemoryJournal(self.entries, self.breaker)
@@ -54,8 +61,9 @@ class World:
         self.signer = MemorySigner()
         self.metrics = Metrics()
         self.registry = TrailRegistry(self.control)
+        self.selecting = Selecting(self.journal)
         self.delivery = LogDelivery(
-            self.journal, self.control, self.objects, self.clock, self.metrics
+            self.selecting, self.control, self.objects, self.clock, self.metrics
         )
         self.digests = DigestChains(
             self.control,
@@ -73,6 +81,19 @@ class World:
             self.delivery,
             self.digests,
             DELIVERY_INTERVAL,
+            (
+                Notices(self.control, self.services, self.clock, self.metrics),
+                LogStreams(
+                    self.control,
+                    self.services,
+                    self.clock,
+                    self.metrics,
+                    self.selecting.entries_of_note,
+                ),
+            ),
+        )
+        self.destinations = Destinations(
+            self.objects, self.services, self.services, self.services, self.policy_enforced
         )
         self._workers: dict[str, TrailWorker] = {}
 

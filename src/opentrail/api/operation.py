@@ -13,8 +13,8 @@ from opentrail.history import History
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
-from opentrail.ports.objects import ObjectStore
 from opentrail.ports.signer import Signer
+from opentrail.trails.destinations import Destinations
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.worker import TrailDeliveries
 
@@ -30,7 +30,7 @@ class Services:
     deliveries: TrailDeliveries
     control: ControlStore
     journal: Journal
-    objects: ObjectStore
+    destinations: Destinations
     signer: Signer
     clock: Clock
 

@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -24,6 +24,13 @@ import uvloop
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws import S3Access, S3Objects
+from opentrail.adapters.aws_services import (
+    CloudWatchLogGroups,
+    EventBridgeBus,
+    KmsKeys,
+    ServiceClients,
+    SnsTopics,
+)
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.rsa import RsaSigner
@@ -50,6 +57,7 @@ from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.upstream import at
 from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.core.event import Entry
 from opentrail.follow import Follower, follow
 from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
@@ -57,8 +65,13 @@ from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics, total
 from opentrail.ports.journal import Journal
 from opentrail.settings import Settings
+from opentrail.trails.bus import BusFollower
 from opentrail.trails.delivery import LogDelivery
+from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.log_streams import LogStreams
+from opentrail.trails.notices import Notices
+from opentrail.trails.plans import Selecting
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
@@ -70,6 +83,8 @@ log = logging.getLogger(__name__)
 _HISTORY_LINGER = 0.01
 #: Identities are known in memory at once; storing them may take its time.
 _IDENTITIES_LINGER = 1.0
+#: Events of so many seconds are put on an event bus together.
+_BUS_LINGER = 0.5
 _SWITCH_SECONDS = 0.0005
 #: What upstreams that check no signatures are told.
 _PLACEHOLDER_ACCESS = S3Access(None, "opentrail", "opentrail")
@@ -144,12 +159,15 @@ class Server:
         signer = RsaSigner(self._data.keys, clock, timedelta(days=settings.signing_key_days))
         objects = S3Objects(_store_access(settings))
         trails = TrailRegistry(control)
+        selecting = Selecting(journal)
+        clients = ServiceClients(partial(_access, settings))
+        topics, groups = SnsTopics(clients), CloudWatchLogGroups(clients)
         deliveries = TrailDeliveries(
             trails,
             journal,
             control,
             objects,
-            LogDelivery(journal, control, objects, clock, metrics),
+            LogDelivery(selecting, control, objects, clock, metrics),
             DigestChains(
                 control,
                 objects,
@@ -159,8 +177,16 @@ class Server:
                 timedelta(seconds=settings.digest_interval),
             ),
             timedelta(seconds=settings.delivery_interval),
+            (
+                Notices(control, topics, clock, metrics),
+                LogStreams(control, groups, clock, metrics, selecting.entries_of_note),
+            ),
         )
-        services = Services(history, trails, deliveries, control, journal, objects, signer, clock)
+        enforced = settings.bucket_policy_check == "enforced"
+        destinations = Destinations(objects, topics, groups, KmsKeys(clients), enforced)
+        services = Services(
+            history, trails, deliveries, control, journal, destinations, signer, clock
+        )
         # What an earlier run taught must be known before the first call is recorded.
         _run_beside(stack, self._open_history(store, history, journal))
         await _catch_up(identities, journal)
@@ -173,6 +199,11 @@ class Server:
                     extra={"bucket": bucket},
                 )
         await deliveries.start()
+        if settings.event_bridge == "auto":
+            bus = EventBridgeBus(clients)
+            taken = partial(_taken, selecting, trails)
+            told = BusFollower(control, bus, clock, metrics, taken, lambda: journal.head)
+            _run_beside(stack, follow(journal, told, _BUS_LINGER))
         housekeeping = Housekeeping(kept, store, history, identities, deliveries)
         _run_beside(stack, housekeeping.run())
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
@@ -324,14 +355,28 @@ def _token_key(folder: Path) -> bytes:
     return file.read_bytes()
 
 
+async def _taken(
+    selecting: Selecting, trails: TrailRegistry, entries: Sequence[Entry]
+) -> Sequence[Entry]:
+    """Returns those entries that a logging trail takes."""
+    return await selecting.taken([stored.trail for stored in await trails.all()], entries)
+
+
 def _store_access(settings: Settings) -> S3Access:
-    url = settings.upstream.get("s3") or settings.upstream.get("")
     access = settings.access.get("s3") or settings.access.get("")
-    region = access.region if access and access.region else "us-east-1"
+    return _access(settings, "s3", access.region if access and access.region else "us-east-1")
+
+
+def _access(settings: Settings, service: str, region: str) -> S3Access:
+    """Returns how a service's upstream is reached in a Region."""
+    url = settings.upstream.get(service) or settings.upstream.get("")
+    access = settings.access.get(service) or settings.access.get("")
     if url is not None:
-        url = at(url, "s3", region)
+        url = at(url, service, region)
     if access is None:
-        return replace(_PLACEHOLDER_ACCESS, endpoint_url=url, ca=settings.upstream_ca)
+        return replace(
+            _PLACEHOLDER_ACCESS, endpoint_url=url, region=region, ca=settings.upstream_ca
+        )
     return S3Access(
         url,
         access.access_key_id,

@@ -71,6 +71,11 @@ def digest_key(place: Place, trail: str, home_region: str, end: datetime) -> str
     return f"{place.folder('CloudTrail-Digest')}{place.region}/{moment:%Y/%m/%d}/{name}"
 
 
+def encryption_context(trail_arn: str) -> dict[str, str]:
+    """Returns what CloudTrail uses a key for (§3.1)."""
+    return {"aws:cloudtrail:arn": trail_arn}
+
+
 def log_bytes(records: Iterable[bytes]) -> bytes:
     """Returns the uncompressed log file around the records' own bytes."""
     return b'{"Records":[' + b",".join(records) + b"]}"

@@ -1,258 +1,147 @@
 """Delivery of a trail's log files: planned, written, read back, remembered (L1, L7).
 
-A plan is in the state store before its object is written, and says which journal positions the
-object holds; bytes and key follow from it. So whatever breaks in between, the same object is
-written again, never another one with the same events.
+Whatever breaks in between, the same object is written again, never another one with the same
+events. Planning goes on while a bucket fails: what else is told of events does not wait for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import logging
+import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from opentrail.core.errors import ObjectExists, ObjectStoreError
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
-    CLOUDTRAIL,
-    LOG_KINDS,
     Place,
     compress,
+    encryption_context,
     log_bytes,
     log_key,
     sha256_hex,
     unique_string,
 )
-from opentrail.core.resources import Span, Trail, takes
-from opentrail.core.selectors import Predicate, Selection, predicate_of
+from opentrail.core.resources import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import Change, ControlStore, Put, Remove
-from opentrail.ports.journal import Journal
+from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.facts import FactsOfEntries, event_time_of
-
-#: A plan closes at this much uncompressed text (AWS's limit is 50 MB) or so many records.
-_FILE_BYTES, _FILE_RECORDS = 40 * 1024 * 1024, 50_000
-_READ = 1_000
+from opentrail.trails.facts import event_time_of
+from opentrail.trails.log_streams import stream_name
+from opentrail.trails.outbox import NOTICE, STREAM, note_of
+from opentrail.trails.plans import DeliveryState, Plan, Selecting
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A log file to be written: `after < position <= until` of one Region under one span.
-
-    It holds what it takes to make its bytes again, for the span may be gone by then.
-    """
-
-    number: int
-    bucket: str
-    key: str
-    region: str
-    after: int
-    until: int
-    sha256: str
-    oldest: str
-    newest: str
-    global_services: bool
-    validation: bool
-    #: One of `LOG_KINDS`.
-    kind: str = CLOUDTRAIL
-    selectors: dict[str, Any] | None = None
-
-
-@dataclass(slots=True)
-class DeliveryState:
-    """How far a trail is, and what GetTrailStatus tells of it. Times are stored times."""
-
-    position: int = 0
-    files: int = 0
-    regions: tuple[str, ...] = ()
-    latest_delivery: str | None = None
-    latest_attempt: str | None = None
-    latest_error: str | None = None
-    latest_digest: str | None = None
-    latest_digest_error: str | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Returns the state as JSON values."""
-        return asdict(self)
-
-
-async def load_state(control: ControlStore, uid: str) -> DeliveryState:
-    """Returns a trail's delivery state."""
-    stored = await control.get("delivery", uid)
-    if stored is None:
-        return DeliveryState()
-    return DeliveryState(**{**stored.document, "regions": tuple(stored.document["regions"])})
+#: For so long a file is tried to be written (facts §3.1).
+LONGEST = timedelta(days=30)
 
 
 class LogDelivery:
-    """Writes the log files of one trail."""
+    """Writes the log files of trails."""
 
     def __init__(
         self,
-        journal: Journal,
+        selecting: Selecting,
         control: ControlStore,
         objects: ObjectStore,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._journal = journal
+        self._selecting = selecting
         self._control = control
         self._objects = objects
         self.clock = clock
         self._metrics = metrics
-        #: Contents of plans just made, so that they need not be read twice.
-        self._contents: dict[str, bytes] = {}
-        self._facts = FactsOfEntries()
+        #: Contents of plans just made, by trail and key, so that they need not be read twice.
+        self._contents: dict[str, dict[str, bytes]] = {}
 
     def count_failure(self) -> None:
         """Counts a round that failed."""
         self._metrics.delivery_failures.inc()
 
     async def finish_plans(self, trail: Trail, state: DeliveryState) -> list[str]:
-        """Writes every planned file that is not known to be in its bucket; returns their keys."""
-        written = []
-        for stored in await self._control.scan("plan", f"{trail.uid}/"):
-            plan = Plan(**stored.document)
-            await self._write(trail, state, plan, stored.key)
-            written.append(plan.key)
-        return written
+        """Writes every planned file that is not known to be in its bucket; returns their keys.
 
-    async def deliver_span(
-        self, trail: Trail, state: DeliveryState, span: Span, until: int
-    ) -> list[str]:
-        """Plans and writes what a span holds up to `until`; returns the keys written."""
-        written: list[str] = []
-        while (start := max(state.position, span.after)) < until:
-            reached, chosen = await self._collect(trail, span, start, until)
-            plans = self._plan(trail, span, state, start, reached, chosen)
-            changes: list[Change] = [
-                Put("plan", f"{trail.uid}/{plan.number:012d}", asdict(plan), expected=0)
-                for plan in plans
-            ]
-            state.position = reached
-            state.regions = tuple(sorted({*state.regions, *(p.region for p in plans)}))
-            await self._control.apply([*changes, Put("delivery", trail.uid, state.document())])
-            if plans:
-                reach("delivery.planned")
-            written.extend(await self.finish_plans(trail, state))
-        return written
-
-    async def _collect(
-        self, trail: Trail, span: Span, start: int, until: int
-    ) -> tuple[int, dict[tuple[str, str], list[Entry]]]:
-        """Reads on until a file is full; returns how far, and entries by Region and kind."""
-        chosen: dict[tuple[str, str], list[Entry]] = {}
-        position, size, count = start, 0, 0
-        predicate = _predicate(span)
-        while position < until and size < _FILE_BYTES and count < _FILE_RECORDS:
-            entries = await self._journal.read(position, _READ, until)
-            self._tell_lost(trail, position, entries, until)
-            if not entries:
-                position = until
-            for entry in entries:
-                position = entry.position
-                if self._takes(trail, span, predicate, entry):
-                    chosen.setdefault((entry.region, LOG_KINDS[entry.category]), []).append(entry)
-                    size += len(entry.record)
-                    count += 1
-                if size >= _FILE_BYTES:
-                    break
-        return position, chosen
-
-    @staticmethod
-    def _tell_lost(trail: Trail, after: int, entries: Sequence[Entry], until: int) -> None:
-        """Names positions that neither the journal nor its archive holds any more."""
-        last = entries[0].position - 1 if entries else until
-        if last > after:
-            lost = {"trail": trail.arn, "first": after + 1, "last": last}
-            log.error("records are lost and cannot be delivered", extra=lost)
-
-    def _takes(self, trail: Trail, span: Span, predicate: Predicate, entry: Entry) -> bool:
-        """Selected events of the trail's own account; imports never go to trails.
-
-        A record is parsed only if its columns in the journal leave the decision open.
+        Raises:
+            ObjectStoreError: the store failed; the other plans stay.
         """
-        if entry.account != trail.account or entry.origin == "import":
-            return False
-        decided = predicate.decides(entry.category)
-        if decided is False or entry.category not in LOG_KINDS:
-            return False
-        if not takes(span, trail.home_region, entry.region, ""):
-            return False
-        if decided and (span.every_region or span.global_services):
-            return True
-        facts = self._facts.of(entry)
-        return takes(span, trail.home_region, entry.region, facts.event_source) and (
-            predicate.takes(facts)
-        )
+        written = []
+        try:
+            for stored in await self._control.scan("plan", f"{trail.uid}/"):
+                plan = Plan(**stored.document)
+                try:
+                    await self._write(trail, state, plan, stored.key)
+                except ObjectStoreError:
+                    if not self._is_over(plan):
+                        raise
+                    await self._give_up(trail, stored)
+                else:
+                    written.append(plan.key)
+        finally:
+            self.drop_contents(trail)
+        return written
 
-    def _plan(
-        self,
-        trail: Trail,
-        span: Span,
-        state: DeliveryState,
-        start: int,
-        reached: int,
-        chosen: dict[tuple[str, str], list[Entry]],
-    ) -> list[Plan]:
-        now = self.clock.now()
-        plans = []
-        for group, entries in sorted(chosen.items()):
+    def _is_over(self, plan: Plan) -> bool:
+        return bool(plan.since) and self.clock.now() - parse_time(plan.since) > LONGEST
+
+    async def _give_up(self, trail: Trail, stored: Stored) -> None:
+        told = {"trail": trail.arn, "bucket": stored.document["bucket"]}
+        log.error("a log file is given up after 30 days", extra=told)
+        self._metrics.given_up_files.inc()
+        await self._control.apply([Remove("plan", stored.key)])
+
+    async def plan_span(self, trail: Trail, state: DeliveryState, span: Span, until: int) -> bool:
+        """Plans the next files of what a span holds up to `until`; returns whether there is more.
+
+        The contents are kept for `finish_plans`.
+        """
+        start = max(state.position, span.after)
+        if start >= until:
+            return False
+        reached, chosen = await self._selecting.collect(trail, span, start, until)
+        changes: list[Change] = []
+        regions = set(state.regions)
+        for (region, kind), entries in sorted(chosen.items()):
             state.files += 1
-            plan = self._plan_file(trail, span, state.files, start, reached, group, entries, now)
-            plans.append(plan)
-        return plans
+            what = (state.files, (start, reached), (region, kind), entries, self.clock.now())
+            plan, content = await asyncio.to_thread(_planned, trail, span, *what)
+            self._contents.setdefault(trail.uid, {})[plan.key] = content
+            changes.append(Put("plan", _key(trail, plan), asdict(plan), expected=0))
+            if span.log_group:
+                changes.append(_stream_note(trail, span, plan))
+            regions.add(region)
+        state.position, state.regions = reached, tuple(sorted(regions))
+        has_plans = bool(changes)
+        await self._control.apply([*changes, Put("delivery", trail.uid, state.document())])
+        if has_plans:
+            reach("delivery.planned")
+        return reached < until
 
-    def _plan_file(
-        self,
-        trail: Trail,
-        span: Span,
-        number: int,
-        start: int,
-        reached: int,
-        group: tuple[str, str],
-        entries: Sequence[Entry],
-        now: datetime,
-    ) -> Plan:
-        region, kind = group
-        place = Place(span.bucket, span.prefix, trail.account, region)
-        key = log_key(place, now, unique_string(trail.uid, region, start, reached), kind)
-        content = log_bytes(entry.record for entry in entries)
-        self._contents[key] = content
-        times = [event_time_of(entry.record) for entry in entries]
-        return Plan(
-            number=number,
-            bucket=span.bucket,
-            key=key,
-            region=region,
-            after=start,
-            until=reached,
-            sha256=sha256_hex(content),
-            oldest=min(times),
-            newest=max(times),
-            global_services=span.global_services,
-            validation=span.validation,
-            kind=kind,
-            selectors=span.selectors,
-        )
+    def drop_contents(self, trail: Trail) -> None:
+        """Forgets contents: they are read again from the journal once they can be written."""
+        self._contents.pop(trail.uid, None)
 
     async def _write(self, trail: Trail, state: DeliveryState, plan: Plan, plan_key: str) -> None:
-        content = self._contents.get(plan.key) or await self._content(trail, plan)
-        if sha256_hex(content) != plan.sha256:
-            raise ObjectStoreError(
-                "PlanMismatch", f"journal positions {plan.after} to {plan.until} have changed"
-            )
+        kept = self._contents.get(trail.uid, {})
+        content = kept.pop(plan.key, None) or await self._content(trail, plan)
         state.latest_attempt = self._now()
-        await put_exactly(self._objects, NewObject(plan.bucket, plan.key, compress(content)))
+        packed = await asyncio.to_thread(_packed, plan, content)
+        new = NewObject(
+            plan.bucket,
+            plan.key,
+            packed,
+            kms_key=plan.kms_key,
+            encryption_context=encryption_context(trail.arn),
+        )
+        await put_exactly(self._objects, new)
         reach("delivery.put")
         state.latest_delivery, state.latest_error = self._now(), None
         changes: list[Change] = [
@@ -269,62 +158,110 @@ class LogDelivery:
                 "delivered": state.latest_delivery,
             }
             changes.append(Put("log", f"{trail.uid}/{plan.region}/{plan.number:012d}", listed))
+        if plan.topic:
+            told = {"topic": plan.topic, "bucket": plan.bucket, "key": plan.key}
+            changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, told))
         await self._control.apply(changes)
-        self._contents.pop(plan.key, None)
         self._metrics.delivered_files.labels("log").inc()
 
     async def _content(self, trail: Trail, plan: Plan) -> bytes:
         """Makes the bytes of a plan again from the journal."""
-        # Of a plan's own Region, a span leaves out no more than the events of global services.
-        anywhere = plan.global_services
-        span = Span(
-            plan.after,
-            plan.until,
-            "",
-            plan.bucket,
-            "",
-            anywhere,
-            plan.global_services,
-            plan.validation,
-            selectors=plan.selectors,
-        )
-        predicate = _predicate(span)
-        records: list[bytes] = []
-        position = plan.after
-        while position < plan.until:
-            entries = await self._journal.read(position, _READ, plan.until)
-            if not entries:
-                break
-            position = entries[-1].position
-            records.extend(
-                e.record
-                for e in entries
-                if e.region == plan.region
-                and LOG_KINDS.get(e.category) == plan.kind
-                and self._takes(trail, span, predicate, e)
-            )
+        entries = self._selecting.entries_of(plan, trail.account, trail.home_region, plan.after)
+        records = [entry.record async for entry in entries]
         return await asyncio.to_thread(log_bytes, records)
 
     def _now(self) -> str:
-        return self.clock.now().isoformat(timespec="microseconds")
+        return stored_time(self.clock.now())
 
 
-def _predicate(span: Span) -> Predicate:
-    return predicate_of(Selection.from_document(span.selectors))
+def _planned(
+    trail: Trail,
+    span: Span,
+    number: int,
+    window: tuple[int, int],
+    group: tuple[str, str],
+    entries: Sequence[Entry],
+    now: datetime,
+) -> tuple[Plan, bytes]:
+    """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
+    region, kind = group
+    place = Place(span.bucket, span.prefix, trail.account, region)
+    content = log_bytes(entry.record for entry in entries)
+    times = [event_time_of(entry.record) for entry in entries]
+    plan = Plan(
+        number=number,
+        bucket=span.bucket,
+        key=log_key(place, now, unique_string(trail.uid, region, *window), kind),
+        region=region,
+        after=window[0],
+        until=window[1],
+        sha256=sha256_hex(content),
+        oldest=min(times),
+        newest=max(times),
+        global_services=span.global_services,
+        validation=span.validation,
+        kind=kind,
+        selectors=span.selectors,
+        kms_key=span.kms_key,
+        topic=span.topic,
+        since=stored_time(now),
+    )
+    return plan, content
+
+
+def _packed(plan: Plan, content: bytes) -> bytes:
+    """Returns the object's bytes; for use in threads.
+
+    Raises:
+        ObjectStoreError: the content is not what was planned.
+    """
+    if sha256_hex(content) != plan.sha256:
+        raise ObjectStoreError(
+            "PlanMismatch", f"journal positions {plan.after} to {plan.until} have changed"
+        )
+    return compress(content)
+
+
+def _key(trail: Trail, plan: Plan) -> str:
+    return f"{trail.uid}/{plan.number:012d}"
+
+
+def _stream_note(trail: Trail, span: Span, plan: Plan) -> Put:
+    """Returns the note that the log group is to get the events of a planned file."""
+    document: dict[str, Any] = {
+        "log_group": span.log_group,
+        "stream": stream_name(trail.account, plan.region),
+        "sent": plan.after,
+        "account": trail.account,
+        "home_region": trail.home_region,
+        "plan": asdict(plan),
+    }
+    return note_of(STREAM, trail.uid, plan.number, plan.since, document)
 
 
 async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
     """Writes an object once, and returns only when its bytes have been read back (L1, L7).
 
     Raises:
-        ObjectStoreError: the store failed, or holds other bytes under this key.
+        ObjectStoreError: the store failed, or holds another content under this key.
     """
     # If it is there already, a try before this one wrote it, provided that the bytes agree.
     with contextlib.suppress(ObjectExists):
         await objects.put(new)
     stored = await objects.get(new.bucket, new.key)
-    if stored != new.content:
+    if stored != new.content and not await asyncio.to_thread(_says_the_same, stored, new.content):
         raise ObjectStoreError(
             "ObjectMismatch",
             f"s3://{new.bucket}/{new.key} holds {len(stored)} bytes that are not what was written",
         )
+
+
+def _says_the_same(stored: bytes, written: bytes) -> bool:
+    """Returns whether two gzip files hold the same: another zlib may have compressed the first."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = gzip.decompress(written)
+        found = unpacking.decompress(stored, len(content) + 1)
+    except (OSError, zlib.error):
+        return False
+    return found == content and unpacking.eof and not unpacking.unused_data

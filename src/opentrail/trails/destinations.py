@@ -13,7 +13,7 @@ from opentrail.core.errors import (
     ServiceError,
     ServiceMissing,
 )
-from opentrail.core.logfile import Place
+from opentrail.core.logfile import Place, encryption_context
 from opentrail.core.resources import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
@@ -153,11 +153,6 @@ class Destinations:
                 "CloudWatchLogsDeliveryUnavailableException",
                 f"Cannot deliver events to {trail.log_group}: {error}",
             ) from error
-
-
-def encryption_context(trail_arn: str) -> dict[str, str]:
-    """Returns what CloudTrail uses a key for (facts §3.1)."""
-    return {"aws:cloudtrail:arn": trail_arn}
 
 
 def _place(trail: Trail) -> tuple[object, ...]:

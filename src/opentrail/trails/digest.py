@@ -27,7 +27,8 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
-from opentrail.trails.delivery import DeliveryState, put_exactly
+from opentrail.trails.delivery import put_exactly
+from opentrail.trails.plans import DeliveryState
 
 _SECOND = timedelta(seconds=1)
 #: Digests of one chain that are made up for in one round: a day of hours. When all must be signed

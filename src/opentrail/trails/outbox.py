@@ -46,32 +46,33 @@ class Outbox:
 
     async def how(self, uid: str) -> Telling:
         """Returns how telling went."""
-        stored = await self._control.get(f"{self._kind}-state", uid)
-        return Telling(**stored.document) if stored else Telling()
+        return await telling(self._control, self._kind, uid)
 
-    async def done(self, uid: str, notes: Sequence[Stored], telling: Telling) -> None:
+    async def done(self, uid: str, notes: Sequence[Stored], how: Telling) -> None:
         """Removes notes and keeps how it went."""
-        await self._apply(uid, [Remove(self._kind, note.key) for note in notes], telling)
+        await self._apply(uid, [Remove(self._kind, note.key) for note in notes], how)
 
-    async def keep(self, uid: str, note: Stored, telling: Telling | None = None) -> None:
+    async def keep(self, uid: str, note: Stored, how: Telling | None = None) -> None:
         """Writes a note as it is now, and how it went."""
         put = Put(self._kind, note.key, note.document)
-        if telling is None:
+        if how is None:
             await self._control.apply([put])
         else:
-            await self._apply(uid, [put], telling)
+            await self._apply(uid, [put], how)
 
-    async def failed(self, uid: str, telling: Telling) -> None:
+    async def failed(self, uid: str, how: Telling) -> None:
         """Keeps that it failed."""
-        await self._apply(uid, [], telling)
+        await self._apply(uid, [], how)
 
-    async def _apply(self, uid: str, changes: list[Change], telling: Telling) -> None:
-        state = {
-            "latest_attempt": telling.latest_attempt,
-            "latest": telling.latest,
-            "error": telling.error,
-        }
+    async def _apply(self, uid: str, changes: list[Change], how: Telling) -> None:
+        state = {"latest_attempt": how.latest_attempt, "latest": how.latest, "error": how.error}
         await self._control.apply([*changes, Put(f"{self._kind}-state", uid, state)])
+
+
+async def telling(control: ControlStore, kind: str, uid: str) -> Telling:
+    """Returns how telling notes of a kind went for a trail."""
+    stored = await control.get(f"{kind}-state", uid)
+    return Telling(**stored.document) if stored else Telling()
 
 
 def note_of(kind: str, uid: str, number: int, since: str, document: dict[str, Any]) -> Put:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.resources import Trail, check_trail_name
 from opentrail.ports.control import Change, ControlStore, Put, Remove
+from opentrail.trails.outbox import forgetting
 
 #: Trails per Region, shadow trails counted (cloudtrail-facts §7.6).
 QUOTA = 5
@@ -97,7 +98,12 @@ class TrailRegistry:
         async with self._adding:
             await self._add(trail)
 
-    async def _add(self, trail: Trail) -> None:
+    async def check_room(self, trail: Trail) -> None:
+        """Returns if a trail may be added.
+
+        Raises:
+            CloudTrailError: as `add`.
+        """
         visible = [t.trail for t in await self.visible(trail.account, trail.home_region)]
         if any(other.name == trail.name for other in visible):
             raise CloudTrailError(
@@ -109,6 +115,9 @@ class TrailRegistry:
                 "MaximumNumberOfTrailsExceededException",
                 f"User: {trail.account} already has {QUOTA} trails in {trail.home_region}.",
             )
+
+    async def _add(self, trail: Trail) -> None:
+        await self.check_room(trail)
         await self._apply([Put("trail", key_of(trail), trail.document(), expected=0)])
 
     async def change(self, stored: StoredTrail, changed: Trail) -> None:
@@ -149,13 +158,14 @@ class TrailRegistry:
 
     async def forget(self, uid: str) -> None:
         """Removes a retired trail that has delivered everything."""
-        chains = await self._control.scan("chain", f"{uid}/")
+        kept = [
+            Remove(kind, stored.key)
+            for kind in ("chain", "log", "plan")
+            for stored in await self._control.scan(kind, f"{uid}/")
+        ]
+        untold = await forgetting(self._control, uid)
         await self._control.apply(
-            [
-                Remove("retired-trail", uid),
-                Remove("delivery", uid),
-                *(Remove("chain", chain.key) for chain in chains),
-            ]
+            [Remove("retired-trail", uid), Remove("delivery", uid), *kept, *untold]
         )
 
     async def _apply(self, changes: list[Change]) -> None:

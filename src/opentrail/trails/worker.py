@@ -4,25 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Protocol
 
-from opentrail.core.errors import ObjectMissing, ObjectStoreError, OpentrailError
+from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.core.event import parse_time
 from opentrail.core.resources import Span, Trail
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
-from opentrail.trails.delivery import DeliveryState, LogDelivery, load_state
+from opentrail.trails.delivery import LONGEST, LogDelivery
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.outbox import STREAM, is_empty
+from opentrail.trails.plans import DeliveryState, load_state
 from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.rounds import keep_on
 
 log = logging.getLogger(__name__)
 
-#: Longest pause between tries (L4).
-_LONGEST_PAUSE = 300.0
 #: A call is recorded within moments of its effect, or never.
 _CERTAIN = timedelta(seconds=30)
+
+
+class Sink(Protocol):
+    """Whoever tells others what a trail delivers, from notes that delivery leaves."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs."""
+        ...
+
+    async def send(self, uid: str) -> None:
+        """Return once nothing is left to tell.
+
+        Raises:
+            ServiceError: it failed, and is to be tried again later.
+        """
+        ...
 
 
 @dataclass(slots=True)
@@ -55,29 +75,19 @@ class TrailWorker:
         self._in_digest = False
         self._unsettled: dict[str, datetime] = {}
         self.wake = asyncio.Event()
+        #: Set after each round: there may be something to tell.
+        self.sinks: list[asyncio.Event] = []
         self.finished = False
 
     async def run(self, interval: float) -> None:
         """Delivers every `interval` seconds until the trail is gone; failures back off."""
-        failures = 0
-        while not self.finished:
-            pause = interval
-            if failures:
-                longest = min(_LONGEST_PAUSE, max(interval, 1.0) * 2 ** min(failures, 8))
-                pause = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads tries, no secret
-            try:
-                async with asyncio.timeout(pause):
-                    await self.wake.wait()
-            except TimeoutError:
-                pass
-            self.wake.clear()
-            try:
-                await self.deliver()
-            except OpentrailError as error:
-                failures += 1
-                log.warning("delivery failed", extra={"trail": self.uid, "error": str(error)})
-            else:
-                failures = 0
+
+        async def round_of_its_own() -> bool:
+            await self.deliver()
+            return not self.finished
+
+        if not self.finished:
+            await keep_on(round_of_its_own, self.wake, interval, {"trail": self.uid})
 
     async def deliver(self, flush: bool = False) -> Delivered:
         """Delivers everything that is durable now; with `flush`, digests are signed at once.
@@ -86,33 +96,76 @@ class TrailWorker:
             ObjectStoreError: the bucket failed; the state tells, a later round goes on.
         """
         async with self._lock:
-            # Read before the trail is: a call that changes the trail comes behind this position.
-            head = self._journal.head
-            trail = await self._trail()
-            if trail is None:
-                self.finished = True
-                return Delivered()
-            state = await load_state(self._control, self.uid)
-            self._in_digest = False
             try:
-                return await self._round(trail, state, head, flush)
-            except ObjectStoreError as error:
-                await self._note_failure(state, error)
+                return await self._deliver(flush)
+            finally:
+                for wake in self.sinks:
+                    wake.set()
+
+    async def _deliver(self, flush: bool) -> Delivered:
+        # Read before the trail is: a call that changes the trail comes behind this position.
+        head = self._journal.head
+        trail = await self._trail()
+        if trail is None:
+            self.finished = True
+            return Delivered()
+        state = await load_state(self._control, self.uid)
+        self._in_digest = False
+        try:
+            return await self._round(trail, state, head, flush)
+        except ObjectStoreError as error:
+            await self._note_failure(state, error)
+            if not self._is_hopeless(trail):
                 raise
+            log.error("what is left of a deleted trail is given up", extra={"trail": trail.arn})
+            await self._registry.forget(self.uid)
+            self.finished = True
+            return Delivered()
 
     async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
         done = Delivered()
-        done.logs.extend(await self._delivery.finish_plans(trail, state))
+        failure = await self._finish(trail, state, done)
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
                 break  # the position of the call that closes it is about to be known
             until = span.until if span.until is not None else head
-            done.logs.extend(await self._delivery.deliver_span(trail, state, span, until))
-            following = trail.spans[index + 1] if index + 1 < len(trail.spans) else None
-            done.digests.extend(await self._digest(trail, state, span, following, flush))
+            failure = await self._deliver_span(trail, state, span, until, done, failure)
+            if failure is None:
+                following = trail.spans[index + 1] if index + 1 < len(trail.spans) else None
+                done.digests.extend(await self._digest(trail, state, span, following, flush))
+        if failure is not None:
+            raise failure
         await self._prune(trail, state)
         return done
+
+    async def _deliver_span(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        until: int,
+        done: Delivered,
+        failure: ObjectStoreError | None,
+    ) -> ObjectStoreError | None:
+        """Plans all that a span holds, and writes it unless the store fails; returns how it did."""
+        has_more = True
+        while has_more:
+            has_more = await self._delivery.plan_span(trail, state, span, until)
+            if failure is None:
+                failure = await self._finish(trail, state, done)
+            else:
+                self._delivery.drop_contents(trail)
+        return failure
+
+    async def _finish(
+        self, trail: Trail, state: DeliveryState, done: Delivered
+    ) -> ObjectStoreError | None:
+        try:
+            done.logs.extend(await self._delivery.finish_plans(trail, state))
+        except ObjectStoreError as error:
+            return error
+        return None
 
     async def _settle_if_lost(self, event_id: str, head: int) -> None:
         """Closes a span whose closing call was never recorded, once that is certain."""
@@ -152,9 +205,15 @@ class TrailWorker:
                 return replace(present, spans=tuple(s for s in present.spans if s not in done))
 
             trail = await self._registry.amend(self.uid, without) or trail
-        if trail.deleted and not trail.spans:
+        if trail.deleted and not trail.spans and await is_empty(self._control, self.uid):
             await self._registry.forget(self.uid)
             self.finished = True
+
+    def _is_hopeless(self, trail: Trail) -> bool:
+        """Returns whether a deleted trail has waited for its bucket for as long as files do."""
+        if not trail.deleted or trail.stopped_at is None:
+            return False
+        return self._delivery.clock.now() - parse_time(trail.stopped_at) > LONGEST
 
     async def _trail(self) -> Trail | None:
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
@@ -183,6 +242,7 @@ class TrailDeliveries:
         delivery: LogDelivery,
         digests: DigestChains,
         interval: timedelta,
+        sinks: Sequence[Sink] = (),
     ) -> None:
         self._registry = registry
         self._journal = journal
@@ -191,8 +251,9 @@ class TrailDeliveries:
         self._delivery = delivery
         self._digests = digests
         self._interval = interval.total_seconds()
+        self._sinks = sinks
         self._workers: dict[str, TrailWorker] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
         """Settles what a crash left open and starts a worker for each trail."""
@@ -208,13 +269,28 @@ class TrailDeliveries:
     def ensure(self, uid: str) -> TrailWorker:
         """Returns the trail's worker, started if need be."""
         worker = self._workers.get(uid)
-        if worker is None or self._tasks[uid].done():
+        if worker is None or self._tasks[uid][0].done():
             worker = TrailWorker(
                 uid, self._registry, self._journal, self._control, self._delivery, self._digests
             )
             self._workers[uid] = worker
-            self._tasks[uid] = asyncio.create_task(worker.run(self._interval))
+            self._tasks[uid] = [
+                asyncio.create_task(worker.run(self._interval)),
+                *(asyncio.create_task(self._tell(sink, worker)) for sink in self._sinks),
+            ]
         return worker
+
+    async def _tell(self, sink: Sink, worker: TrailWorker) -> None:
+        """Has a sink send what there is after each round; it fails and waits by itself (L2-L5)."""
+        wake = asyncio.Event()
+        worker.sinks.append(wake)
+
+        async def send() -> bool:
+            await sink.send(worker.uid)
+            return not worker.finished
+
+        about = {"trail": worker.uid, "sink": sink.name}
+        await keep_on(send, wake, self._interval, about)
 
     async def settle(self, uid: str, event_id: str, position: int) -> None:
         """Fills in the position of a call that closed a span, and has the rest delivered."""
@@ -236,6 +312,8 @@ class TrailDeliveries:
             state = await load_state(self._control, stored.trail.uid)
             for plan in await self._control.scan("plan", f"{stored.trail.uid}/"):
                 needed = min(needed, int(plan.document["after"]))
+            for note in await self._control.scan(STREAM, f"{stored.trail.uid}/"):
+                needed = min(needed, int(note.document["sent"]))
             for span in stored.trail.spans:
                 begin = max(state.position, span.after)
                 if span.until is None or begin < span.until:
@@ -256,6 +334,7 @@ class TrailDeliveries:
 
     async def stop(self) -> None:
         """Ends the workers; rounds under way are taken up again at the next start."""
-        for task in self._tasks.values():
+        tasks = [task for tasks in self._tasks.values() for task in tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)

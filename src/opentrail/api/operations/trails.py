@@ -7,14 +7,11 @@ import uuid
 from dataclasses import replace
 
 from opentrail.api.operation import Call, Json, operation
+from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import (
     CloudTrailError,
-    ObjectExists,
-    ObjectMissing,
-    ObjectStoreError,
 )
 from opentrail.core.event import format_time, parse_time
-from opentrail.core.logfile import Place
 from opentrail.core.resources import (
     Trail,
     check_bucket_name,
@@ -23,19 +20,21 @@ from opentrail.core.resources import (
     epoch,
 )
 from opentrail.core.selectors import Selection
-from opentrail.ports.objects import NewObject
-from opentrail.trails.delivery import DeliveryState, load_state
+from opentrail.core.tags import read_tags, with_tags
+from opentrail.trails.outbox import NOTICE, STREAM, Telling, telling
+from opentrail.trails.plans import DeliveryState, load_state
 
-_LATER = (
-    "SnsTopicName",
-    "CloudWatchLogsLogGroupArn",
-    "CloudWatchLogsRoleArn",
-    "KmsKeyId",
-    "IsOrganizationTrail",
-)
+_LATER = ("IsOrganizationTrail",)
+#: Texts that UpdateTrail clears when they are empty, and the settings that they are.
+_TEXTS = {
+    "S3KeyPrefix": "prefix",
+    "KmsKeyId": "kms_key",
+    "CloudWatchLogsLogGroupArn": "log_group",
+    "CloudWatchLogsRoleArn": "log_role",
+}
 
 
-@operation("CreateTrail", without=(*_LATER, "TagsList"))
+@operation("CreateTrail", without=_LATER)
 async def create_trail(call: Call) -> Json:
     """Creates a trail; it delivers nothing before StartLogging."""
     asked = call.input
@@ -46,14 +45,13 @@ async def create_trail(call: Call) -> Json:
         account=call.account,
         home_region=call.region,
         bucket=asked["S3BucketName"],
-        prefix=asked.get("S3KeyPrefix") or "",
         include_global_services=asked.get("IncludeGlobalServiceEvents", True),
         multi_region=asked.get("IsMultiRegionTrail", False),
         validation=asked.get("EnableLogFileValidation", False),
         created_at=call.now(),
+        tags=with_tags((), read_tags(asked.get("TagsList", ()))),
     )
-    _check_settings(trail)
-    await _check_bucket(call, trail)
+    trail = await _settled(call, trail, None)
     await call.services.trails.add(trail)
     return _settings(trail)
 
@@ -72,14 +70,11 @@ async def update_trail(call: Call) -> Json:
     trail = replace(
         before,
         bucket=asked.get("S3BucketName") or before.bucket,
-        prefix=asked.get("S3KeyPrefix", before.prefix),
         include_global_services=asked.get("IncludeGlobalServiceEvents", default_global),
         multi_region=multi_region,
         validation=asked.get("EnableLogFileValidation", before.validation),
     )
-    _check_settings(trail)
-    if (trail.bucket, trail.prefix) != (before.bucket, before.prefix):
-        await _check_bucket(call, trail)
+    trail = await _settled(call, trail, before)
     changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, changed)
     call.settle_when_recorded(changed)
@@ -162,30 +157,41 @@ async def get_trail_status(call: Call) -> Json:
     """Returns whether a trail logs, and how its deliveries went."""
     stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
     trail = stored.trail
-    state = await load_state(call.services.control, trail.uid)
+    control = call.services.control
+    state = await load_state(control, trail.uid)
+    told, streamed = (
+        await telling(control, NOTICE, trail.uid),
+        await telling(control, STREAM, trail.uid),
+    )
     status: Json = {"IsLogging": trail.logging}
     for member, moment in (
         ("LatestDeliveryTime", state.latest_delivery),
+        ("LatestNotificationTime", told.latest),
+        ("LatestCloudWatchLogsDeliveryTime", streamed.latest),
         ("StartLoggingTime", trail.started_at),
         ("StopLoggingTime", trail.stopped_at),
         ("LatestDigestDeliveryTime", state.latest_digest),
     ):
         if moment is not None:
             status[member] = epoch(moment)
-    if state.latest_error:
-        status["LatestDeliveryError"] = state.latest_error
-    if state.latest_digest_error:
-        status["LatestDigestDeliveryError"] = state.latest_digest_error
-    status.update(_legacy_status(trail, state))
+    for member, error in (
+        ("LatestDeliveryError", state.latest_error),
+        ("LatestDigestDeliveryError", state.latest_digest_error),
+        ("LatestNotificationError", told.error),
+        ("LatestCloudWatchLogsDeliveryError", streamed.error),
+    ):
+        if error:
+            status[member] = error
+    status.update(_legacy_status(trail, state, told))
     return status
 
 
-def _legacy_status(trail: Trail, state: DeliveryState) -> Json:
+def _legacy_status(trail: Trail, state: DeliveryState, told: Telling) -> Json:
     """Returns the string members that AWS keeps for old clients; unset ones are empty."""
     times = {
         "LatestDeliveryAttemptTime": state.latest_attempt,
-        "LatestNotificationAttemptTime": None,
-        "LatestNotificationAttemptSucceeded": None,
+        "LatestNotificationAttemptTime": told.latest_attempt,
+        "LatestNotificationAttemptSucceeded": told.latest,
         "LatestDeliveryAttemptSucceeded": state.latest_delivery,
         "TimeLoggingStarted": trail.started_at,
         "TimeLoggingStopped": trail.stopped_at,
@@ -217,7 +223,14 @@ async def list_public_keys(call: Call) -> Json:
     return {"PublicKeyList": keys}
 
 
-def _check_settings(trail: Trail) -> None:
+async def _settled(call: Call, trail: Trail, before: Trail | None) -> Trail:
+    """Returns the trail with the texts of a call, once its settings are checked and tried."""
+    given = {name: call.input[member] for member, name in _TEXTS.items() if member in call.input}
+    trail = replace(trail, **given)
+    if "SnsTopicName" in call.input:
+        name = call.input["SnsTopicName"]
+        arn = topic_arn(name, trail.home_region, trail.account) if name else ""
+        trail = replace(trail, topic_name=name, topic=arn)
     check_bucket_name(trail.bucket)
     if trail.prefix:
         check_prefix(trail.prefix)
@@ -226,33 +239,9 @@ def _check_settings(trail: Trail) -> None:
             "InvalidParameterCombinationException",
             "Multi-Region trail must include global service events.",
         )
-
-
-async def _check_bucket(call: Call, trail: Trail) -> None:
-    """Writes AWS's empty folder markers: a bucket that takes them will take log files."""
-    place = Place(trail.bucket, trail.prefix, trail.account, trail.home_region)
-    folders = [place.folder("CloudTrail")]
-    if trail.validation:
-        folders.append(place.folder("CloudTrail-Digest"))
-    try:
-        await call.services.objects.check_bucket(trail.bucket)
-        for folder in folders:
-            marker = NewObject(trail.bucket, folder, b"", content_encoding=None)
-            try:
-                await call.services.objects.put(marker)
-            except ObjectExists:
-                continue
-    except ObjectMissing as error:
-        raise CloudTrailError(
-            "S3BucketDoesNotExistException", f"S3 bucket {trail.bucket} does not exist!"
-        ) from error
-    except ObjectStoreError as error:
-        if "Denied" not in error.code and error.code != "403":
-            raise
-        raise CloudTrailError(
-            "InsufficientS3BucketPolicyException",
-            f"Incorrect S3 bucket policy is detected for bucket: {trail.bucket}",
-        ) from error
+    if before is None:
+        await call.services.trails.check_room(trail)
+    return await call.services.destinations.settled(trail, before)
 
 
 async def _check_arn(call: Call, arn: str) -> None:
@@ -266,8 +255,16 @@ async def _check_arn(call: Call, arn: str) -> None:
 def _settings(trail: Trail) -> Json:
     """Returns the settings as CreateTrail and UpdateTrail echo them."""
     settings: Json = {"Name": trail.name, "S3BucketName": trail.bucket}
-    if trail.prefix:
-        settings["S3KeyPrefix"] = trail.prefix
+    for member, value in (
+        ("S3KeyPrefix", trail.prefix),
+        ("SnsTopicName", trail.topic_name),
+        ("SnsTopicARN", trail.topic),
+        ("CloudWatchLogsLogGroupArn", trail.log_group),
+        ("CloudWatchLogsRoleArn", trail.log_role),
+        ("KmsKeyId", trail.kms_key),
+    ):
+        if value:
+            settings[member] = value
     settings.update(
         IncludeGlobalServiceEvents=trail.include_global_services,
         IsMultiRegionTrail=trail.multi_region,

@@ -1,0 +1,81 @@
+"""The operations on tags (cloudtrail-facts §7.5)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from opentrail.api.operation import Call, Json, operation
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.tags import listed, read_tags, with_tags, without_tags
+from opentrail.trails.registry import StoredTrail
+
+_MOST_RESOURCES = 20
+_ARN = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):\d{12}:([a-z]+)/[^/]+")
+_TYPES = ("trail", "eventdatastore", "channel", "dashboard")
+
+
+@operation("AddTags")
+async def add_tags(call: Call) -> Json:
+    """Adds tags to a trail; those with keys that it has already get new values."""
+    added = read_tags(call.input["TagsList"])
+    stored = await _tagged(call, call.input["ResourceId"], to_change=True)
+    changed = replace(stored.trail, tags=with_tags(stored.trail.tags, added))
+    await call.services.trails.change(stored, changed)
+    return {}
+
+
+@operation("RemoveTags")
+async def remove_tags(call: Call) -> Json:
+    """Removes the tags with these keys from a trail."""
+    removed = [str(tag["Key"]) for tag in call.input["TagsList"]]
+    stored = await _tagged(call, call.input["ResourceId"], to_change=True)
+    changed = replace(stored.trail, tags=without_tags(stored.trail.tags, removed))
+    await call.services.trails.change(stored, changed)
+    return {}
+
+
+@operation("ListTags")
+async def list_tags(call: Call) -> Json:
+    """Returns the tags of up to 20 trails."""
+    asked = call.input["ResourceIdList"]
+    if len(asked) > _MOST_RESOURCES:
+        raise CloudTrailError(
+            "InvalidParameterException",
+            f"ResourceIdList must have at most {_MOST_RESOURCES} ARNs, not {len(asked)}.",
+        )
+    if call.input.get("NextToken"):
+        raise CloudTrailError("InvalidTokenException", "There are no further pages of tags.")
+    found = [(arn, await _tagged(call, arn, to_change=False)) for arn in asked]
+    return {
+        "ResourceTagList": [
+            {"ResourceId": arn, "TagsList": listed(stored.trail.tags)} for arn, stored in found
+        ]
+    }
+
+
+async def _tagged(call: Call, arn: str, to_change: bool) -> StoredTrail:
+    """Returns the trail with an ARN.
+
+    Raises:
+        CloudTrailError: `CloudTrailARNInvalidException`, `ResourceTypeNotSupportedException`,
+            `ResourceNotFoundException`, `InvalidHomeRegionException`.
+    """
+    match = _ARN.fullmatch(arn)
+    if match is None:
+        raise CloudTrailError(
+            "CloudTrailARNInvalidException", f"ResourceId {arn!r} is not the ARN of a resource."
+        )
+    if match[2] not in _TYPES:
+        raise CloudTrailError(
+            "ResourceTypeNotSupportedException", f"Resources of type {match[2]} have no tags."
+        )
+    trails = call.services.trails
+    find = trails.find_at_home if to_change else trails.find
+    try:
+        if match[2] == "trail":
+            return await find(call.account, call.region, arn)
+    except CloudTrailError as error:
+        if error.code != "TrailNotFoundException":
+            raise
+    raise CloudTrailError("ResourceNotFoundException", f"Resource {arn} does not exist.")
