@@ -108,9 +108,12 @@ def event_time_of(record: bytes) -> str:
     """Returns a record's `eventTime`.
 
     Raises:
-        msgspec.DecodeError: it has none.
+        KeyError: it has none.
     """
-    return _TIMED.decode(record).eventTime
+    try:
+        return _TIMED.decode(record).eventTime
+    except msgspec.DecodeError:
+        return str(json.loads(record)["eventTime"])
 
 
 class FactsOfEntries:

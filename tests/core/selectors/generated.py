@@ -45,7 +45,7 @@ RESOURCES: tuple[Any, ...] = (
     [{"type": _S3}],
     *(
         [{"type": _TABLE, "ARN": f"arn:aws:dynamodb:{_OWN}:table/{t}"}]
-        for t in ("T", "Orders", "Orders2")
+        for t in ("T", "Orders", "Orders2", "Orders/stream/1")
     ),
     [{"type": _TABLE, "ARN": f"arn:aws:dynamodb:{_OWN}:table/Orders/index/by-day"}],
     [

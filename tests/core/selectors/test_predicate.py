@@ -220,6 +220,7 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
     "one table": (ORDERS, item("PutItem", "Orders"), True),
     "another table": (ORDERS, item("PutItem", "Orders2"), False),
     "an index of the table": (ORDERS, item("Query", "Orders/index/by-day"), True),
+    "a stream of the table": (ORDERS, item("GetRecords", "Orders/stream/2020"), False),
     "one of two tables": (ORDERS, item("TransactWriteItems", "Users", "Orders"), True),
     "all tables": (only_data(TABLE, "arn:aws:dynamodb"), item("Scan", "Users"), True),
     # Data, advanced

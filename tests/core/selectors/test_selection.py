@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from opentrail.api.validation import validate
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.selectors import DEFAULT, Selection, Taker, chosen, predicate_of
+from opentrail.core.selectors import (
+    DEFAULT,
+    STORE_DEFAULT,
+    Selection,
+    Taker,
+    chosen,
+    predicate_of,
+)
 from opentrail.core.selectors.advanced import OPERATORS
 from tests.core.selectors.test_advanced import VALUES
 from tests.factories import catalog
@@ -79,6 +86,7 @@ def chosen_or_refused(request: Json, taker: Taker) -> Selection | CloudTrailErro
 
 
 @pytest.mark.hypothesis
+@pytest.mark.slow
 @settings(deadline=None, max_examples=2_000)
 @given(requests, st.sampled_from(Taker))
 def test_whatever_the_model_lets_pass_is_taken_or_refused_and_documents_are_inverse(
@@ -145,6 +153,19 @@ def test_a_trail_that_was_never_configured_takes_all_management_events() -> None
         ]
     }
     assert not DEFAULT.custom
+
+
+def test_an_event_data_store_that_was_given_none_takes_the_same_by_awss_name() -> None:
+    assert STORE_DEFAULT.document() == {
+        "AdvancedEventSelectors": [
+            {
+                "Name": "Default management events",
+                "FieldSelectors": [{"Field": "eventCategory", "Equals": ["Management"]}],
+            }
+        ]
+    }
+    assert chosen(STORE_DEFAULT.document(), Taker.EVENT_DATA_STORE) == STORE_DEFAULT
+    assert predicate_of(STORE_DEFAULT).decides("Management") is True
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,16 @@
 """
 
 from opentrail.core.selectors.predicate import EventFacts, Predicate, predicate_of
-from opentrail.core.selectors.selection import DEFAULT, Selection, chosen
+from opentrail.core.selectors.selection import DEFAULT, STORE_DEFAULT, Selection, chosen
 from opentrail.core.selectors.taker import Taker
 
-__all__ = ["DEFAULT", "EventFacts", "Predicate", "Selection", "Taker", "chosen", "predicate_of"]
+__all__ = [
+    "DEFAULT",
+    "STORE_DEFAULT",
+    "EventFacts",
+    "Predicate",
+    "Selection",
+    "Taker",
+    "chosen",
+    "predicate_of",
+]

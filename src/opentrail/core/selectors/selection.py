@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from opentrail.core.event import MANAGEMENT
 from opentrail.core.selectors.advanced import (
+    CATEGORY,
     EQUALS,
     RESOURCE_TYPE,
     AdvancedSelector,
+    Condition,
+    FieldSelector,
     check_advanced,
 )
 from opentrail.core.selectors.basic import BasicSelector, check_basic
@@ -60,8 +64,17 @@ class Selection:
         )
 
 
-#: All management events, and nothing else.
+#: All management events, and nothing else: of a trail that was never configured.
 DEFAULT = Selection.from_document(None)
+#: The same as an event data store has it that was given none (facts §5.2).
+STORE_DEFAULT = Selection(
+    advanced=(
+        AdvancedSelector(
+            (FieldSelector(CATEGORY, (Condition(EQUALS, (MANAGEMENT,)),)),),
+            name="Default management events",
+        ),
+    )
+)
 
 
 def chosen(given: Mapping[str, Any], taker: Taker) -> Selection:
