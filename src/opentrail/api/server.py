@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.api.operation import REGISTER, Call, Json, Operation, Services
-from opentrail.api.operations import event_selectors, history, trails
+from opentrail.api.operations import event_selectors, history, tags, trails
 from opentrail.api.validation import validate
 from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError, Unsupported
 from opentrail.wire.service_models import ServiceCatalog
@@ -21,7 +21,7 @@ from opentrail.wire.service_models import ServiceCatalog
 log = logging.getLogger(__name__)
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (event_selectors, history, trails)
+OPERATION_MODULES = (event_selectors, history, tags, trails)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that ask for nothing, so that a member opentrail lacks may have them.

@@ -18,6 +18,7 @@ from opentrail.core.logfile import (
     compress,
     digest_bytes,
     digest_key,
+    encryption_context,
     sha256_hex,
     string_to_sign,
 )
@@ -176,6 +177,7 @@ class DigestChains:
             "end": end,
             "content": base64.b64encode(content).decode(),
             "signature": signature.hex(),
+            "kms_key": span.kms_key,
         }
 
     async def _write(
@@ -187,7 +189,14 @@ class DigestChains:
             "signature": pending["signature"],
             "signature-algorithm": SIGNATURE_ALGORITHM,
         }
-        new = NewObject(pending["bucket"], pending["key"], compress(content), metadata=metadata)
+        new = NewObject(
+            pending["bucket"],
+            pending["key"],
+            compress(content),
+            metadata=metadata,
+            kms_key=pending.get("kms_key", ""),
+            encryption_context=encryption_context(trail.arn),
+        )
         await put_exactly(self._objects, new)
         reach("digest.put")
         previous = PreviousDigest(

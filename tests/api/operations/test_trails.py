@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 from datetime import timedelta
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import pytest
 import rsa
 
-from opentrail.core.errors import RecordRefused
+from opentrail.core.errors import ObjectStoreError, RecordRefused
 from tests.api.caller import Answer, Api
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, event_id
-from tests.fakes import asynchronous
+from tests.fakes import asynchronous, eventually
 from tests.trails.world import BUCKET
 
 OTHER = "eu-west-1"
@@ -722,4 +723,199 @@ async def test_times_do_not_depend_on_the_clocks_fraction_of_a_second() -> None:
     status = await api.ok("GetTrailStatus", Name="my-trail")
     assert int(status["StartLoggingTime"]) == int(MOMENT.timestamp())
     assert status["TimeLoggingStarted"] == "2020-01-01T09:00:00Z"
+    await close(api)
+
+
+# Topics, log groups, keys
+
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:news"
+GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:trail"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/logs"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/12345678-1234-1234-1234-123456789012"
+EVERYTHING = {
+    "S3KeyPrefix": "audit",
+    "SnsTopicName": "news",
+    "CloudWatchLogsLogGroupArn": f"{GROUP}:*",
+    "CloudWatchLogsRoleArn": ROLE,
+    "KmsKeyId": "alias/trail",
+}
+
+
+def with_services(api: Api) -> Api:
+    services = api.world.services
+    services.topics[TOPIC] = []
+    services.groups[GROUP] = {}
+    services.kms |= {"alias/trail": KEY, KEY: KEY}
+    return api
+
+
+async def with_everything(**settings: Any) -> Api:
+    api = with_services(Api())
+    given = {"Name": "my-trail", "S3BucketName": BUCKET, **EVERYTHING, **settings}
+    await api.ok("CreateTrail", **given)
+    return api
+
+
+@asynchronous
+async def test_topic_log_group_role_and_key_are_echoed_and_described() -> None:
+    api = with_services(Api())
+    answer = await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET, **EVERYTHING)
+    expected = {**EVERYTHING, "SnsTopicARN": TOPIC, "KmsKeyId": KEY}
+    assert {name: answer[name] for name in expected} == expected
+    described = (await api.ok("GetTrail", Name="my-trail"))["Trail"]
+    assert {name: described[name] for name in expected} == expected
+
+
+@asynchronous
+async def test_an_update_that_names_them_again_changes_nothing() -> None:
+    api = await with_everything()
+    before = await api.ok("GetTrail", Name="my-trail")
+    described = before["Trail"]
+    again = {name: described[name] for name in EVERYTHING}
+    await api.ok("UpdateTrail", Name="my-trail", **again)
+    assert await api.ok("GetTrail", Name="my-trail") == before
+
+
+@pytest.mark.parametrize(
+    ("given", "gone"),
+    [
+        ({"S3KeyPrefix": ""}, {"S3KeyPrefix"}),
+        ({"SnsTopicName": ""}, {"SnsTopicName", "SnsTopicARN"}),
+        ({"KmsKeyId": ""}, {"KmsKeyId"}),
+        (
+            {"CloudWatchLogsLogGroupArn": "", "CloudWatchLogsRoleArn": ""},
+            {"CloudWatchLogsLogGroupArn", "CloudWatchLogsRoleArn"},
+        ),
+    ],
+    ids=["prefix", "topic", "key", "logs"],
+)
+@asynchronous
+async def test_an_empty_text_clears_a_setting(given: dict[str, str], gone: set[str]) -> None:
+    api = await with_everything()
+    before = (await api.ok("GetTrail", Name="my-trail"))["Trail"]
+    answer = await api.ok("UpdateTrail", Name="my-trail", **given)
+    after = (await api.ok("GetTrail", Name="my-trail"))["Trail"]
+    assert set(before) - set(after) == gone
+    assert not gone & set(answer)
+
+
+@asynchronous
+async def test_what_is_not_there_makes_no_trail() -> None:
+    for setting, value, expected in (
+        ("SnsTopicName", "other", "InsufficientSnsTopicPolicyException"),
+        ("SnsTopicName", "a b", "InvalidSnsTopicNameException"),
+        ("KmsKeyId", "alias/other", "KmsKeyNotFoundException"),
+        ("KmsKeyId", "?", "InvalidKmsKeyIdException"),
+        ("CloudWatchLogsRoleArn", "", "InvalidCloudWatchLogsRoleArnException"),
+        ("CloudWatchLogsLogGroupArn", "x", "InvalidCloudWatchLogsLogGroupArnException"),
+    ):
+        api = with_services(Api())
+        given = {**EVERYTHING, setting: value}
+        code, _ = await api.error("CreateTrail", Name="my-trail", S3BucketName=BUCKET, **given)
+        assert code == expected
+        assert (await api.ok("ListTrails"))["Trails"] == []
+        changed = await with_everything()
+        before = await changed.ok("GetTrail", Name="my-trail")
+        code, _ = await changed.error("UpdateTrail", Name="my-trail", **{setting: value or "x"})
+        assert code == expected
+        assert await changed.ok("GetTrail", Name="my-trail") == before
+
+
+@asynchronous
+async def test_a_trail_that_there_is_no_room_for_touches_nothing() -> None:
+    api = with_services(Api())
+    for number in range(5):
+        await api.ok("CreateTrail", Name=f"trail-{number}", S3BucketName=BUCKET)
+    code, _ = await api.error("CreateTrail", Name="my-trail", S3BucketName=BUCKET, **EVERYTHING)
+    assert code == "MaximumNumberOfTrailsExceededException"
+    assert api.world.services.topics[TOPIC] == []
+    assert not any(key.startswith("audit/") for key in api.world.buckets.objects[BUCKET])
+
+
+@asynchronous
+async def test_files_are_encrypted_told_of_and_their_events_streamed_from_the_call_on() -> None:
+    api = with_services(await with_trail())
+    await api.ok("StartLogging", Name="my-trail")
+    before = await events(api, 2)
+    await api.ok("UpdateTrail", Name="my-trail", **EVERYTHING)
+    after = await events(api, 3)
+    await flush(api)
+    services = api.world.services
+    stream = services.groups[GROUP][f"{ACCOUNT}_CloudTrail_{REGION}"]
+    await eventually(lambda: len(stream) == 3 and len(services.topics[TOPIC]) == 2)
+    objects = api.world.buckets.objects[BUCKET]
+    files = [key for key in objects if key.endswith(".gz")]
+    (told,) = [key for key in files if key.startswith("audit/")]
+    assert {objects[key].kms_key for key in files if key != told} == {""}
+    assert objects[told].kms_key == KEY
+    messages = [json.loads(text) for _, text in services.topics[TOPIC][1:]]
+    assert messages == [{"s3Bucket": BUCKET, "s3ObjectKey": [told]}]
+    assert [json.loads(event.message)["eventID"] for event in stream] == after
+    delivered = (await api.world.verified()).event_ids
+    assert set(before + after) <= set(delivered)
+    await close(api)
+
+
+@asynchronous
+async def test_the_status_tells_of_notifications_and_log_streams() -> None:
+    api = await with_everything()
+    await api.ok("StartLogging", Name="my-trail")
+    await events(api, 2)
+    status = await api.ok("GetTrailStatus", Name="my-trail")
+    assert "LatestNotificationTime" not in status
+    assert status["LatestNotificationAttemptTime"] == ""
+    await flush(api)
+    services, control = api.world.services, api.world.control
+    stream = services.groups[GROUP][f"{ACCOUNT}_CloudTrail_{REGION}"]
+    await eventually(lambda: not [kind for kind, _ in control.disk if kind in ("notice", "stream")])
+    status = await api.ok("GetTrailStatus", Name="my-trail")
+    now = MOMENT.timestamp()
+    assert status["LatestNotificationTime"] == now
+    assert status["LatestCloudWatchLogsDeliveryTime"] == now
+    for name in ("LatestNotificationAttemptTime", "LatestNotificationAttemptSucceeded"):
+        assert ISO.match(status[name])
+    for error in ("LatestNotificationError", "LatestCloudWatchLogsDeliveryError"):
+        assert error not in status
+    services.down = "InternalFailure"
+    count = len(stream)
+    await events(api, 1)
+    await flush(api)
+
+    def errors() -> list[str | None]:
+        states = ("notice-state", "stream-state")
+        found = [text for (kind, _), (_, text) in control.disk.items() if kind in states]
+        return [json.loads(text)["error"] for text in found]
+
+    await eventually(lambda: errors() == ["InternalFailure"] * 2)
+    status = await api.ok("GetTrailStatus", Name="my-trail")
+    assert status["LatestNotificationError"] == "InternalFailure"
+    assert status["LatestCloudWatchLogsDeliveryError"] == "InternalFailure"
+    assert len(stream) == count
+    await close(api)
+
+
+@asynchronous
+async def test_a_dead_topic_and_log_group_hold_up_no_files_and_a_dead_bucket_no_events() -> None:
+    api = await with_everything()
+    await api.ok("StartLogging", Name="my-trail")
+    services = api.world.services
+    services.down = "InternalFailure"
+    expected = await events(api, 2)
+    await flush(api)
+    assert set(expected) <= set((await api.world.verified()).event_ids)
+    services.down, api.world.objects.down = None, "SlowDown"
+    more = await events(api, 2)
+    with pytest.raises(ObjectStoreError):
+        await flush(api)
+    stream = services.groups[GROUP][f"{ACCOUNT}_CloudTrail_{REGION}"]
+    wanted = set(expected + more)
+    worker = api.world.deliveries.ensure((await api.world.registry.all())[0].trail.uid)
+    for wake in worker.sinks:
+        wake.set()
+    await eventually(lambda: wanted <= {json.loads(e.message)["eventID"] for e in stream})
+    api.world.objects.down = None
+    await flush(api)
+    await eventually(lambda: len(services.topics[TOPIC]) == 3)
+    ids = [json.loads(event.message)["eventID"] for event in stream]
+    assert len(ids) == len(set(ids))
     await close(api)

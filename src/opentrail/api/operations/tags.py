@@ -11,11 +11,12 @@ from opentrail.core.tags import listed, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
 
 _MOST_RESOURCES = 20
+_ERRORS = {"TagsList": "InvalidTagParameterException"}
 _ARN = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):\d{12}:([a-z]+)/[^/]+")
 _TYPES = ("trail", "eventdatastore", "channel", "dashboard")
 
 
-@operation("AddTags")
+@operation("AddTags", errors=_ERRORS)
 async def add_tags(call: Call) -> Json:
     """Adds tags to a trail; those with keys that it has already get new values."""
     added = read_tags(call.input["TagsList"])
@@ -25,7 +26,7 @@ async def add_tags(call: Call) -> Json:
     return {}
 
 
-@operation("RemoveTags")
+@operation("RemoveTags", errors=_ERRORS)
 async def remove_tags(call: Call) -> Json:
     """Removes the tags with these keys from a trail."""
     removed = [str(tag["Key"]) for tag in call.input["TagsList"]]

@@ -34,7 +34,7 @@ _TEXTS = {
 }
 
 
-@operation("CreateTrail", without=_LATER)
+@operation("CreateTrail", without=_LATER, errors={"TagsList": "InvalidTagParameterException"})
 async def create_trail(call: Call) -> Json:
     """Creates a trail; it delivers nothing before StartLogging."""
     asked = call.input
