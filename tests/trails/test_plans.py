@@ -1,0 +1,111 @@
+"""What trails take, read anew: for a plan that is made again, a log group, an event bus."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+
+from opentrail.core.resources import Trail, stored_time
+from opentrail.ports.control import Put
+from opentrail.trails.plans import DeliveryState, Plan, Selecting, load_state
+from tests.factories import (
+    ACCOUNT,
+    MOMENT,
+    REGION,
+    a_data_record,
+    a_new_entry,
+    a_record,
+    a_trail,
+    event_id,
+)
+from tests.fakes import MemoryControl, MemoryJournal, asynchronous
+
+OTHER = "eu-west-1"
+ONLY_DATA = {
+    "AdvancedEventSelectors": [
+        {
+            "FieldSelectors": [
+                {"Field": "eventCategory", "Equals": ["Data"]},
+                {"Field": "resources.type", "Equals": ["AWS::S3::Object"]},
+            ]
+        }
+    ]
+}
+
+
+async def a_journal() -> MemoryJournal:
+    """Returns a journal: 1 and 2 here, 3 elsewhere, 4 of another account, 5 data, 6 imported."""
+    journal = MemoryJournal([])
+    own = [
+        a_record(eventID=event_id(1)),
+        a_record(eventID=event_id(2)),
+        a_record(eventID=event_id(3), awsRegion=OTHER),
+        a_record(eventID=event_id(4), recipientAccountId="210987654321"),
+        a_data_record(eventID=event_id(5)),
+    ]
+    await journal.append([a_new_entry(record) for record in own])
+    await journal.append([a_new_entry(a_record(eventID=event_id(6)), origin="import")])
+    return journal
+
+
+def a_plan(**changes: object) -> Plan:
+    plan = Plan(1, "b", "k", REGION, 0, 6, "", "", "", True, False)
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+async def of_plan(plan: Plan, after: int = 0) -> list[int]:
+    selecting = Selecting(await a_journal())
+    entries = selecting.entries_of(plan, ACCOUNT, REGION, after)
+    return [entry.position async for entry in entries]
+
+
+@asynchronous
+async def test_a_plan_holds_its_regions_own_events_of_the_accounts_calls() -> None:
+    assert await of_plan(a_plan()) == [1, 2]
+    assert await of_plan(a_plan(region=OTHER)) == [3]
+    assert await of_plan(a_plan(after=1, until=2)) == [2]
+    assert await of_plan(a_plan(kind="CloudTrail-NetworkActivity")) == []
+
+
+@asynchronous
+async def test_a_plan_is_gone_through_from_any_position_on() -> None:
+    assert await of_plan(a_plan(), after=1) == [2]
+    assert await of_plan(a_plan(), after=6) == []
+
+
+@asynchronous
+async def test_a_note_has_all_that_its_plan_needs() -> None:
+    selecting = Selecting(await a_journal())
+    note = {"plan": asdict(a_plan()), "account": ACCOUNT, "home_region": REGION}
+    assert [entry.position async for entry in selecting.entries_of_note(note, 1)] == [2]
+
+
+def logging(**changes: object) -> Trail:
+    return replace(a_trail(), **changes).started(0, stored_time(MOMENT))  # type: ignore[arg-type]
+
+
+@asynchronous
+async def test_what_some_logging_trail_takes_is_taken() -> None:
+    journal = await a_journal()
+    entries = await journal.read(0, 100)
+
+    async def taken(*trails: Trail) -> list[int]:
+        return [e.position for e in await Selecting(journal).taken(trails, entries)]
+
+    assert await taken() == []
+    assert await taken(a_trail()) == []
+    assert await taken(logging()) == [1, 2]
+    assert await taken(logging(multi_region=True)) == [1, 2, 3]
+    assert await taken(logging(account="210987654321")) == [4]
+    assert await taken(logging(selectors=ONLY_DATA)) == [5]
+    assert await taken(logging(selectors=ONLY_DATA), logging(multi_region=True)) == [1, 2, 3, 5]
+    assert await taken(logging().stopped("call", stored_time(MOMENT))) == []
+
+
+@asynchronous
+async def test_a_trail_begins_at_the_beginning_and_keeps_its_place() -> None:
+    control = MemoryControl()
+    assert await load_state(control, "one") == DeliveryState()
+    state = DeliveryState(position=7, files=2, regions=(OTHER, REGION), latest_error="SlowDown")
+    await control.apply([Put("delivery", "one", state.document())])
+    assert await load_state(control, "one") == state
+    assert await load_state(control, "two") == DeliveryState()
