@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks import (
     attributes,
     decoding,
+    delivery,
     history,
     main_job,
     mitmproxy,
@@ -32,6 +33,7 @@ BENCHMARKS = {
     **decoding.BENCHMARKS,
     **attributes.BENCHMARKS,
     **selectors.BENCHMARKS,
+    **delivery.BENCHMARKS,
     **starting.BENCHMARKS,
     **history.BENCHMARKS,
 }

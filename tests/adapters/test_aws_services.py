@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import botocore.exceptions
 import pytest
 
 from opentrail.adapters.aws import S3Access
-from opentrail.adapters.aws_services import CloudWatchLogGroups, ServiceClients, _refused
+from opentrail.adapters.aws_services import (
+    CloudWatchLogGroups,
+    EventBridgeBus,
+    KmsKeys,
+    ServiceClients,
+    SnsTopics,
+    _refused,
+)
 from opentrail.core.errors import ServiceError, ServiceMissing
+from opentrail.ports.services import BusEvent, LogEvent
+from tests.factories import MOMENT
 from tests.fakes import asynchronous
 
 NOWHERE = "http://127.0.0.1:9"
@@ -93,3 +104,47 @@ def test_events_outside_of_what_a_stream_takes_are_counted(
     told: dict[str, int], refused: int
 ) -> None:
     assert _refused(told, 10) == refused
+
+
+class _Nobody(BaseHTTPRequestHandler):
+    """Something that answers everything with nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Answers."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *arguments: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.mark.live
+@asynchronous
+async def test_an_answer_of_something_else_is_no_success() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Nobody)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    made = ServiceClients(lambda service, region: S3Access(url, "AKIAEXAMPLE", "secret", region))
+    bus, keys = EventBridgeBus(made), KmsKeys(made)
+    event = LogEvent(MOMENT, "{}")
+    group = "arn:aws:logs:us-east-1:1:log-group:my-group"
+    try:
+        assert await bus.rule_states("us-east-1") == frozenset()
+        for refused in (
+            bus.put("us-east-1", [BusEvent("aws.iam", "kind", MOMENT, "{}")]),
+            keys.arn_of("alias/x", "us-east-1"),
+            SnsTopics(made).publish("arn:aws:sns:us-east-1:1:topic", "subject", "message"),
+            CloudWatchLogGroups(made).holds(group, "stream", event),
+        ):
+            with pytest.raises(ServiceError):
+                await refused
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -11,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.selectors import EventFacts
-from opentrail.trails.facts import FactsOfEntries, event_time_of, facts_of
+from opentrail.trails.facts import event_time_of, facts_of
 from tests.factories import (
     ABSENT,
     a_data_record,
     a_record,
-    an_entry,
-    event_id,
     real_records,
     record_bytes,
 )
@@ -152,21 +150,3 @@ def test_the_time_of_a_record_is_read_as_it_stands() -> None:
     assert event_time_of(odd) == "2020-01-01T09:00:00Z"
     with pytest.raises(KeyError, match="eventTime"):
         event_time_of(b"{}")
-
-
-def test_a_record_is_read_once_however_often_it_is_asked_for() -> None:
-    kept = FactsOfEntries()
-    entry = an_entry(5, a_data_record(eventID=event_id(5)))
-    first = kept.of(entry)
-    assert first == facts(a_data_record())
-    # A position never gets other bytes; if it did, they would show that it was read again.
-    assert kept.of(replace(entry, record=b"never read")) is first
-
-
-def test_only_so_many_facts_are_kept_the_oldest_go_first() -> None:
-    kept = FactsOfEntries(kept=2)
-    first, second, third = (an_entry(position) for position in (1, 2, 3))
-    oldest, middle, _ = kept.of(first), kept.of(second), kept.of(third)
-    assert kept.of(second) is middle
-    assert kept.of(first) is not oldest
-    assert kept.of(first) == oldest

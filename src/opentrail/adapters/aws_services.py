@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.parsers
 
 from opentrail.adapters.aws import S3Access
 from opentrail.core.errors import ServiceError, ServiceMissing
@@ -18,6 +19,8 @@ from opentrail.ports.services import BusEvent, LogEvent
 T = TypeVar("T")
 
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
+#: What else a call may end with: no answer, or one that is not of the service.
+_FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
 _SECOND = timedelta(seconds=1)
 
 
@@ -73,8 +76,15 @@ def _translated(work: Callable[[Any], T], client: Any, name: str) -> T:
         code = str(error.response.get("Error", {}).get("Code", "Unknown"))
         message = f"{name}: {error.response.get('Error', {}).get('Message', '')}"
         raise (ServiceMissing if code in _MISSING else ServiceError)(code, message) from error
-    except (botocore.exceptions.BotoCoreError, OSError) as error:
+    except _FAILED as error:
         raise ServiceError(type(error).__name__, f"{name}: {error}") from error
+
+
+def _member(answer: Any, name: str) -> Any:
+    """Returns a member that the service must answer; something else may stand in its place."""
+    if name not in answer:
+        raise ServiceError("UnexpectedAnswer", f"the answer has no {name}")
+    return answer[name]
 
 
 class SnsTopics:
@@ -87,7 +97,8 @@ class SnsTopics:
         """Returns once the topic has taken the message."""
 
         def publish(sns: Any) -> None:
-            sns.publish(TopicArn=topic_arn, Subject=subject, Message=message)
+            taken = sns.publish(TopicArn=topic_arn, Subject=subject, Message=message)
+            _member(taken, "MessageId")
 
         await self._clients.call("sns", topic_arn.split(":")[3], publish, topic_arn)
 
@@ -136,10 +147,11 @@ class CloudWatchLogGroups:
             while True:
                 more: dict[str, str] = {"nextToken": token} if token else {}
                 page = logs.get_log_events(**wanted, **more)
-                if any(found["message"] == event.message for found in page["events"]):
+                found = _member(page, "events")
+                if any(one.get("message") == event.message for one in found):
                     return True
                 # The token of the last page is the one that was asked with.
-                if page["nextForwardToken"] == token or not page["events"]:
+                if page.get("nextForwardToken") in (token, None) or not found:
                     return False
                 token = page["nextForwardToken"]
 
@@ -177,7 +189,9 @@ class EventBridgeBus:
 
         def look(events: Any) -> frozenset[str]:
             pages = events.get_paginator("list_rules").paginate()
-            return frozenset(str(rule.get("State")) for page in pages for rule in page["Rules"])
+            return frozenset(
+                str(rule.get("State")) for page in pages for rule in page.get("Rules", ())
+            )
 
         return await self._clients.call("events", region, look, f"event bus in {region}")
 
@@ -196,7 +210,7 @@ class EventBridgeBus:
 
         def put(client: Any) -> list[int]:
             answer = client.put_events(Entries=described)
-            told = answer["Entries"] if answer.get("FailedEntryCount") else ()
+            told = _member(answer, "Entries") if answer.get("FailedEntryCount", 1) else ()
             return [number for number, entry in enumerate(told) if entry.get("ErrorCode")]
 
         return await self._clients.call("events", region, put, f"event bus in {region}")
@@ -212,10 +226,10 @@ class KmsKeys:
         """Returns the ARN of an enabled key."""
 
         def look(kms: Any) -> str:
-            described = kms.describe_key(KeyId=key)["KeyMetadata"]
+            described = _member(kms.describe_key(KeyId=key), "KeyMetadata")
             if not described.get("Enabled"):
                 state = described.get("KeyState", "Disabled")
                 raise ServiceError("DisabledException", f"key {key} is {state}")
-            return str(described["Arn"])
+            return str(_member(described, "Arn"))
 
         return await self._clients.call("kms", region, look, f"key {key}")

@@ -11,13 +11,13 @@ import contextlib
 import gzip
 import logging
 import zlib
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from opentrail.core.errors import ObjectExists, ObjectStoreError
-from opentrail.core.event import Entry, parse_time
+from opentrail.core.event import parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
     Place,
@@ -33,10 +33,9 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.facts import event_time_of
 from opentrail.trails.log_streams import stream_name
 from opentrail.trails.outbox import NOTICE, STREAM, note_of
-from opentrail.trails.plans import DeliveryState, Plan, Selecting
+from opentrail.trails.plans import DeliveryState, Plan, Selecting, Taken
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +54,7 @@ class LogDelivery:
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self._selecting = selecting
+        self.selecting = selecting
         self._control = control
         self._objects = objects
         self.clock = clock
@@ -106,12 +105,12 @@ class LogDelivery:
         start = max(state.position, span.after)
         if start >= until:
             return False
-        reached, chosen = await self._selecting.collect(trail, span, start, until)
+        reached, chosen = await self.selecting.collect(trail, span, start, until)
         changes: list[Change] = []
         regions = set(state.regions)
-        for (region, kind), entries in sorted(chosen.items()):
+        for (region, kind), taken in sorted(chosen.items(), key=itemgetter(0)):
             state.files += 1
-            what = (state.files, (start, reached), (region, kind), entries, self.clock.now())
+            what = (state.files, (start, reached), (region, kind), taken, self.clock.now())
             plan, content = await asyncio.to_thread(_planned, trail, span, *what)
             self._contents.setdefault(trail.uid, {})[plan.key] = content
             changes.append(Put("plan", _key(trail, plan), asdict(plan), expected=0))
@@ -166,7 +165,7 @@ class LogDelivery:
 
     async def _content(self, trail: Trail, plan: Plan) -> bytes:
         """Makes the bytes of a plan again from the journal."""
-        entries = self._selecting.entries_of(plan, trail.account, trail.home_region, plan.after)
+        entries = self.selecting.entries_of(plan, trail.account, trail.home_region, plan.after)
         records = [entry.record async for entry in entries]
         return await asyncio.to_thread(log_bytes, records)
 
@@ -180,14 +179,13 @@ def _planned(
     number: int,
     window: tuple[int, int],
     group: tuple[str, str],
-    entries: Sequence[Entry],
+    taken: Taken,
     now: datetime,
 ) -> tuple[Plan, bytes]:
     """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
     region, kind = group
     place = Place(span.bucket, span.prefix, trail.account, region)
-    content = log_bytes(entry.record for entry in entries)
-    times = [event_time_of(entry.record) for entry in entries]
+    content = log_bytes(entry.record for entry in taken.entries)
     plan = Plan(
         number=number,
         bucket=span.bucket,
@@ -196,8 +194,8 @@ def _planned(
         after=window[0],
         until=window[1],
         sha256=sha256_hex(content),
-        oldest=min(times),
-        newest=max(times),
+        oldest=taken.oldest,
+        newest=taken.newest,
         global_services=span.global_services,
         validation=span.validation,
         kind=kind,

@@ -8,11 +8,8 @@ from typing import Any
 
 import msgspec
 
-from opentrail.core.event import Entry, as_object
+from opentrail.core.event import as_object
 from opentrail.core.selectors import EventFacts
-
-#: Facts that are kept for other trails: some 12 MB.
-_KEPT = 16_384
 
 
 class _Resource(msgspec.Struct):
@@ -114,21 +111,3 @@ def event_time_of(record: bytes) -> str:
         return _TIMED.decode(record).eventTime
     except msgspec.DecodeError:
         return str(json.loads(record)["eventTime"])
-
-
-class FactsOfEntries:
-    """Facts by position, so that trails that come soon after each other parse a record once."""
-
-    def __init__(self, kept: int = _KEPT) -> None:
-        self._kept = kept
-        self._facts: dict[int, EventFacts] = {}
-
-    def of(self, entry: Entry) -> EventFacts:
-        """Returns the facts of an entry."""
-        facts = self._facts.get(entry.position)
-        if facts is None:
-            facts = facts_of(entry.record, entry.category)
-            if len(self._facts) >= self._kept:
-                del self._facts[next(iter(self._facts))]
-            self._facts[entry.position] = facts
-        return facts

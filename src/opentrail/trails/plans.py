@@ -7,21 +7,21 @@ object holds; bytes and key follow from it (L1).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from opentrail.core.event import Entry
 from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS
 from opentrail.core.resources import Span, Trail, takes
-from opentrail.core.selectors import Predicate, Selection, predicate_of
+from opentrail.core.selectors import Selection, predicate_of
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
-from opentrail.trails.facts import FactsOfEntries
+from opentrail.trails.reading import SharedReading, Stretch
 
-#: A plan closes at this much uncompressed text (AWS's limit is 50 MB) or so many records.
-_FILE_BYTES, _FILE_RECORDS = 40 * 1024 * 1024, 50_000
-_READ = 1_000
+#: A plan closes at this much uncompressed text (AWS's limit is 50 MB) or so many records. Trails
+#: that begin together stay near each other, so that mostly they read the journal once for all.
+_FILE_BYTES, _FILE_RECORDS = 16 * 1024 * 1024, 50_000
 
 log = logging.getLogger(__name__)
 
@@ -80,35 +80,52 @@ async def load_state(control: ControlStore, uid: str) -> DeliveryState:
     return DeliveryState(**{**stored.document, "regions": tuple(stored.document["regions"])})
 
 
-#: Entries by Region and kind of file.
-Chosen = dict[tuple[str, str], list[Entry]]
+@dataclass(slots=True)
+class Taken:
+    """Entries for one file, and the oldest and newest of their `eventTime`s."""
+
+    entries: list[Entry] = field(default_factory=list)
+    oldest: str = "~"
+    newest: str = ""
+
+    def add(self, entry: Entry, time: str) -> None:
+        """Adds an entry."""
+        self.entries.append(entry)
+        self.oldest, self.newest = min(self.oldest, time), max(self.newest, time)
+
+
+#: What was taken, by Region and kind of file.
+Chosen = dict[tuple[str, str], Taken]
 
 
 class Selecting:
     """Reads what trails take from the journal."""
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._facts = FactsOfEntries()
+        self.reading = SharedReading(journal)
 
     async def collect(self, trail: Trail, span: Span, start: int, until: int) -> tuple[int, Chosen]:
         """Reads on until a file is full; returns how far, and what was taken."""
         chosen: Chosen = {}
         position, size, count = start, 0, 0
-        predicate = predicate_of(Selection.from_document(span.selectors))
+        takes = _taking(trail.account, trail.home_region, span)
         while position < until and size < _FILE_BYTES and count < _FILE_RECORDS:
-            entries = await self._journal.read(position, _READ, until)
-            _tell_lost(trail, position, entries, until)
-            if not entries:
-                position = until
+            stretch, entries, reached = await self.reading.read(position, until)
+            _tell_lost(trail, position, entries, reached)
             for entry in entries:
-                position = entry.position
-                if self._takes(trail.account, trail.home_region, span, predicate, entry):
-                    chosen.setdefault((entry.region, LOG_KINDS[entry.category]), []).append(entry)
-                    size += len(entry.record)
-                    count += 1
+                if not takes(entry, stretch):
+                    continue
+                group = (entry.region, LOG_KINDS[entry.category])
+                taken = chosen.get(group)
+                if taken is None:
+                    taken = chosen[group] = Taken()
+                taken.add(entry, stretch.time_of(entry))
+                size += len(entry.record)
+                count += 1
                 if size >= _FILE_BYTES:
+                    reached = entry.position
                     break
+            position = reached
         return position, chosen
 
     async def entries_of(
@@ -127,18 +144,15 @@ class Selecting:
             plan.validation,
             selectors=plan.selectors,
         )
-        predicate = predicate_of(Selection.from_document(span.selectors))
+        takes = _taking(account, home_region, span)
         position = max(plan.after, after)
         while position < plan.until:
-            entries = await self._journal.read(position, _READ, plan.until)
-            if not entries:
-                return
-            position = entries[-1].position
+            stretch, entries, position = await self.reading.read(position, plan.until)
             for entry in entries:
                 if (
                     entry.region == plan.region
                     and LOG_KINDS.get(entry.category) == plan.kind
-                    and self._takes(account, home_region, span, predicate, entry)
+                    and takes(entry, stretch)
                 ):
                     yield entry
 
@@ -149,43 +163,43 @@ class Selecting:
 
     async def taken(self, trails: Sequence[Trail], entries: Sequence[Entry]) -> list[Entry]:
         """Returns the entries that some trail takes under its present settings, if it logs."""
-        spans = [(trail, span) for trail in trails for span in trail.spans if span.open]
-        compiled = [
-            (trail, span, predicate_of(Selection.from_document(span.selectors)))
-            for trail, span in spans
+        taking = [
+            _taking(trail.account, trail.home_region, span)
+            for trail in trails
+            for span in trail.spans
+            if span.open
         ]
-        return [
-            entry
-            for entry in entries
-            if any(
-                self._takes(trail.account, trail.home_region, span, predicate, entry)
-                for trail, span, predicate in compiled
-            )
-        ]
+        stretch = Stretch(entries)
+        return [entry for entry in entries if any(takes(entry, stretch) for takes in taking)]
 
-    def _takes(
-        self, account: str, home_region: str, span: Span, predicate: Predicate, entry: Entry
-    ) -> bool:
-        """Selected events of the trail's own account; imports never go to trails.
 
-        A record is parsed only if its columns in the journal leave the decision open.
-        """
+def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, Stretch], bool]:
+    """Returns what tells which events a span takes: selected ones of the trail's own account.
+
+    Imports never go to trails. A record is parsed only if its columns in the journal leave the
+    decision open.
+    """
+    predicate = predicate_of(Selection.from_document(span.selectors))
+    needs_source = not (span.every_region or span.global_services)
+    decided = {category: predicate.decides(category) for category in LOG_KINDS}
+
+    def is_taken(entry: Entry, stretch: Stretch) -> bool:
         if entry.account != account or entry.origin == "import":
             return False
-        decided = predicate.decides(entry.category)
-        if decided is False or entry.category not in LOG_KINDS:
+        decision = decided.get(entry.category, False)
+        if decision is False or not takes(span, home_region, entry.region, ""):
             return False
-        if not takes(span, home_region, entry.region, ""):
-            return False
-        if decided and (span.every_region or span.global_services):
+        if decision and not needs_source:
             return True
-        facts = self._facts.of(entry)
+        facts = stretch.facts_of(entry)
         return takes(span, home_region, entry.region, facts.event_source) and predicate.takes(facts)
 
+    return is_taken
 
-def _tell_lost(trail: Trail, after: int, entries: Sequence[Entry], until: int) -> None:
-    """Names positions that neither the journal nor its archive holds any more."""
-    last = entries[0].position - 1 if entries else until
-    if last > after:
-        lost = {"trail": trail.arn, "first": after + 1, "last": last}
-        log.error("records are lost and cannot be delivered", extra=lost)
+
+def _tell_lost(trail: Trail, after: int, entries: Sequence[Entry], reached: int) -> None:
+    """Names positions of which neither the journal nor its archive holds all any more."""
+    lost = reached - after - len(entries)
+    if lost:
+        told = {"trail": trail.arn, "first": after + 1, "last": reached, "count": lost}
+        log.error("records are lost and cannot be delivered", extra=told)

@@ -97,7 +97,8 @@ class TrailWorker:
         """
         async with self._lock:
             try:
-                return await self._deliver(flush)
+                with self._delivery.selecting.reading.together():
+                    return await self._deliver(flush)
             finally:
                 for wake in self.sinks:
                     wake.set()

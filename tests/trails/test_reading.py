@@ -1,0 +1,116 @@
+"""Reading for several trails: every entry once and in order, kept while somebody else reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.core.event import Entry
+from opentrail.trails.reading import STRETCH, SharedReading, Stretch
+from tests.factories import a_data_record, a_new_entry, a_record, an_entry, event_id
+from tests.fakes import MemoryJournal, asynchronous, run
+
+
+class CountingJournal(MemoryJournal):
+    """A journal that tells how often it is read, and may have let positions go."""
+
+    def __init__(self, count: int, gone: Sequence[int] = ()) -> None:
+        super().__init__([an_entry(n) for n in range(1, count + 1)])
+        self.reads: list[tuple[int, int | None]] = []
+        self._gone = frozenset(gone)
+
+    async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
+        """Returns what is there, a part at a time."""
+        self.reads.append((after, until))
+        found = await super().read(after, min(limit, 700), until)
+        return [entry for entry in found if entry.position not in self._gone]
+
+
+async def all_of(reading: SharedReading, after: int, until: int) -> list[int]:
+    positions: list[int] = []
+    while after < until:
+        stretch, entries, reached = await reading.read(after, until)
+        assert after < reached <= until
+        assert set(entries) <= set(stretch.entries)
+        positions += [entry.position for entry in entries]
+        after = reached
+    return positions
+
+
+@given(st.integers(0, 2_600), st.integers(0, 2_600), st.booleans())
+def test_every_entry_of_a_range_comes_once_and_in_order(
+    after: int, until: int, together: bool
+) -> None:
+    async def story() -> None:
+        reading = SharedReading(CountingJournal(2_600))
+        if together:
+            with reading.together():
+                await all_of(reading, 0, 2_600)
+                assert await all_of(reading, after, until) == list(range(after + 1, until + 1))
+        else:
+            assert await all_of(reading, after, until) == list(range(after + 1, until + 1))
+
+    run(story())
+
+
+@asynchronous
+async def test_what_is_gone_is_left_out() -> None:
+    reading = SharedReading(CountingJournal(2_600, gone=[1, 500, *range(1_001, 2_001), 2_600]))
+    expected = [n for n in range(1, 2_600) if n not in (1, 500) and not 1_000 < n <= 2_000]
+    assert await all_of(reading, 0, 2_600) == expected
+
+
+@asynchronous
+async def test_who_reads_together_reads_the_journal_once() -> None:
+    journal = CountingJournal(3_000)
+    reading = SharedReading(journal)
+    with reading.together():
+        await all_of(reading, 0, 3_000)
+        once = len(journal.reads)
+        with reading.together():
+            await all_of(reading, 0, 3_000)
+        await all_of(reading, 500, 2_500)
+        assert len(journal.reads) == once
+    await all_of(reading, 0, STRETCH)
+    assert len(journal.reads) > once, "nothing is kept once nobody reads"
+
+
+@asynchronous
+async def test_what_may_still_grow_is_not_kept() -> None:
+    journal = CountingJournal(1_500)
+    reading = SharedReading(journal)
+    with reading.together():
+        await all_of(reading, 0, 1_500)
+        await journal.append([a_new_entry(a_record(eventID=event_id(1_501)))])
+        assert await all_of(reading, 1_499, 1_501) == [1_500, 1_501]
+
+
+@asynchronous
+async def test_only_so_many_bytes_are_kept() -> None:
+    journal = CountingJournal(5_000)
+    size = Stretch(await journal.read(0, STRETCH)).bytes
+    reading = SharedReading(journal, kept_bytes=3 * size)
+    with reading.together():
+        await all_of(reading, 0, 5_000)
+        read = len(journal.reads)
+        await all_of(reading, 4_000, 5_000)
+        assert len(journal.reads) == read
+        await all_of(reading, 0, 1_000)
+        assert len(journal.reads) > read
+
+
+def test_a_record_is_parsed_once_however_often_it_is_asked_for() -> None:
+    entry = an_entry(5, a_data_record(eventID=event_id(5)))
+    stretch = Stretch([entry])
+    facts, time = stretch.facts_of(entry), stretch.time_of(entry)
+    assert (facts.event_name, time) == ("PutObject", "2020-01-01T09:00:00Z")
+    # A position never gets other bytes; if it did, they would show that it was read again.
+    other = replace(entry, record=b"never read")
+    assert stretch.facts_of(other) is facts
+    assert stretch.time_of(other) is time
+    with pytest.raises(ValueError, match="Expecting value"):
+        Stretch([other]).facts_of(other)
