@@ -19,6 +19,7 @@ from benchmarks import (
     selectors,
     starting,
     streaming,
+    validating,
 )
 from benchmarks.processes import busy_cpus, find_program, two_cpus
 from benchmarks.required import REQUIRED, is_met
@@ -36,6 +37,7 @@ BENCHMARKS = {
     **delivery.BENCHMARKS,
     **starting.BENCHMARKS,
     **history.BENCHMARKS,
+    **validating.BENCHMARKS,
 }
 
 

@@ -26,6 +26,7 @@ REQUIRED = {
     "sealings meanwhile": ">= 5",
     "import records/s": ">= 15000",
     "bytes a record": "<= 220",
+    "validate-logs / opentrail validate, ratio": ">= 3",
     "memory at most MB": "< 1500",
     "10,000/s for 60 s: records/s durable": ">= 9900",
     "10,000/s for 60 s: durable to visible p99 ms": "< 1000",

@@ -85,6 +85,7 @@ def command_line_page() -> str:
         "| 2 | wrong use |",
         "| 3 | the data directory is in use |",
         "| 4 | data of a newer version |",
+        "| 5 | cannot be decided |",
         "| 74 | storage failed |",
     ]
     return "\n".join(lines) + "\n"

@@ -101,3 +101,11 @@ def test_elsewhere_a_line_is_written_now_and_then(time: Time) -> None:
         "10% of 100 B, 20 records, 2/s, 1:30 left",
         "20% of 100 B, 40 records, 2/s, 1:20 left",
     ]
+
+
+def test_what_is_counted_may_have_another_name(time: Time) -> None:
+    log = io.StringIO()
+    progress = Progress(log, time, noun="files")
+    time.now += 11
+    progress.advance(1, 2)
+    assert "2 files" in log.getvalue()

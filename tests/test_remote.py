@@ -125,6 +125,13 @@ def test_a_description_of_a_server_that_says_nothing_is_wrong_use(
     assert str(tmp_path) in str(wrong.value)
 
 
+def test_the_servers_aws_endpoint_is_known_if_it_says_so(console: StubConsole) -> None:
+    assert find(options(console.data_dir)).aws_endpoint is None
+    file = console.data_dir / "server.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "endpoint": "http://x:1"}))
+    assert find(options(console.data_dir)).aws_endpoint == "http://x:1"
+
+
 @pytest.mark.parametrize("endpoint", ["localhost:4748", "nonsense", "ftp://x"])
 def test_an_endpoint_that_is_no_address_is_wrong_use(console: StubConsole, endpoint: str) -> None:
     with pytest.raises(OpentrailError) as wrong:

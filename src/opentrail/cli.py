@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _add_import(commands)
     _add_export(commands)
     _add_trail(commands)
+    _add_validate(commands)
     return root
 
 
@@ -188,6 +189,32 @@ def _add_trail(commands: Any) -> None:
     _add_client(flush)
 
 
+def _add_validate(commands: Any) -> None:
+    text = "validate the log files and digest files of a trail"
+    more = (
+        "A trail by its ARN, its bucket, or a copy of it in a folder; several are looked through"
+        " in turn. Exit codes: 0 good, 1 not good, 5 cannot be decided."
+    )
+    validate = commands.add_parser("validate", help=text, description=f"{text}. {more}")
+    validate.set_defaults(run=_validate)
+    add = validate.add_argument
+    add("sources", nargs="+", metavar="SOURCE", help="TRAIL-ARN, s3://BUCKET/PREFIX, or FOLDER")
+    add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
+    add("--until", metavar="T", help="up to this time")
+    add("--account", metavar="ID", action="append", help="only this account; repeatable")
+    add("--region", metavar="REGION", action="append", help="only this Region; repeatable")
+    add("--trail", metavar="NAME", action="append", help="only this trail; repeatable")
+    add("--keys", metavar="FILE", help="trust these keys: aws cloudtrail list-public-keys > FILE")
+    add("--signatures", metavar="FILE", help="signatures of digest files, for a copy of a bucket")
+    add(
+        "--checkpoint",
+        metavar="FILE",
+        help="hold against what FILE knows, then bring it up to date",
+    )
+    add("--export", metavar="DIR", help="keep all that is read in DIR, to validate it again")
+    _add_client(validate)
+
+
 # Servers
 
 
@@ -307,6 +334,12 @@ def _export(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from opentrail.importing.command import run
+
+    return run(options)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from opentrail.validation.command import run
 
     return run(options)
 

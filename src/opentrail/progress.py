@@ -16,7 +16,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 class Progress:
-    """Shows bytes, records and time.
+    """Shows bytes, records (or what `noun` calls them) and time.
 
     `total` is set once it is known; `waiting` tells what sending waits for, if anything.
     """
@@ -26,12 +26,14 @@ class Progress:
         stream: TextIO,
         clock: Callable[[], float] = time.monotonic,
         width: Callable[[], int] = lambda: shutil.get_terminal_size((80, 24)).columns,
+        noun: str = "records",
     ) -> None:
         self.total: int | None = None
         self.waiting = ""
         self._stream = stream
         self._clock = clock
         self._width = width
+        self._noun = noun
         self._is_terminal = stream.isatty()
         self._bytes = self._records = self._drawn = 0
         self._shown_at = clock()
@@ -84,7 +86,7 @@ class Progress:
         seconds = max(now - since, 0.001)
         rate = (self._records - records) / seconds
         speed = (self._bytes - size) / seconds
-        parts = [f"{self._records:,} records", f"{rate:,.0f}/s"]
+        parts = [f"{self._records:,} {self._noun}", f"{rate:,.0f}/s"]
         if not self.total:
             return ", ".join([_size(self._bytes), *parts])
         share = min(100, int(100 * self._bytes / self.total))

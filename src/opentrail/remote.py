@@ -37,6 +37,8 @@ class Console:
 
     url: str
     token: str
+    #: Where it answers the CloudTrail API, if it says so.
+    aws_endpoint: str | None = None
 
     def ask(
         self,
@@ -160,6 +162,7 @@ def find(options: argparse.Namespace) -> Console:
     try:
         described = json.loads((folder / "server.json").read_text())
         console, token = str(described["console"]), str(described["token"])
+        aws = described.get("endpoint")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR"
@@ -167,7 +170,7 @@ def find(options: argparse.Namespace) -> Console:
     console = (options.endpoint or console).rstrip("/")
     if not console.startswith(("http://", "https://")):
         raise UsageError(f"--endpoint must be a URL like http://127.0.0.1:4748, not {console!r}")
-    return Console(console, token)
+    return Console(console, token, aws if isinstance(aws, str) else None)
 
 
 def _refusal(error: urllib.error.HTTPError) -> OpentrailError:

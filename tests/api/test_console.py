@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.fakes import asynchronous
 from tests.trails.world import BUCKET
 
 EVENTS, WHO, FLUSH = "/api/v1/events", "/api/v1/who", "/api/v1/trails/flush"
+DIGESTS = "/api/v1/trails/digests"
 
 
 async def filled(*records: dict[str, Any]) -> Api:
@@ -316,6 +318,26 @@ async def test_a_flush_delivers_and_signs_and_tells_what_it_wrote() -> None:
     assert len(delivered.logs) == len(delivered.digests) == 1
     api.world.clock.advance(1)
     assert (await api.post(FLUSH, asked(name=arn))).json["logFiles"] == []
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_a_trails_first_and_newest_digests_are_known() -> None:
+    api = await logging_trail()
+    assert (await api.ask(DIGESTS, name="my-trail")).json["chains"] == []
+    for _ in range(2):
+        await api.post(FLUSH, asked(name="my-trail"))
+        api.world.clock.advance(60)
+    answer = await api.ask(DIGESTS, name="my-trail", account=ACCOUNT)
+    assert answer.status == 200
+    delivered = await api.world.verified()
+    first, newest = delivered.chain()
+    (chain,) = answer.json["chains"]
+    assert [start["key"] for start in chain["starts"]] == [first.key]
+    assert chain["newest"]["key"] == newest.key
+    assert chain["newest"]["sha256"] == hashlib.sha256(newest.content).hexdigest()
+    assert (chain["trail"], chain["region"], chain["ends"]) == ("my-trail", REGION, [])
+    assert (await api.ask(DIGESTS, name="other")).status == 404
     await api.world.deliveries.stop()
 
 

@@ -13,6 +13,7 @@ import pytest
 import rsa
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.ports.control import Put
 from tests.factories import MOMENT
 from tests.fakes import Breaker, Fault, PowerCutError, StoredObject, asynchronous, utc
 from tests.trails.verify import Digest, verify
@@ -565,3 +566,43 @@ async def test_hashes_and_signatures_are_over_the_uncompressed_bytes() -> None:
     key = await world.signer.current()
     expected = await world.signer.sign(text.encode(), key.fingerprint)
     assert second.signature == expected.hex()
+
+
+@asynchronous
+async def test_where_chains_begin_and_end_is_known_after_every_restart() -> None:
+    world, _ = await logging_trail()
+    for _ in range(2):
+        world.clock.advance(3600)
+        await world.deliver()
+    await world.stop_logging()
+    await world.deliver()
+    world = world.restarted()
+    world.clock.advance(3600)
+    await world.start_logging()
+    await world.deliver()
+    (before,) = await world.deliveries.known_digests((await world.stored()).trail)
+    world.clock.advance(3600)
+    await world.deliver()
+    (known,) = await world.deliveries.known_digests((await world.stored()).trail)
+    keys = world.digest_keys()
+    assert len(keys) == 4
+    assert before["newest"]["key"] == keys[2]
+    assert known["newest"]["key"] == keys[3]
+    assert [mark["key"] for mark in known["starts"]] == [keys[0], keys[3]]
+    assert [mark["key"] for mark in known["ends"]] == [keys[2]]
+    assert known["since"] == "2020-01-01T09:00:00Z"
+
+
+@asynchronous
+async def test_of_a_chain_from_an_earlier_version_no_start_is_claimed() -> None:
+    world, _ = await logging_trail()
+    world.clock.advance(3600)
+    await world.deliver()
+    (stored,) = await world.control.scan("chain")
+    old = {k: v for k, v in stored.document.items() if k not in ("starts", "ends")}
+    await world.control.apply([Put("chain", stored.key, old)])
+    world.clock.advance(3600)
+    await world.deliver()
+    (known,) = await world.deliveries.known_digests((await world.stored()).trail)
+    assert known["starts"] == []
+    assert known["since"] == "2020-01-01T11:00:00Z"

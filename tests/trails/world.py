@@ -124,7 +124,10 @@ class World:
         stored = await self.stored(name)
         started = stored.trail.started(self.journal.head, stored_time(self.clock.now()))
         await self.registry.change(stored, started)
-        return (await self.event(eventName="StartLogging", eventSource=OWN))[0]
+        asked = {"name": name}
+        return (
+            await self.event(eventName="StartLogging", eventSource=OWN, requestParameters=asked)
+        )[0]
 
     async def stop_logging(self, name: str = "my-trail") -> str:
         """Stops logging; returns the id of the call's own event."""
@@ -132,7 +135,10 @@ class World:
         call = f"stop-{self.journal.head}"
         stopped = stored.trail.stopped(call, stored_time(self.clock.now()))
         await self.registry.change(stored, stopped)
-        await self.event(eventName="StopLogging", eventID=call, eventSource=OWN)
+        asked = {"name": name}
+        await self.event(
+            eventName="StopLogging", eventID=call, eventSource=OWN, requestParameters=asked
+        )
         await self.settle(stopped.uid, call)
         return call
 
@@ -144,7 +150,12 @@ class World:
         now = stored_time(self.clock.now())
         await self.registry.change(stored, changed.reconfigured(call, self.journal.head, now))
         event_name = "PutEventSelectors" if "selectors" in settings else "UpdateTrail"
-        await self.event(eventName=event_name, eventID=call, eventSource=OWN)
+        asked: dict[str, Any] = {"name": name}
+        if "validation" in settings:
+            asked["enableLogFileValidation"] = settings["validation"]
+        await self.event(
+            eventName=event_name, eventID=call, eventSource=OWN, requestParameters=asked
+        )
         await self.settle(changed.uid, call)
         return call
 
@@ -154,7 +165,10 @@ class World:
         call = f"delete-{self.journal.head}"
         closed = replace(stored.trail.stopped(call, stored_time(self.clock.now())), deleted=True)
         await self.registry.retire(stored, closed)
-        await self.event(eventName="DeleteTrail", eventID=call, eventSource=OWN)
+        asked = {"name": name}
+        await self.event(
+            eventName="DeleteTrail", eventID=call, eventSource=OWN, requestParameters=asked
+        )
         await self.settle(closed.uid, call)
         return call
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,11 +156,12 @@ class S3Key:
 
 
 class S3Stream:
-    """The bytes of an object, as they come."""
+    """The bytes of an object, as they come, and the metadata that its writer gave it."""
 
-    def __init__(self, body: Any, name: str) -> None:
+    def __init__(self, body: Any, name: str, metadata: Mapping[str, str]) -> None:
         self._body = body
         self._name = name
+        self.metadata = metadata
 
     def read(self, size: int, /) -> bytes:
         """Returns at most so many bytes, and none at the end."""
@@ -175,8 +176,8 @@ class S3Stream:
 class S3Reader:
     """Reads objects with the credentials, Region and endpoint that SDKs find in the environment."""
 
-    def __init__(self) -> None:
-        self._s3 = _translated(lambda _: _own_client(), None, "s3")
+    def __init__(self, session: boto3.session.Session | None = None) -> None:
+        self._s3 = _translated(lambda _: _own_client(session), None, "s3")
 
     def keys(self, bucket: str, prefix: str) -> Iterator[S3Key]:
         """Yields every object under a prefix.
@@ -206,15 +207,15 @@ class S3Reader:
         """
         name = f"s3://{bucket}/{key}"
         got = _translated(lambda s3: s3.get_object(Bucket=bucket, Key=key), self._s3, name)
-        return S3Stream(got["Body"], name)
+        return S3Stream(got["Body"], name, got.get("Metadata", {}))
 
 
-def _own_client() -> Any:
+def _own_client(session: boto3.session.Session | None = None) -> Any:
     """Returns a client as the user's environment has it; stores other than AWS by path."""
     settings = botocore.config.Config(
         retries={"max_attempts": 4, "mode": "standard"}, max_pool_connections=16
     )
-    session = boto3.session.Session()
+    session = session or boto3.session.Session()
     client = session.client("s3", config=settings)
     if ".amazonaws." in client.meta.endpoint_url:
         return client

@@ -24,6 +24,7 @@ from opentrail.core.errors import (
     RecordRefused,
     Unsupported,
 )
+from opentrail.core.resources import Trail
 from opentrail.history import PAGE, shown_event
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -68,6 +69,7 @@ class ConsoleApi:
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
                 Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
                 Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
+                Route("/api/v1/trails/digests", self._guarded(self._digests)),
             ]
         )
 
@@ -131,7 +133,18 @@ class ConsoleApi:
 
     async def _flush(self, request: Request) -> dict[str, Any]:
         """Delivers a trail's events and signs its digests now."""
-        name, account = _asked_trail(await request.body())
+        trail = await self._the_trail(*_asked_trail(await request.body()))
+        done = await self._services.deliveries.flush(trail)
+        return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
+
+    async def _digests(self, request: Request) -> dict[str, Any]:
+        """Returns which digests a trail must have: those that begin its chains, the newest."""
+        query = request.query_params
+        trail = await self._the_trail(query.get("name", ""), query.get("account"))
+        chains = await self._services.deliveries.known_digests(trail)
+        return {"trail": trail.arn, "chains": chains}
+
+    async def _the_trail(self, name: str, account: str | None) -> Trail:
         trails = [stored.trail for stored in await self._services.trails.all(account)]
         fitting = [t for t in trails if name in (t.name, t.arn)]
         if not fitting:
@@ -141,8 +154,7 @@ class ConsoleApi:
             raise CloudTrailError(
                 "InvalidParameterException", f"several trails are called {name}: {arns}"
             )
-        done = await self._services.deliveries.flush(fitting[0])
-        return {"trail": fitting[0].arn, "logFiles": done.logs, "digestFiles": done.digests}
+        return fitting[0]
 
 
 def _asked_trail(body: bytes) -> tuple[str, str | None]:

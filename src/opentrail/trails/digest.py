@@ -91,6 +91,37 @@ class DigestChains:
     def _is_due(self, chain: dict[str, Any]) -> bool:
         return self._clock.now() >= parse_time(chain["end"]) + self._interval
 
+    async def known(self, trail: Trail) -> list[dict[str, Any]]:
+        """Returns for each Region which digests begin and end its chains, and which is the newest.
+
+        `starts` are all that were written from `since` on, which is when the trail was made; a
+        chain that goes on has no end.
+        """
+        found = []
+        for stored in await self._control.scan("chain", f"{trail.uid}/"):
+            chain = stored.document
+            starts, ends = chain.get("starts"), chain.get("ends", [])
+            newest = chain["previous"] or (ends[-1] if ends else None)
+            if newest is None:
+                continue
+            # Chains of earlier versions do not have their starts.
+            is_whole = starts is not None and trail.created_at
+            found.append(
+                {
+                    "account": trail.account,
+                    "region": stored.key.removeprefix(f"{trail.uid}/"),
+                    "trail": trail.name,
+                    "homeRegion": trail.home_region,
+                    "starts": starts or [],
+                    "ends": ends,
+                    "newest": newest,
+                    "since": format_time(parse_time(trail.created_at))
+                    if is_whole
+                    else chain["end"],
+                }
+            )
+        return found
+
     async def forget(self, trail: Trail) -> None:
         """Drops chains and undigested log files, because their bucket is gone."""
         changes: list[Change] = []
@@ -103,13 +134,16 @@ class DigestChains:
         stored = await self._control.get("chain", f"{trail.uid}/{region}")
         started = format_time(parse_time(span.started_at))
         if stored is None:
-            return {"end": started, "previous": None, "pending": None, "ended": None}
+            new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
+            return {**new, "end": started, "starts": [], "ends": []}
         chain = stored.document
         if chain["ended"] is None or chain["ended"] == span.started_at:
             return chain
         # The end of the chain before stays known: no two digests may have one name.
         end = max(started, chain["end"])
-        return {"end": end, "previous": None, "pending": None, "ended": None}
+        new = {"end": end, "previous": None, "pending": None, "ended": None}
+        ends = [*chain.get("ends", ()), chain["previous"]]
+        return {**new, "starts": chain.get("starts"), "ends": ends}
 
     async def _plan(
         self,
@@ -202,6 +236,9 @@ class DigestChains:
         previous = PreviousDigest(
             pending["bucket"], pending["key"], sha256_hex(content), pending["signature"]
         )
+        if chain["previous"] is None and chain.get("starts") is not None:
+            # Kept for good: who validates the trail must know where its digests begin.
+            chain["starts"].append(asdict(previous))
         chain.update(end=pending["end"], previous=asdict(previous), pending=None)
         chain["ended"] = pending["ends"]
         state.latest_digest = self._clock.now().isoformat(timespec="microseconds")

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event import parse_time
@@ -305,6 +305,10 @@ class TrailDeliveries:
             ObjectStoreError: the bucket failed.
         """
         return await self.ensure(trail.uid).deliver(flush=True)
+
+    async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
+        """Returns for each Region which digests begin and end its chains, and the newest."""
+        return await self._digests.known(trail)
 
     async def needed_after(self) -> int:
         """Returns the position behind which a trail has yet to deliver, or still may."""

@@ -1,0 +1,64 @@
+"""The CloudTrail API, asked with the user's own access: a trail, and public keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import boto3
+import botocore.config
+import botocore.exceptions
+
+from opentrail.core.errors import OpentrailError
+
+
+class TrailReader:
+    """Asks with the credentials that SDKs find in the environment.
+
+    Args:
+        endpoint_url: where the API is; where SDKs find it, if None.
+    """
+
+    def __init__(self, endpoint_url: str | None = None) -> None:
+        self._endpoint = endpoint_url
+        self._clients: dict[str, Any] = {}
+
+    def trail(self, arn: str, region: str) -> Mapping[str, Any] | None:
+        """Returns a trail as DescribeTrails does, None if there is none of this ARN.
+
+        Raises:
+            OpentrailError: the service refused or cannot be reached.
+        """
+        trails = self._ask(region, "describe_trails", includeShadowTrails=True)["trailList"]
+        return next((trail for trail in trails if trail.get("TrailARN") == arn), None)
+
+    def public_keys(self, region: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
+        """Returns the keys of a Region that signed in a time range, as ListPublicKeys does.
+
+        Raises:
+            OpentrailError: the service refused or cannot be reached.
+        """
+        found: list[Mapping[str, Any]] = []
+        page: dict[str, Any] = {}
+        while True:
+            answer = self._ask(region, "list_public_keys", StartTime=start, EndTime=end, **page)
+            found += answer.get("PublicKeyList", ())
+            if not answer.get("NextToken"):
+                return found
+            page = {"NextToken": answer["NextToken"]}
+
+    def _ask(self, region: str, operation: str, **given: Any) -> Any:
+        try:
+            return getattr(self._client(region), operation)(**given)
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+            raise OpentrailError(f"the CloudTrail API cannot be asked: {error}") from error
+
+    def _client(self, region: str) -> Any:
+        if region not in self._clients:
+            settings = botocore.config.Config(retries={"max_attempts": 4, "mode": "standard"})
+            session = boto3.session.Session(region_name=region)
+            self._clients[region] = session.client(
+                "cloudtrail", endpoint_url=self._endpoint, config=settings
+            )
+        return self._clients[region]

@@ -1,0 +1,1 @@
+"""Validating a trail: an independent verifier of log files and digests; no code of the writer's."""

@@ -1,0 +1,329 @@
+"""Chains of digests: each one proven by its signature, and tied to the one before it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+
+from opentrail.ports.verifier import Verifier
+from opentrail.validation.digests import SIGNATURE_ALGORITHM, Digest, signature_bytes
+from opentrail.validation.inventory import FoundDigest
+from opentrail.validation.keys import PublicKeys
+from opentrail.validation.names import ChainId, digest_name, split_key, told_time
+from opentrail.validation.report import Kind, Report
+
+#: Bucket and key of a digest.
+Place = tuple[str, str]
+Signatures = Mapping[Place, str]
+
+
+@dataclass(slots=True)
+class DigestFile:
+    """A digest file, what was read of it, and what came of checking it."""
+
+    found: FoundDigest
+    digest: Digest | None
+    #: Signature and algorithm in the object's metadata.
+    signature: str | None = None
+    algorithm: str | None = None
+    #: Why it is not good, if it is not.
+    reason: str | None = None
+    #: The signature, from wherever, that proves all that it says, whatever else is wrong.
+    proof: str | None = None
+    #: Whether nothing shows what its signature is.
+    is_unsigned: bool = False
+    #: Why it could not be read, if so: then nothing is known of it.
+    unread: str | None = None
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a signature of it holds."""
+        return self.proof is not None
+
+    @property
+    def counts(self) -> bool:
+        """Whether its list of log files and its place in the chain are gone by."""
+        return self.digest is not None and (self.is_proven or self.is_unsigned)
+
+    @property
+    def end(self) -> datetime:
+        """When it ends, by its name."""
+        return self.found.name.stamp
+
+    @property
+    def told(self) -> str:
+        """Its name, for people."""
+        return self.found.root.told(self.found.tail)
+
+    @property
+    def place(self) -> Place:
+        """Bucket and key by where it lies."""
+        root = self.found.root
+        return root.bucket or "", f"{root.prefix or ''}{self.found.tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """An event after which no digests are to be expected."""
+
+    name: str
+    time: datetime
+
+
+@dataclass(slots=True)
+class Stretch:
+    """A time between two digests of a chain that no digest covers."""
+
+    start: datetime
+    end: datetime
+    #: Set if the chain ended with this file and another begins behind: logging may have been off.
+    ended_with: DigestFile | None = None
+    #: The event that says so.
+    ending: Ending | None = None
+    #: Log files that were delivered in it, of which no digest tells.
+    logs: int = 0
+
+
+@dataclass(slots=True)
+class Chain:
+    """The digests of a trail, account and Region that are in range, oldest first."""
+
+    id: ChainId
+    files: list[DigestFile]
+    stretches: list[Stretch] = field(default_factory=list)
+    #: The event that ended it behind the newest digest, if there is one.
+    ending: Ending | None = None
+    #: Digests that begin it while logging was on: log files from before may have come late.
+    begins_late: list[Digest] = field(default_factory=list)
+
+    @property
+    def good(self) -> list[DigestFile]:
+        """Those that count."""
+        return [file for file in self.files if file.counts]
+
+    def has_unread(self, stretch: Stretch) -> bool:
+        """Returns whether digests of a stretch are there that could not be read."""
+        return any(f.unread and stretch.start <= f.end <= stretch.end for f in self.files)
+
+    def file(self, place: Place) -> DigestFile | None:
+        """Returns the file at a place."""
+        return next((file for file in self.files if file.place == place), None)
+
+
+class DigestChecks:
+    """Checks digest files one by one, newest first."""
+
+    def __init__(
+        self, verifier: Verifier, keys: PublicKeys, given: Iterable[tuple[Place, str]]
+    ) -> None:
+        self._verifier = verifier
+        self._keys = keys
+        self._given = list(given)
+
+    def check(self, files: Sequence[DigestFile]) -> None:
+        """Fills in what each file of a chain is worth; they are sorted, oldest first."""
+        claimed: dict[Place, list[str]] = defaultdict(list)
+        for file in files:
+            if file.digest is not None and file.digest.previous is not None:
+                before = file.digest.previous
+                claimed[before.bucket, before.key].append(before.signature)
+        for place, signature in self._given:
+            claimed[place].append(signature)
+        for file in files:
+            if file.digest is not None:
+                reason = self._misplaced(file, file.digest)
+                file.reason = reason or self._unproven(file, file.digest, claimed)
+
+    def _misplaced(self, file: DigestFile, digest: Digest) -> str | None:
+        """Says what is wrong with where and what a digest is."""
+        if (digest.bucket, digest.key) != file.place:
+            return f"has been moved from s3://{digest.bucket}/{digest.key}"
+        name = file.found.name
+        if digest.account != name.chain.account:
+            return f"is of account {digest.account}"
+        if not name.chain.backfill and digest.end != name.stamp:
+            return f"ends at {digest.end_text}, its name says otherwise"
+        return None
+
+    def _unproven(
+        self, file: DigestFile, digest: Digest, claimed: Mapping[Place, Sequence[str]]
+    ) -> str | None:
+        if digest.algorithm != SIGNATURE_ALGORITHM:
+            return f"digestSignatureAlgorithm is not {SIGNATURE_ALGORITHM}"
+        region = file.found.name.chain.region
+        keys = self._keys.find(region, digest.fingerprint)
+        if not keys:
+            return f"no public key of fingerprint {digest.fingerprint} is known"
+        if not file.found.name.chain.backfill:
+            keys = [key for key in keys if key.counts_at(digest.end)]
+            if not keys:
+                return f"public key {digest.fingerprint} did not count when it was signed"
+        try:
+            return self._signed(file, digest, [key.der for key in keys], claimed[file.place])
+        except ValueError as error:
+            return f"public key {digest.fingerprint} cannot be used: {error}"
+
+    def _signed(
+        self, file: DigestFile, digest: Digest, keys: Sequence[bytes], claimed: Sequence[str]
+    ) -> str | None:
+        text = digest.text_to_sign()
+
+        def holds(signature: str) -> bool:
+            raw = signature_bytes(signature)
+            return raw is not None and any(self._verifier.verifies(k, raw, text) for k in keys)
+
+        file.proof = next((signature for signature in claimed if holds(signature)), None)
+        if not file.found.root.is_live:
+            if file.is_proven:
+                return None
+            if not claimed:
+                file.is_unsigned = True
+                return None
+            return "signature verification failed"
+        if file.signature is None:
+            return "has no signature in its metadata"
+        if not holds(file.signature):
+            more = "; the next digest file has the right one" if file.is_proven else ""
+            return f"signature verification failed{more}"
+        file.proof = file.signature
+        if file.algorithm != SIGNATURE_ALGORITHM:
+            return f"signature-algorithm in its metadata is not {SIGNATURE_ALGORITHM}"
+        return None
+
+
+class Links:
+    """Checks how the digests of a chain follow each other.
+
+    Args:
+        since: the beginning of what is validated; what lies before is not missed.
+        is_there: tells whether there is any digest file at a place, in range or not.
+        is_given: tells whether what was given to the command could hold a place.
+    """
+
+    def __init__(
+        self,
+        report: Report,
+        since: datetime | None,
+        is_there: Callable[[Place], bool],
+        is_given: Callable[[Place], bool],
+    ) -> None:
+        self._report = report
+        self._since = since
+        self._is_there = is_there
+        self._is_given = is_given
+
+    def check(self, chain: Chain) -> None:
+        """Names what is wrong, and notes which times no digest covers."""
+        good = chain.good
+        if not good:
+            self._nothing_counts(chain)
+            return
+        self._head(chain, good[0])
+        for before, after in pairwise(good):
+            self._pair(chain, before, after)
+        newer = [file for file in chain.files if file.end > good[-1].end]
+        if newer:
+            chain.stretches.append(Stretch(good[-1].end, newer[-1].end))
+
+    def _nothing_counts(self, chain: Chain) -> None:
+        if chain.files:
+            begin = min(
+                (f.digest.start for f in chain.files if f.digest), default=chain.files[0].end
+            )
+            chain.stretches.append(Stretch(min(begin, chain.files[0].end), chain.files[-1].end))
+
+    def _head(self, chain: Chain, oldest: DigestFile) -> None:
+        digest = oldest.digest
+        if digest is None or digest.previous is None:
+            older = [file for file in chain.files if file.end < oldest.end]
+            if digest is not None and older:
+                chain.stretches.append(Stretch(older[0].end, digest.start))
+            return
+        if self._since is not None and digest.start <= self._since:
+            return
+        self._missing(chain, oldest, digest.start)
+
+    def _missing(self, chain: Chain, after: DigestFile, since: datetime) -> None:
+        """Names the digest that another one names as the one before it, unless it is there."""
+        digest = after.digest
+        if digest is None or digest.previous is None:
+            return
+        place = (digest.previous.bucket, digest.previous.key)
+        name = digest_name(split_key(place[1])[1])
+        start = min(since, name.stamp if name else since)
+        chain.stretches.append(Stretch(start, digest.start))
+        if self._is_there(place):
+            return
+        address = f"s3://{place[0]}/{place[1]}"
+        if not self._is_given(place):
+            reason = f"is in a place that was not given, and {after.told} follows it"
+            self._report.unknown(Kind.DIGEST, address, reason)
+            return
+        count = self._report.count(chain.id)
+        count.digests += 1
+        self._report.bad(Kind.DIGEST, address, f"is missing; {after.told} follows it")
+
+    def _pair(self, chain: Chain, before: DigestFile, after: DigestFile) -> None:
+        digest, older = after.digest, before.digest
+        if digest is None or older is None:
+            return
+        if digest.previous is None:
+            chain.stretches.append(Stretch(older.end, digest.start, before))
+            return
+        place = (digest.previous.bucket, digest.previous.key)
+        if place != before.place:
+            earlier = chain.file(place)
+            if earlier is not None and earlier.end < before.end:
+                self._report.bad(
+                    Kind.DIGEST, before.told, f"is not in the chain: {after.told} follows another"
+                )
+            self._missing(chain, after, older.end)
+            return
+        for reason in self._differences(chain, before, older, after, digest):
+            self._report.bad(Kind.DIGEST, before.told, reason)
+
+    @staticmethod
+    def _differences(
+        chain: Chain, before: DigestFile, older: Digest, after: DigestFile, digest: Digest
+    ) -> Iterator[str]:
+        assert digest.previous is not None  # noqa: S101 - it names the one before
+        if digest.previous.sha256 != older.sha256:
+            yield f"its hash is not the one that {after.told} names"
+        own = before.signature
+        if (
+            before.reason is None
+            and own is not None
+            and own.lower() != digest.previous.signature.lower()
+        ):
+            yield f"its signature is not the one that {after.told} names"
+        if not chain.id.backfill and digest.start != older.end:
+            yield (
+                f"ends at {told_time(older.end)}, but {after.told}"
+                f" goes on from {told_time(digest.start)}"
+            )
+
+
+def told_files(files: Iterable[DigestFile], report: Report) -> None:
+    """Tells what each digest file of a chain is worth, and counts it."""
+    for file in files:
+        count = report.count(file.found.name.chain)
+        count.digests += 1
+        if file.unread is not None:
+            report.unknown(Kind.DIGEST, file.told, file.unread)
+        elif file.reason is not None:
+            report.bad(Kind.DIGEST, file.told, file.reason)
+        elif file.is_unsigned:
+            report.unknown(
+                Kind.DIGEST,
+                file.told,
+                "nothing here has its signature: no digest file follows it,"
+                " and a copy has no metadata (--signatures FILE)",
+            )
+        else:
+            count.good_digests += 1
+        if file.digest is not None and file.counts:
+            count.start = min(count.start or file.digest.start, file.digest.start)
+            count.end = max(count.end or file.digest.end, file.digest.end)

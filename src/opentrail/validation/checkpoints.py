@@ -1,0 +1,294 @@
+"""What is known of a chain from elsewhere: its starts, and how far it had come (L10)."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from opentrail.core.errors import UsageError
+from opentrail.validation.chains import Chain, DigestFile, Place, Stretch
+from opentrail.validation.digests import Digest
+from opentrail.validation.names import ChainId, digest_name, read_time, split_key, told_time
+from opentrail.validation.report import Kind, Report
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A digest that is known to exist."""
+
+    bucket: str
+    key: str
+    sha256: str
+    #: For copies, which have no metadata; "" if it is not known.
+    signature: str = field(default="", compare=False)
+
+    @property
+    def place(self) -> Place:
+        """Bucket and key."""
+        return self.bucket, self.key
+
+    @property
+    def end(self) -> datetime | None:
+        """When it ends, by its name."""
+        name = digest_name(split_key(self.key)[1])
+        return name.stamp if name else None
+
+    @property
+    def told(self) -> str:
+        """Its address."""
+        return f"s3://{self.bucket}/{self.key}"
+
+    def as_json(self) -> dict[str, str]:
+        """Returns the mark as JSON values."""
+        told = {"bucket": self.bucket, "key": self.key, "sha256": self.sha256}
+        return {**told, "signature": self.signature} if self.signature else told
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What somebody knows of a chain.
+
+    `starts` are all digests that begin the chain, or begin it anew, from `since` on; from the very
+    beginning if that is None. `ends` are those after which it began anew. `newest` is its newest
+    digest when they knew.
+    """
+
+    chain: ChainId
+    starts: tuple[Mark, ...]
+    ends: tuple[Mark, ...]
+    newest: Mark
+    since: datetime | None
+    origin: str
+    #: Whether it is the trail's own server that knows it, now; before `since` was no such trail.
+    is_current: bool = False
+
+    def knows_beginning(self, start: datetime) -> bool:
+        """Returns whether there can be no digests before a start but those it knows."""
+        return self.since is None or (self.is_current and self.since <= start)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns what is known as JSON values."""
+        return {
+            "account": self.chain.account,
+            "region": self.chain.region,
+            "trail": self.chain.trail,
+            "homeRegion": self.chain.home_region,
+            "organization": self.chain.organization,
+            "backfill": self.chain.backfill,
+            "since": told_time(self.since) if self.since else None,
+            "starts": [mark.as_json() for mark in self.starts],
+            "ends": [mark.as_json() for mark in self.ends],
+            "newest": self.newest.as_json(),
+        }
+
+
+def known_from(told: Mapping[str, Any], origin: str, is_current: bool = False) -> Known:
+    """Returns what JSON tells of a chain.
+
+    Raises:
+        UsageError: it is not of the form of `Known.as_json`.
+    """
+    try:
+        chain = ChainId(
+            str(told["account"]),
+            str(told["region"]),
+            str(told["trail"]),
+            str(told["homeRegion"]),
+            str(told.get("organization") or ""),
+            bool(told.get("backfill")),
+        )
+        since = None if told["since"] is None else read_time(told["since"])
+        starts = tuple(_mark(mark) for mark in told["starts"])
+        ends = tuple(_mark(mark) for mark in told["ends"])
+        return Known(chain, starts, ends, _mark(told["newest"]), since, origin, is_current)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{origin} does not tell of chains as it should: {error!r}") from error
+
+
+def _mark(told: Mapping[str, Any]) -> Mark:
+    signature = str(told.get("signature", ""))
+    mark = Mark(str(told["bucket"]), str(told["key"]), str(told["sha256"]), signature)
+    if mark.end is None:
+        raise ValueError(f"{mark.key} is not the name of a digest file")
+    return mark
+
+
+def read_checkpoint(file: Path) -> list[Known]:
+    """Returns what an earlier run wrote; nothing if there is no file yet.
+
+    Raises:
+        UsageError: it cannot be read or is no checkpoint.
+    """
+    try:
+        document = orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{file} is not JSON") from error
+    if not isinstance(document, dict) or document.get("version") != _VERSION:
+        raise UsageError(f"{file} is no checkpoint of version {_VERSION}")
+    chains = document.get("chains")
+    if not isinstance(chains, list):
+        raise UsageError(f"{file} has no list chains")
+    return [known_from(told, str(file)) for told in chains]
+
+
+def write_checkpoint(file: Path, known: Iterable[Known]) -> None:
+    """Writes what is known now, whole or not at all.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    chains = [one.as_json() for one in sorted(known, key=lambda one: one.chain)]
+    document = {"version": _VERSION, "chains": chains}
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as text:
+            text.write(json.dumps(document, indent=1) + "\n")
+            text.flush()
+            os.fsync(text.fileno())
+        part.replace(file)
+    except OSError as error:
+        raise UsageError(f"{file}: {error.strerror}") from error
+
+
+def advanced(chain: Chain, earlier: Known | None, since: datetime | None) -> Known | None:
+    """Returns what is known of a chain after it was validated, and found not bad."""
+    proven = [(file, file.digest) for file in chain.good if file.digest and file.is_proven]
+    if not proven:
+        return earlier
+    oldest, newest = proven[0][1], _mark_of(*proven[-1])
+    starts = {_mark_of(file, digest) for file, digest in proven if digest.previous is None}
+    ends = {_mark_of(*before) for before, after in pairwise(proven) if after[1].previous is None}
+    complete = since
+    if earlier is not None:
+        if earlier.newest.end is not None and oldest.start > earlier.newest.end:
+            return earlier  # what lies between was not looked at
+        if earlier.since is None or (since is not None and earlier.since < since):
+            complete = earlier.since
+        starts |= set(earlier.starts)
+        ends |= set(earlier.ends)
+        newest = max(newest, earlier.newest, key=_end)
+    return Known(chain.id, _in_order(starts), _in_order(ends), newest, complete, "")
+
+
+def _in_order(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+    return tuple(sorted(marks, key=lambda mark: (_end(mark), mark.key)))
+
+
+def _end(mark: Mark) -> str:
+    return told_time(mark.end) if mark.end else ""
+
+
+def _mark_of(file: DigestFile, digest: Digest) -> Mark:
+    return Mark(*file.place, digest.sha256, file.proof or "")
+
+
+class Marks:
+    """Compares chains with what is known of them."""
+
+    def __init__(
+        self, report: Report, known: Iterable[Known], since: datetime | None, until: datetime | None
+    ) -> None:
+        self._report = report
+        self._known: dict[ChainId, list[Known]] = {}
+        for one in known:
+            self._known.setdefault(one.chain, []).append(one)
+        self._since = since
+        self._until = until
+
+    @property
+    def chains(self) -> list[ChainId]:
+        """The chains of which anything is known."""
+        return list(self._known)
+
+    def check(self, chain: Chain) -> None:
+        """Names known digests that are not there, and what nothing is known about."""
+        for known in self._known.get(chain.id, ()):
+            self._newest(chain, known)
+            self._starts(chain, known)
+        self._unknown(chain)
+
+    def _newest(self, chain: Chain, known: Known) -> None:
+        end = known.newest.end
+        if end is None or not self._is_in_range(end):
+            return
+        good = chain.good
+        reached = good[-1].end if good else None
+        if self._is_there(chain, known.newest, f"is the newest that {known.origin} knows"):
+            return
+        if reached is None or reached < end:
+            start = reached or (chain.files[0].end if chain.files else end)
+            chain.stretches.append(Stretch(min(start, end), end))
+
+    def _starts(self, chain: Chain, known: Known) -> None:
+        for mark in known.starts:
+            if mark.end is not None and self._is_in_range(mark.end):
+                self._is_there(chain, mark, f"begins a chain that {known.origin} knows")
+        for mark in known.ends:
+            if mark.end is not None and self._is_in_range(mark.end):
+                self._is_there(chain, mark, f"ends a chain that {known.origin} knows")
+        places = {mark.place for mark in known.starts}
+        for file in chain.good:
+            digest = file.digest
+            if digest is None or digest.previous is not None or file.place in places:
+                continue
+            is_early = known.since is not None and digest.start < known.since
+            if known.newest.end is None or digest.end > known.newest.end or is_early:
+                continue
+            reason = f"begins a chain of which {known.origin} does not know"
+            self._report.bad(Kind.DIGEST, file.told, reason)
+
+    def _is_there(self, chain: Chain, mark: Mark, what: str) -> bool:
+        """Returns whether a known digest is there as it is known; names it, if it is not."""
+        file = chain.file(mark.place)
+        if file is None:
+            if not any(
+                finding.name == mark.told and finding.kind is Kind.DIGEST
+                for finding in self._report.findings
+            ):
+                self._report.count(chain.id).digests += 1
+                self._report.bad(Kind.DIGEST, mark.told, f"is missing; it {what}")
+            return False
+        if file.counts and file.digest is not None and file.digest.sha256 != mark.sha256:
+            self._report.bad(Kind.DIGEST, file.told, f"{what} with another hash")
+            return False
+        return file.counts
+
+    def _unknown(self, chain: Chain) -> None:
+        """Says what nobody knows of the ends of a chain."""
+        known, good = self._known.get(chain.id, []), chain.good
+        if not good or good[0].digest is None:
+            return
+        oldest, newest = good[0].digest, good[-1]
+        is_cut_off = self._since is not None and oldest.start <= self._since
+        is_start = oldest.previous is None
+        is_known = any(one.knows_beginning(oldest.start) for one in known)
+        if is_start and not is_cut_off and not is_known:
+            self._report.unknown(
+                Kind.CHAIN,
+                chain.id.told(),
+                f"nothing tells whether there were digest files before {told_time(oldest.start)}",
+            )
+        if not known and (self._until is None or newest.end < self._until):
+            self._report.unknown(
+                Kind.CHAIN,
+                chain.id.told(),
+                f"nothing tells whether there were digest files after {told_time(newest.end)}",
+            )
+
+    def _is_in_range(self, end: datetime) -> bool:
+        is_late = self._since is None or end > self._since
+        return is_late and (self._until is None or end < self._until)

@@ -1,0 +1,118 @@
+"""Unpacking, within limits, and hashing of what unpacks (N5)."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+_READ = 256 * 1024
+#: At most so much comes out of the unpacker at a time.
+_PIECE = 1024 * 1024
+#: Limits as those of imports: in all, and, behind the first MiB, against what was read.
+MOST_UNPACKED, _RATIO, _FREE = 512 * 1024 * 1024, 200, 1024 * 1024
+#: A log file has at most 50 MB (cloudtrail-facts §3.1); one that is parsed may not be longer.
+LARGEST_LOG = 128 * 1024 * 1024
+
+
+class Readable(Protocol):
+    """Bytes that are read once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most so many bytes, and none at the end."""
+        ...
+
+
+class BadContent(Exception):  # noqa: N818 - a finding, not an error of this program
+    """The bytes are not what they should be; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """The hash of what an object unpacks to, how many bytes that is, and how many were read."""
+
+    sha256: str
+    unpacked: int
+    packed: int
+
+
+def hash_unpacked(
+    source: Readable, limit: int = MOST_UNPACKED, keep: Callable[[bytes], object] | None = None
+) -> Hashed:
+    """Returns the hash of all that a gzip file holds; `keep` takes each packed piece.
+
+    Raises:
+        BadContent: it is not whole gzip, something stands behind it, or it unpacks to too much.
+    """
+    hashed, packed, unpacked = hashlib.sha256(), _Counted(source, keep), 0
+    for piece in _pieces(packed, limit):
+        hashed.update(piece)
+        unpacked += len(piece)
+    return Hashed(hashed.hexdigest(), unpacked, packed.count)
+
+
+def unpack(source: Readable, limit: int) -> bytes:
+    """Returns all that a gzip file holds.
+
+    Raises:
+        BadContent: as `hash_unpacked`.
+    """
+    return b"".join(_pieces(_Counted(source, None), limit))
+
+
+class _Counted:
+    def __init__(self, source: Readable, keep: Callable[[bytes], object] | None) -> None:
+        self._source = source
+        self._keep = keep
+        self.count = 0
+
+    def read(self, size: int) -> bytes:
+        got = self._source.read(size)
+        self.count += len(got)
+        if self._keep is not None and got:
+            self._keep(got)
+        return got
+
+
+def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
+    """Yields what all members of a gzip file hold, as `gzip -d` would write it."""
+    inflate, size, has_begun = _inflater(), 0, False
+    waiting = source.read(_READ)
+    if not waiting:
+        raise BadContent("empty")
+    while waiting:
+        try:
+            piece = inflate.decompress(waiting, _PIECE)
+        except zlib.error:
+            reason = "damaged gzip file" if has_begun else "not a gzip file"
+            raise BadContent(reason) from None
+        has_begun = True
+        size += len(piece)
+        _check_size(size, source.count, limit)
+        if piece:
+            yield piece
+        waiting = inflate.unconsumed_tail
+        if inflate.eof:
+            waiting = inflate.unused_data or source.read(_READ)
+            if not waiting:
+                return
+            if not b"\x1f\x8b".startswith(waiting[:2]):
+                raise BadContent("something stands behind the end of the gzip file")
+            inflate = _inflater()
+        elif not waiting:
+            waiting = source.read(_READ)
+    # What is still in the unpacker when the file has ended.
+    raise BadContent("truncated gzip file")
+
+
+def _inflater() -> zlib._Decompress:
+    return zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+
+def _check_size(unpacked: int, packed: int, limit: int) -> None:
+    if unpacked > limit:
+        raise BadContent(f"unpacks to more than {limit // 1024 // 1024} MiB")
+    if unpacked > _FREE and unpacked > _RATIO * packed:
+        raise BadContent(f"unpacks to more than {_RATIO} times its size")

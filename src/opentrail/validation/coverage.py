@@ -1,0 +1,254 @@
+"""Log files that no digest lists: which are out of order, and which are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum
+
+import orjson
+
+from opentrail.core.errors import ObjectStoreError
+from opentrail.validation.chains import Chain, Stretch
+from opentrail.validation.content import LARGEST_LOG, BadContent, hash_unpacked, unpack
+from opentrail.validation.digests import Digest
+from opentrail.validation.inventory import Inventory, Root
+from opentrail.validation.names import (
+    LogName,
+    LogPlace,
+    log_minute,
+    log_name,
+    minute_after,
+    minute_of,
+    read_time,
+    told_time,
+)
+from opentrail.validation.report import Kind, Report
+
+#: How far digests end apart, and how late one may be.
+_HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
+
+
+class Where(IntEnum):
+    """How the time of a log file lies to a chain; the largest of several chains counts."""
+
+    #: A digest covers it and does not list it.
+    COVERED = 0
+    #: Before the chain began.
+    BEFORE = 1
+    #: While validation was switched off.
+    UNVALIDATED = 2
+    #: Behind the newest digest.
+    PENDING = 3
+    #: In a time that should have been covered.
+    GAP = 4
+
+
+@dataclass(slots=True)
+class _Group:
+    """Log files of a place that are told of together."""
+
+    first: datetime
+    last: datetime
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Leftovers:
+    """What is left when all digests have struck off what they list.
+
+    Args:
+        chains: all chains, of unwanted trails, too: names of log files tell no trail.
+    """
+
+    inventory: Inventory
+    chains: list[Chain]
+    report: Report
+    since: datetime | None
+    until: datetime | None
+    #: Names of files that no digest lists, though one covers their time.
+    extra: list[tuple[Root, str]] = field(default_factory=list)
+    _groups: dict[tuple[Root, LogPlace, Where | None], _Group] = field(default_factory=dict)
+
+    def sort(self) -> None:
+        """Tells those that are explained from those that are not."""
+        for chain in self.chains:
+            for stretch in chain.stretches:
+                stretch.logs = 0
+        for (root, place), shorts in self.inventory.logs.items():
+            chains = [chain for chain in self.chains if _is_of(chain, place)]
+            for short in sorted(shorts):
+                minute = log_minute(short)
+                if minute is None:
+                    self.extra.append((root, place.tail(short)))
+                elif self._is_in_range(minute):
+                    self._take(root, place, short, minute, chains)
+        self.extra.sort(key=lambda found: found[1])
+
+    def _take(
+        self, root: Root, place: LogPlace, short: bytes, minute: datetime, chains: list[Chain]
+    ) -> None:
+        lies = [where_is(chain, minute) for chain in chains]
+        where, stretch = max(lies, key=lambda found: found[0], default=(None, None))
+        if where is Where.COVERED:
+            self.extra.append((root, place.tail(short)))
+            return
+        if stretch is not None:
+            stretch.logs += 1
+        elif where is Where.GAP:
+            where = None
+        group = self._groups.setdefault((root, place, where), _Group(minute, minute))
+        group.last, group.count = minute, group.count + 1
+
+    def tell(self) -> None:
+        """Counts and names those that are not `extra`."""
+        for (root, place, where), group in self._groups.items():
+            if where is Where.PENDING:
+                self.report.pending_logs += group.count
+                continue
+            if where is Where.GAP:
+                continue  # told with the gap
+            name, files = root.told(place.folder_tail), _files(group.count)
+            when = (group.first, minute_after(group.last))
+            if where is None:
+                self.report.bad(Kind.GAP, name, f"no digest file tells of {files}", *when)
+            else:
+                reason = (
+                    "came before the first digest file"
+                    if where is Where.BEFORE
+                    else "came while validation was off"
+                )
+                self.report.unknown(Kind.GAP, name, f"{files} {reason}: nothing proves them", *when)
+
+    def tell_extra(self) -> None:
+        """Names each file that no digest lists, though one covers its time."""
+        for root, tail in self.extra:
+            name = log_name(tail)
+            start = self._late_start(name) if name is not None else None
+            if start is not None and _is_all_before(root, tail, start):
+                reason = "its events are from before the first digest file: nothing proves it"
+                self.report.unknown(Kind.LOG, root.told(tail), reason)
+            else:
+                self.report.bad(Kind.LOG, root.told(tail), "no digest file lists it")
+
+    def _late_start(self, name: LogName) -> datetime | None:
+        """Returns since when a chain goes that began in the time of a log file, while logging."""
+        minute = log_minute(name.short)
+        for chain in (chain for chain in self.chains if _is_of(chain, name.place)):
+            for digest in chain.begins_late:
+                if minute is not None and minute_of(digest.start) <= minute <= digest.end:
+                    return digest.start
+        return None
+
+    def hashes(self) -> Iterator[tuple[str, str]]:
+        """Yields hash and name of each extra file that can be unpacked."""
+        for root, tail in self.extra:
+            try:
+                with closing(root.open(tail).stream) as stream:
+                    yield hash_unpacked(stream).sha256, root.told(tail)
+            except (ObjectStoreError, BadContent):
+                continue
+
+    def _is_in_range(self, minute: datetime) -> bool:
+        # A log file of the very minute may be listed by the digest before.
+        is_late = self.since is None or minute > minute_of(self.since)
+        return is_late and (self.until is None or minute < self.until)
+
+
+def where_is(chain: Chain, minute: datetime) -> tuple[Where, Stretch | None]:
+    """Returns how a minute lies to a chain, and the stretch that it is in."""
+    after = minute_after(minute)
+    for stretch in chain.stretches:
+        if stretch.start < after and minute <= stretch.end:
+            if stretch.ending is None:
+                return Where.GAP, stretch
+            if stretch.ending.name == "UpdateTrail":
+                return Where.UNVALIDATED, None
+    good = [file.digest for file in chain.good if file.digest is not None]
+    if not good:
+        return Where.GAP, chain.stretches[0] if chain.stretches else None
+    if minute >= minute_of(good[-1].end):
+        return _behind(chain, good, minute)
+    if after <= good[0].start:
+        return Where.BEFORE, None
+    return Where.COVERED, None
+
+
+def patience(good: Sequence[Digest]) -> timedelta:
+    """Returns how long after a digest of a chain the next must have come."""
+    windows = sorted(digest.end - digest.start for digest in good)
+    return 2 * max(_HOUR, windows[len(windows) // 2]) + _LATE
+
+
+def _behind(chain: Chain, good: Sequence[Digest], minute: datetime) -> tuple[Where, Stretch | None]:
+    """Returns how a minute behind the newest digest lies."""
+    if chain.ending is not None and chain.ending.name == "UpdateTrail":
+        return Where.UNVALIDATED, None
+    end = good[-1].end
+    if minute < end + patience(good):
+        return Where.PENDING, None
+    # Log files went on for longer than digests ever take: the tail is gone.
+    if not chain.stretches or chain.stretches[-1].start != end:
+        chain.stretches.append(Stretch(end, end))
+    tail = chain.stretches[-1]
+    tail.end = max(tail.end, minute_after(minute))
+    return Where.GAP, tail
+
+
+def tell_stretches(chain: Chain, report: Report, can_tell: bool) -> None:
+    """Names the times of a chain that no digest covers, and why.
+
+    The home Region's events tell whether logging was stopped, if they are there: `can_tell`.
+    """
+    for stretch in chain.stretches:
+        if stretch.start >= stretch.end and not stretch.logs and stretch.ended_with is None:
+            continue
+        when = (stretch.start, max(stretch.start, stretch.end))
+        logs = f"; {_files(stretch.logs)} delivered then not proven" if stretch.logs else ""
+        name = chain.id.told()
+        if chain.has_unread(stretch):
+            reason = f"digest files of this time cannot be read{logs}"
+            report.unknown(Kind.GAP, name, reason, *when)
+        elif stretch.ended_with is None:
+            report.bad(Kind.GAP, name, f"no digest file that is good covers this time{logs}", *when)
+        elif stretch.ending is not None:
+            event = f"{stretch.ending.name} at {told_time(stretch.ending.time)}"
+            report.note(Kind.GAP, name, f"nothing was signed, after {event}", *when)
+        elif can_tell:
+            reason = (
+                f"the chain ends and another begins, but no event tells that logging stopped{logs}"
+            )
+            report.bad(Kind.GAP, name, reason, *when)
+        else:
+            reason = (
+                "the chain ends and another begins; whether logging stopped is told by log files"
+                f" of {chain.id.home_region}, which are not here{logs}"
+            )
+            report.unknown(Kind.GAP, name, reason, *when)
+
+
+def _is_all_before(root: Root, tail: str, start: datetime) -> bool:
+    """Returns whether all events of a log file are from before a time."""
+    try:
+        with closing(root.open(tail).stream) as stream:
+            records = orjson.loads(unpack(stream, LARGEST_LOG))["Records"]
+        return all(read_time(record["eventTime"]) <= start for record in records)
+    except (ObjectStoreError, BadContent, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_of(chain: Chain, place: LogPlace) -> bool:
+    its = chain.id
+    if its.backfill:
+        return False
+    return (its.organization, its.account, its.region) == (
+        place.organization,
+        place.account,
+        place.region,
+    )
+
+
+def _files(count: int) -> str:
+    return "1 log file" if count == 1 else f"{count:,} log files"

@@ -1,0 +1,140 @@
+"""Events that begin or end a chain of digests, looked for in log files that are proven."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from opentrail.core.errors import ObjectStoreError
+from opentrail.validation.chains import Chain, DigestFile, Ending
+from opentrail.validation.content import LARGEST_LOG, BadContent, unpack
+from opentrail.validation.digests import ListedLog
+from opentrail.validation.inventory import Inventory
+from opentrail.validation.names import ChainId, read_time
+
+_SOURCE = "cloudtrail.amazonaws.com"
+_START = "StartLogging"
+_NAMES = (_START, "StopLogging", "DeleteTrail", "UpdateTrail")
+#: A call's event may be delivered so long after it.
+_LATE = timedelta(minutes=30)
+
+
+class Evidence:
+    """Finds out whether a chain began or ended because logging or validation was switched.
+
+    The calls are events of the trail's home Region, so the log files of its chain tell.
+    """
+
+    def __init__(self, inventory: Inventory, chains: Mapping[ChainId, Chain]) -> None:
+        self._inventory = inventory
+        self._chains = chains
+        self._known: dict[str, list[Mapping[str, Any]]] = {}
+
+    def can_tell(self, chain: ChainId) -> bool:
+        """Returns whether the chain of the trail's home Region is there to be asked."""
+        return any(True for _ in self._home(chain))
+
+    def ending(self, chain: ChainId, file: DigestFile) -> Ending | None:
+        """Returns the event that ended a chain whose last digest is `file`."""
+        found = self._events(chain, file)
+        return next((event for event in found if event.name != _START), None)
+
+    def is_start(self, chain: ChainId, file: DigestFile) -> bool:
+        """Returns whether logging, and not validation alone, was started with a digest."""
+        return any(event.name == _START for event in self._events(chain, file))
+
+    def _events(self, chain: ChainId, file: DigestFile) -> Iterator[Ending]:
+        if file.digest is None:
+            return
+        begin, end = file.digest.start - _LATE, file.digest.end
+        for home in self._home(chain):
+            is_own = home.id == chain
+            for other in [file] if is_own else home.good:
+                if other.digest is None or not other.is_proven:
+                    continue
+                # The digests of all Regions that end with logging are of about the same time.
+                if other.digest.end <= begin or other.digest.start >= end:
+                    continue
+                for event in self._in(other, chain):
+                    if is_own or begin <= event.time <= end:
+                        yield event
+
+    def _home(self, chain: ChainId) -> Iterator[Chain]:
+        for other in self._chains.values():
+            its = other.id
+            if (its.trail, its.home_region) != (chain.trail, chain.home_region) or its.backfill:
+                continue
+            # Who manages an organization's trail has its calls in an account of its own.
+            is_owner = its.account == chain.account or its.organization == chain.organization != ""
+            if its.region == its.home_region and is_owner and other.good:
+                yield other
+
+    def _in(self, file: DigestFile, chain: ChainId) -> list[Ending]:
+        if file.told not in self._known:
+            logs = file.digest.logs() if file.digest else iter(())
+            self._known[file.told] = [record for log in logs for record in self._read(log)]
+        return [event for record in self._known[file.told] if (event := _event(record, chain))]
+
+    def _read(self, log: ListedLog) -> list[Mapping[str, Any]]:
+        """Returns CloudTrail's own events in a log file; one that was changed tells nothing."""
+        try:
+            found = self._inventory.open(log.bucket, log.key)
+            if found is None:
+                return []
+            try:
+                content = unpack(found[2].stream, LARGEST_LOG)
+            finally:
+                found[2].stream.close()
+        except (ObjectStoreError, BadContent):
+            return []
+        if hashlib.sha256(content).hexdigest() != log.sha256:
+            return []
+        if not any(name.encode() in content for name in _NAMES):
+            return []
+        try:
+            records = orjson.loads(content)["Records"]
+            return [record for record in records if _is_own(record)]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return []
+
+
+def _is_own(record: Any) -> bool:
+    return (
+        isinstance(record, dict)
+        and record.get("eventSource") == _SOURCE
+        and record.get("eventName") in _NAMES
+        and not record.get("errorCode")
+        and isinstance(record.get("requestParameters"), dict)
+    )
+
+
+def _event(record: Mapping[str, Any], chain: ChainId) -> Ending | None:
+    """Returns the event that a record is, if it begins or ends a chain of this trail."""
+    name, asked = record["eventName"], record["requestParameters"]
+    trail = str(asked.get("name", ""))
+    if trail != chain.trail and not trail.endswith(
+        f":{chain.home_region}:{_arn_end(chain, trail)}"
+    ):
+        return None
+    if name == "UpdateTrail" and not _ends(asked, chain):
+        return None
+    try:
+        return Ending(str(name), read_time(record.get("eventTime")))
+    except ValueError:
+        return None
+
+
+def _arn_end(chain: ChainId, arn: str) -> str:
+    account = arn.split(":")[4] if arn.count(":") >= 5 else ""
+    return f"{account}:trail/{chain.trail}"
+
+
+def _ends(asked: Mapping[str, Any], chain: ChainId) -> bool:
+    """Returns whether an UpdateTrail switched off what makes digests of a chain."""
+    if asked.get("enableLogFileValidation") is False:
+        return True
+    return asked.get("isMultiRegionTrail") is False and chain.region != chain.home_region

@@ -1,0 +1,182 @@
+"""What a validation finds, as people and as scripts read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from opentrail.tables import printable
+from opentrail.validation.names import ChainId, told_time
+
+GOOD, NOT_GOOD, UNDECIDED = 0, 1, 5
+_VERDICTS = {GOOD: "good", NOT_GOOD: "not good", UNDECIDED: "cannot be decided"}
+
+
+class Status(StrEnum):
+    """What a finding means for the whole."""
+
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    #: Worth knowing, and in order.
+    NOTE = "note"
+
+
+class Kind(StrEnum):
+    """What a finding is about."""
+
+    DIGEST = "digest file"
+    LOG = "log file"
+    GAP = "gap"
+    CHAIN = "chain"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One object or stretch of time, and what is to be said of it."""
+
+    status: Status
+    kind: Kind
+    name: str
+    reason: str
+    start: datetime | None = None
+    end: datetime | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the finding as JSON values."""
+        told: dict[str, Any] = {
+            "status": str(self.status),
+            "kind": str(self.kind),
+            "name": self.name,
+            "reason": self.reason,
+        }
+        if self.start is not None:
+            told["start"] = told_time(self.start)
+        if self.end is not None:
+            told["end"] = told_time(self.end)
+        return told
+
+    def line(self) -> str:
+        """Returns the finding as people read it: status, kind, name, reason, each told by tabs."""
+        words = {Status.BAD: "NOT GOOD", Status.UNKNOWN: "UNKNOWN", Status.NOTE: "note"}
+        when = ""
+        if self.start is not None and self.end is not None:
+            when = f"{told_time(self.start)} to {told_time(self.end)}: "
+        parts = (words[self.status], str(self.kind), self.name, f"{when}{self.reason}")
+        return "\t".join(printable(part) for part in parts)
+
+
+@dataclass(slots=True)
+class ChainCount:
+    """How many objects of a chain were validated, and what time they are of."""
+
+    chain: ChainId
+    start: datetime | None = None
+    end: datetime | None = None
+    digests: int = 0
+    good_digests: int = 0
+    logs: int = 0
+    good_logs: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the count as JSON values."""
+        return {
+            "trail": self.chain.trail,
+            "homeRegion": self.chain.home_region,
+            "account": self.chain.account,
+            "organization": self.chain.organization or None,
+            "region": self.chain.region,
+            "backfill": self.chain.backfill,
+            "start": told_time(self.start) if self.start else None,
+            "end": told_time(self.end) if self.end else None,
+            "digestFiles": {"valid": self.good_digests, "all": self.digests},
+            "logFiles": {"valid": self.good_logs, "all": self.logs},
+        }
+
+    def told(self) -> str:
+        """Returns the count as people read it."""
+        when = (
+            f", {told_time(self.start)} to {told_time(self.end)}" if self.start and self.end else ""
+        )
+        return printable(
+            f"{self.chain.told()}{when}:"
+            f" {self.good_digests:,}/{self.digests:,} digest files valid,"
+            f" {self.good_logs:,}/{self.logs:,} log files valid"
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """All that was found; `show` is given each finding as it comes."""
+
+    show: Callable[[Finding], object] = lambda _: None
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[ChainId, ChainCount] = field(default_factory=dict)
+    #: Log files that no digest lists yet, for they came after the newest one.
+    pending_logs: int = 0
+    bytes_unpacked: int = 0
+
+    def add(self, finding: Finding) -> None:
+        """Takes a finding in."""
+        self.findings.append(finding)
+        self.show(finding)
+
+    def bad(self, kind: Kind, name: str, reason: str, *when: datetime | None) -> None:
+        """Says that something is not good."""
+        self.add(Finding(Status.BAD, kind, name, reason, *when))
+
+    def unknown(self, kind: Kind, name: str, reason: str, *when: datetime | None) -> None:
+        """Says that something cannot be known."""
+        self.add(Finding(Status.UNKNOWN, kind, name, reason, *when))
+
+    def note(self, kind: Kind, name: str, reason: str, *when: datetime | None) -> None:
+        """Says that something is in order, and worth knowing."""
+        self.add(Finding(Status.NOTE, kind, name, reason, *when))
+
+    def count(self, chain: ChainId) -> ChainCount:
+        """Returns the count of a chain."""
+        return self.counts.setdefault(chain, ChainCount(chain))
+
+    @property
+    def exit_code(self) -> int:
+        """What all findings together mean (architecture.md §2)."""
+        found = {finding.status for finding in self.findings}
+        if Status.BAD in found:
+            return NOT_GOOD
+        return UNDECIDED if Status.UNKNOWN in found else GOOD
+
+    @property
+    def verdict(self) -> str:
+        """The exit code in words."""
+        return _VERDICTS[self.exit_code]
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the report as JSON values; the shape is in docs/howto/validate-a-trail.md."""
+        return {
+            "verdict": self.verdict,
+            "chains": [count.as_json() for count in self._sorted()],
+            "pendingLogFiles": self.pending_logs,
+            "findings": [finding.as_json() for finding in self.findings],
+        }
+
+    def told(self) -> Sequence[str]:
+        """Returns the lines that sum it up."""
+        lines = [count.told() for count in self._sorted()]
+        if self.pending_logs:
+            files = (
+                "1 log file was"
+                if self.pending_logs == 1
+                else f"{self.pending_logs:,} log files were"
+            )
+            lines.append(
+                f"{files} delivered after the newest digest file, which the next one will list"
+            )
+        bad = sum(finding.status is Status.BAD for finding in self.findings)
+        unknown = sum(finding.status is Status.UNKNOWN for finding in self.findings)
+        more = f" ({bad:,} not good, {unknown:,} unknown)" if bad or unknown else ""
+        return [*lines, f"{self.verdict}{more}"]
+
+    def _sorted(self) -> list[ChainCount]:
+        return [self.counts[chain] for chain in sorted(self.counts)]

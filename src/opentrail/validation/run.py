@@ -1,0 +1,336 @@
+"""The validation itself: list, prove the digests, compare the log files, account for the rest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.ports.verifier import Verifier
+from opentrail.validation.bucket import Buckets
+from opentrail.validation.chains import (
+    Chain,
+    DigestChecks,
+    DigestFile,
+    Links,
+    Place,
+    Signatures,
+    told_files,
+)
+from opentrail.validation.checkpoints import Known, Marks, advanced
+from opentrail.validation.content import BadContent
+from opentrail.validation.coverage import Leftovers, patience, tell_stretches
+from opentrail.validation.digests import ListedLog, read_digest
+from opentrail.validation.evidence import Evidence
+from opentrail.validation.export import Export
+from opentrail.validation.inventory import FoundDigest, Inventory, is_digest_folder
+from opentrail.validation.keys import PublicKeys
+from opentrail.validation.logs import THREADS, LogChecks
+from opentrail.validation.names import ROOT, ChainId
+from opentrail.validation.report import ChainCount, Kind, Report
+
+#: As large as a digest's list may be packed; what lies in a bucket may be of any size.
+_LARGEST_PACKED = 16 * 1024 * 1024
+_READ = 1024 * 1024
+
+
+@dataclass(slots=True)
+class Task:
+    """What is to be validated, and by which knowledge."""
+
+    verifier: Verifier
+    keys: PublicKeys
+    signatures: Signatures = field(default_factory=dict)
+    since: datetime | None = None
+    until: datetime | None = None
+    known: Sequence[Known] = ()
+    #: When the validation happens, unless all there is are copies, which tell no "now".
+    now: datetime | None = None
+    export: Export | None = None
+
+
+class Validation:
+    """One run over an inventory."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        buckets: Buckets,
+        task: Task,
+        report: Report,
+        advance: Callable[[int, int], object] = lambda _size, _files: None,
+    ) -> None:
+        self._inventory = inventory
+        self._buckets = buckets
+        self._task = task
+        self._report = report
+        self._advance = advance
+        self._read: dict[FoundDigest, DigestFile] = {}
+        self.chains: dict[ChainId, Chain] = {}
+
+    def run(self) -> list[Known]:
+        """Validates, and returns what is known of the chains now.
+
+        Raises:
+            ObjectStoreError: something cannot be listed.
+            OpentrailError: the public keys cannot be had.
+        """
+        self._prove()
+        marks = Marks(self._report, self._task.known, self._task.since, self._task.until)
+        for known in marks.chains:
+            if self._inventory.wanted.takes(known):
+                self.chains.setdefault(known, Chain(known, []))
+        wanted = [c for c in self.chains.values() if self._inventory.wanted.takes(c.id)]
+        for chain in wanted:
+            told_files(chain.files, self._report)
+            self._links(self._report).check(chain)
+            marks.check(chain)
+        others = [chain for chain in self.chains.values() if chain not in wanted]
+        for chain in others:
+            self._links(Report()).check(chain)
+        evidence = Evidence(self._inventory, self.chains)
+        for chain in self.chains.values():
+            self._explain(chain, evidence)
+        self._tell_strange()
+        self._compare_logs(wanted)
+        for chain in wanted:
+            tell_stretches(chain, self._report, evidence.can_tell(chain.id))
+            self._tell_silence(chain)
+        self._tell_others(others)
+        if not wanted and not self._report.findings:
+            self._report.unknown(Kind.CHAIN, "digest files", "there are none to validate")
+        return self._known(wanted)
+
+    @staticmethod
+    def _explain(chain: Chain, evidence: Evidence) -> None:
+        """Looks for what explains that a chain began or ended."""
+        for stretch in chain.stretches:
+            if stretch.ended_with is not None:
+                stretch.ending = evidence.ending(chain.id, stretch.ended_with)
+        for file in chain.good:
+            begins = file.digest is not None and file.digest.previous is None
+            if begins and file.digest and not evidence.is_start(chain.id, file):
+                chain.begins_late.append(file.digest)
+        if chain.good:
+            chain.ending = evidence.ending(chain.id, chain.good[-1])
+
+    def _tell_strange(self) -> None:
+        for strange in self._inventory.strange:
+            kind = Kind.DIGEST if is_digest_folder(strange) else Kind.LOG
+            reason = "has not the name of a log file or digest file of its folder"
+            self._report.bad(kind, strange.root.told(strange.tail), reason)
+
+    def _tell_silence(self, chain: Chain) -> None:
+        """Says so if digests ended without a reason, and nobody knows whether they did."""
+        good = [file.digest for file in chain.good if file.digest is not None]
+        now = self._task.now
+        if not good or now is None or self._task.until is not None or chain.ending is not None:
+            return
+        is_current = any(k.is_current and k.chain == chain.id for k in self._task.known)
+        if is_current or chain.id.backfill or now < good[-1].end + patience(good):
+            return
+        reason = "no digest file came since, and no event tells that logging stopped"
+        self._report.unknown(Kind.GAP, chain.id.told(), reason, good[-1].end, now)
+
+    def _tell_others(self, others: Sequence[Chain]) -> None:
+        """Says which log files may be of trails that were not asked for."""
+        for chain in others:
+            for stretch in (stretch for stretch in chain.stretches if stretch.logs):
+                reason = f"{stretch.logs} log files may be of this trail, which was not asked for"
+                when = (stretch.start, stretch.end)
+                self._report.unknown(Kind.GAP, chain.id.told(), reason, *when)
+
+    def _known(self, wanted: Sequence[Chain]) -> list[Known]:
+        """Returns what the next run can know."""
+        earlier = {k.chain: k for k in self._task.known if not k.is_current}
+        for chain in wanted:
+            known = advanced(chain, earlier.get(chain.id), self._task.since)
+            if known is not None:
+                earlier[chain.id] = known
+        return list(earlier.values())
+
+    # Digests
+
+    def _prove(self) -> None:
+        """Reads and proves digests until none names a bucket that was not looked at."""
+        while True:
+            self._load()
+            claims = [
+                (file.found.root, file.found.tail, file.digest.bucket, file.digest.key)
+                for file in self._read.values()
+                if file.digest is not None
+            ]
+            self._inventory.settle(claims)
+            self._chain_up()
+            if not self._follow():
+                return
+
+    def _load(self) -> None:
+        wanted = [found for found in self._in_range() if found not in self._read]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for file in pool.map(self._loaded, wanted):
+                self._read[file.found] = file
+                self._advance(len(file.digest.packed) if file.digest else 0, 1)
+
+    def _in_range(self) -> list[FoundDigest]:
+        """Returns the digests of the time that is asked for, with the next two of each chain.
+
+        The first of them may begin in range; the second holds its signature.
+        """
+        chains: dict[ChainId, list[FoundDigest]] = defaultdict(list)
+        for found in self._inventory.digests:
+            if self._task.since is None or found.name.stamp > self._task.since:
+                chains[found.name.chain].append(found)
+        wanted = []
+        for listed in chains.values():
+            listed.sort(key=lambda found: (found.name.stamp, found.tail))
+            last = len(listed)
+            if self._task.until is not None:
+                inside = sum(found.name.stamp < self._task.until for found in listed)
+                last = inside + 2
+            wanted += listed[:last]
+        return wanted
+
+    def _loaded(self, found: FoundDigest) -> DigestFile:
+        file = DigestFile(found, None)
+        try:
+            opened = found.root.open(found.tail)
+            file.signature, file.algorithm = opened.signature, opened.algorithm
+            packed = bytearray()
+            with closing(opened.stream) as stream:
+                while piece := stream.read(_READ):
+                    packed += piece
+                    if len(packed) > _LARGEST_PACKED:
+                        raise BadContent(f"larger than {_LARGEST_PACKED >> 20} MiB")
+            file.digest = read_digest(bytes(packed))
+        except ObjectMissing:
+            file.reason = "is missing"
+        except ObjectStoreError as error:
+            file.unread = f"cannot be read: {error}"
+        except BadContent as error:
+            file.reason = f"invalid format: {error}"
+        return file
+
+    def _chain_up(self) -> None:
+        """Sorts digests into chains and checks each by itself; of two copies the first counts."""
+        by_chain: dict[ChainId, dict[Place, DigestFile]] = defaultdict(dict)
+        for file in self._read.values():
+            file.proof, file.is_unsigned = None, False
+            by_chain[file.found.name.chain].setdefault(file.place, file)
+        given = list(self._task.signatures.items())
+        given += [
+            (k.newest.place, k.newest.signature) for k in self._task.known if k.newest.signature
+        ]
+        checks = DigestChecks(self._task.verifier, self._task.keys, given)
+        self.chains = {}
+        for chain, named in sorted(by_chain.items()):
+            files = sorted(named.values(), key=lambda file: (file.end, file.place))
+            self._task.keys.load(chain.region, files[0].end, files[-1].end)
+            checks.check(files)
+            inside = [file for file in files if not self._begins_behind(file, files)]
+            self.chains[chain] = Chain(chain, inside)
+
+    def _begins_behind(self, file: DigestFile, files: Sequence[DigestFile]) -> bool:
+        """Returns whether a digest is only there for what it says of the one before."""
+        until = self._task.until
+        if until is None or file.end < until:
+            return False
+        first = next(other for other in files if other.end >= until)
+        return file is not first or (file.digest is not None and file.digest.start >= until)
+
+    def _follow(self) -> bool:
+        """Lists buckets that proven digests name and that were not given, if buckets are read."""
+        if not self._buckets.is_used:
+            return False
+        named: set[tuple[str, str, str]] = set()
+        for chain in self.chains.values():
+            owner = f"{chain.id.organization}/{chain.id.account}".lstrip("/")
+            for digest in (file.digest for file in chain.good if file.is_proven):
+                if digest is None:
+                    continue
+                places = set(digest.log_places)
+                if digest.previous is not None:
+                    places.add((digest.previous.bucket, digest.previous.key.partition(ROOT)[0]))
+                named |= {(bucket, prefix, f"{prefix}{ROOT}{owner}/") for bucket, prefix in places}
+        new = {
+            (bucket, part)
+            for bucket, prefix, part in named
+            if not self._inventory.at(bucket, part) and not self._buckets.has_listed(bucket, part)
+        }
+        for bucket, part in sorted(new):
+            self._inventory.roots.append(self._buckets.root(bucket, part.partition(ROOT)[0]))
+            self._inventory.add(self._buckets.under(bucket, part), lambda _count: None)
+        return bool(new)
+
+    def _links(self, report: Report) -> Links:
+        there = {
+            (found.root.bucket or "", f"{found.root.prefix or ''}{found.tail}")
+            for found in self._inventory.digests
+        }
+        return Links(
+            report,
+            self._task.since,
+            lambda place: place in there,
+            lambda place: bool(self._inventory.at(*place)),
+        )
+
+    # Log files
+
+    def _compare_logs(self, wanted: Sequence[Chain]) -> None:
+        for chain in self.chains.values():
+            self._strike(chain.good)
+        export = self._task.export
+        checks = LogChecks(
+            self._inventory, self._report, self._advance, export.keep if export else None
+        )
+        checks.check(self._listed(wanted))
+        leftovers = self._leftovers()
+        if leftovers.extra and self._task.until is not None:
+            self._strike_later()
+            leftovers = self._leftovers()
+        checks.tell(dict(leftovers.hashes()) if checks.is_any_missing else {})
+        leftovers.tell()
+        leftovers.tell_extra()
+        if export is not None:
+            export.finish((file for chain in wanted for file in chain.files), self._task.keys)
+
+    def _listed(self, wanted: Sequence[Chain]) -> Iterator[tuple[ListedLog, ChainCount]]:
+        """Yields the log files that digests list, with the count that each belongs to."""
+        for chain in wanted:
+            count = self._report.count(chain.id)
+            for file in chain.files:
+                if self._task.export is not None:
+                    self._task.export.write_digest(file)
+                if file.counts and file.digest is not None:
+                    for log in file.digest.logs():
+                        yield log, count
+
+    def _leftovers(self) -> Leftovers:
+        leftovers = Leftovers(
+            self._inventory,
+            list(self.chains.values()),
+            self._report,
+            self._task.since,
+            self._task.until,
+        )
+        leftovers.sort()
+        return leftovers
+
+    def _strike_later(self) -> None:
+        """Lets digests behind the range say which log files are theirs: they came late."""
+        later = replace(self._task, until=None, known=(), export=None)
+        beyond = Validation(self._inventory, self._buckets, later, Report())
+        beyond._read = self._read
+        beyond._prove()
+        for chain in beyond.chains.values():
+            self._strike(chain.good)
+
+    def _strike(self, files: Iterable[DigestFile]) -> None:
+        for file in files:
+            if file.digest is not None:
+                for log in file.digest.logs():
+                    self._inventory.strike(log.bucket, log.key)

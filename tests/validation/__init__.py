@@ -1,0 +1,1 @@
+"""Tests of the verifier, on what the writer delivers."""

@@ -1,0 +1,129 @@
+"""Digests are proven one by one and tied to each other, whoever made them."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
+from opentrail.validation.content import unpack
+from opentrail.validation.report import Status
+from tests import fakes
+from tests.validation.delivered import Trail, six_hours
+
+
+def sign_by_the_trail(trail: Trail, key: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Changes a digest and signs it with the trail's own key, as a broken writer might."""
+    document = json.loads(trail.content(key))
+    change(document)
+    content = json.dumps(document, separators=(",", ":")).encode()
+    before = document["previousDigestSignature"] or "null"
+    place = f"{document['digestS3Bucket']}/{document['digestS3Object']}"
+    text = "\n".join(
+        [document["digestEndTime"], place, hashlib.sha256(content).hexdigest(), before]
+    )
+    private = fakes._private_key()
+    signature = private.sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    trail.put(key, content, signature=signature.hex())
+
+
+def test_a_digest_whose_name_says_another_end_is_not_good() -> None:
+    trail = six_hours()
+    key = trail.digests()[-1]
+    sign_by_the_trail(trail, key, lambda d: d.update(digestEndTime="2020-01-01T14:59:59Z"))
+    outcome = trail.validate(known=[])
+    assert outcome.code == 1
+    assert outcome.reason(key) == "ends at 2020-01-01T14:59:59Z, its name says otherwise"
+
+
+def test_digests_whose_times_do_not_meet_are_named() -> None:
+    trail = six_hours()
+    key = trail.digests()[-1]
+    sign_by_the_trail(trail, key, lambda d: d.update(digestStartTime="2020-01-01T14:10:00Z"))
+    outcome = trail.validate(known=[])
+    assert outcome.code == 1
+    assert "goes on from 2020-01-01T14:10:00Z" in outcome.reason(trail.digests()[-2])
+
+
+def test_a_digest_that_names_another_hash_before_it_is_found() -> None:
+    trail = six_hours()
+    key = trail.digests()[-1]
+    sign_by_the_trail(trail, key, lambda d: d.update(previousDigestHashValue="0" * 64))
+    outcome = trail.validate(known=[])
+    assert outcome.code == 1
+    assert "its hash is not the one that" in outcome.reason(trail.digests()[-2])
+
+
+def test_a_digest_that_names_another_signature_before_it_is_found() -> None:
+    trail = six_hours()
+    key = trail.digests()[-1]
+    sign_by_the_trail(trail, key, lambda d: d.update(previousDigestSignature="00" * 256))
+    outcome = trail.validate(known=[])
+    assert outcome.code == 1
+    assert "its signature is not the one that" in outcome.reason(trail.digests()[-2])
+
+
+def test_a_digest_that_leaves_one_out_shows_that_it_is_not_in_the_chain() -> None:
+    trail = six_hours()
+    older, left_out, key = trail.digests()[-3:]
+    named = json.loads(trail.content(left_out))
+    members = {k: v for k, v in named.items() if k.startswith("previous")}
+    sign_by_the_trail(trail, key, lambda d: d.update(members))
+    outcome = trail.validate(known=[])
+    assert outcome.code == 1
+    assert "is not in the chain" in outcome.reason(left_out)
+    assert not outcome.reason(older)
+
+
+def test_a_digest_of_another_account_is_named() -> None:
+    trail = six_hours()
+    key = trail.digests()[-1]
+    sign_by_the_trail(trail, key, lambda d: d.update(awsAccountId="999999999999"))
+    assert trail.validate(known=[]).reason(key) == "is of account 999999999999"
+
+
+def test_a_signature_in_capital_letters_is_the_same_signature() -> None:
+    trail = six_hours()
+    key = trail.digests()[2]
+    signature = trail.bucket[key].metadata["signature"].upper()
+    trail.put(key, trail.content(key), signature=signature)
+    assert trail.validate().code == 0
+
+
+def test_what_follows_proves_a_digest_whose_signature_was_changed() -> None:
+    trail = six_hours()
+    key = trail.digests()[2]
+    trail.put(key, trail.content(key), signature="00" * 256)
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert outcome.reason(key).endswith("the next digest file has the right one")
+    assert len(outcome.of(Status.BAD)) == 1
+
+
+def test_a_backfill_chain_needs_no_times_that_meet() -> None:
+    trail = six_hours()
+    first = trail.digests()[0]
+    other = first.replace("100000Z.json.gz", "100000Z_backfill.json.gz")
+    trail.bucket[other] = replace(trail.bucket[first], content=trail.bucket[first].content)
+
+    def late(document: dict[str, Any]) -> None:
+        document.update(digestS3Object=other, digestEndTime="2020-01-01T09:30:00Z", logFiles=[])
+
+    sign_by_the_trail(trail, other, late)
+    outcome = trail.validate()
+    assert {f.status for f in outcome.report.findings} == {Status.UNKNOWN}, outcome.text()
+    assert all("(backfill)" in f.name for f in outcome.report.findings)
+
+
+def test_what_a_digest_holds_is_read_as_gzip_reads_it() -> None:
+    trail = six_hours()
+    key = trail.digests()[0]
+    packed = trail.bucket[key].content
+    assert unpack(io.BytesIO(packed), 1 << 20) == gzip.decompress(packed)

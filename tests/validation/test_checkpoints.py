@@ -1,0 +1,98 @@
+"""Checkpoints are written whole, read strictly, and only ever move on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.core.errors import UsageError
+from opentrail.validation.checkpoints import known_from, read_checkpoint, write_checkpoint
+from tests.fakes import utc
+from tests.validation.delivered import six_hours, stopped_and_started
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    known = stopped_and_started().validate(known=[]).known
+    file = tmp_path / "checkpoint.json"
+    write_checkpoint(file, known)
+    assert read_checkpoint(file) == [replace(k, origin=str(file)) for k in known]
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.json"]
+    assert [len(k.starts) for k in known] == [2, 2]
+    assert [len(k.ends) for k in known] == [1, 1]
+
+
+def test_no_file_is_no_knowledge(tmp_path: Path) -> None:
+    assert read_checkpoint(tmp_path / "none") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "no checkpoint of version 1"),
+        ('{"version": 2, "chains": []}', "no checkpoint of version 1"),
+        ('{"version": 1}', "has no list chains"),
+        ('{"version": 1, "chains": [{}]}', "does not tell of chains as it should"),
+    ],
+)
+def test_what_is_no_checkpoint_is_told(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "checkpoint.json"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=reason):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"newest": {"bucket": "b", "key": "k", "sha256": "s"}}, {"since": "noon"}, {"starts": None}],
+)
+def test_what_names_no_digest_is_no_checkpoint(change: dict[str, Any]) -> None:
+    (known, _) = six_hours().validate(known=[]).known
+    with pytest.raises(UsageError, match="FILE does not tell"):
+        known_from({**known.as_json(), **change}, "FILE")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        write_checkpoint(tmp_path / "none" / "checkpoint.json", [])
+
+
+def test_a_checkpoint_of_a_range_does_not_speak_of_what_came_before() -> None:
+    trail = six_hours()
+    learned = trail.validate(known=[], since=utc("2020-01-01T12:00:00")).known
+    assert all(k.since == utc("2020-01-01T12:00:00") for k in learned)
+    outcome = trail.validate(known=learned)
+    assert outcome.code == 5
+    assert "before 2020-01-01T09:00:00Z" in outcome.text()
+
+
+def test_a_start_that_the_server_never_made_is_named() -> None:
+    trail = stopped_and_started()
+    for told in trail.known:
+        told["starts"] = told["starts"][:1]
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert "begins a chain of which the server does not know" in outcome.reason(trail.digests()[4])
+
+
+def test_an_end_that_is_gone_is_named() -> None:
+    trail = stopped_and_started()
+    end = trail.digests()[3]
+    listed = json.loads(trail.content(end))["logFiles"]
+    for key in [end, *(log["s3Object"] for log in listed)]:
+        del trail.bucket[key]
+    outcome = trail.validate()
+    assert "ends a chain that the server knows" in outcome.reason(end)
+
+
+def test_a_server_of_an_earlier_version_knows_no_beginning() -> None:
+    trail = six_hours()
+    for told in trail.known:
+        told.update(starts=[], ends=[], since="2020-01-01T15:00:00Z")
+    outcome = trail.validate()
+    assert outcome.code == 5
+    assert "before 2020-01-01T09:00:00Z" in outcome.text()

@@ -1,0 +1,80 @@
+"""What unpacks, and what does not."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.validation import content
+from opentrail.validation.content import BadContent, hash_unpacked, unpack
+
+
+def hashed(packed: bytes, limit: int = content.MOST_UNPACKED) -> str:
+    return hash_unpacked(io.BytesIO(packed), limit).sha256
+
+
+@given(members=st.lists(st.binary(max_size=5000), min_size=1, max_size=4), level=st.integers(0, 9))
+def test_all_members_count_as_one_content(members: list[bytes], level: int) -> None:
+    packed = b"".join(gzip.compress(member, level) for member in members)
+    whole = b"".join(members)
+    found = hash_unpacked(io.BytesIO(packed))
+    assert found.sha256 == hashlib.sha256(whole).hexdigest()
+    assert (found.unpacked, found.packed) == (len(whole), len(packed))
+    assert unpack(io.BytesIO(packed), 100_000) == whole
+
+
+@given(raw=st.binary(max_size=2000), cut=st.integers(1, 40))
+def test_a_file_that_is_cut_is_told(raw: bytes, cut: int) -> None:
+    packed = gzip.compress(raw)
+    with pytest.raises(BadContent, match=r"truncated|empty"):
+        hashed(packed[: max(0, len(packed) - cut)])
+
+
+@given(raw=st.binary(max_size=300))
+def test_anything_is_unpacked_as_gzip_does_or_refused(raw: bytes) -> None:
+    try:
+        expected = gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error):
+        with pytest.raises(BadContent):
+            hashed(raw)
+    else:
+        if raw:
+            assert hashed(raw) == hashlib.sha256(expected).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [
+        (b"", "empty"),
+        (b"plain", "not a gzip file"),
+        (gzip.compress(b"x") + b"y", "something stands behind"),
+        (gzip.compress(b"x") + b"\0" * 100, "something stands behind"),
+        (gzip.compress(b"x") + b"\x1f", "truncated"),
+        (gzip.compress(b"x" * 1000)[:-5] + b"\0" * 5, "damaged gzip file|not a gzip file"),
+    ],
+)
+def test_what_is_not_whole_gzip_is_told(packed: bytes, reason: str) -> None:
+    with pytest.raises(BadContent, match=reason):
+        hashed(packed)
+
+
+def test_what_unpacks_to_too_much_is_refused_before_it_does() -> None:
+    bomb = gzip.compress(bytes(8 << 20))
+    with pytest.raises(BadContent, match="200 times"):
+        hashed(bomb)
+    large = gzip.compress(bytes(range(256)) * 8192, 1)
+    with pytest.raises(BadContent, match="more than 1 MiB"):
+        hashed(large + bytes(0), limit=1 << 20)
+
+
+def test_what_is_read_can_be_kept() -> None:
+    kept: list[bytes] = []
+    packed = gzip.compress(b"content")
+    hash_unpacked(io.BytesIO(packed), keep=kept.append)
+    assert b"".join(kept) == packed

@@ -1,0 +1,84 @@
+"""How a minute lies to a chain."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from opentrail.validation.bucket import BucketRoot
+from opentrail.validation.chains import Chain, DigestFile, Ending, Stretch
+from opentrail.validation.coverage import Where, patience, where_is
+from opentrail.validation.digests import read_digest
+from opentrail.validation.inventory import FoundDigest
+from opentrail.validation.names import digest_name, split_key
+from tests.fakes import utc
+from tests.validation.delivered import MemoryReader, six_hours
+
+
+def chain() -> Chain:
+    """Returns a chain from 9 to 15 o'clock, all of it proven."""
+    trail = six_hours()
+    root = BucketRoot(MemoryReader(trail.objects), "my-bucket", "")
+    files = []
+    for key in trail.digests():
+        name = digest_name(split_key(key)[1])
+        assert name is not None
+        digest = read_digest(trail.bucket[key].content)
+        files.append(DigestFile(FoundDigest(root, key, name), digest, proof="00"))
+    return Chain(files[0].found.name.chain, files)
+
+
+def at(text: str) -> datetime:
+    return utc(f"2020-01-01T{text}:00")
+
+
+@pytest.mark.parametrize(
+    ("minute", "where"),
+    [
+        ("08:59", Where.BEFORE),
+        ("09:00", Where.COVERED),
+        ("12:30", Where.COVERED),
+        ("14:59", Where.COVERED),
+        ("15:00", Where.PENDING),
+        ("17:14", Where.PENDING),
+        ("17:15", Where.GAP),
+    ],
+)
+def test_a_minute_lies_before_in_or_behind_a_chain(minute: str, where: Where) -> None:
+    assert where_is(chain(), at(minute))[0] is where
+
+
+def test_log_files_long_behind_the_newest_digest_make_a_gap() -> None:
+    there = chain()
+    for minute in ("20:00", "18:00"):
+        assert where_is(there, at(minute))[0] is Where.GAP
+    (stretch,) = there.stretches
+    assert (stretch.start, stretch.end) == (at("15:00"), at("20:01"))
+
+
+def test_a_minute_in_a_stretch_belongs_to_it() -> None:
+    there = chain()
+    gap = Stretch(at("11:00"), at("12:00"))
+    stopped = Stretch(at("12:00"), at("13:00"), ending=Ending("StopLogging", at("12:00")))
+    unvalidated = Stretch(at("13:00"), at("14:00"), ending=Ending("UpdateTrail", at("13:00")))
+    there.stretches = [gap, stopped, unvalidated]
+    assert where_is(there, at("11:30")) == (Where.GAP, gap)
+    assert where_is(there, at("12:30")) == (Where.COVERED, None)
+    assert where_is(there, at("13:30")) == (Where.UNVALIDATED, None)
+
+
+def test_behind_a_chain_that_was_switched_off_nothing_is_validated() -> None:
+    there = chain()
+    there.ending = Ending("UpdateTrail", at("15:00"))
+    assert where_is(there, at("20:00")) == (Where.UNVALIDATED, None)
+
+
+def test_without_any_digest_all_is_a_gap() -> None:
+    there = chain()
+    assert where_is(Chain(there.id, []), at("12:00")) == (Where.GAP, None)
+
+
+def test_patience_is_twice_the_usual_time_and_a_quarter() -> None:
+    good = [file.digest for file in chain().files if file.digest]
+    assert patience(good).total_seconds() == 2 * 3600 + 900

@@ -1,0 +1,116 @@
+"""Events that begin and end chains, in records of many kinds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from opentrail.validation.evidence import Evidence
+from opentrail.validation.names import ChainId
+from opentrail.validation.report import Status
+from tests.fakes import run
+from tests.trails.world import World
+from tests.validation.delivered import FAR, Trail, delivered, hours
+
+CHAIN = ChainId("123456789012", "us-east-1", "my-trail", "us-east-1")
+
+
+async def _ended_by(event: dict[str, Any]) -> Trail:
+    """Returns a trail whose chain ends and begins anew; the record of why is `event`."""
+    world = World()
+    await world.add(multi_region=True, validation=True)
+    await world.start_logging()
+    await hours(world, 2)
+    stored = await world.stored()
+    stopped = stored.trail.stopped("the-end", world.clock.now().isoformat())
+    await world.registry.change(stored, stopped)
+    await world.event(**{"eventID": "the-end", **event})
+    await world.settle(stopped.uid, "the-end")
+    await world.deliver()
+    world.clock.advance(7200)
+    await world.start_logging()
+    await hours(world, 2)
+    return await delivered(world)
+
+
+def event(name: str, trail: str = "my-trail", **more: Any) -> dict[str, Any]:
+    asked = {"name": trail, **more.pop("asked", {})}
+    own = {"eventSource": "cloudtrail.amazonaws.com", "requestParameters": asked}
+    return {"eventName": name, **own, **more}
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        event("StopLogging"),
+        event("StopLogging", "arn:aws:cloudtrail:us-east-1:123456789012:trail/my-trail"),
+        event("DeleteTrail"),
+        event("UpdateTrail", asked={"enableLogFileValidation": False}),
+    ],
+    ids=["StopLogging", "by ARN", "DeleteTrail", "UpdateTrail"],
+)
+def test_what_switches_logging_off_explains_the_end_of_a_chain(ending: dict[str, Any]) -> None:
+    outcome = run(_ended_by(ending)).validate()
+    assert outcome.code == 0, outcome.text()
+    assert all(ending["eventName"] in note.reason for note in outcome.of(Status.NOTE))
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        event("StopLogging", "other-trail"),
+        event("StopLogging", "arn:aws:cloudtrail:eu-west-1:123456789012:trail/my-trail"),
+        event("StopLogging", errorCode="AccessDenied"),
+        event("StopLogging", eventSource="iam.amazonaws.com"),
+        event("UpdateTrail", asked={"enableLogFileValidation": True}),
+        event("UpdateTrail"),
+        event("GetTrail"),
+        {
+            "eventName": "StopLogging",
+            "eventSource": "cloudtrail.amazonaws.com",
+            "requestParameters": None,
+        },
+    ],
+    ids=["other name", "other home", "denied", "other source", "on", "nothing", "read", "no name"],
+)
+def test_nothing_else_explains_it(ending: dict[str, Any]) -> None:
+    outcome = run(_ended_by(ending)).validate()
+    assert outcome.code == 1
+    assert "no event tells that logging stopped" in outcome.text()
+
+
+def test_a_log_file_that_was_changed_explains_nothing() -> None:
+    trail = run(_ended_by(event("GetTrail")))
+    last = json.loads(trail.content(trail.digests()[2]))["logFiles"][0]["s3Object"]
+    trail.put(last, trail.content(last).replace(b"GetTrail", b"StopLogging"))
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert "no event tells that logging stopped" in outcome.text()
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip"])
+def test_a_log_file_that_cannot_be_read_explains_nothing(damage: bytes) -> None:
+    from dataclasses import replace
+
+    trail = run(_ended_by(event("StopLogging")))
+    last = json.loads(trail.content(trail.digests()[2]))["logFiles"][0]["s3Object"]
+    trail.bucket[last] = replace(trail.bucket[last], content=damage)
+    assert "no event tells that logging stopped" in trail.validate().text()
+
+
+def test_the_final_digest_of_another_region_is_not_taken_for_granted() -> None:
+    trail = run(_ended_by(event("StopLogging")))
+    final = trail.digests(FAR)[2]
+    del trail.bucket[final]
+    without_knowledge = trail.validate(known=[])
+    assert without_knowledge.code == 1, without_knowledge.text()
+    assert final in trail.validate().text()
+
+
+def test_who_has_no_chain_of_the_home_region_cannot_tell() -> None:
+    from opentrail.validation.inventory import Inventory, Wanted
+
+    evidence = Evidence(Inventory(Wanted()), {})
+    assert not evidence.can_tell(CHAIN)

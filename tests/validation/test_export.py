@@ -1,0 +1,57 @@
+"""What is exported can be validated without bucket and server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opentrail.core.errors import UsageError
+from opentrail.validation.export import KEYS, Export
+from opentrail.validation.keys import PublicKeys, read_keys
+from tests.trails.world import BUCKET
+from tests.validation.delivered import six_hours
+
+
+def test_an_export_is_validated_with_its_keys_and_signatures(tmp_path: Path) -> None:
+    trail = six_hours()
+    folder = tmp_path / "export"
+    learned = trail.validate(export=Export(folder)).known
+    for key in [*trail.logs(), *trail.digests()]:
+        assert (folder / BUCKET / key).read_bytes() == trail.bucket[key].content
+    trail.objects.clear()
+    keys = PublicKeys(read_keys(folder / KEYS))
+    outcome = trail.validate_copy(folder, known=learned, keys=keys)
+    assert outcome.code == 0, outcome.text()
+    assert [c.good_logs for c in outcome.report.counts.values()] == [18, 18]
+
+
+def test_what_is_not_good_is_exported_as_it_is(tmp_path: Path) -> None:
+    trail = six_hours()
+    one, two = trail.logs()[3:5]
+    trail.put(one, b"other")
+    trail.bucket[two] = replace(trail.bucket[two], content=b"no gzip" * 100_000)
+    assert trail.validate(export=Export(tmp_path)).code == 1
+    for key in (one, two):
+        assert (tmp_path / BUCKET / key).read_bytes() == trail.bucket[key].content
+
+
+def test_nothing_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        Export(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="--export"):
+        Export(tmp_path / "file" / "export")
+
+
+@pytest.mark.parametrize("key", ["../x", "a/../x", "/x", "a//x", "a/./x", "a\0"])
+def test_no_name_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
+    export = Export(tmp_path / "export")
+    with pytest.raises(UsageError, match="cannot be the name of a file"):
+        export.keep("bucket", key)
+    assert list((tmp_path / "export").iterdir()) == []

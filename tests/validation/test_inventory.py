@@ -1,0 +1,110 @@
+"""What is listed is sorted by its name."""
+
+from __future__ import annotations
+
+import pytest
+
+from opentrail.core.errors import ObjectMissing
+from opentrail.validation.bucket import BucketRoot, Buckets
+from opentrail.validation.inventory import Inventory, Wanted
+from opentrail.validation.names import log_name
+from tests.fakes import StoredObject
+from tests.trails.world import BUCKET
+from tests.validation.delivered import FAR, MemoryReader, Trail, six_hours
+
+
+def listed(trail: Trail, wanted: Wanted | None = None) -> Inventory:
+    inventory = Inventory(wanted or Wanted())
+    source = Buckets(lambda: MemoryReader(trail.objects)).under(BUCKET, "")
+    inventory.add(source, lambda _count: None)
+    return inventory
+
+
+def test_log_files_and_digests_are_told_apart() -> None:
+    trail = six_hours()
+    inventory = listed(trail)
+    assert sorted(f.tail for f in inventory.digests) == sorted(
+        [*trail.digests(), *trail.digests(FAR)]
+    )
+    names = {place.tail(short) for (_, place), shorts in inventory.logs.items() for short in shorts}
+    assert names == {*trail.logs(), *trail.logs(FAR)}
+    assert inventory.log_bytes == sum(len(trail.bucket[name].content) for name in names)
+    assert inventory.strange == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [
+        (Wanted(regions=[FAR]), 18),
+        (Wanted(regions=["us-west-2"]), 0),
+        (Wanted(accounts=["123456789012"]), 36),
+        (Wanted(accounts=["999999999999"]), 0),
+        (Wanted(trails=["other"]), 36),
+    ],
+)
+def test_only_wanted_places_are_kept(wanted: Wanted, count: int) -> None:
+    inventory = listed(six_hours(), wanted)
+    assert sum(map(len, inventory.logs.values())) == count
+
+
+def test_files_of_other_names_are_strange_only_where_a_trail_writes() -> None:
+    trail = six_hours()
+    empty = StoredObject(b"x", {}, "", None)
+    for key in (
+        "AWSLogs/123456789012/Config/x",
+        "AWSLogs/x",
+        "other",
+        "AWSLogs/123456789012/CloudTrail/",
+    ):
+        trail.bucket[key] = empty
+    marked = "AWSLogs/123456789012/CloudTrail/us-east-1/2020/x"
+    trail.bucket[marked] = empty
+    strange = {found.tail for found in listed(trail).strange}
+    assert strange == {marked, "AWSLogs/123456789012/CloudTrail/"}
+    assert {f.tail for f in listed(trail, Wanted(regions=[FAR])).strange} == set()
+
+
+def test_an_object_is_looked_for_wherever_it_would_be() -> None:
+    trail = six_hours()
+    inventory = listed(trail)
+    key = trail.logs()[0]
+    found = inventory.open(BUCKET, key)
+    assert found is not None
+    assert found[0].told(found[1]) == f"s3://{BUCKET}/{key}"
+    assert found[2].stream.read(1 << 20) == trail.bucket[key].content
+    with pytest.raises(ObjectMissing):
+        inventory.open(BUCKET, f"{key}x")
+    assert inventory.open("elsewhere", key) is None
+
+
+def test_what_a_digest_lists_is_struck_off() -> None:
+    trail = six_hours()
+    inventory = listed(trail)
+    key = trail.logs()[0]
+    inventory.strike(BUCKET, key)
+    inventory.strike(BUCKET, key)
+    inventory.strike(BUCKET, "AWSLogs/nothing")
+    log = log_name(key)
+    assert log is not None
+    assert all(
+        log.short not in shorts
+        for (_, place), shorts in inventory.logs.items()
+        if place == log.place
+    )
+
+
+def test_a_copy_is_of_the_bucket_that_most_of_its_digests_name() -> None:
+    class Copy(BucketRoot):
+        is_live = False
+
+    root = Copy(MemoryReader({}), "", "")
+    root.bucket = root.prefix = None
+    inventory = Inventory(Wanted(), roots=[root])
+    tail = "AWSLogs/1/a"
+    claims = (
+        [("one", f"team/{tail}")] * 2
+        + [("two", tail), ("three", "AWSLogs/1/b")] * 2
+        + [("one", f"team/{tail}")]
+    )
+    inventory.settle([(root, tail, bucket, key) for bucket, key in claims])
+    assert (root.bucket, root.prefix) == ("one", "team/")

@@ -1,0 +1,100 @@
+"""Public keys, as aws-cli prints them and as the API answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.core.errors import UsageError
+from opentrail.validation.keys import PublicKeys, read_keys
+from tests.fakes import utc
+from tests.validation.delivered import six_hours
+
+START, END = utc("2020-01-01T09:00:00"), utc("2020-01-01T15:00:00")
+
+
+def printed(**changes: Any) -> dict[str, Any]:
+    key = {
+        "Value": base64.b64encode(b"der").decode(),
+        "ValidityStartTime": 1577869200.0,
+        "ValidityEndTime": "2030-01-01T10:00:00+01:00",
+        "Fingerprint": "31e8b5433410dfb61a9dc45cc65b22ff",
+    }
+    return {"PublicKeyList": [{**key, **changes}]}
+
+
+def written(folder: Path, told: object) -> Path:
+    file = folder / "keys.json"
+    file.write_text(told if isinstance(told, str) else json.dumps(told))
+    return file
+
+
+def test_keys_are_read_as_both_versions_of_aws_cli_print_them(tmp_path: Path) -> None:
+    (key,) = read_keys(written(tmp_path, printed()))
+    assert key.der == b"der"
+    assert key.valid_from == START
+    assert key.valid_until == utc("2030-01-01T09:00:00")
+
+
+def test_keys_written_are_keys_read(tmp_path: Path) -> None:
+    keys = six_hours().public_keys()
+    file = written(tmp_path, PublicKeys(keys).as_json())
+    assert read_keys(file) == keys
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ("{", "is not JSON"),
+        ([], "has no PublicKeyList"),
+        ({"PublicKeyList": []}, "has no PublicKeyList"),
+        ({"PublicKeyList": ["x"]}, "a key is no JSON object"),
+        (printed(Value="?"), "Value of key 31e8"),
+        (printed(Fingerprint=None), "has no Fingerprint"),
+        (printed(ValidityStartTime="soon"), "valid from or until 'soon'"),
+        (printed(ValidityEndTime=1e300), "valid from or until"),
+    ],
+)
+def test_what_are_no_keys_is_told(tmp_path: Path, told: object, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        read_keys(written(tmp_path, told))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No such file"):
+        read_keys(tmp_path / "none")
+
+
+def test_keys_are_asked_for_once_for_a_region_and_time() -> None:
+    asked: list[tuple[str, datetime, datetime]] = []
+
+    def ask(region: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
+        asked.append((region, start, end))
+        told: list[dict[str, Any]] = printed(ValidityEndTime=END)["PublicKeyList"]
+        return told
+
+    keys = PublicKeys(ask=ask)
+    for _ in range(2):
+        keys.load("us-east-1", START, END)
+    keys.load("us-east-1", utc("2020-01-01T10:00:00"), END)
+    assert len(asked) == 1
+    assert asked[0][1] <= START
+    assert asked[0][2] >= END
+    keys.load("us-east-1", utc("2019-01-01T10:00:00"), END)
+    assert len(asked) == 2
+    fingerprint = printed()["PublicKeyList"][0]["Fingerprint"]
+    assert keys.find("us-east-1", fingerprint)
+    assert not keys.find("eu-west-1", fingerprint)
+    assert not keys.find("us-east-1", "other")
+
+
+def test_a_key_counts_from_when_it_was_made() -> None:
+    (key,) = six_hours().public_keys()
+    assert key.counts_at(START)
+    assert not key.counts_at(utc("2019-12-31T00:00:00"))
+    assert not key.counts_at(utc("2040-01-01T00:00:00"))

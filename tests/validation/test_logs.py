@@ -1,0 +1,98 @@
+"""Log files are compared by many threads, and told of in order."""
+
+from __future__ import annotations
+
+import hashlib
+
+from opentrail.core.errors import ObjectStoreError
+from opentrail.validation.bucket import Buckets
+from opentrail.validation.digests import ListedLog
+from opentrail.validation.inventory import Inventory, Wanted
+from opentrail.validation.logs import THREADS, LogChecks
+from opentrail.validation.names import ChainId
+from opentrail.validation.report import ChainCount, Report, Status
+from tests.trails.world import BUCKET
+from tests.validation.delivered import Body, MemoryReader, Trail, six_hours
+
+COUNT = ChainCount(ChainId("123456789012", "us-east-1", "my-trail", "us-east-1"))
+
+
+def checked(
+    trail: Trail, reader: MemoryReader, logs: list[ListedLog]
+) -> tuple[Report, ChainCount, LogChecks]:
+    inventory, report = Inventory(Wanted()), Report()
+    inventory.add(Buckets(lambda: reader).under(BUCKET, ""), lambda _count: None)
+    count = ChainCount(COUNT.chain)
+    checks = LogChecks(inventory, report, lambda _size, _files: None)
+    checks.check((log, count) for log in logs)
+    return report, count, checks
+
+
+def listed(trail: Trail) -> list[ListedLog]:
+    return [
+        ListedLog(BUCKET, key, hashlib.sha256(trail.content(key)).hexdigest())
+        for key in trail.logs()
+    ]
+
+
+def test_each_log_file_is_fetched_once_and_counted() -> None:
+    trail = six_hours()
+    reader = MemoryReader(trail.objects)
+    logs = listed(trail)
+    report, count, checks = checked(trail, reader, logs)
+    assert sorted(reader.opened) == sorted(trail.logs())
+    assert (count.good_logs, count.logs) == (18, 18)
+    assert report.bytes_unpacked == sum(len(trail.content(key)) for key in trail.logs())
+    assert not checks.bad
+
+
+def test_no_more_is_thought_of_than_threads_can_soon_take() -> None:
+    trail = six_hours()
+    taken = 0
+    reader = MemoryReader(trail.objects)
+
+    def many() -> object:
+        nonlocal taken
+        for _ in range(40):
+            for log in listed(trail):
+                taken += 1
+                assert taken - len(reader.opened) <= 3 * THREADS
+                yield log, COUNT
+
+    inventory = Inventory(Wanted())
+    inventory.add(Buckets(lambda: reader).under(BUCKET, ""), lambda _count: None)
+    LogChecks(inventory, Report(), lambda _size, _files: None).check(many())  # type: ignore[arg-type]
+    assert taken == 40 * 18
+
+
+def test_what_is_not_good_is_told_with_what_became_of_it() -> None:
+    trail = six_hours()
+    logs = listed(trail)
+    one, two, gone, lost = trail.logs()[:4]
+    trail.bucket[one], trail.bucket[two] = trail.bucket[two], trail.bucket[one]
+    del trail.bucket[gone], trail.bucket[lost]
+    report, count, checks = checked(trail, MemoryReader(trail.objects), logs)
+    assert checks.is_any_missing
+    assert count.good_logs == 14
+    checks.tell({logs[2].sha256: "s3://my-bucket/new-name"})
+    reasons = {finding.name: finding.reason for finding in report.findings}
+    assert reasons == {
+        f"s3://{BUCKET}/{one}": f"holds the content of s3://{BUCKET}/{two}",
+        f"s3://{BUCKET}/{two}": f"holds the content of s3://{BUCKET}/{one}",
+        f"s3://{BUCKET}/{gone}": "has been renamed to s3://my-bucket/new-name",
+        f"s3://{BUCKET}/{lost}": "is missing",
+    }
+
+
+def test_what_cannot_be_read_or_was_not_given_is_unknown() -> None:
+    class Refusing(MemoryReader):
+        def open(self, bucket: str, key: str) -> Body:
+            raise ObjectStoreError("AccessDenied", key)
+
+    trail = six_hours()
+    elsewhere = ListedLog("elsewhere", trail.logs()[0], "0" * 64)
+    report, _, checks = checked(trail, Refusing(trail.objects), [listed(trail)[0], elsewhere])
+    checks.tell({})
+    assert [finding.status for finding in report.findings] == [Status.UNKNOWN] * 2
+    assert "AccessDenied" in report.findings[0].reason
+    assert report.findings[1].reason == "is in a place that was not given"

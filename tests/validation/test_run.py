@@ -1,0 +1,883 @@
+"""Whatever is done to a delivered trail is found and named (L9, L10)."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.core.errors import ObjectStoreError
+from opentrail.validation.bucket import Buckets
+from opentrail.validation.inventory import Inventory, Wanted
+from opentrail.validation.keys import PublicKeys
+from opentrail.validation.report import Kind, Report, Status
+from opentrail.validation.run import Task, Validation
+from tests.fakes import StoredObject, run, utc
+from tests.trails.world import BUCKET, World
+from tests.validation.delivered import (
+    FAR,
+    Body,
+    MemoryReader,
+    Trail,
+    delivered,
+    hours,
+    six_hours,
+    stopped_and_started,
+)
+
+Tamper = Callable[[Trail], list[str]]
+
+
+@cache
+def attackers_key() -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def attackers_fingerprint() -> str:
+    der = (
+        attackers_key()
+        .public_key()
+        .public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+    )
+    return hashlib.md5(der, usedforsecurity=False).hexdigest()
+
+
+def sign_anew(trail: Trail, key: str) -> None:
+    """Signs a digest as it is now, with a key that nobody trusts."""
+    document = json.loads(trail.content(key))
+    text = "\n".join(
+        [
+            document["digestEndTime"],
+            f"{document['digestS3Bucket']}/{document['digestS3Object']}",
+            hashlib.sha256(trail.content(key)).hexdigest(),
+            document["previousDigestSignature"] or "null",
+        ]
+    )
+    signature = attackers_key().sign(text.encode(), padding.PKCS1v15(), hashes.SHA256())
+    trail.put(key, trail.content(key), signature=signature.hex())
+
+
+# Log files
+
+
+def alter_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    trail.put(key, trail.content(key).replace(b"Mary", b"Mara", 1))
+    return [key]
+
+
+def delete_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    del trail.bucket[key]
+    return [key]
+
+
+def rename_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    other = f"{key[:-24]}AAAABBBBCCCCDDDD.json.gz"
+    trail.bucket[other] = trail.bucket.pop(key)
+    return [key, other]
+
+
+def swap_two_logs(trail: Trail) -> list[str]:
+    one, two = trail.logs()[2], trail.logs()[9]
+    trail.bucket[one], trail.bucket[two] = trail.bucket[two], trail.bucket[one]
+    return [one, two]
+
+
+def truncate_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    trail.bucket[key] = replace(trail.bucket[key], content=trail.bucket[key].content[:-20])
+    return [key]
+
+
+def empty_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    trail.bucket[key] = replace(trail.bucket[key], content=b"")
+    return [key]
+
+
+def reorder_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    records = json.loads(trail.content(key))["Records"]
+    assert len(records) > 1
+    turned = json.dumps({"Records": records[::-1]}, separators=(",", ":"), ensure_ascii=False)
+    assert len(turned.encode()) == len(trail.content(key))
+    trail.put(key, turned.encode())
+    return [key]
+
+
+def extend_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    document = json.loads(trail.content(key))
+    document["Records"].append(document["Records"][0])
+    trail.put(key, json.dumps(document, separators=(",", ":")).encode())
+    return [key]
+
+
+def append_to_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    stored = trail.bucket[key]
+    trail.bucket[key] = replace(stored, content=stored.content + b"more")
+    return [key]
+
+
+def append_a_gzip_member_to_a_log(trail: Trail) -> list[str]:
+    """`gunzip` gives both members; `aws cloudtrail validate-logs` looks at the first only."""
+    key = trail.logs()[4]
+    stored = trail.bucket[key]
+    trail.bucket[key] = replace(stored, content=stored.content + gzip.compress(b"more"))
+    return [key]
+
+
+def add_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    other = f"{key[:-24]}AAAABBBBCCCCDDDD.json.gz"
+    trail.put(other, b'{"Records":[]}', like=key)
+    return [other]
+
+
+def add_a_log_of_another_day_to_a_folder(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    other = key.replace("_20200101T", "_20200102T")
+    trail.put(other, b'{"Records":[]}', like=key)
+    return [other]
+
+
+def add_a_file_of_another_name(trail: Trail) -> list[str]:
+    other = trail.logs()[4].replace(".json.gz", ".json")
+    trail.put(other, b'{"Records":[]}', like=trail.logs()[4])
+    return [other]
+
+
+def move_a_log(trail: Trail) -> list[str]:
+    key = trail.logs()[4]
+    other = key.replace("/2020/01/01/", "/2020/01/02/")
+    trail.bucket[other] = trail.bucket.pop(key)
+    return [key, other]
+
+
+# Digests
+
+
+def alter_a_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, oldestEventTime="2020-01-01T00:00:00Z")
+    return [key]
+
+
+def unlist_a_log(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, logFiles=json.loads(trail.content(key))["logFiles"][1:])
+    return [key]
+
+
+def delete_a_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    del trail.bucket[key]
+    return [key]
+
+
+def delete_two_neighbouring_digests(trail: Trail) -> list[str]:
+    older, newer = trail.digests()[2:4]
+    del trail.bucket[older], trail.bucket[newer]
+    return [newer, "2020-01-01T11:00:00Z to 2020-01-01T13:00:00Z"]
+
+
+def delete_the_newest_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[-1]
+    del trail.bucket[key]
+    return [key, "2020-01-01T14:00:00Z to 2020-01-01T15:00:00Z"]
+
+
+def delete_the_oldest_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[0]
+    del trail.bucket[key]
+    return [key]
+
+
+def delete_all_digests(trail: Trail) -> list[str]:
+    first, *_, last = trail.digests()
+    for key in trail.digests():
+        del trail.bucket[key]
+    return [first, last]
+
+
+def delete_everything(trail: Trail) -> list[str]:
+    first, *_, last = trail.digests()
+    trail.bucket.clear()
+    return [first, last]
+
+
+def cut_the_tail(trail: Trail) -> list[str]:
+    keys = trail.digests()[3:]
+    for key in [*keys, *trail.logs()[9:]]:
+        del trail.bucket[key]
+    return [keys[-1], "2020-01-01T12:00:00Z to 2020-01-01T15:00:00Z"]
+
+
+def cut_the_head(trail: Trail) -> list[str]:
+    keys = trail.digests()[:3]
+    for key in [*keys, *trail.logs()[:9]]:
+        del trail.bucket[key]
+    return [keys[0], keys[-1]]
+
+
+def replay_an_older_digest(trail: Trail) -> list[str]:
+    older, newer = trail.digests()[2:4]
+    trail.bucket[newer] = trail.bucket[older]
+    return [newer]
+
+
+def replay_a_digest_as_the_newest(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    other = key.replace("T120000Z", "T160000Z")
+    assert other not in trail.bucket
+    trail.bucket[other] = trail.bucket[key]
+    return [other]
+
+
+def move_a_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    other = key.replace("/2020/01/01/", "/2020/01/02/")
+    trail.bucket[other] = trail.bucket.pop(key)
+    return [key, other]
+
+
+def move_a_digest_to_another_prefix(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.bucket[f"team/{key}"] = trail.bucket.pop(key)
+    return [key, f"team/{key}"]
+
+
+def put_a_foreign_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.bucket[key] = trail.bucket[trail.digests(FAR)[2]]
+    return [key]
+
+
+def sign_a_digest_anew(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, logFiles=[])
+    sign_anew(trail, key)
+    return [key]
+
+
+def sign_a_digest_anew_naming_the_own_key(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, logFiles=[], digestPublicKeyFingerprint=attackers_fingerprint())
+    sign_anew(trail, key)
+    return [key]
+
+
+def change_the_signature(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    signature = trail.bucket[key].metadata["signature"]
+    trail.put(
+        key, trail.content(key), signature=f"{signature[:-1]}{'0' if signature[-1] != '0' else '1'}"
+    )
+    return [key]
+
+
+def take_the_signature_of_another(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    other = trail.bucket[trail.digests()[3]].metadata["signature"]
+    trail.put(key, trail.content(key), signature=other)
+    return [key]
+
+
+def write_no_hex_as_signature(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.put(key, trail.content(key), signature="valid")
+    return [key]
+
+
+def remove_the_signature(trail: Trail) -> list[str]:
+    key = trail.digests()[-1]
+    trail.bucket[key] = replace(trail.bucket[key], metadata={})
+    return [key]
+
+
+def change_the_algorithm_in_the_metadata(trail: Trail) -> list[str]:
+    """`aws cloudtrail validate-logs` does not look at it."""
+    key = trail.digests()[2]
+    trail.put(key, trail.content(key), **{"signature-algorithm": "none"})
+    return [key]
+
+
+def change_the_algorithm(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, digestSignatureAlgorithm="none")
+    return [key]
+
+
+def change_the_previous_hash(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, previousDigestHashValue="0" * 64)
+    return [key]
+
+
+def change_the_start_time(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, digestStartTime="2020-01-01T10:59:59Z")
+    return [key]
+
+
+def change_the_end_time(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.edit(key, digestEndTime="2020-01-01T11:59:59Z")
+    return [key]
+
+
+def fake_a_chain_start(trail: Trail) -> list[str]:
+    older, key = trail.digests()[2:4]
+    nothing = dict.fromkeys(k for k in json.loads(trail.content(key)) if k.startswith("previous"))
+    trail.edit(key, **nothing)
+    del trail.bucket[older]
+    return [key]
+
+
+def fake_a_chain_start_and_sign_it(trail: Trail) -> list[str]:
+    keys = fake_a_chain_start(trail)
+    sign_anew(trail, keys[0])
+    return keys
+
+
+def damage_a_digest(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.bucket[key] = replace(trail.bucket[key], content=b"no gzip")
+    return [key]
+
+
+def write_a_digest_that_is_no_object(trail: Trail) -> list[str]:
+    key = trail.digests()[2]
+    trail.put(key, b"[]")
+    return [key]
+
+
+TAMPERED: list[Tamper] = [
+    alter_a_log,
+    delete_a_log,
+    rename_a_log,
+    swap_two_logs,
+    truncate_a_log,
+    empty_a_log,
+    reorder_a_log,
+    extend_a_log,
+    append_to_a_log,
+    append_a_gzip_member_to_a_log,
+    add_a_log,
+    add_a_log_of_another_day_to_a_folder,
+    add_a_file_of_another_name,
+    move_a_log,
+    alter_a_digest,
+    unlist_a_log,
+    delete_a_digest,
+    delete_two_neighbouring_digests,
+    delete_the_newest_digest,
+    delete_the_oldest_digest,
+    delete_all_digests,
+    delete_everything,
+    cut_the_tail,
+    cut_the_head,
+    replay_an_older_digest,
+    replay_a_digest_as_the_newest,
+    move_a_digest,
+    move_a_digest_to_another_prefix,
+    put_a_foreign_digest,
+    sign_a_digest_anew,
+    sign_a_digest_anew_naming_the_own_key,
+    change_the_signature,
+    take_the_signature_of_another,
+    write_no_hex_as_signature,
+    remove_the_signature,
+    change_the_algorithm_in_the_metadata,
+    change_the_algorithm,
+    change_the_previous_hash,
+    change_the_start_time,
+    change_the_end_time,
+    fake_a_chain_start,
+    fake_a_chain_start_and_sign_it,
+    damage_a_digest,
+    write_a_digest_that_is_no_object,
+]
+#: What only somebody who knows how far the trail had come can tell.
+AT_THE_ENDS = (delete_the_newest_digest, cut_the_tail, delete_everything)
+
+
+def names(tampers: list[Tamper]) -> Any:
+    return pytest.mark.parametrize("tamper", tampers, ids=lambda tamper: tamper.__name__)
+
+
+@names(TAMPERED)
+def test_what_is_done_to_a_trail_is_found_and_named(tamper: Tamper) -> None:
+    trail = six_hours()
+    named = tamper(trail)
+    outcome = trail.validate()
+    assert outcome.code == 1, outcome.text()
+    for name in named:
+        assert any(name in finding.line() for finding in outcome.of(Status.BAD)), (
+            f"{name}\n{outcome.text()}"
+        )
+
+
+@names([tamper for tamper in TAMPERED if tamper not in AT_THE_ENDS])
+def test_what_is_done_within_a_trail_is_found_without_any_knowledge(tamper: Tamper) -> None:
+    trail = six_hours()
+    tamper(trail)
+    assert trail.validate(known=[]).code == 1
+
+
+@names(list(AT_THE_ENDS))
+def test_what_is_cut_off_is_never_good_without_knowledge(tamper: Tamper) -> None:
+    trail = six_hours()
+    tamper(trail)
+    assert trail.validate(known=[]).code in (1, 5)
+
+
+@names(TAMPERED)
+def test_objects_that_nothing_was_done_to_are_not_blamed(tamper: Tamper) -> None:
+    trail = six_hours()
+    before = dict(trail.bucket)
+    tamper(trail)
+    untouched = {key for key in before if trail.bucket.get(key) == before[key]}
+    outcome = trail.validate()
+    blamed = {f.name for f in outcome.of(Status.BAD) if f.kind in (Kind.DIGEST, Kind.LOG)}
+    assert not {key for key in untouched if f"s3://{BUCKET}/{key}" in blamed}, outcome.text()
+
+
+def test_an_untouched_trail_is_good() -> None:
+    trail = six_hours()
+    outcome = trail.validate()
+    assert outcome.code == 0, outcome.text()
+    assert outcome.report.findings == []
+    counts = [
+        (c.good_digests, c.digests, c.good_logs, c.logs) for c in outcome.report.counts.values()
+    ]
+    assert counts == [(6, 6, 18, 18), (6, 6, 18, 18)]
+
+
+def test_a_trail_whose_objects_were_compressed_anew_is_good() -> None:
+    trail = six_hours()
+    for key in [*trail.logs(), *trail.digests(), *trail.logs(FAR), *trail.digests(FAR)]:
+        content = trail.content(key)
+        halves = content[: len(content) // 2], content[len(content) // 2 :]
+        packed = b"".join(gzip.compress(half, compresslevel=1) for half in halves)
+        assert packed != trail.bucket[key].content
+        trail.bucket[key] = replace(trail.bucket[key], content=packed)
+    assert trail.validate().code == 0
+
+
+def test_markers_of_folders_are_nobodys_log_files() -> None:
+    trail = six_hours()
+    marker = StoredObject(b"", {}, "application/json", None)
+    trail.bucket["AWSLogs/123456789012/CloudTrail/"] = marker
+    trail.bucket["AWSLogs/123456789012/CloudTrail-Digest/"] = marker
+    trail.bucket["notes.txt"] = marker
+    assert trail.validate().code == 0
+
+
+# What is known of the ends
+
+
+def test_without_knowledge_the_ends_cannot_be_decided() -> None:
+    outcome = six_hours().validate(known=[])
+    assert outcome.code == 5
+    reasons = " ".join(finding.reason for finding in outcome.of(Status.UNKNOWN))
+    assert "before 2020-01-01T09:00:00Z" in reasons
+    assert "after 2020-01-01T15:00:00Z" in reasons
+
+
+def test_what_a_run_learned_decides_the_next_one() -> None:
+    trail = six_hours()
+    learned = trail.validate(known=[]).known
+    assert trail.validate(known=learned).code == 0
+    named = cut_the_tail(trail)
+    outcome = trail.validate(known=learned)
+    assert outcome.code == 1
+    assert named[0] in outcome.text()
+
+
+def test_a_whole_chain_that_vanished_is_known_by_its_start() -> None:
+    trail = stopped_and_started()
+    learned = trail.validate(known=[]).known
+    first = trail.digests()[0]
+    for region, count in (("us-east-1", 10), (FAR, 9)):
+        for key in [*trail.digests(region)[:4], *trail.logs(region)[:count]]:
+            del trail.bucket[key]
+    left = trail.digests()
+    assert json.loads(trail.content(left[0]))["previousDigestS3Object"] is None
+    assert trail.validate(known=[]).code == 5
+    for known in (learned, trail.server_knows()):
+        outcome = trail.validate(known=known)
+        assert outcome.code == 1
+        assert first in outcome.text()
+
+
+def test_a_checkpoint_is_not_moved_past_what_was_not_looked_at() -> None:
+    trail = six_hours()
+    early = trail.validate(known=[], until=utc("2020-01-01T10:30:00")).known
+    late = trail.validate(known=early, since=utc("2020-01-01T13:30:00")).known
+    assert late == early
+    whole = trail.validate(known=early).known
+    assert all(k.newest.key.endswith("T150000Z.json.gz") for k in whole)
+
+
+def test_a_server_that_knows_more_than_the_bucket_holds_is_believed() -> None:
+    trail = six_hours()
+    newest = trail.digests()[-1]
+    for told in trail.known:
+        told = {**told, "newest": {**told["newest"], "sha256": "0" * 64}}
+        outcome = replace(trail, known=[told]).validate()
+        assert outcome.code == 1
+    assert newest in outcome.text() or trail.digests(FAR)[-1] in outcome.text()
+
+
+# Chains that end
+
+
+def test_logging_that_was_stopped_and_started_is_good_and_told() -> None:
+    outcome = stopped_and_started().validate()
+    assert outcome.code == 0, outcome.text()
+    notes = outcome.of(Status.NOTE)
+    assert len(notes) == 2
+    assert all("StopLogging at 2020-01-01T12:00:00Z" in note.reason for note in notes)
+
+
+def test_a_chain_cut_before_its_end_is_no_chain_that_was_stopped() -> None:
+    trail = stopped_and_started()
+    last = trail.digests()[3]
+    listed = json.loads(trail.content(last))["logFiles"]
+    for key in [last, *(log["s3Object"] for log in listed)]:
+        del trail.bucket[key]
+    outcome = trail.validate()
+    assert outcome.code == 1
+    gaps = [f for f in outcome.of(Status.BAD) if f.kind is Kind.GAP]
+    assert gaps
+    assert all("no event tells that logging stopped" in gap.reason for gap in gaps)
+
+
+def test_without_the_home_region_it_cannot_be_known_whether_logging_stopped() -> None:
+    trail = stopped_and_started()
+    outcome = trail.validate(wanted=Wanted(regions=[FAR]))
+    assert outcome.code == 5
+    assert "told by log files of us-east-1" in outcome.text()
+
+
+def test_a_log_planted_while_logging_was_off_is_named() -> None:
+    trail = stopped_and_started()
+    other = trail.logs()[0].replace(trail.logs()[0][-30:], "1300Z_AAAABBBBCCCCDDDD.json.gz")
+    trail.put(other, b'{"Records":[]}', like=trail.logs()[0])
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert outcome.reason(other) == "no digest file lists it"
+
+
+async def _validation_off_and_on() -> Trail:
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    await hours(world, 2, ("us-east-1",))
+    await world.update(validation=False)
+    await hours(world, 2, ("us-east-1",))
+    await world.update(validation=True)
+    await hours(world, 2, ("us-east-1",))
+    return await delivered(world)
+
+
+def test_log_files_without_validation_are_told_as_not_proven() -> None:
+    outcome = run(_validation_off_and_on()).validate()
+    assert outcome.code == 5, outcome.text()
+    assert "came while validation was off" in outcome.text()
+    assert "UpdateTrail" in outcome.text()
+
+
+def test_log_files_before_the_first_digest_are_told_as_not_proven() -> None:
+    async def story() -> Trail:
+        world = World()
+        await world.add()
+        await world.start_logging()
+        await hours(world, 1, ("us-east-1",))
+        await world.update(validation=True)
+        await hours(world, 2, ("us-east-1",))
+        return await delivered(world)
+
+    trail = run(story())
+    outcome = trail.validate()
+    assert outcome.code == 5, outcome.text()
+    assert "came before the first digest file" in outcome.text()
+    assert trail.validate(since=utc("2020-01-01T10:30:00")).code == 0
+
+
+def test_a_log_planted_when_logging_began_is_not_from_before() -> None:
+    trail = six_hours()
+    key = trail.logs()[0]
+    other = f"{key[:-24]}AAAABBBBCCCCDDDD.json.gz"
+    old = b'{"Records":[{"eventTime":"2020-01-01T08:00:00Z"}]}'
+    trail.put(other, old, like=key)
+    assert trail.validate().reason(other) == "no digest file lists it"
+
+
+def test_a_trail_that_moves_to_another_bucket_goes_on_there() -> None:
+    async def story() -> Trail:
+        world = World()
+        await world.add(validation=True)
+        await world.start_logging()
+        await hours(world, 2, ("us-east-1",))
+        await world.update(bucket="other-bucket", prefix="team")
+        await hours(world, 2, ("us-east-1",))
+        return await delivered(world)
+
+    trail = run(story())
+    buckets = Buckets(lambda: MemoryReader(trail.objects))
+
+    def validated() -> Report:
+        inventory, report = Inventory(Wanted()), Report()
+        inventory.add(buckets.under("other-bucket", ""), lambda _: None)
+        task = Task(RsaVerifier(), PublicKeys(trail.public_keys()), known=trail.server_knows())
+        Validation(inventory, buckets, task, report).run()
+        return report
+
+    report = validated()
+    assert report.exit_code == 0, report.told()
+    (count,) = report.counts.values()
+    assert (count.good_digests, count.good_logs) == (4, 13)
+    del trail.bucket[trail.logs()[0]]
+    assert validated().exit_code == 1
+
+
+# Ranges
+
+
+def test_only_what_is_in_range_is_validated() -> None:
+    trail = six_hours()
+    since, until = utc("2020-01-01T11:30:00"), utc("2020-01-01T12:30:00")
+    damaged = [trail.logs()[0], trail.logs()[-1], trail.digests()[0], trail.digests()[-1]]
+    for key in damaged:
+        del trail.bucket[key]
+    outcome = trail.validate(
+        known=[], since=since, until=until, wanted=Wanted(regions=["us-east-1"])
+    )
+    assert outcome.code == 0, outcome.text()
+    (count,) = outcome.report.counts.values()
+    assert (count.good_digests, count.good_logs) == (2, 6)
+    del trail.bucket[trail.logs()[7]]
+    assert trail.validate(known=[], since=since, until=until).code == 1
+
+
+def test_a_digest_before_the_range_is_not_missed() -> None:
+    trail = six_hours()
+    del trail.bucket[trail.digests()[1]]
+    assert trail.validate(known=trail.server_knows(), since=utc("2020-01-01T11:00:00")).code == 0
+    assert trail.validate(known=trail.server_knows(), since=utc("2020-01-01T10:59:59")).code == 1
+
+
+def test_a_late_log_file_is_found_in_a_digest_behind_the_range() -> None:
+    async def story() -> Trail:
+        world = World()
+        await world.add(validation=True)
+        await world.start_logging()
+        await hours(world, 2, ("us-east-1",))
+        world.clock.advance(600)
+        await world.event(1)
+        world.objects.down = "SlowDown"
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+        world.clock.advance(7200)
+        world.objects.down = None
+        await world.deliver()
+        await hours(world, 2, ("us-east-1",))
+        return await delivered(world)
+
+    trail = run(story())
+    assert trail.validate().code == 0
+    outcome = trail.validate(
+        known=[], since=utc("2020-01-01T10:00:00"), until=utc("2020-01-01T11:30:00")
+    )
+    assert outcome.code == 0, outcome.text()
+
+
+# Several trails
+
+
+async def _two_trails() -> Trail:
+    world = World()
+    await world.add(validation=True)
+    await world.add(uid="other", name="other_trail", validation=True)
+    for name in ("my-trail", "other_trail"):
+        await world.start_logging(name)
+    for _ in range(2):
+        for _ in range(3):
+            world.clock.advance(1200)
+            await world.event(2)
+            await world.deliver()
+            await world.deliver(uid="other")
+    return await delivered(world)
+
+
+def test_trails_in_one_bucket_are_told_apart_by_their_digests() -> None:
+    trail = run(_two_trails())
+    outcome = trail.validate()
+    assert outcome.code == 0, outcome.text()
+    assert [count.chain.trail for count in outcome.report.counts.values()] == [
+        "my-trail",
+        "other_trail",
+    ]
+    one = trail.validate(wanted=Wanted(trails=["my-trail"]))
+    assert one.code == 0, one.text()
+    assert [count.chain.trail for count in one.report.counts.values()] == ["my-trail"]
+
+
+def test_what_may_be_of_a_trail_not_asked_for_cannot_be_decided() -> None:
+    trail = run(_two_trails())
+    others = [key for key in trail.digests() if "other_trail" in key]
+    trail.edit(others[0], logFiles=[])
+    outcome = trail.validate(wanted=Wanted(trails=["my-trail"]))
+    assert outcome.code == 5
+    assert "may be of this trail" in outcome.text()
+
+
+# Stores that fail, keys that are not there, time that goes by
+
+
+class Refusing(MemoryReader):
+    """May list all and read nothing of a Region."""
+
+    def open(self, bucket: str, key: str) -> Body:
+        if f"/{FAR}/" in key:
+            raise ObjectStoreError("AccessDenied", key)
+        return super().open(bucket, key)
+
+
+def test_objects_that_may_not_be_read_cannot_be_decided() -> None:
+    trail = six_hours()
+    buckets = Buckets(lambda: Refusing(trail.objects))
+    inventory, report = Inventory(Wanted()), Report()
+    inventory.add(buckets.under(BUCKET, ""), lambda _: None)
+    task = Task(RsaVerifier(), PublicKeys(trail.public_keys()), known=[])
+    Validation(inventory, buckets, task, report).run()
+    reasons = " ".join(f.reason for f in report.findings)
+    assert "AccessDenied" in reasons
+    assert "digest files of this time cannot be read" in reasons
+    assert report.exit_code == 5
+
+
+def test_digests_of_an_unknown_key_are_not_good() -> None:
+    trail = six_hours()
+    outcome = trail.validate(keys=PublicKeys())
+    assert outcome.code == 1
+    assert "no public key of fingerprint" in outcome.text()
+
+
+def test_a_key_counts_only_while_it_is_valid() -> None:
+    trail = six_hours()
+    late = [replace(key, valid_from=utc("2020-01-01T18:00:00")) for key in trail.public_keys()]
+    outcome = trail.validate(keys=PublicKeys(late))
+    assert outcome.code == 1
+    assert "did not count" in outcome.text()
+
+
+def test_digests_that_stopped_coming_cannot_be_decided() -> None:
+    trail = six_hours()
+    learned = trail.validate(known=[]).known
+    assert trail.validate(known=learned, now=utc("2020-01-01T16:30:00")).code == 0
+    outcome = trail.validate(known=learned, now=utc("2020-01-01T20:00:00"))
+    assert outcome.code == 5
+    assert "no digest file came since" in outcome.text()
+
+
+def test_log_files_behind_the_newest_digest_wait_for_the_next_one() -> None:
+    async def story() -> Trail:
+        world = World()
+        await world.add(validation=True)
+        await world.start_logging()
+        await hours(world, 2, ("us-east-1",))
+        world.clock.advance(1200)
+        await world.event(2)
+        await world.deliver()
+        return await delivered(world)
+
+    outcome = run(story()).validate()
+    assert outcome.code == 0, outcome.text()
+    assert outcome.report.pending_logs == 1
+
+
+def test_log_files_that_go_on_long_after_the_digests_show_that_the_tail_is_cut() -> None:
+    trail = six_hours()
+    for key in trail.digests()[2:]:
+        del trail.bucket[key]
+    outcome = trail.validate(known=[])
+    assert outcome.code == 1
+    assert "no digest file that is good covers this time" in outcome.text()
+
+
+def test_nothing_at_all_cannot_be_decided() -> None:
+    trail = six_hours()
+    trail.bucket.clear()
+    outcome = trail.validate(known=[])
+    assert outcome.code == 5
+
+
+# Anything
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_changed_byte_is_ever_good(data: st.DataObject) -> None:
+    trail = six_hours()
+    key = data.draw(st.sampled_from(sorted(trail.bucket)))
+    stored = trail.bucket[key]
+    before = trail.content(key)
+    changed = bytearray(stored.content)
+    at = data.draw(st.integers(0, len(changed) - 1))
+    changed[at] ^= data.draw(st.integers(1, 255))
+    trail.bucket[key] = replace(stored, content=bytes(changed))
+    is_equal = False
+    with contextlib.suppress(OSError, EOFError, ValueError, zlib.error):
+        is_equal = trail.content(key) == before
+    outcome = trail.validate()
+    if is_equal:
+        return  # a changed header that says nothing of the content
+    assert outcome.code == 1, (key, at)
+    assert key in outcome.text()
+
+
+@pytest.mark.slow
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_object_removed_renamed_swapped_or_added_is_ever_good(data: st.DataObject) -> None:
+    trail = data.draw(st.sampled_from([six_hours, stopped_and_started]))()
+    key = data.draw(st.sampled_from(sorted(trail.bucket)))
+    other = data.draw(st.sampled_from(sorted(k for k in trail.bucket if k != key)))
+    what = data.draw(st.sampled_from(["remove", "rename", "swap", "copy", "metadata"]))
+    if what == "metadata" and not trail.bucket[key].metadata:
+        what = "remove"
+    if what == "remove":
+        del trail.bucket[key]
+    elif what == "rename":
+        trail.bucket[other] = trail.bucket.pop(key)
+    elif what == "swap":
+        trail.bucket[key], trail.bucket[other] = trail.bucket[other], trail.bucket[key]
+    elif what == "copy":
+        trail.bucket[key] = trail.bucket[other]
+    else:
+        name = data.draw(st.sampled_from(sorted(trail.bucket[key].metadata)))
+        kept = {n: v for n, v in trail.bucket[key].metadata.items() if n != name}
+        trail.bucket[key] = replace(trail.bucket[key], metadata=kept)
+    outcome = trail.validate()
+    assert outcome.code == 1, (what, key, other)
+    assert key in outcome.text() or other in outcome.text()
