@@ -22,7 +22,8 @@ CACHE = Path(__file__).parent / ".cache"
 CHDB = "chdb>=4,<5"
 #: All columns, with those that opentrail keeps in an index.
 _ROWS = """
-    SELECT * EXCLUDE (part, record_0, record_1), record ->> 'eventID' AS event_id,
+    SELECT * EXCLUDE (part, record_0, record_1, record_2, record_3),
+        record ->> 'eventID' AS event_id,
         coalesce(names, []) AS resource_names
     FROM events
     LEFT JOIN (

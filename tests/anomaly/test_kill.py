@@ -23,7 +23,7 @@ import pytest
 
 from opentrail.sandbox import ADMIN_KEY_ID
 from tests.decoding.stub_upstream import StubUpstream
-from tests.live.processes import Opentrail, free_port, moto_server
+from tests.live.processes import PATIENCE, Opentrail, free_port, moto_server
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
 
@@ -31,6 +31,7 @@ CLIENTS = 8
 PACE = 45  # calls a second of one client
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/killed"
 RANDOM_KILLS = 15
+STREAM = "123456789012_CloudTrail_us-east-1"
 #: Named point → how many passages it survives at most, so that a kill comes within seconds.
 POINTS = {
     "journal.committed": 300,
@@ -41,6 +42,9 @@ POINTS = {
     "digest.planned": 2,
     "delivery.planned": 2,
     "digest.put": 2,
+    "notice.published": 2,
+    "stream.sending": 2,
+    "stream.put": 2,
 }
 
 
@@ -132,11 +136,47 @@ class Evidence:
 
 
 @dataclass
+class Told:
+    """What a topic's subscriber and a log group have, read without opentrail."""
+
+    sqs: Any
+    logs: Any
+    queue: str
+    keys: Counter[str] = field(default_factory=Counter)
+
+    def read_keys(self) -> Counter[str]:
+        """Counts the messages about each file."""
+        while True:
+            page = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10)
+            messages = page.get("Messages", [])
+            if not messages:
+                return self.keys
+            for message in messages:
+                text = json.loads(message["Body"])["Message"]
+                if text.startswith("{"):  # else it is the first one, to try the topic
+                    self.keys.update(json.loads(text)["s3ObjectKey"])
+                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+
+    def events(self) -> Counter[str]:
+        """Counts the events in the log group by their ids."""
+        found: Counter[str] = Counter()
+        wanted = {"logGroupName": "killed", "logStreamName": STREAM, "startFromHead": True}
+        token: dict[str, str] = {}
+        while True:
+            page = self.logs.get_log_events(**wanted, **token)
+            if not page["events"]:
+                return found
+            found.update(json.loads(event["message"])["eventID"] for event in page["events"])
+            token = {"nextToken": page["nextForwardToken"]}
+
+
+@dataclass
 class World:
     """The server under test with its upstreams."""
 
     server: Opentrail
     evidence: Evidence
+    told: Told
 
     def looked_up(self, since: float) -> Counter[str]:
         """Returns how often LookupEvents shows each user that was created since then."""
@@ -185,28 +225,47 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("killed")
     with moto_server() as s3, StubUpstream() as stub:
+        direct = {
+            service: boto3.client(
+                service,
+                endpoint_url=s3,
+                region_name="us-east-1",
+                aws_access_key_id="x",
+                aws_secret_access_key="x",
+            )
+            for service in ("s3", "sns", "sqs", "logs")
+        }
         server = Opentrail(
             folder / "data",
             *("--upstream", stub.url, "--upstream", f"s3={s3}"),
+            *("--upstream", f"sns={s3}", "--upstream", f"logs={s3}"),
             *("--delivery-interval", "1", "--digest-interval", "3"),
             *("--history-seal-records", "500"),
             port=free_port(),
         )
         try:
             server.start()
-            direct = boto3.client(
-                "s3",
-                endpoint_url=s3,
-                region_name="us-east-1",
-                aws_access_key_id="x",
-                aws_secret_access_key="x",
+            direct["s3"].create_bucket(Bucket="killed")
+            direct["logs"].create_log_group(logGroupName="killed")
+            topic = direct["sns"].create_topic(Name="killed")["TopicArn"]
+            queue = direct["sqs"].create_queue(QueueName="killed")["QueueUrl"]
+            arn = direct["sqs"].get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+            direct["sns"].subscribe(
+                TopicArn=topic, Protocol="sqs", Endpoint=arn["Attributes"]["QueueArn"]
             )
-            direct.create_bucket(Bucket="killed")
             client = server.boto("cloudtrail")
-            client.create_trail(Name="killed", S3BucketName="killed", EnableLogFileValidation=True)
+            client.create_trail(
+                Name="killed",
+                S3BucketName="killed",
+                EnableLogFileValidation=True,
+                SnsTopicName="killed",
+                CloudWatchLogsLogGroupArn="arn:aws:logs:us-east-1:123456789012:log-group:killed:*",
+                CloudWatchLogsRoleArn="arn:aws:iam::123456789012:role/logs",
+            )
             client.start_logging(Name="killed")
             server.stop()
-            yield World(server, Evidence(direct))
+            told = Told(direct["sqs"], direct["logs"], queue)
+            yield World(server, Evidence(direct["s3"]), told)
         finally:
             server.close()
 
@@ -262,4 +321,13 @@ def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
     assert set(world.evidence.users) == set(found)
     assert set(found.values()) == {1}
     assert set(world.evidence.users.values()) == {1}
+    # Telling has its own rounds; in the end everybody was told of every file and event.
+    end = time.monotonic() + PATIENCE
+    while world.told.read_keys().keys() != world.evidence.seen.keys():
+        assert time.monotonic() < end, world.evidence.seen.keys() - world.told.keys.keys()
+        time.sleep(0.2)
+    while (streamed := world.told.events()).keys() != world.evidence.event_ids.keys():
+        assert time.monotonic() < end, len(world.evidence.event_ids) - len(streamed)
+        time.sleep(0.2)
+    assert set(streamed.values()) == {1}
     assert world.server.stop() == 0

@@ -122,15 +122,7 @@ class Opentrail:
         check: bool = False,
     ) -> subprocess.CompletedProcess[str]:
         """Runs the real aws-cli; it may fail."""
-        environment = clean_environment(
-            AWS_ENDPOINT_URL=self.url,
-            AWS_ACCESS_KEY_ID=key,
-            AWS_SECRET_ACCESS_KEY=secret,
-            AWS_DEFAULT_REGION="us-east-1",
-            AWS_CONFIG_FILE=os.devnull,
-            AWS_SHARED_CREDENTIALS_FILE=os.devnull,
-            AWS_PAGER="",
-        )
+        environment = clean_environment(**self.access(key, secret), AWS_PAGER="")
         done = subprocess.run(
             [str(BIN / "aws"), *arguments],
             capture_output=True,
@@ -142,6 +134,22 @@ class Opentrail:
         if check and done.returncode:
             raise AssertionError(f"aws {arguments} ended with {done.returncode}: {done.stderr}")
         return done
+
+    def access(self, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET) -> dict[str, str]:
+        """Returns the environment with which SDKs and commands use this endpoint."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    def validate(self, arn: str) -> subprocess.CompletedProcess[str]:
+        """Runs `opentrail validate` on a trail of this server."""
+        folder = str(self.data_dir)
+        return run_opentrail("validate", arn, "--data-dir", folder, **self.access())
 
     def opentrail(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Runs one of our own commands against this server."""

@@ -17,6 +17,9 @@ POINTS = {
     "import.written": "imported records are in a sealed file, nobody has been told",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",
+    "notice.published": "a topic was told of a log file, the state store does not know it yet",
+    "stream.sending": "events for a log group are about to be sent, and the state store knows it",
+    "stream.put": "a log group has events, the state store does not know it yet",
     "digest.planned": "a digest is planned and signed, its PUT has not begun",
     "digest.put": "a digest is in the bucket, the state store does not know it yet",
 }

@@ -12,6 +12,7 @@ import orjson
 
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
+from opentrail.core.faults import reach
 from opentrail.core.resources import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -124,7 +125,9 @@ class LogStreams:
                 if not arrived:
                     document["sending"] = batch.until
                     await self._outbox.keep(uid, note)
+                    reach("stream.sending")
                     await self._put(place, batch)
+                    reach("stream.put")
             self._count(place, batch)
             telling.latest, telling.error = telling.latest_attempt, None
             document["sent"], document["sending"] = batch.until, None

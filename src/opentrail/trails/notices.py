@@ -8,6 +8,7 @@ import logging
 from datetime import timedelta
 
 from opentrail.core.errors import ServiceError
+from opentrail.core.faults import reach
 from opentrail.core.resources import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -73,3 +74,4 @@ class Notices:
         message = {"s3Bucket": document["bucket"], "s3ObjectKey": [document["key"]]}
         text = json.dumps(message, separators=(",", ":"))
         await self._topics.publish(document["topic"], SUBJECT, text)
+        reach("notice.published")

@@ -25,8 +25,6 @@ from opentrail.adapters.link import Link
 from opentrail.core.event import from_micros
 from opentrail.logs import set_up_logging
 
-#: What is being recorded comes first where both must share a processor.
-_NICENESS = 5
 #: Of entries that are read at a time; who reads asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
 
@@ -123,7 +121,6 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
-    os.nice(_NICENESS)
     set_up_logging()
     arm_in_child(("history.merged", "history.expired"), [os.getpid()])
     descriptor, history, journal, seal_records = sys.argv[1:]

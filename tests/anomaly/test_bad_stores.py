@@ -1,0 +1,125 @@
+"""A store that is down, slow, forgetful or lying: each event in one file, digests whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.anomaly.bad_store import BadStore
+from tests.live.processes import Opentrail, moto_server, opentrail_server
+
+pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
+
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/tried"
+FAULTS = ("down", "denied", "reset", "lost", "etag", "slow", "fine")
+ROUNDS, SEED = 12, 20200101
+
+
+@pytest.fixture
+def upstream() -> Iterator[str]:
+    with moto_server() as url:
+        yield url
+
+
+def delivered(upstream: str) -> Counter[str]:
+    """Counts the users whose creation lies in the bucket, read past the faults."""
+    s3: Any = boto3.client(
+        "s3",
+        endpoint_url=upstream,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    found: Counter[str] = Counter()
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="tried")
+    for item in (item for page in pages for item in page.get("Contents", ())):
+        if "/CloudTrail/" not in item["Key"] or not item["Size"]:
+            continue
+        stored = s3.get_object(Bucket="tried", Key=item["Key"])["Body"].read()
+        for record in json.loads(gzip.decompress(stored))["Records"]:
+            if record["eventName"] == "CreateUser":
+                found[record["requestParameters"]["userName"]] += 1
+    return found
+
+
+def flushed(server: Opentrail, patience: float = 60) -> int:
+    """Flushes until it does well; returns how often it did not."""
+    end, failed = time.monotonic() + patience, 0
+    while server.opentrail("trail", "flush", "tried").returncode:
+        failed += 1
+        assert time.monotonic() < end
+    return failed
+
+
+def check_both_verifiers(server: Opentrail) -> None:
+    done = server.try_aws(
+        *("cloudtrail", "validate-logs", "--trail-arn", ARN),
+        *("--start-time", "2020-01-01T00:00:00Z"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours = server.validate(ARN)
+    assert ours.returncode == 0, ours.stdout + ours.stderr
+
+
+def test_whatever_a_store_does_each_event_is_delivered_once(tmp_path: Path, upstream: str) -> None:
+    chance = random.Random(SEED)
+    script = [fault for _ in range(ROUNDS) for fault in chance.sample(FAULTS, len(FAULTS))]
+    with BadStore(upstream, ()) as store:
+        flags = ("--upstream", upstream, "--upstream", f"s3={store.url}")
+        with opentrail_server(tmp_path / "data", *flags, "--delivery-interval", "1") as server:
+            server.boto("s3").create_bucket(Bucket="tried")
+            trail = server.boto("cloudtrail")
+            trail.create_trail(Name="tried", S3BucketName="tried", EnableLogFileValidation=True)
+            trail.start_logging(Name="tried")
+            store.script.extend(script)
+            expected, failed = [], 0
+            while store.script:
+                expected.append(f"user-{len(expected)}")
+                server.boto("iam").create_user(UserName=expected[-1])
+                failed += flushed(server)
+            assert failed > ROUNDS
+            assert set(store.met) >= set(FAULTS)
+            assert delivered(upstream) == Counter(expected)
+            check_both_verifiers(server)
+
+
+def test_a_store_that_is_down_loses_nothing_and_is_told_of(tmp_path: Path, upstream: str) -> None:
+    with BadStore(upstream, ()) as store:
+        flags = ("--upstream", upstream, "--upstream", f"s3={store.url}")
+        with opentrail_server(
+            tmp_path / "data", *flags, "--delivery-interval", "1", "--digest-interval", "2"
+        ) as server:
+            server.boto("s3").create_bucket(Bucket="tried")
+            trail = server.boto("cloudtrail")
+            trail.create_trail(Name="tried", S3BucketName="tried", EnableLogFileValidation=True)
+            trail.start_logging(Name="tried")
+            flushed(server)
+            store.script.extend(["down"] * 40)
+            expected = []
+            while len(store.script) > 8:
+                expected.append(f"user-{len(expected)}")
+                server.boto("iam").create_user(UserName=expected[-1])
+                assert server.opentrail("trail", "flush", "tried").returncode == 1
+            status = trail.get_trail_status(Name="tried")
+            assert status["LatestDeliveryError"] == "SlowDown"
+            assert delivered(upstream) == Counter()
+            server.kill()
+            server.start()
+            flushed(server)
+            assert delivered(upstream) == Counter(expected)
+            assert "LatestDeliveryError" not in trail_status(server)
+            check_both_verifiers(server)
+
+
+def trail_status(server: Opentrail) -> dict[str, Any]:
+    status: dict[str, Any] = server.boto("cloudtrail").get_trail_status(Name="tried")
+    return status

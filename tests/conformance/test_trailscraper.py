@@ -1,0 +1,96 @@
+"""trailscraper, as the package index has it, lists from our bucket what our look-up lists."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.live.processes import (
+    PATIENCE,
+    Opentrail,
+    clean_environment,
+    opentrail_server,
+)
+
+pytestmark = [pytest.mark.conformance, pytest.mark.live]
+
+ACCOUNT, REGIONS = "123456789012", ("us-east-1", "eu-west-1")
+
+
+@pytest.fixture(scope="module")
+def trailscraper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the command, installed into an environment of its own."""
+    folder = tmp_path_factory.mktemp("trailscraper")
+    uv = Path(sys.executable).parent / "uv"
+    for command in (
+        [str(uv), "venv", "-q", "--python", sys.executable, str(folder / "env")],
+        [str(uv), "pip", "install", "-q", "--python", str(folder / "env"), "trailscraper"],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        if done.returncode:
+            pytest.skip(f"trailscraper cannot be installed: {done.stderr.strip()}")
+    return folder / "env" / "bin" / "trailscraper"
+
+
+def scraped(trailscraper: Path, server: Opentrail, folder: Path) -> list[dict[str, str]]:
+    """Downloads log files of today and returns the records that trailscraper selects."""
+    environment = clean_environment(
+        AWS_ENDPOINT_URL=server.url,
+        AWS_ACCESS_KEY_ID="x",
+        AWS_SECRET_ACCESS_KEY="x",
+        AWS_DEFAULT_REGION="us-east-1",
+    )
+    now = datetime.now(UTC)
+    times = (
+        *("--from", (now - timedelta(days=1)).isoformat()),
+        *("--to", (now + timedelta(days=1)).isoformat()),
+    )
+    regions = [part for region in REGIONS for part in ("--region", region)]
+    output = ""
+    for command in (
+        ["download", "--bucket", "evidence", "--account-id", ACCOUNT, *regions, *times],
+        ["select"],
+    ):
+        done = subprocess.run(
+            [str(trailscraper), *command, "--log-dir", str(folder)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        output = done.stdout
+    records: list[dict[str, str]] = json.loads(output)["Records"]
+    return records
+
+
+def test_the_same_calls_are_listed_by_trailscraper_and_by_our_look_up(
+    trailscraper: Path, tmp_path: Path
+) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+        server.boto("s3").create_bucket(Bucket="evidence")
+        trail = server.boto("cloudtrail")
+        trail.create_trail(Name="read", S3BucketName="evidence", IsMultiRegionTrail=True)
+        trail.start_logging(Name="read")
+        for number in range(20):
+            server.boto("iam").create_user(UserName=f"user-{number}")
+            server.boto("ec2", region=REGIONS[number % 2]).describe_instances()
+        server.boto("iam").list_users()
+        flush = server.opentrail("trail", "flush", "read")
+        assert flush.returncode == 0, flush.stderr
+        found = scraped(trailscraper, server, tmp_path / "logs")
+        ids = {record["eventID"] for record in found}
+        assert len(ids) == len(found)
+        ours = server.records("eventCategory=Management")
+        started = next(r["eventTime"] for r in ours if r["eventName"] == "StartLogging")
+        flushed = {r["eventID"] for r in ours if r["eventTime"] >= started}
+        late = {r["eventID"] for r in ours if r["eventSource"] == "s3.amazonaws.com"}
+        made = {r["eventID"] for r in ours if r["eventName"] in ("CreateBucket", "CreateTrail")}
+        assert ids - made == flushed - made - late
+        assert len(ids) > 40
