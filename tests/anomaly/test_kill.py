@@ -323,11 +323,11 @@ def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
     assert set(world.evidence.users.values()) == {1}
     # Telling has its own rounds; in the end everybody was told of every file and event.
     end = time.monotonic() + PATIENCE
-    while world.told.read_keys().keys() != world.evidence.seen.keys():
-        assert time.monotonic() < end, world.evidence.seen.keys() - world.told.keys.keys()
+    while untold := world.evidence.seen.keys() - world.told.read_keys().keys():
+        assert time.monotonic() < end, untold
         time.sleep(0.2)
-    while (streamed := world.told.events()).keys() != world.evidence.event_ids.keys():
-        assert time.monotonic() < end, len(world.evidence.event_ids) - len(streamed)
+    while left := world.evidence.event_ids.keys() - (streamed := world.told.events()).keys():
+        assert time.monotonic() < end, len(left)
         time.sleep(0.2)
     assert set(streamed.values()) == {1}
     assert world.server.stop() == 0
