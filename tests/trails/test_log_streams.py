@@ -220,3 +220,21 @@ async def test_a_group_that_is_gone_is_tried_for_thirty_days() -> None:
     scene.clock.advance(1)
     await scene.sink.send("one")
     assert await scene.outbox.waiting("one") == []
+
+
+@asynchronous
+async def test_a_group_that_is_gone_holds_up_no_other() -> None:
+    scene = Scene()
+    await scene.plan(*records(2))
+    await scene.plan(*records(2, first=3))
+    (_, last) = await scene.outbox.waiting("one")
+    other = f"{GROUP}-2"
+    scene.services.groups[other] = {}
+    last.document["log_group"] = f"{other}:*"
+    await scene.outbox.keep("one", last)
+    del scene.services.groups[GROUP]
+    with pytest.raises(ServiceMissing):
+        await scene.sink.send("one")
+    assert len(scene.services.groups[other][NAME]) == 2
+    assert len(await scene.outbox.waiting("one")) == 1
+    assert (await scene.outbox.how("one")).error == "ResourceNotFoundException"

@@ -100,3 +100,19 @@ async def test_a_topic_that_is_gone_is_tried_for_a_day() -> None:
     scene.services.topics[TOPIC] = []
     await scene.notices.send("one")
     assert scene.told == late
+
+
+@asynchronous
+async def test_a_topic_that_is_gone_holds_up_no_other() -> None:
+    scene = Scene()
+    await scene.deliver(20)
+    del scene.services.topics[TOPIC]
+    other = f"{TOPIC}-2"
+    scene.services.topics[other] = []
+    document = {"topic": other, "bucket": "my-bucket", "key": "k"}
+    since = stored_time(scene.clock.now())
+    await scene.control.apply([note_of(NOTICE, "one", 99, since, document)])
+    with pytest.raises(ServiceMissing):
+        await scene.notices.send("one")
+    assert len(scene.services.topics[other]) == 1
+    assert len(await scene.outbox.waiting("one")) == 20

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 
+import pytest
+
 from opentrail.core.errors import ServiceError
 from opentrail.trails.rounds import LONGEST_PAUSE, keep_on
 from tests.fakes import asynchronous, run_skipping_time, turns
@@ -69,3 +71,21 @@ async def test_whoever_is_woken_begins_at_once() -> None:
         await turns()
         assert rounds == expected
     await task
+
+
+def test_a_mistake_of_ours_is_told_and_does_not_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+    async def story() -> int:
+        rounds = 0
+
+        async def work() -> bool:
+            nonlocal rounds
+            rounds += 1
+            if rounds == 1:
+                raise KeyError("member")
+            return rounds < 3
+
+        await keep_on(work, asyncio.Event(), 1, {"trail": "t"})
+        return rounds
+
+    assert run_skipping_time(story()) == 3
+    assert "delivery failed unexpectedly" in capsys.readouterr().err

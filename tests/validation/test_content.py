@@ -58,6 +58,7 @@ def test_anything_is_unpacked_as_gzip_does_or_refused(raw: bytes) -> None:
         (gzip.compress(b"x") + b"\x1f", "truncated"),
         (gzip.compress(b"x" * 1000)[:-5] + b"\0" * 5, "damaged gzip file|not a gzip file"),
     ],
+    ids=["empty", "plain", "one more byte", "zeros behind", "half a head", "another checksum"],
 )
 def test_what_is_not_whole_gzip_is_told(packed: bytes, reason: str) -> None:
     with pytest.raises(BadContent, match=reason):

@@ -100,6 +100,8 @@ class LogStreams:
             ServiceError: a log group refused or failed; what is left waits.
         """
         telling = await self._outbox.how(uid)
+        # A group that is gone must not hold up one that was named since.
+        failed: dict[str, ServiceError] = {}
         for note in await self._outbox.waiting(uid):
             if self._outbox.is_over(note, self._clock.now()):
                 log.error(
@@ -107,13 +109,18 @@ class LogStreams:
                 )
                 await self._outbox.done(uid, [note], telling)
                 continue
+            if note.document["log_group"] in failed:
+                continue
             try:
                 await self._send(uid, note, telling)
             except ServiceError as error:
-                telling.error = error.code
-                await self._outbox.failed(uid, telling)
-                raise
-            await self._outbox.done(uid, [note], telling)
+                failed[note.document["log_group"]] = error
+            else:
+                await self._outbox.done(uid, [note], telling)
+        for failure in failed.values():
+            telling.error = failure.code
+            await self._outbox.failed(uid, telling)
+            raise failure
 
     async def _send(self, uid: str, note: Stored, telling: Telling) -> None:
         document = note.document

@@ -52,26 +52,34 @@ class Notices:
             self._metrics.lost_notifications.inc(len(over))
             await self._outbox.done(uid, over, await self._outbox.how(uid))
         fresh = [note for note in notes if note not in over]
+        failure: ServiceError | None = None
         for start in range(0, len(fresh), _AT_ONCE):
-            await self._publish(uid, fresh[start : start + _AT_ONCE])
+            # A topic that is gone must not hold up one that was named since.
+            failure = await self._publish(uid, fresh[start : start + _AT_ONCE]) or failure
+        if failure is not None:
+            raise failure
 
-    async def _publish(self, uid: str, notes: list[Stored]) -> None:
+    async def _publish(self, uid: str, notes: list[Stored]) -> ServiceError | None:
+        """Publishes some messages at once; returns why one could not be."""
         telling = await self._outbox.how(uid)
         telling.latest_attempt = stored_time(self._clock.now())
-        outcomes = await asyncio.gather(*map(self._tell, notes), return_exceptions=True)
-        told = [note for note, out in zip(notes, outcomes, strict=True) if out is None]
-        errors = [outcome for outcome in outcomes if outcome is not None]
-        telling.error = errors[0].code if errors and isinstance(errors[0], ServiceError) else None
+        outcomes = await asyncio.gather(*map(self._tell, notes))
+        told = [note for note, error in zip(notes, outcomes, strict=True) if error is None]
+        failure = next((error for error in outcomes if error is not None), None)
+        telling.error = failure.code if failure is not None else None
         if told:
             telling.latest = telling.latest_attempt
         await self._outbox.done(uid, told, telling)
         self._metrics.notifications.inc(len(told))
-        if errors:
-            raise errors[0]
+        return failure
 
-    async def _tell(self, note: Stored) -> None:
+    async def _tell(self, note: Stored) -> ServiceError | None:
         document = note.document
         message = {"s3Bucket": document["bucket"], "s3ObjectKey": [document["key"]]}
         text = json.dumps(message, separators=(",", ":"))
-        await self._topics.publish(document["topic"], SUBJECT, text)
+        try:
+            await self._topics.publish(document["topic"], SUBJECT, text)
+        except ServiceError as error:
+            return error
         reach("notice.published")
+        return None

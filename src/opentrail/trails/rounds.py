@@ -49,5 +49,8 @@ async def keep_on(
         except OpentrailError as error:
             failures += 1
             log.warning("delivery failed", extra={**about, "error": str(error)})
+        except Exception:  # a mistake of ours must not end delivery for ever, nor go unseen
+            failures += 1
+            log.exception("delivery failed unexpectedly", extra=about)
         else:
             failures = 0
