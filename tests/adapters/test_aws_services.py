@@ -81,6 +81,14 @@ async def test_a_refusal_has_its_code_and_names_what_was_asked(
 
 
 @asynchronous
+async def test_what_no_upstream_serves_is_never_asked_of_anybody_else() -> None:
+    nobody = ServiceClients(lambda service, region: S3Access(None, "AKIAEXAMPLE", "secret"))
+    with pytest.raises(ServiceError, match="--upstream sns=URL") as caught:
+        await SnsTopics(nobody).publish("arn:aws:sns:us-east-1:1:topic", "subject", "message")
+    assert caught.value.code == "NoUpstream"
+
+
+@asynchronous
 async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
     groups = CloudWatchLogGroups(clients([]))
     with pytest.raises(ServiceError, match="my-group/my-stream") as caught:

@@ -153,7 +153,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opentrail
     folder: Path = tmp_path_factory.mktemp("canaries")
     with moto_server() as s3, scripted(answering) as upstream:
         flags = ("--upstream", upstream.url, "--upstream", f"s3={s3}")
-        with opentrail_server(folder / "data", *flags) as running:
+        with opentrail_server(folder / "data", *flags, "--event-bridge", "off") as running:
             running.boto("s3").create_bucket(Bucket="canaries")
             trails = running.boto("cloudtrail")
             trails.create_trail(Name="canaries", S3BucketName="canaries")

@@ -118,9 +118,14 @@ async def test_what_only_reads_goes_to_rules_that_want_all(
 async def test_without_rules_nothing_is_put(states: tuple[str, ...]) -> None:
     scene = Scene()
     scene.services.rules[REGION] = frozenset(states)
+    assert await scene.follower.place() == 0
     await scene.follower.take(entries(3))
     assert scene.services.bus == {}
-    assert await scene.another().place() == 3
+    assert await scene.follower.place() == 3
+    assert await scene.another().place() == 0, "which costs nothing but another look"
+    scene.clock.advance(30)
+    await scene.follower.take(entries(1, first=4))
+    assert await scene.another().place() == 4
 
 
 @asynchronous
@@ -188,7 +193,7 @@ async def test_an_upstream_without_event_buses_holds_nothing_up() -> None:
     scene = Scene()
     scene.services.down = "UnknownOperationException"
     await scene.follower.take(entries(3))
-    assert await scene.another().place() == 3
+    assert await scene.follower.place() == 3
 
 
 @asynchronous

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 
 import pytest
 
@@ -73,7 +74,12 @@ async def test_whoever_is_woken_begins_at_once() -> None:
     await task
 
 
-def test_a_mistake_of_ours_is_told_and_does_not_end_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_of_ours_is_told_and_does_not_end_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[logging.LogRecord] = []
+    monkeypatch.setattr(logging.getLogger("opentrail.trails.rounds"), "handle", told.append)
+
     async def story() -> int:
         rounds = 0
 
@@ -88,4 +94,6 @@ def test_a_mistake_of_ours_is_told_and_does_not_end_it(capsys: pytest.CaptureFix
         return rounds
 
     assert run_skipping_time(story()) == 3
-    assert "delivery failed unexpectedly" in capsys.readouterr().err
+    (record,) = told
+    assert record.getMessage() == "delivery failed unexpectedly"
+    assert record.exc_info is not None

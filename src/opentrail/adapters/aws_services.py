@@ -51,6 +51,10 @@ class ServiceClients:
 
     def _make(self, service: str, region: str) -> Any:
         access = self._access(service, region)
+        if access.endpoint_url is None:
+            raise ServiceError(
+                "NoUpstream", f"no upstream serves {service}: add --upstream {service}=URL"
+            )
         session = boto3.session.Session(
             aws_access_key_id=access.access_key_id,
             aws_secret_access_key=access.secret_access_key,

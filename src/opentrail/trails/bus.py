@@ -23,6 +23,8 @@ _KIND, _KEY = "event-bus", "place"
 _ENABLED, _ALL = "ENABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 #: How long the rules of a Region are taken for what they were.
 _KNOWN_FOR = timedelta(seconds=30)
+#: How often the place is kept while nothing is put.
+_KEPT_EVERY = timedelta(seconds=30)
 #: Events that could not be put for so long are given up (L5).
 _LONGEST = timedelta(hours=24)
 #: One call holds so many events and bytes; larger events are left out (facts §9).
@@ -66,20 +68,26 @@ class BusFollower:
         self._metrics = metrics
         self._taken = taken
         self._head = head
+        self._place: int | None = None
+        self._kept_at = clock.now()
         #: Region → states of its rules, and when they were asked for.
         self._states: dict[str, frozenset[str]] = {}
         self._asked: dict[str, Any] = {}
 
     async def place(self) -> int:
         """Returns the position behind which it goes on: at first, where the journal is now."""
+        if self._place is not None:
+            return self._place
         stored = await self._control.get(_KIND, _KEY)
         if stored is None:
-            await self._keep(self._head())
-            return self._head()
+            self._place = self._head()
+            await self._keep()
+            return self._place
         self._states = {
             region: frozenset(states) for region, states in stored.document["rules"].items()
         }
-        return int(stored.document["position"])
+        self._place = int(stored.document["position"])
+        return self._place
 
     async def take(self, entries: Sequence[Entry]) -> None:
         """Returns once the bus has those of the entries that rules may match.
@@ -94,7 +102,10 @@ class BusFollower:
         for region, events in wanted.items():
             for batch in _batches(events):
                 await self._put(region, batch)
-        await self._keep(entries[-1].position)
+        self._place = entries[-1].position
+        # What nobody wanted may be looked at again.
+        if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
+            await self._keep()
 
     async def _is_wanted(self, entry: Entry) -> bool:
         if self._clock.now() - entry.recorded_at > _LONGEST:
@@ -135,10 +146,11 @@ class BusFollower:
                 "PutEventsFailed", f"{len(failed)} of {len(events)} events in {region}"
             )
 
-    async def _keep(self, position: int) -> None:
+    async def _keep(self) -> None:
         rules = {region: sorted(states) for region, states in self._states.items() if states}
-        document = {"position": position, "rules": rules}
+        document = {"position": self._place, "rules": rules}
         await self._control.apply([Put(_KIND, _KEY, document)])
+        self._kept_at = self._clock.now()
 
 
 def bus_event(entry: Entry) -> BusEvent:
