@@ -669,7 +669,7 @@ class MemorySigner:
         until = self._valid_from + timedelta(days=3650)
         return [SigningKey(fingerprint, der, self._valid_from, until)]
 
-    async def current(self) -> SigningKey:
+    async def current(self, moment: datetime | None = None) -> SigningKey:
         """Returns the one key."""
         return (await self.keys())[0]
 

@@ -118,6 +118,7 @@ async def test_a_long_backlog_comes_in_batches() -> None:
         ObjectStoreError("SlowDown", "503"),
         OpentrailError("anything"),
         OSError(28, "No space left on device"),
+        KeyError("a mistake of ours"),
     ],
 )
 def test_a_batch_that_fails_is_tried_again_and_never_left_out(error: Exception) -> None:

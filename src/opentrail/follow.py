@@ -78,6 +78,12 @@ async def follow(
             )
             await asyncio.sleep(pause)
             continue
+        except Exception:  # a mistake of ours must not end a follower for ever, nor go unseen
+            failures += 1
+            about = {"follower": follower.name, "after": place}
+            log.exception("follower failed unexpectedly, trying again", extra=about)
+            await asyncio.sleep(_LONGEST_PAUSE)
+            continue
         place, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             await _rest(hurry, min(_LONGEST_REST, _REST * (loop.time() - started)))

@@ -156,3 +156,21 @@ async def test_an_answer_of_something_else_is_no_success() -> None:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@asynchronous
+async def test_clients_of_many_regions_are_not_kept_for_ever() -> None:
+    asked: list[tuple[str, str]] = []
+    made = clients(asked)
+    for number in range(40):
+        await made.call("sns", f"region-{number}", id, "it")
+    await made.call("sns", "region-39", id, "it")
+    assert len(asked) == 40
+    await made.call("sns", "region-0", id, "it")
+    assert len(asked) == 41
+
+
+@asynchronous
+async def test_a_region_that_is_none_is_an_error_of_the_service() -> None:
+    with pytest.raises(ServiceError, match="the topic"):
+        await clients([]).call("sns", "us_east_1", id, "the topic")

@@ -134,3 +134,21 @@ async def test_old_keys_stay_listed_and_the_newest_signs(tmp_path: Path) -> None
     assert [key.valid_from.year for key in keys] == [2019, 2020]
     assert keys[0].fingerprint == old.fingerprint
     assert await signed(signer, b"content") != await signed(first, b"content")
+
+
+@asynchronous
+async def test_what_ended_before_a_key_was_made_is_signed_by_an_older_one(tmp_path: Path) -> None:
+    clock = SettableClock()
+    signer = signer_in(tmp_path, clock)
+    old = await signer.current()
+    clock.advance(LIFETIME.total_seconds() + 1)
+    made = clock.now()
+    new = await signer.current()
+    for moment, expected in (
+        (MOMENT - DAY, old),
+        (MOMENT + LIFETIME, old),
+        (made - timedelta(seconds=1), old),
+        (made, new),
+        (made + DAY, new),
+    ):
+        assert (await signer.current(moment)).fingerprint == expected.fingerprint

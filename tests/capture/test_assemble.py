@@ -352,6 +352,14 @@ def test_a_global_service_is_recorded_in_us_east_1_wherever_it_was_called() -> N
     assert made.entry.region == "us-east-1"
 
 
+@pytest.mark.parametrize("region", ["us_east_1", "..", "r" * 1_100, "US-EAST-1", "a-"])
+def test_what_is_no_region_is_shown_and_never_part_of_a_key(region: str) -> None:
+    request = a_query_request("sqs", "ListQueues", "2012-11-05", region=region)
+    made = Assembler(resolve).assemble(an_exchange(request))
+    assert made.entry.region == made.record["awsRegion"] == "us-east-1"
+    assert made.record["additionalEventData"]["opentrail"]["region"] == region[:64]
+
+
 def test_a_key_that_nobody_knows_is_recorded_as_unknown() -> None:
     request = a_query_request("iam", "ListUsers", "2010-05-08", key="AKIAUNKNOWN")
     assert recorded(an_exchange(request))["userIdentity"] == {

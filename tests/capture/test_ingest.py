@@ -76,6 +76,7 @@ async def test_an_identity_that_the_sender_knows_is_kept() -> None:
         (json.dumps({**a_record(), "eventName": 5}).encode(), "line 2: eventName"),
         (json.dumps({**a_record(), "eventTime": "noon"}).encode(), "line 2: eventTime"),
         (json.dumps({**a_record(), "eventID": ""}).encode(), "line 2: eventID"),
+        (json.dumps({**a_record(), "awsRegion": "../.."}).encode(), "line 2: awsRegion"),
     ],
 )
 def test_one_bad_line_refuses_all_and_is_named(line: bytes, named: str) -> None:

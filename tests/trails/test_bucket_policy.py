@@ -140,3 +140,25 @@ MEMBERS = ["Effect", "Principal", "Action", "NotAction", "Resource", "Condition"
 @given(st.sampled_from(MEMBERS), JSON)
 def test_whatever_stands_in_a_members_place_is_no_reason_to_fail(name: str, value: Any) -> None:
     allows(changed(lambda acl, put: put.update({name: value})))
+
+
+def test_a_bucket_that_takes_encrypted_objects_only_is_one_for_a_trail_with_a_key() -> None:
+    policy = copy.deepcopy(AWS)
+    policy["Statement"].append(
+        {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": "arn:aws:s3:::bucket/*",
+            "Condition": {"StringNotEquals": {"s3:x-amz-server-side-encryption": "aws:kms"}},
+        }
+    )
+    assert not allows(policy)
+    assert allows_delivery(json.dumps(policy), "bucket", FOLDER, ARN, "arn:aws:kms:…")
+
+
+def test_patterns_cost_nobody_anything() -> None:
+    awkward = ["*a" * 30 + "*!", "arn:aws:s3:::bucket"]
+    assert allows(changed(lambda acl, put: acl.update(Resource=awkward)))
+    assert not allows(changed(lambda acl, put: acl.update(Resource="*a" * 30 + "*!")))
+    assert not allows(changed(lambda acl, put: acl.update(Resource="arn:aws:s3:::[b]ucket")))

@@ -207,3 +207,29 @@ async def test_what_is_too_old_or_too_large_is_counted() -> None:
     shown = scene.metrics.exposition()
     assert b'bus_events_total{outcome="too-large"} 1.0' in shown
     assert b'bus_events_total{outcome="given-up"} 1.0' in shown
+
+
+@asynchronous
+async def test_what_the_bus_took_is_not_put_again_because_of_what_it_did_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    many = entries(40)
+    put, calls = MemoryBus.put, 0
+
+    async def failing(self: MemoryBus, region: str, events: Any) -> list[int]:
+        nonlocal calls
+        calls += 1
+        if calls % 2:
+            await put(self, region, [event for n, event in enumerate(events) if n != 3])
+            return [3] if len(events) > 3 else []
+        return await put(self, region, events)
+
+    monkeypatch.setattr(MemoryBus, "put", failing)
+    for _ in range(20):
+        try:
+            await scene.follower.take(many)
+        except ServiceError:
+            continue
+        break
+    assert sorted(scene.numbers()) == list(range(1, 41))

@@ -606,3 +606,22 @@ async def test_of_a_chain_from_an_earlier_version_no_start_is_claimed() -> None:
     (known,) = await world.deliveries.known_digests((await world.stored()).trail)
     assert known["starts"] == []
     assert known["since"] == "2020-01-01T11:00:00Z"
+
+
+@asynchronous
+async def test_a_regions_first_chain_begins_with_the_interval_of_its_first_file() -> None:
+    world = World()
+    await world.add(validation=True, multi_region=True)
+    expected = [await world.start_logging()]
+    await world.deliver()
+    for _ in range(31 * 24):
+        world.clock.advance(3_600)
+        await world.deliver()
+    expected += await world.event(2, awsRegion="eu-west-1")
+    world.clock.advance(1_800)
+    await world.deliver()
+    world.clock.advance(1_800)
+    done = await world.deliver()
+    assert len(done.digests) == 2
+    (digest,) = (await world.check(expected, chains=1)).chains["eu-west-1"][0]
+    assert window(digest) == (world.clock.now() - timedelta(hours=1), world.clock.now())

@@ -238,3 +238,21 @@ async def test_a_group_that_is_gone_holds_up_no_other() -> None:
     assert len(scene.services.groups[other][NAME]) == 2
     assert len(await scene.outbox.waiting("one")) == 1
     assert (await scene.outbox.how("one")).error == "ResourceNotFoundException"
+
+
+@asynchronous
+async def test_who_may_not_read_the_stream_sends_a_batch_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scene = Scene()
+    expected = await scene.plan(*records(3))
+    scene.services.faults.extend([None, Fault.UNAVAILABLE])
+    with pytest.raises(ServiceError):
+        await scene.sink.send("one")
+
+    async def refused(*_: object) -> bool:
+        raise ServiceError("AccessDeniedException", "logs:GetLogEvents")
+
+    monkeypatch.setattr(scene.services, "holds", refused)
+    await scene.sink.send("one")
+    assert scene.ids == expected

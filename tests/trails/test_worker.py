@@ -491,3 +491,46 @@ async def test_stopping_ends_all_workers_in_time() -> None:
     await world.deliveries.stop()
     assert [t for t in asyncio.all_tasks() if t is not asyncio.current_task()] == []
     assert world.clock.now() > MOMENT
+
+
+# Buckets that are used no more
+
+
+@asynchronous
+async def test_a_bucket_that_is_gone_holds_up_no_file_for_the_next_one() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    await world.event(2)
+    world.buckets.objects.pop(BUCKET)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    await world.update(bucket="other-bucket")
+    await world.event(2)
+    for _ in range(2):
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+    assert len([key for key in world.buckets.objects["other-bucket"] if key.endswith(".gz")]) == 1
+
+
+@asynchronous
+async def test_a_digest_for_a_bucket_that_is_gone_holds_up_no_later_files() -> None:
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    await world.deliver(flush=True)
+    await world.stop_logging()
+    await world.deliver()
+    world.buckets.objects.pop(BUCKET)
+    stored = await world.stored()
+    await world.registry.change(stored, replace(stored.trail, bucket="other-bucket"))
+    world.clock.advance(60)
+    await world.start_logging()
+    await world.event(2)
+    with suppress(ObjectStoreError):
+        await world.deliver()
+    world.clock.advance(60)
+    await world.event(2)
+    with suppress(ObjectStoreError):
+        await world.deliver()
+    assert len([key for key in world.buckets.objects["other-bucket"] if key.endswith(".gz")]) == 2

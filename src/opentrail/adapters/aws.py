@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from typing import Any, TypeVar
 import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.parsers
 
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import Bucket, NewObject
@@ -21,9 +23,16 @@ T = TypeVar("T")
 
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "404", "NotFound"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
-_NO_POLICY = frozenset({"NoSuchBucketPolicy", "NotImplemented", "501", "MethodNotAllowed"})
+#: Without the right to read it, a policy counts as none.
+_NO_POLICY = frozenset(
+    {"NoSuchBucketPolicy", "NotImplemented", "501", "MethodNotAllowed", "AccessDenied"}
+)
 #: What old buckets' locations are called, and what a bucket of the first Region says.
 _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
+#: What else a call may end with: no answer, or one that is not of S3.
+_FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
+#: Calls at a time: a store that does not answer holds up nothing else.
+_AT_ONCE = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
 
 
@@ -48,6 +57,7 @@ class S3Objects:
         self._made: Any = None
         self._lock = asyncio.Lock()
         self._conditional = True
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "s3")
 
     async def check_bucket(self, bucket: str) -> None:
         """Returns if the bucket is there and may be read."""
@@ -123,7 +133,8 @@ class S3Objects:
         async with self._lock:
             if self._made is None:
                 self._made = await asyncio.to_thread(self._make)
-        return await asyncio.to_thread(_translated, work, self._made, name)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _translated, work, self._made, name)
 
     def _make(self) -> Any:
         session = boto3.session.Session(
@@ -234,5 +245,5 @@ def _translated(work: Callable[[Any], Any], s3: Any, name: str) -> Any:
         if code in _EXISTS:
             raise ObjectExists(code, message) from error
         raise ObjectStoreError(code, message) from error
-    except (botocore.exceptions.BotoCoreError, OSError) as error:
+    except _FAILED as error:
         raise ObjectStoreError(type(error).__name__, f"{name}: {error}") from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import boto3
@@ -21,6 +24,8 @@ T = TypeVar("T")
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
 #: What else a call may end with: no answer, or one that is not of the service.
 _FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
+#: Calls of one service at a time, and clients that are kept.
+_AT_ONCE, _MOST_CLIENTS = 4, 32
 _SECOND = timedelta(seconds=1)
 
 
@@ -33,8 +38,12 @@ class ServiceClients:
 
     def __init__(self, access: Callable[[str, str], S3Access]) -> None:
         self._access = access
-        self._made: dict[tuple[str, str], Any] = {}
+        #: The ones used last are at the end.
+        self._made: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = asyncio.Lock()
+        self._session: Any = None
+        #: A service that does not answer holds up nothing but itself.
+        self._threads: dict[str, ThreadPoolExecutor] = {}
 
     async def call(self, service: str, region: str, work: Callable[[Any], T], name: str) -> T:
         """Returns what `work` gives, done with the client in a thread.
@@ -42,12 +51,20 @@ class ServiceClients:
         Raises:
             ServiceError: the service refused or failed; `name` says at what.
         """
+        loop = asyncio.get_running_loop()
+        threads = self._threads.get(service)
+        if threads is None:
+            threads = self._threads[service] = ThreadPoolExecutor(_AT_ONCE, f"aws-{service}")
         async with self._lock:
             client = self._made.get((service, region))
             if client is None:
-                client = await asyncio.to_thread(self._make, service, region)
+                make = partial(self._make, service)
+                client = await asyncio.to_thread(_translated, make, region, name)
                 self._made[(service, region)] = client
-        return await asyncio.to_thread(_translated, work, client, name)
+                if len(self._made) > _MOST_CLIENTS:
+                    self._made.popitem(last=False)
+            self._made.move_to_end((service, region))
+        return await loop.run_in_executor(threads, _translated, work, client, name)
 
     def _make(self, service: str, region: str) -> Any:
         access = self._access(service, region)
@@ -55,21 +72,25 @@ class ServiceClients:
             raise ServiceError(
                 "NoUpstream", f"no upstream serves {service}: add --upstream {service}=URL"
             )
-        session = boto3.session.Session(
-            aws_access_key_id=access.access_key_id,
-            aws_secret_access_key=access.secret_access_key,
-            aws_session_token=access.session_token,
-            region_name=region,
-        )
+        if self._session is None:
+            # One for all: it keeps the services' models, which are large.
+            self._session = boto3.session.Session()
         settings = botocore.config.Config(
-            connect_timeout=10,
+            connect_timeout=5,
             read_timeout=30,
             retries={"max_attempts": 2, "mode": "standard"},
             proxies={},
         )
         verify = str(access.ca) if access.ca else None
-        return session.client(
-            service, endpoint_url=access.endpoint_url, config=settings, verify=verify
+        return self._session.client(
+            service,
+            region_name=region,
+            endpoint_url=access.endpoint_url,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            aws_session_token=access.session_token,
+            config=settings,
+            verify=verify,
         )
 
 

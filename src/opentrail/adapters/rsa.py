@@ -51,15 +51,20 @@ class RsaSigner:
         ends = [*following, self._loaded[-1].created + self._lifetime]
         return [key.listed(end) for key, end in zip(self._loaded, ends, strict=True)]
 
-    async def current(self) -> SigningKey:
-        """Returns the newest key, once a new one is made if that has served its time."""
+    async def current(self, moment: datetime | None = None) -> SigningKey:
+        """Returns the newest key that was made by then; a new one is made when it is time."""
         async with self._lock:
             if not self._loaded:
                 self._loaded = await asyncio.to_thread(self._load)
             if not self._loaded or self._clock.now() >= self._loaded[-1].created + self._lifetime:
-                self._loaded.append(await asyncio.to_thread(self._made))
-        newest = self._loaded[-1]
-        return newest.listed(newest.created + self._lifetime)
+                try:
+                    self._loaded.append(await asyncio.to_thread(self._made))
+                except OSError as error:
+                    message = f"no new signing key can be written to {self._folder}: {error}"
+                    raise StorageFailed(message) from error
+        made = [key for key in self._loaded if moment is None or key.created <= moment]
+        chosen = (made or self._loaded[:1])[-1]
+        return chosen.listed(chosen.created + self._lifetime)
 
     async def sign(self, content: bytes, fingerprint: str) -> bytes:
         """Returns the PKCS#1 v1.5 signature over SHA-256 of `content`."""

@@ -21,7 +21,7 @@ from opentrail.capture.tables import (
     rules,
 )
 from opentrail.capture.touched import touched_resources
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time
+from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, is_region
 from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federated_caller
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.core.values import value_class
@@ -37,6 +37,8 @@ from opentrail.wire.routing import Call
 
 log = logging.getLogger(__name__)
 
+#: Of what is no Region, so much is shown.
+_SHOWN_REGION = 64
 #: Size limits of AWS (cloudtrail-facts §2.1), in bytes.
 _TEXT_LIMIT = 1_024
 _OBJECT_LIMIT = 100 * 1_024
@@ -78,7 +80,7 @@ class Assembler:
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
-        return self._identity(exchange, {})[1], _region(exchange, _kind(exchange))
+        return self._identity(exchange, {})[1], _region(exchange, _kind(exchange), {})
 
     def assemble(self, exchange: Exchange) -> Assembled:
         """Returns the record of `exchange`; whatever cannot be decoded is noted in our block."""
@@ -102,7 +104,7 @@ class Assembler:
         answer = _answer(exchange, kind, error, own)
         if exchange.credential is None:
             identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
-        region = _region(exchange, kind)
+        region = _region(exchange, kind, own)
         record: dict[str, Any] = {
             "eventVersion": EVENT_VERSION,
             "userIdentity": identity,
@@ -258,10 +260,15 @@ def _kind(exchange: Exchange) -> Kind:
     return kind_of(call.service, call.operation, credential.service if credential else None)
 
 
-def _region(exchange: Exchange, kind: Kind) -> str:
-    if kind.is_global or exchange.credential is None:
+def _region(exchange: Exchange, kind: Kind, own: dict[str, Any]) -> str:
+    """Returns the call's Region; whatever else stands in its place is only shown (N6)."""
+    if kind.is_global or exchange.credential is None or not exchange.credential.region:
         return GLOBAL_REGION
-    return exchange.credential.region or GLOBAL_REGION
+    region = exchange.credential.region
+    if is_region(region):
+        return region
+    own["region"] = region[:_SHOWN_REGION]
+    return GLOBAL_REGION
 
 
 def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ import orjson
 
 from opentrail.capture.safe_json import to_bytes
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import MANAGEMENT, NewEntry, Record, parse_time
+from opentrail.core.event import MANAGEMENT, NewEntry, Record, is_region, parse_time
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.ports.clock import Clock
@@ -68,6 +68,8 @@ class Ingest:
         except ValueError as error:
             raise _refused(f"line {number}: eventTime must be like 2020-01-01T09:00:00Z") from error
         raw = to_bytes(self._completed(record))
+        if not is_region(record["awsRegion"]):
+            raise _refused(f"line {number}: awsRegion must be like us-east-1")
         entry = NewEntry(
             "hook",
             self._clock.now(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,9 @@ MANAGEMENT = "Management"
 DATA = "Data"
 INSIGHT = "Insight"
 NETWORK_ACTIVITY = "NetworkActivity"
+
+#: As botocore has it: a label of a host name.
+_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 #: Where an entry of the journal came from.
 ORIGINS = ("recorder", "api", "hook", "import", "insight")
@@ -86,6 +90,15 @@ def format_time(moment: datetime) -> str:
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
     return f"{moment.isoformat()[:19]}Z"
+
+
+def is_region(text: str) -> bool:
+    """Returns whether text may be a Region's name: keys of objects and documents hold it.
+
+    >>> is_region("us-east-1"), is_region("../..")
+    (True, False)
+    """
+    return _REGION.fullmatch(text) is not None
 
 
 def parse_time(text: str) -> datetime:

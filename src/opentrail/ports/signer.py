@@ -24,8 +24,12 @@ class Signer(Protocol):
         """Return every key that ever signed, oldest first."""
         ...
 
-    async def current(self) -> SigningKey:
-        """Return the key that signs now; when the last one has served its time, it is a new one."""
+    async def current(self, moment: datetime | None = None) -> SigningKey:
+        """Return the key that signs what ends at a moment, by default now.
+
+        When the last one has served its time, it is a new one. What ended before a key was made is
+        signed by an older one, so that the keys of a range of time are enough to verify it.
+        """
         ...
 
     async def sign(self, content: bytes, fingerprint: str) -> bytes:

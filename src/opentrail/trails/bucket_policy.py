@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,9 @@ class _Asked:
     context: Mapping[str, str]
 
 
-def allows_delivery(policy: str | None, bucket: str, folder: str, trail_arn: str) -> bool:
+def allows_delivery(
+    policy: str | None, bucket: str, folder: str, trail_arn: str, kms_key: str = ""
+) -> bool:
     """Returns whether a policy lets CloudTrail read the bucket's ACL and write into a folder.
 
     Args:
@@ -29,6 +31,7 @@ def allows_delivery(policy: str | None, bucket: str, folder: str, trail_arn: str
         bucket: the bucket's name.
         folder: the prefix of all keys that the trail writes, ending with a slash.
         trail_arn: the trail, for conditions on `aws:SourceArn` and `aws:SourceAccount`.
+        kms_key: ARN of the key that the trail's files are encrypted with, if there is one.
     """
     if policy is None:
         return False
@@ -43,6 +46,9 @@ def allows_delivery(policy: str | None, bucket: str, folder: str, trail_arn: str
     source = {"aws:sourcearn": trail_arn, "aws:sourceaccount": trail_arn.split(":")[4]}
     arn = f"arn:{trail_arn.split(':')[1]}:s3:::{bucket}"
     written = {**source, "s3:x-amz-acl": _ACL}
+    if kms_key:
+        written["s3:x-amz-server-side-encryption"] = "aws:kms"
+        written["s3:x-amz-server-side-encryption-aws-kms-key-id"] = kms_key
     return all(
         _is_allowed(statements, asked)
         for asked in (
@@ -119,8 +125,8 @@ def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
 
 
 def _like(pattern: str, text: str) -> bool:
-    quoted = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(quoted, text, re.DOTALL) is not None
+    # Of its patterns fnmatch takes sets of characters, which policies do not have.
+    return fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def _texts(given: Any) -> list[str]:

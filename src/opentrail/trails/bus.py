@@ -69,6 +69,8 @@ class BusFollower:
         self._taken = taken
         self._head = head
         self._place: int | None = None
+        #: Positions behind the place whose events the bus has.
+        self._put_already: set[int] = set()
         self._kept_at = clock.now()
         #: Region → states of its rules, and when they were asked for.
         self._states: dict[str, frozenset[str]] = {}
@@ -95,14 +97,16 @@ class BusFollower:
         Raises:
             ServiceError: the bus refused or failed; all come again.
         """
-        wanted: dict[str, list[BusEvent]] = {}
+        wanted: dict[str, list[tuple[int, BusEvent]]] = {}
         for entry in await self._taken(entries):
-            if await self._is_wanted(entry):
-                wanted.setdefault(entry.region, []).append(bus_event(entry))
+            if entry.position not in self._put_already and await self._is_wanted(entry):
+                event = (entry.position, bus_event(entry))
+                wanted.setdefault(entry.region, []).append(event)
         for region, events in wanted.items():
             for batch in _batches(events):
                 await self._put(region, batch)
         self._place = entries[-1].position
+        self._put_already.clear()
         # What nobody wanted may be looked at again.
         if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
             await self._keep()
@@ -138,8 +142,12 @@ class BusFollower:
             )
         return self._states[region]
 
-    async def _put(self, region: str, events: Sequence[BusEvent]) -> None:
-        failed = await self._bus.put(region, events)
+    async def _put(self, region: str, events: Sequence[tuple[int, BusEvent]]) -> None:
+        failed = await self._bus.put(region, [event for _, event in events])
+        refused = frozenset(failed)
+        self._put_already.update(
+            position for number, (position, _) in enumerate(events) if number not in refused
+        )
         self._metrics.bus_events.labels("taken").inc(len(events) - len(failed))
         if failed:
             raise ServiceError(
@@ -167,11 +175,11 @@ def bus_event(entry: Entry) -> BusEvent:
     )
 
 
-def _batches(events: Sequence[BusEvent]) -> list[list[BusEvent]]:
-    batches: list[list[BusEvent]] = []
+def _batches(events: Sequence[tuple[int, BusEvent]]) -> list[list[tuple[int, BusEvent]]]:
+    batches: list[list[tuple[int, BusEvent]]] = []
     size = 0
     for event in events:
-        own = len(event.detail.encode()) + _MORE_BYTES
+        own = len(event[1].detail.encode()) + _MORE_BYTES
         if not batches or len(batches[-1]) == _MOST_EVENTS or size + own > _MOST_BYTES:
             batches.append([])
             size = 0

@@ -39,6 +39,10 @@ from opentrail.trails.plans import DeliveryState, Plan, Selecting, Taken
 
 log = logging.getLogger(__name__)
 
+#: Errors that tell of one file, not of its bucket.
+_OF_ONE_FILE = frozenset(
+    {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
+)
 #: For so long a file is tried to be written (facts §3.1).
 LONGEST = timedelta(days=30)
 
@@ -69,23 +73,30 @@ class LogDelivery:
     async def finish_plans(self, trail: Trail, state: DeliveryState) -> list[str]:
         """Writes every planned file that is not known to be in its bucket; returns their keys.
 
+        A bucket that fails holds up no other, and a file that only cannot be written no other file.
+
         Raises:
-            ObjectStoreError: the store failed; the other plans stay.
+            ObjectStoreError: the store failed; what could not be written stays planned.
         """
-        written = []
-        try:
-            for stored in await self._control.scan("plan", f"{trail.uid}/"):
-                plan = Plan(**stored.document)
-                try:
-                    await self._write(trail, state, plan, stored.key)
-                except ObjectStoreError:
-                    if not self._is_over(plan):
-                        raise
+        written: list[str] = []
+        failures: dict[str, ObjectStoreError] = {}
+        for stored in await self._control.scan("plan", f"{trail.uid}/"):
+            plan = Plan(**stored.document)
+            before = failures.get(plan.bucket)
+            if before is not None and before.code not in _OF_ONE_FILE and not self._is_over(plan):
+                continue
+            try:
+                await self._write(trail, state, plan, stored.key)
+            except ObjectStoreError as error:
+                if self._is_over(plan):
                     await self._give_up(trail, stored)
                 else:
-                    written.append(plan.key)
-        finally:
-            self.drop_contents(trail)
+                    failures[plan.bucket] = error
+            else:
+                written.append(plan.key)
+        self.drop_contents(trail)  # they are read again where they are needed
+        for failure in failures.values():
+            raise failure
         return written
 
     def _is_over(self, plan: Plan) -> bool:

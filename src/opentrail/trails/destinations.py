@@ -71,10 +71,7 @@ class Destinations:
                 f"The KMS key {trail.kms_key} cannot be found in {region}, the S3 bucket's Region.",
             ) from error
         except ServiceError as error:
-            code = (
-                "KmsKeyDisabledException" if error.code == "DisabledException" else "KmsException"
-            )
-            raise CloudTrailError(code, str(error)) from error
+            raise CloudTrailError("KmsException", str(error)) from error
         if arn.split(":")[3] != region:
             raise CloudTrailError(
                 "KmsKeyNotFoundException",
@@ -94,7 +91,7 @@ class Destinations:
             if self.policy_enforced:
                 policy = (await self.objects.describe_bucket(trail.bucket)).policy
                 folder = folders[0].removesuffix(f"{_CLOUDTRAIL}/")
-                if not allows_delivery(policy, trail.bucket, folder, trail.arn):
+                if not allows_delivery(policy, trail.bucket, folder, trail.arn, trail.kms_key):
                     raise _bad_policy(trail)
             for folder in folders:
                 await self._mark(trail, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -135,7 +136,8 @@ class DigestChains:
         started = format_time(parse_time(span.started_at))
         if stored is None:
             new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
-            return {**new, "end": started, "starts": [], "ends": []}
+            begun = await self._begin(trail, region, parse_time(started))
+            return {**new, "end": format_time(begun), "starts": [], "ends": []}
         chain = stored.document
         if chain["ended"] is None or chain["ended"] == span.started_at:
             return chain
@@ -144,6 +146,20 @@ class DigestChains:
         new = {"end": end, "previous": None, "pending": None, "ended": None}
         ends = [*chain.get("ends", ()), chain["previous"]]
         return {**new, "starts": chain.get("starts"), "ends": ends}
+
+    async def _begin(self, trail: Trail, region: str, started: datetime) -> datetime:
+        """Returns where a Region's first chain begins: with the interval of its first file.
+
+        The home Region's begins with logging, for it has digests before it has files.
+        """
+        stored = await self._control.scan("log", f"{trail.uid}/{region}/")
+        times = [s.document["delivered"] for s in stored if s.document.get("delivered")]
+        if region == trail.home_region or not times:
+            return started
+        waited = max(parse_time(min(times)) - started, timedelta())
+        # The first file may have come at the very end of an interval.
+        intervals = max(0, math.ceil(waited / self._interval) - 1)
+        return started + intervals * self._interval
 
     async def _plan(
         self,
@@ -200,7 +216,7 @@ class DigestChains:
         place = Place(span.bucket, span.prefix, trail.account, region)
         start, end = (format_time(moment) for moment in window)
         key = digest_key(place, trail.name, trail.home_region, window[1])
-        fingerprint = (await self._signer.current()).fingerprint
+        fingerprint = (await self._signer.current(window[1])).fingerprint
         content = digest_bytes(place, key, start, end, fingerprint, logs, previous)
         signature = await self._signer.sign(
             string_to_sign(end, place.bucket, key, content, previous), fingerprint

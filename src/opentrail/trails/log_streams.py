@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: Returns the entries of a planned file behind a position, in order.
 EntriesOf = Callable[[dict[str, Any], int], AsyncIterator[Entry]]
 
+#: Codes of those who may write to a stream but not read it.
+_REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 #: Events are given up after as long as files are.
 _LONGEST = timedelta(days=30)
 #: What one call may hold: events, bytes with so many more for each, time between its ends.
@@ -159,9 +161,14 @@ class LogStreams:
             yield batch
 
     async def _has(self, place: tuple[str, str], batch: _Batch) -> bool:
+        """Returns whether a batch arrived; who may not read the stream sends it again."""
         try:
             return await self._groups.holds(*place, _in_order(batch.events)[0])
         except ServiceMissing:
+            return False
+        except ServiceError as error:
+            if error.code not in _REFUSED:
+                raise
             return False
 
     async def _put(self, place: tuple[str, str], batch: _Batch) -> None:

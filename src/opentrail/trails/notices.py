@@ -46,16 +46,23 @@ class Notices:
             ServiceError: a topic refused or failed; what is left waits.
         """
         notes = await self._outbox.waiting(uid)
-        over = [note for note in notes if self._outbox.is_over(note, self._clock.now())]
+        now = self._clock.now()
+        over = [note for note in notes if self._outbox.is_over(note, now)]
         if over:
             log.error("notifications are given up", extra={"trail": uid, "count": len(over)})
             self._metrics.lost_notifications.inc(len(over))
             await self._outbox.done(uid, over, await self._outbox.how(uid))
-        fresh = [note for note in notes if note not in over]
+        by_topic: dict[str, list[Stored]] = {}
+        for note in notes[len(over) :]:  # they are in the order of their times
+            by_topic.setdefault(note.document["topic"], []).append(note)
         failure: ServiceError | None = None
-        for start in range(0, len(fresh), _AT_ONCE):
-            # A topic that is gone must not hold up one that was named since.
-            failure = await self._publish(uid, fresh[start : start + _AT_ONCE]) or failure
+        # A topic that is gone must not hold up one that was named since.
+        for fresh in by_topic.values():
+            for start in range(0, len(fresh), _AT_ONCE):
+                failed = await self._publish(uid, fresh[start : start + _AT_ONCE])
+                if failed is not None:
+                    failure = failed
+                    break
         if failure is not None:
             raise failure
 

@@ -132,9 +132,9 @@ class TrailWorker:
                 break  # the position of the call that closes it is about to be known
             until = span.until if span.until is not None else head
             failure = await self._deliver_span(trail, state, span, until, done, failure)
-            if failure is None:
-                following = trail.spans[index + 1] if index + 1 < len(trail.spans) else None
-                done.digests.extend(await self._digest(trail, state, span, following, flush))
+            following = trail.spans[index + 1] if index + 1 < len(trail.spans) else None
+            if failure is None or self._in_digest:
+                failure = await self._digest(trail, state, span, following, flush, done) or failure
         if failure is not None:
             raise failure
         await self._prune(trail, state)
@@ -155,6 +155,9 @@ class TrailWorker:
             has_more = await self._delivery.plan_span(trail, state, span, until)
             if failure is None:
                 failure = await self._finish(trail, state, done)
+            elif self._in_digest:
+                # Only a digest cannot be written, perhaps for a bucket that is used no more.
+                await self._finish(trail, state, done)
             else:
                 self._delivery.drop_contents(trail)
         return failure
@@ -179,19 +182,26 @@ class TrailWorker:
         del self._unsettled[event_id]
 
     async def _digest(
-        self, trail: Trail, state: DeliveryState, span: Span, following: Span | None, flush: bool
-    ) -> list[str]:
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        following: Span | None,
+        flush: bool,
+        done: Delivered,
+    ) -> ObjectStoreError | None:
         if not span.validation:
-            return []
+            return None
         if following is not None and following.continues and following.validation:
-            return []
-        self._in_digest = True
-        if span.until is None:
-            written = await self._digests.run(trail, state, span, force=flush)
-        else:
-            written = await self._digests.run(trail, state, span, last=True)
-        self._in_digest = False
-        return written
+            return None
+        is_last = span.until is not None
+        try:
+            written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
+        except ObjectStoreError as error:
+            self._in_digest = True
+            return error
+        done.digests.extend(written)
+        return None
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
         """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
