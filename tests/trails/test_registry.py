@@ -10,11 +10,12 @@ import pytest
 
 from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.resources import Trail
+from opentrail.core.resources import Trail, stored_time
 from opentrail.ports.control import ControlStore
 from opentrail.trails.registry import TrailRegistry
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import MemoryControl, asynchronous
+from tests.trails.world import World
 
 OTHER = "eu-west-1"
 ELSEWHERE = "210987654321"
@@ -254,3 +255,43 @@ async def test_amending_reaches_a_retired_trail_and_nothing_else(registry: Trail
     assert (await registry.retired())[0].trail.prefix == "amended"
     assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail.prefix == ""
     assert await registry.amend("nobody", lambda trail: trail) is None
+
+
+@asynchronous
+async def test_what_delivery_does_to_spans_meanwhile_is_no_conflict() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    await world.update(prefix="one")
+    world.clock.advance(1)
+    await world.update(prefix="two")
+    read = await world.stored()
+    assert len(read.trail.spans) == 3
+    await world.deliver()  # which removes the first two spans
+    world.clock.advance(1)
+    now = stored_time(world.clock.now())
+    changed = replace(read.trail, prefix="three").reconfigured("call", world.journal.head, now)
+    await world.registry.change(read, changed)
+    after = (await world.stored()).trail
+    assert after.prefix == "three"
+    assert [(span.prefix, span.closing_event) for span in after.spans] == [
+        ("two", "call"),
+        ("three", None),
+    ]
+    with pytest.raises(CloudTrailError):
+        await world.registry.change(read, replace(read.trail, prefix="four"))
+
+
+@asynchronous
+async def test_a_trail_is_retired_over_what_delivery_did_meanwhile() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    world.clock.advance(1)
+    await world.update(prefix="one")
+    read = await world.stored()
+    await world.deliver()
+    closed = replace(read.trail.stopped("call", stored_time(world.clock.now())), deleted=True)
+    await world.registry.retire(read, closed)
+    (retired,) = await world.registry.retired()
+    assert [(s.prefix, s.closing_event) for s in retired.trail.spans] == [("one", "call")]

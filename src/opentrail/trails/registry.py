@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opentrail.core.errors import CloudTrailError, Conflict
-from opentrail.core.resources import Trail, check_trail_name
+from opentrail.core.resources import Span, Trail, check_trail_name
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 from opentrail.trails.outbox import forgetting
 
@@ -123,21 +123,51 @@ class TrailRegistry:
     async def change(self, stored: StoredTrail, changed: Trail) -> None:
         """Writes a trail that was read as `stored`.
 
+        What delivery did to its spans meanwhile stays.
+
         Raises:
-            CloudTrailError: `ConflictException` if it was changed meanwhile.
+            CloudTrailError: `ConflictException` if somebody else changed it meanwhile.
         """
-        put = Put("trail", key_of(changed), changed.document(), expected=stored.version)
-        await self._apply([put])
+
+        def changes(version: int, trail: Trail) -> list[Change]:
+            return [Put("trail", key_of(trail), trail.document(), expected=version)]
+
+        await self._rebase(stored, changed, changes)
 
     async def retire(self, stored: StoredTrail, closed: Trail) -> None:
         """Deletes a trail; `closed` is kept until everything of it is delivered."""
         key = key_of(stored.trail)
-        await self._apply(
-            [
-                Put("trail", key, closed.document(), expected=stored.version),
+
+        def changes(version: int, trail: Trail) -> list[Change]:
+            return [
+                Put("trail", key, trail.document(), expected=version),
                 Remove("trail", key),
-                Put("retired-trail", closed.uid, closed.document(), expected=0),
+                Put("retired-trail", trail.uid, trail.document(), expected=0),
             ]
+
+        await self._rebase(stored, closed, changes)
+
+    async def _rebase(
+        self,
+        stored: StoredTrail,
+        changed: Trail,
+        changes: Callable[[int, Trail], list[Change]],
+    ) -> None:
+        for _ in range(_TRIES):
+            try:
+                await self._control.apply(changes(stored.version, changed))
+                return
+            except Conflict:
+                present = await self._control.get("trail", key_of(stored.trail))
+            if present is None:
+                break
+            fresh = Trail.from_document(present.document)
+            if replace(fresh, spans=()) != replace(stored.trail, spans=()):
+                break
+            changed = replace(changed, spans=_rebased(stored.trail, changed, fresh))
+            stored = StoredTrail(fresh, present.version)
+        raise CloudTrailError(
+            "ConflictException", "The trail was changed by another request; try again."
         )
 
     async def amend(self, uid: str, amend: Callable[[Trail], Trail]) -> Trail | None:
@@ -175,6 +205,25 @@ class TrailRegistry:
             raise CloudTrailError(
                 "ConflictException", "The trail was changed by another request; try again."
             ) from error
+
+
+def _rebased(before: Trail, changed: Trail, fresh: Trail) -> tuple[Span, ...]:
+    """Returns the spans of a changed trail over what delivery made of them meanwhile.
+
+    Delivery fills in where spans end, and removes those that it is done with. A span is known by
+    when it began.
+    """
+    old = {span.started_at: span for span in before.spans}
+    present = {span.started_at: span for span in fresh.spans}
+    spans = []
+    for span in changed.spans:
+        if span.started_at not in old:
+            spans.append(span)
+        elif span.started_at in present:
+            closing = span.closing_event if span != old[span.started_at] else None
+            now = present[span.started_at]
+            spans.append(replace(now, closing_event=closing) if closing else now)
+    return tuple(spans)
 
 
 def key_of(trail: Trail) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from opentrail.adapters.duckdb.files import digest_of, read_name, stem_of
+from opentrail.adapters.duckdb.schema import FORMAT
 from opentrail.adapters.duckdb.sources import Database, Shelf
+from opentrail.core.errors import StorageFailed
 from tests.fakes import asynchronous, turns
 
 
@@ -43,4 +46,21 @@ async def test_tables_stand_in_order_of_their_positions(tmp_path: Path) -> None:
         shelf.insert(source)
     assert [source.first for source in shelf.sources] == [1, 21, 41]
     assert [source.first for source in shelf.full_hot()] == [1, 21]
+    database.close()
+
+
+@pytest.mark.parametrize("other", [FORMAT - 1, FORMAT + 1])
+def test_a_file_of_another_format_is_named_with_both(tmp_path: Path, other: int) -> None:
+    made = tmp_path / "made"
+    with duckdb.connect(str(made)) as file:
+        file.execute(
+            "CREATE TABLE about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
+            " oldest BIGINT, newest BIGINT, newest_recorded BIGINT)"
+        )
+        file.execute("INSERT INTO about VALUES (?, 1, 5, NULL, 0, 0, 0)", [other])
+    named = read_name(made.rename(tmp_path / f"{stem_of(1, 5, False)}-{digest_of(made)}.duckdb"))
+    assert named is not None
+    database = Database(tmp_path / "swap")
+    with pytest.raises(StorageFailed, match=f"format {other}; this version reads format {FORMAT}"):
+        database.attach(named)
     database.close()

@@ -114,16 +114,21 @@ class Database:
             self.execute(attaching(file.path, name))
             try:
                 about = self.execute(_ABOUT.format(name=name))[0]
+                if about[0] != FORMAT:
+                    raise StorageFailed(
+                        f"history: sealed file {file.path} is of format {about[0]}; this version "
+                        f"reads format {FORMAT}"
+                    )
                 held = self.execute(_ROWS.format(name=name, first=file.first))[0]
                 values = Held(self.execute(f"SELECT attribute, value FROM {name}.held"))  # noqa: S608
-            except (duckdb.Error, IndexError):
+            except (duckdb.Error, IndexError, StorageFailed):
                 self.execute(f"DETACH {name}")
                 raise
         except (duckdb.Error, IndexError) as error:
             message = f"history: sealed file {file.path} cannot be read: {error}"
             raise StorageFailed(message) from error
         wanted = (file.records, file.first, file.last, 0)
-        if held != wanted or about[:3] != (FORMAT, file.first, file.last):
+        if held != wanted or about[1:3] != (file.first, file.last):
             self.execute(f"DETACH {name}")
             raise StorageFailed(
                 f"history: sealed file {file.path} does not hold what its name says"
