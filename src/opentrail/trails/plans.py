@@ -6,6 +6,7 @@ object holds; bytes and key follow from it (L1).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -126,6 +127,7 @@ class Selecting:
                     reached = entry.position
                     break
             position = reached
+            await asyncio.sleep(0)  # calls that are being recorded come first
         return position, chosen
 
     async def entries_of(
