@@ -352,7 +352,7 @@ def test_after_an_outage_of_a_day_delivery_goes_on_by_itself_and_soon() -> None:
         tries = world.objects.calls
         assert 86_400 / 600 < tries < 86_400 / 60
         world.objects.down = None
-        await eventually(world.digest_keys, 1, 2 * INTERVAL)
+        await eventually(lambda: len(world.digest_keys()) >= 24, 1, 2 * INTERVAL)
         await world.deliveries.stop()
         await world.check(expected, chains=1)
 
