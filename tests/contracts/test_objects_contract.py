@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -11,15 +10,7 @@ import pytest
 from opentrail.adapters.aws import S3Access, S3Objects
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.sandbox import start_moto
 from tests.fakes import MemoryObjects, asynchronous
-
-
-@pytest.fixture(scope="module")
-def moto_url() -> Iterator[str]:
-    child = start_moto()
-    yield child.url
-    child.stop()
 
 
 @pytest.fixture(params=["memory", pytest.param("s3", marks=pytest.mark.live)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,7 +23,6 @@ from opentrail.adapters.aws_services import (
 from opentrail.adapters.system import SystemClock
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.ports.services import BusEvent, EncryptionKeys, EventBus, LogEvent, LogGroups, Topics
-from opentrail.sandbox import start_moto
 from tests.factories import ACCOUNT, REGION
 from tests.fakes import MemoryBus, MemoryServices, asynchronous
 
@@ -40,13 +39,6 @@ class Kit:
     make_group: Callable[[str], Callable[[str], list[str]]]
     make_rule: Callable[[str], Callable[[], list[dict[str, Any]]]]
     make_key: Callable[[bool], tuple[str, str]]
-
-
-@pytest.fixture(scope="module")
-def moto_url() -> Iterator[str]:
-    child = start_moto()
-    yield child.url
-    child.stop()
 
 
 @pytest.fixture(params=["memory", pytest.param("aws", marks=pytest.mark.live)])

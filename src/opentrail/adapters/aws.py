@@ -29,8 +29,8 @@ _NO_POLICY = frozenset(
 )
 #: What old buckets' locations are called, and what a bucket of the first Region says.
 _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
-#: What else a call may end with: no answer, or one that is not of S3.
-_FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
+#: What else a call may end with: no answer, or one that is not the service's.
+FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
 #: Calls at a time: a store that does not answer holds up nothing else.
 _AT_ONCE = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
@@ -238,12 +238,17 @@ def _translated(work: Callable[[Any], Any], s3: Any, name: str) -> Any:
     try:
         return work(s3)
     except botocore.exceptions.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        message = f"{name}: {error.response.get('Error', {}).get('Message', '')}"
+        code, message = refusal(error, name)
         if code in _MISSING:
             raise ObjectMissing("NoSuchBucket" if code == "404" else code, message) from error
         if code in _EXISTS:
             raise ObjectExists(code, message) from error
         raise ObjectStoreError(code, message) from error
-    except _FAILED as error:
+    except FAILED as error:
         raise ObjectStoreError(type(error).__name__, f"{name}: {error}") from error
+
+
+def refusal(error: botocore.exceptions.ClientError, name: str) -> tuple[str, str]:
+    """Returns the code of a service's refusal, and its text behind what was asked for."""
+    told = error.response.get("Error", {})
+    return str(told.get("Code", "Unknown")), f"{name}: {told.get('Message', '')}"

@@ -13,17 +13,14 @@ from typing import Any, TypeVar
 import boto3
 import botocore.config
 import botocore.exceptions
-import botocore.parsers
 
-from opentrail.adapters.aws import S3Access
+from opentrail.adapters.aws import FAILED, S3Access, refusal
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.ports.services import BusEvent, LogEvent
 
 T = TypeVar("T")
 
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
-#: What else a call may end with: no answer, or one that is not of the service.
-_FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
 #: Calls of one service at a time, and clients that are kept.
 _AT_ONCE, _MOST_CLIENTS = 4, 32
 _SECOND = timedelta(seconds=1)
@@ -98,10 +95,9 @@ def _translated(work: Callable[[Any], T], client: Any, name: str) -> T:
     try:
         return work(client)
     except botocore.exceptions.ClientError as error:
-        code = str(error.response.get("Error", {}).get("Code", "Unknown"))
-        message = f"{name}: {error.response.get('Error', {}).get('Message', '')}"
+        code, message = refusal(error, name)
         raise (ServiceMissing if code in _MISSING else ServiceError)(code, message) from error
-    except _FAILED as error:
+    except FAILED as error:
         raise ServiceError(type(error).__name__, f"{name}: {error}") from error
 
 

@@ -13,7 +13,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ import uvicorn
 import uvloop
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.aws import S3Access, S3Objects
+from opentrail.adapters.aws import S3Objects
 from opentrail.adapters.aws_services import (
     CloudWatchLogGroups,
     EventBridgeBus,
@@ -40,6 +39,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
+from opentrail.app.access import service_access, store_access
 from opentrail.app.front import (
     PRELOADED,
     Front,
@@ -55,7 +55,6 @@ from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
-from opentrail.capture.proxy.upstream import at
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.event import Entry
 from opentrail.follow import Follower, follow
@@ -86,8 +85,6 @@ _IDENTITIES_LINGER = 1.0
 #: Events of so many seconds are put on an event bus together.
 _BUS_LINGER = 0.5
 _SWITCH_SECONDS = 0.0005
-#: What upstreams that check no signatures are told.
-_PLACEHOLDER_ACCESS = S3Access(None, "opentrail", "opentrail")
 
 
 class Server:
@@ -157,10 +154,10 @@ class Server:
             store, clock, metrics, _token_key(self._data.keys), retention, lambda: journal.head
         )
         signer = RsaSigner(self._data.keys, clock, timedelta(days=settings.signing_key_days))
-        objects = S3Objects(_store_access(settings))
+        objects = S3Objects(store_access(settings))
         trails = TrailRegistry(control)
         selecting = Selecting(journal)
-        clients = ServiceClients(partial(_access, settings))
+        clients = ServiceClients(partial(service_access, settings))
         topics, groups = SnsTopics(clients), CloudWatchLogGroups(clients)
         deliveries = TrailDeliveries(
             trails,
@@ -360,31 +357,6 @@ async def _taken(
 ) -> Sequence[Entry]:
     """Returns those entries that a logging trail takes."""
     return await selecting.taken([stored.trail for stored in await trails.all()], entries)
-
-
-def _store_access(settings: Settings) -> S3Access:
-    access = settings.access.get("s3") or settings.access.get("")
-    return _access(settings, "s3", access.region if access and access.region else "us-east-1")
-
-
-def _access(settings: Settings, service: str, region: str) -> S3Access:
-    """Returns how a service's upstream is reached in a Region."""
-    url = settings.upstream.get(service) or settings.upstream.get("")
-    access = settings.access.get(service) or settings.access.get("")
-    if url is not None:
-        url = at(url, service, region)
-    if access is None:
-        return replace(
-            _PLACEHOLDER_ACCESS, endpoint_url=url, region=region, ca=settings.upstream_ca
-        )
-    return S3Access(
-        url,
-        access.access_key_id,
-        access.secret_access_key,
-        region,
-        settings.upstream_ca,
-        access.session_token,
-    )
 
 
 def serve(

@@ -20,6 +20,8 @@ SIGNATURE_ALGORITHM = "SHA256withRSA"
 
 #: Log files by what they hold: their folder, and a part of their names (§3.1).
 CLOUDTRAIL = "CloudTrail"
+#: The same of digest files.
+DIGEST = "CloudTrail-Digest"
 LOG_KINDS = {
     MANAGEMENT: CLOUDTRAIL,
     DATA: CLOUDTRAIL,
@@ -65,10 +67,10 @@ def digest_key(place: Place, trail: str, home_region: str, end: datetime) -> str
     """Returns the key of a digest file: second precision, the digest's end time."""
     moment = end.astimezone(UTC)
     name = (
-        f"{place.account}_CloudTrail-Digest_{place.region}_{trail}_{home_region}_"
+        f"{place.account}_{DIGEST}_{place.region}_{trail}_{home_region}_"
         f"{moment:%Y%m%dT%H%M%SZ}.json.gz"
     )
-    return f"{place.folder('CloudTrail-Digest')}{place.region}/{moment:%Y/%m/%d}/{name}"
+    return f"{place.folder(DIGEST)}{place.region}/{moment:%Y/%m/%d}/{name}"
 
 
 def encryption_context(trail_arn: str) -> dict[str, str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import orjson
 
 from opentrail.core.errors import ServiceError
-from opentrail.core.event import Entry, parse_time
+from opentrail.core.event import MANAGEMENT, Entry, parse_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
@@ -74,7 +73,7 @@ class BusFollower:
         self._kept_at = clock.now()
         #: Region → states of its rules, and when they were asked for.
         self._states: dict[str, frozenset[str]] = {}
-        self._asked: dict[str, Any] = {}
+        self._asked: dict[str, datetime] = {}
 
     async def place(self) -> int:
         """Returns the position behind which it goes on: at first, where the journal is now."""
@@ -123,7 +122,7 @@ class BusFollower:
             return True
         if _ENABLED not in states:
             return False
-        return entry.category != "Management" or not orjson.loads(entry.record).get("readOnly")
+        return entry.category != MANAGEMENT or not orjson.loads(entry.record).get("readOnly")
 
     async def _rule_states(self, region: str) -> frozenset[str]:
         now = self._clock.now()

@@ -34,7 +34,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.trails.log_streams import stream_name
-from opentrail.trails.outbox import NOTICE, STREAM, note_of
+from opentrail.trails.outbox import NOTICE, STREAM, file_key, note_of
 from opentrail.trails.plans import DeliveryState, Plan, Selecting, Taken
 
 log = logging.getLogger(__name__)
@@ -124,7 +124,8 @@ class LogDelivery:
             what = (state.files, (start, reached), (region, kind), taken, self.clock.now())
             plan, content = await asyncio.to_thread(_planned, trail, span, *what)
             self._contents.setdefault(trail.uid, {})[plan.key] = content
-            changes.append(Put("plan", _key(trail, plan), asdict(plan), expected=0))
+            key = file_key(trail.uid, plan.number)
+            changes.append(Put("plan", key, asdict(plan), expected=0))
             if span.log_group:
                 changes.append(_stream_note(trail, span, plan))
             regions.add(region)
@@ -167,7 +168,7 @@ class LogDelivery:
                 "newest": plan.newest,
                 "delivered": state.latest_delivery,
             }
-            changes.append(Put("log", f"{trail.uid}/{plan.region}/{plan.number:012d}", listed))
+            changes.append(Put("log", file_key(f"{trail.uid}/{plan.region}", plan.number), listed))
         if plan.topic:
             told = {"topic": plan.topic, "bucket": plan.bucket, "key": plan.key}
             changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, told))
@@ -229,10 +230,6 @@ def _packed(plan: Plan, content: bytes) -> bytes:
             "PlanMismatch", f"journal positions {plan.after} to {plan.until} have changed"
         )
     return compress(content)
-
-
-def _key(trail: Trail, plan: Plan) -> str:
-    return f"{trail.uid}/{plan.number:012d}"
 
 
 def _stream_note(trail: Trail, span: Span, plan: Plan) -> Put:

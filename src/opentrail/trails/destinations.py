@@ -13,15 +13,13 @@ from opentrail.core.errors import (
     ServiceError,
     ServiceMissing,
 )
-from opentrail.core.logfile import Place, encryption_context
+from opentrail.core.logfile import CLOUDTRAIL, DIGEST, Place, encryption_context
 from opentrail.core.resources import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery
 from opentrail.trails.log_streams import stream_name
 from opentrail.trails.notices import FIRST, SUBJECT
-
-_CLOUDTRAIL, _DIGEST = "CloudTrail", "CloudTrail-Digest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +81,14 @@ class Destinations:
         """Writes AWS's empty folder markers: a bucket that takes them will take log files."""
         place = Place(trail.bucket, trail.prefix, trail.account, trail.home_region)
         folders = [
-            place.folder(_CLOUDTRAIL),
-            *([place.folder(_DIGEST)] if trail.validation else []),
+            place.folder(CLOUDTRAIL),
+            *([place.folder(DIGEST)] if trail.validation else []),
         ]
         try:
             await self.objects.check_bucket(trail.bucket)
             if self.policy_enforced:
                 policy = (await self.objects.describe_bucket(trail.bucket)).policy
-                folder = folders[0].removesuffix(f"{_CLOUDTRAIL}/")
+                folder = folders[0].removesuffix(f"{CLOUDTRAIL}/")
                 if not allows_delivery(policy, trail.bucket, folder, trail.arn, trail.kms_key):
                     raise _bad_policy(trail)
             for folder in folders:

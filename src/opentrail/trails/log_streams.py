@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import orjson
-
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
 from opentrail.core.faults import reach
@@ -18,6 +16,7 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import LogEvent, LogGroups
+from opentrail.trails.facts import event_time_of
 from opentrail.trails.outbox import STREAM, Outbox, Telling
 
 log = logging.getLogger(__name__)
@@ -146,12 +145,12 @@ class LogStreams:
         """Yields batches behind what was sent; the same ones however often it is asked."""
         batch = _Batch()
         async for entry in self._entries_of(document, int(document["sent"])):
-            event = LogEvent(_time_of(entry), entry.record.decode())
-            size = len(entry.record) + _MORE_BYTES
             if len(entry.record) > LARGEST_EVENT:
                 batch.left_out += 1
                 batch.until = entry.position
                 continue
+            event = LogEvent(parse_time(event_time_of(entry.record)), entry.record.decode())
+            size = len(entry.record) + _MORE_BYTES
             if not batch.takes(event, size):
                 yield batch
                 batch = _Batch()
@@ -198,7 +197,3 @@ def stream_name(account: str, region: str) -> str:
 
 def _in_order(events: Iterable[LogEvent]) -> list[LogEvent]:
     return sorted(events, key=lambda event: event.time)
-
-
-def _time_of(entry: Entry) -> datetime:
-    return parse_time(orjson.loads(entry.record)["eventTime"])

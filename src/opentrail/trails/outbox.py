@@ -7,7 +7,7 @@ tells removes it afterwards. Telling never holds up files: it has rounds of its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -65,8 +65,7 @@ class Outbox:
         await self._apply(uid, [], how)
 
     async def _apply(self, uid: str, changes: list[Change], how: Telling) -> None:
-        state = {"latest_attempt": how.latest_attempt, "latest": how.latest, "error": how.error}
-        await self._control.apply([*changes, Put(f"{self._kind}-state", uid, state)])
+        await self._control.apply([*changes, Put(f"{self._kind}-state", uid, asdict(how))])
 
 
 async def telling(control: ControlStore, kind: str, uid: str) -> Telling:
@@ -77,11 +76,11 @@ async def telling(control: ControlStore, kind: str, uid: str) -> Telling:
 
 def note_of(kind: str, uid: str, number: int, since: str, document: dict[str, Any]) -> Put:
     """Returns the change that writes a note of a trail's file with this number."""
-    return Put(kind, note_key(uid, number), {**document, "since": since})
+    return Put(kind, file_key(uid, number), {**document, "since": since})
 
 
-def note_key(uid: str, number: int) -> str:
-    """Returns the key of a note; keys sort by number."""
+def file_key(uid: str, number: int) -> str:
+    """Returns the key of what is kept of a trail's file with this number; keys sort by number."""
     return f"{uid}/{number:012d}"
 
 

@@ -153,11 +153,10 @@ class TrailWorker:
         has_more = True
         while has_more:
             has_more = await self._delivery.plan_span(trail, state, span, until)
-            if failure is None:
-                failure = await self._finish(trail, state, done)
-            elif self._in_digest:
-                # Only a digest cannot be written, perhaps for a bucket that is used no more.
-                await self._finish(trail, state, done)
+            # If only a digest cannot be written, its bucket may be one that is used no more.
+            if failure is None or self._in_digest:
+                failed = await self._finish(trail, state, done)
+                failure = failure or failed
             else:
                 self._delivery.drop_contents(trail)
         return failure

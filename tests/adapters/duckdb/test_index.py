@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import duckdb
@@ -49,6 +51,21 @@ def a_file(folder: Path, first: int, last: int, is_import: bool) -> Path:
             connection.execute(statement, arguments)
 
     return write_sealed(Sealing(folder, first, last, is_import), fill)
+
+
+@asynccontextmanager
+async def a_sealed_store(folder: Path, count: int) -> AsyncIterator[DuckdbEvents]:
+    """Gives a store of so many records, all of them in one sealed file."""
+    for name in ("history", "journal"):
+        (folder / name).mkdir()
+    journal = SqliteJournal(folder / "journal")
+    await journal.append([a_new_entry(record) for record in some_records(count)])
+    seal(folder / "journal", folder / "history", 1, count)
+    store = DuckdbEvents(folder / "history", folder / "journal")
+    await store.open()
+    yield store
+    await store.close()
+    await journal.close()
 
 
 def found(path: Path, condition: str, *arguments: str) -> list[int]:
@@ -112,17 +129,10 @@ def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: 
 
 @asynchronous
 async def test_a_resource_with_very_many_events_is_found_all_the_same(tmp_path: Path) -> None:
-    for name in ("history", "journal"):
-        (tmp_path / name).mkdir()
-    journal = SqliteJournal(tmp_path / "journal")
-    await journal.append([a_new_entry(record) for record in some_records(2_500)])
-    seal(tmp_path / "journal", tmp_path / "history", 1, 2_500)
-    store = DuckdbEvents(tmp_path / "history", tmp_path / "journal")
-    await store.open()
-    query = EventQuery(50, 2_500, attribute=("ResourceName", "Mary"))
-    assert [event.position for event in await store.lookup(query)] == [*range(2_500, 2_450, -1)]
-    await store.close()
-    await journal.close()
+    async with a_sealed_store(tmp_path, 2_500) as store:
+        query = EventQuery(50, 2_500, attribute=("ResourceName", "Mary"))
+        found = [event.position for event in await store.lookup(query)]
+    assert found == [*range(2_500, 2_450, -1)]
 
 
 @asynchronous
@@ -131,24 +141,16 @@ async def test_ids_with_the_same_hash_are_told_apart(
 ) -> None:
     """As somebody might make them on purpose; here all ids of one length have one hash."""
     monkeypatch.setattr(module, "_HASH", "CAST(length({}) AS BIGINT)")
-    for name in ("history", "journal"):
-        (tmp_path / name).mkdir()
-    journal = SqliteJournal(tmp_path / "journal")
-    await journal.append([a_new_entry(record) for record in some_records(60)])
-    seal(tmp_path / "journal", tmp_path / "history", 1, 60)
-    store = DuckdbEvents(tmp_path / "history", tmp_path / "journal")
-    await store.open()
-    for number in (1, 30, 60):
-        query = EventQuery(1, 100, attribute=("EventId", event_id(number)))
-        assert [event.position for event in await store.lookup(query)] == [number]
-        assert await store.find(event_id(number)) == number
-    absent = EventQuery(50, 100, attribute=("EventId", event_id(61)))
-    assert await store.lookup(absent) == []
-    staging = Staging(tmp_path / "history", tmp_path / "journal")
-    records = some_records(62)[58:]
-    staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
-    staging.settle(settled := Settled())
-    assert (dict(settled.doubled), settled.taken_ids) == ({0: 2}, {})
-    staging.close()
-    await store.close()
-    await journal.close()
+    async with a_sealed_store(tmp_path, 60) as store:
+        for number in (1, 30, 60):
+            query = EventQuery(1, 100, attribute=("EventId", event_id(number)))
+            assert [event.position for event in await store.lookup(query)] == [number]
+            assert await store.find(event_id(number)) == number
+        absent = EventQuery(50, 100, attribute=("EventId", event_id(61)))
+        assert await store.lookup(absent) == []
+        staging = Staging(tmp_path / "history", tmp_path / "journal")
+        records = some_records(62)[58:]
+        staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
+        staging.settle(settled := Settled())
+        assert (dict(settled.doubled), settled.taken_ids) == ({0: 2}, {})
+        staging.close()

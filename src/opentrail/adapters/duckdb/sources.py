@@ -18,6 +18,8 @@ from opentrail.adapters.duckdb.held import Held
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.core.errors import StorageFailed
+from opentrail.core.event import micros
+from opentrail.ports.event_store import EventQuery
 
 T = TypeVar("T")
 
@@ -58,6 +60,21 @@ class Source:
     def is_import(self) -> bool:
         """Whether it holds imported events."""
         return self.file is not None and self.file.is_import
+
+    def may_hold(self, query: EventQuery) -> bool:
+        """Returns whether events that a query wants may be here, by what is known of the table."""
+        first = self.first > (query.until_import if self.is_import else query.until_position)
+        late = query.start is not None and self.newest < query.start.timestamp()
+        early = query.end is not None and self.oldest > query.end.timestamp()
+        seen = query.before is not None and self.oldest > query.before[0].timestamp()
+        since = query.recorded_since
+        stale = since is not None and self.newest_recorded < micros(since)
+        absent = (
+            query.attribute is not None
+            and self.held is not None
+            and not self.held.may_have(*query.attribute)
+        )
+        return not (first or late or early or seen or stale or absent)
 
 
 class Database:

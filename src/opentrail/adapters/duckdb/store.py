@@ -75,6 +75,11 @@ class _Key:
     part: int
     event: FoundEvent | None = None
 
+    @classmethod
+    def of(cls, event: FoundEvent, source: Source) -> _Key:
+        """Returns the key of an event that was read already."""
+        return cls(int(event.event_time.timestamp()), event.position, source, -1, 0, event)
+
 
 class DuckdbEvents:
     """An `EventStore` and `Archive` whose newest records are in memory, the others in sealed files.
@@ -214,7 +219,7 @@ class DuckdbEvents:
         for source in sorted(sources, key=lambda source: source.newest, reverse=True):
             if len(keys) == query.limit and source.newest < keys[-1].seconds:
                 break
-            if _may_hold(source, query):
+            if source.may_hold(query):
                 keys.extend(await self._asked(source, self._keys, source, query))
                 keys.sort(key=lambda key: (key.seconds, key.position), reverse=True)
                 del keys[query.limit :]
@@ -248,15 +253,13 @@ class DuckdbEvents:
             and not condition_of(query.expression, source.table.index).exact
         ):
             fitting = self._select_fitting(source.table, query, query.expression)
-            return [
-                _Key(int(e.event_time.timestamp()), e.position, source, -1, 0, e) for e in fitting
-            ]
+            return [_Key.of(event, source) for event in fitting]
         if source.file is not None and query.attribute and query.attribute[0] == "EventId":
             # The index knows ids by their hashes: others may have the same.
             wide = replace(query, limit=_LONGEST_STEP)
             rows = self._database.execute(*select_page(source.table, wide, rows=known))
             same = [e for e in map(found_event, rows) if e.event_id == query.attribute[1]]
-            return [_Key(int(e.event_time.timestamp()), e.position, source, -1, 0, e) for e in same]
+            return [_Key.of(event, source) for event in same]
         page = select_page(source.table, query, source.table.keys, known)
         found = self._database.execute(*page)
         return [_Key(seconds, position, source, *place) for seconds, position, *place in found]
@@ -385,19 +388,3 @@ async def _is_healthy(file: SealedFile) -> bool:
             return False
 
     return await asyncio.to_thread(look)
-
-
-def _may_hold(source: Source, query: EventQuery) -> bool:
-    """Returns whether a table may hold events that a query wants, by what is known of it."""
-    first = source.first > (query.until_import if source.is_import else query.until_position)
-    late = query.start is not None and source.newest < query.start.timestamp()
-    early = query.end is not None and source.oldest > query.end.timestamp()
-    seen = query.before is not None and source.oldest > query.before[0].timestamp()
-    since = query.recorded_since
-    stale = since is not None and source.newest_recorded < micros(since)
-    absent = (
-        query.attribute is not None
-        and source.held is not None
-        and not source.held.may_have(*query.attribute)
-    )
-    return not (first or late or early or seen or stale or absent)

@@ -1,0 +1,37 @@
+"""How opentrail's own traffic reaches the services of its upstreams."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from opentrail.adapters.aws import S3Access
+from opentrail.capture.proxy.upstream import at
+from opentrail.settings import Settings
+
+#: What upstreams that check no signatures are told.
+_PLACEHOLDER = S3Access(None, "opentrail", "opentrail")
+
+
+def store_access(settings: Settings) -> S3Access:
+    """Returns how buckets are reached: in the Region of their credentials, else the first one."""
+    access = settings.access.get("s3") or settings.access.get("")
+    region = access.region if access and access.region else "us-east-1"
+    return service_access(settings, "s3", region)
+
+
+def service_access(settings: Settings, service: str, region: str) -> S3Access:
+    """Returns how a service's upstream is reached in a Region; without a URL if it has none."""
+    url = settings.upstream.get(service) or settings.upstream.get("")
+    access = settings.access.get(service) or settings.access.get("")
+    if url is not None:
+        url = at(url, service, region)
+    if access is None:
+        return replace(_PLACEHOLDER, endpoint_url=url, region=region, ca=settings.upstream_ca)
+    return S3Access(
+        url,
+        access.access_key_id,
+        access.secret_access_key,
+        region,
+        settings.upstream_ca,
+        access.session_token,
+    )
