@@ -22,7 +22,8 @@ from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 
 Figures = dict[str, float]
 BACKLOG, BATCH = 200_000, 5_000
-RATE, SECONDS, INTERVAL = 10_000, 30, 5
+#: Event history takes the first rate for ten minutes, the second for one.
+RATES, SECONDS, INTERVAL = (5_000, 10_000), 30, 5
 S3 = "AWS::S3::Object"
 DATA = {"Field": "eventCategory", "Equals": ["Data"]}
 #: What the trails take, beside all management events: that is the first.
@@ -71,7 +72,10 @@ SELECTORS: list[dict[str, Any]] = [
 
 def delivering() -> Figures:
     """Delivers a backlog, then records that arrive all the time."""
-    return {**_backlog(), **_arriving()}
+    figures = _backlog()
+    for rate in RATES:
+        figures |= _arriving(rate)
+    return figures
 
 
 def _backlog() -> Figures:
@@ -97,35 +101,33 @@ def _backlog() -> Figures:
     }
 
 
-def _arriving() -> Figures:
+def _arriving(rate: int) -> Figures:
     sent: dict[str, float] = {}
     with stub() as upstream, store() as bucket:
         flags = ("--upstream", f"s3={bucket.url}", "--delivery-interval", str(INTERVAL))
         with opentrail(upstream, *flags) as server:
             _trails(server)
             made = Multiplier(3_600, seed=4)
-            total = RATE * SECONDS
+            total = rate * SECONDS
             batches = [
-                list(made.records(first, RATE // 10, total))
-                for first in range(0, total, RATE // 10)
+                list(made.records(first, rate // 10, total))
+                for first in range(0, total, rate // 10)
             ]
+            ids = [[_id(record) for record in batch] for batch in batches]
             begun = time.perf_counter()
             for number, batch in enumerate(batches):
                 time.sleep(max(0.0, number / 10 - (time.perf_counter() - begun)))
                 _post(server, b"\n".join(batch))
-                now = time.time()
-                for record in batch:
-                    sent[_id(record)] = now
+                sent.update(dict.fromkeys(ids[number], time.time()))
             offered = total / (time.perf_counter() - begun)
             time.sleep(2 * INTERVAL + 5)
         late = [came - sent[event_id] for came, event_id in _records(bucket) if event_id in sent]
+    name = f"{rate:,}/s to 5 trails"
     return {
-        f"{RATE:,}/s to 5 trails: offered records/s": offered,
-        f"{RATE:,}/s to 5 trails: delivered, all trails": len(late),
-        f"{RATE:,}/s to 5 trails: in S3 after the interval p50 s": percentile(late, 0.5) - INTERVAL,
-        f"{RATE:,}/s to 5 trails: in S3 after the interval p99 s": (
-            percentile(late, 0.99) - INTERVAL
-        ),
+        f"{name}: offered records/s": offered,
+        f"{name}: delivered, all trails": len(late),
+        f"{name}: in S3 after the interval p50 s": percentile(late, 0.5) - INTERVAL,
+        f"{name}: in S3 after the interval p99 s": percentile(late, 0.99) - INTERVAL,
     }
 
 

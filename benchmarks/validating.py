@@ -30,7 +30,6 @@ from opentrail.core.logfile import (
     DeliveredLog,
     Place,
     PreviousDigest,
-    compress,
     digest_bytes,
     digest_key,
     log_bytes,
@@ -40,6 +39,7 @@ from opentrail.core.logfile import (
     unique_string,
 )
 from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
+from opentrail.trails.writing import compress
 
 Figures = dict[str, float]
 #: Fewer are for trying things out; the figure that is required is that of ten thousand.

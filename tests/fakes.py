@@ -476,6 +476,7 @@ class MemoryServices:
         #: Group → stream → events.
         self.groups: dict[str, dict[str, list[LogEvent]]] = {}
         self.rules: dict[str, frozenset[str]] = {}
+        self.asked_for_rules = 0
         self.bus: dict[str, list[BusEvent]] = {}
         #: Key's id or alias → its ARN; None while it is disabled.
         self.kms: dict[str, str | None] = {}
@@ -542,6 +543,7 @@ class MemoryBus:
 
     async def rule_states(self, region: str) -> frozenset[str]:
         """Returns the states of rules."""
+        self._services.asked_for_rules += 1
         if self._services.down is not None:
             raise ServiceError(self._services.down, "the service is down")
         return self._services.rules.get(region, frozenset())

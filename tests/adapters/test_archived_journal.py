@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.sqlite import SqliteJournal, chain_before, read_range
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.segments import chain_before, read_range
 from opentrail.core.event import Entry
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import GENESIS, asynchronous, run

@@ -1,6 +1,5 @@
 """Names and bytes of log files and digest files, byte for byte as cloudtrail-facts §3 has them."""
 
-import gzip
 import json
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,7 +13,6 @@ from opentrail.core.logfile import (
     DeliveredLog,
     Place,
     PreviousDigest,
-    compress,
     digest_bytes,
     digest_key,
     log_bytes,
@@ -23,7 +21,7 @@ from opentrail.core.logfile import (
     string_to_sign,
     unique_string,
 )
-from tests.factories import a_record, record_bytes
+from tests.factories import record_bytes
 
 PLACE = Place("my-bucket", "", "111122223333", "us-east-2")
 MOMENT = datetime(2015, 8, 17, 14, 45, 59, tzinfo=UTC)
@@ -118,14 +116,6 @@ def test_a_log_file_holds_its_records_and_their_very_bytes(records: list[dict[st
 
 def test_a_log_file_is_one_line() -> None:
     assert log_bytes([b'{"a":1}', b'{"b":2}']) == b'{"Records":[{"a":1},{"b":2}]}'
-
-
-def test_equal_content_gives_equal_objects_at_any_time() -> None:
-    content = log_bytes([record_bytes(a_record())])
-    packed = compress(content)
-    assert packed == compress(content)
-    assert packed[4:8] == bytes(4), "the time stamp of gzip is zero"
-    assert gzip.decompress(packed) == content
 
 
 def test_a_hash_is_lower_case_hex() -> None:

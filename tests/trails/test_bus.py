@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
 from opentrail.metrics import Metrics
-from opentrail.trails.bus import BusFollower, bus_event
+from opentrail.trails.bus import BusFollower, Taking, bus_event
 from tests.factories import MOMENT, REGION, a_data_record, a_record, an_entry, event_id
 from tests.fakes import (
     Fault,
@@ -32,7 +32,9 @@ class Scene:
         self.control, self.services = MemoryControl(), MemoryServices()
         self.services.rules[REGION] = frozenset(states or ("ENABLED",))
         self.clock, self.metrics = SettableClock(), Metrics()
-        self.left_out: set[int] = set()
+        self.logs, self.left_out = True, set[int]()
+        #: Positions that selectors were asked about.
+        self.looked_at: list[int] = []
         self.head = 0
         self.follower = self.another()
 
@@ -43,11 +45,15 @@ class Scene:
             MemoryBus(self.services),
             self.clock,
             self.metrics,
-            self._taken,
+            self._taking,
             lambda: self.head,
         )
 
-    async def _taken(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+    async def _taking(self) -> Taking | None:
+        return self._taken if self.logs else None
+
+    def _taken(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        self.looked_at.extend(entry.position for entry in entries)
         return [entry for entry in entries if entry.position not in self.left_out]
 
     def numbers(self, region: str = REGION) -> list[int]:
@@ -95,7 +101,8 @@ async def test_events_are_on_the_bus_in_awss_form() -> None:
 def test_sources_and_kinds_have_awss_names(
     changes: dict[str, str], source: str | None, detail_type: str | None
 ) -> None:
-    event = bus_event(an_entry(1, a_record(**changes)))
+    record = a_record(**changes)
+    event = bus_event(an_entry(1, record), record)
     assert source in (None, event.source)
     assert detail_type in (None, event.detail_type)
 
@@ -121,11 +128,23 @@ async def test_without_rules_nothing_is_put(states: tuple[str, ...]) -> None:
     assert await scene.follower.place() == 0
     await scene.follower.take(entries(3))
     assert scene.services.bus == {}
+    assert scene.looked_at == []
     assert await scene.follower.place() == 3
     assert await scene.another().place() == 0, "which costs nothing but another look"
     scene.clock.advance(30)
     await scene.follower.take(entries(1, first=4))
     assert await scene.another().place() == 4
+
+
+@asynchronous
+async def test_while_no_trail_logs_nobody_is_asked_for_rules() -> None:
+    scene = Scene()
+    scene.logs, scene.services.asked_for_rules = False, 0
+    await scene.follower.take(entries(3))
+    assert (await scene.follower.place(), scene.services.asked_for_rules) == (3, 0)
+    scene.logs = True
+    await scene.follower.take(entries(1, first=4))
+    assert (scene.numbers(), scene.services.asked_for_rules) == ([4], 1)
 
 
 @asynchronous

@@ -11,11 +11,9 @@ from typing import Any, NoReturn
 import pytest
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
-from opentrail.ports.objects import NewObject
-from opentrail.trails.delivery import put_exactly
 from opentrail.trails.plans import load_state
 from tests.factories import ABSENT, MOMENT, a_data_record, a_new_entry, a_record
-from tests.fakes import Breaker, Fault, MemoryObjects, asynchronous
+from tests.fakes import Breaker, Fault, asynchronous
 from tests.trails.world import BUCKET, World
 
 OTHER = "eu-west-1"
@@ -736,50 +734,6 @@ async def test_files_and_failures_are_counted() -> None:
     await world.deliver()
     assert sample("opentrail_delivered_files_total", {"kind": "log"}) == 1
     assert sample("opentrail_delivery_failures_total") == 1
-
-
-# Writing one object exactly
-
-
-async def put(objects: MemoryObjects, content: bytes = b"content") -> None:
-    await put_exactly(objects, NewObject(BUCKET, "key", content))
-
-
-@asynchronous
-async def test_an_object_that_is_there_with_the_same_bytes_is_well() -> None:
-    objects = MemoryObjects(BUCKET)
-    await put(objects)
-    await put(objects)
-    assert objects.disk.stored == [(BUCKET, "key")]
-
-
-@asynchronous
-async def test_an_object_that_is_there_with_other_bytes_is_an_alarm() -> None:
-    objects = MemoryObjects(BUCKET)
-    await put(objects, b"other")
-    with pytest.raises(ObjectStoreError) as error:
-        await put(objects)
-    assert error.value.code == "ObjectMismatch"
-    assert await objects.get(BUCKET, "key") == b"other"
-
-
-@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
-@asynchronous
-async def test_an_object_is_written_once_its_store_answers(fault: Fault) -> None:
-    objects = MemoryObjects(BUCKET)
-    objects.faults.append(fault)
-    with pytest.raises(ObjectStoreError):
-        await put(objects)
-    await put(objects)
-    assert await objects.get(BUCKET, "key") == b"content"
-
-
-@asynchronous
-async def test_bytes_that_came_out_wrong_are_noticed() -> None:
-    objects = MemoryObjects(BUCKET)
-    objects.faults.append(Fault.WRONG_BYTES)
-    with pytest.raises(ObjectStoreError, match="not what was written"):
-        await put(objects)
 
 
 @asynchronous

@@ -88,17 +88,18 @@ async def test_what_some_logging_trail_takes_is_taken() -> None:
     journal = await a_journal()
     entries = await journal.read(0, 100)
 
-    async def taken(*trails: Trail) -> list[int]:
-        return [e.position for e in await Selecting(journal).taken(trails, entries)]
+    def taken(*trails: Trail) -> list[int]:
+        taking = Selecting.taking(trails)
+        assert taking is not None
+        return [entry.position for entry in taking(entries)]
 
-    assert await taken() == []
-    assert await taken(a_trail()) == []
-    assert await taken(logging()) == [1, 2]
-    assert await taken(logging(multi_region=True)) == [1, 2, 3]
-    assert await taken(logging(account="210987654321")) == [4]
-    assert await taken(logging(selectors=ONLY_DATA)) == [5]
-    assert await taken(logging(selectors=ONLY_DATA), logging(multi_region=True)) == [1, 2, 3, 5]
-    assert await taken(logging().stopped("call", stored_time(MOMENT))) == []
+    assert Selecting.taking([]) is Selecting.taking([a_trail()]) is None
+    assert taken(logging()) == [1, 2]
+    assert taken(logging(multi_region=True)) == [1, 2, 3]
+    assert taken(logging(account="210987654321")) == [4]
+    assert taken(logging(selectors=ONLY_DATA)) == [5]
+    assert taken(logging(selectors=ONLY_DATA), logging(multi_region=True)) == [1, 2, 3, 5]
+    assert Selecting.taking([logging().stopped("call", stored_time(MOMENT))]) is None
 
 
 @asynchronous

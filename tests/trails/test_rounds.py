@@ -43,6 +43,23 @@ def test_rounds_come_at_intervals_until_one_says_that_it_is_over() -> None:
     assert all(59.9 < pause < 61 for pause in found)
 
 
+def test_an_interval_counts_from_one_beginning_to_the_next() -> None:
+    async def story() -> list[float]:
+        began: list[float] = []
+        loop = asyncio.get_running_loop()
+        lasts = iter([20, 59, 90, 130, 0, 0])
+
+        async def work() -> bool:
+            began.append(loop.time())
+            await asyncio.sleep(next(lasts))
+            return len(began) < 6
+
+        await keep_on(work, asyncio.Event(), 60, {})
+        return began
+
+    assert pauses(run_skipping_time(story())) == pytest.approx([60, 60, 90, 130, 60], abs=0.5)
+
+
 def test_failures_make_pauses_longer_but_never_longer_than_five_minutes() -> None:
     found = pauses(times_of([None] * 14 + [False], 1))
     for number, pause in enumerate(found, 1):

@@ -534,3 +534,35 @@ async def test_a_digest_for_a_bucket_that_is_gone_holds_up_no_later_files() -> N
     with suppress(ObjectStoreError):
         await world.deliver()
     assert len([key for key in world.buckets.objects["other-bucket"] if key.endswith(".gz")]) == 2
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on elsewhere", "stopped"])
+@asynchronous
+async def test_a_digest_for_a_bucket_that_is_gone_is_given_up_after_30_days(goes_on: bool) -> None:
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    await world.event(2)
+    await world.deliver()
+    await world.event()
+    world.buckets.objects.pop(BUCKET)
+    await world.stop_logging()
+    if goes_on:
+        stored = await world.stored()
+        await world.registry.change(stored, replace(stored.trail, bucket="other-bucket"))
+        world.clock.advance(60)
+        later = [await world.start_logging(), *await world.event(2)]
+    for _ in range(2):
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+    world.clock.advance(30 * 86_400 + 1)
+    for _ in range(40):  # a day of digests at a time
+        await world.deliver()
+    trail = (await world.stored()).trail
+    assert len(trail.spans) == (1 if goes_on else 0)
+    assert world.metrics.registry.get_sample_value("opentrail_given_up_files_total") == 2
+    if goes_on:
+        await world.check(later, chains=1)
+        (known,) = await world.digests.known(trail)
+        assert [start["bucket"] for start in known["starts"]] == ["other-bucket"]
+        assert known["newest"]["bucket"] == "other-bucket"

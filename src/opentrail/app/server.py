@@ -12,7 +12,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -56,7 +56,6 @@ from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
 from opentrail.core.errors import StorageFailed, UsageError
-from opentrail.core.event import Entry
 from opentrail.follow import Follower, follow
 from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
@@ -64,7 +63,7 @@ from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics, total
 from opentrail.ports.journal import Journal
 from opentrail.settings import Settings
-from opentrail.trails.bus import BusFollower
+from opentrail.trails.bus import BusFollower, Taking
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
@@ -198,8 +197,8 @@ class Server:
         await deliveries.start()
         if settings.event_bridge == "auto":
             bus = EventBridgeBus(clients)
-            taken = partial(_taken, selecting, trails)
-            told = BusFollower(control, bus, clock, metrics, taken, lambda: journal.head)
+            taking = partial(_taking, trails)
+            told = BusFollower(control, bus, clock, metrics, taking, lambda: journal.head)
             _run_beside(stack, follow(journal, told, _BUS_LINGER))
         housekeeping = Housekeeping(kept, store, history, identities, deliveries)
         _run_beside(stack, housekeeping.run())
@@ -352,11 +351,9 @@ def _token_key(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-async def _taken(
-    selecting: Selecting, trails: TrailRegistry, entries: Sequence[Entry]
-) -> Sequence[Entry]:
-    """Returns those entries that a logging trail takes."""
-    return await selecting.taken([stored.trail for stored in await trails.all()], entries)
+async def _taking(trails: TrailRegistry) -> Taking | None:
+    """Returns what tells which entries the trails that log take."""
+    return Selecting.taking([stored.trail for stored in await trails.all()])
 
 
 def serve(

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
+from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
+from opentrail.capture.limits import cut, limited
 from opentrail.capture.networks import Networks
 from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
-from opentrail.capture.safe_json import to_bytes
 from opentrail.capture.tables import (
     Kind,
     kind_of,
@@ -39,10 +39,6 @@ log = logging.getLogger(__name__)
 
 #: Of what is no Region, so much is shown.
 _SHOWN_REGION = 64
-#: Size limits of AWS (cloudtrail-facts §2.1), in bytes.
-_TEXT_LIMIT = 1_024
-_OBJECT_LIMIT = 100 * 1_024
-_ADDITIONAL_LIMIT = 28 * 1_024
 #: A call names at most so many resources in its record, and is shared with so many accounts.
 _MOST_RESOURCES, _MOST_OWNERS = 250, 20
 _UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
@@ -148,7 +144,7 @@ class Assembler:
         if exchange.tls is not None:
             host = exchange.request.headers.get("host", "")
             record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
-        raw = _limited(record)
+        raw = limited(record)
         entry = NewEntry(
             exchange.origin,
             exchange.completed_at,
@@ -173,7 +169,7 @@ class Assembler:
 
 
 def _add_agent(record: dict[str, Any], exchange: Exchange, label: str) -> None:
-    agent = _cut(exchange.request.headers.get("user-agent", ""))
+    agent = cut(exchange.request.headers.get("user-agent", ""))
     if agent:
         # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
         record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
@@ -228,31 +224,7 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
         "resources": theirs,
         "recipientAccountId": owner,
     }
-    return replace(entry, account=owner, event_id=event_id, record=_limited(copied))
-
-
-#: Ids that nobody has been given yet; taking one from the end is atomic.
-_ids: list[str] = []
-_IDS = 64
-os.register_at_fork(after_in_child=_ids.clear)
-
-
-def new_event_id() -> str:
-    """Returns a fresh event id: a random UUID."""
-    while True:
-        try:
-            return _ids.pop()
-        except IndexError:
-            _ids.extend(_fresh_ids(os.urandom(16 * _IDS).hex()))
-
-
-def _fresh_ids(digits: str) -> Iterator[str]:
-    """Makes random digits into UUIDs: many at a time, for randomness comes with a system call."""
-    for start in range(0, len(digits), 32):
-        text = digits[start : start + 32]
-        # RFC 9562: the version in the 13th digit, the variant in the 17th.
-        variant = "89ab"[int(text[16], 16) & 3]
-        yield f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
+    return replace(entry, account=owner, event_id=event_id, record=limited(copied))
 
 
 def _kind(exchange: Exchange) -> Kind:
@@ -391,9 +363,9 @@ def _add_error(
         own["failure"] = exchange.failure
     if error is None:
         return
-    record["errorCode"] = _cut(_error_code(exchange, error))
+    record["errorCode"] = cut(_error_code(exchange, error))
     if error.message:
-        record["errorMessage"] = _cut(error.message)
+        record["errorMessage"] = cut(error.message)
 
 
 def _error_code(exchange: Exchange, error: WireError) -> str:
@@ -436,31 +408,4 @@ def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
 
 def _request_id(exchange: Exchange) -> str:
     found = request_id(exchange.response) if exchange.response is not None else None
-    return _cut(found) if found else new_event_id()
-
-
-def _cut(text: str) -> str:
-    """Returns at most a kilobyte of a text (cloudtrail-facts §2.1)."""
-    if len(text) * 4 <= _TEXT_LIMIT:
-        return text
-    return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")
-
-
-def _limited(record: dict[str, Any]) -> bytes:
-    """Returns the record's bytes, oversized parts replaced by AWS's mark."""
-    raw = to_bytes(record)
-    if len(raw) <= _ADDITIONAL_LIMIT:
-        return raw
-    for member, limit in (
-        ("requestParameters", _OBJECT_LIMIT),
-        ("responseElements", _OBJECT_LIMIT),
-        ("additionalEventData", _ADDITIONAL_LIMIT),
-    ):
-        size = len(to_bytes(record[member])) if record.get(member) else 0
-        if size > limit:
-            record[member] = {
-                "omitted": True,
-                "originalSize": size,
-                "reason": f"{member} too large: more than {limit} bytes",
-            }
-    return to_bytes(record)
+    return cut(found) if found else new_event_id()

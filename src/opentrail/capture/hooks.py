@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import botocore.handlers
 from botocore.awsrequest import AWSPreparedRequest
 
-from opentrail.capture.assemble import Assembler, new_event_id
+from opentrail.capture.assemble import Assembler
+from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.s3_form import body_is_parameters
 from opentrail.capture.shipping import Shipper

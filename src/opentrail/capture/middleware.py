@@ -20,7 +20,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
-from opentrail.capture.assemble import new_event_id
+from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.redact import by_name, looks_secret
 from opentrail.capture.safe_json import to_bytes
 from opentrail.capture.shipping import Shipper

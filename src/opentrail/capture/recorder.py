@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from opentrail.capture.assemble import Assembled, Assembler, new_event_id
+from opentrail.capture.assemble import Assembled, Assembler
+from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.safe_json import to_bytes
 from opentrail.core.errors import RecordRefused

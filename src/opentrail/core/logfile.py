@@ -5,7 +5,6 @@ Everything here is deterministic, so that a delivery which is tried again writes
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -81,11 +80,6 @@ def encryption_context(trail_arn: str) -> dict[str, str]:
 def log_bytes(records: Iterable[bytes]) -> bytes:
     """Returns the uncompressed log file around the records' own bytes."""
     return b'{"Records":[' + b",".join(records) + b"]}"
-
-
-def compress(content: bytes) -> bytes:
-    """Returns `content` as gzip with no time stamp, so that equal bytes give equal objects."""
-    return gzip.compress(content, compresslevel=6, mtime=0)
 
 
 def sha256_hex(content: bytes) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import orjson
 
 from opentrail.core.errors import ServiceError
-from opentrail.core.event import MANAGEMENT, Entry, parse_time
+from opentrail.core.event import MANAGEMENT, Entry, Record, parse_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
@@ -40,6 +40,9 @@ _INSIGHT = "AwsCloudTrailInsight"
 #: Event sources whose part of a source's name on the bus is another.
 _SOURCES = {"monitoring": "cloudwatch"}
 
+#: Returns those of some entries that a logging trail takes.
+Taking = Callable[[Sequence[Entry]], Sequence[Entry]]
+
 
 class BusFollower:
     """A follower that puts events on the bus, at least once, if a trail takes them.
@@ -47,7 +50,7 @@ class BusFollower:
     Only Regions with rules are told anything. A service that does not know rules has none.
 
     Args:
-        taken: returns those of some entries that a logging trail takes.
+        taking: returns what tells which entries logging trails take, None while no trail logs.
     """
 
     name = "event bus"
@@ -58,14 +61,14 @@ class BusFollower:
         bus: EventBus,
         clock: Clock,
         metrics: Metrics,
-        taken: Callable[[Sequence[Entry]], Awaitable[Sequence[Entry]]],
+        taking: Callable[[], Awaitable[Taking | None]],
         head: Callable[[], int],
     ) -> None:
         self._control = control
         self._bus = bus
         self._clock = clock
         self._metrics = metrics
-        self._taken = taken
+        self._taking = taking
         self._head = head
         self._place: int | None = None
         #: Positions behind the place whose events the bus has.
@@ -96,11 +99,7 @@ class BusFollower:
         Raises:
             ServiceError: the bus refused or failed; all come again.
         """
-        wanted: dict[str, list[tuple[int, BusEvent]]] = {}
-        for entry in await self._taken(entries):
-            if entry.position not in self._put_already and await self._is_wanted(entry):
-                event = (entry.position, bus_event(entry))
-                wanted.setdefault(entry.region, []).append(event)
+        wanted = await self._wanted(entries)
         for region, events in wanted.items():
             for batch in _batches(events):
                 await self._put(region, batch)
@@ -110,19 +109,34 @@ class BusFollower:
         if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
             await self._keep()
 
-    async def _is_wanted(self, entry: Entry) -> bool:
+    async def _wanted(self, entries: Sequence[Entry]) -> dict[str, list[tuple[int, BusEvent]]]:
+        """Returns by Region what rules may match: mostly there are none, so they come first."""
+        wanted: dict[str, list[tuple[int, BusEvent]]] = {}
+        taking = await self._taking()
+        if taking is None:
+            return wanted
+        states = {region: await self._rule_states(region) for region in {e.region for e in entries}}
+        for entry in taking(
+            [entry for entry in entries if states[entry.region] & {_ENABLED, _ALL}]
+        ):
+            if entry.position in self._put_already or self._is_out(entry):
+                continue
+            record = orjson.loads(entry.record)
+            only_reads = entry.category == MANAGEMENT and record.get("readOnly")
+            if _ALL in states[entry.region] or not only_reads:
+                event = (entry.position, bus_event(entry, record))
+                wanted.setdefault(entry.region, []).append(event)
+        return wanted
+
+    def _is_out(self, entry: Entry) -> bool:
+        """Counts an event that comes too late for the bus, or does not fit on it."""
         if self._clock.now() - entry.recorded_at > _LONGEST:
             self._metrics.bus_events.labels("given-up").inc()
-            return False
+            return True
         if len(entry.record) > _MOST_BYTES - _MORE_BYTES:
             self._metrics.bus_events.labels("too-large").inc()
-            return False
-        states = await self._rule_states(entry.region)
-        if _ALL in states:
             return True
-        if _ENABLED not in states:
-            return False
-        return entry.category != MANAGEMENT or not orjson.loads(entry.record).get("readOnly")
+        return False
 
     async def _rule_states(self, region: str) -> frozenset[str]:
         now = self._clock.now()
@@ -160,9 +174,8 @@ class BusFollower:
         self._kept_at = self._clock.now()
 
 
-def bus_event(entry: Entry) -> BusEvent:
-    """Returns an entry as AWS puts it on the bus."""
-    record = orjson.loads(entry.record)
+def bus_event(entry: Entry, record: Record) -> BusEvent:
+    """Returns an entry, whose record is given as read, as AWS puts it on the bus."""
     kind = str(record.get("eventType", "AwsApiCall"))
     name = str(record["eventSource"]).removesuffix(".amazonaws.com")
     source = "cloudtrail" if kind == _INSIGHT else _SOURCES.get(name, name)

@@ -7,21 +7,17 @@ events. Planning goes on while a bucket fails: what else is told of events does 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gzip
 import logging
-import zlib
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
-from opentrail.core.errors import ObjectExists, ObjectStoreError
+from opentrail.core.errors import ObjectStoreError
 from opentrail.core.event import parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
     Place,
-    compress,
     encryption_context,
     log_bytes,
     log_key,
@@ -36,6 +32,7 @@ from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.trails.log_streams import stream_name
 from opentrail.trails.outbox import NOTICE, STREAM, file_key, note_of
 from opentrail.trails.plans import DeliveryState, Plan, Selecting, Taken
+from opentrail.trails.writing import compress, put_exactly
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +138,10 @@ class LogDelivery:
         self._contents.pop(trail.uid, None)
 
     async def _write(self, trail: Trail, state: DeliveryState, plan: Plan, plan_key: str) -> None:
+        state.latest_attempt = self._now()
         kept = self._contents.get(trail.uid, {})
         content = kept.pop(plan.key, None) or await self._content(trail, plan)
-        state.latest_attempt = self._now()
-        packed = await asyncio.to_thread(_packed, plan, content)
+        packed = await asyncio.to_thread(compress, content)
         new = NewObject(
             plan.bucket,
             plan.key,
@@ -176,10 +173,18 @@ class LogDelivery:
         self._metrics.delivered_files.labels("log").inc()
 
     async def _content(self, trail: Trail, plan: Plan) -> bytes:
-        """Makes the bytes of a plan again from the journal."""
+        """Makes the bytes of a plan again from the journal.
+
+        Raises:
+            ObjectStoreError: they are not what was planned.
+        """
         entries = self.selecting.entries_of(plan, trail.account, trail.home_region, plan.after)
         records = [entry.record async for entry in entries]
-        return await asyncio.to_thread(log_bytes, records)
+        content = await asyncio.to_thread(log_bytes, records)
+        if await asyncio.to_thread(sha256_hex, content) != plan.sha256:
+            reason = f"journal positions {plan.after} to {plan.until} have changed"
+            raise ObjectStoreError("PlanMismatch", reason)
+        return content
 
     def _now(self) -> str:
         return stored_time(self.clock.now())
@@ -219,19 +224,6 @@ def _planned(
     return plan, content
 
 
-def _packed(plan: Plan, content: bytes) -> bytes:
-    """Returns the object's bytes; for use in threads.
-
-    Raises:
-        ObjectStoreError: the content is not what was planned.
-    """
-    if sha256_hex(content) != plan.sha256:
-        raise ObjectStoreError(
-            "PlanMismatch", f"journal positions {plan.after} to {plan.until} have changed"
-        )
-    return compress(content)
-
-
 def _stream_note(trail: Trail, span: Span, plan: Plan) -> Put:
     """Returns the note that the log group is to get the events of a planned file."""
     document: dict[str, Any] = {
@@ -243,31 +235,3 @@ def _stream_note(trail: Trail, span: Span, plan: Plan) -> Put:
         "plan": asdict(plan),
     }
     return note_of(STREAM, trail.uid, plan.number, plan.since, document)
-
-
-async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
-    """Writes an object once, and returns only when its bytes have been read back (L1, L7).
-
-    Raises:
-        ObjectStoreError: the store failed, or holds another content under this key.
-    """
-    # If it is there already, a try before this one wrote it, provided that the bytes agree.
-    with contextlib.suppress(ObjectExists):
-        await objects.put(new)
-    stored = await objects.get(new.bucket, new.key)
-    if stored != new.content and not await asyncio.to_thread(_says_the_same, stored, new.content):
-        raise ObjectStoreError(
-            "ObjectMismatch",
-            f"s3://{new.bucket}/{new.key} holds {len(stored)} bytes that are not what was written",
-        )
-
-
-def _says_the_same(stored: bytes, written: bytes) -> bool:
-    """Returns whether two gzip files hold the same: another zlib may have compressed the first."""
-    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-    try:
-        content = gzip.decompress(written)
-        found = unpacking.decompress(stored, len(content) + 1)
-    except (OSError, zlib.error):
-        return False
-    return found == content and unpacking.eof and not unpacking.unused_data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import math
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
@@ -16,7 +17,6 @@ from opentrail.core.logfile import (
     DeliveredLog,
     Place,
     PreviousDigest,
-    compress,
     digest_bytes,
     digest_key,
     encryption_context,
@@ -29,8 +29,10 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
-from opentrail.trails.delivery import put_exactly
 from opentrail.trails.plans import DeliveryState
+from opentrail.trails.writing import compress, put_exactly
+
+log = logging.getLogger(__name__)
 
 _SECOND = timedelta(seconds=1)
 #: Digests of one chain that are made up for in one round: a day of hours. When all must be signed
@@ -89,6 +91,24 @@ class DigestChains:
                 written.append(await self._write(trail, state, region, chain))
         return written
 
+    async def give_up(self, trail: Trail, state: DeliveryState, span: Span) -> None:
+        """Ends the chains of a span whose bucket takes no digest any more, as they are."""
+        changes: list[Change] = []
+        for region in sorted({trail.home_region, *state.regions}):
+            chain = await self._chain(trail, region, span)
+            if chain["ended"] is None:
+                chain.update(pending=None, ended=span.started_at)
+                changes.append(Put("chain", f"{trail.uid}/{region}", chain))
+                told = {"trail": trail.arn, "region": region, "bucket": span.bucket}
+                log.error("the last digest of a bucket is given up after 30 days", extra=told)
+                self._metrics.given_up_files.inc()
+            # The chain of another bucket is not to list what only this one held.
+            listed = await self._control.scan("log", f"{trail.uid}/{region}/")
+            changes.extend(
+                Remove("log", one.key) for one in listed if one.document["bucket"] == span.bucket
+            )
+        await self._control.apply(changes)
+
     def _is_due(self, chain: dict[str, Any]) -> bool:
         return self._clock.now() >= parse_time(chain["end"]) + self._interval
 
@@ -144,7 +164,7 @@ class DigestChains:
         # The end of the chain before stays known: no two digests may have one name.
         end = max(started, chain["end"])
         new = {"end": end, "previous": None, "pending": None, "ended": None}
-        ends = [*chain.get("ends", ()), chain["previous"]]
+        ends = [*chain.get("ends", ()), *([chain["previous"]] if chain["previous"] else [])]
         return {**new, "starts": chain.get("starts"), "ends": ends}
 
     async def _begin(self, trail: Trail, region: str, started: datetime) -> datetime:

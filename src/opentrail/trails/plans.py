@@ -163,16 +163,21 @@ class Selecting:
         plan = Plan(**document["plan"])
         return self.entries_of(plan, document["account"], document["home_region"], after)
 
-    async def taken(self, trails: Sequence[Trail], entries: Sequence[Entry]) -> list[Entry]:
-        """Returns the entries that some trail takes under its present settings, if it logs."""
-        taking = [
+    @staticmethod
+    def taking(trails: Sequence[Trail]) -> Callable[[Sequence[Entry]], list[Entry]] | None:
+        """Returns what tells which entries some trail takes as it is set now, None if none logs."""
+        takings = [
             _taking(trail.account, trail.home_region, span)
             for trail in trails
             for span in trail.spans
             if span.open
         ]
-        stretch = Stretch(entries)
-        return [entry for entry in entries if any(takes(entry, stretch) for takes in taking)]
+
+        def taken(entries: Sequence[Entry]) -> list[Entry]:
+            stretch = Stretch(entries)
+            return [entry for entry in entries if any(takes(entry, stretch) for takes in takings)]
+
+        return taken if takings else None
 
 
 def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, Stretch], bool]:

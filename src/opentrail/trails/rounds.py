@@ -23,7 +23,8 @@ async def keep_on(
 ) -> None:
     """Does `work` every `interval` seconds and whenever woken, until it returns False.
 
-    After failures the pauses grow to five minutes, and differ, so that tries spread.
+    An interval counts from one beginning to the next, however long the work takes. After failures
+    the pauses grow to five minutes, and differ, so that tries spread.
 
     Args:
         work: one round; it raises an `OpentrailError` if it failed and is to be tried again.
@@ -31,9 +32,10 @@ async def keep_on(
         interval: seconds.
         about: what a failure is logged with.
     """
-    failures = 0
+    time = asyncio.get_running_loop().time
+    failures, begun = 0, time()
     while True:
-        pause = interval
+        pause = max(0.0, begun + interval - time())
         if failures:
             longest = min(LONGEST_PAUSE, max(interval, 1.0) * 2 ** min(failures, 9))
             pause = longest * random.uniform(0.5, 1)  # noqa: S311 - spreads tries, no secret
@@ -43,6 +45,7 @@ async def keep_on(
         except TimeoutError:
             pass
         wake.clear()
+        begun = time()
         try:
             if not await work():
                 return

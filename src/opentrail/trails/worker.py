@@ -197,10 +197,18 @@ class TrailWorker:
         try:
             written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
         except ObjectStoreError as error:
+            closed = following.started_at if following is not None else trail.stopped_at
+            if is_last and self._is_over(closed):
+                await self._digests.give_up(trail, state, span)
+                return None
             self._in_digest = True
             return error
         done.digests.extend(written)
         return None
+
+    def _is_over(self, since: str | None) -> bool:
+        """Returns whether something has been tried for as long as files are."""
+        return since is not None and self._delivery.clock.now() - parse_time(since) > LONGEST
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
         """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
@@ -221,9 +229,7 @@ class TrailWorker:
 
     def _is_hopeless(self, trail: Trail) -> bool:
         """Returns whether a deleted trail has waited for its bucket for as long as files do."""
-        if not trail.deleted or trail.stopped_at is None:
-            return False
-        return self._delivery.clock.now() - parse_time(trail.stopped_at) > LONGEST
+        return trail.deleted and self._is_over(trail.stopped_at)
 
     async def _trail(self) -> Trail | None:
         for stored in [*await self._registry.all(), *await self._registry.retired()]:

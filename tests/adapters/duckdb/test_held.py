@@ -9,22 +9,26 @@ from opentrail.adapters.duckdb import held
 from opentrail.adapters.duckdb.held import HELD, Held, fill_held
 
 
-def held_by(rows: list[tuple[str | None, list[str]]]) -> Held:
-    """Returns what is held by a table with these user names and resource types."""
+def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> Held:
+    """Returns what is held by a table with these user names and resource types.
+
+    The last row is of another category than the ones before it, if that is given.
+    """
     with duckdb.connect(":memory:") as database:
         database.execute("ATTACH ':memory:' AS made")
         database.execute(
             "CREATE TABLE made.events (event_name VARCHAR, event_source VARCHAR, username VARCHAR,"
-            " access_key_id VARCHAR, resource_types VARCHAR[])"
+            " access_key_id VARCHAR, resource_types VARCHAR[], category VARCHAR)"
         )
-        for username, types in rows:
+        for number, (username, types) in enumerate(rows, 1):
+            own = category if number == len(rows) else "Management"
             database.execute(
-                "INSERT INTO made.events VALUES ('Call', 's3.amazonaws.com', ?, NULL, ?)",
-                [username, types],
+                "INSERT INTO made.events VALUES ('Call', 's3.amazonaws.com', ?, NULL, ?, ?)",
+                [username, types, own],
             )
         database.execute(HELD)
         fill_held(database)
-        return Held(database.execute("SELECT attribute, value FROM made.held").fetchall())
+        return Held(database.execute("SELECT attribute, value, category FROM made.held").fetchall())
 
 
 def test_what_occurs_may_be_there_and_what_does_not_is_not() -> None:
@@ -38,6 +42,19 @@ def test_what_occurs_may_be_there_and_what_does_not_is_not() -> None:
         assert all(found.may_have(key, value) for value in values)
         assert not found.may_have(key, "Mary")
     assert not found.may_have("AccessKeyId", "AKIAEXAMPLE")
+
+
+def test_a_value_is_held_by_events_of_its_categories() -> None:
+    found = held_by([("mary", ["a"]), ("john", ["a", "b"])], category="Data")
+    assert found.may_have("Username", "john")
+    assert found.may_have("Username", "john", ("Data",))
+    assert found.may_have("Username", "john", ("Management", "Data"))
+    assert not found.may_have("Username", "john", ("Management",))
+    assert not found.may_have("Username", "john", ())
+    assert not found.may_have("Username", "nobody", ("Management", "Data"))
+    assert found.may_have("ResourceType", "a", ("Management",))
+    assert not found.may_have("ResourceType", "b", ("Management", "Insight"))
+    assert found.may_have("EventId", "whatever", ("Insight",))
 
 
 def test_what_is_not_listed_may_be_there() -> None:

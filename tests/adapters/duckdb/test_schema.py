@@ -51,13 +51,16 @@ def test_what_is_inserted_is_selected() -> None:
         found = database.execute(*select_page(Table("events"), query)).fetchall()
         keys = database.execute(*select_page(table, query, table.keys)).fetchall()
         places = [keys[2][2:], keys[5][2:]]
-        some = database.execute(*select_rows(table, places)).fetchall()
+        ((statement, arguments),) = select_rows(table, places)
+        some = database.execute(statement, arguments).fetchall()
+        few = database.execute(*select_page(table, query, table.keys, [1, 4, 400])).fetchall()
     page = naive_page(entries, query)
     assert [found_event(row) for row in found] == page
     assert [(key[0], key[1]) for key in keys] == [
         (event.event_time.timestamp(), event.position) for event in page
     ]
     assert {row[0] for row in some} == {page[2].position, page[5].position}
+    assert {key[1] for key in few} == {2, 5}
 
 
 def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:

@@ -10,7 +10,7 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
-from opentrail.adapters.duckdb.parts import COLUMNS, DEFINED, PARTS, STORED, Parting, divided
+from opentrail.adapters.duckdb.parts import COLUMNS, DEFINED, STORED, Parting, divided
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, from_micros, micros
 from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
@@ -73,7 +73,7 @@ ABOUT = (
 )
 #: The files whose records an import file holds: their contents' SHA-256, and what became of them.
 IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +197,8 @@ def select_page(
         table: the table.
         query: what is wanted.
         columns: what is read of each row.
-        rows: the only ones that may have the query's attribute, if they are known.
+        rows: the only ones that may have the query's attribute, if they are known. If they fit on
+            the page they come in any order.
     """
     conditions: list[str] = ["position <= ?"]
     arguments: list[Any] = [query.until_position]
@@ -232,11 +233,11 @@ def select_page(
         fitting = condition_of(query.expression, table.index)
         conditions.append(f"({fitting.sql})")
         arguments.extend(fitting.arguments)
-    statement = (
-        f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
-        " ORDER BY event_time DESC, position DESC LIMIT ?"
-    )
-    return statement, [*arguments, query.limit]
+    statement = f"SELECT {columns} FROM {table.name} WHERE {' AND '.join(conditions)}"  # noqa: S608 - ours
+    if rows is None or len(rows) > query.limit:
+        statement += " ORDER BY event_time DESC, position DESC LIMIT ?"
+        arguments.append(query.limit)
+    return statement, arguments
 
 
 def _attribute(table: Table, key: str, value: str) -> tuple[str, list[str]]:
@@ -248,22 +249,23 @@ def _attribute(table: Table, key: str, value: str) -> tuple[str, list[str]]:
     return _CONDITIONS[key], [value]
 
 
-def select_rows(table: Table, rows: Sequence[tuple[int, int]]) -> tuple[str, list[Any]]:
-    """Returns the statement and arguments that read what is shown of some rows.
+def select_rows(
+    table: Table, rows: Sequence[tuple[int, int]]
+) -> Iterator[tuple[str, list[list[int]]]]:
+    """Yields statements and arguments that read what is shown of some rows, each of one part.
 
     Args:
         table: the table.
         rows: the number of each row, and its part, as `Table.keys` gives them.
     """
-    by_part = [[row for row, part in rows if part == own] for own in range(PARTS)]
     columns = COLUMNS if table.index is not None else ("record",)
-    asked = [(column, wanted) for column, wanted in zip(columns, by_part, strict=False) if wanted]
-    statement = " UNION ALL ".join(
-        f"SELECT position, {column} FROM {table.name}"  # noqa: S608 - ours
-        " WHERE rowid IN (SELECT unnest(?::BIGINT[]))"
-        for column, _ in asked
-    )
-    return statement, [wanted for _, wanted in asked]
+    for part, column in enumerate(columns):
+        if wanted := [row for row, own in rows if own == part]:
+            yield (
+                f"SELECT position, {column} FROM {table.name}"  # noqa: S608 - ours
+                " WHERE rowid IN (SELECT unnest(?::BIGINT[]))",
+                [wanted],
+            )
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:

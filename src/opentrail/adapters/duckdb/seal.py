@@ -22,7 +22,7 @@ from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.parts import Parting
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.sqlite import chain_before, read_range
+from opentrail.adapters.sqlite.segments import chain_before, read_range
 from opentrail.core.attributes import attributes_of
 
 _BATCH = 5_000

@@ -19,7 +19,7 @@ from opentrail.core.faults import reach
 
 _LIMITS: dict[str, str | int | float | list[str]] = {
     "threads": 1,
-    "memory_limit": "512MB",
+    "memory_limit": "384MB",
     "preserve_insertion_order": True,
 }
 _TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FROM made.events"

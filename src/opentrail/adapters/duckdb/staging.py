@@ -26,7 +26,7 @@ from opentrail.adapters.duckdb.schema import (
     part_of,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.sqlite import records_behind
+from opentrail.adapters.sqlite.segments import records_behind
 from opentrail.core.attributes import Attributes
 from opentrail.core.event import micros
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -35,9 +36,9 @@ from opentrail.adapters.duckdb.schema import (
     select_page,
     select_rows,
 )
-from opentrail.adapters.duckdb.sources import Database, Shelf, Source
+from opentrail.adapters.duckdb.sources import AT_ONCE, Database, Shelf, Source
 from opentrail.adapters.duckdb.upkeep import Upkeep
-from opentrail.adapters.sqlite import first_position
+from opentrail.adapters.sqlite.segments import first_position
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, micros
@@ -216,22 +217,40 @@ class DuckdbEvents:
     async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
         # Records are unpacked by the thousand: only those of the page are read, in a second step.
         keys: list[_Key] = []
-        for source in sorted(sources, key=lambda source: source.newest, reverse=True):
-            if len(keys) == query.limit and source.newest < keys[-1].seconds:
-                break
-            if source.may_hold(query):
-                keys.extend(await self._asked(source, self._keys, source, query))
-                keys.sort(key=lambda key: (key.seconds, key.position), reverse=True)
-                del keys[query.limit :]
-        found = {key.position: key.event for key in keys if key.event is not None}
-        for source in sources:
-            rows = [
-                (key.row, key.part) for key in keys if key.source is source and key.event is None
-            ]
-            if rows:
-                for event in await self._asked(source, self._rows, source, rows):
-                    found[event.position] = event
-        return [found[key.position] for key in keys]
+        asked = [source for source in sources if source.may_hold(query)]
+        for wave in _waves(sorted(asked, key=lambda source: source.newest, reverse=True)):
+            if len(keys) == query.limit:
+                wave = [source for source in wave if source.newest >= keys[-1].seconds]
+            found = await self._all([(source, self._keys, (source, query)) for source in wave])
+            keys = sorted(
+                [*keys, *found], key=lambda key: (key.seconds, key.position), reverse=True
+            )
+            del keys[query.limit :]
+        events = {key.position: key.event for key in keys if key.event is not None}
+        wanted: dict[Source, list[tuple[int, int]]] = {}
+        for key in keys:
+            if key.event is None:
+                wanted.setdefault(key.source, []).append((key.row, key.part))
+        reading = [
+            (source, self._events, statement)
+            for source, rows in wanted.items()
+            for statement in select_rows(source.table, rows)
+        ]
+        events |= {event.position: event for event in await self._all(reading)}
+        return [events[key.position] for key in keys]
+
+    async def _all(
+        self, work: Sequence[tuple[Source, Callable[..., list[T]], tuple[Any, ...]]]
+    ) -> list[T]:
+        """Returns what several pieces of work give, each about one source, done side by side."""
+        done = await asyncio.gather(
+            *(self._asked(source, ask, *arguments) for source, ask, arguments in work),
+            return_exceptions=True,  # none goes on when the sources may be let go
+        )
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return [item for part in done if not isinstance(part, BaseException) for item in part]
 
     async def _asked(
         self, source: Source, work: Callable[..., list[T]], *arguments: Any
@@ -274,10 +293,8 @@ class DuckdbEvents:
         rows = [row for (part,) in self._database.execute(*probe) for row in part]
         return rows if len(rows) <= MOST_ROWS else None
 
-    def _rows(self, source: Source, rows: Sequence[tuple[int, int]]) -> list[FoundEvent]:
-        return [
-            found_event(row) for row in self._database.execute(*select_rows(source.table, rows))
-        ]
+    def _events(self, statement: str, arguments: Sequence[Any]) -> list[FoundEvent]:
+        return [found_event(row) for row in self._database.execute(statement, arguments)]
 
     def _select_fitting(
         self, table: Table, query: EventQuery, expression: Expression
@@ -376,6 +393,16 @@ class DuckdbEvents:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
         await self.upkeep.close()
         self._database.close()
+
+
+def _waves(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
+    """Yields sources to be asked side by side: first one alone, for mostly a page is full then."""
+    start = 0
+    for size in itertools.chain((1, 2), itertools.repeat(AT_ONCE)):
+        if start >= len(sources):
+            return
+        yield sources[start : start + size]
+        start += size
 
 
 async def _is_healthy(file: SealedFile) -> bool:

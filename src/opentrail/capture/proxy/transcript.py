@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from opentrail.capture.assemble import new_event_id
+from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.networks import Networks
 from opentrail.capture.proxy.bodies import KeptBody

@@ -12,14 +12,16 @@ import sqlite3
 import threading
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from opentrail.adapters.files import sync_folder
+from opentrail.adapters.sqlite.rows import SCHEMA, SELECT, entry_of, inserts
+from opentrail.adapters.sqlite.segments import newest
 from opentrail.core.errors import RecordRefused, StorageFailed
-from opentrail.core.event import Entry, NewEntry, from_micros, micros
+from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import reach
 from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
@@ -32,30 +34,7 @@ _CHECK_BYTES = 1024 * 1024
 _PROBE_SECONDS = 0.25
 _GENESIS = b"\0" * 32
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS entries (
-  position INTEGER PRIMARY KEY, origin TEXT NOT NULL, recorded_at INTEGER NOT NULL,
-  account TEXT NOT NULL, region TEXT NOT NULL, category TEXT NOT NULL,
-  event_id TEXT NOT NULL, chain BLOB NOT NULL, record BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
-"""
-_CHAIN = "SELECT chain FROM entries WHERE position = ?"
-_IDS = "SELECT position, event_id FROM entries WHERE position > ?"
-_RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
-#: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
-#: go on: a group must take few of them. One text for each power of two, so that few are prepared.
-_ROWS = tuple(1 << power for power in range(7, -1, -1))
-_ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_INSERTS = {
-    rows: f"INSERT INTO entries VALUES {', '.join([_ONE_ROW] * rows)}"  # noqa: S608 - only marks
-    for rows in _ROWS
-}
-_SELECT = (
-    "SELECT position, origin, recorded_at, account, region, category, event_id, chain, record"
-    " FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
-)
 
 
 @dataclass(slots=True)
@@ -239,7 +218,7 @@ class SqliteJournal:
             ends.append(position)
         try:
             self._writer.execute("BEGIN IMMEDIATE")
-            for statement, values in _inserts(entries):
+            for statement, values in inserts(entries):
                 self._writer.execute(statement, values)
             reach("journal.mid-commit")
             self._writer.execute("COMMIT")
@@ -353,12 +332,12 @@ class SqliteJournal:
             path = self._segments[-1].path
             try:
                 writer = _connect(path)
-                newest = _newest(writer)
+                last = newest(writer)
             except sqlite3.Error as error:
                 raise StorageFailed(f"journal segment {path} cannot be opened: {error}") from error
-            if newest is not None:
-                writer.executescript(_SCHEMA)
-                return writer, *newest
+            if last is not None:
+                writer.executescript(SCHEMA)
+                return writer, *last
             writer.close()
             _remove(path)
             self._segments.pop()
@@ -371,7 +350,7 @@ class SqliteJournal:
         path = self._folder / f"{first:020d}.db"
         try:
             writer = _connect(path)
-            writer.executescript(_SCHEMA)
+            writer.executescript(SCHEMA)
             writer.execute("INSERT INTO segment VALUES (?, ?)", (first, chain))
             sync_folder(self._folder)
         except (sqlite3.Error, OSError):
@@ -410,7 +389,7 @@ class SqliteJournal:
         return entries
 
     def _read_segment(self, path: Path, after: int, last: int, limit: int) -> list[Entry]:
-        return [_entry(row) for row in self._query(path, _SELECT, (after, last, limit))]
+        return [entry_of(row) for row in self._query(path, SELECT, (after, last, limit))]
 
     def _query(self, path: Path, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
         try:
@@ -441,17 +420,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     return writer
 
 
-def _newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
-    """Returns position and chain of a segment's last entry, None if it holds none."""
-    made = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
-    if made is None:
-        return None
-    found: tuple[int, bytes] | None = writer.execute(
-        "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
-    ).fetchone()
-    return found
-
-
 def _remove(path: Path) -> None:
     """Removes a segment that holds nothing, with SQLite's files beside it."""
     for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
@@ -471,96 +439,3 @@ def _numbered(position: int, entry: NewEntry, chain: bytes) -> Entry:
         chain,
         entry.record,
     )
-
-
-def _inserts(entries: Sequence[Entry]) -> Iterator[tuple[str, list[object]]]:
-    """Gives statements and their values that insert all entries, as few as there can be."""
-    start = 0
-    for rows in _ROWS:
-        while len(entries) - start >= rows:
-            values: list[object] = []
-            for entry in entries[start : start + rows]:
-                values.extend(_row(entry))
-            yield _INSERTS[rows], values
-            start += rows
-
-
-def _row(entry: Entry) -> tuple[object, ...]:
-    return (
-        entry.position,
-        entry.origin,
-        micros(entry.recorded_at),
-        entry.account,
-        entry.region,
-        entry.category,
-        entry.event_id,
-        entry.chain,
-        entry.record,
-    )
-
-
-def _entry(row: tuple[object, ...]) -> Entry:
-    position, origin, recorded_at, account, region, category, event_id, chain, record = row
-    moment = from_micros(int(recorded_at))  # type: ignore[call-overload]
-    return Entry(position, origin, moment, account, region, category, event_id, chain, record)  # type: ignore[arg-type]
-
-
-def first_position(folder: Path) -> int:
-    """Returns the first position that a journal may still hold; 1 for one that is empty."""
-    return min((int(path.stem) for path in folder.glob("*.db")), default=1)
-
-
-def chain_before(folder: Path, position: int) -> bytes | None:
-    """Returns the chain before an entry of a journal; None if it does not hold the entry."""
-    for path in sorted(folder.glob("*.db"), reverse=True):
-        if int(path.stem) > position:
-            continue
-        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            if int(path.stem) == position:
-                rows = reader.execute("SELECT chain_before FROM segment").fetchall()
-            else:
-                rows = reader.execute(_CHAIN, (position - 1,)).fetchall()
-            held = reader.execute(_CHAIN, (position,)).fetchall()
-        finally:
-            reader.close()
-        return bytes(rows[0][0]) if rows and held else None
-    return None
-
-
-def records_behind(
-    folder: Path, position: int, wanted: Container[str]
-) -> Iterator[tuple[str, bytes]]:
-    """Yields event id and record of the entries behind a position whose ids are wanted."""
-    paths = sorted(folder.glob("*.db"))
-    begin = bisect_right([int(path.stem) for path in paths], position + 1) - 1
-    for path in paths[max(0, begin) :]:
-        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            if _newest(reader) is None:
-                continue
-            found = [row for row in reader.execute(_IDS, (position,)) if row[1] in wanted]
-            for number, event_id in found:
-                (record,) = reader.execute(_RECORD, (number,)).fetchone()
-                yield event_id, bytes(record)
-        finally:
-            reader.close()
-
-
-def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
-    """Yields the entries `first`…`last` in batches, from a journal another process may write."""
-    after = first - 1
-    paths = sorted(folder.glob("*.db"))
-    # Those that end before are not opened: they may be trimmed at any moment.
-    begin = bisect_right([int(path.stem) for path in paths], first) - 1
-    for path in paths[max(0, begin) :]:
-        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            while after < last and _newest(reader) is not None:
-                rows = reader.execute(_SELECT, (after, last, batch)).fetchall()
-                if not rows:
-                    break
-                after = rows[-1][0]
-                yield [_entry(row) for row in rows]
-        finally:
-            reader.close()

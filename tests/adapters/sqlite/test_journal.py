@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -18,10 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.sqlite import (
-    SqliteJournal,
-    read_range,
-)
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.segments import read_range
 from opentrail.core import faults
 from opentrail.core.errors import OpentrailError, RecordRefused, StorageFailed
 from opentrail.core.event import NewEntry
@@ -229,41 +226,6 @@ def test_a_segment_whose_making_was_cut_short_is_finished_at_the_next_start(
     half_made(tmp_path / f"{head + 1:020d}.db")
     run(after())
     assert first_break_of_chain(tmp_path) is None
-
-
-@asynchronous
-async def test_a_range_can_be_read_by_another_process_while_the_journal_is_written(
-    tmp_path: Path,
-) -> None:
-    program = (
-        "import sys; from pathlib import Path; from opentrail.adapters.sqlite import read_range\n"
-        "batches = list(read_range(Path(sys.argv[1]), 5, 33, batch=10))\n"
-        "print([[(e.position, e.event_id) for e in batch] for batch in batches])"
-    )
-    async with opened(tmp_path) as journal:
-        await append_one_by_one(journal, 40)
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, str(tmp_path), stdout=asyncio.subprocess.PIPE
-        )
-        writing = asyncio.create_task(append_one_by_one(journal, 30, 41))
-        said, _ = await child.communicate()
-        await writing
-        assert journal.head == 70
-    assert child.returncode == 0
-    batches = json.loads(said.decode().replace("'", '"').replace("(", "[").replace(")", "]"))
-    assert all(len(batch) <= 10 for batch in batches)
-    flat = [tuple(pair) for batch in batches for pair in batch]
-    assert flat == [(number, event_id(number)) for number in range(5, 34)]
-
-
-@asynchronous
-async def test_a_range_holds_what_append_has_acknowledged(tmp_path: Path) -> None:
-    async with opened(tmp_path) as journal:
-        for number in range(1, 25):
-            await append_one_by_one(journal, 1, number)
-            found = [e for batch in read_range(tmp_path, 1, number) for e in batch]
-            assert [e.position for e in found] == list(range(1, number + 1))
-        assert [list(read_range(tmp_path, 25, 90)), list(read_range(tmp_path, 9, 8))] == [[], []]
 
 
 # Durability, as far as a living process can see it

@@ -1,0 +1,50 @@
+"""Objects of trails: packed so that they are the same each time, written exactly once (L1, L7)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import zlib
+
+from isal import igzip
+
+from opentrail.core.errors import ObjectExists, ObjectStoreError
+from opentrail.ports.objects import NewObject, ObjectStore
+
+
+def compress(content: bytes) -> bytes:
+    """Returns `content` as gzip with no time stamp, so that equal bytes give equal objects.
+
+    ISA-L packs log files three times as fast as zlib at its usual level, a tenth larger.
+    """
+    packed: bytes = igzip.compress(content, compresslevel=3, mtime=0)
+    return packed
+
+
+async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
+    """Writes an object once, and returns only when its bytes have been read back (L1, L7).
+
+    Raises:
+        ObjectStoreError: the store failed, or holds another content under this key.
+    """
+    # If it is there already, a try before this one wrote it, provided that the bytes agree.
+    with contextlib.suppress(ObjectExists):
+        await objects.put(new)
+    stored = await objects.get(new.bucket, new.key)
+    if stored != new.content and not await asyncio.to_thread(_says_the_same, stored, new.content):
+        raise ObjectStoreError(
+            "ObjectMismatch",
+            f"s3://{new.bucket}/{new.key} holds {len(stored)} bytes that are not what was written",
+        )
+
+
+def _says_the_same(stored: bytes, written: bytes) -> bool:
+    """Returns whether two gzip files hold the same: another zlib may have compressed the first."""
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = gzip.decompress(written)
+        found = unpacking.decompress(stored, len(content) + 1)
+    except (OSError, zlib.error):
+        return False
+    return found == content and unpacking.eof and not unpacking.unused_data
