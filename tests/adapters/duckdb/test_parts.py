@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import duckdb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,24 +21,51 @@ from opentrail.adapters.duckdb.parts import (
 KINDS = st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz"), st.integers(1, 5_000))
 
 
-@given(st.lists(KINDS, max_size=60))
-def test_a_kind_of_event_stays_in_its_part(events: list[tuple[str, str, int]]) -> None:
+@given(st.lists(st.lists(KINDS, max_size=60), max_size=4))
+def test_a_kind_of_event_is_in_one_part_of_a_batch(
+    batches: list[list[tuple[str, str, int]]],
+) -> None:
     parting = Parting()
-    parts = [parting.part(*event) for event in events]
-    of_kind: dict[tuple[str, str], set[int]] = {}
-    for (source, name, _), part in zip(events, parts, strict=True):
-        of_kind.setdefault((source, name), set()).add(part)
-    assert all(len(found) == 1 for found in of_kind.values())
-    assert set(parts) <= set(range(PARTS))
+    for events in batches:
+        parts = parting.parts(events)
+        of_kind: dict[tuple[str, str], set[int]] = {}
+        for (source, name, _), part in zip(events, parts, strict=True):
+            of_kind.setdefault((source, name), set()).add(part)
+        assert all(len(found) == 1 for found in of_kind.values())
+        assert set(parts) <= set(range(PARTS))
 
 
-def test_what_is_new_goes_where_least_is() -> None:
+@given(st.lists(KINDS, min_size=1, max_size=200))
+def test_no_part_has_much_more_than_the_largest_kind_makes_it_have(
+    events: list[tuple[str, str, int]],
+) -> None:
+    loads, kinds = [0] * PARTS, Counter[tuple[str, str]]()
+    for (source, name, size), part in zip(events, Parting().parts(events), strict=True):
+        loads[part] += size
+        kinds[source, name] += size
+    # Whoever goes to the one that has least makes it no fuller than this (Graham 1966).
+    mean, largest = sum(loads) / PARTS, max(kinds.values())
+    assert max(loads) <= mean + largest * (1 - 1 / PARTS)
+
+
+def test_what_is_most_has_a_part_for_itself() -> None:
     parting = Parting()
-    parts = [parting.part("s3", f"Call{number}", 1_000) for number in range(2 * PARTS)]
-    assert parts == [*range(PARTS)] * 2
-    assert parting.part("s3", "Call0", 90_000) == 0
-    others = {parting.part("iam", f"Call{number}", 1_000) for number in range(20)}
-    assert others == set(range(1, PARTS))
+    few = [("iam", f"Call{number}", 1_000) for number in range(30)]
+    assert len(set(parting.parts(few))) == PARTS
+    most = [("s3", "PutObject", 1_000)] * 300
+    parts = parting.parts([*few, *most])
+    assert len(set(parts[30:])) == 1
+    assert set(parts[:30]) == set(range(PARTS)) - {parts[30]}
+    assert set(parting.parts(few)) == set(parts[:30]), "it is remembered"
+
+
+def test_only_the_larger_kinds_of_very_many_are_remembered() -> None:
+    parting = Parting()
+    large = [("s3", "PutObject", 10_000_000)]
+    for start in range(0, 50_000, 5_000):
+        parting.parts([*large, *(("x", f"Call{start + n}", 10) for n in range(5_000))])
+    (part,) = set(parting.parts(large))
+    assert part not in set(parting.parts([("x", f"Other{n}", 10) for n in range(50)]))
 
 
 @given(st.lists(st.tuples(st.integers(0, PARTS - 1), st.text(max_size=20)), max_size=30))

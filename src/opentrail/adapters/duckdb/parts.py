@@ -3,17 +3,18 @@
 DuckDB compresses 2,048 values of a column together and can only unpack all of them, which is most
 of what a page of scattered events costs. A row's record is in one of these columns, the others are
 NULL there: so less has to be unpacked for it. Records of one kind share a column, where they
-compress each other.
+compress each other; a kind that is most of a file, as writing objects may be, has one for itself.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 #: Twice as many would cost another 20 B a record, and spare little more.
 PARTS = 4
 COLUMNS = tuple(f"record_{part}" for part in range(PARTS))
-#: Kinds beyond so many are not remembered.
+#: Of more kinds than this only the larger half is remembered.
 _MOST_KINDS = 10_000
 
 _COMPRESSED = ", ".join(f"{column} VARCHAR USING COMPRESSION ZSTD" for column in COLUMNS)
@@ -31,22 +32,24 @@ class Parting:
     """Tells in which column the record of each event of a file belongs."""
 
     def __init__(self) -> None:
-        self._part_of: dict[tuple[str, str], int] = {}
-        self._bytes = [0] * PARTS
+        self._bytes: Counter[tuple[str, str]] = Counter()
 
-    def part(self, event_source: str, event_name: str, size: int) -> int:
-        """Returns the part of an event whose record has so many bytes.
+    def parts(self, events: Sequence[tuple[str, str, int]]) -> list[int]:
+        """Returns the parts of events, given their source, name and the size of their record.
 
-        Whatever kind of event comes first goes to the part that has least.
+        The largest kind comes first, each to the part that has least then, by what was seen until
+        now.
         """
-        kind = (event_source, event_name)
-        part = self._part_of.get(kind)
-        if part is None:
-            part = self._bytes.index(min(self._bytes))
-            if len(self._part_of) < _MOST_KINDS:
-                self._part_of[kind] = part
-        self._bytes[part] += size
-        return part
+        for source, name, size in events:
+            self._bytes[source, name] += size
+        part_of: dict[tuple[str, str], int] = {}
+        loads = [0] * PARTS
+        for kind, size in self._bytes.most_common():
+            part_of[kind] = part = loads.index(min(loads))
+            loads[part] += size
+        if len(self._bytes) > _MOST_KINDS:
+            self._bytes = Counter(dict(self._bytes.most_common(_MOST_KINDS // 2)))
+        return [part_of[source, name] for source, name, _ in events]
 
 
 def divided(parts: Sequence[int], records: Sequence[str]) -> list[list[str | None]]:

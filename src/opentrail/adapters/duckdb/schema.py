@@ -113,16 +113,16 @@ def insert_sealed(
     columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
     keys = [columns["position"], columns["category"], *(columns.pop(name) for name in _INDEXED)]
     records = columns.pop("record")
-    parts = [part_of(row, parting) for row in rows]
+    parts = parts_of(rows, parting)
     stored = {"part": "TINYINT", **dict.fromkeys(COLUMNS, "VARCHAR")}
     values = [*columns.values(), parts, *divided(parts, records)]
     yield _insert("made.events", {**dict(_SEALED), **stored}), values
     yield INSERT_KEYS, keys
 
 
-def part_of(row: Sequence[Any], parting: Parting) -> int:
-    """Returns the part of a sealed file that the record in a row belongs to."""
-    return parting.part(row[_SOURCE], row[_NAME], len(row[_RECORD]))
+def parts_of(rows: Sequence[Sequence[Any]], parting: Parting) -> list[int]:
+    """Returns the parts of a sealed file that the records in rows belong to."""
+    return parting.parts([(row[_SOURCE], row[_NAME], len(row[_RECORD])) for row in rows])
 
 
 def _insert(name: str, kinds: Mapping[str, str]) -> str:

@@ -23,7 +23,7 @@ from opentrail.adapters.duckdb.schema import (
     create_hot,
     imported_row,
     insert_into,
-    part_of,
+    parts_of,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite.segments import records_behind
@@ -76,7 +76,8 @@ class Staging:
         self._attached: dict[Path, str] = {}
         self._names = iter(range(1, 1 << 62))
         self._known: dict[Path, dict[str, Any]] = {}
-        self._count = 0
+        #: Kept from one file to the next: what was most of one will be most of the other.
+        self._parting = Parting()
         self.clear()
 
     def clear(self) -> None:
@@ -84,7 +85,6 @@ class Staging:
         self._connection.execute("DROP TABLE IF EXISTS staged")
         self._connection.execute(create_hot("staged", _MORE))
         self._count = 0
-        self._parting = Parting()
 
     def recall(self) -> None:
         """Learns what became of the files that were imported until now.
@@ -115,10 +115,15 @@ class Staging:
         """Adds records: line, attributes, bytes."""
         if not records:
             return
+        made = [
+            imported_row(number, found, raw)
+            for number, (_, found, raw) in enumerate(records, self._count)
+        ]
         rows = [
-            (*row, file, line, part_of(row, self._parting))
-            for number, (line, found, raw) in enumerate(records, self._count)
-            for row in [imported_row(number, found, raw)]
+            (*row, file, line, part)
+            for row, (line, _, _), part in zip(
+                made, records, parts_of(made, self._parting), strict=True
+            )
         ]
         self._connection.execute(insert_into("staged", _MORE), column_lists(rows))
         self._count += len(rows)
