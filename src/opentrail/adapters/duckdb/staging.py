@@ -68,7 +68,7 @@ class Staging:
         self._journal = journal
         config: dict[str, str | int | float | list[str]] = {
             "threads": 1,
-            "memory_limit": "600MB",
+            "memory_limit": "320MB",
             "preserve_insertion_order": True,
             "temp_directory": str(history / "staging.tmp.swap"),
         }

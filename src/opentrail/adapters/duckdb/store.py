@@ -396,9 +396,12 @@ class DuckdbEvents:
 
 
 def _waves(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
-    """Yields sources to be asked side by side: first one alone, for mostly a page is full then."""
+    """Yields sources to be asked side by side.
+
+    First the hot table alone, then one sealed file: mostly a page is full then.
+    """
     start = 0
-    for size in itertools.chain((1, 2), itertools.repeat(AT_ONCE)):
+    for size in itertools.chain((1, 1, 2), itertools.repeat(AT_ONCE)):
         if start >= len(sources):
             return
         yield sources[start : start + size]
