@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 from opentrail.core.event import Entry
@@ -188,16 +189,21 @@ def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, Stre
     """
     predicate = predicate_of(Selection.from_document(span.selectors))
     needs_source = not (span.every_region or span.global_services)
-    decided = {category: predicate.decides(category) for category in LOG_KINDS}
+
+    @cache
+    def decided(region: str, category: str) -> bool | None:
+        """Returns what is known of all events of a Region and category, None if it depends."""
+        decision = predicate.decides(category) if category in LOG_KINDS else False
+        if decision is False or not takes(span, home_region, region, ""):
+            return False
+        return True if decision and not needs_source else None
 
     def is_taken(entry: Entry, stretch: Stretch) -> bool:
         if entry.account != account or entry.origin == "import":
             return False
-        decision = decided.get(entry.category, False)
-        if decision is False or not takes(span, home_region, entry.region, ""):
-            return False
-        if decision and not needs_source:
-            return True
+        decision = decided(entry.region, entry.category)
+        if decision is not None:
+            return decision
         facts = stretch.facts_of(entry)
         return takes(span, home_region, entry.region, facts.event_source) and predicate.takes(facts)
 

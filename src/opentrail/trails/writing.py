@@ -16,9 +16,9 @@ from opentrail.ports.objects import NewObject, ObjectStore
 def compress(content: bytes) -> bytes:
     """Returns `content` as gzip with no time stamp, so that equal bytes give equal objects.
 
-    ISA-L packs log files three times as fast as zlib at its usual level, a tenth larger.
+    ISA-L packs log files ten times as fast as zlib does at its usual level, a seventh larger.
     """
-    packed: bytes = igzip.compress(content, compresslevel=3, mtime=0)
+    packed: bytes = igzip.compress(content, compresslevel=2, mtime=0)
     return packed
 
 

@@ -218,7 +218,9 @@ class DuckdbEvents:
         # Records are unpacked by the thousand: only those of the page are read, in a second step.
         keys: list[_Key] = []
         asked = [source for source in sources if source.may_hold(query)]
-        for wave in _waves(sorted(asked, key=lambda source: source.newest, reverse=True)):
+        asked.sort(key=lambda source: source.newest, reverse=True)
+        # A search may take long: it must leave threads to look-ups.
+        for wave in _waves(asked, AT_ONCE if query.expression is None else 1):
             if len(keys) == query.limit:
                 wave = [source for source in wave if source.newest >= keys[-1].seconds]
             found = await self._all([(source, self._keys, (source, query)) for source in wave])
@@ -395,17 +397,17 @@ class DuckdbEvents:
         self._database.close()
 
 
-def _waves(sources: Sequence[Source]) -> Iterator[Sequence[Source]]:
-    """Yields sources to be asked side by side.
+def _waves(sources: Sequence[Source], most: int) -> Iterator[Sequence[Source]]:
+    """Yields sources to be asked side by side, so many at most.
 
     First the hot table alone, then one sealed file: mostly a page is full then.
     """
     start = 0
-    for size in itertools.chain((1, 1, 2), itertools.repeat(AT_ONCE)):
+    for size in itertools.chain((1, 1, 2), itertools.repeat(most)):
         if start >= len(sources):
             return
-        yield sources[start : start + size]
-        start += size
+        yield sources[start : start + min(size, most)]
+        start += min(size, most)
 
 
 async def _is_healthy(file: SealedFile) -> bool:
