@@ -12,8 +12,8 @@ import pytest
 from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import read_name
-from opentrail.adapters.duckdb.index import Index
-from opentrail.adapters.duckdb.parts import Parting
+from opentrail.adapters.duckdb.index import MOST_PLACES, Index
+from opentrail.adapters.duckdb.parts import PARTS, Parting
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
@@ -112,7 +112,10 @@ def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: 
         assert probe is not None
         with duckdb.connect(":memory:") as database:
             database.execute(f"ATTACH '{path}' AS x (READ_ONLY)")
-            return sorted(row for (rows,) in database.execute(*probe).fetchall() for row in rows)
+            places = [place for (part,) in database.execute(*probe).fetchall() for place in part]
+            parts = dict(database.execute("SELECT rowid, part FROM x.events").fetchall())
+            assert all(parts[place // PARTS] == place % PARTS for place in places)
+            return sorted(place // PARTS for place in places)
 
     numbers = range(named.first, named.last + 1)
     for wanted in (set(), {"Management"}, {"Data"}, {"Management", "Data"}, {"Insight"}):
@@ -133,6 +136,28 @@ async def test_a_resource_with_very_many_events_is_found_all_the_same(tmp_path: 
         query = EventQuery(50, 2_500, attribute=("ResourceName", "Mary"))
         found = [event.position for event in await store.lookup(query)]
     assert found == [*range(2_500, 2_450, -1)]
+
+
+def test_a_name_of_very_many_events_is_in_several_lists_and_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    into_lists = module._INTO_LISTS.replace(f"// {1 << 18}", f"// {500 * PARTS}")
+    assert into_lists != module._INTO_LISTS
+    monkeypatch.setattr(module, "_INTO_LISTS", into_lists)
+    parts = [a_file(tmp_path, first, first + 3_299, False) for first in (1, 3_301)]
+    for path, count in ((parts[0], 1_100), (merge(parts), 2_200)):
+        with duckdb.connect(":memory:") as database:
+            database.execute(f"ATTACH '{path}' AS x (READ_ONLY)")
+            whole = "SELECT category, places FROM x.resources WHERE name = 'user-1'"
+            lists = database.execute(whole).fetchall()
+            assert len(lists) > 10
+            bands = [(category, place // (500 * PARTS)) for category, ps in lists for place in ps]
+            assert len(set(bands)) == len(lists)
+            assert len({place for _, ps in lists for place in ps}) == len(bands) == count
+            probe = Index("x", 1, False).probe("ResourceName", "user-1", None)
+            assert probe is not None
+            probed = sum(len(places) for (places,) in database.execute(*probe).fetchall())
+            assert probed > MOST_PLACES
 
 
 @asynchronous

@@ -58,16 +58,33 @@ def test_what_is_most_has_a_part_for_itself_whenever_it_comes() -> None:
     assert set(parts[:30]) == set(range(PARTS)) - {parts[30]}
 
 
-@given(st.permutations([("kms", "Decrypt"), ("sts", "AssumeRole"), ("iam", "GetUser")]))
-def test_a_kind_stays_where_it_is(order: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=40).flatmap(
+        lambda sizes: st.tuples(st.just(sizes), st.permutations(range(len(sizes))))
+    )
+)
+def test_moving_makes_no_part_fuller_than_the_fullest_was(
+    drawn: tuple[list[int], list[int]],
+) -> None:
+    """And where batches are alike, after the first nothing moves for ever."""
+    sizes, order = drawn
     parting = Parting()
-    events = [("s3", "PutObject", 90_000), *((*kind, 1_000) for kind in order)]
-    first = dict(zip(events, parting.parts(events), strict=True))
-    assert len(set(first.values())) == PARTS
-    for number in range(10):
-        # Which of the small ones is largest changes all the time.
-        batch = [*events, *[events[1 + number % 3]] * (2 * number)]
-        assert parting.parts(batch) == [first[event] for event in batch]
+    events = [("source", f"Call{number}", sizes[number]) for number in order]
+    before: list[int] = []
+    for _ in range(8):
+        before, parts = (parting.parts(events) for _ in range(2))
+    assert before == parts
+    loads = [sum(e[2] for e, own in zip(events, parts, strict=True) if own == p) for p in range(4)]
+    mean, largest = sum(loads) / PARTS, max(sizes)
+    assert max(loads) <= mean + largest * (1 - 1 / PARTS)
+
+
+def test_five_large_kinds_among_four_parts_stay_where_they_are() -> None:
+    parting = Parting()
+    events = [("s3", f"Large{n}", 1_700) for n in range(5)]
+    events += [("iam", f"Small{n}", 100) for n in range(15)]
+    first = parting.parts(events)
+    assert all(parting.parts(events) == first for _ in range(5))
 
 
 def test_only_the_larger_kinds_of_very_many_are_remembered() -> None:

@@ -1,1 +1,1 @@
-"""Tests of src/opentrail/adapters/duckdb."""
+"""Tests of src/opentrail/adapters/sqlite."""

@@ -1,8 +1,11 @@
-"""The index of a sealed file: event ids and resource names, by hash, and the rows that have them.
+"""The index of a sealed file: event ids and resource names, by hash, and where they are.
 
 Both have nearly as many values as there are events, so that looking through a column of them costs
 far more than all else, and keeping one costs a quarter of the file. Hashes in order cost little,
 and DuckDB finds one among a million by the ranges of its row groups.
+
+A place tells both the number of a row, counted from 0, and the part that its record is in:
+`row * PARTS + part`.
 """
 
 from __future__ import annotations
@@ -11,20 +14,25 @@ from dataclasses import dataclass
 
 import duckdb
 
+from opentrail.adapters.duckdb.parts import PARTS
+
 #: Forty bits of MD5: a row with the hash may still have another id, so it must be looked at.
 _HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"
 _TABLES = (
-    "CREATE TABLE made.ids (h BIGINT, row INTEGER)",
-    "CREATE TABLE made.resources (h BIGINT, name VARCHAR, category VARCHAR, rows INTEGER[])",
+    "CREATE TABLE made.ids (h BIGINT, place INTEGER)",
+    "CREATE TABLE made.resources (h BIGINT, name VARCHAR, category VARCHAR, places INTEGER[])",
     "CREATE OR REPLACE TEMP TABLE keys"
-    " (position BIGINT, category VARCHAR, event_id VARCHAR, names VARCHAR[])",
+    " (position BIGINT, category VARCHAR, part TINYINT, event_id VARCHAR, names VARCHAR[])",
 )
-#: Look-ups are given rows one by one if there are no more than these.
-MOST_ROWS = 1_000
+#: Look-ups are given places one by one if there are no more than these.
+MOST_PLACES = 1_000
+#: The places of a name are in several lists, each within so many places: who reads one list reads
+#: those of two thousand other names, too.
+_BAND = 1 << 18
 #: Takes one list per column.
 INSERT_KEYS = (
-    "INSERT INTO temp.keys SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::VARCHAR[]),"
-    " unnest(?::VARCHAR[][])"
+    "INSERT INTO temp.keys SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::TINYINT[]),"
+    " unnest(?::VARCHAR[]), unnest(?::VARCHAR[][])"
 )
 
 
@@ -39,34 +47,34 @@ class Index:
     @property
     def has_id(self) -> str:
         """A condition on positions, with the id as argument; it holds for few others, too."""
-        return self._among("row", "ids", f"h = {_HASH.format('?')}")
+        return self._among("place", "ids", f"h = {_HASH.format('?')}")
 
     @property
     def has_resource(self) -> str:
         """A condition on positions, with the name as argument, twice."""
-        return self._among("unnest(rows)", "resources", f"h = {_HASH.format('?')} AND name = ?")
+        return self._among("unnest(places)", "resources", f"h = {_HASH.format('?')} AND name = ?")
 
     @property
     def has_resource_like(self) -> str:
         """A condition on positions, with a pattern of LIKE as argument."""
-        return self._among("unnest(rows)", "resources", "name LIKE ? ESCAPE '\\'")
+        return self._among("unnest(places)", "resources", "name LIKE ? ESCAPE '\\'")
 
     def probe(
         self, key: str, value: str, categories: tuple[str, ...] | None
     ) -> tuple[str, list[str]] | None:
-        """Returns a statement that gives lists of rows which may have an attribute of LookupEvents.
+        """Returns a statement that gives lists of places which may have an attribute.
 
         It costs a tenth of a look-up: the events on an S3 object, say, are of another category than
-        is mostly looked for. A list is cut behind `MOST_ROWS`. None if the index does not know the
-        attribute.
+        is mostly looked for. Of more than `MOST_PLACES` it gives more than so many, but not all.
+        None if the index does not know the attribute of LookupEvents.
         """
         where = f"h = {_HASH.format('?')}"
         if key == "EventId":
-            return f"SELECT [row] FROM {self.database}.ids WHERE {where}", [value]  # noqa: S608
+            return f"SELECT [place] FROM {self.database}.ids WHERE {where}", [value]  # noqa: S608
         if key == "ResourceName":
             where += " AND name = ?"
-            rows = f"rows[:{MOST_ROWS + 1}]"
-            found = f"SELECT {rows} FROM {self.database}.resources"  # noqa: S608 - ours
+            places = f"places[:{MOST_PLACES + 1}]"
+            found = f"SELECT {places} FROM {self.database}.resources"  # noqa: S608 - ours
             known = [value, value]
             if categories is not None:
                 where += f" AND category IN ({', '.join('?' * len(categories))})"
@@ -74,20 +82,20 @@ class Index:
             return f"{found} WHERE {where}", known
         return None
 
-    def _among(self, rows: str, table: str, where: str) -> str:
-        position = self.position_of("row")
-        inner = f"SELECT {rows} AS row FROM {self.database}.{table} WHERE {where}"  # noqa: S608
+    def _among(self, places: str, table: str, where: str) -> str:
+        position = self.position_of("place")
+        inner = f"SELECT {places} AS place FROM {self.database}.{table} WHERE {where}"  # noqa: S608
         return f"position IN (SELECT {position} FROM ({inner}))"  # noqa: S608 - ours
 
-    def position_of(self, row: str) -> str:
-        """Returns the expression of a row's position."""
-        return f"{'-' if self.is_import else ''}({self.first} + {row})"
+    def position_of(self, place: str) -> str:
+        """Returns the expression of a place's position."""
+        return f"{'-' if self.is_import else ''}({self.first} + {place} // {PARTS})"
 
     @property
     def same_ids(self) -> str:
         """Pairs of numbers of `temp.hashed` and positions here whose ids have the same hash."""
         return (
-            f"SELECT s.position, {self.position_of('e.row')} FROM {self.database}.ids e"  # noqa: S608
+            f"SELECT s.position, {self.position_of('e.place')} FROM {self.database}.ids e"  # noqa: S608
             " JOIN temp.hashed s ON e.h = s.h"
         )
 
@@ -108,19 +116,26 @@ def begin_index(connection: duckdb.DuckDBPyConnection) -> None:
 
 def fill_index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
     """Fills the index from `temp.keys`; the file's rows are numbered from `first` on."""
+    place = f"((abs(position) - ?) * {PARTS} + part)"
     connection.execute(
         f"INSERT INTO made.ids SELECT {_HASH.format('event_id')} AS h,"  # noqa: S608 - ours
-        " abs(position) - ? AS row FROM temp.keys ORDER BY h, row",
+        f" {place} AS place FROM temp.keys ORDER BY h, place",
         [first],
     )
-    connection.execute(
-        f"INSERT INTO made.resources SELECT {_HASH.format('name')} AS h, name, category,"  # noqa: S608
-        " list(row ORDER BY row) FROM (SELECT unnest(list_distinct(names)) AS name, category,"
-        " abs(position) - ? AS row FROM temp.keys) GROUP BY name, category"
-        " ORDER BY h, name, category",
-        [first],
+    named = (
+        f"SELECT {_HASH.format('name')} AS h, name, category, place FROM"  # noqa: S608 - ours
+        f" (SELECT unnest(list_distinct(names)) AS name, category, {place} AS place FROM temp.keys)"
     )
+    connection.execute(_INTO_LISTS.format(named), [first])
     connection.execute("DROP TABLE temp.keys")
+
+
+#: Puts the places that a statement finds, each with hash, name and category, into lists.
+_INTO_LISTS = (
+    "INSERT INTO made.resources SELECT h, name, category, list(place ORDER BY place)"  # noqa: S608
+    f" FROM ({{}}) GROUP BY h, name, category, place // {_BAND}"
+    f" ORDER BY h, name, category, min(place)"
+)
 
 
 def merge_indexes(
@@ -128,17 +143,14 @@ def merge_indexes(
 ) -> None:
     """Fills the index from those of attached files, each given with its first row's number."""
     ids = " UNION ALL ".join(
-        f"SELECT h, row + {begin - first} AS row FROM {name}.ids"  # noqa: S608 - ours
+        f"SELECT h, place + {(begin - first) * PARTS} AS place FROM {name}.ids"  # noqa: S608 - ours
         for name, begin in parts
     )
-    connection.execute(f"INSERT INTO made.ids SELECT * FROM ({ids}) ORDER BY h, row")  # noqa: S608
-    rows = " UNION ALL ".join(
-        f"SELECT h, name, category, unnest(rows) + {begin - first} AS row"  # noqa: S608 - ours
+    connection.execute(f"INSERT INTO made.ids SELECT * FROM ({ids}) ORDER BY h, place")  # noqa: S608
+    places = " UNION ALL ".join(
+        f"SELECT h, name, category, unnest(places) + {(begin - first) * PARTS} AS place"  # noqa: S608
         f" FROM {name}.resources"
         for name, begin in parts
     )
-    connection.execute(
-        "INSERT INTO made.resources SELECT h, name, category, list(row ORDER BY row)"  # noqa: S608
-        f" FROM ({rows}) GROUP BY h, name, category ORDER BY h, name, category"
-    )
+    connection.execute(_INTO_LISTS.format(places))
     connection.execute("DROP TABLE temp.keys")

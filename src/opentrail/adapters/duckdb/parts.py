@@ -67,14 +67,13 @@ class Parting:
         if loads[fullest] <= _TOO_MUCH * mean:
             return
         for kind, size in [one for one in kinds if self._part_of[one[0]] == fullest][1:]:
+            part = loads.index(min(loads))
+            if loads[part] + size < loads[fullest]:
+                self._part_of[kind] = part
+                loads[fullest] -= size
+                loads[part] += size
             if loads[fullest] <= mean:
                 return
-            part = loads.index(min(loads))
-            if part == fullest:
-                return
-            self._part_of[kind] = part
-            loads[fullest] -= size
-            loads[part] += size
 
 
 def divided(parts: Sequence[int], records: Sequence[str]) -> list[list[str | None]]:

@@ -111,9 +111,10 @@ def insert_sealed(
 ) -> Iterator[tuple[str, list[list[Any]]]]:
     """Yields statements and arguments that insert rows into a sealed file and its keys."""
     columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
-    keys = [columns["position"], columns["category"], *(columns.pop(name) for name in _INDEXED)]
-    records = columns.pop("record")
     parts = parts_of(rows, parting)
+    indexed = [columns.pop(name) for name in _INDEXED]
+    keys = [columns["position"], columns["category"], parts, *indexed]
+    records = columns.pop("record")
     stored = {"part": "TINYINT", **dict.fromkeys(COLUMNS, "VARCHAR")}
     values = [*columns.values(), parts, *divided(parts, records)]
     yield _insert("made.events", {**dict(_SEALED), **stored}), values

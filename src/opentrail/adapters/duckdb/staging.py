@@ -40,7 +40,7 @@ _WRITE = (
     " FROM staged ORDER BY event_time, position"
 )
 _WRITE_KEYS = (
-    f"INSERT INTO temp.keys SELECT {_POSITION}, category, event_id, resource_names"  # noqa: S608 - ours
+    f"INSERT INTO temp.keys SELECT {_POSITION}, category, part, event_id, resource_names"  # noqa: S608 - ours
     " FROM staged"
 )
 _NOTE = "INSERT INTO made.imported VALUES (?, ?, ?)"

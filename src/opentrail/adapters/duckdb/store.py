@@ -24,7 +24,8 @@ from opentrail.adapters.duckdb.files import (
     remove,
     sealed_files,
 )
-from opentrail.adapters.duckdb.index import MOST_ROWS
+from opentrail.adapters.duckdb.index import MOST_PLACES
+from opentrail.adapters.duckdb.parts import COLUMNS, PARTS
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
     Table,
@@ -218,12 +219,15 @@ class DuckdbEvents:
         # Records are unpacked by the thousand: only those of the page are read, in a second step.
         keys: list[_Key] = []
         asked = [source for source in sources if source.may_hold(query)]
-        asked.sort(key=lambda source: source.newest, reverse=True)
+        asked.sort(key=lambda source: (source.file is None, source.newest), reverse=True)
         # A search may take long: it must leave threads to look-ups.
         for wave in _waves(asked, AT_ONCE if query.expression is None else 1):
             if len(keys) == query.limit:
                 wave = [source for source in wave if source.newest >= keys[-1].seconds]
-            found = await self._all([(source, self._keys, (source, query)) for source in wave])
+            room = query.limit - len(keys)
+            found = await self._all(
+                [(source, self._keys, (source, query, room)) for source in wave]
+            )
             keys = sorted(
                 [*keys, *found], key=lambda key: (key.seconds, key.position), reverse=True
             )
@@ -265,35 +269,51 @@ class DuckdbEvents:
             log.error("sealed file cannot be read", extra={"error": str(error)})
             raise _Damaged(source) from error
 
-    def _keys(self, source: Source, query: EventQuery) -> list[_Key]:
-        known = self._known_rows(source.table, query)
+    def _keys(self, source: Source, query: EventQuery, room: int) -> list[_Key]:
+        table, known = source.table, self._known_places(source.table, query)
         if known == []:
             return []
-        if (
-            query.expression is not None
-            and not condition_of(query.expression, source.table.index).exact
-        ):
-            fitting = self._select_fitting(source.table, query, query.expression)
+        expression = query.expression
+        if expression is not None and not condition_of(expression, table.index).exact:
+            fitting = self._select_fitting(table, query, expression)
             return [_Key.of(event, source) for event in fitting]
-        if source.file is not None and query.attribute and query.attribute[0] == "EventId":
-            # The index knows ids by their hashes: others may have the same.
-            wide = replace(query, limit=_LONGEST_STEP)
-            rows = self._database.execute(*select_page(source.table, wide, rows=known))
-            same = [e for e in map(found_event, rows) if e.event_id == query.attribute[1]]
-            return [_Key.of(event, source) for event in same]
-        page = select_page(source.table, query, source.table.keys, known)
-        found = self._database.execute(*page)
+        is_id = table.index is not None and query.attribute and query.attribute[0] == "EventId"
+        if is_id or (known is not None and len(known) <= room):
+            # As far as is known all belong on the page: their records are read at once.
+            events = self._known_events(table, query, known)
+            if is_id and query.attribute:
+                # The index knows ids by their hashes: others may have the same.
+                events = [event for event in events if event.event_id == query.attribute[1]]
+            return [_Key.of(event, source) for event in events]
+        few = None if known is None else [row for row, _ in known]
+        found = self._database.execute(*select_page(table, query, table.keys, few))
         return [_Key(seconds, position, source, *place) for seconds, position, *place in found]
 
-    def _known_rows(self, table: Table, query: EventQuery) -> list[int] | None:
-        """Returns the rows that may have the query's attribute, None if any may."""
+    def _known_events(
+        self, table: Table, query: EventQuery, known: Sequence[tuple[int, int]] | None
+    ) -> list[FoundEvent]:
+        wide = replace(query, limit=_LONGEST_STEP)
+        if known is None:
+            return self._events(*select_page(table, wide))
+        return [
+            event
+            for part, column in enumerate(COLUMNS)
+            if (rows := [row for row, own in known if own == part])
+            for event in self._events(*select_page(table, wide, f"position, {column}", rows))
+        ]
+
+    def _known_places(self, table: Table, query: EventQuery) -> list[tuple[int, int]] | None:
+        """Returns the rows that may have the query's attribute, each with its part.
+
+        None if any row may have it.
+        """
         if table.index is None or query.attribute is None:
             return None
         probe = table.index.probe(*query.attribute, query.categories)
         if probe is None:
             return None
-        rows = [row for (part,) in self._database.execute(*probe) for row in part]
-        return rows if len(rows) <= MOST_ROWS else None
+        places = [place for (part,) in self._database.execute(*probe) for place in part]
+        return [divmod(place, PARTS) for place in places] if len(places) <= MOST_PLACES else None
 
     def _events(self, statement: str, arguments: Sequence[Any]) -> list[FoundEvent]:
         return [found_event(row) for row in self._database.execute(statement, arguments)]
@@ -400,7 +420,7 @@ class DuckdbEvents:
 def _waves(sources: Sequence[Source], most: int) -> Iterator[Sequence[Source]]:
     """Yields sources to be asked side by side, so many at most.
 
-    First the hot table alone, then one sealed file: mostly a page is full then.
+    They begin with the hot table, then the newest sealed file alone: mostly a page is full then.
     """
     start = 0
     for size in itertools.chain((1, 1, 2), itertools.repeat(most)):
