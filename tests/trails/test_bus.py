@@ -128,9 +128,11 @@ async def test_without_rules_nothing_is_put(states: tuple[str, ...]) -> None:
     assert await scene.follower.place() == 0
     await scene.follower.take(entries(3))
     assert scene.services.bus == {}
-    assert scene.looked_at == []
+    assert scene.looked_at == [1, 2, 3]
     assert await scene.follower.place() == 3
     assert await scene.another().place() == 0, "which costs nothing but another look"
+    await scene.follower.take(entries(3))
+    assert scene.looked_at == [1, 2, 3], "nor is anything selected while that is known"
     scene.clock.advance(30)
     await scene.follower.take(entries(1, first=4))
     assert await scene.another().place() == 4
@@ -145,6 +147,31 @@ async def test_while_no_trail_logs_nobody_is_asked_for_rules() -> None:
     scene.logs = True
     await scene.follower.take(entries(1, first=4))
     assert (scene.numbers(), scene.services.asked_for_rules) == ([4], 1)
+
+
+@asynchronous
+async def test_only_regions_of_which_something_is_taken_are_asked() -> None:
+    scene = Scene()
+    scene.left_out = set(range(1, 1_000))
+    for start in range(0, 600, 100):
+        many = [
+            an_entry(n, a_record(eventID=event_id(n), awsRegion=f"made-up-{n}"))
+            for n in range(start + 1, start + 101)
+        ]
+        await scene.follower.take(many)
+    assert scene.services.asked_for_rules == 0
+
+
+@asynchronous
+async def test_rules_stay_known_however_many_regions_there_are() -> None:
+    scene = Scene()
+    await scene.follower.take(entries(1))
+    for n in range(2, 600):
+        await scene.follower.take([an_entry(n, a_record(eventID="x", awsRegion=f"made-up-{n}"))])
+    asked = scene.services.asked_for_rules
+    await scene.follower.take(entries(1, first=600))
+    assert scene.services.asked_for_rules == asked
+    assert len(scene.services.bus[REGION]) == 2
 
 
 @asynchronous

@@ -13,7 +13,8 @@ import pytest
 from opentrail.core.errors import ObjectStoreError, StorageFailed
 from opentrail.core.resources import stored_time
 from opentrail.ports.control import Change
-from tests.factories import MOMENT
+from opentrail.ports.objects import NewObject
+from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
     Breaker,
     Fault,
@@ -536,33 +537,112 @@ async def test_a_digest_for_a_bucket_that_is_gone_holds_up_no_later_files() -> N
     assert len([key for key in world.buckets.objects["other-bucket"] if key.endswith(".gz")]) == 2
 
 
-@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on elsewhere", "stopped"])
-@asynchronous
-async def test_a_digest_for_a_bucket_that_is_gone_is_given_up_after_30_days(goes_on: bool) -> None:
+DATA = {
+    "EventSelectors": [
+        {
+            "IncludeManagementEvents": False,
+            "DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3"]}],
+        }
+    ]
+}
+
+
+async def data_event(world: World) -> list[str]:
+    """Records a data event, which the trail takes, unlike the calls that change it."""
+    record = a_data_record()
+    return await world.event(
+        **{name: value for name, value in record.items() if name not in ("eventID", "eventTime")}
+    )
+
+
+async def with_a_lost_bucket(
+    begins_again: str | None,
+) -> tuple[World, list[str], dict[str, NewObject]]:
+    """Gives a trail whose bucket went before its last digest; maybe it logs again elsewhere.
+
+    Returns:
+        Its world, the ids of later events, and what the bucket held.
+    """
     world = World()
-    await world.add(validation=True)
+    await world.add(validation=True, selectors=DATA)
     await world.start_logging()
-    await world.event(2)
+    await data_event(world)
     await world.deliver()
-    await world.event()
-    world.buckets.objects.pop(BUCKET)
+    lost = world.buckets.objects.pop(BUCKET)
     await world.stop_logging()
-    if goes_on:
-        stored = await world.stored()
-        await world.registry.change(stored, replace(stored.trail, bucket="other-bucket"))
-        world.clock.advance(60)
-        later = [await world.start_logging(), *await world.event(2)]
-    for _ in range(2):
+    if begins_again is None:
+        return world, [], lost
+    stored = await world.stored()
+    await world.registry.change(stored, replace(stored.trail, bucket=begins_again))
+    world.clock.advance(60)
+    await world.start_logging()
+    return world, await data_event(world), lost
+
+
+async def try_for(world: World, days: float) -> None:
+    """Lets rounds fail for so long."""
+    for _ in range(3):
         with pytest.raises(ObjectStoreError):
             await world.deliver()
-    world.clock.advance(30 * 86_400 + 1)
+        world.clock.advance(int(days * 86_400 / 3) + 1)
+
+
+@pytest.mark.parametrize("elsewhere", ["other-bucket", None], ids=["goes on", "stopped"])
+@asynchronous
+async def test_the_last_digest_for_a_bucket_that_is_gone_is_given_up_after_30_days(
+    elsewhere: str | None,
+) -> None:
+    world, later, _ = await with_a_lost_bucket(elsewhere)
+    await try_for(world, 29.9)
+    if elsewhere is not None:
+        assert len(world.log_keys(elsewhere)) == 1
+        assert world.digest_keys(elsewhere) == [], "the chain before has not ended"
+    world.clock.advance(8_640)
     for _ in range(40):  # a day of digests at a time
         await world.deliver()
-    trail = (await world.stored()).trail
-    assert len(trail.spans) == (1 if goes_on else 0)
-    assert world.metrics.registry.get_sample_value("opentrail_given_up_files_total") == 2
-    if goes_on:
+    assert len((await world.stored()).trail.spans) == (1 if elsewhere else 0)
+    assert world.metrics.registry.get_sample_value("opentrail_given_up_files_total") == 1
+    if elsewhere is not None:
         await world.check(later, chains=1)
-        (known,) = await world.digests.known(trail)
-        assert [start["bucket"] for start in known["starts"]] == ["other-bucket"]
-        assert known["newest"]["bucket"] == "other-bucket"
+        (known,) = await world.digests.known((await world.stored()).trail)
+        assert [start["bucket"] for start in known["starts"]] == [elsewhere]
+        assert known["newest"]["bucket"] == elsewhere
+
+
+@asynchronous
+async def test_a_bucket_that_comes_back_in_time_gets_its_last_digest() -> None:
+    world, later, lost = await with_a_lost_bucket("other-bucket")
+    await try_for(world, 29)
+    world.buckets.objects[BUCKET] = lost
+    for _ in range(3):
+        await world.deliver()
+        world.clock.advance(3_600)
+    assert world.metrics.registry.get_sample_value("opentrail_given_up_files_total") == 0
+    delivered = await world.verified()
+    assert len(delivered.event_ids) == 1 + len(later)
+    assert [len(chains) for chains in delivered.chains.values()] == [2]
+
+
+@asynchronous
+async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> None:
+    """It takes no digests, though it takes log files."""
+    world, _, lost = await with_a_lost_bucket(BUCKET)
+    world.buckets.objects[BUCKET] = lost
+    denied = ObjectStoreError("AccessDenied", "digests are not wanted")
+    put = world.objects.put
+
+    async def only_logs(new: NewObject) -> None:
+        if "/CloudTrail-Digest/" in new.key:
+            raise denied
+        await put(new)
+
+    world.objects.put = only_logs  # type: ignore[method-assign]
+    await try_for(world, 30.1)
+    world.objects.put = put  # type: ignore[method-assign]
+    world.clock.advance(1)
+    for _ in range(40):
+        await world.deliver()
+    delivered = await world.verified()
+    assert len(delivered.logs) == 2
+    listed = sorted(key for digest in delivered.digests for key in digest.logs)
+    assert listed == sorted(one.key for one in delivered.logs)

@@ -22,6 +22,8 @@ _KIND, _KEY = "event-bus", "place"
 _ENABLED, _ALL = "ENABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 #: How long the rules of a Region are taken for what they were.
 _KNOWN_FOR = timedelta(seconds=30)
+#: So many Regions are remembered, beside those with rules.
+_MOST_REGIONS = 200
 #: How often the place is kept while nothing is put.
 _KEPT_EVERY = timedelta(seconds=30)
 #: Events that could not be put for so long are given up (L5).
@@ -110,23 +112,33 @@ class BusFollower:
             await self._keep()
 
     async def _wanted(self, entries: Sequence[Entry]) -> dict[str, list[tuple[int, BusEvent]]]:
-        """Returns by Region what rules may match: mostly there are none, so they come first."""
+        """Returns by Region what rules may match: mostly there are none, which is soon known."""
         wanted: dict[str, list[tuple[int, BusEvent]]] = {}
         taking = await self._taking()
         if taking is None:
             return wanted
-        states = {region: await self._rule_states(region) for region in {e.region for e in entries}}
-        for entry in taking(
-            [entry for entry in entries if states[entry.region] & {_ENABLED, _ALL}]
-        ):
-            if entry.position in self._put_already or self._is_out(entry):
+        ruled = {region: self._may_have_rules(region) for region in {e.region for e in entries}}
+        taken = taking([entry for entry in entries if ruled[entry.region]])
+        # Only for Regions of which something is taken: callers may name any.
+        states = {region: await self._rule_states(region) for region in {e.region for e in taken}}
+        for entry in taken:
+            matching = states[entry.region] & {_ENABLED, _ALL}
+            if not matching or entry.position in self._put_already or self._is_out(entry):
                 continue
             record = orjson.loads(entry.record)
             only_reads = entry.category == MANAGEMENT and record.get("readOnly")
-            if _ALL in states[entry.region] or not only_reads:
+            if _ALL in matching or not only_reads:
                 event = (entry.position, bus_event(entry, record))
                 wanted.setdefault(entry.region, []).append(event)
         return wanted
+
+    def _may_have_rules(self, region: str) -> bool:
+        """Returns False only if a Region was asked lately, and had none that matter."""
+        return not self._is_known(region) or bool(self._states[region] & {_ENABLED, _ALL})
+
+    def _is_known(self, region: str) -> bool:
+        asked = self._asked.get(region)
+        return asked is not None and self._clock.now() - asked < _KNOWN_FOR
 
     def _is_out(self, entry: Entry) -> bool:
         """Counts an event that comes too late for the bus, or does not fit on it."""
@@ -139,11 +151,12 @@ class BusFollower:
         return False
 
     async def _rule_states(self, region: str) -> frozenset[str]:
-        now = self._clock.now()
-        asked = self._asked.get(region)
-        if asked is not None and now - asked < _KNOWN_FOR:
-            return self._states.get(region, frozenset())
-        self._asked[region] = now
+        if self._is_known(region):
+            return self._states[region]
+        if len(self._asked) >= _MOST_REGIONS:
+            self._asked = {known: at for known, at in self._asked.items() if self._states[known]}
+            self._states = {known: self._states[known] for known in self._asked}
+        self._asked[region] = self._clock.now()
         try:
             self._states[region] = await self._bus.rule_states(region)
         except ServiceError as error:

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from opentrail.core.errors import ObjectMissing
+from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
@@ -23,12 +23,13 @@ from opentrail.core.logfile import (
     sha256_hex,
     string_to_sign,
 )
-from opentrail.core.resources import Span, Trail
+from opentrail.core.resources import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
+from opentrail.trails.delivery import LONGEST
 from opentrail.trails.plans import DeliveryState
 from opentrail.trails.writing import compress, put_exactly
 
@@ -74,40 +75,79 @@ class DigestChains:
         to be made up for. With `last` it writes the final digest of each chain and ends it, just
         once for a span however often it is called; a later span starts a chain anew.
         """
-        written = []
+        written: list[str] = []
+        failure: ObjectStoreError | None = None
         for region in sorted({trail.home_region, *state.regions}):
-            chain = await self._chain(trail, region, span)
-            if chain["pending"] is not None:
-                written.append(await self._write(trail, state, region, chain))
-            forced = force or last
-            for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
-                if chain["ended"] is not None or not self._is_due(chain):
-                    break
-                end = parse_time(chain["end"]) + self._interval
-                await self._plan(trail, region, span, chain, end)
-                written.append(await self._write(trail, state, region, chain))
-            if chain["ended"] is None and forced:
-                await self._plan(trail, region, span, chain, None, last)
-                written.append(await self._write(trail, state, region, chain))
+            try:
+                await self._run_chain(trail, state, span, region, force, last, written)
+            except ObjectStoreError as error:
+                failure = failure or error
+                await self._note_failure(trail, span, region)
+        if failure is not None:
+            raise failure
         return written
 
-    async def give_up(self, trail: Trail, state: DeliveryState, span: Span) -> None:
-        """Ends the chains of a span whose bucket takes no digest any more, as they are."""
+    async def _run_chain(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        region: str,
+        force: bool,
+        last: bool,
+        written: list[str],
+    ) -> None:
+        chain = await self._chain(trail, region, span)
+        if chain["pending"] is not None:
+            written.append(await self._write(trail, state, region, chain))
+        forced = force or last
+        for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
+            if chain["ended"] is not None or not self._is_due(chain):
+                break
+            end = parse_time(chain["end"]) + self._interval
+            await self._plan(trail, region, span, chain, end)
+            written.append(await self._write(trail, state, region, chain))
+        if chain["ended"] is None and forced:
+            await self._plan(trail, region, span, chain, None, last)
+            written.append(await self._write(trail, state, region, chain))
+
+    async def _note_failure(self, trail: Trail, span: Span, region: str) -> None:
+        chain = await self._chain(trail, region, span)
+        if chain.get("failing_since") is None:
+            chain["failing_since"] = stored_time(self._clock.now())
+            await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
+
+    async def give_up(self, trail: Trail, state: DeliveryState, span: Span, later: bool) -> bool:
+        """Ends the chains of a closed span that have failed for as long as files are tried.
+
+        Args:
+            trail: the trail.
+            state: which Regions it has.
+            span: whose last digests cannot be written.
+            later: its bucket is also that of a later span, whose chain will list what is left.
+
+        Returns:
+            Whether all chains of the span have ended.
+        """
         changes: list[Change] = []
         for region in sorted({trail.home_region, *state.regions}):
             chain = await self._chain(trail, region, span)
-            if chain["ended"] is None:
-                chain.update(pending=None, ended=span.started_at)
-                changes.append(Put("chain", f"{trail.uid}/{region}", chain))
-                told = {"trail": trail.arn, "region": region, "bucket": span.bucket}
-                log.error("the last digest of a bucket is given up after 30 days", extra=told)
-                self._metrics.given_up_files.inc()
-            # The chain of another bucket is not to list what only this one held.
-            listed = await self._control.scan("log", f"{trail.uid}/{region}/")
+            if chain["ended"] is not None:
+                continue
+            since = chain.get("failing_since")
+            if since is None or self._clock.now() - parse_time(since) <= LONGEST:
+                return False
+            chain.update(pending=None, ended=span.started_at, failing_since=None)
+            changes.append(Put("chain", f"{trail.uid}/{region}", chain))
+            listed = [] if later else await self._control.scan("log", f"{trail.uid}/{region}/")
             changes.extend(
                 Remove("log", one.key) for one in listed if one.document["bucket"] == span.bucket
             )
+            told = {"trail": trail.arn, "region": region, "bucket": span.bucket}
+            log.error("the last digest of a bucket is given up after 30 days", extra=told)
+            self._metrics.given_up_files.inc()
         await self._control.apply(changes)
+        return True
 
     def _is_due(self, chain: dict[str, Any]) -> bool:
         return self._clock.now() >= parse_time(chain["end"]) + self._interval
@@ -275,7 +315,9 @@ class DigestChains:
         if chain["previous"] is None and chain.get("starts") is not None:
             # Kept for good: who validates the trail must know where its digests begin.
             chain["starts"].append(asdict(previous))
-        chain.update(end=pending["end"], previous=asdict(previous), pending=None)
+        chain.update(
+            end=pending["end"], previous=asdict(previous), pending=None, failing_since=None
+        )
         chain["ended"] = pending["ends"]
         state.latest_digest = self._clock.now().isoformat(timespec="microseconds")
         state.latest_digest_error = None

@@ -126,15 +126,20 @@ class TrailWorker:
     async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
         done = Delivered()
         failure = await self._finish(trail, state, done)
+        is_waiting = False
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
                 break  # the position of the call that closes it is about to be known
             until = span.until if span.until is not None else head
             failure = await self._deliver_span(trail, state, span, until, done, failure)
-            following = trail.spans[index + 1] if index + 1 < len(trail.spans) else None
-            if failure is None or self._in_digest:
-                failure = await self._digest(trail, state, span, following, flush, done) or failure
+            # A chain begins only when the one of the span before has ended.
+            if failure is None or (self._in_digest and not is_waiting):
+                failed = await self._digest(
+                    trail, state, span, trail.spans[index + 1 :], flush, done
+                )
+                failure = failed or failure
+                is_waiting = failed is not None and span.until is not None
         if failure is not None:
             raise failure
         await self._prune(trail, state)
@@ -185,30 +190,25 @@ class TrailWorker:
         trail: Trail,
         state: DeliveryState,
         span: Span,
-        following: Span | None,
+        later: Sequence[Span],
         flush: bool,
         done: Delivered,
     ) -> ObjectStoreError | None:
         if not span.validation:
             return None
-        if following is not None and following.continues and following.validation:
+        if later and later[0].continues and later[0].validation:
             return None
         is_last = span.until is not None
         try:
             written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
         except ObjectStoreError as error:
-            closed = following.started_at if following is not None else trail.stopped_at
-            if is_last and self._is_over(closed):
-                await self._digests.give_up(trail, state, span)
+            shared = any(other.bucket == span.bucket for other in later)
+            if is_last and await self._digests.give_up(trail, state, span, shared):
                 return None
             self._in_digest = True
             return error
         done.digests.extend(written)
         return None
-
-    def _is_over(self, since: str | None) -> bool:
-        """Returns whether something has been tried for as long as files are."""
-        return since is not None and self._delivery.clock.now() - parse_time(since) > LONGEST
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
         """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
@@ -229,7 +229,9 @@ class TrailWorker:
 
     def _is_hopeless(self, trail: Trail) -> bool:
         """Returns whether a deleted trail has waited for its bucket for as long as files do."""
-        return trail.deleted and self._is_over(trail.stopped_at)
+        if not trail.deleted or trail.stopped_at is None:
+            return False
+        return self._delivery.clock.now() - parse_time(trail.stopped_at) > LONGEST
 
     async def _trail(self) -> Trail | None:
         for stored in [*await self._registry.all(), *await self._registry.retired()]:

@@ -99,6 +99,8 @@ class DuckdbEvents:
         self.upkeep = Upkeep(folder, journal, self._database, self._shelf)
         self._position = self._imported = 0
         self._adding = asyncio.Lock()
+        #: Files that are being compared with their hashes because a look-up failed.
+        self._looking: dict[Path, asyncio.Future[bool]] = {}
         #: Position and chain of the entry that `read` gave last.
         self._last_read: tuple[int, bytes] = (-1, b"")
 
@@ -137,7 +139,7 @@ class DuckdbEvents:
         try:
             return await self._database.write(self._database.attach, file)
         except StorageFailed as error:
-            if await _is_healthy(file):
+            if await self._is_healthy(file):
                 raise
             log.error("sealed file cannot be used", extra={"error": str(error)})
         return await self.upkeep.replaced(file)
@@ -264,10 +266,29 @@ class DuckdbEvents:
         try:
             return await self._database.run(work, *arguments)
         except duckdb.Error as error:
-            if source.file is None or await _is_healthy(source.file):
+            if source.file is None or await self._is_healthy(source.file):
                 raise StorageFailed(f"history: look-up failed: {error}") from error
             log.error("sealed file cannot be read", extra={"error": str(error)})
             raise _Damaged(source) from error
+
+    async def _is_healthy(self, file: SealedFile) -> bool:
+        """Returns whether a file is what it was when it was written, so that others are at fault.
+
+        All who ask meanwhile share one look.
+        """
+
+        def look() -> bool:
+            try:
+                return file.digest is not None and is_whole(file)
+            except OSError:
+                return False
+
+        looking = self._looking.get(file.path)
+        if looking is None:
+            looking = asyncio.ensure_future(asyncio.to_thread(look))
+            self._looking[file.path] = looking
+            looking.add_done_callback(lambda _: self._looking.pop(file.path))
+        return await asyncio.shield(looking)
 
     def _keys(self, source: Source, query: EventQuery, room: int) -> list[_Key]:
         table, known = source.table, self._known_places(source.table, query)
@@ -428,15 +449,3 @@ def _waves(sources: Sequence[Source], most: int) -> Iterator[Sequence[Source]]:
             return
         yield sources[start : start + min(size, most)]
         start += min(size, most)
-
-
-async def _is_healthy(file: SealedFile) -> bool:
-    """Returns whether a file is what it was when it was written, so that others are at fault."""
-
-    def look() -> bool:
-        try:
-            return file.digest is not None and is_whole(file)
-        except OSError:
-            return False
-
-    return await asyncio.to_thread(look)
