@@ -7,19 +7,18 @@ import hashlib
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import duckdb
 import orjson
 
+from opentrail.adapters.duckdb.asking import Asking, Damaged
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.files import (
     SealedFile,
-    is_whole,
     left_over,
     remove,
     sealed_files,
@@ -58,14 +57,6 @@ _FIRST_STEP, _LONGEST_STEP = 200, 5_000
 _LONGEST_SEARCH = 100.0
 
 
-class _Damaged(Exception):  # noqa: N818 - caught here, never seen outside
-    """A sealed file could not be read."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(str(source.file))
-        self.source = source
-
-
 @dataclass(frozen=True, slots=True)
 class _Key:
     """Where an event belongs in a page, and where it is; the event, if it was read already."""
@@ -96,11 +87,10 @@ class DuckdbEvents:
         self._journal = journal
         self._database = Database(folder / "look-ups.tmp.swap")
         self._shelf = Shelf(self._database)
+        self._asking = Asking(self._database)
         self.upkeep = Upkeep(folder, journal, self._database, self._shelf)
         self._position = self._imported = 0
         self._adding = asyncio.Lock()
-        #: Files that are being compared with their hashes because a look-up failed.
-        self._looking: dict[Path, asyncio.Future[bool]] = {}
         #: Position and chain of the entry that `read` gave last.
         self._last_read: tuple[int, bytes] = (-1, b"")
 
@@ -139,7 +129,7 @@ class DuckdbEvents:
         try:
             return await self._database.write(self._database.attach, file)
         except StorageFailed as error:
-            if await self._is_healthy(file):
+            if await self._asking.is_healthy(file):
                 raise
             log.error("sealed file cannot be used", extra={"error": str(error)})
         return await self.upkeep.replaced(file)
@@ -214,7 +204,7 @@ class DuckdbEvents:
             try:
                 with self._shelf.reading() as sources:
                     return await self._page(sources, query)
-            except _Damaged as error:
+            except Damaged as error:
                 await self.upkeep.mend(error.source)
 
     async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
@@ -227,7 +217,7 @@ class DuckdbEvents:
             if len(keys) == query.limit:
                 wave = [source for source in wave if source.newest >= keys[-1].seconds]
             room = query.limit - len(keys)
-            found = await self._all(
+            found = await self._asking.all(
                 [(source, self._keys, (source, query, room)) for source in wave]
             )
             keys = sorted(
@@ -244,51 +234,8 @@ class DuckdbEvents:
             for source, rows in wanted.items()
             for statement in select_rows(source.table, rows)
         ]
-        events |= {event.position: event for event in await self._all(reading)}
+        events |= {event.position: event for event in await self._asking.all(reading)}
         return [events[key.position] for key in keys]
-
-    async def _all(
-        self, work: Sequence[tuple[Source, Callable[..., list[T]], tuple[Any, ...]]]
-    ) -> list[T]:
-        """Returns what several pieces of work give, each about one source, done side by side."""
-        done = await asyncio.gather(
-            *(self._asked(source, ask, *arguments) for source, ask, arguments in work),
-            return_exceptions=True,  # none goes on when the sources may be let go
-        )
-        for one in done:
-            if isinstance(one, BaseException):
-                raise one
-        return [item for part in done if not isinstance(part, BaseException) for item in part]
-
-    async def _asked(
-        self, source: Source, work: Callable[..., list[T]], *arguments: Any
-    ) -> list[T]:
-        try:
-            return await self._database.run(work, *arguments)
-        except duckdb.Error as error:
-            if source.file is None or await self._is_healthy(source.file):
-                raise StorageFailed(f"history: look-up failed: {error}") from error
-            log.error("sealed file cannot be read", extra={"error": str(error)})
-            raise _Damaged(source) from error
-
-    async def _is_healthy(self, file: SealedFile) -> bool:
-        """Returns whether a file is what it was when it was written, so that others are at fault.
-
-        All who ask meanwhile share one look.
-        """
-
-        def look() -> bool:
-            try:
-                return file.digest is not None and is_whole(file)
-            except OSError:
-                return False
-
-        looking = self._looking.get(file.path)
-        if looking is None:
-            looking = asyncio.ensure_future(asyncio.to_thread(look))
-            self._looking[file.path] = looking
-            looking.add_done_callback(lambda _: self._looking.pop(file.path))
-        return await asyncio.shield(looking)
 
     def _keys(self, source: Source, query: EventQuery, room: int) -> list[_Key]:
         table, known = source.table, self._known_places(source.table, query)
@@ -377,10 +324,10 @@ class DuckdbEvents:
                             break
                         begin = max(after, entries[-1].position if entries else 0)
                         asked = (max(begin, source.first - 1), limit - len(entries), until)
-                        part = await self._asked(source, self._entries, source, *asked)
+                        part = await self._asking.one(source, self._entries, source, *asked)
                         entries.extend(part)
                 return entries
-            except _Damaged as error:
+            except Damaged as error:
                 entries.clear()
                 await self.upkeep.mend(error.source)
 

@@ -1,0 +1,83 @@
+"""Asking tables: several side by side, and what it means that one cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+
+from opentrail.adapters.duckdb.files import SealedFile, is_whole
+from opentrail.adapters.duckdb.sources import Database, Source
+from opentrail.core.errors import StorageFailed
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+class Damaged(Exception):  # noqa: N818 - the store mends it, nobody else sees it
+    """A sealed file could not be read."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(str(source.file))
+        self.source = source
+
+
+class Asking:
+    """Has the database work for look-ups, in threads."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        #: Files that are being compared with their hashes because they could not be read.
+        self._looking: dict[Path, asyncio.Future[bool]] = {}
+
+    async def all(
+        self, work: Sequence[tuple[Source, Callable[..., list[T]], tuple[Any, ...]]]
+    ) -> list[T]:
+        """Returns what several pieces of work give, each about one source, done side by side."""
+        done = await asyncio.gather(
+            *(self.one(source, ask, *arguments) for source, ask, arguments in work),
+            return_exceptions=True,  # none goes on when the sources may be let go
+        )
+        for one in done:
+            if isinstance(one, BaseException):
+                raise one
+        return [item for part in done if not isinstance(part, BaseException) for item in part]
+
+    async def one(self, source: Source, work: Callable[..., list[T]], *arguments: Any) -> list[T]:
+        """Returns what work about one source gives.
+
+        Raises:
+            Damaged: the source is a file that is not what it was.
+            StorageFailed: it failed for another reason.
+        """
+        try:
+            return await self._database.run(work, *arguments)
+        except duckdb.Error as error:
+            if source.file is None or await self.is_healthy(source.file):
+                raise StorageFailed(f"history: look-up failed: {error}") from error
+            log.error("sealed file cannot be read", extra={"error": str(error)})
+            raise Damaged(source) from error
+
+    async def is_healthy(self, file: SealedFile) -> bool:
+        """Returns whether a file is what it was when it was written, so that others are at fault.
+
+        All who ask meanwhile share one look.
+        """
+
+        def look() -> bool:
+            try:
+                return file.digest is not None and is_whole(file)
+            except OSError:
+                return False
+
+        looking = self._looking.get(file.path)
+        if looking is None:
+            looking = asyncio.ensure_future(asyncio.to_thread(look))
+            self._looking[file.path] = looking
+            looking.add_done_callback(lambda _: self._looking.pop(file.path))
+        return await asyncio.shield(looking)
