@@ -14,6 +14,7 @@ import duckdb
 from benchmarks.wire import percentile
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import Index
+from opentrail.adapters.duckdb.parts import PARTS
 from opentrail.adapters.duckdb.schema import Table, select_page, select_rows
 from opentrail.ports.event_store import EventQuery
 
@@ -21,14 +22,14 @@ Figures = dict[str, float]
 CACHE = Path(__file__).parent / ".cache"
 CHDB = "chdb>=4,<5"
 #: All columns, with those that opentrail keeps in an index.
-_ROWS = """
+_ROWS = f"""
     SELECT * EXCLUDE (part, record_0, record_1, record_2, record_3),
         record ->> 'eventID' AS event_id,
         coalesce(names, []) AS resource_names
     FROM events
     LEFT JOIN (
-        SELECT -(about.first + row) AS position, list(name) AS names
-        FROM (SELECT name, unnest(rows) AS row FROM resources), about GROUP BY ALL
+        SELECT -(about.first + place // {PARTS}) AS position, list(name) AS names
+        FROM (SELECT name, unnest(places) AS place FROM resources), about GROUP BY ALL
     ) USING (position)
 """
 
