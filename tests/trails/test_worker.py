@@ -646,3 +646,30 @@ async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> No
     assert len(delivered.logs) == 2
     listed = sorted(key for digest in delivered.digests for key in digest.logs)
     assert listed == sorted(one.key for one in delivered.logs)
+
+
+@asynchronous
+async def test_a_chain_that_waits_for_a_bucket_that_is_gone_begins_anew_in_the_next_one() -> None:
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    await world.deliver(flush=True)
+    await world.event()
+    await world.deliver()
+    world.clock.advance(3_602)
+    world.buckets.objects.pop(BUCKET)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    await world.update(bucket="other-bucket")
+    later = await world.event(2)
+    await try_for(world, 29.9)
+    assert world.digest_keys("other-bucket") == []
+    world.clock.advance(8_640)
+    for _ in range(40):
+        with suppress(ObjectStoreError):  # what is left for the first bucket
+            await world.deliver()
+    delivered = await world.verified()
+    assert set(later) <= set(delivered.event_ids)
+    ((chain,),) = delivered.chains.values()
+    assert chain[0].document["previousDigestS3Object"] is None
+    assert (await world.state()).latest_digest_error is None

@@ -99,7 +99,13 @@ class DigestChains:
     ) -> None:
         chain = await self._chain(trail, region, span)
         if chain["pending"] is not None:
-            written.append(await self._write(trail, state, region, chain))
+            try:
+                written.append(await self._write(trail, state, region, chain))
+            except ObjectStoreError:
+                if chain["pending"]["bucket"] == span.bucket or not self._is_over(chain):
+                    raise
+                # The trail has another bucket by now, in which the chain begins anew.
+                await self._give_up_pending(trail, region, chain)
         forced = force or last
         for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
             if chain["ended"] is not None or not self._is_due(chain):
@@ -110,6 +116,22 @@ class DigestChains:
         if chain["ended"] is None and forced:
             await self._plan(trail, region, span, chain, None, last)
             written.append(await self._write(trail, state, region, chain))
+
+    def _is_over(self, chain: dict[str, Any]) -> bool:
+        """Returns whether a chain has failed for as long as files are tried."""
+        since = chain.get("failing_since")
+        return since is not None and self._clock.now() - parse_time(since) > LONGEST
+
+    async def _give_up_pending(self, trail: Trail, region: str, chain: dict[str, Any]) -> None:
+        self._tell_given_up(trail, region, chain["pending"]["bucket"])
+        ends = [*chain.get("ends", ()), *([chain["previous"]] if chain["previous"] else [])]
+        chain.update(pending=None, previous=None, ends=ends, failing_since=None)
+        await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
+
+    def _tell_given_up(self, trail: Trail, region: str, bucket: str) -> None:
+        told = {"trail": trail.arn, "region": region, "bucket": bucket}
+        log.error("the last digest of a bucket is given up after 30 days", extra=told)
+        self._metrics.given_up_files.inc()
 
     async def _note_failure(self, trail: Trail, span: Span, region: str) -> None:
         chain = await self._chain(trail, region, span)
@@ -134,8 +156,7 @@ class DigestChains:
             chain = await self._chain(trail, region, span)
             if chain["ended"] is not None:
                 continue
-            since = chain.get("failing_since")
-            if since is None or self._clock.now() - parse_time(since) <= LONGEST:
+            if not self._is_over(chain):
                 return False
             chain.update(pending=None, ended=span.started_at, failing_since=None)
             changes.append(Put("chain", f"{trail.uid}/{region}", chain))
@@ -143,9 +164,7 @@ class DigestChains:
             changes.extend(
                 Remove("log", one.key) for one in listed if one.document["bucket"] == span.bucket
             )
-            told = {"trail": trail.arn, "region": region, "bucket": span.bucket}
-            log.error("the last digest of a bucket is given up after 30 days", extra=told)
-            self._metrics.given_up_files.inc()
+            self._tell_given_up(trail, region, span.bucket)
         await self._control.apply(changes)
         return True
 
