@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from opentrail.cli import main
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.remote import Console
+from opentrail.tables import print_records
 from opentrail.tail import Place, follow
 from tests.factories import a_record, event_id, record_bytes
 from tests.stub_console import TOKEN, Asked, StubConsole, stub_console
@@ -252,3 +255,56 @@ def test_errors_that_waiting_cannot_heal_end_the_command(server: Server, capsys:
     assert main(["tail"]) == 1
     assert capsys.readouterr().err.endswith("the journal is broken\n")
     assert issubclass(TryLater, OpentrailError)
+
+
+def test_an_interrupt_that_python_loses_ends_it_with_the_next_lines(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As in a finalizer, which cannot pass an exception on."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def following(*_: object) -> Iterator[list[dict[str, Any]]]:
+        yield [line(1)]
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        yield [line(2)]
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr("opentrail.tail.follow", following)
+    assert main(["tail", "--json"]) == 130
+    assert [json.loads(one)["eventID"] for one in capsys.readouterr().out.splitlines()] == [
+        event_id(1)
+    ]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_an_interrupt_waits_until_what_is_printed_is_kept(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
+) -> None:
+    kept = tmp_path / "place"
+
+    def interrupt(lines: list[dict[str, Any]]) -> None:
+        print_records(lines)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("opentrail.tail.print_records", interrupt)
+    server.scripts = [[at(5), line(6)]]
+    assert main(["tail", "--json", "--resume", str(kept)]) == 130
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert kept.read_text() == "6\n"
+
+
+def test_a_second_interrupt_does_not_wait(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    """As when nobody reads what is printed."""
+
+    def interrupt_twice(_lines: list[dict[str, Any]]) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr("opentrail.tail.print_records", interrupt_twice)
+    server.scripts = [[at(5), line(6), line(7)]]
+    assert main(["tail", "--json"]) == 130
+    assert capsys.readouterr().out == ""

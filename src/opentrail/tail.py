@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import random
 import select
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from opentrail.adapters.files import write_durably
@@ -42,9 +46,57 @@ def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> in
     elif options.csv:
         print_csv([])
         show = _print_csv_rows
-    for lines in follow(lambda: find(options), {**conditions, "last": options.last}, place):
-        _print(lines, show, place)
+    with Interrupts() as interrupts:
+        for lines in follow(lambda: find(options), {**conditions, "last": options.last}, place):
+            with interrupts.held():
+                _print(lines, show, place)
     return 0
+
+
+class Interrupts:
+    """Interrupts that wait while lines are printed: what was printed must not come again.
+
+    A second one waits no more. And none is lost: Python raises `KeyboardInterrupt` wherever it is,
+    in a finalizer too, which cannot pass it on. The server says something every few seconds.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._is_held = False
+        self._before: Any = None
+
+    def __enter__(self) -> Interrupts:
+        """Begins; only in the main thread there are interrupts."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves interrupts to whoever had them before."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._count += 1
+        if not self._is_held or self._count > 1:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Lets interrupts wait.
+
+        Raises:
+            KeyboardInterrupt: there was one, before or meanwhile.
+        """
+        if self._count:
+            raise KeyboardInterrupt
+        self._is_held = True
+        try:
+            yield
+        finally:
+            self._is_held = False
+        if self._count:
+            raise KeyboardInterrupt
 
 
 def follow(
@@ -107,7 +159,7 @@ def _print(lines: Lines, show: Callable[[Lines], None], place: Place) -> None:
             if "EventId" in line:
                 show([line])
             printed = line["position"]
-    finally:  # also when interrupted: what was printed must not come again
+    finally:  # also when it ends here: what was printed must not come again
         if printed is not None:
             sys.stdout.flush()
             place.move(printed)
