@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 _KIND, _KEY = "event-bus", "place"
 #: Rules in the first state get all but read-only management events, in the second all.
 _ENABLED, _ALL = "ENABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+_MATCHING = frozenset({_ENABLED, _ALL})
 #: How long the rules of a Region are taken for what they were.
 _KNOWN_FOR = timedelta(seconds=30)
 #: So many Regions are remembered, beside those with rules.
@@ -122,7 +123,7 @@ class BusFollower:
         # Only for Regions of which something is taken: callers may name any.
         states = {region: await self._rule_states(region) for region in {e.region for e in taken}}
         for entry in taken:
-            matching = states[entry.region] & {_ENABLED, _ALL}
+            matching = states[entry.region] & _MATCHING
             if not matching or entry.position in self._put_already or self._is_out(entry):
                 continue
             record = orjson.loads(entry.record)
@@ -134,7 +135,7 @@ class BusFollower:
 
     def _may_have_rules(self, region: str) -> bool:
         """Returns False only if a Region was asked lately, and had none that matter."""
-        return not self._is_known(region) or bool(self._states[region] & {_ENABLED, _ALL})
+        return not self._is_known(region) or bool(self._states[region] & _MATCHING)
 
     def _is_known(self, region: str) -> bool:
         asked = self._asked.get(region)

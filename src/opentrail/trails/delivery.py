@@ -41,7 +41,7 @@ _OF_ONE_FILE = frozenset(
     {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
 )
 #: For so long a file is tried to be written (facts §3.1).
-LONGEST = timedelta(days=30)
+_LONGEST = timedelta(days=30)
 
 
 class LogDelivery:
@@ -97,7 +97,7 @@ class LogDelivery:
         return written
 
     def _is_over(self, plan: Plan) -> bool:
-        return bool(plan.since) and self.clock.now() - parse_time(plan.since) > LONGEST
+        return is_over(plan.since, self.clock.now())
 
     async def _give_up(self, trail: Trail, stored: Stored) -> None:
         told = {"trail": trail.arn, "bucket": stored.document["bucket"]}
@@ -188,6 +188,16 @@ class LogDelivery:
 
     def _now(self) -> str:
         return stored_time(self.clock.now())
+
+
+def is_over(since: str | None, now: datetime) -> bool:
+    """Returns whether something has been tried, or failed, for so long that it is given up.
+
+    Args:
+        since: stored time; None or empty if it is not known.
+        now: the present time.
+    """
+    return bool(since) and now - parse_time(str(since)) > _LONGEST
 
 
 def _planned(

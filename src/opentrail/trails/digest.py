@@ -29,7 +29,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
-from opentrail.trails.delivery import LONGEST
+from opentrail.trails.delivery import is_over
 from opentrail.trails.plans import DeliveryState
 from opentrail.trails.writing import compress, put_exactly
 
@@ -79,7 +79,7 @@ class DigestChains:
         failure: ObjectStoreError | None = None
         for region in sorted({trail.home_region, *state.regions}):
             try:
-                await self._run_chain(trail, state, span, region, force, last, written)
+                written += await self._run_chain(trail, state, span, region, force, last)
             except ObjectStoreError as error:
                 failure = failure or error
                 await self._note_failure(trail, span, region)
@@ -95,8 +95,8 @@ class DigestChains:
         region: str,
         force: bool,
         last: bool,
-        written: list[str],
-    ) -> None:
+    ) -> list[str]:
+        written = []
         chain = await self._chain(trail, region, span)
         if chain["pending"] is not None:
             try:
@@ -116,16 +116,15 @@ class DigestChains:
         if chain["ended"] is None and forced:
             await self._plan(trail, region, span, chain, None, last)
             written.append(await self._write(trail, state, region, chain))
+        return written
 
     def _is_over(self, chain: dict[str, Any]) -> bool:
         """Returns whether a chain has failed for as long as files are tried."""
-        since = chain.get("failing_since")
-        return since is not None and self._clock.now() - parse_time(since) > LONGEST
+        return is_over(chain.get("failing_since"), self._clock.now())
 
     async def _give_up_pending(self, trail: Trail, region: str, chain: dict[str, Any]) -> None:
         self._tell_given_up(trail, region, chain["pending"]["bucket"])
-        ends = [*chain.get("ends", ()), *([chain["previous"]] if chain["previous"] else [])]
-        chain.update(pending=None, previous=None, ends=ends, failing_since=None)
+        chain.update(pending=None, ends=_ends_with(chain), previous=None, failing_since=None)
         await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
 
     def _tell_given_up(self, trail: Trail, region: str, bucket: str) -> None:
@@ -223,8 +222,7 @@ class DigestChains:
         # The end of the chain before stays known: no two digests may have one name.
         end = max(started, chain["end"])
         new = {"end": end, "previous": None, "pending": None, "ended": None}
-        ends = [*chain.get("ends", ()), *([chain["previous"]] if chain["previous"] else [])]
-        return {**new, "starts": chain.get("starts"), "ends": ends}
+        return {**new, "starts": chain.get("starts"), "ends": _ends_with(chain)}
 
     async def _begin(self, trail: Trail, region: str, started: datetime) -> datetime:
         """Returns where a Region's first chain begins: with the interval of its first file.
@@ -348,6 +346,11 @@ class DigestChains:
         )
         self._metrics.delivered_files.labels("digest").inc()
         return str(pending["key"])
+
+
+def _ends_with(chain: dict[str, Any]) -> list[Any]:
+    """Returns the ends of the chains until now, the digest that was the last one of this among."""
+    return [*chain.get("ends", ()), *([chain["previous"]] if chain["previous"] else [])]
 
 
 def _delivered_by(document: dict[str, Any], end: datetime) -> bool:

@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
-from opentrail.core.event import parse_time
 from opentrail.core.resources import Span, Trail
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
-from opentrail.trails.delivery import LONGEST, LogDelivery
+from opentrail.trails.delivery import LogDelivery, is_over
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.outbox import STREAM, is_empty
 from opentrail.trails.plans import DeliveryState, load_state
@@ -126,7 +125,6 @@ class TrailWorker:
     async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
         done = Delivered()
         failure = await self._finish(trail, state, done)
-        is_waiting = False
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
@@ -134,12 +132,9 @@ class TrailWorker:
             until = span.until if span.until is not None else head
             failure = await self._deliver_span(trail, state, span, until, done, failure)
             # A chain begins only when the one of the span before has ended.
-            if failure is None or (self._in_digest and not is_waiting):
-                failed = await self._digest(
-                    trail, state, span, trail.spans[index + 1 :], flush, done
-                )
-                failure = failed or failure
-                is_waiting = failed is not None and span.until is not None
+            if failure is None:
+                later = trail.spans[index + 1 :]
+                failure = await self._digest(trail, state, span, later, flush, done)
         if failure is not None:
             raise failure
         await self._prune(trail, state)
@@ -229,9 +224,7 @@ class TrailWorker:
 
     def _is_hopeless(self, trail: Trail) -> bool:
         """Returns whether a deleted trail has waited for its bucket for as long as files do."""
-        if not trail.deleted or trail.stopped_at is None:
-            return False
-        return self._delivery.clock.now() - parse_time(trail.stopped_at) > LONGEST
+        return trail.deleted and is_over(trail.stopped_at, self._delivery.clock.now())
 
     async def _trail(self) -> Trail | None:
         for stored in [*await self._registry.all(), *await self._registry.retired()]:

@@ -259,14 +259,20 @@ def select_rows(
         table: the table.
         rows: the number of each row, and its part, as `Table.keys` gives them.
     """
+    for column, wanted in by_column(table, rows):
+        yield (
+            f"SELECT position, {column} FROM {table.name}"  # noqa: S608 - ours
+            " WHERE rowid IN (SELECT unnest(?::BIGINT[]))",
+            [wanted],
+        )
+
+
+def by_column(table: Table, rows: Sequence[tuple[int, int]]) -> Iterator[tuple[str, list[int]]]:
+    """Yields the columns that hold the records of rows, each given with its part, and which."""
     columns = COLUMNS if table.index is not None else ("record",)
     for part, column in enumerate(columns):
         if wanted := [row for row, own in rows if own == part]:
-            yield (
-                f"SELECT position, {column} FROM {table.name}"  # noqa: S608 - ours
-                " WHERE rowid IN (SELECT unnest(?::BIGINT[]))",
-                [wanted],
-            )
+            yield column, wanted
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:

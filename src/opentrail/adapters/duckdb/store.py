@@ -24,10 +24,11 @@ from opentrail.adapters.duckdb.files import (
     sealed_files,
 )
 from opentrail.adapters.duckdb.index import MOST_PLACES
-from opentrail.adapters.duckdb.parts import COLUMNS, PARTS
+from opentrail.adapters.duckdb.parts import PARTS
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
     Table,
+    by_column,
     column_lists,
     entry_of,
     found_event,
@@ -245,13 +246,14 @@ class DuckdbEvents:
         if expression is not None and not condition_of(expression, table.index).exact:
             fitting = self._select_fitting(table, query, expression)
             return [_Key.of(event, source) for event in fitting]
-        is_id = table.index is not None and query.attribute and query.attribute[0] == "EventId"
+        key, value = query.attribute or (None, None)
+        is_id = table.index is not None and key == "EventId"
         if is_id or (known is not None and len(known) <= room):
             # As far as is known all belong on the page: their records are read at once.
             events = self._known_events(table, query, known)
-            if is_id and query.attribute:
+            if is_id:
                 # The index knows ids by their hashes: others may have the same.
-                events = [event for event in events if event.event_id == query.attribute[1]]
+                events = [event for event in events if event.event_id == value]
             return [_Key.of(event, source) for event in events]
         few = None if known is None else [row for row, _ in known]
         found = self._database.execute(*select_page(table, query, table.keys, few))
@@ -265,8 +267,7 @@ class DuckdbEvents:
             return self._events(*select_page(table, wide))
         return [
             event
-            for part, column in enumerate(COLUMNS)
-            if (rows := [row for row, own in known if own == part])
+            for column, rows in by_column(table, known)
             for event in self._events(*select_page(table, wide, f"position, {column}", rows))
         ]
 
