@@ -261,6 +261,11 @@ def some_records(count: int, first: int = 1, **changes: Any) -> list[dict[str, A
     ]
 
 
+def some_new_entries(count: int, first: int = 1) -> list[NewEntry]:
+    """Returns the entries of `some_records`."""
+    return [a_new_entry(record) for record in some_records(count, first)]
+
+
 def entries_of(records: Iterable[Mapping[str, Any]], first: int = 1) -> list[Entry]:
     """Returns the records as entries of the journal, from position `first` on."""
     return [an_entry(position, record) for position, record in enumerate(records, first)]

@@ -23,7 +23,7 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.journal import Journal
-from tests.factories import a_new_entry, a_record, event_id, some_records
+from tests.factories import a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import GENESIS, PATIENCE, MemoryJournal, asynchronous, run, turns
 
 #: Small enough that a handful of records fills a segment.
@@ -96,10 +96,6 @@ async def opened(open_journal: Open) -> AsyncIterator[Journal]:
         await journal.close()
 
 
-def entries(count: int, first: int = 1) -> list[NewEntry]:
-    return [a_new_entry(record) for record in some_records(count, first)]
-
-
 def columns(entry: Entry | NewEntry) -> dict[str, object]:
     """What an entry had before it was numbered."""
     return {k: v for k, v in asdict(entry).items() if k not in ("position", "chain")}
@@ -122,7 +118,7 @@ async def test_new_journal_is_empty_and_well(open_journal: Open) -> None:
 @asynchronous
 async def test_positions_start_at_one_and_have_no_gaps(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
-        given = entries(12)
+        given = some_new_entries(12)
         assert await journal.append(given[:1]) == 1
         assert await journal.append(given[1:6]) == 6
         assert await journal.append(given[6:]) == 12
@@ -165,7 +161,7 @@ async def test_bytes_of_a_record_come_back_as_they_were_after_reopening(
 async def test_what_was_appended_is_there_after_reopening_and_numbers_go_on(
     open_journal: Open,
 ) -> None:
-    given = entries(60)
+    given = some_new_entries(60)
     for start in range(0, 60, 20):
         async with opened(open_journal) as journal:
             assert journal.head == start
@@ -178,7 +174,7 @@ async def test_what_was_appended_is_there_after_reopening_and_numbers_go_on(
 
 @asynchronous
 async def test_every_entry_is_chained_to_the_one_before(open_journal: Open) -> None:
-    given = entries(50)
+    given = some_new_entries(50)
     async with opened(open_journal) as journal:
         await journal.append(given[:30])
     async with opened(open_journal) as journal:
@@ -192,7 +188,7 @@ async def test_every_entry_is_chained_to_the_one_before(open_journal: Open) -> N
 @asynchronous
 async def test_reading_takes_a_stretch_in_order(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
-        await journal.append(entries(40))
+        await journal.append(some_new_entries(40))
 
         async def positions(after: int, limit: int, until: int | None = None) -> list[int]:
             return [entry.position for entry in await journal.read(after, limit, until)]
@@ -215,17 +211,17 @@ async def test_waiting_ends_when_a_record_behind_the_position_is_durable(
     open_journal: Open,
 ) -> None:
     async with opened(open_journal) as journal:
-        await journal.append(entries(2))
+        await journal.append(some_new_entries(2))
         await journal.wait_beyond(1)
         waiting = [asyncio.create_task(journal.wait_beyond(place)) for place in (2, 3)]
         await turns()
         assert [task.done() for task in waiting] == [False, False]
-        await journal.append(entries(1, 3))
+        await journal.append(some_new_entries(1, 3))
         async with asyncio.timeout(PATIENCE):
             await waiting[0]
         await turns()
         assert not waiting[1].done()
-        await journal.append(entries(1, 4))
+        await journal.append(some_new_entries(1, 4))
         async with asyncio.timeout(PATIENCE):
             await waiting[1]
         assert journal.head == 4
@@ -237,7 +233,7 @@ async def test_giving_up_waiting_disturbs_nobody(open_journal: Open) -> None:
         given_up, patient = (asyncio.create_task(journal.wait_beyond(0)) for _ in range(2))
         await turns()
         given_up.cancel()
-        await journal.append(entries(1))
+        await journal.append(some_new_entries(1))
         async with asyncio.timeout(PATIENCE):
             await patient
         with pytest.raises(asyncio.CancelledError):
@@ -247,7 +243,7 @@ async def test_giving_up_waiting_disturbs_nobody(open_journal: Open) -> None:
 @asynchronous
 async def test_an_event_is_found_by_its_id(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
-        await journal.append(entries(45))
+        await journal.append(some_new_entries(45))
         for position in (1, 17, 45):
             assert await journal.find(event_id(position)) == position
         assert await journal.find(event_id(46)) is None
@@ -260,7 +256,7 @@ async def test_concurrent_appenders_each_get_their_own_positions(open_journal: O
     async with opened(open_journal) as journal:
 
         async def append(number: int) -> tuple[int, list[NewEntry]]:
-            mine = entries(1 + number % 3, number * 10)
+            mine = some_new_entries(1 + number % 3, number * 10)
             return await journal.append(mine), mine
 
         answers = await asyncio.gather(*(append(number) for number in range(100)))
@@ -282,7 +278,7 @@ async def test_a_record_can_be_read_and_found_as_soon_as_append_returns(
     async with opened(open_journal) as journal:
 
         async def append_and_look(number: int) -> None:
-            (new,) = entries(1, number)
+            (new,) = some_new_entries(1, number)
             position = await journal.append([new])
             assert journal.head >= position
             (entry,) = await journal.read(position - 1, 1)
@@ -295,10 +291,10 @@ async def test_a_record_can_be_read_and_found_as_soon_as_append_returns(
 @asynchronous
 async def test_an_appender_that_goes_away_leaves_no_gap(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
-        gone = asyncio.create_task(journal.append(entries(3)))
+        gone = asyncio.create_task(journal.append(some_new_entries(3)))
         await asyncio.sleep(0)
         gone.cancel()
-        last = await journal.append(entries(1, 10))
+        last = await journal.append(some_new_entries(1, 10))
         kept = await everything(journal)
         assert [entry.position for entry in kept] == list(range(1, last + 1))
         assert kept[-1].event_id == event_id(10)
@@ -308,10 +304,10 @@ async def test_an_appender_that_goes_away_leaves_no_gap(open_journal: Open) -> N
 @asynchronous
 async def test_a_closed_journal_refuses_records(open_journal: Open) -> None:
     journal = open_journal()
-    await journal.append(entries(1))
+    await journal.append(some_new_entries(1))
     await journal.close()
     with pytest.raises(RecordRefused):
-        await journal.append(entries(1, 2))
+        await journal.append(some_new_entries(1, 2))
     async with opened(open_journal) as journal:
         assert journal.head == 1
 
@@ -319,7 +315,9 @@ async def test_a_closed_journal_refuses_records(open_journal: Open) -> None:
 @asynchronous
 async def test_closing_finishes_what_was_being_appended(open_journal: Open) -> None:
     journal = open_journal()
-    appending = [asyncio.create_task(journal.append(entries(2, n * 10))) for n in range(20)]
+    appending = [
+        asyncio.create_task(journal.append(some_new_entries(2, n * 10))) for n in range(20)
+    ]
     await asyncio.sleep(0)
     await journal.close()
     async with asyncio.timeout(PATIENCE):

@@ -23,7 +23,7 @@ from opentrail.core import faults
 from opentrail.core.errors import OpentrailError, RecordRefused, StorageFailed
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
-from tests.factories import a_new_entry, a_record, event_id, some_records
+from tests.factories import a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import (
     GENESIS,
     PATIENCE,
@@ -48,12 +48,8 @@ async def opened(folder: Path, segment_bytes: int = TINY_SEGMENT) -> AsyncIterat
         await journal.close()
 
 
-def entries(count: int, first: int = 1) -> list[NewEntry]:
-    return [a_new_entry(record) for record in some_records(count, first)]
-
-
 async def append_one_by_one(journal: SqliteJournal, count: int, first: int = 1) -> None:
-    for new in entries(count, first):
+    for new in some_new_entries(count, first):
         await journal.append([new])
 
 
@@ -266,7 +262,7 @@ async def test_nothing_is_seen_or_acknowledged_before_it_is_committed(
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 3)
         held.arm("journal.mid-commit")
-        appending = asyncio.create_task(journal.append(entries(2, 4)))
+        appending = asyncio.create_task(journal.append(some_new_entries(2, 4)))
         waiting = asyncio.create_task(journal.wait_beyond(3))
         assert await asyncio.to_thread(held.reached.wait, PATIENCE)
         await turns()
@@ -288,9 +284,11 @@ async def test_appends_that_wait_together_are_committed_together_and_in_order(
 ) -> None:
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         held.arm("journal.mid-commit")
-        first = asyncio.create_task(journal.append(entries(1)))
+        first = asyncio.create_task(journal.append(some_new_entries(1)))
         assert await asyncio.to_thread(held.reached.wait, PATIENCE)
-        others = [asyncio.create_task(journal.append(entries(1, n))) for n in range(2, 200)]
+        others = [
+            asyncio.create_task(journal.append(some_new_entries(1, n))) for n in range(2, 200)
+        ]
         await turns()
         held.let_go()
         assert await first == 1
@@ -325,12 +323,12 @@ async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held:
     half = NewEntry("recorder", at, "1", "r", "Management", "id", b"x" * (QUEUE_BYTES // 2))
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         held.arm("journal.mid-commit")
-        first = asyncio.create_task(journal.append(entries(1)))
+        first = asyncio.create_task(journal.append(some_new_entries(1)))
         assert await asyncio.to_thread(held.reached.wait, PATIENCE)
         waiting = [asyncio.create_task(journal.append([half])) for _ in range(2)]
         await turns()
         with pytest.raises(RecordRefused, match="too many records"):
-            await journal.append(entries(1, 2))
+            await journal.append(some_new_entries(1, 2))
         for task in waiting:
             task.cancel()
         held.let_go()
@@ -352,7 +350,7 @@ async def test_a_full_disk_refuses_records_and_recovers_by_itself(tmp_path: Path
             assert "full" in journal.failure
             assert journal.head == acknowledged
             with pytest.raises(RecordRefused):
-                await journal.append(entries(100, 2_000))
+                await journal.append(some_new_entries(100, 2_000))
             kept = [entry.position for entry in await journal.read(0, 2_000)]
             assert kept == list(range(1, acknowledged + 1))
 
@@ -388,7 +386,7 @@ def test_wherever_the_disk_gets_full_the_journal_is_whole_after_a_restart(
             assert [(e.position, e.event_id) for e in await journal.read(0, 1_000)] == expected
             for position, name in expected:
                 assert [e.event_id for e in await journal.read(position - 1, 1)] == [name]
-            assert await journal.append(entries(1)) == head + 1
+            assert await journal.append(some_new_entries(1)) == head + 1
 
     with small_disk(tmp_path / "disk", 1_500) as disk:
         run(story(disk))
@@ -483,7 +481,7 @@ def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> 
             found = [entry.event_id for entry in await journal.read(0, 100)]
             assert found[:count] == [event_id(number) for number in range(1, count + 1)]
             assert len(found) <= count + 1
-            assert await journal.append(entries(1, 500)) == len(found) + 1
+            assert await journal.append(some_new_entries(1, 500)) == len(found) + 1
 
     run(after())
 
