@@ -149,14 +149,17 @@ def test_files_of_a_store_are_got_at_the_same_time_but_not_all_ahead() -> None:
     gate = threading.Barrier(4, timeout=60)
     asked = []
 
-    def slow() -> io.BytesIO:
+    def together() -> io.BytesIO:
         gate.wait()
+        return io.BytesIO(b"x")
+
+    def alone() -> io.BytesIO:
         return io.BytesIO(b"x")
 
     def listed() -> Iterator[Found]:
         for number in range(400):
             asked.append(number)
-            yield Found(str(number), 1, slow, is_far=True)
+            yield Found(str(number), 1, together if number < 4 else alone, is_far=True)
 
     reading = read_all(listed())
     next(reading)
