@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -244,3 +245,34 @@ async def test_entries_come_whole() -> None:
     assert seen == journal.disk
     assert [entry.event_id for entry in seen] == [event_id(number) for number in (1, 2, 3)]
     await stop(task)
+
+
+@pytest.mark.parametrize(
+    ("works", "pause"), [(0.01, 0.08), (0.05, 0.05), (0.5, 0.0)], ids=["short", "long", "longest"]
+)
+def test_a_follower_rests_after_short_work_and_goes_on_at_once_after_long_work(
+    works: float, pause: float
+) -> None:
+    class Worker(Collector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.began: list[float] = []
+
+        async def take(self, entries: Sequence[Entry]) -> None:
+            self.began.append(asyncio.get_running_loop().time())
+            await append(journal, 1)  # so there is always a next one
+            await asyncio.sleep(works)
+            await super().take(entries)
+
+    async def story() -> list[float]:
+        await append(journal, 1)
+        worker = Worker()
+        following = asyncio.create_task(follow(journal, worker))
+        await eventually(lambda: len(worker.began) > 20)
+        await stop(following)
+        return worker.began
+
+    journal = MemoryJournal()
+    began = run_skipping_time(story())
+    shortest = min(later - earlier for earlier, later in itertools.pairwise(began))
+    assert works + pause <= shortest < works + pause + 0.03

@@ -17,9 +17,10 @@ log = logging.getLogger(__name__)
 
 BATCH = 5_000
 _LONGEST_PAUSE = 30.0
-#: After a batch a follower rests so many times as long as it worked, but at most so long: a batch
-#: costs nearly the same whatever its size, so few large ones leave the processor to the calls.
-_REST, _LONGEST_REST = 8.0, 0.1
+#: After a batch a follower rests so many times as long as it worked: a batch costs nearly the same
+#: whatever its size, so few large ones leave the processor to the calls. But the next batch begins
+#: at most so long after the one before it began.
+_REST, _LONGEST_ROUND = 8.0, 0.1
 
 
 class Follower(Protocol):
@@ -86,7 +87,8 @@ async def follow(
             continue
         place, failures = entries[-1].position, 0
         if len(entries) < BATCH:
-            await _rest(hurry, min(_LONGEST_REST, _REST * (loop.time() - started)))
+            took = loop.time() - started
+            await _rest(hurry, max(0.0, min(_LONGEST_ROUND - took, _REST * took)))
 
 
 async def _more(journal: Journal, place: int, hurry: asyncio.Event) -> None:

@@ -91,6 +91,8 @@ class Database:
             ":memory:",
             config={
                 "threads": 2,
+                # Else tables in memory are compressed now and then, and everybody waits a second.
+                "checkpoint_threshold": "1TB",
                 "memory_limit": "768MB",
                 "preserve_insertion_order": True,
                 "temp_directory": str(swap),

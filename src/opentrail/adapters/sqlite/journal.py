@@ -29,7 +29,7 @@ SEGMENT_BYTES = 256 * 1024 * 1024
 #: A group is at most this many records, so that the first of them does not wait for long.
 GROUP_RECORDS = 2_000
 #: The newest entries stay in memory, up to so many or so large, for followers that keep up.
-TAIL_RECORDS, TAIL_BYTES = 4_000, 16 * 1024 * 1024
+TAIL_RECORDS, TAIL_BYTES = 12_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
 _PROBE_SECONDS = 0.25
 _GENESIS = b"\0" * 32
