@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
 
+from opentrail.adapters.appends import Append, Appends, append_of
 from opentrail.adapters.link import Link, LinkError, records_in, with_records
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, from_micros, micros
-from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS, JournalWriter
+from opentrail.ports.journal import JournalWriter
 
 APPEND = "append"
 #: A batch is at most this large, so that no frame is.
 BATCH_RECORDS, BATCH_BYTES = 2_000, 8 * 1024 * 1024
-
-
-@dataclass(slots=True)
-class _Waiting:
-    entries: Sequence[NewEntry]
-    size: int
-    done: asyncio.Future[int]
-    since: float
 
 
 class LinkedJournal:
@@ -36,10 +28,8 @@ class LinkedJournal:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._loop = asyncio.get_running_loop()
-        self._queue: list[_Waiting] = []
-        self._queued_records = self._queued_bytes = 0
+        self._appends = Appends()
         self._sending: asyncio.Task[None] | None = None
-        self._under_way: float | None = None
         self.head = 0
         #: Set by what the other side says.
         self.failure: str | None = None
@@ -47,72 +37,48 @@ class LinkedJournal:
     @property
     def backlog_seconds(self) -> float:
         """How long the record has waited that has waited longest."""
-        oldest = self._under_way or (self._queue[0].since if self._queue else None)
+        oldest = self._appends.oldest
         return 0.0 if oldest is None else self._loop.time() - oldest
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
         if self.failure:
             raise RecordRefused(self.failure)
-        size = sum(len(entry.record) for entry in entries)
-        if self._queue and (
-            self._queued_records + len(entries) > QUEUE_RECORDS
-            or self._queued_bytes + size > QUEUE_BYTES
-        ):
-            raise RecordRefused("too many records wait for the disk")
-        waiting = _Waiting(entries, size, self._loop.create_future(), self._loop.time())
-        self._queue.append(waiting)
-        self._queued_records += len(entries)
-        self._queued_bytes += size
+        append = append_of(entries, self._loop)
+        self._appends.add(append)
         if self._sending is None:
             self._sending = self._loop.create_task(self._send_all())
-        return await waiting.done
+        return await append.done
 
     async def _send_all(self) -> None:
         try:
-            while self._queue:
-                batch = self._take_batch()
-                self._under_way = batch[0].since
-                await self._send(batch)
+            while group := self._appends.take(BATCH_RECORDS, BATCH_BYTES):
+                await self._send(group)
         finally:
-            self._sending = self._under_way = None
+            self._appends.ended()
+            self._sending = None
 
-    def _take_batch(self) -> list[_Waiting]:
-        records = size = count = 0
-        for waiting in self._queue:
-            if count and (records >= BATCH_RECORDS or size + waiting.size > BATCH_BYTES):
-                break
-            count += 1
-            records += len(waiting.entries)
-            size += waiting.size
-        batch, self._queue = self._queue[:count], self._queue[count:]
-        self._queued_records -= records
-        self._queued_bytes -= size
-        return batch
-
-    async def _send(self, batch: list[_Waiting]) -> None:
-        entries = [entry for waiting in batch for entry in waiting.entries]
+    async def _send(self, group: Sequence[Append]) -> None:
+        entries = [entry for append in group for entry in append.entries]
         try:
             answer = orjson.loads(await self._link.ask(APPEND, pack(entries)))
         except LinkError as error:
-            _refuse(batch, f"the journal's process cannot be reached: {error}")
+            _refuse(group, f"the journal's process cannot be reached: {error}")
             return
         self.failure = answer.get("failure")
         if "refused" in answer:
-            _refuse(batch, answer["refused"])
+            _refuse(group, answer["refused"])
             return
         self.head = last = answer["position"]
         position = last - len(entries)
-        for waiting in batch:
-            position += len(waiting.entries)
-            if not waiting.done.done():
-                waiting.done.set_result(position)
+        for append in group:
+            position += len(append.entries)
+            append.succeed(position)
 
 
-def _refuse(batch: list[_Waiting], reason: str) -> None:
-    for waiting in batch:
-        if not waiting.done.done():
-            waiting.done.set_exception(RecordRefused(reason))
+def _refuse(group: Sequence[Append], reason: str) -> None:
+    for append in group:
+        append.fail(RecordRefused(reason))
 
 
 async def append_packed(journal: JournalWriter, entries: Sequence[NewEntry]) -> bytes:

@@ -55,13 +55,20 @@ class Asking:
             Damaged: the source is a file that is not what it was.
             StorageFailed: it failed for another reason.
         """
+        return await self.among([source], work, *arguments)
+
+    async def among(
+        self, sources: Sequence[Source], work: Callable[..., list[T]], *arguments: Any
+    ) -> list[T]:
+        """Returns what work about several sources gives; see `one`."""
         try:
             return await self._database.run(work, *arguments)
         except duckdb.Error as error:
-            if source.file is None or await self.is_healthy(source.file):
-                raise StorageFailed(f"history: look-up failed: {error}") from error
-            log.error("sealed file cannot be read", extra={"error": str(error)})
-            raise Damaged(source) from error
+            for source in sources:
+                if source.file is not None and not await self.is_healthy(source.file):
+                    log.error("sealed file cannot be read", extra={"error": str(error)})
+                    raise Damaged(source) from error
+            raise StorageFailed(f"history: look-up failed: {error}") from error
 
     async def is_healthy(self, file: SealedFile) -> bool:
         """Returns whether a file is what it was when it was written, so that others are at fault.

@@ -148,10 +148,12 @@ def _indexed(column: str, pattern: Pattern, index: Index) -> Condition:
     if column == "event_id":
         if plain is None:
             return _somewhere("contains(record, ?)", pattern.literals)
-        return Condition(index.has_id, (plain,), False)
-    if plain is None:
-        return Condition(index.has_resource_like, (_like(pattern),), True)
-    return Condition(index.has_resource, (plain, plain), True)
+        sql, arguments = index.has_id(plain)
+        return Condition(sql, tuple(arguments), False)
+    sql, arguments = (
+        index.has_resource_like(_like(pattern)) if plain is None else index.has_resource(plain)
+    )
+    return Condition(sql, tuple(arguments), True)
 
 
 def _matches(column: str, pattern: Pattern) -> Condition:

@@ -10,7 +10,10 @@ A place tells both the number of a row, counted from 0, and the part that its re
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -24,6 +27,8 @@ _TABLES = (
     "CREATE OR REPLACE TEMP TABLE keys"
     " (position BIGINT, category VARCHAR, part TINYINT, event_id VARCHAR, names VARCHAR[])",
 )
+#: The attributes of LookupEvents that an index knows.
+KNOWN = frozenset({"EventId", "ResourceName"})
 #: Look-ups are given places one by one if there are no more than these.
 MOST_PLACES = 1_000
 #: The places of a name are in several lists, each within so many places: who reads one list reads
@@ -44,43 +49,19 @@ class Index:
     first: int
     is_import: bool
 
-    @property
-    def has_id(self) -> str:
-        """A condition on positions, with the id as argument; it holds for few others, too."""
-        return self._among("place", "ids", f"h = {_HASH.format('?')}")
+    def has_id(self, event_id: str) -> tuple[str, list[Any]]:
+        """Returns a condition on positions and its arguments; it holds for few others, too."""
+        return self._among("place", "ids", "h = ?"), [hash_of(event_id)]
 
-    @property
-    def has_resource(self) -> str:
-        """A condition on positions, with the name as argument, twice."""
-        return self._among("unnest(places)", "resources", f"h = {_HASH.format('?')} AND name = ?")
+    def has_resource(self, name: str) -> tuple[str, list[Any]]:
+        """Returns a condition on positions and its arguments."""
+        condition = self._among("unnest(places)", "resources", "h = ? AND name = ?")
+        return condition, [hash_of(name), name]
 
-    @property
-    def has_resource_like(self) -> str:
-        """A condition on positions, with a pattern of LIKE as argument."""
-        return self._among("unnest(places)", "resources", "name LIKE ? ESCAPE '\\'")
-
-    def probe(
-        self, key: str, value: str, categories: tuple[str, ...] | None
-    ) -> tuple[str, list[str]] | None:
-        """Returns a statement that gives lists of places which may have an attribute.
-
-        It costs a tenth of a look-up: the events on an S3 object, say, are of another category than
-        is mostly looked for. Of more than `MOST_PLACES` it gives more than so many, but not all.
-        None if the index does not know the attribute of LookupEvents.
-        """
-        where = f"h = {_HASH.format('?')}"
-        if key == "EventId":
-            return f"SELECT [place] FROM {self.database}.ids WHERE {where}", [value]  # noqa: S608
-        if key == "ResourceName":
-            where += " AND name = ?"
-            places = f"places[:{MOST_PLACES + 1}]"
-            found = f"SELECT {places} FROM {self.database}.resources"  # noqa: S608 - ours
-            known = [value, value]
-            if categories is not None:
-                where += f" AND category IN ({', '.join('?' * len(categories))})"
-                known += categories
-            return f"{found} WHERE {where}", known
-        return None
+    def has_resource_like(self, pattern: str) -> tuple[str, list[Any]]:
+        """Returns a condition on positions and its arguments, given a pattern of LIKE."""
+        named = self._among("unnest(places)", "resources", "name LIKE ? ESCAPE '\\'")
+        return named, [pattern]
 
     def _among(self, places: str, table: str, where: str) -> str:
         position = self.position_of("place")
@@ -98,6 +79,46 @@ class Index:
             f"SELECT s.position, {self.position_of('e.place')} FROM {self.database}.ids e"  # noqa: S608
             " JOIN temp.hashed s ON e.h = s.h"
         )
+
+
+def hash_of(text: str) -> int:
+    """Returns what `_HASH` gives: planning a statement with it costs as much as running it."""
+    digest = hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+    return int.from_bytes(digest[8:], "little") >> 24
+
+
+def probe(
+    indexes: Sequence[Index], key: str, value: str, categories: tuple[str, ...] | None
+) -> tuple[str, list[Any]]:
+    """Returns a statement that finds where events with an attribute may be, and its arguments.
+
+    It costs a tenth of a look-up: the events on an S3 object, say, are of another category than
+    is mostly looked for. One statement for several files costs half as much as one for each.
+
+    Args:
+        indexes: which are asked.
+        key: `EventId` or `ResourceName` of LookupEvents.
+        value: the attribute's value.
+        categories: the only ones that are wanted; ids are found whatever their category is.
+
+    Returns:
+        Its rows are the numbers of indexes, and lists of places. Of more than `MOST_PLACES` it
+        gives more than so many, but not all.
+    """
+    arguments: list[Any] = [hash_of(value)]
+    table, places, where = "ids", "[place]", "h = $1"
+    if key == "ResourceName":
+        arguments.append(value)
+        table, places, where = "resources", f"places[:{MOST_PLACES + 1}]", "h = $1 AND name = $2"
+        if categories is not None:
+            arguments += categories
+            marks = ", ".join(f"${number}" for number in range(3, 3 + len(categories)))
+            where += f" AND category IN ({marks})"
+    parts = (
+        f"SELECT {number}, {places} FROM {index.database}.{table} WHERE {where}"  # noqa: S608 - ours
+        for number, index in enumerate(indexes)
+    )
+    return " UNION ALL ".join(parts), arguments
 
 
 def hash_ids(connection: duckdb.DuckDBPyConnection) -> None:

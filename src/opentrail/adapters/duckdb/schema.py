@@ -241,12 +241,12 @@ def select_page(
     return statement, arguments
 
 
-def _attribute(table: Table, key: str, value: str) -> tuple[str, list[str]]:
+def _attribute(table: Table, key: str, value: str) -> tuple[str, list[Any]]:
     """Returns the condition of a look-up attribute; that of an id may hold for other ids, too."""
     if table.index is not None and key == "EventId":
-        return table.index.has_id, [value]
+        return table.index.has_id(value)
     if table.index is not None and key == "ResourceName":
-        return table.index.has_resource, [value, value]
+        return table.index.has_resource(value)
     return _CONDITIONS[key], [value]
 
 

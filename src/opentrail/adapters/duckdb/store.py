@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from opentrail.adapters.duckdb.files import (
     remove,
     sealed_files,
 )
-from opentrail.adapters.duckdb.index import MOST_PLACES
+from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
 from opentrail.adapters.duckdb.parts import PARTS
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
@@ -213,13 +213,25 @@ class DuckdbEvents:
         keys: list[_Key] = []
         asked = [source for source in sources if source.may_hold(query)]
         asked.sort(key=lambda source: (source.file is None, source.newest), reverse=True)
-        # A search may take long: it must leave threads to look-ups.
-        for wave in _waves(asked, AT_ONCE if query.expression is None else 1):
+        known: dict[Source, list[tuple[int, int]] | None] = {}
+        waiting = asked
+        # The hot table, then the newest file alone: mostly a page is full then.
+        for size in itertools.chain((1, 1, 2), itertools.repeat(AT_ONCE)):
             if len(keys) == query.limit:
-                wave = [source for source in wave if source.newest >= keys[-1].seconds]
+                waiting = [source for source in waiting if source.newest >= keys[-1].seconds]
+            if unknown := [source for source in waiting if source not in known]:
+                # What the first two have is found alone, what all the others have at once.
+                known |= await self._known(unknown if len(known) > 1 else unknown[:1], query)
+                waiting = [source for source in waiting if known.get(source) != []]
+            if not waiting:
+                break
+            # A search may take long: it must leave threads to look-ups.
+            most = size if query.expression is None else 1
+            wave = [source for source in waiting if source in known][:most]
+            waiting = [source for source in waiting if source not in wave]
             room = query.limit - len(keys)
             found = await self._asking.all(
-                [(source, self._keys, (source, query, room)) for source in wave]
+                [(source, self._keys, (source, query, room, known[source])) for source in wave]
             )
             keys = sorted(
                 [*keys, *found], key=lambda key: (key.seconds, key.position), reverse=True
@@ -238,10 +250,14 @@ class DuckdbEvents:
         events |= {event.position: event for event in await self._asking.all(reading)}
         return [events[key.position] for key in keys]
 
-    def _keys(self, source: Source, query: EventQuery, room: int) -> list[_Key]:
-        table, known = source.table, self._known_places(source.table, query)
-        if known == []:
-            return []
+    def _keys(
+        self,
+        source: Source,
+        query: EventQuery,
+        room: int,
+        known: Sequence[tuple[int, int]] | None,
+    ) -> list[_Key]:
+        table = source.table
         expression = query.expression
         if expression is not None and not condition_of(expression, table.index).exact:
             fitting = self._select_fitting(table, query, expression)
@@ -271,18 +287,28 @@ class DuckdbEvents:
             for event in self._events(*select_page(table, wide, f"position, {column}", rows))
         ]
 
-    def _known_places(self, table: Table, query: EventQuery) -> list[tuple[int, int]] | None:
-        """Returns the rows that may have the query's attribute, each with its part.
+    async def _known(
+        self, sources: Sequence[Source], query: EventQuery
+    ) -> dict[Source, list[tuple[int, int]] | None]:
+        """Returns the rows of each source that may have the query's attribute, with their parts.
 
         None if any row may have it.
         """
-        if table.index is None or query.attribute is None:
-            return None
-        probe = table.index.probe(*query.attribute, query.categories)
-        if probe is None:
-            return None
-        places = [place for (part,) in self._database.execute(*probe) for place in part]
-        return [divmod(place, PARTS) for place in places] if len(places) <= MOST_PLACES else None
+        known: dict[Source, list[tuple[int, int]] | None] = dict.fromkeys(sources)
+        key, value = query.attribute or ("", "")
+        indexed = [source for source in sources if source.table.index is not None]
+        if key not in KNOWN or not indexed:
+            return known
+        indexes = [source.table.index for source in indexed if source.table.index is not None]
+        asked = probe(indexes, key, value, query.categories)
+        places: dict[int, list[int]] = {}
+        for number, part in await self._asking.among(indexed, self._database.execute, *asked):
+            places.setdefault(number, []).extend(part)
+        for number, source in enumerate(indexed):
+            found = places.get(number, [])
+            if len(found) <= MOST_PLACES:
+                known[source] = [divmod(place, PARTS) for place in found]
+        return known
 
     def _events(self, statement: str, arguments: Sequence[Any]) -> list[FoundEvent]:
         return [found_event(row) for row in self._database.execute(statement, arguments)]
@@ -384,16 +410,3 @@ class DuckdbEvents:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
         await self.upkeep.close()
         self._database.close()
-
-
-def _waves(sources: Sequence[Source], most: int) -> Iterator[Sequence[Source]]:
-    """Yields sources to be asked side by side, so many at most.
-
-    They begin with the hot table, then the newest sealed file alone: mostly a page is full then.
-    """
-    start = 0
-    for size in itertools.chain((1, 1, 2), itertools.repeat(most)):
-        if start >= len(sources):
-            return
-        yield sources[start : start + min(size, most)]
-        start += min(size, most)

@@ -10,20 +10,16 @@ import asyncio
 import hashlib
 import sqlite3
 import threading
-from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from opentrail.adapters.appends import Append, Appends, append_of
 from opentrail.adapters.files import sync_folder
-from opentrail.adapters.sqlite.rows import SCHEMA, SELECT, entry_of, inserts
-from opentrail.adapters.sqlite.segments import newest
+from opentrail.adapters.sqlite.rows import SCHEMA, inserts
+from opentrail.adapters.sqlite.segments import Readers, Segment, newest
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import reach
-from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
 SEGMENT_BYTES = 256 * 1024 * 1024
 #: A group is at most this many records, so that the first of them does not wait for long.
@@ -33,22 +29,6 @@ TAIL_RECORDS, TAIL_BYTES = 12_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
 _PROBE_SECONDS = 0.25
 _GENESIS = b"\0" * 32
-
-_FIND = "SELECT position FROM entries WHERE event_id = ?"
-
-
-@dataclass(slots=True)
-class _Waiting:
-    entries: Sequence[NewEntry]
-    size: int
-    done: asyncio.Future[int]
-    since: float
-
-
-@dataclass(slots=True)
-class _Segment:
-    first: int
-    path: Path
 
 
 class SqliteJournal:
@@ -64,22 +44,18 @@ class SqliteJournal:
         self._on_broken = on_broken
         self._segment_bytes = segment_bytes
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Waiting] = deque()
-        self._queued_records = self._queued_bytes = 0
+        self._appends = Appends()
         self._wake = threading.Condition()
         self._closing = self._broken = False
-        #: Since when the oldest record of the group has waited that is being written.
-        self._under_way: float | None = None
         self._failure: str | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         #: Bytes written since the segment's size was last looked at.
         self._unchecked = 0
         self._tail: list[Entry] = []
         self._tail_bytes = 0
-        self._readers: dict[Path, sqlite3.Connection] = {}
-        self._reading = threading.Lock()
+        self._readers = Readers()
         #: Held while segments are added or taken away.
-        self._listing = threading.Lock()
+        self._listing, self._trimming = threading.Lock(), threading.Lock()
         self._segments = self._find_segments()
         self._writer, self._head, self._chain = self._open_last()
         self._durable = self._head
@@ -99,33 +75,18 @@ class SqliteJournal:
     @property
     def backlog_seconds(self) -> float:
         """How long the record has waited that has waited longest."""
-        # Every call asks: it must not wait for the lock. What leaves the queue is under way before.
-        oldest = self._under_way
-        if oldest is None:
-            try:
-                oldest = self._queue[0].since
-            except IndexError:
-                return 0.0
-        return self._loop.time() - oldest
+        oldest = self._appends.oldest
+        return 0.0 if oldest is None else self._loop.time() - oldest
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Returns only once the records are durable; the result is the last one's position."""
         if self._failure or self._closing:
             raise RecordRefused(self._failure or "the journal is closing")
-        size = sum(len(entry.record) for entry in entries)
-        waiting = _Waiting(entries, size, self._loop.create_future(), self._loop.time())
+        append = append_of(entries, self._loop)
         with self._wake:
-            full = (
-                self._queued_records + len(entries) > QUEUE_RECORDS
-                or self._queued_bytes + size > QUEUE_BYTES
-            )
-            if full and self._queue:
-                raise RecordRefused("too many records wait for the disk")
-            self._queue.append(waiting)
-            self._queued_records += len(entries)
-            self._queued_bytes += size
+            self._appends.add(append)
             self._wake.notify()
-        return await waiting.done
+        return await append.done
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
         """Returns up to `limit` durable entries behind `after`, in order."""
@@ -134,11 +95,11 @@ class SqliteJournal:
             return []
         if self._tail and after + 1 >= (first := self._tail[0].position):
             return self._tail[after + 1 - first : min(last, after + limit) + 1 - first]
-        return await asyncio.to_thread(self._read, after, last, limit)
+        return await asyncio.to_thread(self._readers.read, self._segments, after, last, limit)
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""
-        return await asyncio.to_thread(self._find, event_id)
+        return await asyncio.to_thread(self._readers.find, self._segments, event_id)
 
     @property
     def first(self) -> int:
@@ -171,10 +132,7 @@ class SqliteJournal:
             self._closing = True
             self._wake.notify()
         await asyncio.to_thread(self._thread.join)
-        with self._reading:
-            for reader in self._readers.values():
-                reader.close()
-            self._readers.clear()
+        await asyncio.to_thread(self._readers.close)
         self._writer.close()
 
     # The writing thread.
@@ -182,36 +140,24 @@ class SqliteJournal:
     def _write_groups(self) -> None:
         while True:
             with self._wake:
-                if not self._queue and not self._closing:
+                if not self._appends and not self._closing:
                     self._wake.wait(_PROBE_SECONDS if self._failure else None)
-                if not self._queue and self._closing:
+                if not self._appends and self._closing:
                     return
-                group = self._take_group()
+                group = self._appends.take(GROUP_RECORDS)
             if group:
                 self._write_group(group)
             elif self._failure and not self._broken:
                 self._probe()
 
-    def _take_group(self) -> list[_Waiting]:
-        group: list[_Waiting] = []
-        records = 0
-        self._under_way = self._queue[0].since if self._queue else None
-        while self._queue and records < GROUP_RECORDS:
-            waiting = self._queue.popleft()
-            records += len(waiting.entries)
-            self._queued_records -= len(waiting.entries)
-            self._queued_bytes -= waiting.size
-            group.append(waiting)
-        return group
-
-    def _write_group(self, group: list[_Waiting]) -> None:
+    def _write_group(self, group: list[Append]) -> None:
         if self._broken:
             self._report(group, [], RecordRefused(self._failure or "the journal is broken"))
             return
         chain, position, ends = self._chain, self._head, []
         entries: list[Entry] = []
-        for waiting in group:
-            for entry in waiting.entries:
+        for append in group:
+            for entry in append.entries:
                 position += 1
                 chain = hashlib.sha256(chain + entry.record).digest()
                 entries.append(_numbered(position, entry, chain))
@@ -227,16 +173,16 @@ class SqliteJournal:
             return
         reach("journal.committed")
         self._head, self._chain, self._failure = position, chain, None
-        self._under_way = None
+        self._appends.ended()
         self._report(group, ends, None, entries)
-        self._unchecked += sum(waiting.size for waiting in group)
+        self._unchecked += sum(append.size for append in group)
         self._roll_if_full()
 
-    def _refuse(self, group: list[_Waiting], error: sqlite3.Error) -> None:
+    def _refuse(self, group: list[Append], error: sqlite3.Error) -> None:
         """Takes the group back; after a failed sync nothing may be acknowledged again (D6)."""
         name = getattr(error, "sqlite_errorname", "")
         self._failure = f"the journal cannot be written: {error}"
-        self._under_way = None
+        self._appends.ended()
         if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
             self._broken = True
         elif self._writer.in_transaction:
@@ -260,7 +206,7 @@ class SqliteJournal:
 
     def _report(
         self,
-        group: list[_Waiting],
+        group: list[Append],
         ends: list[int],
         error: Exception | None,
         entries: Sequence[Entry] = (),
@@ -270,20 +216,18 @@ class SqliteJournal:
 
     def _settle(
         self,
-        group: list[_Waiting],
+        group: list[Append],
         ends: list[int],
         error: Exception | None,
         entries: Sequence[Entry],
     ) -> None:
         self._keep(entries)
         head = self._durable
-        for index, waiting in enumerate(group):
-            if waiting.done.done():
-                continue
+        for index, append in enumerate(group):
             if error is not None:
-                waiting.done.set_exception(error)
+                append.fail(error)
             else:
-                waiting.done.set_result(ends[index])
+                append.succeed(ends[index])
         reached = [waiter for position, waiter in self._waiters if head > position]
         self._waiters = [pair for pair in self._waiters if head <= pair[0]]
         for waiter in reached:
@@ -319,9 +263,9 @@ class SqliteJournal:
 
     # Segments.
 
-    def _find_segments(self) -> list[_Segment]:
+    def _find_segments(self) -> list[Segment]:
         files = sorted(self._folder.glob("*.db"))
-        return [_Segment(int(file.stem), file) for file in files]
+        return [Segment(int(file.stem), file) for file in files]
 
     def _open_last(self) -> tuple[sqlite3.Connection, int, bytes]:
         """Opens the newest segment that holds entries; SQLite itself undoes what is half written.
@@ -357,11 +301,11 @@ class SqliteJournal:
             _remove(path)
             raise
         with self._listing:
-            self._segments = [*self._segments, _Segment(first, path)]
+            self._segments = [*self._segments, Segment(first, path)]
         return writer
 
     def _trim(self, until: int, keep: int) -> int:
-        with self._reading:
+        with self._trimming:
             segments = self._segments
             ends = [segment.first - 1 for segment in segments[1:]]
             count = sum(end <= until for end in ends[: len(segments) - keep])
@@ -369,48 +313,10 @@ class SqliteJournal:
                 # Oldest first, each for good, so that what is left has no gap.
                 with self._listing:
                     self._segments = self._segments[1:]
-                reader = self._readers.pop(segment.path, None)
-                if reader is not None:
-                    reader.close()
-                _remove(segment.path)
+                with self._readers.without(segment.path):
+                    _remove(segment.path)
                 sync_folder(self._folder)
             return count
-
-    # Reading, in worker threads.
-
-    def _read(self, after: int, last: int, limit: int) -> list[Entry]:
-        entries: list[Entry] = []
-        segments = self._segments
-        index = max(0, bisect_right([s.first for s in segments], after + 1) - 1)
-        for segment in segments[index:]:
-            if len(entries) >= limit or segment.first > last:
-                break
-            entries.extend(self._read_segment(segment.path, after, last, limit - len(entries)))
-        return entries
-
-    def _read_segment(self, path: Path, after: int, last: int, limit: int) -> list[Entry]:
-        return [entry_of(row) for row in self._query(path, SELECT, (after, last, limit))]
-
-    def _query(self, path: Path, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
-        try:
-            with self._reading:
-                return self._reader(path).execute(statement, arguments).fetchall()
-        except sqlite3.Error as error:
-            raise StorageFailed(f"journal segment {path} cannot be read: {error}") from error
-
-    def _find(self, event_id: str) -> int | None:
-        for segment in reversed(self._segments):
-            rows = self._query(segment.path, _FIND, (event_id,))
-            if rows:
-                return int(rows[0][0])
-        return None
-
-    def _reader(self, path: Path) -> sqlite3.Connection:
-        if path not in self._readers:
-            self._readers[path] = sqlite3.connect(
-                f"file:{path}?mode=ro", uri=True, check_same_thread=False
-            )
-        return self._readers[path]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

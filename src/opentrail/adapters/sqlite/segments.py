@@ -1,18 +1,94 @@
-"""Segments of a journal, as another process reads them while the journal is written."""
+"""Segments of a journal, read while it is written, by its own process or another one."""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from bisect import bisect_right
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from opentrail.adapters.sqlite.rows import SELECT, entry_of
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ?"
 _RECORD = "SELECT record FROM entries WHERE position = ?"
+_FIND = "SELECT position FROM entries WHERE event_id = ?"
+
+
+@dataclass(slots=True)
+class Segment:
+    """A journal's file, and the position of its first entry."""
+
+    first: int
+    path: Path
+
+
+class Readers:
+    """Reads segments in worker threads, over one connection for each that stays open."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, sqlite3.Connection] = {}
+        self._lock = threading.Lock()
+
+    def read(self, segments: Sequence[Segment], after: int, last: int, limit: int) -> list[Entry]:
+        """Returns up to `limit` entries with `after < position <= last`, in order.
+
+        Raises:
+            StorageFailed: a segment cannot be read.
+        """
+        entries: list[Entry] = []
+        index = max(0, bisect_right([s.first for s in segments], after + 1) - 1)
+        for segment in segments[index:]:
+            if len(entries) >= limit or segment.first > last:
+                break
+            rows = self._query(segment.path, SELECT, (after, last, limit - len(entries)))
+            entries.extend(entry_of(row) for row in rows)
+        return entries
+
+    def find(self, segments: Sequence[Segment], event_id: str) -> int | None:
+        """Returns the position of the record with this event id, searching newest first.
+
+        Raises:
+            StorageFailed: a segment cannot be read.
+        """
+        for segment in reversed(segments):
+            rows = self._query(segment.path, _FIND, (event_id,))
+            if rows:
+                return int(rows[0][0])
+        return None
+
+    def _query(self, path: Path, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
+        try:
+            with self._lock:
+                if path not in self._open:
+                    self._open[path] = sqlite3.connect(
+                        f"file:{path}?mode=ro", uri=True, check_same_thread=False
+                    )
+                return self._open[path].execute(statement, arguments).fetchall()
+        except sqlite3.Error as error:
+            raise StorageFailed(f"journal segment {path} cannot be read: {error}") from error
+
+    @contextmanager
+    def without(self, path: Path) -> Iterator[None]:
+        """Keeps a segment from being read, so that it can be removed."""
+        with self._lock:
+            reader = self._open.pop(path, None)
+            if reader is not None:
+                reader.close()
+            yield
+
+    def close(self) -> None:
+        """Closes all connections."""
+        with self._lock:
+            for reader in self._open.values():
+                reader.close()
+            self._open.clear()
 
 
 def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:

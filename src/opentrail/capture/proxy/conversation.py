@@ -8,10 +8,16 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from opentrail.capture.asgi import OwnCall
-from opentrail.capture.proxy.forwarding import Forwarding, NoAnswer
+from opentrail.capture.proxy.forwarding import Forwarding
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Headers, response_head
-from opentrail.capture.proxy.refusals import Refusal, answer_of, throttled, unavailable
+from opentrail.capture.proxy.refusals import (
+    NoAnswer,
+    Refusal,
+    answer_of,
+    throttled,
+    unavailable,
+)
 from opentrail.capture.proxy.transcript import Transcript
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers

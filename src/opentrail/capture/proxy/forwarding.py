@@ -15,22 +15,14 @@ from opentrail.capture.proxy.head import (
     request_head,
     response_head,
 )
-from opentrail.capture.proxy.refusals import Refusal, unavailable
+from opentrail.capture.proxy.refusals import NoAnswer, Refusal, unavailable
+from opentrail.capture.proxy.signing import SigningAnew
 from opentrail.capture.proxy.transcript import Transcript
 from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.core.errors import RecordRefused
-from opentrail.wire.message import MAX_BODY, Response
-from opentrail.wire.resign import (
-    CannotResign,
-    ChunkSigner,
-    Original,
-    Resigned,
-    SigningKey,
-    needs_body,
-    resign,
-    with_host,
-)
+from opentrail.wire.message import Response
+from opentrail.wire.resign import ChunkSigner, SigningKey
 
 if TYPE_CHECKING:
     from opentrail.capture.proxy.client import ClientConnection
@@ -43,18 +35,6 @@ HOLD_TAIL_BYTES = 4 * 1024
 ANSWER_SECONDS = 910.0
 _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
-
-
-class NoAnswer(Exception):  # noqa: N818 - it leads to an answer of ours
-    """A call that its upstream did not answer.
-
-    `settled`: it is recorded (or counted as lost) already, and the connection must end.
-    """
-
-    def __init__(self, refusal: Refusal, settled: bool = False) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
-        self.settled = settled
 
 
 class Forwarding:
@@ -110,55 +90,16 @@ class Forwarding:
         except ValueError as error:
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
 
-    # Signing anew
-
     async def _signed_anew(self, upstream: Upstream, key: SigningKey) -> Head:
         """Returns the head for an upstream that checks signatures over its own host name."""
-        transcript, head = self._transcript, self._incoming.head
-        path, query = transcript.path_and_query
-        credential = transcript.credential
-        original = Original(
-            transcript.method,
-            path,
-            query,
-            head.headers,
-            transcript.folded,
-            credential,
-            upstream.authority,
-            transcript.bucket_in_host if self._is_s3() else None,
-        )
-        if credential is None or credential.method == "HTMLForm":
-            return _with(head, with_host(original))
-        if needs_body(original):
-            self._body = await self._whole_body()
+        signing = SigningAnew(self._client, self._incoming, self._transcript)
         try:
-            signed = resign(original, key, self._body, self._endpoint.clock.now())
-        except CannotResign as error:
-            raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
-        self._chunks = signed.chunks
-        return _with(head, signed, without_expect=self._body is not None)
-
-    def _is_s3(self) -> bool:
-        service = self._transcript.call.service
-        return service is not None and service.name == "s3"
-
-    async def _whole_body(self) -> bytes:
-        """Returns the body of a call whose head cannot be signed without it."""
-        if self._transcript.folded.get("expect", "").lower() == "100-continue":
-            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        pieces, length = [], 0
-        try:
-            while piece := await self._incoming.body.next():
-                pieces.append(piece)
-                self._transcript.sent.add(piece)
-                length += len(piece)
-                if length > MAX_BODY:
-                    reason = f"a body of more than {MAX_BODY} bytes cannot be signed anew"
-                    raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
+            head = await signing.head(upstream, key)
         except ConnectionError as error:
             await self._record_broken(str(error))
             raise NoAnswer(Refusal(400, "BadRequest", str(error)), settled=True) from error
-        return b"".join(pieces)
+        self._body, self._chunks = signing.body, signing.chunks
+        return head
 
     # There
 
@@ -421,13 +362,6 @@ class Forwarding:
             chunked=needs_framing and incoming.head.version != "1.0" and head.framed,
             unframed=needs_framing and (not head.framed or incoming.head.version == "1.0"),
         )
-
-
-def _with(head: Head, signed: Resigned, without_expect: bool = False) -> Head:
-    headers = signed.headers
-    if without_expect:
-        headers = [pair for pair in headers if pair[0].lower() != b"expect"]
-    return Head(head.method, signed.target, head.version, headers)
 
 
 async def _stopped(task: asyncio.Task[None] | None) -> None:

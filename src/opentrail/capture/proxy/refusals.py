@@ -21,6 +21,18 @@ class Refusal:
     retry_after: int | None = None
 
 
+class NoAnswer(Exception):  # noqa: N818 - it leads to an answer of ours
+    """A call that its upstream did not answer.
+
+    `settled`: it is recorded (or counted as lost) already, and the connection must end.
+    """
+
+    def __init__(self, refusal: Refusal, settled: bool = False) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.settled = settled
+
+
 def unavailable(message: str) -> Refusal:
     """Returns the refusal of a call that cannot be recorded."""
     return Refusal(503, "ServiceUnavailable", message, retry_after=1)

@@ -1,0 +1,91 @@
+"""A call signed anew for an upstream that checks signatures over its own host name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.head import Head
+from opentrail.capture.proxy.refusals import NoAnswer, Refusal
+from opentrail.capture.proxy.transcript import Transcript
+from opentrail.capture.proxy.upstream import Upstream
+from opentrail.wire.message import MAX_BODY
+from opentrail.wire.resign import (
+    CannotResign,
+    ChunkSigner,
+    Original,
+    Resigned,
+    SigningKey,
+    needs_body,
+    resign,
+    with_host,
+)
+
+if TYPE_CHECKING:
+    from opentrail.capture.proxy.client import ClientConnection
+
+
+class SigningAnew:
+    """Makes the head of a call; `body` is there if it had to be read, `chunks` signs its pieces."""
+
+    def __init__(
+        self, client: ClientConnection, incoming: Incoming, transcript: Transcript
+    ) -> None:
+        self._client = client
+        self._incoming = incoming
+        self._transcript = transcript
+        self.body: bytes | None = None
+        self.chunks: ChunkSigner | None = None
+
+    async def head(self, upstream: Upstream, key: SigningKey) -> Head:
+        """Returns the head for an upstream, signed with the key unless the call is not signed.
+
+        Raises:
+            NoAnswer: it cannot be signed.
+            ConnectionError: the client broke off a body that was needed.
+        """
+        transcript, head = self._transcript, self._incoming.head
+        path, query = transcript.path_and_query
+        credential, service = transcript.credential, transcript.call.service
+        is_s3 = service is not None and service.name == "s3"
+        original = Original(
+            transcript.method,
+            path,
+            query,
+            head.headers,
+            transcript.folded,
+            credential,
+            upstream.authority,
+            transcript.bucket_in_host if is_s3 else None,
+        )
+        if credential is None or credential.method == "HTMLForm":
+            return _with(head, with_host(original))
+        if needs_body(original):
+            self.body = await self._whole_body()
+        try:
+            signed = resign(original, key, self.body, self._client.endpoint.clock.now())
+        except CannotResign as error:
+            raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
+        self.chunks = signed.chunks
+        return _with(head, signed, without_expect=self.body is not None)
+
+    async def _whole_body(self) -> bytes:
+        """Returns the body of a call whose head cannot be signed without it."""
+        if self._transcript.folded.get("expect", "").lower() == "100-continue":
+            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        pieces, length = [], 0
+        while piece := await self._incoming.body.next():
+            pieces.append(piece)
+            self._transcript.sent.add(piece)
+            length += len(piece)
+            if length > MAX_BODY:
+                reason = f"a body of more than {MAX_BODY} bytes cannot be signed anew"
+                raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
+        return b"".join(pieces)
+
+
+def _with(head: Head, signed: Resigned, without_expect: bool = False) -> Head:
+    headers = signed.headers
+    if without_expect:
+        headers = [pair for pair in headers if pair[0].lower() != b"expect"]
+    return Head(head.method, signed.target, head.version, headers)
