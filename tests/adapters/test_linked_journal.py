@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters import linked_journal
+from opentrail.adapters import appends, linked_journal
 from opentrail.adapters.link import LinkError
 from opentrail.adapters.linked_journal import LinkedJournal, append_packed, pack, unpack
 from opentrail.core.errors import RecordRefused
@@ -126,7 +126,7 @@ async def test_a_far_side_that_is_gone_refuses_what_waited() -> None:
 async def test_more_than_the_queue_holds_is_refused_and_what_waits_is_kept(
     monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    monkeypatch.setattr(linked_journal, limit, 2)
+    monkeypatch.setattr(appends, limit, 2)
     far = FarSide()
     journal = linked(far)
     far.open.clear()
