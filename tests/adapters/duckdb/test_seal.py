@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import is_whole, read_name
-from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.seal import HURRIED, IDLE, seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from tests.factories import a_new_entry, event_id, record_bytes, some_records
@@ -116,20 +116,21 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
             check=False,
         )
 
-    refused = child("journal", journal, history, 50, 70)
+    refused = child(IDLE, "journal", journal, history, 50, 70)
     assert refused.returncode != 0
     assert "there are 11 of the 21 entries" in refused.stderr
     assert list(history.iterdir()) == []
-    done = [child("journal", journal, history, *part) for part in ((1, 40), (41, 60))]
-    assert [made.returncode for made in done] == [0, 0]
-    parts = [Path(made.stdout.strip()) for made in done]
-    assert rows(parts[0]) == expected(1, 40)
-    (merged,) = child("merge", *parts).stdout.splitlines()
+    parts = ((IDLE, (1, 40)), (HURRIED, (41, 60)))
+    done = [child(pace, "journal", journal, history, *part) for pace, part in parts]
+    assert [one.returncode for one in done] == [0, 0]
+    made = [Path(one.stdout.strip()) for one in done]
+    assert rows(made[0]) == expected(1, 40)
+    (merged,) = child(IDLE, "merge", *made).stdout.splitlines()
     assert rows(Path(merged)) == expected(1, 60)
-    content = bytearray(parts[1].read_bytes())
+    content = bytearray(made[1].read_bytes())
     content[-1] ^= 1
-    parts[1].write_bytes(content)
-    assert child("check", merged, *parts).stdout.splitlines() == [str(parts[1])]
+    made[1].write_bytes(content)
+    assert child(HURRIED, "check", merged, *made).stdout.splitlines() == [str(made[1])]
 
 
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.duckdb import DuckdbEvents, upkeep
 from opentrail.adapters.duckdb.files import SealedFile, is_whole
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.sqlite import SqliteJournal
@@ -171,6 +171,18 @@ async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_p
         assert here.ranges() == ranges
         async with here.opened() as store:
             await here.check(store)
+
+
+@asynchronous
+async def test_sealing_hurries_if_nothing_is_left_of_the_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.0)
+    async with world(tmp_path) as here, here.opened() as store:
+        await store.add(await here.write(here.seal_records))
+        await store.idle()
+        assert here.ranges() == [(1, here.seal_records)]
+        await here.check(store)
 
 
 @asynchronous

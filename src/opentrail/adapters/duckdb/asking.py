@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,11 +36,19 @@ class Asking:
         self._looking: dict[Path, asyncio.Future[bool]] = {}
 
     async def all(
-        self, work: Sequence[tuple[Source, Callable[..., list[T]], tuple[Any, ...]]]
+        self,
+        work: Sequence[tuple[Source, Callable[..., list[T]], tuple[Any, ...]]],
+        is_search: bool = False,
     ) -> list[T]:
-        """Returns what several pieces of work give, each about one source, done side by side."""
+        """Returns what several pieces of work give, each about one source, done side by side.
+
+        Args:
+            work: each with its source and its arguments.
+            is_search: it may take long, so that others must not wait for it.
+        """
+        run = self._database.search if is_search else self._database.run
         done = await asyncio.gather(
-            *(self.one(source, ask, *arguments) for source, ask, arguments in work),
+            *(self._done([source], run(ask, *arguments)) for source, ask, arguments in work),
             return_exceptions=True,  # none goes on when the sources may be let go
         )
         for one in done:
@@ -55,14 +63,17 @@ class Asking:
             Damaged: the source is a file that is not what it was.
             StorageFailed: it failed for another reason.
         """
-        return await self.among([source], work, *arguments)
+        return await self._done([source], self._database.run(work, *arguments))
 
     async def among(
         self, sources: Sequence[Source], work: Callable[..., list[T]], *arguments: Any
     ) -> list[T]:
         """Returns what work about several sources gives; see `one`."""
+        return await self._done(sources, self._database.run(work, *arguments))
+
+    async def _done(self, sources: Sequence[Source], work: Awaitable[list[T]]) -> list[T]:
         try:
-            return await self._database.run(work, *arguments)
+            return await work
         except duckdb.Error as error:
             for source in sources:
                 if source.file is not None and not await self.is_healthy(source.file):

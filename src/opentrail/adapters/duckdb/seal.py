@@ -1,8 +1,10 @@
 """Work on sealed files in a child process of low priority.
 
-python -m opentrail.adapters.duckdb.seal journal JOURNAL-FOLDER HISTORY-FOLDER FIRST LAST
-python -m opentrail.adapters.duckdb.seal merge FILE FILE...
-python -m opentrail.adapters.duckdb.seal check FILE...
+python -m opentrail.adapters.duckdb.seal PACE journal JOURNAL-FOLDER HISTORY-FOLDER FIRST LAST
+python -m opentrail.adapters.duckdb.seal PACE merge FILE FILE...
+python -m opentrail.adapters.duckdb.seal PACE check FILE...
+
+The pace is `idle`, which takes only what nobody else wants of the processors, or `hurried`.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite.segments import chain_before, read_range
 from opentrail.core.attributes import attributes_of
 
+IDLE, HURRIED = "idle", "hurried"
+_NICENESS = {IDLE: 19, HURRIED: 5}
 _BATCH = 5_000
 
 
@@ -110,9 +114,12 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
 def main() -> None:
     """Runs as a child: lowers its priority, works, prints the paths that come of it."""
     end_with_parent()
-    os.nice(19)
+    pace, work, *arguments = sys.argv[1:]
+    os.nice(_NICENESS[pace])
+    if pace == IDLE:
+        # Whatever wakes up goes first, and on a processor that does this as on a free one.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
-    work, *arguments = sys.argv[1:]
     if work == "journal":
         journal, history, first, last = arguments
         made = [seal(Path(journal), Path(history), int(first), int(last))]

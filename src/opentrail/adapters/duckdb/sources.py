@@ -31,9 +31,10 @@ _ROWS = (
     "SELECT count(*), min(abs(position)), max(abs(position)),"
     " count(*) FILTER (abs(position) <> {first} + rowid) FROM {name}.events"
 )
-#: So many statements run side by side. DuckDB's own threads make one statement faster where it
-#: reads much, and slower where it reads little, which is most of them.
-AT_ONCE = 3
+#: So many statements of look-ups run side by side, and of searches by expression, which may take
+#: long. DuckDB's own threads would make one statement faster where it reads much, and slower where
+#: it reads little, which is most of them.
+AT_ONCE, SEARCHES_AT_ONCE = 3, 2
 #: Before the first row of an empty table, times are these.
 _LATE = 2**62
 
@@ -85,12 +86,13 @@ class Database:
 
     def __init__(self, swap: Path) -> None:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="history")
-        #: What look-ups that take long must not hold up.
+        #: What takes long must not hold up look-ups, nor they what is written.
+        self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="history-writer")
         self._connection = duckdb.connect(
             ":memory:",
             config={
-                "threads": 2,
+                "threads": 1,
                 # Else tables in memory are compressed now and then, and everybody waits a second.
                 "checkpoint_threshold": "1TB",
                 "memory_limit": "768MB",
@@ -106,6 +108,10 @@ class Database:
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def search(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Returns what `work` gives, done in a thread in which others may take long."""
+        return await asyncio.get_running_loop().run_in_executor(self._searches, work, *arguments)
 
     async def write(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread in which nobody looks anything up."""
@@ -169,6 +175,7 @@ class Database:
     def close(self) -> None:
         """Ends the threads and closes the database."""
         self._threads.shutdown(wait=True)
+        self._searches.shutdown(wait=True)
         self._writer.shutdown(wait=True)
         self._connection.close()
 

@@ -37,7 +37,7 @@ from opentrail.adapters.duckdb.schema import (
     select_page,
     select_rows,
 )
-from opentrail.adapters.duckdb.sources import AT_ONCE, Database, Shelf, Source
+from opentrail.adapters.duckdb.sources import AT_ONCE, SEARCHES_AT_ONCE, Database, Shelf, Source
 from opentrail.adapters.duckdb.upkeep import Upkeep
 from opentrail.adapters.sqlite.segments import first_position
 from opentrail.core.attributes import attributes_of
@@ -211,6 +211,7 @@ class DuckdbEvents:
     async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
         # Records are unpacked by the thousand: only those of the page are read, in a second step.
         keys: list[_Key] = []
+        is_search = query.expression is not None
         asked = [source for source in sources if source.may_hold(query)]
         asked.sort(key=lambda source: (source.file is None, source.newest), reverse=True)
         known: dict[Source, list[tuple[int, int]] | None] = {}
@@ -225,13 +226,13 @@ class DuckdbEvents:
                 waiting = [source for source in waiting if known.get(source) != []]
             if not waiting:
                 break
-            # A search may take long: it must leave threads to look-ups.
-            most = size if query.expression is None else 1
+            most = min(size, SEARCHES_AT_ONCE) if is_search else size
             wave = [source for source in waiting if source in known][:most]
             waiting = [source for source in waiting if source not in wave]
             room = query.limit - len(keys)
             found = await self._asking.all(
-                [(source, self._keys, (source, query, room, known[source])) for source in wave]
+                [(source, self._keys, (source, query, room, known[source])) for source in wave],
+                is_search,
             )
             keys = sorted(
                 [*keys, *found], key=lambda key: (key.seconds, key.position), reverse=True
@@ -247,7 +248,7 @@ class DuckdbEvents:
             for source, rows in wanted.items()
             for statement in select_rows(source.table, rows)
         ]
-        events |= {event.position: event for event in await self._asking.all(reading)}
+        events |= {event.position: event for event in await self._asking.all(reading, is_search)}
         return [events[key.position] for key in keys]
 
     def _keys(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, sealed_files, stem_of
+from opentrail.adapters.duckdb.seal import HURRIED, IDLE
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.files import sync_folder
 from opentrail.core.errors import StorageFailed
@@ -19,6 +20,9 @@ from opentrail.core.faults import reach
 log = logging.getLogger(__name__)
 
 _CHILD_SECONDS = 1_800.0
+#: What is full waits in memory: a child that takes only what is left of the processors gets so
+#: long for it, ten times what it takes alone.
+_PATIENCE_SECONDS = 120.0
 #: So many neighbours of about one size are merged, but never into more than this many records.
 MERGED_FILES, MERGED_RECORDS = 8, 1_200_000
 #: Files with fewer records than this count as of one size; each further size is eight times that.
@@ -74,17 +78,24 @@ class Upkeep:
     async def _seal(self, hot: Source) -> None:
         """Has a child write the range of `hot` to a file, then puts the file in its place."""
         async with self._changing:
-            file = await self._made(
-                "journal", self._journal, self._folder, str(hot.first), str(hot.last)
-            )
+            is_late = len(self._shelf.full_hot()) > 1
+            try:
+                async with asyncio.timeout(None if is_late else _PATIENCE_SECONDS):
+                    pace = HURRIED if is_late else IDLE
+                    file = await self._sealed(pace, hot.first, hot.last)
+            except TimeoutError:
+                file = await self._sealed(HURRIED, hot.first, hot.last)
             source = await self._database.write(self._database.attach, file)
         await self._shelf.replace([hot], source)
+
+    async def _sealed(self, pace: str, first: int, last: int) -> SealedFile:
+        return await self._made(pace, "journal", self._journal, self._folder, first, last)
 
     async def _merge(self, run: Sequence[Source]) -> None:
         async with self._changing:
             if any(source not in self._shelf.sources for source in run):
                 return  # one of them was mended or has expired meanwhile
-            file = await self._made("merge", *(s.file.path for s in run if s.file))
+            file = await self._made(IDLE, "merge", *(s.file.path for s in run if s.file))
             reach("history.merged")
             source = await self._database.write(self._database.attach, file)
             await self._shelf.replace(run, source)
@@ -157,7 +168,7 @@ class Upkeep:
         while sources:
             some = sources[:_CHECKED_AT_ONCE]
             try:
-                paths = await self._child("check", *(s.file.path for s in some if s.file))
+                paths = await self._child(IDLE, "check", *(s.file.path for s in some if s.file))
                 for source in some:
                     if source.file and source.file.path in paths:
                         await self.mend(source)
@@ -199,7 +210,7 @@ class Upkeep:
         """Seals a range anew from the journal and returns its table; None if that cannot be."""
         log.warning("sealed range is made again", extra={"first": first, "last": last})
         try:
-            file = await self._made("journal", self._journal, self._folder, str(first), str(last))
+            file = await self._sealed(HURRIED, first, last)  # look-ups wait for it
             return await self._database.write(self._database.attach, file)
         except _TROUBLES as error:
             self.miss(first, last, str(error))
