@@ -428,3 +428,12 @@ def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
 )
 def test_cells_are_made_harmless(cell: str, shown: str) -> None:
     assert harmless(cell) == shown
+
+
+@pytest.mark.parametrize("style", [{"indent": 2}, {"indent": "\t"}, {"separators": (",", ":\r\n")}])
+def test_a_record_of_many_lines_is_printed_on_one(capsys: Capture, style: dict[str, Any]) -> None:
+    record = a_record(requestParameters={"text": "a\nb\x1b[31m\u202e"})
+    print_records([{**an_event(record), "CloudTrailEvent": json.dumps(record, **style)}])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == record
+    assert line.isprintable()

@@ -16,9 +16,9 @@ import orjson
 from opentrail.core.arns import Arn, parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.deeds import OVERWRITING, changes, creates, deletes
-from opentrail.core.event import Record, as_object
+from opentrail.core.event import Record, as_object, refusal
 from opentrail.core.expression import Compare, Is
-from opentrail.core.sentence import actor, refusal, sentence, spoken
+from opentrail.core.sentence import actor, sentence, spoken
 from opentrail.history import History, Search, shown_event
 from opentrail.ports.event_store import FoundEvent
 

@@ -41,6 +41,9 @@ _CSV = (
 )
 
 
+_BREAKS = str.maketrans("\r\n\t", "   ")
+
+
 def printable(text: str) -> str:
     r"""Returns text without characters that could steer a terminal or turn its direction (N8).
 
@@ -58,8 +61,18 @@ def print_records(events: Sequence[dict[str, Any]]) -> None:
         sys.stdout.write(f"{_escaped(event['CloudTrailEvent'])}\n")
 
 
+def one_line(text: str) -> str:
+    r"""Returns JSON on one line: its own breaks stand only where a space may stand, too.
+
+    >>> one_line('{\n  "a": 1\r\n}')
+    '{   "a": 1  }'
+    """
+    return text if text.isprintable() else text.translate(_BREAKS)
+
+
 def _escaped(text: str) -> str:
     """Returns JSON that says the same with what could steer a terminal written as numbers."""
+    text = one_line(text)
     if text.isprintable():
         return text
     return "".join(

@@ -35,7 +35,8 @@ _LONGEST_PAUSE = 10.0
 class HistoryState:
     """How the store stands.
 
-    `missing` are ranges of positions that are lost, `damaged` files that were set aside.
+    `missing` are ranges of positions that are lost, `lost_imports` those of imported events,
+    `damaged` files that were set aside.
     """
 
     position: int = 0
@@ -46,6 +47,7 @@ class HistoryState:
     damaged: tuple[str, ...] = ()
     #: Every sealed file has been compared with its hash since the start.
     is_checked: bool = False
+    lost_imports: tuple[tuple[int, int], ...] = ()
 
 
 class LinkedEvents:
@@ -150,6 +152,7 @@ class LinkedEvents:
             tuple((first, last) for first, last in said["missing"]),
             tuple(said["damaged"]),
             said["isChecked"],
+            tuple((first, last) for first, last in said["lostImports"]),
         )
 
     async def _ask(self, question: str, body: bytes, seconds: float, again: bool = True) -> bytes:

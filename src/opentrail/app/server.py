@@ -221,7 +221,8 @@ class Server:
         async def health() -> dict[str, Any]:
             failure = journal.failure
             counted = [metrics.samples(), *await front.counted()]
-            status = "failing" if failure else "degraded" if store.state.missing else "ok"
+            lost = store.state.missing or store.state.lost_imports
+            status = "failing" if failure else "degraded" if lost else "ok"
             return {
                 "status": status,
                 "version": __version__,
@@ -237,6 +238,7 @@ class Server:
                     "files": store.state.files,
                     "missing": store.state.missing,
                     "damaged": store.state.damaged,
+                    "lostImports": store.state.lost_imports,
                 },
                 "recorders": settings.recorders,
                 "lostRecords": total(counted, "opentrail_lost_records_total"),

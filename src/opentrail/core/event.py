@@ -18,6 +18,9 @@ DATA = "Data"
 INSIGHT = "Insight"
 NETWORK_ACTIVITY = "NetworkActivity"
 
+#: The event source of the console's logins.
+SIGN_IN = "signin.amazonaws.com"
+
 #: As botocore has it: a label of a host name.
 _REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -62,6 +65,19 @@ def as_object(value: Any) -> Record:
     if value.__class__ is dict:  # nearly always, and a tenth of the time that `isinstance` takes
         return value
     return value if isinstance(value, Mapping) else {}
+
+
+def refusal(record: Record) -> str | None:
+    """Returns why a call was refused; None if it was not.
+
+    A failed login of the console has no error code: its answer says `Failure` (real-records.md).
+    """
+    if record.get("errorCode"):
+        return str(record["errorCode"])
+    if record.get("eventSource") != SIGN_IN:
+        return None
+    failed = "Failure" in as_object(record.get("responseElements")).values()
+    return str(record.get("errorMessage") or "Failure") if failed else None
 
 
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)

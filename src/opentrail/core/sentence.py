@@ -9,7 +9,7 @@ from typing import Any
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.deeds import DEEDS, VERBS, changes, creates, deletes
-from opentrail.core.event import Record, as_object, parse_time
+from opentrail.core.event import Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
 
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -98,15 +98,6 @@ def _main(record: Record) -> Resource | None:
         if resource.type and changes(event_name, resource.type):
             return resource
     return resources[0] if resources else None
-
-
-def refusal(record: Record) -> str | None:
-    """Returns why a call was refused; None if it was not."""
-    if record.get("errorCode"):
-        return str(record["errorCode"])
-    if "Failure" in as_object(record.get("responseElements")).values():
-        return str(record.get("errorMessage") or "Failure")  # a ConsoleLogin has no code
-    return None
 
 
 def actor(record: Record) -> str:

@@ -9,7 +9,7 @@ import orjson
 
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import format_time
-from opentrail.tables import harmless
+from opentrail.tables import harmless, one_line
 
 Row = tuple[Any, ...]
 
@@ -47,11 +47,8 @@ def csv_cells(event: dict[str, Any]) -> list[str]:
 
 
 def record_line(event: dict[str, Any]) -> str:
-    """Returns the record on one line: ends of lines stand in JSON only where spaces may stand."""
-    record: str = event["CloudTrailEvent"]
-    if "\n" in record or "\r" in record:
-        record = record.replace("\r", " ").replace("\n", " ")
-    return record + "\n"
+    """Returns the record on one line."""
+    return one_line(event["CloudTrailEvent"]) + "\n"
 
 
 def _text(value: Any) -> str:

@@ -5,10 +5,18 @@ That they agree with a plain evaluation is in the contract of event stores.
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import duckdb
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.adapters.duckdb.expressions import _FLOAT as FLOATS
 from opentrail.adapters.duckdb.expressions import condition_of
-from opentrail.core.expression import parse
+from opentrail.core.expression import Compare, Text, parse
+from opentrail.core.expression.tree import as_text, values_at
 from tests.factories import MOMENT
 
 
@@ -17,7 +25,7 @@ from tests.factories import MOMENT
     [
         "",
         "name=CreateUser user!=John",
-        "name=Create* OR is:failure",
+        "name=Create* OR is:write",
         "NOT (source=iam AND resource=x)",
         "time>=2020-01-01 until 2020-01-02",
         "readonly=true",
@@ -31,21 +39,81 @@ def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "looked_for"),
     [
-        ("requestParameters.bucketName=logs-*-x/y", "logs-"),
-        ("requestParameters.bucketName:LOGS", "logs"),
-        ('"Mary Ann"', "mary ann"),
-        ("requestParameters.name=größe", None),
-        ("requestParameters.count=1000", None),
-        ("1e3", None),
-        ("ip=10.0.0.0/8", None),
-        ("NOT requestParameters.a=b", None),
-        ("requestParameters.count>5", None),
+        ("requestParameters.bucketName=logs-*-x/y", ('"bucketName"', "logs-")),
+        ("requestParameters.bucketName:LOGS", ('"bucketName"', "logs")),
+        ('"Mary Ann"', ("mary ann",)),
+        ("requestParameters.name=größe", ('"name"',)),
+        ("requestParameters.größe=x", ("x",)),
+        ("requestParameters.count=1000", ('"count"', "1000", FLOATS)),
+        ("1e3", ()),
+        ("10.5", ()),
+        ("123456789012", ("123456789012", FLOATS)),
+        ("203.0.113.7", ("203.0.113.7",)),
+        ("2020-01-01", ("2020-01-01",)),
+        ("ip=10.0.0.0/8", ()),
+        ("requestParameters.cidrIp=10.0.0.0/8", ('"cidrIp"',)),
+        ("NOT requestParameters.a=b", ()),
+        ("requestParameters.a!=b", ()),
+        ("requestParameters.count>5", ('"count"',)),
+        ("is:success", ()),
+        ("is:failure", ("signin.amazonaws.com",)),
     ],
 )
-def test_other_parts_only_narrow_what_is_looked_through(text: str, looked_for: str | None) -> None:
+def test_other_parts_only_narrow_what_is_looked_through(
+    text: str, looked_for: tuple[str, ...]
+) -> None:
     found = condition_of(parse(text, MOMENT))
     assert not found.exact
-    assert found.arguments == (() if looked_for is None else (looked_for,))
+    assert found.arguments == looked_for
+
+
+DATABASE = duckdb.connect(":memory:", config={"threads": 1})
+WRITTEN = st.recursive(
+    st.one_of(
+        st.integers(-(10**25), 10**25).map(str),
+        st.floats(allow_nan=False, allow_infinity=False).map(repr),
+        st.from_regex(
+            r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,8})?([eE][-+]?[0-9]{1,2})?", fullmatch=True
+        ),
+        st.text("aE1.=/\u00e9", max_size=9).map(json.dumps),
+        st.text("aE1.=/\u00e9", max_size=9).map(lambda t: json.dumps(t, ensure_ascii=False)),
+        st.text("aE1.=", max_size=9).map(lambda t: '"' + "".join(map(numbered, t)) + '"'),
+        st.sampled_from(["true", "null"]),
+    ),
+    lambda inner: st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]"),
+    max_leaves=4,
+)
+
+
+def numbered(character: str) -> str:
+    """Returns a character as JSON may write it."""
+    return f"\\u{ord(character):04x}"
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), written=WRITTEN)
+def test_whatever_json_writes_a_value_like_it_is_found(data: st.DataObject, written: str) -> None:
+    record = f'{{"requestParameters": {{"a": {written}}}}}'
+    values = [
+        as_text(value) for value in values_at(orjson.loads(record), ("requestParameters", "a"))
+    ]
+    for value in values:
+        begin = data.draw(st.integers(0, len(value)))
+        part = value[begin : data.draw(st.integers(begin, len(value)))]
+        for expression in (
+            Text(part),
+            Compare(("requestParameters", "a"), ":", part, False),
+            Compare(("requestParameters", "a"), "=", f"*{_escaped(part)}*", False),
+        ):
+            found = condition_of(expression)
+            asked = f"SELECT {found.sql} FROM (SELECT ? AS record)"  # noqa: S608
+            rows = DATABASE.execute(asked, [*found.arguments, record]).fetchall()
+            assert rows == [(True,)], (part, found)
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{character}" for character in text)
 
 
 def test_characters_of_like_are_taken_literally() -> None:

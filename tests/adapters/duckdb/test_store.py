@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,13 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import DuckdbEvents, upkeep
-from opentrail.adapters.duckdb.files import SealedFile, is_whole
+from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.seal import merge, seal
+from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core import faults
+from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery, FoundEvent
-from tests.factories import MOMENT, a_new_entry, a_record, event_id
+from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes
 from tests.fakes import PATIENCE, asynchronous, eventually, naive_page, run, turns
 
 pytestmark = pytest.mark.slow
@@ -569,6 +573,47 @@ async def test_an_expiry_that_was_cut_short_is_ended_at_the_next_start(tmp_path:
         assert here.ranges() == [(41, 80)]
 
 
+class PowerCutError(Exception):
+    """The process would be gone now."""
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("passage", [1, 2, 3, 4])
+@asynchronous
+async def test_an_expiry_that_dies_between_mark_and_deletion_is_ended_at_the_next_start(
+    tmp_path: Path, passage: int
+) -> None:
+    """Imported events go first, then those of the journal; each file is marked, then deleted."""
+
+    def die() -> None:
+        raise PowerCutError
+
+    async with world(tmp_path) as here:
+        await here.write(90)
+        await here.seal((1, 40), (41, 80))
+        await imported(here, 5, 7)
+        entries = await here.entries()
+        imports = [(1, 5), (6, 12)]
+        faults.arm("history.expired", passage, die)
+        try:
+            async with here.opened() as store:
+                with pytest.raises(PowerCutError):
+                    await store.expire(MOMENT + timedelta(days=1), 90)
+        finally:
+            faults.arm("history.expired", sys.maxsize, lambda: None)
+        async with here.opened() as store:
+            gone = imports[:passage]
+            left = entries[40 * max(0, passage - 2) :]
+            found = await store.lookup(replace(ALL, until_import=2**40))
+            assert [e for e in found if e.position > 0] == naive_page(left, ALL)
+            numbers = sorted(-e.position for e in found if e.position < 0)
+            assert numbers == [n for a, b in imports if (a, b) not in gone for n in range(a, b + 1)]
+            assert (store.upkeep.missing, store.upkeep.lost_imports) == ([], [])
+            assert await store.expire(MOMENT + timedelta(days=1), 90) == 92 - (
+                sum(b - a + 1 for a, b in gone) + 40 * max(0, passage - 2)
+            )
+
+
 # Checking
 
 
@@ -658,6 +703,68 @@ async def test_a_look_up_that_fails_for_another_reason_leaves_a_healthy_file_alo
             await here.check(store)
             assert store.upkeep.damaged == []
         assert here.ranges() == [(1, 40)]
+
+
+async def imported(here: World, *counts: int) -> list[Path]:
+    """Imports so many records each time, and returns the files."""
+    staging = Staging(here.history, here.journal_folder)
+    paths = []
+    for number, count in enumerate(counts):
+        staging.clear()
+        records = [a_record(eventID=event_id(1_000 * (number + 1) + n)) for n in range(count)]
+        staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
+        staging.settle(Settled())
+        written = staging.write(MOMENT, [])
+        assert written is not None
+        paths.append(written[0])
+    staging.close()
+    return paths
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_imported_events_whose_file_is_gone_are_named_until_somebody_says_so(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        first, _, _ = await imported(here, 5, 7, 4)
+        (_, second, _) = sorted(here.history.glob("import-*"))
+        second.unlink()
+        for _ in range(2):
+            async with here.opened() as store:
+                assert store.upkeep.lost_imports == [(6, 12)]
+                assert len(await store.lookup(ALL)) == 9
+        content = bytearray(first.read_bytes())
+        content[len(content) // 3] ^= 0xFF
+        first.write_bytes(content)
+        async with here.opened() as store:
+            await eventually(lambda: store.upkeep.is_checked)
+            assert sorted(store.upkeep.lost_imports) == [(1, 5), (6, 12)]
+        async with here.opened() as store:
+            assert store.upkeep.lost_imports == [(1, 5), (6, 12)]
+            assert len(await store.lookup(ALL)) == 4
+        for file in here.history.glob("*.damaged"):
+            file.unlink()
+        (here.history / f"import-{6:020d}-{12:020d}.expired").touch()
+        async with here.opened() as store:
+            assert store.upkeep.lost_imports == []
+            assert store.imported == 16
+
+
+@asynchronous
+async def test_imported_events_that_have_expired_are_not_missed(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await imported(here, 5, 7)
+        async with here.opened() as store:
+            assert await store.expire(MOMENT + timedelta(days=1), 0) == 12
+            assert await store.lookup(ALL) == []
+            await store.show_imports()
+            assert await store.lookup(ALL) == []
+        (path,) = await imported(here, 3)
+        assert read_name(path) == SealedFile(path, 13, 15, True, path.stem[-16:], False)
+        async with here.opened() as store:
+            assert store.upkeep.lost_imports == []
+            assert len(await store.lookup(ALL)) == 3
 
 
 @pytest.mark.anomaly

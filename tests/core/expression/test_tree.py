@@ -28,6 +28,7 @@ RECORD = a_record(
         "tags": [{"key": "team", "value": "Blue*"}, {"key": "tier"}],
         "nothing": None,
         "nested": {"list": [[1, 2], [3]]},
+        "rule": {"cidrIp": "0.0.0.0/0", "cidrIpv6": "2001:db8::/32", "peerIp": "10.9.0.0/16"},
     },
 )
 
@@ -66,6 +67,11 @@ def fits(text: str, record: dict[str, Any] = RECORD) -> bool:
         'requestParameters.userName="Mary Ann"',
         "requestParameters.userName:mary",
         "requestParameters.absent!=x",
+        "requestParameters.rule.cidrIp=0.0.0.0/0",
+        "requestParameters.rule.cidrIpv6=2001:db8::/32",
+        "requestParameters.rule.cidrIpv6=2001::/16",
+        "requestParameters.rule.peerIp=10.0.0.0/8",
+        "requestParameters.rule.peerIp!=10.9.1.0/24",
         "NOT requestParameters.nothing=*",
         "userIdentity.userName=John",
         "mary",
@@ -99,6 +105,10 @@ def test_an_event_that_fits(text: str) -> None:
         "requestParameters.tags=*",
         "requestParameters.nothing=*",
         "requestParameters.absent=x",
+        "requestParameters.rule.cidrIp!=0.0.0.0/0",
+        "requestParameters.rule.cidrIp=10.0.0.0/8",
+        "requestParameters.rule.cidrIpv6=0.0.0.0/0",
+        "requestParameters.userName=10.0.0.0/8",
         "userName.userIdentity",
         '"Mary  Ann"',
         "last 59m",
@@ -109,6 +119,18 @@ def test_an_event_that_fits(text: str) -> None:
 )
 def test_an_event_that_does_not(text: str) -> None:
     assert not fits(text)
+
+
+def test_a_login_that_failed_has_no_error_code() -> None:
+    login = a_record(
+        eventName="ConsoleLogin",
+        eventSource="signin.amazonaws.com",
+        errorMessage="Failed authentication",
+        responseElements={"ConsoleLogin": "Failure"},
+    )
+    assert fits("is:failure", login)
+    assert not fits("is:success", login)
+    assert fits("is:success", {**login, "responseElements": {"ConsoleLogin": "Success"}})
 
 
 @given(st.text(), st.text())

@@ -6,12 +6,13 @@ What SQL cannot decide as `core/expression` does is decided there, on the rows t
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from opentrail.adapters.duckdb.index import Index
+from opentrail.core.event import SIGN_IN
 from opentrail.core.expression import (
     And,
     Between,
@@ -53,8 +54,15 @@ _TEXT_COLUMNS = frozenset(
 )
 _INDEXED = frozenset({"event_id", "resource_names"})
 _LISTS = frozenset({"resource_names", "resource_types"})
-#: Runs of characters that JSON writes in one way only.
-_PLAIN = re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+")
+#: Runs of characters that JSON writes as they are, or by their numbers; and such a member.
+_PLAIN, _PLAIN_NAME = (
+    re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+"),
+    re.compile(r'"[A-Za-z0-9 _.:,;=@#+-]*"'),
+)
+#: What may be a part of a number: 1000 can be written as 1000.0, and as 1e3.
+_MAYBE_NUMBER = re.compile(r"-?\d*(\.\d*)?(e[-+]?\d*)?|[-+]\d*", re.IGNORECASE)
+#: A number in JSON whose digits may be others when it is read: not 5, -7.25 or 1024.0.
+_FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{20})"
 _SUFFIX = ".amazonaws.com"
 
 
@@ -71,12 +79,12 @@ def _or(expression: Or, index: Index | None) -> Condition:
     return _joined("OR", [condition_of(part, index) for part in expression.parts], "FALSE")
 
 
-def _joined(word: str, parts: list[Condition], empty: str) -> Condition:
+def _joined(word: str, parts: list[Condition], empty: str, exact: bool = True) -> Condition:
     if not parts:
-        return Condition(empty, (), True)
+        return Condition(empty, (), exact)
     arguments = tuple(argument for part in parts for argument in part.arguments)
     sql = f" {word} ".join(f"({part.sql})" for part in parts)
-    return Condition(sql, arguments, all(part.exact for part in parts))
+    return Condition(sql, arguments, exact and all(part.exact for part in parts))
 
 
 def _not(expression: Not, index: Index | None) -> Condition:
@@ -87,13 +95,12 @@ def _not(expression: Not, index: Index | None) -> Condition:
 
 
 def _is(expression: Is, index: Index | None) -> Condition:
-    sql = {
-        "success": "error_code IS NULL",
-        "failure": "error_code IS NOT NULL",
-        "read": "read_only",
-        "write": "NOT read_only",
-    }[expression.state]
-    return Condition(sql, (), True)
+    if expression.state in ("read", "write"):
+        return Condition("read_only" if expression.state == "read" else "NOT read_only", (), True)
+    if expression.state == "success":
+        return Condition("error_code IS NULL", (), False)
+    # A failed login has no code: its record tells.
+    return Condition("(error_code IS NOT NULL OR event_source = ?)", (SIGN_IN,), False)
 
 
 def _between(expression: Between, index: Index | None) -> Condition:
@@ -118,7 +125,7 @@ def _compare(expression: Compare, index: Index | None) -> Condition:
     column = expression.path[0]
     if expression.operator == ":" and column in _TEXT_COLUMNS and expression.value.isascii():
         if index is not None and column == "event_id":
-            return _somewhere("contains(lower(record), ?)", [expression.value.lower()])
+            return _somewhere("lower(record)", [expression.value.lower()])
         sql = f"contains(lower({column}), ?)"
         return Condition(sql, (expression.value.lower(),), False)
     if expression.operator != "=" or network_of(expression) is not None:
@@ -147,7 +154,7 @@ def _indexed(column: str, pattern: Pattern, index: Index) -> Condition:
     plain = pattern.plain
     if column == "event_id":
         if plain is None:
-            return _somewhere("contains(record, ?)", pattern.literals)
+            return _somewhere("record", pattern.literals)
         sql, arguments = index.has_id(plain)
         return Condition(sql, tuple(arguments), False)
     sql, arguments = (
@@ -170,27 +177,32 @@ def _like(pattern: Pattern) -> str:
 
 
 def _in_record(expression: Compare) -> Condition:
-    """Looks for the value's longest plain part anywhere in the record's text."""
-    if expression.operator == "=":
-        if network_of(expression) is not None:
-            return _ANY
-        return _somewhere("contains(record, ?)", expression.pattern.literals)
-    if expression.operator == ":":
-        return _somewhere("contains(lower(record), ?)", [expression.value.lower()])
-    return _ANY
+    """Looks for the member that a path ends with, and for the value's longest plain part."""
+    named = _somewhere("record", [f'"{expression.path[-1]}"'], _PLAIN_NAME)
+    value = _ANY
+    if expression.operator == "=" and network_of(expression) is None:
+        value = _somewhere("record", expression.pattern.literals)
+    elif expression.operator == ":":
+        value = _somewhere("lower(record)", [expression.value.lower()])
+    return _joined("AND", [part for part in (named, value) if part is not _ANY], "TRUE", False)
 
 
 def _text(expression: Text, index: Index | None) -> Condition:
-    return _somewhere("contains(lower(record), ?)", [expression.text.lower()])
+    return _somewhere("lower(record)", [expression.text.lower()])
 
 
-def _somewhere(sql: str, texts: list[str]) -> Condition:
-    runs = [run for text in texts if text.isascii() for run in _PLAIN.findall(text)]
-    # What may be a number can be written in several ways: 1000, 1000.0, 1e3.
-    runs = [run for run in runs if re.search(r"[A-DF-Za-df-z]", run)]
-    if not runs:
-        return _ANY
-    return Condition(sql, (max(runs, key=len),), False)
+def _somewhere(text: str, wanted: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> Condition:
+    """Looks for what occurs in a text if all that is wanted do, however JSON writes it."""
+    runs = [run for one in wanted if one.isascii() for run in plain.findall(one)]
+    # Others write letters by their numbers: \u003d.
+    found = f"contains({text}, ?) OR contains(record, '\\u')"
+    if telling := [run for run in runs if not _MAYBE_NUMBER.fullmatch(run)]:
+        return Condition(f"({found})", (max(telling, key=len),), False)
+    if whole := [run for run in runs if run.isdigit()]:
+        return Condition(
+            f"({found} OR regexp_matches(record, ?))", (max(whole, key=len), _FLOAT), False
+        )
+    return _ANY
 
 
 _CONDITIONS: Mapping[type, Callable[[Any, Index | None], Condition]] = {

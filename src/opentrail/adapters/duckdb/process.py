@@ -100,6 +100,7 @@ class HistoryProcess:
                 "files": self._store.files,
                 "missing": upkeep.missing,
                 "damaged": upkeep.damaged,
+                "lostImports": upkeep.lost_imports,
                 "isChecked": upkeep.is_checked,
             }
         )

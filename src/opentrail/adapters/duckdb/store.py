@@ -99,11 +99,13 @@ class DuckdbEvents:
         """Attaches the sealed files and returns the last sealed position.
 
         A file that is missing or damaged is made again from the journal; if the journal holds its
-        range no more, it is named in `upkeep.missing`.
+        range no more, it is named in `upkeep.missing`; imported ones in `upkeep.lost_imports`.
         """
         await asyncio.to_thread(lambda: remove(left_over(self._folder)))
         sealed = 0
-        for file in await asyncio.to_thread(sealed_files, self._folder):
+        files = await asyncio.to_thread(sealed_files, self._folder)
+        self.upkeep.miss_imports([file for file in files if file.is_import])
+        for file in files:
             if not file.is_import and file.first > sealed + 1:
                 self._show(await self.upkeep.rebuilt(sealed + 1, file.first - 1))
             if not file.is_import and not file.is_expired and file.first <= sealed:

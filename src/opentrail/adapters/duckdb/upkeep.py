@@ -49,6 +49,8 @@ class Upkeep:
         self.missing: list[tuple[int, int]] = []
         #: Files that were set aside.
         self.damaged: list[str] = []
+        #: Ranges of imported events that are lost; they are to be imported again.
+        self.lost_imports: list[tuple[int, int]] = []
         #: Every file has been compared with its hash, or is new.
         self.is_checked = False
 
@@ -109,6 +111,8 @@ class Upkeep:
                 if not file.is_import:
                     continue
                 last = max(last, file.last)
+                if file.is_expired:
+                    continue
                 shown = (s for s in self._shelf.sources if s.is_import)
                 if not any(s.first <= file.first and file.last <= s.last for s in shown):
                     self._shelf.insert(await self._database.write(self._database.attach, file))
@@ -130,6 +134,7 @@ class Upkeep:
             for source in self._shelf.sources.copy():
                 is_old = source.file is not None and source.newest_recorded < recorded_before
                 if source.is_import and is_old:
+                    await asyncio.to_thread(self._mark_gone, source.first, source.last)
                     gone += await self._drop(source)
             for source in self._shelf.of_journal():
                 old = source.file is not None and source.newest_recorded < recorded_before
@@ -155,7 +160,13 @@ class Upkeep:
         (self._folder / f"{stem_of(1, last)}.expired").touch(mode=0o600)
         sync_folder(self._folder)
         reach("history.expired")
-        remove(file.path for file in older if file.last < last)
+        remove(file.path for file in older if file.last < last and not file.is_import)
+
+    def _mark_gone(self, first: int, last: int) -> None:
+        """Writes that imported events are known to be gone: an empty file's name."""
+        (self._folder / f"{stem_of(first, last, is_import=True)}.expired").touch(mode=0o600)
+        sync_folder(self._folder)
+        reach("history.expired")
 
     # Damage
 
@@ -205,6 +216,9 @@ class Upkeep:
         self.damaged.append(file.path.name)
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(file.path.replace, file.path.with_suffix(".damaged"))
+        if file.is_import:
+            await asyncio.to_thread(self._mark_gone, file.first, file.last)
+            self.lost_imports.append((file.first, file.last))
 
     async def rebuilt(self, first: int, last: int) -> Source | None:
         """Seals a range anew from the journal and returns its table; None if that cannot be."""
@@ -215,6 +229,28 @@ class Upkeep:
         except _TROUBLES as error:
             self.miss(first, last, str(error))
             return None
+
+    def miss_imports(self, imported: Sequence[SealedFile]) -> None:
+        """Names the ranges of imported events that no file tells of, and those of damaged files.
+
+        Args:
+            imported: the files of imported events, and the marks of those that are gone, in order.
+        """
+        damaged = [
+            read_name(path.with_suffix(".duckdb")) for path in self._folder.glob("*.damaged")
+        ]
+        lost = [(file.first, file.last) for file in damaged if file and file.is_import]
+        end = 0
+        for file in imported:
+            if file.first > end + 1:
+                lost.append((end + 1, file.first - 1))
+                log.error(
+                    "a file of imported events is gone, import them again; an empty file of this "
+                    "name says that you know",
+                    extra={"file": f"{stem_of(end + 1, file.first - 1, is_import=True)}.expired"},
+                )
+            end = max(end, file.last)
+        self.lost_imports = sorted(set(lost))
 
     def miss(self, first: int, last: int, reason: str = "") -> None:
         """Names positions that are lost."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from opentrail.core.attributes import Attributes
-from opentrail.core.event import Record, parse_time
+from opentrail.core.event import Record, parse_time, refusal
 
 #: Name in lower case → field of `Attributes`; LookupEvents' names, the record's, and short ones.
 FIELDS: Mapping[str, str] = {
@@ -241,9 +241,13 @@ def _equals(compare: Compare, value: Any) -> bool:
     return compare.pattern.matches(as_text(value))
 
 
+#: Ends of the names of members that hold an address or a network.
+_ADDRESSES = ("ip", "ipaddress", "ipv6", "cidr", "cidrblock")
+
+
 def network_of(compare: Compare) -> Any:
-    """Returns the network that a comparison with an address names, None if it names none."""
-    if "/" not in compare.value or not compare.path[-1].lower().endswith(("ip", "ipaddress")):
+    """Returns the network that a comparison with addresses names, None if it names none."""
+    if "/" not in compare.value or not compare.path[-1].lower().endswith(_ADDRESSES):
         return None
     return _network(compare.value)
 
@@ -257,6 +261,10 @@ def _network(text: str) -> Any:
 
 
 def _is_within(text: str, network: Any) -> bool:
+    """Whether a text is an address or a network in another one; a network is in itself."""
+    if "/" in text:
+        given = _network(text)
+        return given is not None and given.version == network.version and given.subnet_of(network)
     try:
         return ipaddress.ip_address(text) in network
     except ValueError:
@@ -314,13 +322,10 @@ def _all_values(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _is(is_: Is, attributes: Attributes, _record: Record) -> bool:
-    return {
-        "success": attributes.error_code is None,
-        "failure": attributes.error_code is not None,
-        "read": attributes.read_only,
-        "write": not attributes.read_only,
-    }[is_.state]
+def _is(is_: Is, attributes: Attributes, record: Record) -> bool:
+    if is_.state in ("success", "failure"):
+        return (refusal(record) is None) == (is_.state == "success")
+    return attributes.read_only == (is_.state == "read")
 
 
 def _between(between: Between, attributes: Attributes, _record: Record) -> bool:
