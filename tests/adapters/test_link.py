@@ -82,6 +82,38 @@ async def test_an_answer_that_fails_is_told_to_the_asker_and_the_link_goes_on() 
         assert await left.ask("other") == b"good"
 
 
+@pytest.mark.parametrize("withdraws", [False, True])
+@asynchronous
+async def test_a_question_that_is_withdrawn_is_worked_on_no_more(withdraws: bool) -> None:
+    begun, ended, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    how: list[str] = []
+
+    async def patient(question: str, body: bytes) -> bytes:
+        if question == "slow":
+            begun.set()
+            try:
+                await go_on.wait()
+                how.append("answered")
+            except asyncio.CancelledError:
+                how.append("withdrawn")
+                raise
+            finally:
+                ended.set()
+        return body
+
+    async with linked(right=patient) as (left, _):
+        slow = asyncio.create_task(left.ask("slow", b"1", withdraws))
+        await begun.wait()
+        slow.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await slow
+        assert await left.ask("fast", b"2") == b"2"
+        go_on.set()
+        await ended.wait()
+        assert how == ["withdrawn" if withdraws else "answered"]
+        assert await left.ask("fast", b"3") == b"3"
+
+
 @asynchronous
 async def test_who_waits_is_told_when_the_other_side_goes() -> None:
     asked = asyncio.Event()

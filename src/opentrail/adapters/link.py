@@ -47,6 +47,8 @@ class _Kind(IntEnum):
     QUESTION = 0
     ANSWER = 1
     FAILURE = 2
+    #: Nobody waits for the answer to a question any more.
+    WITHDRAWAL = 3
 
 
 class Link(asyncio.Protocol):
@@ -58,7 +60,8 @@ class Link(asyncio.Protocol):
         self._received = bytearray()
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._number = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        #: What the other side asked and is not answered yet.
+        self._tasks: dict[int, asyncio.Task[None]] = {}
         #: Done once the other side is gone.
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -69,8 +72,13 @@ class Link(asyncio.Protocol):
         _, link = await loop.create_connection(lambda: cls(answering), sock=end)
         return link
 
-    async def ask(self, name: str, body: bytes = b"") -> bytes:
+    async def ask(self, name: str, body: bytes = b"", withdraws: bool = False) -> bytes:
         """Returns the other side's answer.
+
+        Args:
+            name: what is asked.
+            body: the rest of the question.
+            withdraws: if this is cancelled, so is the other side's work on the answer.
 
         Raises:
             LinkError: there is none, whether or not the question had its effect.
@@ -84,6 +92,10 @@ class Link(asyncio.Protocol):
         self._send(_Kind.QUESTION, number, name.encode() + b"\n", body)
         try:
             return await answer
+        except asyncio.CancelledError:
+            if withdraws:
+                self._send(_Kind.WITHDRAWAL, number)
+            raise
         finally:
             self._asked.pop(number, None)
 
@@ -140,8 +152,12 @@ class Link(asyncio.Protocol):
     def _take(self, kind: int, number: int, payload: bytes) -> None:
         if kind == _Kind.QUESTION:
             task = asyncio.get_running_loop().create_task(self._answer(number, payload))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[number] = task
+            task.add_done_callback(lambda _: self._tasks.pop(number))
+            return
+        if kind == _Kind.WITHDRAWAL:
+            if (withdrawn := self._tasks.get(number)) is not None:
+                withdrawn.cancel()
             return
         asked = self._asked.get(number)
         if asked is None or asked.done():

@@ -155,7 +155,14 @@ class LinkedEvents:
             tuple((first, last) for first, last in said["lostImports"]),
         )
 
-    async def _ask(self, question: str, body: bytes, seconds: float, again: bool = True) -> bytes:
+    async def _ask(
+        self,
+        question: str,
+        body: bytes,
+        seconds: float,
+        again: bool = True,
+        withdraws: bool = False,
+    ) -> bytes:
         """Returns the answer; if the process goes meanwhile, that of the next one."""
         try:
             async with asyncio.timeout(seconds):
@@ -165,7 +172,7 @@ class LinkedEvents:
                     if link is None or self._closing:
                         raise StorageFailed("history is closed")
                     try:
-                        return await link.ask(question, body)
+                        return await link.ask(question, body, withdraws)
                     except LinkError:
                         if not again or not link.gone.done():
                             raise
@@ -187,7 +194,8 @@ class LinkedEvents:
             StoreRestarted: meanwhile the process was replaced by one that lacks the newest events.
         """
         generation = self._generation
-        answer = await self._ask(messages.LOOKUP, messages.pack_query(query), _LOOKUP_SECONDS)
+        asked = messages.pack_query(query)
+        answer = await self._ask(messages.LOOKUP, asked, _LOOKUP_SECONDS, withdraws=True)
         if self._generation != generation:
             raise StoreRestarted("history was started again")
         if len(answer) > _LARGE_ANSWER:

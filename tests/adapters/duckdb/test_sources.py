@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import digest_of, read_name, stem_of
 from opentrail.adapters.duckdb.schema import FORMAT
-from opentrail.adapters.duckdb.sources import Database, Shelf
+from opentrail.adapters.duckdb.sources import SEARCHES_AT_ONCE, Database, Shelf
 from opentrail.core.errors import StorageFailed
 from tests.fakes import asynchronous, turns
 
@@ -63,4 +65,27 @@ def test_a_file_of_another_format_is_named_with_both(tmp_path: Path, other: int)
     database = Database(tmp_path / "swap")
     with pytest.raises(StorageFailed, match=f"format {other}; this version reads format {FORMAT}"):
         database.attach(named)
+    database.close()
+
+
+@asynchronous
+async def test_searches_that_are_given_up_stop_and_hold_up_nobody(tmp_path: Path) -> None:
+    database = Database(tmp_path / "swap")
+    begun = threading.Semaphore(0)
+
+    def for_ever() -> list[tuple[Any, ...]]:
+        begun.release()
+        return database.execute("SELECT count(*) FROM range(100000000000000) WHERE hash(range) = 0")
+
+    searches = [asyncio.create_task(database.search(for_ever)) for _ in range(2 * SEARCHES_AT_ONCE)]
+    for _ in range(SEARCHES_AT_ONCE):
+        await asyncio.to_thread(begun.acquire)
+    assert await database.run(database.execute, "SELECT 1") == [(1,)]
+    for search in searches:
+        search.cancel()
+    assert all(
+        isinstance(one, asyncio.CancelledError)
+        for one in await asyncio.gather(*searches, return_exceptions=True)
+    )
+    assert await database.search(database.execute, "SELECT 2") == [(2,)]
     database.close()

@@ -81,6 +81,33 @@ class Source:
         return not (first or late or early or seen or stale or absent)
 
 
+class _Stop:
+    """Ends what a thread has DuckDB do, whatever it is at."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cursor: duckdb.DuckDBPyConnection | None = None
+        self._is_set = False
+
+    def now(self) -> None:
+        """Interrupts the statement under way; there is no other one after it."""
+        with self._lock:
+            self._is_set = True
+            if self._cursor is not None:
+                self._cursor.interrupt()
+
+    def watch(self, cursor: duckdb.DuckDBPyConnection | None) -> None:
+        """Takes the cursor of the next statement, None when it is over.
+
+        Raises:
+            InterruptedError: there is to be no other statement.
+        """
+        with self._lock:
+            self._cursor = cursor
+            if cursor is not None and self._is_set:
+                raise InterruptedError
+
+
 class Database:
     """DuckDB in memory, with sealed files attached; its work is done in a few threads."""
 
@@ -104,14 +131,32 @@ class Database:
         self._connection.execute("SET GLOBAL late_materialization_max_rows = 10000")
         self._numbers = iter(range(1, 1 << 62))
         self._naming = threading.Lock()
+        self._stops = threading.local()
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def search(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Returns what `work` gives, done in a thread in which others may take long."""
-        return await asyncio.get_running_loop().run_in_executor(self._searches, work, *arguments)
+        """Returns what `work` gives, done in a thread in which others may take long.
+
+        If this is cancelled it raises that only once the thread has stopped.
+        """
+        stop = _Stop()
+
+        def stoppable() -> T:
+            self._stops.stop = stop
+            return work(*arguments)
+
+        done = asyncio.get_running_loop().run_in_executor(self._searches, stoppable)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            stop.now()
+            await asyncio.wait([done])
+            if not done.cancelled():
+                done.exception()  # it is of no use to anybody
+            raise
 
     async def write(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread in which nobody looks anything up."""
@@ -120,9 +165,14 @@ class Database:
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Returns a statement's rows; for use in threads."""
         cursor = self._connection.cursor()
+        stop: _Stop | None = getattr(self._stops, "stop", None)
         try:
+            if stop is not None:
+                stop.watch(cursor)
             return cursor.execute(statement, list(arguments)).fetchall()
         finally:
+            if stop is not None:
+                stop.watch(None)
             cursor.close()
 
     def new_hot(self, first: int) -> Source:

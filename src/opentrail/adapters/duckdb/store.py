@@ -208,7 +208,8 @@ class DuckdbEvents:
                 with self._shelf.reading() as sources:
                     return await self._page(sources, query)
             except Damaged as error:
-                await self.upkeep.mend(error.source)
+                # Others wait for it, too: it goes on if this look-up is given up.
+                await asyncio.shield(self.upkeep.mend(error.source))
 
     async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
         # Records are unpacked by the thousand: only those of the page are read, in a second step.
