@@ -537,6 +537,87 @@ async def test_a_digest_for_a_bucket_that_is_gone_holds_up_no_later_files() -> N
     assert len([key for key in world.buckets.objects["other-bucket"] if key.endswith(".gz")]) == 2
 
 
+@asynchronous
+async def test_a_file_that_cannot_be_written_holds_up_no_digest_and_is_in_a_later_one() -> None:
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    stuck: list[str] = []
+    put = world.objects.put
+
+    async def all_but_one(new: NewObject) -> None:
+        if not stuck and new.key.endswith(".json.gz") and "/CloudTrail/" in new.key:
+            stuck.append(new.key)
+        if new.key in stuck:
+            raise ObjectStoreError("ObjectMismatch", "somebody else's object is there")
+        await put(new)
+
+    world.objects.put = all_but_one  # type: ignore[method-assign]
+    for hour in range(3):
+        await world.event(2)
+        with pytest.raises(ObjectStoreError, match="somebody else"):
+            await world.deliver()
+        assert len(world.digest_keys()) == hour
+        world.clock.advance(3_600)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    assert len(world.digest_keys()) == 3
+    state = await world.state()
+    assert (state.latest_error, state.latest_digest_error) == ("ObjectMismatch", None)
+    world.objects.put = put  # type: ignore[method-assign]
+    await world.deliver()
+    await world.stop_logging()
+    await world.deliver()
+    await world.check([entry.event_id for entry in world.entries], chains=1)
+
+
+@asynchronous
+async def test_the_last_digest_waits_for_the_files_that_it_lists() -> None:
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    await world.event(2)
+    await world.stop_logging()
+    put = world.objects.put
+
+    async def no_logs(new: NewObject) -> None:
+        if "/CloudTrail-Digest/" not in new.key:
+            raise ObjectStoreError("AccessDenied", "not now")
+        await put(new)
+
+    world.objects.put = no_logs  # type: ignore[method-assign]
+    for _ in range(3):
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+        world.clock.advance(3_600)
+    assert world.digest_keys() == []
+    world.objects.put = put  # type: ignore[method-assign]
+    await world.deliver()
+    await world.check([entry.event_id for entry in world.entries], chains=1)
+
+
+@asynchronous
+async def test_a_bucket_that_is_gone_with_files_to_come_holds_up_no_digest_in_the_next_one() -> (
+    None
+):
+    world = World()
+    await world.add(validation=True)
+    await world.start_logging()
+    await world.event(2)
+    world.buckets.objects.pop(BUCKET)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    await world.update(bucket="other-bucket")
+    for _ in range(4):
+        await world.event(2)
+        with pytest.raises(ObjectStoreError):
+            await world.deliver()
+        world.clock.advance(3_600)
+    assert len(world.digest_keys("other-bucket")) >= 3
+    delivered = await world.verified()
+    assert [len(chains) for chains in delivered.chains.values()] == [1]
+
+
 DATA = {
     "EventSelectors": [
         {

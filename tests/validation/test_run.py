@@ -586,6 +586,78 @@ def test_a_log_planted_while_logging_was_off_is_named() -> None:
     assert outcome.reason(other) == "no digest file lists it"
 
 
+@cache
+def _stopped() -> Trail:
+    async def story() -> Trail:
+        world = World()
+        await world.add(multi_region=True, validation=True)
+        await world.start_logging()
+        await hours(world, 3)
+        await world.stop_logging()
+        await world.deliver()
+        return await delivered(world)
+
+    return run(story())
+
+
+def planted(trail: Trail, region: str, minute: str, *records: dict[str, Any]) -> str:
+    """Puts a log file of a minute of 2020-01-01 into a trail's bucket, and returns its key."""
+    like = trail.logs()[0]
+    head, _, _ = like.rpartition("/")
+    name = f"123456789012_CloudTrail_{region}_20200101T{minute}Z_AAAABBBBCCCCDDDD.json.gz"
+    key = f"{head}/{name}".replace("/us-east-1/", f"/{region}/")
+    trail.put(key, json.dumps({"Records": records}).encode(), like=like)
+    return key
+
+
+@pytest.mark.parametrize("region", ["us-east-1", FAR])
+@pytest.mark.parametrize("minute", ["1201", "1330", "1900"])
+def test_a_log_planted_after_logging_was_stopped_is_named(region: str, minute: str) -> None:
+    trail = _stopped().copy()
+    assert trail.validate().code == 0
+    key = planted(trail, region, minute)
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert outcome.reason(key) == "no digest file lists it"
+
+
+def test_logs_of_a_trail_that_was_started_again_wait_for_its_first_digest() -> None:
+    async def story() -> Trail:
+        world = World()
+        await world.add(multi_region=True, validation=True)
+        await world.start_logging()
+        await hours(world, 3)
+        await world.stop_logging()
+        await world.deliver()
+        world.clock.advance(600)
+        await world.start_logging()
+        for region in ("us-east-1", FAR):
+            await world.event(2, awsRegion=region)
+        await world.deliver()
+        return await delivered(world)
+
+    outcome = run(story()).validate()
+    assert outcome.code == 0, outcome.text()
+    assert outcome.report.pending_logs == 2
+
+
+def test_a_log_planted_in_a_region_without_digests_is_named() -> None:
+    trail = six_hours()
+    keys = [planted(trail, "ap-south-1", minute) for minute in ("0000", "1200", "2359")]
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert all(outcome.reason(key) == "no digest file tells of its Region" for key in keys)
+
+
+def test_very_many_logs_of_a_region_without_digests_are_told_together() -> None:
+    trail = six_hours()
+    for minute in range(60):
+        planted(trail, "ap-south-1", f"12{minute:02d}")
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert "no digest file tells of 60 log files" in outcome.text()
+
+
 async def _validation_off_and_on() -> Trail:
     world = World()
     await world.add(validation=True)

@@ -96,6 +96,11 @@ class LogDelivery:
             raise failure
         return written
 
+    async def is_planned(self, trail: Trail, span: Span) -> bool:
+        """Returns whether a file for a span's bucket is yet to be written."""
+        plans = await self._control.scan("plan", f"{trail.uid}/")
+        return any(plan.document["bucket"] == span.bucket for plan in plans)
+
     def _is_over(self, plan: Plan) -> bool:
         return is_over(plan.since, self.clock.now())
 
@@ -152,6 +157,7 @@ class LogDelivery:
         await put_exactly(self._objects, new)
         reach("delivery.put")
         state.latest_delivery, state.latest_error = self._now(), None
+        state.deliveries[plan.region] = state.latest_delivery
         changes: list[Change] = [
             Remove("plan", plan_key),
             Put("delivery", trail.uid, state.document()),

@@ -45,7 +45,8 @@ class Destinations:
         Raises:
             CloudTrailError: AWS's error for a destination that is not there or refuses.
         """
-        if trail.kms_key and (before is None or trail.kms_key != before.kms_key):
+        moved = before is None or trail.bucket != before.bucket  # perhaps to another Region
+        if trail.kms_key and (moved or before is None or trail.kms_key != before.kms_key):
             trail = replace(trail, kms_key=await self._key_arn(trail))
         if before is None or _place(trail) != _place(before):
             await self._check_bucket(trail)

@@ -68,6 +68,8 @@ class DeliveryState:
     latest_error: str | None = None
     latest_digest: str | None = None
     latest_digest_error: str | None = None
+    #: Of each Region the time of its latest delivery.
+    deliveries: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """Returns the state as JSON values."""

@@ -98,23 +98,27 @@ class TrailRegistry:
         async with self._adding:
             await self._add(trail)
 
-    async def check_room(self, trail: Trail) -> None:
-        """Returns if a trail may be added.
+    async def check_room(self, trail: Trail, is_new: bool = True) -> None:
+        """Returns if a trail may be added, or seen in all Regions from now on.
 
         Raises:
             CloudTrailError: as `add`.
         """
         visible = [t.trail for t in await self.visible(trail.account, trail.home_region)]
-        if any(other.name == trail.name for other in visible):
+        if is_new and any(other.name == trail.name for other in visible):
             raise CloudTrailError(
                 "TrailAlreadyExistsException",
                 f"Trail {trail.name} already exists for customer: {trail.account}",
             )
-        if len(visible) >= QUOTA:
-            raise CloudTrailError(
-                "MaximumNumberOfTrailsExceededException",
-                f"User: {trail.account} already has {QUOTA} trails in {trail.home_region}.",
-            )
+        others = [t.trail for t in await self.all(trail.account) if t.trail.uid != trail.uid]
+        elsewhere = {other.home_region for other in others} if trail.multi_region else set()
+        for region in (trail.home_region, *sorted(elsewhere - {trail.home_region})):
+            count = sum(other.multi_region or other.home_region == region for other in others)
+            if count >= QUOTA:
+                raise CloudTrailError(
+                    "MaximumNumberOfTrailsExceededException",
+                    f"User: {trail.account} already has {QUOTA} trails in {region}.",
+                )
 
     async def _add(self, trail: Trail) -> None:
         await self.check_room(trail)

@@ -71,7 +71,8 @@ class TrailWorker:
         self._delivery = delivery
         self._digests = digests
         self._lock = asyncio.Lock()
-        self._in_digest = False
+        #: Why digests could not be signed in this round.
+        self._digest_failure: ObjectStoreError | None = None
         self._unsettled: dict[str, datetime] = {}
         self.wake = asyncio.Event()
         #: Set after each round: there may be something to tell.
@@ -110,7 +111,7 @@ class TrailWorker:
             self.finished = True
             return Delivered()
         state = await load_state(self._control, self.uid)
-        self._in_digest = False
+        self._digest_failure = None
         try:
             return await self._round(trail, state, head, flush)
         except ObjectStoreError as error:
@@ -125,6 +126,7 @@ class TrailWorker:
     async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
         done = Delivered()
         failure = await self._finish(trail, state, done)
+        is_blocked = False
         for index, span in enumerate(trail.spans):
             if span.closing_event is not None:
                 await self._settle_if_lost(span.closing_event, head)
@@ -132,9 +134,11 @@ class TrailWorker:
             until = span.until if span.until is not None else head
             failure = await self._deliver_span(trail, state, span, until, done, failure)
             # A chain begins only when the one of the span before has ended.
-            if failure is None:
+            if not is_blocked:
                 later = trail.spans[index + 1 :]
-                failure = await self._digest(trail, state, span, later, flush, done)
+                has_all = failure is None or not await self._delivery.is_planned(trail, span)
+                is_blocked = not await self._digest(trail, state, span, later, flush, done, has_all)
+        failure = failure or self._digest_failure
         if failure is not None:
             raise failure
         await self._prune(trail, state)
@@ -153,10 +157,8 @@ class TrailWorker:
         has_more = True
         while has_more:
             has_more = await self._delivery.plan_span(trail, state, span, until)
-            # If only a digest cannot be written, its bucket may be one that is used no more.
-            if failure is None or self._in_digest:
-                failed = await self._finish(trail, state, done)
-                failure = failure or failed
+            if failure is None:
+                failure = await self._finish(trail, state, done)
             else:
                 self._delivery.drop_contents(trail)
         return failure
@@ -188,22 +190,28 @@ class TrailWorker:
         later: Sequence[Span],
         flush: bool,
         done: Delivered,
-    ) -> ObjectStoreError | None:
-        if not span.validation:
-            return None
-        if later and later[0].continues and later[0].validation:
-            return None
+        has_all: bool,
+    ) -> bool:
+        """Signs the digests that are due; returns whether those of the next span may follow.
+
+        A file that cannot be written holds up none but the last digest of its span, which must list
+        it (`has_all`): those before it list it once it is there.
+        """
+        if not span.validation or (later and later[0].continues and later[0].validation):
+            return True
         is_last = span.until is not None
+        if is_last and not has_all:
+            return False
         try:
             written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
         except ObjectStoreError as error:
             shared = any(other.bucket == span.bucket for other in later)
             if is_last and await self._digests.give_up(trail, state, span, shared):
-                return None
-            self._in_digest = True
-            return error
+                return True
+            self._digest_failure = error
+            return False
         done.digests.extend(written)
-        return None
+        return True
 
     async def _prune(self, trail: Trail, state: DeliveryState) -> None:
         """Forgets spans that are delivered; with the last one of a deleted trail, the trail."""
@@ -233,11 +241,14 @@ class TrailWorker:
         return None
 
     async def _note_failure(self, state: DeliveryState, error: ObjectStoreError) -> None:
-        """Keeps the store's error code for GetTrailStatus; what was planned stays planned."""
+        """Keeps the store's error codes for GetTrailStatus; what was planned stays planned."""
         self._delivery.count_failure()
         document = (await load_state(self._control, self.uid)).document()
         document["latest_attempt"] = state.latest_attempt
-        document["latest_digest_error" if self._in_digest else "latest_error"] = error.code
+        if self._digest_failure is not None:
+            document["latest_digest_error"] = self._digest_failure.code
+        if error is not self._digest_failure:
+            document["latest_error"] = error.code
         await self._control.apply([Put("delivery", self.uid, document)])
 
 

@@ -14,6 +14,7 @@ from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.chains import Chain, Stretch
 from opentrail.validation.content import LARGEST_LOG, BadContent, hash_unpacked, unpack
 from opentrail.validation.digests import Digest
+from opentrail.validation.evidence import tells_start
 from opentrail.validation.inventory import Inventory, Root
 from opentrail.validation.names import (
     LogName,
@@ -29,6 +30,8 @@ from opentrail.validation.report import Kind, Report
 
 #: How far digests end apart, and how late one may be.
 _HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
+#: So many log files of a place of which no digest tells are named one by one.
+_MOST_NAMED = 50
 
 
 class Where(IntEnum):
@@ -36,14 +39,16 @@ class Where(IntEnum):
 
     #: A digest covers it and does not list it.
     COVERED = 0
+    #: Behind the last digest, after logging was stopped or the trail deleted.
+    ENDED = 1
     #: Before the chain began.
-    BEFORE = 1
+    BEFORE = 2
     #: While validation was switched off.
-    UNVALIDATED = 2
+    UNVALIDATED = 3
     #: Behind the newest digest.
-    PENDING = 3
+    PENDING = 4
     #: In a time that should have been covered.
-    GAP = 4
+    GAP = 5
 
 
 @dataclass(slots=True)
@@ -53,6 +58,17 @@ class _Group:
     first: datetime
     last: datetime
     count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A log file from after the end of a chain."""
+
+    chain: Chain
+    root: Root
+    place: LogPlace
+    short: bytes
+    minute: datetime
 
 
 @dataclass(slots=True)
@@ -70,6 +86,10 @@ class Leftovers:
     until: datetime | None
     #: Names of files that no digest lists, though one covers their time.
     extra: list[tuple[Root, str]] = field(default_factory=list)
+    #: Those after an end, by trail and home Region, with their minutes and chains.
+    _ended: dict[tuple[str, str], list[_Ended]] = field(default_factory=dict)
+    #: Names of files of places without a chain.
+    _strays: dict[tuple[Root, LogPlace], list[bytes]] = field(default_factory=dict)
     _groups: dict[tuple[Root, LogPlace, Where | None], _Group] = field(default_factory=dict)
 
     def sort(self) -> None:
@@ -85,22 +105,41 @@ class Leftovers:
                     self.extra.append((root, place.tail(short)))
                 elif self._is_in_range(minute):
                     self._take(root, place, short, minute, chains)
+        for files in self._ended.values():
+            # Logging may have been started again: then its first digest is yet to come.
+            is_on = any(_tells_start(file) for file in files)
+            for file in files:
+                if is_on:
+                    self._count(file.root, file.place, Where.PENDING, file.minute)
+                else:
+                    self.extra.append((file.root, file.place.tail(file.short)))
         self.extra.sort(key=lambda found: found[1])
 
     def _take(
         self, root: Root, place: LogPlace, short: bytes, minute: datetime, chains: list[Chain]
     ) -> None:
-        lies = [where_is(chain, minute) for chain in chains]
-        where, stretch = max(lies, key=lambda found: found[0], default=(None, None))
+        lies = [(*where_is(chain, minute), chain) for chain in chains]
+        if not lies:
+            self._strays.setdefault((root, place), []).append(short)
+            self._count(root, place, None, minute)
+            return
+        where, stretch, chain = max(lies, key=lambda found: found[0])
         if where is Where.COVERED:
             self.extra.append((root, place.tail(short)))
             return
+        if where is Where.ENDED:
+            trail = (chain.id.trail, chain.id.home_region)
+            ended = _Ended(chain, root, place, short, minute)
+            self._ended.setdefault(trail, []).append(ended)
+            return
         if stretch is not None:
             stretch.logs += 1
-        elif where is Where.GAP:
-            where = None
+        self._count(root, place, None if where is Where.GAP and stretch is None else where, minute)
+
+    def _count(self, root: Root, place: LogPlace, where: Where | None, minute: datetime) -> None:
         group = self._groups.setdefault((root, place, where), _Group(minute, minute))
-        group.last, group.count = minute, group.count + 1
+        group.first, group.last = min(group.first, minute), max(group.last, minute)
+        group.count += 1
 
     def tell(self) -> None:
         """Counts and names those that are not `extra`."""
@@ -112,7 +151,12 @@ class Leftovers:
                 continue  # told with the gap
             name, files = root.told(place.folder_tail), _files(group.count)
             when = (group.first, minute_after(group.last))
-            if where is None:
+            strays = self._strays.get((root, place), ())
+            if where is None and 0 < len(strays) <= _MOST_NAMED:
+                for short in strays:
+                    told = root.told(place.tail(short))
+                    self.report.bad(Kind.LOG, told, "no digest file tells of its Region")
+            elif where is None:
                 self.report.bad(Kind.GAP, name, f"no digest file tells of {files}", *when)
             else:
                 reason = (
@@ -184,8 +228,9 @@ def patience(good: Sequence[Digest]) -> timedelta:
 
 def _behind(chain: Chain, good: Sequence[Digest], minute: datetime) -> tuple[Where, Stretch | None]:
     """Returns how a minute behind the newest digest lies."""
-    if chain.ending is not None and chain.ending.name == "UpdateTrail":
-        return Where.UNVALIDATED, None
+    if chain.ending is not None:
+        is_update = chain.ending.name == "UpdateTrail"
+        return (Where.UNVALIDATED if is_update else Where.ENDED), None
     end = good[-1].end
     if minute < end + patience(good):
         return Where.PENDING, None
@@ -236,6 +281,15 @@ def _is_all_before(root: Root, tail: str, start: datetime) -> bool:
             records = orjson.loads(unpack(stream, LARGEST_LOG))["Records"]
         return all(read_time(record["eventTime"]) <= start for record in records)
     except (ObjectStoreError, BadContent, ValueError, KeyError, TypeError):
+        return False
+
+
+def _tells_start(file: _Ended) -> bool:
+    """Returns whether a log file tells that logging was started."""
+    try:
+        with closing(file.root.open(file.place.tail(file.short)).stream) as stream:
+            return tells_start(unpack(stream, LARGEST_LOG), file.chain.id)
+    except (ObjectStoreError, BadContent):
         return False
 
 

@@ -102,6 +102,18 @@ class Evidence:
             return []
 
 
+def tells_start(content: bytes, chain: ChainId) -> bool:
+    """Returns whether a log file tells that logging of a chain's trail was started."""
+    if _START.encode() not in content:
+        return False
+    try:
+        records = [record for record in orjson.loads(content)["Records"] if _is_own(record)]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return False
+    events = (_event(record, chain) for record in records)
+    return any(event is not None and event.name == _START for event in events)
+
+
 def _is_own(record: Any) -> bool:
     return (
         isinstance(record, dict)

@@ -258,6 +258,27 @@ async def test_a_sixth_trail_is_refused_in_awss_words() -> None:
     )
 
 
+@asynchronous
+async def test_a_trail_of_all_regions_needs_room_in_each() -> None:
+    api = Api()
+    for number in range(5):
+        await api.ok("CreateTrail", Name=f"trail-{number}", S3BucketName=BUCKET, region=OTHER)
+    refused = (
+        "MaximumNumberOfTrailsExceededException",
+        f"User: {ACCOUNT} already has 5 trails in {OTHER}.",
+    )
+    new = {"Name": "my-trail", "S3BucketName": BUCKET}
+    assert await api.error("CreateTrail", **new, IsMultiRegionTrail=True) == refused
+    await api.ok("CreateTrail", **new)
+    assert await api.error("UpdateTrail", Name="my-trail", IsMultiRegionTrail=True) == refused
+    # It is in its own Region already, which is why it may become one of the five elsewhere.
+    await api.ok("DeleteTrail", Name="trail-0", region=OTHER)
+    await api.ok("UpdateTrail", Name="my-trail", IsMultiRegionTrail=True)
+    await api.ok("UpdateTrail", Name="my-trail", EnableLogFileValidation=True)
+    assert await api.error("CreateTrail", **{**new, "Name": "sixth"}, region=OTHER) == refused
+    await close(api)
+
+
 @pytest.mark.parametrize("operation", ["CreateTrail", "UpdateTrail"])
 @asynchronous
 async def test_a_multi_region_trail_must_take_global_services(operation: str) -> None:
@@ -335,6 +356,8 @@ async def test_trails_are_described_by_name_at_home_and_by_arn_everywhere() -> N
     assert await names(REGION, "my-trail", ARN) == ["my-trail"]
     assert await names(OTHER, "my-trail") == []
     assert await names(OTHER, ARN) == ["my-trail"]
+    assert await names(OTHER, ARN.replace("my-trail", "single")) == ["single"]
+    assert await names(OTHER) == ["my-trail"]
     assert await names(REGION, "nothing", ARN.replace("my-", "other-")) == []
     assert await names(REGION, ARN.replace(ACCOUNT, "210987654321")) == []
 
@@ -640,6 +663,25 @@ async def test_the_status_tells_the_stores_error_until_delivery_works_again() ->
     status = await api.ok("GetTrailStatus", Name="my-trail")
     assert "LatestDeliveryError" not in status
     assert status["LatestDeliveryTime"]
+    await close(api)
+
+
+@asynchronous
+async def test_the_status_tells_of_files_of_the_region_where_it_is_asked() -> None:
+    api = await with_trail(IsMultiRegionTrail=True)
+    await api.ok("StartLogging", Name="my-trail")
+    await flush(api)
+    asked = {"Name": ARN}
+    at_home = await api.ok("GetTrailStatus", **asked)
+    elsewhere = await api.ok("GetTrailStatus", **asked, region=OTHER)
+    assert "LatestDeliveryTime" not in elsewhere
+    assert elsewhere["LatestDeliveryAttemptSucceeded"] == ""
+    assert elsewhere["IsLogging"] is True
+    api.world.clock.advance(60)
+    await events(api, 1, awsRegion=OTHER)
+    await flush(api)
+    elsewhere = await api.ok("GetTrailStatus", **asked, region=OTHER)
+    assert elsewhere["LatestDeliveryTime"] == at_home["LatestDeliveryTime"] + 60
     await close(api)
 
 

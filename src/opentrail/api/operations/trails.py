@@ -101,20 +101,24 @@ async def get_trail(call: Call) -> Json:
 
 @operation("DescribeTrails")
 async def describe_trails(call: Call) -> Json:
-    """Returns the trails of the Region, with shadow trails unless they are not wanted."""
+    """Returns the trails of the Region, with shadow trails unless they are not wanted.
+
+    By its ARN a trail of another Region is returned, too.
+    """
     visible = [t.trail for t in await call.services.trails.visible(call.account, call.region)]
-    if call.input.get("includeShadowTrails") is False:
-        visible = [trail for trail in visible if trail.home_region == call.region]
     wanted = call.input.get("trailNameList")
     if wanted:
         for name in wanted:
             if name.startswith("arn:"):
                 await _check_arn(call, name)
         visible = [
-            trail
-            for trail in visible
-            if trail.arn in wanted or (trail.name in wanted and trail.home_region == call.region)
+            stored.trail
+            for stored in await call.services.trails.all(call.account)
+            if stored.trail.arn in wanted
+            or (stored.trail.name in wanted and stored.trail.home_region == call.region)
         ]
+    if call.input.get("includeShadowTrails") is False:
+        visible = [t for t in visible if t.home_region == call.region or not t.multi_region]
     return {"trailList": [_described(trail) for trail in visible]}
 
 
@@ -164,8 +168,12 @@ async def get_trail_status(call: Call) -> Json:
         await telling(control, STREAM, trail.uid),
     )
     status: Json = {"IsLogging": trail.logging}
+    # Asked in another Region, a trail tells of the files of that one.
+    delivered = state.latest_delivery
+    if call.region != trail.home_region:
+        delivered = state.deliveries.get(call.region)
     for member, moment in (
-        ("LatestDeliveryTime", state.latest_delivery),
+        ("LatestDeliveryTime", delivered),
         ("LatestNotificationTime", told.latest),
         ("LatestCloudWatchLogsDeliveryTime", streamed.latest),
         ("StartLoggingTime", trail.started_at),
@@ -182,17 +190,19 @@ async def get_trail_status(call: Call) -> Json:
     ):
         if error:
             status[member] = error
-    status.update(_legacy_status(trail, state, told))
+    status.update(_legacy_status(trail, state, told, delivered))
     return status
 
 
-def _legacy_status(trail: Trail, state: DeliveryState, told: Telling) -> Json:
+def _legacy_status(
+    trail: Trail, state: DeliveryState, told: Telling, delivered: str | None
+) -> Json:
     """Returns the string members that AWS keeps for old clients; unset ones are empty."""
     times = {
         "LatestDeliveryAttemptTime": state.latest_attempt,
         "LatestNotificationAttemptTime": told.latest_attempt,
         "LatestNotificationAttemptSucceeded": told.latest,
-        "LatestDeliveryAttemptSucceeded": state.latest_delivery,
+        "LatestDeliveryAttemptSucceeded": delivered,
         "TimeLoggingStarted": trail.started_at,
         "TimeLoggingStopped": trail.stopped_at,
     }
@@ -239,8 +249,8 @@ async def _settled(call: Call, trail: Trail, before: Trail | None) -> Trail:
             "InvalidParameterCombinationException",
             "Multi-Region trail must include global service events.",
         )
-    if before is None:
-        await call.services.trails.check_room(trail)
+    if before is None or (trail.multi_region and not before.multi_region):
+        await call.services.trails.check_room(trail, is_new=before is None)
     return await call.services.destinations.settled(trail, before)
 
 
