@@ -205,7 +205,7 @@ class Term:
 def told(record: Mapping[str, Any], member: str) -> str:
     """Returns name or source of an event; an Insight is about those of others."""
     about = record.get("insightDetails") if record.get("eventCategory") == "Insight" else None
-    return str((about or {}).get(member) or record[member])
+    return str((about or {}).get(member) or record.get(member))
 
 
 def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -221,7 +221,7 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def failed(record: Mapping[str, Any]) -> bool:
-    login = record["eventSource"] == "signin.amazonaws.com"
+    login = record.get("eventSource") == "signin.amazonaws.com"
     answer = record.get("responseElements")
     has_failed = login and isinstance(answer, dict) and "Failure" in answer.values()
     return bool(record.get("errorCode")) or has_failed
@@ -231,10 +231,11 @@ def about_the_event(record: Mapping[str, Any]) -> Iterator[Term]:
     """Yields terms on members that every record has."""
     name, source, ident = told(record, "eventName"), told(record, "eventSource"), record["eventID"]
     day = record["eventTime"][:10]
-    yield Term(f"name={name}", lambda r: told(r, "eventName") == name)
-    yield Term(f"name={name[:4]}*", lambda r: told(r, "eventName").startswith(name[:4]))
-    part = name[1:5].lower()
-    yield Term(f"name:{name[1:5]}", lambda r: part in told(r, "eventName").lower())
+    if name.isalnum():  # others stand in data that people wrote
+        yield Term(f"name={name}", lambda r: told(r, "eventName") == name)
+        yield Term(f"name={name[:4]}*", lambda r: told(r, "eventName").startswith(name[:4]))
+        part = name[1:5].lower()
+        yield Term(f"name:{part}", lambda r: part in told(r, "eventName").lower())
     yield Term(f"source={source}", lambda r: told(r, "eventSource") == source)
     if ident.replace("-", "").isalnum():
         yield Term(f"id={ident}", lambda r: r["eventID"] == ident)
