@@ -66,6 +66,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     ),
     "delivery_interval": (("1.5", 1.5), ("2.5", 2.5), ("3", 3.0)),
     "digest_interval": (("60", 60.0), ("120", 120.0), ("0.5", 0.5)),
+    "upstream_timeout": (("60", 60.0), ("120", 120.0), ("0.5", 0.5)),
     "signing_key_days": (("1", 1), ("2", 2), ("3", 3)),
     "bucket_policy_check": (
         ('"enforced"', "enforced"),
@@ -269,6 +270,7 @@ WRONG_TEXTS = {
     "console_listen": ["4748", "localhost:", "localhost:\u00b2"],
     "delivery_interval": ["0", "-1", "soon", "nan", "inf", "1e9", ""],
     "digest_interval": ["0", "1h", "-0.1"],
+    "upstream_timeout": ["0", "never", "-1"],
     "history_retention_days": ["0", "1.5", "ninety", "-90"],
     "history_seal_records": ["0", "1.5", "many"],
     "signing_key_days": ["0", "1.5", "long", "36501"],

@@ -61,6 +61,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--listen", metavar="HOST:PORT", help="the AWS endpoint (127.0.0.1:4747)")
     add("--console-listen", metavar="HOST:PORT", help="health and API (127.0.0.1:4748)")
     add("--upstream", metavar="[SERVICE=]URL", action="append", help="where calls go; repeatable")
+    add("--upstream-timeout", metavar="SECONDS", help="longest silence of an upstream (910)")
     add("--config", metavar="FILE", help="TOML file with settings")
     add("--delivery-interval", metavar="SECONDS", help="between log files (300)")
     add("--digest-interval", metavar="SECONDS", help="between digest files (3600)")

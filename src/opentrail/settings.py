@@ -77,6 +77,8 @@ class Settings:
     console_listen: Address = Address("127.0.0.1", 4748)
     #: Where calls are forwarded: service name → URL; `""` is every other service.
     upstream: Mapping[str, str] = field(default_factory=dict)
+    #: Seconds for which an upstream may be silent before or within an answer.
+    upstream_timeout: float = 910.0
     #: Seconds between deliveries of log files.
     delivery_interval: float = 300.0
     #: Seconds between digest files.
@@ -124,6 +126,7 @@ _CHOICES = {
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
 }
+_SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
 _WHOLE = ("history_retention_days", "history_seal_records", "recorders", "signing_key_days")
 _FILE_ONLY = ("directory", "vpc_endpoints", "access")
 #: Names that may be given by flag and environment.
@@ -280,7 +283,7 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = {**settings.upstream, **_upstreams(value, source)}
     elif name == "trusted_proxies":
         value = _networks(value, source)
-    elif name in ("delivery_interval", "digest_interval"):
+    elif name in _SECONDS:
         value = _number(value, source)
     elif name in _WHOLE:
         value = _whole(name, value, source)

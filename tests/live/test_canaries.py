@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -59,6 +61,96 @@ OPERATIONS = {
     "dms": ("CreateEndpoint", "ModifyEndpoint"),
     "appflow": ("CreateConnectorProfile",),
 }
+Secret = Callable[[], str]
+
+
+def base64_of(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+#: Calls whose models know nothing of the secrets that stand in their texts, maps and pairs.
+UNKNOWING: list[tuple[str, str, Callable[[Secret], dict[str, Any]]]] = [
+    (
+        "events",
+        "PutEvents",
+        lambda secret: {
+            "Entries": [
+                {"Source": "a", "DetailType": "b", "Detail": json.dumps({"password": secret()})}
+            ]
+        },
+    ),
+    (
+        "glue",
+        "CreateConnection",
+        lambda secret: {
+            "ConnectionInput": {
+                "Name": "n",
+                "ConnectionType": "JDBC",
+                "ConnectionProperties": {
+                    "PASSWORD": secret(),
+                    "JDBC_CONNECTION_URL": f"jdbc:postgresql://h/db?user=a&password={secret()}",
+                },
+            }
+        },
+    ),
+    (
+        "cloudformation",
+        "CreateStack",
+        lambda secret: {
+            "StackName": "s",
+            "Parameters": [{"ParameterKey": "DBPassword", "ParameterValue": secret()}],
+            "TemplateBody": json.dumps({"Resources": {"db": {"MasterUserPassword": secret()}}}),
+        },
+    ),
+    (
+        "stepfunctions",
+        "StartExecution",
+        lambda secret: {
+            "stateMachineArn": "arn:aws:states:us-east-1:123456789012:stateMachine:m",
+            "input": json.dumps({"a": base64_of(json.dumps({"secretAccessKey": secret()}))}),
+        },
+    ),
+    (
+        "ecs",
+        "RegisterTaskDefinition",
+        lambda secret: {
+            "family": "f",
+            "containerDefinitions": [
+                {
+                    "name": "c",
+                    "environment": [{"name": "DB_PASSWORD", "value": secret()}],
+                    "dockerLabels": {"client_secret": secret()},
+                }
+            ],
+        },
+    ),
+    (
+        "batch",
+        "SubmitJob",
+        lambda secret: {
+            "jobName": "j",
+            "jobQueue": "q",
+            "jobDefinition": "d",
+            "parameters": {"dbPassword": secret()},
+        },
+    ),
+    (
+        "ssm",
+        "CreateDocument",
+        lambda secret: {
+            "Name": "document",
+            "Content": f"<job><user>a</user><password>{secret()}</password></job>",
+        },
+    ),
+    (
+        "apigateway",
+        "CreateDeployment",
+        lambda secret: {
+            "restApiId": "a",
+            "description": f"mongodb://admin:{secret()}@db.local/app",
+        },
+    ),
+]
 _SECRET = re.compile(
     r"password|passphrase|secret_?(access_?)?key|secretstring|secretbinary|clientsecret|privatekey"
     r"|plaintext|zipfile|userdata|(auth|session|security|access|refresh|bearer|identity)token$",
@@ -121,7 +213,45 @@ def planted() -> list[tuple[str, Request, list[int], bytes]]:
             request = an_sdk_request(service, operation, parameters)
             calls.append((f"{service} {operation}", request, planter.planted, ok(b"")))
             number = planter.next_number
-    return calls
+    for service, operation, parameters_with in UNKNOWING:
+        numbers: list[int] = []
+
+        def secret(numbers: list[int] = numbers, first: int = number) -> str:
+            numbers.append(first + len(numbers))
+            return canary(numbers[-1])
+
+        request = an_sdk_request(service, operation, parameters_with(secret))
+        calls.append((f"{service} {operation}", request, numbers, ok(b"")))
+        number += len(numbers)
+    return [*calls, *_told_by_errors(number)]
+
+
+def _told_by_errors(number: int) -> list[tuple[str, Request, list[int], bytes]]:
+    """Returns calls whose errors repeat what was sent: a session token, a blob in base64."""
+    token, blob = canary(number), canary(number + 1)
+    listing = an_sdk_request("dynamodb", "ListTables", {})
+    listing = replace(listing, headers={**listing.headers, "x-amz-security-token": token})
+    encrypting = an_sdk_request("kms", "Encrypt", {"KeyId": "k", "Plaintext": blob.encode()})
+    refused = b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s"
+
+    def error(text: str) -> bytes:
+        body = json.dumps({"__type": "InvalidSignatureException", "message": text}).encode()
+        return refused % (len(body), body)
+
+    return [
+        (
+            "error with a token",
+            listing,
+            [number],
+            error(f"The Canonical String should have been 'x-amz-security-token:{token}'"),
+        ),
+        (
+            "error with a blob",
+            encrypting,
+            [number + 1],
+            error(f"{base64_of(blob)} is not valid"),
+        ),
+    ]
 
 
 CALLS = planted()
@@ -189,7 +319,9 @@ def test_no_secret_is_anywhere_in_the_data_directory(server: tuple[Opentrail, st
         assert not [secret for secret in plain if secret in content], file
 
 
-def test_no_secret_comes_out_of_any_interface(server: tuple[Opentrail, str]) -> None:
+def test_no_secret_comes_out_of_any_interface(
+    server: tuple[Opentrail, str], tmp_path: Path
+) -> None:
     running, s3 = server
     everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
     records = running.opentrail("lookup", *everything, "--json").stdout
@@ -198,6 +330,22 @@ def test_no_secret_comes_out_of_any_interface(server: tuple[Opentrail, str]) -> 
         assert found_in(line) == []
     for shape in ([], ["--csv"]):
         assert found_in(running.opentrail("lookup", *everything, *shape).stdout) == []
+    for command in (("who", "n"), ("who", "s"), ("who", "document")):
+        assert found_in(running.opentrail(*command).stdout) == []
+    exported = tmp_path / "exported"
+    assert running.opentrail("export", *everything[:3], "--ndjson", str(exported)).returncode == 0
+    lines = [line for file in exported.iterdir() for line in file.read_text().splitlines()]
+    assert len(lines) > len(CALLS)
+    assert [number for line in lines for number in found_in(line)] == []
+    token = json.loads((running.data_dir / "server.json").read_text())
+    asked = urllib.request.Request(  # noqa: S310 - its own console
+        f"{token['console']}/api/v1/events/stream?categories=all",
+        headers={"Authorization": f"Bearer {token['token']}"},
+    )
+    with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+        told = answer.read().decode()
+    assert told.count("\n") > len(CALLS)
+    assert [number for line in told.splitlines() for number in found_in(line)] == []
     pages = running.boto("cloudtrail").get_paginator("lookup_events").paginate()
     for page in pages:
         assert found_in(json.dumps(page["Events"], default=str)) == []

@@ -69,6 +69,7 @@ class Front:
             metrics=metrics,
             tls=ssl.create_default_context(cafile=settings.upstream_ca),
             networks=networks,
+            answer_seconds=settings.upstream_timeout,
         )
         self._tls = tls_of_endpoint(settings)
         self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None

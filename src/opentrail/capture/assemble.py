@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
+from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.limits import cut, limited
@@ -34,6 +35,7 @@ from opentrail.wire.protocols import (
     request_id,
 )
 from opentrail.wire.routing import Call
+from opentrail.wire.sigv4 import signing_texts
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,9 @@ class Assembler:
         error = _error(exchange)
         parameters = _parameters(exchange, own)
         if error is not None and error.message:
-            error = replace(error, message=scrubbed(error.message, _given(exchange), parameters))
+            never = signing_texts(exchange.request)
+            message = scrubbed(error.message, _given(exchange), parameters, never)
+            error = replace(error, message=message)
         answer = _answer(exchange, kind, error, own)
         if exchange.credential is None:
             identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
@@ -360,7 +364,7 @@ def _add_error(
     record: dict[str, Any], exchange: Exchange, error: WireError | None, own: dict[str, Any]
 ) -> None:
     if exchange.failure:
-        own["failure"] = exchange.failure
+        own["failure"] = within(exchange.failure)
     if error is None:
         return
     record["errorCode"] = cut(_error_code(exchange, error))

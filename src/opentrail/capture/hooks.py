@@ -14,6 +14,7 @@ Each attempt is a record of its own, as on AWS.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ from opentrail.wire.service_models import ServiceCatalog
 from opentrail.wire.sigv4 import read_credential
 
 _ID = "opentrail-hook"
+#: The query of an address in an error's text.
+_QUERY = re.compile(r"(?<=[\w/.])\?[^\s\"']+")
 
 
 @dataclass(slots=True)
@@ -99,7 +102,7 @@ class BotocoreHook:
             exchange.response = _response(response_dict)
             exchange.bytes_out = len(exchange.response.body)
         else:
-            exchange.failure = f"{type(exception).__name__}: {exception}"
+            exchange.failure = f"{type(exception).__name__}: {_without_queries(exception)}"
         self._shipper.ship(self._assembler.assemble(exchange).entry.record)
 
     def _exchange(self, attempt: _Attempt) -> Exchange:
@@ -131,6 +134,15 @@ class BotocoreHook:
 def _claimed(access_key_id: str) -> Identity:
     """Returns what the key id alone says; the server knows more and fills it in."""
     return unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
+
+
+def _without_queries(exception: Exception | None) -> str:
+    """Returns an error's text; botocore's name addresses whole, with whatever their queries say.
+
+    >>> _without_queries(OSError('no connection to "https://host/a?key=secret"'))
+    'no connection to "https://host/a?…"'
+    """
+    return _QUERY.sub("?…", str(exception))
 
 
 def _text(value: Any) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Any
 
+from opentrail.capture.embedded import within
+from opentrail.capture.secret_names import HIDDEN, hidden_member, looks_secret
 from opentrail.capture.tables import rules
 
-HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 REMOVED_MARK = "<sensitiveDataRemoved>"
 
 #: Quoted texts, quoted names and numbers of a PartiQL statement.
@@ -18,12 +20,6 @@ _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d
 _LONGEST_MESSAGE = 4_096
 #: Shorter texts are not looked for in errors: they would be found in any.
 _SHORTEST_SECRET = 4
-_SECRET_NAME = re.compile(
-    r"password|passphrase|secret_?(access_?)?key|secret_?string|secret_?binary|client_?secret"
-    r"|private_?key|plain_?text|zip_?file|user_?data|(auth|session|security|access|refresh|bearer"
-    r"|identity)_?token$|^credentials$",
-    re.I,
-)
 
 
 @cache
@@ -59,15 +55,23 @@ def _hidden_literal(found: re.Match[str]) -> str:
     return f"'{HIDDEN if inner else ''}{end}"
 
 
-def scrubbed(message: str, given: Any, shown: Any) -> str:
-    """Returns an error's text without what was given but is not shown, such as a password."""
+def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) -> str:
+    """Returns an error's text without what was given but is not shown, such as a password.
+
+    Args:
+        message: the text.
+        given: the parameters as they were given.
+        shown: the parameters as they are recorded.
+        never: other texts that are not to be told, such as signatures.
+    """
     message = message[:_LONGEST_MESSAGE]
     kept = set(_texts(shown))
     secrets = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
+    secrets |= {text for text in never if text}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) <= len(message):
             message = message.replace(secret, HIDDEN)
-    return message
+    return within(message)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -79,22 +83,25 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
+    elif isinstance(value, bytes):
+        yield base64.b64encode(value).decode()
+        yield value.decode("utf-8", "replace")
     elif isinstance(value, bool | int):
         yield str(value).lower()  # the forms of EC2 and S3 turn texts into these
-
-
-def looks_secret(name: str) -> bool:
-    """Returns whether a member's name alone says that its value is a secret."""
-    return bool(_SECRET_NAME.search(name))
 
 
 def by_name(value: Any, rename: Callable[[str], str]) -> Any:
     """Returns a value without a model: names changed by `rename`, secrets by name hidden."""
     if isinstance(value, dict):
+        hidden = hidden_member({str(name): item for name, item in value.items()})
         return {
-            rename(str(name)): HIDDEN if looks_secret(str(name)) else by_name(item, rename)
+            rename(str(name)): HIDDEN
+            if looks_secret(str(name)) or name == hidden
+            else by_name(item, rename)
             for name, item in value.items()
         }
     if isinstance(value, list):
         return [by_name(item, rename) for item in value]
+    if isinstance(value, str):
+        return within(value)
     return HIDDEN if isinstance(value, bytes) else value

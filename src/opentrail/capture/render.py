@@ -13,14 +13,9 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.redact import (
-    HIDDEN,
-    REMOVED_MARK,
-    actions,
-    by_name,
-    looks_secret,
-    without_literals,
-)
+from opentrail.capture.embedded import within
+from opentrail.capture.redact import REMOVED_MARK, actions, by_name, without_literals
+from opentrail.capture.secret_names import HIDDEN, looks_secret, naming_members
 from opentrail.capture.tables import rules, source_of
 from opentrail.wire.service_models import Service
 
@@ -114,11 +109,14 @@ class Renderers:
             name: (self._recorded_name(name, member), self._member(name, member, in_key))
             for name, member in shape.members.items()
         }
+        pair = naming_members(shape.members)
 
         def render(value: Any) -> Any:
             if not isinstance(value, dict):
                 return _plain(value)
             rendered = {}
+            if pair is not None and looks_secret(str(value.get(pair[0]))) and pair[1] in value:
+                value = {**value, pair[1]: HIDDEN}
             for name, item in value.items():
                 known = members.get(name)
                 if known is None:
@@ -158,7 +156,9 @@ class Renderers:
         def render(value: Any) -> Any:
             if not isinstance(value, dict):
                 return _plain(value)
-            rendered = {key: item(v) for key, v in value.items()}
+            rendered = {
+                key: HIDDEN if looks_secret(str(key)) else item(v) for key, v in value.items()
+            }
             return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
 
         return render
@@ -210,6 +210,8 @@ def _holds_attribute_values(shape: Any) -> bool:
 
 def _plain(value: Any) -> Any:
     """Returns a scalar; what is no scalar though the model says so is shown without secrets."""
+    if value.__class__ is str:
+        return within(value)
     if isinstance(value, dict | list | bytes):
         return by_name(value, str)
     return value

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from opentrail.capture.redact import HIDDEN, looks_secret
+from opentrail.capture.embedded import within
+from opentrail.capture.secret_names import HIDDEN, looks_secret
 from opentrail.capture.tables import rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.multipart import form_fields
@@ -57,7 +58,7 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     never = set(table["s3_headers"]["never"])
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
-            parameters[name] = HIDDEN if looks_secret(name) else value
+            parameters[name] = HIDDEN if looks_secret(name) else within(value)
     if call.operation == "PostObject":
         _add_form(parameters, request, never)
     elif request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
@@ -69,7 +70,7 @@ def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in never or name in _FROM_THE_HEAD:
             continue
-        present = parameters.get(name)
+        present, value = parameters.get(name), within(value)
         if present is None:
             parameters[name] = value
         elif isinstance(present, list):
@@ -84,7 +85,7 @@ def _add_form(parameters: dict[str, Any], request: Request, never: set[str]) -> 
         if name in ("key", "acl"):
             parameters[name] = value
         elif name.startswith("x-amz-") and name not in never and name not in _FORM_SIGNATURE:
-            parameters[name] = HIDDEN if looks_secret(name) else value
+            parameters[name] = HIDDEN if looks_secret(name) else within(value)
 
 
 def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
@@ -139,14 +140,14 @@ def loose_text(text: str) -> Any:
     """Returns a text as org.json reads it: `true`, `false` and whole numbers lose their quotes."""
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if _WHOLE.match(text) else text
+    return int(text) if _WHOLE.match(text) else within(text)
 
 
 def s3_answer(response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
     never = set(rules("redaction")["s3_headers"]["answer_never"])
     shown = {
-        name: HIDDEN if looks_secret(name) else value
+        name: HIDDEN if looks_secret(name) else within(value)
         for name, value in response.headers.items()
         if name.startswith("x-amz-") and name not in never
     }

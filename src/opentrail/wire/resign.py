@@ -17,7 +17,7 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from opentrail.wire.sigv4 import Credential
+from opentrail.wire.sigv4 import SIGNING_QUERY, Credential
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -29,21 +29,7 @@ _SIGNED_CHUNKS = (
 _OTHER_CHUNKS = "STREAMING-AWS4-ECDSA"
 _S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 #: Parts of a query that sign it, in both versions.
-_SIGNING_QUERY = frozenset(
-    {
-        "x-amz-algorithm",
-        "x-amz-credential",
-        "x-amz-date",
-        "x-amz-expires",
-        "x-amz-signedheaders",
-        "x-amz-signature",
-        "x-amz-security-token",
-        "x-amz-region-set",
-        "awsaccesskeyid",
-        "signature",
-        "expires",
-    }
-)
+_SIGNING_QUERY = SIGNING_QUERY | {"awsaccesskeyid", "signature", "expires"}
 _REPLACED = frozenset({b"host", b"authorization", b"x-amz-date", b"x-amz-security-token", b"date"})
 _EXPIRY = ("x-amz-expires", "x-amz-date", "expires")
 _STAMP = "%Y%m%dT%H%M%SZ"

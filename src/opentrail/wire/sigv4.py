@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,21 @@ from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
 
+#: Parts of a query that sign it.
+SIGNING_QUERY = frozenset(
+    {
+        "x-amz-algorithm",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-signedheaders",
+        "x-amz-signature",
+        "x-amz-security-token",
+        "x-amz-region-set",
+    }
+)
+_TELLING = frozenset({"x-amz-signature", "x-amz-security-token", "signature"})
+_SIGNATURE = re.compile(r"Signature\s*=\s*([^,\s]+)|^AWS [^:\s]+:(\S+)", re.I)
 _HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
 #: What stands before the scope in most requests; only the request's head tells more.
 _USUAL = "AWS4-HMAC-SHA256 Credential="
@@ -114,3 +130,13 @@ def _scoped(
     if len(parts) != 5:
         return None
     return Credential(parts[0], parts[2] or None, parts[3] or None, "SigV4", method)
+
+
+def signing_texts(request: Request) -> Iterator[str]:
+    """Yields the signature and the session token of a request: nobody may be told them."""
+    yield request.headers.get("x-amz-security-token", "")
+    for found in _SIGNATURE.finditer(request.headers.get("authorization", "")):
+        yield found[1] or found[2]
+    for name, value in parse_qsl(request.query, keep_blank_values=True):
+        if name.lower() in _TELLING:
+            yield value

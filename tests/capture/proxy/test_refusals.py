@@ -21,6 +21,7 @@ REFUSAL = Refusal(502, "BadGateway", 'upstream <"x"> & co cannot be reached')
         ("query", "query"),
         ("ec2", "ec2"),
         ("rest-xml", "rest-xml"),
+        ("cbor", "smithy-rpc-v2-cbor"),
     ],
 )
 def test_clients_of_each_protocol_read_code_and_message(protocol: str, parser: str) -> None:

@@ -258,3 +258,63 @@ def test_the_first_named_upstream_wins() -> None:
     assert upstreams.of("s3") == other
     assert upstreams.of(None, "sts") == one
     assert Upstreams(None, {}).of("sts") is None
+
+
+SHORT = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b"a" * 200_000
+
+
+@pytest.mark.parametrize("answer", [b"", SHORT], ids=["no head", "a part of its body"])
+def test_an_upstream_that_falls_silent_is_given_up_and_recorded(
+    tmp_path: Path, answer: bytes
+) -> None:
+    def silent(wire: Wire) -> None:
+        wire.request()
+        wire.send(answer)
+        wire.rest()  # until it is given up
+
+    with between(tmp_path, silent, flags=("--upstream-timeout", "0.5")) as (server, _):
+        status, _, body = Wire.to(server.url).send(GET).answer()
+        assert status == 504
+        assert b"GatewayTimeout" in body
+        (record,) = server.records()
+    assert record["eventName"] == "GetObject"
+    assert "did not" in record["additionalEventData"]["opentrail"]["failure"]
+
+
+def test_an_upstream_that_falls_silent_within_a_long_answer_breaks_it_off(tmp_path: Path) -> None:
+    def silent(wire: Wire) -> None:
+        wire.request()
+        wire.send(LONG)
+        wire.rest()
+
+    with between(tmp_path, silent, flags=("--upstream-timeout", "0.5")) as (server, _):
+        wire = Wire.to(server.url).send(GET)
+        assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+        assert len(wire.rest()) < 999_999
+        (record,) = server.records()
+    assert "did not" in record["additionalEventData"]["opentrail"]["failure"]
+
+
+def test_a_client_that_reads_slowly_is_no_silent_upstream(tmp_path: Path) -> None:
+    size = 20_000_000  # more than sockets hold
+
+    def generous(wire: Wire) -> None:
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        wire.send(bytes(size))
+        wire.rest()
+
+    def silent(wire: Wire) -> None:
+        wire.request()
+        wire.rest()
+
+    flags = ("--upstream-timeout", "0.2")
+    with between(tmp_path, generous, silent, flags=flags) as (server, upstream):
+        wire = Wire.to(server.url).send(GET)
+        wire.until(b"\r\n\r\n")
+        # That another one is given up tells that meanwhile the endpoint has looked for silence.
+        assert Wire.to(server.url).send(GET).answer()[0] == 504
+        assert len(wire.exactly(size)) == size
+        wire.close()
+        assert upstream.problems == []

@@ -276,6 +276,22 @@ def test_the_bytes_of_an_object_are_no_element() -> None:
     assert found == {"ContentType": "text/plain", "VersionId": "3"}
 
 
+EVENTS = "application/vnd.amazon.eventstream"
+INVOKE = a_request("lambda", "POST", "/2021-11-15/functions/f/response-streaming-invocations")
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (INVOKE, {"ExecutedVersion": "3", "ResponseStreamContentType": EVENTS}),
+        (JSON, {}),
+    ],
+)
+def test_events_of_a_stream_are_no_elements(request_: Request, expected: dict[str, str]) -> None:
+    frames = b"\x00\x00\x00\x6d\x00\x00\x00\x57\x1a\x2b"
+    assert answer(request_, frames, content_type=EVENTS, x_amz_executed_version="3") == expected
+
+
 def test_an_answer_that_was_not_kept_whole_gives_what_its_headers_say() -> None:
     response = Response(200, {"x-amz-version-id": "3"}, b"<Copy", body_is_whole=False)
     assert decode_answer(call_of(COPY), response) == {"VersionId": "3"}

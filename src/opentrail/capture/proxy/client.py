@@ -45,6 +45,8 @@ class Endpoint:
     #: Limits of N2: time for a head, silence between or within requests, connections.
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
+    #: Longest silence of an upstream (a Lambda may run for 15 minutes).
+    answer_seconds: float = 910.0
     most_connections: int = 1_024
     connections: set[Any] = field(default_factory=set)
     stopping: bool = False
@@ -64,6 +66,8 @@ class Endpoint:
                 connection.too_late()
             if connection.awaited is not None and now >= connection.awaited_until:
                 connection.awaited.give_up()
+            if connection.stalled_until is not None and now >= connection.stalled_until:
+                connection.abort_transport()
         self._watching = bool(self.connections)
         if self._watching:
             pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
@@ -112,6 +116,8 @@ class ClientConnection(asyncio.Protocol):
         #: The upstream whose answer is waited for, and until when.
         self.awaited: UpstreamConnection | None = None
         self.awaited_until = 0.0
+        #: Until when the client must have read what was written.
+        self.stalled_until: float | None = None
         self._time = asyncio.get_running_loop().time
         self.tls: dict[str, str] | None = None
         self._switching = False
@@ -295,8 +301,14 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Returns once the client has taken most of what was written."""
-        await self._can_write.wait()
+        """Returns once the client has taken most of what was written, or takes nothing."""
+        if self._can_write.is_set():
+            return
+        self.stalled_until = self._time() + self.endpoint.idle_seconds
+        try:
+            await self._can_write.wait()
+        finally:
+            self.stalled_until = None
 
     async def upstream(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
         """Returns a connection for the next call, and whether it has served one before.
@@ -318,12 +330,14 @@ class ClientConnection(asyncio.Protocol):
         else:
             connection.close()
 
-    def await_answer(self, connection: UpstreamConnection | None, seconds: float) -> None:
-        """Has the upstream given up unless it answers in time; None ends the waiting.
+    def await_answer(self, connection: UpstreamConnection | None) -> None:
+        """Has the upstream given up unless it goes on in time; None ends the waiting.
 
         The endpoint looks about once a second: a timer for each call would cost more than it.
         """
-        self.awaited, self.awaited_until = connection, self._time() + seconds
+        self.awaited = connection
+        if connection is not None:
+            self.awaited_until = self._time() + self.endpoint.answer_seconds
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
@@ -379,10 +393,13 @@ class ClientConnection(asyncio.Protocol):
             self._wake.set_result(None)
 
     def _pause(self) -> None:
+        self._disarm()  # whoever is not read from cannot go on
         if self._transport is not None and not self.lost:
             self._transport.pause_reading()
 
     def _resume(self) -> None:
+        if self._receiving is not None:
+            self._arm(self.endpoint.idle_seconds)
         if self._transport is not None and not self.lost:
             self._transport.resume_reading()
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 HOLD_BYTES = 64 * 1024
 #: Of longer answers so much of the end waits.
 HOLD_TAIL_BYTES = 4 * 1024
-#: Longest silence of an upstream before its answer (a Lambda may run for 15 minutes).
-ANSWER_SECONDS = 910.0
 _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
 
@@ -132,7 +130,7 @@ class Forwarding:
             return await self._tunnel(connection, answered)
         whole_request = sending is None or sending.done()
         try:
-            alive = await self._pass_answer(answered, answer)
+            alive = await self._pass_answer(answered, answer, connection)
         except BaseException:
             connection.close()
             await _stopped(sending)
@@ -212,11 +210,11 @@ class Forwarding:
 
     async def _final_head(self, connection: UpstreamConnection) -> AnswerHead:
         while True:
-            self._client.await_answer(connection, ANSWER_SECONDS)
+            self._client.await_answer(connection)
             try:
                 head = await connection.next_head()
             finally:
-                self._client.await_answer(None, 0)
+                self._client.await_answer(None)
             if head.status == 101:
                 if self._switches and connection.raw is not None:
                     return head
@@ -258,7 +256,9 @@ class Forwarding:
         connection.close()
         return False
 
-    async def _pass_answer(self, head: AnswerHead, answer: Flow) -> bool:
+    async def _pass_answer(
+        self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bool:
         """Passes the answer on; with `refuse` its end leaves when the record is durable."""
         transcript = self._transcript
         transcript.keep_what_is_recorded(head)
@@ -266,7 +266,7 @@ class Forwarding:
         hold, tail = self._how_much_to_hold(head)
         held = b""
         try:
-            while piece := await answer.next():
+            while piece := await self._next_piece(answer, connection):
                 transcript.received.add(piece)
                 held = held + piece if held else piece
                 if len(held) > hold:
@@ -275,8 +275,15 @@ class Forwarding:
                     await self._write_part(head, framing, [framing.piece(held[:cut])])
                     held, hold = held[cut:], tail
         except ConnectionError as error:
-            return await self._broken_answer(error)
+            return await self._broken_answer(error, connection.is_silent)
         return await self._finish_answer(head, framing, held)
+
+    async def _next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:
+        self._client.await_answer(connection)
+        try:
+            return await answer.next()
+        finally:
+            self._client.await_answer(None)
 
     def _how_much_to_hold(self, head: AnswerHead) -> tuple[int, int]:
         """Returns how long an answer is held whole, and how much of a longer one's end."""
@@ -321,10 +328,11 @@ class Forwarding:
             return unavailable(f"the call could not be recorded: {error}")
         return None
 
-    async def _broken_answer(self, error: ConnectionError) -> bool:
+    async def _broken_answer(self, error: ConnectionError, is_silent: bool) -> bool:
         """Records an answer that broke off; the client sees a broken answer, too."""
         if not self._wrote_head:
-            raise NoAnswer(Refusal(502, "BadGateway", str(error))) from error
+            status, code = (504, "GatewayTimeout") if is_silent else (502, "BadGateway")
+            raise NoAnswer(Refusal(status, code, str(error))) from error
         await self._record_broken(str(error))
         self._client.abort_transport()
         return False

@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+import cbor2
+
 from opentrail.capture.proxy.head import Headers
 from opentrail.wire.routing import Call
 
@@ -88,6 +90,8 @@ def answer_of(
         (b"x-amzn-RequestId", identity.encode()),
         (b"x-amzn-ErrorType", refusal.code.encode()),
     ]
+    if protocol == "cbor":
+        headers.append((b"smithy-protocol", b"rpc-v2-cbor"))
     if refusal.retry_after is not None:
         headers.append((b"Retry-After", b"%d" % refusal.retry_after))
     return refusal.status, _REASONS.get(refusal.status, b"Error"), headers, body
@@ -106,6 +110,11 @@ def _likely_protocol(call: Call, form: bool) -> str:
 def _json(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:
     document = {"__type": refusal.code, "message": refusal.message}
     return b"application/x-amz-json-1.1", json.dumps(document).encode()
+
+
+def _cbor(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:
+    document = {"__type": refusal.code, "message": refusal.message}
+    return b"application/cbor", cbor2.dumps(document)
 
 
 def _xml_query(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
@@ -138,7 +147,7 @@ def _xml_s3(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
 _BODIES = {
     "json": _json,
     "rest-json": _json,
-    "cbor": _json,
+    "cbor": _cbor,
     "query": _xml_query,
     "ec2": _xml_ec2,
     "rest-xml": _xml_s3,

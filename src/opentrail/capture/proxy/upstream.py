@@ -133,7 +133,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._heads: deque[AnswerHead] = deque()
         self._broken: str | None = None
         self._overflowed = False
-        self._silent = False
+        #: It was given up because nothing came.
+        self.is_silent = False
         self._wake: asyncio.Future[None] | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
@@ -190,14 +191,16 @@ class UpstreamConnection(asyncio.Protocol):
         """
         while not self._heads:
             if self._broken is not None:
-                raise TimeoutError(self._broken) if self._silent else ConnectionError(self._broken)
+                raise (
+                    TimeoutError(self._broken) if self.is_silent else ConnectionError(self._broken)
+                )
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
         return self._heads.popleft()
 
     def give_up(self) -> None:
-        """Waits no longer for an answer: `next_head` raises `TimeoutError`."""
-        self._silent = True
+        """Waits no longer: `next_head` raises `TimeoutError`, `body.next` `ConnectionError`."""
+        self.is_silent = True
         self._break("the upstream did not answer in time")
 
     def close(self) -> None:

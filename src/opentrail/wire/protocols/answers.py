@@ -20,6 +20,7 @@ from opentrail.wire.routing import Call
 _LATE_ERRORS = frozenset({"CompleteMultipartUpload", "CopyObject", "UploadPartCopy"})
 #: The query protocols' answers are the dearest to parse, and the most alike.
 _forms = XmlForms()
+_EVENTS = "application/vnd.amazon.eventstream"
 _REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-request-id", "x-amz-requestid")
 
 
@@ -41,6 +42,8 @@ def decode_answer(call: Call, response: Response) -> dict[str, Any]:
     if model is None or model.output_shape is None or call.service is None:
         return {}
     body = plain_body(response.headers, response.body)
+    if response.headers.get("content-type", "").startswith(_EVENTS):
+        body = b""  # its frames are no elements of the answer
     if call.protocol in ("query", "ec2"):
         return _from_query_answer(call.service.name, model, body)
     if call.protocol in ("rest-json", "rest-xml"):

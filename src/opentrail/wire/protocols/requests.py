@@ -16,6 +16,7 @@ from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
 from opentrail.wire.protocols.xml_body import parse_xml, xml_decoders
 from opentrail.wire.routing import Call, query_pairs
+from opentrail.wire.sigv4 import SIGNING_QUERY
 
 #: Parameters of the protocols themselves, not of operations.
 _FORM_PROTOCOL = {
@@ -149,7 +150,9 @@ def _located(model: OperationModel, request: Request, parameters: dict[str, Any]
         if location == "querystring" and member.type_name == "map":
             fixed = {m.serialization.get("name") for m in model.input_shape.members.values()}
             fixed |= {n for n, _ in parse_qsl(model.http["requestUri"].partition("?")[2])}
-            rest = {k: v for k, v in query.items() if k not in fixed}
+            rest = {
+                k: v for k, v in query.items() if k not in fixed and k.lower() not in SIGNING_QUERY
+            }
             if rest:
                 many = member.value.type_name == "list"
                 parameters[name] = {k: v if many else v[-1] for k, v in rest.items()}

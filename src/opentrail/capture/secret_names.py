@@ -1,0 +1,60 @@
+"""Names that say that a value is a secret (capture.md §4)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
+
+_SECRET_NAME = re.compile(
+    r"password|passphrase|secret[_-]?(access[_-]?)?key|secret[_-]?string|secret[_-]?binary"
+    r"|client[_-]?secret|private[_-]?key|plain[_-]?text|zip[_-]?file|user[_-]?data"
+    r"|(auth|session|security|access|refresh|bearer|identity)[_-]?token$|^credentials$",
+    re.I,
+)
+_LONGEST_NAME = 200
+#: Members that hold a name, and those beside it that hold what it names, in lower case.
+_NAMING = frozenset(
+    {"name", "key", "parametername", "parameterkey", "optionname", "variablename", "attributename"}
+)
+_NAMED = frozenset({"value", "values", "parametervalue", "stringvalue", "optionvalue"})
+
+
+def looks_secret(name: str) -> bool:
+    """Returns whether a member's name alone says that its value is a secret.
+
+    >>> looks_secret("MasterUserPassword"), looks_secret("X-Amz-Security-Token")
+    (True, True)
+    """
+    return _looks_secret(name) if len(name) <= _LONGEST_NAME else bool(_SECRET_NAME.search(name))
+
+
+@lru_cache(4096)
+def _looks_secret(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name))
+
+
+def naming_members(names: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Returns the member that holds a name and the one that holds what it names, if there are two.
+
+    >>> naming_members({"ParameterKey": "DBPassword", "ParameterValue": "hunter2"})
+    ('ParameterKey', 'ParameterValue')
+    """
+    naming = next((name for name in names if name.lower() in _NAMING), None)
+    named = next((name for name in names if name.lower() in _NAMED), None)
+    return None if naming is None or named is None else (naming, named)
+
+
+def hidden_member(given: Mapping[str, Any]) -> str | None:
+    """Returns the member that holds a secret because the one beside it says so, None if none does.
+
+    >>> hidden_member({"Name": "password", "Value": "hunter2"})
+    'Value'
+    """
+    members = naming_members(given)
+    if members is None or not isinstance(given[members[0]], str):
+        return None
+    return members[1] if looks_secret(given[members[0]]) else None

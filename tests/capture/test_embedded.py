@@ -1,0 +1,142 @@
+"""Secrets in texts that hold documents; whatever holds none stays as it is."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.capture.embedded import within, without_secrets
+from opentrail.capture.secret_names import HIDDEN
+
+SECRET = "canary-7f3a9c"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+DOCUMENTS = [
+    json.dumps({"password": SECRET}),
+    json.dumps({"a": [{"dbPassword": SECRET}]}),
+    json.dumps({"credentials": {"x": SECRET}}),
+    json.dumps([{"Name": "DB_PASSWORD", "Value": SECRET}]),
+    json.dumps({"parameters": [{"parameterKey": "MasterPassword", "parameterValue": SECRET}]}),
+    json.dumps({"inner": json.dumps({"clientSecret": SECRET})}),
+    json.dumps({"inner": encoded(json.dumps({"secret_access_key": SECRET}))}),
+    json.dumps({"inner": f"<a><password>{SECRET}</password></a>"}),
+    json.dumps({"url": f"https://h/?X-Amz-Security-Token={SECRET}"}),
+    "  " + json.dumps({"password": SECRET}, indent=2),
+    json.dumps({"password": SECRET, "more": "x" * 50})[:-3],  # cut
+    f'{{"password": "{SECRET}',  # cut in the secret
+    f'{{\'no\': json, "password": "{SECRET}"}}',
+    f"<login><user>a</user><password>{SECRET}</password></login>",
+    f"<login><ns:Password type='x'>{SECRET}</ns:Password></login>",
+    f"<login><password><![CDATA[{SECRET}]]></password></login>",
+    f'<login user="a" password="{SECRET}"/>',
+    f"<?xml version='1.0'?><c><x>{encoded(json.dumps({'password': SECRET}))}</x></c>",
+    f"user=a&password={SECRET}&b=c",
+    f"Server=db;User Id=a;Password={SECRET};",
+    f"https://h/k?X-Amz-Date=1&X-Amz-Signature={SECRET}",
+    f"https://h/k?a=b&Signature={SECRET}",
+    f"postgres://admin:{SECRET}@db.local/app",
+    encoded(json.dumps({"password": SECRET})),
+    encoded(f"<p><password>{SECRET}</password></p>"),
+    encoded(json.dumps({"inner": encoded(json.dumps({"password": SECRET}))})),
+]
+
+
+def revealed(text: str) -> set[str]:
+    """Returns a text and all that it decodes to."""
+    seen, waiting = set[str](), [text]
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for part in [one, *one.replace('"', " ").replace("<", " ").replace(">", " ").split()]:
+            try:
+                waiting.append(base64.b64decode(part, validate=True).decode())
+            except ValueError:
+                continue
+    return seen
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_no_secret_stays_in_a_document(document: str) -> None:
+    assert any(SECRET in text for text in revealed(document)), "the test itself"
+    shown = within(document)
+    assert not any(SECRET in text for text in revealed(shown))
+    assert any(HIDDEN in text for text in revealed(shown))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_what_is_shown_once_stays(document: str) -> None:
+    shown = within(document)
+    assert within(shown) == shown
+
+
+def test_a_signed_token_is_hidden_whole() -> None:
+    parts = (encoded('{"alg":"HS256"}'), encoded('{"sub":"a"}'), "c2lnbmF0dXJl")
+    assert within(".".join(part.rstrip("=") for part in parts)) == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "plain",
+        "arn:aws:iam::123456789012:user/Mary",
+        "a=b",
+        "https://host/path?prefix=x&max-keys=2",
+        '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*"}]}',
+        '{ "spaced" : 1.0 }',
+        '{"NoEcho":true,"password":null}',
+        "[1, 2",
+        "<a b='c'>text</a>",
+        "<not closed",
+        "eyJhIjogMX0=",
+        "WyJhIl0=",
+        "PGE+Yjwv",
+        "eyJub3QgYmFzZTY0",
+    ],
+)
+def test_what_holds_no_secret_stays_byte_for_byte(text: str) -> None:
+    assert within(text) == text
+
+
+@given(st.text())
+def test_any_text_is_taken(text: str) -> None:
+    assert isinstance(within(text), str)
+    assert within("{" + text)[:1] in ("{", "H")
+    assert isinstance(within(quote(text, safe="=&")), str)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "name", "value", "list"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_json_without_secrets_is_left_alone(value: Any) -> None:
+    written = json.dumps(value)
+    assert within(written) == written
+
+
+def test_nesting_has_an_end() -> None:
+    text = json.dumps({"password": SECRET})
+    for _ in range(8):
+        text = json.dumps({"a": text})
+    assert SECRET not in within(text)
+    assert without_secrets({"a": [{"password": 5}]}) == {"a": [{"password": HIDDEN}]}

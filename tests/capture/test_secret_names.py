@@ -1,0 +1,45 @@
+"""Which names sound like those of secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from opentrail.capture.secret_names import hidden_member, looks_secret, naming_members
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "MasterUserPassword",
+        "DB_PASSWORD",
+        "secretAccessKey",
+        "secret-access-key",
+        "client_secret",
+        "X-Amz-Security-Token",
+        "sessionToken",
+        "privateKey",
+        "userData",
+        "credentials",
+        "x" * 300 + "password",
+    ],
+)
+def test_a_name_that_tells_of_a_secret(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["secretId", "nextToken", "keyId", "tokenCode", "publicKey", "pass", "credentialsId", ""],
+)
+def test_a_name_that_does_not(name: str) -> None:
+    assert not looks_secret(name)
+
+
+def test_a_name_may_stand_beside_its_value() -> None:
+    assert hidden_member({"Key": "password", "Value": "x"}) == "Value"
+    assert hidden_member({"name": "sessionToken", "values": ["x"]}) == "values"
+    assert hidden_member({"name": "team", "value": "password"}) is None
+    assert hidden_member({"name": ["password"], "value": "x"}) is None
+    assert hidden_member({"password": "x"}) is None
+    assert naming_members({"key": 1}) is None
