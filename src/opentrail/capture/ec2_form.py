@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.redact import REMOVED_MARK, actions, looks_secret
+from opentrail.capture.redact import REMOVED_MARK, actions
 from opentrail.capture.render import ABSENT, lower_first
 from opentrail.capture.s3_form import loose_text
+from opentrail.capture.secret_names import looks_secret
 from opentrail.capture.tables import rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
