@@ -22,8 +22,8 @@ from urllib.parse import parse_qsl
 
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.redact import by_name
-from opentrail.capture.secret_names import looks_secret
 from opentrail.capture.safe_json import to_bytes
+from opentrail.capture.secret_names import looks_secret
 from opentrail.capture.shipping import Shipper
 from opentrail.core.errors import UsageError
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, format_time
