@@ -13,6 +13,7 @@ EVENT_SOURCES = {
     "apigatewaymanagementapi": "apigateway",
     "appconfigdata": "appconfig",  # AppConfig guide, sample of StartConfigurationSession
     "appstream": "appstream",  # AppStream guide, sample of AssociateFleet
+    "autoscaling-plans": "autoscaling",  # facts §10.1
     "bedrock-agent": "bedrock",
     "bedrock-agent-runtime": "bedrock",
     "bedrock-agentcore-control": "bedrock-agentcore",  # facts §10.1, "AgentCore"
@@ -120,6 +121,9 @@ ANSWER_LEFT_OUT = {"sqs": "ReceiveMessage"}
 
 #: Event source → operations that are data events (facts §5.5, capture.md §2.4).
 DATA_OPERATIONS = {
+    "appconfig": "GetLatestConfiguration StartConfigurationSession",
+    "bedrock": "ApplyGuardrail InvokeAgent InvokeFlow InvokeInlineAgent Retrieve"
+    " RetrieveAndGenerate RetrieveAndGenerateStream",
     "cloudtrail-data": "PutAuditEvents",
     "cognito-identity": "GetCredentialsForIdentity GetId GetOpenIdToken"
     " GetOpenIdTokenForDeveloperIdentity UnlinkIdentity",
@@ -143,7 +147,10 @@ DATA_OPERATIONS = {
     " PutObjectAcl PutObjectAnnotation PutObjectLegalHold PutObjectRetention PutObjectTagging"
     " RenameObject RestoreObject SelectObjectContent UpdateObjectEncryption UploadPart"
     " UploadPartCopy WriteGetObjectResponse",
+    "sagemaker": "InvokeEndpoint InvokeEndpointAsync InvokeEndpointWithResponseStream",
+    "ses": "SendBulkEmail SendBulkTemplatedEmail SendEmail SendRawEmail SendTemplatedEmail",
     "sns": "Publish PublishBatch",
+    "states": "GetActivityTask",
     "sqs": "ChangeMessageVisibility ChangeMessageVisibilityBatch DeleteMessage"
     " DeleteMessageBatch ReceiveMessage SendMessage SendMessageBatch",
     "xray": "BatchGetTraces GetTraceSummaries PutTraceSegments",
