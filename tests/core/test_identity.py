@@ -246,6 +246,16 @@ def test_a_source_identity_is_handed_on_to_the_session() -> None:
     asked = {"roleArn": ROLE_ARN, "roleSessionName": "etl", "sourceIdentity": "alice@example.com"}
     (identity,) = learn(assume_role(requestParameters=asked), {}).identities
     assert identity.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
+    # It stays when this session assumes another role, and nobody gives it again.
+    following = assume_role(userIdentity=dict(identity.user_identity))
+    (chained,) = learn(following, {}).identities
+    assert chained.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
+
+
+def test_a_source_identity_may_come_from_a_token() -> None:
+    answer = {**assume_role()["responseElements"], "sourceIdentity": "bob@example.com"}
+    (identity,) = learn(assume_role(responseElements=answer), {}).identities
+    assert identity.user_identity["sessionContext"]["sourceIdentity"] == "bob@example.com"
 
 
 def test_a_session_token_stands_for_the_same_user() -> None:

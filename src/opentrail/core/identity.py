@@ -203,6 +203,12 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     attributes = {"creationDate": created, "mfaAuthenticated": _used_mfa(asked)}
     if isinstance(answer.get("assumedRoleUser"), Mapping):
         identity = _assumed_role(answer["assumedRoleUser"], asked, attributes)
+        # Once set, it stays through every role that is assumed from this one (STS guide).
+        session = as_object(as_object(record.get("userIdentity")).get("sessionContext"))
+        known = (asked, answer, session)
+        source = next((m["sourceIdentity"] for m in known if m.get("sourceIdentity")), None)
+        if source is not None:
+            identity["sessionContext"]["sourceIdentity"] = source
         if answer.get("provider"):
             # The form of sessions that a service account of Kubernetes takes (IRSA).
             federation = {"federatedProvider": str(answer["provider"]), "attributes": {}}
@@ -243,8 +249,6 @@ def _assumed_role(
         "webIdFederationData": {},
         "attributes": dict(attributes),
     }
-    if asked.get("sourceIdentity"):
-        context["sourceIdentity"] = asked["sourceIdentity"]
     return {
         "type": "AssumedRole",
         "principalId": principal_id,
