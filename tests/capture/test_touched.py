@@ -1,9 +1,11 @@
 """The record's `resources`: what a call touched."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from opentrail.capture.tables import rules
 from opentrail.capture.touched import touched_resources
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Call
@@ -184,7 +186,8 @@ def test_a_published_message_touches_its_topic() -> None:
     request = a_query_request("sns", "Publish", "2010-03-31")
     expected = [{"accountId": "999999999999", "type": "AWS::SNS::Topic", "ARN": arn}]
     assert touched(request, "sns", {"topicArn": arn}) == expected
-    assert touched(request, "sns", {"phoneNumber": "+4912345"}) == []
+    nowhere = [{"accountId": ACCOUNT, "type": "AWS::SNS::Topic"}]
+    assert touched(request, "sns", {"phoneNumber": "+4912345"}) == nowhere
 
 
 def test_most_services_touch_nothing_that_is_listed() -> None:
@@ -195,14 +198,104 @@ def test_most_services_touch_nothing_that_is_listed() -> None:
 
 @pytest.mark.parametrize("value", [5, None, ["x"], {"a": 1}, ""])
 @pytest.mark.parametrize(
-    ("service", "target", "label", "member"),
+    ("service", "target", "member", "kind"),
     [
-        ("kms", "TrentService.Decrypt", "kms", "keyId"),
-        ("dynamodb", "DynamoDB_20120810.GetItem", "dynamodb", "tableName"),
-        ("sqs", "AmazonSQS.SendMessage", "sqs", "queueUrl"),
+        ("kms", "TrentService.Decrypt", "keyId", None),
+        ("dynamodb", "DynamoDB_20120810.GetItem", "tableName", "AWS::DynamoDB::Table"),
+        ("sqs", "AmazonSQS.SendMessage", "queueUrl", "AWS::SQS::Queue"),
     ],
 )
-def test_a_parameter_that_is_no_name_touches_nothing(
-    service: str, target: str, label: str, member: str, value: Any
+def test_a_parameter_that_is_no_name_tells_no_arn(
+    service: str, target: str, member: str, kind: str | None, value: Any
 ) -> None:
-    assert touched(json_call(service, target), label, {member: value}) == []
+    """A data event keeps its type all the same, so that selectors by type take it."""
+    expected = [{"accountId": ACCOUNT, "type": kind}] if kind else []
+    assert touched(json_call(service, target), service, {member: value}) == expected
+
+
+HERE = f"eu-west-1:{ACCOUNT}"
+STREAM = f"arn:aws:kinesis:{HERE}:stream/clicks"
+TABLE = f"arn:aws:dynamodb:{HERE}:table/Music"
+
+
+@pytest.mark.parametrize(
+    ("service", "target", "parameters", "arns"),
+    [
+        ("kinesis", "Kinesis_20131202.PutRecord", {"streamName": "clicks"}, [STREAM]),
+        ("kinesis", "Kinesis_20131202.GetRecords", {"streamARN": STREAM}, [STREAM]),
+        (
+            "kinesis",
+            "Kinesis_20131202.SubscribeToShard",
+            {"consumerARN": f"{STREAM}/consumer/app:1"},
+            [STREAM],
+        ),
+        ("kinesis", "Kinesis_20131202.GetRecords", {"shardIterator": "AAA"}, None),
+        (
+            "firehose",
+            "Firehose_20150804.PutRecord",
+            {"deliveryStreamName": "logs"},
+            [f"arn:aws:firehose:{HERE}:deliverystream/logs"],
+        ),
+        (
+            "events",
+            "AWSEvents.PutEvents",
+            {"entries": [{"eventBusName": "a"}, {"eventBusName": "b"}, {"eventBusName": "a"}, {}]},
+            [f"arn:aws:events:{HERE}:event-bus/a", f"arn:aws:events:{HERE}:event-bus/b"],
+        ),
+        (
+            "dynamodb",
+            "DynamoDB_20120810.TransactWriteItems",
+            {"transactItems": [{"put": {"tableName": "Music"}}, {"delete": {"tableName": TABLE}}]},
+            [TABLE],
+        ),
+        (
+            "dynamodb",
+            "DynamoDBStreams_20120810.GetRecords",
+            {"shardIterator": f"{TABLE}/stream/2026-11-20T00:00:00.000|1|AAA=="},
+            [f"{TABLE}/stream/2026-11-20T00:00:00.000"],
+        ),
+    ],
+)
+def test_what_a_data_event_touches_follows_the_table(
+    service: str, target: str, parameters: dict[str, Any], arns: list[str] | None
+) -> None:
+    found = touched(json_call(service, target), service, parameters)
+    assert [one.get("ARN") for one in found] == (arns or [None])
+    assert {one["accountId"] for one in found} == {ACCOUNT}
+    assert all(one["type"].startswith("AWS::") for one in found)
+
+
+def test_a_sender_is_known_by_the_address() -> None:
+    call = call_of(a_query_request("ses", "SendEmail", "2010-12-01"))
+    asked = {"source": "Mary <mary@example.com>"}
+    (found,) = touched_resources(call, "ses", asked, None, "eu-west-1", ACCOUNT)
+    assert found["ARN"] == f"arn:aws:ses:{HERE}:identity/mary@example.com"
+
+
+def test_every_rule_is_of_a_data_event() -> None:
+    """A type with a slip of the pen would be of no effect."""
+    known = {kind for kinds in rules("kinds")["data"].values() for kind in kinds}
+    assert rules("resources").keys() <= known
+
+
+def test_names_in_other_members_make_an_arn_whole() -> None:
+    """An alias of an agent is named together with the agent."""
+    request = a_request("bedrock", "POST", "/agents/A1/agentAliases/B1/sessions/s/text")
+    call = replace(call_of(request), operation="InvokeAgent")
+    parameters = {"agentId": "A1", "agentAliasId": "B1"}
+    (found,) = touched_resources(call, "bedrock", parameters, None, "eu-west-1", ACCOUNT)
+    assert found["ARN"] == f"arn:aws:bedrock:{HERE}:agent-alias/A1/B1"
+    (unknown,) = touched_resources(call, "bedrock", {"agentAliasId": "B1"}, None, "x", ACCOUNT)
+    assert unknown == {"accountId": ACCOUNT, "type": "AWS::Bedrock::AgentAlias"}
+
+
+def test_s3_express_has_buckets_of_its_own() -> None:
+    name = "b--usw2-az1--x-s3"
+    call = call_of(an_s3_request("PUT", "/b/k", ""))
+    asked = {"bucketName": name, "key": "k"}
+    found = touched_resources(call, "s3express", asked, None, "us-west-2", ACCOUNT)
+    arn = f"arn:aws:s3express:us-west-2:{ACCOUNT}:bucket/{name}"
+    assert found == [
+        {"type": "AWS::S3Express::Object", "ARN": f"{arn}/k"},
+        {"accountId": ACCOUNT, "type": "AWS::S3Express::DirectoryBucket", "ARN": arn},
+    ]

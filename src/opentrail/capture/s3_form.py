@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, unquote
 
 from opentrail.capture.embedded import within
 from opentrail.capture.secret_names import HIDDEN, looks_secret
-from opentrail.capture.tables import rules
+from opentrail.capture.tables import data_type, rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.multipart import form_fields
 from opentrail.wire.protocols.values import JsonDocument
@@ -167,19 +167,29 @@ def own_details(call: Call, request: Request) -> dict[str, Any]:
     return details
 
 
-def touched(parameters: Mapping[str, Any], operation: str, account: str) -> list[dict[str, str]]:
-    """Returns the record's `resources` of an S3 call (capture.md §2.3)."""
+def touched(
+    parameters: Mapping[str, Any], operation: str, account: str, express_region: str | None = None
+) -> list[dict[str, str]]:
+    """Returns the record's `resources` of an S3 call (capture.md §2.3).
+
+    `express_region` is the Region of a call to S3 Express, whose buckets have ARNs of their own.
+    """
     bucket = parameters.get("bucketName")
     if not bucket or operation == "CreateBucket":
         return []
+    label, object_type, bucket_type = "s3", "AWS::S3::Object", "AWS::S3::Bucket"
     arn = f"arn:aws:s3:::{bucket}"
+    if express_region is not None:
+        label, object_type = "s3express", "AWS::S3Express::Object"
+        bucket_type = "AWS::S3Express::DirectoryBucket"
+        arn = f"arn:aws:s3express:{express_region}:{account}:bucket/{bucket}"
     listed: list[dict[str, str]] = []
-    if operation in rules("kinds")["data"]["s3"]["AWS::S3::Object"]:
+    if data_type(label, operation) is not None:
         if "key" in parameters:
-            listed.append({"type": "AWS::S3::Object", "ARN": f"{arn}/{parameters['key']}"})
+            listed.append({"type": object_type, "ARN": f"{arn}/{parameters['key']}"})
         else:
             prefix = parameters.get("prefix", "")
             prefix = prefix[0] if isinstance(prefix, list) else prefix
-            listed.append({"type": "AWS::S3::Object", "ARNPrefix": f"{arn}/{prefix}"})
-    listed.append({"accountId": account, "type": "AWS::S3::Bucket", "ARN": arn})
+            listed.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
+    listed.append({"accountId": account, "type": bucket_type, "ARN": arn})
     return listed

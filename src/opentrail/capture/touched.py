@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from email.utils import parseaddr
 from typing import Any
 
 from opentrail.capture.s3_form import touched as s3_touched
-from opentrail.capture.tables import data_type
+from opentrail.capture.tables import data_type, rules
 from opentrail.wire.routing import Call
 
 Listed = list[dict[str, str]]
@@ -20,19 +21,26 @@ def touched_resources(
     region: str,
     account: str,
 ) -> Listed:
-    """Returns the `resources` of a call; most services have none."""
+    """Returns the `resources` of a call; a data event has at least its type, most calls nothing."""
     operation = call.operation or ""
     if call.service is not None and call.service.name == "s3":
+        if label == "s3express":
+            return s3_touched(parameters, operation, account, region)
         return s3_touched(parameters, operation, account)
     if label == "sts":
         role = parameters.get("roleArn")
         return [_listed("AWS::IAM::Role", str(role), account)] if role and answer else []
     if label == "kms":
         return _kms(parameters, answer, region, account)
-    find = _ARNS.get(label)
-    if find is None:
-        return []
-    return find(parameters, operation, region, account)
+    if label == "ssm":
+        return _ssm(parameters, operation, region, account)
+    kind = data_type(label, operation)
+    if kind is None:
+        table = "AWS::DynamoDB::Table"
+        return _told(table, parameters, region, account) if label == "dynamodb" else []
+    find = _sqs if label == "sqs" else _told
+    found = find(kind, parameters, region, account)
+    return found or [{"accountId": account, "type": kind}]
 
 
 def _listed(kind: str, arn: str, account: str) -> dict[str, str]:
@@ -72,40 +80,59 @@ def _kms(
     return listed
 
 
-def _dynamodb(parameters: Mapping[str, Any], _operation: str, region: str, account: str) -> Listed:
-    tables = [parameters.get("tableName")]
-    if isinstance(parameters.get("requestItems"), Mapping):
-        tables = list(parameters["requestItems"])
-    arns = []
-    for table in tables:
-        if isinstance(table, str) and table:
-            own = f"arn:aws:dynamodb:{region}:{account}:table/{table}"
-            arns.append(table if table.startswith("arn:") else own)
-    return [_listed("AWS::DynamoDB::Table", arn, account) for arn in arns]
+def _told(kind: str, parameters: Mapping[str, Any], region: str, account: str) -> Listed:
+    """Returns what parameters name by the table `rules/resources.toml`."""
+    rule = rules("resources").get(kind, {})
+    for path in rule.get("from", ()):
+        names = _at(parameters, path.split("."))
+        made = (_arn(rule, name, parameters, region, account) for name in names)
+        if listed := [_listed(kind, arn, account) for arn in dict.fromkeys(made) if arn]:
+            return listed
+    return []
 
 
-def _sqs(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
+def _arn(
+    rule: Mapping[str, Any], name: str, parameters: Mapping[str, Any], region: str, account: str
+) -> str | None:
+    name = name.partition(rule["until"])[0] if "until" in rule else name
+    name = parseaddr(name)[1] if "address" in rule and not name.startswith("arn:") else name
+    if name.startswith("arn:"):
+        return name
+    if not name or "arn" not in rule:
+        return None
+    told = {key: value for key, value in parameters.items() if isinstance(value, str)}
+    try:
+        own = {"name": name, "region": region, "account": account}
+        return str(rule["arn"]).format_map({**told, **own})
+    except KeyError:
+        return None
+
+
+def _at(value: Any, path: list[str]) -> Iterator[str]:
+    """Yields the texts at a path: `*` is every value of a list or map, `@keys` a map's names."""
+    if not path:
+        if isinstance(value, str):
+            yield value
+        return
+    step, rest = path[0], path[1:]
+    if isinstance(value, Mapping):
+        if step == "@keys":
+            yield from value
+            return
+        following = value.values() if step == "*" else [value[step]] if step in value else []
+    else:
+        following = value if step == "*" and isinstance(value, list) else []
+    for one in following:
+        yield from _at(one, rest)
+
+
+def _sqs(kind: str, parameters: Mapping[str, Any], region: str, account: str) -> Listed:
     url = parameters.get("queueUrl")
-    if not isinstance(url, str) or not url or not data_type("sqs", operation):
+    if not isinstance(url, str) or not url:
         return []
     parts = url.rstrip("/").split("/")
     owner = parts[-2] if len(parts) > 1 and parts[-2].isdigit() else account
-    return [_listed("AWS::SQS::Queue", f"arn:aws:sqs:{region}:{owner}:{parts[-1]}", account)]
-
-
-def _lambda(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
-    name = parameters.get("functionName")
-    if not isinstance(name, str) or not name or not data_type("lambda", operation):
-        return []
-    own = f"arn:aws:lambda:{region}:{account}:function:{name}"
-    return [_listed("AWS::Lambda::Function", name if name.startswith("arn:") else own, account)]
-
-
-def _sns(parameters: Mapping[str, Any], operation: str, _region: str, account: str) -> Listed:
-    topic = parameters.get("topicArn")
-    if not isinstance(topic, str) or not topic or not data_type("sns", operation):
-        return []
-    return [_listed("AWS::SNS::Topic", topic, account)]
+    return [_listed(kind, f"arn:aws:sqs:{region}:{owner}:{parts[-1]}", account)]
 
 
 def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
@@ -126,11 +153,3 @@ def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: st
 _SSM_PARAMETERS = frozenset(
     {"DeleteParameter", "DeleteParameters", "GetParameter", "GetParameters", "PutParameter"}
 )
-
-_ARNS: dict[str, Callable[[Mapping[str, Any], str, str, str], Listed]] = {
-    "dynamodb": _dynamodb,
-    "sqs": _sqs,
-    "ssm": _ssm,
-    "lambda": _lambda,
-    "sns": _sns,
-}
