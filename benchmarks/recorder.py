@@ -7,7 +7,7 @@ import time
 from benchmarks.load import CONNECTIONS, calls_per_second, latencies_at
 from benchmarks.mitmproxy import mitmproxy
 from benchmarks.nginx import answered_by, pass_through, stub
-from benchmarks.processes import cpu_seconds, two_cpus
+from benchmarks.processes import cpu_seconds, family, two_cpus
 from benchmarks.servers import Server, create_user, opentrail, post
 from benchmarks.wire import percentile
 
@@ -53,10 +53,10 @@ def throughput() -> Figures:
 
 def _recorded(mode: str, server: Server, upstream: int) -> Figures:
     """Loads an opentrail; every call that reached the upstream must be recorded, and found."""
-    before, used = answered_by(upstream), cpu_seconds(server.process.pid)
+    before, used = answered_by(upstream), _cpu_seconds(server)
     rate = _load(server.port)
     visible = _seconds_until_visible(server)
-    used = cpu_seconds(server.process.pid) - used
+    used = _cpu_seconds(server) - used
     figures = {
         f"{mode} calls/s": rate,
         # Tells what the core could do if others were using it, too.
@@ -70,6 +70,10 @@ def _recorded(mode: str, server: Server, upstream: int) -> Figures:
     if not reached == position == server.records():
         raise RuntimeError(f"{reached} calls, but {position} or {server.records()} records")
     return {**figures, f"{mode} calls, each recorded": reached}
+
+
+def _cpu_seconds(server: Server) -> float:
+    return sum(cpu_seconds(process) for process in family(server.process.pid))
 
 
 def _load(port: int, call: bytes = _CALL) -> float:

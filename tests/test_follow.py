@@ -248,10 +248,12 @@ async def test_entries_come_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("works", "pause"), [(0.01, 0.08), (0.05, 0.05), (0.5, 0.0)], ids=["short", "long", "longest"]
+    ("works", "pause", "linger"),
+    [(0.01, 0.08, 0.0), (0.05, 0.05, 0.0), (0.5, 0.0, 0.0), (0.01, 0.49, 0.5), (0.6, 0.0, 0.5)],
+    ids=["short", "long", "longest", "lingering", "lingering-long"],
 )
 def test_a_follower_rests_after_short_work_and_goes_on_at_once_after_long_work(
-    works: float, pause: float
+    works: float, pause: float, linger: float
 ) -> None:
     class Worker(Collector):
         def __init__(self) -> None:
@@ -267,7 +269,7 @@ def test_a_follower_rests_after_short_work_and_goes_on_at_once_after_long_work(
     async def story() -> list[float]:
         await append(journal, 1)
         worker = Worker()
-        following = asyncio.create_task(follow(journal, worker))
+        following = asyncio.create_task(follow(journal, worker, linger))
         await eventually(lambda: len(worker.began) > 20)
         await stop(following)
         return worker.began

@@ -19,7 +19,7 @@ BATCH = 5_000
 _LONGEST_PAUSE = 30.0
 #: After a batch a follower rests so many times as long as it worked: a batch costs nearly the same
 #: whatever its size, so few large ones leave the processor to the calls. But the next batch begins
-#: at most so long after the one before it began.
+#: at most so long after the one before it began, unless the follower lingers for longer.
 _REST, _LONGEST_ROUND = 8.0, 0.1
 
 
@@ -88,7 +88,7 @@ async def follow(
         place, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             took = loop.time() - started
-            await _rest(hurry, max(0.0, min(_LONGEST_ROUND - took, _REST * took)))
+            await _rest(hurry, max(0.0, linger - took, min(_LONGEST_ROUND - took, _REST * took)))
 
 
 async def _more(journal: Journal, place: int, hurry: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import unknown
 from opentrail.metrics import Metrics
 from tests.factories import an_exchange
-from tests.fakes import MemoryJournal, SettableClock, asynchronous
+from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping_time, turns
 
 
 class BrokenJournal(MemoryJournal):
@@ -27,8 +28,8 @@ class BrokenJournal(MemoryJournal):
 
 
 class World:
-    def __init__(self, refuse: bool) -> None:
-        self.journal = BrokenJournal()
+    def __init__(self, refuse: bool, journal: BrokenJournal | None = None) -> None:
+        self.journal = journal or BrokenJournal()
         self.learned: list[Record] = []
         self.metrics = Metrics()
         self.recorder = Recorder(
@@ -56,6 +57,54 @@ async def test_a_record_has_a_position_and_is_counted_and_learned_from() -> None
         record["eventID"] for record in await world.records()
     ]
     assert world.sample("opentrail_records_total", category="Management") == 2
+
+
+class SlowJournal(BrokenJournal):
+    """A journal that takes a second for each append, and remembers how many entries each had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends: list[int] = []
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        self.appends.append(len(entries))
+        await asyncio.sleep(1)
+        return await super().append(entries)
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_calls_that_end_while_others_are_written_are_written_together(refuse: bool) -> None:
+    async def story() -> None:
+        world = World(refuse, SlowJournal())
+
+        def record() -> None:
+            if refuse:
+                waiting.append(asyncio.ensure_future(world.recorder.record(an_exchange())))
+            else:
+                world.recorder.record_later(an_exchange())
+
+        waiting: list[asyncio.Future[int]] = []
+        for pause in (0.5, 0.0002, 0.0002, 1.0, 5.0, 0.0):
+            record()
+            await asyncio.sleep(pause)
+        await asyncio.gather(*waiting)
+        await world.recorder.drain()
+        # The first is alone, and so is the one that comes when nothing is written any more.
+        assert isinstance(world.journal, SlowJournal)
+        assert world.journal.appends == [1, 3, 1, 1]
+        assert [one.result() for one in waiting] == list(range(1, len(waiting) + 1))
+
+    run_skipping_time(story())
+
+
+@asynchronous
+async def test_what_waits_for_company_is_recorded_before_the_end() -> None:
+    world = World(refuse=False)
+    for _ in range(2):
+        world.recorder.record_later(an_exchange())
+        await turns(1)
+    await world.recorder.drain()
+    assert len(await world.records()) == 2
 
 
 @asynchronous

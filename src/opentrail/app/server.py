@@ -79,8 +79,9 @@ log = logging.getLogger(__name__)
 
 #: Records gather for so many seconds before they are made visible: one insert for many.
 _HISTORY_LINGER = 0.01
-#: Identities are known in memory at once; storing them may take its time.
-_IDENTITIES_LINGER = 1.0
+#: Identities are known in memory at once; storing them may take its time. At most so long: records
+#: that are older are read from disk again when many arrive.
+_IDENTITIES_LINGER = 0.5
 #: Events of so many seconds are put on an event bus together.
 _BUS_LINGER = 0.5
 _SWITCH_SECONDS = 0.0005

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _GAP_CHECK_SECONDS = 1.0
 #: A record that waits longer than this means that the disk does not keep up.
 _OVERLOAD_SECONDS = 0.5
+#: While others are being written a call waits this long for more, so that fewer groups are made.
+_GATHER_SECONDS = 0.001
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
@@ -66,6 +68,8 @@ class Recorder:
         self._gap: tuple[int, datetime, datetime, str] | None = None
         self._group: list[_Waiting] = []
         self._writing: set[asyncio.Task[None]] = set()
+        #: Whether the last group was of several calls.
+        self._is_busy = False
 
     @property
     def failure(self) -> str | None:
@@ -100,12 +104,23 @@ class Recorder:
         self._wait_for_group(exchange, None)
 
     def _wait_for_group(self, exchange: Exchange, done: asyncio.Future[int] | None) -> None:
-        """Has all calls that end in one turn of the loop assembled one after the other.
+        """Has calls that end at about the same time assembled one after the other.
 
-        The same code run many times in a row takes half the time that it takes in between others.
+        The same code run many times in a row takes half the time that it takes in between others,
+        and each group costs a sync and two switches between threads. A call that is alone does not
+        wait.
         """
         self._group.append(_Waiting(exchange, done, time.perf_counter()))
-        if len(self._group) == 1:
+        if len(self._group) > 1:
+            return
+        if self._writing or self._is_busy:
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self._begin_group)
+        else:
+            self._begin_group()
+
+    def _begin_group(self) -> None:
+        if self._group:
+            self._is_busy = len(self._group) > 1
             task = asyncio.get_running_loop().create_task(self._record_group())
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
@@ -222,5 +237,6 @@ class Recorder:
 
     async def drain(self) -> None:
         """Returns once nothing recorded later is under way."""
-        while self._writing:
+        while self._writing or self._group:
+            self._begin_group()
             await asyncio.gather(*self._writing, return_exceptions=True)
