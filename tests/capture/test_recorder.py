@@ -84,7 +84,7 @@ def test_calls_that_end_while_others_are_written_are_written_together(refuse: bo
                 world.recorder.record_later(an_exchange())
 
         waiting: list[asyncio.Future[int]] = []
-        for pause in (0.5, 0.0002, 0.0002, 1.0, 5.0, 0.0):
+        for pause in (0.5, 0.0001, 0.0001, 1.0, 5.0, 0.0):
             record()
             await asyncio.sleep(pause)
         await asyncio.gather(*waiting)

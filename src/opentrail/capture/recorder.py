@@ -28,7 +28,7 @@ _GAP_CHECK_SECONDS = 1.0
 #: A record that waits longer than this means that the disk does not keep up.
 _OVERLOAD_SECONDS = 0.5
 #: While others are being written a call waits this long for more, so that fewer groups are made.
-_GATHER_SECONDS = 0.001
+_GATHER_SECONDS = 0.0005
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
