@@ -108,6 +108,56 @@ def test_an_answer_does_not_end_without_its_record() -> None:
         ask(AsgiRecorder(orders, SOURCE, found), "POST", "/orders")
 
 
+def test_an_answer_that_is_never_complete_is_recorded() -> None:
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        if scope["method"] == "POST":
+            raise asyncio.CancelledError
+
+    found = Collector()
+    ask(AsgiRecorder(half, SOURCE, found), "GET", "/orders")
+    with pytest.raises(asyncio.CancelledError):
+        ask(AsgiRecorder(half, SOURCE, found), "POST", "/orders")
+    failures = [r["additionalEventData"]["opentrail"]["failure"] for r in found.records]
+    assert failures == [
+        "the application ended without a whole answer",
+        "the client went away, or the server stopped",
+    ]
+
+
+def test_what_is_too_large_is_marked_as_in_any_record() -> None:
+    found = Collector()
+    app = AsgiRecorder(orders, SOURCE, found)
+    ask(app, "POST", "/orders", json.dumps({"note": "x" * 200_000}).encode())
+    ask(app, "POST", "/orders", json.dumps({"note": "x" * 2_000_000}).encode())
+    long, longer = (record["requestParameters"] for record in found.records)
+    assert long["omitted"] is True
+    assert long["originalSize"] > 200_000
+    assert "body" not in longer
+    assert longer["bodyBytes"] > 2_000_000
+
+
+def test_a_request_that_cannot_be_described_is_recorded() -> None:
+    def identify(_seen: Seen) -> dict[str, Any]:
+        raise KeyError("no session")
+
+    found = Collector()
+    ask(AsgiRecorder(orders, SOURCE, found, identify=identify), "POST", "/orders")
+    (record,) = found.records
+    assert record["userIdentity"]["type"] == "Unknown"
+    assert record["additionalEventData"]["opentrail"] == {"undescribed": "KeyError"}
+
+
+def test_a_name_of_awss_teaches_nothing() -> None:
+    """An operation of one's own may be called as STS's are."""
+    found = Collector()
+    app = AsgiRecorder(orders, SOURCE, found, describe=lambda _: "AssumeRoleWithWebIdentity")
+    ask(app, "POST", "/", json.dumps({"webIdentityToken": "a.b.c"}).encode())
+    assert found.records[0]["userIdentity"]["type"] == "Unknown"
+    assert found.records[0]["eventName"] == "AssumeRoleWithWebIdentity"
+
+
 def test_other_scopes_pass() -> None:
     seen = []
 
@@ -161,6 +211,34 @@ def test_a_wsgi_application_that_fails_is_recorded() -> None:
     with pytest.raises(ValueError, match="broken"):
         wsgi(WsgiRecorder(broken, SOURCE, found), "GET", "/orders")
     assert found.records[0]["errorCode"] == "InternalServerError"
+
+
+def test_a_wsgi_answer_that_nobody_reads_to_its_end_is_recorded() -> None:
+    closed = []
+
+    class Pieces(list[bytes]):
+        def close(self) -> None:
+            closed.append(True)
+
+    def shop(environ: Any, start: Any) -> list[bytes]:
+        assert list(environ["wsgi.input"]) == [b"a=1\n", b"b=2"]
+        start("200 OK", [])
+        return Pieces([b"one", b"two", b"three"])
+
+    found = Collector()
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/orders",
+        "CONTENT_TYPE": "text/plain",
+        "wsgi.input": io.BytesIO(b"a=1\nb=2"),
+    }
+    answer = iter(WsgiRecorder(shop, SOURCE, found)(environ, lambda *_: None))
+    assert next(answer) == b"one"
+    answer.close()  # type: ignore[attr-defined]
+    (record,) = found.records
+    assert record["additionalEventData"]["opentrail"]["failure"] == "the client went away"
+    assert record["requestParameters"]["bodyBytes"] == 7
+    assert closed
 
 
 @pytest.mark.parametrize("source", ["iam.amazonaws.com", "orders", "", "a b.c", "x.amazonaws.com"])

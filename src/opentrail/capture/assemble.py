@@ -19,6 +19,7 @@ from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.tables import (
     Kind,
     kind_of,
+    own_kind,
     rules,
 )
 from opentrail.capture.touched import touched_resources
@@ -102,7 +103,7 @@ class Assembler:
             message = scrubbed(error.message, _given(exchange), parameters, never)
             error = replace(error, message=message)
         answer = _answer(exchange, kind, error, own)
-        if exchange.credential is None:
+        if exchange.credential is None and exchange.described is None:
             identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
         region = _region(exchange, kind, own)
         record: dict[str, Any] = {
@@ -162,6 +163,8 @@ class Assembler:
         return Assembled(record, entry, "decodeError" not in own, copies)
 
     def _identity(self, exchange: Exchange, own: dict[str, Any]) -> tuple[dict[str, Any], str]:
+        if exchange.described is not None:
+            return dict(exchange.described.identity), exchange.described.account
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
         identity = self._resolve(exchange.credential.access_key_id)
@@ -232,12 +235,17 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
 
 
 def _kind(exchange: Exchange) -> Kind:
+    if exchange.described is not None:
+        told = exchange.described
+        return own_kind(told.event_source, told.event_name, told.is_read_only)
     call, credential = exchange.call, exchange.credential
     return kind_of(call.service, call.operation, credential.service if credential else None)
 
 
 def _region(exchange: Exchange, kind: Kind, own: dict[str, Any]) -> str:
     """Returns the call's Region; whatever else stands in its place is only shown (N6)."""
+    if exchange.described is not None:
+        return exchange.described.region
     if kind.is_global or exchange.credential is None or not exchange.credential.region:
         return GLOBAL_REGION
     region = exchange.credential.region
@@ -249,6 +257,8 @@ def _region(exchange: Exchange, kind: Kind, own: dict[str, Any]) -> str:
 
 def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | None:
     """Returns the parameters as they are recorded."""
+    if exchange.described is not None:
+        return exchange.described.parameters
     call, request = exchange.call, exchange.request
     if call.service is None or call.operation is None:
         own.setdefault("decodeError", "the operation is not known")
@@ -355,6 +365,9 @@ def _answer_form(service: str) -> tuple[Mapping[str, str], bool]:
 
 
 def _error(exchange: Exchange) -> WireError | None:
+    if exchange.described is not None:
+        code = exchange.described.error
+        return WireError(code, None) if code else None
     if exchange.response is None:
         return None
     return read_error(exchange.call, exchange.response)
@@ -411,5 +424,9 @@ def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
 
 
 def _request_id(exchange: Exchange) -> str:
-    found = request_id(exchange.response) if exchange.response is not None else None
+    response, found = exchange.response, None
+    if response is not None and exchange.described is not None:
+        found = response.headers.get("x-request-id")
+    elif response is not None:
+        found = request_id(response)
     return cut(found) if found else new_event_id()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +10,23 @@ from typing import Any
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Call
 from opentrail.wire.sigv4 import Credential
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a service of one's own says of a call, where no model of AWS's does.
+
+    `error` is an error code, `identity` the record's `userIdentity`.
+    """
+
+    event_source: str
+    event_name: str
+    is_read_only: bool
+    identity: Mapping[str, Any]
+    account: str
+    region: str
+    parameters: dict[str, Any]
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -36,3 +54,5 @@ class Exchange:
     tls: dict[str, str] | None = None
     #: What else is worth keeping in our own block of the record.
     notes: dict[str, Any] = field(default_factory=dict)
+    #: Of calls of a service of one's own.
+    described: Described | None = None

@@ -10,26 +10,30 @@ hidden, its error the status of the answer.
 from __future__ import annotations
 
 import asyncio
-import io
 import json
+import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
+from opentrail.capture.assemble import Assembler
 from opentrail.capture.event_ids import new_event_id
+from opentrail.capture.exchange import Described, Exchange
 from opentrail.capture.redact import by_name
-from opentrail.capture.safe_json import to_bytes
-from opentrail.capture.secret_names import looks_secret
 from opentrail.capture.shipping import Shipper
 from opentrail.core.errors import UsageError
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, format_time
-from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
 from opentrail.core.resources import GLOBAL_REGION
+from opentrail.wire.message import Request, Response
+from opentrail.wire.routing import NOTHING
 
+log = logging.getLogger(__name__)
+
+_ASSEMBLER = Assembler(lambda key: unknown(DEFAULT_ACCOUNT, key))
 #: So much of a JSON body is read for parameters.
 _BODY_BYTES = 1024 * 1024
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -44,7 +48,10 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(slots=True)
 class Seen:
-    """A request and its answer, as middleware sees them."""
+    """A request and its answer, as middleware sees them.
+
+    `body` is the start of the request's body, at most a megabyte; `body_length` its length.
+    """
 
     method: str
     path: str
@@ -54,6 +61,16 @@ class Seen:
     body: bytes = b""
     status: int | None = None
     answer_headers: Mapping[str, str] = field(default_factory=dict)
+    body_length: int = 0
+    answer_length: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def take(self, piece: bytes) -> None:
+        """Takes in the next piece of the request's body."""
+        self.body_length += len(piece)
+        room = _BODY_BYTES - len(self.body)
+        if room > 0 and piece:
+            self.body += piece[:room]
 
 
 def default_name(seen: Seen) -> str:
@@ -98,36 +115,57 @@ class Recording:
                 f"not {self.event_source!r}"
             )
 
-    def record(self, seen: Seen) -> None:
-        """Makes the record of a request and ships it."""
-        record: dict[str, Any] = {
-            "eventVersion": EVENT_VERSION,
-            "userIdentity": self.identify(seen),
-            "eventTime": format_time(datetime.now(UTC)),
-            "eventSource": self.event_source,
-            "eventName": re.sub(r"[^A-Za-z0-9_]", "_", self.describe(seen))[:128],
-            "awsRegion": self.region,
-            "sourceIPAddress": seen.source_ip,
-        }
-        if seen.headers.get("user-agent"):
-            record["userAgent"] = seen.headers["user-agent"][:1024]
-        if seen.status is None or seen.status >= 400:
-            record["errorCode"] = _error_code(seen.status)
-        record["requestParameters"] = parameters_of(seen) or None
-        record["responseElements"] = None
-        record["requestID"] = seen.answer_headers.get("x-request-id") or new_event_id()
-        record["eventID"] = new_event_id()
-        record["readOnly"] = seen.method in _READ_METHODS
-        record["eventType"] = "AwsApiCall"
-        record["managementEvent"] = True
-        record["recipientAccountId"] = self.account
-        record["eventCategory"] = MANAGEMENT
-        self.shipper.ship(to_bytes(record))
+    def record(self, seen: Seen, failure: str | None = None) -> None:
+        """Makes the record of a request and ships it.
+
+        `failure` tells why it has no whole answer.
+        """
+        notes: dict[str, str] = {}
+        name, identity = default_name(seen), nobody(seen)
+        # The request was served: it is recorded whatever becomes of these.
+        try:
+            name = self.describe(seen)
+            identity = self.identify(seen)
+        except Exception as error:
+            log.exception("a request cannot be described")
+            notes["undescribed"] = type(error).__name__
+        answered = seen.status is not None
+        described = Described(
+            event_source=self.event_source,
+            event_name=re.sub(r"[^A-Za-z0-9_]", "_", name)[:128],
+            is_read_only=seen.method in _READ_METHODS,
+            identity=identity,
+            account=self.account,
+            region=self.region,
+            parameters=parameters_of(seen),
+            error=_error_code(seen.status),
+        )
+        exchange = Exchange(
+            event_id=new_event_id(),
+            started_at=seen.started_at,
+            completed_at=datetime.now(UTC),
+            source_ip=seen.source_ip,
+            request=Request(seen.method, seen.path, seen.query, seen.headers, b"", False),
+            credential=None,
+            call=NOTHING,
+            response=Response(seen.status or 0, seen.answer_headers, b"", False)
+            if answered
+            else None,
+            failure=failure,
+            bytes_in=seen.body_length,
+            bytes_out=seen.answer_length,
+            origin="hook",
+            notes=notes,
+            described=described,
+        )
+        self.shipper.ship(_ASSEMBLER.assemble(exchange).entry.record)
 
 
-def _error_code(status: int | None) -> str:
+def _error_code(status: int | None) -> str | None:
     if status is None:
         return "InternalServerError"
+    if status < 400:
+        return None
     try:
         return HTTPStatus(status).phrase.replace(" ", "").replace("-", "")
     except ValueError:
@@ -135,27 +173,38 @@ def _error_code(status: int | None) -> str:
 
 
 def parameters_of(seen: Seen) -> dict[str, Any]:
-    """Returns path, query and JSON or form body, secrets hidden by name."""
+    """Returns path, query and JSON or form body, secrets hidden."""
     shown: dict[str, Any] = {"method": seen.method, "path": seen.path}
-    query = {name: _hidden(name, value) for name, value in parse_qsl(seen.query, True)}
-    if query:
+    if query := _of_pairs(parse_qsl(seen.query, keep_blank_values=True)):
         shown["query"] = query
-    content_type = seen.headers.get("content-type", "")
-    if "json" in content_type and seen.body:
-        try:
-            shown["body"] = by_name(json.loads(seen.body), str)
-        except (ValueError, RecursionError):
-            shown["bodyBytes"] = len(seen.body)
-    elif "form-urlencoded" in content_type and seen.body:
-        pairs = parse_qsl(seen.body.decode("utf-8", "replace"), True)
-        shown["body"] = {name: _hidden(name, value) for name, value in pairs}
-    elif seen.body:
-        shown["bodyBytes"] = len(seen.body)
+    body, content_type = None, seen.headers.get("content-type", "")
+    if len(seen.body) == seen.body_length:  # what is longer is not understood
+        if "json" in content_type:
+            body = _of_json(seen.body)
+        elif "form-urlencoded" in content_type:
+            text = seen.body.decode("utf-8", "replace")
+            body = _of_pairs(parse_qsl(text, keep_blank_values=True))
+    if body:
+        shown["body"] = body
+    elif seen.body_length:
+        shown["bodyBytes"] = seen.body_length
     return shown
 
 
-def _hidden(name: str, value: str) -> str:
-    return "HIDDEN_DUE_TO_SECURITY_REASONS" if looks_secret(name) else value
+def _of_json(body: bytes) -> Any:
+    try:
+        return by_name(json.loads(body), str)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _of_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """Returns names and values, secrets hidden; a name that comes again has a list of values."""
+    values: dict[str, list[str]] = {}
+    for name, value in pairs:
+        values.setdefault(name, []).append(value)
+    shown = by_name({n: v[0] if len(v) == 1 else v for n, v in values.items()}, str)
+    return dict(shown)
 
 
 class AsgiRecorder:
@@ -177,35 +226,55 @@ class AsgiRecorder:
             headers=_folded(scope["headers"]),
             source_ip=(scope.get("client") or ("",))[0],
         )
+        await _Serving(self._app, self._recording, seen, receive, send).run(scope)
 
-        async def received() -> Message:
-            message = await receive()
-            room = _BODY_BYTES - len(seen.body)
-            if message["type"] == "http.request" and room > 0:
-                seen.body += message.get("body", b"")[:room]
-            return message
 
-        recorded = False
+class _Serving:
+    """One request of an ASGI application."""
 
-        async def sent(message: Message) -> None:
-            nonlocal recorded
-            if message["type"] == "http.response.start":
-                seen.status = message["status"]
-                seen.answer_headers = _folded(message.get("headers", ()))
-            last = message["type"] == "http.response.body" and not message.get("more_body")
-            if last:
-                # The end of the answer leaves when the record is where it should be.
-                recorded = True
-                await asyncio.to_thread(self._recording.record, seen)
-            await send(message)
+    def __init__(
+        self, app: AsgiApp, recording: Recording, seen: Seen, receive: Receive, send: Send
+    ) -> None:
+        self._app, self._recording, self._seen = app, recording, seen
+        self._receive, self._send = receive, send
+        self._recorded = False
 
+    async def run(self, scope: Scope) -> None:
+        failure = "the application ended without a whole answer"
         try:
-            await self._app(scope, received, sent)
-        except Exception:
-            if not recorded:
-                seen.status = None
-                await asyncio.to_thread(self._recording.record, seen)
+            await self._app(scope, self._received, self._sent)
+        except Exception as error:
+            failure = f"the application failed: {type(error).__name__}"
+            if not self._recorded:
+                self._seen.status = None
             raise
+        except asyncio.CancelledError:
+            failure = "the client went away, or the server stopped"
+            raise
+        finally:
+            if not self._recorded:
+                await asyncio.shield(self._record(failure))
+
+    async def _record(self, failure: str | None = None) -> None:
+        self._recorded = True
+        await asyncio.to_thread(self._recording.record, self._seen, failure)
+
+    async def _received(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._seen.take(message.get("body", b""))
+        return message
+
+    async def _sent(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._seen.status = message["status"]
+            self._seen.answer_headers = _folded(message.get("headers", ()))
+        elif message["type"] == "http.response.body":
+            self._seen.answer_length += len(message.get("body", b""))
+            if not message.get("more_body"):
+                # The end of the answer leaves when the record is where it should be.
+                await self._record()
+        await self._send(message)
 
 
 def _folded(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -236,33 +305,67 @@ class WsgiRecorder:
             seen.answer_headers = {name.lower(): value for name, value in headers}
             return start_response(status, headers, *rest)
 
+        failure: str | None = "the client went away"
+        held, recorded = b"", False
         try:
             answer = self._app(environ, started)
-            # One piece behind: the last one leaves when the record is where it should be.
-            yield from self._passed_on(answer, seen)
-        except Exception:
-            seen.status = None
+            try:
+                # One piece behind: the last one leaves when the record is where it should be.
+                for piece in answer:
+                    seen.answer_length += len(piece)
+                    if held:
+                        yield held
+                    held = piece
+            finally:
+                close = getattr(answer, "close", None)
+                if close is not None:
+                    close()
+            recorded = True
             self._recording.record(seen)
-            raise
-
-    def _passed_on(self, answer: Iterable[bytes], seen: Seen) -> Iterable[bytes]:
-        held: bytes | None = None
-        try:
-            for piece in answer:
-                if held is not None:
-                    yield held
-                held = piece
-        finally:
-            close = getattr(answer, "close", None)
-            if close is not None:
-                close()
-        self._recording.record(seen)
-        if held is not None:
             yield held
+        except Exception as error:
+            failure = f"the application failed: {type(error).__name__}"
+            if not recorded:
+                seen.status = None
+            raise
+        finally:
+            if not recorded:
+                self._recording.record(seen, failure)
+
+
+class _Read:
+    """A request's body that a WSGI application reads, and what was read of it."""
+
+    def __init__(self, stream: Any, seen: Seen) -> None:
+        self._stream = stream
+        self._seen = seen
+
+    def read(self, *size: int) -> bytes:
+        """Returns the next bytes."""
+        return self._taken(self._stream.read(*size))
+
+    def readline(self, *size: int) -> bytes:
+        """Returns the next line, or its start."""
+        return self._taken(self._stream.readline(*size))
+
+    def readlines(self, *hint: int) -> list[bytes]:
+        """Returns the lines that are left."""
+        return [self._taken(line) for line in self._stream.readlines(*hint)]
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yields the lines that are left."""
+        return map(self._taken, self._stream)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _taken(self, piece: bytes) -> bytes:
+        self._seen.take(piece)
+        return piece
 
 
 def _seen_of(environ: dict[str, Any]) -> Seen:
-    """Reads a WSGI environment; the body is read ahead and put back."""
+    """Reads a WSGI environment; of the body is seen what the application reads."""
     headers = {
         name[5:].replace("_", "-").lower(): str(value)
         for name, value in environ.items()
@@ -270,19 +373,15 @@ def _seen_of(environ: dict[str, Any]) -> Seen:
     }
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
-    length = environ.get("CONTENT_LENGTH") or "0"
-    body = b""
-    if length.isdigit() and 0 < int(length) <= _BODY_BYTES:
-        body = environ["wsgi.input"].read(int(length))
-        environ["wsgi.input"] = io.BytesIO(body)
-    return Seen(
+    seen = Seen(
         method=environ["REQUEST_METHOD"],
         path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         source_ip=environ.get("REMOTE_ADDR", ""),
-        body=body,
     )
+    environ["wsgi.input"] = _Read(environ["wsgi.input"], seen)
+    return seen
 
 
 __all__ = ["AsgiRecorder", "Recording", "Seen", "WsgiRecorder", "default_name"]

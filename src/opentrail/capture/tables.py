@@ -139,3 +139,9 @@ def kind_of(service: Service | None, operation: str | None, signed_as: str | Non
         label in kinds["answer_read"]["sources"],
         tuple(kinds["parameters_left_out"].get(label, ())),
     )
+
+
+@lru_cache(_CALLS)
+def own_kind(source: str, name: str, is_read_only: bool) -> Kind:
+    """Returns the kind of a call of a service of one's own: a management event."""
+    return Kind(source, "", name, MANAGEMENT, is_read_only, False, None, False, False, ())
