@@ -66,7 +66,18 @@ def test_object_bodies_are_never_kept(collector: Collector) -> None:
     assert s3.get_object(Bucket="bucket", Key="key")["Body"].read() == b"a-secret-object"
     assert [r["eventName"] for r in collector.records] == ["CreateBucket", "PutObject", "GetObject"]
     assert "a-secret-object" not in json.dumps(collector.records)
+    put, got = (record["additionalEventData"] for record in collector.records[1:])
+    assert (put["bytesTransferredIn"], got["bytesTransferredOut"]) == (15.0, 15.0)
     assert collector.records[0]["awsRegion"] == "eu-west-1"
+
+
+def test_another_account_whose_resource_is_touched_gets_its_copy(collector: Collector) -> None:
+    role = "arn:aws:iam::999999999999:role/Theirs"
+    session().client("sts").assume_role(RoleArn=role, RoleSessionName="mary")
+    ours, theirs = collector.records
+    assert (ours["eventName"], theirs["recipientAccountId"]) == ("AssumeRole", "999999999999")
+    assert ours["sharedEventID"] == theirs["sharedEventID"]
+    assert theirs["userIdentity"]["type"] == "AWSAccount"
 
 
 def test_each_attempt_is_a_record_even_without_an_answer() -> None:

@@ -100,10 +100,12 @@ class BotocoreHook:
         exchange = self._exchange(attempt)
         if response_dict is not None:
             exchange.response = _response(response_dict)
-            exchange.bytes_out = len(exchange.response.body)
+            exchange.bytes_out = _length(exchange.response.body, exchange.response.headers)
         else:
             exchange.failure = f"{type(exception).__name__}: {_without_queries(exception)}"
-        self._shipper.ship(self._assembler.assemble(exchange).entry.record)
+        made = self._assembler.assemble(exchange)
+        for entry in (made.entry, *made.copies):
+            self._shipper.ship(entry.record)
 
     def _exchange(self, attempt: _Attempt) -> Exchange:
         sent = attempt.request
@@ -126,7 +128,7 @@ class BotocoreHook:
             request=head,
             credential=credential,
             call=call,
-            bytes_in=len(body),
+            bytes_in=_length(body, headers),
             origin="hook",
         )
 
@@ -143,6 +145,12 @@ def _without_queries(exception: Exception | None) -> str:
     'no connection to "https://host/a?…"'
     """
     return _QUERY.sub("?…", str(exception))
+
+
+def _length(body: bytes, headers: Mapping[str, str]) -> int:
+    """Returns a body's length; that of a stream is only told by its head."""
+    told = headers.get("content-length", "")
+    return len(body) if body or not told.isdigit() else int(told)
 
 
 def _text(value: Any) -> str:

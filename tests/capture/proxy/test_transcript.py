@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from opentrail.capture.networks import Networks, network
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.framing import Incoming
@@ -88,6 +90,18 @@ def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
     noted = made.exchange(made.sent.content()).notes["oversizeRequestBody"]
     assert noted["bytes"] == 17 * 1024 * 1024
     assert len(noted["sha256"]) == 64
+
+
+def test_so_does_an_answer() -> None:
+    target = (b"X-Amz-Target", b"DynamoDB_20120810.CreateTable")
+    made = transcript(b"POST", b"/", signed("dynamodb", target), b"{}")
+    for _ in range(17):
+        made.received.add(b"x" * 1024 * 1024)
+    answer = made.response(200, {})
+    assert (answer.body_is_whole, made.exchange(b"").bytes_out) == (False, 17 * 1024 * 1024)
+    whole = hashlib.sha256(b"x" * 17 * 1024 * 1024).hexdigest()
+    noted = made.exchange(b"").notes["oversizeAnswerBody"]
+    assert noted == {"bytes": 17 * 1024 * 1024, "sha256": whole}
 
 
 def test_a_trusted_proxy_tells_the_callers_address() -> None:

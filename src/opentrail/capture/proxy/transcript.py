@@ -120,6 +120,8 @@ class Transcript:
         notes: dict[str, Any] = {}
         if self.sent.oversize is not None:
             notes["oversizeRequestBody"] = self.sent.oversize
+        if self.received.oversize is not None:
+            notes["oversizeAnswerBody"] = self.received.oversize
         return Exchange(
             event_id=self.event_id,
             started_at=self._started,
