@@ -26,6 +26,18 @@ def test_fields_are_read_by_lower_case_name() -> None:
     }
 
 
+@pytest.mark.parametrize("told", ["a b.txt", "C:\\\\mail\\\\a b.txt", "/home/mary/a b.txt"])
+def test_a_key_may_ask_for_the_name_of_the_file(told: str) -> None:
+    body = (
+        form(("key", "in/${filename}")).removesuffix(b"--XX--\r\n")
+        + (
+            f'--XX\r\nContent-Disposition: form-data; name="file"; filename="{told}"\r\n\r\n'
+            "the object\r\n--XX--\r\n"
+        ).encode()
+    )
+    assert form_fields(FORM, body) == {"key": "in/a b.txt"}
+
+
 def test_what_stands_behind_the_file_is_not_looked_at() -> None:
     body = form(("key", "k"), ("file", "the object"), ("policy", "late"))
     assert form_fields(FORM, body) == {"key": "k"}
