@@ -389,3 +389,25 @@ async def test_what_is_learned_reaches_other_processes_whole() -> None:
     for key in (NEW_KEY, SESSION_KEY):
         assert theirs.resolve(key) == ours.resolve(key)
     assert theirs.learned() == ours.learned()
+
+
+@asynchronous
+async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
+    control, journal = MemoryControl(), MemoryJournal()
+    ours, theirs = Identities(control, most_sessions=10), KnownIdentities(most_sessions=10)
+    ours.learn(create_key())
+    keys = [f"ASIA{number:016d}" for number in range(25)]
+    for number, key in enumerate(keys):
+        record = assume_role(key)
+        record["eventTime"] = f"2026-01-01T00:00:{number:02d}Z"
+        record["eventID"] = event_id(100 + number)
+        theirs.absorb(ours.learn(record))
+        journal.disk.append(an_entry(number + 1, record))
+        await replay(ours, journal)
+    again = Identities(control, most_sessions=10)
+    await again.load()
+    for known in (ours, theirs, again):
+        types = [known.resolve(key).user_identity["type"] for key in keys]
+        assert types == ["Unknown"] * 16 + ["AssumedRole"] * 9
+    assert ours.resolve(NEW_KEY).user_identity["userName"] == "Mary"
+    assert len(await control.scan("identity")) == 9

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import orjson
 
-from opentrail.core.event import Entry, Record
+from opentrail.core.event import Entry, Record, as_object
 from opentrail.core.identity import (
     DEFAULT_ACCOUNT,
     Identity,
@@ -19,7 +20,7 @@ from opentrail.core.identity import (
     learn,
     unknown,
 )
-from opentrail.ports.control import Change, ControlStore, Put
+from opentrail.ports.control import Change, ControlStore, Put, Remove
 
 _TEACHERS = (b'"eventSource":"iam.', b'"eventSource":"sts.')
 #: The stored place may lag behind by this many records in which nothing was learned.
@@ -28,18 +29,27 @@ _PLACE_LAG = 10_000
 _AT_ONCE = 100
 #: What is learned from more records than these is read from them again.
 _MOST_TAUGHT = 20_000
+#: Of temporary keys so many are remembered, the newest. They expire after hours on AWS, but not on
+#: every emulator: so they are not forgotten by their age.
+MOST_SESSIONS = 100_000
 
 
 class KnownIdentities:
     """What a process knows of keys: given by the directory, or learned."""
 
     def __init__(
-        self, directory: Sequence[Identity] = (), default_account: str = DEFAULT_ACCOUNT
+        self,
+        directory: Sequence[Identity] = (),
+        default_account: str = DEFAULT_ACCOUNT,
+        most_sessions: int = MOST_SESSIONS,
     ) -> None:
         self._given = {identity.access_key_id: identity for identity in directory}
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._default_account = default_account
+        self._most_sessions = most_sessions
+        #: Temporary keys in the order in which they were learned.
+        self._sessions: dict[str, None] = {}
 
     def add_directory(self, directory: Sequence[Identity]) -> None:
         """Takes in identities that are given; they count before what is learned."""
@@ -63,10 +73,25 @@ class KnownIdentities:
         for account, user, principal_id, arn in taught.users:
             self._users[account, user] = (principal_id, arn)
         for identity in taught.identities:
-            self._learned[identity.access_key_id] = identity
+            self._keep(identity)
         for key_id, event_id in taught.deleted:
             if key_id in self._learned:
                 self._learned[key_id] = replace(self._learned[key_id], deleted_by=event_id)
+        if len(self._sessions) > self._most_sessions:
+            # Some more, so that this is seldom done.
+            self._forget(len(self._sessions) - self._most_sessions * 9 // 10)
+
+    def _keep(self, identity: Identity) -> None:
+        self._learned[identity.access_key_id] = identity
+        if "sessionContext" in identity.user_identity:
+            self._sessions[identity.access_key_id] = None
+
+    def _forget(self, count: int) -> list[str]:
+        """Forgets the oldest temporary keys and returns them."""
+        oldest = list(islice(self._sessions, count))
+        for key_id in oldest:
+            del self._sessions[key_id], self._learned[key_id]
+        return oldest
 
     def learned(self) -> Learned:
         """Returns all that was learned, for another process to absorb."""
@@ -87,12 +112,20 @@ class Identities(KnownIdentities):
         control: ControlStore,
         directory: Sequence[Identity] = (),
         default_account: str = DEFAULT_ACCOUNT,
+        most_sessions: int = MOST_SESSIONS,
     ) -> None:
-        super().__init__(directory, default_account)
+        super().__init__(directory, default_account, most_sessions)
         self._control = control
         self._place = self._stored_place = 0
         #: What was learned from records that have yet to come by, by event id.
         self._taught: dict[str, Learned] = {}
+        #: Keys that are forgotten but still stored.
+        self._forgotten: list[str] = []
+
+    def _forget(self, count: int) -> list[str]:
+        oldest = super()._forget(count)
+        self._forgotten += oldest
+        return oldest
 
     def learn(self, record: Record) -> Learned:
         """Takes in what a record teaches, at once, for the calls that follow it."""
@@ -107,15 +140,18 @@ class Identities(KnownIdentities):
             account, _, user = stored.key.partition("/")
             known = stored.document
             self._users[account, user] = (known["principalId"], known["arn"])
-        for stored in await self._control.scan("identity"):
-            known = stored.document
-            self._learned[stored.key] = Identity(
+        identities = [
+            Identity(
                 stored.key,
-                known["account"],
-                known["userIdentity"],
-                known["learnedFrom"],
-                known.get("deletedBy"),
+                stored.document["account"],
+                stored.document["userIdentity"],
+                stored.document["learnedFrom"],
+                stored.document.get("deletedBy"),
             )
+            for stored in await self._control.scan("identity")
+        ]
+        for identity in sorted(identities, key=_begun):
+            self._keep(identity)
         place = await self._control.get("place", self.name)
         self._place = self._stored_place = place.document["position"] if place else 0
 
@@ -135,11 +171,16 @@ class Identities(KnownIdentities):
                     taught = super().learn(orjson.loads(entry.record))
                 for change in self._changes(taught):
                     changes[change.kind, change.key] = change
+        forgotten = self._forgotten[:]
+        for key_id in forgotten:
+            if key_id not in self._learned:
+                changes["identity", key_id] = Remove("identity", key_id)
         last = entries[-1].position
         if changes or last - self._stored_place >= _PLACE_LAG:
             place = Put("place", self.name, {"position": last})
             await self._control.apply([*changes.values(), place])
             self._stored_place = last
+            del self._forgotten[: len(forgotten)]
         self._place = last
 
     def _changes(self, taught: Learned) -> list[Change]:
@@ -160,6 +201,12 @@ class Identities(KnownIdentities):
             }
             changes.append(Put("identity", key_id, document))
         return changes
+
+
+def _begun(identity: Identity) -> str:
+    """Returns when a session began, '' of other identities."""
+    session = as_object(identity.user_identity.get("sessionContext"))
+    return str(as_object(session.get("attributes")).get("creationDate", ""))
 
 
 def may_teach(record: bytes) -> bool:
