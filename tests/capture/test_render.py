@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from opentrail.capture.redact import HIDDEN, REMOVED_MARK
 from opentrail.capture.render import lower_first, renderers
+from opentrail.wire.protocols.values import timestamp
 from tests.factories import catalog
 
 NINE = datetime(2023, 7, 10, 9, 4, 5, tzinfo=UTC)
@@ -141,6 +142,15 @@ def test_a_time_of_iam_and_ssm_has_one_comma(
 ) -> None:
     shown = answered(service, operation, answer)
     assert shown[path[0]][path[1]] == "Jul 10, 2023 9:04:05 AM"
+
+
+def test_a_time_of_bedrock_is_what_the_answer_says() -> None:
+    """A real record has nine digits (stratus-red-team's UpdateGuardrail)."""
+    nine = "2025-01-21T17:39:10.379877250Z"
+    told = {"updatedAt": timestamp(nine), "version": "DRAFT"}
+    assert answered("bedrock", "UpdateGuardrail", told) == {"updatedAt": nine, "version": "DRAFT"}
+    told = {"updatedAt": NINE}
+    assert answered("bedrock", "UpdateGuardrail", told) == {"updatedAt": "2023-07-10T09:04:05Z"}
 
 
 def test_a_time_of_ec2_is_epoch_milliseconds() -> None:

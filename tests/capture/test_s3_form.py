@@ -19,7 +19,7 @@ from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols.xml_body import parse_xml
 from opentrail.wire.routing import Call
 from opentrail.wire.sigv4 import read_credential
-from tests.factories import ACCOUNT, HOST, an_s3_request, router
+from tests.factories import ACCOUNT, HOST, an_s3_request, an_sdk_request, router
 
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
@@ -367,3 +367,42 @@ def test_any_request_has_parameters_or_is_refused(
         except ValueError:
             continue
         assert all(isinstance(name, str) for name in parameters)
+
+
+# S3 Control
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "expected"),
+    [
+        # Parts of real records (stratus-red-team, invictus).
+        ("GetPublicAccessBlock", {}, {}),
+        (
+            "ListAccessPoints",
+            {"Bucket": "evidence", "MaxResults": 1},
+            {"bucket": "evidence", "maxResults": "1"},
+        ),
+        ("DescribeJob", {"JobId": "a+b c"}, {"jobId": "a+b c"}),
+        ("GetBucketTagging", {"Bucket": "evidence"}, {"bucketName": "evidence"}),
+        (
+            "PutPublicAccessBlock",
+            {"PublicAccessBlockConfiguration": {"BlockPublicAcls": True}},
+            {
+                "PublicAccessBlockConfiguration": {
+                    "xmlns": "http://awss3control.amazonaws.com/doc/2018-08-20/",
+                    "BlockPublicAcls": True,
+                }
+            },
+        ),
+    ],
+)
+def test_s3_control_has_the_form_of_s3(
+    operation: str, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    asked = {"AccountId": ACCOUNT, **given}
+    request = an_sdk_request("s3control", operation, asked)
+    call = call_of(request)
+    assert (call.service and call.service.name, call.operation) == ("s3control", operation)
+    parameters = s3_parameters(call, request)
+    assert parameters.pop("Host") == request.headers["host"]
+    assert {n: v for n, v in parameters.items() if "-checksum-" not in n} == expected

@@ -43,6 +43,12 @@ def scalar_of(shape: Any, shown: Any) -> Any:
     return shown if isinstance(shown, str | dict | list) else json.dumps(shown)
 
 
+class ToldTime(datetime):
+    """A time together with the text that tells it, which may be more exact."""
+
+    text: str
+
+
 def time_of(shown: Any) -> datetime:
     """Returns the moment that a recorded time tells."""
     if isinstance(shown, int | float):
@@ -54,6 +60,8 @@ def time_of(shown: Any) -> datetime:
         except ValueError:
             continue
     try:
-        return datetime.fromisoformat(text)
+        exact = ToldTime.fromisoformat(text)
+        exact.text = text
+        return exact
     except ValueError:
         return datetime(2020, 1, 1, tzinfo=UTC)

@@ -7,6 +7,7 @@ bytes are taken away and go over a few kept connections, many calls at a time.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -154,6 +155,12 @@ class Sent:
     case: Case
     raw: bytes
     problem: str | None = None
+
+    @property
+    def host(self) -> str:
+        """Returns the Host header."""
+        found = re.search(rb"\r\nhost: *([^\r\n]*)", self.raw, re.I)
+        return found[1].decode() if found else ""
 
     @property
     def scope(self) -> list[str]:

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from botocore.model import ListShape, OperationModel, Shape, StructureShape
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
 from tests.decoding.generate import Case, service_model
 
@@ -74,6 +74,7 @@ EVENT_NAMES = {
 
 _HIDDEN_HEADERS = frozenset(
     {
+        "x-amz-account-id",
         "x-amz-content-sha256",
         "x-amz-copy-source-server-side-encryption-customer-key",
         "x-amz-date",
@@ -113,16 +114,22 @@ _VERSION_SUFFIX = re.compile(r"\?versionId=\S+$")
 
 def parameters(case: Case, host: str) -> dict[str, Any]:
     """Returns the requestParameters of the case sent with the given Host header."""
-    operation = service_model("s3").operation_model(case.operation)
+    operation = service_model(case.service).operation_model(case.operation)
     given = _as_botocore_sends(case)
     shown: dict[str, Any] = {"Host": host}
-    if "Bucket" in given:
-        shown["bucketName"] = given["Bucket"]
-    if "Key" in given:
-        shown["key"] = given["Key"]
+    if operation.input_shape is not None:
+        for name, member in operation.input_shape.members.items():
+            if (
+                name in given
+                and name != "AccountId"
+                and member.serialization.get("location") == "uri"
+            ):
+                shown["bucketName" if name == "Bucket" else name[0].lower() + name[1:]] = given[
+                    name
+                ]
     shown.update(_merged(_query(operation, given)))
     shown.update(_headers(operation, given))
-    if case.operation == "PutBucketPolicy":
+    if case.operation == "PutBucketPolicy" and case.service == "s3":
         shown["bucketPolicy"] = _json_or_text(given["Policy"])
     elif case.operation not in _HIDDEN_BODIES:
         shown.update(_body(operation, given))
@@ -251,6 +258,9 @@ def _element(shape: Shape, value: Any) -> Any:
     elif isinstance(shape, ListShape):
         name = shape.member.serialization.get("name", "member")
         pairs += [(name, _element(shape.member, item)) for item in value]
+    elif isinstance(shape, MapShape):
+        sides = [{"key": _coerced(name), "value": _coerced(text)} for name, text in value.items()]
+        pairs += [("entry", side) for side in sides]
     elif text := _text(shape, value, "iso8601"):
         return {**dict(pairs), "content": _coerced(text)} if pairs else _coerced(text)
     return _merged(pairs) if pairs else ""

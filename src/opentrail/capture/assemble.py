@@ -18,6 +18,7 @@ from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.tables import (
     Kind,
+    has_s3_form,
     kind_of,
     own_kind,
     rules,
@@ -266,7 +267,7 @@ def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | Non
         return None
     notes: list[str] = []
     try:
-        if call.service.name == "s3":
+        if has_s3_form(call.service.name):
             own.update(s3_form.own_details(call, request))
             return s3_form.s3_parameters(call, request)
         if call.service.name == "ec2":
@@ -314,7 +315,7 @@ def _answer(
     model = call.model
     if model is None or _is_secret(model.output_shape):
         return None
-    if call.service.name == "s3":
+    if has_s3_form(call.service.name):
         return s3_form.s3_answer(response)
     try:
         if call.service.name == "ec2":
@@ -402,7 +403,7 @@ def _error_code(exchange: Exchange, error: WireError) -> str:
 
 def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
     """Returns `additionalEventData`, which S3 records have (capture.md §2.3)."""
-    if exchange.call.service is None or exchange.call.service.name != "s3":
+    if exchange.call.service is None or not has_s3_form(exchange.call.service.name):
         return {}
     extra: dict[str, Any] = {}
     if exchange.credential is not None:

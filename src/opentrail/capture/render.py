@@ -17,6 +17,7 @@ from opentrail.capture.embedded import within
 from opentrail.capture.redact import REMOVED_MARK, actions, by_name, without_literals
 from opentrail.capture.secret_names import HIDDEN, looks_secret, naming_members
 from opentrail.capture.tables import rules, source_of
+from opentrail.wire.protocols.values import WireTime
 from opentrail.wire.service_models import Service
 
 ABSENT: Final = object()
@@ -180,6 +181,8 @@ class Renderers:
         if not isinstance(value, datetime):
             return value
         if self._as_on_the_wire:
+            if isinstance(value, WireTime):
+                return value.text
             return value.isoformat().replace("+00:00", "Z")
         if self._epoch:
             return int(value.timestamp() * 1000)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from opentrail.capture.embedded import within
+from opentrail.capture.render import lower_first
 from opentrail.capture.secret_names import HIDDEN, looks_secret
 from opentrail.capture.tables import data_type, rules
 from opentrail.wire.message import Request, Response, plain_body
@@ -22,6 +23,8 @@ _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
 _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
+#: Parts of a path that have a place of their own; the account is in the host's name.
+_NOT_FIRST = frozenset({"Key", "AccountId"})
 #: What path and headers alone may say.
 _FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
 #: Headers of a request that matter but that AWS leaves out; they go into our own block.
@@ -41,15 +44,16 @@ _OWN_HEADERS = (
 
 
 def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
-    """Returns `requestParameters` of an S3 call.
+    """Returns `requestParameters` of a call to S3 or S3 Control.
 
     Raises:
         ValueError: the body is not XML (or a policy not text).
     """
     table = rules("redaction")
     parameters: dict[str, Any] = {}
-    if "Bucket" in call.labels:
-        parameters["bucketName"] = unquote(call.labels["Bucket"])
+    for label, value in call.labels.items():
+        if label not in _NOT_FIRST:
+            parameters[_label_name(call, label)] = unquote(value)
     if "host" in request.headers:
         parameters["Host"] = request.headers["host"]
     if "Key" in call.labels:
@@ -64,6 +68,15 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     elif request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
         _add_body(parameters, call, request)
     return parameters
+
+
+def _label_name(call: Call, label: str) -> str:
+    """Returns what a part of the path is called in records."""
+    shape = call.model.input_shape if call.model is not None else None
+    members = shape.members.items() if shape is not None else ()
+    named = (n for n, member in members if member.serialization.get("name") == label)
+    name = next(named, label)
+    return "bucketName" if name == "Bucket" else lower_first(name)
 
 
 def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
@@ -92,7 +105,7 @@ def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
     if not request.body.strip() or not body_is_parameters(call):
         return
     body = plain_body(request.headers, request.body)
-    if call.operation == "PutBucketPolicy":
+    if call.operation == "PutBucketPolicy" and call.service and call.service.name == "s3":
         try:
             parameters["bucketPolicy"] = JsonDocument(body).value
         except ValueError:

@@ -86,6 +86,12 @@ def category(label: str, operation: str) -> str:
 
 
 @cache
+def has_s3_form(service_name: str) -> bool:
+    """Returns whether a service's parameters are recorded as S3's are."""
+    return service_name in rules("names")["s3_form"]["services"]
+
+
+@cache
 def api_version(service_name: str) -> str | None:
     """Returns the record's `apiVersion`, which only a few services have."""
     version: str | None = rules("names")["api_version"].get(service_name)

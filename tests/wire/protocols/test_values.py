@@ -11,7 +11,7 @@ from botocore.model import Shape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.wire.protocols.values import JsonDocument, from_json, from_text, timestamp
+from opentrail.wire.protocols.values import JsonDocument, WireTime, from_json, from_text, timestamp
 
 NINE = datetime(2020, 1, 1, 9, tzinfo=UTC)
 
@@ -83,6 +83,14 @@ ANYTHING = st.recursive(
     ),
     max_leaves=4,
 )
+
+
+def test_a_time_that_is_more_exact_than_a_datetime_keeps_its_text() -> None:
+    exact = timestamp("2025-01-21T17:39:10.379877250Z")
+    assert isinstance(exact, WireTime)
+    assert exact == datetime(2025, 1, 21, 17, 39, 10, 379877, UTC)
+    assert exact.text == "2025-01-21T17:39:10.379877250Z"
+    assert not isinstance(timestamp("2025-01-21T17:39:10.379877Z"), WireTime)
 
 
 KINDS = ["integer", "float", "boolean", "blob", "timestamp", "string"]

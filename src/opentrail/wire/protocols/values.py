@@ -76,6 +76,16 @@ def _blob(text: Any) -> Any:
         return text
 
 
+class WireTime(datetime):
+    """A time that its text tells more exactly than a `datetime` can (nanoseconds)."""
+
+    text: str
+
+
+#: As long as a `datetime` is exact: 2025-01-21T17:39:10.379877Z.
+_EXACT_LENGTH = 27
+
+
 def timestamp(value: Any) -> Any:
     """Returns the time that epoch seconds, ISO 8601 or an HTTP date tell, else the value itself."""
     if isinstance(value, bool):
@@ -93,9 +103,14 @@ def timestamp(value: Any) -> Any:
 def _time_from_text(text: str) -> datetime:
     if text[4:5] == "-" and text.endswith("Z"):
         try:
-            return datetime.fromisoformat(text)
+            if len(text) <= _EXACT_LENGTH:
+                return datetime.fromisoformat(text)
+            exact = WireTime.fromisoformat(text)
+            exact.text = text
         except ValueError:
             pass
+        else:
+            return exact
     try:
         return datetime.fromtimestamp(float(text), UTC)
     except ValueError:
