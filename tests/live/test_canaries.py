@@ -364,3 +364,12 @@ def test_no_secret_comes_out_of_any_interface(
             for record in json.loads(gzip.decompress(content))["Records"]:
                 assert found_in(json.dumps(record)) == []
     assert delivered
+
+
+def test_no_secret_is_in_the_servers_log(server: tuple[Opentrail, str]) -> None:
+    """Calls that cannot be decoded are logged, with what went wrong."""
+    running, _ = server
+    assert running.stop() == 0
+    assert "console" in running.output
+    assert [number for line in running.output.splitlines() for number in found_in(line)] == []
+    running.start()
