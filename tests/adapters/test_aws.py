@@ -18,6 +18,8 @@ from opentrail.ports.objects import NewObject
 from opentrail.sandbox import start_moto
 from tests.fakes import asynchronous
 
+pytestmark = pytest.mark.slow
+
 Handler = Callable[[str, str, dict[str, str], bytes], tuple[int, dict[str, str], bytes]]
 
 

@@ -17,6 +17,8 @@ from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
 from tests.wire import sigv4_by_hand
 
+pytestmark = pytest.mark.slow
+
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 

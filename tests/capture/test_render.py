@@ -452,6 +452,7 @@ VALUES = st.recursive(
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=200)
 @given(value=st.dictionaries(st.sampled_from(["TableName", "Item", "Key", "x"]), VALUES))
+@pytest.mark.slow
 def test_any_parameters_are_shown_without_their_bytes(value: dict[str, Any]) -> None:
     def holds_bytes(shown: Any) -> bool:
         if isinstance(shown, dict):

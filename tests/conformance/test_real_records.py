@@ -306,17 +306,20 @@ def _told(results: Results) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_calls_of_real_records_are_recorded_as_aws_records_them() -> None:
     results = shared_results()
     surprising = _labelled(results.different) - EXCEPTED.keys() - PENDING.keys()
     assert not surprising, _told(results)
 
 
+@pytest.mark.slow
 def test_no_row_of_exceptions_has_outlived_its_reason() -> None:
     results = shared_results()
     assert (EXCEPTED.keys() | PENDING.keys()) - _labelled(results.different) == set()
 
 
+@pytest.mark.slow
 def test_most_names_of_the_collection_can_be_rebuilt() -> None:
     results = shared_results()
     rebuilt = len(results.equal) + len(results.different)
@@ -325,6 +328,7 @@ def test_most_names_of_the_collection_can_be_rebuilt() -> None:
     assert len(EXCEPTED) <= rebuilt * 0.05
 
 
+@pytest.mark.slow
 def test_what_the_models_do_not_know_is_little() -> None:
     """A name is looked up without regard to case, so a wrong casing of ours is not among it."""
     unknown = shared_results().unknown

@@ -308,6 +308,7 @@ async def test_an_event_is_shown_with_what_its_record_gives(place: Place) -> Non
     ids=["unicode", "quotes", "control", "nul", "separators", "long", "empty"],
 )
 @asynchronous
+@pytest.mark.slow
 async def test_the_exact_bytes_of_a_record_come_back_and_odd_values_can_be_found(
     place: Place, text: str
 ) -> None:
@@ -543,6 +544,7 @@ queries = st.builds(
 @pytest.mark.hypothesis
 @settings(max_examples=250, deadline=None)
 @given(query=queries)
+@pytest.mark.slow
 def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQuery) -> None:
     assert many.runner.run(many.store.lookup(query)) == naive_page(many.entries, query)
 
@@ -550,6 +552,7 @@ def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQ
 @pytest.mark.hypothesis
 @settings(max_examples=30, deadline=None)
 @given(query=queries)
+@pytest.mark.slow
 def test_the_pages_of_any_search_hold_each_of_its_events_once(
     many: Filled, query: EventQuery
 ) -> None:

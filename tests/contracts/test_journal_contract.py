@@ -365,6 +365,7 @@ batches = st.lists(st.lists(new_entries, min_size=1, max_size=12), max_size=8)
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None)
 @given(batches=batches, reopen_after=st.integers(0, 8), after=st.integers(0, 50))
+@pytest.mark.slow
 def test_any_sequence_of_appends_reads_back_as_a_plain_list_would(
     kind: str, batches: Sequence[list[NewEntry]], reopen_after: int, after: int
 ) -> None:

@@ -57,6 +57,7 @@ def test_what_is_no_key_is_an_error(verifier: Verifier, key: bytes) -> None:
         verifier.verifies(key, b"signature", b"content")
 
 
+@pytest.mark.slow
 def test_a_short_key_is_an_error(verifier: Verifier) -> None:
     public, private = rsa.newkeys(1024)
     with pytest.raises(ValueError, match="at least 2048 bits"):

@@ -133,6 +133,7 @@ members = st.sampled_from(
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(members, anything))
+@pytest.mark.slow
 def test_whatever_stands_in_a_record_its_facts_are_read(record: dict[str, Any]) -> None:
     found = facts(record)
     assert found.event_source == (

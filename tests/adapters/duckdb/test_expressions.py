@@ -93,6 +93,7 @@ def numbered(character: str) -> str:
 @pytest.mark.hypothesis
 @settings(max_examples=300, deadline=None)
 @given(data=st.data(), written=WRITTEN)
+@pytest.mark.slow
 def test_whatever_json_writes_a_value_like_it_is_found(data: st.DataObject, written: str) -> None:
     record = f'{{"requestParameters": {{"a": {written}}}}}'
     values = [

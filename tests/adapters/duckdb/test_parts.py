@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import duckdb
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +98,7 @@ def test_only_the_larger_kinds_of_very_many_are_remembered() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, PARTS - 1), st.text(max_size=20)), max_size=30))
+@pytest.mark.slow
 def test_what_is_divided_is_read_whole(rows: list[tuple[int, str]]) -> None:
     parts, records = [row[0] for row in rows], [row[1].replace("\0", "") for row in rows]
     with duckdb.connect(":memory:") as database:

@@ -233,6 +233,7 @@ JSON = st.recursive(
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(JSON)
+@pytest.mark.slow
 def test_json_is_read_back(value: Any) -> None:
     document = JsonDocument(json.dumps(value).encode())
     assert document.value == value
