@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
-from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.limits import cut, limited
 from opentrail.capture.networks import Networks
+from opentrail.capture.outcome import (
+    add_error,
+    answer_of,
+    error_of,
+    is_secret,
+    request_id_of,
+    told_by_answer,
+)
 from opentrail.capture.redact import by_name, scrubbed
 from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.tables import (
@@ -21,7 +27,6 @@ from opentrail.capture.tables import (
     has_s3_form,
     kind_of,
     own_kind,
-    rules,
 )
 from opentrail.capture.touched import touched_resources
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, is_region
@@ -29,12 +34,8 @@ from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federa
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.core.values import value_class
 from opentrail.wire.protocols import (
-    WireError,
-    decode_answer,
     decode_request,
-    read_error,
     repeated_fields,
-    request_id,
 )
 from opentrail.wire.routing import Call
 from opentrail.wire.sigv4 import signing_texts
@@ -97,13 +98,13 @@ class Assembler:
         kind = _kind(exchange)
         label = kind.label
         identity, account = self._identity(exchange, own)
-        error = _error(exchange)
+        error = error_of(exchange)
         parameters = _parameters(exchange, own)
         if error is not None and error.message:
             never = signing_texts(exchange.request)
             message = scrubbed(error.message, _given(exchange), parameters, never)
             error = replace(error, message=message)
-        answer = _answer(exchange, kind, error, own)
+        answer = answer_of(exchange, kind, error, own)
         if exchange.credential is None and exchange.described is None:
             identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
         region = _region(exchange, kind, own)
@@ -117,12 +118,12 @@ class Assembler:
             "sourceIPAddress": exchange.source_ip,
         }
         _add_agent(record, exchange, label)
-        _add_error(record, exchange, error, own)
+        add_error(record, exchange, error, own)
         if parameters and record.get("errorCode") in kind.parameters_left_out:
             own["requestParameters"], parameters = parameters, None
         record["requestParameters"] = parameters or None
         record["responseElements"] = answer or None
-        told = _told_by_answer(exchange) if kind.reads_answer and error is None else None
+        told = told_by_answer(exchange) if kind.reads_answer and error is None else None
         touched = touched_resources(
             exchange.call, label, parameters or {}, told or answer, region, account
         )
@@ -132,7 +133,7 @@ class Assembler:
             extra["opentrail"] = own
         if extra:
             record["additionalEventData"] = extra
-        record["requestID"] = _request_id(exchange)
+        record["requestID"] = request_id_of(exchange)
         record["eventID"] = exchange.event_id
         record["readOnly"] = kind.is_read_only
         if touched:
@@ -300,105 +301,9 @@ def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
     model = call.model
     if call.service is None or model is None or model.input_shape is None:
         return by_name(decoded, lower_first)
-    if _is_secret(model.input_shape):
+    if is_secret(model.input_shape):
         return None
     return renderers(call.service).render(model.input_shape, decoded)
-
-
-def _answer(
-    exchange: Exchange, kind: Kind, error: WireError | None, own: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Returns `responseElements`: only good answers of writes have them (capture.md §2.2)."""
-    call, response = exchange.call, exchange.response
-    if response is None or error is not None or not kind.keeps_answer or call.service is None:
-        return None
-    model = call.model
-    if model is None or _is_secret(model.output_shape):
-        return None
-    if has_s3_form(call.service.name):
-        return s3_form.s3_answer(response)
-    try:
-        if call.service.name == "ec2":
-            return ec2_form.ec2_answer(call, response)
-        decoded = decode_answer(call, response)
-        if model.output_shape is None:
-            return None
-        shown = renderers(call.service).render(model.output_shape, decoded)
-    except (ValueError, RecursionError) as problem:
-        own["answerDecodeError"] = str(problem)[:300]
-        return None
-    return _as_answer(call.service.name, shown) if isinstance(shown, dict) else None
-
-
-def _is_secret(shape: Any) -> bool:
-    """Returns whether a model marks a whole request or answer sensitive."""
-    return shape is not None and bool(shape.metadata.get("sensitive"))
-
-
-def _told_by_answer(exchange: Exchange) -> dict[str, Any] | None:
-    """Returns the elements of an answer that names what was touched, such as KMS's key."""
-    if exchange.response is None:
-        return None
-    try:
-        return decode_answer(exchange.call, exchange.response)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _as_answer(service: str, shown: dict[str, Any]) -> dict[str, Any]:
-    """Returns an answer with the names, and without the wrapper, that AWS records it by."""
-    renamed, is_unwrapped = _answer_form(service)
-    if renamed:
-        shown = {renamed.get(name, name): item for name, item in shown.items()}
-    if is_unwrapped and len(shown) == 1:
-        only = next(iter(shown.values()))
-        return only if isinstance(only, dict) else shown
-    return shown
-
-
-@cache
-def _answer_form(service: str) -> tuple[Mapping[str, str], bool]:
-    """Returns which members of a service's answers are renamed, and whether a wrapper goes."""
-    names = rules("names")
-    members = names["answer_member"].get(service, {}).items()
-    renamed = {lower_first(modelled): recorded for modelled, recorded in members}
-    return renamed, service in names["answer_unwrapped"]["services"]
-
-
-def _error(exchange: Exchange) -> WireError | None:
-    if exchange.described is not None:
-        code = exchange.described.error
-        return WireError(code, None) if code else None
-    if exchange.response is None:
-        return None
-    return read_error(exchange.call, exchange.response)
-
-
-def _add_error(
-    record: dict[str, Any], exchange: Exchange, error: WireError | None, own: dict[str, Any]
-) -> None:
-    if exchange.failure:
-        own["failure"] = within(exchange.failure)
-    if error is None:
-        return
-    record["errorCode"] = cut(_error_code(exchange, error))
-    if error.message:
-        record["errorMessage"] = cut(error.message)
-
-
-def _error_code(exchange: Exchange, error: WireError) -> str:
-    """Returns the code as CloudTrail spells it (real-records.md, capture.md §2.2)."""
-    if error.code == "AccessDeniedException":
-        return "AccessDenied"
-    service, spelling = exchange.call.service, rules("names")["error_code"]
-    if service is None:
-        return error.code
-    if service.name in spelling["client_prefix"] and "." not in error.code[:7]:
-        return f"Client.{error.code}"
-    if service.name in spelling["shape_name"]:
-        shape = service.error_shape(error.code)
-        return str(shape.name) if shape is not None else error.code
-    return error.code
 
 
 def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
@@ -422,12 +327,3 @@ def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
         extra["x-amz-id-2"] = exchange.response.headers["x-amz-id-2"]
     extra["bytesTransferredOut"] = received if category == MANAGEMENT else float(received)
     return extra
-
-
-def _request_id(exchange: Exchange) -> str:
-    response, found = exchange.response, None
-    if response is not None and exchange.described is not None:
-        found = response.headers.get("x-request-id")
-    elif response is not None:
-        found = request_id(response)
-    return cut(found) if found else new_event_id()
