@@ -99,7 +99,6 @@ async def test_what_arrives_meanwhile_is_not_in_the_stream_and_moves_nothing() -
 
 
 @asynchronous
-@pytest.mark.slow
 async def test_a_reader_who_takes_nothing_is_not_read_ahead_for() -> None:
     api = await filled(*some_records(9_000))
     asked = 0
@@ -304,7 +303,6 @@ async def test_a_tail_ends_with_the_server_and_says_so() -> None:
 
 @pytest.mark.parametrize("path", [ALL, TAIL])
 @asynchronous
-@pytest.mark.slow
 async def test_a_reader_who_takes_nothing_does_not_hold_the_end_up(path: str) -> None:
     api = await filled(*some_records(9_000))
     async with api.stream(path, **({"after": "0"} if path == TAIL else {})) as stream:

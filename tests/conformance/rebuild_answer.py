@@ -12,8 +12,8 @@ from xml.sax.saxutils import escape, quoteattr
 import cbor2
 
 from opentrail.wire.message import Response
+from opentrail.wire.protocols.values import WireTime
 from opentrail.wire.routing import Call
-from tests.conformance.rebuild_values import ToldTime
 
 _ID = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE0"
 _XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -110,7 +110,7 @@ def _plain(shape: Any, value: Any) -> Any:
         return [_plain(shape.member, item) for item in value]
     if shape.type_name == "map" and isinstance(value, dict):
         return {k: _plain(shape.value, item) for k, item in value.items()}
-    if isinstance(value, ToldTime) and shape.serialization.get("timestampFormat") == "iso8601":
+    if isinstance(value, WireTime) and shape.serialization.get("timestampFormat") == "iso8601":
         return value.text
     if isinstance(value, datetime):
         return value.timestamp()

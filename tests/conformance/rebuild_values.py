@@ -7,6 +7,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from opentrail.wire.protocols.values import WireTime
+
 #: Stands for whatever AWS hid; it must never be in our record.
 SECRET = "hidden-by-aws-0123456789"
 HIDDEN = ("HIDDEN_DUE_TO_SECURITY_REASONS", "<sensitiveDataRemoved>", "****")
@@ -43,12 +45,6 @@ def scalar_of(shape: Any, shown: Any) -> Any:
     return shown if isinstance(shown, str | dict | list) else json.dumps(shown)
 
 
-class ToldTime(datetime):
-    """A time together with the text that tells it, which may be more exact."""
-
-    text: str
-
-
 def time_of(shown: Any) -> datetime:
     """Returns the moment that a recorded time tells."""
     if isinstance(shown, int | float):
@@ -60,8 +56,6 @@ def time_of(shown: Any) -> datetime:
         except ValueError:
             continue
     try:
-        exact = ToldTime.fromisoformat(text)
-        exact.text = text
-        return exact
+        return WireTime.of(text)
     except ValueError:
         return datetime(2020, 1, 1, tzinfo=UTC)

@@ -129,7 +129,9 @@ class Recording:
         except Exception as error:
             log.exception("a request cannot be described")
             notes["undescribed"] = type(error).__name__
-        answered = seen.status is not None
+        response = None
+        if seen.status is not None:
+            response = Response(seen.status, seen.answer_headers, b"", False)
         described = Described(
             event_source=self.event_source,
             event_name=re.sub(r"[^A-Za-z0-9_]", "_", name)[:128],
@@ -148,9 +150,7 @@ class Recording:
             request=Request(seen.method, seen.path, seen.query, seen.headers, b"", False),
             credential=None,
             call=NOTHING,
-            response=Response(seen.status or 0, seen.answer_headers, b"", False)
-            if answered
-            else None,
+            response=response,
             failure=failure,
             bytes_in=seen.body_length,
             bytes_out=seen.answer_length,

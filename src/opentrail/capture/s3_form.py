@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -16,6 +17,7 @@ from opentrail.wire.multipart import form_fields
 from opentrail.wire.protocols.values import JsonDocument
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.routing import Call
+from opentrail.wire.service_models import Service
 
 #: Canonical whole numbers; org.json, which AWS seems to use, reads just these as numbers.
 _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
@@ -23,6 +25,8 @@ _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
 _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
+#: What parts of a path are called, where not as in the model.
+_LABELS = {"Bucket": "bucketName"}
 #: Parts of a path that have a place of their own; the account is in the host's name.
 _NOT_FIRST = frozenset({"Key", "AccountId"})
 #: What path and headers alone may say.
@@ -51,9 +55,10 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     """
     table = rules("redaction")
     parameters: dict[str, Any] = {}
+    names = _label_names(call.service, call.operation)
     for label, value in call.labels.items():
         if label not in _NOT_FIRST:
-            parameters[_label_name(call, label)] = unquote(value)
+            parameters[names.get(label, lower_first(label))] = unquote(value)
     if "host" in request.headers:
         parameters["Host"] = request.headers["host"]
     if "Key" in call.labels:
@@ -70,13 +75,18 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     return parameters
 
 
-def _label_name(call: Call, label: str) -> str:
-    """Returns what a part of the path is called in records."""
-    shape = call.model.input_shape if call.model is not None else None
-    members = shape.members.items() if shape is not None else ()
-    named = (n for n, member in members if member.serialization.get("name") == label)
-    name = next(named, label)
-    return "bucketName" if name == "Bucket" else lower_first(name)
+@lru_cache(maxsize=512)
+def _label_names(service: Service | None, operation: str | None) -> Mapping[str, str]:
+    """Returns what the parts of an operation's path are called in records, by their labels."""
+    model = Call(service, operation, None).model
+    if model is None or model.input_shape is None:
+        return _LABELS
+    named = {
+        member.serialization.get("name", name): name
+        for name, member in model.input_shape.members.items()
+        if member.serialization.get("location") == "uri"
+    }
+    return {label: _LABELS.get(name, lower_first(name)) for label, name in named.items()}
 
 
 def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:

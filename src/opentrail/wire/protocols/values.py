@@ -81,6 +81,13 @@ class WireTime(datetime):
 
     text: str
 
+    @classmethod
+    def of(cls, text: str) -> WireTime:
+        """Returns the time that ISO 8601 tells; raises `ValueError` if it is none."""
+        exact = cls.fromisoformat(text)
+        exact.text = text
+        return exact
+
 
 #: As long as a `datetime` is exact: 2025-01-21T17:39:10.379877Z.
 _EXACT_LENGTH = 27
@@ -103,14 +110,9 @@ def timestamp(value: Any) -> Any:
 def _time_from_text(text: str) -> datetime:
     if text[4:5] == "-" and text.endswith("Z"):
         try:
-            if len(text) <= _EXACT_LENGTH:
-                return datetime.fromisoformat(text)
-            exact = WireTime.fromisoformat(text)
-            exact.text = text
+            return (datetime.fromisoformat if len(text) <= _EXACT_LENGTH else WireTime.of)(text)
         except ValueError:
             pass
-        else:
-            return exact
     try:
         return datetime.fromtimestamp(float(text), UTC)
     except ValueError:
