@@ -1,8 +1,18 @@
-"""The operating system behind ports: the clock."""
+"""The operating system: the machine's clock, memory of a process, turns of its threads."""
 
 from __future__ import annotations
 
+import gc
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
+
+#: Objects that may be made before a collection looks through the youngest.
+_COLLECT_AFTER = 20_000
+#: How much later threads of the background get their turn (19 is the latest).
+BACKGROUND_NICENESS = 5
 
 
 class SystemClock:
@@ -11,3 +21,40 @@ class SystemClock:
     def now(self) -> datetime:
         """Returns the present time, aware and UTC."""
         return datetime.now(UTC)
+
+
+def settle_memory() -> None:
+    """Spares collections of garbage what is loaded for good, and has them come less often.
+
+    A call leaves no cycles behind, so little is found; each look through all objects would be felt
+    by the calls under way.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 20, 20)
+
+
+def unsettle_memory() -> None:
+    """Undoes that before a process ends; else libraries complain of leaks."""
+    gc.unfreeze()
+
+
+def give_way(niceness: int) -> None:
+    """Lets other threads go before this one, where they share a processor.
+
+    On Linux each thread has a niceness of its own; it can be raised by anybody.
+    """
+    thread = threading.get_native_id()
+    now = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, min(19, now + niceness))
+
+
+def threads_that_give_way(
+    most: int, name: str, niceness: int = BACKGROUND_NICENESS
+) -> ThreadPoolExecutor:
+    """Returns up to `most` threads for work that calls under way go before.
+
+    A thread of the same niceness would hold the processor for some milliseconds each time, while
+    the one that answers calls waits for its turn, or for Python's lock.
+    """
+    return ThreadPoolExecutor(most, name, partial(give_way, niceness))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -31,8 +30,6 @@ from opentrail.wire.service_models import ServiceCatalog
 HANDSHAKE_SECONDS = 15.0
 #: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
 FINISH_SECONDS = 7.0
-#: Objects that may be made before a collection looks through the youngest.
-_COLLECT_AFTER = 20_000
 #: Models that nearly every caller needs; the rest are loaded when first seen.
 PRELOADED = ("cloudtrail", "iam", "s3", "sts")
 
@@ -186,17 +183,6 @@ def base_hosts(listen: Address) -> set[str]:
     """Returns the names under which clients may reach the endpoint itself."""
     hosts = {"localhost", socket.gethostname()}
     return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
-
-
-def settle_memory() -> None:
-    """Spares collections of garbage what is loaded for good, and has them come less often.
-
-    A call leaves no cycles behind, so little is found; each look through all objects would be felt
-    by the calls under way.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 20, 20)
 
 
 def arm_faults() -> None:

@@ -19,7 +19,8 @@ import uvloop
 
 from opentrail.adapters.link import Link
 from opentrail.adapters.linked_journal import LinkedJournal
-from opentrail.app.front import PRELOADED, Front, settle_memory
+from opentrail.adapters.system import settle_memory
+from opentrail.app.front import PRELOADED, Front
 from opentrail.app.own_calls import LinkedOwnCalls
 from opentrail.identities import KnownIdentities, directory_identities, from_json
 from opentrail.logs import set_up_logging

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -35,7 +34,12 @@ from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.system import (
+    SystemClock,
+    settle_memory,
+    threads_that_give_way,
+    unsettle_memory,
+)
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
@@ -45,7 +49,6 @@ from opentrail.app.front import (
     Front,
     arm_faults,
     bind,
-    settle_memory,
     tls_of_endpoint,
     upstreams_of,
 )
@@ -85,6 +88,8 @@ _IDENTITIES_LINGER = 0.5
 #: Events of so many seconds are put on an event bus together.
 _BUS_LINGER = 0.5
 _SWITCH_SECONDS = 0.0005
+#: Threads for all that would hold up the loop: what they do is done for the disk or the network.
+_THREADS = 16
 
 
 class Server:
@@ -108,6 +113,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         arm_faults()
+        loop.set_default_executor(threads_that_give_way(_THREADS, "background"))
         async with contextlib.AsyncExitStack() as stack:
             self._data.open()
             stack.callback(self._data.close)
@@ -124,7 +130,7 @@ class Server:
             settle_memory()
             when_ready(self)
             await self._stop.wait()
-            gc.unfreeze()  # else libraries complain of leaks at the end
+            unsettle_memory()
         if self._broken is not None:
             raise StorageFailed(self._broken)
 

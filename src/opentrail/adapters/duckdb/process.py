@@ -22,6 +22,7 @@ from opentrail.adapters.duckdb import messages
 from opentrail.adapters.duckdb.crash import arm_in_child
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.link import Link
+from opentrail.adapters.system import settle_memory, unsettle_memory
 from opentrail.core.event import from_micros
 from opentrail.logs import set_up_logging
 
@@ -113,7 +114,10 @@ class HistoryProcess:
 async def _run(descriptor: int, history: Path, journal: Path, seal_records: int) -> None:
     with socket.socket(fileno=descriptor) as end:
         end.setblocking(False)
-        await HistoryProcess(DuckdbEvents(history, journal, seal_records)).serve(end)
+        process = HistoryProcess(DuckdbEvents(history, journal, seal_records))
+        settle_memory()
+        await process.serve(end)
+        unsettle_memory()
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from opentrail.adapters.duckdb.files import SealedFile, attaching
 from opentrail.adapters.duckdb.held import Held
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
+from opentrail.adapters.system import threads_that_give_way
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import EventQuery
@@ -36,7 +36,7 @@ _ROWS = (
 #: long. DuckDB's own threads would make one statement faster where it reads much, and slower where
 #: it reads little, which is most of them.
 AT_ONCE, SEARCHES_AT_ONCE = 3, 2
-_WRITER_NICENESS = 5
+_WRITER_NICENESS, _PATIENT_NICENESS = 5, 19
 #: Before the first row of an empty table, times are these.
 _LATE = 2**62
 
@@ -110,16 +110,6 @@ class _Stop:
                 raise InterruptedError
 
 
-def _give_way() -> None:
-    """Lets calls under way go before what is written for look-ups, where both share a processor.
-
-    On Linux each thread has a niceness of its own.
-    """
-    thread = threading.get_native_id()
-    niceness = os.getpriority(os.PRIO_PROCESS, thread) + _WRITER_NICENESS
-    os.setpriority(os.PRIO_PROCESS, thread, niceness)
-
-
 class Database:
     """DuckDB in memory, with sealed files attached; its work is done in a few threads."""
 
@@ -127,7 +117,9 @@ class Database:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="history")
         #: What takes long must not hold up look-ups, nor they what is written.
         self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
-        self._writer = ThreadPoolExecutor(1, "history-writer", _give_way)
+        # Calls under way go before what is written for look-ups, where both share a processor.
+        self._writer = threads_that_give_way(1, "history-writer", _WRITER_NICENESS)
+        self._patient = threads_that_give_way(1, "history-patient", _PATIENT_NICENESS)
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -173,6 +165,13 @@ class Database:
     async def write(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread in which nobody looks anything up."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
+
+    async def write_patiently(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Does as `write`, but hardly before anything else that the processor has to do.
+
+        Only for little: on a busy processor the rest of it may wait for long.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._patient, work, *arguments)
 
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Returns a statement's rows; for use in threads."""
@@ -239,6 +238,7 @@ class Database:
         self._threads.shutdown(wait=True)
         self._searches.shutdown(wait=True)
         self._writer.shutdown(wait=True)
+        self._patient.shutdown(wait=True)
         self._connection.close()
 
     def _name(self, kind: str) -> str:

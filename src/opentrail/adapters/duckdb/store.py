@@ -54,6 +54,8 @@ log = logging.getLogger(__name__)
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
 #: Rows that are looked through at a time for what SQL cannot decide.
 _FIRST_STEP, _LONGEST_STEP = 200, 5_000
+#: So few entries are inserted patiently: see `Database.write_patiently`.
+_FEW_ENTRIES = 400
 #: Nobody waits for longer.
 _LONGEST_SEARCH = 100.0
 
@@ -173,7 +175,10 @@ class DuckdbEvents:
                     f"history: position {fresh[0].position} does not follow {self._position}"
                 )
             hot = self._shelf.of_journal()[-1]
-            oldest, newest = await self._database.write(self._insert, hot, fresh)
+            # Many at once mean that the processor is busy, and that who is patient falls behind.
+            few = len(fresh) <= _FEW_ENTRIES
+            write = self._database.write_patiently if few else self._database.write
+            oldest, newest = await write(self._insert, hot, fresh)
             now = asyncio.get_running_loop().time()
             hot.since = hot.since if hot.since is not None else now
             hot.last = self._position = fresh[-1].position

@@ -27,6 +27,8 @@ GROUP_RECORDS = 2_000
 #: The newest entries stay in memory, up to so many or so large, for followers that keep up.
 TAIL_RECORDS, TAIL_BYTES = 12_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
+#: So many of the oldest entries are let go at a time.
+_LET_GO = 64
 _PROBE_SECONDS = 0.25
 _GENESIS = b"\0" * 32
 
@@ -235,16 +237,19 @@ class SqliteJournal:
                 waiter.set_result(None)
 
     def _keep(self, entries: Sequence[Entry]) -> None:
-        """Keeps durable entries at hand, and lets the older half go when they are too many."""
+        """Keeps durable entries at hand, and lets the oldest go when they are too many.
+
+        They go a few at a time: to free thousands at once takes milliseconds, for which calls wait.
+        """
         if not entries:
             return
         self._durable = entries[-1].position
         self._tail.extend(entries)
         self._tail_bytes += sum(len(entry.record) for entry in entries)
         while len(self._tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
-            half = (len(self._tail) + 1) // 2
-            self._tail_bytes -= sum(len(entry.record) for entry in self._tail[:half])
-            del self._tail[:half]
+            oldest = self._tail[:_LET_GO]
+            self._tail_bytes -= sum(len(entry.record) for entry in oldest)
+            del self._tail[: len(oldest)]
 
     def _roll_if_full(self) -> None:
         if self._unchecked < min(_CHECK_BYTES, self._segment_bytes // 16):
