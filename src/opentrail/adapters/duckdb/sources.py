@@ -37,6 +37,8 @@ _ROWS = (
 #: it reads little, which is most of them.
 AT_ONCE, SEARCHES_AT_ONCE = 3, 2
 _WRITER_NICENESS, _PATIENT_NICENESS = 5, 19
+#: Patience for longer than this ends for so many seconds, the next time for twice as many.
+_PATIENCE_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0, 600.0
 #: Before the first row of an empty table, times are these.
 _LATE = 2**62
 
@@ -120,6 +122,8 @@ class Database:
         # Calls under way go before what is written for look-ups, where both share a processor.
         self._writer = threads_that_give_way(1, "history-writer", _WRITER_NICENESS)
         self._patient = threads_that_give_way(1, "history-patient", _PATIENT_NICENESS)
+        #: Until when (by the loop's clock) nobody is patient, and how long that was the last time.
+        self._urgent_until = self._pause = 0.0
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -169,9 +173,21 @@ class Database:
     async def write_patiently(self, work: Callable[..., T], *arguments: Any) -> T:
         """Does as `write`, but hardly before anything else that the processor has to do.
 
-        Only for little: on a busy processor the rest of it may wait for long.
+        Once that takes long, for the processor has much to do, it does as `write` for a while.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._patient, work, *arguments)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        if began < self._urgent_until:
+            return await self.write(work, *arguments)
+        try:
+            return await loop.run_in_executor(self._patient, work, *arguments)
+        finally:
+            now = loop.time()
+            if now - began > _PATIENCE_SECONDS:
+                self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
+                self._urgent_until = now + self._pause
+            else:
+                self._pause *= 0.99
 
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Returns a statement's rows; for use in threads."""
