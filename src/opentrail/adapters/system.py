@@ -39,7 +39,7 @@ def unsettle_memory() -> None:
     gc.unfreeze()
 
 
-def give_way(niceness: int) -> None:
+def _give_way(niceness: int) -> None:
     """Lets other threads go before this one, where they share a processor.
 
     On Linux each thread has a niceness of its own; it can be raised by anybody.
@@ -57,4 +57,4 @@ def threads_that_give_way(
     A thread of the same niceness would hold the processor for some milliseconds each time, while
     the one that answers calls waits for its turn, or for Python's lock.
     """
-    return ThreadPoolExecutor(most, name, partial(give_way, niceness))
+    return ThreadPoolExecutor(most, name, partial(_give_way, niceness))

@@ -36,7 +36,7 @@ _ROWS = (
 #: long. DuckDB's own threads would make one statement faster where it reads much, and slower where
 #: it reads little, which is most of them.
 AT_ONCE, SEARCHES_AT_ONCE = 3, 2
-_WRITER_NICENESS, _PATIENT_NICENESS = 5, 19
+_PATIENT_NICENESS = 19
 #: Patience for longer than this ends for so many seconds, the next time for twice as many.
 _PATIENCE_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0, 600.0
 #: Before the first row of an empty table, times are these.
@@ -120,7 +120,7 @@ class Database:
         #: What takes long must not hold up look-ups, nor they what is written.
         self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
         # Calls under way go before what is written for look-ups, where both share a processor.
-        self._writer = threads_that_give_way(1, "history-writer", _WRITER_NICENESS)
+        self._writer = threads_that_give_way(1, "history-writer")
         self._patient = threads_that_give_way(1, "history-patient", _PATIENT_NICENESS)
         #: Until when (by the loop's clock) nobody is patient, and how long that was the last time.
         self._urgent_until = self._pause = 0.0
