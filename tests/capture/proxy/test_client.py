@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-import socket
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from opentrail.capture.asgi import OwnAnswer
-from opentrail.capture.assemble import Assembler
-from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
-from opentrail.capture.recorder import Recorder
-from opentrail.core.identity import unknown
-from opentrail.metrics import Metrics
-from opentrail.wire.routing import Router
-from opentrail.wire.service_models import ServiceCatalog
-from tests.capture.proxy.wires import ScriptedUpstream, Wire, ok, scope, scripted
-from tests.fakes import MemoryJournal, SettableClock
+from tests.capture.proxy.wires import ScriptedUpstream, Wire, get, ok, put, scope, scripted
 from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
@@ -50,22 +36,6 @@ def server(
     folder: Path = tmp_path_factory.mktemp("client")
     with opentrail_server(folder / "data", "--upstream", upstream.url) as running:
         yield running
-
-
-def get(target: str = "/bucket/key", *headers: str) -> str:
-    lines = [f"GET {target} HTTP/1.1", "Host: h", f"Authorization: {scope('s3')}", *headers]
-    return "\r\n".join([*lines, "", ""])
-
-
-def put(body: bytes, target: str = "/bucket/key", *headers: str) -> bytes:
-    lines = [
-        f"PUT {target} HTTP/1.1",
-        "Host: h",
-        f"Authorization: {scope('s3')}",
-        f"Content-Length: {len(body)}",
-        *headers,
-    ]
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def test_the_head_reaches_the_upstream_as_it_was(server: Opentrail) -> None:
@@ -220,98 +190,3 @@ def test_each_call_of_these_tests_has_one_record(server: Opentrail) -> None:
     records = [r for r in server.records() if (r["requestParameters"] or {}).get("key") == marker]
     assert len(records) == 1
     assert records[0]["sourceIPAddress"] == "127.0.0.1"
-
-
-# Limits of N2, on an endpoint in this process
-
-
-@contextmanager
-def an_endpoint(folder: Path, **limits: float) -> Iterator[tuple[str, Endpoint]]:
-    """Runs an endpoint in front of nothing, in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    ready: Future[tuple[str, Endpoint]] = Future()
-
-    async def serve() -> asyncio.Server:
-        metrics, clock = Metrics(), SettableClock()
-        assembler = Assembler(lambda key: unknown("123456789012", key))
-        recorder = Recorder(MemoryJournal(), assembler, lambda _: None, clock, metrics, True)
-        nowhere = Upstreams(Upstream("127.0.0.1", 9, False), {})
-
-        async def nothing(*call: object) -> OwnAnswer:
-            raise AssertionError("not asked for")
-
-        endpoint = Endpoint(recorder, Router(ServiceCatalog()), nowhere, nothing, clock, metrics)
-        for name, value in limits.items():
-            setattr(endpoint, name, value)
-        server = await loop.create_server(endpoint.connection, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        ready.set_result((f"http://127.0.0.1:{port}", endpoint))
-        return server
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        server = loop.run_until_complete(serve())
-        loop.run_forever()
-        server.close()
-        loop.run_until_complete(ready.result()[1].stop(0.1))
-        pending = asyncio.all_tasks(loop)
-        for task in pending:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
-        loop.close()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    yield ready.result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-
-
-def test_a_head_that_does_not_arrive_in_time_is_answered_408(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, head_seconds=0.2) as (url, _):
-        wire = Wire.to(url).send("GET /slow HTTP/1.1\r\nHost:")
-        assert wire.answer()[0] == 408
-        assert wire.rest() == b""
-
-
-def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, head_seconds=0.2, idle_seconds=0.2) as (url, _):
-        assert Wire.to(url).rest() == b""
-        wire = Wire.to(url).send(get())
-        assert wire.answer()[0] == 502
-        assert wire.rest() == b""
-
-
-def test_a_body_that_stops_coming_ends_the_call(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, idle_seconds=0.2) as (url, endpoint):
-        endpoint.upstreams = Upstreams(Upstream(*silent_upstream(), False), {})
-        wire = Wire.to(url).send(put(b"x" * 10)[:-5])
-        assert wire.answer()[0] == 400
-        assert wire.rest() == b""
-
-
-def silent_upstream() -> tuple[str, int]:
-    """Returns an address that takes connections and never answers."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    SILENT.append(listening)
-    return listening.getsockname()  # type: ignore[no-any-return]
-
-
-SILENT: list[socket.socket] = []
-
-
-def test_more_connections_than_allowed_are_turned_away(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, most_connections=2) as (url, _):
-        kept = [Wire.to(url).send(get()) for _ in range(2)]
-        assert [wire.answer()[0] for wire in kept] == [502, 502]
-        assert Wire.to(url).rest() == b""
-        kept[0].close()
-        while True:
-            try:
-                status = Wire.to(url).send(get()).answer()[0]
-            except (AssertionError, OSError):
-                continue  # the closed one is still being counted
-            assert status == 502
-            break

@@ -157,3 +157,21 @@ def ok(body: bytes = b"<ok/>", *headers: str) -> bytes:
     """Returns a good answer with a length."""
     lines = ["HTTP/1.1 200 OK", *headers, f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(lines).encode() + body
+
+
+def get(target: str = "/bucket/key", *headers: str) -> str:
+    """Returns a GET request to S3."""
+    lines = [f"GET {target} HTTP/1.1", "Host: h", f"Authorization: {scope('s3')}", *headers]
+    return "\r\n".join([*lines, "", ""])
+
+
+def put(body: bytes, target: str = "/bucket/key", *headers: str) -> bytes:
+    """Returns a PUT request to S3."""
+    lines = [
+        f"PUT {target} HTTP/1.1",
+        "Host: h",
+        f"Authorization: {scope('s3')}",
+        f"Content-Length: {len(body)}",
+        *headers,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body

@@ -3,94 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import ssl
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httptools
 
-from opentrail.capture.asgi import AskOwn
-from opentrail.capture.networks import Networks
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Head, check_request
 from opentrail.capture.proxy.tunnel import wants_websocket
-from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection, Upstreams
-from opentrail.capture.recorder import Recorder
-from opentrail.metrics import Metrics
-from opentrail.ports.clock import Clock
-from opentrail.wire.routing import Router
+from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from opentrail.capture.proxy.endpoint import Endpoint
 
 #: Requests a client may send ahead before it is no longer read from.
 _AHEAD = 16
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """What all connections share."""
-
-    recorder: Recorder
-    router: Router
-    upstreams: Upstreams
-    own_calls: AskOwn
-    clock: Clock
-    metrics: Metrics
-    tls: ssl.SSLContext | None = None
-    networks: Networks = field(default_factory=Networks)
-    #: Limits of N2: time for a head, silence between or within requests, connections.
-    head_seconds: float = 15.0
-    idle_seconds: float = 30.0
-    #: Longest silence of an upstream (a Lambda may run for 15 minutes).
-    answer_seconds: float = 910.0
-    most_connections: int = 1_024
-    connections: set[Any] = field(default_factory=set)
-    stopping: bool = False
-    _watching: bool = False
-
-    def watch(self) -> None:
-        """Looks after silent clients for as long as there are connections."""
-        if not self._watching:
-            self._watching = True
-            self._look_again()
-
-    def _look_again(self) -> None:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        for connection in list(self.connections):
-            if connection.deadline is not None and now >= connection.deadline:
-                connection.too_late()
-            if connection.awaited is not None and now >= connection.awaited_until:
-                connection.awaited.give_up()
-            if connection.stalled_until is not None and now >= connection.stalled_until:
-                connection.abort_transport()
-        self._watching = bool(self.connections)
-        if self._watching:
-            pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
-            loop.call_later(pause, self._look_again)
-
-    def connection(self) -> ClientConnection:
-        """Returns the protocol of a new connection (for `loop.create_server`)."""
-        return ClientConnection(self)
-
-    async def stop(self, seconds: float) -> None:
-        """Lets calls under way finish for so long, then cuts their connections (D18)."""
-        self.stopping = True
-        for connection in list(self.connections):
-            connection.close_if_idle()
-        if self.connections:
-            waiting = [asyncio.shield(connection.done) for connection in self.connections]
-            await asyncio.wait(waiting, timeout=seconds)
-        cut = list(self.connections)
-        for connection in cut:
-            connection.abort()
-        if cut:
-            # Each call that is cut off records so before its connection is done.
-            await asyncio.wait([asyncio.shield(one.done) for one in cut], timeout=1.0)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -145,6 +74,13 @@ class ClientConnection(asyncio.Protocol):
         self._serving = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
+        if self._receiving is None and self.raw is None:
+            self.endpoint.intake.add(self, data)
+        else:
+            self.take(data)  # more of a request, or of a WebSocket
+
+    def take(self, data: bytes) -> None:
+        """Takes in what the client sent."""
         rest: bytes | None = data
         while rest is not None:
             rest = self._feed(rest)
@@ -179,6 +115,7 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that has sent all may still read its answers."""
+        self.endpoint.intake.release()
         self._deaf = True
         if self._receiving is not None:
             self._receiving.body.fail("the client closed before its request was complete")
@@ -189,6 +126,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         del error
+        self.endpoint.intake.release()
         self.lost = self._deaf = True
         self._disarm()
         self._can_write.set()
@@ -276,7 +214,9 @@ class ClientConnection(asyncio.Protocol):
                 if incoming is None:
                     return
                 self._busy = True
-                if not await Conversation(self, incoming).run() or self.endpoint.stopping:
+                with self.endpoint.intake.under_way():
+                    goes_on = await Conversation(self, incoming).run()
+                if not goes_on or self.endpoint.stopping:
                     return
                 self._busy = False
                 if not self._waiting and self._receiving is None:

@@ -1,0 +1,83 @@
+"""What all connections of the endpoint share, and how long each may be silent."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+
+from opentrail.capture.asgi import AskOwn
+from opentrail.capture.networks import Networks
+from opentrail.capture.proxy.client import ClientConnection
+from opentrail.capture.proxy.intake import Intake
+from opentrail.capture.proxy.upstream import Upstreams
+from opentrail.capture.recorder import Recorder
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.wire.routing import Router
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """What all connections share."""
+
+    recorder: Recorder
+    router: Router
+    upstreams: Upstreams
+    own_calls: AskOwn
+    clock: Clock
+    metrics: Metrics
+    tls: ssl.SSLContext | None = None
+    networks: Networks = field(default_factory=Networks)
+    intake: Intake = field(default_factory=Intake)
+    #: Limits of N2: time for a head, silence between or within requests, connections.
+    head_seconds: float = 15.0
+    idle_seconds: float = 30.0
+    #: Longest silence of an upstream (a Lambda may run for 15 minutes).
+    answer_seconds: float = 910.0
+    most_connections: int = 1_024
+    connections: set[ClientConnection] = field(default_factory=set)
+    stopping: bool = False
+    _watching: bool = False
+
+    def watch(self) -> None:
+        """Looks after silent clients for as long as there are connections."""
+        if not self._watching:
+            self._watching = True
+            self._look_again()
+
+    def _look_again(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.intake.release()  # who has sent something is not silent
+        now = loop.time()
+        for connection in list(self.connections):
+            if connection.deadline is not None and now >= connection.deadline:
+                connection.too_late()
+            if connection.awaited is not None and now >= connection.awaited_until:
+                connection.awaited.give_up()
+            if connection.stalled_until is not None and now >= connection.stalled_until:
+                connection.abort_transport()
+        self._watching = bool(self.connections)
+        if self._watching:
+            pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
+            loop.call_later(pause, self._look_again)
+
+    def connection(self) -> ClientConnection:
+        """Returns the protocol of a new connection (for `loop.create_server`)."""
+        return ClientConnection(self)
+
+    async def stop(self, seconds: float) -> None:
+        """Lets calls under way finish for so long, then cuts their connections (D18)."""
+        self.stopping = True
+        self.intake.release()
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        if self.connections:
+            waiting = [asyncio.shield(connection.done) for connection in self.connections]
+            await asyncio.wait(waiting, timeout=seconds)
+        cut = list(self.connections)
+        for connection in cut:
+            connection.abort()
+        if cut:
+            # Each call that is cut off records so before its connection is done.
+            await asyncio.wait([asyncio.shield(one.done) for one in cut], timeout=1.0)

@@ -1,0 +1,143 @@
+"""Limits of N2, and what a busy endpoint does; on endpoints in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from opentrail.capture.asgi import OwnAnswer
+from opentrail.capture.assemble import Assembler
+from opentrail.capture.proxy import Endpoint, Upstream, Upstreams, intake
+from opentrail.capture.proxy.intake import Intake
+from opentrail.capture.recorder import Recorder
+from opentrail.core.identity import unknown
+from opentrail.metrics import Metrics
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+from tests.capture.proxy.wires import Wire, get, put
+from tests.fakes import MemoryJournal, SettableClock
+
+pytestmark = pytest.mark.live
+
+
+@contextmanager
+def an_endpoint(folder: Path, **limits: object) -> Iterator[tuple[str, Endpoint]]:
+    """Runs an endpoint in front of nothing, in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    ready: Future[tuple[str, Endpoint]] = Future()
+
+    async def serve() -> asyncio.Server:
+        metrics, clock = Metrics(), SettableClock()
+        assembler = Assembler(lambda key: unknown("123456789012", key))
+        recorder = Recorder(MemoryJournal(), assembler, lambda _: None, clock, metrics, True)
+        nowhere = Upstreams(Upstream("127.0.0.1", 9, False), {})
+
+        async def nothing(*call: object) -> OwnAnswer:
+            raise AssertionError("not asked for")
+
+        endpoint = Endpoint(recorder, Router(ServiceCatalog()), nowhere, nothing, clock, metrics)
+        for name, value in limits.items():
+            setattr(endpoint, name, value)
+        server = await loop.create_server(endpoint.connection, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        ready.set_result((f"http://127.0.0.1:{port}", endpoint))
+        return server
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        server = loop.run_until_complete(serve())
+        loop.run_forever()
+        server.close()
+        loop.run_until_complete(ready.result()[1].stop(0.1))
+        pending = asyncio.all_tasks(loop)
+        for task in pending:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+        loop.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield ready.result(10)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(10)
+
+
+def test_a_head_that_does_not_arrive_in_time_is_answered_408(tmp_path: Path) -> None:
+    with an_endpoint(tmp_path, head_seconds=0.2) as (url, _):
+        wire = Wire.to(url).send("GET /slow HTTP/1.1\r\nHost:")
+        assert wire.answer()[0] == 408
+        assert wire.rest() == b""
+
+
+def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
+    with an_endpoint(tmp_path, head_seconds=0.2, idle_seconds=0.2) as (url, _):
+        assert Wire.to(url).rest() == b""
+        wire = Wire.to(url).send(get())
+        assert wire.answer()[0] == 502
+        assert wire.rest() == b""
+
+
+def test_a_body_that_stops_coming_ends_the_call(tmp_path: Path) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, an_endpoint(tmp_path, idle_seconds=0.2) as (url, endpoint):
+        endpoint.upstreams = Upstreams(Upstream(*silent.getsockname(), False), {})
+        wire = Wire.to(url).send(put(b"x" * 10)[:-5])
+        assert wire.answer()[0] == 400
+        assert wire.rest() == b""
+
+
+def test_more_connections_than_allowed_are_turned_away(tmp_path: Path) -> None:
+    with an_endpoint(tmp_path, most_connections=2) as (url, _):
+        kept = [Wire.to(url).send(get()) for _ in range(2)]
+        assert [wire.answer()[0] for wire in kept] == [502, 502]
+        assert Wire.to(url).rest() == b""
+        kept[0].close()
+        while True:
+            try:
+                status = Wire.to(url).send(get()).answer()[0]
+            except (AssertionError, OSError):
+                continue  # the closed one is still being counted
+            assert status == 502
+            break
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Intake:
+    """Returns an intake whose loop works all the time, and which lets each call wait."""
+    monkeypatch.setattr(intake, "_LINES_SHARE", 1_000.0)
+    seconds = itertools.count()
+    return Intake(lambda: float(next(seconds)), lambda: float(next(seconds)))
+
+
+def test_a_busy_endpoint_answers_each_line_in_its_order(tmp_path: Path, busy: Intake) -> None:
+    with an_endpoint(tmp_path, intake=busy) as (url, endpoint):
+        wires = [Wire.to(url) for _ in range(8)]
+        for wire in wires:
+            wire.send(get("/bucket/first")).send(get("/bucket/second"))
+        for wire in wires:
+            assert [wire.answer()[0], wire.answer()[0]] == [502, 502]
+        assert endpoint.recorder.lost == 0
+
+
+def test_what_was_sent_just_before_a_line_ends_is_answered(tmp_path: Path, busy: Intake) -> None:
+    with an_endpoint(tmp_path, intake=busy) as (url, _):
+        wire = Wire.to(url).send(get("/bucket/last"))
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.answer()[0] == 502
+
+
+def test_a_body_behind_a_head_that_waits_comes_after_it(tmp_path: Path, busy: Intake) -> None:
+    with an_endpoint(tmp_path, intake=busy) as (url, _):
+        wires = [Wire.to(url) for _ in range(8)]
+        for half in (slice(None, -5), slice(-5, None)):
+            for wire in wires:
+                wire.send(put(b"x" * 10)[half])
+        assert [wire.answer()[0] for wire in wires] == [502] * 8
