@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
@@ -22,7 +22,7 @@ from opentrail.core.identity import (
 )
 from opentrail.ports.control import Change, ControlStore, Put, Remove
 
-_TEACHERS = (b'"eventSource":"iam.', b'"eventSource":"sts.')
+_IAM, _STS = b'"eventSource":"iam.', b'"eventSource":"sts.'
 #: The stored place may lag behind by this many records in which nothing was learned.
 _PLACE_LAG = 10_000
 #: So many records are looked through in one turn of the loop.
@@ -99,6 +99,23 @@ class KnownIdentities:
         return Learned(tuple(self._learned.values()), users)
 
 
+class _Taught:
+    """What several records taught: the newest of each user, and which keys they were about."""
+
+    def __init__(self) -> None:
+        self.users: dict[tuple[str, str], tuple[str, str]] = {}
+        self.keys: dict[str, None] = {}
+
+    def add(self, learned: Learned) -> None:
+        """Adds what a later record taught."""
+        for account, user, principal_id, arn in learned.users:
+            self.users[account, user] = (principal_id, arn)
+        for identity in learned.identities:
+            self.keys[identity.access_key_id] = None
+        for key_id, _ in learned.deleted:
+            self.keys[key_id] = None
+
+
 class Identities(KnownIdentities):
     """Knows keys at once (`learn`) and for ever (as a follower of the journal).
 
@@ -161,16 +178,18 @@ class Identities(KnownIdentities):
 
     async def take(self, entries: Sequence[Entry]) -> None:
         """Stores what the entries teach, together with the place."""
-        changes: dict[tuple[str, str], Change] = {}
+        taught = _Taught()
         for number, entry in enumerate(entries):
             if number % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)  # calls under way must not wait for all of them
-            if entry.origin != "import" and may_teach(entry.record):
-                taught = self._taught.pop(entry.event_id, None)
-                if taught is None:
-                    taught = super().learn(orjson.loads(entry.record))
-                for change in self._changes(taught):
-                    changes[change.kind, change.key] = change
+            if entry.origin == "import":
+                continue
+            learned = self._taught.pop(entry.event_id, None)
+            if learned is not None:
+                taught.add(learned)
+            elif may_teach(entry.record):
+                taught.add(super().learn(orjson.loads(entry.record)))
+        changes = {(change.kind, change.key): change for change in self._changes(taught)}
         forgotten = self._forgotten[:]
         for key_id in forgotten:
             if key_id not in self._learned:
@@ -183,13 +202,11 @@ class Identities(KnownIdentities):
             del self._forgotten[: len(forgotten)]
         self._place = last
 
-    def _changes(self, taught: Learned) -> list[Change]:
-        changes: list[Change] = [
-            Put("iam-user", f"{account}/{user}", {"principalId": principal_id, "arn": arn})
-            for account, user, principal_id, arn in taught.users
-        ]
-        keys = [identity.access_key_id for identity in taught.identities]
-        for key_id in [*keys, *(key_id for key_id, _ in taught.deleted)]:
+    def _changes(self, taught: _Taught) -> Iterator[Change]:
+        for (account, user), (principal_id, arn) in taught.users.items():
+            names = {"principalId": principal_id, "arn": arn}
+            yield Put("iam-user", f"{account}/{user}", names)
+        for key_id in taught.keys:
             identity = self._learned.get(key_id)
             if identity is None:
                 continue
@@ -199,8 +216,7 @@ class Identities(KnownIdentities):
                 "learnedFrom": identity.learned_from,
                 "deletedBy": identity.deleted_by,
             }
-            changes.append(Put("identity", key_id, document))
-        return changes
+            yield Put("identity", key_id, document)
 
 
 def _begun(identity: Identity) -> str:
@@ -211,7 +227,7 @@ def _begun(identity: Identity) -> str:
 
 def may_teach(record: bytes) -> bool:
     """Returns whether `learn` could find anything in a record's bytes; a quick look only."""
-    return any(mark in record for mark in _TEACHERS)
+    return _IAM in record or _STS in record
 
 
 def to_json(taught: Learned) -> bytes:

@@ -27,6 +27,9 @@ GROUP_RECORDS = 2_000
 #: The newest entries stay in memory, up to so many or so large, for followers that keep up.
 TAIL_RECORDS, TAIL_BYTES = 12_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
+#: So many pages of the write-ahead log are moved into the database at a time: while they are, and
+#: are synced, the next group waits. SQLite's own 1,000 take 8 ms where a sync takes 0.3.
+_CHECKPOINT_PAGES = 250
 #: So many of the oldest entries are let go at a time.
 _LET_GO = 64
 _PROBE_SECONDS = 0.25
@@ -328,6 +331,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     writer = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     writer.execute("PRAGMA journal_mode = WAL")
     writer.execute("PRAGMA synchronous = FULL")
+    writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     return writer
 
 

@@ -15,8 +15,8 @@ CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NO
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
 #: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
-#: go on: a group must take few of them. One text for each power of two, so that few are prepared.
-_ROWS = tuple(1 << power for power in range(7, -1, -1))
+#: go on: most groups take one. (SQLite keeps up to 128 statements prepared.)
+_ROWS = (128, 64, *range(32, 0, -1))
 _ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERTS = {
     rows: f"INSERT INTO entries VALUES {', '.join([_ONE_ROW] * rows)}"  # noqa: S608 - only marks
