@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb import sources
 from opentrail.adapters.duckdb.files import digest_of, read_name, stem_of
 from opentrail.adapters.duckdb.schema import FORMAT
 from opentrail.adapters.duckdb.sources import SEARCHES_AT_ONCE, Database, Shelf
@@ -89,33 +88,4 @@ async def test_searches_that_are_given_up_stop_and_hold_up_nobody(tmp_path: Path
         for one in await asyncio.gather(*searches, return_exceptions=True)
     )
     assert await database.search(database.execute, "SELECT 2") == [(2,)]
-    database.close()
-
-
-def _thread() -> str:
-    return threading.current_thread().name.rpartition("_")[0]
-
-
-@asynchronous
-async def test_who_is_patient_stops_to_be_once_that_takes_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    database = Database(tmp_path / "swap")
-    monkeypatch.setattr(sources, "_PATIENCE_SECONDS", 60.0)
-    assert [await database.write_patiently(_thread) for _ in range(3)] == ["history-patient"] * 3
-    monkeypatch.setattr(sources, "_PATIENCE_SECONDS", -1.0)  # as if it had taken long
-    assert await database.write_patiently(_thread) == "history-patient"
-    assert [await database.write_patiently(_thread) for _ in range(3)] == ["history-writer"] * 3
-    database.close()
-
-
-@asynchronous
-async def test_a_patient_write_that_fails_says_so(tmp_path: Path) -> None:
-    database = Database(tmp_path / "swap")
-
-    def fail() -> None:
-        raise StorageFailed("disk full")
-
-    with pytest.raises(StorageFailed, match="disk full"):
-        await database.write_patiently(fail)
     database.close()

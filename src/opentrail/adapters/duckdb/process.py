@@ -65,7 +65,7 @@ class HistoryProcess:
         return await self._state()
 
     async def _add(self, body: bytes) -> bytes:
-        await self._store.add(messages.unpack_entries(body))
+        await self._store.add_packed(body)
         return await self._state()
 
     async def _lookup(self, body: bytes) -> bytes:

@@ -17,7 +17,7 @@ from opentrail.adapters.duckdb.files import SealedFile, attaching
 from opentrail.adapters.duckdb.held import Held
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
-from opentrail.adapters.system import threads_that_give_way
+from opentrail.adapters.duckdb.writers import Writers
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import EventQuery
@@ -36,9 +36,6 @@ _ROWS = (
 #: long. DuckDB's own threads would make one statement faster where it reads much, and slower where
 #: it reads little, which is most of them.
 AT_ONCE, SEARCHES_AT_ONCE = 3, 2
-_PATIENT_NICENESS = 19
-#: Patience for longer than this ends for so many seconds, the next time for twice as many.
-_PATIENCE_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 10.0, 600.0
 #: Before the first row of an empty table, times are these.
 _LATE = 2**62
 
@@ -119,11 +116,9 @@ class Database:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="history")
         #: What takes long must not hold up look-ups, nor they what is written.
         self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
-        # Calls under way go before what is written for look-ups, where both share a processor.
-        self._writer = threads_that_give_way(1, "history-writer")
-        self._patient = threads_that_give_way(1, "history-patient", _PATIENT_NICENESS)
-        #: Until when (by the loop's clock) nobody is patient, and how long that was the last time.
-        self._urgent_until = self._pause = 0.0
+        self._writers = Writers()
+        #: In their threads nobody looks anything up: see `Writers`.
+        self.write, self.write_records = self._writers.write, self._writers.write_records
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -165,29 +160,6 @@ class Database:
             if not done.cancelled():
                 done.exception()  # it is of no use to anybody
             raise
-
-    async def write(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Returns what `work` gives, done in a thread in which nobody looks anything up."""
-        return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
-
-    async def write_patiently(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Does as `write`, but hardly before anything else that the processor has to do.
-
-        Once that takes long, for the processor has much to do, it does as `write` for a while.
-        """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        if began < self._urgent_until:
-            return await self.write(work, *arguments)
-        try:
-            return await loop.run_in_executor(self._patient, work, *arguments)
-        finally:
-            now = loop.time()
-            if now - began > _PATIENCE_SECONDS:
-                self._pause = min(_LONGEST_PAUSE, max(_FIRST_PAUSE, 2 * self._pause))
-                self._urgent_until = now + self._pause
-            else:
-                self._pause *= 0.99
 
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Returns a statement's rows; for use in threads."""
@@ -253,8 +225,7 @@ class Database:
         """Ends the threads and closes the database."""
         self._threads.shutdown(wait=True)
         self._searches.shutdown(wait=True)
-        self._writer.shutdown(wait=True)
-        self._patient.shutdown(wait=True)
+        self._writers.close()
         self._connection.close()
 
     def _name(self, kind: str) -> str:

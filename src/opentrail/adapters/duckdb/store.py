@@ -24,6 +24,7 @@ from opentrail.adapters.duckdb.files import (
     sealed_files,
 )
 from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
+from opentrail.adapters.duckdb.messages import unpack_entries
 from opentrail.adapters.duckdb.parts import PARTS
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
@@ -54,8 +55,6 @@ log = logging.getLogger(__name__)
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
 #: Rows that are looked through at a time for what SQL cannot decide.
 _FIRST_STEP, _LONGEST_STEP = 200, 5_000
-#: So few entries are inserted patiently: see `Database.write_patiently`.
-_FEW_ENTRIES = 400
 #: Nobody waits for longer.
 _LONGEST_SEARCH = 100.0
 
@@ -164,6 +163,11 @@ class DuckdbEvents:
         """How many sealed files there are."""
         return sum(source.file is not None for source in self._shelf.sources)
 
+    async def add_packed(self, packed: bytes) -> None:
+        """Does as `add` with what `messages.pack_entries` gave."""
+        entries = await self._database.write_records(len(packed), unpack_entries, packed)
+        await self.add(entries)
+
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once look-ups see the entries; those there already are left out."""
         async with self._adding:
@@ -175,10 +179,8 @@ class DuckdbEvents:
                     f"history: position {fresh[0].position} does not follow {self._position}"
                 )
             hot = self._shelf.of_journal()[-1]
-            # Many at once mean that the processor is busy, and that who is patient falls behind.
-            few = len(fresh) <= _FEW_ENTRIES
-            write = self._database.write_patiently if few else self._database.write
-            oldest, newest = await write(self._insert, hot, fresh)
+            size = sum(len(entry.record) for entry in fresh)
+            oldest, newest = await self._database.write_records(size, self._insert, hot, fresh)
             now = asyncio.get_running_loop().time()
             hot.since = hot.since if hot.since is not None else now
             hot.last = self._position = fresh[-1].position

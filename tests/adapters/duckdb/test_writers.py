@@ -1,0 +1,72 @@
+"""Records are written in spare time as long as there is some; everything else takes its turn."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from opentrail.adapters.duckdb import writers
+from opentrail.adapters.duckdb.writers import FEWEST_BYTES, MOST_BYTES, Writers
+from opentrail.core.errors import StorageFailed
+from tests.fakes import asynchronous
+
+SPARE, TURNS = "history-spare", "history-writer"
+
+
+@contextmanager
+def some_writers() -> Iterator[Writers]:
+    made = Writers()
+    yield made
+    made.close()
+
+
+def thread() -> str:
+    """Returns the name of the pool whose thread runs this."""
+    return threading.current_thread().name.rpartition("_")[0]
+
+
+@asynchronous
+async def test_records_are_written_in_spare_time_unless_they_are_very_few_or_many(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "_LONGEST_SECONDS", 60.0)
+    with some_writers() as made:
+        for size, expected in (
+            (0, TURNS),
+            (FEWEST_BYTES - 1, TURNS),
+            (FEWEST_BYTES, SPARE),
+            (MOST_BYTES, SPARE),
+            (MOST_BYTES + 1, TURNS),
+        ):
+            assert await made.write_records(size, thread) == expected, size
+        assert await made.write(thread) == TURNS
+
+
+@asynchronous
+async def test_once_there_is_no_spare_time_nobody_waits_for_it_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with some_writers() as made:
+        for pause in (0.0, 60.0):
+            monkeypatch.setattr(writers, "_LONGEST_SECONDS", -1.0)  # as if it had taken long
+            monkeypatch.setattr(made, "_pause", pause)
+            assert await made.write_records(MOST_BYTES, thread) == SPARE
+            monkeypatch.setattr(writers, "_LONGEST_SECONDS", 60.0)
+            expected = TURNS if pause else SPARE
+            for _ in range(3):
+                assert await made.write_records(MOST_BYTES, thread) == expected
+
+
+@asynchronous
+async def test_what_is_given_comes_to_the_work_and_its_error_back() -> None:
+    def fail(reason: str) -> None:
+        raise StorageFailed(reason)
+
+    with some_writers() as made:
+        for size in (0, MOST_BYTES):
+            assert await made.write_records(size, max, 1, 3, 2) == 3
+            with pytest.raises(StorageFailed, match="disk full"):
+                await made.write_records(size, fail, "disk full")
