@@ -12,7 +12,7 @@ from functools import partial
 #: Objects that may be made before a collection looks through the youngest.
 _COLLECT_AFTER = 20_000
 #: How much later threads of the background get their turn (19 is the latest).
-BACKGROUND_NICENESS, _LAST = 5, 19
+BACKGROUND_NICENESS = 5
 
 
 class SystemClock:
@@ -39,15 +39,6 @@ def unsettle_memory() -> None:
     gc.unfreeze()
 
 
-def threads_that_give_way(most: int, name: str) -> ThreadPoolExecutor:
-    """Returns up to `most` threads for work that calls under way go before.
-
-    A thread of the same niceness would hold the processor for some milliseconds each time, while
-    the one that answers calls waits for its turn, or for Python's lock.
-    """
-    return ThreadPoolExecutor(most, name, partial(_give_way, BACKGROUND_NICENESS))
-
-
 def _give_way(niceness: int) -> None:
     """Lets other threads go before this one, where they share a processor.
 
@@ -55,17 +46,15 @@ def _give_way(niceness: int) -> None:
     """
     thread = threading.get_native_id()
     now = os.getpriority(os.PRIO_PROCESS, thread)
-    os.setpriority(os.PRIO_PROCESS, thread, min(_LAST, now + niceness))
+    os.setpriority(os.PRIO_PROCESS, thread, min(19, now + niceness))
 
 
-def take_spare_time() -> None:
-    """Has this thread go on only while nothing else has to be done, or nearly so.
+def threads_that_give_way(
+    most: int, name: str, niceness: int = BACKGROUND_NICENESS
+) -> ThreadPoolExecutor:
+    """Returns up to `most` threads for work that calls under way go before.
 
-    Linux calls that SCHED_IDLE: another thread that wakes up goes on at once, instead of at the
-    next tick of the scheduler. There is no way back for a thread without privileges, and on a
-    processor that never rests such a thread hardly gets on at all.
+    A thread of the same niceness would hold the processor for some milliseconds each time, while
+    the one that answers calls waits for its turn, or for Python's lock.
     """
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except (AttributeError, OSError):  # another system, or a container that forbids it
-        _give_way(_LAST)
+    return ThreadPoolExecutor(most, name, partial(_give_way, niceness))

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import DuckdbEvents, upkeep
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
+from opentrail.adapters.duckdb.messages import pack_entries
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.sqlite import SqliteJournal
@@ -272,6 +273,15 @@ async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
         await store.close()
         assert here.ranges() == [(1, 40), (41, 90)]
         assert len(here.files()) == 2
+
+
+@asynchronous
+async def test_packed_entries_are_added_as_others_are(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    async with world.opened() as store:
+        for count in (1, 30, 60):  # few are written otherwise than many
+            await store.add_packed(pack_entries(await world.write(count)))
+            await world.check(store)
 
 
 @asynchronous

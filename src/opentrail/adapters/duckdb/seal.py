@@ -25,7 +25,6 @@ from opentrail.adapters.duckdb.parts import Parting
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite.segments import chain_before, read_range
-from opentrail.adapters.system import take_spare_time
 from opentrail.core.attributes import attributes_of
 
 IDLE, HURRIED = "idle", "hurried"
@@ -118,7 +117,8 @@ def main() -> None:
     pace, work, *arguments = sys.argv[1:]
     os.nice(_NICENESS[pace])
     if pace == IDLE:
-        take_spare_time()
+        # Whatever wakes up goes first, and on a processor that does this as on a free one.
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
     if work == "journal":
         journal, history, first, last = arguments

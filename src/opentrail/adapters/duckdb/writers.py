@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from opentrail.adapters.system import take_spare_time, threads_that_give_way
+from opentrail.adapters.system import threads_that_give_way
 
 T = TypeVar("T")
 
+#: The niceness of what comes after everything else. (On a processor that never rests SCHED_IDLE
+#: has a thread wait for seconds, with Python's lock in its hands.)
+_LAST = 19
 #: Records of so many bytes are worth waiting for spare time: with fewer it is soon done, with more
 #: of them the processor is busy, and who waits falls behind.
 FEWEST_BYTES, MOST_BYTES = 32 * 1024, 512 * 1024
@@ -26,12 +28,12 @@ class Writers:
     """One thread that takes its turn after calls, and one that takes what time they leave.
 
     A thread that takes its turn holds the processor for some milliseconds at a time, while calls
-    wait. But on a processor that never rests the other one would hardly ever come to an end.
+    wait. But on a processor that never rests the other one gets on very slowly.
     """
 
     def __init__(self) -> None:
         self._turns = threads_that_give_way(1, "history-writer")
-        self._spare = ThreadPoolExecutor(1, "history-spare", take_spare_time)
+        self._spare = threads_that_give_way(1, "history-spare", _LAST)
         #: Until when (by the loop's clock) there is no spare time, and for how long after that.
         self._busy_until, self._pause = 0.0, _FIRST_PAUSE
 
