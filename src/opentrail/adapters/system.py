@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
+import platform
+import struct
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -13,6 +17,10 @@ from functools import partial
 _COLLECT_AFTER = 20_000
 #: How much later threads of the background get their turn (19 is the latest).
 BACKGROUND_NICENESS = 5
+#: Seconds of the turns of a thread that answers calls.
+LOOP_TURN = 0.0005
+#: The number of Linux's `sched_setattr`, by machine: neither Python nor each C library knows it.
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
 
 
 class SystemClock:
@@ -37,6 +45,24 @@ def settle_memory() -> None:
 def unsettle_memory() -> None:
     """Undoes that before a process ends; else libraries complain of leaks."""
     gc.unfreeze()
+
+
+def prefer_short_turns(seconds: float) -> None:
+    """Has this thread go on as soon as it wakes up, for so long at a time (at least 0.0001).
+
+    From 6.12 on Linux lets a thread that wakes up go before one with longer turns. Else it may wait
+    for a tick of the scheduler, of which there are 250 a second on most machines. On another system
+    this has no effect. Threads and processes that this one starts have the usual turns.
+    """
+    number = _SCHED_SETATTR.get(platform.machine())
+    if sys.platform != "linux" or number is None:
+        return
+    if os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK != os.SCHED_OTHER:
+        return
+    niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    # struct sched_attr: size, policy, flags, niceness, priority, runtime in ns, deadline, period.
+    wanted = (48, os.SCHED_OTHER, 1, niceness, 0, round(seconds * 1e9), 0, 0)
+    ctypes.CDLL(None).syscall(number, 0, struct.pack("=IIQiIQQQ", *wanted), 0)
 
 
 def _give_way(niceness: int) -> None:

@@ -19,7 +19,7 @@ import uvloop
 
 from opentrail.adapters.link import Link
 from opentrail.adapters.linked_journal import LinkedJournal
-from opentrail.adapters.system import settle_memory
+from opentrail.adapters.system import LOOP_TURN, prefer_short_turns, settle_memory
 from opentrail.app.front import PRELOADED, Front
 from opentrail.app.own_calls import LinkedOwnCalls
 from opentrail.identities import KnownIdentities, directory_identities, from_json
@@ -79,6 +79,7 @@ class RecorderProcess:
             settings, self._journal, self._identities, own_calls.ask, self._metrics, catalog
         )
         settle_memory()
+        prefer_short_turns(LOOP_TURN)
         asyncio.get_running_loop().add_reader(self._connections, self._take_connections)
         return b""
 

@@ -35,7 +35,9 @@ from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.system import (
+    LOOP_TURN,
     SystemClock,
+    prefer_short_turns,
     settle_memory,
     threads_that_give_way,
     unsettle_memory,
@@ -113,6 +115,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         arm_faults()
+        prefer_short_turns(LOOP_TURN)
         loop.set_default_executor(threads_that_give_way(_THREADS, "background"))
         async with contextlib.AsyncExitStack() as stack:
             self._data.open()

@@ -17,6 +17,7 @@ from opentrail.adapters.appends import Append, Appends, append_of
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite.rows import SCHEMA, inserts
 from opentrail.adapters.sqlite.segments import Readers, Segment, newest
+from opentrail.adapters.system import prefer_short_turns
 from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import reach
@@ -32,6 +33,9 @@ _CHECK_BYTES = 1024 * 1024
 _CHECKPOINT_PAGES = 250
 #: So many of the oldest entries are let go at a time.
 _LET_GO = 64
+#: Seconds of the writing thread's turns, shorter than those of the thread that answers calls: it
+#: does little between one sync and the next, and many calls wait for it.
+_TURN = 0.0002
 _PROBE_SECONDS = 0.25
 _GENESIS = b"\0" * 32
 
@@ -143,6 +147,7 @@ class SqliteJournal:
     # The writing thread.
 
     def _write_groups(self) -> None:
+        prefer_short_turns(_TURN)
         while True:
             with self._wake:
                 if not self._appends and not self._closing:
