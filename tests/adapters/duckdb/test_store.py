@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import re
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,139 +20,18 @@ from hypothesis import strategies as st
 from opentrail.adapters.duckdb import DuckdbEvents, upkeep
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.messages import pack_entries
-from opentrail.adapters.duckdb.seal import merge, seal
+from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
-from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery, FoundEvent
-from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes
+from opentrail.ports.event_store import FoundEvent
+from tests.adapters.duckdb.worlds import ALL, NAME, World, world
+from tests.factories import MOMENT, a_record, event_id, record_bytes
 from tests.fakes import PATIENCE, asynchronous, eventually, naive_page, run, turns
 
 pytestmark = pytest.mark.slow
-
-NAME = re.compile(r"^(\d{20})-(\d{20})-[0-9a-f]{16}\.duckdb$")
-ALL = EventQuery(limit=10_000, until_position=1_000_000)
-
-
-def folders(root: Path) -> tuple[Path, Path]:
-    history, journal = root / "history", root / "journal"
-    history.mkdir(exist_ok=True)
-    journal.mkdir(exist_ok=True)
-    return history, journal
-
-
-class World:
-    """A journal, and stores opened over it again and again."""
-
-    def __init__(self, root: Path, seal_records: int = 40) -> None:
-        self.history, self.journal_folder = folders(root)
-        self.seal_records = seal_records
-        self.journal = SqliteJournal(self.journal_folder)
-        self._made = self.journal.head
-
-    async def write(self, count: int) -> list[Entry]:
-        """Appends events to the journal and returns them as a follower would see them."""
-        records = []
-        for number in range(self._made + 1, self._made + count + 1):
-            moment = MOMENT + timedelta(seconds=number * 7 % 31)
-            time = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
-            name = ("CreateUser", "DeleteUser")[number % 2]
-            records.append(a_record(eventID=event_id(number), eventTime=time, eventName=name))
-        self._made += count
-        await self.journal.append([a_new_entry(record) for record in records])
-        return (await self.entries())[-count:]
-
-    async def entries(self, after: int = 0) -> list[Entry]:
-        return await self.journal.read(after, 1_000_000)
-
-    async def seal(self, *ranges: tuple[int, int]) -> None:
-        """Makes sealed files without a child, which takes far longer."""
-        for first, last in ranges:
-            await asyncio.to_thread(seal, self.journal_folder, self.history, first, last)
-
-    @asynccontextmanager
-    async def opened(self) -> AsyncIterator[DuckdbEvents]:
-        """Opens a store and lets it take what it lacks, as the follower does."""
-        store = DuckdbEvents(self.history, self.journal_folder, self.seal_records)
-        try:
-            await store.add(await self.entries(await store.open()))
-            yield store
-        finally:
-            await store.close()
-
-    def files(self) -> list[str]:
-        return sorted(file.name for file in self.history.iterdir())
-
-    def ranges(self) -> list[tuple[int, int]]:
-        return [(int(m[1]), int(m[2])) for m in map(NAME.match, self.files()) if m]
-
-    async def check(self, store: DuckdbEvents) -> None:
-        """Compares a few look-ups with those in a plain list."""
-        entries = await self.entries()
-        assert store.position == len(entries)
-        for query in (
-            ALL,
-            replace(ALL, limit=9),
-            replace(ALL, limit=9, attribute=("EventName", "DeleteUser")),
-            replace(ALL, until_position=len(entries) // 2),
-            replace(ALL, start=MOMENT + timedelta(seconds=20)),
-        ):
-            assert await store.lookup(query) == naive_page(entries, query)
-
-
-@asynccontextmanager
-async def world(root: Path, seal_records: int = 40) -> AsyncIterator[World]:
-    made = World(root, seal_records)
-    try:
-        yield made
-    finally:
-        await made.journal.close()
-
-
-# Look-ups over many files
-
-
-@asynchronous
-async def test_pages_are_gathered_from_many_files(tmp_path: Path) -> None:
-    """Names are in few files, times go up and down within them, and categories differ."""
-    async with world(tmp_path, seal_records=1_000) as here:
-        records = []
-        for number in range(1, 111):
-            moment = MOMENT + timedelta(seconds=number - number % 13)
-            name = f"user-{number % 37}" if number % 10 else "everywhere"
-            category = "Data" if number <= 30 else "Management"
-            records.append(
-                a_record(
-                    eventID=event_id(number),
-                    eventTime=f"{moment:%Y-%m-%dT%H:%M:%SZ}",
-                    requestParameters={"userName": name},
-                    managementEvent=category == "Management",
-                    eventCategory=category,
-                )
-            )
-        await here.journal.append([a_new_entry(record) for record in records])
-        await here.seal(*((first, first + 9) for first in range(1, 100, 10)))
-        async with here.opened() as store:
-            assert store.files == 10
-            entries = await here.entries()
-            names = ("everywhere", "user-3", "user-5", "user-36", "nobody")
-            for name, limit, categories in itertools.product(
-                names, (1, 3, 10, 50), (None, ("Management",), ("Data",), ("Data", "Management"))
-            ):
-                query = replace(ALL, limit=limit, attribute=("ResourceName", name))
-                query = replace(query, categories=categories)
-                page = await store.lookup(query)
-                assert page == naive_page(entries, query)
-                if len(page) == limit:
-                    before = (page[-1].event_time, page[-1].position)
-                    following = replace(query, before=before)
-                    assert await store.lookup(following) == naive_page(entries, following)
-            for kind in ("AWS::IAM::User", "AWS::S3::Object"):
-                query = replace(ALL, attribute=("ResourceType", kind), categories=("Data",))
-                assert await store.lookup(query) == naive_page(entries, query)
 
 
 # Sealing

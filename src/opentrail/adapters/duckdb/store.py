@@ -4,47 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import logging
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 
 from opentrail.adapters.duckdb.asking import Asking, Damaged
-from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     left_over,
     remove,
     sealed_files,
 )
-from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
 from opentrail.adapters.duckdb.messages import unpack_entries
-from opentrail.adapters.duckdb.parts import PARTS
+from opentrail.adapters.duckdb.paging import Pages
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
-    Table,
-    by_column,
     column_lists,
     entry_of,
-    found_event,
     insert_into,
     row_of,
-    select_page,
-    select_rows,
 )
-from opentrail.adapters.duckdb.sources import AT_ONCE, SEARCHES_AT_ONCE, Database, Shelf, Source
+from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.duckdb.upkeep import Upkeep
 from opentrail.adapters.sqlite.segments import first_position
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, micros
-from opentrail.core.expression import Expression, holds
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
 T = TypeVar("T")
@@ -53,27 +42,8 @@ log = logging.getLogger(__name__)
 
 #: A hot table is sealed when it has so many records, or these few and has stood for so long.
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
-#: Rows that are looked through at a time for what SQL cannot decide.
-_FIRST_STEP, _LONGEST_STEP = 200, 5_000
-#: Nobody waits for longer.
-_LONGEST_SEARCH = 100.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """Where an event belongs in a page, and where it is; the event, if it was read already."""
-
-    seconds: int
-    position: int
-    source: Source
-    row: int
-    part: int
-    event: FoundEvent | None = None
-
-    @classmethod
-    def of(cls, event: FoundEvent, source: Source) -> _Key:
-        """Returns the key of an event that was read already."""
-        return cls(int(event.event_time.timestamp()), event.position, source, -1, 0, event)
+#: So many rows are read at a time to find the chain at a position.
+_CHAIN_ROWS = 5_000
 
 
 class DuckdbEvents:
@@ -90,6 +60,7 @@ class DuckdbEvents:
         self._database = Database(folder / "look-ups.tmp.swap")
         self._shelf = Shelf(self._database)
         self._asking = Asking(self._database)
+        self._pages = Pages(self._database, self._asking)
         self.upkeep = Upkeep(folder, journal, self._database, self._shelf)
         self._position = self._imported = 0
         self._adding = asyncio.Lock()
@@ -206,146 +177,17 @@ class DuckdbEvents:
     # Look-ups
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Asks each table for its own newest page, newest table first, until the rest is older.
+        """Returns the page that `query` describes.
 
         A sealed file that turns out to be damaged is made again from the journal first.
         """
         while True:
             try:
                 with self._shelf.reading() as sources:
-                    return await self._page(sources, query)
+                    return await self._pages.page(sources, query)
             except Damaged as error:
                 # Others wait for it, too: it goes on if this look-up is given up.
                 await asyncio.shield(self.upkeep.mend(error.source))
-
-    async def _page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
-        # Records are unpacked by the thousand: only those of the page are read, in a second step.
-        keys: list[_Key] = []
-        is_search = query.expression is not None
-        asked = [source for source in sources if source.may_hold(query)]
-        asked.sort(key=lambda source: (source.file is None, source.newest), reverse=True)
-        known: dict[Source, list[tuple[int, int]] | None] = {}
-        waiting = asked
-        # The hot table, then the newest file alone: mostly a page is full then.
-        for size in itertools.chain((1, 1, 2), itertools.repeat(AT_ONCE)):
-            if len(keys) == query.limit:
-                waiting = [source for source in waiting if source.newest >= keys[-1].seconds]
-            if unknown := [source for source in waiting if source not in known]:
-                # What the first two have is found alone, what all the others have at once.
-                known |= await self._known(unknown if len(known) > 1 else unknown[:1], query)
-                waiting = [source for source in waiting if known.get(source) != []]
-            if not waiting:
-                break
-            most = min(size, SEARCHES_AT_ONCE) if is_search else size
-            wave = [source for source in waiting if source in known][:most]
-            waiting = [source for source in waiting if source not in wave]
-            room = query.limit - len(keys)
-            found = await self._asking.all(
-                [(source, self._keys, (source, query, room, known[source])) for source in wave],
-                is_search,
-            )
-            keys = sorted(
-                [*keys, *found], key=lambda key: (key.seconds, key.position), reverse=True
-            )
-            del keys[query.limit :]
-        events = {key.position: key.event for key in keys if key.event is not None}
-        wanted: dict[Source, list[tuple[int, int]]] = {}
-        for key in keys:
-            if key.event is None:
-                wanted.setdefault(key.source, []).append((key.row, key.part))
-        reading = [
-            (source, self._events, statement)
-            for source, rows in wanted.items()
-            for statement in select_rows(source.table, rows)
-        ]
-        events |= {event.position: event for event in await self._asking.all(reading, is_search)}
-        return [events[key.position] for key in keys]
-
-    def _keys(
-        self,
-        source: Source,
-        query: EventQuery,
-        room: int,
-        known: Sequence[tuple[int, int]] | None,
-    ) -> list[_Key]:
-        table = source.table
-        expression = query.expression
-        if expression is not None and not condition_of(expression, table.index).exact:
-            fitting = self._select_fitting(table, query, expression)
-            return [_Key.of(event, source) for event in fitting]
-        key, value = query.attribute or (None, None)
-        is_id = table.index is not None and key == "EventId"
-        if is_id or (known is not None and len(known) <= room):
-            # As far as is known all belong on the page: their records are read at once.
-            events = self._known_events(table, query, known)
-            if is_id:
-                # The index knows ids by their hashes: others may have the same.
-                events = [event for event in events if event.event_id == value]
-            return [_Key.of(event, source) for event in events]
-        few = None if known is None else [row for row, _ in known]
-        found = self._database.execute(*select_page(table, query, table.keys, few))
-        return [_Key(seconds, position, source, *place) for seconds, position, *place in found]
-
-    def _known_events(
-        self, table: Table, query: EventQuery, known: Sequence[tuple[int, int]] | None
-    ) -> list[FoundEvent]:
-        wide = replace(query, limit=_LONGEST_STEP)
-        if known is None:
-            return self._events(*select_page(table, wide))
-        return [
-            event
-            for column, rows in by_column(table, known)
-            for event in self._events(*select_page(table, wide, f"position, {column}", rows))
-        ]
-
-    async def _known(
-        self, sources: Sequence[Source], query: EventQuery
-    ) -> dict[Source, list[tuple[int, int]] | None]:
-        """Returns the rows of each source that may have the query's attribute, with their parts.
-
-        None if any row may have it.
-        """
-        known: dict[Source, list[tuple[int, int]] | None] = dict.fromkeys(sources)
-        key, value = query.attribute or ("", "")
-        indexed = [source for source in sources if source.table.index is not None]
-        if key not in KNOWN or not indexed:
-            return known
-        indexes = [source.table.index for source in indexed if source.table.index is not None]
-        asked = probe(indexes, key, value, query.categories)
-        places: dict[int, list[int]] = {}
-        for number, part in await self._asking.among(indexed, self._database.execute, *asked):
-            places.setdefault(number, []).extend(part)
-        for number, source in enumerate(indexed):
-            found = places.get(number, [])
-            if len(found) <= MOST_PLACES:
-                known[source] = [divmod(place, PARTS) for place in found]
-        return known
-
-    def _events(self, statement: str, arguments: Sequence[Any]) -> list[FoundEvent]:
-        return [found_event(row) for row in self._database.execute(statement, arguments)]
-
-    def _select_fitting(
-        self, table: Table, query: EventQuery, expression: Expression
-    ) -> list[FoundEvent]:
-        """Looks through what SQL leaves over, newest first, in growing steps."""
-        page: list[FoundEvent] = []
-        step, before = max(query.limit, _FIRST_STEP), query.before
-        end = time.monotonic() + _LONGEST_SEARCH
-        while True:
-            if time.monotonic() > end:
-                raise StorageFailed(f"history: the search took more than {_LONGEST_SEARCH:.0f} s")
-            part = replace(query, limit=step, before=before)
-            rows = self._database.execute(*select_page(table, part))
-            for event in map(found_event, rows):
-                record = orjson.loads(event.record)
-                if holds(expression, attributes_of(record), record):
-                    page.append(event)
-                    if len(page) == query.limit:
-                        return page
-            if len(rows) < step:
-                return page
-            before = (event.event_time, event.position)
-            step = min(step * 4, _LONGEST_STEP)
 
     # The journal's archive
 
@@ -387,7 +229,7 @@ class DuckdbEvents:
         chain, at = source.chain_before, source.first - 1
         while at < position:
             statement = ENTRIES.format(table=source.table.name)
-            for row in self._database.execute(statement, (at, position, _LONGEST_STEP)):
+            for row in self._database.execute(statement, (at, position, _CHAIN_ROWS)):
                 chain = hashlib.sha256(chain + row[-1].encode()).digest()
                 at = row[0]
         return chain

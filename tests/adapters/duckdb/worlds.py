@@ -1,0 +1,97 @@
+"""A journal and history over it, opened again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from opentrail.adapters.duckdb import DuckdbEvents
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import EventQuery
+from tests.factories import MOMENT, a_new_entry, a_record, event_id
+from tests.fakes import naive_page
+
+NAME = re.compile(r"^(\d{20})-(\d{20})-[0-9a-f]{16}\.duckdb$")
+ALL = EventQuery(limit=10_000, until_position=1_000_000)
+
+
+def folders(root: Path) -> tuple[Path, Path]:
+    history, journal = root / "history", root / "journal"
+    history.mkdir(exist_ok=True)
+    journal.mkdir(exist_ok=True)
+    return history, journal
+
+
+class World:
+    """A journal, and stores opened over it again and again."""
+
+    def __init__(self, root: Path, seal_records: int = 40) -> None:
+        self.history, self.journal_folder = folders(root)
+        self.seal_records = seal_records
+        self.journal = SqliteJournal(self.journal_folder)
+        self._made = self.journal.head
+
+    async def write(self, count: int) -> list[Entry]:
+        """Appends events to the journal and returns them as a follower would see them."""
+        records = []
+        for number in range(self._made + 1, self._made + count + 1):
+            moment = MOMENT + timedelta(seconds=number * 7 % 31)
+            time = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+            name = ("CreateUser", "DeleteUser")[number % 2]
+            records.append(a_record(eventID=event_id(number), eventTime=time, eventName=name))
+        self._made += count
+        await self.journal.append([a_new_entry(record) for record in records])
+        return (await self.entries())[-count:]
+
+    async def entries(self, after: int = 0) -> list[Entry]:
+        return await self.journal.read(after, 1_000_000)
+
+    async def seal(self, *ranges: tuple[int, int]) -> None:
+        """Makes sealed files without a child, which takes far longer."""
+        for first, last in ranges:
+            await asyncio.to_thread(seal, self.journal_folder, self.history, first, last)
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[DuckdbEvents]:
+        """Opens a store and lets it take what it lacks, as the follower does."""
+        store = DuckdbEvents(self.history, self.journal_folder, self.seal_records)
+        try:
+            await store.add(await self.entries(await store.open()))
+            yield store
+        finally:
+            await store.close()
+
+    def files(self) -> list[str]:
+        return sorted(file.name for file in self.history.iterdir())
+
+    def ranges(self) -> list[tuple[int, int]]:
+        return [(int(m[1]), int(m[2])) for m in map(NAME.match, self.files()) if m]
+
+    async def check(self, store: DuckdbEvents) -> None:
+        """Compares a few look-ups with those in a plain list."""
+        entries = await self.entries()
+        assert store.position == len(entries)
+        for query in (
+            ALL,
+            replace(ALL, limit=9),
+            replace(ALL, limit=9, attribute=("EventName", "DeleteUser")),
+            replace(ALL, until_position=len(entries) // 2),
+            replace(ALL, start=MOMENT + timedelta(seconds=20)),
+        ):
+            assert await store.lookup(query) == naive_page(entries, query)
+
+
+@asynccontextmanager
+async def world(root: Path, seal_records: int = 40) -> AsyncIterator[World]:
+    made = World(root, seal_records)
+    try:
+        yield made
+    finally:
+        await made.journal.close()
