@@ -32,7 +32,7 @@ def thread() -> str:
 async def test_records_are_written_in_spare_time_unless_they_are_very_few_or_many(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(writers, "_LONGEST_SECONDS", 60.0)
+    monkeypatch.setattr(writers, "_LONGEST_WAIT", 60.0)
     with some_writers() as made:
         for size, expected in (
             (0, TURNS),
@@ -46,18 +46,13 @@ async def test_records_are_written_in_spare_time_unless_they_are_very_few_or_man
 
 
 @asynchronous
-async def test_once_there_is_no_spare_time_nobody_waits_for_it_for_a_while(
+async def test_where_others_do_not_leave_the_processor_records_take_their_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(writers, "_LONGEST_WAIT", -1.0)  # as if they had not
     with some_writers() as made:
-        for pause in (0.0, 60.0):
-            monkeypatch.setattr(writers, "_LONGEST_SECONDS", -1.0)  # as if it had taken long
-            monkeypatch.setattr(made, "_pause", pause)
-            assert await made.write_records(MOST_BYTES, thread) == SPARE
-            monkeypatch.setattr(writers, "_LONGEST_SECONDS", 60.0)
-            expected = TURNS if pause else SPARE
-            for _ in range(3):
-                assert await made.write_records(MOST_BYTES, thread) == expected
+        for _ in range(3):
+            assert await made.write_records(MOST_BYTES, thread) == TURNS
 
 
 @asynchronous

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
+import ctypes
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,11 +19,10 @@ _LAST = 19
 #: Records of so many bytes are worth waiting for spare time: with fewer it is soon done, with more
 #: of them the processor is busy, and who waits falls behind.
 FEWEST_BYTES, MOST_BYTES = 32 * 1024, 512 * 1024
-#: If that takes longer, there is no spare time: nothing waits for it for so many seconds, the next
-#: time for twice as many.
-_LONGEST_SECONDS, _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 1.0, 600.0
-#: By how much the next pause becomes shorter each time that there was spare time.
-_SHORTER = 0.99
+#: There is no spare time if others do not leave the processor for so many seconds.
+_LONGEST_WAIT = 0.02
+#: Python's own `os.sched_yield` keeps Python's lock meanwhile.
+_sched_yield = ctypes.CDLL(None).sched_yield
 
 
 class Writers:
@@ -34,8 +35,6 @@ class Writers:
     def __init__(self) -> None:
         self._turns = threads_that_give_way(1, "history-writer")
         self._spare = threads_that_give_way(1, "history-spare", _LAST)
-        #: Until when (by the loop's clock) there is no spare time, and for how long after that.
-        self._busy_until, self._pause = 0.0, _FIRST_PAUSE
 
     async def write(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in the turns of a thread for nothing else."""
@@ -49,19 +48,11 @@ class Writers:
             work: what is done.
             arguments: of `work`.
         """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        if not FEWEST_BYTES <= size <= MOST_BYTES or began < self._busy_until:
-            return await self.write(work, *arguments)
-        try:
-            return await loop.run_in_executor(self._spare, _in_spare_time, work, *arguments)
-        finally:
-            now = loop.time()
-            if now - began > _LONGEST_SECONDS:
-                self._busy_until = now + self._pause
-                self._pause = min(_LONGEST_PAUSE, 2 * self._pause)
-            else:
-                self._pause = max(_FIRST_PAUSE, _SHORTER * self._pause)
+        if FEWEST_BYTES <= size <= MOST_BYTES:
+            loop = asyncio.get_running_loop()
+            with contextlib.suppress(_NoSpareTimeError):
+                return await loop.run_in_executor(self._spare, _in_spare_time, work, *arguments)
+        return await self.write(work, *arguments)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -69,7 +60,14 @@ class Writers:
         self._spare.shutdown(wait=True)
 
 
+class _NoSpareTimeError(Exception):
+    """Others need the processor; nothing was done."""
+
+
 def _in_spare_time(work: Callable[..., T], *arguments: Any) -> T:
     # A thread that wakes up has a turn to its credit: without this it would use it now.
-    os.sched_yield()
+    began = time.perf_counter()
+    _sched_yield()
+    if time.perf_counter() - began > _LONGEST_WAIT:
+        raise _NoSpareTimeError
     return work(*arguments)
