@@ -189,15 +189,17 @@ class Identities(KnownIdentities):
                 taught.add(learned)
             elif may_teach(entry.record):
                 taught.add(super().learn(orjson.loads(entry.record)))
-        changes = {(change.kind, change.key): change for change in self._changes(taught)}
+        changes = list(self._changes(taught))
         forgotten = self._forgotten[:]
-        for key_id in forgotten:
-            if key_id not in self._learned:
-                changes["identity", key_id] = Remove("identity", key_id)
+        changes += [
+            Remove("identity", key_id)
+            for key_id in dict.fromkeys(forgotten)
+            if key_id not in self._learned
+        ]
         last = entries[-1].position
         if changes or last - self._stored_place >= _PLACE_LAG:
             place = Put("place", self.name, {"position": last})
-            await self._control.apply([*changes.values(), place])
+            await self._control.apply([*changes, place])
             self._stored_place = last
             del self._forgotten[: len(forgotten)]
         self._place = last

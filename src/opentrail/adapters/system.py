@@ -21,6 +21,7 @@ BACKGROUND_NICENESS = 5
 LOOP_TURN = 0.0005
 #: The number of Linux's `sched_setattr`, by machine: neither Python nor each C library knows it.
 _SCHED_SETATTR = {"x86_64": 314, "aarch64": 274, "riscv64": 274}
+_RESET_ON_FORK = 1
 
 
 class SystemClock:
@@ -61,7 +62,7 @@ def prefer_short_turns(seconds: float) -> None:
         return
     niceness = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     # struct sched_attr: size, policy, flags, niceness, priority, runtime in ns, deadline, period.
-    wanted = (48, os.SCHED_OTHER, 1, niceness, 0, round(seconds * 1e9), 0, 0)
+    wanted = (48, os.SCHED_OTHER, _RESET_ON_FORK, niceness, 0, round(seconds * 1e9), 0, 0)
     ctypes.CDLL(None).syscall(number, 0, struct.pack("=IIQiIQQQ", *wanted), 0)
 
 

@@ -154,11 +154,10 @@ async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
 
 @asynchronous
 async def test_packed_entries_are_added_as_others_are(tmp_path: Path) -> None:
-    world = World(tmp_path)
-    async with world.opened() as store:
+    async with world(tmp_path) as here, here.opened() as store:
         for count in (1, 30, 60):  # few are written otherwise than many
-            await store.add_packed(pack_entries(await world.write(count)))
-            await world.check(store)
+            await store.add_packed(pack_entries(await here.write(count)))
+            await here.check(store)
 
 
 @asynchronous

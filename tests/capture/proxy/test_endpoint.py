@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +28,7 @@ pytestmark = pytest.mark.live
 
 
 @contextmanager
-def an_endpoint(folder: Path, **limits: object) -> Iterator[tuple[str, Endpoint]]:
+def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
     """Runs an endpoint in front of nothing, in a thread of its own."""
     loop = asyncio.new_event_loop()
     ready: Future[tuple[str, Endpoint]] = Future()
@@ -70,32 +69,32 @@ def an_endpoint(folder: Path, **limits: object) -> Iterator[tuple[str, Endpoint]
     thread.join(10)
 
 
-def test_a_head_that_does_not_arrive_in_time_is_answered_408(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, head_seconds=0.2) as (url, _):
+def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
+    with an_endpoint(head_seconds=0.2) as (url, _):
         wire = Wire.to(url).send("GET /slow HTTP/1.1\r\nHost:")
         assert wire.answer()[0] == 408
         assert wire.rest() == b""
 
 
-def test_a_silent_connection_is_closed(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, head_seconds=0.2, idle_seconds=0.2) as (url, _):
+def test_a_silent_connection_is_closed() -> None:
+    with an_endpoint(head_seconds=0.2, idle_seconds=0.2) as (url, _):
         assert Wire.to(url).rest() == b""
         wire = Wire.to(url).send(get())
         assert wire.answer()[0] == 502
         assert wire.rest() == b""
 
 
-def test_a_body_that_stops_coming_ends_the_call(tmp_path: Path) -> None:
+def test_a_body_that_stops_coming_ends_the_call() -> None:
     silent = socket.create_server(("127.0.0.1", 0))
-    with silent, an_endpoint(tmp_path, idle_seconds=0.2) as (url, endpoint):
+    with silent, an_endpoint(idle_seconds=0.2) as (url, endpoint):
         endpoint.upstreams = Upstreams(Upstream(*silent.getsockname(), False), {})
         wire = Wire.to(url).send(put(b"x" * 10)[:-5])
         assert wire.answer()[0] == 400
         assert wire.rest() == b""
 
 
-def test_more_connections_than_allowed_are_turned_away(tmp_path: Path) -> None:
-    with an_endpoint(tmp_path, most_connections=2) as (url, _):
+def test_more_connections_than_allowed_are_turned_away() -> None:
+    with an_endpoint(most_connections=2) as (url, _):
         kept = [Wire.to(url).send(get()) for _ in range(2)]
         assert [wire.answer()[0] for wire in kept] == [502, 502]
         assert Wire.to(url).rest() == b""
@@ -117,8 +116,8 @@ def busy(monkeypatch: pytest.MonkeyPatch) -> Intake:
     return Intake(lambda: float(next(seconds)), lambda: float(next(seconds)))
 
 
-def test_a_busy_endpoint_answers_each_line_in_its_order(tmp_path: Path, busy: Intake) -> None:
-    with an_endpoint(tmp_path, intake=busy) as (url, endpoint):
+def test_a_busy_endpoint_answers_each_line_in_its_order(busy: Intake) -> None:
+    with an_endpoint(intake=busy) as (url, endpoint):
         wires = [Wire.to(url) for _ in range(8)]
         for wire in wires:
             wire.send(get("/bucket/first")).send(get("/bucket/second"))
@@ -127,15 +126,15 @@ def test_a_busy_endpoint_answers_each_line_in_its_order(tmp_path: Path, busy: In
         assert endpoint.recorder.lost == 0
 
 
-def test_what_was_sent_just_before_a_line_ends_is_answered(tmp_path: Path, busy: Intake) -> None:
-    with an_endpoint(tmp_path, intake=busy) as (url, _):
+def test_what_was_sent_just_before_a_line_ends_is_answered(busy: Intake) -> None:
+    with an_endpoint(intake=busy) as (url, _):
         wire = Wire.to(url).send(get("/bucket/last"))
         wire.socket.shutdown(socket.SHUT_WR)
         assert wire.answer()[0] == 502
 
 
-def test_a_body_behind_a_head_that_waits_comes_after_it(tmp_path: Path, busy: Intake) -> None:
-    with an_endpoint(tmp_path, intake=busy) as (url, _):
+def test_a_body_behind_a_head_that_waits_comes_after_it(busy: Intake) -> None:
+    with an_endpoint(intake=busy) as (url, _):
         wires = [Wire.to(url) for _ in range(8)]
         for half in (slice(None, -5), slice(-5, None)):
             for wire in wires:
