@@ -21,6 +21,7 @@ from benchmarks import (
     streaming,
     validating,
 )
+from benchmarks.neighbours import neighbours
 from benchmarks.processes import busy_cpus, find_program, two_cpus
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
@@ -51,9 +52,12 @@ def main() -> None:
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     results: dict[str, dict[str, float]] = {}
     busy: dict[str, float] = {}
+    slowed: dict[str, float] = {}
     for name in names:
         busy[name] = round(busy_cpus(), 2)
-        print(f"\n{name}  (CPUs busy before it: {busy[name]})", flush=True)
+        slowed[name] = round(neighbours.wait_until_at_rest(both=True), 2)
+        before = f"CPUs busy before it: {busy[name]}, slowed by others: {slowed[name]:.0%}"
+        print(f"\n{name}  ({before})", flush=True)
         results[name] = {label: round(value, 3) for label, value in BENCHMARKS[name]().items()}
         for label, value in results[name].items():
             print(f"  {label:<48} {value:>12}{_verdict(label, value)}", flush=True)
@@ -61,7 +65,8 @@ def main() -> None:
     # A part never takes the place of a whole run's file.
     part = "" if names == list(BENCHMARKS) else "-part"
     file = RESULTS / f"{day}-{about['commit']}{part}.json"
-    document = {**about, "CPUs busy before": busy, "results": results, **_required(results)}
+    disturbed = {"CPUs busy before": busy, "slowed by others before": slowed}
+    document = {**about, **disturbed, "results": results, **_required(results)}
     file.write_text(json.dumps(document, indent=2) + "\n")
     print(f"\nwritten to {file.relative_to(Path.cwd())}")
 

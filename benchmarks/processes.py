@@ -16,6 +16,7 @@ from typing import Any, Self
 from opentrail.core.errors import UsageError
 
 _SAMPLE_SECONDS = 0.01
+_cpus: list[int] = []
 
 
 def find_program(name: str, how_to_install: str) -> str:
@@ -38,10 +39,27 @@ def two_cpus() -> tuple[int, int]:
     Raises:
         UsageError: there is only one.
     """
-    usable = sorted(os.sched_getaffinity(0))
-    if len(usable) < 2:
+    if not _cpus:
+        _cpus.extend(sorted(os.sched_getaffinity(0))[:2])
+    if len(_cpus) < 2:
         raise UsageError("the benchmarks need two CPUs: one for the server, one for its load")
-    return usable[0], usable[1]
+    return _cpus[0], _cpus[1]
+
+
+def swap_cpus() -> None:
+    """Has the processes that were launched on one of the two CPUs go on on the other."""
+    server, load = two_cpus()
+    other = {frozenset({server}): {load}, frozenset({load}): {server}}
+    for process in family(os.getpid()):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            thread = int(task.name)
+            try:
+                pinned = frozenset(os.sched_getaffinity(thread))
+                if pinned in other:
+                    os.sched_setaffinity(thread, other[pinned])
+            except ProcessLookupError:  # it has ended
+                continue
+    _cpus.reverse()
 
 
 def launch(command: Sequence[str], cpu: int | None = None, **options: Any) -> subprocess.Popen[Any]:

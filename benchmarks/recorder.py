@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from statistics import median
+from typing import TypeVar
 
 from benchmarks.load import CONNECTIONS, calls_per_second, latencies_at
 from benchmarks.mitmproxy import mitmproxy
+from benchmarks.neighbours import neighbours
 from benchmarks.nginx import answered_by, pass_through, stub
 from benchmarks.processes import cpu_seconds, family, two_cpus
 from benchmarks.servers import Server, create_user, opentrail, post
 from benchmarks.wire import percentile
 
 Figures = dict[str, float]
-WARM_UP_SECONDS, SECONDS = 2, 10
+Measured = TypeVar("Measured")
+WARM_UP_SECONDS, SECONDS, ROUNDS = 2, 10, 3
 _VISIBLE_SECONDS = 60.0
 _CALL = create_user("bench")
 #: A call that only reads: most calls do, and their answers are not recorded.
@@ -26,20 +31,20 @@ _READ = post(
 
 def throughput() -> Figures:
     """Loads opentrail in both modes, nginx and mitmproxy, each alone on one core."""
-    server_cpu, load_cpu = two_cpus()
     figures: Figures = {}
-    with stub(load_cpu) as upstream:
+    waits, in_vain = neighbours.waits, neighbours.in_vain
+    with stub(_load_cpu()) as upstream:
         for mode in ("refuse", "allow"):
             flags = ("--on-record-failure", mode)
-            with opentrail(upstream, *flags, cpu=server_cpu) as server:
+            with opentrail(upstream, *flags, cpu=_server_cpu()) as server:
                 figures |= _recorded(mode, server, upstream)
-        with opentrail(upstream, cpu=server_cpu) as server:
+        with opentrail(upstream, cpu=_server_cpu()) as server:
             figures["refuse calls/s, GetItem"] = _load(server.port, _READ)
-        with pass_through(upstream, server_cpu) as port:
+        with pass_through(upstream, _server_cpu()) as port:
             figures["nginx calls/s"] = _load(port)
             # At the rates of opentrail, to tell the server's share from that of the machine.
             figures |= _latency("nginx at half of refuse's", port, figures["refuse calls/s"] / 2)
-        with mitmproxy(upstream, server_cpu) as (port, flows):
+        with mitmproxy(upstream, _server_cpu()) as (port, flows):
             figures["mitmproxy calls/s"] = _load(port)
             figures |= _latency("mitmproxy at half load", port, figures["mitmproxy calls/s"] / 2)
             if not flows.stat().st_size:
@@ -48,6 +53,8 @@ def throughput() -> Figures:
         for other in ("nginx", "mitmproxy"):
             ratio = figures[f"{mode} calls/s"] / figures[f"{other} calls/s"]
             figures[f"{mode} / {other}, ratio"] = ratio
+    figures["rounds"] = neighbours.waits - waits
+    figures["rounds while neighbours were busy"] = neighbours.in_vain - in_vain
     return figures
 
 
@@ -77,15 +84,35 @@ def _cpu_seconds(server: Server) -> float:
 
 
 def _load(port: int, call: bytes = _CALL) -> float:
-    _, cpu = two_cpus()
-    calls_per_second(port, call, WARM_UP_SECONDS, cpu)
-    return calls_per_second(port, call, SECONDS, cpu)
+    calls_per_second(port, call, WARM_UP_SECONDS, _load_cpu())
+    return median(_rounds(lambda: calls_per_second(port, call, SECONDS, _load_cpu())))
 
 
 def _latency(name: str, port: int, rate: float) -> Figures:
-    _, cpu = two_cpus()
-    taken = latencies_at(port, _CALL, rate, SECONDS, cpu)
-    return {f"{name} p50 ms": percentile(taken, 0.5), f"{name} p99 ms": percentile(taken, 0.99)}
+    rounds = _rounds(lambda: latencies_at(port, _CALL, rate, SECONDS, _load_cpu()))
+    p99s = sorted(percentile(taken, 0.99) for taken in rounds)
+    return {
+        f"{name} p50 ms": median(percentile(taken, 0.5) for taken in rounds),
+        f"{name} p99 ms": median(p99s),
+        f"{name} p99 ms, worst round": p99s[-1],
+    }
+
+
+def _server_cpu() -> int:
+    return two_cpus()[0]
+
+
+def _load_cpu() -> int:
+    return two_cpus()[1]
+
+
+def _rounds(measure: Callable[[], Measured]) -> list[Measured]:
+    """Measures again and again, each time once nobody else slows the server down."""
+    measured = []
+    for _ in range(ROUNDS):
+        neighbours.wait_until_at_rest()
+        measured.append(measure())
+    return measured
 
 
 def _seconds_until_visible(server: Server) -> float:
