@@ -8,28 +8,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 import orjson
 
+from opentrail.callers import next_calls, origin_of
 from opentrail.core.arns import Arn, parse_arn
 from opentrail.core.attributes import Resource
 from opentrail.core.deeds import OVERWRITING, changes, creates, deletes
 from opentrail.core.event import Record, as_object, refusal
 from opentrail.core.expression import Compare, Is
-from opentrail.core.sentence import actor, sentence, spoken
+from opentrail.core.sentence import spoken, statement
 from opentrail.history import History, Search, shown_event
 from opentrail.ports.event_store import FoundEvent
 
-#: Events of one name, other names of a resource, steps of a chain, deeds after the first.
-_MOST_EVENTS, _MOST_NAMES, _MOST_STEPS, _NEXT = 1_000, 8, 10, 5
-#: How far behind a call its caller's next ones are looked for, nearest first.
-_WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 86_400))
+#: Events of one name, other names of a resource, calls that made it behind many others.
+_MOST_EVENTS, _MOST_NAMES, _MOST_CREATIONS = 1_000, 8, 5
 _TYPED = re.compile(r"(AWS::\w+::\w+)\s+(.+)", re.DOTALL)
 #: Types whose names are the same thing in every Region.
 _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AWS::STS::")
-_PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser", "Directory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ class Deed:
 
     def shown(self) -> dict[str, Any]:
         """Returns sentence and evidence."""
-        return {"sentence": sentence(self.record, self.resource), "evidence": evidence(self.record)}
+        return statement(self.record, self.resource)
 
 
 class Thing(NamedTuple):
@@ -160,7 +157,7 @@ async def _naming(history: History, name: str, search: Search) -> list[FoundEven
     wrote = await history.about(name, replace(search, expression=Is("write")), _MOST_EVENTS)
     if len(wrote) == _MOST_EVENTS:
         made = Compare(("event_name",), "=", "Create*", True)
-        wrote += await history.about(name, replace(search, expression=made), _NEXT)
+        wrote += await history.about(name, replace(search, expression=made), _MOST_CREATIONS)
     return [*wrote, *(event for event in found if event.read_only)]
 
 
@@ -262,20 +259,6 @@ def _life(deeds: Iterable[Deed]) -> Life | None:
 # Answers
 
 
-def evidence(record: Record) -> dict[str, Any]:
-    """Returns what in a record proves a sentence."""
-    identity = as_object(record.get("userIdentity"))
-    return {
-        "eventId": record.get("eventID"),
-        "eventTime": record.get("eventTime"),
-        "eventName": record.get("eventName"),
-        "sourceIPAddress": record.get("sourceIPAddress"),
-        "userAgent": record.get("userAgent"),
-        "accessKeyId": identity.get("accessKeyId"),
-        "principal": identity.get("arn"),
-    }
-
-
 async def _answer(history: History, life: Life) -> dict[str, Any]:
     told = life.told
     thing = _thing(told.record, told.resource)
@@ -288,120 +271,6 @@ async def _answer(history: History, life: Life) -> dict[str, Any]:
         "created": life.created.shown() if life.created else None,
         "changed": changed,
         "deleted": life.deleted.shown() if life.deleted else None,
-        "caller": await _chain(history, told.record),
-        "next": await _next(history, told),
+        "caller": await origin_of(history, told.record),
+        "next": await next_calls(history, told.event, told.record),
     }
-
-
-# How the caller got there
-
-
-async def _chain(history: History, record: Record) -> dict[str, Any]:
-    """Returns the calls that lead from the caller back to whom it all began with."""
-    steps: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    while len(steps) < _MOST_STEPS:
-        identity = as_object(record.get("userIdentity"))
-        if identity.get("type") not in ("AssumedRole", "FederatedUser"):
-            return {"steps": steps, **_origin(record)}
-        key = str(identity.get("accessKeyId") or identity.get("arn") or "")
-        maker = await _maker(history, identity, record) if key and key not in seen else None
-        if maker is None:
-            return {"steps": steps, **_broken_end(record, identity)}
-        seen.add(key)
-        steps.append({"sentence": sentence(maker), "evidence": evidence(maker)})
-        record = maker
-    end = f"the chain ends here: more than {_MOST_STEPS} steps"
-    return {"steps": steps, "origin": None, "kind": "unknown", "end": end}
-
-
-async def _maker(history: History, identity: Record, record: Record) -> Record | None:
-    """Returns the record of the call that gave out the caller's temporary credentials."""
-    key, arn = identity.get("accessKeyId"), identity.get("arn")
-    name = str(key or arn)
-    found = await history.about(name, Search(), 50)
-    session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
-    makers: list[Record] = []
-    for event in found:
-        made: Record = orjson.loads(event.record)
-        if made.get("eventID") == record.get("eventID") or made.get("errorCode"):
-            continue
-        keys = [
-            as_object(v).get("accessKeyId")
-            for v in as_object(made.get("responseElements")).values()
-        ]
-        by_time = not key and keys and made.get("eventTime") == session.get("creationDate")
-        if (key and key in keys) or by_time:
-            makers.append(made)
-    # The account whose role it is has a copy of the call that tells less of the caller.
-    makers.sort(key=lambda made: as_object(made.get("userIdentity")).get("type") == "AWSAccount")
-    return makers[0] if makers else None
-
-
-def _origin(record: Record) -> dict[str, Any]:
-    """Tells whom a chain begins with."""
-    kind = as_object(record.get("userIdentity")).get("type")
-    words = actor(record)
-    if kind in _PEOPLE:
-        return {"origin": words, "kind": "human", "end": f"it begins with {words}"}
-    if words.startswith("AWS service "):
-        return {"origin": words, "kind": "service", "end": f"it begins with {words}"}
-    return {
-        "origin": None,
-        "kind": "unknown",
-        "end": f"the chain ends here: the record tells only of {words}",
-    }
-
-
-def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
-    """Tells that no record leads on, and what the last one tells of whoever it was."""
-    context = as_object(identity.get("sessionContext"))
-    issuer = as_object(context.get("sessionIssuer"))
-    if identity["type"] == "FederatedUser" and issuer.get("type") in ("IAMUser", "Root"):
-        vouching = {"userIdentity": {**issuer, "accountId": identity.get("accountId")}}
-        return _origin(vouching)
-    host = str(identity.get("invokedBy") or "")
-    if not identity.get("accessKeyId") and host.endswith(".amazonaws.com"):
-        words = f"AWS service {host}"
-        return {"origin": words, "kind": "service", "end": f"it begins with {words}"}
-    caller = actor(record)
-    role, _, session = caller.removesuffix(")").partition(" (session ")
-    hints = {
-        "the session carries the source identity": context.get("sourceIdentity"),
-        "the credentials were delivered to EC2 instance": (
-            session if context.get("ec2RoleDelivery") else None
-        ),
-        "the credentials were issued to": (
-            as_object(identity.get("inScopeOf")).get("credentialsIssuedTo")
-        ),
-    }
-    told = [f"; {words} {value}" for words, value in hints.items() if value]
-    end = f"the chain ends here: no record of who assumed {role} as session {session}"
-    return {"origin": None, "kind": "unknown", "end": end + "".join(told)}
-
-
-# What the same caller did next
-
-
-async def _next(history: History, told: Deed) -> list[dict[str, Any]]:
-    """Returns the next calls with the same access key, else of the same principal."""
-    identity = as_object(told.record.get("userIdentity"))
-    key, arn = identity.get("accessKeyId"), identity.get("arn")
-    start = told.event.event_time
-    if key:
-        search = Search(attribute=("AccessKeyId", str(key)), start=start)
-    elif arn:
-        literal = re.sub(r"([*?\\])", r"\\\1", str(arn))
-        expression = Compare(("principal_arn",), "=", literal, True)
-        search = Search(expression=expression, start=start)
-    else:
-        return []
-    after: list[FoundEvent] = []
-    for window in _WINDOWS:
-        found = await history.latest(replace(search, end=start + window), 2 * _MOST_EVENTS)
-        place = (start, told.event.position)
-        after = [event for event in found if (event.event_time, event.position) > place]
-        if len(after) >= _NEXT:
-            break
-    records = [orjson.loads(event.record) for event in reversed(after[-_NEXT:])]
-    return [{"sentence": sentence(record), "evidence": evidence(record)} for record in records]

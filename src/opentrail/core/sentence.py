@@ -76,6 +76,21 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
     return f"{when}, {clause(record, resource)}"
 
 
+def statement(record: Record, resource: Resource | None = None) -> dict[str, Any]:
+    """Returns `sentence` with its `evidence`: what in the record proves it."""
+    identity = as_object(record.get("userIdentity"))
+    evidence = {
+        "eventId": record.get("eventID"),
+        "eventTime": record.get("eventTime"),
+        "eventName": record.get("eventName"),
+        "sourceIPAddress": record.get("sourceIPAddress"),
+        "userAgent": record.get("userAgent"),
+        "accessKeyId": identity.get("accessKeyId"),
+        "principal": identity.get("arn"),
+    }
+    return {"sentence": sentence(record, resource), "evidence": evidence}
+
+
 def clause(record: Record, resource: Resource | None = None) -> str:
     """Returns the sentence without its time: `IAM user John created IAM user Mary through …`."""
     target = resource or _main(record)
