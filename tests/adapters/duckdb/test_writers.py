@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -16,9 +17,19 @@ from tests.fakes import asynchronous
 SPARE, TURNS = "history-spare", "history-writer"
 
 
+class Clock:
+    """Seconds that pass only by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self) -> float:
+        return self.seconds
+
+
 @contextmanager
-def some_writers() -> Iterator[Writers]:
-    made = Writers()
+def some_writers(now: Callable[[], float] = time.monotonic) -> Iterator[Writers]:
+    made = Writers(now)
     yield made
     made.close()
 
@@ -53,6 +64,29 @@ async def test_where_others_do_not_leave_the_processor_records_take_their_turn(
     with some_writers() as made:
         for _ in range(3):
             assert await made.write_records(MOST_BYTES, thread) == TURNS
+
+
+@asynchronous
+async def test_after_a_slow_write_records_take_their_turn_for_a_while_then_for_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writers, "_LONGEST_WAIT", 60.0)
+    clock = Clock()
+
+    def work(seconds: float) -> str:
+        clock.seconds += seconds
+        return thread()
+
+    with some_writers(clock.now) as made:
+        for pause in (10.0, 20.0, 40.0):
+            assert await made.write_records(MOST_BYTES, work, 0.3) == SPARE
+            clock.seconds += pause - 1
+            assert await made.write_records(MOST_BYTES, work, 0.3) == TURNS
+            clock.seconds += 1
+        assert await made.write_records(MOST_BYTES, work, 0.2) == SPARE
+        assert await made.write_records(MOST_BYTES, work, 0.3) == SPARE
+        clock.seconds += 10
+        assert await made.write_records(MOST_BYTES, work, 0.2) == SPARE
 
 
 @asynchronous

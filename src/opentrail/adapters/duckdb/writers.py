@@ -21,6 +21,10 @@ _LAST = 19
 FEWEST_BYTES, MOST_BYTES = 32 * 1024, 512 * 1024
 #: There is no spare time if others do not leave the processor for so many seconds.
 _LONGEST_WAIT = 0.02
+#: After a write in spare time that took so many seconds nobody waits for spare time for a while:
+#: for twice as long each time. (Before Linux 6.18 who yields gives little away.)
+_SLOW = 0.25
+_FIRST_PAUSE, _LONGEST_PAUSE = 10.0, 320.0
 #: Python's own `os.sched_yield` keeps Python's lock meanwhile.
 _sched_yield = ctypes.CDLL(None).sched_yield
 
@@ -30,9 +34,15 @@ class Writers:
 
     A thread that takes its turn holds the processor for some milliseconds at a time, while calls
     wait. But on a processor that never rests the other one gets on very slowly.
+
+    Args:
+        now: seconds of some clock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        #: For how long spare time is not waited for after the last slow write, and until when.
+        self._pause, self._paused_until = 0.0, now()
         self._turns = threads_that_give_way(1, "history-writer")
         self._spare = threads_that_give_way(1, "history-spare", _LAST)
 
@@ -48,11 +58,22 @@ class Writers:
             work: what is done.
             arguments: of `work`.
         """
-        if FEWEST_BYTES <= size <= MOST_BYTES:
+        began = self._now()
+        if FEWEST_BYTES <= size <= MOST_BYTES and began >= self._paused_until:
             loop = asyncio.get_running_loop()
             with contextlib.suppress(_NoSpareTimeError):
-                return await loop.run_in_executor(self._spare, _in_spare_time, work, *arguments)
+                done = await loop.run_in_executor(self._spare, _in_spare_time, work, *arguments)
+                self._pause_if_slow(began)
+                return done
         return await self.write(work, *arguments)
+
+    def _pause_if_slow(self, began: float) -> None:
+        ended = self._now()
+        if ended - began <= _SLOW:
+            self._pause = 0.0
+        else:
+            self._pause = min(2 * self._pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+            self._paused_until = ended + self._pause
 
     def close(self) -> None:
         """Ends the threads."""
