@@ -51,7 +51,7 @@ def swap_cpus() -> None:
     server, load = two_cpus()
     other = {frozenset({server}): {load}, frozenset({load}): {server}}
     for process in family(os.getpid()):
-        for task in Path(f"/proc/{process}/task").iterdir():
+        for task in Path(f"/proc/{process}/task").glob("*"):
             thread = int(task.name)
             try:
                 pinned = frozenset(os.sched_getaffinity(thread))

@@ -42,8 +42,7 @@ async def origin_of(history: History, record: Record) -> dict[str, Any]:
         seen.add(key)
         steps.append(statement(maker))
         record = maker
-    end = f"the chain ends here: more than {_MOST_STEPS} steps"
-    return {"steps": steps, "origin": None, "kind": "unknown", "end": end}
+    return {"steps": steps, **_ends(f"more than {_MOST_STEPS} steps")}
 
 
 async def next_calls(history: History, event: FoundEvent, record: Record) -> list[dict[str, Any]]:
@@ -103,14 +102,10 @@ def _origin(record: Record) -> dict[str, Any]:
     kind = as_object(record.get("userIdentity")).get("type")
     words = actor(record)
     if kind in _PEOPLE:
-        return {"origin": words, "kind": "human", "end": f"it begins with {words}"}
+        return _begins(words, "human")
     if words.startswith("AWS service "):
-        return {"origin": words, "kind": "service", "end": f"it begins with {words}"}
-    return {
-        "origin": None,
-        "kind": "unknown",
-        "end": f"the chain ends here: the record tells only of {words}",
-    }
+        return _begins(words, "service")
+    return _ends(f"the record tells only of {words}")
 
 
 def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
@@ -122,8 +117,7 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
         return _origin(vouching)
     host = str(identity.get("invokedBy") or "")
     if not identity.get("accessKeyId") and host.endswith(".amazonaws.com"):
-        words = f"AWS service {host}"
-        return {"origin": words, "kind": "service", "end": f"it begins with {words}"}
+        return _begins(f"AWS service {host}", "service")
     caller = actor(record)
     role, _, session = caller.removesuffix(")").partition(" (session ")
     hints = {
@@ -136,5 +130,12 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
         ),
     }
     told = [f"; {words} {value}" for words, value in hints.items() if value]
-    end = f"the chain ends here: no record of who assumed {role} as session {session}"
-    return {"origin": None, "kind": "unknown", "end": end + "".join(told)}
+    return _ends(f"no record of who assumed {role} as session {session}{''.join(told)}")
+
+
+def _begins(words: str, kind: str) -> dict[str, Any]:
+    return {"origin": words, "kind": kind, "end": f"it begins with {words}"}
+
+
+def _ends(reason: str) -> dict[str, Any]:
+    return {"origin": None, "kind": "unknown", "end": f"the chain ends here: {reason}"}
