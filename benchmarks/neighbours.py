@@ -7,9 +7,12 @@ import time
 
 from benchmarks.processes import swap_cpus, two_cpus
 
-#: A loop that takes so much longer than it did at best has been slowed down: two threads that
-#: share a core take about 1.8 times as long as either alone.
-_SLOWED = 1.3
+#: A loop that takes so many times as long as at best has been slowed down: two threads that share a
+#: core take about 1.8 times as long as either alone. (The same core is up to 1.4 times slower when
+#: all others are busy, which lasts for minutes.)
+_SLOWED = 1.5
+#: A few loops are faster than any CPU stays: this share of them does not count.
+_LUCKY = 0.1
 _LOOPS = 40_000
 _LOOK_SECONDS, _REST_SECONDS = 0.5, 2.0
 #: Up to this share of slowed loops a CPU counts as left alone.
@@ -23,7 +26,7 @@ class Neighbours:
     """
 
     def __init__(self) -> None:
-        self._fastest = float("inf")
+        self._fast = float("inf")
         self.waits = self.in_vain = 0
 
     def wait_until_at_rest(self, both: bool = False, limit_seconds: float = 60.0) -> float:
@@ -64,8 +67,9 @@ class Neighbours:
                 times.append(_loop_seconds())
         finally:
             os.sched_setaffinity(0, usable)
-        self._fastest = min(self._fastest, *times)
-        return sum(seconds > self._fastest * _SLOWED for seconds in times) / len(times)
+        times.sort()
+        self._fast = min(self._fast, times[int(len(times) * _LUCKY)])
+        return sum(seconds > self._fast * _SLOWED for seconds in times) / len(times)
 
 
 def _loop_seconds() -> float:
