@@ -6,6 +6,7 @@ import os
 import time
 
 from benchmarks.processes import swap_cpus, two_cpus
+from benchmarks.wire import percentile
 
 #: A loop that takes so many times as long as at best has been slowed down: two threads that share a
 #: core take about 1.8 times as long as either alone. (The same core is up to 1.4 times slower when
@@ -67,8 +68,7 @@ class Neighbours:
                 times.append(_loop_seconds())
         finally:
             os.sched_setaffinity(0, usable)
-        times.sort()
-        self._fast = min(self._fast, times[int(len(times) * _LUCKY)])
+        self._fast = min(self._fast, percentile(times, _LUCKY))
         return sum(seconds > self._fast * _SLOWED for seconds in times) / len(times)
 
 
