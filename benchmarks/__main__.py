@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,8 @@ def main() -> None:
     if not names:
         raise UsageError(f"no benchmark is named so; there are: {'; '.join(BENCHMARKS)}")
     check_tools()
-    about: dict[str, Any] = {**machine(), "benchmarks": sys.argv[1:] or "all"}
+    command = ["python", "-m", "benchmarks", *sys.argv[1:]]
+    about: dict[str, Any] = {**machine(), "command": shlex.join(command)}
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     results: dict[str, dict[str, float]] = {}
     busy: dict[str, float] = {}

@@ -125,5 +125,4 @@ def machine() -> dict[str, str]:
         "python": platform.python_version(),
         "commit": commit,
         "load average": f"{os.getloadavg()[0]:.2f}",
-        "command": "make bench",
     }
