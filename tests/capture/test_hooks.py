@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
+import botocore.parsers
 import pytest
+from botocore.awsrequest import AWSResponse
 from moto import mock_aws
 
 from opentrail.capture.hooks import BotocoreHook
@@ -29,6 +32,13 @@ class Collector:
 
     def ship(self, record: bytes) -> None:
         self.records.append(json.loads(record))
+
+
+class Raw(io.BytesIO):
+    """What an `AWSResponse` reads its body from."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self.read()
 
 
 def session() -> boto3.session.Session:
@@ -107,6 +117,42 @@ def test_a_session_beside_the_server_lands_in_its_history(tmp_path: Path) -> Non
         assert record["userIdentity"]["userName"] == "John"
         assert record["userIdentity"]["type"] == "IAMUser"
         assert "IAM user John created IAM user Mary" in server.opentrail("who", "Mary").stdout
+
+
+def test_a_server_knows_the_account_of_a_caller_and_of_what_it_touches(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs.toml"
+    theirs.write_text(f'[directory.{ADMIN_KEY_ID}]\nuser = "carol"\naccount = "222222222222"\n')
+    with (
+        moto_server() as aws,
+        opentrail_server(tmp_path / "data", "--upstream", aws, "--config", str(theirs)) as server,
+    ):
+        own = session()
+        BotocoreHook(ServerShipper.of_data_dir(server.data_dir)).attach(own)
+        role = "arn:aws:iam::222222222222:role/Auditor"
+        own.client("sts", endpoint_url=aws).assume_role(RoleArn=role, RoleSessionName="carol")
+        (record,) = server.records("EventName=AssumeRole")
+        assert record["recipientAccountId"] == "222222222222"
+        assert record["resources"][0]["accountId"] == "222222222222"
+        assert "sharedEventID" not in record
+        assert "opentrail" not in record.get("additionalEventData", {})
+
+
+def test_an_answer_that_botocore_cannot_read_is_recorded() -> None:
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        broken = Raw(b"<CreateUserResponse><CreateUserRes")
+        return AWSResponse(request.url, 200, {"content-type": "text/xml"}, broken)
+
+    found = Collector()
+    own = session()
+    own.events.register("before-send.iam", answer)
+    BotocoreHook(found).attach(own)
+    with pytest.raises(botocore.parsers.ResponseParserError):
+        own.client("iam").create_user(UserName="Mary")
+    (record,) = found.records
+    assert (record["eventName"], record["requestParameters"]) == (
+        "CreateUser",
+        {"userName": "Mary"},
+    )
 
 
 def test_a_call_whose_record_cannot_be_kept_fails(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from opentrail.capture.assemble import UNVERIFIED
 from opentrail.capture.ingest import MAX_RECORDS, Ingest
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.core.event import Record
 from opentrail.core.identity import Identity, iam_user, unknown
 from tests.factories import ACCOUNT, KEY, a_record
@@ -96,3 +97,51 @@ async def test_nothing_is_taken_of_nothing_and_too_much_is_refused() -> None:
     assert await world.ingest.take(b"\n\n") == 0
     with pytest.raises(CloudTrailError, match="at most"):
         await world.ingest.take(b"{}\n" * (MAX_RECORDS + 1))
+
+
+@asynchronous
+async def test_a_record_that_is_sent_twice_is_taken_once() -> None:
+    world = World()
+    assert await world.take(a_record(eventID="a"), a_record(eventID="a")) == 2
+    assert await world.take(a_record(eventID="a"), a_record(eventID="b")) == 2
+    assert [e.event_id for e in await world.journal.read(0, 10)] == ["a", "b"]
+    assert [r["eventID"] for r in world.learned] == ["a", "b"]
+
+
+@asynchronous
+async def test_what_another_server_took_before_is_not_taken_again() -> None:
+    world = World()
+    await world.take(a_record(eventID="a"))
+    later = Ingest(world.journal, world.resolve, world.learned.append, SettableClock())
+    line = json.dumps(a_record(eventID="a")).encode()
+    assert await later.take(line, again=True) == 1
+    assert world.journal.head == 1
+
+
+@asynchronous
+async def test_a_record_that_could_not_be_stored_is_taken_when_it_comes_again() -> None:
+    world = World()
+    world.journal.failure = "the disk is full"
+    with pytest.raises(RecordRefused):
+        await world.take(a_record(eventID="a"))
+    world.journal.failure = None
+    assert await world.take(a_record(eventID="a")) == 1
+    assert world.journal.head == 1
+
+
+@asynchronous
+async def test_a_sender_that_did_not_know_a_caller_is_corrected_in_its_note_too() -> None:
+    world = World()
+    identity = {"type": "Unknown", "accountId": "1", "accessKeyId": KEY}
+    noted = {"opentrail": {"identity": UNVERIFIED}}
+    await world.take(
+        a_record(eventID="a", userIdentity=identity, additionalEventData=noted),
+        a_record(
+            eventID="b",
+            userIdentity={**identity, "accessKeyId": "NOBODYS"},
+            additionalEventData=noted,
+        ),
+    )
+    known, nobody = await world.journal.read(0, 10)
+    assert "additionalEventData" not in json.loads(known.record)
+    assert json.loads(nobody.record)["additionalEventData"] == noted

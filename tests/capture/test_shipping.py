@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,10 @@ class Server:
         self.lines: list[bytes] = []
         self.tokens: set[str | None] = set()
         self.statuses = [200]
+        self.token: str | None = None
+        self.paths: list[str] = []
+        self.bad: bytes | None = None
+        self.known: dict[str, Any] = {}
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,12 +34,25 @@ class Server:
                 status = outer.statuses[0]
                 if len(outer.statuses) > 1:
                     outer.statuses.pop(0)
+                if outer.bad is not None and outer.bad in body:
+                    status = 400
+                if outer.token not in (None, str(self.headers["Authorization"])[7:]):
+                    status = 401
+                outer.paths.append(self.path)
                 if status == 200:
                     outer.lines.extend(body.split(b"\n"))
                 outer.tokens.add(self.headers["Authorization"])
                 self.send_response(status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                body = json.dumps(outer.known).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -102,6 +120,67 @@ def test_a_server_is_found_by_its_data_directory(server: Server, tmp_path: Path)
     (tmp_path / "server.json").write_text(json.dumps(described))
     ServerShipper.of_data_dir(tmp_path).ship(b"{}")
     assert server.lines == [b"{}"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_server_that_was_started_again_is_found_by_its_new_token(
+    server: Server, tmp_path: Path, wait: bool
+) -> None:
+    described = {"console": server.url, "token": "before"}
+    (tmp_path / "server.json").write_text(json.dumps(described))
+    with ServerShipper.of_data_dir(tmp_path, wait) as shipper:
+        shipper.ship(b"1")
+        server.token = "after"
+        (tmp_path / "server.json").write_text(json.dumps({**described, "token": "after"}))
+        shipper.ship(b"2")
+        shipper.ship(b"3")
+    assert (server.lines, shipper.lost) == ([b"1", b"2", b"3"], 0)
+
+
+def test_a_token_that_is_wrong_is_a_refusal_that_says_so(server: Server) -> None:
+    server.token = "another"
+    with pytest.raises(RecordRefused, match="another token"):
+        ServerShipper(server.url, "token").ship(b"{}")
+
+
+def test_a_record_that_is_wrong_loses_no_other(server: Server) -> None:
+    server.bad = b"wrong"
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        for record in (b"1", b"wrong", b"2", b"3"):
+            shipper.ship(record)
+    assert sorted(server.lines) == [b"1", b"2", b"3"]
+    assert shipper.lost == 1
+
+
+def test_what_is_sent_again_says_so(server: Server) -> None:
+    server.statuses = [503, 200]
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        shipper.ship(b"{}")
+    assert server.paths == ["/api/v1/records", "/api/v1/records?again=true"]
+
+
+def test_a_shipper_tells_whom_the_server_knows_behind_a_key(server: Server) -> None:
+    server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}, "deletedBy": "e"}
+    known = ServerShipper(server.url, "token").identity("AKIA/1")
+    assert known is not None
+    assert (known.account, known.user_identity, known.deleted_by) == (
+        "222222222222",
+        {"type": "Root"},
+        "e",
+    )
+    assert server.paths == ["/api/v1/identities/AKIA%2F1"]
+
+
+def test_without_waiting_a_known_caller_and_a_silent_server_are_not_asked_again(
+    server: Server,
+) -> None:
+    server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}}
+    shipper = ServerShipper(server.url, "token", wait=False)
+    assert shipper.identity("A") == shipper.identity("A") is not None
+    assert len(server.paths) == 1
+    server.known = {}
+    assert shipper.identity("B") is shipper.identity("C") is None
+    assert len(server.paths) == 2
 
 
 def test_an_address_that_is_none_is_wrong_use() -> None:

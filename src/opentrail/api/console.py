@@ -24,6 +24,7 @@ from opentrail.core.errors import (
     RecordRefused,
     Unsupported,
 )
+from opentrail.core.identity import Identity
 from opentrail.core.resources import Trail
 from opentrail.history import PAGE, shown_event
 
@@ -38,7 +39,8 @@ class ConsoleApi:
         exposition: gives the text that `/metrics` shows.
         health: gives the state that `/health` shows.
         token: what callers must bear.
-        ingest: takes NDJSON records in and returns how many.
+        ingest: takes NDJSON records in, told whether they may have come before; returns how many.
+        identify: tells whom an access key id stands for.
         imports: imports the files of a body, and returns what became of each.
     """
 
@@ -48,10 +50,12 @@ class ConsoleApi:
         exposition: Callable[[], Awaitable[bytes]],
         health: Callable[[], Awaitable[dict[str, Any]]],
         token: str,
-        ingest: Callable[[bytes], Awaitable[int]] | None = None,
+        ingest: Callable[[bytes, bool], Awaitable[int]] | None = None,
         imports: Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]] | None = None,
+        identify: Callable[[str], Identity] | None = None,
     ) -> None:
         self._ingest = ingest
+        self._identify = identify
         self._imports = imports
         self._services = services
         self._exposition = exposition
@@ -67,6 +71,7 @@ class ConsoleApi:
                 Route("/api/v1/tail", self._guarded(self.streams.tail)),
                 Route("/api/v1/who", self._guarded(self._who)),
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
+                Route("/api/v1/identities/{key}", self._guarded(self._identity)),
                 Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
                 Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
                 Route("/api/v1/trails/digests", self._guarded(self._digests)),
@@ -120,10 +125,22 @@ class ConsoleApi:
         return await who(self._services.history, name, query.get("type"), query.get("account"))
 
     async def _records(self, request: Request) -> dict[str, Any]:
-        """Takes records that hooks and middleware made."""
+        """Takes records that hooks and middleware made; `again=true`: they may be here already."""
         if self._ingest is None:
             raise Unsupported("taking records here")
-        return {"taken": await self._ingest(await request.body())}
+        again = request.query_params.get("again") == "true"
+        return {"taken": await self._ingest(await request.body(), again)}
+
+    async def _identity(self, request: Request) -> dict[str, Any]:
+        """Returns whom an access key id stands for, as far as anybody knows."""
+        if self._identify is None:
+            raise Unsupported("telling identities here")
+        known = self._identify(request.path_params["key"])
+        return {
+            "account": known.account,
+            "userIdentity": known.user_identity,
+            "deletedBy": known.deleted_by,
+        }
 
     async def _import(self, request: Request) -> dict[str, Any]:
         """Imports the files of a body in the form of core/batch.py."""

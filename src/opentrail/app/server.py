@@ -258,7 +258,9 @@ class Server:
         ingest = Ingest(journal, identities.resolve, front.learn, clock)
         imports = Imports(self._data.history, self._data.journal, store)
         stack.push_async_callback(imports.close)
-        console_api = ConsoleApi(services, exposition, health, token, ingest.take, imports.take)
+        console_api = ConsoleApi(
+            services, exposition, health, token, ingest.take, imports.take, identities.resolve
+        )
         await _serve_console(stack, console_api.app, console)
         stack.push_async_callback(console_api.streams.end)
         self.console_url = settings.console_listen.url(console.getsockname()[1])

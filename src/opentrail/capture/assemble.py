@@ -46,7 +46,8 @@ log = logging.getLogger(__name__)
 _SHOWN_REGION = 64
 #: A call names at most so many resources in its record, and is shared with so many accounts.
 _MOST_RESOURCES, _MOST_OWNERS = 250, 20
-_UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
+#: Noted where nobody knows who is behind a key.
+UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
 
 
 @value_class(frozen=True, slots=True)
@@ -171,7 +172,7 @@ class Assembler:
             return dict(ANONYMOUS), self._default_account
         identity = self._resolve(exchange.credential.access_key_id)
         if identity.user_identity.get("type") == "Unknown":
-            own["identity"] = _UNVERIFIED
+            own["identity"] = UNVERIFIED
         elif identity.deleted_by is not None:
             own["identity"] = f"this access key was deleted: event {identity.deleted_by}"
         return identity.as_record(), identity.account

@@ -15,8 +15,8 @@ Each attempt is a record of its own, as on AWS.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -45,6 +45,7 @@ _QUERY = re.compile(r"(?<=[\w/.])\?[^\s\"']+")
 class _Attempt:
     started_at: datetime
     request: AWSPreparedRequest
+    answer: Mapping[str, Any] | None = None
 
 
 class BotocoreHook:
@@ -66,35 +67,54 @@ class BotocoreHook:
         self._source_ip = source_ip
         self._now = now
         self._router = Router(ServiceCatalog())
-        self._assembler = Assembler(_claimed)
-        self._local = threading.local()
+        self._assembler = Assembler(self._identity)
+        self._attempt: ContextVar[_Attempt | None] = ContextVar("attempt", default=None)
 
     def attach(self, session: Any) -> None:
         """Records the clients that a boto3 or botocore session makes from now on."""
         events = getattr(session, "events", None) or session.get_component("event_emitter")
         events.register_first("before-send", self._before_send, unique_id=f"{_ID}-send")
-        events.register("response-received", self._received, unique_id=f"{_ID}-received")
+        for event, handler in self._later():
+            events.register(event, handler, unique_id=f"{_ID}-{event}")
 
     def attach_everywhere(self) -> None:
         """Records every session made in this process from now on (for moto's `mock_aws`)."""
         botocore.handlers.BUILTIN_HANDLERS.insert(0, ("before-send", self._before_send))
-        botocore.handlers.BUILTIN_HANDLERS.append(("response-received", self._received))
+        botocore.handlers.BUILTIN_HANDLERS.extend(self._later())
 
     def detach_everywhere(self) -> None:
         """Takes back `attach_everywhere`; sessions made meanwhile go on being recorded."""
-        ours = (("before-send", self._before_send), ("response-received", self._received))
-        for handler in ours:
+        for handler in (("before-send", self._before_send), *self._later()):
             if handler in botocore.handlers.BUILTIN_HANDLERS:
                 botocore.handlers.BUILTIN_HANDLERS.remove(handler)
 
+    def _later(self) -> tuple[tuple[str, Callable[..., None]], ...]:
+        """Returns what is done once a request is sent, by botocore's events."""
+        return (
+            ("before-parse", self._answered),
+            ("response-received", self._received),
+            ("after-call-error", self._failed),
+        )
+
     def _before_send(self, request: AWSPreparedRequest, **_: Any) -> None:
-        self._local.attempt = _Attempt(self._now(), request)
+        self._attempt.set(_Attempt(self._now(), request))
+
+    def _answered(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+        attempt = self._attempt.get()
+        if attempt is not None:
+            attempt.answer = response_dict
+
+    def _failed(self, exception: Exception, **_: Any) -> None:
+        """Records a call whose answer botocore could not read: it tells of no response then."""
+        attempt = self._attempt.get()
+        if attempt is not None:
+            self._received(attempt.answer, exception)
 
     def _received(
         self, response_dict: Mapping[str, Any] | None, exception: Exception | None, **_: Any
     ) -> None:
-        attempt: _Attempt | None = getattr(self._local, "attempt", None)
-        self._local.attempt = None
+        attempt = self._attempt.get()
+        self._attempt.set(None)
         if attempt is None:
             return
         exchange = self._exchange(attempt)
@@ -106,6 +126,12 @@ class BotocoreHook:
         made = self._assembler.assemble(exchange)
         for entry in (made.entry, *made.copies):
             self._shipper.ship(entry.record)
+
+    def _identity(self, access_key_id: str) -> Identity:
+        """Returns whom the shipper's server knows behind a key, else what the key id alone says."""
+        ask = getattr(self._shipper, "identity", None)
+        known: Identity | None = ask(access_key_id) if ask is not None else None
+        return known or unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
 
     def _exchange(self, attempt: _Attempt) -> Exchange:
         sent = attempt.request
@@ -131,11 +157,6 @@ class BotocoreHook:
             bytes_in=_length(body, headers),
             origin="hook",
         )
-
-
-def _claimed(access_key_id: str) -> Identity:
-    """Returns what the key id alone says; the server knows more and fills it in."""
-    return unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
 
 
 def _without_queries(exception: Exception | None) -> str:
