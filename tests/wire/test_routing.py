@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request
-from opentrail.wire.routing import Call, Router
+from opentrail.wire.routing import NOTHING, Call, Router
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential, read_credential
 from tests.factories import (
@@ -183,12 +183,30 @@ def test_a_key_under_a_virtual_host_may_look_like_the_control_service() -> None:
         ("[::1]:4747", None),
         ("elsewhere.example.com", None),
         ("eviltrail.example.org", None),
+        ("bucket.S3.amazonaws.com", "bucket"),
+        ("bucket.s3.us-west-2.AMAZONAWS.com.", "bucket"),
+        ("bucket.LocalHost:4747", "bucket"),
+        ("bucket.S3.localhost", "bucket"),
+        ("S3.localhost", None),
+        ("b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com", "b--use1-az4--x-s3"),
         ("", None),
     ],
 )
 def test_a_bucket_is_read_from_a_virtual_host(host: str, bucket: str | None) -> None:
     using = Router(catalog(), ["localhost", "trail.example.org"])
     assert using.bucket_of_host(host) == bucket
+
+
+def test_a_link_that_confirms_a_subscription_is_a_call_to_sns() -> None:
+    link = an_s3_request("GET", "/", "Action=ConfirmSubscription&TopicArn=t&Token=secret", {})
+    call = Router(catalog()).identify(link, None)
+    assert (call.service and call.service.name, call.operation) == ("sns", "ConfirmSubscription")
+
+
+@pytest.mark.parametrize("query", ["Action=SendMessage&MessageBody=x", "Version=1&Action=Foo"])
+def test_an_unsigned_action_that_no_service_claims_is_no_call_to_s3(query: str) -> None:
+    request = an_s3_request("GET", "/", query, {})
+    assert Router(catalog()).identify(request, None) == NOTHING
 
 
 def test_a_virtual_host_and_a_path_name_the_same_object() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -42,6 +43,7 @@ from opentrail.wire.sigv4 import signing_texts
 
 log = logging.getLogger(__name__)
 
+_ACCOUNT = re.compile("[0-9]{12}")
 #: Of what is no Region, so much is shown.
 _SHOWN_REGION = 64
 #: A call names at most so many resources in its record, and is shared with so many accounts.
@@ -212,7 +214,9 @@ def _few(touched: list[dict[str, str]], own: dict[str, Any]) -> list[dict[str, s
 
 def _other_owners(touched: list[dict[str, str]], account: str) -> list[str]:
     owners = dict.fromkeys(resource.get("accountId", account) for resource in touched)
-    return [owner for owner in owners if owner != account and owner.isdigit()][:_MOST_OWNERS]
+    return [owner for owner in owners if owner != account and _ACCOUNT.fullmatch(owner)][
+        :_MOST_OWNERS
+    ]
 
 
 def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:

@@ -26,7 +26,11 @@ _ALIASES = {"s3express": "s3", "s3-object-lambda": "s3", "rds-data": "rds-data"}
 _SUPERSETS = ("rds",)
 #: S3 operations that a query parameter alone makes; without it S3 has no such request.
 _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
-_AWS_S3_HOST = re.compile(r"^(?P<bucket>.+)\.s3(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$")
+_AWS_S3_HOST = re.compile(
+    r"^(?P<bucket>.+)\.s3(?:express)?(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$", re.I
+)
+#: Query operations that links in messages ask for: unsigned, without a version (SNS guide).
+_LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
 
 
 @value_class(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class Router:
 
     def __init__(self, catalog: ServiceCatalog, base_hosts: Iterable[str] = ()) -> None:
         self._catalog = catalog
-        self._base_hosts = tuple(sorted(base_hosts, key=len, reverse=True))
+        self._base_hosts = tuple(sorted(map(str.lower, base_hosts), key=len, reverse=True))
         # The same few calls come again and again.
         self._target = lru_cache(4096)(self._find_target)
         self._of_action = lru_cache(4096)(self._find_action)
@@ -79,6 +83,8 @@ class Router:
                 return Call(action.service, None, None)
             if action is not None:
                 return action
+            if signing_name is None and request.path == "/" and _has_action(request):
+                return NOTHING  # of a query service that cannot be told; S3 has no such request
         return named or self._rest(request, signing_name)
 
     def _other_than_action(self, request: Request, signing_name: str | None) -> Call | None:
@@ -133,6 +139,8 @@ class Router:
     ) -> tuple[Service | None, str] | None:
         """Returns service and protocol of an action, None if no service speaks so."""
         candidates = self._of_query(version, signing_name)
+        if not candidates and signing_name is None and not version and action in _LINKED:
+            return self._catalog.services[_LINKED[action]], "query"
         if not candidates:
             return None
         service = _choose(candidates, signing_name, action)
@@ -209,13 +217,16 @@ class Router:
     def bucket_of_host(self, host: str) -> str | None:
         """Returns the bucket of a virtual-host style request, None for path style."""
         name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        name = name.removesuffix(".")
         match = _AWS_S3_HOST.match(name)
         if match:
             return match.group("bucket")
+        lower = name.lower()
         for base in self._base_hosts:
-            if name.endswith(f".{base}"):
+            if lower.endswith(f".{base}"):
                 bucket = name[: -len(base) - 1]
-                return None if bucket == "s3" else bucket.removesuffix(".s3")
+                before_s3 = bucket[:-3] if bucket.lower().endswith(".s3") else bucket
+                return None if bucket.lower() == "s3" else before_s3
         return None
 
 
@@ -227,6 +238,10 @@ def query_pairs(request: Request) -> list[tuple[str, str]]:
     if request.query:
         pairs += _pairs_of(request.query)
     return pairs
+
+
+def _has_action(request: Request) -> bool:
+    return any(name == "Action" for name, _ in query_pairs(request))
 
 
 def _pairs_of(text: str) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_a_request_that_could_mean_two_things_is_refused(
         ("CONNECT elsewhere:443 HTTP/1.1", 501),
         ("TRACE / HTTP/1.1", 501),
         ("GET / HTTP/1.2", 400),
+        ("GET / HTTP/2.0", 505),
+        ("GET /a#b HTTP/1.1", 400),
         (f"GET /{'x' * 20_000} HTTP/1.1", 414),
         ("nonsense", 400),
     ],
@@ -175,8 +178,62 @@ def test_many_requests_to_switch_protocols_are_answered_one_by_one(server: Opent
         assert wire.answer()[0] == 200
 
 
+ASKING = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one piece", "head and body apart"])
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket"])
+def test_a_body_after_a_request_to_switch_protocols_is_its_body_and_no_call(
+    server: Opentrail, upgrade: str, apart: bool
+) -> None:
+    hidden = get("/bucket/hidden-call").encode()
+    asking = ("Connection: Upgrade", f"Upgrade: {upgrade}")
+    head, _, body = put(hidden, "/bucket/key", *asking).partition(b"\r\n\r\n")
+    wire = Wire.to(server.url).send(head + b"\r\n\r\n" + (b"" if apart else body))
+    if apart:
+        for number in range(len(body)):
+            wire.send(body[number : number + 1])
+    assert wire.answer()[2].endswith(hidden)
+    wire.send(get("/bucket/next"))
+    assert b"/bucket/next " in wire.answer()[2]
+    keys = [(r["requestParameters"] or {}).get("key") for r in server.records()]
+    assert keys.count("hidden-call") == 0
+
+
+def test_a_chunked_body_after_a_request_to_switch_protocols_passes(server: Opentrail) -> None:
+    head = get("/b/k", *ASKING, "Transfer-Encoding: chunked").replace("GET", "PUT", 1)
+    wire = Wire.to(server.url).send(f"{head}3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n{get('/b/then')}")
+    assert wire.answer()[2].endswith(b"abcde")
+    assert b"/b/then " in wire.answer()[2]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "X-A: ",
+        "Host: h\r\n\r\n",
+        "Host: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Trailer: ",
+        "Host: h\r\nTransfer-Encoding: chunked\r\n\r\n1;",
+    ],
+    ids=["header", "target of the next request", "trailer", "chunk extension"],
+)
+def test_what_is_no_body_is_taken_only_so_far(server: Opentrail, start: str) -> None:
+    wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.1\r\n{start}")
+    sent, piece = 0, b"a" * 65536
+    with contextlib.suppress(ConnectionError):
+        while sent < 100_000_000:
+            wire.socket.sendall(piece)
+            sent += len(piece)
+    assert sent < 50_000_000
+
+
 def test_a_request_without_host_is_refused(server: Opentrail) -> None:
     assert Wire.to(server.url).send("GET / HTTP/1.1\r\n\r\n").answer()[0] == 400
+
+
+@pytest.mark.parametrize("host", ["x y", "user@h", "h/path", "h?a", "h\\i"])
+def test_a_host_that_is_none_is_refused(server: Opentrail, host: str) -> None:
+    assert Wire.to(server.url).send(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").answer()[0] == 400
 
 
 def test_too_many_headers_are_refused(server: Opentrail) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -176,6 +177,8 @@ def test_a_long_answer_streams_before_it_is_complete(tmp_path: Path) -> None:
         b"HTTP/1.1 abc OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
         b"",
     ],
 )
@@ -219,6 +222,124 @@ def test_a_client_that_leaves_before_its_answer_is_recorded_with_it(tmp_path: Pa
         while not records:
             records = list(server.records())
         assert records[0]["requestID"] == "SEEN"  # type: ignore[index]
+
+
+def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:
+    """An endless one is recorded when its client goes, and its upstream may end it."""
+    left = threading.Event()
+
+    def endless(wire: Wire) -> None:
+        wire.request()
+        wire.send(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nx-amz-request-id: SEEN\r\n\r\n"
+        )
+        wire.socket.settimeout(0.02)
+        while not left.is_set():
+            try:
+                wire.send(b"5\r\nhello\r\n")
+                assert wire.socket.recv(1) == b""  # the endpoint ends it
+                left.set()
+            except TimeoutError:
+                continue
+            except OSError:
+                left.set()
+
+    with between(tmp_path, endless, flags=("--on-record-failure", "allow")) as (server, _):
+        wire = Wire.to(server.url).send(GET)
+        wire.until(b"hello")
+        wire.close()
+        assert left.wait(PATIENCE)
+        records: list[Any] = []
+        while not records:
+            records = list(server.records())
+        (record,) = records
+    assert record["requestID"] == "SEEN"
+    assert "errorCode" not in record
+    failure = record["additionalEventData"]["opentrail"]["failure"]
+    assert failure == "the client went away before its answer was complete"
+
+
+def test_a_download_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def generous(wire: Wire) -> None:
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
+        try:
+            while True:
+                wire.send(bytes(65536))
+        except OSError:
+            ended.set()
+
+    with between(tmp_path, generous) as (server, _):
+        wire = Wire.to(server.url).send(GET)
+        wire.exactly(1_000_000)
+        wire.close()
+        assert ended.wait(PATIENCE)
+
+
+def test_an_upstream_that_still_takes_the_request_is_not_silent(tmp_path: Path) -> None:
+    asked_other = threading.Event()
+
+    def patient(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"stored"))
+
+    def silent(wire: Wire) -> None:
+        wire.request()
+        wire.rest()
+
+    flags = ("--upstream-timeout", "1")
+    with between(tmp_path, patient, silent, flags=flags) as (server, _):
+        size = 1_000
+        wire = Wire.to(server.url).send(
+            f"PUT /b/k HTTP/1.1\r\n{HEAD}Content-Length: {size}\r\n\r\n"
+        )
+        other = Wire.to(server.url)
+
+        def ask() -> None:
+            other.send(GET).answer()  # 504: by then more than the time-out has passed
+            asked_other.set()
+
+        threading.Thread(target=ask, daemon=True).start()
+        sent = 0
+        while not asked_other.wait(0.05):
+            wire.send(b"x")
+            sent += 1
+        wire.send(b"x" * (size - sent))
+        assert wire.answer()[::2] == (200, b"stored")
+
+
+def test_an_endless_head_of_an_answer_is_a_bad_gateway(tmp_path: Path) -> None:
+    def endless(wire: Wire) -> None:
+        wire.request()
+        wire.send(b"HTTP/1.1 200 OK\r\n")
+        for _ in range(10_000):
+            wire.send(b"X-A: " + b"b" * 8_000 + b"\r\n")
+
+    with between(tmp_path, endless) as (server, _):
+        assert Wire.to(server.url).send(GET).answer()[0] == 502
+        (record,) = server.records()
+        assert "endless head" in record["additionalEventData"]["opentrail"]["failure"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/?Action=ConfirmSubscription&TopicArn=t&Token=x", "/?Action=Unknown"]
+)
+def test_a_get_that_may_change_something_is_not_sent_again(tmp_path: Path, target: str) -> None:
+    requests = []
+
+    def once(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(b"once"))
+        requests.append(wire.request())  # and closes
+
+    with between(tmp_path, once) as (server, _):
+        wire = Wire.to(server.url)
+        asked = f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"
+        assert wire.send(asked).answer()[2] == b"once"
+        assert wire.send(asked).answer()[0] == 502
+        assert len(requests) == 1
 
 
 def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:

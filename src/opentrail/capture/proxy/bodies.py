@@ -12,6 +12,8 @@ from opentrail.wire.message import MAX_BODY
 
 #: A sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
+#: Why an answer is not passed on to its end.
+GONE = "the client went away before its answer was complete"
 _SPILL_BYTES = 1024 * 1024
 
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import httptools
 
-from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.bodies import GONE, Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
-from opentrail.capture.proxy.head import BadHead, Head, check_request
+from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
 from opentrail.capture.proxy.tunnel import wants_websocket
 from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection
 
 if TYPE_CHECKING:
     from opentrail.capture.proxy.endpoint import Endpoint
 
+#: So long an answer may go on whose client went away.
+_GONE_SECONDS = 1.0
 #: Requests a client may send ahead before it is no longer read from.
 _AHEAD = 16
 
@@ -33,6 +36,10 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._head = Head()
+        #: How much has come since the last end of a head, piece of a body or end of a message.
+        self._unfinished = 0
+        #: The framing of a body that the parser leaves to us, after a request to switch protocols.
+        self._left_out: bytes | None = None
         self._receiving: Incoming | None = None
         self._waiting: deque[Incoming] = deque()
         self._wake: asyncio.Future[None] | None = None
@@ -45,6 +52,8 @@ class ClientConnection(asyncio.Protocol):
         #: The upstream whose answer is waited for, and until when.
         self.awaited: UpstreamConnection | None = None
         self.awaited_until = 0.0
+        #: The body of the answer that is passed on.
+        self.answer: Flow | None = None
         #: Until when the client must have read what was written.
         self.stalled_until: float | None = None
         self._time = asyncio.get_running_loop().time
@@ -94,8 +103,11 @@ class ClientConnection(asyncio.Protocol):
             return None
         if self._receiving is not None:
             self._arm(self.endpoint.idle_seconds)
+        self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
+            if self._unfinished > MOST_UNFINISHED:
+                self._refuse(BadHead(431, "the head of the request is too long"))
         except BadHead as bad:
             self._refuse(bad)
         except httptools.HttpParserUpgrade as upgrade:
@@ -108,9 +120,16 @@ class ClientConnection(asyncio.Protocol):
         return None
 
     def _after_upgrade(self, rest: bytes) -> bytes | None:
-        """Goes on after a request to switch protocols; all but WebSocket is left unanswered."""
+        """Goes on after a request to switch protocols; all but WebSocket is left unanswered.
+
+        The parser takes what follows for the other protocol, even a body that was announced.
+        """
         if self._switching:
             self.raw = Flow(self._pause, self._resume)
+        if self._left_out is not None:
+            framing, self._left_out = self._left_out, None
+            self._parser = httptools.HttpRequestParser(_AfterHead(self))
+            self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % framing)
         return rest or None
 
     def eof_received(self) -> bool:
@@ -130,6 +149,8 @@ class ClientConnection(asyncio.Protocol):
         self.lost = self._deaf = True
         self._disarm()
         self._can_write.set()
+        if self.answer is not None:
+            self.end_soon(self.answer)
         if self._receiving is not None:
             self._receiving.body.fail("the client closed before its request was complete")
         if self.raw is not None:
@@ -160,6 +181,7 @@ class ClientConnection(asyncio.Protocol):
             raise BadHead(431, "too many headers")
 
     def on_headers_complete(self) -> None:
+        self._unfinished = 0
         head = self._head
         head.method = self._parser.get_method()
         head.version = self._parser.get_http_version()
@@ -171,7 +193,11 @@ class ClientConnection(asyncio.Protocol):
         body = Flow(self._pause, self._resume)
         folded = head.folded
         chunked = "transfer-encoding" in folded
-        self._switching = bad is None and "upgrade" in folded and wants_websocket(head)
+        self._switching = False
+        if "upgrade" in folded and bad is None:
+            self._switching = wants_websocket(head)
+            if self._parser.should_upgrade() and head.has_body:
+                self._left_out = _framing(folded)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
         # What a chunked body's trailer holds is no part of the head that was checked.
@@ -179,10 +205,14 @@ class ClientConnection(asyncio.Protocol):
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
     def on_body(self, data: bytes) -> None:
+        self._unfinished = 0
         if self._receiving is not None:
             self._receiving.body.feed(data)
 
     def on_message_complete(self) -> None:
+        if self._left_out is not None:
+            return  # its body is yet to come
+        self._unfinished = 0
         if self._receiving is not None:
             self._receiving.body.finish()
             self._receiving = None
@@ -279,6 +309,21 @@ class ClientConnection(asyncio.Protocol):
         if connection is not None:
             self.awaited_until = self._time() + self.endpoint.answer_seconds
 
+    def pass_on(self, answer: Flow) -> None:
+        """Tells that an answer is under way; if the client is gone it is not waited for long."""
+        self.answer = answer
+        if self.lost:
+            self.end_soon(answer)
+
+    def end_soon(self, answer: Flow) -> None:
+        """Breaks an answer off unless it is complete in a moment, so that its record has it."""
+        asyncio.get_running_loop().call_later(_GONE_SECONDS, answer.fail, GONE)
+
+    def go_on_awaiting(self) -> None:
+        """Gives an upstream that still takes the request more time to answer it."""
+        if self.awaited is not None:
+            self.awaited_until = self._time() + self.endpoint.answer_seconds
+
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
         if self.tunnelling:
@@ -342,6 +387,40 @@ class ClientConnection(asyncio.Protocol):
             self._arm(self.endpoint.idle_seconds)
         if self._transport is not None and not self.lost:
             self._transport.resume_reading()
+
+
+class _AfterHead:
+    """Tells a client's connection of all but the first head, which says how its body is framed."""
+
+    def __init__(self, client: ClientConnection) -> None:
+        self._client = client
+        self._in_first_head = True
+        self.on_body = client.on_body
+        self.on_message_complete = client.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self._in_first_head:
+            self._client.on_message_begin()
+
+    def on_url(self, target: bytes) -> None:
+        if not self._in_first_head:
+            self._client.on_url(target)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_first_head:
+            self._client.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._in_first_head:
+            self._client.on_headers_complete()
+        self._in_first_head = False
+
+
+def _framing(folded: Mapping[str, str]) -> bytes:
+    """Returns the header that says how a request's body is framed."""
+    if "transfer-encoding" in folded:
+        return b"Transfer-Encoding: chunked"
+    return b"Content-Length: " + folded["content-length"].encode()
 
 
 def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.bodies import GONE, Flow
 from opentrail.capture.proxy.framing import Framing, Incoming
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
@@ -145,9 +146,10 @@ class Forwarding:
 
     def _may_repeat(self, error: Exception) -> bool:
         """A kept connection may have been closed while idle; reading again changes nothing."""
+        call = self._transcript.call
         safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._transcript.sent.length
-        if self._transcript.call.protocol in ("query", "ec2"):
-            safe = False  # a GET of these may do anything
+        # A GET of what is no known REST operation may do anything.
+        safe = safe and call.operation is not None and call.protocol in ("rest-json", "rest-xml")
         return safe and isinstance(error, ConnectionError) and not self._client.lost
 
     def _start_sending(
@@ -179,6 +181,7 @@ class Forwarding:
             while piece := await self._incoming.body.next():
                 self._send_piece(connection, piece)
                 await connection.drain()
+                self._client.go_on_awaiting()
             self._finish_chunks()
         except ConnectionError:
             # The client went away; what it meant to say can never be completed.
@@ -265,6 +268,7 @@ class Forwarding:
         framing = self._framing(head)
         hold, tail = self._how_much_to_hold(head)
         held = b""
+        self._client.pass_on(answer)
         try:
             while piece := await self._next_piece(answer, connection):
                 transcript.received.add(piece)
@@ -274,8 +278,15 @@ class Forwarding:
                     cut = len(held) - tail
                     await self._write_part(head, framing, [framing.piece(held[:cut])])
                     held, hold = held[cut:], tail
+                if self._client.lost and transcript.received.length > HOLD_BYTES:
+                    answer.fail(GONE)
         except ConnectionError as error:
+            if self._client.lost:
+                connection.close()
+                return await self._answer_for_nobody(head, str(error))
             return await self._broken_answer(error, connection.is_silent)
+        finally:
+            self._client.answer = None
         return await self._finish_answer(head, framing, held)
 
     async def _next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:
@@ -337,6 +348,12 @@ class Forwarding:
         self._client.abort_transport()
         return False
 
+    async def _answer_for_nobody(self, head: AnswerHead, reason: str) -> bool:
+        """Records an answer whose client went away; what is left of it is not fetched."""
+        response = self._transcript.response(head.status, head.folded)
+        await self._record_broken(reason, replace(response, body=b"", body_is_whole=False))
+        return False
+
     def _record_cut_off(self) -> None:
         """Records a call that the server's own end cuts off; it may have taken effect."""
         if self._sent_head and not self._recorded:
@@ -344,9 +361,10 @@ class Forwarding:
             exchange = self._transcript.exchange(sent, "cut off by the end of the server")
             self._endpoint.recorder.record_later(exchange)
 
-    async def _record_broken(self, reason: str) -> None:
+    async def _record_broken(self, reason: str, response: Response | None = None) -> None:
         recorder, self._recorded = self._endpoint.recorder, True
         exchange = self._transcript.exchange(self._transcript.sent.content(), reason)
+        exchange.response = response
         try:
             await recorder.record(exchange)
         except RecordRefused as error:

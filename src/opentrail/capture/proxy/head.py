@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -9,6 +10,8 @@ from opentrail.wire.message import fold_headers
 
 #: Limits of N2.
 MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
+#: So much may come that neither ends a head nor is a body before it is taken for an attack.
+MOST_UNFINISHED = 256 * 1024
 
 _HOP_BY_HOP = frozenset(
     {
@@ -36,6 +39,7 @@ _ONCE = frozenset(
         b"x-amz-security-token",
     }
 )
+_HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 Headers = list[tuple[bytes, bytes]]
@@ -97,6 +101,12 @@ class Head:
             self._folded = fold_headers(self.headers)
         return self._folded
 
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows the head of a request that was checked."""
+        folded = self.folded
+        return "transfer-encoding" in folded or int(folded.get("content-length") or 0) > 0
+
     def get(self, name: bytes) -> bytes | None:
         """Returns the value of the first header of this lower-case name."""
         for key, value in self.headers:
@@ -107,12 +117,7 @@ class Head:
 
 def check_request(head: Head) -> None:
     """Raises `BadHead` unless the request can mean only one thing, to us and to an upstream."""
-    if head.method in _REFUSED_METHODS:
-        raise BadHead(501, f"method {head.method.decode()} is not supported")
-    if len(head.target) > MAX_TARGET:
-        raise BadHead(414, f"request target is longer than {MAX_TARGET} bytes")
-    if not head.target.startswith(b"/") and head.target != b"*":
-        raise BadHead(400, "request target must be a path, not a whole URL")
+    _check_first_line(head)
     seen: set[bytes] = set()
     whole = True
     size = 4 * len(head.headers)
@@ -135,6 +140,19 @@ def check_request(head: Head) -> None:
         _check_listed(head)
 
 
+def _check_first_line(head: Head) -> None:
+    if head.method in _REFUSED_METHODS:
+        raise BadHead(501, f"method {head.method.decode()} is not supported")
+    if len(head.target) > MAX_TARGET:
+        raise BadHead(414, f"request target is longer than {MAX_TARGET} bytes")
+    if not head.target.startswith(b"/") and head.target != b"*":
+        raise BadHead(400, "request target must be a path, not a whole URL")
+    if b"#" in head.target:
+        raise BadHead(400, "request target must not hold a fragment")
+    if head.version not in ("1.0", "1.1"):
+        raise BadHead(505, f"HTTP/{head.version} is not supported")
+
+
 def _check_listed(head: Head) -> None:
     """A header that Connection names would be recorded, but not passed on."""
     seen = {_known(name).lower for name, _ in head.headers}
@@ -151,6 +169,8 @@ def _check_listed(head: Head) -> None:
 def _check_counts(head: Head, seen: set[bytes]) -> None:
     if head.version != "1.0" and b"host" not in seen:
         raise BadHead(400, "header Host is missing")
+    if not _HOST.fullmatch(head.folded.get("host", "")):
+        raise BadHead(400, "header Host must be a host name, with or without a port")
     if b"transfer-encoding" in seen:
         if head.version == "1.0":
             raise BadHead(400, "Transfer-Encoding is not allowed in HTTP/1.0")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.head import Headers
+from opentrail.capture.proxy.head import MOST_UNFINISHED, Headers
 from opentrail.core.errors import UsageError
 from opentrail.wire.message import fold_headers
 from opentrail.wire.resign import SigningKey
@@ -130,6 +130,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: Headers = []
         self._reason = b""
         self._interim = self._bodiless = False
+        #: How much has come since the last end of a head, piece of a body or end of an answer.
+        self._unfinished = 0
         self._heads: deque[AnswerHead] = deque()
         self._broken: str | None = None
         self._overflowed = False
@@ -169,6 +171,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._bodiless = head_request
         self._headers, self._reason, self._interim = [], b"", False
         self._framed, self.reusable = True, False
+        self._unfinished = 0
         self._heads.clear()
         self.body = Flow(self._pause, self._resume)
         return self.body
@@ -220,9 +223,13 @@ class UpstreamConnection(asyncio.Protocol):
         if self._parser is None:
             self.close()  # nobody asked
             return
+        self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
             if self._overflowed:
+                self.close()
+            elif self._unfinished > MOST_UNFINISHED:
+                self._break("upstream sent an endless head")
                 self.close()
         except httptools.HttpParserUpgrade as upgrade:
             self.raw, self._framed = Flow(self._pause, self._resume), False
@@ -264,10 +271,16 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        self._unfinished = 0
         if self._parser is None:
             return
         status = self._parser.get_status_code()
         head = AnswerHead(status, self._reason, self._headers)
+        coding = head.folded.get("transfer-encoding", "chunked")
+        if not 100 <= status <= 999 or coding.strip().lower() != "chunked":
+            self._break(f"upstream answered with status {status:03} or coding {coding[:40]!r}")
+            self.close()
+            return
         self._headers = []  # what a trailer holds is no part of it
         self._interim = 100 <= status < 200
         if self._interim:
@@ -285,6 +298,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.body.finish()
 
     def on_body(self, data: bytes) -> None:
+        self._unfinished = 0
         if self.body is not None and not self._bodiless and self._parser is not None:
             self.body.feed(data)
 
