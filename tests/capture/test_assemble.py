@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import replace
+from html import escape
 from typing import Any
+from urllib.parse import unquote_plus
 
 import cbor2
 import pytest
@@ -731,9 +733,7 @@ def test_parameters_of_up_to_100_kilobytes_are_kept_whole() -> None:
 
 
 def test_our_own_block_is_limited_too() -> None:
-    keys = "".join(f"<Object><Key>{'k' * 1000}{n}</Key></Object>" for n in range(100))
-    request = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
-    record = recorded(an_exchange(request))
+    record = recorded(an_exchange(notes={"many": ["k" * 1000] * 101}))
     assert record["additionalEventData"]["omitted"] is True
     assert record["additionalEventData"]["originalSize"] > 100_000
 
@@ -762,6 +762,67 @@ def test_no_record_is_larger_than_256_kilobytes(size: int) -> None:
     request = a_json_request("sqs", "AmazonSQS.SendMessage", body)
     made = Assembler(resolve).assemble(an_exchange(request, a_response(body)))
     assert len(made.entry.record) <= 256 * 1024
+
+
+def test_a_record_of_long_names_is_no_larger_than_256_kilobytes() -> None:
+    target = "DynamoDB_20120810." + "X" * 60_000
+    parameters = {"TableName": "arn:aws:dynamodb:us-east-1:1:table/" + "t" * 102_200}
+    for request in (
+        a_json_request("dynamodb", target, parameters, key="K" * 50_000),
+        a_json_request("dynamodb", "DynamoDB_20120810.GetItem", parameters, key="K" * 50_000),
+    ):
+        made = Assembler(resolve).assemble(an_exchange(request))
+        assert len(made.entry.record) <= 256 * 1024
+        assert len(json.loads(made.entry.record)["eventName"]) <= 1024
+
+
+def test_keys_that_were_deleted_are_told_as_far_as_there_is_room() -> None:
+    keys = "".join(f"<Object><Key>contracts/{n:06}.pdf</Key></Object>" for n in range(1_000))
+    request = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
+    extra = recorded(an_exchange(request))["additionalEventData"]
+    told = extra["opentrail"]["deletedKeys"]
+    assert told[0] == "contracts/000000.pdf"
+    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == 1_000
+    assert "AuthenticationMethod" in extra
+
+
+# An error repeats nothing that is hidden: here upstreams that tell the whole request
+
+ECHOED = {
+    "cut json": a_json_request(
+        "secretsmanager", "secretsmanager.CreateSecret", b'{"SecretString":"CANARY-1'
+    ),
+    "a text": a_json_request("ssm", "AmazonSSM.PutParameter", b'"CANARY-1"'),
+    "an unknown operation": a_json_request("ssm", "AmazonSSM.Foo", {"Password": "CANARY-1"}),
+    "a quoted form": a_query_request("iam", "Foo", "2010-05-08", {"Password": "CANARY-1"}),
+    "xml of s3": an_s3_request(
+        "PUT",
+        "/b",
+        "tagging",
+        {},
+        b"<Tagging><TagSet><Tag><Key>password</Key>"
+        b"<Value>CANARY-1</Value></Tag></TagSet></Tagging>",
+    ),
+    "a key in the query of s3": an_s3_request(
+        "GET", "/b/k", "x-amz-server-side-encryption-customer-key=CANARY-1&password=CANARY-1", {}
+    ),
+    "a bearer token": Request("POST", "/", "", {"authorization": "Bearer CANARY-1"}, b"{}"),
+    "one value of many": a_json_request(
+        "secretsmanager", "secretsmanager.CreateSecret", {"SecretString": '{"a":"CANARY-1"}'}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ECHOED)
+def test_an_error_tells_nothing_that_is_hidden(name: str) -> None:
+    request = ECHOED[name]
+    told = [request.body.decode(), unquote_plus(request.body.decode()), request.query, "CANARY-1"]
+    told += [request.headers["authorization"], "the key CANARY-1", "https://a:CANARY-1@h/"]
+    for text in told:
+        body = json.dumps({"__type": "E", "message": f"cannot read {text}"}).encode()
+        s3 = b"<Error><Code>E</Code><Message>%s</Message></Error>"
+        for answer in (a_response(body, 400), a_response(s3 % escape(text).encode(), 400)):
+            assert "CANARY-1" not in json.dumps(recorded(an_exchange(request, answer)))
 
 
 # Whatever comes, there is a record: a call that the upstream carried out must not go unrecorded

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 from typing import Any
 from urllib.parse import quote
@@ -48,6 +49,36 @@ DOCUMENTS = [
     encoded(json.dumps({"password": SECRET})),
     encoded(f"<p><password>{SECRET}</password></p>"),
     encoded(json.dumps({"inner": encoded(json.dumps({"password": SECRET}))})),
+    f'payload: {{"password": "{SECRET}"}}',
+    "\ufeff" + json.dumps({"password": SECRET}),
+    f"{{'password': '{SECRET}'}}",
+    f"{{password: {SECRET}, user: a}}",
+    json.dumps(json.dumps({"password": SECRET})),
+    json.dumps({"a": 1})[:-1] + f', "b": "{{\\"password\\":\\"{SECRET}\\"',
+    quote(json.dumps({"password": SECRET})),
+    quote(quote(json.dumps({"password": SECRET}))),
+    "https://h/?payload=" + quote(json.dumps({"password": SECRET})),
+    encoded("\n  " + json.dumps({"password": SECRET})),
+    encoded(f"user=a&password={SECRET}"),
+    base64.urlsafe_b64encode(json.dumps({"ÿþ~?": 1, "password": SECRET}).encode()).decode(),
+    f'password="{SECRET}"',
+    f"password = {SECRET}",
+    f"pass%77ord={SECRET}",
+    f"https://h/cb#access_token={SECRET}&state=1",
+    f"mysql --password {SECRET} --user a",
+    f"MasterUserPassword: {SECRET}",
+    f"  db:\n    password: '{SECRET}'\n    user: a",
+    f"Authorization: Bearer {SECRET}",
+    f"it said: Bearer {SECRET}",
+    f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+    json.dumps({"secret": SECRET}),
+    json.dumps({"token": SECRET}),
+    json.dumps({"apiKey": SECRET}),
+    json.dumps({"headers": {"X-Api-Key": SECRET, "Authorization": SECRET}}),
+    json.dumps([{"name": "API_TOKEN", "value": SECRET}]),
+    f"<t><Name>password</Name><Value>{SECRET}</Value></t>",
+    f"<c><Credentials><x>{SECRET}</x></Credentials></c>",
+    f"<c><inner>&lt;password&gt;{SECRET}&lt;/password&gt;</inner></c>",
 ]
 
 
@@ -61,7 +92,8 @@ def revealed(text: str) -> set[str]:
         seen.add(one)
         for part in [one, *one.replace('"', " ").replace("<", " ").replace(">", " ").split()]:
             try:
-                waiting.append(base64.b64decode(part, validate=True).decode())
+                usual = part.replace("-", "+").replace("_", "/")
+                waiting.append(base64.b64decode(usual, validate=True).decode())
             except ValueError:
                 continue
     return seen
@@ -81,6 +113,13 @@ def test_what_is_shown_once_stays(document: str) -> None:
     assert within(shown) == shown
 
 
+def test_what_is_packed_with_a_secret_in_it_is_hidden_whole() -> None:
+    packed = base64.b64encode(gzip.compress(json.dumps({"password": SECRET}).encode())).decode()
+    harmless = base64.b64encode(gzip.compress(b'{"a": "b"}')).decode()
+    assert within(packed) == HIDDEN
+    assert within(harmless) == harmless
+
+
 def test_a_signed_token_is_hidden_whole() -> None:
     parts = (encoded('{"alg":"HS256"}'), encoded('{"sub":"a"}'), "c2lnbmF0dXJl")
     assert within(".".join(part.rstrip("=") for part in parts)) == HIDDEN
@@ -94,6 +133,14 @@ def test_a_signed_token_is_hidden_whole() -> None:
         "plain",
         "arn:aws:iam::123456789012:user/Mary",
         "a=b",
+        '{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com","aws:TokenIssueTime":"x"}',
+        '{"nextToken":"abc","maxTokens":5,"clientRequestToken":"x","secretId":"name"}',
+        "User: arn:aws:iam::123456789012:user/Mary is not authorized to perform: iam:CreateUser",
+        "Resources:\n  Bucket:\n    Type: AWS::S3::Bucket # not 100% --sure\n",
+        "a%20file%2Fname.txt",
+        "AIDAQEBALCAAAAAAAAAAAAAA",
+        "i-0123456789abcdef0123456789",
+        'W/"etag-1234567890"',
         "https://host/path?prefix=x&max-keys=2",
         '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*"}]}',
         '{ "spaced" : 1.0 }',

@@ -1,6 +1,10 @@
 """What of a value may be recorded."""
 
+import json
+from collections.abc import Callable
+from html import escape
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given, settings
@@ -10,11 +14,12 @@ from opentrail.capture.redact import (
     HIDDEN,
     actions,
     by_name,
-    looks_secret,
     scrubbed,
     without_literals,
+    without_words_of,
 )
 from opentrail.capture.render import lower_first
+from opentrail.capture.secret_names import looks_secret
 
 
 @pytest.mark.parametrize(
@@ -211,6 +216,18 @@ def test_an_error_may_repeat_what_is_shown() -> None:
     asked = {"UserName": "Mary", "Path": "/staff/"}
     message = "user Mary of /staff/ already exists"
     assert scrubbed(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
+
+
+@pytest.mark.parametrize("form", [quote, quote_plus, escape, json.dumps, str.strip])
+def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) -> None:
+    secret = 'a "b" <c>&d/%+é'
+    assert scrubbed(f"no such value: {form(secret)}!", {"A": secret}, {}).count(HIDDEN) == 1
+    assert "b" not in scrubbed(form(secret), {"A": secret}, {})
+
+
+def test_the_words_of_a_body_that_nobody_could_read_are_hidden_but_for_what_is_shown() -> None:
+    told = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
+    assert told == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
 
 
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:

@@ -289,6 +289,47 @@ def test_a_member_that_the_model_marks_is_hidden_as_a_whole() -> None:
     assert asked("ssm", "SendCommand", value) == {"documentName": "d", "parameters": HIDDEN}
 
 
+@pytest.mark.parametrize(
+    ("service", "operation", "value"),
+    [
+        ("sqs", "SendMessage", {"messageBody": "CANARY"}),
+        ("sqs", "SendMessage", {"MESSAGEBODY": "CANARY"}),
+        ("ssm", "PutParameter", {"value": "CANARY"}),
+        ("ssm", "SendCommand", {"parameters": {"commands": ["CANARY"]}}),
+        ("kinesis", "PutRecord", {"data": "CANARY", "DATA": b"CANARY"}),
+        ("apigateway", "CreateApiKey", {"value": "CANARY"}),
+        ("events", "PutEvents", {"Entries": [{"Detail": "CANARY"}]}),
+        ("logs", "PutLogEvents", {"logEvents": [{"timestamp": 1, "message": "CANARY"}]}),
+        ("rds-data", "ExecuteStatement", {"sql": "CANARY", "parameters": [{"x": "CANARY"}]}),
+        ("athena", "StartQueryExecution", {"QueryString": "CANARY"}),
+        ("redshift-data", "BatchExecuteStatement", {"Sqls": ["CANARY"]}),
+        ("ses", "SendEmail", {"Message": {"Subject": {"Data": "CANARY"}}}),
+        ("sesv2", "SendEmail", {"Content": {"Simple": {"Body": {"Text": {"Data": "CANARY"}}}}}),
+        ("bedrock-runtime", "Converse", {"messages": [{"content": [{"text": "CANARY"}]}]}),
+        ("translate", "TranslateText", {"Text": "CANARY"}),
+        (
+            "batch",
+            "RegisterJobDefinition",
+            {"containerProperties": {"environment": [{"name": "API_TOKEN", "value": "CANARY"}]}},
+        ),
+    ],
+)
+def test_contents_and_what_the_model_spells_otherwise_are_hidden(
+    service: str, operation: str, value: dict[str, Any]
+) -> None:
+    assert "CANARY" not in str(asked(service, operation, value))
+
+
+def test_the_marks_of_athena_and_rds_are_awss() -> None:
+    assert asked("athena", "StartQueryExecution", {"QueryString": "x"}) == {
+        "queryString": "***OMITTED***"
+    }
+    assert asked("rds-data", "ExecuteStatement", {"sql": "x", "database": "d"}) == {
+        "sql": "**********",
+        "database": "**********",
+    }
+
+
 def test_an_unknown_member_that_looks_like_a_secret_is_hidden() -> None:
     value = {"UserName": "Mary", "NewSecretKey": "CANARY", "Inner": {"Passphrase": "CANARY"}}
     assert asked("iam", "CreateUser", value) == {

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from opentrail.capture.redact import PLACEHOLDERS
 from opentrail.capture.tables import (
     api_version,
     category,
@@ -115,7 +116,7 @@ def test_a_service_without_a_listed_api_version_has_none() -> None:
 
 
 def redacted_members() -> Iterator[tuple[str, str]]:
-    for action in ("remove", "hide", "mark", "show", "literals"):
+    for action in (*PLACEHOLDERS, "remove", "show", "literals"):
         for label, names in rules("redaction")[action].items():
             if label != "*":
                 yield from ((label, name) for name in names)
@@ -128,7 +129,8 @@ def recorded_members(label: str) -> frozenset[str]:
         for name in service.model.shape_names:
             shape: Any = service.model.shape_for(name)
             if shape.type_name == "structure":
-                found.update(member[:1].lower() + member[1:] for member in shape.members)
+                members = [member[:1].lower() + member[1:] for member in shape.members]
+                found.update(members, shape.members, (f"{name}.{member}" for member in members))
     return frozenset(found)
 
 

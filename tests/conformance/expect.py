@@ -17,7 +17,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from tests.conformance import tables
 from tests.conformance.answers import ERROR_CODE, json_text, output_of
 from tests.conformance.generate import Case, service_model
-from tests.decoding.expect import _without_literals as without_literals
+from tests.decoding.literals import without_literals
 
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _GONE: Any = object()
@@ -180,7 +180,7 @@ class Recorded:
             if self._is_unsent(member_shape, item) or _is_body(shape, member):
                 continue
             name = self._name(member, member_shape)
-            result = self._member(member, name, member_shape, item)
+            result = self._member(member, name, member_shape, item, shape.name)
             if result is not _GONE:
                 shown[name] = result
         return shown
@@ -190,13 +190,17 @@ class Recorded:
         flattened = isinstance(shape, ListShape) and shape.serialization.get("flattened")
         return bool(self._is_flat and flattened and not value)
 
-    def _member(self, member: str, name: str, shape: Shape, value: Any) -> Any:
+    def _member(self, member: str, name: str, shape: Shape, value: Any, holder: str) -> Any:
         if tables.listed(tables.REMOVED, self._source, name):
             return _GONE
         if tables.listed(tables.STATEMENTS, self._source, name):
             return without_literals(value)
-        if tables.listed(tables.HIDDEN_NAMES, self._source, name):
-            return HIDDEN
+        for mark, table in tables.MARKED.items():
+            if tables.listed(table, self._source, name):
+                return mark
+        for listed in (name, f"{holder}.{name}"):
+            if tables.listed(tables.HIDDEN_NAMES, self._source, listed):
+                return HIDDEN
         secret = shape.type_name in ("string", "blob") and tables.SECRET_NAME.search(member)
         if secret and not tables.listed(tables.SHOWN_NAMES, self._source, name):
             return HIDDEN

@@ -117,7 +117,10 @@ ANSWER_KEPT = {
     "sts": "AssumeRole AssumeRoleWithSAML AssumeRoleWithWebIdentity AssumeRoot GetSessionToken",
 }
 #: They change something, but what they answer is data.
-ANSWER_LEFT_OUT = {"sqs": "ReceiveMessage"}
+ANSWER_LEFT_OUT = {
+    "rdsdata": "BatchExecuteStatement ExecuteSql ExecuteStatement",
+    "sqs": "ReceiveMessage",
+}
 
 #: Event source → operations that are data events (facts §5.5, capture.md §2.4).
 DATA_OPERATIONS = {
@@ -206,6 +209,16 @@ REMOVED = {
 }
 HIDDEN_NAMES = {
     "*": "sessionToken",
+    "apigateway": "ApiKey.value CreateApiKeyRequest.value",
+    "bedrock": "text",
+    "comprehend": "text textList",
+    "events": "PutEventsRequestEntry.detail TestEventPatternRequest.event",
+    "logs": "InputLogEvent.message",
+    "polly": "StartSpeechSynthesisTaskInput.text SynthesizeSpeechInput.text",
+    "rdsdata": "parameters parameterSets",
+    "ses": "EmailTemplateContent.html EmailTemplateContent.subject EmailTemplateContent.text data"
+    " defaultTemplateData replacementTemplateData templateData",
+    "translate": "text translatedText",
     "chime": "phoneNumberId",  # sensitive in the model of chime-sdk-voice, a twin of chime's
     "cognito-identity": "logins",
     "iam": "addPrivateKey authenticationCode1 authenticationCode2",
@@ -214,6 +227,11 @@ HIDDEN_NAMES = {
     "sqs": "body messageAttributes messageBody messageSystemAttributes",
     "ssm": "streamUrl tokenValue",
     "sts": "authenticationCode1 authenticationCode2 tokenCode tradeInToken",
+}
+#: AWS's own marks, by the placeholder.
+MARKED = {
+    "***OMITTED***": {"athena": "queryString", "redshift-data": "sql sqls"},
+    "**********": {"rdsdata": "database schema sql sqlStatements"},
 }
 SHOWN_NAMES = {"iam": "removePrivateKey", "sts": "subjectFromWebIdentityToken"}
 #: PartiQL: what stands between single quotes, and numbers, are hidden.

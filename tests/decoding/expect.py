@@ -14,6 +14,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from tests.decoding import expect_s3
 from tests.decoding.generate import Case, service_model
+from tests.decoding.literals import without_literals
 
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
@@ -181,27 +182,6 @@ def _is_read_only(service: str, operation: str) -> bool:
     return _READ_ONLY.get((service, operation), operation.startswith(_READ_PREFIXES))
 
 
-def _without_literals(statement: str) -> str:
-    """Returns a PartiQL statement with what stands between single quotes hidden."""
-    shown, quote, hidden, before = "", "", False, ""
-    for character in statement:
-        if quote or character in "'\"":
-            if character == quote:
-                quote = ""
-            elif not quote:
-                quote, hidden = character, False
-            elif quote == "'":
-                shown, hidden, before = shown + ("" if hidden else HIDDEN), True, character
-                continue
-            shown += character
-        elif character.isdigit() and not (before and (before.isalnum() or before in "_.")):
-            shown, hidden = shown + HIDDEN, True
-        elif not (hidden and (character.isalnum() or character in "_.")):
-            shown, hidden = shown + character, False
-        before = character
-    return shown
-
-
 class _Parameters:
     """Turns parameters into their recorded form for the JSON and query protocols."""
 
@@ -237,7 +217,7 @@ class _Parameters:
         if shape.metadata.get("sensitive"):
             return HIDDEN
         if self._service == "dynamodb" and name == "statement":
-            return _without_literals(value)
+            return without_literals(value)
         element = shape.member if isinstance(shape, ListShape) else shape
         if _is_attribute_value(element):
             return HIDDEN

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
 from tests.decoding.generate import Case, service_model
+from tests.decoding.literals import without_literals
 
 DATA_OPERATIONS = frozenset(
     {
@@ -72,6 +73,7 @@ EVENT_NAMES = {
     "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
 }
 
+HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _HIDDEN_HEADERS = frozenset(
     {
         "x-amz-account-id",
@@ -133,6 +135,9 @@ def parameters(case: Case, host: str) -> dict[str, Any]:
         shown["bucketPolicy"] = _json_or_text(given["Policy"])
     elif case.operation not in _HIDDEN_BODIES:
         shown.update(_body(operation, given))
+    if case.operation == "SelectObjectContent":
+        select = shown["SelectObjectContentRequest"]
+        select["Expression"] = without_literals(str(select["Expression"]))
     return shown
 
 
@@ -199,7 +204,7 @@ def _headers(operation: OperationModel, given: Mapping[str, Any]) -> dict[str, s
             headers[name] = ",".join(_quoted(item) for item in value)
     lowered = {name.lower(): text for name, text in headers.items()}
     return {
-        name: text
+        name: HIDDEN if name == "x-amz-server-side-encryption-context" else text
         for name, text in lowered.items()
         if name.startswith("x-amz-") and name not in _HIDDEN_HEADERS
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
+from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.limits import cut, limited
@@ -21,7 +23,7 @@ from opentrail.capture.outcome import (
     request_id_of,
     told_by_answer,
 )
-from opentrail.capture.redact import by_name, scrubbed
+from opentrail.capture.redact import by_name, scrubbed, without_words_of
 from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.tables import (
     Kind,
@@ -104,9 +106,7 @@ class Assembler:
         error = error_of(exchange)
         parameters = _parameters(exchange, own)
         if error is not None and error.message:
-            never = signing_texts(exchange.request)
-            message = scrubbed(error.message, _given(exchange), parameters, never)
-            error = replace(error, message=message)
+            error = replace(error, message=_told(error.message, exchange, parameters))
         answer = answer_of(exchange, kind, error, own)
         if exchange.credential is None and exchange.described is None:
             identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
@@ -115,8 +115,8 @@ class Assembler:
             "eventVersion": EVENT_VERSION,
             "userIdentity": identity,
             "eventTime": format_time(exchange.completed_at),
-            "eventSource": kind.source,
-            "eventName": kind.name,
+            "eventSource": cut(kind.source),
+            "eventName": cut(kind.name),
             "awsRegion": region,
             "sourceIPAddress": exchange.source_ip,
         }
@@ -172,7 +172,7 @@ class Assembler:
             return dict(exchange.described.identity), exchange.described.account
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
-        identity = self._resolve(exchange.credential.access_key_id)
+        identity = self._resolve(cut(exchange.credential.access_key_id))
         if identity.user_identity.get("type") == "Unknown":
             own["identity"] = UNVERIFIED
         elif identity.deleted_by is not None:
@@ -181,7 +181,7 @@ class Assembler:
 
 
 def _add_agent(record: dict[str, Any], exchange: Exchange, label: str) -> None:
-    agent = cut(exchange.request.headers.get("user-agent", ""))
+    agent = cut(within(exchange.request.headers.get("user-agent", "")))
     if agent:
         # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
         record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
@@ -291,15 +291,22 @@ def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | Non
     return shown if isinstance(shown, dict) else None
 
 
-def _given(exchange: Exchange) -> dict[str, Any]:
-    """Returns the parameters as they were given, so that an error does not tell what is hidden."""
-    call = exchange.call
-    if call.service is None or call.operation is None or call.service.name == "s3":
-        return {}
-    try:
-        return decode_request(call, exchange.request)[0]
-    except (ValueError, RecursionError):
-        return {}
+def _told(message: str, exchange: Exchange, parameters: dict[str, Any] | None) -> str:
+    """Returns an error's text without what the call gave and its record does not show."""
+    call, request = exchange.call, exchange.request
+    never = list(signing_texts(request))
+    if exchange.described is not None:
+        return scrubbed(message, {}, parameters, never)
+    given: dict[str, Any] | None = None
+    with contextlib.suppress(ValueError, RecursionError):
+        if call.service is not None and has_s3_form(call.service.name):
+            given = s3_form.given(call, request)
+        elif call.service is not None and call.operation is not None:
+            given = decode_request(call, request)[0]
+    if given is None:
+        body = request.body + b"\n" + request.query.encode("utf-8", "replace")
+        message = without_words_of(body, message, f"{request.path} {call.operation}")
+    return scrubbed(message, given, parameters, never)
 
 
 def _rendered(call: Call, decoded: dict[str, Any]) -> Any:

@@ -8,31 +8,57 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import zlib
+from html import escape, unescape
 from typing import Any
+from urllib.parse import quote, unquote
 
 import orjson
 
-from opentrail.capture.secret_names import HIDDEN, hidden_member, looks_secret
+from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
 
 #: Texts in texts in texts: what is nested more deeply is hidden.
 _DEEPEST = 4
+#: Shorter texts hold no secret that a name beside it tells of.
+_SHORTEST = 8
 #: How base64 of what begins with a brace, a bracket or `<` begins.
 _ENCODED = frozenset(
     first + second
     for first, seconds in (("e", "wxyz0123"), ("W", "wxyz0123"), ("P", "ABCDEFGH"))
     for second in seconds
 )
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
+#: Of base64 with another beginning, shorter texts are mostly names.
+_SHORTEST_BASE64 = 20
+_GZIP, _MOST_UNPACKED = b"\x1f\x8b", 1024 * 1024
 #: A signed token of three parts, which lets in whoever has it (RFC 7519).
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+_BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)", re.DOTALL)
+_QUOTED = r""""(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
 #: A text member in JSON that is cut, or that is no JSON.
-_PAIR = re.compile(r'"((?:[^"\\]|\\.)*)"(\s*:\s*)("(?:[^"\\]|\\.)*"?|[^\s,}\]"]+)')
+_PAIR = re.compile(rf'"((?:[^"\\]|\\.)*)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)')
+_SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]|\\\\.)*)')
 _ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>(\s*<!\[CDATA\[.*?\]\]>|[^<]*)", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"?|'[^']*'?)""")
-_FIELD = re.compile(r"""(^|[?&;\s,])([\w.\[\]%-]{1,100})=([^&;\s,"'<>]+)""")
+#: Two elements, of which one says what the other one is.
+_NAMED_ELEMENT = re.compile(
+    r"(<(?:\w+:)?(?:name|key|parametername|parameterkey)>\s*([^<]*?)\s*</[^>]*>\s*"
+    r"<(?:\w+:)?(?:value|parametervalue|stringvalue)>)([^<]*)",
+    re.I,
+)
+_FIELD = re.compile(rf"(^|[?&;#\s,({{])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,\"'<>]+)")
+#: A name and a value after a colon and a blank, as in YAML; the first may be quoted.
+_LINE = re.compile(
+    rf"(^|[\s,;{{(\[])(['\"]?)([\w.-]{{1,100}})(\2\s*:(?:[ \t]+|(?=['\"])))"
+    rf"({_QUOTED}|[^\s,;}}\"']+)"
+)
+_OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
 _LOGIN = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(?=@)")
 #: Parts of an address that stand for a signature.
 _SIGNING = frozenset({"signature", "x-amz-signature"})
+#: Braces, quotes and signs of equality in an address's encoding.
+_ESCAPED = ("%7B", "%7b", "%22", "%3D", "%3d", "%3C", "%3c")
 
 
 def within(text: str) -> str:
@@ -43,35 +69,92 @@ def within(text: str) -> str:
     >>> within("https://host/?X-Amz-Signature=abc&a=b")
     'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
     """
-    start = text[:2]
-    if start[:1] in "{[<\r\n\t " or start in _ENCODED or "=" in text or "://" in text:
-        return _within(text, 0) if text else text
+    if len(text) < _SHORTEST:
+        return text
+    if (
+        "=" in text
+        or '"' in text
+        or ": " in text
+        or "%" in text
+        or "<" in text
+        or "://" in text
+        or "--" in text
+        or "eyJ" in text
+        or "earer " in text
+        or text[:1] in "{["
+        or ((len(text) >= _SHORTEST_BASE64 or text[:2] in _ENCODED) and _BASE64.fullmatch(text))
+    ):
+        return _within(text, 0)
     return text
 
 
 def _within(text: str, depth: int) -> str:
     if depth > _DEEPEST:
         return HIDDEN
-    bare = text.strip()
+    bare = text.strip().removeprefix("\ufeff")
     if bare[:1] in ("{", "["):
-        return _in_json(text, depth)
+        return _in_json(text, bare, depth)
     if bare[:1] == "<":
         return _in_xml(text, depth)
-    if bare[:2] in _ENCODED:
-        if _BASE64.fullmatch(bare):
-            return _in_base64(text, depth)
+    if bare[:1] == '"' and (shown := _in_json_text(bare, depth)) is not None:
+        return shown
+    if (len(bare) >= _SHORTEST_BASE64 or bare[:2] in _ENCODED) and _BASE64.fullmatch(bare):
+        return _in_base64(text, depth)
+    return _in_plain(text, depth)
+
+
+def _in_plain(text: str, depth: int) -> str:
+    """Returns a text that is no document, without the secrets that it names."""
+    if "eyJ" in text:
         text = _TOKEN.sub(HIDDEN, text)
-    text = _FIELD.sub(_field, text) if "=" in text else text
+    if "PRIVATE KEY" in text:
+        text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
+    text = _BEARER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
+    if "\\" in text:
+        text = _SLASHED.sub(_slashed, text)
+    if '"' in text:
+        text = _PAIR.sub(_pair, text)
+    if ":" in text:
+        text = _LINE.sub(_line, text)
+    if "--" in text:
+        text = _OPTION.sub(_option, text)
+    if "=" in text:
+        text = _FIELD.sub(lambda found: _field(found, depth), text)
+    if "&lt;" in text:
+        plain = unescape(text)
+        shown = _within(plain, depth + 1)
+        text = text if shown == plain else escape(shown)
+    if "=" not in text:
+        text = _in_escapes(text, depth)
     return _LOGIN.sub(rf"\g<1>{HIDDEN}", text) if "://" in text else text
 
 
-def _in_json(text: str, depth: int) -> str:
+def _in_escapes(text: str, depth: int) -> str:
+    """Returns a text in the encoding of addresses, without the secrets of what it encodes."""
+    if not any(mark in text for mark in _ESCAPED) and "%25" not in text:
+        return text
+    plain = unquote(text)
+    shown = _within(plain, depth + 1)
+    return text if shown == plain else quote(shown)
+
+
+def _in_json(text: str, bare: str, depth: int) -> str:
     try:
-        value = orjson.loads(text)
+        value = orjson.loads(bare)
     except orjson.JSONDecodeError:
-        return _PAIR.sub(_pair, text)
+        return _in_plain(text, depth)
     shown = without_secrets(value, depth)
     return text if shown == value else orjson.dumps(shown).decode()
+
+
+def _in_json_text(bare: str, depth: int) -> str | None:
+    """Returns a JSON text without the secrets of what it holds, None if it is none."""
+    try:
+        value = orjson.loads(bare)
+    except orjson.JSONDecodeError:
+        return None
+    shown = _within(value, depth + 1)
+    return None if shown == value else orjson.dumps(shown).decode()
 
 
 def without_secrets(value: Any, depth: int = 0) -> Any:
@@ -80,7 +163,7 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
         hidden = hidden_member(value)
         return {
             name: HIDDEN
-            if (name == hidden or looks_secret(name)) and not isinstance(item, bool | None)
+            if (name == hidden or sounds_secret(name)) and not isinstance(item, bool | None)
             else without_secrets(item, depth)
             for name, item in value.items()
         }
@@ -91,9 +174,32 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
 
 def _pair(found: re.Match[str]) -> str:
     name, between, value = found.groups()
-    if looks_secret(name):
+    if sounds_secret(name):
         return f'"{name}"{between}"{HIDDEN}"'
     return f'"{name}"{between}{value}'
+
+
+def _slashed(found: re.Match[str]) -> str:
+    whole, (name, value) = found.group(), found.groups()
+    return whole.removesuffix(value) + HIDDEN if value and sounds_secret(name) else whole
+
+
+def _line(found: re.Match[str]) -> str:
+    before, mark, name, between, value = found.groups()
+    if sounds_secret(name):
+        value = _like(value)
+    return f"{before}{mark}{name}{between}{value}"
+
+
+def _option(found: re.Match[str]) -> str:
+    name, between, value = found.groups()
+    return f"{name}{between}{_like(value) if sounds_secret(name.lstrip('-')) else value}"
+
+
+def _like(value: str) -> str:
+    """Returns the placeholder, between the quotes that the value has."""
+    mark = value[:1] if value[:1] in "\"'" else ""
+    return f"{mark}{HIDDEN}{mark}"
 
 
 def _in_xml(text: str, depth: int) -> str:
@@ -102,28 +208,54 @@ def _in_xml(text: str, depth: int) -> str:
         shown = _ATTRIBUTE.sub(_attribute, attributes)
         if content.strip():
             own = tag.rpartition(":")[2]
-            content = HIDDEN if looks_secret(own) else _within(content, depth + 1)
+            content = HIDDEN if sounds_secret(own) else _within(content, depth + 1)
         return f"<{tag}{shown}>{content}"
 
-    return _ELEMENT.sub(element, text)
+    def named(found: re.Match[str]) -> str:
+        before, name, value = found.groups()
+        return f"{before}{HIDDEN if sounds_secret(name) else value}"
+
+    shown = _NAMED_ELEMENT.sub(named, _ELEMENT.sub(element, text))
+    for tag in {
+        tag for tag, _, _ in _ELEMENT.findall(text) if sounds_secret(tag.rpartition(":")[2])
+    }:
+        inside = re.compile(
+            rf"(<{re.escape(tag)}(?:\s[^<>]*)?>).*?(</{re.escape(tag)}\s*>|$)", re.S
+        )
+        shown = inside.sub(rf"\g<1>{HIDDEN}\g<2>", shown)
+    return shown
 
 
 def _attribute(found: re.Match[str]) -> str:
     name, between, _ = found.groups()
-    return f'{name}{between}"{HIDDEN}"' if looks_secret(name) else found.group()
+    return f'{name}{between}"{HIDDEN}"' if sounds_secret(name) else found.group()
 
 
 def _in_base64(text: str, depth: int) -> str:
+    packed = "".join(text.split())
+    is_url_safe = "-" in packed or "_" in packed
     try:
-        decoded = base64.b64decode("".join(text.split()), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        raw = base64.b64decode(
+            packed + "=" * (-len(packed) % 4), b"-_" if is_url_safe else None, validate=True
+        )
+        if raw[:2] == _GZIP:
+            raw = zlib.decompressobj(31).decompress(raw, _MOST_UNPACKED)
+            decoded = raw.decode("utf-8", "replace")
+            return text if _within(decoded, depth + 1) == decoded else HIDDEN
+        decoded = raw.decode()
+    except (binascii.Error, UnicodeDecodeError, zlib.error):
         return text
     shown = _within(decoded, depth + 1)
-    return text if shown == decoded else base64.b64encode(shown.encode()).decode()
+    if shown == decoded:
+        return text
+    return base64.b64encode(shown.encode(), b"-_" if is_url_safe else None).decode()
 
 
-def _field(found: re.Match[str]) -> str:
-    before, name, value = found.groups()
-    if looks_secret(name) or name.lower() in _SIGNING:
-        value = HIDDEN
-    return f"{before}{name}={value}"
+def _field(found: re.Match[str], depth: int) -> str:
+    before, name, between, value = found.groups()
+    plain = unquote(name) if "%" in name else name
+    if sounds_secret(plain) or plain.lower() in _SIGNING:
+        value = _like(value)
+    elif "%" in value:
+        value = _in_escapes(value, depth)
+    return f"{before}{name}{between}{value}"

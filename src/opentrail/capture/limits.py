@@ -10,6 +10,7 @@ from opentrail.capture.safe_json import to_bytes
 _TEXT_LIMIT = 1_024
 _OBJECT_LIMIT = 100 * 1_024
 _ADDITIONAL_LIMIT = 28 * 1_024
+_RECORD_LIMIT = 256 * 1_024
 
 
 def cut(text: str) -> str:
@@ -31,9 +32,20 @@ def limited(record: dict[str, Any]) -> bytes:
     ):
         size = len(to_bytes(record[member])) if record.get(member) else 0
         if size > limit:
-            record[member] = {
-                "omitted": True,
-                "originalSize": size,
-                "reason": f"{member} too large: more than {limit} bytes",
-            }
-    return to_bytes(record)
+            record[member] = _omitted(member, size, limit)
+    raw = to_bytes(record)
+    for member in ("requestParameters", "responseElements", "resources"):
+        if len(raw) > _RECORD_LIMIT and record.get(member):
+            mark = _omitted(member, len(to_bytes(record[member])), _RECORD_LIMIT)
+            record[member] = [] if member == "resources" else mark
+            raw = to_bytes(record)
+    return raw
+
+
+def _omitted(member: str, size: int, limit: int) -> dict[str, Any]:
+    """Returns AWS's mark in the place of what is too large."""
+    return {
+        "omitted": True,
+        "originalSize": size,
+        "reason": f"{member} too large: more than {limit} bytes",
+    }

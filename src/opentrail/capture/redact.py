@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from html import escape
 from typing import Any
+from urllib.parse import quote, quote_plus, unquote_plus
 
 from opentrail.capture.embedded import within
-from opentrail.capture.secret_names import HIDDEN, hidden_member, looks_secret
+from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
 from opentrail.capture.tables import rules
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
+#: What AWS writes in the place of a value, by the table of redaction.toml that lists it.
+PLACEHOLDERS = {
+    "hide": HIDDEN,
+    "mark": REMOVED_MARK,
+    "omit": "***OMITTED***",
+    "stars": "**********",
+}
 
 #: Quoted texts, quoted names and numbers of a PartiQL statement.
 _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
 #: Errors are recorded up to a kilobyte; no more of them needs to be looked through.
 _LONGEST_MESSAGE = 4_096
+#: Of a body that nobody can read, errors are compared with so much.
+_LONGEST_BODY = 1024 * 1024
+_WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter texts are not looked for in errors: they would be found in any.
 _SHORTEST_SECRET = 4
 
@@ -27,7 +41,7 @@ def actions(label: str) -> dict[str, str]:
     """Returns the table that each member of a service is listed in, by its recorded name."""
     table = rules("redaction")
     found: dict[str, str] = {}
-    for action in ("hide", "remove", "mark", "literals", "show"):
+    for action in (*PLACEHOLDERS, "remove", "literals", "show"):
         for scope in ("*", label):
             found.update(dict.fromkeys(table[action].get(scope, ()), action))
     return found
@@ -66,12 +80,41 @@ def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) ->
     """
     message = message[:_LONGEST_MESSAGE]
     kept = set(_texts(shown))
-    secrets = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
-    secrets |= {text for text in never if text}
+    hidden = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
+    hidden |= {text for text in never if text}
+    secrets = {form for text in hidden if len(text) <= _LONGEST_MESSAGE for form in _forms(text)}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) <= len(message):
             message = message.replace(secret, HIDDEN)
     return within(message)
+
+
+def without_words_of(body: bytes, message: str, shown: str) -> str:
+    """Returns an error's text without the words of a body that nobody could read.
+
+    Args:
+        body: the body.
+        message: the text.
+        shown: what is recorded of the call; its words may stay.
+    """
+    raw = body[:_LONGEST_BODY].decode("utf-8", "replace")
+    told = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
+
+    def word(found: re.Match[str]) -> str:
+        text = found.group()
+        return HIDDEN if text in told and text not in shown else text
+
+    return _WORD.sub(word, message[:_LONGEST_MESSAGE])
+
+
+def _forms(text: str) -> Iterator[str]:
+    """Yields a text in the forms that an error may repeat it in."""
+    yield text
+    if not text.isalnum():
+        yield from (quote(text), quote(text, ""), quote_plus(text), escape(text))
+        yield json.dumps(text)[1:-1]
+        yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield base64.b64encode(text.encode("utf-8", "replace")).decode()
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -83,6 +126,9 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
+        if value[:1] in ("{", "["):
+            with contextlib.suppress(ValueError, RecursionError):
+                yield from _texts(json.loads(value))
     elif isinstance(value, bytes):
         yield base64.b64encode(value).decode()
         yield value.decode("utf-8", "replace")
@@ -96,7 +142,7 @@ def by_name(value: Any, rename: Callable[[str], str]) -> Any:
         hidden = hidden_member({str(name): item for name, item in value.items()})
         return {
             rename(str(name)): HIDDEN
-            if looks_secret(str(name)) or name == hidden
+            if sounds_secret(str(name)) or name == hidden
             else by_name(item, rename)
             for name, item in value.items()
         }

@@ -14,8 +14,8 @@ from typing import Any, Final
 from botocore.model import Shape
 
 from opentrail.capture.embedded import within
-from opentrail.capture.redact import REMOVED_MARK, actions, by_name, without_literals
-from opentrail.capture.secret_names import HIDDEN, looks_secret, naming_members
+from opentrail.capture.redact import PLACEHOLDERS, actions, by_name, without_literals
+from opentrail.capture.secret_names import HIDDEN, looks_secret, naming_members, sounds_secret
 from opentrail.capture.tables import rules, source_of
 from opentrail.wire.protocols.values import WireTime
 from opentrail.wire.service_models import Service
@@ -88,43 +88,52 @@ class Renderers:
         self._compiled[here] = build(shape, in_key)
         return self._compiled[here]
 
-    def _member(self, name: str, shape: Shape, in_key: bool) -> Renderer:
+    def _listed(self, name: str, holder: str) -> str | None:
+        """Returns the table that lists a member, by its name or by its holder's and its name."""
+        shown = self.member_name(name)
+        return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
+
+    def _member(self, name: str, shape: Shape, in_key: bool, holder: str) -> Renderer:
         """Returns the renderer of a member, with what redaction makes of it."""
-        action = self._actions.get(self.member_name(name))
+        action = self._listed(name, holder)
         if action == "remove":
             return lambda _value: ABSENT
-        if action == "mark":
-            return lambda _value: REMOVED_MARK
+        if action in PLACEHOLDERS:
+            placeholder = PLACEHOLDERS[action]
+            return lambda _value: placeholder
         if action == "literals":
             return without_literals
         sensitive = bool(shape.metadata.get("sensitive"))
         # Models forget to mark some; a name that only sounds like a secret's holds no text.
         secret_text = shape.type_name in ("string", "blob") and looks_secret(name)
         secret_text = secret_text and action != "show"
-        if action == "hide" or sensitive or secret_text:
+        if sensitive or secret_text:
             return lambda _value: HIDDEN
         return self._renderer(shape, in_key)
 
     def _structure(self, shape: Any, in_key: bool) -> Renderer:
         members = {
-            name: (self._recorded_name(name, member), self._member(name, member, in_key))
+            name: (
+                self._recorded_name(name, member),
+                self._member(name, member, in_key, shape.name),
+            )
             for name, member in shape.members.items()
         }
         pair = naming_members(shape.members)
+        folded = {name.lower(): name for name in members}
 
         def render(value: Any) -> Any:
             if not isinstance(value, dict):
                 return _plain(value)
             rendered = {}
-            if pair is not None and looks_secret(str(value.get(pair[0]))) and pair[1] in value:
+            if pair is not None and sounds_secret(str(value.get(pair[0]))) and pair[1] in value:
                 value = {**value, pair[1]: HIDDEN}
             for name, item in value.items():
                 known = members.get(name)
                 if known is None:
                     shown_name = self.member_name(name)
-                    # What a model does not know of an item store may be an item.
-                    odd = self._dynamodb or looks_secret(str(name))
-                    shown = HIDDEN if odd else by_name(item, self.member_name)
+                    twin = members.get(folded.get(str(name).lower(), ""))
+                    shown = twin[1](item) if twin else self._unknown(str(name), item)
                 else:
                     shown_name, shown = known[0], known[1](item)
                 if shown is not ABSENT:
@@ -132,6 +141,15 @@ class Renderers:
             return rendered
 
         return render
+
+    def _unknown(self, name: str, item: Any) -> Any:
+        """Returns what is shown of a member that the model does not know."""
+        if self._listed(name, "") not in (None, "show"):
+            return HIDDEN
+        # What a model does not know of an item store may be an item.
+        if self._dynamodb or sounds_secret(name):
+            return HIDDEN
+        return by_name(item, self.member_name)
 
     def _recorded_name(self, name: str, member: Any) -> str:
         """AWS shows an item's attribute names as `items` (DynamoDB guide)."""

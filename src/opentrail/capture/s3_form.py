@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from opentrail.capture.embedded import within
+from opentrail.capture.embedded import within, without_secrets
+from opentrail.capture.redact import actions, without_literals
 from opentrail.capture.render import lower_first
-from opentrail.capture.secret_names import HIDDEN, looks_secret
+from opentrail.capture.secret_names import HIDDEN, looks_secret, sounds_secret
 from opentrail.capture.tables import data_type, rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.multipart import form_fields
@@ -29,6 +32,10 @@ _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signa
 _LABELS = {"Bucket": "bucketName"}
 #: Parts of a path that have a place of their own; the account is in the host's name.
 _NOT_FIRST = frozenset({"Key", "AccountId"})
+#: Of the keys of a DeleteObjects so many bytes are told, less than our own block may hold.
+_DELETED_BYTES = 16 * 1024
+#: How the names of headers end that hold secrets.
+_SECRET_ENDS = ("-key", "-token", "-mfa", "-context")
 #: What path and headers alone may say.
 _FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
 #: Headers of a request that matter but that AWS leaves out; they go into our own block.
@@ -63,16 +70,40 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
         parameters["Host"] = request.headers["host"]
     if "Key" in call.labels:
         parameters["key"] = unquote(call.labels["Key"])
-    _add_query(parameters, request.query, set(table["s3_query"]["never"]))
     never = set(table["s3_headers"]["never"])
+    _add_query(parameters, request.query, never | set(table["s3_query"]["never"]))
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
-            parameters[name] = HIDDEN if looks_secret(name) else within(value)
+            parameters[name] = _header(name, value)
     if call.operation == "PostObject":
         _add_form(parameters, request, never)
     elif request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
         _add_body(parameters, call, request)
     return parameters
+
+
+def given(call: Call, request: Request) -> dict[str, Any]:
+    """Returns what a request says, secrets among it, as texts without names.
+
+    Raises:
+        ValueError: the body is not XML.
+    """
+    told: dict[str, Any] = {
+        "query": [value for _, value in parse_qsl(request.query, keep_blank_values=True)],
+        "headers": [v for name, v in request.headers.items() if name.endswith(_SECRET_ENDS)],
+    }
+    if call.operation == "PostObject":
+        told["form"] = list(form_fields(request.headers, request.body).values())
+    elif request.body_is_whole and request.body.strip() and call.operation is not None:
+        body = plain_body(request.headers, request.body)
+        is_policy = call.operation == "PutBucketPolicy"
+        told["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
+    return told
+
+
+def _texts_of(element: Element) -> list[str]:
+    texts = [element.text.strip(), *element.attributes.values()]
+    return texts + [text for child in element.children for text in _texts_of(child)]
 
 
 @lru_cache(maxsize=512)
@@ -90,10 +121,11 @@ def _label_names(service: Service | None, operation: str | None) -> Mapping[str,
 
 
 def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in never or name in _FROM_THE_HEAD:
+    for name, given in parse_qsl(query, keep_blank_values=True):
+        if name.lower() in never or name in _FROM_THE_HEAD:
             continue
-        present, value = parameters.get(name), within(value)
+        present = parameters.get(name)
+        value = HIDDEN if sounds_secret(name) else within(given)
         if present is None:
             parameters[name] = value
         elif isinstance(present, list):
@@ -108,7 +140,13 @@ def _add_form(parameters: dict[str, Any], request: Request, never: set[str]) -> 
         if name in ("key", "acl"):
             parameters[name] = value
         elif name.startswith("x-amz-") and name not in never and name not in _FORM_SIGNATURE:
-            parameters[name] = HIDDEN if looks_secret(name) else within(value)
+            parameters[name] = _header(name, value)
+
+
+def _header(name: str, value: str) -> str:
+    """Returns the value of a header, or of a form's field, as it is recorded."""
+    hidden = name in rules("redaction")["s3_headers"]["hide"] or looks_secret(name)
+    return HIDDEN if hidden else within(value)
 
 
 def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
@@ -117,12 +155,17 @@ def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
     body = plain_body(request.headers, request.body)
     if call.operation == "PutBucketPolicy" and call.service and call.service.name == "s3":
         try:
-            parameters["bucketPolicy"] = JsonDocument(body).value
+            parameters["bucketPolicy"] = without_secrets(JsonDocument(body).value)
         except ValueError:
-            parameters["bucketPolicy"] = body.decode("utf-8", "replace")
+            parameters["bucketPolicy"] = within(body.decode("utf-8", "replace"))
         return
     root = parse_xml(body)
-    parameters.setdefault(root.local_name, as_json(root))
+    shown = without_secrets(as_json(root))
+    if isinstance(shown, dict):
+        listed = actions("s3")
+        literal = {name for name in shown if listed.get(name) == "literals"}
+        shown |= {name: without_literals(shown[name]) for name in literal}
+    parameters.setdefault(root.local_name, shown)
 
 
 def body_is_parameters(call: Call) -> bool:
@@ -170,7 +213,7 @@ def s3_answer(response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
     never = set(rules("redaction")["s3_headers"]["answer_never"])
     shown = {
-        name: HIDDEN if looks_secret(name) else within(value)
+        name: _header(name, value)
         for name, value in response.headers.items()
         if name.startswith("x-amz-") and name not in never
     }
@@ -180,14 +223,22 @@ def s3_answer(response: Response) -> dict[str, Any] | None:
 def own_details(call: Call, request: Request) -> dict[str, Any]:
     """Returns what AWS leaves out of S3 records: deleted keys, ranges, conditions."""
     details: dict[str, Any] = {}
-    headers = {name: request.headers[name] for name in _OWN_HEADERS if name in request.headers}
+    headers = {n: within(request.headers[n]) for n in _OWN_HEADERS if n in request.headers}
     if headers:
         details["headers"] = headers
     if call.operation == "DeleteObjects" and request.body and request.body_is_whole:
         root = parse_xml(plain_body(request.headers, request.body))
-        keys = [c.text_of("Key") for c in root.children if c.local_name == "Object"]
-        details["deletedKeys"] = keys
+        keys = [c.text_of("Key") or "" for c in root.children if c.local_name == "Object"]
+        told = _as_many_as_fit(keys)
+        details["deletedKeys"] = told
+        if len(told) < len(keys):
+            details["deletedKeysLeftOut"] = len(keys) - len(told)
     return details
+
+
+def _as_many_as_fit(keys: list[str]) -> list[str]:
+    sizes = accumulate(len(key.encode("utf-8", "replace")) + 3 for key in keys)
+    return keys[: bisect_right(list(sizes), _DELETED_BYTES)]
 
 
 def touched(

@@ -15,6 +15,19 @@ _SECRET_NAME = re.compile(
     r"|(auth|session|security|access|refresh|bearer|identity)[_-]?token$|^credentials$",
     re.I,
 )
+#: More names that tell of a secret where no model says what a member is.
+_SECRET_SOUND = re.compile(
+    r"(secret|token|api[_-]?key|authorization|pass[_-]?code|passwd|pwd)s?$"
+    r"|(^|[_.:-])(pass|pin|otp|cvv|cvc)$",
+    re.I,
+)
+#: Names of tokens that let nobody in: where to go on, and that a call is the same one again.
+_NO_SECRET = re.compile(
+    r"(next|page|pagination|continuation|starting?|client|client[_-]?request|request|idempotency"
+    r"|sync|upload|cancellation|reservation)[_-]?tokens?$"
+    r"|(max|min|input|output|total|prompt|completion|used|stop)\w*[_-]?tokens$",
+    re.I,
+)
 _LONGEST_NAME = 200
 #: Members that hold a name, and those beside it that hold what it names, in lower case.
 _NAMING = frozenset(
@@ -37,6 +50,23 @@ def _looks_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
 
 
+def sounds_secret(name: str) -> bool:
+    """Returns whether a name tells of a secret in a document that no model describes.
+
+    >>> sounds_secret("apiKey"), sounds_secret("token"), sounds_secret("nextToken")
+    (True, True, False)
+    """
+    known = _sounds_secret if len(name) <= _LONGEST_NAME else _sounds_secret.__wrapped__
+    return known(name)
+
+
+@lru_cache(4096)
+def _sounds_secret(name: str) -> bool:
+    if looks_secret(name):
+        return True
+    return bool(_SECRET_SOUND.search(name)) and not _NO_SECRET.search(name)
+
+
 def naming_members(names: Mapping[str, Any]) -> tuple[str, str] | None:
     """Returns the member that holds a name and the one that holds what it names, if there are two.
 
@@ -57,4 +87,4 @@ def hidden_member(given: Mapping[str, Any]) -> str | None:
     members = naming_members(given)
     if members is None or not isinstance(given[members[0]], str):
         return None
-    return members[1] if looks_secret(given[members[0]]) else None
+    return members[1] if sounds_secret(given[members[0]]) else None

@@ -38,7 +38,16 @@ def touched_resources(
         return _told(table, parameters, region, account) if label == "dynamodb" else []
     find = _sqs if label == "sqs" else _told
     found = find(kind, parameters, region, account)
+    if label == "sns":
+        found = [_of_endpoint(one) for one in found]
     return found or [{"accountId": account, "type": kind}]
+
+
+def _of_endpoint(listed: dict[str, str]) -> dict[str, str]:
+    """SNS publishes to a topic or to an endpoint, which is a type of its own (facts §5.5)."""
+    if ":endpoint/" not in listed["ARN"]:
+        return listed
+    return {**listed, "type": "AWS::SNS::PlatformEndpoint"}
 
 
 def _listed(kind: str, arn: str, account: str) -> dict[str, str]:

@@ -135,6 +135,10 @@ def _scoped(
 def signing_texts(request: Request) -> Iterator[str]:
     """Yields the signature and the session token of a request: nobody may be told them."""
     yield request.headers.get("x-amz-security-token", "")
+    yield request.headers.get("x-api-key", "")
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() in ("bearer", "basic"):
+        yield credentials.strip()
     for found in _SIGNATURE.finditer(request.headers.get("authorization", "")):
         yield found[1] or found[2]
     for name, value in parse_qsl(request.query, keep_blank_values=True):
