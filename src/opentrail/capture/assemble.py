@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
@@ -181,10 +182,15 @@ class Assembler:
 
 
 def _add_agent(record: dict[str, Any], exchange: Exchange, label: str) -> None:
-    agent = cut(within(exchange.request.headers.get("user-agent", "")))
+    agent = _shown_agent(exchange.request.headers.get("user-agent", ""))
     if agent:
         # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
         record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
+
+
+@lru_cache(256)
+def _shown_agent(text: str) -> str:
+    return cut(within(text))
 
 
 def _add_way_in(record: dict[str, Any], exchange: Exchange, networks: Networks) -> None:

@@ -28,8 +28,11 @@ _ENCODED = frozenset(
     for second in seconds
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
-#: Of base64 with another beginning, shorter texts are mostly names.
-_SHORTEST_BASE64 = 20
+#: With another beginning, only what is longer than most names and has the length of base64.
+_SHORTEST_OTHER = 24
+_OTHER_BASE64 = re.compile(
+    r"(?:[A-Za-z0-9+/]{4}\s*){5,}[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==)"
+)
 _GZIP, _MOST_UNPACKED = b"\x1f\x8b", 1024 * 1024
 #: A signed token of three parts, which lets in whoever has it (RFC 7519).
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
@@ -69,23 +72,26 @@ def within(text: str) -> str:
     >>> within("https://host/?X-Amz-Signature=abc&a=b")
     'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
     """
-    if len(text) < _SHORTEST:
+    if len(text) < _SHORTEST or not _may_hold_more(text):
         return text
-    if (
-        "=" in text
-        or '"' in text
-        or ": " in text
-        or "%" in text
-        or "<" in text
-        or "://" in text
-        or "--" in text
-        or "eyJ" in text
-        or "earer " in text
-        or text[:1] in "{["
-        or ((len(text) >= _SHORTEST_BASE64 or text[:2] in _ENCODED) and _BASE64.fullmatch(text))
-    ):
-        return _within(text, 0)
-    return text
+    return _within(text, 0)
+
+
+def _may_hold_more(text: str) -> bool:
+    """Returns whether a text may be more than a name; most are not, and quickly told."""
+    if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
+        return True
+    if ":" in text and (": " in text or "://" in text or '":' in text or "':" in text):
+        return True
+    if " " in text and ("--" in text or "earer " in text or "asic " in text):
+        return True
+    return "eyJ" in text or _is_base64(text)
+
+
+def _is_base64(text: str) -> bool:
+    if text[:2] in _ENCODED:
+        return _BASE64.fullmatch(text) is not None
+    return len(text) >= _SHORTEST_OTHER and _OTHER_BASE64.fullmatch(text) is not None
 
 
 def _within(text: str, depth: int) -> str:
@@ -98,18 +104,14 @@ def _within(text: str, depth: int) -> str:
         return _in_xml(text, depth)
     if bare[:1] == '"' and (shown := _in_json_text(bare, depth)) is not None:
         return shown
-    if (len(bare) >= _SHORTEST_BASE64 or bare[:2] in _ENCODED) and _BASE64.fullmatch(bare):
+    if _is_base64(bare):
         return _in_base64(text, depth)
     return _in_plain(text, depth)
 
 
 def _in_plain(text: str, depth: int) -> str:
     """Returns a text that is no document, without the secrets that it names."""
-    if "eyJ" in text:
-        text = _TOKEN.sub(HIDDEN, text)
-    if "PRIVATE KEY" in text:
-        text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
-    text = _BEARER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
+    text = _without_tokens(text)
     if "\\" in text:
         text = _SLASHED.sub(_slashed, text)
     if '"' in text:
@@ -120,13 +122,24 @@ def _in_plain(text: str, depth: int) -> str:
         text = _OPTION.sub(_option, text)
     if "=" in text:
         text = _FIELD.sub(lambda found: _field(found, depth), text)
+    else:
+        text = _in_escapes(text, depth)
     if "&lt;" in text:
         plain = unescape(text)
         shown = _within(plain, depth + 1)
         text = text if shown == plain else escape(shown)
-    if "=" not in text:
-        text = _in_escapes(text, depth)
     return _LOGIN.sub(rf"\g<1>{HIDDEN}", text) if "://" in text else text
+
+
+def _without_tokens(text: str) -> str:
+    """Returns a text without what lets in whoever has it, whatever it is called."""
+    if "eyJ" in text:
+        text = _TOKEN.sub(HIDDEN, text)
+    if "PRIVATE KEY" in text:
+        text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
+    if "earer " in text or "asic " in text:
+        text = _BEARER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
+    return text
 
 
 def _in_escapes(text: str, depth: int) -> str:
@@ -169,7 +182,9 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
         }
     if isinstance(value, list):
         return [without_secrets(item, depth) for item in value]
-    return _within(value, depth + 1) if isinstance(value, str) else value
+    if isinstance(value, str) and len(value) >= _SHORTEST and _may_hold_more(value):
+        return _within(value, depth + 1)
+    return value
 
 
 def _pair(found: re.Match[str]) -> str:

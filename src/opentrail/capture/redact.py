@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partial
 from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
@@ -31,6 +31,7 @@ _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d
 _LONGEST_MESSAGE = 4_096
 #: Of a body that nobody can read, errors are compared with so much.
 _LONGEST_BODY = 1024 * 1024
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter texts are not looked for in errors: they would be found in any.
 _SHORTEST_SECRET = 4
@@ -82,7 +83,8 @@ def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) ->
     kept = set(_texts(shown))
     hidden = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
     hidden |= {text for text in never if text}
-    secrets = {form for text in hidden if len(text) <= _LONGEST_MESSAGE for form in _forms(text)}
+    forms = _forms_in(message)
+    secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) <= len(message):
             message = message.replace(secret, HIDDEN)
@@ -107,14 +109,22 @@ def without_words_of(body: bytes, message: str, shown: str) -> str:
     return _WORD.sub(word, message[:_LONGEST_MESSAGE])
 
 
-def _forms(text: str) -> Iterator[str]:
-    """Yields a text in the forms that an error may repeat it in."""
-    yield text
-    if not text.isalnum():
-        yield from (quote(text), quote(text, ""), quote_plus(text), escape(text))
-        yield json.dumps(text)[1:-1]
-        yield json.dumps(text, ensure_ascii=False)[1:-1]
-    yield base64.b64encode(text.encode("utf-8", "replace")).decode()
+def _forms_in(message: str) -> list[Callable[[str], str]]:
+    """Returns the forms in which a text can stand in a message, by what the message holds."""
+    forms: list[Callable[[str], str]] = [str]
+    if "%" in message or "+" in message:
+        forms += [quote, quote_plus, partial(quote, safe="")]
+    if "&" in message:
+        forms.append(escape)
+    if "\\" in message:
+        forms += [lambda text: json.dumps(text)[1:-1], _json_text]
+    if _BASE64.search(message):
+        forms.append(lambda text: base64.b64encode(text.encode("utf-8", "replace")).decode())
+    return forms
+
+
+def _json_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def _texts(value: Any) -> Iterator[str]:

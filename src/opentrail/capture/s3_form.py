@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -60,7 +60,6 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     Raises:
         ValueError: the body is not XML (or a policy not text).
     """
-    table = rules("redaction")
     parameters: dict[str, Any] = {}
     names = _label_names(call.service, call.operation)
     for label, value in call.labels.items():
@@ -70,8 +69,8 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
         parameters["Host"] = request.headers["host"]
     if "Key" in call.labels:
         parameters["key"] = unquote(call.labels["Key"])
-    never = set(table["s3_headers"]["never"])
-    _add_query(parameters, request.query, never | set(table["s3_query"]["never"]))
+    never = _never("s3_headers")
+    _add_query(parameters, request.query, _never("s3_headers", "s3_query"))
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
             parameters[name] = _header(name, value)
@@ -120,7 +119,18 @@ def _label_names(service: Service | None, operation: str | None) -> Mapping[str,
     return {label: _LABELS.get(name, lower_first(name)) for label, name in named.items()}
 
 
-def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
+@cache
+def _never(*tables: str) -> frozenset[str]:
+    """Returns the names that are never recorded of headers, or of the query."""
+    return frozenset(name for table in tables for name in rules("redaction")[table]["never"])
+
+
+@cache
+def _hidden_headers() -> frozenset[str]:
+    return frozenset(rules("redaction")["s3_headers"]["hide"])
+
+
+def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) -> None:
     for name, given in parse_qsl(query, keep_blank_values=True):
         if name.lower() in never or name in _FROM_THE_HEAD:
             continue
@@ -134,7 +144,7 @@ def _add_query(parameters: dict[str, Any], query: str, never: set[str]) -> None:
             parameters[name] = [present, value]
 
 
-def _add_form(parameters: dict[str, Any], request: Request, never: set[str]) -> None:
+def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str]) -> None:
     """Adds the fields of a browser's upload form; signatures and policies stay out."""
     for name, value in form_fields(request.headers, request.body).items():
         if name in ("key", "acl"):
@@ -145,8 +155,7 @@ def _add_form(parameters: dict[str, Any], request: Request, never: set[str]) -> 
 
 def _header(name: str, value: str) -> str:
     """Returns the value of a header, or of a form's field, as it is recorded."""
-    hidden = name in rules("redaction")["s3_headers"]["hide"] or looks_secret(name)
-    return HIDDEN if hidden else within(value)
+    return HIDDEN if name in _hidden_headers() or looks_secret(name) else within(value)
 
 
 def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
