@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,6 +150,70 @@ def test_a_request_that_cannot_be_described_is_recorded() -> None:
     assert record["additionalEventData"]["opentrail"] == {"undescribed": "KeyError"}
 
 
+@pytest.mark.parametrize("told", [None, "", 5, b"Name"])
+@pytest.mark.parametrize("option", ["describe", "identify"])
+def test_a_request_that_is_described_by_nonsense_is_recorded(option: str, told: Any) -> None:
+    found = Collector()
+    app = AsgiRecorder(orders, "orders.example.com", found, **{option: lambda _seen: told})
+    ask(app, "POST", "/orders/17", b"{}")
+    (record,) = found.records
+    assert record["eventName"] == "PostOrders"
+    assert record["userIdentity"]["type"] == "Unknown"
+    assert record["additionalEventData"]["opentrail"]["undescribed"] == "TypeError"
+
+
+def test_secrets_of_ones_own_api_are_hidden() -> None:
+    found = Collector()
+    app = AsgiRecorder(orders, "orders.example.com", found)
+    names = ("token", "secret", "api_key", "apiKey", "pwd", "passwd", "pin", "otp", "authorization")
+    body = json.dumps(dict.fromkeys(names, "CANARY-1")).encode()
+    query = "&".join(f"{name}=CANARY-1" for name in names).encode()
+    ask(app, "POST", "/reset;password=CANARY-1", body, query)
+    assert "CANARY-1" not in json.dumps(found.records)
+
+
+def test_an_answer_that_is_a_file_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "report.pdf"
+    file.write_bytes(b"12345")
+
+    async def sends(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.pathsend", "path": str(file)})
+
+    found = Collector()
+    ask(AsgiRecorder(sends, "orders.example.com", found), "GET", "/report")
+    (record,) = found.records
+    assert "opentrail" not in record.get("additionalEventData", {})
+
+
+def test_a_path_is_text_in_wsgi_too() -> None:
+    found = Collector()
+
+    def shop(environ: Any, start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [b""]
+
+    wsgi(WsgiRecorder(shop, "orders.example.com", found), "POST", "/orders/Ã©")
+    assert found.records[0]["requestParameters"]["path"] == "/orders/é"
+
+
+def test_an_answer_that_is_written_ends_with_its_record() -> None:
+    found = Collector()
+    before: list[int] = []
+
+    def shop(environ: Any, start: Any) -> list[bytes]:
+        write = start("200 OK", [])
+        write(b"one ")
+        write(b"two ")
+        before.append(len(found.records))
+        return [b"three"]
+
+    _, body = wsgi(WsgiRecorder(shop, "orders.example.com", found), "GET", "/orders")
+    assert body == b"one two three"
+    assert before == [0]
+    assert len(found.records) == 1
+
+
 def test_a_name_of_awss_teaches_nothing() -> None:
     """An operation of one's own may be called as STS's are."""
     found = Collector()
@@ -180,8 +245,14 @@ def wsgi(app: Any, method: str, path: str, body: bytes = b"") -> tuple[list[str]
         "HTTP_USER_AGENT": "shop/1.0",
         "wsgi.input": io.BytesIO(body),
     }
-    answer = app(environ, lambda status, headers, *rest: statuses.append(status))
-    return statuses, b"".join(answer)
+    written: list[bytes] = []
+
+    def start(status: str, _headers: Any, *_rest: Any) -> Any:
+        statuses.append(status)
+        return written.append
+
+    answer = b"".join(app(environ, start))
+    return statuses, b"".join(written) + answer
 
 
 def test_wsgi_applications_are_recorded_alike() -> None:

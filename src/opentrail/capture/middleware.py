@@ -17,10 +17,12 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Mu
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 from opentrail.capture.assemble import Assembler
+from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Described, Exchange
 from opentrail.capture.redact import by_name
@@ -37,6 +39,7 @@ _ASSEMBLER = Assembler(lambda key: unknown(DEFAULT_ACCOUNT, key))
 #: So much of a JSON body is read for parameters.
 _BODY_BYTES = 1024 * 1024
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 _SOURCE = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.[a-z0-9-]+$")
 
 Scope = MutableMapping[str, Any]
@@ -124,8 +127,8 @@ class Recording:
         name, identity = default_name(seen), nobody(seen)
         # The request was served: it is recorded whatever becomes of these.
         try:
-            name = self.describe(seen)
-            identity = self.identify(seen)
+            name = _name_of(self.describe(seen))
+            identity = _identity_of(self.identify(seen))
         except Exception as error:
             log.exception("a request cannot be described")
             notes["undescribed"] = type(error).__name__
@@ -134,7 +137,7 @@ class Recording:
             response = Response(seen.status, seen.answer_headers, b"", False)
         described = Described(
             event_source=self.event_source,
-            event_name=re.sub(r"[^A-Za-z0-9_]", "_", name)[:128],
+            event_name=_NO_NAME.sub("_", name)[:128],
             is_read_only=seen.method in _READ_METHODS,
             identity=identity,
             account=self.account,
@@ -161,6 +164,28 @@ class Recording:
         self.shipper.ship(_ASSEMBLER.assemble(exchange).entry.record)
 
 
+def _name_of(told: Any) -> str:
+    """Returns what `describe` told.
+
+    Raises:
+        TypeError: it is no text, or an empty one.
+    """
+    if not isinstance(told, str) or not told:
+        raise TypeError(f"describe must return a name, not {told!r}")
+    return told
+
+
+def _identity_of(told: Any) -> dict[str, Any]:
+    """Returns what `identify` told.
+
+    Raises:
+        TypeError: it is no mapping.
+    """
+    if not isinstance(told, Mapping):
+        raise TypeError(f"identify must return a userIdentity, not {told!r}")
+    return dict(told)
+
+
 def _error_code(status: int | None) -> str | None:
     if status is None:
         return "InternalServerError"
@@ -174,7 +199,7 @@ def _error_code(status: int | None) -> str | None:
 
 def parameters_of(seen: Seen) -> dict[str, Any]:
     """Returns path, query and JSON or form body, secrets hidden."""
-    shown: dict[str, Any] = {"method": seen.method, "path": seen.path}
+    shown: dict[str, Any] = {"method": seen.method, "path": within(seen.path)}
     if query := _of_pairs(parse_qsl(seen.query, keep_blank_values=True)):
         shown["query"] = query
     body, content_type = None, seen.headers.get("content-type", "")
@@ -274,7 +299,17 @@ class _Serving:
             if not message.get("more_body"):
                 # The end of the answer leaves when the record is where it should be.
                 await self._record()
+        elif message["type"] == "http.response.pathsend":  # a whole body, by the file's name
+            self._seen.answer_length += await asyncio.to_thread(_size_of, message["path"])
+            await self._record()
         await self._send(message)
+
+
+def _size_of(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0
 
 
 def _folded(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -298,15 +333,24 @@ class WsgiRecorder:
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
         """Answers one request."""
-        seen = _seen_of(environ)
+        seen, held = _seen_of(environ), b""
 
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             seen.status = int(status.split(" ", 1)[0])
             seen.answer_headers = {name.lower(): value for name, value in headers}
-            return start_response(status, headers, *rest)
+            write = start_response(status, headers, *rest)
+
+            def written(piece: bytes) -> None:
+                nonlocal held
+                seen.answer_length += len(piece)
+                if held:
+                    write(held)
+                held = piece
+
+            return written
 
         failure: str | None = "the client went away"
-        held, recorded = b"", False
+        recorded = False
         try:
             answer = self._app(environ, started)
             try:
@@ -375,13 +419,22 @@ def _seen_of(environ: dict[str, Any]) -> Seen:
         headers["content-type"] = environ["CONTENT_TYPE"]
     seen = Seen(
         method=environ["REQUEST_METHOD"],
-        path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""),
+        path=_text_of(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         source_ip=environ.get("REMOTE_ADDR", ""),
     )
     environ["wsgi.input"] = _Read(environ["wsgi.input"], seen)
     return seen
+
+
+def _text_of(latin: str) -> str:
+    """Returns a path of a WSGI environment, whose letters stand for bytes (PEP 3333).
+
+    >>> _text_of("/Ã©")
+    '/é'
+    """
+    return latin.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 __all__ = ["AsgiRecorder", "Recording", "Seen", "WsgiRecorder", "default_name"]
