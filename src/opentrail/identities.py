@@ -18,6 +18,7 @@ from opentrail.core.identity import (
     account_of_key,
     iam_user,
     learn,
+    root,
     unknown,
 )
 from opentrail.ports.control import Change, ControlStore, Put, Remove
@@ -268,12 +269,7 @@ def directory_identities(entries: Mapping[str, Mapping[str, Any]]) -> list[Ident
     for key_id, entry in entries.items():
         account = str(entry.get("account") or account_of_key(key_id) or DEFAULT_ACCOUNT)
         if entry.get("root"):
-            shown: dict[str, Any] = {
-                "type": "Root",
-                "principalId": account,
-                "arn": f"arn:aws:iam::{account}:root",
-                "accountId": account,
-            }
+            shown = root(account)
         else:
             shown = iam_user(
                 account, str(entry["user"]), entry.get("principal_id"), entry.get("arn")

@@ -14,6 +14,7 @@ from opentrail.core.identity import (
     iam_user,
     key_for_account,
     learn,
+    root,
     unknown,
 )
 from tests.factories import (
@@ -119,6 +120,8 @@ def test_an_account_is_decoded_from_a_new_style_key(key: str, account: str) -> N
         "AKIA********",
         "akiaqnzgkiqy56jq7wml",
         "AKIAé234567ABCDEFGHI",
+        "AKIA7777777777777777",  # of an account with thirteen digits
+        "MYKEYSTORAGESERVICEX",
     ],
 )
 def test_an_old_or_hand_made_key_tells_no_account(key: str) -> None:
@@ -200,6 +203,32 @@ def test_an_access_key_of_a_user_we_never_saw_made_has_name_and_arn_at_least() -
         "accountId": ACCOUNT,
         "userName": "Mary",
     }
+
+
+@pytest.mark.parametrize("answered", [{}, {"userName": ""}, {"userName": None}])
+def test_a_key_that_root_makes_for_itself_is_roots(answered: dict[str, Any]) -> None:
+    caller = {"type": "Root", "principalId": ACCOUNT, "accountId": ACCOUNT}
+    answer = {"accessKey": {"accessKeyId": "AKIAROOT", "status": "Active", **answered}}
+    made = create_access_key() | {"userIdentity": caller, "responseElements": answer}
+    (identity,) = learn(made, {}).identities
+    assert identity.user_identity == root(ACCOUNT)
+    assert learn(made | {"userIdentity": an_iam_user()}, {}) == Learned()
+
+
+@pytest.mark.parametrize("principal", ["222222222222", "arn:aws:iam::222222222222:root"])
+def test_a_root_session_of_a_member_account_says_that_it_was_assumed(principal: str) -> None:
+    answer = {"credentials": {"accessKeyId": "ASIAROOT"}, "sourceIdentity": "alice"}
+    record = a_record(
+        eventSource="sts.amazonaws.com",
+        eventName="AssumeRoot",
+        requestParameters={"targetPrincipal": principal},
+        responseElements=answer,
+    )
+    (identity,) = learn(record, {}).identities
+    assert identity.account == "222222222222"
+    assert identity.user_identity["arn"] == "arn:aws:iam::222222222222:root"
+    context = identity.user_identity["sessionContext"]
+    assert (context["assumedRoot"], context["sourceIdentity"]) == ("true", "alice")
 
 
 def test_a_user_of_the_same_name_in_another_account_is_somebody_else() -> None:

@@ -6,7 +6,7 @@ Only key ids, names and ARNs are kept; never a secret or a session token (S3, S4
 from __future__ import annotations
 
 import base64
-import binascii
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from functools import lru_cache
@@ -16,6 +16,8 @@ from opentrail.core.event import Record, as_object
 from opentrail.core.values import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
+#: Key ids as IAM and STS make them ("IAM identifiers": AKIA for good, ASIA for a time).
+_KEY_ID = re.compile(r"A[A-Z]{2}A[A-Z2-7]{16}")
 
 
 @value_class(frozen=True, slots=True)
@@ -72,13 +74,11 @@ def account_of_key(access_key_id: str) -> str | None:
     >>> account_of_key("AKIAQEBALCAAAAAAAAAA") is None
     False
     """
-    try:
-        raw = base64.b32decode(access_key_id[4:])
-    except (binascii.Error, ValueError):
+    if not _KEY_ID.fullmatch(access_key_id):
         return None
-    if len(raw) < 6 or not raw[0] & 0x80:
-        return None
-    return f"{(int.from_bytes(raw[:6], 'big') & 0x7FFFFFFFFF80) >> 7:012d}"
+    raw = base64.b32decode(access_key_id[4:])
+    account = (int.from_bytes(raw[:6], "big") & 0x7FFFFFFFFF80) >> 7
+    return f"{account:012d}" if raw[0] & 0x80 and account < 10**12 else None
 
 
 def key_for_account(account: str, prefix: str = "AKIA") -> str:
@@ -100,6 +100,16 @@ def iam_user(account: str, name: str, principal_id: str | None, arn: str | None)
     identity["accountId"] = account
     identity["userName"] = name
     return identity
+
+
+def root(account: str) -> dict[str, Any]:
+    """Returns the `userIdentity` of an account's root user, without the key id."""
+    return {
+        "type": "Root",
+        "principalId": account,
+        "arn": f"arn:aws:iam::{account}:root",
+        "accountId": account,
+    }
 
 
 @lru_cache(4096)
@@ -187,7 +197,12 @@ def _learn_iam(
         return Learned(users=(known,))
     if name == "CreateAccessKey" and isinstance(answer.get("accessKey"), Mapping):
         key = answer["accessKey"]
-        user_name, key_id = str(key.get("userName")), str(key.get("accessKeyId"))
+        user_name, key_id = str(key.get("userName") or ""), str(key.get("accessKeyId"))
+        if not user_name:  # a key of the account itself
+            caller = as_object(record.get("userIdentity"))
+            is_root = caller.get("type") == "Root"
+            made = Identity(key_id, account, root(account), str(record.get("eventID")))
+            return Learned((made,) if is_root else ())
         principal_id, arn = users.get((account, user_name), (None, None))
         identity = iam_user(account, user_name, principal_id, arn)
         return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
@@ -215,6 +230,11 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
             identity["sessionContext"]["webIdFederationData"] = federation
     elif isinstance(answer.get("federatedUser"), Mapping):
         identity = _federated_user(answer["federatedUser"], record, attributes)
+    elif record.get("eventName") == "AssumeRoot":
+        identity = root(_account_in(asked.get("targetPrincipal")))
+        identity["sessionContext"] = {"attributes": attributes, "assumedRoot": "true"}
+        if answer.get("sourceIdentity"):
+            identity["sessionContext"]["sourceIdentity"] = answer["sourceIdentity"]
     elif record.get("eventName") == "GetSessionToken":
         caller = as_object(record.get("userIdentity"))
         identity = {k: v for k, v in caller.items() if k != "accessKeyId"}
@@ -223,6 +243,12 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
         return Learned()
     account = str(identity.get("accountId") or record.get("recipientAccountId"))
     return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
+
+
+def _account_in(principal: Any) -> str:
+    """Returns the account of an ARN, or of what is an account's id itself."""
+    parts = str(principal).split(":")
+    return parts[4] if len(parts) > 5 else parts[0]
 
 
 def _used_mfa(asked: Mapping[str, Any]) -> str:
