@@ -183,6 +183,32 @@ def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk
         assert lost + len(kept) == upstream.count
 
 
+@pytest.mark.parametrize("recorders", ["1", "2"])
+def test_what_was_lost_before_a_stop_is_told_after_the_next_start(
+    small_disk: Path, recorders: str
+) -> None:
+    flags = ("--on-record-failure", "allow", "--recorders", recorders)
+    with (
+        StubUpstream() as upstream,
+        opentrail_server(small_disk / "data", "--upstream", upstream.url, *flags) as server,
+    ):
+        iam = server.boto("iam")
+        filler = fill(small_disk)
+        eventually(
+            lambda: iam.create_user(UserName="lost") and health(server)["lostRecords"],
+            "a counted loss",
+        )
+        server.stop()
+        filler.unlink()
+        server.start()
+        gap = eventually(lambda: server.records("EventName=RecordsLost"), "a gap record")
+        lost = sum(record["serviceEventDetails"]["lostRecords"] for record in gap)
+        kept = [r for r in server.records() if r["eventName"] == "CreateUser"]
+        assert lost + len(kept) == upstream.count
+        server.stop()
+        assert list((small_disk / "data" / "lost").iterdir()) == []
+
+
 # Options and addresses
 
 

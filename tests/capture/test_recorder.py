@@ -12,6 +12,7 @@ from opentrail.capture.assemble import Assembler
 from opentrail.capture.recorder import Recorder
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry, Record
+from opentrail.core.gaps import Gap
 from opentrail.core.identity import unknown
 from opentrail.metrics import Metrics
 from tests.factories import an_exchange
@@ -32,6 +33,7 @@ class World:
         self.journal = journal or BrokenJournal()
         self.learned: list[Record] = []
         self.metrics = Metrics()
+        self.kept: list[Gap | None] = []
         self.recorder = Recorder(
             self.journal,
             Assembler(lambda key: unknown("123456789012", key)),
@@ -39,6 +41,7 @@ class World:
             SettableClock(),
             self.metrics,
             refuse,
+            self.kept.append,
         )
 
     def sample(self, name: str, **labels: str) -> float | None:
@@ -136,6 +139,19 @@ async def test_with_allow_nothing_is_refused_but_losses_are_counted_and_told() -
     assert gap["eventName"] == "RecordsLost"
     assert gap["serviceEventDetails"]["lostRecords"] == 3
     assert gap["serviceEventDetails"]["reason"] == "no room"
+
+
+@asynchronous
+async def test_a_gap_is_kept_until_it_is_recorded() -> None:
+    world = World(refuse=False)
+    world.journal.failure = "no room"
+    for _ in range(2):
+        world.recorder.lose(an_exchange(), "no room")
+    await world.recorder.close_gap()
+    assert [gap and gap.count for gap in world.kept] == [1, 2]
+    world.journal.failure = None
+    await world.recorder.close_gap()
+    assert world.kept[-1] is None
 
 
 @asynchronous

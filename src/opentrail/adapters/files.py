@@ -48,6 +48,8 @@ class DataDirectory:
         self.history = root / "history"
         self.keys = root / "keys"
         self.state = root / "state.db"
+        #: What is known of lost records, a file for each recorder.
+        self.lost = root / "lost"
         self.server_file = root / "server.json"
         self._lock = -1
 

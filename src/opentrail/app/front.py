@@ -9,6 +9,8 @@ import signal
 import socket
 import ssl
 
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock
 from opentrail.capture.asgi import AskOwn
 from opentrail.capture.assemble import Assembler
@@ -49,6 +51,7 @@ class Front:
         clock = SystemClock()
         networks = networks_of(settings)
         self._identities = identities
+        self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
         self._recorder = Recorder(
             journal,
             Assembler(identities.resolve, networks=networks),
@@ -56,6 +59,7 @@ class Front:
             clock,
             metrics,
             settings.on_record_failure == "refuse",
+            self._gap_file.keep,
         )
         self._endpoint = Endpoint(
             recorder=self._recorder,
@@ -112,6 +116,8 @@ class Front:
         await self._recorder.drain()
         self._gaps.cancel()
         await asyncio.gather(self._gaps, return_exceptions=True)
+        await self._recorder.close_gap()
+        self._gap_file.close()
 
 
 def bind(address: Address, name: str) -> socket.socket:

@@ -30,6 +30,7 @@ from opentrail.adapters.aws_services import (
     SnsTopics,
 )
 from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.gap_file import kept_gaps
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
@@ -60,12 +61,14 @@ from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
-from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.capture.recorder import gap_entry
+from opentrail.core.errors import RecordRefused, StorageFailed, UsageError
 from opentrail.follow import Follower, follow
 from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics, total
+from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal
 from opentrail.settings import Settings
 from opentrail.trails.bus import BusFollower, Taking
@@ -212,6 +215,7 @@ class Server:
             _run_beside(stack, follow(journal, told, _BUS_LINGER))
         housekeeping = Housekeeping(kept, store, history, identities, deliveries)
         _run_beside(stack, housekeeping.run())
+        await self._tell_of_gaps(journal, clock)
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
         front: Front | Recorders
         if settings.recorders > 1:
@@ -265,6 +269,16 @@ class Server:
         stack.push_async_callback(console_api.streams.end)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
+
+    async def _tell_of_gaps(self, journal: Journal, clock: Clock) -> None:
+        """Records what was lost before this start and could not be recorded then."""
+        for file, gap in list(kept_gaps(self._data.lost)):
+            if gap is not None:
+                try:
+                    await journal.append([gap_entry(gap, clock.now())])
+                except RecordRefused:
+                    continue  # the file stays for the next start
+            file.unlink()
 
     async def _open_history(self, store: LinkedEvents, history: History, journal: Journal) -> None:
         """Attaches sealed files and rebuilds the hot layer while calls are recorded already."""

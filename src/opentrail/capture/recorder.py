@@ -16,6 +16,7 @@ from opentrail.capture.exchange import Exchange
 from opentrail.capture.safe_json import to_bytes
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, Record, format_time
+from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.metrics import Metrics
@@ -47,6 +48,7 @@ class Recorder:
     Args:
         learn: takes in what a durable record teaches about identities.
         refuse: the mode `--on-record-failure refuse`; else `allow`.
+        keep_gap: keeps what is known of lost records for the next start.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Recorder:
         clock: Clock,
         metrics: Metrics,
         refuse: bool,
+        keep_gap: Callable[[Gap | None], None] = lambda _gap: None,
     ) -> None:
         self._journal = journal
         self._assembler = assembler
@@ -65,7 +68,8 @@ class Recorder:
         self._metrics = metrics
         self.refuse = refuse
         self.lost = 0
-        self._gap: tuple[int, datetime, datetime, str] | None = None
+        self._keep_gap = keep_gap
+        self._gap: Gap | None = None
         self._group: list[_Waiting] = []
         self._writing: set[asyncio.Task[None]] = set()
         #: Whether the last group was of several calls.
@@ -178,8 +182,15 @@ class Recorder:
     def _lose(self, moment: datetime, reason: str) -> None:
         self.lost += 1
         self._metrics.lost.inc()
-        count, first, _, _ = self._gap or (0, moment, moment, reason)
-        self._gap = (count + 1, first, moment, reason)
+        gap = self._gap or Gap(0, moment, moment, reason)
+        self._set_gap(gap.and_one(moment, reason))
+
+    def _set_gap(self, gap: Gap | None) -> None:
+        self._gap = gap
+        try:
+            self._keep_gap(gap)
+        except OSError:
+            log.exception("lost records cannot be kept for the next start")
 
     def _count(self, made: Assembled, exchange: Exchange, seconds: float) -> None:
         service = exchange.call.service
@@ -198,45 +209,48 @@ class Recorder:
         """Records how many records were lost since the last time, if the journal takes it."""
         if self._gap is None or self._journal.failure:
             return
-        gap, self._gap = self._gap, None
+        gap, self._gap = self._gap, None  # what is lost meanwhile is another one
         try:
-            await self._journal.append([self._gap_entry(*gap)])
+            await self._journal.append([gap_entry(gap, self._clock.now())])
         except RecordRefused:
-            later = self._gap
-            self._gap = gap if later is None else (gap[0] + later[0], gap[1], *later[2:])
-
-    def _gap_entry(self, count: int, first: datetime, last: datetime, reason: str) -> NewEntry:
-        now, event_id = self._clock.now(), new_event_id()
-        log.warning("records were lost", extra={"count": count, "reason": reason})
-        record = {
-            "eventVersion": EVENT_VERSION,
-            "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
-            "eventTime": format_time(now),
-            "eventSource": RECORDER_SOURCE,
-            "eventName": "RecordsLost",
-            "awsRegion": GLOBAL_REGION,
-            "sourceIPAddress": RECORDER_SOURCE,
-            "userAgent": RECORDER_SOURCE,
-            "requestParameters": None,
-            "responseElements": None,
-            "eventID": event_id,
-            "readOnly": False,
-            "eventType": "AwsServiceEvent",
-            "managementEvent": True,
-            "recipientAccountId": DEFAULT_ACCOUNT,
-            "serviceEventDetails": {
-                "lostRecords": count,
-                "firstLostAt": format_time(first),
-                "lastLostAt": format_time(last),
-                "reason": reason,
-            },
-            "eventCategory": MANAGEMENT,
-        }
-        raw = to_bytes(record)
-        return NewEntry("recorder", now, DEFAULT_ACCOUNT, GLOBAL_REGION, MANAGEMENT, event_id, raw)
+            self._set_gap(gap.and_later(self._gap))
+            return
+        self._set_gap(self._gap)
 
     async def drain(self) -> None:
         """Returns once nothing recorded later is under way."""
         while self._writing or self._group:
             self._begin_group()
             await asyncio.gather(*self._writing, return_exceptions=True)
+
+
+def gap_entry(gap: Gap, now: datetime) -> NewEntry:
+    """Returns the record that tells of lost ones."""
+    event_id = new_event_id()
+    log.warning("records were lost", extra={"count": gap.count, "reason": gap.reason})
+    record = {
+        "eventVersion": EVENT_VERSION,
+        "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
+        "eventTime": format_time(now),
+        "eventSource": RECORDER_SOURCE,
+        "eventName": "RecordsLost",
+        "awsRegion": GLOBAL_REGION,
+        "sourceIPAddress": RECORDER_SOURCE,
+        "userAgent": RECORDER_SOURCE,
+        "requestParameters": None,
+        "responseElements": None,
+        "eventID": event_id,
+        "readOnly": False,
+        "eventType": "AwsServiceEvent",
+        "managementEvent": True,
+        "recipientAccountId": DEFAULT_ACCOUNT,
+        "serviceEventDetails": {
+            "lostRecords": gap.count,
+            "firstLostAt": format_time(gap.first),
+            "lastLostAt": format_time(gap.last),
+            "reason": gap.reason,
+        },
+        "eventCategory": MANAGEMENT,
+    }
+    raw = to_bytes(record)
+    return NewEntry("recorder", now, DEFAULT_ACCOUNT, GLOBAL_REGION, MANAGEMENT, event_id, raw)
