@@ -50,6 +50,8 @@ class Forwarding:
         self._body: bytes | None = None
         self._chunks: ChunkSigner | None = None
         self._wrote_head = self._sent_head = self._recorded = False
+        #: An answer to a request that is not here yet whole ends the connection.
+        self._keeps_alive = incoming.keep_alive
 
     @property
     def answering(self) -> bool:
@@ -130,6 +132,7 @@ class Forwarding:
         if answered.status == 101:
             return await self._tunnel(connection, answered)
         whole_request = sending is None or sending.done()
+        self._keeps_alive = self._keeps_alive and whole_request
         try:
             alive = await self._pass_answer(answered, answer, connection)
         except BaseException:
@@ -384,7 +387,7 @@ class Forwarding:
         bodiless = incoming.head.method == b"HEAD" or head.status in (204, 304)
         needs_framing = not bodiless and "content-length" not in head.folded
         return Framing(
-            keep_alive=incoming.keep_alive,
+            keep_alive=self._keeps_alive,
             chunked=needs_framing and incoming.head.version != "1.0" and head.framed,
             unframed=needs_framing and (not head.framed or incoming.head.version == "1.0"),
         )
