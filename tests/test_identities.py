@@ -378,6 +378,61 @@ async def test_a_deleted_key_stays_known_with_the_event_that_deleted_it() -> Non
         assert known.learned_from == event_id(2)
 
 
+def update_user(name: str, **asked: str) -> dict[str, Any]:
+    return a_record(
+        eventName="UpdateUser",
+        eventID=event_id(4),
+        requestParameters={"userName": name, **asked},
+        responseElements=None,
+    )
+
+
+@asynchronous
+async def test_a_user_with_another_name_keeps_his_keys() -> None:
+    control, records = (
+        MemoryControl(),
+        [create_user(), create_key(), create_key("John", "AKIAJOHN")],
+    )
+    records.append(update_user("Mary", newUserName="Marie"))
+    identities = Identities(control)
+    for record in records:
+        identities.learn(record)
+    entries = entries_of(records)
+    await identities.take(entries)
+    again = Identities(control)
+    await again.load()
+    for known in (identities, again):
+        user = known.resolve(NEW_KEY).user_identity
+        assert (user["userName"], user["principalId"]) == ("Marie", "AIDAMARY")
+        assert user["arn"] == f"arn:aws:iam::{ACCOUNT}:user/team/Marie"
+        assert known.resolve("AKIAJOHN").user_identity["userName"] == "John"
+    again.learn(create_key("Marie", "AKIASECOND"))
+    assert again.resolve("AKIASECOND").user_identity["principalId"] == "AIDAMARY"
+
+
+@pytest.mark.parametrize(
+    ("asked", "arn"),
+    [
+        ({"newPath": "/staff/"}, f"arn:aws:iam::{ACCOUNT}:user/staff/Mary"),
+        ({"newPath": "/", "newUserName": "M"}, f"arn:aws:iam::{ACCOUNT}:user/M"),
+        ({}, f"arn:aws:iam::{ACCOUNT}:user/team/Mary"),
+    ],
+)
+def test_a_user_may_get_another_path(asked: dict[str, str], arn: str) -> None:
+    known = KnownIdentities()
+    for record in (create_user(), create_key(), update_user("Mary", **asked)):
+        known.learn(record)
+    assert known.resolve(NEW_KEY).user_identity["arn"] == arn
+
+
+def test_a_user_whose_change_was_refused_stays_who_he_was() -> None:
+    known = KnownIdentities()
+    refused = update_user("Mary", newUserName="Marie") | {"errorCode": "EntityAlreadyExists"}
+    for record in (create_user(), create_key(), refused):
+        known.learn(record)
+    assert known.resolve(NEW_KEY).user_identity["userName"] == "Mary"
+
+
 @asynchronous
 async def test_what_is_learned_reaches_other_processes_whole() -> None:
     ours = Identities(MemoryControl())

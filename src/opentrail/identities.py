@@ -15,9 +15,11 @@ from opentrail.core.identity import (
     DEFAULT_ACCOUNT,
     Identity,
     Learned,
+    Renamed,
     account_of_key,
     iam_user,
     learn,
+    renamed,
     root,
     unknown,
 )
@@ -66,8 +68,33 @@ class KnownIdentities:
     def learn(self, record: Record) -> Learned:
         """Takes in what a record teaches, at once, for the calls that follow it."""
         taught = learn(record, self._users)
+        change = renamed(record)
+        if change is not None:
+            taught = self._renamed(change)
         self.absorb(taught)
         return taught
+
+    def _renamed(self, change: Renamed) -> Learned:
+        """Returns what is known of a user, and of all keys of his, by another name or path."""
+        known = self._users.get((change.account, change.old))
+        users = []
+        if known is not None:
+            users.append((change.account, change.new, known[0], change.arn(known[1])))
+        identities = [
+            replace(
+                identity,
+                user_identity={
+                    **identity.user_identity,
+                    "arn": change.arn(str(identity.user_identity.get("arn"))),
+                    "userName": change.new,
+                },
+            )
+            for identity in self._learned.values()
+            if identity.account == change.account
+            and identity.user_identity.get("type") == "IAMUser"
+            and identity.user_identity.get("userName") == change.old
+        ]
+        return Learned(tuple(identities), tuple(users))
 
     def absorb(self, taught: Learned) -> None:
         """Takes in what another process has learned."""

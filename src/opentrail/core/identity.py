@@ -209,6 +209,40 @@ def _learn_iam(
     return Learned()
 
 
+@value_class(frozen=True, slots=True)
+class Renamed:
+    """A user who has another name or path; `path` is None if it stayed."""
+
+    account: str
+    old: str
+    new: str
+    path: str | None
+
+    def arn(self, old: str) -> str:
+        """Returns the new ARN of a user with an old one.
+
+        >>> Renamed("123456789012", "John", "Jack", None).arn("arn:aws:iam::1:user/x/John")
+        'arn:aws:iam::1:user/x/Jack'
+        """
+        head, _, rest = old.partition(":user/")
+        path = self.path or f"/{rest.removesuffix(self.old)}"
+        return f"{head}:user{path}{self.new}"
+
+
+def renamed(record: Record) -> Renamed | None:
+    """Returns what a successful UpdateUser changed, None of any other record."""
+    if record.get("eventName") != "UpdateUser" or record.get("errorCode"):
+        return None
+    if record.get("eventSource") != "iam.amazonaws.com":
+        return None
+    asked = as_object(record.get("requestParameters"))
+    old, new, path = (asked.get(name) for name in ("userName", "newUserName", "newPath"))
+    if not isinstance(old, str) or not (new or path):
+        return None
+    account = str(record.get("recipientAccountId", ""))
+    return Renamed(account, old, str(new or old), str(path) if path else None)
+
+
 def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
     credentials = answer.get("credentials")
     if not isinstance(credentials, Mapping) or not credentials.get("accessKeyId"):
