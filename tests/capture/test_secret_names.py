@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.capture.secret_names import hidden_member, looks_secret, naming_members
+from opentrail.capture.secret_names import (
+    hidden_member,
+    looks_secret,
+    naming_members,
+    sounds_secret,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,20 @@ def test_a_name_that_tells_of_a_secret(name: str) -> None:
 )
 def test_a_name_that_does_not(name: str) -> None:
     assert not looks_secret(name)
+
+
+@pytest.mark.parametrize("name", ["token", "API_KEY", "x-api-key", "secrets", "tokens", "db_pass"])
+def test_a_name_that_tells_of_a_secret_where_no_model_does(name: str) -> None:
+    assert sounds_secret(name)
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nextToken", "ClientRequestToken", "max_tokens", "httpTokens", "compass", "spin", "secretId"],
+)
+def test_a_name_that_tells_of_no_secret_anywhere(name: str) -> None:
+    assert not sounds_secret(name)
 
 
 def test_a_name_may_stand_beside_its_value() -> None:

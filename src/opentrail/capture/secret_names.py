@@ -25,7 +25,7 @@ _SECRET_SOUND = re.compile(
 _NO_SECRET = re.compile(
     r"(next|page|pagination|continuation|starting?|client|client[_-]?request|request|idempotency"
     r"|sync|upload|cancellation|reservation)[_-]?tokens?$"
-    r"|(max|min|input|output|total|prompt|completion|used|stop)\w*[_-]?tokens$",
+    r"|(max|min|input|output|total|prompt|completion|used|stop)\w*[_-]?tokens$|^http[_-]?tokens$",
     re.I,
 )
 _LONGEST_NAME = 200
