@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from opentrail.capture.embedded import within, without_secrets
 from opentrail.capture.secret_names import HIDDEN
+from tests.factories import SHARED_RECORDS, real_records, shared_records
 
 SECRET = "canary-7f3a9c"
 
@@ -187,3 +189,28 @@ def test_nesting_has_an_end() -> None:
         text = json.dumps({"a": text})
     assert SECRET not in within(text)
     assert without_secrets({"a": [{"password": 5}]}) == {"a": [{"password": HIDDEN}]}
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_awss_own_records_hold_nothing_that_is_hidden() -> None:
+    """What AWS shows is no secret: whatever is hidden of it is hidden by mistake."""
+    shown = [text for record in real_records() for text in texts(record)]
+    assert len(shown) > 1_000
+    assert [text for text in shown if within(text) != text] == []
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_no_real_record_holds_anything_that_is_hidden() -> None:
+    shown = [text for _, record in shared_records() for text in texts(record)]
+    assert len(shown) > 100_000
+    assert [text for text in shown if within(text) != text] == []
