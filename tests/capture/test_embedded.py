@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -120,6 +121,27 @@ def test_what_is_packed_with_a_secret_in_it_is_hidden_whole() -> None:
     harmless = base64.b64encode(gzip.compress(b'{"a": "b"}')).decode()
     assert within(packed) == HIDDEN
     assert within(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["", "a: '", 'a: "', '{"a', "a=", "--a '", '{\\"a\\":\\"', "<a>", "<Credentials>", "eyJ"],
+)
+@pytest.mark.parametrize("letters", ["x", "\\\\x", "ab: ", "a=", "%7B", "<a", "&lt;"])
+def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:
+    """Some regular expressions take hundreds of bytes for each letter."""
+    text = start + letters * (100_000 // len(letters))
+    tracemalloc.start()
+    try:
+        within(text)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_text_that_no_record_has_room_for_is_not_looked_into() -> None:
+    text = json.dumps({"password": SECRET, "x": "x" * 110_000})
+    assert within(text) is text
 
 
 def test_a_signed_token_is_hidden_whole() -> None:

@@ -19,8 +19,9 @@ from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
 
 #: Texts in texts in texts: what is nested more deeply is hidden.
 _DEEPEST = 4
-#: Shorter texts hold no secret that a name beside it tells of.
-_SHORTEST = 8
+#: Shorter texts hold no secret that a name beside it tells of; longer ones no record has room for:
+#: what they stand in is left out as a whole (`limits.limited`).
+_SHORTEST, _LONGEST = 8, 100 * 1024
 #: How base64 of what begins with a brace, a bracket or `<` begins.
 _ENCODED = frozenset(
     first + second
@@ -30,18 +31,17 @@ _ENCODED = frozenset(
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
 #: With another beginning, only what is longer than most names and has the length of base64.
 _SHORTEST_OTHER = 24
-_OTHER_BASE64 = re.compile(
-    r"(?:[A-Za-z0-9+/]{4}\s*){5,}[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==)"
-)
-_GZIP, _MOST_UNPACKED = b"\x1f\x8b", 1024 * 1024
+_OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
+_GZIP, _MOST_UNPACKED = b"\x1f\x8b", 256 * 1024
 #: A signed token of three parts, which lets in whoever has it (RFC 7519).
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)", re.DOTALL)
-_QUOTED = r""""(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?"""
+#: Possessive, as otherwise each letter costs two hundred bytes of memory.
+_QUOTED = r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?"""
 #: A text member in JSON that is cut, or that is no JSON.
-_PAIR = re.compile(rf'"((?:[^"\\]|\\.)*)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)')
-_SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]|\\\\.)*)')
+_PAIR = re.compile(rf'"((?:[^"\\]++|\\.)*+)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)')
+_SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]++|\\\\.)*+)')
 _ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>(\s*<!\[CDATA\[.*?\]\]>|[^<]*)", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"?|'[^']*'?)""")
 #: Two elements, of which one says what the other one is.
@@ -72,7 +72,7 @@ def within(text: str) -> str:
     >>> within("https://host/?X-Amz-Signature=abc&a=b")
     'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
     """
-    if len(text) < _SHORTEST or not _may_hold_more(text):
+    if not _SHORTEST <= len(text) <= _LONGEST or not _may_hold_more(text):
         return text
     return _within(text, 0)
 
@@ -91,7 +91,9 @@ def _may_hold_more(text: str) -> bool:
 def _is_base64(text: str) -> bool:
     if text[:2] in _ENCODED:
         return _BASE64.fullmatch(text) is not None
-    return len(text) >= _SHORTEST_OTHER and _OTHER_BASE64.fullmatch(text) is not None
+    if len(text) < _SHORTEST_OTHER or _OTHER_BASE64.fullmatch(text) is None:
+        return False
+    return (len(text) - text.count("\n") - text.count("\r")) % 4 == 0
 
 
 def _within(text: str, depth: int) -> str:
@@ -254,8 +256,9 @@ def _in_base64(text: str, depth: int) -> str:
             packed + "=" * (-len(packed) % 4), b"-_" if is_url_safe else None, validate=True
         )
         if raw[:2] == _GZIP:
-            raw = zlib.decompressobj(31).decompress(raw, _MOST_UNPACKED)
-            decoded = raw.decode("utf-8", "replace")
+            decoded = (
+                zlib.decompressobj(31).decompress(raw, _MOST_UNPACKED).decode("utf-8", "replace")
+            )
             return text if _within(decoded, depth + 1) == decoded else HIDDEN
         decoded = raw.decode()
     except (binascii.Error, UnicodeDecodeError, zlib.error):
