@@ -47,6 +47,8 @@ from opentrail.wire.sigv4 import signing_texts
 log = logging.getLogger(__name__)
 
 _ACCOUNT = re.compile("[0-9]{12}")
+#: Longer names are the caller's own.
+_LONGEST_NAME = 256
 #: Of what is no Region, so much is shown.
 _SHOWN_REGION = 64
 #: A call names at most so many resources in its record, and is shared with so many accounts.
@@ -116,8 +118,8 @@ class Assembler:
             "eventVersion": EVENT_VERSION,
             "userIdentity": identity,
             "eventTime": format_time(exchange.completed_at),
-            "eventSource": cut(kind.source),
-            "eventName": cut(kind.name),
+            "eventSource": kind.source,
+            "eventName": kind.name,
             "awsRegion": region,
             "sourceIPAddress": exchange.source_ip,
         }
@@ -252,7 +254,10 @@ def _kind(exchange: Exchange) -> Kind:
         told = exchange.described
         return own_kind(told.event_source, told.event_name, told.is_read_only)
     call, credential = exchange.call, exchange.credential
-    return kind_of(call.service, call.operation, credential.service if credential else None)
+    kind = kind_of(call.service, call.operation, credential.service if credential else None)
+    if len(kind.name) > _LONGEST_NAME or len(kind.source) > _LONGEST_NAME:
+        return replace(kind, source=cut(kind.source), name=cut(kind.name))
+    return kind
 
 
 def _region(exchange: Exchange, kind: Kind, own: dict[str, Any]) -> str:

@@ -72,7 +72,11 @@ def within(text: str) -> str:
     >>> within("https://host/?X-Amz-Signature=abc&a=b")
     'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
     """
-    if not _SHORTEST <= len(text) <= _LONGEST or not _may_hold_more(text):
+    length = len(text)
+    if length < _SHORTEST_OTHER and (length < _SHORTEST or text.isalnum()):
+        # Most texts are names: they are told first.
+        return _within(text, 0) if text[:2] in _ENCODED else text
+    if length > _LONGEST or not _may_hold_more(text):
         return text
     return _within(text, 0)
 

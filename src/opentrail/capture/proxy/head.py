@@ -166,10 +166,15 @@ def _check_listed(head: Head) -> None:
                 raise BadHead(400, f"header {shown} must not be named by Connection")
 
 
+@lru_cache(1024)
+def _is_host(text: str) -> bool:
+    return _HOST.fullmatch(text) is not None
+
+
 def _check_counts(head: Head, seen: set[bytes]) -> None:
     if head.version != "1.0" and b"host" not in seen:
         raise BadHead(400, "header Host is missing")
-    if not _HOST.fullmatch(head.folded.get("host", "")):
+    if not _is_host(head.folded.get("host", "")):
         raise BadHead(400, "header Host must be a host name, with or without a port")
     if b"transfer-encoding" in seen:
         if head.version == "1.0":
