@@ -306,8 +306,6 @@ def _told(message: str, exchange: Exchange, parameters: dict[str, Any] | None) -
     """Returns an error's text without what the call gave and its record does not show."""
     call, request = exchange.call, exchange.request
     never = list(signing_texts(request))
-    if exchange.described is not None:
-        return scrubbed(message, {}, parameters, never)
     given: dict[str, Any] | None = None
     with contextlib.suppress(ValueError, RecursionError):
         if call.service is not None and has_s3_form(call.service.name):

@@ -60,8 +60,8 @@ _OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
 _LOGIN = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(?=@)")
 #: Parts of an address that stand for a signature.
 _SIGNING = frozenset({"signature", "x-amz-signature"})
-#: Braces, quotes and signs of equality in an address's encoding.
-_ESCAPED = ("%7B", "%7b", "%22", "%3D", "%3d", "%3C", "%3c")
+#: Braces, quotes, signs of equality and what is encoded twice, in an address's encoding.
+_ESCAPED = ("%7B", "%7b", "%22", "%3D", "%3d", "%3C", "%3c", "%25")
 
 
 def within(text: str) -> str:
@@ -150,7 +150,7 @@ def _without_tokens(text: str) -> str:
 
 def _in_escapes(text: str, depth: int) -> str:
     """Returns a text in the encoding of addresses, without the secrets of what it encodes."""
-    if not any(mark in text for mark in _ESCAPED) and "%25" not in text:
+    if not any(mark in text for mark in _ESCAPED):
         return text
     plain = unquote(text)
     shown = _within(plain, depth + 1)

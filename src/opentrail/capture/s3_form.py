@@ -131,11 +131,11 @@ def _hidden_headers() -> frozenset[str]:
 
 
 def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) -> None:
-    for name, given in parse_qsl(query, keep_blank_values=True):
+    for name, text in parse_qsl(query, keep_blank_values=True):
         if name.lower() in never or name in _FROM_THE_HEAD:
             continue
         present = parameters.get(name)
-        value = HIDDEN if sounds_secret(name) else within(given)
+        value = HIDDEN if sounds_secret(name) else within(text)
         if present is None:
             parameters[name] = value
         elif isinstance(present, list):

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 from urllib.parse import quote
 
 from opentrail.core.errors import RecordRefused, UsageError
@@ -231,8 +231,7 @@ class ServerShipper:
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - named by the caller
         try:
             with self._open(request, timeout=seconds) as answer:
-                read: Any = answer.read()
-                return bytes(read)
+                return bytes(answer.read())
         except urllib.error.HTTPError as error:
             reason = error.read().decode("utf-8", "replace")[:300]
             if error.code == 401:

@@ -321,8 +321,7 @@ class ClientConnection(asyncio.Protocol):
 
     def go_on_awaiting(self) -> None:
         """Gives an upstream that still takes the request more time to answer it."""
-        if self.awaited is not None:
-            self.awaited_until = self._time() + self.endpoint.answer_seconds
+        self.await_answer(self.awaited)
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
