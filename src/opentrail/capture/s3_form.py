@@ -126,6 +126,11 @@ def _never(*tables: str) -> frozenset[str]:
 
 
 @cache
+def _never_of_answers() -> frozenset[str]:
+    return frozenset(rules("redaction")["s3_headers"]["answer_never"])
+
+
+@cache
 def _hidden_headers() -> frozenset[str]:
     return frozenset(rules("redaction")["s3_headers"]["hide"])
 
@@ -220,11 +225,10 @@ def loose_text(text: str) -> Any:
 
 def s3_answer(response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
-    never = set(rules("redaction")["s3_headers"]["answer_never"])
     shown = {
         name: _header(name, value)
         for name, value in response.headers.items()
-        if name.startswith("x-amz-") and name not in never
+        if name.startswith("x-amz-") and name not in _never_of_answers()
     }
     return shown or None
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import httptools
 
+from opentrail.capture.proxy.after_head import after_head, framing_of
 from opentrail.capture.proxy.bodies import GONE, Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
@@ -128,8 +128,7 @@ class ClientConnection(asyncio.Protocol):
             self.raw = Flow(self._pause, self._resume)
         if self._left_out is not None:
             framing, self._left_out = self._left_out, None
-            self._parser = httptools.HttpRequestParser(_AfterHead(self))
-            self._parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % framing)
+            self._parser = after_head(self, framing)
         return rest or None
 
     def eof_received(self) -> bool:
@@ -197,7 +196,7 @@ class ClientConnection(asyncio.Protocol):
         if "upgrade" in folded and bad is None:
             self._switching = wants_websocket(head)
             if self._parser.should_upgrade() and head.has_body:
-                self._left_out = _framing(folded)
+                self._left_out = framing_of(folded)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
         # What a chunked body's trailer holds is no part of the head that was checked.
@@ -386,40 +385,6 @@ class ClientConnection(asyncio.Protocol):
             self._arm(self.endpoint.idle_seconds)
         if self._transport is not None and not self.lost:
             self._transport.resume_reading()
-
-
-class _AfterHead:
-    """Tells a client's connection of all but the first head, which says how its body is framed."""
-
-    def __init__(self, client: ClientConnection) -> None:
-        self._client = client
-        self._in_first_head = True
-        self.on_body = client.on_body
-        self.on_message_complete = client.on_message_complete
-
-    def on_message_begin(self) -> None:
-        if not self._in_first_head:
-            self._client.on_message_begin()
-
-    def on_url(self, target: bytes) -> None:
-        if not self._in_first_head:
-            self._client.on_url(target)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_first_head:
-            self._client.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if not self._in_first_head:
-            self._client.on_headers_complete()
-        self._in_first_head = False
-
-
-def _framing(folded: Mapping[str, str]) -> bytes:
-    """Returns the header that says how a request's body is framed."""
-    if "transfer-encoding" in folded:
-        return b"Transfer-Encoding: chunked"
-    return b"Content-Length: " + folded["content-length"].encode()
 
 
 def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
