@@ -59,7 +59,8 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        pace = {"poll_interval": 0.01}
+        threading.Thread(target=self.http.serve_forever, kwargs=pace, daemon=True).start()
 
 
 @pytest.fixture
