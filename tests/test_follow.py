@@ -277,4 +277,4 @@ def test_a_follower_rests_after_short_work_and_goes_on_at_once_after_long_work(
     journal = MemoryJournal()
     began = run_skipping_time(story())
     shortest = min(later - earlier for earlier, later in itertools.pairwise(began))
-    assert works + pause <= shortest < works + pause + 0.03
+    assert shortest == pytest.approx(works + pause)
