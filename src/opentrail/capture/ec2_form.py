@@ -13,8 +13,6 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from botocore.model import Shape
-
 from opentrail.capture.redact import REMOVED_MARK, actions
 from opentrail.capture.render import ABSENT, lower_first
 from opentrail.capture.s3_form import loose_text
@@ -31,6 +29,8 @@ _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
 #: Longer names are looked at anew each time.
 _LONGEST_NAME: Final = 100
 _BOOLEANS: Final = {"true": True, "false": False}
+#: Members of a structure: name → (shape, whether nothing of it may be shown).
+Members = dict[str, tuple[Any, bool]]
 
 
 def ec2_parameters(call: Call, request: Request) -> dict[str, Any]:
@@ -84,11 +84,16 @@ def is_earlier(operation: str) -> bool:
     return operation in rules("ec2")["earlier"]["operations"]
 
 
-def _is_secret(name: str, shape: Shape | None) -> bool:
+def _is_secret(name: str, shape: Any) -> bool:
     """Returns whether nothing of a member may be shown."""
     if shape is not None and (shape.metadata.get("sensitive") or _holds_sensitive_items(shape)):
         return True
     return _is_hidden_name(name) if len(name) <= _LONGEST_NAME else _hides(name)
+
+
+def _member_of(members: Members, name: str) -> tuple[Any, bool]:
+    """Returns the shape of a member, None if the model has no such, and whether it is a secret."""
+    return members.get(name) or (None, _is_secret(name, None))
 
 
 @lru_cache(4096)
@@ -105,7 +110,7 @@ def _holds_sensitive_items(shape: Any) -> bool:
     return shape.type_name == "list" and bool(shape.member.metadata.get("sensitive"))
 
 
-def _asked_members(shape: Any) -> dict[str, Any]:
+def _asked_members(shape: Any) -> Members:
     """Returns the members of a request's structure by wire name."""
     if shape is None or shape.type_name != "structure":
         return {}
@@ -116,27 +121,28 @@ def _asked_members(shape: Any) -> dict[str, Any]:
 
 
 #: Members by the name of their structure: the model's names are few and say what they hold.
-_asked: dict[str, dict[str, Any]] = {}
-_told: dict[str, dict[str, Any]] = {}
+_asked: dict[str, Members] = {}
+_told: dict[str, Members] = {}
 
 
-def _members_asked(shape: Any) -> dict[str, Any]:
+def _members_asked(shape: Any) -> Members:
     members = {}
     for name, member in shape.members.items():
         located = member.serialization.get("name", name)
         own = member.serialization.get("queryName")
-        members[own or located[:1].upper() + located[1:]] = member
+        name = own or located[:1].upper() + located[1:]
+        members[name] = member, _is_secret(name, member)
     return members
 
 
-def _told_members(shape: Any) -> dict[str, Any]:
+def _told_members(shape: Any) -> Members:
     """Returns the members of an answer's structure by element."""
     if shape is None or shape.type_name != "structure":
         return {}
     known = _told.get(shape.name)
     if known is None:
-        items = shape.members.items()
-        known = _told[shape.name] = {m.serialization.get("name", n): m for n, m in items}
+        named = ((m.serialization.get("name", n), m) for n, m in shape.members.items())
+        known = _told[shape.name] = {name: (m, _is_secret(name, m)) for name, m in named}
     return known
 
 
@@ -150,6 +156,8 @@ def _named_children(node: Tree) -> list[tuple[str, Tree]]:
 
 def _items(node: Tree) -> list[tuple[int, Tree]] | None:
     """Returns the numbered children in order; None if the node is no list."""
+    if None in node and len(node) == 1:
+        return None
     children = _named_children(node)
     if not children or not all(part.isascii() and part.isdigit() for part, _ in children):
         return None
@@ -160,14 +168,16 @@ def _items(node: Tree) -> list[tuple[int, Tree]] | None:
 
 
 def _later_node(node: Tree, shape: Any) -> Any:
+    if None in node and len(node) == 1:
+        return loose_text(node[None])
     children = _named_children(node)
     if not children:
-        return _loose(node.get(None, ""))
+        return loose_text("")
     members = _asked_members(shape)
-    shown: dict[str, Any] = {"content": _loose(node[None])} if None in node else {}
+    shown: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
     for name, child in children:
-        member = members.get(name)
-        shown[name] = REMOVED_MARK if _is_secret(name, member) else _later_member(child, member)
+        member, is_secret = _member_of(members, name)
+        shown[name] = REMOVED_MARK if is_secret else _later_member(child, member)
     return shown
 
 
@@ -185,22 +195,20 @@ def _later_member(node: Tree, shape: Any) -> Any:
 
 def _later_element(element: Element, shape: Any) -> Any:
     if not element.children and not element.attributes:
-        return _loose(element.text)
-    shown: dict[str, Any] = {name: _loose(text) for name, text in element.attributes.items()}
+        return loose_text(element.text)
+    shown: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
     members = _told_members(shape)
     for child in element.children:
         name = child.local_name
-        member = _item_shape(shape) if name == "item" else members.get(name)
-        secret = _is_secret(name, member)
-        _add(shown, name, REMOVED_MARK if secret else _later_element(child, member))
+        if name == "item":
+            member = _item_shape(shape)
+            is_secret = _is_secret(name, member)
+        else:
+            member, is_secret = _member_of(members, name)
+        _add(shown, name, REMOVED_MARK if is_secret else _later_element(child, member))
     if not element.children and element.text.strip():
-        shown["content"] = _loose(element.text)
+        shown["content"] = loose_text(element.text)
     return shown
-
-
-def _loose(text: str) -> Any:
-    """Returns a text the way XML is turned to JSON: whole numbers and booleans lose their type."""
-    return loose_text(text)
 
 
 def _add(shown: dict[str, Any], name: str, value: Any) -> None:
@@ -246,13 +254,15 @@ class _Earlier:
         for name, child in _named_children(node):
             if not path and name in self._left_out:
                 continue
-            self._member(shown, child, members.get(name), (*path, name))
+            self._member(shown, child, _member_of(members, name), (*path, name))
         return shown
 
-    def _member(self, shown: dict[str, Any], node: Tree, shape: Any, path: tuple[str, ...]) -> None:
-        name = path[-1]
+    def _member(
+        self, shown: dict[str, Any], node: Tree, known: tuple[Any, bool], path: tuple[str, ...]
+    ) -> None:
+        name, (shape, is_secret) = path[-1], known
         where = self._names.get(".".join(path))
-        if _is_secret(name, shape):
+        if is_secret:
             _put(self._root if where else shown, where or lower_first(name), REMOVED_MARK)
             return
         items = _items(node)
@@ -357,9 +367,8 @@ class _EarlierAnswer:
         shown: dict[str, Any] = {}
         for child in children:
             name = child.local_name
-            member = members.get(name)
-            secret = _is_secret(name, member)
-            value = REMOVED_MARK if secret else self.element(child, member)
+            member, is_secret = _member_of(members, name)
+            value = REMOVED_MARK if is_secret else self.element(child, member)
             if value is not ABSENT:
                 _add(shown, self._names.get(name, name), value)
         return shown

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from html import escape
 from typing import Any
@@ -80,8 +80,7 @@ def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) ->
         never: other texts that are not to be told, such as signatures.
     """
     message = message[:_LONGEST_MESSAGE]
-    kept = set(_texts(shown))
-    hidden = {text for text in _texts(given) if len(text) >= _SHORTEST_SECRET} - kept
+    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= _SHORTEST_SECRET}
     hidden |= {text for text in never if text}
     forms = _forms_in(message)
     secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
@@ -127,23 +126,27 @@ def _json_text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, str):
-        yield value
-        if value[:1] in ("{", "["):
-            with contextlib.suppress(ValueError, RecursionError):
-                yield from _texts(json.loads(value))
-    elif isinstance(value, bytes):
-        yield base64.b64encode(value).decode()
-        yield value.decode("utf-8", "replace")
-    elif isinstance(value, bool | int):
-        yield str(value).lower()  # the forms of EC2 and S3 turn texts into these
+def _texts(value: Any) -> set[str]:
+    """Returns all texts of a value, and of the JSON that they hold."""
+    found: set[str] = set()
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            found.add(value)
+            if value[:1] in ("{", "["):
+                with contextlib.suppress(ValueError, RecursionError):
+                    left.append(json.loads(value))
+        elif isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+        elif isinstance(value, bytes):
+            found.add(base64.b64encode(value).decode())
+            found.add(value.decode("utf-8", "replace"))
+        elif isinstance(value, bool | int):
+            found.add(str(value).lower())  # the forms of EC2 and S3 turn texts into these
+    return found
 
 
 def by_name(value: Any, rename: Callable[[str], str]) -> Any:

@@ -24,6 +24,7 @@ from opentrail.wire.service_models import Service
 
 #: Canonical whole numbers; org.json, which AWS seems to use, reads just these as numbers.
 _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
+_NUMERIC = frozenset("-0123456789")
 #: Data events in whose records AWS shows no body.
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
@@ -220,7 +221,9 @@ def loose_text(text: str) -> Any:
     """Returns a text as org.json reads it: `true`, `false` and whole numbers lose their quotes."""
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if _WHOLE.match(text) else within(text)
+    if text[:1] in _NUMERIC and _WHOLE.match(text):
+        return int(text)
+    return within(text)
 
 
 def s3_answer(response: Response) -> dict[str, Any] | None:

@@ -101,7 +101,8 @@ def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
 
 def repeated_fields(call: Call, request: Request) -> list[str]:
     """Returns the note on a form whose fields occur more than once; the last one counts."""
-    return _repeated(own_fields(call, request))
+    # Hardly any has a field twice, even if those of the protocol count.
+    return _repeated(_form_pairs(call, request)) and _repeated(own_fields(call, request))
 
 
 def _repeated(own: Sequence[tuple[str, str]]) -> list[str]:
