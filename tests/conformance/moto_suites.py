@@ -50,7 +50,7 @@ CONTROLS = "/moto-api/"
 #: Notes in a record that say that something of the call was not understood.
 _TROUBLES = ("decodeError", "answerDecodeError", "failure")
 #: A client may leave an answer unread, as some of moto's tests do with large objects.
-LEFT = "the client went away before its answer was complete"
+_LEFT = "the client went away before its answer was complete"
 #: What of our environment neither moto nor its tests shall see.
 _NOT_THEIRS = re.compile(r"_proxy$|^MOTO_|^TEST_|^PYTHONDONTWRITEBYTECODE$", re.I)
 #: Markers of moto's for tests that start containers: without Docker they wait minutes, and fail.
@@ -294,7 +294,7 @@ def _troubles(record: Mapping[str, Any]) -> Iterator[str]:
     if own.get("request", {}).get("path", "").startswith(CONTROLS):
         return
     for name in _TROUBLES:
-        is_left = own.get(name) == LEFT and record["eventName"] == "GetObject"
+        is_left = own.get(name) == _LEFT and record["eventName"] == "GetObject"
         if name in own and not is_left:
             call = f"{record['eventSource']} {record['eventName']}"
             yield f"{call}: {name}: {own[name]!r} of {own.get('request')}"

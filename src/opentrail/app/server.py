@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 import uvloop
 
 from opentrail.adapters.archived_journal import ArchivedJournal
@@ -47,6 +46,7 @@ from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.app.access import service_access, store_access
+from opentrail.app.console_server import serve_console
 from opentrail.app.front import (
     PRELOADED,
     Front,
@@ -265,7 +265,7 @@ class Server:
         console_api = ConsoleApi(
             services, exposition, health, token, ingest.take, imports.take, identities.resolve
         )
-        await _serve_console(stack, console_api.app, console)
+        await serve_console(stack, console_api.app, console)
         stack.push_async_callback(console_api.streams.end)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
@@ -340,35 +340,6 @@ def _run_beside(stack: contextlib.AsyncExitStack, work: Any) -> None:
 def _complain(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and task.exception() is not None:
         log.critical("a task ended unexpectedly", exc_info=task.exception())
-
-
-class _Console(uvicorn.Server):
-    """uvicorn without its signal handlers: this process has its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        """Leaves signals alone."""
-        yield
-
-
-async def _serve_console(
-    stack: contextlib.AsyncExitStack, app: Any, listening: socket.socket
-) -> None:
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
-    server = _Console(config)
-    task = asyncio.create_task(server.serve(sockets=[listening]))
-
-    async def stop() -> None:
-        server.should_exit = True
-        server.force_exit = True
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(stop)
-    # uvicorn has no event for this; the socket listens already, so nobody is turned away.
-    while not server.started and not task.done():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
-    if task.done():
-        task.result()
 
 
 def _token_key(folder: Path) -> bytes:

@@ -7,7 +7,7 @@ a value is a secret, AWS's mark stands in its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from datetime import datetime
 from functools import cache, lru_cache
@@ -110,40 +110,41 @@ def _holds_sensitive_items(shape: Any) -> bool:
     return shape.type_name == "list" and bool(shape.member.metadata.get("sensitive"))
 
 
-def _asked_members(shape: Any) -> Members:
-    """Returns the members of a request's structure by wire name."""
-    if shape is None or shape.type_name != "structure":
-        return {}
-    known = _asked.get(shape.name)
-    if known is None:
-        known = _asked[shape.name] = _members_asked(shape)
-    return known
-
-
 #: Members by the name of their structure: the model's names are few and say what they hold.
 _asked: dict[str, Members] = {}
 _told: dict[str, Members] = {}
 
 
-def _members_asked(shape: Any) -> Members:
-    members = {}
-    for name, member in shape.members.items():
-        located = member.serialization.get("name", name)
-        own = member.serialization.get("queryName")
-        name = own or located[:1].upper() + located[1:]
-        members[name] = member, _is_secret(name, member)
-    return members
+def _asked_members(shape: Any) -> Members:
+    """Returns the members of a request's structure by wire name."""
+    return _known_members(shape, _asked, _asked_name)
 
 
 def _told_members(shape: Any) -> Members:
     """Returns the members of an answer's structure by element."""
+    return _known_members(shape, _told, _told_name)
+
+
+def _known_members(
+    shape: Any, known: dict[str, Members], name_of: Callable[[str, Any], str]
+) -> Members:
     if shape is None or shape.type_name != "structure":
         return {}
-    known = _told.get(shape.name)
-    if known is None:
-        named = ((m.serialization.get("name", n), m) for n, m in shape.members.items())
-        known = _told[shape.name] = {name: (m, _is_secret(name, m)) for name, m in named}
-    return known
+    members = known.get(shape.name)
+    if members is None:
+        named = [(name_of(name, member), member) for name, member in shape.members.items()]
+        members = {name: (member, _is_secret(name, member)) for name, member in named}
+        known[shape.name] = members
+    return members
+
+
+def _told_name(name: str, member: Any) -> str:
+    return str(member.serialization.get("name", name))
+
+
+def _asked_name(name: str, member: Any) -> str:
+    located = _told_name(name, member)
+    return member.serialization.get("queryName") or located[:1].upper() + located[1:]
 
 
 def _item_shape(shape: Any) -> Any:
@@ -154,12 +155,17 @@ def _named_children(node: Tree) -> list[tuple[str, Tree]]:
     return [(part, child) for part, child in node.items() if part is not None]
 
 
+def _is_leaf(node: Tree) -> bool:
+    """Returns whether a node has no children, only a value if any."""
+    return not node or (len(node) == 1 and None in node)
+
+
 def _items(node: Tree) -> list[tuple[int, Tree]] | None:
     """Returns the numbered children in order; None if the node is no list."""
-    if None in node and len(node) == 1:
+    if _is_leaf(node):
         return None
     children = _named_children(node)
-    if not children or not all(part.isascii() and part.isdigit() for part, _ in children):
+    if not all(part.isascii() and part.isdigit() for part, _ in children):
         return None
     return sorted(((int(part), child) for part, child in children), key=lambda pair: pair[0])
 
@@ -168,14 +174,11 @@ def _items(node: Tree) -> list[tuple[int, Tree]] | None:
 
 
 def _later_node(node: Tree, shape: Any) -> Any:
-    if None in node and len(node) == 1:
-        return loose_text(node[None])
-    children = _named_children(node)
-    if not children:
-        return loose_text("")
+    if _is_leaf(node):
+        return loose_text(node.get(None, ""))
     members = _asked_members(shape)
     shown: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
-    for name, child in children:
+    for name, child in _named_children(node):
         member, is_secret = _member_of(members, name)
         shown[name] = REMOVED_MARK if is_secret else _later_member(child, member)
     return shown
@@ -269,12 +272,12 @@ class _Earlier:
         if items is not None:
             self._list(shown, [item for _, item in items], shape, path)
             return
-        if _named_children(node):
-            value: Any = self._structure({}, node, shape, path)
+        if _is_leaf(node):
+            value = self._scalar(node.get(None, ""), shape, path)
+        else:
+            value = self._structure({}, node, shape, path)
             if not value:
                 return  # all of it stands elsewhere
-        else:
-            value = self._scalar(node.get(None, ""), shape, path)
         _put(self._root if where else shown, where or lower_first(name), value)
 
     def _list(
@@ -298,17 +301,17 @@ class _Earlier:
             if found:
                 return str(found)
         name = lower_first(path[-1])
-        scalars = not any(_named_children(node) for node in nodes)
+        scalars = all(map(_is_leaf, nodes))
         return f"{name}Set.items.{name}" if scalars else f"{name}Set.items"
 
     def _item(self, node: Tree, shape: Any, path: tuple[str, ...], scalar_name: str) -> Any:
-        if _named_children(node):
-            item = self._structure({}, node, shape, path)
-            for name, value in self._always_inside.get(path[-1], {}).items():
-                item.setdefault(name, deepcopy(value))
-            return item
-        value = self._scalar(node.get(None, ""), shape, path)
-        return {scalar_name: value} if scalar_name else value
+        if _is_leaf(node):
+            value = self._scalar(node.get(None, ""), shape, path)
+            return {scalar_name: value} if scalar_name else value
+        item = self._structure({}, node, shape, path)
+        for name, value in self._always_inside.get(path[-1], {}).items():
+            item.setdefault(name, deepcopy(value))
+        return item
 
     def _scalar(self, text: str, shape: Any, path: tuple[str, ...]) -> Any:
         of_operation, of_all = self._values

@@ -15,13 +15,14 @@ from urllib.parse import quote, unquote
 
 import orjson
 
+from opentrail.capture.limits import OBJECT_LIMIT
 from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
 
 #: Texts in texts in texts: what is nested more deeply is hidden.
 _DEEPEST = 4
 #: Shorter texts hold no secret that a name beside it tells of; longer ones no record has room for:
 #: what they stand in is left out as a whole (`limits.limited`).
-_SHORTEST, _LONGEST = 8, 100 * 1024
+_SHORTEST, _LONGEST = 8, OBJECT_LIMIT
 #: How base64 of what begins with a brace, a bracket or `<` begins.
 _ENCODED = frozenset(
     first + second

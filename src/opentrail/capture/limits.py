@@ -8,7 +8,8 @@ from opentrail.capture.safe_json import to_bytes
 
 #: AWS's limits, in bytes.
 _TEXT_LIMIT = 1_024
-_OBJECT_LIMIT = 100 * 1_024
+#: Bytes of `requestParameters` or `responseElements` that a record has room for.
+OBJECT_LIMIT = 100 * 1_024
 _ADDITIONAL_LIMIT = 28 * 1_024
 _RECORD_LIMIT = 256 * 1_024
 
@@ -26,8 +27,8 @@ def limited(record: dict[str, Any]) -> bytes:
     if len(raw) <= _ADDITIONAL_LIMIT:
         return raw
     for member, limit in (
-        ("requestParameters", _OBJECT_LIMIT),
-        ("responseElements", _OBJECT_LIMIT),
+        ("requestParameters", OBJECT_LIMIT),
+        ("responseElements", OBJECT_LIMIT),
         ("additionalEventData", _ADDITIONAL_LIMIT),
     ):
         size = len(to_bytes(record[member])) if record.get(member) else 0

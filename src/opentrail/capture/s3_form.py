@@ -70,8 +70,8 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
         parameters["Host"] = request.headers["host"]
     if "Key" in call.labels:
         parameters["key"] = unquote(call.labels["Key"])
-    never = _never("s3_headers")
-    _add_query(parameters, request.query, _never("s3_headers", "s3_query"))
+    never = _listed("never", "s3_headers")
+    _add_query(parameters, request.query, _listed("never", "s3_headers", "s3_query"))
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
             parameters[name] = _header(name, value)
@@ -121,19 +121,9 @@ def _label_names(service: Service | None, operation: str | None) -> Mapping[str,
 
 
 @cache
-def _never(*tables: str) -> frozenset[str]:
-    """Returns the names that are never recorded of headers, or of the query."""
-    return frozenset(name for table in tables for name in rules("redaction")[table]["never"])
-
-
-@cache
-def _never_of_answers() -> frozenset[str]:
-    return frozenset(rules("redaction")["s3_headers"]["answer_never"])
-
-
-@cache
-def _hidden_headers() -> frozenset[str]:
-    return frozenset(rules("redaction")["s3_headers"]["hide"])
+def _listed(action: str, *tables: str) -> frozenset[str]:
+    """Returns the names of headers, or of the query, that tables of redaction.toml list."""
+    return frozenset(name for table in tables for name in rules("redaction")[table][action])
 
 
 def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) -> None:
@@ -161,7 +151,8 @@ def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str
 
 def _header(name: str, value: str) -> str:
     """Returns the value of a header, or of a form's field, as it is recorded."""
-    return HIDDEN if name in _hidden_headers() or looks_secret(name) else within(value)
+    is_hidden = name in _listed("hide", "s3_headers") or looks_secret(name)
+    return HIDDEN if is_hidden else within(value)
 
 
 def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
@@ -228,10 +219,11 @@ def loose_text(text: str) -> Any:
 
 def s3_answer(response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
+    never = _listed("answer_never", "s3_headers")
     shown = {
         name: _header(name, value)
         for name, value in response.headers.items()
-        if name.startswith("x-amz-") and name not in _never_of_answers()
+        if name.startswith("x-amz-") and name not in never
     }
     return shown or None
 
