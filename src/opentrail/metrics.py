@@ -141,20 +141,20 @@ class Metrics:
             registry=self.registry,
         )
 
-    def count(self, service: str, category: str, seconds: float, copies: int = 0) -> None:
+    def count(self, service: str, category: str, seconds: float, more: int = 0) -> None:
         """Counts a recorded call; the counters, which have locks, are told when somebody asks.
 
         Args:
             service: whose call it is.
             category: the record's `eventCategory`.
             seconds: from the finished answer to the durable record.
-            copies: records of it for other accounts.
+            more: further records of it.
         """
         unsettled = self._unsettled.get((service, category))
         if unsettled is None:
             unsettled = self._unsettled[service, category] = [0, 0]
         unsettled[0] += 1
-        unsettled[1] += 1 + copies
+        unsettled[1] += 1 + more
         self.append_seconds.observe(seconds)
 
     def settle(self) -> None:

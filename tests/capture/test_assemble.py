@@ -520,7 +520,7 @@ def test_the_owner_of_a_touched_resource_gets_a_copy_that_shares_an_id() -> None
     )
     answer = ASSUME_ROLE_ANSWER.replace(ACCOUNT.encode(), other.encode())
     made = Assembler(resolve).assemble(an_exchange(request, a_response(answer)))
-    (copy,) = made.copies
+    (copy,) = made.more
     ours, theirs = json.loads(made.entry.record), json.loads(copy.record)
     assert ours["recipientAccountId"] == ACCOUNT
     assert (copy.account, theirs["recipientAccountId"]) == (other, other)
@@ -544,10 +544,10 @@ def test_a_call_that_touches_very_many_accounts_is_shared_with_few() -> None:
     body = json.dumps({"RequestItems": {name: {"Keys": []} for name in names}}).encode()
     request = a_json_request("dynamodb", "DynamoDB_20120810.BatchGetItem", body)
     made = Assembler(resolve).assemble(an_exchange(request, a_response(b"{}")))
-    assert len(made.copies) == 20
+    assert len(made.more) == 20
     assert len(made.record["resources"]) == 250
     assert made.record["additionalEventData"]["opentrail"]["resourcesLeftOut"] == 149
-    for copy in made.copies:
+    for copy in made.more:
         resources = json.loads(copy.record)["resources"]
         assert [resource["accountId"] for resource in resources] == [copy.account]
 
@@ -563,7 +563,7 @@ def test_a_refused_call_and_one_within_the_account_are_not_shared() -> None:
     error = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
     refused = Assembler(resolve).assemble(an_exchange(other, a_response(error, 403)))
     for made in (within, refused):
-        assert made.copies == ()
+        assert made.more == ()
         assert "sharedEventID" not in made.record
 
 
@@ -774,16 +774,6 @@ def test_a_record_of_long_names_is_no_larger_than_256_kilobytes() -> None:
         made = Assembler(resolve).assemble(an_exchange(request))
         assert len(made.entry.record) <= 256 * 1024
         assert len(json.loads(made.entry.record)["eventName"]) <= 1024
-
-
-def test_keys_that_were_deleted_are_told_as_far_as_there_is_room() -> None:
-    keys = "".join(f"<Object><Key>contracts/{n:06}.pdf</Key></Object>" for n in range(1_000))
-    request = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
-    extra = recorded(an_exchange(request))["additionalEventData"]
-    told = extra["opentrail"]["deletedKeys"]
-    assert told[0] == "contracts/000000.pdf"
-    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == 1_000
-    assert "AuthenticationMethod" in extra
 
 
 # An error repeats nothing that is hidden: here upstreams that tell the whole request

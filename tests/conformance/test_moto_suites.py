@@ -108,7 +108,7 @@ class Pair:
 def check_records(run: Run) -> None:
     """Each request that reached moto, its own controls among them, has a record."""
     assert run.calls > 0
-    assert len(run.records) == len(run.targets) + len(copies(run))
+    assert len(run.records) == len(run.targets) + len(copies(run)) + len(parts(run))
     assert run.undecoded == []
     assert run.counters["opentrail_records_total"] == len(run.records)
     assert run.counters["opentrail_refused_calls_total"] == 0
@@ -124,6 +124,21 @@ def copies(run: Run) -> list[Any]:
     ]
     shared = [record["sharedEventID"] for record in run.records if "sharedEventID" in record]
     assert all(shared.count(record["sharedEventID"]) > 1 for record in found)
+    return found
+
+
+def parts(run: Run) -> list[Any]:
+    """Returns the records of objects that one call deleted together."""
+    calls = {r["eventID"] for r in run.records if r["eventName"] == "DeleteObjects"}
+    found = [
+        record
+        for record in run.records
+        if "partOf" in ((record.get("additionalEventData") or {}).get("opentrail") or {})
+    ]
+    for record in found:
+        assert record["eventName"] == "DeleteObject"
+        assert record["additionalEventData"]["opentrail"]["partOf"] in calls
+        assert "outcome" not in record["additionalEventData"]["opentrail"]
     return found
 
 

@@ -57,6 +57,30 @@ DATA_OPERATIONS = frozenset(
     }
 )
 
+
+def parts_of(operation: str, params: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Returns key and version of each object that has a record besides that of the call.
+
+    AWS records the objects of a DeleteObjects one by one since June 2025.
+    """
+    objects = params["Delete"]["Objects"] if operation == "DeleteObjects" else []
+    return [(one["Key"], one.get("VersionId")) for one in objects]
+
+
+def is_part(
+    record: Mapping[str, Any], call: Mapping[str, Any], part: tuple[str, str | None]
+) -> bool:
+    """Returns whether a record is that of an object of a call, by the call's own record."""
+    given = record["requestParameters"]
+    return (
+        record["eventName"] == "DeleteObject"
+        and record["requestID"] == call["requestID"]
+        and record["additionalEventData"]["opentrail"]["partOf"] == call["eventID"]
+        and given["bucketName"] == call["requestParameters"]["bucketName"]
+        and (given["key"], given.get("versionId")) == part
+    )
+
+
 #: Operations whose eventName differs from the operation's name.
 EVENT_NAMES = {
     "DeletePublicAccessBlock": "DeleteBucketPublicAccessBlock",

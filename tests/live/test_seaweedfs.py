@@ -74,6 +74,21 @@ def test_multipart_copies_and_ranges_are_byte_equal(server: Opentrail) -> None:
     assert names(server, "copy")[0] == "CopyObject"
 
 
+def test_objects_that_are_deleted_together_have_a_record_each(server: Opentrail) -> None:
+    s3 = server.boto("s3")
+    keys = [f"together/ü {number}" for number in range(3)]
+    for key in keys:
+        s3.put_object(Bucket="real", Key=key, Body=b"")
+    s3.delete_objects(Bucket="real", Delete={"Objects": [{"Key": key} for key in keys]})
+    (call,) = server.records("EventName=DeleteObjects")
+    for key in keys:
+        assert names(server, key) == ["PutObject", "DeleteObject"]
+    for record in server.records("EventName=DeleteObject"):
+        if record["requestParameters"]["key"] in keys:
+            assert record["requestID"] == call["requestID"]
+            assert record["additionalEventData"]["opentrail"] == {"partOf": call["eventID"]}
+
+
 def test_presigned_urls_work_and_tell_their_method(server: Opentrail) -> None:
     s3 = server.boto("s3", signature_version="s3v4")
     put = s3.generate_presigned_url("put_object", Params={"Bucket": "real", "Key": "signed"})

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
+from opentrail.capture.deleted_objects import of_each_object, told_keys
 from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
@@ -61,13 +62,14 @@ UNVERIFIED = "unverified: neither the directory nor a recorded call says whose k
 class Assembled:
     """A record as an object, and ready for the journal.
 
-    `copies` are for other accounts whose resources were touched.
+    `more` are further records of the call: for other accounts whose resources were touched, and of
+    each object that was to be deleted.
     """
 
     record: Mapping[str, Any]
     entry: NewEntry
     decoded: bool
-    copies: tuple[NewEntry, ...] = ()
+    more: tuple[NewEntry, ...] = ()
 
 
 class Assembler:
@@ -157,6 +159,7 @@ class Assembler:
         if exchange.tls is not None:
             host = exchange.request.headers.get("host", "")
             record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
+        parts = of_each_object(record, exchange, region if label == "s3express" else None)
         raw = limited(record)
         entry = NewEntry(
             exchange.origin,
@@ -167,8 +170,9 @@ class Assembler:
             exchange.event_id,
             raw,
         )
-        copies = tuple(_copy(record, entry, owner) for owner in owners)
-        return Assembled(record, entry, "decodeError" not in own, copies)
+        more = [_copy(record, entry, owner) for owner in owners]
+        more += [replace(entry, event_id=p["eventID"], record=limited(p)) for p in parts]
+        return Assembled(record, entry, "decodeError" not in own, tuple(more))
 
     def _identity(self, exchange: Exchange, own: dict[str, Any]) -> tuple[dict[str, Any], str]:
         if exchange.described is not None:
@@ -285,7 +289,7 @@ def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | Non
     notes: list[str] = []
     try:
         if has_s3_form(call.service.name):
-            own.update(s3_form.own_details(call, request))
+            own.update(s3_form.own_details(request) | told_keys(exchange))
             return s3_form.s3_parameters(call, request)
         if call.service.name == "ec2":
             notes = repeated_fields(call, request)

@@ -124,7 +124,7 @@ class BotocoreHook:
         else:
             exchange.failure = f"{type(exception).__name__}: {_without_queries(exception)}"
         made = self._assembler.assemble(exchange)
-        for entry in (made.entry, *made.copies):
+        for entry in (made.entry, *made.more):
             self._shipper.ship(entry.record)
 
     def _identity(self, access_key_id: str) -> Identity:

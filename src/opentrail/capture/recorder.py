@@ -144,7 +144,7 @@ class Recorder:
             made.append((waiting, assembled))
         if not made:
             return
-        entries = [entry for _, one in made for entry in (one.entry, *one.copies)]
+        entries = [entry for _, one in made for entry in (one.entry, *one.more)]
         try:
             position = await self._journal.append(entries) - len(entries)
         except RecordRefused as error:
@@ -158,7 +158,7 @@ class Recorder:
                 self._learn_from(one)
                 if not waiting.done.done():
                     waiting.done.set_result(position)
-            position += len(one.copies)
+            position += len(one.more)
             self._count(one, waiting.exchange, ended - waiting.since)
         self._metrics.journal_position.set(self._journal.head)
 
@@ -195,7 +195,7 @@ class Recorder:
     def _count(self, made: Assembled, exchange: Exchange, seconds: float) -> None:
         service = exchange.call.service
         name = service.name if service else "unknown"
-        self._metrics.count(name, made.entry.category, seconds, len(made.copies))
+        self._metrics.count(name, made.entry.category, seconds, len(made.more))
         if not made.decoded:
             self._metrics.undecoded.inc()
 

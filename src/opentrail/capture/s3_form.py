@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Mapping
 from functools import cache, lru_cache
-from itertools import accumulate
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -33,8 +31,6 @@ _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signa
 _LABELS = {"Bucket": "bucketName"}
 #: Parts of a path that have a place of their own; the account is in the host's name.
 _NOT_FIRST = frozenset({"Key", "AccountId"})
-#: Of the keys of a DeleteObjects so many bytes are told, less than our own block may hold.
-_DELETED_BYTES = 16 * 1024
 #: How the names of headers end that hold secrets.
 _SECRET_ENDS = ("-key", "-token", "-mfa", "-context")
 #: What path and headers alone may say.
@@ -88,10 +84,7 @@ def given(call: Call, request: Request) -> dict[str, Any]:
     Raises:
         ValueError: the body is not XML.
     """
-    told: dict[str, Any] = {
-        "query": [value for _, value in parse_qsl(request.query, keep_blank_values=True)],
-        "headers": [v for name, v in request.headers.items() if name.endswith(_SECRET_ENDS)],
-    }
+    told: dict[str, Any] = {**given_in_head(request)}
     if call.operation == "PostObject":
         told["form"] = list(form_fields(request.headers, request.body).values())
     elif request.body_is_whole and request.body.strip() and call.operation is not None:
@@ -99,6 +92,14 @@ def given(call: Call, request: Request) -> dict[str, Any]:
         is_policy = call.operation == "PutBucketPolicy"
         told["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
     return told
+
+
+def given_in_head(request: Request) -> dict[str, list[str]]:
+    """Returns what a request's head says, secrets among it, as texts without names."""
+    return {
+        "query": [value for _, value in parse_qsl(request.query, keep_blank_values=True)],
+        "headers": [v for name, v in request.headers.items() if name.endswith(_SECRET_ENDS)],
+    }
 
 
 def _texts_of(element: Element) -> list[str]:
@@ -228,25 +229,13 @@ def s3_answer(response: Response) -> dict[str, Any] | None:
     return shown or None
 
 
-def own_details(call: Call, request: Request) -> dict[str, Any]:
-    """Returns what AWS leaves out of S3 records: deleted keys, ranges, conditions."""
+def own_details(request: Request) -> dict[str, Any]:
+    """Returns what AWS leaves out of S3 records: ranges, conditions."""
     details: dict[str, Any] = {}
     headers = {n: within(request.headers[n]) for n in _OWN_HEADERS if n in request.headers}
     if headers:
         details["headers"] = headers
-    if call.operation == "DeleteObjects" and request.body and request.body_is_whole:
-        root = parse_xml(plain_body(request.headers, request.body))
-        keys = [c.text_of("Key") or "" for c in root.children if c.local_name == "Object"]
-        told = _as_many_as_fit(keys)
-        details["deletedKeys"] = told
-        if len(told) < len(keys):
-            details["deletedKeysLeftOut"] = len(keys) - len(told)
     return details
-
-
-def _as_many_as_fit(keys: list[str]) -> list[str]:
-    sizes = accumulate(len(key.encode("utf-8", "replace")) + 3 for key in keys)
-    return keys[: bisect_right(list(sizes), _DELETED_BYTES)]
 
 
 def touched(
