@@ -159,6 +159,16 @@ def test_the_same_key_is_told_apart_by_version() -> None:
     assert second["errorCode"] == "AccessDenied"
 
 
+def test_a_store_may_leave_the_version_out_of_its_answer() -> None:
+    """As moto does of objects under a lock."""
+    answer = b"""<DeleteResult><Deleted><Key>a</Key><VersionId>1</VersionId></Deleted>
+      <Error><Key>a</Key><Code>AccessDenied</Code></Error></DeleteResult>"""
+    first, second = records(asked(("a", "1"), ("a", "2")), answer)
+    assert "errorCode" not in first
+    assert second["errorCode"] == "AccessDenied"
+    assert "outcome" not in own(second)
+
+
 def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
     request = asked("a")
     signature = request.headers["authorization"].rpartition("=")[2]

@@ -30,6 +30,7 @@ _TOLD_BYTES = 16 * 1024
 _SHARED = ("bucketName", "Host")
 #: Elements of an answer, by the header of a DeleteObject's answer that tells the same.
 _HEADERS = {"x-amz-delete-marker": "DeleteMarker", "x-amz-version-id": "DeleteMarkerVersionId"}
+_DELETED, _ERROR = "Deleted", "Error"
 UNTOLD = "the answer does not tell"
 
 #: Key and version of an object; the version is mostly empty.
@@ -136,8 +137,7 @@ class _Outcomes:
 
     def __init__(self, asked: _Asked, request: Request, response: Response) -> None:
         self._request = request
-        self._deleted: dict[_Object, Element] = {}
-        self._errors: dict[_Object, Element] = {}
+        self._told: dict[_Object, dict[str, Element]] = {}
         self._messages: dict[str, str] = {}
         try:
             root = parse_xml(plain_body(response.headers, response.body))
@@ -146,16 +146,16 @@ class _Outcomes:
             return
         self._tells_of_all = asked.is_quiet
         for child in root.children:
-            kept = self._errors if child.local_name == "Error" else self._deleted
-            kept[_named(child)] = child
+            if child.local_name in (_DELETED, _ERROR):
+                self._told.setdefault(_named(child), {})[child.local_name] = child
 
     def tell_of(self, named: _Object) -> bool:
         """Returns whether it is known what became of an object."""
-        return self._tells_of_all or named in self._deleted or named in self._errors
+        return self._tells_of_all or bool(self._of(named))
 
     def answer(self, named: _Object) -> dict[str, str]:
         """Returns an object's `responseElements`."""
-        element = self._deleted.get(named)
+        element = self._of(named).get(_DELETED)
         if element is None:
             return {}
         told = {header: element.text_of(name) for header, name in _HEADERS.items()}
@@ -164,12 +164,16 @@ class _Outcomes:
 
     def error(self, named: _Object) -> dict[str, str]:
         """Returns an object's `errorCode` and `errorMessage`."""
-        element = self._errors.get(named)
+        element = self._of(named).get(_ERROR)
         if element is None:
             return {}
         error = {"errorCode": cut(element.text_of("Code") or "InternalError")}
         message = element.text_of("Message")
         return error | ({"errorMessage": self._without_secrets(message)} if message else {})
+
+    def _of(self, named: _Object) -> dict[str, Element]:
+        """Returns an object's elements; some stores leave a version out where they tell of it."""
+        return self._told.get(named) or self._told.get((named[0], ""), {})
 
     def _without_secrets(self, message: str) -> str:
         """Returns an error's text without what the head gave; objects have much the same ones."""
