@@ -224,7 +224,7 @@ def test_what_is_no_body_is_taken_only_so_far(server: Opentrail, start: str) -> 
         while sent < 100_000_000:
             wire.socket.sendall(piece)
             sent += len(piece)
-    assert sent < 50_000_000
+    assert sent < 16_000_000  # a megabyte, and the systems' buffers on the way
 
 
 def test_a_request_without_host_is_refused(server: Opentrail) -> None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _GONE_SECONDS = 1.0
 #: Requests a client may send ahead before it is no longer read from.
 _AHEAD = 16
+#: So many bytes behind a request that is refused are read, so that a client that has just sent them
+#: sees the answer; one that sends more may not.
+_MOST_DROPPED = 1024 * 1024
 
 
 class ClientConnection(asyncio.Protocol):
@@ -47,6 +50,8 @@ class ClientConnection(asyncio.Protocol):
         self._can_write.set()
         self._serving: asyncio.Task[None] | None = None
         self._busy = self._deaf = False
+        #: Bytes that came after nothing more was taken in.
+        self._dropped = 0
         #: When (by the loop's clock) the client must have gone on.
         self.deadline: float | None = None
         #: The upstream whose answer is waited for, and until when.
@@ -97,6 +102,9 @@ class ClientConnection(asyncio.Protocol):
     def _feed(self, data: bytes) -> bytes | None:
         """Takes in what was sent; the result is what comes behind a request to switch protocols."""
         if self._deaf:
+            self._dropped += len(data)
+            if self._dropped > _MOST_DROPPED:
+                self._pause()
             return None
         if self.raw is not None:
             self.raw.feed(data)
