@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.capture.assemble import Assembled, Assembler
-from opentrail.capture.deleted_objects import MOST_OBJECTS, UNTOLD, of_each_object, told_keys
-from opentrail.core.identity import Identity
+from opentrail.capture.assemble import UNVERIFIED, Assembled, Assembler
+from opentrail.capture.deleted_objects import MOST_BYTES, MOST_OBJECTS, UNTOLD, deletion_in
+from opentrail.core.identity import Identity, unknown
 from opentrail.wire.message import Request
 from tests.factories import (
     ACCOUNT,
@@ -144,29 +144,86 @@ def test_a_quiet_answer_tells_of_errors_only() -> None:
     assert "errorMessage" not in kept
 
 
-@pytest.mark.parametrize("answer", [b"", b"<DeleteResult/>", b"<DeleteRes", ANSWER])
-def test_it_is_said_if_an_answer_does_not_tell_what_became_of_an_object(answer: bytes) -> None:
-    (record,) = records(asked("x"), answer)
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize(
+    "answer", [b"", b"<DeleteRes", b"<html><body>Service down</body></html>", b"{}"]
+)
+def test_it_is_said_if_an_answer_is_none_to_such_a_call(answer: bytes, quiet: bool) -> None:
+    (record,) = records(asked("x", quiet=quiet), answer)
     assert own(record)["outcome"] == UNTOLD
     assert record["responseElements"] is None
 
 
-def test_the_same_key_is_told_apart_by_version() -> None:
-    answer = b"""<DeleteResult><Deleted><Key>a</Key><VersionId>1</VersionId></Deleted>
-      <Error><Key>a</Key><VersionId>2</VersionId><Code>AccessDenied</Code></Error></DeleteResult>"""
-    first, second = records(asked(("a", "1"), ("a", "2")), answer)
-    assert "errorCode" not in first
-    assert second["errorCode"] == "AccessDenied"
+@pytest.mark.parametrize("status", [200, 307])
+@pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>\n '])
+def test_an_error_instead_of_the_answer_is_that_of_the_call(status: int, head: bytes) -> None:
+    error = b'<Error xmlns="x"><Code>InternalError</Code><Message>again</Message></Error>'
+    call = made(asked("x", quiet=True), head + error, status)
+    assert call.record["errorCode"] == "InternalError"
+    assert call.more == ()
 
 
-def test_a_store_may_leave_the_version_out_of_its_answer() -> None:
-    """As moto does of objects under a lock."""
-    answer = b"""<DeleteResult><Deleted><Key>a</Key><VersionId>1</VersionId></Deleted>
-      <Error><Key>a</Key><Code>AccessDenied</Code></Error></DeleteResult>"""
-    first, second = records(asked(("a", "1"), ("a", "2")), answer)
-    assert "errorCode" not in first
-    assert second["errorCode"] == "AccessDenied"
-    assert "outcome" not in own(second)
+def test_a_redirect_deleted_nothing() -> None:
+    assert records(asked("x", quiet=True), b"<html/>", 302) == []
+
+
+#: Objects that are asked for, what is told, and what is known then of each.
+MATCHES: dict[str, tuple[list[str | tuple[str, str]], str, bool, list[str]]] = {
+    "told apart by version": ([("a", "1"), ("a", "2")], "D:a:1 E:a:2", False, ["deleted", "error"]),
+    "nothing told": (["a"], "", False, ["untold"]),
+    "another is told": (["a"], "D:b", False, ["untold"]),
+    "quiet": (["a", ("a", "2")], "", True, ["deleted", "deleted"]),
+    "quiet, one error": (["a", "b"], "E:a", True, ["error", "deleted"]),
+    "quiet, the plain one failed": (["a", ("a", "2")], "E:a", True, ["error", "deleted"]),
+    # Some stores leave the version out, as moto does of objects under a lock.
+    "the other one has no version": (
+        [("a", "1"), ("a", "2")],
+        "D:a:1 E:a",
+        False,
+        ["deleted", "error"],
+    ),
+    "all alike without versions": ([("a", "1"), ("a", "2")], "E:a E:a", False, ["error", "error"]),
+    "one of two without versions": ([("a", "1"), ("a", "2")], "E:a", True, ["untold", "untold"]),
+    "both kinds without versions": (
+        [("a", "1"), ("a", "2")],
+        "D:a E:a",
+        False,
+        ["untold", "untold"],
+    ),
+    "plain and version, both kinds": (["a", ("a", "2")], "D:a E:a", False, ["untold", "untold"]),
+    "only the plain one is told": (["a", ("a", "2")], "D:a", False, ["deleted", "untold"]),
+    "both kinds of one version": ([("a", "1")], "D:a:1 E:a:1", False, ["untold"]),
+}
+
+
+def element(told: str) -> str:
+    """Returns the element of an answer for `D:KEY:VERSION` or `E:KEY:VERSION`."""
+    kind, key, *version = told.split(":")
+    versions = "".join(f"<VersionId>{one}</VersionId>" for one in version)
+    if kind == "D":
+        return f"<Deleted><Key>{key}</Key>{versions}</Deleted>"
+    return f"<Error><Key>{key}</Key>{versions}<Code>AccessDenied</Code></Error>"
+
+
+@pytest.mark.parametrize("name", MATCHES)
+def test_what_is_told_is_told_of_the_right_object(name: str) -> None:
+    objects, told, quiet, expected = MATCHES[name]
+    answer = f"<DeleteResult>{''.join(map(element, told.split()))}</DeleteResult>"
+    found = records(asked(*objects, quiet=quiet), answer.encode())
+    known = []
+    for record in found:
+        untold = "untold" if "outcome" in own(record) else "deleted"
+        known.append("error" if "errorCode" in record else untold)
+        assert not ("errorCode" in record and record["responseElements"])
+    assert known == expected
+
+
+def test_a_marker_is_told_of_the_object_that_it_hides() -> None:
+    answer = b"""<DeleteResult><Deleted><Key>a</Key><DeleteMarker>true</DeleteMarker>
+      <DeleteMarkerVersionId>m</DeleteMarkerVersionId></Deleted></DeleteResult>"""
+    first, second = records(asked("a", ("a", "v2")), answer)
+    assert first["responseElements"] == {"x-amz-delete-marker": "true", "x-amz-version-id": "m"}
+    assert second["responseElements"] is None
 
 
 def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
@@ -177,6 +234,68 @@ def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
     (record,) = records(request, answer.encode())
     assert signature not in json.dumps(record)
     assert record["errorMessage"].startswith("not ")
+
+
+def test_nothing_of_an_answer_repeats_what_is_never_told() -> None:
+    token, code = "T" * 40, "938271"
+    headers = {"x-amz-security-token": token, "x-amz-mfa": f"arn:aws:iam::1:mfa/x {code}"}
+    body = b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
+    request = an_s3_request("POST", "/b", "delete", headers, body)
+    answer = f"""<DeleteResult>
+      <Error><Key>a</Key><Code>{token}</Code><Message>MFA code {code} is wrong</Message></Error>
+      <Deleted><Key>b</Key><DeleteMarkerVersionId>{token}</DeleteMarkerVersionId></Deleted>
+      </DeleteResult>"""
+    found = records(request, answer.encode())
+    assert token not in json.dumps(found)
+    assert code not in json.dumps(found)
+    assert found[0]["errorMessage"].startswith("MFA code ")
+
+
+def test_an_error_may_repeat_what_the_record_shows() -> None:
+    body = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    request = an_s3_request("POST", "/b", "delete&x-id=DeleteObjects", {}, body)
+    answer = b"""<DeleteResult><Error><Key>a</Key><Code>NotAllowed</Code>
+      <Message>DeleteObjects is not allowed</Message></Error></DeleteResult>"""
+    assert records(request, answer)[0]["errorMessage"] == "DeleteObjects is not allowed"
+
+
+def test_of_very_many_different_errors_the_codes_are_told() -> None:
+    keys = [f"k{number}" for number in range(100)]
+    errors = "".join(
+        f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>not {key}</Message></Error>"
+        for key in keys
+    )
+    found = records(asked(*keys), f"<DeleteResult>{errors}</DeleteResult>".encode())
+    assert {record["errorCode"] for record in found} == {"AccessDenied"}
+    assert found[0]["errorMessage"] == "not k0"
+    assert 0 < sum("errorMessage" in record for record in found) < 100
+
+
+def test_what_the_call_says_of_all_objects_is_said_of_each() -> None:
+    headers = {
+        "host": HOST,
+        "x-amz-bypass-governance-retention": "true",
+        "x-amz-expected-bucket-owner": ACCOUNT,
+        "x-amz-mfa": "arn:aws:iam::123456789012:mfa/John 938271",
+    }
+    body = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    (record,) = records(an_s3_request("POST", "/b", "delete", headers, body), ANSWER)
+    assert record["requestParameters"] == {
+        "bucketName": "b",
+        "Host": HOST,
+        "key": "a",
+        "x-amz-bypass-governance-retention": "true",
+        "x-amz-expected-bucket-owner": ACCOUNT,
+    }
+
+
+def test_what_is_noted_of_the_caller_is_noted_in_each() -> None:
+    request = an_s3_request("POST", "/b", "delete", {}, asked("a").body, region="no_region")
+    assembler = Assembler(lambda key: unknown(ACCOUNT, key))
+    call = assembler.assemble(an_exchange(request, a_response(ANSWER, 200, IDS)))
+    whole, part = own(json.loads(call.entry.record)), own(json.loads(call.more[0].record))
+    assert part["identity"] == whole["identity"] == UNVERIFIED
+    assert part["region"] == whole["region"] == "no_region"
 
 
 def test_objects_of_s3_express_have_its_arns() -> None:
@@ -197,9 +316,9 @@ def test_a_body_that_is_not_xml_is_noted_once() -> None:
 
 
 def test_another_call_has_no_such_records() -> None:
-    exchange = an_exchange(an_s3_request("DELETE", "/b/a"))
-    assert told_keys(exchange) == {}
-    assert of_each_object({"requestParameters": {"bucketName": "b"}}, exchange, None) == []
+    own_block: dict[str, Any] = {}
+    assert deletion_in(an_exchange(an_s3_request("DELETE", "/b/a")), own_block) is None
+    assert own_block == {}
 
 
 def test_so_many_objects_have_records_as_s3_takes_in_a_call() -> None:
@@ -209,20 +328,34 @@ def test_so_many_objects_have_records_as_s3_takes_in_a_call() -> None:
     assert own(json.loads(call.entry.record))["deletedKeysWithoutRecord"] == 7
 
 
+def test_so_many_bytes_of_records_are_made_as_hold_nobody_up() -> None:
+    keys = [f"{number:04}{'k' * 9_000}" for number in range(MOST_OBJECTS)]
+    call = made(asked(*keys, quiet=True), b"<DeleteResult/>")
+    assert MOST_BYTES // 2 < sum(len(entry.record) for entry in call.more) <= MOST_BYTES
+    without = own(json.loads(call.entry.record))["deletedKeysWithoutRecord"]
+    assert len(call.more) + without == MOST_OBJECTS
+
+
 # The call's own record
 
 
 def test_keys_are_told_in_our_own_block() -> None:
-    request = asked("a", ("b/c", "3"), quiet=True)
-    assert told_keys(an_exchange(request)) == {"deletedKeys": ["a", "b/c"]}
+    call = made(asked("a", ("b/c", "3"), quiet=True), b"<DeleteResult/>")
+    assert own(json.loads(call.entry.record)) == {"deletedKeys": ["a", "b/c"]}
 
 
-def test_keys_are_told_as_far_as_there_is_room() -> None:
-    request = asked(*(f"contracts/{n:06}.pdf" for n in range(1_000)))
-    extra = json.loads(made(request).entry.record)["additionalEventData"]
+def test_of_a_call_that_failed_it_is_not_said_that_objects_have_no_record() -> None:
+    call = made(asked(*map(str, range(MOST_OBJECTS + 7))), b"<Error><Code>Bad</Code></Error>", 400)
+    assert "deletedKeysWithoutRecord" not in own(json.loads(call.entry.record))
+
+
+@pytest.mark.parametrize("key", ["contracts/{:06}.pdf", '{:04}"' + '"' * 1_000])
+def test_keys_are_told_as_far_as_there_is_room(key: str) -> None:
+    keys = [key.format(number) for number in range(MOST_OBJECTS)]
+    extra = json.loads(made(asked(*keys)).entry.record)["additionalEventData"]
     told = extra["opentrail"]["deletedKeys"]
-    assert told[0] == "contracts/000000.pdf"
-    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == 1_000
+    assert told == keys[: len(told)]
+    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == MOST_OBJECTS
     assert "AuthenticationMethod" in extra
 
 

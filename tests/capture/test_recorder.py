@@ -15,7 +15,7 @@ from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import unknown
 from opentrail.metrics import Metrics
-from tests.factories import an_exchange
+from tests.factories import an_exchange, an_s3_request
 from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping_time, turns
 
 
@@ -96,6 +96,25 @@ def test_calls_that_end_while_others_are_written_are_written_together(refuse: bo
         assert isinstance(world.journal, SlowJournal)
         assert world.journal.appends == [1, 3, 1, 1]
         assert [one.result() for one in waiting] == list(range(1, len(waiting) + 1))
+
+    run_skipping_time(story())
+
+
+def test_a_call_with_very_many_records_lets_others_have_their_turn() -> None:
+    keys = "".join(f"<Object><Key>{number}</Key></Object>" for number in range(1_000))
+    deletion = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
+
+    async def story() -> None:
+        world = World(True, SlowJournal())
+        record = world.recorder.record
+        alone = asyncio.ensure_future(record(an_exchange()))
+        await asyncio.sleep(0.5)
+        group = [an_exchange(), an_exchange(deletion), an_exchange(deletion), an_exchange()]
+        positions = await asyncio.gather(*map(record, group))
+        assert isinstance(world.journal, SlowJournal)
+        assert world.journal.appends == [1, 1 + 1_001, 1_001, 1]
+        assert [await alone, *positions] == [1, 2, 3, 1_004, 2_005]
+        assert world.sample("opentrail_records_total", category="Data") == 2 * 1_001
 
     run_skipping_time(story())
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.shipping import ServerShipper
+from opentrail.capture.shipping import ServerShipper, ship_together
 from opentrail.core.errors import OpentrailError, RecordRefused, UsageError
 
 
@@ -76,6 +76,29 @@ def test_a_shipper_that_waits_has_sent_when_it_returns(server: Server) -> None:
     shipper.ship(b'{"a":1}')
     assert server.lines == [b'{"a":1}']
     assert server.tokens == {"Bearer token"}
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_the_records_of_one_call_go_together(server: Server, wait: bool) -> None:
+    records = [json.dumps({"n": number}).encode() for number in range(1_001)]
+    with ServerShipper(server.url, "token", wait) as shipper:
+        ship_together(shipper, records)
+    assert server.lines == records
+    if wait:
+        assert len(server.paths) == 1
+
+
+def test_a_shipper_that_takes_one_record_at_a_time_has_them_all() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.taken: list[bytes] = []
+
+        def ship(self, record: bytes) -> None:
+            self.taken.append(record)
+
+    shipper = Plain()
+    ship_together(shipper, [b"1", b"2"])
+    assert shipper.taken == [b"1", b"2"]
 
 
 def test_what_cannot_be_stored_is_refused_and_what_is_wrong_is_an_error(server: Server) -> None:

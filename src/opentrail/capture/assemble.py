@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from opentrail.capture import ec2_form, s3_form
-from opentrail.capture.deleted_objects import of_each_object, told_keys
+from opentrail.capture.deleted_objects import deletion_in
 from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
@@ -110,6 +110,7 @@ class Assembler:
         identity, account = self._identity(exchange, own)
         error = error_of(exchange)
         parameters = _parameters(exchange, own)
+        deletion = deletion_in(exchange, own)
         if error is not None and error.message:
             error = replace(error, message=_told(error.message, exchange, parameters))
         answer = answer_of(exchange, kind, error, own)
@@ -159,7 +160,7 @@ class Assembler:
         if exchange.tls is not None:
             host = exchange.request.headers.get("host", "")
             record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
-        parts = of_each_object(record, exchange, region if label == "s3express" else None)
+        parts = deletion.records(record, exchange.response, own) if deletion is not None else []
         raw = limited(record)
         entry = NewEntry(
             exchange.origin,
@@ -171,7 +172,7 @@ class Assembler:
             raw,
         )
         more = [_copy(record, entry, owner) for owner in owners]
-        more += [replace(entry, event_id=p["eventID"], record=limited(p)) for p in parts]
+        more += [replace(entry, event_id=event_id, record=part) for event_id, part in parts]
         return Assembled(record, entry, "decodeError" not in own, tuple(more))
 
     def _identity(self, exchange: Exchange, own: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -289,7 +290,7 @@ def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | Non
     notes: list[str] = []
     try:
         if has_s3_form(call.service.name):
-            own.update(s3_form.own_details(request) | told_keys(exchange))
+            own.update(s3_form.own_details(request))
             return s3_form.s3_parameters(call, request)
         if call.service.name == "ec2":
             notes = repeated_fields(call, request)

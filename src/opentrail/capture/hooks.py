@@ -29,7 +29,7 @@ from opentrail.capture.assemble import Assembler
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.s3_form import body_is_parameters
-from opentrail.capture.shipping import Shipper
+from opentrail.capture.shipping import Shipper, ship_together
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, account_of_key, unknown
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Router
@@ -124,8 +124,7 @@ class BotocoreHook:
         else:
             exchange.failure = f"{type(exception).__name__}: {_without_queries(exception)}"
         made = self._assembler.assemble(exchange)
-        for entry in (made.entry, *made.more):
-            self._shipper.ship(entry.record)
+        ship_together(self._shipper, [entry.record for entry in (made.entry, *made.more)])
 
     def _identity(self, access_key_id: str) -> Identity:
         """Returns whom the shipper's server knows behind a key, else what the key id alone says."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -30,6 +30,9 @@ _GAP_CHECK_SECONDS = 1.0
 _OVERLOAD_SECONDS = 0.5
 #: While others are being written a call waits this long for more, so that fewer groups are made.
 _GATHER_SECONDS = 0.0005
+#: Calls that delete many objects make many records: after so many bytes of these, other calls have
+#: their turn.
+_MOST_MORE_BYTES = 512 * 1024
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
@@ -132,18 +135,31 @@ class Recorder:
     async def _record_group(self) -> None:
         group, self._group = self._group, []
         made: list[tuple[_Waiting, Assembled]] = []
+        size = 0
         for waiting in group:
-            try:
-                assembled = self._assembler.assemble(waiting.exchange)
-            except Exception as error:  # the caller is told; others go on
-                log.exception("a call cannot be recorded")
-                self._refuse(waiting, f"{type(error).__name__} while its record was made")
+            assembled = self._assembled(waiting)
+            if assembled is None:
                 continue
-            if waiting.done is None:
-                self._learn_from(assembled)
             made.append((waiting, assembled))
-        if not made:
-            return
+            size += sum(len(entry.record) for entry in assembled.more)
+            if size > _MOST_MORE_BYTES:
+                await self._append(made)
+                made, size = [], 0
+        if made:
+            await self._append(made)
+
+    def _assembled(self, waiting: _Waiting) -> Assembled | None:
+        try:
+            assembled = self._assembler.assemble(waiting.exchange)
+        except Exception as error:  # the caller is told; others go on
+            log.exception("a call cannot be recorded")
+            self._refuse(waiting, f"{type(error).__name__} while its record was made")
+            return None
+        if waiting.done is None:
+            self._learn_from(assembled)
+        return assembled
+
+    async def _append(self, made: Sequence[tuple[_Waiting, Assembled]]) -> None:
         entries = [entry for _, one in made for entry in (one.entry, *one.more)]
         try:
             position = await self._journal.append(entries) - len(entries)

@@ -95,10 +95,14 @@ def given(call: Call, request: Request) -> dict[str, Any]:
 
 
 def given_in_head(request: Request) -> dict[str, list[str]]:
-    """Returns what a request's head says, secrets among it, as texts without names."""
+    """Returns what a request's head says, secrets among it, as texts without names.
+
+    A device of MFA and its code stand in one header.
+    """
+    headers = [value for name, value in request.headers.items() if name.endswith(_SECRET_ENDS)]
     return {
         "query": [value for _, value in parse_qsl(request.query, keep_blank_values=True)],
-        "headers": [v for name, v in request.headers.items() if name.endswith(_SECRET_ENDS)],
+        "headers": [text for value in headers for text in dict.fromkeys((value, *value.split()))],
     }
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +42,16 @@ class Shipper(Protocol):
     def ship(self, record: bytes) -> None:
         """Return once the record is where it should be, as far as the shipper promises it."""
         ...
+
+
+def ship_together(shipper: Shipper, records: Sequence[bytes]) -> None:
+    """Has a shipper take all records of a call, in one piece if it has `ship_all`."""
+    ship_all: Callable[[Sequence[bytes]], None] | None = getattr(shipper, "ship_all", None)
+    if ship_all is not None:
+        ship_all(records)
+        return
+    for record in records:
+        shipper.ship(record)
 
 
 class _Server(NamedTuple):
@@ -97,18 +107,23 @@ class ServerShipper:
 
     def ship(self, record: bytes) -> None:
         """Sends a record, or hands it to the thread that does."""
+        self.ship_all([record])
+
+    def ship_all(self, records: Sequence[bytes]) -> None:
+        """Does as `ship` with the records of one call; who waits has all of them taken, or none."""
         if self._wait:
-            self._send([record])
+            self._send(records)
             return
         if self._thread is None or not self._thread.is_alive():  # a forked process has none
             self._ending.clear()
             self._thread = threading.Thread(target=self._send_on, name="shipper", daemon=True)
             self._thread.start()
             atexit.register(self.close)
-        try:
-            self._queue.put_nowait(record)
-        except queue.Full:
-            self.lost += 1
+        for record in records:
+            try:
+                self._queue.put_nowait(record)
+            except queue.Full:
+                self.lost += 1
 
     def identity(self, access_key_id: str) -> Identity | None:
         """Returns whom the server knows behind a key, None if it does not answer."""

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _GONE_SECONDS = 1.0
 #: Requests a client may send ahead before it is no longer read from.
 _AHEAD = 16
-#: So many bytes behind a request that is refused are read, so that a client that has just sent them
-#: sees the answer; one that sends more may not.
+#: Of what comes behind a request that is refused, no more than so many bytes are read while earlier
+#: calls are answered.
 _MOST_DROPPED = 1024 * 1024
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -17,7 +18,11 @@ from opentrail.wire.protocols.xml_forms import XmlForms
 from opentrail.wire.routing import Call
 
 #: S3 calls that may fail after they have begun to answer 200.
-_LATE_ERRORS = frozenset({"CompleteMultipartUpload", "CopyObject", "UploadPartCopy"})
+_LATE_ERRORS = frozenset(
+    {"CompleteMultipartUpload", "CopyObject", "DeleteObjects", "UploadPartCopy"}
+)
+#: The answer to a DeleteObjects has elements of this name within it, too.
+_ERROR_DOCUMENT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<Error[\s>]")
 #: The query protocols' answers are the dearest to parse, and the most alike.
 _forms = XmlForms()
 _EVENTS = "application/vnd.amazon.eventstream"
@@ -104,8 +109,7 @@ def read_error(call: Call, response: Response) -> WireError | None:
 
     S3 may answer 200 with an `Error` document (CompleteMultipartUpload, CopyObject).
     """
-    late = call.operation in _LATE_ERRORS and b"<Error>" in response.body[:512]
-    if response.status < 400 and not late and not _is_redirect_error(response):
+    if response.status < 400 and not _is_error_document(call, response):
         return None
     found = _error_in_body(response)
     header = response.headers.get("x-amzn-errortype", "")
@@ -114,8 +118,10 @@ def read_error(call: Call, response: Response) -> WireError | None:
     return WireError(code or code_of_status(call, response.status), message)
 
 
-def _is_redirect_error(response: Response) -> bool:
-    return response.status in (301, 307) and b"<Error>" in response.body[:512]
+def _is_error_document(call: Call, response: Response) -> bool:
+    if response.status not in (301, 307) and call.operation not in _LATE_ERRORS:
+        return False
+    return _ERROR_DOCUMENT.match(response.body) is not None
 
 
 def _error_in_body(response: Response) -> WireError | None:
