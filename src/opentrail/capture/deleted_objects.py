@@ -6,10 +6,8 @@ members are those of a DeleteObject that was called by itself, as far as the cal
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 
 from opentrail.capture import s3_form
@@ -94,17 +92,21 @@ class Deletion:
             return
         root = parse_xml(plain_body(request.headers, request.body))
         objects = (child for child in root.children if child.local_name == "Object")
-        self._objects = [(o.text_of("Key") or "", o.text_of("VersionId") or "") for o in objects]
+        self._objects = [_named(_texts(one)) for one in objects]
         self._is_quiet = (root.text_of("Quiet") or "").strip() == "true"
 
     def told_keys(self) -> dict[str, Any]:
         """Returns what our own block tells of the keys."""
-        keys = [key for key, _ in self._objects]
-        if not keys:
+        if not self._objects:
             return {}
-        sizes = list(accumulate(len(to_bytes(key)) + 1 for key in keys))
-        told = keys[: bisect_right(sizes, _TOLD_BYTES)]
-        left_out = len(keys) - len(told)
+        told: list[str] = []
+        size = 0
+        for key, _ in self._objects:
+            size += len(to_bytes(key)) + 1
+            if size > _TOLD_BYTES:
+                break
+            told.append(key)
+        left_out = len(self._objects) - len(told)
         return {"deletedKeys": told} | ({"deletedKeysLeftOut": left_out} if left_out else {})
 
     def records(
@@ -126,11 +128,12 @@ class Deletion:
             return []
         if "errorCode" in record or not record["requestParameters"]:
             return []
-        told = _matched(self._objects, _answered(response), self._is_quiet)
+        objects = self._objects[:MOST_OBJECTS]
+        told = _matched(objects, _answered(response), self._is_quiet)
         writer = _Writer(record, own, self._request)
         made: list[tuple[str, bytes]] = []
         size = 0
-        for named in self._objects[:MOST_OBJECTS]:
+        for named in objects:
             event_id = new_event_id()
             raw = limited(writer.record_of(event_id, named, told[named]))
             size += len(raw)
@@ -154,9 +157,12 @@ def _answered(response: Response) -> list[tuple[_Object, _Told]] | None:
     for child in root.children:
         if child.local_name in (_DELETED, _ERROR):
             details = _texts(child)
-            named = details.get("Key", ""), details.get("VersionId", "")
-            told.append((named, _Told(child.local_name, details)))
+            told.append((_named(details), _Told(child.local_name, details)))
     return told
+
+
+def _named(details: Mapping[str, str]) -> _Object:
+    return details.get("Key", ""), details.get("VersionId", "")
 
 
 def _texts(element: Element) -> dict[str, str]:
