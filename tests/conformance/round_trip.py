@@ -100,7 +100,7 @@ def _problems(sent: Sent, records: list[Mapping[str, Any]]) -> list[str]:
     if sent.problem:
         return [sent.problem]
     case = sent.case
-    parts = expect_s3.parts_of(case.operation, case.params) if case.service == "s3" else []
+    parts = expect_s3.parts_of(case.service, case.operation, case.params)
     if len(records) != 1 + len(parts):
         return [f"records: {len(records)}"]
     call, *others = records

@@ -58,13 +58,16 @@ DATA_OPERATIONS = frozenset(
 )
 
 
-def parts_of(operation: str, params: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+def parts_of(
+    service: str, operation: str, params: Mapping[str, Any]
+) -> list[tuple[str, str | None]]:
     """Returns key and version of each object that has a record besides that of the call.
 
     AWS records the objects of a DeleteObjects one by one since June 2025.
     """
-    objects = params["Delete"]["Objects"] if operation == "DeleteObjects" else []
-    return [(one["Key"], one.get("VersionId")) for one in objects]
+    if (service, operation) != ("s3", "DeleteObjects"):
+        return []
+    return [(one["Key"], one.get("VersionId")) for one in params["Delete"]["Objects"]]
 
 
 def is_part(

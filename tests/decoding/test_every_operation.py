@@ -56,7 +56,7 @@ def test_every_call_has_a_record_that_equals_its_input(recorded: Recorded, servi
     host = recorded.server.url.removeprefix("http://")
     for case in recorded.cases[service]:
         records = recorded.records.get(case.user_agent, [])
-        parts = expect_s3.parts_of(case.operation, case.params) if service == "s3" else []
+        parts = expect_s3.parts_of(service, case.operation, case.params)
         if len(records) != 1 + len(parts):
             wrong.append((str(case), f"{len(records)} records"))
             continue

@@ -14,7 +14,7 @@ from opentrail.capture import s3_form
 from opentrail.capture.event_ids import new_event_id
 from opentrail.capture.exchange import Exchange
 from opentrail.capture.limits import cut, limited
-from opentrail.capture.redact import scrubbed
+from opentrail.capture.redact import SHORTEST_SECRET, scrubbed
 from opentrail.capture.safe_json import to_bytes
 from opentrail.capture.secret_names import HIDDEN
 from opentrail.wire.message import Request, Response, plain_body
@@ -42,8 +42,6 @@ UNTOLD = "the answer does not tell"
 _DELETED, _ERROR = "Deleted", "Error"
 #: Errors that name their key differ from each other; of so many different ones the text is told.
 _MOST_MESSAGES = 10
-#: Shorter texts are not looked for in what an answer tells: they would be found in any.
-_SHORTEST_SECRET = 4
 
 #: Key and version of an object; the version is mostly empty.
 _Object = tuple[str, str]
@@ -183,7 +181,7 @@ def _matched(
     by_name: dict[_Object, list[_Told]] = {}
     for named, one in told:
         by_name.setdefault(named, []).append(one)
-    #: By key: the plain object first, then versions of which nothing is told by version.
+    # By key: the plain object first, then versions of which nothing is told by version.
     claims: dict[str, list[_Object]] = {}
     for named in sorted(found):
         key, version = named
@@ -235,7 +233,7 @@ class _Writer:
         self._given = s3_form.given_in_head(request)
         self._never = [text for text in signing_texts(request) if text]
         secrets = (*self._never, *self._given["headers"])
-        self._secrets = [text for text in secrets if len(text) >= _SHORTEST_SECRET]
+        self._secrets = [text for text in secrets if len(text) >= SHORTEST_SECRET]
         self._messages: dict[str, str] = {}
 
     def record_of(self, event_id: str, named: _Object, told: _Told | None) -> dict[str, Any]:

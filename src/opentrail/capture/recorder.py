@@ -141,7 +141,8 @@ class Recorder:
             if assembled is None:
                 continue
             made.append((waiting, assembled))
-            size += sum(len(entry.record) for entry in assembled.more)
+            if assembled.more:
+                size += sum(len(entry.record) for entry in assembled.more)
             if size > _MOST_MORE_BYTES:
                 await self._append(made)
                 made, size = [], 0

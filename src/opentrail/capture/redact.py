@@ -34,7 +34,7 @@ _LONGEST_BODY = 1024 * 1024
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter texts are not looked for in errors: they would be found in any.
-_SHORTEST_SECRET = 4
+SHORTEST_SECRET = 4
 
 
 @cache
@@ -80,7 +80,7 @@ def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) ->
         never: other texts that are not to be told, such as signatures.
     """
     message = message[:_LONGEST_MESSAGE]
-    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= _SHORTEST_SECRET}
+    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= SHORTEST_SECRET}
     hidden |= {text for text in never if text}
     forms = _forms_in(message)
     secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}

@@ -14,7 +14,7 @@ from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
 from opentrail.capture.proxy.tunnel import wants_websocket
-from opentrail.capture.proxy.upstream import Upstream, UpstreamConnection
+from opentrail.capture.proxy.upstream import KeptConnections, UpstreamConnection
 
 if TYPE_CHECKING:
     from opentrail.capture.proxy.endpoint import Endpoint
@@ -68,7 +68,7 @@ class ClientConnection(asyncio.Protocol):
         self.tunnelling = False
         #: What comes after a request to become a WebSocket.
         self.raw: Flow | None = None
-        self._upstreams: dict[Upstream, UpstreamConnection] = {}
+        self.upstreams = KeptConnections(endpoint.tls)
 
     # asyncio.Protocol
 
@@ -287,26 +287,6 @@ class ClientConnection(asyncio.Protocol):
         finally:
             self.stalled_until = None
 
-    async def upstream(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
-        """Returns a connection for the next call, and whether it has served one before.
-
-        Raises:
-            OSError, TimeoutError: the upstream cannot be reached.
-        """
-        kept = self._upstreams.pop(upstream, None)
-        if kept is not None and kept.reusable and not kept.lost:
-            return kept, True
-        if kept is not None:
-            kept.close()
-        return await UpstreamConnection.connect(upstream, self.endpoint.tls), False
-
-    def keep_upstream(self, upstream: Upstream, connection: UpstreamConnection) -> None:
-        """Keeps a connection for the next call if it can serve one."""
-        if connection.reusable and not connection.lost:
-            self._upstreams[upstream] = connection
-        else:
-            connection.close()
-
     def await_answer(self, connection: UpstreamConnection | None) -> None:
         """Has the upstream given up unless it goes on in time; None ends the waiting.
 
@@ -370,9 +350,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _close(self) -> None:
         self._disarm()
-        for connection in self._upstreams.values():
-            connection.close()
-        self._upstreams.clear()
+        self.upstreams.close()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
         self.endpoint.connections.discard(self)

@@ -106,7 +106,7 @@ class Forwarding:
 
     async def _forward(self, upstream: Upstream, head: Head) -> bool:
         try:
-            connection, reused = await self._client.upstream(upstream)
+            connection, reused = await self._client.upstreams.take(upstream)
         except TimeoutError:
             reason = f"upstream {upstream.url} did not accept a connection in time"
             raise NoAnswer(Refusal(504, "GatewayTimeout", reason)) from None
@@ -144,7 +144,7 @@ class Forwarding:
         if sending is not None and not whole_request:
             connection.close()
             return False
-        self._client.keep_upstream(upstream, connection)
+        self._client.upstreams.keep(upstream, connection)
         return alive
 
     def _may_repeat(self, error: Exception) -> bool:

@@ -331,3 +331,37 @@ class UpstreamConnection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._transport is not None and not self.lost:
             self._transport.resume_reading()
+
+
+class KeptConnections:
+    """A client connection's own connections, at most one to each upstream, between calls."""
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
+        self._context = context
+        self._kept: dict[Upstream, UpstreamConnection] = {}
+
+    async def take(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
+        """Returns a connection for the next call, and whether it has served one before.
+
+        Raises:
+            OSError, TimeoutError: the upstream cannot be reached.
+        """
+        kept = self._kept.pop(upstream, None)
+        if kept is not None and kept.reusable and not kept.lost:
+            return kept, True
+        if kept is not None:
+            kept.close()
+        return await UpstreamConnection.connect(upstream, self._context), False
+
+    def keep(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        """Keeps a connection for the next call if it can serve one."""
+        if connection.reusable and not connection.lost:
+            self._kept[upstream] = connection
+        else:
+            connection.close()
+
+    def close(self) -> None:
+        """Closes what is kept."""
+        for connection in self._kept.values():
+            connection.close()
+        self._kept.clear()
