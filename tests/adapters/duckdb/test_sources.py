@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,34 @@ def test_a_file_of_another_format_is_named_with_both(tmp_path: Path, other: int)
     database.close()
 
 
+_FOR_EVER = "SELECT count(*) FROM range(100000000000000) WHERE hash(range) = 0"
+
+
+@asynchronous
+async def test_a_search_that_is_given_up_just_before_its_statement_begins_stops(
+    tmp_path: Path,
+) -> None:
+    database = Database(tmp_path / "swap")
+    reached, go_on = threading.Event(), threading.Event()
+
+    class Late(list[Any]):
+        """Arguments that are asked for when the cursor is there and does nothing yet."""
+
+        def __iter__(self) -> Iterator[Any]:
+            reached.set()
+            go_on.wait()
+            return iter(())
+
+    search = asyncio.create_task(database.search(database.execute, _FOR_EVER, Late()))
+    await asyncio.to_thread(reached.wait)
+    search.cancel()
+    await turns()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await search
+    database.close()
+
+
 @asynchronous
 async def test_searches_that_are_given_up_stop_and_hold_up_nobody(tmp_path: Path) -> None:
     database = Database(tmp_path / "swap")
@@ -75,7 +104,7 @@ async def test_searches_that_are_given_up_stop_and_hold_up_nobody(tmp_path: Path
 
     def for_ever() -> list[tuple[Any, ...]]:
         begun.release()
-        return database.execute("SELECT count(*) FROM range(100000000000000) WHERE hash(range) = 0")
+        return database.execute(_FOR_EVER)
 
     searches = [asyncio.create_task(database.search(for_ever)) for _ in range(2 * SEARCHES_AT_ONCE)]
     for _ in range(SEARCHES_AT_ONCE):

@@ -36,6 +36,8 @@ _ROWS = (
 #: long. DuckDB's own threads would make one statement faster where it reads much, and slower where
 #: it reads little, which is most of them.
 AT_ONCE, SEARCHES_AT_ONCE = 3, 2
+#: A search that is to stop and has not is told again after so many seconds.
+_STOP_AGAIN = 0.05
 #: Before the first row of an empty table, times are these.
 _LATE = 2**62
 
@@ -91,7 +93,10 @@ class _Stop:
         self._is_set = False
 
     def now(self) -> None:
-        """Interrupts the statement under way; there is no other one after it."""
+        """Interrupts the statement under way; there is no other one after it.
+
+        DuckDB forgets this where the cursor is there and the statement is just about to begin.
+        """
         with self._lock:
             self._is_set = True
             if self._cursor is not None:
@@ -156,7 +161,8 @@ class Database:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             stop.now()
-            await asyncio.wait([done])
+            while not (await asyncio.wait([done], timeout=_STOP_AGAIN))[0]:
+                stop.now()
             if not done.cancelled():
                 done.exception()  # it is of no use to anybody
             raise
