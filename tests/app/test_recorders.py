@@ -36,8 +36,15 @@ def children(server: Opentrail) -> list[int]:
     """Returns the process ids of the recorder processes."""
     assert server.process is not None
     listed = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in listed.split()}
-    return [pid for pid, command in commands.items() if b"recorder_process" in command]
+    return [pid for pid in map(int, listed.split()) if b"recorder_process" in command(pid)]
+
+
+def command(pid: int) -> bytes:
+    """Returns the command line of a process, nothing of one that is gone by now."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def ended(pid: int) -> bool:
