@@ -160,9 +160,9 @@ class Database:
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
-            stop.now()
-            while not (await asyncio.wait([done], timeout=_STOP_AGAIN))[0]:
+            while not done.done():
                 stop.now()
+                await asyncio.wait([done], timeout=_STOP_AGAIN)
             if not done.cancelled():
                 done.exception()  # it is of no use to anybody
             raise
