@@ -17,6 +17,7 @@ import pytest
 from opentrail.core.identity import DEFAULT_ACCOUNT, account_of_key
 from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
 from tests.fakes import PATIENCE
+from tests.live.processes import runs
 
 PARENT = """
 import sys
@@ -35,14 +36,6 @@ def soon(condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def runs(process_id: int) -> bool:
-    try:
-        with open(f"/proc/{process_id}/stat") as file:  # noqa: PTH123 - may be gone at once
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def answers(url: str) -> bool:

@@ -398,12 +398,8 @@ def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
 
 def history_process(server: Opentrail) -> int:
     """Returns the id of the process in which event history lives."""
-    assert server.process is not None
-    for task in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
-        for child in task.read_text().split():
-            if b"opentrail.adapters.duckdb.process" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-    raise AssertionError("there is no history process")
+    (pid,) = server.children(b"opentrail.adapters.duckdb.process")
+    return pid
 
 
 def test_a_history_process_that_is_killed_on_a_quiet_server_is_filled_again(

@@ -19,7 +19,7 @@ from opentrail.core.identity import key_for_account
 from tests.anomaly.test_overload import stalled_disk
 from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
 from tests.decoding.stub_upstream import StubUpstream
-from tests.live.processes import Opentrail, moto_server, opentrail_server
+from tests.live.processes import Opentrail, moto_server, opentrail_server, runs
 
 pytestmark = pytest.mark.live
 
@@ -33,25 +33,8 @@ def moto() -> Iterator[str]:
 
 
 def children(server: Opentrail) -> list[int]:
-    """Returns the process ids of the recorder processes."""
-    assert server.process is not None
-    listed = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text()
-    return [pid for pid in map(int, listed.split()) if b"recorder_process" in command(pid)]
-
-
-def command(pid: int) -> bytes:
-    """Returns the command line of a process, nothing of one that is gone by now."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return b""
-
-
-def ended(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
+    """Returns the ids of the recorder processes."""
+    return server.children(b"recorder_process")
 
 
 def until(condition: Any, what: str) -> None:
@@ -105,7 +88,7 @@ def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Pat
         assert (health["recorders"], health["lostRecords"]) == (3, 0)
         pids = children(server)
         assert server.stop() == 0
-        assert all(ended(pid) for pid in pids)
+        assert not any(runs(pid) for pid in pids)
 
 
 def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_path: Path) -> None:
@@ -232,7 +215,7 @@ def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> 
         pids = children(server)
         assert len(pids) == 2
         server.kill()
-        until(lambda: all(ended(pid) for pid in pids), "end of the processes")
+        until(lambda: not any(runs(pid) for pid in pids), "end of the processes")
 
 
 def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -> None:

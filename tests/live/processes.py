@@ -102,6 +102,13 @@ class Opentrail:
         if self.process is not None and self.process.poll() is None:
             self.kill()
 
+    def children(self, named: bytes) -> list[int]:
+        """Returns the ids of the server's own child processes with this in their command line."""
+        assert self.process is not None
+        listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        pids = [int(pid) for task in listed for pid in _of_process(task).split()]
+        return [pid for pid in pids if named in _of_process(Path(f"/proc/{pid}/cmdline"))]
+
     def boto(
         self, service: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET, **more: Any
     ) -> Any:
@@ -161,6 +168,20 @@ class Opentrail:
         done = self.opentrail("lookup", *arguments, *everything, "--json")
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def runs(pid: int) -> bool:
+    """Tells if this process, anybody's child, has not ended."""
+    stat = _of_process(Path(f"/proc/{pid}/stat"))
+    return stat != b"" and stat.rpartition(b")")[2].split()[0] != b"Z"
+
+
+def _of_process(file: Path) -> bytes:
+    """Returns what is in a file of a process, nothing of one that is gone by now."""
+    try:
+        return file.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
