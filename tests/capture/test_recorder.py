@@ -15,7 +15,7 @@ from opentrail.core.event import NewEntry, Record
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import unknown
 from opentrail.metrics import Metrics
-from tests.factories import an_exchange, an_s3_request
+from tests.factories import a_query_request, an_exchange, an_s3_request
 from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping_time, turns
 
 
@@ -96,6 +96,38 @@ def test_calls_that_end_while_others_are_written_are_written_together(refuse: bo
         assert isinstance(world.journal, SlowJournal)
         assert world.journal.appends == [1, 3, 1, 1]
         assert [one.result() for one in waiting] == list(range(1, len(waiting) + 1))
+
+    run_skipping_time(story())
+
+
+def test_calls_that_nobody_waits_for_gather_longer_but_a_key_is_learned_soon() -> None:
+    """The next call may be signed with the key, and another process may get it."""
+    assume = {"RoleArn": "arn:aws:iam::123456789012:role/R", "RoleSessionName": "s"}
+    handing_out = an_exchange(a_query_request("sts", "AssumeRole", "2011-06-15", assume))
+
+    async def story() -> None:
+        world = World(False, SlowJournal())
+        record, later = world.recorder.record, world.recorder.record_later
+        assert isinstance(world.journal, SlowJournal)
+        later(an_exchange())
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            later(an_exchange())
+            await asyncio.sleep(0.001)
+        assert world.journal.appends == [1]
+        await asyncio.sleep(0.001)
+        assert world.journal.appends == [1, 3]
+        later(an_exchange())
+        later(handing_out)
+        await asyncio.sleep(0.001)
+        assert world.journal.appends == [1, 3, 2]
+        later(an_exchange())
+        awaited = asyncio.ensure_future(record(an_exchange()))
+        await asyncio.sleep(0.001)
+        assert world.journal.appends == [1, 3, 2, 2]
+        await awaited
+        await world.recorder.drain()
+        assert len(await world.records()) == 8
 
     run_skipping_time(story())
 

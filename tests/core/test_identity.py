@@ -2,11 +2,14 @@
 
 from typing import Any
 
+import botocore.session
 import pytest
+from botocore.model import Shape, StructureShape
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.identity import (
+    KEY_OPERATIONS,
     Identity,
     Learned,
     account_of_key,
@@ -481,3 +484,18 @@ def test_whatever_stands_in_a_members_place_a_record_can_be_learned_from(
 ) -> None:
     record = a_record(eventName=name, eventSource=f"{source}.amazonaws.com")
     learn({**record, **odd}, {})
+
+
+def hands_out_a_key(answer: Shape | None) -> bool:
+    if not isinstance(answer, StructureShape):
+        return False
+    return "SecretAccessKey" in answer.members or any(map(hands_out_a_key, answer.members.values()))
+
+
+def test_every_operation_of_iam_and_sts_that_hands_out_a_key_is_listed() -> None:
+    session = botocore.session.get_session()
+    found = {"DeleteAccessKey"}
+    for service in map(session.get_service_model, ("iam", "sts")):
+        models = map(service.operation_model, service.operation_names)
+        found |= {model.name for model in models if hands_out_a_key(model.output_shape)}
+    assert found == KEY_OPERATIONS

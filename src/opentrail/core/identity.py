@@ -156,6 +156,20 @@ def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> di
     return {"type": kind, **{member: text for member, text in known.items() if text}}
 
 
+#: Operations whose answers hold keys, or end them: what comes next may be signed with one.
+KEY_OPERATIONS = frozenset(
+    {
+        "AssumeRole",
+        "AssumeRoleWithSAML",
+        "AssumeRoleWithWebIdentity",
+        "AssumeRoot",
+        "CreateAccessKey",
+        "DeleteAccessKey",
+        "GetDelegatedAccessToken",
+        "GetFederationToken",
+        "GetSessionToken",
+    }
+)
 _TEACHERS = ("iam.amazonaws.com", "sts.amazonaws.com")
 _NOTHING = Learned()
 
