@@ -126,7 +126,7 @@ def _seconds_until_visible(server: Server) -> float:
             return seen
         settled = now
         time.sleep(0.05)
-    raise TimeoutError("the event history does not catch up")
+    raise TimeoutError(f"the event history does not catch up: journal and history are at {settled}")
 
 
 BENCHMARKS = {
