@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
@@ -131,6 +134,46 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
     content[-1] ^= 1
     made[1].write_bytes(content)
     assert child(HURRIED, "check", merged, *made).stdout.splitlines() == [str(made[1])]
+
+
+def test_a_child_that_stands_still_leaves_the_journal_free(tmp_path: Path, history: Path) -> None:
+    """Else what is written meanwhile cannot be moved into the database: see `_entries_read_apart`.
+
+    Processes of low priority stand still while others want the processor.
+    """
+    entry = a_new_entry(RECORDS[0])
+
+    async def write() -> None:
+        journal = SqliteJournal(tmp_path)
+        for _ in range(20):
+            await journal.append([entry] * 1_000)
+        await journal.close()
+
+    run(write())
+    arguments = (IDLE, "journal", tmp_path, history, 1, 20_000)
+    child = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "opentrail.adapters.duckdb.seal"),
+            *(str(argument) for argument in arguments),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    stops = 0
+    with closing(sqlite3.connect(tmp_path / f"{1:020d}.db", timeout=5)) as writer:
+        while child.poll() is None:
+            child.send_signal(signal.SIGSTOP)
+            with writer:
+                writer.execute("INSERT INTO probe (filler) VALUES (zeroblob(1))")
+            (is_busy, *_) = writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            child.send_signal(signal.SIGCONT)
+            assert not is_busy, f"after {stops} stops"
+            stops += 1
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(0.005)
+    assert child.returncode == 0
+    assert stops > 20
+    told, _ = child.communicate()
+    assert len(rows(Path(told.decode().strip()))) == 20_000
 
 
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:

@@ -10,10 +10,14 @@ The pace is `idle`, which takes only what nobody else wants of the processors, o
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
@@ -29,7 +33,9 @@ from opentrail.core.attributes import attributes_of
 
 IDLE, HURRIED = "idle", "hurried"
 _NICENESS = {IDLE: 19, HURRIED: 5}
-_BATCH = 5_000
+#: Of the process that reads the journal: it gets its turn soon, and needs it for a moment only.
+_READER_NICENESS = {IDLE: 10, HURRIED: 5}
+_BATCH = 500
 
 
 def seal(journal: Path, history: Path, first: int, last: int) -> Path:
@@ -38,18 +44,64 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     Raises:
         RuntimeError: the journal does not hold the whole range.
     """
+    return _seal(history, first, last, _entries(journal, first, last))
+
+
+def _seal(history: Path, first: int, last: int, entries: Iterator[Any]) -> Path:
     parting = Parting()
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        for batch in read_range(journal, first, last, _BATCH):
+        for batch in entries:
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in batch]
             for statement, arguments in insert_sealed(rows, parting):
                 connection.execute(statement, arguments)
 
-    before = chain_before(journal, first)
+    before = next(entries, None)
     if before is None:
         raise RuntimeError(f"the journal does not hold position {first}")
     return write_sealed(Sealing(history, first, last, chain_before=before), fill)
+
+
+def _entries(journal: Path, first: int, last: int) -> Iterator[Any]:
+    """Yields the chain before a range, None if the journal lacks it; then its entries, in lists."""
+    yield chain_before(journal, first)
+    yield from read_range(journal, first, last, _BATCH)
+
+
+@contextmanager
+def _entries_read_apart(pace: str, journal: Path, first: int, last: int) -> Iterator[Iterator[Any]]:
+    """Gives what `_entries` does, read by a process that is not left waiting in the middle of it.
+
+    While anybody reads, SQLite cannot move what is written into the database, and moves all of it
+    at once when it can: calls wait for that. Who takes only what is left of the processors may
+    stand still for seconds, with tens of megabytes written meanwhile.
+    """
+    forking = multiprocessing.get_context("fork")
+    ours, theirs = forking.Pipe(duplex=False)
+    arguments = (theirs, _READER_NICENESS[pace], journal, first, last)
+    reader = forking.Process(target=_send_entries, args=arguments, daemon=True)
+    reader.start()
+    theirs.close()
+    try:
+        yield _received(ours)
+    finally:
+        ours.close()
+        reader.kill()
+        reader.join()
+
+
+def _send_entries(to: Connection, niceness: int, journal: Path, first: int, last: int) -> None:
+    end_with_parent()
+    os.nice(niceness)
+    for one in _entries(journal, first, last):
+        to.send(one)
+
+
+def _received(connection: Connection) -> Iterator[Any]:
+    """Yields what is sent; who writes the file counts what came."""
+    with suppress(EOFError):
+        while True:
+            yield connection.recv()
 
 
 def merge(paths: Sequence[Path]) -> Path:
@@ -115,18 +167,25 @@ def main() -> None:
     """Runs as a child: lowers its priority, works, prints the paths that come of it."""
     end_with_parent()
     pace, work, *arguments = sys.argv[1:]
+    arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
+    if work == "journal":
+        journal, history = map(Path, arguments[:2])
+        first, last = map(int, arguments[2:])
+        with _entries_read_apart(pace, journal, first, last) as entries:
+            _slow_down(pace)
+            made = [_seal(history, first, last, entries)]
+    else:
+        _slow_down(pace)
+        paths = [Path(argument) for argument in arguments]
+        made = [merge(paths)] if work == "merge" else damaged(paths)
+    sys.stdout.write("".join(f"{path}\n" for path in made))
+
+
+def _slow_down(pace: str) -> None:
     os.nice(_NICENESS[pace])
     if pace == IDLE:
         # Whatever wakes up goes first, and on a processor that does this as on a free one.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
-    if work == "journal":
-        journal, history, first, last = arguments
-        made = [seal(Path(journal), Path(history), int(first), int(last))]
-    else:
-        paths = [Path(argument) for argument in arguments]
-        made = [merge(paths)] if work == "merge" else damaged(paths)
-    sys.stdout.write("".join(f"{path}\n" for path in made))
 
 
 if __name__ == "__main__":
