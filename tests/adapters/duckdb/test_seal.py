@@ -104,15 +104,16 @@ def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: P
     assert rows(leftover) == expected(1, 60)
 
 
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *map(str, arguments)]
+
+
 def test_the_child_process_seals_and_says_so_with_its_exit_code(
     journal: Path, history: Path
 ) -> None:
     def child(*arguments: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [
-                *(sys.executable, "-m", "opentrail.adapters.duckdb.seal"),
-                *(str(argument) for argument in arguments),
-            ],
+            command(*arguments),
             capture_output=True,
             text=True,
             timeout=PATIENCE,
@@ -137,7 +138,7 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
 
 
 def test_a_child_that_stands_still_leaves_the_journal_free(tmp_path: Path, history: Path) -> None:
-    """Else what is written meanwhile cannot be moved into the database: see `_entries_read_apart`.
+    """Else what is written meanwhile cannot be moved into the database: see `_read_apart`.
 
     Processes of low priority stand still while others want the processor.
     """
@@ -151,13 +152,7 @@ def test_a_child_that_stands_still_leaves_the_journal_free(tmp_path: Path, histo
 
     run(write())
     arguments = (IDLE, "journal", tmp_path, history, 1, 20_000)
-    child = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "opentrail.adapters.duckdb.seal"),
-            *(str(argument) for argument in arguments),
-        ],
-        stdout=subprocess.PIPE,
-    )
+    child = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE)
     stops = 0
     with closing(sqlite3.connect(tmp_path / f"{1:020d}.db", timeout=5)) as writer:
         while child.poll() is None:

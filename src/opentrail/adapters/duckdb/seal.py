@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import orjson
@@ -25,17 +24,20 @@ import orjson
 from opentrail.adapters.duckdb.crash import arm_in_child, end_with_parent
 from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
+from opentrail.adapters.duckdb.messages import pack_entries, unpack_entries
 from opentrail.adapters.duckdb.parts import Parting
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.sqlite.segments import chain_before, read_range
 from opentrail.core.attributes import attributes_of
+from opentrail.core.event import Entry
 
 IDLE, HURRIED = "idle", "hurried"
 _NICENESS = {IDLE: 19, HURRIED: 5}
 #: Of the process that reads the journal: it gets its turn soon, and needs it for a moment only.
 _READER_NICENESS = {IDLE: 10, HURRIED: 5}
-_BATCH = 500
+#: Entries that are inserted, and that are read, at a time.
+_BATCH, _READ_BATCH = 5_000, 500
 
 
 def seal(journal: Path, history: Path, first: int, last: int) -> Path:
@@ -44,33 +46,29 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     Raises:
         RuntimeError: the journal does not hold the whole range.
     """
-    return _seal(history, first, last, _entries(journal, first, last))
+    batches = read_range(journal, first, last, _BATCH)
+    return _seal(history, first, last, chain_before(journal, first), batches)
 
 
-def _seal(history: Path, first: int, last: int, entries: Iterator[Any]) -> Path:
+def _seal(
+    history: Path, first: int, last: int, before: bytes | None, batches: Iterator[list[Entry]]
+) -> Path:
+    if before is None:
+        raise RuntimeError(f"the journal does not hold position {first}")
     parting = Parting()
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        for batch in entries:
+        for batch in batches:
             rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in batch]
             for statement, arguments in insert_sealed(rows, parting):
                 connection.execute(statement, arguments)
 
-    before = next(entries, None)
-    if before is None:
-        raise RuntimeError(f"the journal does not hold position {first}")
     return write_sealed(Sealing(history, first, last, chain_before=before), fill)
 
 
-def _entries(journal: Path, first: int, last: int) -> Iterator[Any]:
-    """Yields the chain before a range, None if the journal lacks it; then its entries, in lists."""
-    yield chain_before(journal, first)
-    yield from read_range(journal, first, last, _BATCH)
-
-
 @contextmanager
-def _entries_read_apart(pace: str, journal: Path, first: int, last: int) -> Iterator[Iterator[Any]]:
-    """Gives what `_entries` does, read by a process that is not left waiting in the middle of it.
+def _read_apart(pace: str, journal: Path, first: int, last: int) -> Iterator[Iterator[list[Entry]]]:
+    """Gives what `read_range` does, read by a process that is not left waiting in the middle of it.
 
     While anybody reads, SQLite cannot move what is written into the database, and moves all of it
     at once when it can: calls wait for that. Who takes only what is left of the processors may
@@ -93,15 +91,21 @@ def _entries_read_apart(pace: str, journal: Path, first: int, last: int) -> Iter
 def _send_entries(to: Connection, niceness: int, journal: Path, first: int, last: int) -> None:
     end_with_parent()
     os.nice(niceness)
-    for one in _entries(journal, first, last):
-        to.send(one)
+    for entries in read_range(journal, first, last, _READ_BATCH):
+        to.send_bytes(pack_entries(entries))
 
 
-def _received(connection: Connection) -> Iterator[Any]:
+def _received(connection: Connection) -> Iterator[list[Entry]]:
     """Yields what is sent; who writes the file counts what came."""
+    batch: list[Entry] = []
     with suppress(EOFError):
         while True:
-            yield connection.recv()
+            batch += unpack_entries(connection.recv_bytes())
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
+    if batch:
+        yield batch
 
 
 def merge(paths: Sequence[Path]) -> Path:
@@ -171,9 +175,10 @@ def main() -> None:
     if work == "journal":
         journal, history = map(Path, arguments[:2])
         first, last = map(int, arguments[2:])
-        with _entries_read_apart(pace, journal, first, last) as entries:
+        before = chain_before(journal, first)
+        with _read_apart(pace, journal, first, last) as batches:
             _slow_down(pace)
-            made = [_seal(history, first, last, entries)]
+            made = [_seal(history, first, last, before, batches)]
     else:
         _slow_down(pace)
         paths = [Path(argument) for argument in arguments]
