@@ -1,7 +1,8 @@
-"""The machine's clock, memory of a process, and turns of its threads."""
+"""The machine's clock, memory of a process, turns of its threads and of its children."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import os
@@ -11,6 +12,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +20,12 @@ from opentrail.adapters.system import (
     BACKGROUND_NICENESS,
     SystemClock,
     prefer_short_turns,
+    run_giving_way,
     settle_memory,
     threads_that_give_way,
     unsettle_memory,
 )
+from tests.fakes import asynchronous
 
 
 def test_the_time_is_the_machines_aware_and_in_utc() -> None:
@@ -99,3 +103,45 @@ def test_settled_memory_is_not_looked_through() -> None:
     finally:
         gc.unfreeze()
         gc.set_threshold(*before[1])
+
+
+@asynchronous
+async def test_a_program_gives_way_from_the_beginning_and_tells_how_it_ended() -> None:
+    program = "import os, sys; print(os.nice(0), os.environ['SAID']); sys.exit('no')"
+    command = (sys.executable, "-c", program)
+    done = await run_giving_way(7, command, {"SAID": "this"})
+    assert done.stdout == f"{min(19, niceness() + 7)} this\n".encode()
+    assert (done.stderr, done.returncode) == (b"no\n", 1)
+
+
+@asynchronous
+async def test_a_program_lives_as_long_as_it_takes_though_it_ends_with_its_parent() -> None:
+    program = (
+        "import ctypes, signal, sys, time; ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
+        " time.sleep(0.3); print('there')"
+    )
+    done = await run_giving_way(0, (sys.executable, "-c", program), os.environ)
+    assert (done.stdout, done.returncode) == (b"there\n", 0)
+
+
+@asynchronous
+async def test_who_is_no_longer_waited_for_is_killed(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    program = (
+        "import os, sys, time; open(sys.argv[1], 'w').write(f'{os.getpid()}'); time.sleep(600)"
+    )
+    command = (sys.executable, "-c", program, str(fifo))
+    running = asyncio.create_task(run_giving_way(3, command, os.environ))
+    pid = int(await asyncio.to_thread(fifo.read_text))
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@asynchronous
+async def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await run_giving_way(3, (str(tmp_path / "none"),), os.environ)

@@ -1,14 +1,17 @@
-"""The operating system: the machine's clock, memory of a process, turns of its threads."""
+"""The operating system: its clock, memory of a process, turns of threads and of children."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import os
 import platform
 import struct
+import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +20,8 @@ from functools import partial
 _COLLECT_AFTER = 20_000
 #: How much later threads of the background get their turn (19 is the latest).
 BACKGROUND_NICENESS = 5
+#: A child that is to end and has not is killed again after so many seconds.
+_KILL_AGAIN = 0.05
 #: Seconds of the turns of a thread that answers calls.
 LOOP_TURN = 0.0005
 #: The number of Linux's `sched_setattr`, by machine: neither Python nor each C library knows it.
@@ -85,3 +90,47 @@ def threads_that_give_way(
     the one that answers calls waits for its turn, or for Python's lock.
     """
     return ThreadPoolExecutor(most, name, partial(_give_way, niceness))
+
+
+async def run_giving_way(
+    niceness: int, command: Sequence[str], environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a program that calls under way go before from its first moment on.
+
+    It has the niceness of the thread that starts it. A program that lowers its priority itself has
+    taken tenths of a second by then to load what it needs, for which calls wait; and a process that
+    forks pays for all its memory, while `subprocess` lends it to the child.
+
+    Args:
+        niceness: of the program.
+        command: the program and its arguments.
+        environment: its variables.
+
+    Returns:
+        How it ended, and what it told. If this is cancelled, that is raised once it has ended.
+    """
+    children: list[subprocess.Popen[bytes]] = []
+    pipe = subprocess.PIPE
+
+    def run() -> subprocess.CompletedProcess[bytes]:
+        child = subprocess.Popen(  # noqa: S603 - our own programs
+            command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment
+        )
+        children.append(child)
+        told, complaint = child.communicate()
+        return subprocess.CompletedProcess(command, child.returncode, told, complaint)
+
+    # The thread lives as long as the child: Linux takes it for the child's parent.
+    threads = threads_that_give_way(1, "child", niceness)
+    done = asyncio.get_running_loop().run_in_executor(threads, run)
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        while not done.done():
+            for child in children:
+                child.kill()
+            await asyncio.wait([done], timeout=_KILL_AGAIN)
+        done.exception()  # it is of no use to anybody
+        raise
+    finally:
+        threads.shutdown(wait=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -65,6 +66,39 @@ async def test_sealing_hurries_if_nothing_is_left_of_the_processors(
         await store.idle()
         assert here.ranges() == [(1, here.seal_records)]
         await here.check(store)
+
+
+#: Python runs a module named sitecustomize before any other: this one tells the niceness with
+#: which a process loads DuckDB, as only children do here.
+_TELLING = """
+import os, sys
+
+def tell(event, arguments):
+    if event == "import" and arguments[0] == "duckdb":
+        with open({told!r}, "a") as file:
+            print(os.nice(0), file=file)
+
+sys.addaudithook(tell)
+"""
+
+
+@pytest.mark.parametrize(("patience", "niceness"), [(120.0, [10]), (0.0, [10, 5])])
+@asynchronous
+async def test_children_give_way_before_they_load_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, niceness: list[int]
+) -> None:
+    folder, told = tmp_path / "telling", tmp_path / "told"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_TELLING.format(told=str(told)))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", patience)
+    async with world(tmp_path) as here, here.opened() as store:
+        await store.add(await here.write(here.seal_records))
+        await store.idle()
+        assert here.ranges() == [(1, here.seal_records)]
+    # One that was given no patience was ended before it loaded anything, or just after.
+    wanted = [min(19, os.nice(0) + more) for more in niceness]
+    assert list(map(int, told.read_text().split())) in (wanted, wanted[1:])
 
 
 @asynchronous

@@ -33,9 +33,9 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.event import Entry
 
 IDLE, HURRIED = "idle", "hurried"
-_NICENESS = {IDLE: 19, HURRIED: 5}
-#: Of the process that reads the journal: it gets its turn soon, and needs it for a moment only.
-_READER_NICENESS = {IDLE: 10, HURRIED: 5}
+#: With which a child is to be started. Who reads the journal for it keeps that: it gets its turn
+#: soon, and needs it for a moment only.
+NICENESS = {IDLE: 10, HURRIED: 5}
 #: Entries that are inserted, and that are read, at a time.
 _BATCH, _READ_BATCH = 5_000, 500
 
@@ -67,7 +67,7 @@ def _seal(
 
 
 @contextmanager
-def _read_apart(pace: str, journal: Path, first: int, last: int) -> Iterator[Iterator[list[Entry]]]:
+def _read_apart(journal: Path, first: int, last: int) -> Iterator[Iterator[list[Entry]]]:
     """Gives what `read_range` does, read by a process that is not left waiting in the middle of it.
 
     While anybody reads, SQLite cannot move what is written into the database, and moves all of it
@@ -76,7 +76,7 @@ def _read_apart(pace: str, journal: Path, first: int, last: int) -> Iterator[Ite
     """
     forking = multiprocessing.get_context("fork")
     ours, theirs = forking.Pipe(duplex=False)
-    arguments = (theirs, _READER_NICENESS[pace], journal, first, last)
+    arguments = (theirs, journal, first, last)
     reader = forking.Process(target=_send_entries, args=arguments, daemon=True)
     reader.start()
     theirs.close()
@@ -88,9 +88,8 @@ def _read_apart(pace: str, journal: Path, first: int, last: int) -> Iterator[Ite
         reader.join()
 
 
-def _send_entries(to: Connection, niceness: int, journal: Path, first: int, last: int) -> None:
+def _send_entries(to: Connection, journal: Path, first: int, last: int) -> None:
     end_with_parent()
-    os.nice(niceness)
     for entries in read_range(journal, first, last, _READ_BATCH):
         to.send_bytes(pack_entries(entries))
 
@@ -176,7 +175,7 @@ def main() -> None:
         journal, history = map(Path, arguments[:2])
         first, last = map(int, arguments[2:])
         before = chain_before(journal, first)
-        with _read_apart(pace, journal, first, last) as batches:
+        with _read_apart(journal, first, last) as batches:
             _slow_down(pace)
             made = [_seal(history, first, last, before, batches)]
     else:
@@ -187,9 +186,9 @@ def main() -> None:
 
 
 def _slow_down(pace: str) -> None:
-    os.nice(_NICENESS[pace])
     if pace == IDLE:
         # Whatever wakes up goes first, and on a processor that does this as on a free one.
+        os.nice(19)
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 

@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from opentrail.adapters.duckdb import seal
 from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, sealed_files, stem_of
 from opentrail.adapters.duckdb.seal import HURRIED, IDLE
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.files import sync_folder
+from opentrail.adapters.system import run_giving_way
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import reach
 
@@ -269,34 +271,22 @@ class Upkeep:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _made(self, *arguments: object) -> SealedFile:
-        told = await self._child(*arguments)
+    async def _made(self, pace: str, work: str, *arguments: object) -> SealedFile:
+        told = await self._child(pace, work, *arguments)
         files = [file for path in told if (file := read_name(path)) is not None]
         if len(files) != 1:
             raise RuntimeError(f"child made {told}")
         return files[0]
 
-    async def _child(self, *arguments: object) -> list[Path]:
+    async def _child(self, pace: str, work: str, *arguments: object) -> list[Path]:
         """Has a child do a work of `seal.py`, and returns the paths it tells."""
-        child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "opentrail.adapters.duckdb.seal"),
-            *(str(argument) for argument in arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
-        try:
-            async with asyncio.timeout(_CHILD_SECONDS):
-                told, complaint = await child.communicate()
-        except BaseException:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-            raise
-        if child.returncode:
-            raise RuntimeError(f"child ended with {child.returncode}: {complaint[-300:]!r}")
-        return [Path(line) for line in told.decode().splitlines()]
+        command = (sys.executable, "-m", seal.__name__, pace, work, *map(str, arguments))
+        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        async with asyncio.timeout(_CHILD_SECONDS):
+            done = await run_giving_way(seal.NICENESS[pace], command, environment)
+        if done.returncode:
+            raise RuntimeError(f"child ended with {done.returncode}: {done.stderr[-300:]!r}")
+        return [Path(line) for line in done.stdout.decode().splitlines()]
 
 
 def merging(sources: Sequence[Source]) -> list[Source]:
