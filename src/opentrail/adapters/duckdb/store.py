@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: A hot table is sealed when it has so many records, or these few and has stood for so long.
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
+#: So many entries are inserted at a time: between one time and the next the thread may change.
+_INSERTED_AT_ONCE = 1_000
 #: So many rows are read at a time to find the chain at a position.
 _CHAIN_ROWS = 5_000
 
@@ -136,7 +138,7 @@ class DuckdbEvents:
 
     async def add_packed(self, packed: bytes) -> None:
         """Does as `add` with what `messages.pack_entries` gave."""
-        entries = await self._database.write_records(len(packed), unpack_entries, packed)
+        entries = await self._database.write_records(len(packed), _unpacked(packed))
         await self.add(entries)
 
     async def add(self, entries: Sequence[Entry]) -> None:
@@ -149,22 +151,32 @@ class DuckdbEvents:
                 raise StorageFailed(
                     f"history: position {fresh[0].position} does not follow {self._position}"
                 )
-            hot = self._shelf.of_journal()[-1]
             size = sum(len(entry.record) for entry in fresh)
-            oldest, newest = await self._database.write_records(size, self._insert, hot, fresh)
-            now = asyncio.get_running_loop().time()
-            hot.since = hot.since if hot.since is not None else now
-            hot.last = self._position = fresh[-1].position
-            hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
-            hot.newest_recorded = max(hot.newest_recorded, micros(fresh[-1].recorded_at))
-            if self._is_full(hot, now):
-                following = await self._database.write(self._database.new_hot, hot.last + 1)
-                self._shelf.insert(following)
-                self.upkeep.begin()
+            for start in range(0, len(fresh), _INSERTED_AT_ONCE):
+                await self._add(size, fresh[start : start + _INSERTED_AT_ONCE])
 
-    def _insert(self, hot: Source, entries: Sequence[Entry]) -> tuple[int, int]:
+    async def _add(self, size: int, entries: Sequence[Entry]) -> None:
+        hot = self._shelf.of_journal()[-1]
+        steps = self._inserted(hot, entries)
+        oldest, newest = await self._database.write_records(size, steps)
+        now = asyncio.get_running_loop().time()
+        hot.since = hot.since if hot.since is not None else now
+        hot.last = self._position = entries[-1].position
+        hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
+        hot.newest_recorded = max(hot.newest_recorded, micros(entries[-1].recorded_at))
+        if self._is_full(hot, now):
+            following = await self._database.write(self._database.new_hot, hot.last + 1)
+            self._shelf.insert(following)
+            self.upkeep.begin()
+
+    def _inserted(
+        self, hot: Source, entries: Sequence[Entry]
+    ) -> Generator[None, None, tuple[int, int]]:
         """Inserts entries and returns their oldest and newest event times, in seconds."""
-        rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
+        rows = []
+        for entry in entries:
+            rows.append(row_of(entry, attributes_of(orjson.loads(entry.record))))
+            yield
         self._database.execute(insert_into(hot.table.name), column_lists(rows))
         times = [row[3] for row in rows]
         return min(times), max(times)
@@ -263,3 +275,8 @@ class DuckdbEvents:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
         await self.upkeep.close()
         self._database.close()
+
+
+def _unpacked(packed: bytes) -> Generator[None, None, list[Entry]]:
+    yield
+    return unpack_entries(packed)
