@@ -67,7 +67,7 @@ async def test_records_that_take_long_become_more_urgent_and_then_go_before_none
     with some_writers(time) as made:
         turns, patient = await made.write(niceness), await made.write_records(1, told())
         seen = await made.write_records(1, slow(0.1))
-        assert seen == [patient] * 3 + [turns] * 2 + [niceness()] * 5
+        assert seen == [patient] * 2 + [turns] * 2 + [niceness()] * 6
         # Those that follow are not patient at first, until there seems to be time again.
         assert await made.write_records(1, slow(0.1)) == [turns] * 2 + [niceness()] * 8
         assert await made.write_records(1, told()) == turns

@@ -24,7 +24,7 @@ MOST_BYTES = 2 * 1024 * 1024
 #: It is too little, too, where others need all of the processor: after so many seconds the thread
 #: that takes its turn goes on with the records, and then one that goes before no other and waits
 #: for no other.
-_PATIENCE, _TURNS_PATIENCE = 0.25, 0.15
+_PATIENCE, _TURNS_PATIENCE = 0.15, 0.15
 #: Records begin patiently again once they were done in time so often in a row.
 _SURE = 20
 
