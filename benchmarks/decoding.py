@@ -36,7 +36,7 @@ SERVICES = {
     "rest-xml": ("s3", "cloudfront", "route53", "s3control"),
     "smithy-rpc-v2-cbor": ("cloudwatch", "codebuild", "codedeploy", "datasync", "ds", "shield"),
 }
-OPERATIONS, ROUNDS = 80, 15
+OPERATIONS, ROUNDS = 80, 60
 _KEY, _SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 _EMPTY = Answer(200, {"Content-Type": "application/xml"}, b"", None)
 

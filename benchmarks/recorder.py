@@ -119,14 +119,20 @@ def _seconds_until_visible(server: Server) -> float:
     """Returns how long the event history took to show all that the journal holds."""
     started = time.perf_counter()
     settled = (-1, -1)
+    seen = longest = 0.0
     while time.perf_counter() - started < _VISIBLE_SECONDS:
+        longest = max(longest, time.perf_counter() - started - seen)
         seen = time.perf_counter() - started
         journal, history = now = server.positions()
         if journal == history and now == settled:
             return seen
         settled = now
         time.sleep(0.05)
-    raise TimeoutError(f"the event history does not catch up: journal and history are at {settled}")
+    longest = max(longest, time.perf_counter() - started - seen)
+    raise TimeoutError(
+        f"the event history does not catch up: journal and history are at {settled}; the longest "
+        f"time between two looks was {longest:.1f} s"
+    )
 
 
 BENCHMARKS = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from opentrail.adapters.sqlite.segments import (
@@ -65,6 +67,31 @@ async def test_what_is_behind_a_position_is_found_by_its_event_id(tmp_path: Path
             found = dict(records_behind(tmp_path, position, wanted))
             behind = {event_id(number) for number in (3, 12, 29) if number > position}
             assert found == {one: records[one] for one in behind}
+
+
+@asynchronous
+async def test_who_looks_for_event_ids_leaves_the_journal_free(tmp_path: Path) -> None:
+    """Else what is written meanwhile cannot be moved into the database."""
+
+    class Wanted:
+        """What is wanted: nothing; asked for, it writes and has all that is written moved."""
+
+        asked = 0
+
+        def __contains__(self, _event_id: object) -> bool:
+            self.asked += 1
+            with writer:
+                writer.execute("INSERT INTO probe (filler) VALUES (zeroblob(1))")
+            (is_busy, *_) = writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            assert not is_busy
+            return False
+
+    wanted = Wanted()
+    async with opened(tmp_path) as journal:
+        await append_one_by_one(journal, 5)
+    with closing(sqlite3.connect(tmp_path / f"{1:020d}.db", timeout=5)) as writer:
+        assert list(records_behind(tmp_path, 1, wanted)) == []
+    assert wanted.asked == 4
 
 
 @asynchronous

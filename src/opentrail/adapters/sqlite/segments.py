@@ -16,7 +16,9 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
-_IDS = "SELECT position, event_id FROM entries WHERE position > ?"
+_IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
+#: While a statement is under way, what is written cannot be moved into the database.
+_IDS_AT_ONCE = 5_000
 _RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
@@ -136,10 +138,12 @@ def records_behind(
         try:
             if newest(reader) is None:
                 continue
-            found = [row for row in reader.execute(_IDS, (position,)) if row[1] in wanted]
-            for number, event_id in found:
-                (record,) = reader.execute(_RECORD, (number,)).fetchone()
-                yield event_id, bytes(record)
+            while rows := reader.execute(_IDS, (position, _IDS_AT_ONCE)).fetchall():
+                position = rows[-1][0]
+                for number, event_id in rows:
+                    if event_id in wanted:
+                        (record,) = reader.execute(_RECORD, (number,)).fetchone()
+                        yield event_id, bytes(record)
         finally:
             reader.close()
 
