@@ -17,6 +17,7 @@ from benchmarks import (
     main_job,
     mitmproxy,
     recorder,
+    sealing,
     selectors,
     starting,
     streaming,
@@ -32,6 +33,7 @@ RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     **main_job.BENCHMARKS,
     **recorder.BENCHMARKS,
+    **sealing.BENCHMARKS,
     **streaming.BENCHMARKS,
     **decoding.BENCHMARKS,
     **attributes.BENCHMARKS,

@@ -7,12 +7,15 @@ import ctypes
 import gc
 import os
 import platform
+import signal
 import struct
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +28,7 @@ from opentrail.adapters.system import (
     threads_that_give_way,
     unsettle_memory,
 )
-from tests.fakes import asynchronous
+from tests.fakes import PATIENCE, asynchronous, eventually, turns
 
 
 def test_the_time_is_the_machines_aware_and_in_utc() -> None:
@@ -139,6 +142,32 @@ async def test_who_is_no_longer_waited_for_is_killed(tmp_path: Path) -> None:
         await running
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@asynchronous
+async def test_who_is_given_up_twice_while_it_starts_is_killed_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, may_start = threading.Event(), threading.Event()
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def slow(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        starting.set()
+        may_start.wait(PATIENCE)
+        started.append(real(*arguments, **options))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    running = asyncio.create_task(run_giving_way(3, ("sleep", "600"), os.environ))
+    await asyncio.to_thread(starting.wait, PATIENCE)
+    for _ in range(2):
+        running.cancel()
+        await turns(3)
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    may_start.set()
+    await eventually(lambda: bool(started) and started[0].returncode == -signal.SIGKILL)
 
 
 @asynchronous

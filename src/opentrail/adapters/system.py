@@ -20,8 +20,6 @@ from functools import partial
 _COLLECT_AFTER = 20_000
 #: How much later threads of the background get their turn (19 is the latest).
 BACKGROUND_NICENESS = 5
-#: A child that is to end and has not is killed again after so many seconds.
-_KILL_AGAIN = 0.05
 #: Seconds of the turns of a thread that answers calls.
 LOOP_TURN = 0.0005
 #: The number of Linux's `sched_setattr`, by machine: neither Python nor each C library knows it.
@@ -110,6 +108,7 @@ async def run_giving_way(
         How it ended, and what it told. If this is cancelled, that is raised once it has ended.
     """
     children: list[subprocess.Popen[bytes]] = []
+    is_given_up = threading.Event()
     pipe = subprocess.PIPE
 
     def run() -> subprocess.CompletedProcess[bytes]:
@@ -117,7 +116,14 @@ async def run_giving_way(
             command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment
         )
         children.append(child)
-        told, complaint = child.communicate()
+        try:
+            if is_given_up.is_set():
+                child.kill()
+            told, complaint = child.communicate()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
         return subprocess.CompletedProcess(command, child.returncode, told, complaint)
 
     # The thread lives as long as the child: Linux takes it for the child's parent.
@@ -126,10 +132,10 @@ async def run_giving_way(
     try:
         return await asyncio.shield(done)
     except asyncio.CancelledError:
-        while not done.done():
-            for child in children:
-                child.kill()
-            await asyncio.wait([done], timeout=_KILL_AGAIN)
+        is_given_up.set()
+        for child in children:
+            child.kill()
+        await asyncio.wait([done])
         done.exception()  # it is of no use to anybody
         raise
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -105,7 +106,8 @@ def test_until_it_is_whole_a_file_has_a_temporary_name(journal: Path, history: P
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *map(str, arguments)]
+    given = map(str, (os.getpid(), *arguments))
+    return [sys.executable, "-m", "opentrail.adapters.duckdb.seal", *given]
 
 
 def test_the_child_process_seals_and_says_so_with_its_exit_code(
@@ -135,6 +137,17 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
     content[-1] ^= 1
     made[1].write_bytes(content)
     assert child(HURRIED, "check", merged, *made).stdout.splitlines() == [str(made[1])]
+
+
+def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path) -> None:
+    """It may take long to load what it needs; another child does its work by then."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    late = command(IDLE, "journal", journal, history, 1, 60)
+    late[3] = str(gone.pid)
+    done = subprocess.run(late, capture_output=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
+    assert list(history.iterdir()) == []
 
 
 def test_a_child_that_stands_still_leaves_the_journal_free(tmp_path: Path, history: Path) -> None:

@@ -9,6 +9,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from opentrail.adapters.sqlite import segments as module
 from opentrail.adapters.sqlite.segments import (
     chain_before,
     first_position,
@@ -56,8 +59,12 @@ async def test_a_range_holds_what_append_has_acknowledged(tmp_path: Path) -> Non
         assert [list(read_range(tmp_path, 25, 90)), list(read_range(tmp_path, 9, 8))] == [[], []]
 
 
+@pytest.mark.parametrize("at_once", [1, 4, 5_000])
 @asynchronous
-async def test_what_is_behind_a_position_is_found_by_its_event_id(tmp_path: Path) -> None:
+async def test_what_is_behind_a_position_is_found_by_its_event_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(module, "_IDS_AT_ONCE", at_once)
     wanted = {event_id(number) for number in (3, 12, 29)}
     async with opened(tmp_path) as journal:
         await append_one_by_one(journal, 30)

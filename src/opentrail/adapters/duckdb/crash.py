@@ -13,9 +13,14 @@ from opentrail.core.faults import arm
 _PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent() -> None:
-    """Has the system kill this process when its parent is gone, so that no two do its work."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """Has the system kill this process when its parent is gone, so that no two do its work.
+
+    Linux takes the thread that started it for the parent.
+
+    Args:
+        parent: the process id of who started this one, which may be gone already.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,10 +1,11 @@
-"""Work on sealed files in a child process of low priority.
+"""Work on sealed files in a child process, which is to be started with the niceness of its pace.
 
-python -m opentrail.adapters.duckdb.seal PACE journal JOURNAL-FOLDER HISTORY-FOLDER FIRST LAST
-python -m opentrail.adapters.duckdb.seal PACE merge FILE FILE...
-python -m opentrail.adapters.duckdb.seal PACE check FILE...
+python -m opentrail.adapters.duckdb.seal PARENT PACE journal JOURNAL HISTORY FIRST LAST
+python -m opentrail.adapters.duckdb.seal PARENT PACE merge FILE FILE...
+python -m opentrail.adapters.duckdb.seal PARENT PACE check FILE...
 
-The pace is `idle`, which takes only what nobody else wants of the processors, or `hurried`.
+It ends with its parent, of that process id. The pace is `idle`, which takes only what nobody else
+wants of the processors, or `hurried`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -76,7 +78,7 @@ def _read_apart(journal: Path, first: int, last: int) -> Iterator[Iterator[list[
     """
     forking = multiprocessing.get_context("fork")
     ours, theirs = forking.Pipe(duplex=False)
-    arguments = (theirs, journal, first, last)
+    arguments = (os.getpid(), ours, theirs, journal, first, last)
     reader = forking.Process(target=_send_entries, args=arguments, daemon=True)
     reader.start()
     theirs.close()
@@ -88,8 +90,11 @@ def _read_apart(journal: Path, first: int, last: int) -> Iterator[Iterator[list[
         reader.join()
 
 
-def _send_entries(to: Connection, journal: Path, first: int, last: int) -> None:
-    end_with_parent()
+def _send_entries(
+    parent: int, receiving: Connection, to: Connection, journal: Path, first: int, last: int
+) -> None:
+    end_with_parent(parent)
+    receiving.close()
     for entries in read_range(journal, first, last, _READ_BATCH):
         to.send_bytes(pack_entries(entries))
 
@@ -167,9 +172,10 @@ def damaged(paths: Sequence[Path]) -> list[Path]:
 
 
 def main() -> None:
-    """Runs as a child: lowers its priority, works, prints the paths that come of it."""
-    end_with_parent()
-    pace, work, *arguments = sys.argv[1:]
+    """Runs as a child: works at its pace, prints the paths that come of it."""
+    parent, pace, work, *arguments = sys.argv[1:]
+    end_with_parent(int(parent))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it
     arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
     if work == "journal":
         journal, history = map(Path, arguments[:2])

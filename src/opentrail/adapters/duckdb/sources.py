@@ -123,7 +123,7 @@ class Database:
         self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
         self._writers = Writers()
         #: In their threads nobody looks anything up: see `Writers`.
-        self.write, self.write_records = self._writers.write, self._writers.write_records
+        self.write, self.writing = self._writers.write, self._writers.writing
         self._connection = duckdb.connect(
             ":memory:",
             config={

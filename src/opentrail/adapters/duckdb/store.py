@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +30,7 @@ from opentrail.adapters.duckdb.schema import (
 )
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.duckdb.upkeep import Upkeep
+from opentrail.adapters.duckdb.writers import Steps, Writing
 from opentrail.adapters.sqlite.segments import first_position
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 #: A hot table is sealed when it has so many records, or these few and has stood for so long.
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
-#: So many entries are inserted at a time: between one time and the next the thread may change.
+#: So many entries are inserted at a time: an insertion stays in the thread in which it began.
 _INSERTED_AT_ONCE = 1_000
 #: So many rows are read at a time to find the chain at a position.
 _CHAIN_ROWS = 5_000
@@ -138,27 +139,27 @@ class DuckdbEvents:
 
     async def add_packed(self, packed: bytes) -> None:
         """Does as `add` with what `messages.pack_entries` gave."""
-        entries = await self._database.write_records(len(packed), _unpacked(packed))
-        await self.add(entries)
+        with self._database.writing(len(packed)) as writing:
+            await self._add(await writing.do(_unpacked(packed)), writing)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once look-ups see the entries; those there already are left out."""
+        with self._database.writing(sum(len(entry.record) for entry in entries)) as writing:
+            await self._add(entries, writing)
+
+    async def _add(self, entries: Sequence[Entry], writing: Writing) -> None:
         async with self._adding:
             fresh = [entry for entry in entries if entry.position > self._position]
-            if not fresh:
-                return
-            if fresh[0].position != self._position + 1:
+            if fresh and fresh[0].position != self._position + 1:
                 raise StorageFailed(
                     f"history: position {fresh[0].position} does not follow {self._position}"
                 )
-            size = sum(len(entry.record) for entry in fresh)
             for start in range(0, len(fresh), _INSERTED_AT_ONCE):
-                await self._add(size, fresh[start : start + _INSERTED_AT_ONCE])
+                await self._add_part(fresh[start : start + _INSERTED_AT_ONCE], writing)
 
-    async def _add(self, size: int, entries: Sequence[Entry]) -> None:
+    async def _add_part(self, entries: Sequence[Entry], writing: Writing) -> None:
         hot = self._shelf.of_journal()[-1]
-        steps = self._inserted(hot, entries)
-        oldest, newest = await self._database.write_records(size, steps)
+        oldest, newest = await writing.do(self._inserted(hot, entries))
         now = asyncio.get_running_loop().time()
         hot.since = hot.since if hot.since is not None else now
         hot.last = self._position = entries[-1].position
@@ -169,14 +170,12 @@ class DuckdbEvents:
             self._shelf.insert(following)
             self.upkeep.begin()
 
-    def _inserted(
-        self, hot: Source, entries: Sequence[Entry]
-    ) -> Generator[None, None, tuple[int, int]]:
+    def _inserted(self, hot: Source, entries: Sequence[Entry]) -> Steps[tuple[int, int]]:
         """Inserts entries and returns their oldest and newest event times, in seconds."""
         rows = []
         for entry in entries:
             rows.append(row_of(entry, attributes_of(orjson.loads(entry.record))))
-            yield
+            yield len(rows) == len(entries)
         self._database.execute(insert_into(hot.table.name), column_lists(rows))
         times = [row[3] for row in rows]
         return min(times), max(times)
@@ -277,6 +276,6 @@ class DuckdbEvents:
         self._database.close()
 
 
-def _unpacked(packed: bytes) -> Generator[None, None, list[Entry]]:
-    yield
+def _unpacked(packed: bytes) -> Steps[list[Entry]]:
+    yield True
     return unpack_entries(packed)

@@ -280,7 +280,8 @@ class Upkeep:
 
     async def _child(self, pace: str, work: str, *arguments: object) -> list[Path]:
         """Has a child do a work of `seal.py`, and returns the paths it tells."""
-        command = (sys.executable, "-m", seal.__name__, pace, work, *map(str, arguments))
+        given = map(str, (os.getpid(), pace, work, *arguments))
+        command = (sys.executable, "-m", seal.__name__, *given)
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         async with asyncio.timeout(_CHILD_SECONDS):
             done = await run_giving_way(seal.NICENESS[pace], command, environment)
