@@ -16,7 +16,7 @@ from benchmarks.wire import percentile
 Figures = dict[str, float]
 WARM_UP_SECONDS, SECONDS, ROUNDS = 2, 5, 6
 #: A file of so many records is sealed every few seconds, instead of every forty (120,000).
-SEAL_RECORDS, NEVER = 10_000, 10**9
+SEAL_RECORDS, NEVER = 10_000, 10**8
 _CALL = create_user("bench")
 _IDLE_SECONDS = 60.0
 

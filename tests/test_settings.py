@@ -291,6 +291,12 @@ def test_a_wrong_flag_is_named(name: str, text: str) -> None:
     assert flag(name) in refused({name: given_flag})
 
 
+@pytest.mark.parametrize("text", ["0", "1000000000"])
+def test_a_wrong_number_is_told_both_limits(text: str) -> None:
+    told = refused({"history_seal_records": text})
+    assert f"a whole number greater than 0 and less than 10^9, not '{text}'" in told
+
+
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, text in WRONG if text])
 def test_a_wrong_variable_is_named(name: str, text: str) -> None:
     assert variable(name) in refused({}, {variable(name): text})

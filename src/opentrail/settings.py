@@ -321,7 +321,9 @@ def _number(value: Any, source: str, whole: bool = False) -> float:
         number = -1.0
     if not 0 < number < 1e9 or (whole and number != int(number)):
         kind = "whole number" if whole else "number"
-        raise UsageError(f"{source} must be a {kind} greater than 0, not {value!r}")
+        raise UsageError(
+            f"{source} must be a {kind} greater than 0 and less than 10^9, not {value!r}"
+        )
     return number
 
 
