@@ -73,9 +73,9 @@ async def test_records_that_take_long_become_more_urgent_and_at_last_do_not_give
         turns, patient = await made.write(niceness), await niceness_of_next(made)
         with made.writing(1) as writing:
             assert await writing.do(slow(2, 0.06)) == [patient] * 3
-            assert await writing.do(slow(9, 0.1)) == [patient] + [turns] * 2 + [niceness()] * 7
+            assert await writing.do(slow(9, 0.1)) == [patient] * 2 + [turns] * 4 + [niceness()] * 4
         with made.writing(1) as writing:  # one that is not patient at first
-            assert await writing.do(slow(3, 0.1, takes_long=True)) == [turns] + [niceness()] * 3
+            assert await writing.do(slow(3, 0.1, takes_long=True)) == [turns] * 2 + [niceness()] * 2
 
 
 @asynchronous

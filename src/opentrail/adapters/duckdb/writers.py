@@ -27,9 +27,9 @@ _PATIENT_TURN = 0.0001
 MOST_BYTES = 2 * 1024 * 1024
 #: It is too little, too, where others need all of the processor: after so many seconds a thread of
 #: less niceness goes on with the records, and after so many more one that has none.
-_PATIENCE, _LESS_PATIENCE = 0.15, 0.15
+_PATIENCE, _LESS_PATIENCE = 0.25, 0.35
 #: Records begin patiently again once they were written in time so often in a row.
-SURE = 20
+SURE = 10
 
 
 class Writers:
