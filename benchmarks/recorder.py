@@ -62,7 +62,7 @@ def _recorded(mode: str, server: Server, upstream: int) -> Figures:
     """Loads an opentrail; every call that reached the upstream must be recorded, and found."""
     before, used = answered_by(upstream), _cpu_seconds(server)
     rate = _load(server.port)
-    visible = _seconds_until_visible(server)
+    visible = seconds_until_visible(server)
     used = _cpu_seconds(server) - used
     figures = {
         f"{mode} calls/s": rate,
@@ -71,7 +71,7 @@ def _recorded(mode: str, server: Server, upstream: int) -> Figures:
         f"{mode} s from last answer to all visible": visible,
         **_latency(f"{mode} at half load", server.port, rate / 2),
     }
-    _seconds_until_visible(server)
+    seconds_until_visible(server)
     reached = answered_by(upstream) - before - 1
     position, _ = server.positions()
     if not reached == position == server.records():
@@ -115,7 +115,7 @@ def _rounds(measure: Callable[[], Measured]) -> list[Measured]:
     return measured
 
 
-def _seconds_until_visible(server: Server) -> float:
+def seconds_until_visible(server: Server) -> float:
     """Returns how long the event history took to show all that the journal holds."""
     started = time.perf_counter()
     settled = (-1, -1)

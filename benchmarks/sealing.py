@@ -10,6 +10,7 @@ from benchmarks.load import calls_per_second, latencies_at
 from benchmarks.neighbours import neighbours
 from benchmarks.nginx import stub
 from benchmarks.processes import family, two_cpus
+from benchmarks.recorder import seconds_until_visible
 from benchmarks.servers import Server, create_user, opentrail
 from benchmarks.wire import percentile
 
@@ -63,13 +64,12 @@ def _sealed_until(server: Server) -> int:
 
 def _wait_until_idle(server: Server) -> None:
     """Returns once everything is visible and no child of history is at work."""
+    seconds_until_visible(server)
     end = time.monotonic() + _IDLE_SECONDS
-    while time.monotonic() < end:
-        journal, history = server.positions()
-        if journal == history and not any(map(_seals, family(server.process.pid))):
-            return
+    while any(map(_seals, family(server.process.pid))):
+        if time.monotonic() > end:
+            raise TimeoutError("history is not at rest")
         time.sleep(0.05)
-    raise TimeoutError("history is not at rest")
 
 
 def _seals(process: int) -> bool:
