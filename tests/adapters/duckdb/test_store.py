@@ -24,6 +24,7 @@ from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.messages import pack_entries
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.writers import Writing
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from opentrail.core.attributes import Attributes, attributes_of
@@ -62,7 +63,7 @@ async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_p
 async def test_many_entries_are_added_in_parts_and_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_INSERTED_AT_ONCE", 7)
+    monkeypatch.setattr(Writing, "at_once", 7)
     real, until = store_module.row_of, 30
 
     def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:

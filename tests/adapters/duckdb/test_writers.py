@@ -16,18 +16,22 @@ from tests.fakes import PATIENCE, asynchronous
 
 
 class Time:
-    """A clock that stands still unless it is moved."""
+    """A clock that stands still unless it is moved, and one of a thread that gets a share."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.seconds, self.share = 0.0, 1.0
 
     def now(self) -> float:
         return self.seconds
 
+    def worked(self) -> float:
+        return self.seconds * self.share
+
 
 @contextmanager
 def some_writers(time: Time | None = None) -> Iterator[Writers]:
-    made = Writers((time or Time()).now)
+    time = time or Time()
+    made = Writers(time.now, time.worked)
     yield made
     made.close()
 
@@ -57,25 +61,75 @@ async def test_few_records_leave_calls_more_turns_than_many_or_anything_else() -
         assert await niceness_of_next(made, MOST_BYTES + 1) == turns
 
 
+def slow(time: Time, count: int, seconds: float, takes_long: bool = False) -> Steps[list[int]]:
+    """Steps that tell the niceness of their threads, the one of the last, which ends, too."""
+    seen = []
+    for _ in range(count):
+        time.seconds += seconds
+        seen.append(niceness())
+        yield takes_long
+    return [*seen, niceness()]
+
+
+async def patient_niceness(time: Time, writers: Writers) -> int:
+    """Returns the niceness where calls leave next to nothing over."""
+    time.share = 0.0
+    with writers.writing(1) as writing:
+        seen = await writing.do(slow(time, 1, 0.02))
+    time.share = 1.0
+    return seen[-1]
+
+
 @asynchronous
 async def test_records_that_take_long_become_more_urgent_and_at_last_do_not_give_way() -> None:
-    time = Time()
-
-    def slow(count: int, seconds: float, takes_long: bool = False) -> Steps[list[int]]:
-        seen = []
-        for _ in range(count):
-            time.seconds += seconds
-            seen.append(niceness())
-            yield takes_long
-        return [*seen, niceness()]
-
+    time, own = Time(), niceness()
     with some_writers(time) as made:
-        turns, patient = await made.write(niceness), await niceness_of_next(made)
+        turns, spare = await made.write(niceness), await niceness_of_next(made)
         with made.writing(1) as writing:
-            assert await writing.do(slow(2, 0.06)) == [patient] * 3
-            assert await writing.do(slow(9, 0.1)) == [patient] * 2 + [turns] * 4 + [niceness()] * 4
+            assert await writing.do(slow(time, 2, 0.04)) == [spare] * 3
+            seen = await writing.do(slow(time, 9, 0.1))
+        patient = seen[1]
+        assert spare > patient > turns > own
+        assert seen == [spare] + [patient] * 3 + [turns] * 4 + [own] * 2
         with made.writing(1) as writing:  # one that is not patient at first
-            assert await writing.do(slow(3, 0.1, takes_long=True)) == [turns] * 2 + [niceness()] * 2
+            seen = await writing.do(slow(time, 3, 0.1, takes_long=True))
+        assert seen == [turns] * 2 + [own] * 2
+
+
+@asynchronous
+async def test_records_are_written_in_spare_time_only_where_there_is_some() -> None:
+    time = Time()
+    with some_writers(time) as made:
+        spare = await niceness_of_next(made)
+        for share, is_enough in ((0.05, True), (0.02, False)):
+            time.share = share
+            with made.writing(1) as writing:
+                first, *others = await writing.do(slow(time, 5, 0.01))
+                few = writing.at_once
+            assert first == others[0] == spare
+            assert all((one == spare) == is_enough for one in others[1:]), share
+        time.share = 1.0
+        with made.writing(1) as writing:  # it begins as the last one ended
+            assert set(await writing.do(slow(time, 2, 0.01))) == {others[-1]}
+            assert writing.at_once == few
+        for _ in range(SURE):
+            last = await niceness_of_next(made)
+        assert last == spare
+        with made.writing(1) as writing:
+            assert writing.at_once < few
+
+
+@asynchronous
+async def test_a_long_step_does_not_begin_in_a_thread_that_gets_nothing() -> None:
+    time = Time()
+    with some_writers(time) as made:
+        spare, time.share = await niceness_of_next(made), 0.0
+        with made.writing(1) as writing:
+            seen = await writing.do(slow(time, 3, 0.001))
+        assert seen == [spare] * 4
+        with made.writing(1) as writing:
+            first, *others = await writing.do(slow(time, 3, 0.001, takes_long=True))
+        assert first == spare > max(others)
 
 
 @asynchronous
@@ -87,12 +141,18 @@ async def test_records_are_patient_again_once_there_was_time_for_some_in_a_row()
         time.seconds += 1  # in the last step, which ends where it began
 
     with some_writers(time) as made:
-        turns, patient = await made.write(niceness), await niceness_of_next(made)
+        spare = await niceness_of_next(made)
+        patient, turns = await patient_niceness(time, made), await made.write(niceness)
+        for _ in range(SURE):
+            await niceness_of_next(made)
         for _ in range(2):
             with made.writing(1) as writing:
                 await writing.do(late())
+            assert await niceness_of_next(made) == patient
+            with made.writing(1) as writing:
+                await writing.do(late())
             seen = [await niceness_of_next(made) for _ in range(SURE + 1)]
-            assert seen == [turns] * SURE + [patient]
+            assert seen == [turns] * SURE + [spare]
             for _ in range(SURE // 2):
                 await niceness_of_next(made)
 

@@ -43,8 +43,6 @@ log = logging.getLogger(__name__)
 
 #: A hot table is sealed when it has so many records, or these few and has stood for so long.
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
-#: So many entries are inserted at a time: an insertion stays in the thread in which it began.
-_INSERTED_AT_ONCE = 1_000
 #: So many rows are read at a time to find the chain at a position.
 _CHAIN_ROWS = 5_000
 
@@ -154,8 +152,11 @@ class DuckdbEvents:
                 raise StorageFailed(
                     f"history: position {fresh[0].position} does not follow {self._position}"
                 )
-            for start in range(0, len(fresh), _INSERTED_AT_ONCE):
-                await self._add_part(fresh[start : start + _INSERTED_AT_ONCE], writing)
+            while fresh:
+                # An insertion stays in the thread in which it began.
+                part = fresh[: writing.at_once]
+                await self._add_part(part, writing)
+                fresh = fresh[len(part) :]
 
     async def _add_part(self, entries: Sequence[Entry], writing: Writing) -> None:
         hot = self._shelf.of_journal()[-1]

@@ -7,27 +7,48 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from opentrail.adapters.system import prefer_short_turns, threads_that_give_way
 
 T = TypeVar("T")
 #: Each yields whether the next step takes long.
 Steps = Generator[bool, None, T]
-#: Threads, and the seconds after which others take over from them.
-Stage = tuple[ThreadPoolExecutor, float | None]
 
+
+class Stage(NamedTuple):
+    """Threads, and when those of the next stage take over from them.
+
+    They do after so many seconds, or once a thread gets less than this share of a processor, but
+    not within an insertion: so many records are inserted at once.
+    """
+
+    threads: ThreadPoolExecutor
+    seconds: float | None = None
+    share: float = 0.0
+    at_once: int = 1_000
+
+
+#: The niceness of a thread that calls do not notice, since it only gets what they leave over.
+_SPARE = 19
+#: It is too much where they leave hardly anything. The share that it needs, how long it takes to
+#: see what it gets, and how many records it inserts at once: if somebody takes all of the processor
+#: meanwhile, the rest of that lasts for tenths of a second.
+_SPARE_SHARE, _SEEN_SECONDS, _SPARE_AT_ONCE = 0.03, 0.02, 250
 #: The niceness of a thread that calls hardly notice: where both want the processor it gets a tenth
 #: of it.
 _PATIENT = 10
-#: The seconds of its turns: the shortest there are, since Linux lets it finish one before others.
-_PATIENT_TURN = 0.0001
+#: The seconds of both threads' turns: the shortest there are, since Linux lets them finish one
+#: before others.
+_SHORT_TURN = 0.0001
 #: A tenth is too little if more bytes of records than this have gathered in a round: who waits for
 #: them falls behind.
 MOST_BYTES = 2 * 1024 * 1024
-#: It is too little, too, where others need all of the processor: after so many seconds a thread of
-#: less niceness goes on with the records, and after so many more one that has none.
-_PATIENCE, _LESS_PATIENCE = 0.25, 0.35
+#: It is too little, too, where others need all of the processor: after so many seconds each,
+#: threads of less niceness go on with the records, and at last one that has none.
+_SPARE_PATIENCE, _PATIENCE, _LESS_PATIENCE = 0.15, 0.25, 0.35
+#: The stage that records begin with if they are many, or were late.
+_URGENT = 2
 #: Records begin patiently again once they were written in time so often in a row.
 SURE = 10
 
@@ -40,17 +61,26 @@ class Writers:
 
     Args:
         now: seconds of some clock.
+        worked: seconds for which the present thread has worked so far.
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        worked: Callable[[], float] = time.thread_time,
+    ) -> None:
+        self._now, self._worked = now, worked
         self._others = threads_that_give_way(1, "history-writer")
-        patient = threads_that_give_way(1, "history-patient", _PATIENT)
-        patient.submit(prefer_short_turns, _PATIENT_TURN)
         self._stages: Sequence[Stage] = (
-            (patient, _PATIENCE),
-            (threads_that_give_way(1, "history-urgent"), _LESS_PATIENCE),
-            (ThreadPoolExecutor(1, "history-late"), None),
+            Stage(
+                _with_short_turns("history-spare", _SPARE),
+                _SPARE_PATIENCE,
+                _SPARE_SHARE,
+                _SPARE_AT_ONCE,
+            ),
+            Stage(_with_short_turns("history-patient", _PATIENT), _PATIENCE),
+            Stage(threads_that_give_way(1, "history-urgent"), _LESS_PATIENCE),
+            Stage(ThreadPoolExecutor(1, "history-late")),
         )
         #: With which of them records begin, and how often in a row they were written in time.
         self._begin = self._in_time = 0
@@ -65,59 +95,86 @@ class Writers:
 
         It begins patiently, unless there is much to write or the last records were late.
         """
-        begin = max(self._begin, int(size > MOST_BYTES))
-        writing = Writing(self._stages[begin:], self._now)
+        begin = max(self._begin, _URGENT if size > MOST_BYTES else 0)
+        writing = Writing(self._stages[begin:], self._now, self._worked)
         yield writing
-        self._in_time = self._in_time + 1 if writing.is_in_time() else 0
-        if not self._in_time:
-            self._begin = 1
+        later = writing.later
+        self._in_time = 0 if later else self._in_time + 1
+        if later:
+            self._begin = min(begin + later, _URGENT)
         elif self._in_time >= SURE:
             self._begin = 0
 
     def close(self) -> None:
         """Ends the threads."""
-        for threads in (self._others, *(threads for threads, _ in self._stages)):
+        for threads in (self._others, *(stage.threads for stage in self._stages)):
             threads.shutdown(wait=True)
+
+
+def _with_short_turns(name: str, niceness: int) -> ThreadPoolExecutor:
+    threads = threads_that_give_way(1, name, niceness)
+    threads.submit(prefer_short_turns, _SHORT_TURN)
+    return threads
 
 
 class Writing:
     """The writing of some records, which becomes more urgent as time passes."""
 
-    def __init__(self, stages: Sequence[Stage], now: Callable[[], float]) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], now: Callable[[], float], worked: Callable[[], float]
+    ) -> None:
         self._stages = stages
-        self._now = now
+        self._now, self._worked = now, worked
         self._stage, self._since = 0, now()
+        #: When the steps were handed to a thread, how long it had worked then, and when to see
+        #: what it gets of the processor.
+        self._handed_over = self._worked_before = self._look_at = 0.0
 
     async def do(self, steps: Steps[T]) -> T:
         """Returns what `steps` return, in whichever threads, one step after the other."""
         loop = asyncio.get_running_loop()
         while True:
-            threads, _ = self._stages[self._stage]
+            self._handed_over = self._now()
+            threads = self._stages[self._stage].threads
             done = await loop.run_in_executor(threads, self._advance, steps)
             if done is not None:
                 return done.value
             self._stage, self._since = self._stage + 1, self._now()
 
-    def is_in_time(self) -> bool:
-        """Returns whether the threads that began are still the right ones."""
-        return self._stage == 0 and self._has_time(takes_long=False)
+    @property
+    def at_once(self) -> int:
+        """How many records are to be inserted at once."""
+        return self._stages[self._stage].at_once
+
+    @property
+    def later(self) -> int:
+        """How many stages later others should begin: 0 if the threads that began were right."""
+        seconds = self._stages[self._stage].seconds
+        return self._stage + (seconds is not None and self._now() - self._since >= seconds)
 
     def _advance(self, steps: Steps[T]) -> _Done[T] | None:
         """Goes on until it is done, or others take over."""
+        self._worked_before, self._look_at = self._worked(), self._handed_over + _SEEN_SECONDS
         takes_long = False
-        while self._has_time(takes_long):
+        while self._goes_on(takes_long):
             try:
                 takes_long = next(steps)
             except StopIteration as end:
                 return _Done(end.value)
         return None
 
-    def _has_time(self, takes_long: bool) -> bool:
+    def _goes_on(self, takes_long: bool) -> bool:
         """Returns whether to begin the next step; a long one needs half of the time."""
-        _, seconds = self._stages[self._stage]
-        if seconds is None:
+        stage = self._stages[self._stage]
+        if stage.seconds is None:
             return True
-        return self._now() - self._since < (seconds / 2 if takes_long else seconds)
+        now = self._now()
+        if now - self._since >= (stage.seconds / 2 if takes_long else stage.seconds):
+            return False
+        if now < self._look_at and not takes_long:
+            return True
+        self._look_at = now + _SEEN_SECONDS
+        return self._worked() - self._worked_before >= stage.share * (now - self._handed_over)
 
 
 class _Done(Generic[T]):
