@@ -181,6 +181,13 @@ def test_of_equal_keys_the_last_is_kept_and_that_is_marked() -> None:
     assert document.duplicate_keys
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32-le"])
+def test_json_is_read_in_each_encoding_that_it_may_have(encoding: str) -> None:
+    document = JsonDocument('{"é": {"b": 1, "b": 1e400}}'.encode(encoding))
+    assert document.value == {"é": {"b": "1e400"}}
+    assert document.duplicate_keys
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
@@ -211,7 +218,7 @@ def test_what_is_not_json_is_refused(raw: bytes) -> None:
         JsonDocument(raw)
 
 
-@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"a": {"b": 1, "b": 2}, "c":'])
 def test_json_that_is_nested_too_deeply_is_refused(opening: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         JsonDocument(opening * 200_000)

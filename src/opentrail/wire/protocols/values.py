@@ -147,21 +147,34 @@ class JsonDocument:
         """
         self.duplicate_keys = False
         try:
-            self.value = json.loads(
-                raw,
-                object_pairs_hook=self._object,
-                parse_int=_safe_int,
-                parse_float=_safe_float,
-                parse_constant=str,
-            )
+            try:
+                self.value = _parsed(raw)
+            except _DuplicateKeyError:
+                self.duplicate_keys = True
+                self.value = json.loads(raw, **_KEPT)
         except RecursionError as error:
             raise ValueError("JSON is nested too deeply") from error
 
-    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        kept = dict(pairs)
-        if len(kept) != len(pairs):
-            self.duplicate_keys = True
-        return kept
+
+class _DuplicateKeyError(Exception):
+    """An object has a key twice."""
+
+
+def _parsed(raw: bytes) -> Any:
+    """Returns the value of a JSON text that has no key twice.
+
+    `json.loads` makes a decoder for each text, which takes as long as reading a short one.
+    """
+    if raw[:1] == b"{" and raw[1:2] != b"\0":  # else it may be in UTF-16 or UTF-32
+        return _DECODER.decode(raw.decode("utf-8", "surrogatepass"))
+    return json.loads(raw, **_KEPT, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    kept = dict(pairs)
+    if len(kept) != len(pairs):
+        raise _DuplicateKeyError
+    return kept
 
 
 def _safe_int(text: str) -> int | str:
@@ -177,3 +190,11 @@ def _safe_int(text: str) -> int | str:
 def _safe_float(text: str) -> float | str:
     value = float(text)
     return value if math.isfinite(value) else text
+
+
+_KEPT: dict[str, Any] = {
+    "parse_int": _safe_int,
+    "parse_float": _safe_float,
+    "parse_constant": str,
+}
+_DECODER = json.JSONDecoder(**_KEPT, object_pairs_hook=_object)
