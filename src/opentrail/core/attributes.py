@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Record, as_object, parse_time
 from opentrail.core.resource_rules import IF_ARN, UNTYPED, Kinds, Plan, named_by, plan_of
+from opentrail.core.values import value_class
 
 #: LookupEvents' attribute keys, case-sensitive, in AWS's order.
 LOOKUP_KEYS = (
@@ -40,7 +40,7 @@ class Resource(NamedTuple):
 _new = tuple.__new__
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Attributes:
     """The searchable columns of one record."""
 
