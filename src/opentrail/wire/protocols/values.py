@@ -145,29 +145,22 @@ class JsonDocument:
         Raises:
             ValueError: it is not JSON, or nested too deeply.
         """
+        # As `json.loads` does, which makes a decoder for each text: that takes as long as reading a
+        # short one.
+        text = raw.decode(json.detect_encoding(raw), "surrogatepass")
         self.duplicate_keys = False
         try:
             try:
-                self.value = _parsed(raw)
+                self.value = _ONCE_EACH.decode(text)
             except _DuplicateKeyError:
                 self.duplicate_keys = True
-                self.value = json.loads(raw, **_KEPT)
+                self.value = _LAST_OF_EACH.decode(text)
         except RecursionError as error:
             raise ValueError("JSON is nested too deeply") from error
 
 
 class _DuplicateKeyError(Exception):
     """An object has a key twice."""
-
-
-def _parsed(raw: bytes) -> Any:
-    """Returns the value of a JSON text that has no key twice.
-
-    `json.loads` makes a decoder for each text, which takes as long as reading a short one.
-    """
-    if raw[:1] == b"{" and raw[1:2] != b"\0":  # else it may be in UTF-16 or UTF-32
-        return _DECODER.decode(raw.decode("utf-8", "surrogatepass"))
-    return json.loads(raw, **_KEPT, object_pairs_hook=_object)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -192,9 +185,9 @@ def _safe_float(text: str) -> float | str:
     return value if math.isfinite(value) else text
 
 
-_KEPT: dict[str, Any] = {
-    "parse_int": _safe_int,
-    "parse_float": _safe_float,
-    "parse_constant": str,
-}
-_DECODER = json.JSONDecoder(**_KEPT, object_pairs_hook=_object)
+_ONCE_EACH, _LAST_OF_EACH = (
+    json.JSONDecoder(
+        object_pairs_hook=hook, parse_int=_safe_int, parse_float=_safe_float, parse_constant=str
+    )
+    for hook in (_object, None)
+)
