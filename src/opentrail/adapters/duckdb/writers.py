@@ -149,8 +149,7 @@ class Writing:
     @property
     def later(self) -> int:
         """How many stages later others should begin: 0 if the threads that began were right."""
-        seconds = self._stages[self._stage].seconds
-        return self._stage + (seconds is not None and self._now() - self._since >= seconds)
+        return self._stage + self._is_late(self._now())
 
     def _advance(self, steps: Steps[T]) -> _Done[T] | None:
         """Goes on until it is done, or others take over."""
@@ -165,16 +164,19 @@ class Writing:
 
     def _goes_on(self, takes_long: bool) -> bool:
         """Returns whether to begin the next step; a long one needs half of the time."""
-        stage = self._stages[self._stage]
-        if stage.seconds is None:
-            return True
         now = self._now()
-        if now - self._since >= (stage.seconds / 2 if takes_long else stage.seconds):
+        if self._is_late(now, 0.5 if takes_long else 1.0):
             return False
         if now < self._look_at and not takes_long:
             return True
         self._look_at = now + _SEEN_SECONDS
-        return self._worked() - self._worked_before >= stage.share * (now - self._handed_over)
+        share = self._stages[self._stage].share
+        return self._worked() - self._worked_before >= share * (now - self._handed_over)
+
+    def _is_late(self, now: float, part: float = 1.0) -> bool:
+        """Returns whether this part of the time of the present threads is over."""
+        seconds = self._stages[self._stage].seconds
+        return seconds is not None and now - self._since >= part * seconds
 
 
 class _Done(Generic[T]):
