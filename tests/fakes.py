@@ -42,6 +42,7 @@ from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.ports.control import Change, Document, Put, Stored
 from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.journal import LostPositions
 from opentrail.ports.objects import Bucket, NewObject
 from opentrail.ports.services import BusEvent, LogEvent
 from opentrail.ports.signer import SigningKey
@@ -253,6 +254,11 @@ class MemoryJournal:
     def head(self) -> int:
         """Returns the last position."""
         return len(self.disk)
+
+    @property
+    def lost(self) -> list[LostPositions]:
+        """Returns nothing: what is in memory is not damaged."""
+        return []
 
     @property
     def backlog_seconds(self) -> float:

@@ -24,6 +24,8 @@ from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent
 PAGE = 50
 #: A look-up waits at most so many seconds for records that are durable and not visible yet.
 _LONGEST_WAIT = 0.5
+#: Seconds that a look-up waits for the hot layer to be rebuilt; then it answers with what there is.
+_LONGEST_REBUILD = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,9 @@ class History:
                 for another search.
         """
         while True:
-            await self._caught_up.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LONGEST_REBUILD):
+                    await self._caught_up.wait()
             with contextlib.suppress(StoreRestarted):
                 return await self._search(search, limit, token)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, NewEntry
-from opentrail.ports.journal import Archive
+from opentrail.ports.journal import Archive, LostPositions
 
 
 class ArchivedJournal:
@@ -21,6 +21,11 @@ class ArchivedJournal:
     def head(self) -> int:
         """The position of the last durable record."""
         return self._journal.head
+
+    @property
+    def lost(self) -> Sequence[LostPositions]:
+        """The positions that are lost, in order."""
+        return self._journal.lost
 
     @property
     def failure(self) -> str | None:

@@ -49,6 +49,8 @@ class _Kind(IntEnum):
     FAILURE = 2
     #: Nobody waits for the answer to a question any more.
     WITHDRAWAL = 3
+    #: Answered by the link itself.
+    PING = 4
 
 
 class Link(asyncio.Protocol):
@@ -83,13 +85,16 @@ class Link(asyncio.Protocol):
         Raises:
             LinkError: there is none, whether or not the question had its effect.
         """
+        return await self._asking(_Kind.QUESTION, name.encode() + b"\n", body, withdraws=withdraws)
+
+    async def _asking(self, kind: _Kind, *parts: bytes, withdraws: bool = False) -> bytes:
         if self._transport is None or self.gone.done():
             raise LinkError("the other process is gone")
         self._number = (self._number + 1) & 0xFFFFFFFF
         number = self._number
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._asked[number] = answer
-        self._send(_Kind.QUESTION, number, name.encode() + b"\n", body)
+        self._send(kind, number, *parts)
         try:
             return await answer
         except asyncio.CancelledError:
@@ -98,6 +103,14 @@ class Link(asyncio.Protocol):
             raise
         finally:
             self._asked.pop(number, None)
+
+    async def ping(self) -> None:
+        """Returns once the other process has answered, whatever else it is at.
+
+        Raises:
+            LinkError: it is gone.
+        """
+        await self._asking(_Kind.PING)
 
     def close(self) -> None:
         """Ends the link; what is written still arrives."""
@@ -154,6 +167,9 @@ class Link(asyncio.Protocol):
             task = asyncio.get_running_loop().create_task(self._answer(number, payload))
             self._tasks[number] = task
             task.add_done_callback(lambda _: self._tasks.pop(number))
+            return
+        if kind == _Kind.PING:
+            self._send(_Kind.ANSWER, number)
             return
         if kind == _Kind.WITHDRAWAL:
             if (withdrawn := self._tasks.get(number)) is not None:

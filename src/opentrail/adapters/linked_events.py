@@ -7,7 +7,7 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,8 @@ _OPEN_SECONDS = 3_600.0
 #: Larger answers are read in a thread, beside the calls that are recorded meanwhile.
 _LARGE_ANSWER = 256 * 1024
 _LONGEST_PAUSE = 10.0
+#: How often the process is asked whether it is there, and how long it may take to say so.
+_PING_SECONDS, _SILENCE_SECONDS = 2.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,15 @@ class LinkedEvents:
         journal: Path,
         seal_records: int,
         on_restart: Callable[[], None] = lambda: None,
+        repair_journal: Callable[[int, int], Awaitable[None]] | None = None,
+        imported: int = 0,
+        silence_seconds: float = _SILENCE_SECONDS,
     ) -> None:
+        self._repair_journal = repair_journal
+        self._silence_seconds = silence_seconds
+        self._pinging: asyncio.Task[None] | None = None
+        #: Whether the process answered when it was last asked whether it is there.
+        self.is_responding = True
         self._arguments = (str(folder), str(journal), str(seal_records))
         self._on_restart = on_restart
         self._process: asyncio.subprocess.Process | None = None
@@ -73,7 +83,8 @@ class LinkedEvents:
         self._closing = False
         #: How many processes there have been.
         self._generation = 0
-        self.state = HistoryState()
+        #: `imported` is the number of the last imported event that is known to have been there.
+        self.state = HistoryState(imported=imported)
 
     @property
     def position(self) -> int:
@@ -112,14 +123,35 @@ class LinkedEvents:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
             )
-        self._link = await Link.over(ours, _asked)
+        self._link = await Link.over(ours, self._answer)
+        self._pinging = asyncio.create_task(self._ping(self._link, self._process))
         try:
             async with asyncio.timeout(_OPEN_SECONDS):
-                self._take_state(await self._link.ask(messages.OPEN))
+                known = orjson.dumps(self.state.imported)
+                self._take_state(await self._link.ask(messages.OPEN, known))
         except (LinkError, TimeoutError) as error:
             await self._end()
             raise StorageFailed(f"history cannot be opened: {error}") from error
         self._generation += 1
+
+    async def _ping(self, link: Link, process: asyncio.subprocess.Process) -> None:
+        """Ends a process that has stopped answering; `_watch` then starts another."""
+        while not link.gone.done():
+            ping = asyncio.ensure_future(link.ping())
+            try:
+                await asyncio.wait([ping], timeout=_PING_SECONDS)
+                self.is_responding = ping.done()
+                async with asyncio.timeout(self._silence_seconds):
+                    await ping
+                self.is_responding = True
+                await asyncio.sleep(_PING_SECONDS)
+            except LinkError:
+                return
+            except TimeoutError:
+                log.error("the history process hangs, ending it", extra={"pid": process.pid})
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                return
 
     async def _watch(self) -> None:
         """Starts the process again whenever it is gone."""
@@ -141,6 +173,12 @@ class LinkedEvents:
                     log.error("history cannot be opened", extra={"error": str(error)})
                     await asyncio.sleep(min(_LONGEST_PAUSE, 0.1 * 2 ** min(failures, 10)))
             failures = 0
+
+    async def _answer(self, question: str, body: bytes) -> bytes:
+        if question != messages.REPAIR_JOURNAL or self._repair_journal is None:
+            raise LinkError(f"asked {question} by the history process")
+        await self._repair_journal(*orjson.loads(body))
+        return b""
 
     def _take_state(self, answer: bytes) -> None:
         said = orjson.loads(answer)
@@ -237,6 +275,8 @@ class LinkedEvents:
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._link.ask(messages.CLOSE)
         await self._end()
+        if self._pinging is not None:
+            self._pinging.cancel()
         if self._watching is not None:
             await asyncio.gather(self._watching, return_exceptions=True)
 
@@ -252,10 +292,6 @@ class LinkedEvents:
         except TimeoutError:
             process.kill()
             await process.wait()
-
-
-async def _asked(question: str, _body: bytes) -> bytes:
-    raise LinkError(f"asked {question} by the history process")
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:

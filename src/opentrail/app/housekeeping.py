@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
@@ -36,6 +37,14 @@ class Housekeeping:
         self._identities = identities
         self._deliveries = deliveries
 
+    def _may_be_made_again(self, missing: Sequence[tuple[int, int]]) -> bool:
+        """Returns whether the journal still has what history misses."""
+        lost = self._journal.lost
+        return any(
+            last >= self._journal.first and not any(one.covers(first, last) for one in lost)
+            for first, last in missing
+        )
+
     async def run(self) -> None:
         """Works for ever; a round that fails is made up for by the next one."""
         while True:
@@ -52,7 +61,7 @@ class Housekeeping:
         if gone:
             log.info("expired from event history", extra={"records": gone})
         state = await self._store.refresh()
-        if state.is_checked and not state.missing:
+        if state.is_checked and not self._may_be_made_again(state.missing):
             trimmed = await self._journal.trim(state.sealed, keep=_KEPT_SEGMENTS)
             if trimmed:
                 log.info("trimmed the journal", extra={"segments": trimmed})

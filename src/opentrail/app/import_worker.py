@@ -58,7 +58,7 @@ class ImportWorker:
     async def answer(self, question: str, body: bytes) -> bytes:
         """Answers the server's questions."""
         if question == COMMIT:
-            return orjson.dumps(await asyncio.to_thread(self._commit))
+            return orjson.dumps(await asyncio.to_thread(self._commit, orjson.loads(body or b"0")))
         try:
             await asyncio.to_thread(self._stage, Path(os.fsdecode(body)))
         except CloudTrailError as error:
@@ -94,7 +94,7 @@ class ImportWorker:
                 )
         self._staging.add(number, rows)
 
-    def _commit(self) -> dict[str, Any]:
+    def _commit(self, last: int) -> dict[str, Any]:
         settled = Settled()
         _again(lambda: self._staging.settle(settled))
         told = [self._outcome(number, settled) for number in range(len(self._files))]
@@ -103,7 +103,7 @@ class ImportWorker:
             for file, outcome in zip(self._files, told, strict=True)
             if file.known is None
         ]
-        written = self._staging.write(datetime.now(UTC), outcomes)
+        written = self._staging.write(datetime.now(UTC), outcomes, last)
         reach("import.written")
         self._staging.clear()
         files = [

@@ -9,7 +9,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,6 +28,8 @@ _LARGEST = 1 << 30
 _WRITTEN_AT_ONCE = 1 << 20
 #: A worker that has nothing to do ends after so many seconds.
 _IDLE_SECONDS = 10.0
+#: How often a worker is asked whether it is there, and how long it may take to say so.
+_PING_SECONDS, _SILENCE_SECONDS = 2.0, 30.0
 _STAGE_SECONDS, _COMMIT_SECONDS = 1_800.0, 1_800.0
 
 
@@ -68,9 +70,19 @@ async def _asked(question: str, _body: bytes) -> bytes:
 
 
 class Imports:
-    """Takes batches in; each is imported whole, and durable, before it is answered."""
+    """Takes batches in; each is imported whole, and durable, before it is answered.
 
-    def __init__(self, history: Path, journal: Path, store: LinkedEvents) -> None:
+    `reached` stores the number of the last imported event, so that a file that is gone shows.
+    """
+
+    def __init__(
+        self,
+        history: Path,
+        journal: Path,
+        store: LinkedEvents,
+        reached: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._reached = reached
         self._history = history
         self._journal = journal
         self._store = store
@@ -106,14 +118,16 @@ class Imports:
         worker = await self._worker()
         try:
             async with asyncio.timeout(_STAGE_SECONDS):
-                staged = orjson.loads(await worker.link.ask(STAGE, os.fsencode(batch)))
+                staged = orjson.loads(await _answered(worker.link, STAGE, os.fsencode(batch)))
             if "error" in staged:
                 raise CloudTrailError(staged["code"], staged["error"])
             # One at a time, so that no two write the same event.
             async with self._committing, asyncio.timeout(_COMMIT_SECONDS):
-                done = orjson.loads(await worker.link.ask(COMMIT))
+                last = orjson.dumps(self._store.imported)
+                done = orjson.loads(await _answered(worker.link, COMMIT, last))
                 # Also those of a commit whose answer was lost.
                 await self._store.show_imports()
+                await self._reached(self._store.imported)
         except CloudTrailError:
             self._rest(worker)
             raise
@@ -159,6 +173,24 @@ class Imports:
         self._all.clear()
         self._idle.clear()
         await asyncio.gather(*self._ends, return_exceptions=True)
+
+
+async def _answered(link: Link, question: str, body: bytes) -> bytes:
+    """Returns a worker's answer, however long it works.
+
+    Raises:
+        LinkError: it is gone, or could not do it.
+        TimeoutError: it hangs.
+    """
+    answer = asyncio.ensure_future(link.ask(question, body))
+    try:
+        while not answer.done():
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                await link.ping()
+            await asyncio.wait([answer], timeout=_PING_SECONDS)
+        return await answer
+    finally:
+        answer.cancel()
 
 
 async def _spool(chunks: AsyncIterator[bytes], batch: Path) -> None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -57,11 +58,17 @@ from opentrail.app.front import (
 )
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.imports import Imports
+from opentrail.app.known_positions import (
+    keep_mark,
+    known_imports,
+    known_positions,
+    mark_imports,
+)
 from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
 from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
-from opentrail.capture.recorder import gap_entry
+from opentrail.capture.recorder import gap_entry, lost_entry
 from opentrail.core.errors import RecordRefused, StorageFailed, UsageError
 from opentrail.follow import Follower, follow
 from opentrail.history import History
@@ -69,7 +76,7 @@ from opentrail.identities import Identities, directory_identities
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics, total
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import Journal
+from opentrail.ports.journal import Journal, LostPositions
 from opentrail.settings import Settings
 from opentrail.trails.bus import BusFollower, Taking
 from opentrail.trails.delivery import LogDelivery
@@ -93,6 +100,8 @@ _IDENTITIES_LINGER = 0.5
 #: Events of so many seconds are put on an event bus together.
 _BUS_LINGER = 0.5
 _SWITCH_SECONDS = 0.0005
+#: Seconds until a record that could not be appended is tried again.
+_RECORD_AGAIN = 5.0
 #: Threads for all that would hold up the loop: what they do is done for the disk or the network.
 _THREADS = 16
 
@@ -147,17 +156,29 @@ class Server:
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
         refuse = settings.on_record_failure == "refuse"
-        kept = SqliteJournal(self._data.journal, self._fail if refuse else _tell_broken)
+        control = SqlControl.in_file(self._data.state)
+        stack.push_async_callback(control.close)
+        known = await known_positions(control, self._data.history)
+        losses: asyncio.Queue[LostPositions] = asyncio.Queue()
+        kept = SqliteJournal(
+            self._data.journal,
+            self._fail if refuse else _tell_broken,
+            known=known,
+            on_lost=losses.put_nowait,
+        )
+        for lost in kept.lost:
+            losses.put_nowait(lost)
         store = LinkedEvents(
             self._data.history,
             self._data.journal,
             settings.history_seal_records,
             lambda: history.catch_up_to(kept.head),
+            kept.repair,
+            await known_imports(control),
         )
         journal = ArchivedJournal(kept, store)
         stack.push_async_callback(journal.close)
-        control = SqlControl.in_file(self._data.state)
-        stack.push_async_callback(control.close)
+        _run_beside(stack, keep_mark(control, journal))
         identities = Identities(control, directory_identities(settings.directory))
         await identities.load()
         stack.push_async_callback(store.close)
@@ -216,6 +237,8 @@ class Server:
         housekeeping = Housekeeping(kept, store, history, identities, deliveries)
         _run_beside(stack, housekeeping.run())
         await self._tell_of_gaps(journal, clock)
+        _run_beside(stack, _record_losses(journal, losses, clock))
+        _run_beside(stack, kept.check())
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
         front: Front | Recorders
         if settings.recorders > 1:
@@ -235,8 +258,9 @@ class Server:
         async def health() -> dict[str, Any]:
             failure = journal.failure
             counted = [metrics.samples(), *await front.counted()]
-            lost = store.state.missing or store.state.lost_imports
-            status = "failing" if failure else "degraded" if lost else "ok"
+            history_lost = store.state.missing or store.state.lost_imports
+            is_degraded = bool(journal.lost or history_lost or not store.is_responding)
+            status = "failing" if failure else "degraded" if is_degraded else "ok"
             return {
                 "status": status,
                 "version": __version__,
@@ -245,9 +269,12 @@ class Server:
                     "position": journal.head,
                     "failure": failure,
                     "backlogSeconds": round(journal.backlog_seconds, 3),
+                    "lost": [asdict(one) for one in journal.lost],
+                    "checked": kept.is_checked,
                 },
                 "history": {
                     "position": store.position,
+                    "responding": store.is_responding,
                     "imported": store.imported,
                     "files": store.state.files,
                     "missing": store.state.missing,
@@ -260,7 +287,9 @@ class Server:
 
         token = secrets.token_urlsafe(32)
         ingest = Ingest(journal, identities.resolve, front.learn, clock)
-        imports = Imports(self._data.history, self._data.journal, store)
+        imports = Imports(
+            self._data.history, self._data.journal, store, partial(mark_imports, control)
+        )
         stack.push_async_callback(imports.close)
         console_api = ConsoleApi(
             services, exposition, health, token, ingest.take, imports.take, identities.resolve
@@ -316,6 +345,23 @@ class Server:
 def _tell_broken(reason: str) -> None:
     """With `allow`, calls go on and their losses are counted; only a restart can help."""
     log.critical("the journal is broken", extra={"reason": reason})
+
+
+async def _record_losses(
+    journal: Journal, losses: asyncio.Queue[LostPositions], clock: Clock
+) -> None:
+    """Appends a record of each loss, once, whatever ends in between."""
+    while True:
+        lost = await losses.get()
+        entry = lost_entry(lost, clock.now())
+        while True:
+            try:
+                if await journal.find(entry.event_id) is None:
+                    await journal.append([entry])
+                break
+            except (RecordRefused, StorageFailed) as error:
+                log.warning("a loss cannot be recorded yet", extra={"error": str(error)})
+                await asyncio.sleep(_RECORD_AGAIN)
 
 
 async def _catch_up(follower: Follower, journal: Journal) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,7 @@ from opentrail.core.identity import DEFAULT_ACCOUNT, KEY_OPERATIONS, Identity
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.journal import JournalWriter
+from opentrail.ports.journal import JournalWriter, LostPositions
 
 log = logging.getLogger(__name__)
 
@@ -252,8 +253,26 @@ class Recorder:
 
 def gap_entry(gap: Gap, now: datetime) -> NewEntry:
     """Returns the record that tells of lost ones."""
-    event_id = new_event_id()
     log.warning("records were lost", extra={"count": gap.count, "reason": gap.reason})
+    details = {
+        "lostRecords": gap.count,
+        "firstLostAt": format_time(gap.first),
+        "lastLostAt": format_time(gap.last),
+        "reason": gap.reason,
+    }
+    return _records_lost(new_event_id(), details, now)
+
+
+def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
+    """Returns the record of positions that the journal has lost; it has the same id every time."""
+    name = f"opentrail:journal:{lost.first}-{lost.last}:{lost.reason}"
+    details: dict[str, Any] = {"firstPosition": lost.first, "reason": lost.reason}
+    if lost.last is not None:
+        details |= {"lastPosition": lost.last, "lostRecords": lost.last - lost.first + 1}
+    return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
+
+
+def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
     record = {
         "eventVersion": EVENT_VERSION,
         "userIdentity": {"accountId": DEFAULT_ACCOUNT, "invokedBy": RECORDER_SOURCE},
@@ -270,12 +289,7 @@ def gap_entry(gap: Gap, now: datetime) -> NewEntry:
         "eventType": "AwsServiceEvent",
         "managementEvent": True,
         "recipientAccountId": DEFAULT_ACCOUNT,
-        "serviceEventDetails": {
-            "lostRecords": gap.count,
-            "firstLostAt": format_time(gap.first),
-            "lastLostAt": format_time(gap.last),
-            "reason": gap.reason,
-        },
+        "serviceEventDetails": details,
         "eventCategory": MANAGEMENT,
     }
     raw = to_bytes(record)

@@ -38,6 +38,14 @@ class StorageFailed(OpentrailError):
     exit_code = 74
 
 
+class JournalDamaged(StorageFailed):
+    """A segment of the journal is not what was written to it; `position` is in that segment."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
 class StoreRestarted(StorageFailed):
     """A store has lost what it held in memory and must be filled again; then it can be asked."""
 

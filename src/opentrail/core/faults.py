@@ -11,6 +11,7 @@ from collections.abc import Callable
 POINTS = {
     "journal.mid-commit": "rows of a group are inserted, the transaction is not committed",
     "journal.committed": "a group is durable, no answer has left yet",
+    "journal.repaired": "a repaired segment is whole, the damaged one is still in its place",
     "history.sealed": "a sealed file is written and synced under its temporary name",
     "history.merged": "a merged file is in place, the files that it holds are still there, too",
     "history.expired": "it is written that positions have expired, their file is still there",

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 
 #: More than this waiting and a journal refuses records (D15).
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LostPositions:
+    """Positions whose records the journal cannot give any more.
+
+    `last` is None where nobody knows how many records were lost behind `first`; then new records
+    continue at `first`.
+    """
+
+    first: int
+    last: int | None
+    reason: str
+
+    def covers(self, first: int, last: int) -> bool:
+        """Returns whether all these positions are lost."""
+        return self.last is not None and self.first <= first and last <= self.last
 
 
 class JournalWriter(Protocol):
@@ -39,10 +57,18 @@ class JournalWriter(Protocol):
 
 
 class Journal(JournalWriter, Protocol):
-    """Every record once, in one order; positions start at 1 and have no gaps."""
+    """Every record once, in one order; positions start at 1 and have no gaps but `lost` ones."""
+
+    @property
+    def lost(self) -> Sequence[LostPositions]:
+        """The positions that are lost, in order."""
+        ...
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
-        """Return up to `limit` entries with `after < position <= until`, in order."""
+        """Return up to `limit` entries with `after < position <= until`, in order.
+
+        Lost positions are left out; every other entry is verified by the hash chain.
+        """
         ...
 
     async def find(self, event_id: str) -> int | None:

@@ -20,7 +20,7 @@ import pytest
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.segments import read_range
 from opentrail.core import faults
-from opentrail.core.errors import OpentrailError, RecordRefused, StorageFailed
+from opentrail.core.errors import RecordRefused, StorageFailed
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
@@ -487,35 +487,9 @@ def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> 
 
 
 @asynchronous
-async def test_a_journal_that_is_no_database_is_an_error_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / f"{1:020d}.db").write_bytes(b"this is not a database " * 100)
-    with pytest.raises(StorageFailed, match=str(tmp_path)):
-        SqliteJournal(tmp_path)
-
-
-@asynchronous
 async def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="nowhere"):
         SqliteJournal(tmp_path / "nowhere")
-
-
-@pytest.mark.anomaly
-@asynchronous
-async def test_reading_a_damaged_segment_is_an_error_of_ours_and_others_stay_readable(
-    tmp_path: Path,
-) -> None:
-    async with opened(tmp_path) as journal:
-        await append_one_by_one(journal, 40)
-    damaged, following = segments(tmp_path)[2:4]
-    first, last = int(damaged.stem), int(following.stem) - 1
-    damaged.write_bytes(b"\0" * damaged.stat().st_size)
-    async with opened(tmp_path) as journal:
-        assert journal.head == 40
-        assert [e.position for e in await journal.read(0, first - 1)] == list(range(1, first))
-        assert [e.position for e in await journal.read(last, 100)] == list(range(last + 1, 41))
-        for attempt in (journal.read(0, 100), journal.find("not in any segment")):
-            with pytest.raises(OpentrailError):
-                await attempt
 
 
 # Sudden death

@@ -33,8 +33,9 @@ _READ_BYTES = 32 * 1024 * 1024
 class HistoryProcess:
     """Answers the server's questions about one store."""
 
-    def __init__(self, store: DuckdbEvents) -> None:
-        self._store = store
+    def __init__(self, history: Path, journal: Path, seal_records: int) -> None:
+        self._store = DuckdbEvents(history, journal, seal_records, self._repair_journal)
+        self._link: Link | None = None
         self._stopped = asyncio.Event()
         self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
             messages.OPEN: self._open,
@@ -50,18 +51,22 @@ class HistoryProcess:
 
     async def serve(self, end: socket.socket) -> None:
         """Answers until the server says stop, or is gone."""
-        link = await Link.over(end, self._answer)
+        self._link = link = await Link.over(end, self._answer)
         stopped = asyncio.ensure_future(self._stopped.wait())
         await asyncio.wait((stopped, link.gone), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         link.close()
         await self._store.close()
 
+    async def _repair_journal(self, first: int, last: int) -> None:
+        if self._link is not None:
+            await self._link.ask(messages.REPAIR_JOURNAL, orjson.dumps([first, last]))
+
     async def _answer(self, question: str, body: bytes) -> bytes:
         return await self._questions[question](body)
 
-    async def _open(self, _body: bytes) -> bytes:
-        await self._store.open()
+    async def _open(self, body: bytes) -> bytes:
+        await self._store.open(orjson.loads(body or b"0"))
         return await self._state()
 
     async def _add(self, body: bytes) -> bytes:
@@ -114,7 +119,7 @@ class HistoryProcess:
 async def _run(descriptor: int, history: Path, journal: Path, seal_records: int) -> None:
     with socket.socket(fileno=descriptor) as end:
         end.setblocking(False)
-        process = HistoryProcess(DuckdbEvents(history, journal, seal_records))
+        process = HistoryProcess(history, journal, seal_records)
         settle_memory()
         await process.serve(end)
         unsettle_memory()

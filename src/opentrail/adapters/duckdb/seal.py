@@ -30,14 +30,19 @@ from opentrail.adapters.duckdb.messages import pack_entries, unpack_entries
 from opentrail.adapters.duckdb.parts import Parting
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.sqlite.segments import chain_before, read_range
+from opentrail.adapters.sqlite.segments import chain_before, lost_between, read_range
 from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import JournalDamaged
 from opentrail.core.event import Entry
 
 IDLE, HURRIED = "idle", "hurried"
 #: With which a child is to be started. Who reads the journal for it keeps that: it gets its turn
 #: soon, and needs it for a moment only.
 NICENESS = {IDLE: 10, HURRIED: 5}
+#: Exit status of a child that found the journal damaged.
+JOURNAL_DAMAGED = 65
+#: Begins what the reader sends instead of entries.
+_DAMAGED = b"damaged "
 #: Entries that are inserted, and that are read, at a time.
 _BATCH, _READ_BATCH = 5_000, 500
 
@@ -50,6 +55,17 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
     """
     batches = read_range(journal, first, last, _BATCH)
     return _seal(history, first, last, chain_before(journal, first), batches)
+
+
+def _runs(journal: Path, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yields the runs of positions between two that the journal has not lost."""
+    for lost in lost_between(journal, first, last):
+        if lost.last is not None:
+            if first < lost.first:
+                yield first, lost.first - 1
+            first = max(first, lost.last + 1)
+    if first <= last:
+        yield first, last
 
 
 def _seal(
@@ -95,8 +111,11 @@ def _send_entries(
 ) -> None:
     end_with_parent(parent)
     receiving.close()
-    for entries in read_range(journal, first, last, _READ_BATCH):
-        to.send_bytes(pack_entries(entries))
+    try:
+        for entries in read_range(journal, first, last, _READ_BATCH):
+            to.send_bytes(pack_entries(entries))
+    except JournalDamaged as error:
+        to.send_bytes(_DAMAGED + str(error).encode())
 
 
 def _received(connection: Connection) -> Iterator[list[Entry]]:
@@ -104,7 +123,10 @@ def _received(connection: Connection) -> Iterator[list[Entry]]:
     batch: list[Entry] = []
     with suppress(EOFError):
         while True:
-            batch += unpack_entries(connection.recv_bytes())
+            received = connection.recv_bytes()
+            if received.startswith(_DAMAGED):
+                raise JournalDamaged(received.removeprefix(_DAMAGED).decode(), 0)
+            batch += unpack_entries(received)
             if len(batch) >= _BATCH:
                 yield batch
                 batch = []
@@ -180,15 +202,27 @@ def main() -> None:
     if work == "journal":
         journal, history = map(Path, arguments[:2])
         first, last = map(int, arguments[2:])
-        before = chain_before(journal, first)
-        with _read_apart(journal, first, last) as batches:
-            _slow_down(pace)
-            made = [_seal(history, first, last, before, batches)]
+        try:
+            made = _sealed(journal, history, first, last, pace)
+        except JournalDamaged as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(JOURNAL_DAMAGED)
     else:
         _slow_down(pace)
         paths = [Path(argument) for argument in arguments]
         made = [merge(paths)] if work == "merge" else damaged(paths)
     sys.stdout.write("".join(f"{path}\n" for path in made))
+
+
+def _sealed(journal: Path, history: Path, first: int, last: int, pace: str) -> list[Path]:
+    """Writes a file for each run of positions that the journal has not lost; returns the paths."""
+    made = []
+    for begin, end in _runs(journal, first, last):
+        before = chain_before(journal, begin)
+        with _read_apart(journal, begin, end) as batches:
+            _slow_down(pace)
+            made.append(_seal(history, begin, end, before, batches))
+    return made
 
 
 def _slow_down(pace: str) -> None:

@@ -271,10 +271,10 @@ class Shelf:
         """Adds a table; in order of positions."""
         self.sources = sorted([*self.sources, source], key=_order)
 
-    async def replace(self, old: Sequence[Source], new: Source | None) -> None:
-        """Puts one table in the place of others, and frees those once nobody reads them."""
+    async def replace(self, old: Sequence[Source], *new: Source) -> None:
+        """Puts tables in the place of others, and frees those once nobody reads them."""
         kept = [source for source in self.sources if source not in old]
-        self.sources = sorted([*kept, *([new] if new else [])], key=_order)
+        self.sources = sorted([*kept, *new], key=_order)
         for source in old:
             while source.readers:
                 source.unread.clear()

@@ -217,13 +217,14 @@ class Staging:
                 yield number, own, record
 
     def write(
-        self, recorded_at: datetime, outcomes: Sequence[tuple[str, str, Any]]
+        self, recorded_at: datetime, outcomes: Sequence[tuple[str, str, Any]], known_last: int = 0
     ) -> tuple[Path, int] | None:
         """Writes what is left to a file; returns its path and how many records it holds.
 
         Args:
             recorded_at: when the records were imported.
             outcomes: of each file: SHA-256, name, and what `outcome_of` is to tell of it.
+            known_last: the number of the last imported event, if its file may be gone.
 
         Returns:
             None if there is nothing to write.
@@ -232,6 +233,7 @@ class Staging:
         if not count:
             return None
         last = max((file.last for file in self._files() if file.is_import), default=0)
+        last = max(last, known_last)
 
         def fill(connection: duckdb.DuckDBPyConnection) -> None:
             connection.execute(_WRITE, [last, micros(recorded_at)])

@@ -29,9 +29,10 @@ from opentrail.adapters.duckdb.schema import (
     row_of,
 )
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
-from opentrail.adapters.duckdb.upkeep import Upkeep
+from opentrail.adapters.duckdb.upkeep import RepairJournal, Upkeep
 from opentrail.adapters.duckdb.writers import Steps, Writing
-from opentrail.adapters.sqlite.segments import first_position
+from opentrail.adapters.sqlite.segments import first_position, lost_between
+from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, micros
@@ -53,10 +54,17 @@ class DuckdbEvents:
     """An `EventStore` and `Archive` whose newest records are in memory, the others in sealed files.
 
     What is sealed is what the file names say; what is hot is every journal position behind the
-    last of them (D12). `journal` is the folder that sealing reads.
+    last of them. `journal` is the folder that sealing reads; `repair_journal` is asked to repair
+    positions of it that turn out to be damaged.
     """
 
-    def __init__(self, folder: Path, journal: Path, seal_records: int = SEAL_RECORDS) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        journal: Path,
+        seal_records: int = SEAL_RECORDS,
+        repair_journal: RepairJournal | None = None,
+    ) -> None:
         self._folder = folder
         self._seal_records = seal_records
         self._journal = journal
@@ -64,22 +72,26 @@ class DuckdbEvents:
         self._shelf = Shelf(self._database)
         self._asking = Asking(self._database)
         self._pages = Pages(self._database, self._asking)
-        self.upkeep = Upkeep(folder, journal, self._database, self._shelf)
+        self.upkeep = Upkeep(folder, journal, self._database, self._shelf, repair_journal)
         self._position = self._imported = 0
         self._adding = asyncio.Lock()
         #: Position and chain of the entry that `read` gave last.
         self._last_read: tuple[int, bytes] = (-1, b"")
 
-    async def open(self) -> int:
+    async def open(self, imported: int = 0) -> int:
         """Attaches the sealed files and returns the last sealed position.
 
         A file that is missing or damaged is made again from the journal; if the journal holds its
         range no more, it is named in `upkeep.missing`; imported ones in `upkeep.lost_imports`.
+
+        Args:
+            imported: the number of the last imported event that is known to have been there.
         """
         await asyncio.to_thread(lambda: remove(left_over(self._folder)))
         sealed = 0
         files = await asyncio.to_thread(sealed_files, self._folder)
-        self.upkeep.miss_imports([file for file in files if file.is_import])
+        self.upkeep.miss_imports([file for file in files if file.is_import], imported)
+        self._imported = imported
         for file in files:
             if not file.is_import and file.first > sealed + 1:
                 self._show(await self.upkeep.rebuilt(sealed + 1, file.first - 1))
@@ -103,17 +115,17 @@ class DuckdbEvents:
         self.upkeep.begin()
         return sealed
 
-    async def _attached(self, file: SealedFile) -> Source | None:
+    async def _attached(self, file: SealedFile) -> list[Source]:
         try:
-            return await self._database.write(self._database.attach, file)
+            return [await self._database.write(self._database.attach, file)]
         except StorageFailed as error:
             if await self._asking.is_healthy(file):
                 raise
             log.error("sealed file cannot be used", extra={"error": str(error)})
         return await self.upkeep.replaced(file)
 
-    def _show(self, source: Source | None) -> None:
-        if source is not None:
+    def _show(self, sources: Sequence[Source]) -> None:
+        for source in sources:
             self._shelf.insert(source)
 
     @property
@@ -150,15 +162,30 @@ class DuckdbEvents:
     async def _add(self, entries: Sequence[Entry], writing: Writing) -> None:
         async with self._adding:
             fresh = [entry for entry in entries if entry.position > self._position]
-            if fresh and fresh[0].position != self._position + 1:
-                raise StorageFailed(
-                    f"history: position {fresh[0].position} does not follow {self._position}"
-                )
             while fresh:
+                await self._leave_out(fresh[0].position - 1)
                 # An insertion stays in the thread in which it began.
-                part = fresh[: writing.at_once]
+                part = _run(fresh, writing.at_once)
                 await self._add_part(part, writing)
                 fresh = fresh[len(part) :]
+
+    async def _leave_out(self, until: int) -> None:
+        """Goes on behind a position if the journal has lost all up to it.
+
+        Raises:
+            StorageFailed: it has not: what came before was not added.
+        """
+        first = self._position + 1
+        if first > until:
+            return
+        lost = await asyncio.to_thread(lost_between, self._journal, first, until)
+        if first_not_lost(lost, first, until) is not None:
+            raise StorageFailed(f"history: position {until + 1} does not follow {first - 1}")
+        self.upkeep.miss(first, until, lost[0].reason)
+        self._position = until
+        # Tables hold positions that follow one another.
+        self._shelf.insert(await self._database.write(self._database.new_hot, until + 1))
+        self.upkeep.begin()
 
     async def _add_part(self, entries: Sequence[Entry], writing: Writing) -> None:
         hot = self._shelf.of_journal()[-1]
@@ -279,6 +306,13 @@ class DuckdbEvents:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
         await self.upkeep.close()
         self._database.close()
+
+
+def _run(entries: Sequence[Entry], most: int) -> Sequence[Entry]:
+    """Returns the first entries whose positions follow one another, at most so many."""
+    first = entries[0].position
+    end = next((n for n, e in enumerate(entries[:most]) if e.position != first + n), most)
+    return entries[:end]
 
 
 def _unpacked(packed: bytes) -> Steps[list[Entry]]:

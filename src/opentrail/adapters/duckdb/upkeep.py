@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from opentrail.adapters.duckdb import seal
@@ -16,7 +16,7 @@ from opentrail.adapters.duckdb.seal import HURRIED, IDLE
 from opentrail.adapters.duckdb.sources import Database, Shelf, Source
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.system import run_giving_way
-from opentrail.core.errors import StorageFailed
+from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.faults import reach
 
 log = logging.getLogger(__name__)
@@ -31,13 +31,23 @@ MERGED_FILES, MERGED_RECORDS = 8, 1_200_000
 _SMALLEST = 4_096
 #: Files that are compared with their hashes by one child, and the rest after a child failed.
 _CHECKED_AT_ONCE, _CHECK_PAUSE = 10, 600.0
+#: Returns once the journal has repaired what is damaged between two positions.
+RepairJournal = Callable[[int, int], Awaitable[None]]
 _TROUBLES = (OSError, RuntimeError, StorageFailed, TimeoutError)
 
 
 class Upkeep:
     """Keeps a shelf's files in order; what goes wrong costs no record, and is tried again."""
 
-    def __init__(self, folder: Path, journal: Path, database: Database, shelf: Shelf) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        journal: Path,
+        database: Database,
+        shelf: Shelf,
+        repair_journal: RepairJournal | None = None,
+    ) -> None:
+        self._repair_journal = repair_journal
         self._folder = folder
         self._journal = journal
         self._database = database
@@ -86,20 +96,37 @@ class Upkeep:
             try:
                 async with asyncio.timeout(None if is_late else _PATIENCE_SECONDS):
                     pace = HURRIED if is_late else IDLE
-                    file = await self._sealed(pace, hot.first, hot.last)
+                    sources = await self._sealed(pace, hot.first, hot.last)
             except TimeoutError:
-                file = await self._sealed(HURRIED, hot.first, hot.last)
-            source = await self._database.write(self._database.attach, file)
-        await self._shelf.replace([hot], source)
+                sources = await self._sealed(HURRIED, hot.first, hot.last)
+        await self._shelf.replace([hot], *sources)
 
-    async def _sealed(self, pace: str, first: int, last: int) -> SealedFile:
-        return await self._made(pace, "journal", self._journal, self._folder, first, last)
+    async def _sealed(self, pace: str, first: int, last: int) -> list[Source]:
+        """Returns the tables of files that hold all of a range that the journal has not lost."""
+        if first > last:
+            return []
+        asked = (pace, "journal", self._journal, self._folder, first, last)
+        try:
+            files = await self._files(*asked)
+        except JournalDamaged:
+            if self._repair_journal is None:
+                raise
+            await self._repair_journal(first, last)
+            files = await self._files(*asked)
+        expected = first
+        for file in files:
+            if file.first > expected:
+                self.miss(expected, file.first - 1, "lost by the journal")
+            expected = file.last + 1
+        if expected <= last:
+            self.miss(expected, last, "lost by the journal")
+        return [await self._database.write(self._database.attach, file) for file in files]
 
     async def _merge(self, run: Sequence[Source]) -> None:
         async with self._changing:
             if any(source not in self._shelf.sources for source in run):
                 return  # one of them was mended or has expired meanwhile
-            file = await self._made(IDLE, "merge", *(s.file.path for s in run if s.file))
+            (file,) = await self._files(IDLE, "merge", *(s.file.path for s in run if s.file))
             reach("history.merged")
             source = await self._database.write(self._database.attach, file)
             await self._shelf.replace(run, source)
@@ -148,7 +175,7 @@ class Upkeep:
             return gone
 
     async def _drop(self, source: Source) -> int:
-        await self._shelf.replace([source], None)
+        await self._shelf.replace([source])
         if source.file is None:
             return 0
         await asyncio.to_thread(remove, [source.file.path])
@@ -202,14 +229,14 @@ class Upkeep:
             if source not in self._shelf.sources or source.file is None:
                 return
             made = await self.replaced(source.file)
-            await self._shelf.replace([source], made)
+            await self._shelf.replace([source], *made)
 
-    async def replaced(self, file: SealedFile) -> Source | None:
-        """Sets a damaged file aside and returns the table of one made anew, if there can be one."""
+    async def replaced(self, file: SealedFile) -> list[Source]:
+        """Sets a damaged file aside and returns the tables of those made from the journal."""
         await self.set_aside(file)
         if file.is_import:
             log.error("imported records are lost, import them again", extra={"file": str(file)})
-            return None
+            return []
         return await self.rebuilt(file.first, file.last)
 
     async def set_aside(self, file: SealedFile) -> None:
@@ -222,40 +249,42 @@ class Upkeep:
             await asyncio.to_thread(self._mark_gone, file.first, file.last)
             self.lost_imports.append((file.first, file.last))
 
-    async def rebuilt(self, first: int, last: int) -> Source | None:
-        """Seals a range anew from the journal and returns its table; None if that cannot be."""
+    async def rebuilt(self, first: int, last: int) -> list[Source]:
+        """Seals a range from the journal again and returns its tables; none if that cannot be."""
         log.warning("sealed range is made again", extra={"first": first, "last": last})
         try:
-            file = await self._sealed(HURRIED, first, last)  # look-ups wait for it
-            return await self._database.write(self._database.attach, file)
+            return await self._sealed(HURRIED, first, last)  # look-ups wait for it
         except _TROUBLES as error:
             self.miss(first, last, str(error))
-            return None
+            return []
 
-    def miss_imports(self, imported: Sequence[SealedFile]) -> None:
+    def miss_imports(self, imported: Sequence[SealedFile], last: int = 0) -> None:
         """Names the ranges of imported events that no file tells of, and those of damaged files.
 
         Args:
             imported: the files of imported events, and the marks of those that are gone, in order.
+            last: the number of the last imported event that is known to have been there.
         """
         damaged = [
             read_name(path.with_suffix(".duckdb")) for path in self._folder.glob("*.damaged")
         ]
         lost = [(file.first, file.last) for file in damaged if file and file.is_import]
         end = 0
-        for file in imported:
-            if file.first > end + 1:
-                lost.append((end + 1, file.first - 1))
+        for first, until in [*((file.first, file.last) for file in imported), (last + 1, last)]:
+            if first > end + 1:
+                lost.append((end + 1, first - 1))
                 log.error(
                     "a file of imported events is gone, import them again; an empty file of this "
                     "name says that you know",
-                    extra={"file": f"{stem_of(end + 1, file.first - 1, is_import=True)}.expired"},
+                    extra={"file": f"{stem_of(end + 1, first - 1, is_import=True)}.expired"},
                 )
-            end = max(end, file.last)
+            end = max(end, until)
         self.lost_imports = sorted(set(lost))
 
     def miss(self, first: int, last: int, reason: str = "") -> None:
         """Names positions that are lost."""
+        if (first, last) in self.missing:
+            return
         self.missing.append((first, last))
         log.error(
             "positions are in no readable file, and the journal cannot give them back",
@@ -271,12 +300,13 @@ class Upkeep:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _made(self, pace: str, work: str, *arguments: object) -> SealedFile:
-        told = await self._child(pace, work, *arguments)
-        files = [file for path in told if (file := read_name(path)) is not None]
-        if len(files) != 1:
-            raise RuntimeError(f"child made {told}")
-        return files[0]
+    async def _files(self, pace: str, work: str, *arguments: object) -> list[SealedFile]:
+        """Has a child make files, and returns them in order."""
+        made = await self._child(pace, work, *arguments)
+        files = [file for path in made if (file := read_name(path)) is not None]
+        if len(files) != len(made):
+            raise RuntimeError(f"child made {made}")
+        return sorted(files, key=lambda file: file.first)
 
     async def _child(self, pace: str, work: str, *arguments: object) -> list[Path]:
         """Has a child do a work of `seal.py`, and returns the paths it tells."""
@@ -285,6 +315,8 @@ class Upkeep:
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         async with asyncio.timeout(_CHILD_SECONDS):
             done = await run_giving_way(seal.NICENESS[pace], command, environment)
+        if done.returncode == seal.JOURNAL_DAMAGED:
+            raise JournalDamaged(done.stderr.decode(errors="replace").strip(), 0)
         if done.returncode:
             raise RuntimeError(f"child ended with {done.returncode}: {done.stderr[-300:]!r}")
         return [Path(line) for line in done.stdout.decode().splitlines()]

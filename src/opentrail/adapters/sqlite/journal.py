@@ -7,20 +7,32 @@ next group, so the cost of a sync is shared exactly when it matters.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from opentrail.adapters.appends import Append, Appends, append_of
 from opentrail.adapters.files import sync_folder
+from opentrail.adapters.sqlite.repair import chain_before_of, finish_repairs, repair
 from opentrail.adapters.sqlite.rows import SCHEMA, inserts
-from opentrail.adapters.sqlite.segments import Readers, Segment, newest
+from opentrail.adapters.sqlite.salvage import has_hidden_commits
+from opentrail.adapters.sqlite.segments import Readers, Segment, ends_of, newest
+from opentrail.adapters.sqlite.verify import UNKNOWN, is_corrupt, is_damage, lost_in
 from opentrail.adapters.system import prefer_short_turns
-from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.errors import JournalDamaged, RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import reach
+from opentrail.ports.journal import LostPositions
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 * 1024 * 1024
 #: A group is at most this many records, so that the first of them does not wait for long.
@@ -37,19 +49,46 @@ _LET_GO = 64
 #: does little between one sync and the next, and many calls wait for it.
 _TURN = 0.0002
 _PROBE_SECONDS = 0.25
+#: Longest wait for the writing thread to start a new segment.
+_ROLL_SECONDS = 30.0
+#: Entries that are verified at a time.
+_VERIFIED = 2_000
 _GENESIS = b"\0" * 32
 
 
+@dataclass(frozen=True, slots=True)
+class KnownPositions:
+    """What others know of a journal: if it knows less itself, it has lost files.
+
+    `sealed` is the last position whose record is kept elsewhere too, `written` a position that
+    was written.
+    """
+
+    sealed: int = 0
+    written: int = 0
+
+
 class SqliteJournal:
-    """A `Journal` in a folder. `on_broken` is called once if a sync fails (D6)."""
+    """A `Journal` in a folder.
+
+    Args:
+        folder: its segments.
+        on_broken: is called once if a sync fails, for then nothing may be acknowledged any more.
+        segment_bytes: size at which a new segment is started.
+        known: what others know of it; None if it was never written to.
+        on_lost: is called in the loop when positions turn out to be lost.
+    """
 
     def __init__(
         self,
         folder: Path,
         on_broken: Callable[[str], None] = lambda reason: None,
         segment_bytes: int = SEGMENT_BYTES,
+        known: KnownPositions | None = None,
+        on_lost: Callable[[LostPositions], None] = lambda lost: None,
     ) -> None:
         self._folder = folder
+        self._on_lost = on_lost
         self._on_broken = on_broken
         self._segment_bytes = segment_bytes
         self._loop = asyncio.get_running_loop()
@@ -63,10 +102,17 @@ class SqliteJournal:
         self._tail: list[Entry] = []
         self._tail_bytes = 0
         self._readers = Readers()
-        #: Held while segments are added or taken away.
-        self._listing, self._trimming = threading.Lock(), threading.Lock()
+        #: Held while segments are added or taken away; while one is deleted or repaired.
+        self._listing, self._changing = threading.Lock(), threading.Lock()
+        #: Set to have the writing thread start a new segment; it clears it when it has tried.
+        self._roll_due = False
+        self._rolled = threading.Condition()
+        #: Every segment was verified since the start.
+        self.is_checked = False
+        finish_repairs(folder)
         self._segments = self._find_segments()
-        self._writer, self._head, self._chain = self._open_last()
+        self._lost_before = self._missing_before(known)
+        self._writer, self._head, self._chain = self._open_last(known)
         self._durable = self._head
         self._thread = threading.Thread(target=self._write_groups, name="journal", daemon=True)
         self._thread.start()
@@ -80,6 +126,11 @@ class SqliteJournal:
     def failure(self) -> str | None:
         """Why records cannot be taken now."""
         return self._failure
+
+    @property
+    def lost(self) -> list[LostPositions]:
+        """The positions that are lost, in order."""
+        return [*self._lost_before, *(one for s in self._segments for one in s.lost)]
 
     @property
     def backlog_seconds(self) -> float:
@@ -104,11 +155,35 @@ class SqliteJournal:
             return []
         if self._tail and after + 1 >= (first := self._tail[0].position):
             return self._tail[after + 1 - first : min(last, after + limit) + 1 - first]
-        return await asyncio.to_thread(self._readers.read, self._segments, after, last, limit)
+        return await self._repairing(lambda: self._readers.read(self._segments, after, last, limit))
 
     async def find(self, event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first."""
-        return await asyncio.to_thread(self._readers.find, self._segments, event_id)
+        return await self._repairing(lambda: self._readers.find(self._segments, event_id))
+
+    async def check(self) -> None:
+        """Verifies every segment, newest first, and repairs those that are damaged."""
+        for segment in reversed(self._segments):
+            await self._repairing(lambda segment=segment: self._verify(segment))  # type: ignore[misc]
+        self.is_checked = True
+
+    async def repair(self, first: int, last: int) -> None:
+        """Verifies the segments that hold positions `first`…`last`, and repairs damaged ones."""
+        for segment, end in ends_of(self._segments, self._durable):
+            if segment.first <= last and end >= first:
+                await self._repairing(lambda segment=segment: self._verify(segment))  # type: ignore[misc]
+
+    async def _repairing(self, work: Callable[[], T]) -> T:
+        """Returns what reading gives, done in a thread; damage that it meets is repaired first."""
+        repaired = 0
+        while True:
+            try:
+                return await asyncio.to_thread(work)
+            except JournalDamaged as error:
+                if error.position <= repaired:
+                    raise
+                repaired = error.position
+                await asyncio.to_thread(self._repair, error)
 
     @property
     def first(self) -> int:
@@ -150,11 +225,13 @@ class SqliteJournal:
         prefer_short_turns(_TURN)
         while True:
             with self._wake:
-                if not self._appends and not self._closing:
+                if not self._appends and not self._closing and not self._roll_due:
                     self._wake.wait(_PROBE_SECONDS if self._failure else None)
                 if not self._appends and self._closing:
                     return
                 group = self._appends.take(GROUP_RECORDS)
+            if self._roll_due:
+                self._roll()
             if group:
                 self._write_group(group)
             elif self._failure and not self._broken:
@@ -173,11 +250,7 @@ class SqliteJournal:
                 entries.append(_numbered(position, entry, chain))
             ends.append(position)
         try:
-            self._writer.execute("BEGIN IMMEDIATE")
-            for statement, values in inserts(entries):
-                self._writer.execute(statement, values)
-            reach("journal.mid-commit")
-            self._writer.execute("COMMIT")
+            self._commit(entries)
         except sqlite3.Error as error:
             self._refuse(group, error)
             return
@@ -188,6 +261,30 @@ class SqliteJournal:
         self._unchecked += sum(append.size for append in group)
         self._roll_if_full()
 
+    def _commit(self, entries: Sequence[Entry]) -> None:
+        """Returns once entries are durable: in a new segment, if the present one is damaged."""
+        try:
+            self._insert(entries)
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self._leave_transaction()
+            if not self._roll():
+                raise
+            self._insert(entries)
+
+    def _insert(self, entries: Sequence[Entry]) -> None:
+        self._writer.execute("BEGIN IMMEDIATE")
+        for statement, values in inserts(entries):
+            self._writer.execute(statement, values)
+        reach("journal.mid-commit")
+        self._writer.execute("COMMIT")
+
+    def _leave_transaction(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            if self._writer.in_transaction:
+                self._writer.execute("ROLLBACK")
+
     def _refuse(self, group: list[Append], error: sqlite3.Error) -> None:
         """Takes the group back; after a failed sync nothing may be acknowledged again (D6)."""
         name = getattr(error, "sqlite_errorname", "")
@@ -195,8 +292,8 @@ class SqliteJournal:
         self._appends.ended()
         if name in ("SQLITE_IOERR_FSYNC", "SQLITE_IOERR_DIR_FSYNC"):
             self._broken = True
-        elif self._writer.in_transaction:
-            self._writer.execute("ROLLBACK")
+        else:
+            self._leave_transaction()
         self._report(group, [], RecordRefused(self._failure))
         if self._broken:
             self._loop.call_soon_threadsafe(self._on_broken, self._failure)
@@ -209,8 +306,7 @@ class SqliteJournal:
             self._writer.execute("DELETE FROM probe")
             self._writer.execute("COMMIT")
         except sqlite3.Error:
-            if self._writer.in_transaction:
-                self._writer.execute("ROLLBACK")
+            self._leave_transaction()
             return
         self._failure = None
 
@@ -264,44 +360,188 @@ class SqliteJournal:
             return
         self._unchecked = 0
         pages = self._writer.execute("PRAGMA page_count").fetchone()[0]
-        if pages * 4096 < self._segment_bytes:
-            return
+        if pages * 4096 >= self._segment_bytes:
+            self._roll()
+
+    def _roll(self) -> bool:
+        """Starts a new segment, and returns whether that worked."""
         try:
             writer = self._create(self._head + 1, self._chain)
         except (sqlite3.Error, OSError) as error:
             self._failure = f"the journal cannot start a new segment: {error}"
-            return
+            return False
+        finally:
+            with self._rolled:
+                self._roll_due = False
+                self._rolled.notify_all()
         self._writer.close()
         self._writer = writer
+        return True
 
     # Segments.
 
     def _find_segments(self) -> list[Segment]:
         files = sorted(self._folder.glob("*.db"))
-        return [Segment(int(file.stem), file) for file in files]
+        return [Segment(int(file.stem), file, _lost_of(file)) for file in files]
 
-    def _open_last(self) -> tuple[sqlite3.Connection, int, bytes]:
+    def _missing_before(self, known: KnownPositions | None) -> tuple[LostPositions, ...]:
+        """Returns the positions before the oldest segment that are kept nowhere."""
+        if known is None or not self._segments or self._segments[0].first <= known.sealed + 1:
+            return ()
+        last = self._segments[0].first - 1
+        return (LostPositions(known.sealed + 1, last, "segments of the journal are missing"),)
+
+    def _open_last(self, known: KnownPositions | None) -> tuple[sqlite3.Connection, int, bytes]:
         """Opens the newest segment that holds entries; SQLite itself undoes what is half written.
 
         A segment without entries is one whose making was cut short: it is made again when needed.
         """
-        while self._segments:
-            path = self._segments[-1].path
-            try:
-                writer = _connect(path)
-                last = newest(writer)
-            except sqlite3.Error as error:
-                raise StorageFailed(f"journal segment {path} cannot be opened: {error}") from error
-            if last is not None:
-                writer.executescript(SCHEMA)
-                return writer, *last
-            writer.close()
-            _remove(path)
-            self._segments.pop()
+        written = known.written if known else 0
         try:
-            return self._create(1, _GENESIS), 0, _GENESIS
+            while self._segments:
+                segment = self._segments[-1]
+                opened = self._opened(segment, written)
+                if opened is not None:
+                    return self._with_missing(*opened, written)
+                _remove(segment.path)
+                self._segments.pop()
+            if known is None:
+                return self._create(1, _GENESIS), 0, _GENESIS
+            return self._begin_again(known)
+        except (sqlite3.Error, OSError) as error:
+            raise StorageFailed(f"journal in {self._folder} cannot be opened: {error}") from error
+
+    def _opened(
+        self, segment: Segment, written: int
+    ) -> tuple[sqlite3.Connection, int, bytes] | None:
+        """Opens a segment, repaired if need be; returns None if it holds nothing."""
+        path = segment.path
+        is_empty = path.stat().st_size == 0 and written >= segment.first
+        if is_empty or has_hidden_commits(path):
+            return self._repaired(segment, written, "the newest segment of the journal is damaged")
+        writer: sqlite3.Connection | None = None
+        try:
+            writer = _connect(path)
+            last = newest(writer)
         except sqlite3.Error as error:
-            raise StorageFailed(f"journal in {self._folder} cannot be made: {error}") from error
+            if writer is not None:
+                writer.close()
+            if not is_damage(error):
+                raise
+            return self._repaired(segment, written, f"the newest segment of the journal: {error}")
+        if last is None:
+            writer.close()
+            return None
+        writer.executescript(SCHEMA)
+        return writer, *last
+
+    def _repaired(
+        self, segment: Segment, written: int, reason: str
+    ) -> tuple[sqlite3.Connection, int, bytes]:
+        """Repairs the newest segment, of which nobody knows where it ended, and opens it."""
+        lost = repair(segment.path, None, chain_before_of(segment.path), reason, written)
+        segment.lost = tuple(lost)
+        self._report_lost(segment.path, lost)
+        writer = _connect(segment.path)
+        return writer, *(newest(writer) or (segment.first - 1, UNKNOWN))
+
+    def _with_missing(
+        self, writer: sqlite3.Connection, head: int, chain: bytes, written: int
+    ) -> tuple[sqlite3.Connection, int, bytes]:
+        """Notes positions behind the newest segment as lost if others know that they were written.
+
+        They are never given to other records.
+        """
+        if head >= written:
+            return writer, head, chain
+        missing = LostPositions(head + 1, written, "segments of the journal are missing")
+        self._note_lost(writer, self._segments[-1], missing)
+        return writer, written, UNKNOWN
+
+    def _begin_again(self, known: KnownPositions) -> tuple[sqlite3.Connection, int, bytes]:
+        """Starts a journal that has no files any more, behind all that it is known to have held."""
+        writer = self._create(known.sealed + 1, UNKNOWN)
+        segment, reason = self._segments[-1], "all segments of the journal are missing"
+        head = max(known.sealed, known.written)
+        if known.written > known.sealed:
+            self._note_lost(writer, segment, LostPositions(known.sealed + 1, head, reason))
+        self._note_lost(writer, segment, LostPositions(head + 1, None, reason))
+        return writer, head, UNKNOWN
+
+    def _note_lost(self, writer: sqlite3.Connection, segment: Segment, lost: LostPositions) -> None:
+        writer.execute("INSERT INTO lost VALUES (?, ?, ?)", (lost.first, lost.last, lost.reason))
+        segment.lost = (*segment.lost, lost)
+        self._report_lost(segment.path, [lost])
+
+    # Verification and repair, in threads of readers.
+
+    def _verify(self, segment: Segment) -> None:
+        """Reads a segment from its first entry to its last.
+
+        Raises:
+            JournalDamaged: it is not what was written to it.
+        """
+        after = segment.first - 1
+        while True:
+            # Read anew each time: segments are added, and this one may be deleted, meanwhile.
+            segments = [s for s in self._segments if s.first >= segment.first]
+            if not segments or segments[0] is not segment:
+                return
+            _, end = next(iter(ends_of(segments, self._durable)))
+            if len(segments) == 1:
+                end = self._durable
+            if after >= end:
+                return
+            entries = self._readers.read([segment], after, end, _VERIFIED)
+            after = entries[-1].position if len(entries) == _VERIFIED else end
+
+    def _repair(self, damage: JournalDamaged) -> None:
+        """Repairs the segment that holds a damaged position; the newest is no longer written then.
+
+        Raises:
+            StorageFailed: it cannot be repaired.
+        """
+        with self._changing:
+            segment = next(
+                (s for s in reversed(self._segments) if s.first <= damage.position), None
+            )
+            if segment is None:
+                return
+            try:
+                self._verify(segment)
+            except JournalDamaged:
+                pass
+            else:
+                return  # somebody else has repaired it
+            if segment is self._segments[-1]:
+                self._roll_and_wait(segment)
+            last = self._segments[self._segments.index(segment) + 1].first - 1
+            before = chain_before_of(segment.path)
+            try:
+                with self._readers.without(segment.path):
+                    lost = repair(segment.path, last, before, str(damage))
+            except (OSError, sqlite3.Error) as error:
+                raise StorageFailed(
+                    f"journal segment {segment.path} is damaged and cannot be repaired: {error}"
+                ) from error
+            fresh = [one for one in lost if one not in segment.lost]
+            segment.lost = tuple(lost)
+            self._report_lost(segment.path, fresh)
+
+    def _roll_and_wait(self, segment: Segment) -> None:
+        with self._wake:
+            self._roll_due = True
+            self._wake.notify()
+        with self._rolled:
+            self._rolled.wait_for(lambda: not self._roll_due, _ROLL_SECONDS)
+        if segment is self._segments[-1]:
+            raise StorageFailed(f"journal segment {segment.path} is damaged: {self._failure}")
+
+    def _report_lost(self, path: Path, lost: Sequence[LostPositions]) -> None:
+        damaged = {"segment": path.name, "lost": [(one.first, one.last) for one in lost]}
+        log.error("journal segment was damaged", extra=damaged)
+        for one in lost:
+            self._loop.call_soon_threadsafe(self._on_lost, one)
 
     def _create(self, first: int, chain: bytes) -> sqlite3.Connection:
         path = self._folder / f"{first:020d}.db"
@@ -318,7 +558,7 @@ class SqliteJournal:
         return writer
 
     def _trim(self, until: int, keep: int) -> int:
-        with self._trimming:
+        with self._changing:
             segments = self._segments
             ends = [segment.first - 1 for segment in segments[1:]]
             count = sum(end <= until for end in ends[: len(segments) - keep])
@@ -338,6 +578,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     writer.execute("PRAGMA synchronous = FULL")
     writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     return writer
+
+
+def _lost_of(path: Path) -> tuple[LostPositions, ...]:
+    """Returns which positions a segment says are lost, none if it cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            return tuple(lost_in(reader))
+    except sqlite3.Error:
+        return ()
 
 
 def _remove(path: Path) -> None:

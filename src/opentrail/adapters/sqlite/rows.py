@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS entries (
   account TEXT NOT NULL, region TEXT NOT NULL, category TEXT NOT NULL,
   event_id TEXT NOT NULL, chain BLOB NOT NULL, record BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS lost (first INTEGER NOT NULL, last INTEGER, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
 #: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
@@ -22,6 +23,8 @@ _INSERTS = {
     rows: f"INSERT INTO entries VALUES {', '.join([_ONE_ROW] * rows)}"  # noqa: S608 - only marks
     for rows in _ROWS
 }
+#: Columns of `entries`, in order.
+COLUMNS = 9
 SELECT = (
     "SELECT position, origin, recorded_at, account, region, category, event_id, chain, record"
     " FROM entries WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"

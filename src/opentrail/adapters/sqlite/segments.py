@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 import threading
 from bisect import bisect_right
 from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from opentrail.adapters.sqlite.rows import SELECT, entry_of
-from opentrail.core.errors import StorageFailed
+from opentrail.adapters.sqlite.verify import (
+    UNKNOWN,
+    chain_at,
+    is_damage,
+    lost_in,
+    read_verified,
+)
+from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions
 
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
@@ -25,10 +32,11 @@ _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
 @dataclass(slots=True)
 class Segment:
-    """A journal's file, and the position of its first entry."""
+    """A journal's file, the position of its first entry, and which of its positions are lost."""
 
     first: int
     path: Path
+    lost: tuple[LostPositions, ...] = ()
 
 
 class Readers:
@@ -42,39 +50,39 @@ class Readers:
         """Returns up to `limit` entries with `after < position <= last`, in order.
 
         Raises:
+            JournalDamaged: a segment is not what was written to it.
             StorageFailed: a segment cannot be read.
         """
         entries: list[Entry] = []
         index = max(0, bisect_right([s.first for s in segments], after + 1) - 1)
-        for segment in segments[index:]:
+        for segment, end in ends_of(segments[index:], last):
             if len(entries) >= limit or segment.first > last:
                 break
-            rows = self._query(segment.path, SELECT, (after, last, limit - len(entries)))
-            entries.extend(entry_of(row) for row in rows)
+            room, until = limit - len(entries), min(last, end)
+            with self._reading(segment) as reader:
+                entries += read_verified(reader, segment.path, after, until, room)
         return entries
 
     def find(self, segments: Sequence[Segment], event_id: str) -> int | None:
         """Returns the position of the record with this event id, searching newest first.
 
         Raises:
+            JournalDamaged: a segment is not what was written to it.
             StorageFailed: a segment cannot be read.
         """
         for segment in reversed(segments):
-            rows = self._query(segment.path, _FIND, (event_id,))
-            if rows:
-                return int(rows[0][0])
+            with self._reading(segment) as reader:
+                found = reader.execute(_FIND, (event_id,)).fetchone()
+            if found is not None:
+                return int(found[0])
         return None
 
-    def _query(self, path: Path, statement: str, arguments: tuple[Any, ...]) -> list[Any]:
-        try:
-            with self._lock:
-                if path not in self._open:
-                    self._open[path] = sqlite3.connect(
-                        f"file:{path}?mode=ro", uri=True, check_same_thread=False
-                    )
-                return self._open[path].execute(statement, arguments).fetchall()
-        except sqlite3.Error as error:
-            raise StorageFailed(f"journal segment {path} cannot be read: {error}") from error
+    @contextmanager
+    def _reading(self, segment: Segment) -> Iterator[sqlite3.Connection]:
+        with self._lock, _telling_damage(segment.path):
+            if segment.path not in self._open:
+                self._open[segment.path] = _reader(segment.path)
+            yield self._open[segment.path]
 
     @contextmanager
     def without(self, path: Path) -> Iterator[None]:
@@ -93,6 +101,38 @@ class Readers:
             self._open.clear()
 
 
+def ends_of(segments: Sequence[Segment], last: int) -> Iterator[tuple[Segment, int]]:
+    """Yields each segment with the last position that was written to it.
+
+    Args:
+        segments: neighbours, in order.
+        last: the last position of the last one.
+    """
+    for segment, following in itertools.zip_longest(segments, segments[1:]):
+        yield segment, following.first - 1 if following else max(last, segment.first - 1)
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False)
+
+
+@contextmanager
+def _telling_damage(path: Path) -> Iterator[None]:
+    """Raises what SQLite says of a segment as damage, or as a failure that may pass.
+
+    Raises:
+        JournalDamaged: the segment is damaged, or is not there.
+        StorageFailed: it cannot be read for another reason.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        message = f"journal segment {path} cannot be read: {error}"
+        if is_damage(error) or not path.exists():
+            raise JournalDamaged(message, int(path.stem)) from error
+        raise StorageFailed(message) from error
+
+
 def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
     """Returns position and chain of a segment's last entry, None if it holds none."""
     made = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
@@ -101,6 +141,10 @@ def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
     found: tuple[int, bytes] | None = writer.execute(
         "SELECT position, chain FROM entries ORDER BY position DESC LIMIT 1"
     ).fetchone()
+    # A repaired segment may end with positions that are lost.
+    lost = max((one.last for one in lost_in(writer) if one.last is not None), default=0)
+    if lost > (found[0] if found else 0):
+        return lost, UNKNOWN
     return found
 
 
@@ -110,21 +154,27 @@ def first_position(folder: Path) -> int:
 
 
 def chain_before(folder: Path, position: int) -> bytes | None:
-    """Returns the chain before an entry of a journal; None if it does not hold the entry."""
+    """Returns the chain before an entry of a journal; None if it does not hold the entry.
+
+    Of an entry behind lost ones it is `UNKNOWN`.
+    """
     for path in sorted(folder.glob("*.db"), reverse=True):
         if int(path.stem) > position:
             continue
-        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            if int(path.stem) == position:
-                rows = reader.execute("SELECT chain_before FROM segment").fetchall()
-            else:
-                rows = reader.execute(_CHAIN, (position - 1,)).fetchall()
-            held = reader.execute(_CHAIN, (position,)).fetchall()
-        finally:
-            reader.close()
-        return bytes(rows[0][0]) if rows and held else None
+        with closing(_reader(path)) as reader, _telling_damage(path):
+            if reader.execute(_CHAIN, (position,)).fetchone() is None:
+                return None
+            return chain_at(reader, path, position - 1)
     return None
+
+
+def lost_between(folder: Path, first: int, last: int) -> list[LostPositions]:
+    """Returns which positions between two are lost, in order."""
+    found: list[LostPositions] = []
+    for path in sorted(folder.glob("*.db")):
+        with closing(_reader(path)) as reader, _telling_damage(path):
+            found += lost_in(reader) if newest(reader) else []
+    return [one for one in found if one.last and one.first <= last and one.last >= first]
 
 
 def records_behind(
@@ -134,8 +184,7 @@ def records_behind(
     paths = sorted(folder.glob("*.db"))
     begin = bisect_right([int(path.stem) for path in paths], position + 1) - 1
     for path in paths[max(0, begin) :]:
-        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
+        with closing(_reader(path)) as reader:
             if newest(reader) is None:
                 continue
             while rows := reader.execute(_IDS, (position, _IDS_AT_ONCE)).fetchall():
@@ -144,24 +193,28 @@ def records_behind(
                     if event_id in wanted:
                         (record,) = reader.execute(_RECORD, (number,)).fetchone()
                         yield event_id, bytes(record)
-        finally:
-            reader.close()
 
 
 def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Iterator[list[Entry]]:
-    """Yields the entries `first`…`last` in batches, from a journal another process may write."""
+    """Yields the entries `first`…`last` in batches, from a journal another process may write.
+
+    Raises:
+        JournalDamaged: a segment is not what was written to it.
+        StorageFailed: a segment cannot be read.
+    """
     after = first - 1
     paths = sorted(folder.glob("*.db"))
     # Those that end before are not opened: they may be trimmed at any moment.
     begin = bisect_right([int(path.stem) for path in paths], first) - 1
-    for path in paths[max(0, begin) :]:
-        reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        try:
-            while after < last and newest(reader) is not None:
-                rows = reader.execute(SELECT, (after, last, batch)).fetchall()
-                if not rows:
-                    break
-                after = rows[-1][0]
-                yield [entry_of(row) for row in rows]
-        finally:
-            reader.close()
+    segments = [Segment(int(path.stem), path) for path in paths[max(0, begin) :]]
+    for segment, end in ends_of(segments, last):
+        with closing(_reader(segment.path)) as reader, _telling_damage(segment.path):
+            written = newest(reader)
+            if written is None:
+                continue
+            until = min(last, written[0] if segment is segments[-1] else end)
+            while after < until:
+                entries = read_verified(reader, segment.path, after, until, batch)
+                if entries:
+                    yield entries
+                after = entries[-1].position if len(entries) == batch else until

@@ -1,0 +1,212 @@
+"""Repairs a damaged segment: copies what is sound to a new file, and names there what is lost.
+
+The damaged file is kept as `<first>.db.damaged`, with its write-ahead log, for whoever wants to
+look at it; the new one takes its place. A repair that is cut short is finished at the next start.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from opentrail.adapters.files import sync_folder
+from opentrail.adapters.sqlite.rows import COLUMNS, SCHEMA, entry_of, inserts
+from opentrail.adapters.sqlite.salvage import rows_in
+from opentrail.adapters.sqlite.verify import UNKNOWN, differing, lost_in, sound_entries
+from opentrail.core.event import Entry, micros, parse_time
+from opentrail.core.faults import reach
+from opentrail.ports.journal import LostPositions
+
+#: Whole, but not in its place yet; under the other name it may be anything.
+_REPAIRED, _UNFINISHED = ".repaired", ".repaired.tmp"
+_DAMAGED = ".damaged"
+_CHAIN_BEFORE = "SELECT chain_before FROM segment"
+#: No damage between two entries of a segment is wider than this many positions.
+_FARTHEST = 1_000_000
+#: The last microsecond of the year 9999.
+_LATEST = 253_402_300_799_000_000
+
+
+def repair(
+    path: Path, last: int | None, before: bytes, reason: str, known: int = 0
+) -> list[LostPositions]:
+    """Puts a file that holds all sound entries in the place of a damaged or missing segment.
+
+    Args:
+        path: the segment's file, named by its first position.
+        last: the last position that was written to it; None if nobody knows.
+        before: the chain before its first position, or `UNKNOWN`.
+        reason: why it is repaired, for people.
+        known: a position that is known to have been written, if `last` is not known.
+
+    Returns:
+        The positions that are lost.
+
+    Raises:
+        OSError: a file cannot be read or written; the segment is as it was.
+        sqlite3.Error: the new file cannot be written; the segment is as it was.
+    """
+    first = int(path.stem)
+    found = _found(path, first, last)
+    end = max((known, first - 1, *found)) if last is None else last
+    entries = list(sound_entries(found, first, end, before))
+    if last is None:
+        entries = _without_strays(entries)
+        end = max(known, entries[-1].position if entries else first - 1)
+    known_lost = _known_lost(path)
+    lost = [*known_lost, *_holes(entries, known_lost, first, end, reason)]
+    lost.sort(key=lambda one: one.first)
+    if last is None:
+        lost.append(LostPositions(end + 1, None, reason))
+    unfinished = path.with_name(path.name + _UNFINISHED)
+    unfinished.unlink(missing_ok=True)
+    _write(unfinished, first, before, [_corrected(entry) for entry in entries], lost)
+    unfinished.replace(path.with_name(path.name + _REPAIRED))
+    sync_folder(path.parent)
+    reach("journal.repaired")
+    _put_in_place(path)
+    return lost
+
+
+def _without_strays(entries: list[Entry]) -> list[Entry]:
+    """Leaves out the last entries if a damaged number carried them far away from all others."""
+    for index in range(len(entries) - 1, 0, -1):
+        if entries[index].position - entries[index - 1].position > _FARTHEST:
+            entries = entries[:index]
+    return entries
+
+
+def finish_repairs(folder: Path) -> None:
+    """Finishes the repairs that were cut short."""
+    for path in folder.glob(f"*.db{_REPAIRED}"):
+        _put_in_place(path.with_name(path.name.removesuffix(_REPAIRED)))
+
+
+def _put_in_place(path: Path) -> None:
+    for ending in ("", "-wal"):
+        damaged = Path(f"{path}{ending}")
+        if damaged.exists():
+            damaged.replace(_unused(Path(f"{path}{_DAMAGED}{ending}")))
+    Path(f"{path}-shm").unlink(missing_ok=True)
+    path.with_name(path.name + _REPAIRED).replace(path)
+    sync_folder(path.parent)
+
+
+def _unused(path: Path) -> Path:
+    """Returns a name that no earlier damaged file has."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}.{number}")
+    return free
+
+
+def _found(path: Path, first: int, last: int | None) -> dict[int, list[Entry]]:
+    """Returns every version of every entry that can be read of a segment."""
+    found: dict[int, list[Entry]] = {}
+    for row in rows_in(path, COLUMNS):
+        position = row[0]
+        if position < first or (last is not None and position > last):
+            continue
+        entry = _entry_of(row)
+        versions = found.setdefault(position, [])
+        if entry is not None and entry not in versions:
+            versions.append(entry)
+    return found
+
+
+def _entry_of(row: tuple[Any, ...]) -> Entry | None:
+    """Returns the entry in a row; None if its chain or record are not even bytes."""
+    *described, chain, record = row
+    if not isinstance(chain, bytes) or not isinstance(record, bytes):
+        return None
+    position, origin, recorded_at, *texts = described
+    if not isinstance(recorded_at, int) or not 0 <= recorded_at <= _LATEST:
+        recorded_at = _event_time(record)
+    return entry_of((position, str(origin), recorded_at, *map(str, texts), chain, record))
+
+
+def _event_time(record: bytes) -> int:
+    try:
+        return micros(parse_time(orjson.loads(record)["eventTime"]))
+    except (ValueError, TypeError, KeyError):
+        return 0
+
+
+def _corrected(entry: Entry) -> Entry:
+    """Returns an entry whose columns repeat its record, which the hash chain vouches for."""
+    said = differing(entry)
+    return replace(
+        entry,
+        event_id=said.get("event_id", entry.event_id),
+        account=said.get("account", entry.account),
+        region=said.get("region", entry.region),
+        category=said.get("category", entry.category),
+    )
+
+
+def _known_lost(path: Path) -> list[LostPositions]:
+    """Returns what an earlier repair of the same segment named."""
+    if not path.exists():
+        return []
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            return [one for one in lost_in(reader) if one.last is not None]
+    except sqlite3.Error:
+        return []
+
+
+def _holes(
+    entries: Iterable[Entry], known: Iterable[LostPositions], first: int, last: int, reason: str
+) -> Iterator[LostPositions]:
+    """Yields the runs of positions between `first` and `last` that no entry has."""
+    there = [(entry.position, entry.position) for entry in entries]
+    there += [(one.first, one.last or 0) for one in known]
+    for begin, end in sorted([*there, (last + 1, last + 1)]):
+        if first < begin:
+            yield LostPositions(first, begin - 1, reason)
+        first = max(first, end + 1)
+
+
+def _write(
+    path: Path, first: int, before: bytes, entries: list[Entry], lost: list[LostPositions]
+) -> None:
+    writer = sqlite3.connect(path, isolation_level=None)
+    try:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("PRAGMA synchronous = FULL")
+        writer.executescript(SCHEMA)
+        writer.execute("BEGIN")
+        writer.execute("INSERT INTO segment VALUES (?, ?)", (first, before))
+        for statement, values in inserts(entries):
+            writer.execute(statement, values)
+        for one in lost:
+            writer.execute("INSERT INTO lost VALUES (?, ?, ?)", (one.first, one.last, one.reason))
+        writer.execute("COMMIT")
+        writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        writer.close()
+    for ending in ("-wal", "-shm"):
+        Path(f"{path}{ending}").unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def chain_before_of(path: Path) -> bytes:
+    """Returns the chain before a segment's first entry as it says itself, or `UNKNOWN`."""
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            (chain,) = reader.execute(_CHAIN_BEFORE).fetchone()
+        return bytes(chain)
+    except (sqlite3.Error, TypeError):
+        return UNKNOWN

@@ -1,0 +1,203 @@
+"""Verifies what is read from a segment: by its hash chain, and by what its records say."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import orjson
+
+from opentrail.adapters.sqlite.rows import SELECT, entry_of
+from opentrail.core.errors import JournalDamaged
+from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions
+
+#: The chain before a segment's first entry where it is not known.
+UNKNOWN = b""
+_CHAIN = "SELECT chain FROM entries WHERE position = ?"
+_CHAIN_BEFORE = "SELECT chain_before FROM segment"
+_LOST = "SELECT first, last, reason FROM lost ORDER BY first"
+_HAS_LOST = "SELECT 1 FROM sqlite_master WHERE name = 'lost'"
+#: Result codes of SQLite for a file that is damaged or cannot be read from its disk.
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
+#: Types of the values of a row.
+_TYPES = (int, str, int, str, str, str, str, bytes, bytes)
+#: Members of a record that a row repeats in columns of its own, which the chain does not cover.
+_REPEATED = {
+    b'"eventID":"': "event_id",
+    b'"recipientAccountId":"': "account",
+    b'"awsRegion":"': "region",
+    b'"eventCategory":"': "category",
+}
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Returns whether an error means that the file is damaged, and not busy or out of reach."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return "decode to UTF-8" in str(error)
+    return code & 0xFF in _DAMAGE or "no such table" in str(error)
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Returns whether a file that is written to turned out to be damaged."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE - {sqlite3.SQLITE_IOERR}
+
+
+def lost_in(reader: sqlite3.Connection) -> list[LostPositions]:
+    """Returns the positions that a segment says are lost, in order."""
+    if reader.execute(_HAS_LOST).fetchone() is None:  # written by an older version
+        return []
+    return [LostPositions(*row) for row in reader.execute(_LOST)]
+
+
+def read_verified(
+    reader: sqlite3.Connection, path: Path, after: int, until: int, limit: int
+) -> list[Entry]:
+    """Returns up to `limit` entries of one segment with `after < position <= until`, in order.
+
+    Args:
+        reader: a connection to the segment.
+        path: the segment's file, named by its first position.
+        after: the position before the first one that is wanted.
+        until: a position of the segment that was written.
+        limit: at most this many entries.
+
+    Raises:
+        JournalDamaged: an entry is missing that is not known to be lost, or is not what was
+            written.
+        sqlite3.Error: the segment cannot be read.
+    """
+    after = max(after, int(path.stem) - 1)
+    rows = reader.execute(SELECT, (after, until, limit)).fetchall()
+    lost = lost_in(reader)
+    chain, expected = chain_at(reader, path, after), after + 1
+    entries = []
+    for row in rows:
+        entry = _entry(row, path, expected)
+        if entry.position != expected:
+            _require_lost(lost, expected, entry.position - 1, path)
+            chain = UNKNOWN
+        if chain and hashlib.sha256(chain + entry.record).digest() != entry.chain:
+            raise _damaged(path, entry.position, "is not what was written")
+        if not agrees(entry):
+            raise _damaged(path, entry.position, "disagrees with its record")
+        entries.append(entry)
+        chain, expected = entry.chain, entry.position + 1
+    if len(rows) < limit and expected <= until:
+        _require_lost(lost, expected, until, path)
+    return entries
+
+
+def _entry(row: tuple[object, ...], path: Path, expected: int) -> Entry:
+    try:
+        if not all(map(isinstance, row, _TYPES)):
+            raise TypeError("a value has another type than its column")
+        return entry_of(row)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _damaged(path, expected, "is not what was written") from error
+
+
+def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
+    """Returns the chain at a position of a segment or just before it, `UNKNOWN` if it is lost."""
+    if position < int(path.stem):
+        found = reader.execute(_CHAIN_BEFORE).fetchone()
+    else:
+        found = reader.execute(_CHAIN, (position,)).fetchone()
+    return bytes(found[0]) if found else UNKNOWN
+
+
+def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
+    """Returns the first position between two that is not lost, given what is lost in order."""
+    for one in lost:
+        if one.last is not None and one.first <= first <= one.last:
+            first = one.last + 1
+    return first if first <= last else None
+
+
+def _require_lost(lost: Sequence[LostPositions], first: int, last: int, path: Path) -> None:
+    missing = first_not_lost(lost, first, last)
+    if missing is not None:
+        raise _damaged(path, missing, "is missing")
+
+
+def _damaged(path: Path, position: int, what: str) -> JournalDamaged:
+    return JournalDamaged(f"journal segment {path}: position {position} {what}", position)
+
+
+def agrees(entry: Entry) -> bool:
+    """Returns whether the columns of a row repeat what its record says."""
+    repeated = (key + getattr(entry, column).encode() + b'"' for key, column in _REPEATED.items())
+    if all(member in entry.record for member in repeated):
+        return True
+    # JSON has other ways to write a value, and not every record has every member.
+    return not differing(entry)
+
+
+def differing(entry: Entry) -> dict[str, str]:
+    """Returns the columns of a row that its record says otherwise, with the record's values."""
+    try:
+        record = orjson.loads(entry.record)
+    except orjson.JSONDecodeError:
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    said = {column: record.get(key[1:-3].decode()) for key, column in _REPEATED.items()}
+    return {
+        column: value
+        for column, value in said.items()
+        if isinstance(value, str) and value != getattr(entry, column)
+    }
+
+
+def sound_entries(
+    found: Mapping[int, Sequence[Entry]], first: int, last: int, chain: bytes
+) -> Iterator[Entry]:
+    """Yields the entries among those found that are what was written, in order of positions.
+
+    An entry is believed if it follows the chain of the entry before it, or if the entry behind it
+    follows its own chain. After a gap, an entry that nothing contradicts is believed.
+
+    Args:
+        found: what was found of each position; damaged files may hold several versions.
+        first: the first position.
+        last: the last position.
+        chain: the chain before `first`, or `UNKNOWN`.
+    """
+    expected = first
+    for position in sorted(found):
+        if not first <= position <= last:
+            continue
+        if position != expected:
+            chain = UNKNOWN
+        entry, chain = _believed(found[position], found.get(position + 1, ()), chain)
+        if entry is not None:
+            yield entry
+        expected = position + 1
+
+
+def _believed(
+    versions: Sequence[Entry], following: Sequence[Entry], chain: bytes
+) -> tuple[Entry | None, bytes]:
+    """Returns the version of an entry to believe, and the chain at its position."""
+    for entry in versions:
+        if chain and hashlib.sha256(chain + entry.record).digest() == entry.chain:
+            return entry, entry.chain
+    for entry in versions if chain else ():
+        # The chain itself may be what is damaged.
+        computed = hashlib.sha256(chain + entry.record).digest()
+        if _follows(following, computed):
+            return replace(entry, chain=computed), computed
+    for entry in versions:
+        if _follows(following, entry.chain):
+            return (None if chain else entry), entry.chain
+    if not chain and versions:
+        return versions[0], versions[0].chain
+    return None, UNKNOWN
+
+
+def _follows(following: Iterable[Entry], chain: bytes) -> bool:
+    return any(hashlib.sha256(chain + e.record).digest() == e.chain for e in following)

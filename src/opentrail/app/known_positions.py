@@ -1,0 +1,58 @@
+"""What the rest of the data directory knows of journal and imports, so that lost files show."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from opentrail.adapters.duckdb.files import sealed_files
+from opentrail.adapters.sqlite.journal import KnownPositions
+from opentrail.core.errors import OpentrailError
+from opentrail.ports.control import ControlStore, Put
+from opentrail.ports.journal import Journal
+
+log = logging.getLogger(__name__)
+
+#: How often the journal's last position is stored, at most.
+_INTERVAL = 5.0
+_MARK, _JOURNAL, _IMPORTS = "mark", "journal", "imports"
+#: Documents of the state store that name journal positions, and the members that do.
+_CURSORS = {"place": "position", "event-bus": "position", "delivery": "position", "plan": "until"}
+
+
+async def known_positions(control: ControlStore, history: Path) -> KnownPositions | None:
+    """Returns which positions the journal must have reached; None if there never was a journal."""
+    sealed = max((file.last for file in sealed_files(history) if not file.is_import), default=0)
+    mark = await control.get(_MARK, _JOURNAL)
+    written = [sealed, int(mark.document["position"]) if mark else 0]
+    for kind, member in _CURSORS.items():
+        written += [int(stored.document[member]) for stored in await control.scan(kind)]
+    if mark is None and not max(written):
+        return None
+    return KnownPositions(sealed, max(written))
+
+
+async def keep_mark(control: ControlStore, journal: Journal) -> None:
+    """Stores the journal's last position now and then, for ever."""
+    stored = -1
+    while True:
+        try:
+            if journal.head != stored:
+                position = journal.head
+                await control.apply([Put(_MARK, _JOURNAL, {"position": position})])
+                stored = position
+        except OpentrailError as error:
+            log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
+        await asyncio.sleep(_INTERVAL)
+
+
+async def known_imports(control: ControlStore) -> int:
+    """Returns the number of the last imported event that an import reported."""
+    mark = await control.get(_MARK, _IMPORTS)
+    return int(mark.document["position"]) if mark else 0
+
+
+async def mark_imports(control: ControlStore, last: int) -> None:
+    """Stores the number of the last imported event."""
+    await control.apply([Put(_MARK, _IMPORTS, {"position": last})])
