@@ -50,6 +50,8 @@ def parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_trail(commands)
     _add_validate(commands)
+    _add_status(commands)
+    _add_verify_store(commands)
     return root
 
 
@@ -216,6 +218,27 @@ def _add_validate(commands: Any) -> None:
     _add_client(validate)
 
 
+def _add_status(commands: Any) -> None:
+    text = "show whether a server is well, and what it has lost"
+    status = commands.add_parser(
+        "status", help=text, description=f"{text}. Exit code 1: it is not."
+    )
+    status.set_defaults(run=_status)
+    _add_client(status)
+
+
+def _add_verify_store(commands: Any) -> None:
+    text = "verify every record in a data directory"
+    more = (
+        "Compares each record of the journal with its hash chain, and each sealed file of event"
+        " history with its hash. A server may be running. Exit codes: 0 good, 1 not good."
+    )
+    verify = commands.add_parser("verify-store", help=text, description=f"{text}. {more}")
+    verify.set_defaults(run=_verify_store)
+    verify.add_argument("--data-dir", metavar="DIR", help="the data directory")
+    verify.add_argument("--json", action="store_true", help="print JSON")
+
+
 # Servers
 
 
@@ -296,9 +319,11 @@ def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
 
 def _lookup(options: argparse.Namespace) -> int:
     from opentrail.remote import ask
-    from opentrail.tables import print_csv, print_events, print_records
+    from opentrail.tables import print_csv, print_events, print_records, warn_of_missing
 
-    events = ask(options, "/api/v1/events", _conditions(options))["events"]
+    answer = ask(options, "/api/v1/events", _conditions(options))
+    events = answer["events"]
+    warn_of_missing(answer)
     if options.json:
         print_records(events)
     elif options.csv:
@@ -310,10 +335,11 @@ def _lookup(options: argparse.Namespace) -> int:
 
 def _who(options: argparse.Namespace) -> int:
     from opentrail.remote import ask
-    from opentrail.tables import print_answer
+    from opentrail.tables import print_answer, warn_of_missing
 
     query = {"resource": options.resource, "type": options.type, "account": options.account}
     answer = ask(options, "/api/v1/who", query)
+    warn_of_missing(answer)
     if options.json:
         print(json.dumps(answer))
     else:
@@ -341,6 +367,24 @@ def _import(options: argparse.Namespace) -> int:
 
 def _validate(options: argparse.Namespace) -> int:
     from opentrail.validation.command import run
+
+    return run(options)
+
+
+def _status(options: argparse.Namespace) -> int:
+    from opentrail.remote import find
+    from opentrail.tables import print_status
+
+    health = find(options).health()
+    if options.json:
+        print(json.dumps(health))
+    else:
+        print_status(health)
+    return 0 if health["status"] == "ok" else 1
+
+
+def _verify_store(options: argparse.Namespace) -> int:
+    from opentrail.verify_store import run
 
     return run(options)
 

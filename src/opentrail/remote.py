@@ -57,6 +57,26 @@ class Console:
         with self._open(path, parts, content_type, seconds) as answer, _reaching(self.url):
             return _document(answer.read(), self.url)
 
+    def health(self) -> dict[str, Any]:
+        """Returns the state that `/health` shows, also that of a server that is failing.
+
+        Raises:
+            TryLater: the server cannot be reached.
+            OpentrailError: what answers is not an opentrail server.
+        """
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            answer = direct.open(f"{self.url}/health", timeout=_SECONDS)
+        except urllib.error.HTTPError as error:
+            answer = error
+        except (OSError, http.client.HTTPException) as error:
+            raise TryLater(f"no server answers at {self.url}: {error!r}") from error
+        with answer, _reaching(self.url):
+            document = _document(answer.read(), self.url)
+        if "status" not in document:
+            raise OpentrailError(f"what answers at {self.url} is no opentrail server")
+        return document
+
     @contextlib.contextmanager
     def lines(
         self, path: str, query: Mapping[str, str | None], seconds: float = _SECONDS

@@ -201,6 +201,38 @@ def _padded(cell: str, width: int) -> str:
 # Answers
 
 
+def print_status(health: dict[str, Any]) -> None:
+    """Prints whether a server is well, and everything that it has lost."""
+    journal, history = health["journal"], health["history"]
+    out = sys.stdout.write
+    out(f"{health['status']}\n\n")
+    out(f"  version        {health['version']}\n")
+    out(f"  journal        position {journal['position']}\n")
+    out(f"  event history  position {history['position']}, {history['imported']} imported events\n")
+    out(f"  sealed files   {history['files']}\n")
+    if journal["failure"]:
+        out(f"\n{printable(journal['failure'])}\n")
+    if not history["responding"]:
+        out("\nThe history process does not answer; another one is started soon.\n")
+    if health["journal"]["lost"]:
+        out("\nLost by the journal:\n")
+        _print_list([_lost(one) for one in health["journal"]["lost"]])
+    if health["missing"]:
+        out("\nMissing from look-ups:\n")
+        _print_list(health["missing"])
+
+
+def _lost(one: dict[str, Any]) -> str:
+    last = "unknown" if one["last"] is None else one["last"]
+    return f"positions {one['first']} to {last}: {one['reason']}"
+
+
+def warn_of_missing(answer: dict[str, Any]) -> None:
+    """Says on standard error what an answer may lack."""
+    for what in answer.get("missing", ()):
+        sys.stderr.write(f"opentrail: missing: {printable(what)}\n")
+
+
 def print_answer(answer: dict[str, Any], asked: str) -> None:
     """Prints who created, changed and deleted a resource, with the evidence."""
     if not answer["sentence"]:

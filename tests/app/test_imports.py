@@ -33,12 +33,16 @@ async def opened(root: Path) -> AsyncIterator[tuple[Imports, LinkedEvents]]:
     journal.mkdir()
     store = LinkedEvents(history, journal, 1_000)
     await store.open()
-    imports = Imports(history, journal, store)
+    imports = Imports(history, journal, store, reached)
     try:
         yield imports, store
     finally:
         await imports.close()
         await store.close()
+
+
+async def reached(_last: int) -> None:
+    """Stores nothing."""
 
 
 async def body(first: int, count: int, chunk: int = 1_000) -> AsyncIterator[bytes]:

@@ -28,6 +28,11 @@ class ArchivedJournal:
         return self._journal.lost
 
     @property
+    def is_checked(self) -> bool:
+        """Whether every segment was verified since the start."""
+        return self._journal.is_checked
+
+    @property
     def failure(self) -> str | None:
         """Why records cannot be taken now."""
         return self._journal.failure

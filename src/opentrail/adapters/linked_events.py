@@ -29,6 +29,8 @@ _OPEN_SECONDS = 3_600.0
 #: Larger answers are read in a thread, beside the calls that are recorded meanwhile.
 _LARGE_ANSWER = 256 * 1024
 _LONGEST_PAUSE = 10.0
+#: Processes that are started at first, if they end before they are ready.
+_STARTS = 3
 #: How often the process is asked whether it is there, and how long it may take to say so.
 _PING_SECONDS, _SILENCE_SECONDS = 2.0, 10.0
 
@@ -50,6 +52,10 @@ class HistoryState:
     #: Every sealed file has been compared with its hash since the start.
     is_checked: bool = False
     lost_imports: tuple[tuple[int, int], ...] = ()
+
+
+class _Ended(StorageFailed):
+    """A process ended before it was ready; another one may do better."""
 
 
 class LinkedEvents:
@@ -107,7 +113,14 @@ class LinkedEvents:
         Raises:
             StorageFailed: it did not start.
         """
-        await self._start()
+        for attempts_left in reversed(range(_STARTS)):
+            try:
+                await self._start()
+                break
+            except _Ended as error:
+                if not attempts_left:
+                    raise
+                log.error("history cannot be opened", extra={"error": str(error)})
         self._ready.set()
         self._watching = asyncio.create_task(self._watch())
         return self.state.position
@@ -130,14 +143,19 @@ class LinkedEvents:
                 known = orjson.dumps(self.state.imported)
                 self._take_state(await self._link.ask(messages.OPEN, known))
         except (LinkError, TimeoutError) as error:
+            kind = _Ended if self._link.gone.done() else StorageFailed
             await self._end()
-            raise StorageFailed(f"history cannot be opened: {error}") from error
+            raise kind(f"history cannot be opened: {error}") from error
         self._generation += 1
 
     async def _ping(self, link: Link, process: asyncio.subprocess.Process) -> None:
-        """Ends a process that has stopped answering; `_watch` then starts another."""
+        """Sees how the process is, and ends one that has stopped answering.
+
+        `_watch` then starts another.
+        """
         while not link.gone.done():
-            ping = asyncio.ensure_future(link.ping())
+            is_open = self._ready.is_set()
+            ping = asyncio.ensure_future(self._refresh(link) if is_open else link.ping())
             try:
                 await asyncio.wait([ping], timeout=_PING_SECONDS)
                 self.is_responding = ping.done()
@@ -259,6 +277,9 @@ class LinkedEvents:
         """Deletes files of which every record was recorded, or imported, before a time."""
         body = orjson.dumps([micros(recorded_before), last_needed])
         return int(await self._ask(messages.EXPIRE, body, _OPEN_SECONDS))
+
+    async def _refresh(self, link: Link) -> None:
+        self._take_state(await link.ask(messages.STATE))
 
     async def refresh(self) -> HistoryState:
         """Returns how the store stands now."""

@@ -41,6 +41,7 @@ class ConsoleApi:
         token: what callers must bear.
         ingest: takes NDJSON records in, told whether they may have come before; returns how many.
         identify: tells whom an access key id stands for.
+        missing: returns what event history is known to lack, a description for each range.
         imports: imports the files of a body, and returns what became of each.
     """
 
@@ -53,7 +54,9 @@ class ConsoleApi:
         ingest: Callable[[bytes, bool], Awaitable[int]] | None = None,
         imports: Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]] | None = None,
         identify: Callable[[str], Identity] | None = None,
+        missing: Callable[[], list[str]] = list,
     ) -> None:
+        self._missing = missing
         self._ingest = ingest
         self._identify = identify
         self._imports = imports
@@ -114,7 +117,8 @@ class ConsoleApi:
         search = search_in(request.query_params, self._services.clock.now())
         limit = count_in(request.query_params, "limit") or PAGE
         found = await self._services.history.latest(search, limit)
-        return {"events": [shown_event(event) for event in found]}
+        events = [shown_event(event) for event in found]
+        return {"events": events, "missing": self._missing()}
 
     async def _who(self, request: Request) -> dict[str, Any]:
         """Returns who made, changed and removed a resource, in sentences, with the evidence."""
@@ -122,7 +126,8 @@ class ConsoleApi:
         name = query.get("resource", "")
         if not name:
             raise CloudTrailError("InvalidParameterException", "resource must be given")
-        return await who(self._services.history, name, query.get("type"), query.get("account"))
+        answer = await who(self._services.history, name, query.get("type"), query.get("account"))
+        return {**answer, "missing": self._missing()}
 
     async def _records(self, request: Request) -> dict[str, Any]:
         """Takes records that hooks and middleware made; `again=true`: they may be here already."""

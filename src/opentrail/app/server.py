@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -56,6 +55,7 @@ from opentrail.app.front import (
     tls_of_endpoint,
     upstreams_of,
 )
+from opentrail.app.health import Health
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.imports import Imports
 from opentrail.app.known_positions import (
@@ -63,6 +63,7 @@ from opentrail.app.known_positions import (
     known_imports,
     known_positions,
     mark_imports,
+    mark_journal,
 )
 from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
@@ -177,6 +178,7 @@ class Server:
             await known_imports(control),
         )
         journal = ArchivedJournal(kept, store)
+        stack.push_async_callback(mark_journal, control, journal)
         stack.push_async_callback(journal.close)
         _run_beside(stack, keep_mark(control, journal))
         identities = Identities(control, directory_identities(settings.directory))
@@ -255,35 +257,12 @@ class Server:
         async def exposition() -> bytes:
             return metrics.exposition(await front.counted())
 
+        state = Health(journal, store)
+
         async def health() -> dict[str, Any]:
-            failure = journal.failure
             counted = [metrics.samples(), *await front.counted()]
-            history_lost = store.state.missing or store.state.lost_imports
-            is_degraded = bool(journal.lost or history_lost or not store.is_responding)
-            status = "failing" if failure else "degraded" if is_degraded else "ok"
-            return {
-                "status": status,
-                "version": __version__,
-                "onRecordFailure": settings.on_record_failure,
-                "journal": {
-                    "position": journal.head,
-                    "failure": failure,
-                    "backlogSeconds": round(journal.backlog_seconds, 3),
-                    "lost": [asdict(one) for one in journal.lost],
-                    "checked": kept.is_checked,
-                },
-                "history": {
-                    "position": store.position,
-                    "responding": store.is_responding,
-                    "imported": store.imported,
-                    "files": store.state.files,
-                    "missing": store.state.missing,
-                    "damaged": store.state.damaged,
-                    "lostImports": store.state.lost_imports,
-                },
-                "recorders": settings.recorders,
-                "lostRecords": total(counted, "opentrail_lost_records_total"),
-            }
+            lost = total(counted, "opentrail_lost_records_total")
+            return state.document(settings.on_record_failure, settings.recorders, lost)
 
         token = secrets.token_urlsafe(32)
         ingest = Ingest(journal, identities.resolve, front.learn, clock)
@@ -292,7 +271,14 @@ class Server:
         )
         stack.push_async_callback(imports.close)
         console_api = ConsoleApi(
-            services, exposition, health, token, ingest.take, imports.take, identities.resolve
+            services,
+            exposition,
+            health,
+            token,
+            ingest.take,
+            imports.take,
+            identities.resolve,
+            state.missing,
         )
         await serve_console(stack, console_api.app, console)
         stack.push_async_callback(console_api.streams.end)

@@ -1,0 +1,172 @@
+"""Verifies everything that a data directory keeps of events: journal segments and sealed files."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import duckdb
+
+from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, sealed_files
+from opentrail.adapters.sqlite.salvage import has_hidden_commits
+from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
+from opentrail.adapters.sqlite.verify import UNKNOWN, chain_at, lost_in, read_verified
+from opentrail.core.errors import StorageFailed
+
+#: Rows that are read at a time.
+_BATCH = 5_000
+Advance = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is not good about a file; `first` and `last` are positions, if they are known."""
+
+    file: str
+    problem: str
+    first: int | None = None
+    last: int | None = None
+
+
+class StoreCheck:
+    """Reads a data directory; a server may be writing to it.
+
+    Args:
+        journal: the folder of segments.
+        history: the folder of sealed files.
+        advance: is told how many bytes and records were verified.
+    """
+
+    def __init__(self, journal: Path, history: Path, advance: Advance) -> None:
+        self._journal = journal
+        self._history = history
+        self._advance = advance
+        self.segments = self.files = self.records = 0
+
+    @property
+    def size(self) -> int:
+        """The bytes that are to be verified."""
+        paths = [*self._journal.glob("*.db"), *self._history.glob("*.duckdb")]
+        return sum(path.stat().st_size for path in paths)
+
+    def findings(self) -> Iterator[Finding]:
+        """Verifies every file and yields what is not good.
+
+        Raises:
+            StorageFailed: a folder cannot be read.
+        """
+        try:
+            files = [file for file in sealed_files(self._history) if not file.is_expired]
+            paths = sorted(self._journal.glob("*.db"))
+        except OSError as error:
+            raise StorageFailed(f"data directory cannot be read: {error}") from error
+        for path in sorted(self._history.glob("*.damaged")):
+            yield Finding(path.name, "was found damaged before and set aside")
+        chains: dict[int, bytes] = {}
+        for file in files:
+            yield from self._sealed(file, chains)
+        yield from _between([file for file in files if not file.is_import])
+        segments = [Segment(int(path.stem), path) for path in paths]
+        for segment, end in ends_of(segments, 0):
+            is_last = segment is segments[-1]
+            yield from self._segment(segment, None if is_last else end, chains)
+
+    # Segments of the journal
+
+    def _segment(
+        self, segment: Segment, end: int | None, chains: dict[int, bytes]
+    ) -> Iterator[Finding]:
+        path = segment.path
+        try:
+            if has_hidden_commits(path):
+                yield Finding(path.name, "its write-ahead log is damaged", segment.first)
+            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+                written = newest(reader)
+                if written is None:
+                    return
+                for lost in lost_in(reader):
+                    yield Finding(path.name, f"lost: {lost.reason}", lost.first, lost.last)
+                yield from _chain_differs(reader, path, chains)
+                last = written[0] if end is None else end
+                yield from self._entries(reader, path, last)
+        except (StorageFailed, sqlite3.Error, OSError) as error:
+            yield Finding(path.name, str(error), getattr(error, "position", segment.first))
+        self.segments += 1
+
+    def _entries(self, reader: sqlite3.Connection, path: Path, last: int) -> Iterator[Finding]:
+        after = int(path.stem) - 1
+        while after < last:
+            try:
+                entries = read_verified(reader, path, after, last, _BATCH)
+            except StorageFailed as error:
+                position = getattr(error, "position", after + 1)
+                yield Finding(path.name, str(error), position, position)
+                # One finding a position: others may be damaged behind it.
+                after = max(position, after + 1)
+                continue
+            self.records += len(entries)
+            self._advance(sum(len(entry.record) for entry in entries), len(entries))
+            after = entries[-1].position if len(entries) == _BATCH else last
+
+    # Sealed files
+
+    def _sealed(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Finding]:
+        name = file.path.name
+        ends = (file.first, file.last)
+        try:
+            if not is_whole(file):
+                yield Finding(name, "its content is not what its name says", *ends)
+            else:
+                yield from self._rows(file, chains)
+        except FileNotFoundError:
+            return  # a running server has merged it into another file
+        except (duckdb.Error, OSError, IndexError) as error:
+            yield Finding(name, f"cannot be read: {error}", *ends)
+        self.files += 1
+
+    def _rows(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Finding]:
+        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+            connection.execute(attaching(file.path, "sealed"))
+            (before,) = connection.execute("SELECT chain_before FROM sealed.about").fetchall()[0]
+            chain, known = bytes(before), chains.get(file.first - 1)
+            if known is not None and chain and chain != known:
+                yield Finding(file.path.name, "does not continue the chain", file.first, file.first)
+            rows = connection.execute("SELECT record FROM sealed.events ORDER BY rowid")
+            count = 0
+            while batch := rows.fetchmany(_BATCH):
+                size = 0
+                for (record,) in batch:
+                    raw = record.encode()
+                    chain = hashlib.sha256(chain + raw).digest()
+                    size += len(raw)
+                count += len(batch)
+                self._advance(size, len(batch))
+        self.records += count
+        if count != file.records:
+            yield Finding(file.path.name, f"holds {count} records", file.first, file.last)
+        if not file.is_import and before != UNKNOWN:
+            chains[file.last] = chain
+
+
+def _chain_differs(
+    reader: sqlite3.Connection, path: Path, chains: dict[int, bytes]
+) -> Iterator[Finding]:
+    """Yields where sealed files and the journal disagree about the chain at a position."""
+    for position, chain in chains.items():
+        if position < int(path.stem) - 1:
+            continue
+        own = chain_at(reader, path, position)
+        if own not in (UNKNOWN, chain):
+            yield Finding(path.name, "disagrees with sealed files", position, position)
+
+
+def _between(files: list[SealedFile]) -> Iterator[Finding]:
+    for before, after in pairwise(files):
+        if after.first > before.last + 1:
+            gap = (before.last + 1, after.first - 1)
+            yield Finding(after.path.name, "positions before it are in no sealed file", *gap)

@@ -1,0 +1,80 @@
+"""What `/health` shows: whether calls are recorded, and everything that was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.version import __version__
+
+
+class Health:
+    """The state of one server.
+
+    Status is `failing` while calls cannot be recorded, `degraded` if something was lost or event
+    history does not answer, else `ok`.
+    """
+
+    def __init__(self, journal: ArchivedJournal, store: LinkedEvents) -> None:
+        self._journal = journal
+        self._store = store
+
+    @property
+    def status(self) -> str:
+        """One of `ok`, `degraded`, `failing`."""
+        if self._journal.failure:
+            return "failing"
+        is_whole = not (self._journal.lost or self.missing()) and self._store.is_responding
+        return "ok" if is_whole else "degraded"
+
+    def missing(self) -> list[str]:
+        """Returns what look-ups cannot find, a description for each range."""
+        return list(self._missing())
+
+    def _missing(self) -> Iterator[str]:
+        for first, last in self._store.state.missing:
+            yield f"{_positions(first, last)} of event history"
+        for lost in self._journal.lost:
+            if lost.last is None:
+                yield f"{_positions(lost.first, None)} of event history"
+        for first, last in self._store.state.lost_imports:
+            yield f"imported events {first} to {last}: import them again"
+
+    def document(
+        self, on_record_failure: str, recorders: int, lost_records: float
+    ) -> dict[str, Any]:
+        """Returns what `/health` answers."""
+        journal, state = self._journal, self._store.state
+        return {
+            "status": self.status,
+            "version": __version__,
+            "onRecordFailure": on_record_failure,
+            "missing": self.missing(),
+            "journal": {
+                "position": journal.head,
+                "failure": journal.failure,
+                "backlogSeconds": round(journal.backlog_seconds, 3),
+                "lost": [asdict(one) for one in journal.lost],
+                "checked": journal.is_checked,
+            },
+            "history": {
+                "position": self._store.position,
+                "responding": self._store.is_responding,
+                "imported": self._store.imported,
+                "files": state.files,
+                "missing": state.missing,
+                "damaged": state.damaged,
+                "lostImports": state.lost_imports,
+            },
+            "recorders": recorders,
+            "lostRecords": lost_records,
+        }
+
+
+def _positions(first: int, last: int | None) -> str:
+    if last is None:
+        return f"an unknown number of records at position {first}"
+    return f"position {first}" if first == last else f"positions {first} to {last}"

@@ -1,0 +1,261 @@
+"""A journal that was removed, cut, overwritten or altered while the server was down.
+
+Nothing is silent, nothing hangs, every undamaged record is found and new calls are visible.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.anomaly.test_bad_days import eventually, health
+from tests.decoding.stub_upstream import StubUpstream
+from tests.live.processes import opentrail_server, run_opentrail
+
+pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
+
+COUNT = 500
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class World:
+    """A data directory as a server left it, with the event ids of its positions."""
+
+    folder: Path
+    ids: dict[str, int]
+    flags: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[StubUpstream]:
+    with StubUpstream() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module", params=["unsealed", "sealed"])
+def world(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: StubUpstream
+) -> World:
+    folder = tmp_path_factory.mktemp(request.param) / "data"
+    is_sealed = request.param == "sealed"
+    flags = ("--upstream", upstream.url)
+    flags += ("--history-seal-records", "100") if is_sealed else ()
+    with opentrail_server(folder, *flags) as server:
+        iam = server.boto("iam")
+        for number in range(COUNT):
+            iam.create_user(UserName=f"user-{number}", Path=f"/{'x' * (number % 7 * 70)}/")
+        found = reversed(server.records())
+        ids = {record["eventID"]: position for position, record in enumerate(found, 1)}
+        assert len(ids) == COUNT
+        if is_sealed:
+            sealed = folder / "history"
+            eventually(lambda: len(list(sealed.glob("*.duckdb"))) >= 4, "sealed files")
+        assert server.stop() == 0
+    return World(folder, ids, flags)
+
+
+def segments(folder: Path) -> list[Path]:
+    return sorted((folder / "journal").glob("*.db"))
+
+
+def overwrite(path: Path, at: int, content: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+
+
+def remove_all(folder: Path) -> None:
+    for path in (folder / "journal").iterdir():
+        path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder / "journal")
+
+
+def cut_in_half(folder: Path) -> None:
+    path = segments(folder)[-1]
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def cut_to_nothing(folder: Path) -> None:
+    segments(folder)[-1].write_bytes(b"")
+
+
+def zero_at_50_places(folder: Path) -> None:
+    path = segments(folder)[-1]
+    pages = path.stat().st_size // PAGE
+    for page in random.Random(5).sample(range(1, pages), min(50, pages // 2)):
+        overwrite(path, page * PAGE, b"\0" * PAGE)
+
+
+def zero_the_first_page(folder: Path) -> None:
+    overwrite(segments(folder)[-1], 0, b"\0" * PAGE)
+
+
+def zero_the_last_page(folder: Path) -> None:
+    path = segments(folder)[-1]
+    overwrite(path, path.stat().st_size - PAGE, b"\0" * PAGE)
+
+
+def overwrite_everything(folder: Path) -> None:
+    path = segments(folder)[-1]
+    path.write_bytes(b"this is not a database " * (path.stat().st_size // 23))
+
+
+def flip_a_byte_in_200_records(folder: Path) -> None:
+    path = segments(folder)[-1]
+    content = bytearray(path.read_bytes())
+    chance = random.Random(6)
+    starts = []
+    at = content.find(b'"userName":"user-')
+    while at >= 0:
+        starts.append(at)
+        at = content.find(b'"userName":"user-', at + 1)
+    for start in chance.sample(starts, 200):
+        content[start + 13] ^= 1
+    path.write_bytes(content)
+
+
+FAULTS: list[tuple[Callable[[Path], None], int]] = [
+    (remove_all, COUNT),
+    (remove_folder, COUNT),
+    (cut_in_half, COUNT * 6 // 10),
+    (cut_to_nothing, COUNT),
+    (zero_at_50_places, 250),
+    (zero_the_first_page, 0),
+    (zero_the_last_page, 8),
+    (overwrite_everything, COUNT),
+    (flip_a_byte_in_200_records, 200),
+]
+
+
+def lost_positions(state: dict[str, Any]) -> set[int]:
+    return {
+        position
+        for one in state["journal"]["lost"]
+        if one["last"] is not None
+        for position in range(one["first"], one["last"] + 1)
+    }
+
+
+@pytest.mark.parametrize(("damage", "most"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+def test_a_damaged_journal_is_never_silent_and_costs_no_other_record(
+    tmp_path: Path, world: World, damage: Callable[[Path], None], most: int
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    damage(folder)
+    if (folder / "journal").exists():
+        checked = run_opentrail("verify-store", "--data-dir", str(folder), "--json")
+        found = json.loads(checked.stdout)["findings"]
+        assert (checked.returncode == 1) == bool(found)
+        assert found or damage in (remove_all, cut_to_nothing, zero_the_first_page)
+    with opentrail_server(folder, *world.flags) as server:
+        server.boto("iam").create_user(UserName="afterwards")
+        eventually(lambda: health(server)["journal"]["checked"], "the check of the journal")
+        answer = server.opentrail("lookup", "name=CreateUser", "--limit", "10000", "--json")
+        assert answer.returncode == 0, answer.stderr
+        records = [json.loads(line) for line in answer.stdout.splitlines()]
+        names = [record["requestParameters"]["userName"] for record in records]
+        assert names.count("afterwards") == 1
+        state = health(server)
+        missing = set(world.ids) - {record["eventID"] for record in records}
+        lost = {world.ids[event_id] for event_id in missing}
+        assert lost <= lost_positions(state)
+        assert len(lost) <= most
+        assert len(names) == len(set(names))
+        if damage is not zero_the_first_page:
+            assert state["journal"]["lost"]
+        if state["journal"]["lost"]:
+            assert state["status"] == "degraded"
+            told = eventually(
+                lambda: server.records("eventName=RecordsLost"), "a record of the loss"
+            )
+            assert len(told) == len(state["journal"]["lost"])
+            shown = server.opentrail("status")
+            assert shown.returncode == 1
+            assert "degraded" in shown.stdout
+        if lost:
+            assert "missing: position" in answer.stderr
+        assert server.stop() == 0
+        server.start()
+        assert health(server)["status"] == state["status"]
+        again = server.records("eventName=RecordsLost")
+        assert len(again) == len(state["journal"]["lost"])
+        assert len(server.records("eventName=CreateUser")) == len(records)
+    assert run_opentrail("verify-store", "--data-dir", str(folder)).returncode in (0, 1)
+
+
+def test_damage_while_the_server_runs_is_confined_and_named(tmp_path: Path, world: World) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    seal_after = (
+        () if "--history-seal-records" in world.flags else ("--history-seal-records", "520")
+    )
+    with opentrail_server(folder, *world.flags, *seal_after) as server:
+        eventually(lambda: health(server)["journal"]["checked"], "the check of the journal")
+        eventually(lambda: health(server)["history"]["position"] == COUNT, "history")
+        assert health(server)["status"] == "ok"
+        zero_at_50_places(folder)
+        iam = server.boto("iam")
+        for number in range(120):  # the table in memory is full, and is sealed from the journal
+            iam.create_user(UserName=f"afterwards-{number}")
+        eventually(lambda: health(server)["journal"]["lost"], "damage that is found")
+        assert health(server)["status"] == "degraded"
+        eventually(lambda: server.records("eventName=RecordsLost"), "a record of the loss")
+        records = server.records("eventName=CreateUser")
+        found = {record["eventID"] for record in records}
+        assert len(found) == len(records)
+        names = [record["requestParameters"]["userName"] for record in records]
+        assert sum(name.startswith("afterwards") for name in names) == 120
+        missing = {world.ids[event_id] for event_id in set(world.ids) - found}
+        assert missing <= lost_positions(health(server))
+        assert server.stop() == 0
+
+
+def test_a_history_process_that_hangs_is_replaced(tmp_path: Path, world: World) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    with opentrail_server(folder, *world.flags) as server:
+        (history,) = server.children(b"opentrail.adapters.duckdb.process")
+        os.kill(history, signal.SIGSTOP)
+        eventually(lambda: not health(server)["history"]["responding"], "a process that hangs")
+        assert health(server)["status"] == "degraded"
+        assert len(server.records("eventName=CreateUser")) == COUNT
+        eventually(lambda: health(server)["status"] == "ok", "another process")
+        assert server.children(b"opentrail.adapters.duckdb.process") != [history]
+
+
+def test_a_file_of_imported_events_that_is_gone_is_named(
+    tmp_path: Path, upstream: StubUpstream
+) -> None:
+    lines = tmp_path / "records.ndjson"
+    sample = Path(__file__).parent.parent / "data" / "real-records.ndjson"
+    shutil.copy(sample, lines)
+    folder = tmp_path / "data"
+    with opentrail_server(folder, "--upstream", upstream.url) as server:
+        assert server.opentrail("import", str(lines)).returncode == 0
+        imported = health(server)["history"]["imported"]
+        assert imported
+        server.stop()
+        (file,) = (folder / "history").glob("import-*.duckdb")
+        file.unlink()
+        server.start()
+        lost = eventually(lambda: health(server)["history"]["lostImports"], "the lost events")
+        assert lost == [[1, imported]]
+        assert health(server)["status"] == "degraded"
+        assert server.opentrail("import", str(lines)).returncode == 0
+        again = health(server)["history"]
+        assert again["imported"] == 2 * imported
