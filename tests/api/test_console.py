@@ -267,6 +267,7 @@ async def test_who_knows_nothing_of_what_no_event_names() -> None:
         "resource": "Nobody",
         "answers": [],
         "first": [],
+        "missing": [],
     }
 
 

@@ -1,0 +1,82 @@
+"""Which entries are believed, given the hash chain."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.adapters.sqlite.verify import agrees, differing, first_not_lost, sound_entries
+from opentrail.core.event import Entry
+from opentrail.ports.journal import LostPositions
+from tests.factories import an_entry, some_records
+from tests.fakes import GENESIS
+
+COUNT = 12
+
+
+def chained() -> list[Entry]:
+    chain, made = GENESIS, []
+    for position, record in enumerate(some_records(COUNT), 1):
+        entry = an_entry(position, record)
+        chain = hashlib.sha256(chain + entry.record).digest()
+        made.append(replace(entry, chain=chain))
+    return made
+
+
+WHOLE = chained()
+
+
+@given(gone=st.sets(st.integers(1, COUNT)))
+def test_entries_between_missing_ones_are_believed(gone: set[int]) -> None:
+    found = {entry.position: [entry] for entry in WHOLE if entry.position not in gone}
+    believed = list(sound_entries(found, 1, COUNT, GENESIS))
+    assert believed == [entry for entry in WHOLE if entry.position not in gone]
+
+
+@given(at=st.integers(1, COUNT), byte=st.integers(0, 400), has_both=st.booleans())
+def test_an_altered_record_is_not_believed(at: int, byte: int, has_both: bool) -> None:
+    entry = WHOLE[at - 1]
+    content = bytearray(entry.record)
+    content[byte % len(content)] ^= 1
+    altered = replace(entry, record=bytes(content))
+    found = {entry.position: [entry] for entry in WHOLE}
+    found[at] = [altered, entry] if has_both else [altered]
+    expected = WHOLE if has_both else [one for one in WHOLE if one.position != at]
+    assert list(sound_entries(found, 1, COUNT, GENESIS)) == expected
+
+
+@given(at=st.integers(1, COUNT - 1))
+def test_an_altered_chain_costs_no_record_that_the_next_entry_vouches_for(at: int) -> None:
+    found = {entry.position: [entry] for entry in WHOLE}
+    found[at] = [replace(WHOLE[at - 1], chain=b"x" * 32)]
+    assert list(sound_entries(found, 1, COUNT, GENESIS)) == WHOLE
+
+
+def test_columns_that_disagree_with_the_record_are_named() -> None:
+    entry = WHOLE[0]
+    assert agrees(entry)
+    for column in ("event_id", "account", "region", "category"):
+        other = replace(entry, **{column: "another"})
+        assert not agrees(other)
+        assert differing(other) == {column: getattr(entry, column)}
+    assert agrees(replace(entry, record=b"no JSON"))
+    assert agrees(replace(entry, record=b"[]"))
+
+
+@given(
+    lost=st.lists(st.tuples(st.integers(1, 20), st.integers(0, 5)), max_size=5),
+    first=st.integers(1, 20),
+    length=st.integers(0, 10),
+)
+def test_the_first_position_that_is_not_lost_is_that_of_a_plain_search(
+    lost: list[tuple[int, int]], first: int, length: int
+) -> None:
+    ranges = sorted(
+        (LostPositions(begin, begin + more, "") for begin, more in lost), key=lambda one: one.first
+    )
+    gone = {n for begin, more in lost for n in range(begin, begin + more + 1)}
+    expected = next((n for n in range(first, first + length + 1) if n not in gone), None)
+    assert first_not_lost(ranges, first, first + length) == expected

@@ -1,0 +1,109 @@
+"""Everything that a data directory keeps of events is verified, and what is wrong is named."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.store_check import Finding, StoreCheck
+from tests.adapters.duckdb.worlds import World
+from tests.fakes import GENESIS, run
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    async def made() -> World:
+        world = World(tmp_path)
+        await world.write(60)
+        await world.seal((1, 20), (21, 40))
+        await world.journal.close()
+        return world
+
+    return run(made())
+
+
+def findings(world: World) -> list[Finding]:
+    return list(StoreCheck(world.journal_folder, world.history, lambda *_: None).findings())
+
+
+def test_a_whole_directory_has_nothing_to_name_and_every_record_is_counted(world: World) -> None:
+    seen = [0, 0]
+
+    def advance(size: int, records: int) -> None:
+        seen[0] += size
+        seen[1] += records
+
+    check = StoreCheck(world.journal_folder, world.history, advance)
+    assert check.size > 0
+    assert list(check.findings()) == []
+    assert (check.segments, check.files, check.records) == (1, 2, 100)
+    assert seen[1] == 100
+    assert seen[0] > 100 * 300
+
+
+def _segment(world: World) -> Path:
+    (path,) = world.journal_folder.glob("*.db")
+    return path
+
+
+def alter_a_record(world: World) -> None:
+    with closing(sqlite3.connect(_segment(world))) as database:
+        database.execute("UPDATE entries SET record = record || ' ' WHERE position IN (7, 33)")
+        database.commit()
+
+
+def remove_a_record(world: World) -> None:
+    with closing(sqlite3.connect(_segment(world))) as database:
+        database.execute("DELETE FROM entries WHERE position = 50")
+        database.commit()
+
+
+def overwrite_the_segment(world: World) -> None:
+    _segment(world).write_bytes(b"nothing" * 1_000)
+
+
+def flip_a_byte_of_a_sealed_file(world: World) -> None:
+    path = sorted(world.history.glob("*.duckdb"))[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "positions"),
+    [
+        (alter_a_record, {7, 33}),
+        (remove_a_record, {50}),
+        (overwrite_the_segment, {1}),
+        (flip_a_byte_of_a_sealed_file, {21}),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_and_position(
+    world: World, damage: Callable[[World], None], positions: set[int]
+) -> None:
+    damage(world)
+    found = findings(world)
+    assert positions <= {one.first for one in found}
+    assert all(one.file and one.problem for one in found)
+
+
+def test_a_journal_that_is_sound_in_itself_but_other_than_the_sealed_files_is_named(
+    world: World,
+) -> None:
+    with closing(sqlite3.connect(_segment(world))) as database:
+        rows = database.execute("SELECT position, record FROM entries ORDER BY position").fetchall()
+        chain = GENESIS
+        for position, record in rows:
+            changed = record.replace(b"CreateUser", b"CreateRole")
+            chain = hashlib.sha256(chain + changed).digest()
+            database.execute(
+                "UPDATE entries SET record = ?, chain = ? WHERE position = ?",
+                (changed, chain, position),
+            )
+        database.commit()
+    assert "disagrees with sealed files" in {one.problem for one in findings(world)}

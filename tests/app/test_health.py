@@ -1,0 +1,61 @@
+"""What `/health` says of losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opentrail.adapters.linked_events import HistoryState
+from opentrail.app.health import Health
+from opentrail.ports.journal import LostPositions
+
+
+class Journal:
+    """What health asks of a journal."""
+
+    def __init__(self, failure: str | None = None, lost: list[LostPositions] | None = None) -> None:
+        self.failure, self.lost = failure, lost or []
+        self.head, self.backlog_seconds, self.is_checked = 7, 0.0, True
+
+
+class Store:
+    """What health asks of event history."""
+
+    def __init__(self, is_responding: bool = True, **state: Any) -> None:
+        self.is_responding, self.state = is_responding, HistoryState(position=7, **state)
+        self.position, self.imported = 7, 0
+
+
+@pytest.mark.parametrize(
+    ("journal", "store", "status", "missing"),
+    [
+        (Journal(), Store(), "ok", []),
+        (Journal("full"), Store(missing=((1, 2),)), "failing", ["positions 1 to 2"]),
+        (Journal(), Store(is_responding=False), "degraded", []),
+        (Journal(), Store(missing=((3, 3),)), "degraded", ["position 3 of event history"]),
+        (Journal(lost=[LostPositions(1, 2, "cut")]), Store(), "degraded", []),
+        (
+            Journal(lost=[LostPositions(8, None, "cut")]),
+            Store(),
+            "degraded",
+            ["an unknown number of records at position 8"],
+        ),
+        (
+            Journal(),
+            Store(lost_imports=((1, 58),)),
+            "degraded",
+            ["imported events 1 to 58: import them again"],
+        ),
+    ],
+)
+def test_a_loss_is_shown_and_described(
+    journal: Any, store: Any, status: str, missing: list[str]
+) -> None:
+    health = Health(journal, store)
+    document = health.document("refuse", 1, 0.0)
+    assert document["status"] == health.status == status
+    assert len(document["missing"]) == len(missing)
+    for said, expected in zip(document["missing"], missing, strict=True):
+        assert said.startswith(expected)
+    assert len(document["journal"]["lost"]) == len(journal.lost)

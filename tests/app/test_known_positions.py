@@ -1,0 +1,64 @@
+"""What state store and sealed files know of a journal that may be gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.duckdb.files import stem_of
+from opentrail.adapters.sqlite.journal import KnownPositions
+from opentrail.app.known_positions import (
+    known_imports,
+    known_positions,
+    mark_imports,
+    mark_journal,
+)
+from opentrail.ports.control import Put
+from tests.factories import some_new_entries
+from tests.fakes import MemoryControl, MemoryJournal, asynchronous
+
+
+@asynchronous
+async def test_of_a_new_data_directory_nothing_is_known(tmp_path: Path) -> None:
+    assert await known_positions(MemoryControl(), tmp_path) is None
+    assert await known_imports(MemoryControl()) == 0
+
+
+@asynchronous
+async def test_a_journal_without_records_is_known_to_have_been_there(tmp_path: Path) -> None:
+    control = MemoryControl()
+    await mark_journal(control, MemoryJournal())
+    assert await known_positions(control, tmp_path) == KnownPositions(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "document"),
+    [
+        ("place", {"position": 44}),
+        ("event-bus", {"position": 44}),
+        ("delivery", {"position": 44}),
+        ("plan", {"until": 44}),
+    ],
+)
+@asynchronous
+async def test_every_cursor_and_every_sealed_file_is_heard(
+    tmp_path: Path, kind: str, document: dict[str, int]
+) -> None:
+    control = MemoryControl()
+    journal = MemoryJournal()
+    await journal.append(some_new_entries(12))
+    await mark_journal(control, journal)
+    assert await known_positions(control, tmp_path) == KnownPositions(0, 12)
+    (tmp_path / f"{stem_of(1, 30)}-{'0' * 16}.duckdb").touch()
+    (tmp_path / f"{stem_of(1, 900, is_import=True)}-{'0' * 16}.duckdb").touch()
+    assert await known_positions(control, tmp_path) == KnownPositions(30, 30)
+    await control.apply([Put(kind, "one", document)])
+    assert await known_positions(control, tmp_path) == KnownPositions(30, 44)
+
+
+@asynchronous
+async def test_the_last_imported_event_is_remembered() -> None:
+    control = MemoryControl()
+    await mark_imports(control, 58)
+    assert await known_imports(control) == 58

@@ -1,0 +1,53 @@
+"""The command that verifies a data directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from opentrail.cli import main
+from tests.adapters.duckdb.worlds import World
+from tests.fakes import run
+
+
+def made(folder: Path) -> Path:
+    async def story() -> None:
+        world = World(folder)
+        await world.write(30)
+        await world.seal((1, 20))
+        await world.journal.close()
+
+    folder.mkdir()
+    run(story())
+    return folder
+
+
+def test_a_whole_directory_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = made(tmp_path / "data")
+    assert main(["verify-store", "--data-dir", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert said == "50 records verified in 1 journal segments, 1 sealed files: all good\n"
+
+
+def test_damage_is_printed_by_file_and_position(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made(tmp_path / "data")
+    (sealed,) = (folder / "history").glob("*.duckdb")
+    sealed.write_bytes(sealed.read_bytes()[:-1])
+    assert main(["verify-store", "--data-dir", str(folder)]) == 1
+    said = capsys.readouterr().out
+    assert f"{sealed.name}, positions 1 to 20: its content is not what its name says\n" in said
+    assert said.endswith("1 problems\n")
+    assert main(["verify-store", "--data-dir", str(folder), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert [(one["first"], one["last"]) for one in document["findings"]] == [(1, 20)]
+
+
+def test_a_folder_that_is_none_is_wrong_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify-store", "--data-dir", str(tmp_path)]) == 2
+    assert "is not a data directory" in capsys.readouterr().err
