@@ -34,7 +34,7 @@ OTHER = "210987654321"
 async def test_the_reference_question() -> None:
     said = await asked("Mary", a_record(userAgent=CONSOLE))
     assert said["sentence"] == (
-        "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "
+        "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
         "through the AWS Management Console"
     )
     assert said["evidence"] == {
@@ -245,3 +245,13 @@ async def test_every_resource_of_real_records_can_be_asked_for() -> None:
             said = await who(api.history, resource.name)
             json.dumps(said)
             assert said["events"] == 1
+
+
+@asynchronous
+async def test_assuming_a_role_uses_it_and_does_not_hide_its_last_change() -> None:
+    created = did(0, "CreateRole", {"roleName": "DataRole"})
+    changed = did(1, "UpdateAssumeRolePolicy", {"roleName": "DataRole"})
+    uses = [assumed(n, f"ASIA{n}", an_iam_user("Alice")) for n in (2, 3, 4)]
+    (one,) = (await asked("DataRole", created, changed, *uses))["answers"]
+    assert one["changed"]["times"] == 1
+    assert deed(one["changed"]) == "IAM user John changed who may assume IAM role DataRole"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from opentrail.answers import who
+from opentrail.callers import _follows
+from opentrail.core.attributes import attributes_of
+from opentrail.ports.event_store import FoundEvent
 from tests.api.caller import Api
 from tests.asking import asked, assumed, at, deed, did
-from tests.factories import ACCOUNT, KEY, an_assumed_role, an_iam_user
+from tests.factories import ACCOUNT, KEY, a_record, an_assumed_role, an_iam_user
 from tests.fakes import asynchronous
 
 OTHER = "210987654321"
@@ -235,3 +239,24 @@ async def test_without_a_key_the_principal_is_followed() -> None:
     assert [deed(step) for step in steps] == ["IAM user J*n tagged IAM user b"]
     said = await asked("Mary", at(0, userIdentity=None), did(1, "TagUser", {"userName": "a"}))
     assert said["answers"][0]["next"] == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "follows"),
+    [
+        (8, 7, True),
+        (6, 7, False),
+        (-8, -7, True),  # imported events count downwards
+        (-6, -7, False),
+        (-8, 7, False),  # nobody knows
+        (8, -7, False),
+    ],
+)
+def test_of_two_calls_of_one_second_the_one_with_the_later_number_came_next(
+    one: int, other: int, follows: bool
+) -> None:
+    found = [
+        FoundEvent.of(position, attributes_of(record), json.dumps(record))
+        for position, record in ((one, a_record()), (other, a_record()))
+    ]
+    assert _follows(*found) is follows

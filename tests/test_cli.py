@@ -256,7 +256,9 @@ def test_a_server_that_says_no_is_not_good(console: StubConsole, capsys: Capture
 
 # who
 
-SENTENCE = "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary through the AWS CLI"
+SENTENCE = (
+    "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary through the AWS CLI"
+)
 
 
 def test_who_created_something_is_told_with_its_evidence(

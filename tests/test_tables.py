@@ -233,7 +233,7 @@ def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
 # Answers
 
 EVIDENCE = {"eventId": "the-id", "accessKeyId": None}
-DEED = {"sentence": "On January 1, 2020 at 9:00 AM, John did it", "evidence": EVIDENCE}
+DEED = {"sentence": "On January 1, 2020 at 9:00 AM UTC, John did it", "evidence": EVIDENCE}
 ONE = {
     "type": "AWS::IAM::User",
     "account": "123456789012",
@@ -254,9 +254,7 @@ def told(capsys: Capture, *answers: dict[str, Any]) -> str:
 
 def test_an_answer_is_a_sentence_and_its_evidence(capsys: Capture) -> None:
     assert told(capsys, ONE) == (
-        "On January 1, 2020 at 9:00 AM, John did it.\n\n"
-        "  eventId          the-id\n"
-        "  accessKeyId      None\n"
+        "On January 1, 2020 at 9:00 AM UTC, John did it.\n\n  eventId          the-id\n"
     )
 
 

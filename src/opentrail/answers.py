@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -146,7 +147,7 @@ async def _about(history: History, asked: Asked) -> list[FoundEvent]:
         events = await _naming(history, name, Search(account=account))
         found.update((event.position, event) for event in events)
         waiting.extend(_other_names(events, asked, seen | {name}))
-    return sorted(found.values(), key=lambda e: (e.event_time, e.position), reverse=True)
+    return sorted(found.values(), key=lambda event: event.order, reverse=True)
 
 
 async def _naming(history: History, name: str, search: Search) -> list[FoundEvent]:
@@ -185,23 +186,25 @@ def _lives(asked: Asked, found: Sequence[FoundEvent]) -> list[Life]:
     names.update(_other_names(found, asked, names))
     groups: dict[Thing, list[Deed]] = {}
     for event in reversed(found):
-        # AssumeRole counts as reading, and makes an access key.
-        made = any(creates(event.event_name, resource.type) for resource in event.resources)
-        if event.read_only and not made:
+        about = [
+            resource
+            for resource in event.resources
+            if resource.name in names
+            and asked.fits(resource.type)
+            # AssumeRole counts as reading, and makes an access key; it does nothing to the role.
+            and (not event.read_only or creates(event.event_name, resource.type))
+        ]
+        record: Record = orjson.loads(event.record) if about else {}
+        if not about or refusal(record) is not None:
             continue
-        record: Record = orjson.loads(event.record)
-        if refusal(record) is not None:
-            continue
-        for resource in event.resources:
-            if resource.name in names and asked.fits(resource.type):
-                deed = Deed(event, record, resource)
-                groups.setdefault(_thing(record, resource), []).append(deed)
+        for resource in about:
+            groups.setdefault(_thing(record, resource), []).append(Deed(event, record, resource))
     lives = [life for deeds in _merged(groups) if (life := _life(deeds)) is not None]
     return sorted(lives, key=lambda life: _when(life.last), reverse=True)
 
 
-def _when(deed: Deed) -> tuple[Any, int]:
-    return deed.event.event_time, deed.event.position
+def _when(deed: Deed) -> tuple[datetime, int]:
+    return deed.event.order
 
 
 def _thing(record: Record, resource: Resource) -> Thing:

@@ -67,11 +67,21 @@ async def next_calls(history: History, event: FoundEvent, record: Record) -> lis
     after: list[FoundEvent] = []
     for window in _WINDOWS:
         found = await history.latest(replace(search, end=start + window), _MOST_IN_WINDOW)
-        place = (start, event.position)
-        after = [one for one in found if (one.event_time, one.position) > place]
+        after = sorted((one for one in found if _follows(one, event)), key=lambda one: one.order)
         if len(after) >= _MOST_NEXT:
             break
-    return [statement(orjson.loads(one.record)) for one in reversed(after[-_MOST_NEXT:])]
+    return [statement(orjson.loads(one.record)) for one in after[:_MOST_NEXT]]
+
+
+def _follows(one: FoundEvent, event: FoundEvent) -> bool:
+    """Returns whether an event came after another.
+
+    Times are whole seconds. Of two events of one second the order is known only if both were
+    recorded, or both imported.
+    """
+    if one.event_time != event.event_time:
+        return one.event_time > event.event_time
+    return (one.position < 0) == (event.position < 0) and one.order > event.order
 
 
 async def _maker(history: History, identity: Record, record: Record) -> Record | None:

@@ -276,7 +276,8 @@ def _print_one(answer: dict[str, Any]) -> None:
 def _print_deed(deed: dict[str, Any]) -> None:
     sys.stdout.write(f"{printable(deed['sentence'])}.\n\n")
     for name, value in deed["evidence"].items():
-        sys.stdout.write(f"  {name:<16} {printable(str(value))}\n")
+        if value is not None:
+            sys.stdout.write(f"  {name:<16} {printable(str(value))}\n")
 
 
 def _print_list(sentences: Sequence[str]) -> None:

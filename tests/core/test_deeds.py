@@ -175,3 +175,36 @@ def test_tables_speak_of_types_by_their_names() -> None:
             assert len(kind.split("::")) == 3
     assert "PutObject" in OVERWRITING
     assert "CreateUser" not in OVERWRITING
+
+
+@pytest.mark.parametrize(
+    ("event_name", "kind"),
+    [
+        ("AssumeRole", "AWS::IAM::Role"),
+        ("AssumeRoleWithSAML", "AWS::IAM::Role"),
+        ("InvokeFunction", "AWS::Lambda::Function"),
+        ("Invoke20150331", None),
+        ("StartJobRun", "AWS::Glue::Job"),
+        ("StartPipelineExecution", "AWS::CodePipeline::Pipeline"),
+        ("CreateDBClusterSnapshot", "AWS::RDS::DBCluster"),
+        ("RestoreDBInstanceFromDBSnapshot", "AWS::RDS::DBSnapshot"),
+        ("DetectStackDrift", "AWS::CloudFormation::Stack"),
+        ("ExportTableToPointInTime", "AWS::DynamoDB::Table"),
+        ("WriteGetObjectResponse", "AWS::S3::Object"),
+        ("Decrypt", None),
+    ],
+)
+def test_a_call_that_uses_a_thing_does_not_change_it(event_name: str, kind: str | None) -> None:
+    assert not changes(event_name, kind)
+
+
+@pytest.mark.parametrize(
+    ("event_name", "kind"),
+    [
+        ("CreateDefaultVpc", "AWS::EC2::VPC"),
+        ("ReplicateKey", "AWS::KMS::Key"),
+        ("RestoreDBClusterFromSnapshot", "AWS::RDS::DBCluster"),
+    ],
+)
+def test_a_call_may_make_a_thing_without_naming_it(event_name: str, kind: str) -> None:
+    assert creates(event_name, kind)

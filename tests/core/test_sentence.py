@@ -30,7 +30,7 @@ MANAGEMENT_CONSOLE = "the AWS Management Console"
 
 def test_the_reference_sentence() -> None:
     assert sentence(a_record(userAgent=CONSOLE)) == (
-        "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "
+        "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
         "through the AWS Management Console"
     )
 
@@ -38,10 +38,10 @@ def test_the_reference_sentence() -> None:
 @pytest.mark.parametrize(
     ("time", "shown"),
     [
-        ("2020-01-01T00:05:00Z", "On January 1, 2020 at 12:05 AM, "),
-        ("2020-12-31T12:00:59Z", "On December 31, 2020 at 12:00 PM, "),
-        ("2020-07-04T13:09:00Z", "On July 4, 2020 at 1:09 PM, "),
-        ("2020-07-04T23:30:00-02:00", "On July 5, 2020 at 1:30 AM, "),
+        ("2020-01-01T00:05:00Z", "On January 1, 2020 at 12:05 AM UTC, "),
+        ("2020-12-31T12:00:59Z", "On December 31, 2020 at 12:00 PM UTC, "),
+        ("2020-07-04T13:09:00Z", "On July 4, 2020 at 1:09 PM UTC, "),
+        ("2020-07-04T23:30:00-02:00", "On July 5, 2020 at 1:30 AM UTC, "),
     ],
 )
 def test_a_time_is_told_as_people_say_it_in_utc(time: str, shown: str) -> None:
@@ -109,12 +109,12 @@ def test_a_call_about_nothing_is_told_by_its_name() -> None:
     record = a_record(
         eventName="ListUsers", requestParameters=None, responseElements=None, userAgent=ABSENT
     )
-    assert sentence(record) == "On January 1, 2020 at 9:00 AM, IAM user John called ListUsers"
+    assert sentence(record) == "On January 1, 2020 at 9:00 AM UTC, IAM user John called ListUsers"
 
 
 def test_a_refused_call_is_told_as_refused() -> None:
     told = sentence(a_record(errorCode="AccessDenied", responseElements=None))
-    assert told.endswith("through the AWS CLI but was refused (AccessDenied)")
+    assert told.endswith("through the AWS CLI and was refused (AccessDenied)")
     assert sentence(a_record()).endswith("through the AWS CLI")
 
 
@@ -189,7 +189,7 @@ def test_a_sign_in_that_failed_is_told_as_refused_though_it_has_no_error_code() 
     )
     assert sentence(record).endswith(
         "IAM user John signed in to the AWS Management Console"
-        " but was refused (Failed authentication)"
+        " and was refused (Failed authentication)"
     )
 
 
@@ -278,7 +278,7 @@ def test_an_identity_center_user_is_told_by_the_id_that_the_record_has() -> None
         (CONSOLE, MANAGEMENT_CONSOLE),
         ("console.ec2.amazonaws.com", MANAGEMENT_CONSOLE),
         ("signin.amazonaws.com", MANAGEMENT_CONSOLE),
-        ("AWS Internal", MANAGEMENT_CONSOLE),
+        ("AWS Internal", "an AWS service"),
         ("[S3Console/0.4, aws-internal/3 aws-sdk-java/1.12.488]", MANAGEMENT_CONSOLE),
         (f"[{CONSOLE}]", MANAGEMENT_CONSOLE),
         (
@@ -301,7 +301,7 @@ def test_an_identity_center_user_is_told_by_the_id_that_the_record_has() -> None
         ("aws-sdk-rust/1.3.3 os/linux lang/rust/1.80", "the AWS SDK for Rust"),
         ("aws-sdk-dotnet-coreclr/3.7", "the AWS SDK for .NET"),
         ("EC2ConsoleFrontend, aws-internal/3 aws-sdk-java/1.11.1030", MANAGEMENT_CONSOLE),
-        ("aws-internal/3 cfg/retry-mode/legacy", MANAGEMENT_CONSOLE),
+        ("aws-internal/3 cfg/retry-mode/legacy", "an AWS service"),
         ("Mozilla", MANAGEMENT_CONSOLE),
         ("aws-cli/2.1 Python/3.9 exec-env/CloudShell exe/x86_64", "AWS CloudShell"),
         ("cloudformation.amazonaws.com", "AWS CloudFormation"),
@@ -335,7 +335,7 @@ def test_a_session_of_the_console_is_the_console_whatever_the_agent_says() -> No
             "console.amazonaws.com",
             "AWS CloudFormation",
         ),
-        ({**an_assumed_role(), "invokedBy": "AWS Internal"}, "AWS Internal", MANAGEMENT_CONSOLE),
+        ({**an_assumed_role(), "invokedBy": "AWS Internal"}, "AWS Internal", "an AWS service"),
         ({**an_assumed_role(), "invokedBy": "signin.amazonaws.com"}, CONSOLE, MANAGEMENT_CONSOLE),
         ({"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}, "ec2.amazonaws.com", None),
         ({"invokedBy": "ec2.amazonaws.com"}, "ec2.amazonaws.com", None),
@@ -375,7 +375,7 @@ def test_every_real_record_can_be_told() -> None:
         told = sentence(record)
         assert told.startswith("On ")
         assert ", IAM user None " not in told or "userName" not in record["userIdentity"]
-        assert ("but was refused" in told) == bool(record.get("errorCode"))
+        assert ("and was refused" in told) == bool(record.get("errorCode"))
 
 
 def test_a_data_record_can_be_told() -> None:
@@ -404,7 +404,7 @@ def test_whatever_stands_in_a_members_place_a_record_of_others_can_be_told(
 ) -> None:
     who = {**identity, "type": kind} if kind else identity
     told = sentence(a_record(**{**odd, "eventName": event_name, "userIdentity": who}))
-    assert told.startswith("On January 1, 2020 at 9:00 AM, ")
+    assert told.startswith("On January 1, 2020 at 9:00 AM UTC, ")
 
 
 @pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
@@ -415,3 +415,13 @@ def test_no_record_of_the_large_collection_is_a_reason_to_fail() -> None:
             assert " at " in sentence(record)
             told += 1
     assert told > 15_000
+
+
+def test_a_refused_call_does_not_read_as_if_it_had_been_done() -> None:
+    record = a_record(eventName="DeleteUser", errorCode="AccessDenied", responseElements=None)
+    said = sentence(record)
+    assert "deleted" not in said
+    assert said.endswith(
+        "IAM user John called DeleteUser on IAM user Mary through the AWS CLI"
+        " and was refused (AccessDenied)"
+    )

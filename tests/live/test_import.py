@@ -40,7 +40,7 @@ def test_marys_story_is_told_from_an_imported_file(tmp_path: Path) -> None:
         assert "1 lines = 1 imported + 0 doubled + 0 rejected" in done.stdout
         told = server.opentrail("who", "Mary").stdout
         assert told.startswith(
-            "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary"
+            "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary"
             " through the AWS Management Console"
         )
 

@@ -185,8 +185,17 @@ MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "RestoreTableFromBackup",
             "RestoreTableToPointInTime",
         ),
+        "AWS::EC2::Subnet": ("CreateDefaultSubnet",),
+        "AWS::EC2::VPC": ("CreateDefaultVpc",),
+        "AWS::EC2::Volume": ("CopyVolumes",),
         "AWS::IAM::Role": ("CreateServiceLinkedRole",),
         "AWS::KMS::Alias": ("CreateAlias",),
+        "AWS::KMS::Key": ("ReplicateKey",),
+        "AWS::RDS::DBCluster": (
+            "RestoreDBClusterFromS3",
+            "RestoreDBClusterFromSnapshot",
+            "RestoreDBClusterToPointInTime",
+        ),
         "AWS::RDS::DBInstance": (
             "CreateDBInstanceReadReplica",
             "RestoreDBInstanceFromDBSnapshot",
@@ -251,6 +260,13 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 #: Any thing is changed by these; a policy is not changed by being attached.
 _TAGGING = re.compile(r"(Tag|Untag)[A-Z]\w*|(Create|Delete|Add|Remove)Tags\w*")
+#: Calls that only use the things that they name, though AWS records them as writing.
+_USING = re.compile(
+    r"(Acquire|Assume|Bundle|Copy|Detect|Execute|Export|Invoke|Purchase|Receive|Replicate|Report"
+    r"|Request|Retrieve|Search|Send|Simulate|Test|Validate|Verify|Write)[A-Z]\w*"
+    r"|Start\w*(Build|Execution|Job|Query|Run|Session|Task)|Create\w*(Image|Snapshot)s?"
+    r"|Restore\w+From\w*Snapshot|Decrypt|Encrypt|Invoke|ReEncrypt|Publish|Sign"
+)
 _NO_CHANGE = MappingProxyType({"AWS::IAM::Policy": ("Attach", "Detach")})
 
 
@@ -292,11 +308,18 @@ def changes(event_name: str, resource_type: str | None) -> bool:
 
     >>> changes("AttachUserPolicy", "AWS::IAM::User"), changes("RunInstances", "AWS::EC2::VPC")
     (True, False)
+    >>> changes("AssumeRole", "AWS::IAM::Role"), changes("Invoke", None)
+    (False, False)
     """
-    if resource_type is None or _TAGGING.fullmatch(event_name):
+    event_name = re.sub(r"\d.*", "", event_name)
+    if resource_type is None:
+        return _USING.fullmatch(event_name) is None
+    if _TAGGING.fullmatch(event_name):
         return True
-    if re.sub(r"\d.*", "", event_name) in CHANGERS.get(resource_type, ()):
+    if event_name in CHANGERS.get(resource_type, ()):
         return True
+    if _USING.fullmatch(event_name):
+        return False
     if event_name.startswith(_NO_CHANGE.get(resource_type, ("\0",))):
         return False
     label = resource_type.rpartition("::")[2]

@@ -9,7 +9,7 @@ from typing import Any
 from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.deeds import DEEDS, VERBS, changes, creates, deletes
-from opentrail.core.event import Record, as_object, parse_time, refusal
+from opentrail.core.event import SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
 
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -35,12 +35,10 @@ _SERVICES = {
 #: What a user agent gives away; first hit wins.
 _METHODS = (
     (
-        re.compile(
-            r"^\[?(console|signin)\.|^\[?Mozilla\b|AWS;? Internal|aws-internal/|AWSConsole"
-            r"|S3Console|EC2Console"
-        ),
+        re.compile(r"^\[?(console|signin)\.|^\[?Mozilla\b|AWSConsole|S3Console|EC2Console"),
         _CONSOLE,
     ),
+    (re.compile(r"AWS;? Internal|aws-internal/"), "an AWS service"),
     (re.compile(r"exec-env/CloudShell"), "AWS CloudShell"),
     (re.compile(r"Terraform|terraform-provider"), "Terraform"),
     (re.compile(r"Pulumi", re.I), "Pulumi"),
@@ -72,7 +70,7 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
     """
     moment = parse_time(record["eventTime"])
     hour = moment.strftime("%I").lstrip("0")
-    when = f"On {moment:%B} {moment.day}, {moment.year} at {hour}:{moment:%M %p}"
+    when = f"On {moment:%B} {moment.day}, {moment.year} at {hour}:{moment:%M %p} UTC"
     return f"{when}, {clause(record, resource)}"
 
 
@@ -94,12 +92,20 @@ def statement(record: Record, resource: Resource | None = None) -> dict[str, Any
 def clause(record: Record, resource: Resource | None = None) -> str:
     """Returns the sentence without its time: `IAM user John created IAM user Mary through …`."""
     target = resource or _main(record)
-    did = deed(record, target)
     method = method_of(record)
-    how = f" through {method}" if method and method not in did else ""
     reason = refusal(record)
-    refused = f" but was refused ({reason})" if reason else ""
+    did = deed(record, target) if reason is None else _tried(record, target)
+    how = f" through {method}" if method and method not in did else ""
+    refused = f" and was refused ({reason})" if reason else ""
     return f"{actor(record)} {did}{how}{refused}"
+
+
+def _tried(record: Record, target: Resource | None) -> str:
+    """Returns what a refused call wanted, without saying that it was done."""
+    if record.get("eventSource") == SIGN_IN:
+        return "tried to sign in to the AWS Management Console"
+    on = f" on {spoken(target.type)} {target.name}" if target else ""
+    return f"called {record['eventName']}{on}"
 
 
 def _main(record: Record) -> Resource | None:

@@ -54,6 +54,11 @@ class FoundEvent:
     resources: tuple[Resource, ...]
     record: str
 
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """The time, then what came first of one second: imported events count downwards."""
+        return self.event_time, abs(self.position)
+
     @classmethod
     def of(cls, position: int, found: Attributes, record: str) -> FoundEvent:
         """Returns the event in a record with these attributes; times are whole seconds."""
