@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.version import __version__
 
 if TYPE_CHECKING:
@@ -21,17 +21,41 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
-    options = parser().parse_args(arguments)
+    _open_closed_streams()
     try:
-        return int(options.run(options))
+        try:
+            options = parser().parse_args(arguments)
+            return int(options.run(options))
+        finally:
+            sys.stdout.flush()
     except OpentrailError as error:
         print(f"opentrail: {error}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        _discard_output()
+        named = f"{error.filename}: " if error.filename else "output cannot be written: "
+        print(f"opentrail: {named}{error.strerror or error}", file=sys.stderr)
+        return StorageFailed.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _open_closed_streams() -> None:
+    """Opens standard streams that were closed, so that a write to them is an error with a name."""
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+                setattr(sys, name, os.fdopen(number, "w", closefd=False))
+
+
+def _discard_output() -> None:
+    """Makes what is still to be written go nowhere, so that ending does not fail again."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parser() -> argparse.ArgumentParser:
@@ -195,13 +219,13 @@ def _add_trail(commands: Any) -> None:
 def _add_validate(commands: Any) -> None:
     text = "validate the log files and digest files of a trail"
     more = (
-        "A trail by its ARN, its bucket, or a copy of it in a folder; several are looked through"
-        " in turn. Exit codes: 0 good, 1 not good, 5 cannot be decided."
+        "A trail by its name or ARN, its bucket, or a copy of it in a folder; several are looked"
+        " through in turn. Exit codes: 0 good, 1 not good, 5 cannot be decided."
     )
     validate = commands.add_parser("validate", help=text, description=f"{text}. {more}")
     validate.set_defaults(run=_validate)
     add = validate.add_argument
-    add("sources", nargs="+", metavar="SOURCE", help="TRAIL-ARN, s3://BUCKET/PREFIX, or FOLDER")
+    add("sources", nargs="+", metavar="SOURCE", help="TRAIL, s3://BUCKET/PREFIX, or FOLDER")
     add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
     add("--until", metavar="T", help="up to this time")
     add("--account", metavar="ID", action="append", help="only this account; repeatable")
@@ -303,23 +327,54 @@ def _announce_sandbox(server: Server) -> None:
 
 
 def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
+    """Returns the query of a search. What flags and expression leave open has a default."""
     from opentrail.core.identity import DEFAULT_ACCOUNT
 
-    region = options.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return {
+    own_region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    usual = {"account": DEFAULT_ACCOUNT, "region": own_region or "us-east-1", "categories": None}
+    flags = {
+        "account": options.account or options.all_accounts,
+        "region": options.region or options.all_regions,
+        "categories": options.all_categories,
+    }
+    given = {name for name, flag in flags.items() if flag} | _named_in(options.expression)
+    query = {
         "expression": options.expression,
         "since": vars(options).get("since"),
         "until": vars(options).get("until"),
         "limit": vars(options).get("limit"),
-        "account": None if options.all_accounts else options.account or DEFAULT_ACCOUNT,
-        "region": None if options.all_regions else region or "us-east-1",
-        "categories": "all" if options.all_categories else None,
+        "account": None if options.all_accounts else options.account,
+        "region": None if options.all_regions else options.region,
+        "categories": "all",
     }
+    defaults = {name: value for name, value in usual.items() if name not in given}
+    return {**query, **defaults, "defaults": ",".join(defaults)}
+
+
+def _named_in(expression: str | None) -> set[str]:
+    """Returns the conditions with defaults that an expression decides itself."""
+    from datetime import UTC, datetime
+
+    from opentrail.core.expression import ExpressionError, fields_in, parse
+
+    try:
+        fields = fields_in(parse(expression or "", datetime.now(UTC)))
+    except ExpressionError:
+        return set()  # the server says what is wrong with it
+    conditions = {"account": "account", "region": "region", "category": "categories"}
+    return {conditions[field] for field in fields if field in conditions}
 
 
 def _lookup(options: argparse.Namespace) -> int:
+    _require_one_form(options)
     from opentrail.remote import ask
-    from opentrail.tables import print_csv, print_events, print_records, warn_of_missing
+    from opentrail.tables import (
+        print_csv,
+        print_events,
+        print_records,
+        warn_of_hidden,
+        warn_of_missing,
+    )
 
     answer = ask(options, "/api/v1/events", _conditions(options))
     events = answer["events"]
@@ -330,7 +385,13 @@ def _lookup(options: argparse.Namespace) -> int:
         print_csv(events)
     else:
         print_events(events)
+    warn_of_hidden(answer)
     return 0
+
+
+def _require_one_form(options: argparse.Namespace) -> None:
+    if options.json and options.csv:
+        raise UsageError("--json and --csv exclude each other")
 
 
 def _who(options: argparse.Namespace) -> int:
@@ -348,6 +409,7 @@ def _who(options: argparse.Namespace) -> int:
 
 
 def _tail(options: argparse.Namespace) -> int:
+    _require_one_form(options)
     from opentrail.tail import run
 
     return run(options, _conditions(options))

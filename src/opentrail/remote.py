@@ -173,24 +173,38 @@ def _document(body: bytes, console: str) -> dict[str, Any]:
 
 
 def find(options: argparse.Namespace) -> Console:
-    """Returns the server of the data directory that is given or usual.
+    """Returns the server of the data directory that is given or usual, or that of `--endpoint`.
+
+    The token is that of the data directory, or `OPENTRAIL_TOKEN` where there is none.
 
     Raises:
         UsageError: no server is found.
     """
+    given = os.environ.get("OPENTRAIL_TOKEN")
+    if options.endpoint and given:
+        return Console(_console_url(options.endpoint), given)
     folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
     try:
         described = json.loads((folder / "server.json").read_text())
         console, token = str(described["console"]), str(described["token"])
         aws = described.get("endpoint")
     except (OSError, ValueError, TypeError, KeyError) as error:
+        if options.endpoint:
+            raise UsageError(
+                f"--endpoint {options.endpoint} needs the server's token: set OPENTRAIL_TOKEN to the "
+                f"one in its server.json, or name its folder with --data-dir ({folder} has none)"
+            ) from error
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR"
         ) from error
-    console = (options.endpoint or console).rstrip("/")
-    if not console.startswith(("http://", "https://")):
-        raise UsageError(f"--endpoint must be a URL like http://127.0.0.1:4748, not {console!r}")
-    return Console(console, token, aws if isinstance(aws, str) else None)
+    url = _console_url(options.endpoint or console)
+    return Console(url, token, aws if isinstance(aws, str) else None)
+
+
+def _console_url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise UsageError(f"--endpoint must be a URL like http://127.0.0.1:4748, not {text!r}")
+    return text.rstrip("/")
 
 
 def _refusal(error: urllib.error.HTTPError) -> OpentrailError:

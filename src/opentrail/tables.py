@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import sys
 import unicodedata
@@ -14,6 +15,9 @@ from typing import Any
 _STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 #: What makes a spreadsheet read a cell as a formula, also in full width (N7).
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+#: Where a formula begins: at a cell's own begin, and behind what separates cells in spreadsheets of
+#: other languages.
+_CELL_BEGIN = re.compile(rf"((?:^|[;|\t\r\n]) *)(?=[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
 #: Widths that columns keep as long as there is room, then until columns are dropped, then at last;
 #: and which columns are dropped first.
@@ -233,6 +237,17 @@ def warn_of_missing(answer: dict[str, Any]) -> None:
         sys.stderr.write(f"opentrail: missing: {printable(what)}\n")
 
 
+def warn_of_hidden(answer: dict[str, Any]) -> None:
+    """Says on standard error which events the defaults hide, and which flag shows them."""
+    hidden = answer.get("hidden")
+    if hidden:
+        more = "" if hidden["complete"] else "at least "
+        events = "1 event" if hidden["count"] == 1 else f"{hidden['count']:,} events"
+        sys.stderr.write(
+            f"opentrail: the defaults hide {more}{events}; shown with {' '.join(hidden['flags'])}\n"
+        )
+
+
 def print_answer(answer: dict[str, Any], asked: str) -> None:
     """Prints who created, changed and deleted a resource, with the evidence."""
     if not answer["sentence"]:
@@ -317,10 +332,10 @@ def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> Non
 def harmless(cell: str) -> str:
     """Returns a cell that no spreadsheet takes for a formula, and no terminal for an order.
 
-    >>> harmless("=1+1")
-    "'=1+1"
+    >>> harmless("=1+1"), harmless("a;=1+1")
+    ("'=1+1", "a;'=1+1")
     """
     shown = cell
     if not cell.isprintable():
         shown = "".join(c if c in "\t\r\n" else printable(c) for c in cell)
-    return f"'{shown}" if shown.lstrip(" ")[:1] in _FORMULAS else shown
+    return _CELL_BEGIN.sub(r"\1'", shown)

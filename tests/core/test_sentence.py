@@ -188,7 +188,7 @@ def test_a_sign_in_that_failed_is_told_as_refused_though_it_has_no_error_code() 
         responseElements={"ConsoleLogin": "Failure"},
     )
     assert sentence(record).endswith(
-        "IAM user John signed in to the AWS Management Console"
+        "IAM user John tried to sign in to the AWS Management Console"
         " and was refused (Failed authentication)"
     )
 

@@ -24,14 +24,15 @@ class TrailReader:
         self._endpoint = endpoint_url
         self._clients: dict[str, Any] = {}
 
-    def trail(self, arn: str, region: str) -> Mapping[str, Any] | None:
-        """Returns a trail as DescribeTrails does, None if there is none of this ARN.
+    def trail(self, wanted: str, region: str) -> Mapping[str, Any] | None:
+        """Returns a trail as DescribeTrails does, None if there is none of this name or ARN.
 
         Raises:
             OpentrailError: the service refused or cannot be reached.
         """
         trails = self._ask(region, "describe_trails", includeShadowTrails=True)["trailList"]
-        return next((trail for trail in trails if trail.get("TrailARN") == arn), None)
+        named = (t for t in trails if wanted in (t.get("TrailARN"), t.get("Name")))
+        return next(named, None)
 
     def public_keys(self, region: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
         """Returns the keys of a Region that signed in a time range, as ListPublicKeys does.

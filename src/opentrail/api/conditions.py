@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
+import orjson
+
+from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import MANAGEMENT, parse_time
 from opentrail.core.expression import Expression, ExpressionError, parse
 from opentrail.history import Search
+from opentrail.ports.event_store import FoundEvent
 
 MOST_EVENTS = 10_000
 
@@ -27,6 +32,46 @@ def search_in(query: Mapping[str, str], now: datetime) -> Search:
         start=_time("since", query.get("since")),
         end=_time("until", query.get("until")),
     )
+
+
+#: Condition of a search → the flag that lifts its default.
+_FLAGS = {
+    "account": "--all-accounts",
+    "region": "--all-regions",
+    "categories": "--all-categories",
+}
+
+
+def defaults_in(query: Mapping[str, str]) -> list[str]:
+    """Returns the conditions that are there by default, and not because somebody asked for them.
+
+    Raises:
+        CloudTrailError: one of them has no default.
+    """
+    names = [name for name in query.get("defaults", "").split(",") if name]
+    for name in names:
+        if name not in _FLAGS:
+            raise CloudTrailError(
+                "InvalidParameterException",
+                f"defaults must be of {', '.join(_FLAGS)}, not {name!r}",
+            )
+    return names
+
+
+def without_defaults(search: Search, defaults: Sequence[str]) -> Search:
+    """Returns a search without some of its conditions."""
+    return replace(search, **dict.fromkeys(defaults))
+
+
+def hiding_defaults(search: Search, defaults: Sequence[str], event: FoundEvent) -> list[str]:
+    """Returns the flags that it takes to see an event in spite of the defaults of a search."""
+    found = attributes_of(orjson.loads(event.record))
+    hides = {
+        "account": found.account != search.account,
+        "region": found.region != search.region,
+        "categories": search.categories is not None and found.category not in search.categories,
+    }
+    return [_FLAGS[name] for name in defaults if hides[name]]
 
 
 def count_in(query: Mapping[str, str], name: str, most: int = MOST_EVENTS) -> int | None:

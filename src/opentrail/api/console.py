@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -14,7 +14,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.answers import who
-from opentrail.api.conditions import count_in, search_in
+from opentrail.api.conditions import (
+    count_in,
+    defaults_in,
+    hiding_defaults,
+    search_in,
+    without_defaults,
+)
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
 from opentrail.core.errors import (
@@ -26,8 +32,10 @@ from opentrail.core.errors import (
 )
 from opentrail.core.identity import Identity
 from opentrail.core.resources import Trail
-from opentrail.history import PAGE, shown_event
+from opentrail.history import PAGE, Search, shown_event
 
+#: Events that are looked at to count those that defaults hide.
+_MOST_COUNTED = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -114,11 +122,29 @@ class ConsoleApi:
 
     async def _events(self, request: Request) -> dict[str, Any]:
         """Returns events that fit `expression`, `since`, `until`, account, Region, categories."""
-        search = search_in(request.query_params, self._services.clock.now())
-        limit = count_in(request.query_params, "limit") or PAGE
+        query = request.query_params
+        search = search_in(query, self._services.clock.now())
+        limit = count_in(query, "limit") or PAGE
         found = await self._services.history.latest(search, limit)
         events = [shown_event(event) for event in found]
-        return {"events": events, "missing": self._missing()}
+        answer = {"events": events, "missing": self._missing()}
+        if len(found) < limit and (defaults := defaults_in(query)):
+            answer["hidden"] = await self._hidden(search, defaults)
+        return answer
+
+    async def _hidden(self, search: Search, defaults: Sequence[str]) -> dict[str, Any] | None:
+        """Returns how many events fit but for the defaults, and which flags show them."""
+        wide = without_defaults(search, defaults)
+        found = await self._services.history.latest(wide, _MOST_COUNTED)
+        flags: set[str] = set()
+        count = 0
+        for event in found:
+            hiding = hiding_defaults(search, defaults, event)
+            flags.update(hiding)
+            count += bool(hiding)
+        if not count:
+            return None
+        return {"count": count, "complete": len(found) < _MOST_COUNTED, "flags": sorted(flags)}
 
     async def _who(self, request: Request) -> dict[str, Any]:
         """Returns who made, changed and removed a resource, in sentences, with the evidence."""

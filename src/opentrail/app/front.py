@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import ssl
+from collections.abc import Sequence
+from difflib import get_close_matches
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
@@ -165,6 +167,7 @@ def upstreams_of(settings: Settings) -> Upstreams:
         UsageError: an address cannot be an upstream's.
     """
     parsed = {}
+    _require_known_services([name for name in settings.upstream if name])
     for name, url in settings.upstream.items():
         access = settings.access.get(name)
         key = None
@@ -174,6 +177,20 @@ def upstreams_of(settings: Settings) -> Upstreams:
             )
         parsed[name] = Upstream.parse(url, key)
     return Upstreams(parsed.pop("", None), parsed)
+
+
+def _require_known_services(names: Sequence[str]) -> None:
+    """Returns if calls of every named service may come.
+
+    Raises:
+        UsageError: nobody would ever be forwarded to one of them.
+    """
+    known = ServiceCatalog().names if names else frozenset[str]()
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"--upstream: there is no service {name!r}{hint}")
 
 
 def networks_of(settings: Settings) -> Networks:

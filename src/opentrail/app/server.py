@@ -137,6 +137,7 @@ class Server:
             stack.callback(listening.close)
             console = bind(self.settings.console_listen, "--console-listen")
             stack.callback(console.close)
+            _require_two_ports(listening, console)
             try:
                 await self._start(stack, listening, console)
             except OSError as error:
@@ -326,6 +327,20 @@ class Server:
         """Ends the server with exit code 74: storage cannot be trusted any more (D6)."""
         self._broken = reason
         self._stop.set()
+
+
+def _require_two_ports(listening: socket.socket, console: socket.socket) -> None:
+    """Returns if endpoint and console have addresses of their own.
+
+    Raises:
+        UsageError: both are the same.
+    """
+    hosts = {listening.getsockname()[0], console.getsockname()[0]}
+    ports = {listening.getsockname()[1], console.getsockname()[1]}
+    if len(ports) == 1 and (len(hosts) == 1 or hosts & {"0.0.0.0", "::"}):  # noqa: S104
+        raise UsageError(
+            f"--listen and --console-listen are both port {ports.pop()}; give them different ports"
+        )
 
 
 def _tell_broken(reason: str) -> None:

@@ -28,6 +28,7 @@ from opentrail.validation.report import NOT_GOOD, UNDECIDED, Finding, Kind, Repo
 from opentrail.validation.run import Task, Validation
 
 _DIGESTS = "/api/v1/trails/digests"
+_TRAIL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,127}")
 _ARN = re.compile(
     r"arn:[a-z-]+:cloudtrail:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):trail/"
     r"(?P<name>[A-Za-z0-9._-]{3,128})"
@@ -80,15 +81,17 @@ class _Setting:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
+        names = [source for source in options.sources if _is_trail_name(source)]
         self._arns = [source for source in options.sources if source.startswith("arn:")]
-        self._places = [source for source in options.sources if source not in self._arns]
+        self._places = [s for s in options.sources if s not in self._arns and s not in names]
         self._since, self._until = _time(options, "since"), _time(options, "until")
         if self._since and self._until and self._since >= self._until:
             raise UsageError("--since must be before --until")
-        if len(self._arns) > 1:
-            raise UsageError("one trail at a time: give one ARN")
         self._server = _server(options)
         self._api = TrailReader(self._server.aws_endpoint if self._server else None)
+        self._arns += [self._arn_of(name) for name in names]
+        if len(self._arns) > 1:
+            raise UsageError("one trail at a time: give one name or ARN")
         self._buckets = Buckets(S3Gets)
 
     def validate(self, report: Report, progress: Progress) -> list[Known]:
@@ -123,6 +126,13 @@ class _Setting:
             export=export,
         )
         return Validation(inventory, self._buckets, task, report, progress.advance).run()
+
+    def _arn_of(self, name: str) -> str:
+        region = (self._options.region or ["us-east-1"])[0]
+        trail = self._api.trail(name, region)
+        if trail is None:
+            raise UsageError(f"{name} is neither a folder nor a trail in {region}")
+        return str(trail["TrailARN"])
 
     def _sources(self) -> list[Source]:
         sources: list[Source] = []
@@ -160,6 +170,11 @@ class _Setting:
         arn = _arn(self._arns[0])
         answer = self._server.ask(f"{_DIGESTS}?name={arn.string}&account={arn['account']}")
         return [known_from(told, "the server", is_current=True) for told in answer["chains"]]
+
+
+def _is_trail_name(source: str) -> bool:
+    """Returns whether a source that is no folder could be the name of a trail."""
+    return _TRAIL_NAME.fullmatch(source) is not None and not Path(source).exists()
 
 
 def _server(options: argparse.Namespace) -> Console | None:

@@ -84,6 +84,11 @@ class ServiceCatalog:
                 grouped[mark].append(service)
         return grouped
 
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name by which calls of a service are known: its own, and that it signs with."""
+        return frozenset(self.services) | frozenset(self._by_signing_name)
+
     def signed_as(self, signing_name: str) -> list[Service]:
         """Returns the services that share a signing name."""
         return self._by_signing_name.get(signing_name, [])

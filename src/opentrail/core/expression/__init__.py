@@ -23,6 +23,7 @@ from opentrail.core.expression.tree import (
     Or,
     Pattern,
     Text,
+    fields_in,
     holds,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "Or",
     "Pattern",
     "Text",
+    "fields_in",
     "from_document",
     "holds",
     "parse",

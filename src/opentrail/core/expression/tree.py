@@ -181,6 +181,22 @@ class Between:
 Expression = And | Or | Not | Compare | Text | Is | Between
 
 
+def fields_in(expression: Expression) -> set[str]:
+    """Returns the fields of `Attributes` that an expression asks for.
+
+    >>> sorted(fields_in(And((Compare(("region",), "=", "eu-west-1", True), Text("x")))))
+    ['region']
+    """
+    match expression:
+        case And(parts) | Or(parts):
+            return {name for part in parts for name in fields_in(part)}
+        case Not(part):
+            return fields_in(part)
+        case Compare(path, is_field=True):
+            return {path[0]}
+    return set()
+
+
 # Evaluation
 
 
