@@ -21,7 +21,8 @@ MADE = "<!-- Made by scripts/reference.py; do not edit. -->\n"
 def settings_page() -> str:
     """Returns the table of settings, with the comments of the dataclass."""
     source = inspect.getsource(settings.Settings)
-    effects = {name: text for text, name in re.findall(r"#: (.*)\n    (\w+):", source)}
+    comments = re.findall(r"((?:    #: .*\n)+)    (\w+):", source)
+    effects = {name: " ".join(re.findall(r"#: (.*)", text)) for text, name in comments}
     lines = [
         MADE,
         "# Settings\n",

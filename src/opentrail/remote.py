@@ -191,8 +191,8 @@ def find(options: argparse.Namespace) -> Console:
     except (OSError, ValueError, TypeError, KeyError) as error:
         if options.endpoint:
             raise UsageError(
-                f"--endpoint {options.endpoint} needs the server's token: set OPENTRAIL_TOKEN to the "
-                f"one in its server.json, or name its folder with --data-dir ({folder} has none)"
+                f"--endpoint {options.endpoint} needs the server's token: set OPENTRAIL_TOKEN "
+                f"to the one in server.json, or name its folder with --data-dir ({folder} has none)"
             ) from error
         raise UsageError(
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR"

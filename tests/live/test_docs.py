@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,15 +92,8 @@ def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
         yield server
 
 
-@pytest.mark.live
-@pytest.mark.parametrize(
-    "document",
-    [d for d in DOCUMENTS if "```console" in d.read_text()],
-    ids=lambda d: str(d.relative_to(ROOT)),
-)
-def test_the_examples_of_a_document_say_what_it_says(
-    document: Path, sandbox: Opentrail, tmp_path: Path
-) -> None:
+def follow(documents: Iterable[Path], sandbox: Opentrail, folder: Path) -> int:
+    """Runs the examples of documents in one shell; returns how many there were."""
     shell = Shell(
         clean_environment(
             PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -110,17 +103,47 @@ def test_the_examples_of_a_document_say_what_it_says(
             AWS_DEFAULT_REGION="us-east-1",
             AWS_CONFIG_FILE=os.devnull,
             AWS_PAGER="",
-            OPENTRAIL_DATA_DIR=str(sandbox.data_dir),
         ),
-        tmp_path,
+        folder,
     )
     count = 0
-    for command, shown in examples(document.read_text()):
-        said = shell.run(command)
-        assert plain(said) == plain(shown), f"$ {command}\n{said}"
-        count += 1
+    for document in documents:
+        for command, shown in examples(document.read_text()):
+            said = shell.run(command)
+            assert plain(said) == plain(shown), f"{document.name}: $ {command}\n{said}"
+            count += 1
     shell.close()
-    assert count
+    return count
+
+
+WITH_EXAMPLES = [d for d in DOCUMENTS if "```console" in d.read_text()]
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("document", WITH_EXAMPLES, ids=lambda d: str(d.relative_to(ROOT)))
+def test_the_examples_of_a_document_say_what_it_says(
+    document: Path, sandbox: Opentrail, tmp_path: Path
+) -> None:
+    assert follow([document], sandbox, tmp_path)
+
+
+@pytest.mark.live
+def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_path: Path) -> None:
+    readme = ROOT / "README.md"
+    others = [document for document in WITH_EXAMPLES if document != readme]
+    assert follow([readme, *others], sandbox, tmp_path) > 40
+
+
+def test_the_settings_page_has_whole_sentences() -> None:
+    rows = [
+        line
+        for line in (ROOT / "docs/reference/settings.md").read_text().splitlines()
+        if line.startswith("| `--")
+    ]
+    for row in rows:
+        effect = row.rstrip(" |").rpartition(" | ")[2]
+        assert effect[0].isupper() or effect[0] == "`", row
+        assert effect.endswith("."), row
 
 
 def test_links_between_documents_lead_somewhere() -> None:
