@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -121,3 +123,39 @@ def test_folder_keys_of_a_bucket_are_skipped_if_they_are_empty() -> None:
         ("s3://logs/AWSLogs/1/a", 5, True),
         ("s3://logs/AWSLogs/1/b/", 7, True),
     ]
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(found, "PIPE_SECONDS", 0)
+    os.mkfifo(tmp_path / "pipe")
+    (one,) = find_files([str(tmp_path / "pipe")])
+    assert isinstance(one, Found)
+    with pytest.raises(OSError, match="no process opened the pipe"):
+        one.open()
+
+
+def test_a_pipe_that_is_written_to_is_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    content = b"x" * 200_000
+    writer = threading.Thread(target=path.write_bytes, args=(content,))
+    writer.start()
+    (one,) = find_files([str(path)])
+    assert isinstance(one, Found)
+    stream = one.open()
+    received = b""
+    while part := stream.read(70_000):
+        received += part
+    stream.close()
+    writer.join()
+    assert received == content
+
+
+def test_a_device_or_socket_is_no_file(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(tmp_path / "s"))
+        assert list(find_files([str(tmp_path / "s")])) == [
+            NotSent(f"{tmp_path}/s", found.NO_FILE, is_lost=True)
+        ]

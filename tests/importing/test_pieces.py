@@ -6,6 +6,7 @@ import gzip
 import io
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from opentrail.core.batch import BatchFile
 from opentrail.core.errors import ObjectMissing
 from opentrail.importing import pieces as module
-from opentrail.importing.found import CANNOT_BE_READ, Found, NotSent
+from opentrail.importing.found import CANNOT_BE_READ, EMPTY, Found, NotSent, find_files
 from opentrail.importing.pieces import TOO_LARGE, Piece, pieces, read_all
 
 LINE = b'{"eventName":"a"}\n'
@@ -46,7 +47,6 @@ def contents(read: list[Piece]) -> list[bytes]:
 @pytest.mark.usefixtures("small")
 def test_a_small_file_is_one_piece() -> None:
     assert list(pieces(found(LINE * 5))) == [BatchFile("file", LINE * 5)]
-    assert list(pieces(found(b""))) == [BatchFile("file", b"")]
 
 
 @pytest.mark.usefixtures("small")
@@ -165,3 +165,10 @@ def test_files_of_a_store_are_got_at_the_same_time_but_not_all_ahead() -> None:
     next(reading)
     assert len(asked) < 100
     assert len(list(reading)) == 399
+
+
+@pytest.mark.parametrize(("name", "is_lost"), [("a.json.gz", True), ("a.json", False)])
+def test_a_file_without_a_byte_is_named(tmp_path: Path, name: str, is_lost: bool) -> None:
+    (tmp_path / name).touch()
+    (found,) = find_files([str(tmp_path / name)])
+    assert list(read_all([found])) == [NotSent(f"{tmp_path}/{name}", EMPTY, is_lost=is_lost)]

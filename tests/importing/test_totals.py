@@ -25,7 +25,7 @@ def test_counts_are_added_up_and_told() -> None:
     totals.note_not_sent(NotSent("d", "cannot be read", "Permission denied"))
     assert totals.told().splitlines() == [
         "3 files, 1 of them imported before",
-        "1,212 lines = 1,205 imported + 3 doubled + 4 rejected",
+        "1,212 lines = 1,200 imported + 8 doubled + 4 rejected",
         "        2 not JSON",
         "        1 no eventID",
         "        1 cannot be read",

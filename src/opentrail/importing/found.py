@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +21,13 @@ CANNOT_BE_READ = "cannot be read"
 LINK = "symbolic link in a folder"
 FOLDER_KEY = "empty folder key"
 NO_FILE = "neither file nor folder"
+EMPTY = "empty file"
 STANDARD_INPUT = "-"
 _S3 = "s3://"
+#: Seconds that a named pipe may be without a writer.
+PIPE_SECONDS = 10
+#: Bytes that are read of a pipe first, and milliseconds between looks for a writer.
+_PIPE_PART, _PIPE_LOOK = 64 << 10, 100
 
 
 class Stream(Protocol):
@@ -87,7 +95,7 @@ def find_files(
         elif Path(path).is_dir():
             yield from _in_folder(Path(path))
         else:
-            yield _file(Path(path))
+            yield _named_file(Path(path))
 
 
 def _bucket_and_prefix(path: str) -> tuple[str, str]:
@@ -125,6 +133,54 @@ def _in_folder(folder: Path) -> Iterator[Found | NotSent]:
                 yield NotSent(_name(path), NO_FILE, is_lost=False)
         except OSError as error:
             yield NotSent(_name(path), CANNOT_BE_READ, _said(error))
+
+
+def _named_file(path: Path) -> Found | NotSent:
+    """Returns what a path names that is no folder; a pipe must have somebody who writes to it."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode):
+            return Found(_name(path), 0, lambda: _Pipe(path))
+    except OSError as error:
+        return NotSent(_name(path), CANNOT_BE_READ, _said(error))
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+        return NotSent(_name(path), NO_FILE)
+    return _file(path)
+
+
+class _Pipe:
+    """A named pipe, which is only read once some process has it open for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            self._first = self._first_part()
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        os.set_blocking(self._descriptor, True)
+
+    def _first_part(self) -> bytes:
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLIN)
+        end = time.monotonic() + PIPE_SECONDS
+        while time.monotonic() < end:
+            try:
+                if part := os.read(self._descriptor, _PIPE_PART):
+                    return part
+            except BlockingIOError:  # somebody has it open, and has not written yet
+                return b""
+            waiting.poll(_PIPE_LOOK)
+        raise OSError(errno.EAGAIN, f"no process opened the pipe within {PIPE_SECONDS} seconds")
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most so many bytes, and none at the end."""
+        part, self._first = self._first[:size], self._first[size:]
+        return part or os.read(self._descriptor, size)
+
+    def close(self) -> None:
+        """Ends the reading."""
+        os.close(self._descriptor)
 
 
 def _file(path: Path) -> Found | NotSent:

@@ -11,7 +11,7 @@ import orjson
 
 from opentrail.core.batch import LARGEST_FILE, BatchFile
 from opentrail.core.errors import ObjectStoreError
-from opentrail.importing.found import CANNOT_BE_READ, Found, NotSent, Stream
+from opentrail.importing.found import CANNOT_BE_READ, EMPTY, Found, NotSent, Stream
 
 TOO_LARGE = "larger than 512 MiB"
 #: Bytes of a piece, cut at the last end of a line.
@@ -65,7 +65,10 @@ def pieces(found: Found) -> Iterator[Piece]:
     try:
         with contextlib.closing(found.open()) as stream:
             head = _read(stream, PIECE)
-            if len(head) < PIECE:
+            if not head:
+                # A packed file of nothing would still have a header.
+                yield NotSent(found.name, EMPTY, is_lost=found.name.endswith(".gz"))
+            elif len(head) < PIECE:
                 yield BatchFile(found.name, head)
             elif _holds_lines(head):
                 lines = _lines(found.name, head, stream)

@@ -32,8 +32,11 @@ class Totals:
             self.files += 1
             self.known += answer["state"] == "known"
         self.lines += answer["lines"]
-        self.imported += answer["imported"]
-        self.doubled += answer["doubled"]
+        if answer["state"] == "known":  # what an earlier import took in is not taken in again
+            self.doubled += answer["imported"] + answer["doubled"]
+        else:
+            self.imported += answer["imported"]
+            self.doubled += answer["doubled"]
         for lost in answer["rejected"]:
             self._note_loss(sent.name, lost["line"], str(lost["reason"]), str(lost["detail"]))
 

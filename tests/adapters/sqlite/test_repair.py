@@ -287,6 +287,15 @@ async def test_a_journal_that_is_gone_goes_on_behind_what_is_sealed(tmp_path: Pa
 
 
 @asynchronous
+async def test_a_journal_without_records_has_lost_nothing_when_it_is_opened_again(
+    tmp_path: Path,
+) -> None:
+    for known in (None, KnownPositions(0, 0), KnownPositions(0, 0)):
+        async with opened(tmp_path, known=known) as journal:
+            assert (journal.head, journal.lost) == (0, [])
+
+
+@asynchronous
 async def test_a_new_journal_has_lost_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as journal:
         assert (journal.head, journal.lost) == (0, [])

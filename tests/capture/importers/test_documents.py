@@ -427,3 +427,13 @@ def test_published_digest_files_are_recognised() -> None:
     assert files
     for file in files:
         assert read(file.read_bytes()) == [Rejected(1, DIGEST_FILE)]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"PK\x03\x04 zip", b"no JSON"])
+def test_a_gz_file_that_is_none_is_called_so(content: bytes) -> None:
+    (rejected,) = read_file("log.json.gz", content)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "not a gzip file"
+    (plain,) = read_file("log.json", content)
+    assert isinstance(plain, Rejected)
+    assert plain.reason in ("not valid UTF-8", "not JSON")

@@ -429,6 +429,9 @@ class SqliteJournal:
             if not is_damage(error):
                 raise
             return self._repaired(segment, written, f"the newest segment of the journal: {error}")
+        if last is None and len(self._segments) == 1 and segment.first > written:
+            # Nothing was written yet, and nothing is missing.
+            last = _begin_of(writer)
         if last is None:
             writer.close()
             return None
@@ -578,6 +581,14 @@ def _connect(path: Path) -> sqlite3.Connection:
     writer.execute("PRAGMA synchronous = FULL")
     writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     return writer
+
+
+def _begin_of(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
+    """Returns position and chain before the first entry of a segment, None if it is half made."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        found = writer.execute("SELECT first, chain_before FROM segment").fetchone()
+        return (found[0] - 1, bytes(found[1])) if found else None
+    return None
 
 
 def _lost_of(path: Path) -> tuple[LostPositions, ...]:

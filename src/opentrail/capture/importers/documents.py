@@ -9,11 +9,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from opentrail.capture.importers.cutting import Slice, members_of, split
-from opentrail.capture.importers.gzipped import Large, is_gzip, parts_of, unpack, unpack_large
+from opentrail.capture.importers.gzipped import (
+    NOT_GZIP,
+    Large,
+    is_gzip,
+    parts_of,
+    unpack,
+    unpack_large,
+)
 from opentrail.capture.importers.large import elements_of, lines_of, wraps_one_list
 from opentrail.capture.importers.records import (
     NOT_A_RECORD,
     NOT_AN_OBJECT,
+    NOT_JSON,
+    NOT_UTF8,
     TWICE,
     Rejected,
     Taken,
@@ -48,6 +57,8 @@ def read_file(name: str, content: bytes, first_line: int = 1) -> Iterator[Taken 
         else:
             yield from _read_text(text.removeprefix(_BOM), first_line)
     except Unfit as unfit:
+        if name.endswith(".gz") and not is_gzip(content) and unfit.reason in (NOT_UTF8, NOT_JSON):
+            unfit = Unfit(NOT_GZIP, f"and {unfit.reason}")
         yield unfit.at(first_line)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from opentrail.capture.importers.records import Unfit
 
+NOT_GZIP = "not a gzip file"
 DAMAGED_GZIP = "damaged gzip file"
 TOO_LARGE = "larger than 512 MiB unpacked"
 TOO_DENSE = "unpacks to more than 200 times its size"
