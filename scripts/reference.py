@@ -6,12 +6,14 @@ import argparse
 import inspect
 import re
 import sys
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
 from opentrail import cli, settings
 from opentrail.api import server
 from opentrail.api.operation import REGISTER
+from opentrail.capture.secret_members import candidates
 from opentrail.wire.service_models import ServiceCatalog
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +94,41 @@ def command_line_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def hidden_values_page() -> str:
+    """Returns what is hidden, with counts per service."""
+    counts: dict[str, Counter[str]] = {}
+    for one in candidates():
+        counts.setdefault(one.service, Counter())[one.hidden_by or "shown"] += 1
+    columns = ("model", "name", "environment", "table", "bytes", "shown")
+    total = Counter[str]()
+    for of_service in counts.values():
+        total.update(of_service)
+    lines = [
+        MADE,
+        "# Hidden values\n",
+        "What may be a secret does not reach the disk. A member of a request or an answer is",
+        "hidden, with all that is below it, if AWS's model marks it sensitive (*model*), if its",
+        "name says that its texts are secrets (*name*), if it holds environment variables, of which",
+        "the names are shown (*environment*), or if `redaction.toml` lists it (*table*). Bytes are",
+        "never recorded (*bytes*). In maps, pairs and documents without a model the names that",
+        "callers chose decide. JSON, XML, forms, addresses and base64 of these are looked through,",
+        "too.\n",
+        "The members counted are those of botocore's models whose type, name or documentation",
+        "suggests a secret. The others (*shown*) were reviewed: `reviewed.toml` says why they may",
+        "be seen. `scripts/secret_members.py --all` lists each one.\n",
+        "Hidden values are replaced by `HIDDEN_DUE_TO_SECURITY_REASONS`, in EC2 by",
+        "`<sensitiveDataRemoved>`, or left out where AWS leaves them out. Session tokens are",
+        "hidden, too, though AWS records those of STS in clear. Tokens of pages and of repeated",
+        "requests are shown.\n",
+        f"| service | {' | '.join(columns)} |",
+        f"|---|{'---|' * len(columns)}",
+    ]
+    for service, of_service in [("all", total), *sorted(counts.items())]:
+        cells = " | ".join(str(of_service[column] or "") for column in columns)
+        lines.append(f"| {service} | {cells} |")
+    return "\n".join(lines) + "\n"
+
+
 def _wide(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=100, max_help_position=34)
 
@@ -114,6 +151,7 @@ PAGES = {
     "settings.md": settings_page,
     "operations.md": operations_page,
     "command-line.md": command_line_page,
+    "hidden-values.md": hidden_values_page,
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.redact import PLACEHOLDERS
+from opentrail.capture.redact import ACTIONS
 from opentrail.capture.tables import (
     api_version,
     category,
@@ -116,7 +116,7 @@ def test_a_service_without_a_listed_api_version_has_none() -> None:
 
 
 def redacted_members() -> Iterator[tuple[str, str]]:
-    for action in (*PLACEHOLDERS, "remove", "show", "literals"):
+    for action in ACTIONS:
         for label, names in rules("redaction")[action].items():
             if label != "*":
                 yield from ((label, name) for name in names)

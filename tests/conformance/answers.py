@@ -63,6 +63,11 @@ def answer_of(case: Case) -> Answer:
     output = output_of(case)
     if output is None:
         return _error(case.protocol)
+    return answer_with(case.model, case.protocol, output)
+
+
+def answer_with(model: OperationModel, protocol: str, output: dict[str, Any]) -> Answer:
+    """Returns the answer that holds `output`, in a protocol."""
     write = {
         "json": _json,
         "smithy-rpc-v2-cbor": _cbor,
@@ -70,8 +75,8 @@ def answer_of(case: Case) -> Answer:
         "ec2": _ec2,
         "rest-json": _rest,
         "rest-xml": _rest,
-    }[case.protocol]
-    return write(case.model, output)
+    }[protocol]
+    return write(model, output)
 
 
 def _json(operation: OperationModel, output: dict[str, Any]) -> Answer:

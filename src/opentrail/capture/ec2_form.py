@@ -16,7 +16,7 @@ from typing import Any, Final
 from opentrail.capture.redact import REMOVED_MARK, actions
 from opentrail.capture.render import ABSENT, lower_first
 from opentrail.capture.s3_form import loose_text
-from opentrail.capture.secret_names import looks_secret
+from opentrail.capture.secret_names import names_secret
 from opentrail.capture.tables import rules
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
@@ -103,7 +103,7 @@ def _is_hidden_name(name: str) -> bool:
 
 def _hides(name: str) -> bool:
     action = actions("ec2").get(lower_first(name))
-    return action in _HIDING or (action != "show" and looks_secret(name))
+    return action in _HIDING or (action != "show" and names_secret(name))
 
 
 def _holds_sensitive_items(shape: Any) -> bool:

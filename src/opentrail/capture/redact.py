@@ -24,6 +24,8 @@ PLACEHOLDERS = {
     "omit": "***OMITTED***",
     "stars": "**********",
 }
+#: The tables of redaction.toml that list members.
+ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
 
 #: Quoted texts, quoted names and numbers of a PartiQL statement.
 _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
@@ -42,7 +44,7 @@ def actions(label: str) -> dict[str, str]:
     """Returns the table that each member of a service is listed in, by its recorded name."""
     table = rules("redaction")
     found: dict[str, str] = {}
-    for action in (*PLACEHOLDERS, "remove", "literals", "show"):
+    for action in ACTIONS:
         for scope in ("*", label):
             found.update(dict.fromkeys(table[action].get(scope, ()), action))
     return found

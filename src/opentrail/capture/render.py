@@ -15,7 +15,13 @@ from botocore.model import Shape
 
 from opentrail.capture.embedded import within
 from opentrail.capture.redact import PLACEHOLDERS, actions, by_name, without_literals
-from opentrail.capture.secret_names import HIDDEN, looks_secret, naming_members, sounds_secret
+from opentrail.capture.secret_names import (
+    HIDDEN,
+    names_environment,
+    names_secret,
+    naming_members,
+    sounds_secret,
+)
 from opentrail.capture.tables import rules, source_of
 from opentrail.wire.protocols.values import WireTime
 from opentrail.wire.service_models import Service
@@ -103,13 +109,28 @@ class Renderers:
             return lambda _value: placeholder
         if action == "literals":
             return without_literals
-        sensitive = bool(shape.metadata.get("sensitive"))
+        if shape.metadata.get("sensitive"):
+            return _hidden
         # Models forget to mark some; a name that only sounds like a secret's holds no text.
-        secret_text = shape.type_name in ("string", "blob") and looks_secret(name)
-        secret_text = secret_text and action != "show"
-        if sensitive or secret_text:
-            return lambda _value: HIDDEN
+        if action != "show" and names_secret(name) and holds_text(shape):
+            return _hidden
+        if action == "values" or (action != "show" and is_environment(name, shape)):
+            return self._values_hidden(shape, in_key)
         return self._renderer(shape, in_key)
+
+    def _values_hidden(self, shape: Any, in_key: bool) -> Renderer:
+        """Returns the renderer of named values, such as environment variables: names are shown."""
+        if shape.type_name == "map":
+            return lambda value: dict.fromkeys(value, HIDDEN) if isinstance(value, dict) else HIDDEN
+        pair = naming_members(shape.member.members)
+        item = self._renderer(shape.member, in_key)
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, list) or pair is None:
+                return HIDDEN
+            return [item({**v, pair[1]: HIDDEN}) if isinstance(v, dict) else HIDDEN for v in value]
+
+        return render
 
     def _structure(self, shape: Any, in_key: bool) -> Renderer:
         members = {
@@ -176,7 +197,7 @@ class Renderers:
             if not isinstance(value, dict):
                 return _plain(value)
             rendered = {
-                key: HIDDEN if looks_secret(str(key)) else item(v) for key, v in value.items()
+                key: HIDDEN if sounds_secret(str(key)) else item(v) for key, v in value.items()
             }
             return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
 
@@ -184,7 +205,7 @@ class Renderers:
 
     def _element(self, shape: Shape, in_key: bool) -> Renderer:
         if shape.metadata.get("sensitive"):
-            return lambda _value: HIDDEN
+            return _hidden
         return self._renderer(shape, in_key)
 
     def _scalar(self, shape: Shape, in_key: bool) -> Renderer:
@@ -227,6 +248,29 @@ class Renderers:
 
 def _holds_attribute_values(shape: Any) -> bool:
     return bool(shape.type_name == "map" and shape.value.name == "AttributeValue")
+
+
+def _hidden(_value: Any) -> str:
+    return HIDDEN
+
+
+def holds_text(shape: Any) -> bool:
+    """Returns whether a shape holds texts or bytes of any content, alone or in lists and maps."""
+    if shape.type_name == "list":
+        return holds_text(shape.member)
+    if shape.type_name == "map":
+        return holds_text(shape.value)
+    return shape.type_name in ("string", "blob") and "enum" not in shape.metadata
+
+
+def is_environment(name: str, shape: Any) -> bool:
+    """Returns whether a member holds environment variables: a map, or a list of named values."""
+    if not names_environment(name):
+        return False
+    if shape.type_name == "map":
+        return holds_text(shape)
+    named = shape.type_name == "list" and shape.member.type_name == "structure"
+    return named and naming_members(shape.member.members) is not None
 
 
 def _plain(value: Any) -> Any:

@@ -10,9 +10,24 @@ from typing import Any
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 _SECRET_NAME = re.compile(
-    r"password|passphrase|secret[_-]?(access[_-]?)?key|secret[_-]?string|secret[_-]?binary"
-    r"|client[_-]?secret|private[_-]?key|plain[_-]?text|zip[_-]?file|user[_-]?data"
-    r"|(auth|session|security|access|refresh|bearer|identity)[_-]?token$|^credentials$",
+    r"password|passphrase|secret[_.-]?(access[_.-]?)?key|secret[_-]?string|secret[_-]?binary"
+    r"|(client|shared)[_.-]?secret|private[_.-]?key|plain[_-]?text|zip[_-]?file|user[_-]?data"
+    r"|(auth|session|security|access|refresh|bearer|identity|jwt|secret|authorization|participant"
+    r"|connection|(?-i:(?:^|[_.-])(?:id|api)|Id|ID|Api|API))[_.-]?tokens?$"
+    r"|auth[_-]?key$|pre[_-]?shared[_-]?keys?$"
+    r"|platform[_-]?credential$|^credentials$",
+    re.I,
+)
+#: How names end that say something about a secret: which one, of what kind, where it is.
+_ABOUT_A_SECRET = re.compile(
+    r"(arn|id|identifier|name|version|algorithm|type|mode|source|link|param|xpath|json_?key"
+    r"|string_?key|format|policy|status|state|length)s?$",
+    re.I,
+)
+#: Names of environment variables as a whole.
+_ENVIRONMENT = re.compile(
+    r"(^|_)env(_?var(iable)?s?)?$|environment_?variables?(_?override)?$|^environment(_?override)?$"
+    r"|^(override|optimization)_?environment$",
     re.I,
 )
 #: More names that tell of a secret where no model says what a member is.
@@ -48,6 +63,24 @@ def looks_secret(name: str) -> bool:
 @lru_cache(4096)
 def _looks_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
+
+
+def names_secret(name: str) -> bool:
+    """Returns whether a name that a model gives to a text says that it is a secret.
+
+    >>> names_secret("MasterUserPassword"), names_secret("MasterPasswordSecretArn")
+    (True, False)
+    """
+    return looks_secret(name) and not _ABOUT_A_SECRET.search(name)
+
+
+def names_environment(name: str) -> bool:
+    """Returns whether a member's name says that it holds environment variables.
+
+    >>> names_environment("environmentVariablesOverride"), names_environment("environmentId")
+    (True, False)
+    """
+    return bool(_ENVIRONMENT.search(name))
 
 
 def sounds_secret(name: str) -> bool:
