@@ -176,6 +176,18 @@ def test_events_are_printed_as_a_table(console: StubConsole, capsys: Capture) ->
     assert "Mary" in out
 
 
+def test_unknown_callers_come_with_how_to_name_them(console: StubConsole, capsys: Capture) -> None:
+    nobody = {"type": "Unknown", "accountId": "123456789012", "accessKeyId": "AKIAX"}
+    console.answers({"events": [an_event(userIdentity=nobody), an_event()]})
+    assert main(["lookup"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("[directory.ACCESS-KEY-ID]") == 1
+    assert "[directory" not in said.out
+    console.answers({"events": [an_event()]})
+    assert main(["lookup"]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_events_are_printed_as_records_or_as_csv(console: StubConsole, capsys: Capture) -> None:
     console.answers({"events": [an_event(), an_event(eventID=event_id(2))]})
     assert main(["lookup", "--json"]) == 0
@@ -279,6 +291,15 @@ def test_that_nobody_is_known_is_told_and_not_good(console: StubConsole, capsys:
     assert "Mary" in capsys.readouterr().out
     assert main(["who", "Mary", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["sentence"] is None
+
+
+def test_an_unknown_creator_comes_with_how_to_name_him(
+    console: StubConsole, capsys: Capture
+) -> None:
+    sentence = SENTENCE.replace("IAM user John", "an unknown caller with access key AKIAX")
+    console.answers({"sentence": sentence, "evidence": {}, "events": 1, "record": "{}"})
+    assert main(["who", "Mary"]) == 0
+    assert "[directory.ACCESS-KEY-ID]" in capsys.readouterr().err
 
 
 def test_who_may_be_narrowed_to_a_type_and_an_account(

@@ -466,3 +466,12 @@ async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
         assert types == ["Unknown"] * 16 + ["AssumedRole"] * 9
     assert ours.resolve(NEW_KEY).user_identity["userName"] == "Mary"
     assert len(await control.scan("identity")) == 9
+
+
+def test_a_user_of_the_directory_has_the_id_that_a_record_told() -> None:
+    known = KnownIdentities(directory_identities({NEW_KEY: {"user": "Mary", "account": ACCOUNT}}))
+    assert "principalId" not in known.resolve(NEW_KEY).as_record()
+    known.learn(create_user())
+    caller = known.resolve(NEW_KEY).as_record()
+    assert list(caller)[:2] == ["type", "principalId"]
+    assert caller["principalId"] == "AIDAMARY"

@@ -10,7 +10,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import UsageError
-from opentrail.settings import NAMES, Address, Settings, UpstreamAccess, from_environment, load
+from opentrail.settings import (
+    NAMES,
+    SANDBOX_DEFAULTS,
+    Address,
+    Settings,
+    UpstreamAccess,
+    from_environment,
+    load,
+)
 
 Write = Callable[[str], Path]
 
@@ -456,3 +464,23 @@ def test_any_text_is_a_setting_or_wrong_use(name: str, text: str) -> None:
     except UsageError:
         return
     assert isinstance(found, Settings)
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "text", "expected"),
+    [
+        ({}, {}, "", (10.0, 60.0)),
+        ({"delivery_interval": "300"}, {}, "", (300.0, 60.0)),
+        ({}, {"OPENTRAIL_DIGEST_INTERVAL": "3600"}, "", (10.0, 3600.0)),
+        ({}, {}, "delivery_interval = 300", (300.0, 60.0)),
+    ],
+)
+def test_the_sandbox_delivers_soon_unless_told_otherwise(
+    flags: dict[str, str],
+    environment: dict[str, str],
+    text: str,
+    expected: tuple[float, float],
+    write: Write,
+) -> None:
+    settings = load(flags, environment, write(text), SANDBOX_DEFAULTS)
+    assert (settings.delivery_interval, settings.digest_interval) == expected

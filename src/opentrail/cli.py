@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
@@ -17,6 +18,12 @@ from opentrail.version import __version__
 if TYPE_CHECKING:
     from opentrail.app.server import Server
     from opentrail.settings import Settings
+
+#: How the record of a caller begins whose access key nobody has named.
+_UNKNOWN_CALLER = '"userIdentity":{"type":"Unknown"'
+_NAMING = (
+    'name access keys in the file given by --config: [directory.ACCESS-KEY-ID] with user = "NAME"'
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,8 +96,9 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--upstream", metavar="[SERVICE=]URL", action="append", help="where calls go; repeatable")
     add("--upstream-timeout", metavar="SECONDS", help="longest silence of an upstream (910)")
     add("--config", metavar="FILE", help="TOML file with settings")
-    add("--delivery-interval", metavar="SECONDS", help="between log files (300)")
-    add("--digest-interval", metavar="SECONDS", help="between digest files (3600)")
+    logs, digests = ("10", "60") if name == "sandbox" else ("300", "3600")
+    add("--delivery-interval", metavar="SECONDS", help=f"between log files ({logs})")
+    add("--digest-interval", metavar="SECONDS", help=f"between digest files ({digests})")
     add("--history-retention-days", metavar="N", help="days that event history shows (90)")
     add("--signing-key-days", metavar="N", help="how long a key signs digests (90)")
     add("--bucket-policy-check", metavar="MODE", help="permissive (default) or enforced, as AWS")
@@ -269,19 +277,21 @@ def _add_verify_store(commands: Any) -> None:
 def _serve(options: argparse.Namespace) -> int:
     from opentrail.app.server import serve
 
-    serve(_settings(options), _announce)
+    serve(_settings(options), _announce_serve)
     return 0
 
 
 def _sandbox(options: argparse.Namespace) -> int:
     from opentrail.app.server import serve
-    from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
-    from opentrail.settings import UpstreamAccess
+    from opentrail.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
+    from opentrail.settings import SANDBOX_DEFAULTS, UpstreamAccess
 
     if options.s3 not in (None, "moto", "seaweedfs"):
         raise UsageError(f"--s3 must be one of moto, seaweedfs, not {options.s3!r}")
-    settings = _settings(options)
-    directory = {ADMIN_KEY_ID: {"user": "admin"}, **settings.directory}
+    settings = _settings(options, SANDBOX_DEFAULTS)
+    directory = {ADMIN_KEY_ID: ADMIN, **settings.directory}
+    journal = settings.data_dir / "journal"
+    has_history = journal.is_dir() and any(journal.iterdir())
     lasting = bool({"s3", ""} & settings.upstream.keys())
     with contextlib.ExitStack() as stack:
         moto = start_moto()
@@ -296,26 +306,38 @@ def _sandbox(options: argparse.Namespace) -> int:
             settings = replace(settings, access={**settings.access, "s3": access})
             lasting = True
         settings = replace(settings, upstream=upstream)
-        serve(settings, _announce_sandbox, remake_buckets=not lasting)
+        announce = partial(_announce_sandbox, has_history=has_history)
+        serve(settings, announce, remake_buckets=not lasting)
     return 0
 
 
-def _settings(options: argparse.Namespace) -> Settings:
-    from opentrail.settings import from_environment
+def _settings(options: argparse.Namespace, defaults: Settings | None = None) -> Settings:
+    from opentrail.settings import Settings, from_environment
 
-    return from_environment(vars(options), options.config)
+    return from_environment(vars(options), options.config, defaults or Settings())
 
 
-def _announce(server: Server) -> None:
+def _announce(server: Server, notes: Sequence[str] = ()) -> None:
     print(f"opentrail {__version__} records calls on {server.endpoint_url}")
     print(f"  console  {server.console_url}")
+    for note in notes:
+        print(f"  {note}")
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)
 
 
-def _announce_sandbox(server: Server) -> None:
+def _announce_serve(server: Server) -> None:
+    unnamed = f"callers  unknown unless recorded calls made their keys; {_NAMING}"
+    _announce(server, () if server.settings.directory else (unnamed,))
+
+
+def _announce_sandbox(server: Server, has_history: bool) -> None:
     from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 
-    _announce(server)
+    forgotten = (
+        "sandbox  events of earlier runs are kept, but the users, keys, topics and all else that"
+        " moto held are gone"
+    )
+    _announce(server, (forgotten,) if has_history else ())
     print("\nPaste this into another terminal, then use aws-cli or any SDK as always:\n")
     print(f"export AWS_ENDPOINT_URL={server.endpoint_url}")
     print(f"export AWS_ACCESS_KEY_ID={ADMIN_KEY_ID}")
@@ -386,12 +408,18 @@ def _lookup(options: argparse.Namespace) -> int:
     else:
         print_events(events)
     warn_of_hidden(answer)
+    if any(_UNKNOWN_CALLER in event["CloudTrailEvent"] for event in events):
+        _tell_how_to_name()
     return 0
 
 
 def _require_one_form(options: argparse.Namespace) -> None:
     if options.json and options.csv:
         raise UsageError("--json and --csv exclude each other")
+
+
+def _tell_how_to_name() -> None:
+    print(f"some callers are unknown to the server; {_NAMING}", file=sys.stderr)
 
 
 def _who(options: argparse.Namespace) -> int:
@@ -405,6 +433,8 @@ def _who(options: argparse.Namespace) -> int:
         print(json.dumps(answer))
     else:
         print_answer(answer, options.resource)
+    if "an unknown caller" in (answer["sentence"] or ""):
+        _tell_how_to_name()
     return 0 if answer["sentence"] else 1
 
 

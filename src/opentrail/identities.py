@@ -60,10 +60,26 @@ class KnownIdentities:
 
     def resolve(self, access_key_id: str) -> Identity:
         """Returns whom the key stands for: directory, learned, decoded account, in this order."""
-        known = self._given.get(access_key_id) or self._learned.get(access_key_id)
+        given = self._given.get(access_key_id)
+        if given is not None:
+            return self._with_principal(given)
+        known = self._learned.get(access_key_id)
         if known is not None:
             return known
         return unknown(account_of_key(access_key_id) or self._default_account, access_key_id)
+
+    def _with_principal(self, given: Identity) -> Identity:
+        """Returns an identity of the directory with the id that its user is known by, if any."""
+        caller = given.user_identity
+        if caller.get("type") != "IAMUser" or "principalId" in caller:
+            return given
+        known = self._users.get((given.account, str(caller.get("userName"))))
+        if known is None:
+            return given
+        named = iam_user(given.account, str(caller.get("userName")), known[0], caller.get("arn"))
+        whole = replace(given, user_identity=named)
+        self._given[given.access_key_id] = whole
+        return whole
 
     def learn(self, record: Record) -> Learned:
         """Takes in what a record teaches, at once, for the calls that follow it."""

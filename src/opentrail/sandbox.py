@@ -22,6 +22,8 @@ from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
 #: moto checks no signatures, so any secret would do.
 ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - of a sandbox on this machine alone
+#: What the directory says of the admin; the id has the form of IAM's user ids.
+ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'AIDA')}A"}
 _SEAWEED_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
 

@@ -79,9 +79,9 @@ class Settings:
     upstream: Mapping[str, str] = field(default_factory=dict)
     #: Seconds for which an upstream may be silent before or within an answer.
     upstream_timeout: float = 910.0
-    #: Seconds between deliveries of log files.
+    #: Seconds between deliveries of log files; in the sandbox 10.
     delivery_interval: float = 300.0
-    #: Seconds between digest files.
+    #: Seconds between digest files; in the sandbox 60.
     digest_interval: float = 3600.0
     #: Days for which a key signs digests before a new one takes over.
     signing_key_days: int = 90
@@ -116,6 +116,8 @@ class Settings:
     access: Mapping[str, UpstreamAccess] = field(default_factory=dict)
 
 
+#: What the sandbox starts from: whoever tries a trail wants to see its files soon.
+SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0)
 #: More processes than any machine has cores are a slip of the pen.
 MOST_RECORDERS = 256
 #: A hundred years.
@@ -134,7 +136,10 @@ NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
 
 
 def load(
-    flags: Mapping[str, Any], environment: Mapping[str, str], config: Path | None = None
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    config: Path | None = None,
+    defaults: Settings | None = None,
 ) -> Settings:
     """Returns the settings: flag before environment before file before default.
 
@@ -142,7 +147,7 @@ def load(
         UsageError: a value is wrong; the text names the setting and what was expected.
     """
     config = config or _path(environment.get("OPENTRAIL_CONFIG"))
-    settings = Settings()
+    settings = defaults or Settings()
     if config is not None:
         settings = _from_file(settings, config)
     for name in NAMES:
@@ -354,6 +359,8 @@ def _check(settings: Settings) -> None:
             )
 
 
-def from_environment(flags: Mapping[str, Any], config: str | None) -> Settings:
+def from_environment(
+    flags: Mapping[str, Any], config: str | None, defaults: Settings | None = None
+) -> Settings:
     """Returns the settings of this process."""
-    return load(flags, os.environ, Path(config) if config else None)
+    return load(flags, os.environ, Path(config) if config else None, defaults)

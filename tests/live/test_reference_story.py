@@ -139,3 +139,15 @@ def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[
     assert record["errorCode"] == "EntityAlreadyExistsException"
     assert "Mary" in record["errorMessage"]
     assert record["responseElements"] is None
+
+
+def test_the_sandbox_says_what_a_restart_took_and_its_admin_is_a_whole_user(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+        server.boto("iam").create_user(UserName="John")
+        (caller,) = (r["userIdentity"] for r in server.records("eventName=CreateUser"))
+        assert caller["principalId"].startswith("AIDA")
+        assert caller["userName"] == "admin"
+        assert server.stop() == 0
+        assert "earlier runs" not in server.output
+        server.start()
+        assert "events of earlier runs are kept, but the users, keys" in server.output
