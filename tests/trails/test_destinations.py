@@ -137,7 +137,7 @@ async def test_a_topic_is_told_that_it_will_be_used_once() -> None:
 async def test_a_topic_that_is_not_there_is_refused() -> None:
     code, message = await Scene().refused(topic=f"{TOPIC}-2")
     assert code == "InsufficientSnsTopicPolicyException"
-    assert message.startswith("SNS Topic does not exist or the topic policy is incorrect!")
+    assert message == "SNS Topic does not exist or the topic policy is incorrect!"
 
 
 # Log groups

@@ -177,6 +177,9 @@ def stored_time(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
+_ALPHANUMERIC = re.compile("[A-Za-z0-9]")
+
+
 def check_trail_name(name: str) -> None:
     """Raises `InvalidTrailNameException` with AWS's text unless `name` is a trail name."""
     if len(name) < 3:
@@ -189,15 +192,15 @@ def check_trail_name(name: str) -> None:
             "Trail name too long. Maximum allowed length: 128 characters. "
             f"Specified name length: {len(name)} characters."
         )
+    if not _ALPHANUMERIC.match(name):
+        raise _bad_name("Trail name must starts with a letter or number.")
+    if not _ALPHANUMERIC.match(name[-1]):
+        raise _bad_name("Trail name must ends with a letter or number.")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise _bad_name(
             "Trail name or ARN can only contain uppercase letters, lowercase letters, numbers, "
             "periods (.), hyphens (-), and underscores (_)."
         )
-    if not name[0].isalnum():
-        raise _bad_name("Trail name must starts with a letter or number.")
-    if not name[-1].isalnum():
-        raise _bad_name("Trail name must ends with a letter or number.")
     if re.search(r"[._-]{2}", name):
         raise _bad_name("Trail name cannot have adjacent periods, underscores or hyphens.")
     if _IPV4.match(name):

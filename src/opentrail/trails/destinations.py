@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 from opentrail.core.destinations import check_kms_key, check_log_group, check_log_role
@@ -20,6 +21,8 @@ from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery
 from opentrail.trails.log_streams import stream_name
 from opentrail.trails.notices import FIRST, SUBJECT
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +128,11 @@ class Destinations:
         try:
             await self.topics.publish(trail.topic, SUBJECT, FIRST)
         except ServiceError as error:
+            extra = {"topic": trail.topic, "error": str(error)}
+            log.warning("a trail's topic cannot be used", extra=extra)
             raise CloudTrailError(
                 "InsufficientSnsTopicPolicyException",
-                f"SNS Topic does not exist or the topic policy is incorrect! ({error})",
+                "SNS Topic does not exist or the topic policy is incorrect!",
             ) from error
 
     async def _check_logs(self, trail: Trail) -> None:
