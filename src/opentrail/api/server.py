@@ -13,7 +13,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from opentrail.api.operation import REGISTER, Call, Json, Operation, Services
-from opentrail.api.operations import event_selectors, history, tags, trails
+from opentrail.api.operations import (
+    event_data_stores,
+    event_selectors,
+    history,
+    insight_selectors,
+    tags,
+    trails,
+)
 from opentrail.api.validation import validate
 from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError, Unsupported
 from opentrail.wire.service_models import ServiceCatalog
@@ -21,7 +28,12 @@ from opentrail.wire.service_models import ServiceCatalog
 log = logging.getLogger(__name__)
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (event_selectors, history, tags, trails)
+OPERATION_MODULES = (event_data_stores, event_selectors, history, insight_selectors, tags, trails)
+#: What helps until an operation is there.
+_UNTIL_THEN = {
+    "PutInsightSelectors": "it arrives with Insights; until then apply stacks without insight "
+    "selectors",
+}
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that ask for nothing, so that a member opentrail lacks may have them.
@@ -68,7 +80,7 @@ class CloudTrailApi:
         if name in REGISTER:
             return REGISTER[name]
         if name in self._model.operation_names:
-            raise Unsupported(f"operation {name}")
+            raise Unsupported(f"operation {name}", _UNTIL_THEN.get(name))
         raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
 
     def _call(self, operation: Operation, given: Json, request: Request) -> Call:

@@ -1,0 +1,31 @@
+"""ListEventDataStores while there are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.api.caller import Api
+from tests.fakes import asynchronous
+
+
+@pytest.mark.parametrize("given", [{}, {"MaxResults": 1}, {"MaxResults": 1000}])
+@asynchronous
+async def test_there_is_no_event_data_store(given: dict[str, int]) -> None:
+    assert await Api().ok("ListEventDataStores", **given) == {"EventDataStores": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ({"MaxResults": 0}, "InvalidMaxResultsException"),
+        ({"MaxResults": 1001}, "InvalidMaxResultsException"),
+        ({"NextToken": "abc"}, "InvalidNextTokenException"),
+        ({"NextToken": "a-token-of-nobody"}, "InvalidNextTokenException"),
+        ({"MaxResults": "many"}, "SerializationException"),
+    ],
+)
+@asynchronous
+async def test_a_page_that_cannot_be_is_refused_as_by_aws(
+    given: dict[str, object], code: str
+) -> None:
+    assert (await Api().error("ListEventDataStores", **given))[0] == code
