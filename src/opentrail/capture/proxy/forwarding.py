@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from opentrail.capture.proxy.bodies import GONE, Flow
+from opentrail.capture.proxy.bodies import GONE, Flow, KeptBody
 from opentrail.capture.proxy.framing import Framing, Incoming
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
@@ -16,6 +16,7 @@ from opentrail.capture.proxy.head import (
     request_head,
     response_head,
 )
+from opentrail.capture.proxy.policy_templates import head_of, lacks_bucket, template_for
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal, unavailable
 from opentrail.capture.proxy.signing import SigningAnew
 from opentrail.capture.proxy.transcript import Transcript
@@ -269,7 +270,8 @@ class Forwarding:
         transcript = self._transcript
         transcript.keep_what_is_recorded(head)
         framing = self._framing(head)
-        hold, tail = self._how_much_to_hold(head)
+        template = template_for(transcript.call, head.status)
+        hold, tail = (HOLD_BYTES, 0) if template else self._how_much_to_hold(head)
         held = b""
         self._client.pass_on(answer)
         try:
@@ -290,6 +292,10 @@ class Forwarding:
             return await self._broken_answer(error, connection.is_silent)
         finally:
             self._client.answer = None
+        if template is not None and lacks_bucket(held) and not self._wrote_head:
+            head, held = head_of(template, head), template
+            framing, transcript.received = self._framing(head), KeptBody(True)
+            transcript.received.add(held)
         return await self._finish_answer(head, framing, held)
 
     async def _next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:

@@ -1,0 +1,79 @@
+"""The policies that `aws cloudtrail create-subscription` reads from a bucket of AWS's.
+
+The command reads them through the same endpoint as all else. The upstream is asked as always; only
+where it has no such bucket do these take the place of its error.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+
+from opentrail.capture.proxy.upstream import AnswerHead
+from opentrail.wire.routing import Call
+
+_BUCKET = re.compile(r"awscloudtrail-policy-[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
+_CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
+_WRITES_ACL = {"StringEquals": {"s3:x-amz-acl": "bucket-owner-full-control"}}
+_FOLDER = "<BucketName>/<Prefix>/AWSLogs/<CustomerAccountID>/*"
+
+
+def _policy(*statements: Mapping[str, object]) -> bytes:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements}, indent=4).encode()
+
+
+#: By key; the command replaces what is in angle brackets.
+_TEMPLATES = {
+    "policy/S3/AWSCloudTrail-S3BucketPolicy-2014-12-17.json": _policy(
+        {
+            "Sid": "AWSCloudTrailAclCheck20141217",
+            "Effect": "Allow",
+            "Principal": _CLOUDTRAIL,
+            "Action": "s3:GetBucketAcl",
+            "Resource": "arn:aws:s3:::<BucketName>",
+        },
+        {
+            "Sid": "AWSCloudTrailWrite20141217",
+            "Effect": "Allow",
+            "Principal": _CLOUDTRAIL,
+            "Action": "s3:PutObject",
+            "Resource": f"arn:aws:s3:::{_FOLDER}",
+            "Condition": _WRITES_ACL,
+        },
+    ),
+    "policy/SNS/AWSCloudTrail-SnsTopicPolicy-2014-12-17.json": _policy(
+        {
+            "Sid": "AWSCloudTrailSNSPolicy20141217",
+            "Effect": "Allow",
+            "Principal": _CLOUDTRAIL,
+            "Action": "SNS:Publish",
+            "Resource": "arn:aws:sns:<Region>:<SNSTopicOwnerAccountId>:<SNSTopicName>",
+        }
+    ),
+}
+
+
+def template_for(call: Call, status: int) -> bytes | None:
+    """Returns the policy that a call asks for and its upstream may not have, None of any other."""
+    if status != 404 or call.operation != "GetObject":
+        return None
+    if call.service is None or call.service.name != "s3":
+        return None
+    if not _BUCKET.fullmatch(call.labels.get("Bucket", "")):
+        return None
+    return _TEMPLATES.get(call.labels.get("Key", ""))
+
+
+def lacks_bucket(body: bytes) -> bool:
+    """Returns whether an upstream's error says that there is no such bucket."""
+    return b"<Code>NoSuchBucket</Code>" in body
+
+
+def head_of(template: bytes, instead_of: AnswerHead) -> AnswerHead:
+    """Returns the head of the answer that takes the place of an upstream's."""
+    kept = [
+        (name, value) for name, value in instead_of.headers if name.lower().startswith(b"x-amz-")
+    ]
+    own = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(template))]
+    return AnswerHead(200, b"OK", [*kept, *own])

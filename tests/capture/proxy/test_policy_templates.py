@@ -1,0 +1,118 @@
+"""The policies of create-subscription: served where the upstream has no such bucket, only there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.capture.proxy.wires import Wire, ok, scope, scripted
+from tests.live.processes import Opentrail, moto_server, opentrail_server
+
+BUCKET = "awscloudtrail-policy-us-east-1"
+S3 = "policy/S3/AWSCloudTrail-S3BucketPolicy-2014-12-17.json"
+SNS = "policy/SNS/AWSCloudTrail-SnsTopicPolicy-2014-12-17.json"
+MISSING = b"<Error><Code>%s</Code><Message>no</Message></Error>"
+
+
+def answer_to(
+    folder: Path, code: bytes, path: str, host: str, mode: str = "refuse"
+) -> tuple[int, dict[str, str], bytes]:
+    """Returns what a GET is answered whose upstream answers 404 with a code."""
+    body = MISSING % code
+
+    def upstream(wire: Wire) -> None:
+        wire.request()
+        wire.send(ok(body).replace(b"200 OK", b"404 Not Found"))
+
+    with scripted(upstream) as stub:
+        flags = ("--upstream", stub.url, "--on-record-failure", mode, "--event-bridge", "off")
+        with opentrail_server(folder / "data", *flags) as server:
+            get = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope('s3')}\r\n\r\n"
+            answer = Wire.to(server.url).send(get).answer()
+            (record,) = server.records("eventName=GetObject")
+            assert record.get("errorCode") == (None if answer[0] == 200 else code.decode())
+            assert record["additionalEventData"]["bytesTransferredOut"] == len(answer[2])
+            return answer
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("mode", ["refuse", "allow"])
+@pytest.mark.parametrize(
+    ("path", "host"),
+    [(f"/{BUCKET}/{S3}", "127.0.0.1"), (f"/{S3}", f"{BUCKET}.localhost")],
+)
+def test_a_template_takes_the_place_of_a_missing_bucket(
+    tmp_path: Path, path: str, host: str, mode: str
+) -> None:
+    status, headers, body = answer_to(tmp_path, b"NoSuchBucket", path, host, mode)
+    assert status == 200
+    assert headers["content-type"] == "application/json"
+    policy = json.loads(body)
+    assert [one["Action"] for one in policy["Statement"]] == ["s3:GetBucketAcl", "s3:PutObject"]
+    for placeholder in (b"<BucketName>", b"<Prefix>/", b"<CustomerAccountID>"):
+        assert placeholder in body
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    ("code", "path"),
+    [
+        (b"NoSuchKey", f"/{BUCKET}/{S3}"),
+        (b"NoSuchBucket", f"/my-{BUCKET}/{S3}"),
+        (b"NoSuchBucket", f"/{BUCKET}/policy/S3/other.json"),
+        (b"NoSuchBucket", f"/awscloudtrail-policy-mine/{S3}"),
+    ],
+)
+def test_a_bucket_that_is_there_and_any_other_object_are_the_upstreams(
+    tmp_path: Path, code: bytes, path: str
+) -> None:
+    status, _, body = answer_to(tmp_path, code, path, "127.0.0.1")
+    assert (status, body) == (404, MISSING % code)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+    folder = tmp_path_factory.mktemp("subscriptions")
+    with (
+        moto_server() as moto,
+        opentrail_server(folder / "data", "--upstream", moto, "--event-bridge", "off") as running,
+    ):
+        yield running
+
+
+@pytest.mark.live
+def test_the_stock_command_makes_and_changes_a_whole_subscription(server: Opentrail) -> None:
+    made = server.aws(
+        *("cloudtrail", "create-subscription", "--name", "stock", "--s3-new-bucket", "stock-logs"),
+        *("--s3-prefix", "audit", "--sns-new-topic", "stock-topic"),
+    )
+    assert "Logs will be delivered to stock-logs:audit" in made
+    client = server.boto("cloudtrail")
+    (trail,) = client.describe_trails()["trailList"]
+    assert (trail["S3BucketName"], trail["S3KeyPrefix"]) == ("stock-logs", "audit")
+    assert trail["SnsTopicARN"].endswith(":stock-topic")
+    assert client.get_trail_status(Name="stock")["IsLogging"]
+    policy = json.loads(server.boto("s3").get_bucket_policy(Bucket="stock-logs")["Policy"])
+    writes = policy["Statement"][1]["Resource"]
+    assert writes == "arn:aws:s3:::stock-logs/audit/AWSLogs/123456789012/*"
+    topic = server.boto("sns").get_topic_attributes(TopicArn=trail["SnsTopicARN"])["Attributes"]
+    assert json.loads(topic["Policy"])["Statement"][-1]["Action"] == "SNS:Publish"
+    server.aws(
+        *("cloudtrail", "update-subscription", "--name", "stock"),
+        *("--s3-new-bucket", "stock-logs-2"),
+    )
+    (changed,) = client.describe_trails()["trailList"]
+    assert (changed["S3BucketName"], changed["S3KeyPrefix"]) == ("stock-logs-2", "audit")
+
+
+@pytest.mark.live
+def test_a_users_own_bucket_of_that_name_is_not_shadowed(server: Opentrail) -> None:
+    s3 = server.boto("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    s3.put_object(Bucket=BUCKET, Key=SNS, Body=b"mine")
+    assert s3.get_object(Bucket=BUCKET, Key=SNS)["Body"].read() == b"mine"
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        s3.get_object(Bucket=BUCKET, Key=S3)
