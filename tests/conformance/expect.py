@@ -201,10 +201,27 @@ class Recorded:
         for listed in (name, f"{holder}.{name}"):
             if tables.listed(tables.HIDDEN_NAMES, self._source, listed):
                 return HIDDEN
-        secret = shape.type_name in ("string", "blob") and tables.SECRET_NAME.search(member)
-        if secret and not tables.listed(tables.SHOWN_NAMES, self._source, name):
+        if tables.listed(tables.SHOWN_NAMES, self._source, name):
+            return self._value(shape, value)
+        return self._unlisted(member, f"{holder}.{name}", shape, value)
+
+    def _unlisted(self, member: str, full_name: str, shape: Shape, value: Any) -> Any:
+        """Returns what is shown of a member that no table hides."""
+        if shape.metadata.get("sensitive") or (tables.names_secret(member) and _holds_text(shape)):
             return HIDDEN
+        if tables.listed(tables.NAMED_VALUES, self._source, full_name):
+            return self._named_values(shape, value)
+        if tables.ENVIRONMENTS.fullmatch(member) and _pair(shape) is not None:
+            return self._named_values(shape, value)
         return self._value(shape, value)
+
+    def _named_values(self, shape: Any, value: Any) -> Any:
+        """Returns the names of values, such as environment variables."""
+        pair = _pair(shape)
+        if isinstance(value, dict):
+            return dict.fromkeys(value, HIDDEN)
+        assert pair is not None
+        return [self._value(shape.member, {**item, pair: HIDDEN}) for item in value]
 
     def _value(self, shape: Any, value: Any, in_key: bool = False) -> Any:
         sensitive_key = isinstance(shape, MapShape) and shape.key.metadata.get("sensitive")
@@ -246,6 +263,25 @@ def _is_body(shape: Any, member: str) -> bool:
     """Tells whether a member is a whole body of bytes: such are never recorded (facts §10.4)."""
     is_payload = shape.serialization.get("payload") == member
     return bool(is_payload and shape.members[member].type_name == "blob")
+
+
+def _holds_text(shape: Any) -> bool:
+    """Returns whether a shape is a text or bytes, or lists and maps of them."""
+    if isinstance(shape, ListShape):
+        return _holds_text(shape.member)
+    if isinstance(shape, MapShape):
+        return _holds_text(shape.value)
+    return shape.type_name in ("string", "blob") and "enum" not in shape.metadata
+
+
+def _pair(shape: Any) -> str | None:
+    """Returns which member of a list's items is a value with a name, "" of a map of texts."""
+    if isinstance(shape, MapShape):
+        return "" if _holds_text(shape.value) else None
+    if not isinstance(shape, ListShape) or not isinstance(shape.member, StructureShape):
+        return None
+    members = shape.member.members
+    return next((v for n, v in tables.PAIRS if n in members and v in members), None)
 
 
 def _holds_attribute_values(shape: Any) -> bool:

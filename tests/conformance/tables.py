@@ -203,31 +203,96 @@ REMOVED = {
     "*": "password secretAccessKey privateKey webIdentityToken sAMLAssertion",
     "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead
     "iam": "base32StringSeed newPassword oldPassword qRCodePNG",
-    "kms": "ciphertextBlob keyMaterial plaintext privateKeyCiphertextBlob privateKeyPlaintext",
+    "kms": "ciphertextBlob keyMaterial plaintext privateKeyCiphertextBlob privateKeyPlaintext"
+    " sharedSecretCiphertextBlob",
     "lambda": "variables zipFile",
     "secretsmanager": "secretBinary secretString",
 }
 HIDDEN_NAMES = {
     "*": "sessionToken",
+    "amplifybackend": "challengeCode",
     "apigateway": "ApiKey.value CreateApiKeyRequest.value",
+    "appflow": "ConnectorOAuthRequest.authCode"
+    " DatadogConnectorProfileCredentials.applicationKey"
+    " InforNexusConnectorProfileCredentials.datakey",
+    "appsync": "ApiKey.id DeleteApiKeyRequest.id UpdateApiKeyRequest.id",
     "bedrock": "text",
-    "comprehend": "text textList",
-    "events": "PutEventsRequestEntry.detail TestEventPatternRequest.event",
-    "logs": "InputLogEvent.message",
-    "polly": "StartSpeechSynthesisTaskInput.text SynthesizeSpeechInput.text",
-    "rdsdata": "parameters parameterSets",
-    "ses": "EmailTemplateContent.html EmailTemplateContent.subject EmailTemplateContent.text data"
-    " defaultTemplateData replacementTemplateData templateData",
-    "translate": "text translatedText",
-    "chime": "phoneNumberId",  # sensitive in the model of chime-sdk-voice, a twin of chime's
+    "braket": "jobToken",
+    # A phone number's id is sensitive in the model of chime-sdk-voice, a twin of chime's.
+    "chime": "User.personalPIN phoneNumberId",
+    "cloudwatch-omni": "OAuthCodeCredential.authCode",
+    "codebuild": "SSMSession.tokenValue Webhook.secret",
     "cognito-identity": "logins",
+    "cognito-idp": "confirmationCode",
+    "comprehend": "text textList",
+    "datazone": "AuthorizationCodeProperties.authorizationCode ManagedEndpointCredentials.token",
+    "eks": "ConnectorConfigResponse.activationCode License.token",
+    "elasticbeanstalk": "ConfigurationOptionSetting.value",
+    "events": "PutEventsRequestEntry.detail TestEventPatternRequest.event",
+    "evs": "GetDepotUrlResponse.token",
+    "firehose": "hECToken",
+    "gamelift": "InstanceCredentials.secret playerGatewayToken",
+    "grafana": "grafanaToken",
     "iam": "addPrivateKey authenticationCode1 authenticationCode2",
+    "iot": "ConfirmTopicRuleDestinationRequest.confirmationToken"
+    " SalesforceAction.token TestInvokeAuthorizerRequest.token"
+    " TestInvokeAuthorizerRequest.tokenSignature",
+    "iotwireless": "appKey appSKey fNwkSIntKey genAppKey nwkKey nwkSEncKey nwkSKey sNwkSIntKey",
+    "kendra": "UserContext.token",
+    "lambda": "AddPermissionRequest.eventSourceToken",
+    "license-manager": "signedToken token",
+    "logs": "InputLogEvent.message",
+    "managedblockchain": "billingToken",
+    "mediaconvert": "NexGuardFileMarkerSettings.license staticKeyValue",
+    "medialive": "HlsAkamaiSettings.salt HlsAkamaiSettings.token staticKeyValue",
+    "metering-marketplace": "ResolveCustomerRequest.registrationToken",
+    "mobiletargeting": "BaiduChannelRequest.apiKey BaiduChannelResponse.credential"
+    " GCMChannelRequest.apiKey GCMChannelRequest.serviceJson"
+    " GCMChannelResponse.credential tokenKey"
+    " VerifyOTPMessageRequestParameters.otp",
+    "odb": "marketplaceRegistrationToken",
+    "polly": "StartSpeechSynthesisTaskInput.text SynthesizeSpeechInput.text",
+    "qapps": "CreatePresignedUrlOutput.presignedUrlFields",
+    "quicksight": "GetIdentityContextResponse.context userInvitationUrl",
     "rds": "preSignedUrl",  # sensitive in RDS's model; Neptune's and DocumentDB's forget it
-    "sns": "message messageAttributes messageStructure subject",
+    "rdsdata": "parameters parameterSets",
+    "redshift-serverless": "GetIdentityCenterAuthTokenResponse.token",
+    "sagemaker": "StartSessionResponse.tokenValue",
+    "securityhub": "AwsEc2VpnConnectionDetails.customerGatewayConfiguration"
+    " RegisterConnectorV2Request.authCode",
+    "securitylake": "authorizationApiKeyValue",
+    "ses": "EmailTemplateContent.html EmailTemplateContent.subject"
+    " EmailTemplateContent.text data defaultTemplateData"
+    " replacementTemplateData templateData",
+    "signin": "codeVerifier",
+    "sms-voice": "VerifyDestinationNumberRequest.verificationCode",
+    "snowball": "unlockCode",
+    "sns": "message messageAttributes messageStructure subject ConfirmSubscriptionInput.token",
     "sqs": "body messageAttributes messageBody messageSystemAttributes",
-    "ssm": "streamUrl tokenValue",
-    "sts": "authenticationCode1 authenticationCode2 tokenCode tradeInToken",
+    "ssm": "activationCode streamUrl tokenValue",
+    "ssm-contacts": "ActivateContactChannelRequest.activationCode",
+    "sso-oauth": "deviceCode userCode",
+    "sts": "authenticationCode1 authenticationCode2 tokenCode tradeInToken"
+    " ProvidedContext.contextAssertion",
+    "translate": "text translatedText",
+    "wickr": "GetOidcInfoRequest.code codeVerifier inviteCode",
+    "workmail": "AssumeImpersonationRoleResponse.token",
 }
+#: Members that hold pairs or maps of which the names are shown and the values are not.
+NAMED_VALUES = {
+    "elasticmapreduce": "Configuration.properties",
+    "greengrass": "FunctionConfigurationEnvironment.variables",
+    "securityhub": "AwsElasticBeanstalkEnvironmentDetails.optionSettings"
+    " AwsLambdaFunctionEnvironment.variables",
+}
+#: Names of members that hold environment variables, in every service.
+ENVIRONMENTS = re.compile(
+    r"(additional|container|exported|execution|runtime)?environmentvariables(override)?"
+    r"|(override|optimization)?environment(override)?|env(vars)?",
+    re.IGNORECASE,
+)
+#: The name and the value of such a pair.
+PAIRS = (("name", "value"), ("Name", "Value"), ("OptionName", "Value"))
 #: AWS's own marks, by the placeholder.
 MARKED = {
     "***OMITTED***": {"athena": "queryString", "redshift-data": "sql sqls"},
@@ -237,11 +302,26 @@ SHOWN_NAMES = {"iam": "removePrivateKey", "sts": "subjectFromWebIdentityToken"}
 #: PartiQL: what stands between single quotes, and numbers, are hidden.
 STATEMENTS = {"dynamodb": "statement"}
 SECRET_NAME = re.compile(
-    r"password|passphrase|secret_?(access_?)?key|secret_?string|secret_?binary|client_?secret"
-    r"|private_?key|plain_?text|zip_?file|user_?data|(auth|session|security|access|refresh|bearer"
-    r"|identity)_?token$|^credentials$",
+    r"password|passphrase|secret_?(access_?)?key|secret_?string|secret_?binary"
+    r"|(client|shared)_?secret|private_?key|plain_?text|zip_?file|user_?data"
+    r"|(auth|session|security|access|refresh|bearer|identity|jwt|secret|authorization|participant"
+    r"|connection)_?tokens?$|auth_?key$|pre_?shared_?keys?$|^credentials$",
     re.IGNORECASE,
 )
+#: Tokens whose names end so with these capitals, or begin so.
+SECRET_TOKEN = re.compile(r"((^|_)(id|api)|Id|ID|Api|API)_?[Tt]okens?$")
+#: Names that say something about a secret.
+ABOUT_A_SECRET = re.compile(
+    r"(arn|id|identifier|name|version|algorithm|type|mode|source|link|param|xpath|json_?key"
+    r"|string_?key|format|policy|status|state|length)s?$",
+    re.IGNORECASE,
+)
+
+
+def names_secret(name: str) -> bool:
+    """Returns whether texts of a member with this name are secrets."""
+    found = SECRET_NAME.search(name) or SECRET_TOKEN.search(name)
+    return bool(found) and not ABOUT_A_SECRET.search(name)
 
 
 def listed(table: dict[str, str], source: str, name: str) -> bool:
