@@ -151,3 +151,14 @@ def test_the_sandbox_says_what_a_restart_took_and_its_admin_is_a_whole_user(tmp_
         assert "earlier runs" not in server.output
         server.start()
         assert "events of earlier runs are kept, but the users, keys" in server.output
+
+
+def test_serve_says_how_callers_get_names_unless_a_directory_has_some(tmp_path: Path) -> None:
+    flags = ("--upstream", "http://127.0.0.1:9", "--event-bridge", "off")
+    with opentrail_server(tmp_path / "one", *flags) as server:
+        assert "callers  unknown unless" in server.output
+        assert "[directory.ACCESS-KEY-ID]" in server.output
+    config = tmp_path / "opentrail.toml"
+    config.write_text('[directory.AKIAIOSFODNN7EXAMPLE]\nuser = "alice"\n')
+    with opentrail_server(tmp_path / "two", *flags, "--config", str(config)) as server:
+        assert "unknown" not in server.output
