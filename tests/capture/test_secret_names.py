@@ -7,6 +7,8 @@ import pytest
 from opentrail.capture.secret_names import (
     hidden_member,
     looks_secret,
+    names_environment,
+    names_secret,
     naming_members,
     sounds_secret,
 )
@@ -41,7 +43,10 @@ def test_a_name_that_does_not(name: str) -> None:
     assert not looks_secret(name)
 
 
-@pytest.mark.parametrize("name", ["token", "API_KEY", "x-api-key", "secrets", "tokens", "db_pass"])
+@pytest.mark.parametrize(
+    "name",
+    ["token", "API_KEY", "x-api-key", "secrets", "tokens", "db_pass", "Cookie", "set-cookie"],
+)
 def test_a_name_that_tells_of_a_secret_where_no_model_does(name: str) -> None:
     assert sounds_secret(name)
     assert not looks_secret(name)
@@ -53,6 +58,47 @@ def test_a_name_that_tells_of_a_secret_where_no_model_does(name: str) -> None:
 )
 def test_a_name_that_tells_of_no_secret_anywhere(name: str) -> None:
     assert not sounds_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("MasterUserPassword", True),
+        ("Passwords", True),
+        ("apiToken", True),
+        ("IdToken", True),
+        ("ProcurementPortalSharedSecret", True),
+        ("NewPreSharedKey", True),
+        ("fs.s3a.secret.key", True),
+        ("MasterPasswordSecretArn", False),
+        ("ClientSecretId", False),
+        ("PasswordHashingAlgorithm", False),
+        ("ValidTokens", False),
+        ("nextToken", False),
+    ],
+)
+def test_a_model_names_a_secret_or_only_something_about_one(name: str, is_secret: bool) -> None:
+    assert names_secret(name) == is_secret
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("environment", True),
+        ("EnvironmentVariables", True),
+        ("environmentVariablesOverride", True),
+        ("RuntimeEnvironmentVariables", True),
+        ("EnvironmentOverride", True),
+        ("env", True),
+        ("envVars", True),
+        ("environmentId", False),
+        ("environments", False),
+        ("computeEnvironment", False),
+        ("hostEnvironment", False),
+    ],
+)
+def test_a_name_tells_of_environment_variables(name: str, holds: bool) -> None:
+    assert names_environment(name) == holds
 
 
 def test_a_name_may_stand_beside_its_value() -> None:

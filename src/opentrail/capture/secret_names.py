@@ -33,7 +33,7 @@ _ENVIRONMENT = re.compile(
 #: More names that tell of a secret where no model says what a member is.
 _SECRET_SOUND = re.compile(
     r"(secret|token|api[_-]?key|authorization|pass[_-]?code|passwd|pwd)s?$"
-    r"|(^|[_.:-])(pass|pin|otp|cvv|cvc)$",
+    r"|(^|[_.:-])(pass|pin|otp|cvv|cvc)$|^(set-)?cookie$",
     re.I,
 )
 #: Names of tokens that let nobody in: where to go on, and that a call is the same one again.
