@@ -38,8 +38,9 @@ def by_label() -> dict[str, list[Service]]:
     found: dict[str, list[Service]] = {}
     for service in catalog().services.values():
         found.setdefault(source_of(service), []).append(service)
-    # Directory buckets share S3's model; only their signing name differs.
-    found["s3express"] = found["s3"]
+    # These share S3's model; only their signing names differ.
+    for label in ("s3express", "s3-object-lambda", "s3-outposts"):
+        found[label] = [*found.get(label, ()), *found["s3"]]
     return found
 
 

@@ -101,8 +101,9 @@ def expected(case: Case, scope: list[str]) -> Expected:
     """
     service = tables.SAME_ON_THE_WIRE.get((case.service, case.operation), case.service)
     source = source_of(service)
-    if "s3express" in scope:
-        source = "s3express"  # directory buckets (capture.md §2.2)
+    for signer in ("s3express", "s3-object-lambda", "s3-outposts"):
+        if signer in scope:
+            source = signer  # directory buckets, and access points of Object Lambda and outposts
     read_only = is_read_only(source, case.operation)
     is_data = tables.listed(tables.DATA_OPERATIONS, source, case.operation)
     output = output_of(case)

@@ -150,6 +150,7 @@ DATA_OPERATIONS = {
     " PutObjectAcl PutObjectAnnotation PutObjectLegalHold PutObjectRetention PutObjectTagging"
     " RenameObject RestoreObject SelectObjectContent UpdateObjectEncryption UploadPart"
     " UploadPartCopy WriteGetObjectResponse",
+    "s3-object-lambda": "WriteGetObjectResponse",
     "sagemaker": "InvokeEndpoint InvokeEndpointAsync InvokeEndpointWithResponseStream",
     "ses": "SendBulkEmail SendBulkTemplatedEmail SendEmail SendRawEmail SendTemplatedEmail",
     "sns": "Publish PublishBatch",

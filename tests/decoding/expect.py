@@ -119,9 +119,9 @@ class Expected:
 
 
 def _source(case: Case) -> str:
-    """Directory buckets are S3 Express: its one control operation here signs as s3express."""
-    service = "s3express" if case.operation == "ListDirectoryBuckets" else case.service
-    return f"{service}.amazonaws.com"
+    """Calls to directory buckets and to Object Lambda are signed for services of their own."""
+    signed = {"ListDirectoryBuckets": "s3express", "WriteGetObjectResponse": "s3-object-lambda"}
+    return f"{signed.get(case.operation, case.service)}.amazonaws.com"
 
 
 def expected(case: Case, host: str = "localhost") -> Expected:

@@ -22,8 +22,6 @@ from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.sigv4 import signing_texts
 
 _CALL, _EVENT = "DeleteObjects", "DeleteObject"
-#: Whose objects have ARNs of their own.
-_EXPRESS = "s3express.amazonaws.com"
 #: S3 takes no more objects in a call ("DeleteObjects", S3's API reference), and more bytes of their
 #: records would hold other calls up; the call's own record says how many objects have none.
 MOST_OBJECTS, MOST_BYTES = 1_000, 4 * 1024 * 1024
@@ -218,8 +216,7 @@ class _Writer:
 
     def __init__(self, record: Mapping[str, Any], own: Mapping[str, Any], request: Request) -> None:
         self._record = record
-        is_express = record["eventSource"] == _EXPRESS
-        self._express_region = record["awsRegion"] if is_express else None
+        self._label = record["eventSource"].removesuffix(".amazonaws.com")
         asked = record["requestParameters"]
         self._asked = asked
         self._shared = {name: asked[name] for name in _SHARED if name in asked}
@@ -243,7 +240,7 @@ class _Writer:
         if version:
             parameters["versionId"] = version
         parameters.update(self._headers)
-        account = self._record["recipientAccountId"]
+        account, region = self._record["recipientAccountId"], self._record["awsRegion"]
         own = self._notes if told is not None else {**self._notes, "outcome": UNTOLD}
         changed = {
             "eventName": _EVENT,
@@ -251,7 +248,7 @@ class _Writer:
             "responseElements": self._answer(told) or None,
             "additionalEventData": {**self._extra, "opentrail": own},
             "eventID": event_id,
-            "resources": s3_form.touched(parameters, _EVENT, account, self._express_region),
+            "resources": s3_form.touched(parameters, _EVENT, account, self._label, region),
         }
         made: dict[str, Any] = {}
         for name, value in self._record.items():

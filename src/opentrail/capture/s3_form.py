@@ -243,21 +243,27 @@ def own_details(request: Request) -> dict[str, Any]:
 
 
 def touched(
-    parameters: Mapping[str, Any], operation: str, account: str, express_region: str | None = None
+    parameters: Mapping[str, Any],
+    operation: str,
+    account: str,
+    label: str = "s3",
+    region: str = "",
 ) -> list[dict[str, str]]:
     """Returns the record's `resources` of an S3 call (capture.md §2.3).
 
-    `express_region` is the Region of a call to S3 Express, whose buckets have ARNs of their own.
+    `label` is what is before `.amazonaws.com` in `eventSource`: buckets of S3 Express, and access
+    points of Object Lambda and of outposts, have ARNs of their own.
     """
+    if label in _AT_ACCESS_POINTS:
+        return _at_access_point(parameters, operation, account, label, region)
     bucket = parameters.get("bucketName")
     if not bucket or operation == "CreateBucket":
         return []
-    label, object_type, bucket_type = "s3", "AWS::S3::Object", "AWS::S3::Bucket"
+    object_type, bucket_type = "AWS::S3::Object", "AWS::S3::Bucket"
     arn = f"arn:aws:s3:::{bucket}"
-    if express_region is not None:
-        label, object_type = "s3express", "AWS::S3Express::Object"
-        bucket_type = "AWS::S3Express::DirectoryBucket"
-        arn = f"arn:aws:s3express:{express_region}:{account}:bucket/{bucket}"
+    if label == "s3express":
+        object_type, bucket_type = "AWS::S3Express::Object", "AWS::S3Express::DirectoryBucket"
+        arn = f"arn:aws:s3express:{region}:{account}:bucket/{bucket}"
     listed: list[dict[str, str]] = []
     if data_type(label, operation) is not None:
         if "key" in parameters:
@@ -268,3 +274,34 @@ def touched(
             listed.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
     listed.append({"accountId": account, "type": bucket_type, "ARN": arn})
     return listed
+
+
+#: Source labels whose calls name an access point where others have a bucket, and its type.
+_AT_ACCESS_POINTS = {
+    "s3-object-lambda": "AWS::S3ObjectLambda::AccessPoint",
+    "s3-outposts": "AWS::S3Outposts::AccessPoint",
+}
+_ACCESS_POINT = re.compile(
+    r"(?P<name>.+)-(?P<owner>[0-9]{12})(?:\.(?P<outpost>op-[0-9a-z]+))?", re.I
+)
+
+
+def _at_access_point(
+    parameters: Mapping[str, Any], operation: str, account: str, label: str, region: str
+) -> list[dict[str, str]]:
+    """Returns the `resources` of a call to an access point of Object Lambda or of an outpost."""
+    kind = _AT_ACCESS_POINTS[label]
+    found = _ACCESS_POINT.fullmatch(str(parameters.get("bucketName", "")))
+    data = data_type(label, operation)
+    if found is None:
+        return [] if data is None else [{"accountId": account, "type": data}]
+    owner, outpost = found["owner"], found["outpost"]
+    where = f"outpost/{outpost}/" if outpost else ""
+    arn = f"arn:aws:{label}:{region}:{owner}:{where}accesspoint/{found['name']}"
+    point = {"accountId": owner, "type": kind, "ARN": arn}
+    if data in (None, kind) or "key" not in parameters:
+        return [point]
+    return [
+        {"accountId": owner, "type": str(data), "ARN": f"{arn}/object/{parameters['key']}"},
+        point,
+    ]

@@ -128,7 +128,8 @@ def kind_of(service: Service | None, operation: str | None, signed_as: str | Non
     """Returns the kind of a call; `signed_as` is the service in the credential's scope."""
     named, label = operation or UNKNOWN_OPERATION, ""
     if service is not None:
-        label = "s3express" if signed_as == "s3express" else source_of(service)
+        signers = rules("names")["event_source_by_signer"].get(service.name, ())
+        label = signed_as if signed_as and signed_as in signers else source_of(service)
         source, name = f"{label}.amazonaws.com", event_name(service.name, named)
     else:
         source, name = f"{signed_as}.amazonaws.com" if signed_as else UNKNOWN_SOURCE, named

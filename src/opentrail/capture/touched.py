@@ -24,7 +24,7 @@ def touched_resources(
     """Returns the `resources` of a call; a data event has at least its type, most calls nothing."""
     operation = call.operation or ""
     if call.service is not None and call.service.name == "s3":
-        return s3_touched(parameters, operation, account, region if label == "s3express" else None)
+        return s3_touched(parameters, operation, account, label, region)
     if label == "sts":
         role = parameters.get("roleArn")
         return [_listed("AWS::IAM::Role", str(role), account)] if role and answer else []

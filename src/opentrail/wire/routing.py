@@ -21,7 +21,7 @@ _CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
 #: Signing names that stand for another service's model.
-_ALIASES = {"s3express": "s3", "s3-object-lambda": "s3", "rds-data": "rds-data"}
+_ALIASES = {"s3express": "s3", "s3-object-lambda": "s3"}
 #: Of services that share version and action, the one whose model holds the others'.
 _SUPERSETS = ("rds",)
 #: S3 operations that a query parameter alone makes; without it S3 has no such request.
@@ -29,6 +29,22 @@ _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(
     r"^(?P<bucket>.+)\.s3(?:express)?(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$", re.I
 )
+#: AWS's hosts of S3 Control. No bucket is named so, and only this service signs for them.
+_AWS_CONTROL_HOST = re.compile(
+    r"^(?:\d{12}\.)?s3(?:express)?-control(?:-fips)?(?:\.dualstack)?\.[a-z]+(?:-[a-z]+)+-\d+"
+    r"\.amazonaws\.com(?:\.cn)?$",
+    re.I,
+)
+#: Only labels that SDKs put there can stand before an address.
+_BEFORE_ADDRESS = re.compile(r"^(?P<bucket>.+?)\.\d{1,3}(?:\.\d{1,3}){3}$")
+#: signing name -> how its hosts begin, whatever comes next: SDKs never send these calls path style.
+_LABELS_BY_SIGNER = {
+    "s3-object-lambda": re.compile(r"^(?P<bucket>[a-z0-9-]+-\d{12})\.", re.I),
+    "s3-outposts": re.compile(r"^(?P<bucket>[a-z0-9-]+-\d{12}\.op-[a-z0-9]+)\.", re.I),
+}
+_CONTROL_SIGNERS = frozenset({"s3", "s3express", "s3-outposts"})
+_CONTROL_PATH = "/v20180820/"
+_OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
 #: Query operations that links in messages ask for: unsigned, without a version (SNS guide).
 _LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
 
@@ -176,8 +192,10 @@ class Router:
             return (
                 best_route([self._catalog.services["s3control"]], request, request.path) or NOTHING
             )
-        if _ALIASES.get(signing_name, signing_name) == "s3":
-            return self._s3(request, s3, express=signing_name == "s3express")
+        if _ALIASES.get(signing_name, signing_name) == "s3" or self._is_on_outpost(
+            request, signing_name
+        ):
+            return self._s3(request, s3, signing_name)
         services = self._catalog.signed_as(signing_name)
         call = best_route(services, request, request.path)
         if call is None and request.method == "POST" and signing_name == "cloudsearch":
@@ -188,17 +206,27 @@ class Router:
         return call or Call(services[0] if len(services) == 1 else None, None, None)
 
     def _is_s3_control(self, request: Request, signing_name: str) -> bool:
-        """Its paths look like those of objects; only it names an account in a header."""
-        return (
-            signing_name in ("s3", "s3express", "s3-outposts")
-            and request.path.startswith("/v20180820/")
-            and ("x-amz-account-id" in request.headers or signing_name == "s3-outposts")
-            and self.bucket_of_host(request.headers.get("host", "")) is None
-        )
+        """Returns whether a call is one of S3 Control, whose paths look like those of objects.
 
-    def _s3(self, request: Request, s3: Service, express: bool = False) -> Call:
+        SDKs put the account before the host's name, where S3 has the bucket. What tells the two
+        apart is the account's header: it and the label before the host are the same.
+        """
+        if signing_name not in _CONTROL_SIGNERS or not request.path.startswith(_CONTROL_PATH):
+            return False
+        host = _host_name(request.headers.get("host", ""))
+        if _AWS_CONTROL_HOST.match(host):
+            return True
+        account = request.headers.get("x-amz-account-id")
+        bucket = self.bucket_of_host(host, signing_name)
+        if bucket is None:  # outside of S3 Control, calls for outposts have their label
+            return account is not None or signing_name == "s3-outposts"
+        return account is not None and bucket in (account, f"{account}.s3-control")
+
+    def _s3(self, request: Request, s3: Service, signing_name: str | None = None) -> Call:
         path = request.path
-        bucket = self.bucket_of_host(request.headers.get("host", ""))
+        bucket = self.bucket_of_host(request.headers.get("host", ""), signing_name)
+        if "x-amz-request-route" in request.headers and path == _OBJECT_LAMBDA_PATH:
+            bucket = None  # the label is the route of an answer
         if bucket:
             path = f"/{bucket}{path}"
         call = best_route([s3], request, path)
@@ -210,15 +238,25 @@ class Router:
         needed = _MADE_BY_QUERY.get(call.operation or "")
         if needed is not None and needed not in dict(parse_qsl(request.query)):
             return Call(s3, None, "rest-xml")
-        if express and call.operation == "ListBuckets":
+        if signing_name == "s3express" and call.operation == "ListBuckets":
             return Call(s3, "ListDirectoryBuckets", "rest-xml")
         return call
 
-    def bucket_of_host(self, host: str) -> str | None:
-        """Returns the bucket of a virtual-host style request, None for path style."""
-        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-        name = name.removesuffix(".")
-        match = _AWS_S3_HOST.match(name)
+    def _is_on_outpost(self, request: Request, signing_name: str) -> bool:
+        """Returns whether a call is one of S3 for a bucket on an outpost."""
+        pattern = _LABELS_BY_SIGNER["s3-outposts"]
+        host = _host_name(request.headers.get("host", ""))
+        return signing_name == "s3-outposts" and pattern.match(host) is not None
+
+    def bucket_of_host(self, host: str, signing_name: str | None = None) -> str | None:
+        """Returns the bucket of a virtual-host style request, None for path style.
+
+        An access point is a bucket, too.
+        """
+        name = _host_name(host)
+        match = _AWS_S3_HOST.match(name) or _BEFORE_ADDRESS.match(name)
+        if match is None and signing_name in _LABELS_BY_SIGNER:
+            match = _LABELS_BY_SIGNER[signing_name].match(name)
         if match:
             return match.group("bucket")
         lower = name.lower()
@@ -228,6 +266,12 @@ class Router:
                 before_s3 = bucket[:-3] if bucket.lower().endswith(".s3") else bucket
                 return None if bucket.lower() == "s3" else before_s3
         return None
+
+
+def _host_name(host: str) -> str:
+    """Returns the name of a `Host` header, without its port."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    return name.removesuffix(".")
 
 
 def query_pairs(request: Request) -> list[tuple[str, str]]:

@@ -86,7 +86,9 @@ class Transcript:
     @property
     def bucket_in_host(self) -> str | None:
         """The bucket that a virtual-host style request names in its host."""
-        return self._router.bucket_of_host(self.folded.get("host", ""))
+        signer = self.credential.service if self.credential else None
+        bucket = self._router.bucket_of_host(self.folded.get("host", ""), signer)
+        return bucket if bucket == self.call.labels.get("Bucket") else None
 
     @property
     def is_form(self) -> bool:
