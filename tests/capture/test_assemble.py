@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentrail.capture.assemble import Assembler
-from opentrail.capture.exchange import Exchange
+from opentrail.capture.exchange import Exchange, Failure
 from opentrail.capture.networks import Networks, VpcEndpoint, network
 from opentrail.core.identity import Identity, Learned, learn, unknown
 from opentrail.wire.message import Request
@@ -683,11 +683,13 @@ def test_an_answer_that_cannot_be_read_leaves_a_note_and_null() -> None:
 
 
 def test_a_call_whose_answer_never_came_is_recorded_with_the_reason() -> None:
-    record = recorded(an_exchange(answered=False, failure="the upstream closed the connection"))
+    failure = Failure("BadGateway", "the upstream closed the connection")
+    record = recorded(an_exchange(answered=False, failure=failure))
     assert record["additionalEventData"] == {
         "opentrail": {"failure": "the upstream closed the connection"}
     }
-    assert "errorCode" not in record
+    assert record["errorCode"] == "BadGateway"
+    assert record["errorMessage"] == "the upstream closed the connection"
     assert record["requestID"]
 
 

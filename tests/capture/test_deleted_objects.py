@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from opentrail.capture.assemble import UNVERIFIED, Assembled, Assembler
 from opentrail.capture.deleted_objects import MOST_BYTES, MOST_OBJECTS, UNTOLD, deletion_in
+from opentrail.capture.exchange import Failure
 from opentrail.core.identity import Identity, unknown
 from opentrail.wire.message import Request
 from tests.factories import (
@@ -128,7 +129,7 @@ def test_a_call_that_failed_as_a_whole_deleted_nothing(status: int) -> None:
 
 
 def test_a_call_without_an_answer_tells_its_keys_and_no_more() -> None:
-    exchange = an_exchange(asked("a"), answered=False, failure="the upstream did not answer")
+    exchange = an_exchange(asked("a"), answered=False, failure=Failure("BadGateway", "no"))
     call = Assembler(resolve).assemble(exchange)
     assert call.more == ()
     assert own(json.loads(call.entry.record))["deletedKeys"] == ["a"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.exchange import Described
+from opentrail.capture.exchange import Described, Failure
 from opentrail.capture.outcome import add_error, answer_of, error_of, request_id_of, told_by_answer
 from opentrail.capture.tables import kind_of
 from opentrail.wire.message import Response
@@ -26,7 +26,10 @@ def test_a_call_without_an_answer_has_neither_elements_nor_error() -> None:
 
 def test_why_there_is_no_answer_is_told_without_secrets() -> None:
     own: dict[str, Any] = {}
-    exchange = replace(an_exchange(), failure="no connection to http://h/?access_token=CANARY")
+    exchange = replace(
+        an_exchange(),
+        failure=Failure("Error", "no connection to http://h/?access_token=CANARY"),
+    )
     add_error({}, exchange, None, own)
     assert own["failure"].startswith("no connection to http://h/?access_token=")
     assert "CANARY" not in own["failure"]
@@ -48,6 +51,28 @@ def test_the_id_of_a_request_is_the_answers(
     # Without one, each request gets its own.
     silent = replace(answered, response=None)
     assert len({request_id_of(silent), request_id_of(silent), found}) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (None, "IncompleteBody", "the client left"),
+        (Response(200, {}, b""), "IncompleteBody", "the client left"),
+        (Response(403, {}, b""), "AccessDenied", "the client left"),
+        (
+            Response(400, {}, b"<Error><Code>BadDigest</Code><Message>no</Message></Error>"),
+            "BadDigest",
+            "no",
+        ),
+    ],
+)
+def test_a_call_that_broke_off_has_an_error_whatever_was_answered(
+    answer: Response | None, code: str, message: str
+) -> None:
+    failure = Failure("IncompleteBody", "the client left")
+    error = error_of(replace(an_exchange(), response=answer, failure=failure))
+    assert error is not None
+    assert (error.code, error.message) == (code, message)
 
 
 def test_a_service_of_ones_own_says_what_its_error_is() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from opentrail.core.values import value_class
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Call
 from opentrail.wire.sigv4 import Credential
@@ -29,12 +30,28 @@ class Described:
     error: str | None = None
 
 
+@value_class(frozen=True, slots=True)
+class Failure:
+    """Where a call broke off: the error of its record, unless its answer has one.
+
+    `code` is one of those in docs/reference/records.md, or an exception's name.
+    """
+
+    code: str
+    message: str
+
+
+#: What breaks a call off on the client's side.
+INCOMPLETE = Failure("IncompleteBody", "the client closed before its request was complete")
+GONE = Failure("ClientDisconnected", "the client went away before its answer was complete")
+
+
 @dataclass(slots=True)
 class Exchange:
     """What passed between a client and its upstream (or our own API).
 
-    `response` is None when no whole answer came; `failure` then says why. `origin` is the journal's
-    word for the way in.
+    `failure` says where the call broke off; `response` is then what is known of the answer, or
+    None. `origin` is the journal's word for the way in.
     """
 
     event_id: str
@@ -45,7 +62,7 @@ class Exchange:
     credential: Credential | None
     call: Call
     response: Response | None = None
-    failure: str | None = None
+    failure: Failure | None = None
     #: Bytes of the bodies as they passed, kept or not.
     bytes_in: int = 0
     bytes_out: int = 0

@@ -27,7 +27,7 @@ from botocore.awsrequest import AWSPreparedRequest
 
 from opentrail.capture.assemble import Assembler
 from opentrail.capture.event_ids import new_event_id
-from opentrail.capture.exchange import Exchange
+from opentrail.capture.exchange import Exchange, Failure
 from opentrail.capture.s3_form import body_is_parameters
 from opentrail.capture.shipping import Shipper, ship_together
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, account_of_key, unknown
@@ -122,7 +122,8 @@ class BotocoreHook:
             exchange.response = _response(response_dict)
             exchange.bytes_out = _length(exchange.response.body, exchange.response.headers)
         else:
-            exchange.failure = f"{type(exception).__name__}: {_without_queries(exception)}"
+            name = type(exception).__name__
+            exchange.failure = Failure(name, f"{name}: {_without_queries(exception)}")
         made = self._assembler.assemble(exchange)
         ship_together(self._shipper, [entry.record for entry in (made.entry, *made.more)])
 

@@ -77,7 +77,16 @@ def _answer_form(service: str) -> tuple[Mapping[str, str], bool]:
 
 
 def error_of(exchange: Exchange) -> WireError | None:
-    """Returns the error that an answer tells, None if it tells none."""
+    """Returns the error of a call: its answer's, else that it broke off; None if it has none."""
+    error, failure = _answered_error(exchange), exchange.failure
+    if failure is None:
+        return error
+    if error is None:
+        return WireError(failure.code, failure.message)
+    return error if error.message else WireError(error.code, failure.message)
+
+
+def _answered_error(exchange: Exchange) -> WireError | None:
     if exchange.described is not None:
         code = exchange.described.error
         return WireError(code, None) if code else None
@@ -91,7 +100,7 @@ def add_error(
 ) -> None:
     """Adds error and failure to a record."""
     if exchange.failure:
-        own["failure"] = within(exchange.failure)
+        own["failure"] = within(exchange.failure.message)
     if error is None:
         return
     record["errorCode"] = cut(_error_code(exchange, error))

@@ -41,11 +41,44 @@ def test_an_answer_that_is_never_complete_is_recorded() -> None:
     ask(AsgiRecorder(half, SOURCE, found), "GET", "/orders")
     with pytest.raises(asyncio.CancelledError):
         ask(AsgiRecorder(half, SOURCE, found), "POST", "/orders")
-    failures = [r["additionalEventData"]["opentrail"]["failure"] for r in found.records]
-    assert failures == [
+    assert [r["errorCode"] for r in found.records] == ["InternalServerError", "ClientDisconnected"]
+    assert [r["errorMessage"] for r in found.records] == [
         "the application ended without a whole answer",
         "the client went away, or the server stopped",
     ]
+
+
+@pytest.mark.parametrize(
+    ("received", "code"),
+    [
+        ([{"type": "http.request", "body": b"ab", "more_body": True}], "IncompleteBody"),
+        ([{"type": "http.request", "body": b"ab"}], "ClientDisconnected"),
+        ([], "IncompleteBody"),
+    ],
+)
+def test_a_client_that_left_made_no_successful_call(received: list[Any], code: str) -> None:
+    """Not even if the application answers what it has got as if it were whole."""
+
+    async def careless(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.start", "status": 201, "headers": []})
+        await send({"type": "http.response.body", "body": b"stored"})
+
+    messages = [*received, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(_message: Any) -> None:
+        return
+
+    found = Collector()
+    scope = {"type": "http", "method": "POST", "path": "/orders", "headers": []}
+    asyncio.run(AsgiRecorder(careless, SOURCE, found)(scope, receive, send))
+    (record,) = found.records
+    assert record["errorCode"] == code
+    assert record["errorMessage"].startswith("the client")
 
 
 def test_an_answer_that_is_a_file_is_whole(tmp_path: Path) -> None:

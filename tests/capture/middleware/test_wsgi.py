@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -92,6 +93,65 @@ def test_a_wsgi_answer_that_nobody_reads_to_its_end_is_recorded() -> None:
     assert next(answer) == b"one"
     answer.close()  # type: ignore[attr-defined]
     (record,) = found.records
-    assert record["additionalEventData"]["opentrail"]["failure"] == "the client went away"
+    assert record["errorCode"] == "ClientDisconnected"
+    assert record["errorMessage"] == "the client went away before its answer was complete"
     assert record["requestParameters"]["bodyBytes"] == 7
     assert closed
+
+
+def read_all(body: Any) -> bytes:
+    return bytes(body.read())
+
+
+def read_some(body: Any) -> bytes:
+    return bytes(body.read(100))
+
+
+def read_lines(body: Any) -> bytes:
+    return b"".join(body)
+
+
+def read_lines_at_once(body: Any) -> bytes:
+    return b"".join(body.readlines())
+
+
+def read_line_by_line(body: Any) -> bytes:
+    return b"".join(iter(body.readline, b""))
+
+
+@pytest.mark.parametrize(
+    "read", [read_all, read_some, read_lines, read_lines_at_once, read_line_by_line]
+)
+@pytest.mark.parametrize(("announced", "code"), [(7, None), (8, "IncompleteBody")])
+def test_a_wsgi_request_that_breaks_off_is_no_successful_call(
+    read: Callable[[Any], bytes], announced: int, code: str | None
+) -> None:
+    """Not even if the application answers what it has got as if it were whole."""
+
+    def careless(environ: Any, start: Any) -> list[bytes]:
+        assert read(environ["wsgi.input"]) == b"a=1\nb=2"
+        start("201 Created", [])
+        return [b"stored"]
+
+    found = Collector()
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/orders",
+        "CONTENT_LENGTH": str(announced),
+        "wsgi.input": io.BytesIO(b"a=1\nb=2"),
+    }
+    assert b"".join(WsgiRecorder(careless, SOURCE, found)(environ, lambda *_: None)) == b"stored"
+    (record,) = found.records
+    assert record.get("errorCode") == code
+
+
+def test_a_wsgi_application_that_leaves_a_body_unread_is_no_client_that_left() -> None:
+    def hasty(environ: Any, start: Any) -> list[bytes]:
+        assert environ["wsgi.input"].read(3) == b"a=1"
+        start("201 Created", [])
+        return [b"stored"]
+
+    found = Collector()
+    statuses, _ = wsgi(WsgiRecorder(hasty, SOURCE, found), "POST", "/orders", b"a=1&b=2")
+    assert statuses == ["201 Created"]
+    assert "errorCode" not in found.records[0]

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from opentrail.capture.exchange import GONE
 from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, KeptBody
 from opentrail.wire.message import MAX_BODY
 
@@ -44,9 +45,9 @@ def test_what_came_before_a_break_is_still_given() -> None:
     async def run() -> None:
         flow = Flow(lambda: None, lambda: None)
         flow.feed(b"a")
-        flow.fail("gone")
+        flow.fail(GONE)
         assert await flow.next() == b"a"
-        with pytest.raises(ConnectionError, match="gone"):
+        with pytest.raises(ConnectionError, match="went away"):
             await flow.next()
 
     asyncio.run(run())
@@ -55,7 +56,7 @@ def test_what_came_before_a_break_is_still_given() -> None:
 def test_a_finished_flow_cannot_break() -> None:
     flow = Flow(lambda: None, lambda: None)
     flow.finish()
-    flow.fail("late")
+    flow.fail(GONE)
     assert flow.broken is None
 
 

@@ -255,9 +255,8 @@ def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) ->
             records = list(server.records())
         (record,) = records
     assert record["requestID"] == "SEEN"
-    assert "errorCode" not in record
-    failure = record["additionalEventData"]["opentrail"]["failure"]
-    assert failure == "the client went away before its answer was complete"
+    assert record["errorCode"] == "ClientDisconnected"
+    assert record["errorMessage"] == "the client went away before its answer was complete"
 
 
 def test_a_download_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:

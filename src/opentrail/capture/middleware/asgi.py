@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.capture.asgi import AsgiApp, Message, Scope
-from opentrail.capture.middleware.recording import Recording, Seen
+from opentrail.capture.exchange import GONE, INCOMPLETE, Failure
+from opentrail.capture.middleware.recording import Recording, Seen, failed
 from opentrail.capture.shipping import Shipper
 
 Receive = Callable[[], Awaitable[Message]]
@@ -45,25 +46,26 @@ class _Serving:
     ) -> None:
         self._app, self._recording, self._seen = app, recording, seen
         self._receive, self._send = receive, send
-        self._recorded = False
+        self._recorded = self._has_request = False
+        self._left: Failure | None = None
 
     async def run(self, scope: Scope) -> None:
-        failure = "the application ended without a whole answer"
+        failure = Failure("InternalServerError", "the application ended without a whole answer")
         try:
             await self._app(scope, self._received, self._sent)
         except Exception as error:
-            failure = f"the application failed: {type(error).__name__}"
+            failure = failed(error)
             if not self._recorded:
                 self._seen.status = None
             raise
         except asyncio.CancelledError:
-            failure = "the client went away, or the server stopped"
+            failure = Failure(GONE.code, "the client went away, or the server stopped")
             raise
         finally:
             if not self._recorded:
-                await asyncio.shield(self._record(failure))
+                await asyncio.shield(self._record(self._left or failure))
 
-    async def _record(self, failure: str | None = None) -> None:
+    async def _record(self, failure: Failure | None = None) -> None:
         self._recorded = True
         await asyncio.to_thread(self._recording.record, self._seen, failure)
 
@@ -71,6 +73,9 @@ class _Serving:
         message = await self._receive()
         if message["type"] == "http.request":
             self._seen.take(message.get("body", b""))
+            self._has_request = not message.get("more_body")
+        elif message["type"] == "http.disconnect" and self._left is None:
+            self._left = GONE if self._has_request else INCOMPLETE
         return message
 
     async def _sent(self, message: Message) -> None:
@@ -81,10 +86,10 @@ class _Serving:
             self._seen.answer_length += len(message.get("body", b""))
             if not message.get("more_body"):
                 # The end of the answer leaves when the record is where it should be.
-                await self._record()
+                await self._record(self._left)
         elif message["type"] == "http.response.pathsend":  # a whole body, by the file's name
             self._seen.answer_length += await asyncio.to_thread(_size_of, message["path"])
-            await self._record()
+            await self._record(self._left)
         await self._send(message)
 
 

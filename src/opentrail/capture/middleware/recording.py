@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from opentrail.capture.assemble import Assembler
 from opentrail.capture.embedded import within
 from opentrail.capture.event_ids import new_event_id
-from opentrail.capture.exchange import Described, Exchange
+from opentrail.capture.exchange import Described, Exchange, Failure
 from opentrail.capture.redact import by_name
 from opentrail.capture.shipping import Shipper
 from opentrail.core.errors import UsageError
@@ -103,11 +103,8 @@ class Recording:
                 f"not {self.event_source!r}"
             )
 
-    def record(self, seen: Seen, failure: str | None = None) -> None:
-        """Makes the record of a request and ships it.
-
-        `failure` tells why it has no whole answer.
-        """
+    def record(self, seen: Seen, failure: Failure | None = None) -> None:
+        """Makes the record of a request and ships it; `failure` says where it broke off."""
         notes: dict[str, str] = {}
         name, identity = default_name(seen), nobody(seen)
         # The request was served: it is recorded whatever becomes of these.
@@ -147,6 +144,11 @@ class Recording:
             described=described,
         )
         self.shipper.ship(_ASSEMBLER.assemble(exchange).entry.record)
+
+
+def failed(error: Exception) -> Failure:
+    """Returns what an application's exception says of its call."""
+    return Failure("InternalServerError", f"the application failed: {type(error).__name__}")
 
 
 def _name_of(told: Any) -> str:

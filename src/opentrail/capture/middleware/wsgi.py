@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from opentrail.capture.middleware.recording import Recording, Seen
+from opentrail.capture.exchange import GONE, INCOMPLETE, Failure
+from opentrail.capture.middleware.recording import Recording, Seen, failed
 from opentrail.capture.shipping import Shipper
 
 
@@ -27,6 +28,9 @@ class WsgiRecorder:
     ) -> Iterable[bytes]:
         """Answers one request."""
         seen, held = _seen_of(environ), b""
+        read = environ["wsgi.input"] = _Read(
+            environ["wsgi.input"], seen, environ.get("CONTENT_LENGTH", "")
+        )
 
         def started(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
             seen.status = int(status.split(" ", 1)[0])
@@ -42,7 +46,7 @@ class WsgiRecorder:
 
             return written
 
-        failure: str | None = "the client went away"
+        failure: Failure | None = GONE
         recorded = False
         try:
             answer = self._app(environ, started)
@@ -58,45 +62,61 @@ class WsgiRecorder:
                 if close is not None:
                     close()
             recorded = True
-            self._recording.record(seen)
+            self._recording.record(seen, read.failure)
             yield held
         except Exception as error:
-            failure = f"the application failed: {type(error).__name__}"
+            failure = failed(error)
             if not recorded:
                 seen.status = None
             raise
         finally:
             if not recorded:
-                self._recording.record(seen, failure)
+                self._recording.record(seen, read.failure or failure)
 
 
 class _Read:
     """A request's body that a WSGI application reads, and what was read of it."""
 
-    def __init__(self, stream: Any, seen: Seen) -> None:
+    def __init__(self, stream: Any, seen: Seen, announced: str) -> None:
         self._stream = stream
         self._seen = seen
+        self._announced = int(announced) if announced.isdigit() else 0
+        self._at_end = False
+
+    @property
+    def failure(self) -> Failure | None:
+        """Where the request broke off: its body ended before its announced length."""
+        is_short = self._seen.body_length < self._announced
+        return INCOMPLETE if self._at_end and is_short else None
 
     def read(self, *size: int) -> bytes:
-        """Returns the next bytes."""
-        return self._taken(self._stream.read(*size))
+        """Returns the next bytes; fewer than were asked for are the last ones (PEP 3333)."""
+        piece: bytes = self._stream.read(*size)
+        wanted = size[0] if size else -1
+        return self._taken(piece, wanted < 0 or len(piece) < wanted)
 
     def readline(self, *size: int) -> bytes:
         """Returns the next line, or its start."""
-        return self._taken(self._stream.readline(*size))
+        line: bytes = self._stream.readline(*size)
+        return self._taken(line, not line and size != (0,))
 
     def readlines(self, *hint: int) -> list[bytes]:
         """Returns the lines that are left."""
-        return [self._taken(line) for line in self._stream.readlines(*hint)]
+        lines = [self._taken(line, False) for line in self._stream.readlines(*hint)]
+        self._at_end = self._at_end or not hint or not lines
+        return lines
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields the lines that are left."""
-        return map(self._taken, self._stream)
+        for line in self._stream:
+            yield self._taken(line, False)
+        self._at_end = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _taken(self, piece: bytes) -> bytes:
+    def _taken(self, piece: bytes, is_last: bool) -> bytes:
+        self._at_end = self._at_end or is_last
         self._seen.take(piece)
         return piece
 
@@ -110,15 +130,13 @@ def _seen_of(environ: dict[str, Any]) -> Seen:
     }
     if environ.get("CONTENT_TYPE"):
         headers["content-type"] = environ["CONTENT_TYPE"]
-    seen = Seen(
+    return Seen(
         method=environ["REQUEST_METHOD"],
         path=_text_of(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
         query=environ.get("QUERY_STRING", ""),
         headers=headers,
         source_ip=environ.get("REMOTE_ADDR", ""),
     )
-    environ["wsgi.input"] = _Read(environ["wsgi.input"], seen)
-    return seen
 
 
 def _text_of(latin: str) -> str:

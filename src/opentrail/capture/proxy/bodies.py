@@ -8,13 +8,20 @@ import tempfile
 from collections.abc import Callable
 from typing import IO
 
+from opentrail.capture.exchange import Failure
 from opentrail.wire.message import MAX_BODY
 
 #: A sender is paused while more than this waits to be passed on.
 HIGH_WATER = 256 * 1024
-#: Why an answer is not passed on to its end.
-GONE = "the client went away before its answer was complete"
 _SPILL_BYTES = 1024 * 1024
+
+
+class BrokenOffError(ConnectionError):
+    """A body whose end will never come."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class Flow:
@@ -23,7 +30,7 @@ class Flow:
     _waiting = 0
     _paused = complete = False
     _wake: asyncio.Future[None] | None = None
-    broken: str | None = None
+    broken: Failure | None = None
 
     def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._pieces: list[bytes] = []
@@ -43,13 +50,13 @@ class Flow:
         self.complete = True
         self._notify()
 
-    def fail(self, reason: str) -> None:
+    def fail(self, reason: Failure) -> None:
         """Marks that the end will never come."""
         if not self.complete and self.broken is None:
             self.broken = reason
             self._notify()
 
-    def break_off(self, reason: str) -> None:
+    def break_off(self, reason: Failure) -> None:
         """Marks a body that is here and cannot be used."""
         if self.broken is None:
             self.broken = reason
@@ -75,13 +82,13 @@ class Flow:
         """Returns what waits, or b"" at the end.
 
         Raises:
-            ConnectionError: the sender went away before the end.
+            BrokenOffError: the sender went away before the end.
         """
         while not self._pieces:
             if self.complete:
                 return b""
             if self.broken is not None:
-                raise ConnectionError(self.broken)
+                raise BrokenOffError(self.broken)
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
         return self.take()

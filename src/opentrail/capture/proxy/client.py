@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from opentrail.capture.exchange import GONE, INCOMPLETE
 from opentrail.capture.proxy.after_head import after_head, framing_of
-from opentrail.capture.proxy.bodies import GONE, Flow
+from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
@@ -144,7 +145,7 @@ class ClientConnection(asyncio.Protocol):
         self.endpoint.intake.release()
         self._deaf = True
         if self._receiving is not None:
-            self._receiving.body.fail("the client closed before its request was complete")
+            self._receiving.body.fail(INCOMPLETE)
         if self.raw is not None:
             self.raw.finish()
         self._notify()
@@ -159,7 +160,7 @@ class ClientConnection(asyncio.Protocol):
         if self.answer is not None:
             self.end_soon(self.answer)
         if self._receiving is not None:
-            self._receiving.body.fail("the client closed before its request was complete")
+            self._receiving.body.fail(INCOMPLETE)
         if self.raw is not None:
             self.raw.finish()
         self._notify()
@@ -231,7 +232,7 @@ class ClientConnection(asyncio.Protocol):
     def _refuse(self, bad: BadHead) -> None:
         self._deaf = True
         if self._receiving is not None:
-            self._receiving.body.fail(bad.reason)
+            self._receiving.body.fail(bad.failure)
             return
         body = Flow(self._pause, self._resume)
         self._enqueue(Incoming(self._head, body, False, False, bad))

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from opentrail.capture.asgi import OwnCall
+from opentrail.capture.exchange import Failure
+from opentrail.capture.proxy.bodies import BrokenOffError
 from opentrail.capture.proxy.forwarding import Forwarding
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Headers, response_head
@@ -97,9 +99,8 @@ class Conversation:
     async def _answer_ourselves(self) -> bool:
         try:
             body = await self._whole_body()
-        except ConnectionError as error:
-            self._write_refusal(Refusal(400, "BadRequest", str(error)))
-            return False
+        except BrokenOffError as error:
+            return await self._refuse(Refusal(400, error.failure.code, error.failure.message))
         if body is None:
             reason = f"body is larger than {_OWN_BODY_BYTES} bytes"
             return await self._refuse(Refusal(413, "RequestEntityTooLarge", reason))
@@ -150,7 +151,8 @@ class Conversation:
         """Records a call that got no answer from an upstream, then answers it ourselves."""
         transcript, recorder = self._transcript, self._endpoint.recorder
         await self._take_rest_of_body()
-        exchange = transcript.exchange(transcript.sent.content(), refusal.message)
+        failure = Failure(refusal.code, refusal.message)
+        exchange = transcript.exchange(transcript.sent.content(), failure)
         status, _, headers, body = answer_of(refusal, transcript.call, transcript.is_form)
         exchange.response = Response(status, fold_headers(headers), body)
         try:

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from opentrail.capture.proxy.bodies import GONE, Flow, KeptBody
+from opentrail.capture.exchange import GONE, Failure
+from opentrail.capture.proxy.bodies import BrokenOffError, Flow, KeptBody
 from opentrail.capture.proxy.framing import Framing, Incoming
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
@@ -34,6 +35,7 @@ HOLD_BYTES = 64 * 1024
 #: Of longer answers so much of the end waits.
 HOLD_TAIL_BYTES = 4 * 1024
 _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
+_CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
 _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
 
 
@@ -97,9 +99,9 @@ class Forwarding:
         signing = SigningAnew(self._client, self._incoming, self._transcript)
         try:
             head = await signing.head(upstream, key)
-        except ConnectionError as error:
-            await self._record_broken(str(error))
-            raise NoAnswer(Refusal(400, "BadRequest", str(error)), settled=True) from error
+        except BrokenOffError as error:
+            await self._record_broken(error.failure)
+            raise NoAnswer(_refusal_of(error.failure), settled=True) from error
         self._body, self._chunks = signing.body, signing.chunks
         return head
 
@@ -199,7 +201,7 @@ class Forwarding:
             if self._chunks is not None:
                 self._chunks.finish()
         except ValueError as error:
-            self._incoming.body.break_off(str(error))
+            self._incoming.body.break_off(Failure("BadRequest", str(error)))
             raise ConnectionError(str(error)) from error
 
     def _send_piece(self, connection: UpstreamConnection, piece: bytes) -> None:
@@ -208,7 +210,7 @@ class Forwarding:
             try:
                 piece = self._chunks.feed(piece)
             except ValueError as error:
-                self._incoming.body.break_off(str(error))
+                self._incoming.body.break_off(Failure("BadRequest", str(error)))
                 raise ConnectionError(str(error)) from error
         if piece:
             connection.write(chunk(piece) if self._incoming.chunked else piece)
@@ -235,7 +237,7 @@ class Forwarding:
         """Records and answers a call whose upstream gave no answer."""
         if sending is not None and self._incoming.body.broken is not None:
             await self._record_broken(self._incoming.body.broken)
-            raise NoAnswer(Refusal(400, "BadRequest", self._incoming.body.broken), settled=True)
+            raise NoAnswer(_refusal_of(self._incoming.body.broken), settled=True)
         if isinstance(error, TimeoutError):
             raise NoAnswer(Refusal(504, "GatewayTimeout", "the upstream did not answer"))
         raise NoAnswer(Refusal(502, "BadGateway", str(error)))
@@ -285,11 +287,13 @@ class Forwarding:
                     held, hold = held[cut:], tail
                 if self._client.lost and transcript.received.length > HOLD_BYTES:
                     answer.fail(GONE)
-        except ConnectionError as error:
+        except BrokenOffError as error:
+            failure = self._incoming.body.broken or error.failure
             if self._client.lost:
                 connection.close()
-                return await self._answer_for_nobody(head, str(error))
-            return await self._broken_answer(error, connection.is_silent)
+                await self._record_broken(failure, self._without_body(head))
+                return False
+            return await self._broken_answer(head, failure, connection.is_silent)
         finally:
             self._client.answer = None
         if template is not None and lacks_bucket(held) and not self._wrote_head:
@@ -335,7 +339,9 @@ class Forwarding:
     async def _record(self, response: Response) -> Refusal | None:
         """Returns None once the record is durable, or (with `allow`) will be if it can."""
         recorder, self._recorded = self._endpoint.recorder, True
-        exchange = self._transcript.exchange(self._transcript.sent.content())
+        # An upstream may answer a request whose end never came.
+        broken = self._incoming.body.broken
+        exchange = self._transcript.exchange(self._transcript.sent.content(), broken)
         exchange.response = response
         if not recorder.refuse:
             recorder.record_later(exchange)
@@ -348,31 +354,30 @@ class Forwarding:
             return unavailable(f"the call could not be recorded: {error}")
         return None
 
-    async def _broken_answer(self, error: ConnectionError, is_silent: bool) -> bool:
+    async def _broken_answer(self, head: AnswerHead, failure: Failure, is_silent: bool) -> bool:
         """Records an answer that broke off; the client sees a broken answer, too."""
         if not self._wrote_head:
-            status, code = (504, "GatewayTimeout") if is_silent else (502, "BadGateway")
-            raise NoAnswer(Refusal(status, code, str(error))) from error
-        await self._record_broken(str(error))
+            status = 504 if is_silent else 502
+            raise NoAnswer(Refusal(status, failure.code, failure.message))
+        await self._record_broken(failure, self._without_body(head))
         self._client.abort_transport()
         return False
 
-    async def _answer_for_nobody(self, head: AnswerHead, reason: str) -> bool:
-        """Records an answer whose client went away; what is left of it is not fetched."""
+    def _without_body(self, head: AnswerHead) -> Response:
+        """Returns what is known of an answer that broke off."""
         response = self._transcript.response(head.status, head.folded)
-        await self._record_broken(reason, replace(response, body=b"", body_is_whole=False))
-        return False
+        return replace(response, body=b"", body_is_whole=False)
 
     def _record_cut_off(self) -> None:
         """Records a call that the server's own end cuts off; it may have taken effect."""
         if self._sent_head and not self._recorded:
             sent = self._transcript.sent.content()
-            exchange = self._transcript.exchange(sent, "cut off by the end of the server")
+            exchange = self._transcript.exchange(sent, _CUT_OFF)
             self._endpoint.recorder.record_later(exchange)
 
-    async def _record_broken(self, reason: str, response: Response | None = None) -> None:
+    async def _record_broken(self, failure: Failure, response: Response | None = None) -> None:
         recorder, self._recorded = self._endpoint.recorder, True
-        exchange = self._transcript.exchange(self._transcript.sent.content(), reason)
+        exchange = self._transcript.exchange(self._transcript.sent.content(), failure)
         exchange.response = response
         try:
             await recorder.record(exchange)
@@ -397,6 +402,11 @@ class Forwarding:
             chunked=needs_framing and incoming.head.version != "1.0" and head.framed,
             unframed=needs_framing and (not head.framed or incoming.head.version == "1.0"),
         )
+
+
+def _refusal_of(broken: Failure) -> Refusal:
+    """Returns the answer to a request that broke off, for a client that still listens."""
+    return Refusal(400, broken.code, broken.message)
 
 
 async def _stopped(task: asyncio.Task[None] | None) -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from opentrail.capture.exchange import Failure
 from opentrail.wire.message import fold_headers
 
 #: Limits of N2.
@@ -40,6 +41,8 @@ _ONCE = frozenset(
     }
 )
 _HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
+#: The error codes of what is not simply a bad request.
+_CODES = {408: "RequestTimeout"}
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 Headers = list[tuple[bytes, bytes]]
@@ -79,6 +82,11 @@ class BadHead(Exception):  # noqa: N818 - it is an answer as much as an error
         super().__init__(reason)
         self.status = status
         self.reason = reason
+
+    @property
+    def failure(self) -> Failure:
+        """What it says of a request whose body turns out to be bad."""
+        return Failure(_CODES.get(self.status, "BadRequest"), self.reason)
 
 
 @dataclass(slots=True)

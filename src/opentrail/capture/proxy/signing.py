@@ -42,7 +42,7 @@ class SigningAnew:
 
         Raises:
             NoAnswer: it cannot be signed.
-            ConnectionError: the client broke off a body that was needed.
+            BrokenOffError: the client broke off a body that was needed.
         """
         transcript, head = self._transcript, self._incoming.head
         path, query = transcript.path_and_query

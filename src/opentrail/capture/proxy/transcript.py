@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from opentrail.capture.event_ids import new_event_id
-from opentrail.capture.exchange import Exchange
+from opentrail.capture.exchange import Exchange, Failure
 from opentrail.capture.networks import Networks
 from opentrail.capture.proxy.bodies import KeptBody
 from opentrail.capture.proxy.framing import Incoming
@@ -112,7 +112,7 @@ class Transcript:
         if not needs_answer(label, self.call.operation or ""):
             self.received.drop()
 
-    def exchange(self, body: bytes, failure: str | None = None) -> Exchange:
+    def exchange(self, body: bytes, failure: Failure | None = None) -> Exchange:
         """Returns the exchange, without an answer as yet."""
         request = self._request(body, whole=self.sent.is_whole)
         if not self._knows_all and body:

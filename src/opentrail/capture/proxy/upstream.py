@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from opentrail.capture.exchange import Failure
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.head import MOST_UNFINISHED, Headers
 from opentrail.core.errors import UsageError
@@ -202,7 +203,7 @@ class UpstreamConnection(asyncio.Protocol):
         return self._heads.popleft()
 
     def give_up(self) -> None:
-        """Waits no longer: `next_head` raises `TimeoutError`, `body.next` `ConnectionError`."""
+        """Waits no longer: `next_head` raises `TimeoutError`, `body.next` `BrokenOffError`."""
         self.is_silent = True
         self._break("the upstream did not answer in time")
 
@@ -321,7 +322,8 @@ class UpstreamConnection(asyncio.Protocol):
         if self._broken is None:
             self._broken = reason
         if self.body is not None:
-            self.body.fail(reason)
+            code = "GatewayTimeout" if self.is_silent else "BadGateway"
+            self.body.fail(Failure(code, reason))
         self._notify()
 
     def _pause(self) -> None:
