@@ -92,7 +92,7 @@ def _answered_error(exchange: Exchange) -> WireError | None:
         return WireError(code, None) if code else None
     if exchange.response is None:
         return None
-    return read_error(exchange.call, exchange.response)
+    return read_error(exchange.call, exchange.response, exchange.request.query)
 
 
 def add_error(

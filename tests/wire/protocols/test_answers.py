@@ -30,6 +30,8 @@ CBOR = a_request(
 )
 OBJECT = an_s3_request("GET", "/bucket/key")
 BUCKET = an_s3_request("HEAD", "/bucket")
+KEY = an_s3_request("HEAD", "/bucket/key")
+KEY_OF_VERSION = an_s3_request("HEAD", "/bucket/key", "versionId=3")
 COPY = an_s3_request("PUT", "/bucket/key", "", {"x-amz-copy-source": "/o/k"})
 COMPLETE = an_s3_request("POST", "/bucket/key", "uploadId=u")
 LAMBDA = a_request("lambda", "GET", "/2015-03-31/functions/f")
@@ -43,7 +45,7 @@ def call_of(request: Request) -> Call:
 
 def error(request: Request, status: int, body: bytes = b"", **headers: str) -> WireError | None:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_error(call_of(request), Response(status, named, body))
+    return read_error(call_of(request), Response(status, named, body), request.query)
 
 
 def answer(request: Request, body: bytes, **headers: str) -> dict[str, Any]:
@@ -158,12 +160,7 @@ def test_a_redirection_of_s3_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("request_", "status", "code"),
     [
-        (BUCKET, 404, "NoSuchBucket"),
-        (an_s3_request("HEAD", "/bucket/key"), 404, "NoSuchKey"),
-        (BUCKET, 403, "AccessDenied"),
         (QUERY, 403, "AccessDenied"),
-        (an_s3_request("HEAD", "/bucket/key"), 412, "PreconditionFailed"),
-        (BUCKET, 503, "ServiceUnavailable"),
         (QUERY, 404, "404"),
         (UNKNOWN, 500, "500"),
     ],
@@ -172,6 +169,63 @@ def test_an_answer_without_a_body_is_named_by_its_status(
     request_: Request, status: int, code: str
 ) -> None:
     assert error(request_, status) == WireError(code, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "code", "message"),
+    [
+        (BUCKET, 404, "NoSuchBucket", "The specified bucket does not exist"),
+        (KEY, 404, "NoSuchKey", "The specified key does not exist."),
+        (KEY_OF_VERSION, 404, "NoSuchVersion", "The specified version does not exist."),
+        (BUCKET, 403, "AccessDenied", "Access Denied"),
+        (KEY, 403, "AccessDenied", "Access Denied"),
+        (KEY, 400, "BadRequest", "Bad Request"),
+        (
+            KEY_OF_VERSION,
+            405,
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+        ),
+        (
+            KEY,
+            412,
+            "PreconditionFailed",
+            "At least one of the pre-conditions you specified did not hold",
+        ),
+        (KEY, 416, "InvalidRange", "The requested range is not satisfiable"),
+        (KEY, 500, "InternalError", "We encountered an internal error. Please try again."),
+        (BUCKET, 503, "ServiceUnavailable", "Service is unable to handle request."),
+        (
+            BUCKET,
+            301,
+            "PermanentRedirect",
+            "The bucket you are attempting to access must be addressed using the specified"
+            " endpoint. Please send all future requests to this endpoint.",
+        ),
+    ],
+)
+def test_an_answer_of_s3_without_a_body_is_told_as_a_get_is_answered(
+    request_: Request, status: int, code: str, message: str
+) -> None:
+    assert error(request_, status) == WireError(code, message)
+
+
+def test_an_object_whose_newest_version_is_a_deletion_is_no_key() -> None:
+    found = error(KEY_OF_VERSION, 404, x_amz_delete_marker="true")
+    assert found is not None
+    assert found.code == "NoSuchKey"
+
+
+def test_a_head_that_has_not_changed_is_no_error() -> None:
+    assert error(KEY, 304) is None
+    assert error(KEY, 206) is None
+
+
+def test_stores_that_tell_an_error_in_headers_are_heard() -> None:
+    found = error(KEY, 403, x_minio_error_code="InvalidAccessKeyId", x_minio_error_desc="unknown")
+    assert found == WireError("InvalidAccessKeyId", "unknown")
+    found = error(KEY, 404, x_amz_error_code="NoSuchBucket", x_amz_error_message="no bucket")
+    assert found == WireError("NoSuchBucket", "no bucket")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -22,6 +23,14 @@ _LATE_ERRORS = frozenset(
     {"CompleteMultipartUpload", "CopyObject", "DeleteObjects", "UploadPartCopy"}
 )
 #: The answer to a DeleteObjects has elements of this name within it, too.
+#: S3 calls whose answers never have a body: they are HEAD.
+_ANSWERED_WITHOUT_BODY = frozenset({"HeadBucket", "HeadObject"})
+#: Headers with an error's code and its text: AWS's, those of S3's websites, MinIO's.
+_ERROR_HEADERS = (
+    ("x-amzn-errortype", "x-amzn-errormessage"),
+    ("x-amz-error-code", "x-amz-error-message"),
+    ("x-minio-error-code", "x-minio-error-desc"),
+)
 _ERROR_DOCUMENT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<Error[\s>]")
 #: The query protocols' answers are the dearest to parse, and the most alike.
 _forms = XmlForms()
@@ -104,24 +113,37 @@ def _from_rest_answer(
     return decoded
 
 
-def read_error(call: Call, response: Response) -> WireError | None:
-    """Returns the error of an answer, None for a good one.
+def read_error(call: Call, response: Response, query: str = "") -> WireError | None:
+    """Returns the error of an answer to a request with this query, None for a good one.
 
     S3 may answer 200 with an `Error` document (CompleteMultipartUpload, CopyObject).
     """
-    if response.status < 400 and not _is_error_document(call, response):
+    if response.status < 400 and not _is_late_error(call, response):
         return None
     found = _error_in_body(response)
-    header = response.headers.get("x-amzn-errortype", "")
-    code = (found.code if found else "") or header.partition(":")[0].rpartition("#")[2]
-    message = found.message if found else None
-    return WireError(code or code_of_status(call, response.status), message)
+    if found is not None and found.code:
+        return found
+    named = _error_in_headers(response) or _error_of_status(call, response, query)
+    return named if found is None else replace(named, message=found.message)
 
 
-def _is_error_document(call: Call, response: Response) -> bool:
-    if response.status not in (301, 307) and call.operation not in _LATE_ERRORS:
+def _is_late_error(call: Call, response: Response) -> bool:
+    """Returns whether an answer with no status of errors is one: a redirection, or a document."""
+    is_redirection = response.status in (301, 307)
+    if is_redirection and call.operation in _ANSWERED_WITHOUT_BODY:
+        return True
+    if not is_redirection and call.operation not in _LATE_ERRORS:
         return False
     return _ERROR_DOCUMENT.match(response.body) is not None
+
+
+def _error_in_headers(response: Response) -> WireError | None:
+    """Finds an error's code, and its text, in the headers of AWS and of stores that imitate S3."""
+    for code_header, message_header in _ERROR_HEADERS:
+        code = response.headers.get(code_header, "").partition(":")[0].rpartition("#")[2]
+        if code:
+            return WireError(code, response.headers.get(message_header))
+    return None
 
 
 def _error_in_body(response: Response) -> WireError | None:
@@ -162,13 +184,54 @@ def _error_in_object(value: dict[str, Any]) -> WireError | None:
     )
 
 
-def code_of_status(call: Call, status: int) -> str:
-    """Returns the error code of an answer without a body, such as one to HEAD."""
+def _error_of_status(call: Call, response: Response, query: str) -> WireError:
+    """Returns the error of an answer without a body, such as one to HEAD.
+
+    S3's are those of its list of error codes, as the same call by GET is answered.
+    """
+    status, service = response.status, call.service
+    if service is not None and service.name == "s3":
+        named = _S3_ERRORS.get(status)
+        if status == 404:
+            named = _S3_ERRORS[_missing(call, response, query)]
+        if named is not None:
+            return WireError(*named)
     if status == 403:
-        return "AccessDenied"
-    if status == 404 and call.service is not None and call.service.name == "s3":
-        return "NoSuchKey" if "Key" in call.labels else "NoSuchBucket"
-    return {412: "PreconditionFailed", 503: "ServiceUnavailable"}.get(status, str(status))
+        return WireError("AccessDenied", None)
+    plain = {412: "PreconditionFailed", 503: "ServiceUnavailable"}
+    return WireError(plain.get(status, str(status)), None)
+
+
+def _missing(call: Call, response: Response, query: str) -> str:
+    """Returns what an S3 call that names nothing there asked for."""
+    if "Key" not in call.labels:
+        return "bucket"
+    of_version = "versionId=" in query and "x-amz-delete-marker" not in response.headers
+    return "version" if of_version else "key"
+
+
+#: What S3 answers, by status or by what does not exist ("Error responses", S3's API reference).
+_S3_ERRORS: dict[int | str, tuple[str, str]] = {
+    301: (
+        "PermanentRedirect",
+        "The bucket you are attempting to access must be addressed using the specified endpoint."
+        " Please send all future requests to this endpoint.",
+    ),
+    307: ("TemporaryRedirect", "Please re-send this request to the specified temporary endpoint."),
+    400: ("BadRequest", "Bad Request"),
+    403: ("AccessDenied", "Access Denied"),
+    405: ("MethodNotAllowed", "The specified method is not allowed against this resource."),
+    412: (
+        "PreconditionFailed",
+        "At least one of the pre-conditions you specified did not hold",
+    ),
+    416: ("InvalidRange", "The requested range is not satisfiable"),
+    500: ("InternalError", "We encountered an internal error. Please try again."),
+    503: ("ServiceUnavailable", "Service is unable to handle request."),
+    "bucket": ("NoSuchBucket", "The specified bucket does not exist"),
+    "key": ("NoSuchKey", "The specified key does not exist."),
+    "version": ("NoSuchVersion", "The specified version does not exist."),
+}
 
 
 def request_id(response: Response) -> str | None:
