@@ -57,7 +57,7 @@ def joined(app: App) -> tuple[LinkedOwnCalls, OwnCallsForRecorders]:
 
 
 def own_call(identity: Identity | None = KNOWN) -> OwnCall:
-    return OwnCall("an-event-id", identity, "210987654321", "eu-west-1", "10.0.0.7")
+    return OwnCall("an-event-id", identity, "210987654321", "eu-west-1", "10.0.0.7", "a flaw")
 
 
 @asynchronous

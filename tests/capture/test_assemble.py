@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentrail.capture.assemble import Assembler
 from opentrail.capture.exchange import Exchange, Failure
 from opentrail.capture.networks import Networks, VpcEndpoint, network
-from opentrail.core.identity import Identity, Learned, learn, unknown
+from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
 from opentrail.wire.message import Request
 from tests.factories import (
     ACCOUNT,
@@ -354,12 +354,37 @@ def test_a_global_service_is_recorded_in_us_east_1_wherever_it_was_called() -> N
     assert made.entry.region == "us-east-1"
 
 
-@pytest.mark.parametrize("region", ["us_east_1", "..", "r" * 1_100, "US-EAST-1", "a-"])
+@pytest.mark.parametrize(
+    "region",
+    ["us_east_1", "..", "r" * 1_100, "US-EAST-1", "a-", "x", "local", "us-east-"],
+)
 def test_what_is_no_region_is_shown_and_never_part_of_a_key(region: str) -> None:
     request = a_query_request("sqs", "ListQueues", "2012-11-05", region=region)
     made = Assembler(resolve).assemble(an_exchange(request))
     assert made.entry.region == made.record["awsRegion"] == "us-east-1"
     assert made.record["additionalEventData"]["opentrail"]["region"] == region[:64]
+
+
+@pytest.mark.parametrize("service", ["..", "UPPER", "s" * 1_100, "a_b", "é"])
+def test_what_is_no_service_is_shown_and_never_an_event_source(service: str) -> None:
+    record = recorded(an_exchange(a_request(service, "POST", "/")))
+    assert record["eventSource"] == "unknown.opentrail.internal"
+    assert record["additionalEventData"]["opentrail"]["service"].startswith(service[:60])
+
+
+@pytest.mark.parametrize("account", ["../x", "1", "1234567890123", "\u0661" * 12, "a" * 12])
+def test_what_is_no_account_is_not_the_account_of_an_unsigned_call(account: str) -> None:
+    given = {
+        "RoleArn": f"arn:aws:iam::{account}:role/Web",
+        "RoleSessionName": "s",
+        "WebIdentityToken": "t",
+    }
+    request = a_query_request("sts", "AssumeRoleWithWebIdentity", "2011-06-15", given)
+    request = replace(
+        request, headers={n: v for n, v in request.headers.items() if n != "authorization"}
+    )
+    made = Assembler(resolve).assemble(an_exchange(request))
+    assert made.entry.account == made.record["recipientAccountId"] == DEFAULT_ACCOUNT
 
 
 def test_a_key_that_nobody_knows_is_recorded_as_unknown() -> None:

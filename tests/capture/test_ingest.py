@@ -49,6 +49,23 @@ async def test_records_are_taken_in_order_with_their_own_places() -> None:
     assert [r["eventID"] for r in world.learned] == ["a", "b"]
 
 
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("awsRegion", "x"),
+        ("awsRegion", "../.."),
+        ("recipientAccountId", "../x"),
+        ("recipientAccountId", "1"),
+    ],
+)
+@asynchronous
+async def test_a_record_of_what_is_no_region_or_account_is_refused(member: str, value: str) -> None:
+    world = World()
+    with pytest.raises(CloudTrailError, match=f"line 1: {member}"):
+        await world.take(a_record(**{member: value}))
+    assert await world.journal.read(0, 10) == []
+
+
 @asynchronous
 async def test_who_is_behind_a_key_is_filled_in() -> None:
     world = World()

@@ -3,9 +3,11 @@
 from urllib.parse import quote
 
 import pytest
+from botocore.session import Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.core.event import is_region
 from opentrail.wire.message import Request
 from opentrail.wire.sigv4 import Credential, read_credential
 
@@ -68,7 +70,8 @@ def test_a_key_of_odd_text_is_kept_whole() -> None:
 def test_an_empty_region_is_none() -> None:
     """Some S3-like stores are signed for without a Region."""
     found = signed_by_header("AWS4-HMAC-SHA256 Credential=K/20200101//s3/aws4_request, Signature=0")
-    assert found == Credential("K", None, "s3", "SigV4", "AuthHeader")
+    flaw = "Credential should be scoped to a valid region."
+    assert found == Credential("K", None, "s3", "SigV4", "AuthHeader", flaw)
 
 
 @pytest.mark.hypothesis
@@ -244,3 +247,39 @@ def test_any_text_names_somebody_or_nobody(header: str, query: str, body: bytes)
     for headers in ({"authorization": header}, {"content-type": FORM}, {}):
         found = read_credential(Request("POST", "/", query, headers, b"AWSAccessKeyId=" + body))
         assert found is None or isinstance(found.access_key_id, str)
+
+
+# Scopes
+
+
+@pytest.mark.parametrize(
+    ("scope", "flaw"),
+    [
+        ("AKIA/20200101/us-east-1/iam/aws4_request", None),
+        ("AKIA/20200101/us-gov-west-1/iam/aws4_request", None),
+        ("AKIA/20200101/eusc-de-east-1/iam/aws4_request", None),
+        ("AKIA/20200101/x/iam/aws4_request", "a valid region"),
+        ("AKIA/20200101/../iam/aws4_request", "a valid region"),
+        ("AKIA/20200101//iam/aws4_request", "a valid region"),
+        ("AKIA/20200101/../x/cloudtrail/aws4_request", "YYYYMMDD"),
+        ("AKIA/2020-01-01/us-east-1/iam/aws4_request", "YYYYMMDD"),
+        ("AKIA/20200101/us-east-1/iam/aws5_request", "terminator"),
+    ],
+)
+def test_a_scope_that_has_not_awss_form_has_a_flaw(scope: str, flaw: str | None) -> None:
+    found = signed_by_header(
+        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0f"
+    )
+    assert found is not None
+    assert (found.flaw is None) if flaw is None else (flaw in (found.flaw or ""))
+
+
+def test_every_region_that_botocore_knows_has_the_form_of_one() -> None:
+    session = Session()
+    regions = {
+        region
+        for partition in session.get_available_partitions()
+        for region in session.get_available_regions("ec2", partition)
+    }
+    assert len(regions) > 30
+    assert [region for region in regions if not is_region(region)] == []

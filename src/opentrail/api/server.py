@@ -89,6 +89,8 @@ class CloudTrailApi:
             raise CloudTrailError(
                 "MissingAuthenticationTokenException", "Missing Authentication Token"
             )
+        if own.flaw is not None:
+            raise CloudTrailError("InvalidSignatureException", own.flaw)
         return Call(
             operation=operation.name,
             input=given,

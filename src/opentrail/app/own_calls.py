@@ -33,6 +33,7 @@ class LinkedOwnCalls:
             "account": own.account,
             "region": own.region,
             "source_ip": own.source_ip,
+            "flaw": own.flaw,
         }
         answer = await self._asking(OWN_CALL, orjson.dumps(described) + b"\n" + body)
         head, _, content = answer.partition(b"\n")
@@ -65,6 +66,7 @@ class OwnCallsForRecorders:
             told["account"],
             told["region"],
             told["source_ip"],
+            told["flaw"],
         )
         method, target = told["method"].encode("latin-1"), told["target"].encode("latin-1")
         answer = await ask(self._app, method, target, _bytes(told["headers"]), body, own)

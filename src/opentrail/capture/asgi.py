@@ -22,6 +22,8 @@ SCOPE_KEY = "opentrail.call"
 class OwnCall:
     """What the application must know of a call beside its HTTP request.
 
+    `flaw` says why the credential's scope is none that the API answers.
+
     `when_recorded` are run with the record's position before the answer leaves.
     """
 
@@ -30,6 +32,7 @@ class OwnCall:
     account: str
     region: str
     source_ip: str
+    flaw: str | None = None
     when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
 
 

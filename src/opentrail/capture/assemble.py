@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -30,11 +29,19 @@ from opentrail.capture.render import lower_first, renderers
 from opentrail.capture.tables import (
     Kind,
     has_s3_form,
+    is_signer,
     kind_of,
     own_kind,
 )
 from opentrail.capture.touched import touched_resources
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, format_time, is_region
+from opentrail.core.event import (
+    EVENT_VERSION,
+    MANAGEMENT,
+    NewEntry,
+    format_time,
+    is_account,
+    is_region,
+)
 from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federated_caller
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.core.values import value_class
@@ -47,7 +54,6 @@ from opentrail.wire.sigv4 import signing_texts
 
 log = logging.getLogger(__name__)
 
-_ACCOUNT = re.compile("[0-9]{12}")
 #: Longer names are the caller's own.
 _LONGEST_NAME = 256
 #: Of what is no Region, so much is shown.
@@ -117,6 +123,7 @@ class Assembler:
         if exchange.credential is None and exchange.described is None:
             identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
         region = _region(exchange, kind, own)
+        _note_scope(exchange, own)
         record: dict[str, Any] = {
             "eventVersion": EVENT_VERSION,
             "userIdentity": identity,
@@ -227,9 +234,7 @@ def _few(touched: list[dict[str, str]], own: dict[str, Any]) -> list[dict[str, s
 
 def _other_owners(touched: list[dict[str, str]], account: str) -> list[str]:
     owners = dict.fromkeys(resource.get("accountId", account) for resource in touched)
-    return [owner for owner in owners if owner != account and _ACCOUNT.fullmatch(owner)][
-        :_MOST_OWNERS
-    ]
+    return [owner for owner in owners if owner != account and is_account(owner)][:_MOST_OWNERS]
 
 
 def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
@@ -276,6 +281,17 @@ def _region(exchange: Exchange, kind: Kind, own: dict[str, Any]) -> str:
         return region
     own["region"] = region[:_SHOWN_REGION]
     return GLOBAL_REGION
+
+
+def _note_scope(exchange: Exchange, own: dict[str, Any]) -> None:
+    """Notes what is wrong with the scope of a credential, and a service that is none."""
+    credential = exchange.credential
+    if credential is None:
+        return
+    if credential.flaw is not None:
+        own["credentialScope"] = credential.flaw
+    if exchange.call.service is None and credential.service and not is_signer(credential.service):
+        own["service"] = cut(credential.service)
 
 
 def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | None:

@@ -11,7 +11,15 @@ import orjson
 from opentrail.capture.assemble import UNVERIFIED
 from opentrail.capture.safe_json import to_bytes
 from opentrail.core.errors import CloudTrailError, RecordRefused
-from opentrail.core.event import MANAGEMENT, NewEntry, Record, as_object, is_region, parse_time
+from opentrail.core.event import (
+    MANAGEMENT,
+    NewEntry,
+    Record,
+    as_object,
+    is_account,
+    is_region,
+    parse_time,
+)
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.ports.clock import Clock
@@ -108,6 +116,8 @@ class Ingest:
         raw = to_bytes(self._completed(record))
         if not is_region(record["awsRegion"]):
             raise _refused(f"line {number}: awsRegion must be like us-east-1")
+        if not is_account(record["recipientAccountId"]):
+            raise _refused(f"line {number}: recipientAccountId must be 12 digits")
         entry = NewEntry(
             "hook",
             self._clock.now(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -121,6 +122,17 @@ class Kind:
 
 UNKNOWN_OPERATION = "UnknownOperation"
 UNKNOWN_SOURCE = "unknown.opentrail.internal"
+#: The form of a signing name: others are no service's.
+_SERVICE = re.compile("[a-z0-9][a-z0-9.-]{0,62}")
+
+
+def is_signer(text: str) -> bool:
+    """Returns whether text has the form of a signing name.
+
+    >>> is_signer("s3-outposts"), is_signer("../evil"), is_signer("")
+    (True, False, False)
+    """
+    return _SERVICE.fullmatch(text) is not None
 
 
 @lru_cache(_CALLS)
@@ -132,7 +144,8 @@ def kind_of(service: Service | None, operation: str | None, signed_as: str | Non
         label = signed_as if signed_as and signed_as in signers else source_of(service)
         source, name = f"{label}.amazonaws.com", event_name(service.name, named)
     else:
-        source, name = f"{signed_as}.amazonaws.com" if signed_as else UNKNOWN_SOURCE, named
+        is_named = signed_as is not None and is_signer(signed_as)
+        source, name = f"{signed_as}.amazonaws.com" if is_named else UNKNOWN_SOURCE, named
     kinds = rules("kinds")
     return Kind(
         source,

@@ -22,7 +22,8 @@ NETWORK_ACTIVITY = "NetworkActivity"
 SIGN_IN = "signin.amazonaws.com"
 
 #: As botocore has it: a label of a host name.
-_REGION = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_REGION = re.compile(r"(?=.{1,32}\Z)[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}")
+_ACCOUNT = re.compile(r"[0-9]{12}")
 
 #: Where an entry of the journal came from.
 ORIGINS = ("recorder", "api", "hook", "import", "insight")
@@ -109,12 +110,21 @@ def format_time(moment: datetime) -> str:
 
 
 def is_region(text: str) -> bool:
-    """Returns whether text may be a Region's name: keys of objects and documents hold it.
+    """Returns whether text has the form of a Region's name: keys and documents hold it.
 
-    >>> is_region("us-east-1"), is_region("../..")
-    (True, False)
+    >>> is_region("us-gov-west-1"), is_region("x"), is_region("../..")
+    (True, False, False)
     """
     return _REGION.fullmatch(text) is not None
+
+
+def is_account(text: object) -> bool:
+    """Returns whether a value has the form of an account's id: keys and documents hold it.
+
+    >>> is_account("123456789012"), is_account("../x"), is_account(123456789012)
+    (True, False, False)
+    """
+    return isinstance(text, str) and _ACCOUNT.fullmatch(text) is not None
 
 
 def parse_time(text: str) -> datetime:

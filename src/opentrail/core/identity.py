@@ -12,7 +12,7 @@ from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
-from opentrail.core.event import Record, as_object
+from opentrail.core.event import Record, as_object, is_account
 from opentrail.core.values import value_class
 
 DEFAULT_ACCOUNT = "123456789012"
@@ -136,7 +136,7 @@ def federated_caller(
     """
     told = answer or {}
     role = str((asked or {}).get("roleArn", "")).split(":")
-    account = role[4] if len(role) > 5 and role[4].isdigit() else None
+    account = role[4] if len(role) > 5 and is_account(role[4]) else None
     if event_name == "AssumeRoleWithWebIdentity":
         provider, subject = told.get("provider"), told.get("subjectFromWebIdentityToken")
         parts = (provider, told.get("audience"), subject)
@@ -289,7 +289,8 @@ def _learn_sts(record: Record, answer: Mapping[str, Any]) -> Learned:
         identity["sessionContext"] = {"attributes": attributes}
     else:
         return Learned()
-    account = str(identity.get("accountId") or record.get("recipientAccountId"))
+    claimed = identity.get("accountId")
+    account = str(claimed if is_account(claimed) else record.get("recipientAccountId"))
     return Learned((Identity(key_id, account, identity, str(record.get("eventID"))),))
 
 

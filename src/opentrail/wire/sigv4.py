@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import parse_qsl
 
+from opentrail.core.event import is_region
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
@@ -30,6 +31,7 @@ _HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
 #: What stands before the scope in most requests; only the request's head tells more.
 _USUAL = "AWS4-HMAC-SHA256 Credential="
 _NO_REQUEST = Request("", "", "", {})
+_DATE = re.compile("[0-9]{8}")
 _SIGV2 = re.compile(r"^AWS ([^:\s]+):")
 
 
@@ -44,6 +46,8 @@ class Credential:
     version: str
     #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString`, `HTMLForm`.
     method: str
+    #: What is wrong with the scope, in AWS's words; such a call is none that AWS would answer.
+    flaw: str | None = None
 
 
 def read_credential(request: Request) -> Credential | None:
@@ -122,14 +126,26 @@ def _scoped(
         if len(parts) != 4:
             return None
         regions = region_set or request.headers.get("x-amz-region-set", "")
-        region = regions.partition(",")[0].strip()
-        return Credential(
-            parts[0], region if region not in ("", "*") else None, parts[2], "SigV4A", method
-        )
+        first = regions.partition(",")[0].strip()
+        region = None if first in ("", "*") else first
+        flaw = _flaw(parts[1], region, parts[3])
+        return Credential(parts[0], region, parts[2], "SigV4A", method, flaw)
     parts = text.rsplit("/", 4)
     if len(parts) != 5:
         return None
-    return Credential(parts[0], parts[2] or None, parts[3] or None, "SigV4", method)
+    flaw = _flaw(parts[1], parts[2], parts[4])
+    return Credential(parts[0], parts[2] or None, parts[3] or None, "SigV4", method, flaw)
+
+
+def _flaw(date: str, region: str | None, terminator: str) -> str | None:
+    """Returns what is wrong with a scope, None if it has AWS's form."""
+    if terminator != "aws4_request":
+        return "Credential should be scoped with a valid terminator: 'aws4_request'."
+    if not _DATE.fullmatch(date):
+        return "Credential should be scoped with a date of the form YYYYMMDD."
+    if region is not None and not is_region(region):
+        return "Credential should be scoped to a valid region."
+    return None
 
 
 def signing_texts(request: Request) -> Iterator[str]:

@@ -19,6 +19,7 @@ from opentrail.capture.exchange import Described, Exchange, Failure
 from opentrail.capture.redact import by_name
 from opentrail.capture.shipping import Shipper
 from opentrail.core.errors import UsageError
+from opentrail.core.event import is_account, is_region
 from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
 from opentrail.core.resources import GLOBAL_REGION
 from opentrail.wire.message import Request, Response
@@ -102,6 +103,10 @@ class Recording:
                 f"event_source must be a domain of one's own like orders.example.com, "
                 f"not {self.event_source!r}"
             )
+        if not is_region(self.region):
+            raise UsageError(f"region must be like us-east-1, not {self.region!r}")
+        if not is_account(self.account):
+            raise UsageError(f"account must be 12 digits, not {self.account!r}")
 
     def record(self, seen: Seen, failure: Failure | None = None) -> None:
         """Makes the record of a request and ships it; `failure` says where it broke off."""

@@ -113,7 +113,8 @@ class Conversation:
         account, region = recorder.caller(exchange)
         if transcript.credential is not None:
             identity = recorder.identity(transcript.credential.access_key_id)
-        own = OwnCall(transcript.event_id, identity, account, region, transcript.source_ip)
+        flaw = transcript.credential.flaw if transcript.credential is not None else None
+        own = OwnCall(transcript.event_id, identity, account, region, transcript.source_ip, flaw)
         head = self._incoming.head
         answer = await self._endpoint.own_calls(head.method, head.target, head.headers, body, own)
         exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
