@@ -160,7 +160,7 @@ def _located(model: OperationModel, request: Request, parameters: dict[str, Any]
         elif location == "querystring" and wire_name in query:
             parameters[name] = _query_value(member, query[wire_name])
         elif location == "header" and wire_name.lower() in request.headers:
-            parameters[name] = _header_value(member, request.headers[wire_name.lower()])
+            parameters[name] = from_header(member)(request.headers[wire_name.lower()])
         elif location == "headers":
             prefix = wire_name.lower()
             found = {
@@ -185,12 +185,6 @@ def _query_value(member: Any, values: list[str]) -> Any:
     if member.type_name == "list":
         return [from_text(member.member)(value) for value in values]
     return from_header(member)(values[-1])
-
-
-def _header_value(member: Any, text: str) -> Any:
-    if member.type_name == "list":
-        return [from_text(member.member)(part.strip().strip('"')) for part in text.split(",")]
-    return from_header(member)(text)
 
 
 def _payload(

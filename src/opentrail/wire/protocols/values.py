@@ -6,7 +6,8 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -27,17 +28,47 @@ def from_json(shape: Shape) -> Decoder:
 
 
 def from_header(member: Shape) -> Decoder:
-    """Returns the decoder of a scalar in a header or query, where JSON travels as base64."""
+    """Returns the decoder of a member in a header: lists have commas, JSON travels as base64."""
+    if member.type_name == "list":
+        decode = from_header(member.member)
+        return lambda text: [decode(part) for part in _parts_of(text)]
     if member.serialization.get("jsonvalue"):
         return _json_text
     return from_text(member)
 
 
+#: A part of a list in a header: quoted, if it holds a comma or a quotation mark, else bare.
+_PART = re.compile(r'\s*(?:"(?P<quoted>(?:\\"|[^"])*)"\s*(?=,|$)|(?P<bare>[^,]*))(?:,|$)')
+
+
+def _parts_of(text: str) -> Iterator[str]:
+    r"""Yields the parts of a list in a header; within quotation marks, `\"` is one of them.
+
+    >>> list(_parts_of('a, "b,c",  "say \\"d\\"" ,'))
+    ['a', 'b,c', 'say "d"', '']
+    """
+    start = 0
+    while match := _PART.match(text, start):
+        quoted = match["quoted"]
+        yield match["bare"].strip() if quoted is None else quoted.replace('\\"', '"')
+        start = match.end()
+        if start == len(text) and not match[0].endswith(","):
+            return
+
+
 def _json_text(text: Any) -> Any:
+    """Returns the JSON that a header holds; of a JSON string, as boto3 sends texts, the text."""
     try:
-        return base64.b64decode(text, validate=True).decode()
+        document = base64.b64decode(text, validate=True).decode()
     except (binascii.Error, TypeError, ValueError):
         return text
+    if not document.startswith('"'):
+        return document
+    try:
+        value = json.loads(document)
+    except ValueError:
+        return document
+    return value if isinstance(value, str) else document
 
 
 def _same(value: Any) -> Any:

@@ -1,0 +1,96 @@
+"""Lists and JSON in headers, of every operation that has them, as botocore writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from botocore.model import OperationModel
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.wire.protocols import decode_request
+from opentrail.wire.protocols.values import from_header
+from opentrail.wire.routing import Call
+from opentrail.wire.service_models import Service
+from tests.factories import an_sdk_request, catalog
+from tests.wire.test_routing import minimal
+
+TEXTS = ["plain", "a,b", 'say "hi"', 'both, "quoted"', "back\\slash", 'odd\\"one', "", "a=b;c", ","]
+#: What a caller gives for JSON: a text, or a value.
+DOCUMENTS: list[Any] = ["plain", '{"a":1}', 'say "hi"', "", {"a": [1, "x,y"]}, ["a", "b"], "[1]"]
+
+
+def header_members() -> Iterator[tuple[Service, OperationModel, str, Any]]:
+    for service in catalog().services.values():
+        if not {"rest-json", "rest-xml"} & set(service.protocols):
+            continue
+        for operation in service.model.operation_names:
+            model = service.model.operation_model(operation)
+            for name, member in (model.input_shape.members if model.input_shape else {}).items():
+                is_listed = member.type_name == "list" or member.serialization.get("jsonvalue")
+                if member.serialization.get("location") == "header" and is_listed:
+                    yield service, model, name, member
+
+
+MEMBERS = list(header_members())
+
+
+@pytest.mark.parametrize(
+    ("service", "model", "name", "member"),
+    MEMBERS,
+    ids=[f"{service.name}.{model.name}.{name}" for service, model, name, _ in MEMBERS],
+)
+def test_a_header_member_is_what_was_given(
+    service: Service, model: OperationModel, name: str, member: Any
+) -> None:
+    values = [[text] for text in TEXTS] + [TEXTS] if member.type_name == "list" else DOCUMENTS
+    for value in values:
+        asked = minimal(model.input_shape, "x", deep=False) | {name: value}
+        request = an_sdk_request(service.name, model.name, asked)
+        protocol = "rest-xml" if "rest-xml" in service.protocols else "rest-json"
+        labels = {
+            one.serialization["name"]: "x"
+            for one in model.input_shape.members.values()
+            if one.serialization.get("location") == "uri"
+        }
+        call = Call(service, model.name, protocol, labels)
+        found = decode_request(call, request)[0][name]
+        if isinstance(value, str) or member.type_name == "list":
+            assert found == value
+        else:
+            assert json.loads(found) == value
+
+
+def test_there_are_lists_and_documents_to_test() -> None:
+    kinds = {member.type_name for _, _, _, member in MEMBERS}
+    assert kinds == {"list", "string"}
+    assert len(MEMBERS) >= 10
+
+
+A_LIST = next(member for _, _, _, member in MEMBERS if member.type_name == "list")
+
+
+@pytest.mark.hypothesis
+@given(st.text(st.sampled_from('a,"\\ \t\u00e9'), max_size=30))
+def test_any_header_is_a_list_of_some_kind(text: str) -> None:
+    assert all(isinstance(part, str) for part in from_header(A_LIST)(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a", ["a"]),
+        ("a, b ,c", ["a", "b", "c"]),
+        ('"a", "b"', ["a", "b"]),
+        ('"a,b",c', ["a,b", "c"]),
+        ('"unended,b', ['"unended', "b"]),
+        ('a"b,c', ['a"b', "c"]),
+        ("", [""]),
+        ("a,,b,", ["a", "", "b", ""]),
+    ],
+)
+def test_lists_of_other_clients_are_read_as_they_mean(text: str, parts: list[str]) -> None:
+    assert from_header(A_LIST)(text) == parts
