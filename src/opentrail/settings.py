@@ -98,6 +98,8 @@ class Settings:
     tls_certificate: Path | None = None
     #: PEM file with the certificate's key.
     tls_key: Path | None = None
+    #: `scheme`: with TLS, URLs of the endpoint in answers are https; `off`: none are changed.
+    rewrite_urls: str = "off"
     #: PEM file with the authorities that upstreams' certificates are checked by.
     upstream_ca: Path | None = None
     #: Networks of proxies whose `X-Forwarded-For` tells the caller's address.
@@ -127,6 +129,7 @@ _CHOICES = {
     "on_record_failure": ("refuse", "allow"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
+    "rewrite_urls": ("off", "scheme"),
 }
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
 _WHOLE = ("history_retention_days", "history_seal_records", "recorders", "signing_key_days")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import socket
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from opentrail.sandbox import ADMIN_KEY_ID
+from tests.capture.proxy.wires import PATIENCE, Wire, scope
 from tests.decoding.stub_upstream import StubUpstream
-from tests.live.processes import opentrail_server, run_opentrail
+from tests.live.processes import moto_server, opentrail_server, run_opentrail
 
 pytestmark = pytest.mark.live
 
@@ -116,3 +119,121 @@ def test_a_certificate_that_is_none_is_wrong_use(
     alone = run_opentrail(*serve, "--tls-certificate", str(pem))
     assert alone.returncode == 2
     assert "belong together" in alone.stderr
+
+
+def flags_of(certificate: tuple[Path, Path]) -> tuple[str, ...]:
+    return ("--tls-certificate", str(certificate[0]), "--tls-key", str(certificate[1]))
+
+
+@pytest.mark.parametrize("mode", ["off", "scheme"])
+def test_urls_in_answers_have_the_scheme_of_the_client_where_that_is_asked_for(
+    tmp_path: Path, certificate: tuple[Path, Path], mode: str
+) -> None:
+    """moto makes URLs of the Host header and its own scheme, whatever a proxy says."""
+    flags = (*flags_of(certificate), "--rewrite-urls", mode)
+    with (
+        moto_server() as moto,
+        opentrail_server(tmp_path / "data", "--upstream", moto, *flags) as server,
+    ):
+        sqs = client("sqs", server.url, certificate[0])
+        url = sqs.create_queue(QueueName="jobs")["QueueUrl"]
+        base = server.url if mode == "scheme" else server.url.replace("https:", "http:")
+        assert url.startswith(f"{base}/")
+        assert sqs.get_queue_url(QueueName="jobs")["QueueUrl"] == url
+        assert sqs.list_queues()["QueueUrls"] == [url]
+        # What callers keep there is theirs, even if it looks like a URL of the endpoint.
+        text = f"see {server.url.replace('https:', 'http:')}/jobs"
+        sqs.send_message(QueueUrl=url, MessageBody=text)
+        (message,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        assert message["Body"] == text
+        created = server.records("name=CreateQueue")[0]
+        assert created["responseElements"]["queueUrl"] == url
+
+
+def test_an_upstream_hears_which_scheme_and_host_the_client_used(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    with (
+        StubUpstream(keep=True) as stub,
+        opentrail_server(
+            tmp_path / "data", "--upstream", stub.url, *flags_of(certificate)
+        ) as server,
+    ):
+        authority = server.url.removeprefix("https://")
+        host, port = authority.split(":")
+        forged = (
+            "X-Forwarded-Proto: gopher\r\nX-Forwarded-Host: evil\r\nX-Forwarded-For: 6.6.6.6\r\n"
+            "Forwarded: for=6.6.6.6\r\nx-forwarded-port: 1\r\n"
+        )
+        signed = scope("s3").replace("SignedHeaders=host", "SignedHeaders=host;x-forwarded-host")
+        for signature in (scope("s3"), signed):
+            with socket.create_connection((host, int(port)), PATIENCE) as raw:
+                wire = Wire(context.wrap_socket(raw, server_hostname=host))
+                wire.send(
+                    f"GET /b/k HTTP/1.1\r\nHost: {authority}\r\n{forged}"
+                    f"Authorization: {signature}\r\n\r\n"
+                )
+                assert wire.answer()[0] == 200
+        plain, with_signed = stub.requests
+    ours = {
+        "x-forwarded-for": "127.0.0.1",
+        "x-forwarded-host": authority,
+        "x-forwarded-proto": "https",
+        "forwarded": f'for=127.0.0.1;host="{authority}";proto=https',
+    }
+    assert speaking(plain.headers) == ours
+    assert speaking(with_signed.headers) == {**ours, "x-forwarded-host": "evil"}
+
+
+def test_what_a_trusted_proxy_says_passes_as_it_came(
+    tmp_path: Path, certificate: tuple[Path, Path]
+) -> None:
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    flags = (*flags_of(certificate), "--trusted-proxies", "127.0.0.0/8")
+    with (
+        StubUpstream(keep=True) as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url, *flags) as server,
+    ):
+        host, port = server.url.removeprefix("https://").split(":")
+        with socket.create_connection((host, int(port)), PATIENCE) as raw:
+            wire = Wire(context.wrap_socket(raw, server_hostname=host))
+            said = "X-Forwarded-Proto: http\r\nX-Forwarded-For: 192.0.2.7\r\n"
+            wire.send(f"GET /b/k HTTP/1.1\r\nHost: h\r\n{said}Authorization: {scope('s3')}\r\n\r\n")
+            assert wire.answer()[0] == 200
+        (request,) = stub.requests
+    assert speaking(request.headers) == {
+        "x-forwarded-proto": "http",
+        "x-forwarded-for": "192.0.2.7",
+    }
+
+
+def speaking(headers: list[tuple[str, str]]) -> dict[str, str]:
+    found = [one for one in headers if one[0] == "forwarded" or one[0].startswith("x-forwarded")]
+    assert len(found) == len(dict(found)), "each comes once"
+    return dict(found)
+
+
+@pytest.mark.parametrize("recorders", ["1", "2"])
+def test_plain_http_on_the_port_that_speaks_tls_is_answered(
+    tmp_path: Path, certificate: tuple[Path, Path], recorders: str
+) -> None:
+    flags = (*flags_of(certificate), "--upstream", "http://127.0.0.1:9", "--recorders", recorders)
+    with opentrail_server(tmp_path / "data", *flags) as server:
+        wire = Wire.to(server.url.replace("https://", "http://"))
+        status, headers, body = wire.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").answer()
+        assert (status, headers["connection"]) == (400, "close")
+        assert b"https://" in body
+        wire.close()
+        # Whatever is neither is not answered, and TLS goes on.
+        assert Wire.to(server.url.replace("https://", "http://")).send(b"\x00\x01junk").rest() in (
+            b"",
+            *ALERTS,
+        )
+        assert client("sts", server.url, certificate[0]).meta.endpoint_url == server.url
+        with pytest.raises(botocore.exceptions.ClientError, match="BadGateway"):
+            client("sts", server.url, certificate[0]).get_caller_identity()
+
+
+#: What OpenSSL may say before it hangs up.
+ALERTS = (b"\x15\x03\x01\x00\x02\x02F", b"\x15\x03\x03\x00\x02\x02F")

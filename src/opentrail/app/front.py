@@ -18,6 +18,7 @@ from opentrail.capture.asgi import AskOwn
 from opentrail.capture.assemble import Assembler
 from opentrail.capture.networks import Networks, VpcEndpoint, network
 from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
+from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.recorder import Recorder
 from opentrail.core import faults
 from opentrail.core.errors import UsageError
@@ -73,6 +74,7 @@ class Front:
             tls=ssl.create_default_context(cafile=settings.upstream_ca),
             networks=networks,
             answer_seconds=settings.upstream_timeout,
+            rewrites_urls=settings.rewrite_urls == "scheme",
         )
         self._tls = tls_of_endpoint(settings)
         self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None
@@ -151,8 +153,7 @@ def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
     """
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.set_alpn_protocols(["http/1.1"])
+    context = server_context()
     try:
         context.load_cert_chain(settings.tls_certificate, settings.tls_key)
     except (ssl.SSLError, OSError) as error:

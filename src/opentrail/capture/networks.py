@@ -41,7 +41,7 @@ class Networks:
         The last address of `X-Forwarded-For` that is not itself a trusted proxy counts, for
         everything before it may have been made up by the caller.
         """
-        if not self._trusted or not self._trusts(peer):
+        if not self._trusted or not self.trusts(peer):
             return peer
         client = peer
         for text in reversed(headers.get("x-forwarded-for", "").split(",")):
@@ -49,7 +49,7 @@ class Networks:
             if address is None:
                 break
             client = address
-            if not self._trusts(address):
+            if not self.trusts(address):
                 break
         return client
 
@@ -57,7 +57,8 @@ class Networks:
         """Returns the VPC endpoint that a call from this address came through."""
         return self._found(client) if self._endpoints else None
 
-    def _trusts(self, text: str) -> bool:
+    def trusts(self, text: str) -> bool:
+        """Returns whether an address is a trusted proxy's."""
         return _within(text, self._trusted)
 
     def _find(self, client: str) -> VpcEndpoint | None:

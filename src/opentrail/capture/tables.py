@@ -73,6 +73,12 @@ def needs_answer(label: str, operation: str) -> bool:
 
 
 @lru_cache(_CALLS)
+def answers_urls(service_name: str, operation: str) -> bool:
+    """Returns whether an operation answers URLs of the endpoint itself."""
+    return operation in rules("kinds")["answer_urls"].get(service_name, ())
+
+
+@lru_cache(_CALLS)
 def data_type(label: str, operation: str) -> str | None:
     """Returns the resource type of a data event, None for a management event."""
     for kind, operations in rules("kinds")["data"].get(label, {}).items():

@@ -28,6 +28,8 @@ class Endpoint:
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None
+    #: Whether answers name the endpoint by the scheme that the client used.
+    rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)
     intake: Intake = field(default_factory=Intake)
     #: Limits of N2: time for a head, silence between or within requests, connections.

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opentrail.capture.exchange import GONE, Failure
+from opentrail.capture.proxy.answer_urls import MOST_BYTES, has_urls, with_https
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, KeptBody
+from opentrail.capture.proxy.forwarded import with_forwarded
 from opentrail.capture.proxy.framing import Framing, Incoming
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
@@ -71,6 +73,9 @@ class Forwarding:
         head = self._incoming.head
         if upstream.key is not None:
             head = await self._signed_anew(upstream, upstream.key)
+        elif self._client.tls is not None:
+            peer = self._client.source_ip
+            head = with_forwarded(head, peer, self._endpoint.networks.trusts(peer))
         try:
             return await self._forward(upstream, head)
         except asyncio.CancelledError:
@@ -276,8 +281,9 @@ class Forwarding:
         hold, tail = (HOLD_BYTES, 0) if template else self._how_much_to_hold(head)
         held = b""
         self._client.pass_on(answer)
+        next_piece = self._rewritten if self._rewrites(head) else self._next_piece
         try:
-            while piece := await self._next_piece(answer, connection):
+            while piece := await next_piece(head, answer, connection):
                 transcript.received.add(piece)
                 held = held + piece if held else piece
                 if len(held) > hold:
@@ -302,7 +308,27 @@ class Forwarding:
             transcript.received.add(held)
         return await self._finish_answer(head, framing, held)
 
-    async def _next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:
+    def _rewrites(self, head: AnswerHead) -> bool:
+        """Whether URLs of the endpoint in this answer are to be those that the client uses."""
+        is_asked = self._endpoint.rewrites_urls and self._client.tls is not None
+        return is_asked and has_urls(self._transcript.call, head)
+
+    async def _rewritten(
+        self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bytes:
+        """Returns the whole body with the client's scheme; what is too long as it came."""
+        pieces: list[bytes] = []
+        while piece := await self._next_piece(head, answer, connection):
+            pieces.append(piece)
+            if self._wrote_head or sum(map(len, pieces)) > MOST_BYTES:
+                return b"".join(pieces)
+        if not pieces:
+            return b""
+        return with_https(self._transcript.folded.get("host", ""), head, b"".join(pieces))
+
+    async def _next_piece(
+        self, _head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bytes:
         self._client.await_answer(connection)
         try:
             return await answer.next()

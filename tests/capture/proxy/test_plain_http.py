@@ -1,0 +1,34 @@
+"""Plain HTTP where TLS is spoken."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from opentrail.capture.proxy.plain_http import server_context
+
+
+def test_plain_http_is_answered_once_and_what_is_neither_is_not() -> None:
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    side = server_context().wrap_bio(incoming, outgoing, server_side=True)
+    with pytest.raises(ssl.SSLWantReadError):
+        side.do_handshake()
+    incoming.write(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+    with pytest.raises(ssl.SSLWantReadError):
+        side.do_handshake()  # has the answer sent
+    answer = outgoing.read()
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    incoming.write(b"GET / HTTP/1.1\r\n\r\n")
+    with pytest.raises(ssl.SSLError) as again:
+        side.do_handshake()
+    assert not isinstance(again.value, ssl.SSLWantReadError)
+
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    side = server_context().wrap_bio(incoming, outgoing, server_side=True)
+    incoming.write(b"\x00\x01neither of the two")
+    with pytest.raises(ssl.SSLError):
+        side.do_handshake()
+    assert b"HTTP" not in outgoing.read()
