@@ -17,6 +17,8 @@ from prometheus_client.registry import Collector
 #: (sample's name, its labels, value), of counters and distributions.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
+#: Gauges of each process whose sum is that of the server.
+SUMMED_GAUGES = frozenset({"opentrail_open_connections", "opentrail_connection_limit"})
 _FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 #: Quantiles are those of so many records at most, made visible in the last so many seconds.
 _REMEMBERED, _RECENT = 10_000, 60.0
@@ -86,6 +88,19 @@ class Metrics:
             "opentrail_refused_calls",
             "Calls refused by opentrail",
             ["reason"],
+            registry=self.registry,
+        )
+        self.open_connections = Gauge(
+            "opentrail_open_connections", "Connections of clients", registry=self.registry
+        )
+        self.connection_limit = Gauge(
+            "opentrail_connection_limit",
+            "Connections that clients may have at once",
+            registry=self.registry,
+        )
+        self.idle_closed = Counter(
+            "opentrail_idle_connections_closed",
+            "Idle connections closed to make room for new ones",
             registry=self.registry,
         )
         self.lost = Counter(
@@ -169,7 +184,7 @@ class Metrics:
         return [
             (sample.name, tuple(sorted(sample.labels.items())), sample.value)
             for family in self.registry.collect()
-            if family.type in ("counter", "histogram")
+            if family.type in ("counter", "histogram") or family.name in SUMMED_GAUGES
             for sample in family.samples
             if not sample.name.endswith("_created")
         ]
@@ -274,6 +289,11 @@ def _names_of(family: Metric) -> set[str]:
     return {f"{family.name}_total"} if family.type == "counter" else set()
 
 
-def total(counted: Iterable[Iterable[Sample]], name: str) -> int:
-    """Returns the sum of a counter over processes."""
-    return int(sum(value for samples in counted for of, _, value in samples if of == name))
+def total(
+    counted: Iterable[Iterable[Sample]],
+    name: str,
+    labels: tuple[tuple[str, str], ...] | None = None,
+) -> int:
+    """Returns a counter's sum over processes, of these labels or of all; or that of a gauge."""
+    of_all = (one for samples in counted for one in samples if one[0] == name)
+    return int(sum(value for _, has, value in of_all if labels is None or has == labels))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.app.front import base_hosts, bind, tls_of_endpoint, upstreams_of
+from opentrail.app.front import base_hosts, bind, connection_limit, tls_of_endpoint, upstreams_of
 from opentrail.core.errors import UsageError
 from opentrail.settings import Address, Settings
 
@@ -51,3 +51,13 @@ def test_a_certificate_that_is_none_is_wrong_use(tmp_path: Path) -> None:
     file.write_text("not a certificate")
     with pytest.raises(UsageError, match="--tls-certificate"):
         tls_of_endpoint(Settings(tls_certificate=file, tls_key=file))
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"),
+    [(65_536, 32_640), (4_096, 1_920), (1_024, 384), (100, 16)],
+)
+def test_the_limit_of_connections_follows_that_of_descriptors(
+    descriptors: int, connections: int
+) -> None:
+    assert connection_limit(descriptors) == connections

@@ -53,7 +53,7 @@ def test_a_loss_is_shown_and_described(
     journal: Any, store: Any, status: str, missing: list[str]
 ) -> None:
     health = Health(journal, store)
-    document = health.document("refuse", 1, 0.0)
+    document = health.document("refuse", 1, [])
     assert document["status"] == health.status == status
     assert len(document["missing"]) == len(missing)
     for said, expected in zip(document["missing"], missing, strict=True):

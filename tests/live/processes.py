@@ -40,6 +40,8 @@ class Opentrail:
     """A server process on a data directory; it may be stopped, killed and started again."""
 
     def __init__(self, data_dir: Path, *flags: str, command: str = "serve", port: int = 0) -> None:
+        #: A command that runs the server, such as one that sets limits.
+        self.prefix: tuple[str, ...] = ()
         self.data_dir = data_dir
         self.flags = flags
         self.command = command
@@ -50,6 +52,7 @@ class Opentrail:
     def start(self, **environment: str) -> Opentrail:
         """Starts the server and returns once it is ready."""
         arguments = [
+            *self.prefix,
             *(sys.executable, "-m", "opentrail", self.command, "--data-dir", str(self.data_dir)),
             *("--listen", f"127.0.0.1:{self.port}", "--console-listen", "127.0.0.1:0"),
             *self.flags,

@@ -7,6 +7,7 @@ import ctypes
 import gc
 import os
 import platform
+import resource
 import struct
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from functools import partial
 
 #: Objects that may be made before a collection looks through the youngest.
 _COLLECT_AFTER = 20_000
+#: More open files and sockets than this are not asked for.
+_MOST_DESCRIPTORS = 65_536
 #: How much later threads of the background get their turn (19 is the latest).
 BACKGROUND_NICENESS = 5
 #: Seconds of the turns of a thread that answers calls.
@@ -33,6 +36,19 @@ class SystemClock:
     def now(self) -> datetime:
         """Returns the present time, aware and UTC."""
         return datetime.now(UTC)
+
+
+def descriptor_limit() -> int:
+    """Returns how many files and sockets this process may have open, after asking for more.
+
+    Only the hard limit, or a bound above any need, stops it.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        soft = wanted
+    return _MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 def settle_memory() -> None:

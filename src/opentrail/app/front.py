@@ -13,7 +13,7 @@ from difflib import get_close_matches
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
-from opentrail.adapters.system import SystemClock
+from opentrail.adapters.system import SystemClock, descriptor_limit
 from opentrail.capture.asgi import AskOwn
 from opentrail.capture.assemble import Assembler
 from opentrail.capture.networks import Networks, VpcEndpoint, network
@@ -33,6 +33,9 @@ from opentrail.wire.service_models import ServiceCatalog
 
 #: A TLS handshake is as long as a head may be (N2).
 HANDSHAKE_SECONDS = 15.0
+#: Descriptors for everything that is no connection: the journal, files of bodies, other processes.
+_OTHER_DESCRIPTORS = 256
+_LEAST_CONNECTIONS = 16
 #: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
 FINISH_SECONDS = 7.0
 #: Models that nearly every caller needs; the rest are loaded when first seen.
@@ -74,8 +77,10 @@ class Front:
             tls=ssl.create_default_context(cafile=settings.upstream_ca),
             networks=networks,
             answer_seconds=settings.upstream_timeout,
+            most_connections=connection_limit(descriptor_limit()),
             rewrites_urls=settings.rewrite_urls == "scheme",
         )
+        metrics.connection_limit.set(self._endpoint.most_connections)
         self._tls = tls_of_endpoint(settings)
         self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
@@ -122,6 +127,11 @@ class Front:
         await asyncio.gather(self._gaps, return_exceptions=True)
         await self._recorder.close_gap()
         self._gap_file.close()
+
+
+def connection_limit(descriptors: int) -> int:
+    """Returns how many connections fit: each may need one to its upstream, too."""
+    return max(_LEAST_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2)
 
 
 def bind(address: Address, name: str) -> socket.socket:

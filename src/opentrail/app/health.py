@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.metrics import Sample, total
 from opentrail.version import __version__
 
 
@@ -44,9 +45,15 @@ class Health:
             yield f"imported events {first} to {last}: import them again"
 
     def document(
-        self, on_record_failure: str, recorders: int, lost_records: float
+        self, on_record_failure: str, recorders: int, counted: Sequence[Sequence[Sample]]
     ) -> dict[str, Any]:
-        """Returns what `/health` answers."""
+        """Returns what `/health` answers.
+
+        Args:
+            on_record_failure: the setting.
+            recorders: the setting.
+            counted: what each process has counted.
+        """
         journal, state = self._journal, self._store.state
         return {
             "status": self.status,
@@ -69,8 +76,16 @@ class Health:
                 "damaged": state.damaged,
                 "lostImports": state.lost_imports,
             },
+            "connections": {
+                "open": total(counted, "opentrail_open_connections"),
+                "limit": total(counted, "opentrail_connection_limit"),
+                "idleClosed": total(counted, "opentrail_idle_connections_closed_total"),
+                "refused": total(
+                    counted, "opentrail_refused_calls_total", (("reason", "connections"),)
+                ),
+            },
             "recorders": recorders,
-            "lostRecords": lost_records,
+            "lostRecords": total(counted, "opentrail_lost_records_total"),
         }
 
 

@@ -22,7 +22,7 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
 from opentrail.identities import Identities, may_teach, to_json
-from opentrail.metrics import Metrics, Sample
+from opentrail.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Settings
 
@@ -259,6 +259,8 @@ class Recorders:
         code = await child.process.wait()
         self._children.remove(child)
         for name, labels, value in child.counted:
+            if name in SUMMED_GAUGES:
+                continue  # its connections ended with it
             self._departed[name, labels] = self._departed.get((name, labels), 0.0) + value
         child.link.close()
         child.passing.close()

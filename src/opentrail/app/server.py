@@ -75,7 +75,7 @@ from opentrail.follow import Follower, follow
 from opentrail.history import History
 from opentrail.identities import Identities, directory_identities
 from opentrail.logs import set_up_logging
-from opentrail.metrics import Metrics, total
+from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal, LostPositions
 from opentrail.settings import Settings
@@ -262,8 +262,7 @@ class Server:
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await front.counted()]
-            lost = total(counted, "opentrail_lost_records_total")
-            return state.document(settings.on_record_failure, settings.recorders, lost)
+            return state.document(settings.on_record_failure, settings.recorders, counted)
 
         token = secrets.token_urlsafe(32)
         ingest = Ingest(journal, identities.resolve, front.learn, clock)

@@ -64,9 +64,11 @@ def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
 
     thread = threading.Thread(target=run)
     thread.start()
-    yield ready.result(10)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
+    try:
+        yield ready.result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
 
 
 def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
@@ -93,19 +95,39 @@ def test_a_body_that_stops_coming_ends_the_call() -> None:
         assert wire.rest() == b""
 
 
-def test_more_connections_than_allowed_are_turned_away() -> None:
-    with an_endpoint(most_connections=2) as (url, _):
-        kept = [Wire.to(url).send(get()) for _ in range(2)]
-        assert [wire.answer()[0] for wire in kept] == [502, 502]
+def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
+    with an_endpoint(most_connections=3) as (url, endpoint):
+        first, second, third = (Wire.to(url) for _ in range(3))
+        for wire in (third, first, second):
+            assert wire.send(get()).answer()[0] == 502
+        half = Wire.to(url).send("GET /")  # instead of the one that has been idle for longest
+        assert third.rest() == b""
+        fourth = Wire.to(url).send(get())
+        assert fourth.answer()[0] == 502
+        assert first.rest() == b""
+        others = [Wire.to(url) for _ in range(20)]
+        assert others[-1].send(get()).answer()[0] == 502
+        assert half.rest() == b"", "a head that does not end holds no place"
+        assert sample(endpoint, "opentrail_idle_connections_closed_total") >= 20
+        assert sample(endpoint, "opentrail_refused_calls_total") is None
+        assert len(endpoint.connections) <= 3
+
+
+def sample(endpoint: Endpoint, name: str) -> float | None:
+    return endpoint.metrics.registry.get_sample_value(name)
+
+
+def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
+    with an_endpoint(most_connections=2) as (url, endpoint):
+        kept = [Wire.to(url).send(put(b"x" * 10)[:-5]) for _ in range(2)]
+        while len(endpoint.connections) < 2 or endpoint.idle:
+            continue  # their heads have not been read yet
         assert Wire.to(url).rest() == b""
-        kept[0].close()
-        while True:
-            try:
-                status = Wire.to(url).send(get()).answer()[0]
-            except (AssertionError, OSError):
-                continue  # the closed one is still being counted
-            assert status == 502
-            break
+        reasons = endpoint.metrics.refused.labels("connections")
+        assert reasons._value.get() == 1
+        for wire in kept:
+            assert wire.send(b"x" * 5).answer()[0] == 502
+        assert Wire.to(url).send(get()).answer()[0] == 502
 
 
 @pytest.fixture

@@ -78,12 +78,10 @@ class ClientConnection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.source_ip = peer[0] if isinstance(peer, tuple) and peer else "127.0.0.1"
         self.tls = _tls_of(transport)
-        if len(self.endpoint.connections) >= self.endpoint.most_connections:
-            self.endpoint.metrics.refused.labels("connections").inc()
+        if not self.endpoint.admit(self):
             transport.abort()  # type: ignore[attr-defined]
             self.done.set_result(None)
             return
-        self.endpoint.connections.add(self)
         self._arm(self.endpoint.head_seconds)
         self.endpoint.watch()
         self._serving = asyncio.get_running_loop().create_task(self._serve())
@@ -238,6 +236,7 @@ class ClientConnection(asyncio.Protocol):
         self._enqueue(Incoming(self._head, body, False, False, bad))
 
     def _enqueue(self, incoming: Incoming) -> None:
+        self.endpoint.idle.pop(self, None)
         self._receiving = incoming
         self._waiting.append(incoming)
         if len(self._waiting) > _AHEAD:
@@ -259,6 +258,7 @@ class ClientConnection(asyncio.Protocol):
                 self._busy = False
                 if not self._waiting and self._receiving is None:
                     self._arm(self.endpoint.idle_seconds)
+                    self.endpoint.idle[self] = None
         finally:
             self._close()
 
@@ -354,7 +354,7 @@ class ClientConnection(asyncio.Protocol):
         self.upstreams.close()
         if self._transport is not None and not self._transport.is_closing():
             self._transport.close()
-        self.endpoint.connections.discard(self)
+        self.endpoint.forget(self)
         if not self.done.done():
             self.done.set_result(None)
 

@@ -39,8 +39,37 @@ class Endpoint:
     answer_seconds: float = 910.0
     most_connections: int = 1_024
     connections: set[ClientConnection] = field(default_factory=set)
+    #: Those without a call under way, the one that has been so for longest first.
+    idle: dict[ClientConnection, None] = field(default_factory=dict)
     stopping: bool = False
     _watching: bool = False
+
+    def admit(self, connection: ClientConnection) -> bool:
+        """Returns whether a new connection may stay; if there are too many an idle one goes."""
+        if len(self.connections) >= self.most_connections and not self._close_idle():
+            self.metrics.refused.labels("connections").inc()
+            return False
+        self.connections.add(connection)
+        self.idle[connection] = None
+        self.metrics.open_connections.set(len(self.connections))
+        return True
+
+    def _close_idle(self) -> bool:
+        """Closes the connection that has been idle for longest, if any is."""
+        self.intake.release()  # who has sent something is not idle
+        oldest = next(iter(self.idle), None)
+        if oldest is None:
+            return False
+        self.forget(oldest)
+        oldest.close_if_idle()
+        self.metrics.idle_closed.inc()
+        return True
+
+    def forget(self, connection: ClientConnection) -> None:
+        """Counts a connection no longer."""
+        self.idle.pop(connection, None)
+        self.connections.discard(connection)
+        self.metrics.open_connections.set(len(self.connections))
 
     def watch(self) -> None:
         """Looks after silent clients for as long as there are connections."""
