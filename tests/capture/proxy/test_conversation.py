@@ -200,3 +200,39 @@ def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> 
         large.send(b" " * 1_100_000)
         assert large.answer()[0] == 413
         assert [r["eventName"] for r in journalled(server.data_dir)] == ["ListTrails"] * 3
+
+
+@pytest.mark.parametrize("megabytes", [2, 12])
+def test_a_client_that_sends_too_much_reads_the_answer(tmp_path: Path, megabytes: int) -> None:
+    """Closing at once would reset the connection under what is still being sent."""
+    body = b" " * (megabytes * 1024 * 1024)
+    head = (
+        f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
+        "X-Amz-Target: CloudTrail_20131101.ListTrails\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
+        for _ in range(5):
+            wire = Wire.to(server.url).send(head).send(body)
+            status, headers, answer = wire.answer()
+            assert (status, headers["connection"]) == (413, "close")
+            assert b"larger than 1048576 bytes" in answer
+            assert wire.rest() == b""
+        assert len(server.records()) == 5
+
+
+def test_a_client_that_never_ends_is_not_read_for_ever(tmp_path: Path) -> None:
+    head = (
+        f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
+        "X-Amz-Target: CloudTrail_20131101.ListTrails\r\n"
+        "Content-Length: 100000000000\r\n\r\n"
+    )
+    with opentrail_server(tmp_path / "data", "--upstream", "http://127.0.0.1:9") as server:
+        wire = Wire.to(server.url).send(head)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_for_ever(wire)
+
+
+def send_for_ever(wire: Wire) -> None:
+    while True:
+        wire.send(bytes(1024 * 1024))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,11 @@ _AHEAD = 16
 _MOST_DROPPED = 1024 * 1024
 
 
+#: Of a request that was answered before its end, so much more is read, and for so long: closing at
+#: once would reset the connection, and the client might never see the answer.
+_MOST_LINGERED, _LINGER_SECONDS = 16 * 1024 * 1024, 2.0
+
+
 class ClientConnection(asyncio.Protocol):
     """Parses requests and has them answered, strictly in order."""
 
@@ -51,8 +57,10 @@ class ClientConnection(asyncio.Protocol):
         self._can_write.set()
         self._serving: asyncio.Task[None] | None = None
         self._busy = self._deaf = False
-        #: Bytes that came after nothing more was taken in.
-        self._dropped = 0
+        #: Bytes that came after nothing more was taken in, and how many of them are too many.
+        self._dropped, self._most_dropped = 0, _MOST_DROPPED
+        #: Set when the client sends nothing more, or has sent too much.
+        self._ended = asyncio.Event()
         #: When (by the loop's clock) the client must have gone on.
         self.deadline: float | None = None
         #: The upstream whose answer is waited for, and until when.
@@ -102,7 +110,8 @@ class ClientConnection(asyncio.Protocol):
         """Takes in what was sent; the result is what comes behind a request to switch protocols."""
         if self._deaf:
             self._dropped += len(data)
-            if self._dropped > _MOST_DROPPED:
+            if self._dropped > self._most_dropped:
+                self._ended.set()
                 self._pause()
             return None
         if self.raw is not None:
@@ -142,6 +151,7 @@ class ClientConnection(asyncio.Protocol):
         """A client that has sent all may still read its answers."""
         self.endpoint.intake.release()
         self._deaf = True
+        self._ended.set()
         if self._receiving is not None:
             self._receiving.body.fail(INCOMPLETE)
         if self.raw is not None:
@@ -153,6 +163,7 @@ class ClientConnection(asyncio.Protocol):
         del error
         self.endpoint.intake.release()
         self.lost = self._deaf = True
+        self._ended.set()
         self._disarm()
         self._can_write.set()
         if self.answer is not None:
@@ -254,6 +265,7 @@ class ClientConnection(asyncio.Protocol):
                 with self.endpoint.intake.under_way():
                     goes_on = await Conversation(self, incoming).run()
                 if not goes_on or self.endpoint.stopping:
+                    await self._linger()
                     return
                 self._busy = False
                 if not self._waiting and self._receiving is None:
@@ -261,6 +273,19 @@ class ClientConnection(asyncio.Protocol):
                     self.endpoint.idle[self] = None
         finally:
             self._close()
+
+    async def _linger(self) -> None:
+        """Has a client that is still sending its request read the answer to it."""
+        transport = self._transport
+        if transport is None or self._receiving is None or transport.is_closing():
+            return
+        self._deaf, self._dropped, self._most_dropped = True, 0, _MOST_LINGERED
+        if transport.can_write_eof():
+            transport.write_eof()
+        transport.resume_reading()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                await self._ended.wait()
 
     async def _next(self) -> Incoming | None:
         while not self._waiting:

@@ -192,7 +192,7 @@ class Conversation:
         extra: Headers = []
         if not any(name.lower() == b"content-length" for name, _ in headers):
             extra.append((b"Content-Length", b"%d" % len(body)))
-        if not self._incoming.keep_alive:
+        if not self._incoming.keep_alive or not self._incoming.body.complete:
             extra.append((b"Connection", b"close"))
         shown = b"" if self._incoming.head.method == b"HEAD" else body
         self._client.write(response_head(status, reason, headers, extra) + shown)
