@@ -236,3 +236,48 @@ def test_a_client_that_never_ends_is_not_read_for_ever(tmp_path: Path) -> None:
 def send_for_ever(wire: Wire) -> None:
     while True:
         wire.send(bytes(1024 * 1024))
+
+
+@pytest.mark.parametrize("expectation", ["tea", "100-continue, tea", "100-continued"])
+def test_an_expectation_that_nobody_knows_is_answered_417(tmp_path: Path, expectation: str) -> None:
+    with (
+        scripted(lambda wire: wire.send(ok(b"x"))) as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,
+    ):
+        head = f"PUT /b/k HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n"
+        wire = Wire.to(server.url)
+        wire.send(f"{head}Expect: {expectation}\r\nContent-Length: 1\r\n\r\nx")
+        assert wire.answer()[0] == 417
+        assert stub.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "chunk"),
+    [
+        ("PUT /b/k HTTP/1.1", f"5;{'e' * 5_000}"),
+        ("PUT /b/k HTTP/1.1", f'5;a="{"e" * 60};b"'),
+        ("PUT  /b/k HTTP/1.1", "5"),
+        ("PUT /b/k   HTTP/1.1", "5"),
+    ],
+)
+def test_what_is_ignored_of_a_request_reaches_no_upstream(
+    tmp_path: Path, line: str, chunk: str
+) -> None:
+    """Chunk extensions and further blanks mean nothing, and nobody can read them otherwise."""
+    seen: list[bytes] = []
+
+    def upstream(wire: Wire) -> None:
+        seen.append(wire.until(b"\r\n\r\n"))
+        seen.append(wire.until(b"0\r\n\r\n"))
+        wire.send(ok(b"x"))
+
+    with (
+        scripted(upstream) as stub,
+        opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,
+    ):
+        head = f"{line}\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n"
+        body = f"{chunk}\r\nhello\r\n0;last\r\n\r\n"
+        wire = Wire.to(server.url).send(f"{head}Transfer-Encoding: chunked\r\n\r\n{body}")
+        assert wire.answer()[0] == 200
+    assert seen[0].startswith(b"PUT /b/k HTTP/1.1\r\n")
+    assert seen[1] == b"5\r\nhello\r\n0\r\n\r\n"

@@ -184,6 +184,8 @@ def _check_counts(head: Head, seen: set[bytes]) -> None:
         raise BadHead(400, "header Host is missing")
     if not _is_host(head.folded.get("host", "")):
         raise BadHead(400, "header Host must be a host name, with or without a port")
+    if head.folded.get("expect", "").strip().lower() not in ("", "100-continue"):
+        raise BadHead(417, "the only expectation that is supported is 100-continue")
     if b"transfer-encoding" in seen:
         if head.version == "1.0":
             raise BadHead(400, "Transfer-Encoding is not allowed in HTTP/1.0")
