@@ -208,18 +208,28 @@ def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> N
 @pytest.mark.parametrize(
     ("arguments", "query"),
     [
-        ((), "limit=50&account=123456789012&region=us-east-1"),
+        (
+            (),
+            "limit=50&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories",
+        ),
         (
             ("Username=John",),
-            "expression=Username%3DJohn&limit=50&account=123456789012&region=us-east-1",
+            "expression=Username%3DJohn&limit=50&account=123456789012&region=us-east-1"
+            "&defaults=account%2Cregion%2Ccategories",
         ),
-        (("--limit", "5", "--all-accounts"), "limit=5&region=us-east-1"),
-        (("--all-regions", "--account", "1"), "limit=50&account=1"),
-        (("--region", "eu-west-1"), "limit=50&account=123456789012&region=eu-west-1"),
+        (
+            ("--limit", "5", "--all-accounts"),
+            "limit=5&region=us-east-1&defaults=region%2Ccategories",
+        ),
+        (("--all-regions", "--account", "1"), "limit=50&account=1&defaults=categories"),
+        (
+            ("--region", "eu-west-1"),
+            "limit=50&account=123456789012&region=eu-west-1&defaults=account%2Ccategories",
+        ),
         (
             ("--since", "2020-01-01", "--until", "2020-01-02", "--all-categories"),
             "since=2020-01-01&until=2020-01-02&limit=50&account=123456789012&region=us-east-1"
-            "&categories=all",
+            "&categories=all&defaults=account%2Cregion",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -250,7 +260,7 @@ def test_the_region_is_the_one_of_the_environment(
         monkeypatch.setenv(name, value)
     console.answers({"events": []})
     main(["lookup"])
-    assert console.asked[0].path.endswith(f"region={region}")
+    assert f"&region={region}&" in console.asked[0].path
 
 
 def test_a_wrong_expression_is_wrong_use(console: StubConsole, capsys: Capture) -> None:

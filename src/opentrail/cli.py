@@ -351,6 +351,20 @@ def _announce_sandbox(server: Server, has_history: bool) -> None:
 
 def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
     """Returns the query of a search. What flags and expression leave open has a default."""
+    query = {
+        "expression": options.expression,
+        "since": vars(options).get("since"),
+        "until": vars(options).get("until"),
+        "limit": vars(options).get("limit"),
+        "account": None if options.all_accounts else options.account,
+        "region": None if options.all_regions else options.region,
+        "categories": "all",
+    }
+    return {**query, **_defaults(options)}
+
+
+def _defaults(options: argparse.Namespace) -> dict[str, str | None]:
+    """Returns the conditions that neither a flag nor the expression decides."""
     from opentrail.core.identity import DEFAULT_ACCOUNT
 
     own_region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -361,17 +375,7 @@ def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
         "categories": options.all_categories,
     }
     given = {name for name, flag in flags.items() if flag} | _named_in(options.expression)
-    query = {
-        "expression": options.expression,
-        "since": vars(options).get("since"),
-        "until": vars(options).get("until"),
-        "limit": vars(options).get("limit"),
-        "account": None if options.all_accounts else options.account,
-        "region": None if options.all_regions else options.region,
-        "categories": "all",
-    }
-    defaults = {name: value for name, value in usual.items() if name not in given}
-    return {**query, **defaults, "defaults": ",".join(defaults)}
+    return {name: value for name, value in usual.items() if name not in given}
 
 
 def _named_in(expression: str | None) -> set[str]:
@@ -399,7 +403,8 @@ def _lookup(options: argparse.Namespace) -> int:
         warn_of_missing,
     )
 
-    answer = ask(options, "/api/v1/events", _conditions(options))
+    query = {**_conditions(options), "defaults": ",".join(_defaults(options)) or None}
+    answer = ask(options, "/api/v1/events", query)
     events = answer["events"]
     warn_of_missing(answer)
     if options.json:

@@ -17,7 +17,7 @@ _STEERING = ("Cc", "Cf", "Cs", "Zl", "Zp")
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 #: Where a formula begins: at a cell's own begin, and behind what separates cells in spreadsheets of
 #: other languages.
-_CELL_BEGIN = re.compile(rf"((?:^|[;|\t\r\n]) *)(?=[{re.escape(''.join(_FORMULAS))}])")
+_CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
 #: Widths that columns keep as long as there is room, then until columns are dropped, then at last;
 #: and which columns are dropped first.

@@ -81,13 +81,13 @@ class _Setting:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        names = [source for source in options.sources if _is_trail_name(source)]
+        self._server = _server(options)
+        names = [s for s in options.sources if self._server and _is_trail_name(s)]
         self._arns = [source for source in options.sources if source.startswith("arn:")]
         self._places = [s for s in options.sources if s not in self._arns and s not in names]
         self._since, self._until = _time(options, "since"), _time(options, "until")
         if self._since and self._until and self._since >= self._until:
             raise UsageError("--since must be before --until")
-        self._server = _server(options)
         self._api = TrailReader(self._server.aws_endpoint if self._server else None)
         self._arns += [self._arn_of(name) for name in names]
         if len(self._arns) > 1:
