@@ -82,3 +82,14 @@ def test_without_any_digest_all_is_a_gap() -> None:
 def test_patience_is_twice_the_usual_time_and_a_quarter() -> None:
     good = [file.digest for file in chain().files if file.digest]
     assert patience(good).total_seconds() == 2 * 3600 + 900
+
+
+@pytest.mark.parametrize(
+    ("minute", "where"),
+    [("11:59", Where.COVERED), ("12:00", Where.NOT_YET), ("14:59", Where.NOT_YET)],
+)
+def test_what_came_while_the_clock_was_set_back_is_not_yet_covered(
+    minute: str, where: Where
+) -> None:
+    assert where_is(chain(), at(minute), now=at("12:30"))[0] is where
+    assert where_is(chain(), at(minute), now=at("15:01"))[0] is Where.COVERED

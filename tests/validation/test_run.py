@@ -953,3 +953,12 @@ def test_no_object_removed_renamed_swapped_or_added_is_ever_good(data: st.DataOb
     outcome = trail.validate()
     assert outcome.code == 1, (what, key, other)
     assert key in outcome.text() or other in outcome.text()
+
+
+def test_what_came_after_the_clock_was_set_back_is_not_yet_covered() -> None:
+    trail = six_hours().copy()
+    planted(trail, "us-east-1", "1430")
+    outcome = trail.validate(now=utc("2020-01-01T14:00:00"))
+    assert outcome.code == 5
+    assert "not yet covered: the newest digest file ends in the future" in outcome.text()
+    assert trail.validate(now=utc("2020-01-01T15:30:00")).code == 1

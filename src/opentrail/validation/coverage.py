@@ -30,6 +30,8 @@ from opentrail.validation.report import Kind, Report
 
 #: How far digests end apart, and how late one may be.
 _HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
+#: Clocks of two machines differ by less.
+_SKEW = timedelta(minutes=1)
 #: So many log files of a place of which no digest tells are named one by one.
 _MOST_NAMED = 50
 
@@ -45,10 +47,12 @@ class Where(IntEnum):
     BEFORE = 2
     #: While validation was switched off.
     UNVALIDATED = 3
+    #: In the time of a digest that ends in the future: the next one may list it.
+    NOT_YET = 4
     #: Behind the newest digest.
-    PENDING = 4
+    PENDING = 5
     #: In a time that should have been covered.
-    GAP = 5
+    GAP = 6
 
 
 @dataclass(slots=True)
@@ -77,6 +81,7 @@ class Leftovers:
 
     Args:
         chains: all chains, of unwanted trails, too: names of log files tell no trail.
+        now: when the objects were listed, None for copies.
     """
 
     inventory: Inventory
@@ -84,6 +89,7 @@ class Leftovers:
     report: Report
     since: datetime | None
     until: datetime | None
+    now: datetime | None = None
     #: Names of files that no digest lists, though one covers their time.
     extra: list[tuple[Root, str]] = field(default_factory=list)
     #: Those after an end, by trail and home Region, with their minutes and chains.
@@ -118,7 +124,7 @@ class Leftovers:
     def _take(
         self, root: Root, place: LogPlace, short: bytes, minute: datetime, chains: list[Chain]
     ) -> None:
-        lies = [(*where_is(chain, minute), chain) for chain in chains]
+        lies = [(*where_is(chain, minute, self.now), chain) for chain in chains]
         if not lies:
             self._strays.setdefault((root, place), []).append(short)
             self._count(root, place, None, minute)
@@ -158,6 +164,9 @@ class Leftovers:
                     self.report.bad(Kind.LOG, told, "no digest file tells of its Region")
             elif where is None:
                 self.report.bad(Kind.GAP, name, f"no digest file tells of {files}", *when)
+            elif where is Where.NOT_YET:
+                reason = f"{files} not yet covered: the newest digest file ends in the future"
+                self.report.unknown(Kind.GAP, name, reason, *when)
             else:
                 reason = (
                     "came before the first digest file"
@@ -201,8 +210,18 @@ class Leftovers:
         return is_late and (self.until is None or minute < self.until)
 
 
-def where_is(chain: Chain, minute: datetime) -> tuple[Where, Stretch | None]:
-    """Returns how a minute lies to a chain, and the stretch that it is in."""
+def where_is(
+    chain: Chain, minute: datetime, now: datetime | None = None
+) -> tuple[Where, Stretch | None]:
+    """Returns how a minute lies to a chain, and the stretch that it is in.
+
+    Args:
+        chain: the chain.
+        minute: a minute of a log file that no digest lists.
+        now: the present time, if it is known that what was listed is of now. A clock that went
+            ahead and was set back leaves digests that end in the future; log files that come
+            meanwhile are listed by the first digest after that time.
+    """
     after = minute_after(minute)
     for stretch in chain.stretches:
         if stretch.start < after and minute <= stretch.end:
@@ -213,6 +232,9 @@ def where_is(chain: Chain, minute: datetime) -> tuple[Where, Stretch | None]:
     good = [file.digest for file in chain.good if file.digest is not None]
     if not good:
         return Where.GAP, chain.stretches[0] if chain.stretches else None
+    early = next((d for d in good if now is not None and d.end > now + _SKEW), None)
+    if early is not None and minute_of(early.start) <= minute <= good[-1].end:
+        return Where.NOT_YET, None
     if minute >= minute_of(good[-1].end):
         return _behind(chain, good, minute)
     if after <= good[0].start:

@@ -316,6 +316,7 @@ class Validation:
             self._report,
             self._task.since,
             self._task.until,
+            self._task.now,
         )
         leftovers.sort()
         return leftovers
