@@ -9,6 +9,7 @@ import sys
 import time
 
 from benchmarks.nginx import stub
+from benchmarks.processes import proportional_mb_of_all
 from benchmarks.servers import opentrail
 
 Figures = dict[str, float]
@@ -33,12 +34,12 @@ def start_and_memory() -> Figures:
         with stub() as upstream, opentrail(upstream) as server:
             times.append(server.seconds_to_ready)
             time.sleep(1)
-            memory.append(server.resident_mb)
+            memory.append(proportional_mb_of_all(server.process.pid))
     services, seconds, grown = _all_models()
     return {
         "start to ready, median s": statistics.median(times),
         "start to ready, worst s": max(times),
-        "idle memory, median MB": statistics.median(memory),
+        "idle memory of all processes (PSS), median MB": statistics.median(memory),
         f"loading all {services:.0f} service models would take s": seconds,
         "and as much more memory, MB": grown,
     }

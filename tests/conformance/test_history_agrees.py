@@ -21,9 +21,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.capture.importers import Taken, read_file
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb.seal import merge, seal
+from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource

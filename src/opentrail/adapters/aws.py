@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import boto3
 import botocore.config
 import botocore.exceptions
 import botocore.parsers
 
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import Bucket, NewObject
+
+if TYPE_CHECKING:
+    # It takes ten megabytes and a fifth of a second: who needs no client does not load it.
+    import boto3
 
 T = TypeVar("T")
 
@@ -137,6 +140,8 @@ class S3Objects:
         return await loop.run_in_executor(self._threads, _translated, work, self._made, name)
 
     def _make(self) -> Any:
+        import boto3
+
         session = boto3.session.Session(
             aws_access_key_id=self._access.access_key_id,
             aws_secret_access_key=self._access.secret_access_key,
@@ -226,7 +231,10 @@ def _own_client(session: boto3.session.Session | None = None) -> Any:
     settings = botocore.config.Config(
         retries={"max_attempts": 4, "mode": "standard"}, max_pool_connections=16
     )
-    session = session or boto3.session.Session()
+    if session is None:
+        import boto3
+
+        session = boto3.session.Session()
     client = session.client("s3", config=settings)
     if ".amazonaws." in client.meta.endpoint_url:
         return client

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
-import boto3
 import botocore.config
 import botocore.exceptions
 
@@ -71,6 +70,8 @@ class ServiceClients:
             )
         if self._session is None:
             # One for all: it keeps the services' models, which are large.
+            import boto3  # not before it is needed, see `adapters/aws.py`
+
             self._session = boto3.session.Session()
         settings = botocore.config.Config(
             connect_timeout=5,

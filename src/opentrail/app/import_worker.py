@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import orjson
 
 from opentrail.adapters.duckdb.crash import arm_in_child
+from opentrail.adapters.duckdb.messages import COMMIT
 from opentrail.adapters.duckdb.staging import MOVED, Settled, Staging
 from opentrail.adapters.link import Link
 from opentrail.capture.importers import Taken, read_file
@@ -31,8 +32,6 @@ from opentrail.logs import set_up_logging
 
 T = TypeVar("T")
 
-#: What the server asks.
-STAGE, COMMIT = "stage", "commit"
 TAKEN_ID = "another event has this eventID"
 _READ, _BATCH = 1 << 20, 2_000
 _NICENESS, _TRIES = 10, 5

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 import orjson
 
+from opentrail.adapters.duckdb.messages import COMMIT, STAGE
 from opentrail.adapters.link import Link, LinkError
 from opentrail.adapters.linked_events import LinkedEvents
-from opentrail.app.import_worker import COMMIT, STAGE
 from opentrail.core.errors import CloudTrailError, RecordRefused, StorageFailed
 
 log = logging.getLogger(__name__)

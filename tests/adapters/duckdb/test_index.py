@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import MOST_PLACES, Index, hash_of, probe
@@ -21,6 +20,7 @@ from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import attributes_of
 from opentrail.ports.event_store import EventQuery

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import attributes_of
 from opentrail.ports.event_store import EventQuery

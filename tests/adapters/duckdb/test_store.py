@@ -18,12 +18,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import DuckdbEvents, upkeep
 from opentrail.adapters.duckdb import store as store_module
+from opentrail.adapters.duckdb import upkeep
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.messages import pack_entries
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.duckdb.writers import Writing
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults

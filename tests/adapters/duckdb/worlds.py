@@ -10,8 +10,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from opentrail.adapters.duckdb import DuckdbEvents
 from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery

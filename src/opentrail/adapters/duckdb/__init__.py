@@ -1,5 +1,4 @@
-"""EventStore on DuckDB: a hot layer in memory and immutable sealed files (architecture.md §4)."""
+"""EventStore on DuckDB: a hot layer in memory and immutable sealed files.
 
-from opentrail.adapters.duckdb.store import DuckdbEvents
-
-__all__ = ["DuckdbEvents"]
+The server imports `messages` and `files` alone: only the history process loads DuckDB.
+"""

@@ -18,6 +18,8 @@ from opentrail.ports.event_store import EventQuery, FoundEvent
 #: What the server asks.
 OPEN, ADD, LOOKUP, READ, FIND = "open", "add", "lookup", "read", "find"
 SHOW_IMPORTS, EXPIRE, STATE, CLOSE = "show-imports", "expire", "state", "close"
+#: What the server asks an import worker.
+STAGE, COMMIT = "stage", "commit"
 #: What the history process asks.
 REPAIR_JOURNAL = "repair-journal"
 
