@@ -11,8 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
+from opentrail.adapters.duckdb.messages import COMMIT, STAGE
 from opentrail.adapters.duckdb.staging import Staging
-from opentrail.app.import_worker import COMMIT, STAGE, TAKEN_ID, ImportWorker
+from opentrail.app.import_worker import TAKEN_ID, ImportWorker
 from opentrail.capture.importers import DIGEST_FILE
 from opentrail.core.batch import BatchFile, pack
 from tests.factories import a_record, some_records
