@@ -21,8 +21,9 @@ NETWORK_ACTIVITY = "NetworkActivity"
 #: The event source of the console's logins.
 SIGN_IN = "signin.amazonaws.com"
 
-#: As botocore has it: a label of a host name.
-_REGION = re.compile(r"(?=.{1,32}\Z)[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}")
+#: A label of a host name, as botocore demands: private clouds and stores have Regions of their own,
+#: such as `garage`. None has a single letter or only digits.
+_REGION = re.compile(r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
 #: Where an entry of the journal came from.
@@ -112,8 +113,8 @@ def format_time(moment: datetime) -> str:
 def is_region(text: str) -> bool:
     """Returns whether text has the form of a Region's name: keys and documents hold it.
 
-    >>> is_region("us-gov-west-1"), is_region("x"), is_region("../..")
-    (True, False, False)
+    >>> is_region("us-gov-west-1"), is_region("garage"), is_region("x"), is_region("../..")
+    (True, True, False, False)
     """
     return _REGION.fullmatch(text) is not None
 
