@@ -32,7 +32,7 @@ _MOST_DROPPED = 1024 * 1024
 
 #: Of a request that was answered before its end, so much more is read, and for so long: closing at
 #: once would reset the connection, and the client might never see the answer.
-_MOST_LINGERED, _LINGER_SECONDS = 16 * 1024 * 1024, 2.0
+_MOST_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
 
 
 class ClientConnection(asyncio.Protocol):
