@@ -62,3 +62,57 @@ def test_no_content_is_an_error(content: bytes, size: int) -> None:
 def test_a_file_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
     assert list(rows_in(tmp_path / "none.db", 9)) == []
     assert not has_hidden_commits(tmp_path / "none.db")
+
+
+def _log_of(path: Path, groups: list[int]) -> list[int]:
+    """Writes a database with a commit of so many rows for each group; returns its log's sizes."""
+    sizes = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a)")
+        for count in groups:
+            database.execute("BEGIN")
+            database.executemany("INSERT INTO t (a) VALUES (?)", [(b"a" * 1_500,)] * count)
+            database.execute("COMMIT")
+            sizes.append(Path(f"{path}-wal").stat().st_size)
+        for ending in ("", "-wal"):
+            shutil.copy(f"{path}{ending}", f"{path.with_name('copy.db')}{ending}")
+    return sizes
+
+
+def test_blocks_of_the_last_commit_that_never_reached_the_disk_are_no_damage(
+    tmp_path: Path,
+) -> None:
+    _, before, end = _log_of(tmp_path / "a.db", [10, 10, 60])
+    log = tmp_path / "copy.db-wal"
+    content = log.read_bytes()
+    blocks = range(-(-before // 4096), end // 4096 - 1)
+    assert len(blocks) > 20
+    for block in blocks:
+        torn = content[: block * 4096] + bytes(4096) + content[(block + 1) * 4096 :]
+        log.write_bytes(torn)
+        assert not has_hidden_commits(tmp_path / "copy.db"), block
+
+
+def test_a_flipped_byte_of_the_last_commit_and_blocks_of_earlier_ones_are_damage(
+    tmp_path: Path,
+) -> None:
+    _, before, _ = _log_of(tmp_path / "a.db", [10, 10, 60])
+    log = tmp_path / "copy.db-wal"
+    content = log.read_bytes()
+    log.write_bytes(content[: before + 5_000] + b"\xff" + content[before + 5_001 :])
+    assert has_hidden_commits(tmp_path / "copy.db")
+    log.write_bytes(content[:4096] + bytes(4096) + content[8192:])
+    assert has_hidden_commits(tmp_path / "copy.db")
+
+
+def test_a_log_whose_header_is_damaged_is_read_whatever_its_salt_is(tmp_path: Path) -> None:
+    _log_of(tmp_path / "a.db", [10, 10])
+    log = tmp_path / "copy.db-wal"
+    content = bytearray(log.read_bytes())
+    content[:32] = bytes(32)
+    for start in range(32, len(content), 4120):
+        content[start + 15] = 0  # the salt's last byte
+    log.write_bytes(content)
+    (tmp_path / "copy.db").write_bytes(b"")
+    assert {row[0] for row in rows_in(tmp_path / "copy.db", 2)} == set(range(1, 21))

@@ -51,23 +51,28 @@ def rows_in(path: Path, columns: int) -> Iterator[Row]:
 
 
 def has_hidden_commits(path: Path) -> bool:
-    """Returns whether a write-ahead log holds commits that SQLite would ignore.
+    """Returns whether a write-ahead log holds acknowledged commits that SQLite would ignore.
 
-    SQLite ends its recovery at the first frame with a wrong checksum. That is right for frames that
-    were being written when the power failed: nothing was acknowledged behind them. But commits of
-    the same generation behind a wrong frame were acknowledged, so the frame was damaged later.
+    SQLite ends its recovery at the first frame with a wrong checksum. That is right for the frames
+    of the last commit if the power failed while they were written: blocks reach the disk in any
+    order, so its last frame may be there while frames before it were never written. Commits before
+    the last one were synced before the next was written. A wrong frame there, or one in the last
+    commit that was written, was damaged later.
     """
     log = _read(Path(f"{path}-wal"))
     order = ">" if log[3:4] == b"\x83" else "<"
     sums = _checksums(log[:24], (0, 0), order)
     is_valid = log[24:32] == struct.pack(">2I", *sums)
+    hidden, has_hole, expected = 0, False, _LOG_HEADER
     for frame in _frames(log):
         if is_valid:
             sums = _checksums(frame.head[:8] + frame.page, sums, order)
             is_valid = frame.head[16:24] == struct.pack(">2I", *sums)
+        has_hole = has_hole or frame.start != expected
+        expected = frame.end
         if frame.is_commit and not is_valid:
-            return True
-    return False
+            hidden += 1
+    return hidden > 1 or (hidden == 1 and not has_hole)
 
 
 def _checksums(content: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:
@@ -101,8 +106,13 @@ def _page_size(content: bytes) -> int:
 
 
 class _Frame(NamedTuple):
+    start: int
     head: bytes
     page: bytes
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.head) + len(self.page)
 
     @property
     def number(self) -> int:
@@ -121,10 +131,11 @@ def _frames(log: bytes) -> Iterator[_Frame]:
     whole = _FRAME_HEADER + size
     for start in range(_LOG_HEADER, len(log) - whole + 1, whole):
         head = log[start : start + _FRAME_HEADER]
-        # Frames of the newest generation come first.
-        salt = salt or head[8:16].strip(b"\0")
+        # Frames of the newest generation come first; one of zeros was never written.
+        if not salt and any(head[8:16]):
+            salt = head[8:16]
         if head[8:16] == salt:
-            yield _Frame(head, log[start + _FRAME_HEADER : start + whole])
+            yield _Frame(start, head, log[start + _FRAME_HEADER : start + whole])
 
 
 def _rows_of_page(page: bytes, pages: Pages, columns: int) -> Iterator[Row]:
