@@ -241,7 +241,7 @@ class Server:
         _run_beside(stack, housekeeping.run())
         await self._tell_of_gaps(journal, clock)
         _run_beside(stack, _record_losses(journal, losses, clock))
-        _run_beside(stack, kept.check())
+        _run_beside(stack, kept.keep_checking())
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
         front: Front | Recorders
         if settings.recorders > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import shutil
@@ -15,13 +16,14 @@ import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.journal import KnownPositions
+from opentrail.adapters.sqlite.repair import repair
 from opentrail.adapters.sqlite.segments import read_range
 from opentrail.core import faults
-from opentrail.core.errors import JournalDamaged
+from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.journal import LostPositions
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, some_new_entries
-from tests.fakes import asynchronous
+from tests.fakes import GENESIS, asynchronous
 
 pytestmark = pytest.mark.anomaly
 
@@ -387,3 +389,93 @@ async def test_a_repair_that_is_cut_short_is_finished_at_the_next_start(tmp_path
     path.replace(path.with_name(f"{path.name}.damaged"))  # as if it had gone on a little
     async with opened(tmp_path) as journal:
         assert await is_as_written(journal, before) == {first + 1}
+
+
+@asynchronous
+async def test_a_block_that_the_disk_cannot_read_costs_only_the_records_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await written(tmp_path)
+    path = segments(tmp_path)[1]
+    page = path.stat().st_size // PAGE // 2
+    overwrite(path, page * PAGE, b"\0" * PAGE)  # for SQLite, which reads on its own
+    unpatched, refused = os.pread, []
+
+    def pread(descriptor: int, size: int, at: int) -> bytes:
+        if at <= page * PAGE < at + size and os.fstat(descriptor).st_ino == inode:
+            refused.append(at)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return unpatched(descriptor, size, at)
+
+    inode = path.stat().st_ino
+    monkeypatch.setattr(os, "pread", pread)
+    async with opened(tmp_path) as journal:
+        lost = await is_as_written(journal, before)
+    assert refused
+    assert 0 < len(lost) < 10
+
+
+@asynchronous
+async def test_an_event_is_found_whatever_segments_are_damaged(tmp_path: Path) -> None:
+    before = await written(tmp_path)
+    for path in segments(tmp_path)[1:3]:
+        overwrite(path, 0, b"\0" * PAGE)
+    async with opened(tmp_path) as journal:
+        assert await journal.find(before[0].event_id) == 1
+
+
+@asynchronous
+async def test_a_segment_that_cannot_be_repaired_does_not_keep_others_from_it(
+    tmp_path: Path,
+) -> None:
+    before = await written(tmp_path)
+    oldest, _, newer = segments(tmp_path)[:3]
+    for path in (oldest, newer):
+        overwrite(path, 0, b"\0" * PAGE)
+    # The name of the repaired file is in use.
+    unusable = newer.with_name(f"{newer.name}.repaired.tmp")
+    async with opened(tmp_path) as journal:
+        unusable.mkdir()
+        with pytest.raises(StorageFailed, match="cannot be repaired"):
+            await journal.check()
+        assert not journal.is_checked
+        assert oldest.with_name(f"{oldest.name}.damaged").exists()
+        unusable.rmdir()
+        await journal.keep_checking()
+        assert journal.is_checked
+        await is_as_written(journal, before)
+
+
+@pytest.mark.parametrize("column", ["chain", "chain_before"])
+@asynchronous
+async def test_a_chain_of_another_type_is_damage(tmp_path: Path, column: str) -> None:
+    before = await written(tmp_path)
+    path = segments(tmp_path)[1]
+    first = int(path.stem)
+    with closing(sqlite3.connect(path)) as database:
+        if column == "chain":
+            database.execute("UPDATE entries SET chain = 'text' WHERE position = ?", (first + 1,))
+        else:
+            database.execute("UPDATE segment SET chain_before = 'text'")
+        database.commit()
+    async with opened(tmp_path) as journal:
+        after = first + 1 if column == "chain" else first - 1
+        found = await journal.read(after, 1, COUNT)
+        assert [entry.position for entry in found] == [after + 1]
+        assert await is_as_written(journal, before) == set()
+
+
+@asynchronous
+async def test_entries_behind_a_wide_gap_that_is_known_stay_when_the_end_is_repaired(
+    tmp_path: Path,
+) -> None:
+    far = 5_000_000
+    async with opened(tmp_path, 1 << 30) as journal:
+        await journal.append(entries(20))
+    async with opened(tmp_path, 1 << 30, KnownPositions(0, far)) as journal:
+        assert await journal.append(entries(20, 21)) == far + 20
+    (path,) = segments(tmp_path)
+    shutil.copy(path, tmp_path / "copy")
+    repair(path, None, GENESIS, "a test", far)
+    found = [e.position for batch in read_range(tmp_path, 1, far + 20) for e in batch]
+    assert found == [*range(1, 21), *range(far + 1, far + 21)]

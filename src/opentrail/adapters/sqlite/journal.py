@@ -51,6 +51,8 @@ _TURN = 0.0002
 _PROBE_SECONDS = 0.25
 #: Longest wait for the writing thread to start a new segment.
 _ROLL_SECONDS = 30.0
+#: Seconds until segments are verified again if one of them could not be.
+_CHECK_PAUSE = 60.0
 #: Entries that are verified at a time.
 _VERIFIED = 2_000
 _GENESIS = b"\0" * 32
@@ -162,10 +164,29 @@ class SqliteJournal:
         return await self._repairing(lambda: self._readers.find(self._segments, event_id))
 
     async def check(self) -> None:
-        """Verifies every segment, newest first, and repairs those that are damaged."""
+        """Verifies every segment, newest first, and repairs those that are damaged.
+
+        Raises:
+            StorageFailed: a segment could not be verified or repaired; all others were.
+        """
+        failure: StorageFailed | None = None
         for segment in reversed(self._segments):
-            await self._repairing(lambda segment=segment: self._verify(segment))  # type: ignore[misc]
+            try:
+                await self._repairing(lambda segment=segment: self._verify(segment))  # type: ignore[misc]
+            except StorageFailed as error:
+                failure = error
+        if failure is not None:
+            raise failure
         self.is_checked = True
+
+    async def keep_checking(self) -> None:
+        """Does as `check`, again and again until every segment was verified."""
+        while not self.is_checked:
+            try:
+                await self.check()
+            except StorageFailed as error:
+                log.warning("the journal could not be verified", extra={"error": str(error)})
+                await asyncio.sleep(_CHECK_PAUSE)
 
     async def repair(self, first: int, last: int) -> None:
         """Verifies the segments that hold positions `first`…`last`, and repairs damaged ones."""
@@ -175,14 +196,14 @@ class SqliteJournal:
 
     async def _repairing(self, work: Callable[[], T]) -> T:
         """Returns what reading gives, done in a thread; damage that it meets is repaired first."""
-        repaired = 0
+        repaired: set[int] = set()
         while True:
             try:
                 return await asyncio.to_thread(work)
             except JournalDamaged as error:
-                if error.position <= repaired:
+                if error.position in repaired:
                     raise
-                repaired = error.position
+                repaired.add(error.position)
                 await asyncio.to_thread(self._repair, error)
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,13 @@ import orjson
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite.rows import COLUMNS, SCHEMA, entry_of, inserts
 from opentrail.adapters.sqlite.salvage import rows_in
-from opentrail.adapters.sqlite.verify import UNKNOWN, differing, lost_in, sound_entries
+from opentrail.adapters.sqlite.verify import (
+    UNKNOWN,
+    differing,
+    first_not_lost,
+    lost_in,
+    sound_entries,
+)
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import reach
 from opentrail.ports.journal import LostPositions
@@ -57,10 +63,10 @@ def repair(
     found = _found(path, first, last)
     end = max((known, first - 1, *found)) if last is None else last
     entries = list(sound_entries(found, first, end, before))
-    if last is None:
-        entries = _without_strays(entries)
-        end = max(known, entries[-1].position if entries else first - 1)
     known_lost = _known_lost(path)
+    if last is None:
+        entries = _without_strays(entries, known_lost)
+        end = max(known, entries[-1].position if entries else first - 1)
     lost = [*known_lost, *_holes(entries, known_lost, first, end, reason)]
     lost.sort(key=lambda one: one.first)
     if last is None:
@@ -75,10 +81,12 @@ def repair(
     return lost
 
 
-def _without_strays(entries: list[Entry]) -> list[Entry]:
+def _without_strays(entries: list[Entry], known: Sequence[LostPositions]) -> list[Entry]:
     """Leaves out the last entries if a damaged number carried them far away from all others."""
     for index in range(len(entries) - 1, 0, -1):
-        if entries[index].position - entries[index - 1].position > _FARTHEST:
+        before, after = entries[index - 1].position, entries[index].position
+        is_far = after - before > _FARTHEST
+        if is_far and first_not_lost(known, before + 1, after - 1) is not None:
             entries = entries[:index]
     return entries
 
@@ -123,10 +131,12 @@ def _found(path: Path, first: int, last: int | None) -> dict[int, list[Entry]]:
 
 
 def _entry_of(row: tuple[Any, ...]) -> Entry | None:
-    """Returns the entry in a row; None if its chain or record are not even bytes."""
+    """Returns the entry in a row, its chain `UNKNOWN` if it is none; None without a record."""
     *described, chain, record = row
-    if not isinstance(chain, bytes) or not isinstance(record, bytes):
+    if not isinstance(record, bytes):
         return None
+    if not isinstance(chain, bytes):
+        chain = UNKNOWN  # those around the entry may vouch for it
     position, origin, recorded_at, *texts = described
     if not isinstance(recorded_at, int) or not 0 <= recorded_at <= _LATEST:
         recorded_at = _event_time(record)

@@ -10,6 +10,8 @@ Format: https://www.sqlite.org/fileformat2.html
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections import defaultdict
 from collections.abc import Iterator
@@ -42,7 +44,7 @@ def rows_in(path: Path, columns: int) -> Iterator[Row]:
         rows of damaged pages may hold anything.
 
     Raises:
-        OSError: a file is there and cannot be read.
+        OSError: a file is there and cannot be opened or read, but for single blocks.
     """
     pages = _pages(path)
     for versions in pages.values():
@@ -96,7 +98,20 @@ def _pages(path: Path) -> Pages:
 
 
 def _read(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
+    """Returns a file's content; blocks that the disk cannot read any more are zeros."""
+    if not path.exists():
+        return b""
+    content = bytearray(path.stat().st_size)
+    with path.open("rb", buffering=0) as file:
+        for start in range(0, len(content), _PAGE_SIZE):
+            try:
+                block = os.pread(file.fileno(), _PAGE_SIZE, start)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                continue
+            content[start : start + len(block)] = block
+    return bytes(content)
 
 
 def _page_size(content: bytes) -> int:

@@ -102,12 +102,20 @@ def _entry(row: tuple[object, ...], path: Path, expected: int) -> Entry:
 
 
 def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
-    """Returns the chain at a position of a segment or just before it, `UNKNOWN` if it is lost."""
+    """Returns the chain at a position of a segment or just before it, `UNKNOWN` if it is lost.
+
+    Raises:
+        JournalDamaged: what is in its place is no chain.
+    """
     if position < int(path.stem):
         found = reader.execute(_CHAIN_BEFORE).fetchone()
     else:
         found = reader.execute(_CHAIN, (position,)).fetchone()
-    return bytes(found[0]) if found else UNKNOWN
+    if found is None:
+        return UNKNOWN
+    if not isinstance(found[0], bytes):
+        raise _damaged(path, max(position, int(path.stem)), "has a chain that is none")
+    return found[0]
 
 
 def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
@@ -194,7 +202,7 @@ def _believed(
     for entry in versions:
         if _follows(following, entry.chain):
             return (None if chain else entry), entry.chain
-    if not chain and versions:
+    if not chain and versions and versions[0].chain != UNKNOWN:
         return versions[0], versions[0].chain
     return None, UNKNOWN
 
