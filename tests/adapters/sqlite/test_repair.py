@@ -479,3 +479,34 @@ async def test_entries_behind_a_wide_gap_that_is_known_stay_when_the_end_is_repa
     repair(path, None, GENESIS, "a test", far)
     found = [e.position for batch in read_range(tmp_path, 1, far + 20) for e in batch]
     assert found == [*range(1, 21), *range(far + 1, far + 21)]
+
+
+@pytest.mark.parametrize("position", [3, 60])
+@asynchronous
+async def test_what_is_no_record_behind_a_lost_one_is_lost_too(
+    tmp_path: Path, position: int
+) -> None:
+    before = await written(tmp_path, 1 << 30)
+    (path,) = segments(tmp_path)
+    for damaged in (position, position + 1):  # found one after the other
+        with closing(sqlite3.connect(path)) as database:
+            alter = "UPDATE entries SET record = zeroblob(length(record)) WHERE position = ?"
+            database.execute(alter, (damaged,))
+            database.commit()
+        async with opened(tmp_path, 1 << 30) as journal:
+            lost = await is_as_written(journal, before)
+    assert lost == {position, position + 1}
+
+
+@asynchronous
+async def test_two_damages_side_by_side_leave_nothing_that_is_no_record(tmp_path: Path) -> None:
+    before = await written(tmp_path, 1 << 30)
+    (path,) = segments(tmp_path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("DELETE FROM entries WHERE position BETWEEN 60 AND 64")
+        alter = "UPDATE entries SET record = zeroblob(length(record)) WHERE position = 65"
+        database.execute(alter)
+        database.commit()
+        database.execute("VACUUM")
+    async with opened(tmp_path, 1 << 30) as journal:
+        assert await is_as_written(journal, before) == set(range(60, 66))

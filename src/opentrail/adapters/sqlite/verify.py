@@ -83,6 +83,8 @@ def read_verified(
             chain = UNKNOWN
         if chain and hashlib.sha256(chain + entry.record).digest() != entry.chain:
             raise _damaged(path, entry.position, "is not what was written")
+        if chain == UNKNOWN and not is_record(entry):
+            raise _damaged(path, entry.position, "is not a record")
         if not agrees(entry):
             raise _damaged(path, entry.position, "disagrees with its record")
         entries.append(entry)
@@ -145,6 +147,14 @@ def agrees(entry: Entry) -> bool:
     return not differing(entry)
 
 
+def is_record(entry: Entry) -> bool:
+    """Returns whether an entry holds a JSON object: all that can be said behind lost entries."""
+    try:
+        return isinstance(orjson.loads(entry.record), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
 def differing(entry: Entry) -> dict[str, str]:
     """Returns the columns of a row that its record says otherwise, with the record's values."""
     try:
@@ -201,9 +211,10 @@ def _believed(
             return replace(entry, chain=computed), computed
     for entry in versions:
         if _follows(following, entry.chain):
-            return (None if chain else entry), entry.chain
-    if not chain and versions and versions[0].chain != UNKNOWN:
-        return versions[0], versions[0].chain
+            return (None if chain or not is_record(entry) else entry), entry.chain
+    for entry in versions if not chain else ():
+        if entry.chain != UNKNOWN and is_record(entry):
+            return entry, entry.chain
     return None, UNKNOWN
 
 
