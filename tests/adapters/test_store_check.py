@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.store_check import Finding, StoreCheck
 from tests.adapters.duckdb.worlds import World
 from tests.fakes import GENESIS, run
@@ -107,3 +108,41 @@ def test_a_journal_that_is_sound_in_itself_but_other_than_the_sealed_files_is_na
             )
         database.commit()
     assert "disagrees with sealed files" in {one.problem for one in findings(world)}
+
+
+def test_a_segment_that_a_server_trims_meanwhile_is_not_damage(tmp_path: Path) -> None:
+    async def made() -> World:
+        world = World(tmp_path)
+        await world.journal.close()
+        world.journal = SqliteJournal(world.journal_folder, segment_bytes=24 * 1024)
+        for _ in range(3):
+            await world.write(20)
+        await world.seal((1, 50))
+        await world.journal.close()
+        return world
+
+    world = run(made())
+    paths = sorted(world.journal_folder.glob("*.db"))
+    assert len(paths) >= 3
+
+    def trim(_size: int, _records: int) -> None:
+        paths[0].unlink(missing_ok=True)
+
+    assert list(StoreCheck(world.journal_folder, world.history, trim).findings()) == []
+
+
+def test_positions_that_neither_sealed_files_nor_the_journal_hold_are_named(
+    world: World,
+) -> None:
+    _segment(world).rename(world.journal_folder / f"{50:020d}.db")
+    assert [
+        (one.first, one.last) for one in findings(world) if one.problem.startswith("neither")
+    ] == [(41, 49)]
+
+
+def test_a_run_of_missing_records_is_one_finding(world: World) -> None:
+    with closing(sqlite3.connect(_segment(world))) as database:
+        database.execute("DELETE FROM entries WHERE position BETWEEN 45 AND 49")
+        database.execute("DELETE FROM entries WHERE position BETWEEN 52 AND 53")
+        database.commit()
+    assert [(one.first, one.last) for one in findings(world)] == [(45, 49), (52, 53)]

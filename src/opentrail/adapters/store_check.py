@@ -16,10 +16,13 @@ from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, sea
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import UNKNOWN, chain_at, lost_in, read_verified
-from opentrail.core.errors import StorageFailed
+from opentrail.core.errors import JournalDamaged, StorageFailed
 
 #: Rows that are read at a time.
 _BATCH = 5_000
+#: A log that a server writes to may look damaged at one look, but not at each of these.
+_LOOKS = 3
+_FOLLOWING = "SELECT min(position) FROM entries WHERE position >= ?"
 Advance = Callable[[int, int], None]
 
 
@@ -72,6 +75,7 @@ class StoreCheck:
             yield from self._sealed(file, chains)
         yield from _between([file for file in files if not file.is_import])
         segments = [Segment(int(path.stem), path) for path in paths]
+        yield from _before(segments, files)
         for segment, end in ends_of(segments, 0):
             is_last = segment is segments[-1]
             yield from self._segment(segment, None if is_last else end, chains)
@@ -83,7 +87,7 @@ class StoreCheck:
     ) -> Iterator[Finding]:
         path = segment.path
         try:
-            if has_hidden_commits(path):
+            if all(has_hidden_commits(path) for _ in range(_LOOKS)):
                 yield Finding(path.name, "its write-ahead log is damaged", segment.first)
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
                 written = newest(reader)
@@ -95,6 +99,8 @@ class StoreCheck:
                 last = written[0] if end is None else end
                 yield from self._entries(reader, path, last)
         except (StorageFailed, sqlite3.Error, OSError) as error:
+            if not path.exists():
+                return  # a running server has trimmed it: sealed files hold what it held
             yield Finding(path.name, str(error), getattr(error, "position", segment.first))
         self.segments += 1
 
@@ -103,11 +109,11 @@ class StoreCheck:
         while after < last:
             try:
                 entries = read_verified(reader, path, after, last, _BATCH)
-            except StorageFailed as error:
-                position = getattr(error, "position", after + 1)
-                yield Finding(path.name, str(error), position, position)
-                # One finding a position: others may be damaged behind it.
-                after = max(position, after + 1)
+            except JournalDamaged as error:
+                end = _end_of_hole(reader, error.position, last)
+                yield Finding(path.name, str(error), error.position, end)
+                # Others may be damaged behind it.
+                after = end
                 continue
             self.records += len(entries)
             self._advance(sum(len(entry.record) for entry in entries), len(entries))
@@ -163,6 +169,21 @@ def _chain_differs(
         own = chain_at(reader, path, position)
         if own not in (UNKNOWN, chain):
             yield Finding(path.name, "disagrees with sealed files", position, position)
+
+
+def _end_of_hole(reader: sqlite3.Connection, position: int, last: int) -> int:
+    """Returns the last position that is missing from a position on, itself if it is not missing."""
+    (following,) = reader.execute(_FOLLOWING, (position,)).fetchone()
+    return max(position, last if following is None else following - 1)
+
+
+def _before(segments: list[Segment], files: list[SealedFile]) -> Iterator[Finding]:
+    """Yields positions between the sealed files and the journal that neither holds."""
+    sealed = max((file.last for file in files if not file.is_import), default=0)
+    if segments and segments[0].first > sealed + 1:
+        gap = (sealed + 1, segments[0].first - 1)
+        problem = "neither sealed files nor the journal hold positions before it"
+        yield Finding(segments[0].path.name, problem, *gap)
 
 
 def _between(files: list[SealedFile]) -> Iterator[Finding]:
