@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -67,3 +69,47 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     assert (await history.search(Search())).events == []
     await store.close()
     await journal.close()
+
+
+@asynchronous
+async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
+    tmp_path: Path,
+) -> None:
+    for name in ("history", "journal"):
+        (tmp_path / name).mkdir()
+    kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
+    for record in some_records(220):
+        await kept.append([a_new_entry(record)])
+    await kept.close()
+    for position in (2, 3):  # found one after the other
+        first = sorted((tmp_path / "journal").glob("*.db"))[0]
+        with closing(sqlite3.connect(first)) as database:
+            database.execute(
+                "UPDATE entries SET record = zeroblob(length(record)) WHERE position = ?",
+                (position,),
+            )
+            database.commit()
+        kept = SqliteJournal(tmp_path / "journal", segment_bytes=24 * 1024)
+        await kept.check()
+        if position == 2:
+            await kept.close()
+    store = LinkedEvents(tmp_path / "history", tmp_path / "journal", seal_records=50)
+    await store.open()
+    history = History(store, SettableClock(MOMENT), Metrics(), b"k" * 32, timedelta(days=90))
+    deliveries = World().deliveries
+    deliveries._journal = ArchivedJournal(kept, store)
+    housekeeping = Housekeeping(kept, store, history, Identities(MemoryControl(), []), deliveries)
+    await history.take(await kept.read(0, 110))
+    await history.take(await kept.read(110, 500))
+    async with asyncio.timeout(30):
+        while True:
+            state = await store.refresh()
+            if state.is_checked and state.sealed >= 100:
+                break
+            await asyncio.sleep(0.02)
+    assert [(one.first, one.last) for one in kept.lost] == [(2, 2), (3, 3)]
+    assert state.missing == ((2, 3),)
+    await housekeeping.once()
+    assert kept.first > 3
+    await store.close()
+    await kept.close()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.errors import OpentrailError
 from opentrail.history import History
 from opentrail.identities import Identities
@@ -39,10 +40,9 @@ class Housekeeping:
 
     def _may_be_made_again(self, missing: Sequence[tuple[int, int]]) -> bool:
         """Returns whether the journal still has what history misses."""
-        lost = self._journal.lost
+        begin, lost = self._journal.first, self._journal.lost
         return any(
-            last >= self._journal.first and not any(one.covers(first, last) for one in lost)
-            for first, last in missing
+            first_not_lost(lost, max(first, begin), last) is not None for first, last in missing
         )
 
     async def run(self) -> None:
