@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -98,6 +99,17 @@ async def test_the_archive_reads_finds_and_expires_over_the_link(tmp_path: Path)
 @asynchronous
 async def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     store = LinkedEvents(tmp_path / "none", tmp_path / "none", 10)
+    with pytest.raises(StorageFailed, match="cannot be opened"):
+        await store.open()
+    await store.close()
+
+
+@asynchronous
+async def test_a_process_that_cannot_be_started_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    store = LinkedEvents(tmp_path, tmp_path, 10)
     with pytest.raises(StorageFailed, match="cannot be opened"):
         await store.open()
     await store.close()

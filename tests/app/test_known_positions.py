@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from opentrail.app.known_positions import (
     mark_imports,
     mark_journal,
 )
-from opentrail.ports.control import Put
+from opentrail.core.errors import StorageFailed
+from opentrail.ports.control import Change, Put
 from tests.factories import some_new_entries
 from tests.fakes import MemoryControl, MemoryJournal, asynchronous
 
@@ -62,3 +64,13 @@ async def test_the_last_imported_event_is_remembered() -> None:
     control = MemoryControl()
     await mark_imports(control, 58)
     assert await known_imports(control) == 58
+
+
+@asynchronous
+async def test_a_mark_that_cannot_be_stored_is_no_failure() -> None:
+    class FullControl(MemoryControl):
+        async def apply(self, changes: Sequence[Change]) -> None:
+            del changes
+            raise StorageFailed("the disk is full")
+
+    await mark_journal(FullControl(), MemoryJournal())

@@ -121,6 +121,8 @@ class LinkedEvents:
                 if not attempts_left:
                     raise
                 log.error("history cannot be opened", extra={"error": str(error)})
+            except OSError as error:
+                raise StorageFailed(f"history cannot be opened: {error}") from error
         self._ready.set()
         self._watching = asyncio.create_task(self._watch())
         return self.state.position

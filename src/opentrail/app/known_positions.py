@@ -36,18 +36,18 @@ async def known_positions(control: ControlStore, history: Path) -> KnownPosition
 async def keep_mark(control: ControlStore, journal: Journal) -> None:
     """Stores the journal's last position now and then, for ever."""
     while True:
-        try:
-            await mark_journal(control, journal)
-        except OpentrailError as error:
-            log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
+        await mark_journal(control, journal)
         await asyncio.sleep(_INTERVAL)
 
 
 async def mark_journal(control: ControlStore, journal: Journal) -> None:
-    """Stores the journal's last position, unless it is stored already."""
-    mark, position = await control.get(_MARK, _JOURNAL), journal.head
-    if mark is None or mark.document["position"] != position:
-        await control.apply([Put(_MARK, _JOURNAL, {"position": position})])
+    """Stores the journal's last position, unless it is stored already or cannot be stored now."""
+    try:
+        mark, position = await control.get(_MARK, _JOURNAL), journal.head
+        if mark is None or mark.document["position"] != position:
+            await control.apply([Put(_MARK, _JOURNAL, {"position": position})])
+    except OpentrailError as error:
+        log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
 
 
 async def known_imports(control: ControlStore) -> int:
