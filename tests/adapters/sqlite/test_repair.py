@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import random
@@ -510,3 +511,36 @@ async def test_two_damages_side_by_side_leave_nothing_that_is_no_record(tmp_path
         database.execute("VACUUM")
     async with opened(tmp_path, 1 << 30) as journal:
         assert await is_as_written(journal, before) == set(range(60, 66))
+
+
+@asynchronous
+async def test_a_repair_that_failed_while_files_were_renamed_costs_nothing(tmp_path: Path) -> None:
+    before = await written(tmp_path)
+    path = segments(tmp_path)[1]
+    overwrite(path, 0, b"\0" * PAGE)
+
+    def fail() -> None:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with opened(tmp_path) as journal:
+        faults.arm("journal.repaired", 1, fail)
+        try:
+            with pytest.raises(StorageFailed, match="cannot be repaired"):
+                await journal.check()
+        finally:
+            faults.arm("journal.repaired", 1 << 60, fail)
+        await journal.check()
+        assert await is_as_written(journal, before) == set()
+
+
+@asynchronous
+async def test_a_repair_does_not_wait_for_a_journal_that_is_closed(tmp_path: Path) -> None:
+    await written(tmp_path, 1 << 30)
+    (path,) = segments(tmp_path)
+    async with opened(tmp_path, 1 << 30) as journal:
+        pass
+    overwrite(path, 0, b"\0" * PAGE)
+    async with asyncio.timeout(10):
+        with pytest.raises(StorageFailed, match="no other segment"):
+            await journal.repair(1, COUNT)

@@ -8,6 +8,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,13 +107,17 @@ def test_a_flipped_byte_of_the_last_commit_and_blocks_of_earlier_ones_are_damage
     assert has_hidden_commits(tmp_path / "copy.db")
 
 
-def test_a_log_whose_header_is_damaged_is_read_whatever_its_salt_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [b"\0", b"\xee"])
+def test_a_log_whose_first_bytes_are_damaged_is_read_behind_them(
+    tmp_path: Path, damage: bytes
+) -> None:
     _log_of(tmp_path / "a.db", [10, 10])
     log = tmp_path / "copy.db-wal"
     content = bytearray(log.read_bytes())
-    content[:32] = bytes(32)
-    for start in range(32, len(content), 4120):
+    content[:56] = damage * 56  # its header and that of its first frame
+    for start in range(32 + 4120, len(content), 4120):
         content[start + 15] = 0  # the salt's last byte
     log.write_bytes(content)
     (tmp_path / "copy.db").write_bytes(b"")
     assert {row[0] for row in rows_in(tmp_path / "copy.db", 2)} == set(range(1, 21))
+    assert has_hidden_commits(tmp_path / "copy.db")

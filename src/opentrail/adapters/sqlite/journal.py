@@ -109,6 +109,8 @@ class SqliteJournal:
         #: Set to have the writing thread start a new segment; it clears it when it has tried.
         self._roll_due = False
         self._rolled = threading.Condition()
+        #: The writing thread has ended; set by itself, with `_rolled` held.
+        self._has_ended = False
         #: Every segment was verified since the start.
         self.is_checked = False
         finish_repairs(folder)
@@ -249,7 +251,7 @@ class SqliteJournal:
                 if not self._appends and not self._closing and not self._roll_due:
                     self._wake.wait(_PROBE_SECONDS if self._failure else None)
                 if not self._appends and self._closing:
-                    return
+                    break
                 group = self._appends.take(GROUP_RECORDS)
             if self._roll_due:
                 self._roll()
@@ -257,6 +259,9 @@ class SqliteJournal:
                 self._write_group(group)
             elif self._failure and not self._broken:
                 self._probe()
+        with self._rolled:
+            self._has_ended = True
+            self._rolled.notify_all()
 
     def _write_group(self, group: list[Append]) -> None:
         if self._broken:
@@ -557,9 +562,10 @@ class SqliteJournal:
             self._roll_due = True
             self._wake.notify()
         with self._rolled:
-            self._rolled.wait_for(lambda: not self._roll_due, _ROLL_SECONDS)
+            self._rolled.wait_for(lambda: not self._roll_due or self._has_ended, _ROLL_SECONDS)
         if segment is self._segments[-1]:
-            raise StorageFailed(f"journal segment {segment.path} is damaged: {self._failure}")
+            reason = self._failure or "no other segment could be started"
+            raise StorageFailed(f"journal segment {segment.path} is damaged: {reason}")
 
     def _report_lost(self, path: Path, lost: Sequence[LostPositions]) -> None:
         damaged = {"segment": path.name, "lost": [(one.first, one.last) for one in lost]}

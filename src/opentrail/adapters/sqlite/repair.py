@@ -60,6 +60,8 @@ def repair(
         sqlite3.Error: the new file cannot be written; the segment is as it was.
     """
     first = int(path.stem)
+    if path.with_name(path.name + _REPAIRED).exists():
+        _put_in_place(path)  # an earlier repair failed in the middle of it
     found = _found(path, first, last)
     end = max((known, first - 1, *found)) if last is None else last
     entries = list(sound_entries(found, first, end, before))

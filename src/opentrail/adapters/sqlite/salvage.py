@@ -139,17 +139,15 @@ class _Frame(NamedTuple):
 
 
 def _frames(log: bytes) -> Iterator[_Frame]:
-    """Yields the frames of a log's newest generation."""
+    """Yields the frames of a log's newest generation; of all if its header is damaged."""
     size, salt = int.from_bytes(log[8:12], "big"), log[16:24]
     if size not in _PAGE_SIZES:  # the header is damaged
         size, salt = _PAGE_SIZE, b""
     whole = _FRAME_HEADER + size
     for start in range(_LOG_HEADER, len(log) - whole + 1, whole):
         head = log[start : start + _FRAME_HEADER]
-        # Frames of the newest generation come first; one of zeros was never written.
-        if not salt and any(head[8:16]):
-            salt = head[8:16]
-        if head[8:16] == salt:
+        # A head of zeros was never written.
+        if head[8:16] == salt or (not salt and any(head)):
             yield _Frame(start, head, log[start + _FRAME_HEADER : start + whole])
 
 
