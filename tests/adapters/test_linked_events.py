@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.link import Link
 from opentrail.adapters.linked_events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import StorageFailed, StoreRestarted
@@ -102,6 +103,26 @@ async def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(StorageFailed, match="cannot be opened"):
         await store.open()
     await store.close()
+
+
+@asynchronous
+async def test_a_process_that_cannot_say_how_it_is_is_still_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as (store, _):
+        asked, asked_again = 0, asyncio.Event()
+
+        async def refresh(link: Link) -> None:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                asked_again.set()
+            await link.ask("a question that it does not know")
+
+        monkeypatch.setattr(store, "_refresh", refresh)
+        async with asyncio.timeout(30):
+            await asked_again.wait()
+        assert store.is_responding
 
 
 @asynchronous

@@ -165,8 +165,10 @@ class LinkedEvents:
                     await ping
                 self.is_responding = True
                 await asyncio.sleep(_PING_SECONDS)
-            except LinkError:
-                return
+            except LinkError as error:
+                if not link.gone.done():  # an answer, though it is not the one asked for
+                    log.warning("history cannot say how it is", extra={"error": str(error)})
+                    await asyncio.sleep(_PING_SECONDS)
             except TimeoutError:
                 log.error("the history process hangs, ending it", extra={"pid": process.pid})
                 with contextlib.suppress(ProcessLookupError):
@@ -234,7 +236,8 @@ class LinkedEvents:
                     except LinkError:
                         if not again or not link.gone.done():
                             raise
-                    self._ready.clear()
+                    if link is self._link:  # no other process is there yet
+                        self._ready.clear()
         except (LinkError, TimeoutError) as error:
             raise StorageFailed(f"the history process does not answer: {error!r}") from error
 
