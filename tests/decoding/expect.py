@@ -44,7 +44,11 @@ _ACCOUNT_SECRETS = frozenset(
     }
 )
 _MESSAGE_SECRETS = frozenset({"messageBody", "messageAttributes", "messageSystemAttributes"})
-_HIDDEN_NAMES = {"iam": _ACCOUNT_SECRETS, "sts": _ACCOUNT_SECRETS, "sqs": _MESSAGE_SECRETS}
+_HIDDEN_NAMES = {
+    "iam": _ACCOUNT_SECRETS,
+    "sts": _ACCOUNT_SECRETS | {"contextAssertion"},
+    "sqs": _MESSAGE_SECRETS,
+}
 _NAMES = {
     ("sqs", "AWSAccountIds"): "AWSAccountIds",
     ("dynamodb", "Item"): "items",

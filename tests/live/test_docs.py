@@ -88,7 +88,9 @@ def test_settings_that_a_document_shows_are_settings(tmp_path: Path) -> None:
 
 @pytest.fixture
 def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
-    with opentrail_server(tmp_path / "opentrail-data", command="sandbox") as server:
+    # What is delivered by itself every few seconds would change what the examples count.
+    rarely = ("--delivery-interval", "300", "--digest-interval", "3600")
+    with opentrail_server(tmp_path / "opentrail-data", *rarely, command="sandbox") as server:
         yield server
 
 

@@ -390,8 +390,10 @@ class SqliteJournal:
             self._roll()
 
     def _roll(self) -> bool:
-        """Starts a new segment, and returns whether that worked."""
+        """Starts a new segment, and returns whether that worked; one without entries is new."""
         try:
+            if self._segments[-1].first == self._head + 1:
+                return True
             writer = self._create(self._head + 1, self._chain)
         except (sqlite3.Error, OSError) as error:
             self._failure = f"the journal cannot start a new segment: {error}"
