@@ -14,6 +14,7 @@ from opentrail.wire.routing import NOTHING, Call, Router
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential, read_credential
 from tests.factories import (
+    ACCOUNT,
     a_json_request,
     a_query_request,
     a_request,
@@ -189,12 +190,40 @@ def test_a_key_under_a_virtual_host_may_look_like_the_control_service() -> None:
         ("bucket.S3.localhost", "bucket"),
         ("S3.localhost", None),
         ("b--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com", "b--use1-az4--x-s3"),
+        ("my.bucket.bucket.vpce-0a1b-2c3d.s3.us-east-1.vpce.amazonaws.com", "my.bucket"),
+        ("bucket.vpce-0a1b-2c3d.s3.us-east-1.vpce.amazonaws.com", None),
+        (f"ap-{ACCOUNT}.accesspoint.vpce-0a.s3.us-east-1.vpce.amazonaws.com", f"ap-{ACCOUNT}"),
         ("", None),
     ],
 )
 def test_a_bucket_is_read_from_a_virtual_host(host: str, bucket: str | None) -> None:
     using = Router(catalog(), ["localhost", "trail.example.org"])
     assert using.bucket_of_host(host) == bucket
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "s3-control.localhost:4747",
+        f"{ACCOUNT}.s3-control.localhost:4747",
+        f"{ACCOUNT}.S3-Control.LocalHost:4747",
+        f"{ACCOUNT}.control.vpce-0a1b-2c3d.s3.us-east-1.vpce.amazonaws.com",
+        "control.vpce-0a1b-2c3d.s3.us-east-1.vpce.amazonaws.com",
+    ],
+)
+def test_s3_control_is_known_by_its_endpoints_names_and_the_accounts_header(host: str) -> None:
+    path, using = "/v20180820/configuration/publicAccessBlock", Router(catalog(), ["localhost"])
+    headers = {"host": host, "x-amz-account-id": ACCOUNT}
+    control = ("s3control", "PutPublicAccessBlock")
+    assert named(an_s3_request("PUT", path, "", headers), using) == control
+
+
+@pytest.mark.parametrize("bucket", ["s3-control", ACCOUNT, f"{ACCOUNT}.s3-control"])
+def test_buckets_that_are_called_like_s3_control_stay_buckets(bucket: str) -> None:
+    path, using = "/v20180820/configuration/publicAccessBlock", Router(catalog(), ["localhost"])
+    for host in (f"{bucket}.localhost", f"{bucket}.s3.amazonaws.com"):
+        request = an_s3_request("PUT", path, "", {"host": host})
+        assert named(request, using) == ("s3", "PutObject")
 
 
 def test_a_link_that_confirms_a_subscription_is_a_call_to_sns() -> None:

@@ -29,6 +29,12 @@ _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(
     r"^(?P<bucket>.+)\.s3(?:express)?(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$", re.I
 )
+#: AWS's hosts of S3's interface endpoints: the endpoint's own names are no bucket (S3 user guide).
+_INTERFACE_ENDPOINT = re.compile(
+    r"^(?:(?P<bucket>.+)\.)?(?:bucket|accesspoint|control)\.vpce-[a-z0-9-]+"
+    r"\.s3\.[a-z0-9-]+\.vpce\.amazonaws\.com(?:\.cn)?$",
+    re.I,
+)
 #: AWS's hosts of S3 Control. No bucket is named so, and only this service signs for them.
 _AWS_CONTROL_HOST = re.compile(
     r"^(?:\d{12}\.)?s3(?:express)?-control(?:-fips)?(?:\.dualstack)?\.[a-z]+(?:-[a-z]+)+-\d+"
@@ -220,7 +226,8 @@ class Router:
         bucket = self.bucket_of_host(host, signing_name)
         if bucket is None:  # outside of S3 Control, calls for outposts have their label
             return account is not None or signing_name == "s3-outposts"
-        return account is not None and bucket in (account, f"{account}.s3-control")
+        own = (account, f"{account}.s3-control", "s3-control")
+        return account is not None and bucket.lower() in own
 
     def _s3(self, request: Request, s3: Service, signing_name: str | None = None) -> Call:
         path = request.path
@@ -254,7 +261,11 @@ class Router:
         An access point is a bucket, too.
         """
         name = _host_name(host)
-        match = _AWS_S3_HOST.match(name) or _BEFORE_ADDRESS.match(name)
+        match = (
+            _INTERFACE_ENDPOINT.match(name)
+            or _AWS_S3_HOST.match(name)
+            or _BEFORE_ADDRESS.match(name)
+        )
         if match is None and signing_name in _LABELS_BY_SIGNER:
             match = _LABELS_BY_SIGNER[signing_name].match(name)
         if match:
