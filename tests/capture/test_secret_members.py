@@ -65,6 +65,13 @@ def test_every_review_says_why_and_is_about_a_member_that_is_shown() -> None:
         ("lambda", "Environment.Variables"),
         ("ecs", "ContainerDefinition.environment"),
         ("elasticbeanstalk", "ConfigurationOptionSetting.Value"),
+        ("cognito-idp", "VerifyUserAttributeRequest.Code"),
+        ("sso-oidc", "CreateTokenRequest.code"),
+        ("sso-oidc", "CreateTokenWithIAMRequest.code"),
+        ("signin", "CreateOAuth2TokenRequestBody.code"),
+        ("securityagent", "GitHubIntegrationInput.code"),
+        ("ssm-contacts", "AcceptPageRequest.AcceptCode"),
+        ("invoicing", "VerifyProcurementPortalValidationRequest.Code"),
     ],
 )
 def test_a_secret_that_was_once_recorded_is_hidden(service: str, member: str) -> None:

@@ -35,7 +35,8 @@ _NAME = re.compile(
     r"|key_?(material|block|tab)|plain_?text|user_?data|zip_?file|^auth|auth(code|data|state)?$"
     r"|authorization$|otp$|pin$|cookies?$|bearer|assertion|salt$|signature|(?<![as]s)(?<!un)signed|unlock_?code|verifier"
     r"|(access|verification|confirmation|activation|security|pin|auth\w*|recovery|user|device"
-    r"|challenge|invite|invitation|setup|pairing|redemption)_?codes?$|nonce|jwt|hmac"
+    r"|challenge|invite|invitation|setup|pairing|redemption|accept|validation)_?codes?$|^code$"
+    r"|nonce|jwt|hmac"
     r"|connection_?strings?$|webhook_?url|invitation_?url|headers?$|header_?values?$|variables?$"
     r"|option_?settings$|(default|override)\w*arguments$|licen[cs]e$",
     re.I,
