@@ -82,6 +82,20 @@ DOCUMENTS = [
     f"<t><Name>password</Name><Value>{SECRET}</Value></t>",
     f"<c><Credentials><x>{SECRET}</x></Credentials></c>",
     f"<c><inner>&lt;password&gt;{SECRET}&lt;/password&gt;</inner></c>",
+    f"could not log in: password: {SECRET}",
+    f"db:   password: {SECRET}",
+    f"bad: {{'password': '{SECRET}'}}",
+    f"it sent: Cookie: a=1; sid={SECRET}",
+    f"curl -H 'X-Api-Key: {SECRET}' https://h",
+    f"a: b\ndb:\n  password: |\n    first\n    {SECRET}\n  user: a",
+    f"--conf=spark.db.password={SECRET}",
+    f"OPTIONS='db.password={SECRET}'",
+    f"note <password>{SECRET}</password>",
+    f"failed for <c><password><![CDATA[{SECRET}]]></password></c>",
+    f'given [{{"name": "DB_PASSWORD", "value": "{SECRET}"}}] and {{"a": 1}}',
+    f'rejected {{"passwords": ["a", "{SECRET}"]}}: wrong',
+    f'{{"a": 1}}\n{{"password": {{"value": "{SECRET}"}}}}',
+    json.dumps({"args": ["login", "--password", SECRET]}),
 ]
 
 

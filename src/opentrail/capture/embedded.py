@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
 import zlib
 from html import escape, unescape
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -52,11 +54,17 @@ _NAMED_ELEMENT = re.compile(
     re.I,
 )
 _FIELD = re.compile(rf"(^|[?&;#\s,({{])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,\"'<>]+)")
-#: A name and a value after a colon and a blank, as in YAML; the first may be quoted.
+#: A header of cookies has many of them.
+_COOKIES = re.compile(rf"""{_QUOTED}|[^\r\n"']+""")
+#: Where a JSON document may begin within a text, and how many of them are read.
+_DOCUMENT, _MOST_DOCUMENTS = re.compile(r'[\[{]\s*["{\[]'), 32
+_DECODER = json.JSONDecoder()
+#: A name before a colon and a blank, as in YAML; it may be quoted.
 _LINE = re.compile(
-    rf"(^|[\s,;{{(\[])(['\"]?)([\w.-]{{1,100}})(\2\s*:(?:[ \t]+|(?=['\"])))"
-    rf"({_QUOTED}|[^\s,;}}\"']+)"
+    r"""(?:^|(?<=[\s,;{(\['"]))(['"]?)(?P<name>[\w.-]{1,100})\1\s*:(?:[ \t]+|(?=['"]))"""
 )
+#: What comes after such a name: a block of YAML, a quoted text, a word.
+_LINE_VALUE = re.compile(rf"[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+")
 _OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
 _LOGIN = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(?=@)")
 #: Parts of an address that stand for a signature.
@@ -87,6 +95,8 @@ def _may_hold_more(text: str) -> bool:
     if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
         return True
     if ":" in text and (": " in text or "://" in text or '":' in text or "':" in text):
+        return True
+    if "</" in text:
         return True
     if " " in text and ("--" in text or "earer " in text or "asic " in text):
         return True
@@ -119,12 +129,16 @@ def _within(text: str, depth: int) -> str:
 def _in_plain(text: str, depth: int) -> str:
     """Returns a text that is no document, without the secrets that it names."""
     text = _without_tokens(text)
+    if '"' in text and ("{" in text or "[" in text):
+        text = _in_json_parts(text, depth)
+    if "</" in text:
+        text = _in_xml(text, depth)
     if "\\" in text:
         text = _SLASHED.sub(_slashed, text)
     if '"' in text:
         text = _PAIR.sub(_pair, text)
     if ":" in text:
-        text = _LINE.sub(_line, text)
+        text = _in_lines(text)
     if "--" in text:
         text = _OPTION.sub(_option, text)
     if "=" in text:
@@ -167,6 +181,26 @@ def _in_json(text: str, bare: str, depth: int) -> str:
     return text if shown == value else orjson.dumps(shown).decode()
 
 
+def _in_json_parts(text: str, depth: int) -> str:
+    """Returns a text without the secrets of the JSON documents that stand between other words."""
+    parts, end, left = [], 0, _MOST_DOCUMENTS
+    for found in _DOCUMENT.finditer(text):
+        if found.start() < end:
+            continue
+        if not left:
+            break
+        left -= 1
+        try:
+            value, after = _DECODER.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            continue
+        shown = without_secrets(value, depth)
+        written = text[found.start() : after] if shown == value else json.dumps(shown)
+        parts += [text[end : found.start()], written]
+        end = after
+    return "".join((*parts, text[end:]))
+
+
 def _in_json_text(bare: str, depth: int) -> str | None:
     """Returns a JSON text without the secrets of what it holds, None if it is none."""
     try:
@@ -188,10 +222,30 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [without_secrets(item, depth) for item in value]
+        return [without_secrets(item, depth) for item in without_option_values(value)]
     if isinstance(value, str) and len(value) >= _SHORTEST and _may_hold_more(value):
         return _within(value, depth + 1)
     return value
+
+
+def without_option_values(items: list[Any]) -> list[Any]:
+    """Returns a list without the texts that follow the name of a secret's option, as in commands.
+
+    >>> without_option_values(["login", "--password", "hunter2", "--user", "a"])
+    ['login', '--password', 'HIDDEN_DUE_TO_SECURITY_REASONS', '--user', 'a']
+    """
+    if not any(isinstance(item, str) and item[:2] == "--" for item in items):
+        return items
+    return items[:1] + [
+        HIDDEN if isinstance(item, str) and item[:1] != "-" and _is_secret_option(before) else item
+        for before, item in pairwise(items)
+    ]
+
+
+def _is_secret_option(item: Any) -> bool:
+    if not isinstance(item, str) or item[:2] != "--" or "=" in item or " " in item:
+        return False
+    return sounds_secret(item.lstrip("-"))
 
 
 def _pair(found: re.Match[str]) -> str:
@@ -206,11 +260,18 @@ def _slashed(found: re.Match[str]) -> str:
     return whole.removesuffix(value) + HIDDEN if value and sounds_secret(name) else whole
 
 
-def _line(found: re.Match[str]) -> str:
-    before, mark, name, between, value = found.groups()
-    if sounds_secret(name):
-        value = _like(value)
-    return f"{before}{mark}{name}{between}{value}"
+def _in_lines(text: str) -> str:
+    """Returns a text without the values of secrets' names; other values may hold such a name."""
+    parts, end = [], 0
+    for found in _LINE.finditer(text):
+        if found.start() < end or not sounds_secret(found["name"]):
+            continue
+        is_cookie = found["name"].lower().endswith("cookie")
+        value = (_COOKIES if is_cookie else _LINE_VALUE).match(text, found.end())
+        if value is not None:
+            parts += [text[end : found.end()], _like(value.group())]
+            end = value.end()
+    return "".join((*parts, text[end:]))
 
 
 def _option(found: re.Match[str]) -> str:
@@ -221,7 +282,7 @@ def _option(found: re.Match[str]) -> str:
 def _like(value: str) -> str:
     """Returns the placeholder, between the quotes that the value has."""
     mark = value[:1] if value[:1] in "\"'" else ""
-    return f"{mark}{HIDDEN}{mark}"
+    return f"{mark}{HIDDEN}{mark}" + ("\n" if value.endswith("\n") else "")
 
 
 def _in_xml(text: str, depth: int) -> str:
@@ -279,6 +340,11 @@ def _field(found: re.Match[str], depth: int) -> str:
     plain = unquote(name) if "%" in name else name
     if sounds_secret(plain) or plain.lower() in _SIGNING:
         value = _like(value)
-    elif "%" in value:
-        value = _in_escapes(value, depth)
+    else:
+        if "=" in value and depth < _DEEPEST:
+            mark = value[:1] if value[:1] in "\"'" else ""
+            inner = value.removeprefix(mark)
+            value = mark + _FIELD.sub(lambda one: _field(one, depth + 1), inner)
+        if "%" in value:
+            value = _in_escapes(value, depth)
     return f"{before}{name}{between}{value}"

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from opentrail.capture.embedded import within
+from opentrail.capture.embedded import within, without_option_values
 from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
 from opentrail.capture.tables import rules
 
@@ -162,7 +162,7 @@ def by_name(value: Any, rename: Callable[[str], str]) -> Any:
             for name, item in value.items()
         }
     if isinstance(value, list):
-        return [by_name(item, rename) for item in value]
+        return [by_name(item, rename) for item in without_option_values(value)]
     if isinstance(value, str):
         return within(value)
     return HIDDEN if isinstance(value, bytes) else value

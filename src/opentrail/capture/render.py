@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.embedded import within
+from opentrail.capture.embedded import within, without_option_values
 from opentrail.capture.redact import PLACEHOLDERS, actions, by_name, without_literals
 from opentrail.capture.secret_names import (
     HIDDEN,
@@ -184,7 +184,8 @@ class Renderers:
         def render(value: Any) -> Any:
             if not isinstance(value, list):
                 return _plain(value)
-            return [shown for v in value if (shown := item(v)) is not ABSENT]
+            items = without_option_values(value)
+            return [shown for v in items if (shown := item(v)) is not ABSENT]
 
         return render
 
