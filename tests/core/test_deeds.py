@@ -121,6 +121,13 @@ def test_a_call_removes_what_its_name_says(
         ("AddPermission20150331v2", "AWS::Lambda::Function", True),
         ("AddPermission", "AWS::IAM::Role", False),
         ("CreateRoute", "AWS::EC2::RouteTable", True),
+        ("UpdateTimeToLive", "AWS::DynamoDB::Table", True),
+        ("UpdateContinuousBackups", "AWS::DynamoDB::Table", True),
+        ("PutResourcePolicy", "AWS::SecretsManager::Secret", True),
+        ("DeleteResourcePolicy", "AWS::DynamoDB::Table", True),
+        ("GetResourcePolicy", "AWS::DynamoDB::Table", False),
+        ("AttachVolume", "AWS::EC2::Instance", True),
+        ("PutMetricFilter", "AWS::Logs::LogGroup", True),
     ],
 )
 def test_a_call_changes_what_it_is_about_and_not_what_it_names(

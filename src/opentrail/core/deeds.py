@@ -232,7 +232,16 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "PutEventSelectors",
             "PutInsightSelectors",
         ),
+        "AWS::DynamoDB::Table": (
+            "UpdateTimeToLive",
+            "UpdateContinuousBackups",
+            "UpdateContributorInsights",
+            "EnableKinesisStreamingDestination",
+            "DisableKinesisStreamingDestination",
+            "UpdateKinesisStreamingDestination",
+        ),
         "AWS::EC2::Ami": ("ModifyImageAttribute",),
+        "AWS::EC2::Instance": ("AttachVolume", "DetachVolume"),
         "AWS::EC2::RouteTable": ("CreateRoute", "DeleteRoute", "ReplaceRoute"),
         "AWS::IAM::User": (
             "CreateAccessKey",
@@ -253,13 +262,21 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "DeleteRetentionPolicy",
             "PutSubscriptionFilter",
             "DeleteSubscriptionFilter",
+            "PutMetricFilter",
+            "DeleteMetricFilter",
+            "PutDataProtectionPolicy",
+            "DeleteDataProtectionPolicy",
+            "AssociateKmsKey",
+            "DisassociateKmsKey",
         ),
         "AWS::SNS::Topic": ("AddPermission", "RemovePermission", "Subscribe"),
         "AWS::SQS::Queue": ("AddPermission", "RemovePermission"),
     }
 )
 #: Any thing is changed by these; a policy is not changed by being attached.
-_TAGGING = re.compile(r"(Tag|Untag)[A-Z]\w*|(Create|Delete|Add|Remove)Tags\w*")
+_OF_ANY_THING = re.compile(
+    r"(Tag|Untag)[A-Z]\w*|(Create|Delete|Add|Remove)Tags\w*|(Put|Delete)ResourcePolicy"
+)
 #: Calls that only use the things that they name, though AWS records them as writing.
 _USING = re.compile(
     r"(Acquire|Assume|Bundle|Copy|Detect|Execute|Export|Invoke|Purchase|Receive|Replicate|Report"
@@ -314,7 +331,7 @@ def changes(event_name: str, resource_type: str | None) -> bool:
     event_name = re.sub(r"\d.*", "", event_name)
     if resource_type is None:
         return _USING.fullmatch(event_name) is None
-    if _TAGGING.fullmatch(event_name):
+    if _OF_ANY_THING.fullmatch(event_name):
         return True
     if event_name in CHANGERS.get(resource_type, ()):
         return True
