@@ -96,6 +96,10 @@ DOCUMENTS = [
     f'rejected {{"passwords": ["a", "{SECRET}"]}}: wrong',
     f'{{"a": 1}}\n{{"password": {{"value": "{SECRET}"}}}}',
     json.dumps({"args": ["login", "--password", SECRET]}),
+    json.dumps({"environment": [{"name": "PLAIN", "value": SECRET}]}),
+    json.dumps({"Environment": {"Variables": {"PLAIN": SECRET}}}),
+    json.dumps({"environmentVariables": {"PLAIN": SECRET}}),
+    json.dumps({"EnvironmentVariables": json.dumps([{"name": "PLAIN", "value": SECRET}])}),
 ]
 
 
@@ -250,3 +254,17 @@ def test_no_real_record_holds_anything_that_is_hidden() -> None:
     shown = [text for _, record in shared_records() for text in texts(record)]
     assert len(shown) > 100_000
     assert [text for text in shown if within(text) != text] == []
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"Environment": "prod"},
+        {"Environment": {"Type": "AWS::Batch::X", "Properties": {"A": "b"}}},
+        {"environment": [{"id": "a"}, "b"], "environmentId": "e"},
+        {"args": ["--user", "a", "--secret-id", "b"], "more": ["--token", "--quiet"]},
+    ],
+)
+def test_what_only_looks_like_variables_and_options_is_shown(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    assert within(text) == text

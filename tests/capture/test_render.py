@@ -504,3 +504,18 @@ def test_any_parameters_are_shown_without_their_bytes(value: dict[str, Any]) -> 
 
     for service, operation in (("dynamodb", "PutItem"), ("dynamodb", "UpdateItem")):
         assert not holds_bytes(asked(service, operation, value))
+
+
+def test_options_and_variables_of_a_pipelines_action_are_hidden() -> None:
+    variables = '[{"name":"PLAIN","value":"hunter2","type":"PLAINTEXT"}]'
+    action = {"configuration": {"EnvironmentVariables": variables, "Environment": "prod"}}
+    shown = asked(
+        "codepipeline", "CreatePipeline", {"pipeline": {"stages": [{"actions": [action]}]}}
+    )
+    assert "hunter2" not in str(shown)
+    assert shown["pipeline"]["stages"][0]["actions"][0]["configuration"]["Environment"] == "prod"
+    step = {"hadoopJarStep": {"Args": ["export", "--password", "hunter2", "--verbose"]}}
+    steps = asked("emr", "RunJobFlow", {"Steps": [{"HadoopJarStep": step["hadoopJarStep"]}]})
+    assert steps == {
+        "steps": [{"hadoopJarStep": {"args": ["export", "--password", HIDDEN, "--verbose"]}}]
+    }

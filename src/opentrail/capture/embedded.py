@@ -18,7 +18,13 @@ from urllib.parse import quote, unquote
 import orjson
 
 from opentrail.capture.limits import OBJECT_LIMIT
-from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
+from opentrail.capture.secret_names import (
+    HIDDEN,
+    hidden_member,
+    names_environment,
+    naming_members,
+    sounds_secret,
+)
 
 #: Texts in texts in texts: what is nested more deeply is hidden.
 _DEEPEST = 4
@@ -218,7 +224,7 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
         return {
             name: HIDDEN
             if (name == hidden or sounds_secret(name)) and not isinstance(item, bool | None)
-            else without_secrets(item, depth)
+            else without_secrets(without_variables(name, item), depth)
             for name, item in value.items()
         }
     if isinstance(value, list):
@@ -226,6 +232,47 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str) and len(value) >= _SHORTEST and _may_hold_more(value):
         return _within(value, depth + 1)
     return value
+
+
+def without_variables(name: str, value: Any) -> Any:
+    """Returns a value of JSON, or its text, without values of environment variables if it has some.
+
+    Their names are shown. A text such as `prod` is no environment variable, whatever it is called.
+
+    >>> without_variables("EnvironmentVariables", '[{"name": "A", "value": "b"}]')
+    '[{"name":"A","value":"HIDDEN_DUE_TO_SECURITY_REASONS"}]'
+    """
+    if not names_environment(name):
+        return value
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("{", "["):
+            return value
+        try:
+            given = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+        shown = without_variables(name, given)
+        return value if shown == given else orjson.dumps(shown).decode()
+    if isinstance(value, list):
+        return [_named_hidden(item) for item in value]
+    if isinstance(value, dict):
+        variables = next((key for key in value if key.lower() == "variables"), None)
+        if variables is not None and isinstance(value[variables], dict):
+            return {**value, variables: _hidden_texts(value[variables])}
+        return _hidden_texts(value)
+    return value
+
+
+def _named_hidden(item: Any) -> Any:
+    pair = naming_members(item) if isinstance(item, dict) else None
+    return item if pair is None else {**item, pair[1]: HIDDEN}
+
+
+def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns a map of texts without them; one with anything else in it holds no variables."""
+    if not all(isinstance(item, str | int | float | None) for item in value.values()):
+        return value
+    return {name: HIDDEN if item is not None else None for name, item in value.items()}
 
 
 def without_option_values(items: list[Any]) -> list[Any]:

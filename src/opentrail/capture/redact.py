@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
-from opentrail.capture.embedded import within, without_option_values
+from opentrail.capture.embedded import within, without_option_values, without_variables
 from opentrail.capture.secret_names import HIDDEN, hidden_member, sounds_secret
 from opentrail.capture.tables import rules
 
@@ -158,7 +158,7 @@ def by_name(value: Any, rename: Callable[[str], str]) -> Any:
         return {
             rename(str(name)): HIDDEN
             if sounds_secret(str(name)) or name == hidden
-            else by_name(item, rename)
+            else by_name(without_variables(str(name), item), rename)
             for name, item in value.items()
         }
     if isinstance(value, list):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.embedded import within, without_option_values
+from opentrail.capture.embedded import within, without_option_values, without_variables
 from opentrail.capture.redact import PLACEHOLDERS, actions, by_name, without_literals
 from opentrail.capture.secret_names import (
     HIDDEN,
@@ -198,7 +198,10 @@ class Renderers:
             if not isinstance(value, dict):
                 return _plain(value)
             rendered = {
-                key: HIDDEN if sounds_secret(str(key)) else item(v) for key, v in value.items()
+                key: HIDDEN
+                if sounds_secret(str(key))
+                else item(without_variables(str(key), v) if isinstance(v, str) else v)
+                for key, v in value.items()
             }
             return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
 
