@@ -249,6 +249,25 @@ def test_a_caller_is_told_in_words(identity: dict[str, Any] | None, words: str) 
     assert actor(a_record(userIdentity=identity)) == words
 
 
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ({"type": "Root"}, "the root user of an account that is not recorded"),
+        ({"type": "AWSAccount", "accountId": None}, "a caller of an account that is not recorded"),
+        ({"type": "AWSService"}, "an AWS service"),
+        ({"type": "IdentityCenterUser"}, "IAM Identity Center user of no recorded name"),
+        (
+            {"type": "IdentityCenterUser", "onBehalfOf": "x"},
+            "IAM Identity Center user of no recorded name",
+        ),
+        ({"type": "FederatedUser", "principalId": None}, "an unknown user"),
+        ({"type": "AssumedRole", "arn": None}, "an unknown role"),
+    ],
+)
+def test_what_is_not_recorded_of_a_caller_is_named_so(identity: dict[str, Any], words: str) -> None:
+    assert actor(a_record(userIdentity=identity)) == words
+
+
 @pytest.mark.parametrize("kind", ["SAMLUser", "WebIdentityUser", "Directory", "Role"])
 def test_a_caller_whose_name_is_recorded_is_told_by_it(kind: str) -> None:
     identity = {"type": kind, "userName": "carol", "identityProvider": "accounts.google.com"}

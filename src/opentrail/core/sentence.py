@@ -125,23 +125,25 @@ def actor(record: Record) -> str:
     """Returns the caller in words, such as `IAM user John`."""
     identity = as_object(record.get("userIdentity"))
     kind, account = identity.get("type"), identity.get("accountId")
+    of_account = f"of account {account}" if account else "of an account that is not recorded"
     if kind == "Root":
-        return f"the root user of account {account}"
+        return f"the root user {of_account}"
     if kind == "IAMUser":
         return f"IAM user {identity.get('userName') or _last_part(identity.get('arn'))}"
     if kind in ("AssumedRole", "FederatedUser"):
         return _session(identity)
     if kind == "AWSService" or (kind is None and identity.get("invokedBy")):
-        return f"AWS service {identity.get('invokedBy')}"
+        service = identity.get("invokedBy")
+        return f"AWS service {service}" if service else "an AWS service"
     if account == "ANONYMOUS_PRINCIPAL":
         return "an anonymous caller"
     if identity.get("userName"):
         return f"{_KINDS.get(str(kind), 'user')} {identity['userName']}"
     if kind == "IdentityCenterUser":
-        user = (identity.get("onBehalfOf") or {}).get("userId")
-        return f"IAM Identity Center user {user}"
+        user = as_object(identity.get("onBehalfOf")).get("userId")
+        return f"IAM Identity Center user {user or 'of no recorded name'}"
     if kind == "AWSAccount":
-        return f"a caller of account {account}"
+        return f"a caller {of_account}"
     key = identity.get("accessKeyId")
     return f"an unknown caller with access key {key}" if key else "an unknown caller"
 
@@ -150,11 +152,13 @@ def _session(identity: Mapping[str, Any]) -> str:
     """Tells of a role's session, or of a federated user and who vouched for it."""
     issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
     parts = str(identity.get("arn") or "").split("/")
-    session = str(identity.get("principalId", "")).partition(":")[2] or parts[-1]
+    name = str(identity.get("principalId", "")).partition(":")[2] or parts[-1]
+    session = f" (session {name})" if name else ""
+    issued_by = issuer.get("userName")
     if identity["type"] == "FederatedUser":
-        return f"user {issuer.get('userName', 'an unknown user')} (session {session})"
-    name = issuer.get("userName") or (parts[1] if len(parts) > 2 else None)
-    return f"{f'role {name}' if name else 'an unknown role'} (session {session})"
+        return f"{f'user {issued_by}' if issued_by else 'an unknown user'}{session}"
+    role = issued_by or (parts[1] if len(parts) > 2 else None)
+    return f"{f'role {role}' if role else 'an unknown role'}{session}"
 
 
 def _last_part(arn: Any) -> str:
