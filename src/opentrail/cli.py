@@ -55,7 +55,7 @@ def _open_closed_streams() -> None:
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             with contextlib.suppress(OSError):
-                os.dup2(os.open("/dev/full", os.O_WRONLY), number)
+                os.dup2(os.open(os.devnull, os.O_RDONLY), number)
                 setattr(sys, name, os.fdopen(number, "w", closefd=False))
 
 
