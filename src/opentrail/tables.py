@@ -216,6 +216,8 @@ def print_status(health: dict[str, Any]) -> None:
     out(f"  sealed files   {history['files']}\n")
     if journal["failure"]:
         out(f"\n{printable(journal['failure'])}\n")
+    if journal["unverified"]:
+        out(f"\nNot verified: {printable(journal['unverified'])}\n")
     if not history["responding"]:
         out("\nThe history process does not answer; another one is started soon.\n")
     if health["journal"]["lost"]:

@@ -17,6 +17,7 @@ class Journal:
     def __init__(self, failure: str | None = None, lost: list[LostPositions] | None = None) -> None:
         self.failure, self.lost = failure, lost or []
         self.head, self.backlog_seconds, self.is_checked = 7, 0.0, True
+        self.unverified: str | None = None
 
 
 class Store:
@@ -59,3 +60,11 @@ def test_a_loss_is_shown_and_described(
     for said, expected in zip(document["missing"], missing, strict=True):
         assert said.startswith(expected)
     assert len(document["journal"]["lost"]) == len(journal.lost)
+
+
+def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
+    journal = Journal()
+    journal.unverified = "journal segment 1.db is damaged and cannot be repaired: disk full"
+    health = Health(journal, Store())  # type: ignore[arg-type]
+    assert health.status == "degraded"
+    assert health.document("refuse", 1, [])["journal"]["unverified"] == journal.unverified

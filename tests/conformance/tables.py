@@ -224,7 +224,7 @@ HIDDEN_NAMES = {
     "cloudwatch-omni": "OAuthCodeCredential.authCode",
     "codebuild": "SSMSession.tokenValue Webhook.secret",
     "cognito-identity": "logins",
-    "cognito-idp": "confirmationCode",
+    "cognito-idp": "confirmationCode VerifyUserAttributeRequest.code",
     "comprehend": "text textList",
     "datazone": "AuthorizationCodeProperties.authorizationCode ManagedEndpointCredentials.token",
     "eks": "ConnectorConfigResponse.activationCode License.token",
@@ -235,6 +235,7 @@ HIDDEN_NAMES = {
     "gamelift": "InstanceCredentials.secret playerGatewayToken",
     "grafana": "grafanaToken",
     "iam": "addPrivateKey authenticationCode1 authenticationCode2",
+    "invoicing": "VerifyProcurementPortalValidationRequest.code",
     "iot": "ConfirmTopicRuleDestinationRequest.confirmationToken"
     " SalesforceAction.token TestInvokeAuthorizerRequest.token"
     " TestInvokeAuthorizerRequest.tokenSignature",
@@ -265,14 +266,17 @@ HIDDEN_NAMES = {
     "ses": "EmailTemplateContent.html EmailTemplateContent.subject"
     " EmailTemplateContent.text data defaultTemplateData"
     " replacementTemplateData templateData",
-    "signin": "codeVerifier",
+    "securityagent": "AzureDevOpsIntegrationInput.code BitbucketDataCenterIntegrationInput.code"
+    " BitbucketIntegrationInput.code ConfluenceIntegrationInput.code"
+    " GitHubIntegrationInput.code JiraIntegrationInput.code",
+    "signin": "codeVerifier CreateOAuth2TokenRequestBody.code",
     "sms-voice": "VerifyDestinationNumberRequest.verificationCode",
     "snowball": "unlockCode",
     "sns": "message messageAttributes messageStructure subject ConfirmSubscriptionInput.token",
     "sqs": "body messageAttributes messageBody messageSystemAttributes",
     "ssm": "activationCode streamUrl tokenValue",
-    "ssm-contacts": "ActivateContactChannelRequest.activationCode",
-    "sso-oauth": "deviceCode userCode",
+    "ssm-contacts": "AcceptPageRequest.acceptCode ActivateContactChannelRequest.activationCode",
+    "sso-oauth": "CreateTokenRequest.code CreateTokenWithIAMRequest.code deviceCode userCode",
     "sts": "authenticationCode1 authenticationCode2 tokenCode tradeInToken"
     " ProvidedContext.contextAssertion",
     "translate": "text translatedText",

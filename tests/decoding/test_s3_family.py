@@ -164,6 +164,13 @@ def control_calls() -> Iterator[tuple[str, dict[str, Any], str]]:
     yield "ListRegionalBuckets", {"AccountId": ACCOUNT, "OutpostId": OUTPOST}, "s3-outposts"
 
 
+def has_label_before_brackets() -> bool:
+    try:
+        return bool(urlsplit(f"http://{ACCOUNT}.[::1]:4747/").netloc)
+    except ValueError:
+        return False
+
+
 def described(operation: str, endpoint: str | None, base_hosts: tuple[str, ...]) -> str:
     return f"{operation} to {endpoint or 'AWS'} as {base_hosts}"
 
@@ -172,6 +179,8 @@ def described(operation: str, endpoint: str | None, base_hosts: tuple[str, ...])
 def test_each_operation_of_s3_control_is_a_management_event_whatever_the_host(
     endpoint: str | None,
 ) -> None:
+    if endpoint is not None and "[" in endpoint and not has_label_before_brackets():
+        pytest.skip("this Python, and so botocore, has no URL with a label before an IPv6 address")
     wrong, count = [], 0
     for operation, parameters, source in control_calls():
         request = a_sent_request("s3control", operation, parameters, endpoint, "auto")

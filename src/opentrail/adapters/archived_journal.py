@@ -28,6 +28,11 @@ class ArchivedJournal:
         return self._journal.lost
 
     @property
+    def unverified(self) -> str | None:
+        """Why a segment could be neither verified nor repaired, None if none is known."""
+        return self._journal.unverified
+
+    @property
     def is_checked(self) -> bool:
         """Whether every segment was verified since the start."""
         return self._journal.is_checked

@@ -28,8 +28,8 @@ class Health:
         """One of `ok`, `degraded`, `failing`."""
         if self._journal.failure:
             return "failing"
-        is_whole = not (self._journal.lost or self.missing()) and self._store.is_responding
-        return "ok" if is_whole else "degraded"
+        is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
+        return "ok" if is_whole and self._store.is_responding else "degraded"
 
     def missing(self) -> list[str]:
         """Returns what look-ups cannot find, a description for each range."""
@@ -66,6 +66,7 @@ class Health:
                 "backlogSeconds": round(journal.backlog_seconds, 3),
                 "lost": [asdict(one) for one in journal.lost],
                 "checked": journal.is_checked,
+                "unverified": journal.unverified,
             },
             "history": {
                 "position": self._store.position,

@@ -111,8 +111,9 @@ class SqliteJournal:
         self._rolled = threading.Condition()
         #: The writing thread has ended; set by itself, with `_rolled` held.
         self._has_ended = False
-        #: Every segment was verified since the start.
+        #: Every segment was verified since the start; else why one could not be, if that is known.
         self.is_checked = False
+        self.unverified: str | None = None
         finish_repairs(folder)
         self._segments = self._find_segments()
         self._lost_before = self._missing_before(known)
@@ -186,7 +187,9 @@ class SqliteJournal:
         while not self.is_checked:
             try:
                 await self.check()
+                self.unverified = None
             except StorageFailed as error:
+                self.unverified = str(error)
                 log.warning("the journal could not be verified", extra={"error": str(error)})
                 await asyncio.sleep(_CHECK_PAUSE)
 
@@ -395,6 +398,11 @@ class SqliteJournal:
             if self._segments[-1].first == self._head + 1:
                 return True
             writer = self._create(self._head + 1, self._chain)
+            old, self._writer = self._writer, writer
+            # Who waits may move the files of the old segment: SQLite must be done with them.
+            with contextlib.suppress(sqlite3.Error):
+                old.close()
+            return True
         except (sqlite3.Error, OSError) as error:
             self._failure = f"the journal cannot start a new segment: {error}"
             return False
@@ -402,9 +410,6 @@ class SqliteJournal:
             with self._rolled:
                 self._roll_due = False
                 self._rolled.notify_all()
-        self._writer.close()
-        self._writer = writer
-        return True
 
     # Segments.
 

@@ -6,6 +6,7 @@ look at it; the new one takes its place. A repair that is cut short is finished 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -101,9 +102,8 @@ def finish_repairs(folder: Path) -> None:
 
 def _put_in_place(path: Path) -> None:
     for ending in ("", "-wal"):
-        damaged = Path(f"{path}{ending}")
-        if damaged.exists():
-            damaged.replace(_unused(Path(f"{path}{_DAMAGED}{ending}")))
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{ending}").replace(_unused(Path(f"{path}{_DAMAGED}{ending}")))
     Path(f"{path}-shm").unlink(missing_ok=True)
     path.with_name(path.name + _REPAIRED).replace(path)
     sync_folder(path.parent)
