@@ -519,13 +519,11 @@ class SqliteJournal:
         """
         after = segment.first - 1
         while True:
-            # Read anew each time: segments are added, and this one may be deleted, meanwhile.
+            # Read each time: segments are added, and this one may be deleted, meanwhile.
             segments = [s for s in self._segments if s.first >= segment.first]
             if not segments or segments[0] is not segment:
                 return
             _, end = next(iter(ends_of(segments, self._durable)))
-            if len(segments) == 1:
-                end = self._durable
             if after >= end:
                 return
             entries = self._readers.read([segment], after, end, _VERIFIED)
