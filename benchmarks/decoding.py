@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from opentrail.capture.assemble import Assembler
-from opentrail.capture.ec2_form import ec2_parameters
-from opentrail.capture.exchange import Exchange
-from opentrail.capture.s3_form import s3_parameters
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.ec2_form import ec2_parameters
+from opentrail.capture.record.exchange import Exchange
+from opentrail.capture.record.s3_form import s3_parameters
 from opentrail.core.identity import unknown
 from opentrail.wire.message import Request, Response, fold_headers
 from opentrail.wire.protocols import decode_request

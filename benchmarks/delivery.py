@@ -18,7 +18,7 @@ from benchmarks.records import Multiplier
 from benchmarks.s3 import Store, store
 from benchmarks.servers import Server, opentrail
 from benchmarks.wire import percentile
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 
 Figures = dict[str, float]
 BACKLOG, BATCH = 200_000, 5_000

@@ -14,7 +14,7 @@ import duckdb
 from benchmarks.wire import percentile
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import Index
-from opentrail.adapters.duckdb.parts import PARTS
+from opentrail.adapters.duckdb.partitions import PARTS
 from opentrail.adapters.duckdb.schema import Table, select_page, select_rows
 from opentrail.ports.event_store import EventQuery
 

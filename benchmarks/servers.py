@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.processes import launch, resident_mb, stop
 from benchmarks.wire import Connection
-from opentrail.sandbox import ADMIN_KEY_ID
+from opentrail.commands.sandbox import ADMIN_KEY_ID
 
 
 @dataclass

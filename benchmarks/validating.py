@@ -25,6 +25,7 @@ from benchmarks.records import ACCOUNT, REGION, Multiplier
 from benchmarks.servers import Server, opentrail
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.system import SystemClock
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.core.event import format_time
 from opentrail.core.logfile import (
     DeliveredLog,
@@ -38,7 +39,6 @@ from opentrail.core.logfile import (
     string_to_sign,
     unique_string,
 )
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.trails.writing import compress
 
 Figures = dict[str, float]

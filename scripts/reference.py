@@ -13,7 +13,7 @@ from pathlib import Path
 from opentrail import cli, settings
 from opentrail.api import server
 from opentrail.api.operation import REGISTER
-from opentrail.capture.secret_members import candidates
+from opentrail.capture.redaction.secret_members import candidates
 from opentrail.wire.service_models import ServiceCatalog
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from opentrail.capture.secret_members import candidates, reviews, unreviewed
+from opentrail.capture.redaction.secret_members import candidates, reviews, unreviewed
 
 
 def main() -> int:

@@ -20,10 +20,10 @@ from uuid import UUID
 from botocore.awsrequest import create_request_object, prepare_request_dict
 from botocore.serialize import create_serializer
 
-from opentrail.capture.exchange import Exchange
+from opentrail.capture.record.exchange import Exchange
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.identity import Identity, iam_user, key_for_account
-from opentrail.core.resources import Trail
+from opentrail.core.trail import Trail
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog

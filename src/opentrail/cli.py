@@ -284,7 +284,13 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _sandbox(options: argparse.Namespace) -> int:
     from opentrail.app.server import serve
-    from opentrail.sandbox import ADMIN, ADMIN_KEY_ID, ADMIN_SECRET, start_moto, start_seaweedfs
+    from opentrail.commands.sandbox import (
+        ADMIN,
+        ADMIN_KEY_ID,
+        ADMIN_SECRET,
+        start_moto,
+        start_seaweedfs,
+    )
     from opentrail.settings import SANDBOX_DEFAULTS, UpstreamAccess
 
     if options.s3 not in (None, "moto", "seaweedfs"):
@@ -332,7 +338,7 @@ def _announce_serve(server: Server) -> None:
 
 
 def _announce_sandbox(server: Server, has_history: bool) -> None:
-    from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+    from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 
     forgotten = (
         "sandbox  events of earlier runs are kept, but the users, keys, topics and all else that"
@@ -394,8 +400,8 @@ def _named_in(expression: str | None) -> set[str]:
 
 def _lookup(options: argparse.Namespace) -> int:
     _require_one_form(options)
-    from opentrail.remote import ask
-    from opentrail.tables import (
+    from opentrail.commands.client import ask
+    from opentrail.commands.rendering import (
         print_csv,
         print_events,
         print_records,
@@ -429,8 +435,8 @@ def _tell_how_to_name() -> None:
 
 
 def _who(options: argparse.Namespace) -> int:
-    from opentrail.remote import ask
-    from opentrail.tables import print_answer, warn_of_missing
+    from opentrail.commands.client import ask
+    from opentrail.commands.rendering import print_answer, warn_of_missing
 
     query = {"resource": options.resource, "type": options.type, "account": options.account}
     answer = ask(options, "/api/v1/who", query)
@@ -446,32 +452,32 @@ def _who(options: argparse.Namespace) -> int:
 
 def _tail(options: argparse.Namespace) -> int:
     _require_one_form(options)
-    from opentrail.tail import run
+    from opentrail.commands.tail import run
 
     return run(options, _conditions(options))
 
 
 def _export(options: argparse.Namespace) -> int:
-    from opentrail.exporting.command import run
+    from opentrail.commands.export import run
 
     return run(options, _conditions(options))
 
 
 def _import(options: argparse.Namespace) -> int:
-    from opentrail.importing.command import run
+    from opentrail.commands.import_files import run
 
     return run(options)
 
 
 def _validate(options: argparse.Namespace) -> int:
-    from opentrail.validation.command import run
+    from opentrail.commands.validate import run
 
     return run(options)
 
 
 def _status(options: argparse.Namespace) -> int:
-    from opentrail.remote import find
-    from opentrail.tables import print_status
+    from opentrail.commands.client import find
+    from opentrail.commands.rendering import print_status
 
     health = find(options).health()
     if options.json:
@@ -482,13 +488,13 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _verify_store(options: argparse.Namespace) -> int:
-    from opentrail.verify_store import run
+    from opentrail.commands.verify_store import run
 
     return run(options)
 
 
 def _flush(options: argparse.Namespace) -> int:
-    from opentrail.remote import ask
+    from opentrail.commands.client import ask
 
     done = ask(options, "/api/v1/trails/flush", {}, {"name": options.name})
     if options.json:

@@ -21,7 +21,7 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.sandbox import ADMIN_KEY_ID
+from opentrail.commands.sandbox import ADMIN_KEY_ID
 from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import PATIENCE, Opentrail, free_port, moto_server
 

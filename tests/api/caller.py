@@ -17,10 +17,10 @@ from urllib.parse import urlencode
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.capture.asgi import SCOPE_KEY, AsgiApp, OwnCall
+from opentrail.capture.proxy.asgi import SCOPE_KEY, AsgiApp, OwnCall
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
-from opentrail.history import History
+from opentrail.history.event_history import History
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
 from tests.trails.world import World

@@ -9,7 +9,7 @@ import pytest
 from opentrail.api.conditions import count_in, position_in, search_in
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.expression import parse
-from opentrail.history import Search
+from opentrail.history.event_history import Search
 from tests.factories import MOMENT
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opentrail.api.operation import REGISTER
-from opentrail.capture.asgi import SCOPE_KEY, OwnCall
+from opentrail.capture.proxy.asgi import SCOPE_KEY, OwnCall
 from opentrail.core.errors import StorageFailed
 from tests.api.caller import TARGET, Api, send
 from tests.factories import ACCOUNT, REGION, an_identity, catalog

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.adapters.aws import S3Access
+from opentrail.adapters.aws.object_store import S3Access
 from opentrail.app.access import service_access, store_access
 from opentrail.settings import Settings, UpstreamAccess
 

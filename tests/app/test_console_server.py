@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from opentrail.app.console_server import serve_console
-from opentrail.app.front import bind
+from opentrail.app.endpoint_server import bind
 from opentrail.settings import Address
 from tests.fakes import asynchronous
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.ipc.events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.app.housekeeping import Housekeeping
-from opentrail.history import History, Search
-from opentrail.identities import Identities
+from opentrail.history.event_history import History, Search
+from opentrail.identity.known_identities import Identities
 from opentrail.metrics import Metrics
 from tests.factories import MOMENT, a_new_entry, some_records
 from tests.fakes import MemoryControl, SettableClock, asynchronous

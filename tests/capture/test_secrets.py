@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 import pytest
 
-from opentrail.capture.assemble import Assembler
+from opentrail.capture.record.assemble import Assembler
 from opentrail.core.identity import unknown
 from opentrail.wire.message import Request, Response
 from tests.factories import (

@@ -25,10 +25,11 @@ from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.capture.importers import Taken, read_file
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
+from opentrail.imports.documents import read_file
+from opentrail.imports.records import Taken
 from opentrail.ports.event_store import EventQuery
 from tests.factories import (
     ACCOUNT,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.assemble import Assembler
+from opentrail.capture.record.assemble import Assembler
 from opentrail.wire.message import Response
 from opentrail.wire.routing import Call
 from tests.conformance.rebuild import RebuildError, Reverse, operation_of, rebuild

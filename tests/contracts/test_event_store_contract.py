@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.ipc.events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.link import Link
-from opentrail.adapters.linked_journal import APPEND, LinkedJournal, append_packed, unpack
+from opentrail.adapters.ipc.journal import APPEND, LinkedJournal, append_packed, unpack
+from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry, NewEntry

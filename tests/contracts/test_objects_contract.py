@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from opentrail.adapters.aws import S3Access, S3Objects
+from opentrail.adapters.aws.object_store import S3Access, S3Objects
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import NewObject, ObjectStore
 from tests.fakes import MemoryObjects, asynchronous

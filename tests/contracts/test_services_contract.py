@@ -12,8 +12,8 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from opentrail.adapters.aws import S3Access
-from opentrail.adapters.aws_services import (
+from opentrail.adapters.aws.object_store import S3Access
+from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
     EventBridgeBus,
     KmsKeys,

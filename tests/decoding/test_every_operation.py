@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from tests.decoding import expect_s3
 from tests.decoding.expect import comparable, expected
 from tests.decoding.generate import SERVICES, Case, cases

@@ -15,7 +15,7 @@ from botocore.client import BaseClient
 from botocore.config import Config
 from botocore.session import Session
 
-from opentrail.capture.assemble import Assembler
+from opentrail.capture.record.assemble import Assembler
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.routing import Router
 from opentrail.wire.sigv4 import read_credential

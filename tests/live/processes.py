@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
 
 #: Nothing in these tests may take longer than this.
 PATIENCE = 60.0

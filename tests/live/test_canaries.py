@@ -16,7 +16,7 @@ from urllib.parse import unquote_plus
 import boto3
 import pytest
 
-from opentrail.sandbox import ADMIN_KEY_ID
+from opentrail.commands.sandbox import ADMIN_KEY_ID
 from opentrail.wire.message import Request
 from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.capture.test_secrets import CASES, Case, canary, disguises

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.settings import load
 from tests.live.processes import BIN, PATIENCE, Opentrail, clean_environment, opentrail_server
 

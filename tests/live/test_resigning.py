@@ -19,8 +19,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from opentrail.core.identity import key_for_account
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweedfs
 from tests.capture.proxy.wires import Wire
 from tests.live.processes import Opentrail, opentrail_server
 from tests.wire.sigv4_by_hand import chunked

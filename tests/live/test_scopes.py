@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.sandbox import ADMIN_KEY_ID
+from opentrail.commands.sandbox import ADMIN_KEY_ID
 from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.live.processes import opentrail_server
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from opentrail.sandbox import ADMIN_KEY_ID
+from opentrail.commands.sandbox import ADMIN_KEY_ID
 from tests.capture.proxy.wires import PATIENCE, Wire, scope
 from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import moto_server, opentrail_server, run_opentrail

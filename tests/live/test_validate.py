@@ -13,7 +13,7 @@ from typing import Any
 import boto3
 import pytest
 
-from opentrail.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from tests.live.processes import Opentrail, moto_server, opentrail_server, run_opentrail
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import CloudTrailError, ObjectStoreError
-from opentrail.core.resources import Trail
+from opentrail.core.trail import Trail
 from opentrail.trails.destinations import Destinations
-from opentrail.trails.notices import FIRST, SUBJECT
+from opentrail.trails.sinks.sns import FIRST, SUBJECT
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import MemoryObjects, MemoryServices, asynchronous
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
-from opentrail.core.resources import Trail, stored_time
+from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.control import Put
 from opentrail.trails.plans import DeliveryState, Plan, Selecting, load_state
 from tests.factories import (

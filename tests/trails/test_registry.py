@@ -10,7 +10,7 @@ import pytest
 
 from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.resources import Trail, stored_time
+from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.control import ControlStore
 from opentrail.trails.registry import TrailRegistry
 from tests.factories import ACCOUNT, REGION, a_trail

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from opentrail.core.errors import ObjectStoreError, StorageFailed
-from opentrail.core.resources import stored_time
+from opentrail.core.trail import stored_time
 from opentrail.ports.control import Change
 from opentrail.ports.objects import NewObject
 from tests.factories import MOMENT, a_data_record

@@ -10,15 +10,15 @@ from datetime import timedelta
 from typing import Any
 
 from opentrail.core.event import Entry, format_time
-from opentrail.core.resources import Trail, stored_time
+from opentrail.core.trail import Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.log_streams import LogStreams
-from opentrail.trails.notices import Notices
 from opentrail.trails.plans import DeliveryState, Selecting, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
+from opentrail.trails.sinks.cloudwatch_logs import LogStreams
+from opentrail.trails.sinks.sns import Notices
 from opentrail.trails.worker import Delivered as Round
 from opentrail.trails.worker import TrailDeliveries, TrailWorker
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, a_trail, event_id

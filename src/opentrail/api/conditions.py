@@ -12,7 +12,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import MANAGEMENT, parse_time
 from opentrail.core.expression import Expression, ExpressionError, parse
-from opentrail.history import Search
+from opentrail.history.event_history import Search
 from opentrail.ports.event_store import FoundEvent
 
 MOST_EVENTS = 10_000

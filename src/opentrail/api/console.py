@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from opentrail.answers import who
 from opentrail.api.conditions import (
     count_in,
     defaults_in,
@@ -31,8 +30,9 @@ from opentrail.core.errors import (
     Unsupported,
 )
 from opentrail.core.identity import Identity
-from opentrail.core.resources import Trail
-from opentrail.history import PAGE, Search, shown_event
+from opentrail.core.trail import Trail
+from opentrail.history.event_history import PAGE, Search, shown_event
+from opentrail.who.answers import who
 
 #: Events that are looked at to count those that defaults hide.
 _MOST_COUNTED = 1_000
@@ -174,7 +174,7 @@ class ConsoleApi:
         }
 
     async def _import(self, request: Request) -> dict[str, Any]:
-        """Imports the files of a body in the form of core/batch.py."""
+        """Imports the files of a body in the form of imports/batch.py."""
         if self._imports is None:
             raise Unsupported("importing here")
         return await self._imports(request.stream())

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.resources import Trail, stored_time
-from opentrail.history import History
+from opentrail.core.trail import Trail, stored_time
+from opentrail.history.event_history import History
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal

@@ -20,7 +20,7 @@ from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError, OpentrailError
 from opentrail.core.event import Entry
 from opentrail.core.expression import holds
-from opentrail.history import Page, Search, shown_event
+from opentrail.history.event_history import Page, Search, shown_event
 from opentrail.ports.event_store import FoundEvent
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from opentrail.adapters.aws import S3Access
+from opentrail.adapters.aws.object_store import S3Access
 from opentrail.capture.proxy.upstream import at
 from opentrail.settings import Settings
 

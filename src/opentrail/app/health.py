@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.ipc.events import LinkedEvents
 from opentrail.metrics import Sample, total
 from opentrail.version import __version__
 

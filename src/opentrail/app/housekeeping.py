@@ -6,12 +6,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.ipc.events import LinkedEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.errors import OpentrailError
-from opentrail.history import History
-from opentrail.identities import Identities
+from opentrail.history.event_history import History
+from opentrail.identity.known_identities import Identities
 from opentrail.trails.worker import TrailDeliveries
 
 log = logging.getLogger(__name__)

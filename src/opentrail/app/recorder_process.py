@@ -17,12 +17,12 @@ from collections.abc import Awaitable, Callable
 import orjson
 import uvloop
 
-from opentrail.adapters.link import Link
-from opentrail.adapters.linked_journal import LinkedJournal
+from opentrail.adapters.ipc.journal import LinkedJournal
+from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.system import LOOP_TURN, prefer_short_turns, settle_memory
-from opentrail.app.front import PRELOADED, Front
-from opentrail.app.own_calls import LinkedOwnCalls
-from opentrail.identities import KnownIdentities, directory_identities, from_json
+from opentrail.app.api_proxy import LinkedOwnCalls
+from opentrail.app.endpoint_server import PRELOADED, Front
+from opentrail.identity.known_identities import KnownIdentities, directory_identities, from_json
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
 from opentrail.settings import Settings

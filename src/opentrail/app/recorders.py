@@ -14,14 +14,14 @@ from typing import Any
 
 import orjson
 
-from opentrail.adapters.link import Link, LinkError
-from opentrail.adapters.linked_journal import APPEND, append_packed, unpack
-from opentrail.app.own_calls import OWN_CALL, RECORDED, OwnCallsForRecorders
+from opentrail.adapters.ipc.journal import APPEND, append_packed, unpack
+from opentrail.adapters.ipc.link import Link, LinkError
+from opentrail.app.api_proxy import OWN_CALL, RECORDED, OwnCallsForRecorders
 from opentrail.app.recorder_process import COUNTED, LEARN, START, STATE, STOP
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
-from opentrail.identities import Identities, may_teach, to_json
+from opentrail.identity.known_identities import Identities, may_teach, to_json
 from opentrail.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Settings

@@ -20,8 +20,8 @@ from typing import Any
 import uvloop
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.aws import S3Objects
-from opentrail.adapters.aws_services import (
+from opentrail.adapters.aws.object_store import S3Objects
+from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
     EventBridgeBus,
     KmsKeys,
@@ -30,7 +30,7 @@ from opentrail.adapters.aws_services import (
 )
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.gap_file import kept_gaps
-from opentrail.adapters.linked_events import LinkedEvents
+from opentrail.adapters.ipc.events import LinkedEvents
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
@@ -46,8 +46,9 @@ from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.app.access import service_access, store_access
+from opentrail.app.api_proxy import OwnCallsForRecorders
 from opentrail.app.console_server import serve_console
-from opentrail.app.front import (
+from opentrail.app.endpoint_server import (
     PRELOADED,
     Front,
     arm_faults,
@@ -57,7 +58,6 @@ from opentrail.app.front import (
 )
 from opentrail.app.health import Health
 from opentrail.app.housekeeping import Housekeeping
-from opentrail.app.imports import Imports
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
@@ -65,28 +65,28 @@ from opentrail.app.known_positions import (
     mark_imports,
     mark_journal,
 )
-from opentrail.app.own_calls import OwnCallsForRecorders
 from opentrail.app.recorders import Recorders
-from opentrail.capture.asgi import SCOPE_KEY, ask
 from opentrail.capture.ingest import Ingest
-from opentrail.capture.recorder import gap_entry, lost_entry
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
+from opentrail.capture.record.recorder import gap_entry, lost_entry
 from opentrail.core.errors import RecordRefused, StorageFailed, UsageError
 from opentrail.follow import Follower, follow
-from opentrail.history import History
-from opentrail.identities import Identities, directory_identities
+from opentrail.history.event_history import History
+from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.imports.service import Imports
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal, LostPositions
 from opentrail.settings import Settings
-from opentrail.trails.bus import BusFollower, Taking
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.log_streams import LogStreams
-from opentrail.trails.notices import Notices
 from opentrail.trails.plans import Selecting
 from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.sinks.cloudwatch_logs import LogStreams
+from opentrail.trails.sinks.eventbridge import BusFollower, Taking
+from opentrail.trails.sinks.sns import Notices
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog

@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from opentrail.capture.assemble import UNVERIFIED
-from opentrail.capture.safe_json import to_bytes
+from opentrail.capture.record.assemble import UNVERIFIED
+from opentrail.capture.record.safe_json import to_bytes
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.core.event import (
     MANAGEMENT,
@@ -21,7 +21,7 @@ from opentrail.core.event import (
     parse_time,
 )
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
-from opentrail.core.resources import GLOBAL_REGION
+from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal
 

@@ -24,14 +24,14 @@ from opentrail.core.logfile import (
     sha256_hex,
     unique_string,
 )
-from opentrail.core.resources import Span, Trail, stored_time
+from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.log_streams import stream_name
-from opentrail.trails.outbox import NOTICE, STREAM, file_key, note_of
 from opentrail.trails.plans import DeliveryState, Plan, Selecting, Taken
+from opentrail.trails.sinks.cloudwatch_logs import stream_name
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, file_key, note_of
 from opentrail.trails.writing import compress, put_exactly
 
 log = logging.getLogger(__name__)

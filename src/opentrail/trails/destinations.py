@@ -15,12 +15,12 @@ from opentrail.core.errors import (
     ServiceMissing,
 )
 from opentrail.core.logfile import CLOUDTRAIL, DIGEST, Place, encryption_context
-from opentrail.core.resources import Trail
+from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
 from opentrail.trails.bucket_policy import allows_delivery
-from opentrail.trails.log_streams import stream_name
-from opentrail.trails.notices import FIRST, SUBJECT
+from opentrail.trails.sinks.cloudwatch_logs import stream_name
+from opentrail.trails.sinks.sns import FIRST, SUBJECT
 
 log = logging.getLogger(__name__)
 

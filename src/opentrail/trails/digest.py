@@ -23,7 +23,7 @@ from opentrail.core.logfile import (
     sha256_hex,
     string_to_sign,
 )
-from opentrail.core.resources import Span, Trail, stored_time
+from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import Change, ControlStore, Put, Remove

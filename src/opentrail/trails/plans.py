@@ -15,8 +15,8 @@ from typing import Any
 
 from opentrail.core.event import Entry
 from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS
-from opentrail.core.resources import Span, Trail, takes
 from opentrail.core.selectors import Selection, predicate_of
+from opentrail.core.trail import Span, Trail, takes
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
 from opentrail.trails.reading import SharedReading, Stretch

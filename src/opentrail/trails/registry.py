@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opentrail.core.errors import CloudTrailError, Conflict
-from opentrail.core.resources import Span, Trail, check_trail_name
+from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import Change, ControlStore, Put, Remove
-from opentrail.trails.outbox import forgetting
+from opentrail.trails.sinks.outbox import forgetting
 
 #: Trails per Region, shadow trails counted (cloudtrail-facts §7.6).
 QUOTA = 5

@@ -10,16 +10,16 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
-from opentrail.core.resources import Span, Trail
+from opentrail.core.trail import Span, Trail
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
 from opentrail.trails.delivery import LogDelivery, is_over
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.outbox import STREAM, is_empty
 from opentrail.trails.plans import DeliveryState, load_state
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.rounds import keep_on
+from opentrail.trails.sinks.outbox import STREAM, is_empty
 
 log = logging.getLogger(__name__)
 

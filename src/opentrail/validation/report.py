@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from opentrail.tables import printable
+from opentrail.core.text import printable
 from opentrail.validation.names import ChainId, told_time
 
 GOOD, NOT_GOOD, UNDECIDED = 0, 1, 5

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import MOST_PLACES, Index, hash_of, probe
-from opentrail.adapters.duckdb.parts import PARTS, Parting
+from opentrail.adapters.duckdb.partitions import PARTS, Parting
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.duckdb import messages
-from opentrail.adapters.link import Link
+from opentrail.adapters.ipc import messages
+from opentrail.adapters.ipc.link import Link
 from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow

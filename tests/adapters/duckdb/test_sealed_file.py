@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import read_name
-from opentrail.adapters.duckdb.parts import Parting
+from opentrail.adapters.duckdb.partitions import Parting
 from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of

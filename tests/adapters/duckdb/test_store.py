@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.duckdb import compaction
 from opentrail.adapters.duckdb import store as store_module
-from opentrail.adapters.duckdb import upkeep
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
-from opentrail.adapters.duckdb.messages import pack_entries
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.duckdb.writers import Writing
+from opentrail.adapters.ipc.messages import pack_entries
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from opentrail.core.attributes import Attributes, attributes_of
@@ -90,7 +90,7 @@ async def test_many_entries_are_added_in_parts_and_none_twice(
 async def test_sealing_hurries_if_nothing_is_left_of_the_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(compaction, "_PATIENCE_SECONDS", 0.0)
     async with world(tmp_path) as here, here.opened() as store:
         await store.add(await here.write(here.seal_records))
         await store.idle()
@@ -121,7 +121,7 @@ async def test_children_give_way_before_they_load_what_they_need(
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_TELLING.format(told=str(told)))
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    monkeypatch.setattr(upkeep, "_PATIENCE_SECONDS", patience)
+    monkeypatch.setattr(compaction, "_PATIENCE_SECONDS", patience)
     async with world(tmp_path) as here, here.opened() as store:
         await store.add(await here.write(here.seal_records))
         await store.idle()

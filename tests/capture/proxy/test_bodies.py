@@ -8,8 +8,8 @@ import random
 
 import pytest
 
-from opentrail.capture.exchange import GONE
 from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, KeptBody
+from opentrail.capture.record.exchange import GONE
 from opentrail.wire.message import MAX_BODY
 
 

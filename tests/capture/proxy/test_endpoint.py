@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from opentrail.capture.asgi import OwnAnswer
-from opentrail.capture.assemble import Assembler
 from opentrail.capture.proxy import Endpoint, Upstream, Upstreams, intake
+from opentrail.capture.proxy.asgi import OwnAnswer
 from opentrail.capture.proxy.intake import Intake
-from opentrail.capture.recorder import Recorder
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.recorder import Recorder
 from opentrail.core.identity import unknown
 from opentrail.metrics import Metrics
 from opentrail.wire.routing import Router

@@ -12,7 +12,7 @@ from opentrail.core.selectors.advanced import (
     AdvancedSelector,
     check_advanced,
 )
-from opentrail.core.selectors.taker import Taker
+from opentrail.core.selectors.owner import Taker
 
 TRAIL, STORE = Taker.TRAIL, Taker.EVENT_DATA_STORE
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ from typing import Any
 
 import duckdb
 
-from opentrail.adapters.duckdb.parts import PARTS
+from opentrail.adapters.duckdb.partitions import PARTS
 
 #: Forty bits of MD5: a row with the hash may still have another id, so it must be looked at.
 _HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"

@@ -10,10 +10,10 @@ from typing import Any
 
 import orjson
 
-from opentrail.adapters.duckdb.asking import Asking
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
-from opentrail.adapters.duckdb.parts import PARTS
+from opentrail.adapters.duckdb.lookup_pool import Asking
+from opentrail.adapters.duckdb.partitions import PARTS
 from opentrail.adapters.duckdb.schema import (
     Table,
     by_column,
@@ -21,7 +21,7 @@ from opentrail.adapters.duckdb.schema import (
     select_page,
     select_rows,
 )
-from opentrail.adapters.duckdb.sources import AT_ONCE, SEARCHES_AT_ONCE, Database, Source
+from opentrail.adapters.duckdb.table_set import AT_ONCE, SEARCHES_AT_ONCE, Database, Source
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.expression import Expression, holds

@@ -18,10 +18,10 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from opentrail.adapters.duckdb import messages
 from opentrail.adapters.duckdb.crash import arm_in_child
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.link import Link
+from opentrail.adapters.ipc import messages
+from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.system import settle_memory, unsettle_memory
 from opentrail.core.event import from_micros
 from opentrail.logs import set_up_logging

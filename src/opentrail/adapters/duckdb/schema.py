@@ -10,7 +10,7 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
-from opentrail.adapters.duckdb.parts import COLUMNS, DEFINED, STORED, Parting, divided
+from opentrail.adapters.duckdb.partitions import COLUMNS, DEFINED, STORED, Parting, divided
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, from_micros, micros
 from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent

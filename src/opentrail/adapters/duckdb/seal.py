@@ -26,10 +26,10 @@ import orjson
 from opentrail.adapters.duckdb.crash import arm_in_child, end_with_parent
 from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
-from opentrail.adapters.duckdb.messages import pack_entries, unpack_entries
-from opentrail.adapters.duckdb.parts import Parting
+from opentrail.adapters.duckdb.partitions import Parting
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
+from opentrail.adapters.ipc.messages import pack_entries, unpack_entries
 from opentrail.adapters.sqlite.segments import chain_before, lost_between, read_range
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import JournalDamaged

@@ -11,9 +11,9 @@ from pathlib import Path
 import duckdb
 
 from opentrail.adapters.duckdb.files import attaching, digest_of, stem_of
-from opentrail.adapters.duckdb.held import HELD, fill_held
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
+from opentrail.adapters.duckdb.value_filters import HELD, fill_held
 from opentrail.adapters.files import sync_folder
 from opentrail.core.faults import reach
 

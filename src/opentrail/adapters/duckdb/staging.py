@@ -15,7 +15,7 @@ import orjson
 
 from opentrail.adapters.duckdb.files import SealedFile, attaching, sealed_files
 from opentrail.adapters.duckdb.index import Index, hash_ids
-from opentrail.adapters.duckdb.parts import DIVIDED, Parting
+from opentrail.adapters.duckdb.partitions import DIVIDED, Parting
 from opentrail.adapters.duckdb.schema import (
     KEPT,
     SEALED_COLUMNS,

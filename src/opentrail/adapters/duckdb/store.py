@@ -12,14 +12,14 @@ from typing import TypeVar
 
 import orjson
 
-from opentrail.adapters.duckdb.asking import Asking, Damaged
+from opentrail.adapters.duckdb.compaction import RepairJournal, Upkeep
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     left_over,
     remove,
     sealed_files,
 )
-from opentrail.adapters.duckdb.messages import unpack_entries
+from opentrail.adapters.duckdb.lookup_pool import Asking, Damaged
 from opentrail.adapters.duckdb.paging import Pages
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
@@ -28,9 +28,9 @@ from opentrail.adapters.duckdb.schema import (
     insert_into,
     row_of,
 )
-from opentrail.adapters.duckdb.sources import Database, Shelf, Source
-from opentrail.adapters.duckdb.upkeep import RepairJournal, Upkeep
+from opentrail.adapters.duckdb.table_set import Database, Shelf, Source
 from opentrail.adapters.duckdb.writers import Steps, Writing
+from opentrail.adapters.ipc.messages import unpack_entries
 from opentrail.adapters.sqlite.segments import first_position, lost_between
 from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.attributes import attributes_of

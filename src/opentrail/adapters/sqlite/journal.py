@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from opentrail.adapters.appends import Append, Appends, append_of
+from opentrail.adapters.append_queue import Append, Appends, append_of
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.sqlite.repair import chain_before_of, finish_repairs, repair
 from opentrail.adapters.sqlite.rows import SCHEMA, inserts

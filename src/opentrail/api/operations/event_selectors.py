@@ -6,9 +6,9 @@ import logging
 from dataclasses import replace
 
 from opentrail.api.operation import Call, Json, operation
-from opentrail.core.resources import Trail
 from opentrail.core.selectors import Selection, Taker, chosen
 from opentrail.core.selectors.known_types import KNOWN_TYPES
+from opentrail.core.trail import Trail
 
 log = logging.getLogger(__name__)
 

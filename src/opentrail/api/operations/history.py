@@ -6,7 +6,7 @@ from opentrail.api.operation import Call, Json, operation
 from opentrail.core.attributes import LOOKUP_KEYS
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import INSIGHT, MANAGEMENT
-from opentrail.history import PAGE, Search, shown_event
+from opentrail.history.event_history import PAGE, Search, shown_event
 
 _INSIGHT_KEYS = ("EventId", "EventName", "EventSource")
 

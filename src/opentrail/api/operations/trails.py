@@ -12,17 +12,17 @@ from opentrail.core.errors import (
     CloudTrailError,
 )
 from opentrail.core.event import format_time, parse_time
-from opentrail.core.resources import (
+from opentrail.core.selectors import Selection
+from opentrail.core.tags import read_tags, with_tags
+from opentrail.core.trail import (
     Trail,
     check_bucket_name,
     check_prefix,
     check_trail_name,
     epoch,
 )
-from opentrail.core.selectors import Selection
-from opentrail.core.tags import read_tags, with_tags
-from opentrail.trails.outbox import NOTICE, STREAM, Telling, telling
 from opentrail.trails.plans import DeliveryState, load_state
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, Telling, telling
 
 _LATER = ("IsOrganizationTrail",)
 #: Texts that UpdateTrail clears when they are empty, and the settings that they are.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from opentrail.capture.proxy.upstream import AnswerHead
-from opentrail.capture.tables import answers_urls
+from opentrail.capture.record.rules import answers_urls
 from opentrail.wire.message import fold_headers
 from opentrail.wire.routing import Call
 

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from typing import IO
 
-from opentrail.capture.exchange import Failure
+from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import MAX_BODY
 
 #: A sender is paused while more than this waits to be passed on.

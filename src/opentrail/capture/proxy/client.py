@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import httptools
 
-from opentrail.capture.exchange import GONE, INCOMPLETE
 from opentrail.capture.proxy.after_head import after_head, framing_of
 from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.conversation import Conversation
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
+from opentrail.capture.proxy.request_handler import Conversation
 from opentrail.capture.proxy.tunnel import wants_websocket
 from opentrail.capture.proxy.upstream import KeptConnections, UpstreamConnection
+from opentrail.capture.record.exchange import GONE, INCOMPLETE
 
 if TYPE_CHECKING:
     from opentrail.capture.proxy.endpoint import Endpoint

@@ -6,12 +6,12 @@ import asyncio
 import ssl
 from dataclasses import dataclass, field
 
-from opentrail.capture.asgi import AskOwn
-from opentrail.capture.networks import Networks
+from opentrail.capture.proxy.asgi import AskOwn
 from opentrail.capture.proxy.client import ClientConnection
 from opentrail.capture.proxy.intake import Intake
 from opentrail.capture.proxy.upstream import Upstreams
-from opentrail.capture.recorder import Recorder
+from opentrail.capture.record.networks import Networks
+from opentrail.capture.record.recorder import Recorder
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.wire.routing import Router

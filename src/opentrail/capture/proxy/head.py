@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from opentrail.capture.exchange import Failure
+from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import fold_headers
 
 #: Limits of N2.

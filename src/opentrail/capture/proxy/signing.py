@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from opentrail.capture.proxy.call_context import Transcript
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import Head
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal
-from opentrail.capture.proxy.transcript import Transcript
 from opentrail.capture.proxy.upstream import Upstream
 from opentrail.wire.message import MAX_BODY
 from opentrail.wire.resign import (

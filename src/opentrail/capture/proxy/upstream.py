@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from opentrail.capture.exchange import Failure
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.head import MOST_UNFINISHED, Headers
+from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import UsageError
 from opentrail.wire.message import fold_headers
 from opentrail.wire.resign import SigningKey

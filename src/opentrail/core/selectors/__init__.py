@@ -4,9 +4,9 @@
 `predicate_of` what decides about events.
 """
 
+from opentrail.core.selectors.owner import Taker
 from opentrail.core.selectors.predicate import EventFacts, Predicate, predicate_of
 from opentrail.core.selectors.selection import DEFAULT, STORE_DEFAULT, Selection, chosen
-from opentrail.core.selectors.taker import Taker
 
 __all__ = [
     "DEFAULT",

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.selectors.basic import EXCLUDABLE
-from opentrail.core.selectors.taker import Taker, refused, shown
+from opentrail.core.selectors.owner import Taker, refused, shown
 
 EQUALS, NOT_EQUALS = "Equals", "NotEquals"
 #: In the order of AWS's model.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from opentrail.core.selectors.taker import refused, shown
+from opentrail.core.selectors.owner import refused, shown
 
 #: ReadWriteType.
 ALL, READ_ONLY, WRITE_ONLY = "All", "ReadOnly", "WriteOnly"

@@ -17,7 +17,7 @@ from opentrail.core.selectors.advanced import (
     check_advanced,
 )
 from opentrail.core.selectors.basic import BasicSelector, check_basic
-from opentrail.core.selectors.taker import Taker, refused
+from opentrail.core.selectors.owner import Taker, refused
 
 BASIC, ADVANCED = "EventSelectors", "AdvancedEventSelectors"
 

@@ -1,0 +1,1 @@
+"""Object store, services and trails behind an AWS-compatible endpoint, by boto3."""

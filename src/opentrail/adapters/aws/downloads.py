@@ -1,0 +1,214 @@
+"""Many small objects from a bucket: what a GET costs through botocore is more than they do.
+
+Only plain GETs of objects are made here, with the address and the credentials that botocore finds.
+Whatever is not answered by the object itself goes to botocore, which knows about redirects, retries
+and errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import http.client
+import os
+import socket
+import ssl
+import urllib.parse
+import urllib.request
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import boto3
+
+from opentrail.adapters.aws.object_store import S3Reader, S3Stream
+
+_NO_BODY = hashlib.sha256(b"").hexdigest()
+_SECONDS = 60.0
+_METADATA = "x-amz-meta-"
+_RECEIVED, _LONGEST_HEAD = 64 * 1024, 64 * 1024
+_NOT_PLAIN = ("transfer-encoding",)
+#: What a bad connection raises.
+_BROKEN = (OSError, http.client.HTTPException)
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the objects of a bucket are; connections that nobody uses wait in `idle`."""
+
+    is_secure: bool
+    host: str
+    path: str
+    region: str
+    idle: deque[socket.socket] = field(default_factory=deque)
+
+
+class S3Gets(S3Reader):
+    """An `S3Reader` that opens objects at little cost; it may be used by many threads."""
+
+    def __init__(self) -> None:
+        session = boto3.session.Session()
+        super().__init__(session)
+        self._credentials = session.get_credentials()
+        self._places: dict[str, _Place | None] = {}
+
+    def open(self, bucket: str, key: str) -> S3Stream:
+        """Returns the bytes of an object.
+
+        Raises:
+            ObjectStoreError: the store refused or failed; reading may raise it, too.
+        """
+        if bucket not in self._places:
+            self._places[bucket] = self._place(bucket)
+        place = self._places[bucket]
+        if place is not None:
+            with contextlib.suppress(*_BROKEN):
+                answer = self._get(place, key)
+                if answer is not None:
+                    return answer
+        return super().open(bucket, key)
+
+    def _get(self, place: _Place, key: str) -> S3Stream | None:
+        """Returns an object, None if the answer is anything else."""
+        path = place.path + urllib.parse.quote(key, safe="/-_.~")
+        lines = [f"{name}: {value}\r\n" for name, value in self._signed(place, path).items()]
+        connection = _connection(place)
+        try:
+            connection.sendall(f"GET {path} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("latin-1"))
+            head, rest = _answer(connection)
+        except OSError:
+            connection.close()
+            raise
+        headers = _headers(head)
+        length = headers.get("content-length", "") if headers is not None else ""
+        if headers is None or not length.isdigit() or len(rest) > int(length):
+            connection.close()
+            return None
+        is_kept = headers.get("connection", "").lower() != "close"
+        body = _Body(connection, rest, int(length), place, is_kept)
+        metadata = {
+            name.removeprefix(_METADATA): value
+            for name, value in headers.items()
+            if name.startswith(_METADATA)
+        }
+        return S3Stream(body, f"{place.host}{path}", metadata)
+
+    def _signed(self, place: _Place, path: str) -> Mapping[str, str]:
+        """Returns the headers of a signed GET (signature version 4)."""
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        headers = {"host": place.host, "x-amz-content-sha256": _NO_BODY, "x-amz-date": now}
+        frozen = self._credentials.get_frozen_credentials()
+        if frozen.token:
+            headers["x-amz-security-token"] = frozen.token
+        names = ";".join(headers)
+        lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
+        canonical = f"GET\n{path}\n\n{lines}\n{names}\n{_NO_BODY}"
+        scope = f"{now[:8]}/{place.region}/s3/aws4_request"
+        hashed = hashlib.sha256(canonical.encode()).hexdigest()
+        text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashed}"
+        signature = hmac.digest(_signing_key(frozen.secret_key, scope), text.encode(), "sha256")
+        headers["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={frozen.access_key}/{scope}, "
+            f"SignedHeaders={names}, Signature={signature.hex()}"
+        )
+        return headers
+
+    def _place(self, bucket: str) -> _Place | None:
+        """Returns where a bucket's objects are, None if botocore alone can reach them."""
+        if self._credentials is None:
+            return None
+        example = self._s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "x"})
+        url = urllib.parse.urlsplit(example)
+        proxies = urllib.request.getproxies()
+        if url.scheme in proxies and not urllib.request.proxy_bypass(url.hostname or ""):
+            return None
+        return _Place(url.scheme == "https", url.netloc, url.path[:-1], self._s3.meta.region_name)
+
+
+class _Body:
+    """The body of an answer; its connection is used again once all of it was read."""
+
+    def __init__(
+        self, connection: socket.socket, begun: bytes, length: int, place: _Place, is_kept: bool
+    ) -> None:
+        self._connection = connection
+        self._begun = begun
+        self._left = length
+        self._place = place
+        self._is_kept = is_kept
+
+    def read(self, size: int) -> bytes:
+        """Returns at most so many bytes, and none at the end."""
+        if not self._left:
+            return b""
+        if self._begun:
+            content, self._begun = self._begun[:size], self._begun[size:]
+        else:
+            content = self._connection.recv(min(size, self._left))
+        if not content:
+            raise OSError(f"the answer was cut {self._left} bytes before its end")
+        self._left -= len(content)
+        return content
+
+    def close(self) -> None:
+        """Gives the connection back."""
+        if self._left or not self._is_kept:
+            self._connection.close()
+        else:
+            self._place.idle.append(self._connection)
+
+
+def _answer(connection: socket.socket) -> tuple[bytes, bytes]:
+    """Returns the head of an answer, and what came of its body with it."""
+    came = b""
+    while b"\r\n\r\n" not in came:
+        more = connection.recv(_RECEIVED)
+        if not more or len(came) > _LONGEST_HEAD:
+            raise OSError("no head of an HTTP answer came")
+        came += more
+    head, _, rest = came.partition(b"\r\n\r\n")
+    return head, rest
+
+
+def _headers(head: bytes) -> dict[str, str] | None:
+    """Returns the headers of an answer whose body is the object, as long as they say.
+
+    Anything but the plainest form is none: botocore may make something of it.
+    """
+    status, *lines = head.decode("latin-1").split("\r\n")
+    if not status.startswith("HTTP/1.1 200"):
+        return None
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name = name.lower()
+        if not colon or name in headers or name in _NOT_PLAIN:
+            return None
+        headers[name] = value.strip()
+    return headers
+
+
+def _connection(place: _Place) -> socket.socket:
+    with contextlib.suppress(IndexError):
+        return place.idle.pop()
+    if place.is_secure:
+        trusted = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
+        made: http.client.HTTPConnection = http.client.HTTPSConnection(
+            place.host, timeout=_SECONDS, context=trusted
+        )
+    else:
+        made = http.client.HTTPConnection(place.host, timeout=_SECONDS)
+    made.connect()
+    connection: socket.socket = made.sock
+    return connection
+
+
+@lru_cache(16)
+def _signing_key(secret: str, scope: str) -> bytes:
+    key = b"AWS4" + secret.encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key

@@ -1,0 +1,257 @@
+"""Topics, log groups, event buses and encryption keys on AWS's own or compatible services."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
+
+import botocore.config
+import botocore.exceptions
+
+from opentrail.adapters.aws.object_store import FAILED, S3Access, refusal
+from opentrail.core.errors import ServiceError, ServiceMissing
+from opentrail.ports.services import BusEvent, LogEvent
+
+T = TypeVar("T")
+
+_MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
+#: Calls of one service at a time, and clients that are kept.
+_AT_ONCE, _MOST_CLIENTS = 4, 32
+_SECOND = timedelta(seconds=1)
+
+
+class ServiceClients:
+    """Clients of services by Region, made when they are first needed.
+
+    Args:
+        access: returns how a service is reached in a Region, both given by name.
+    """
+
+    def __init__(self, access: Callable[[str, str], S3Access]) -> None:
+        self._access = access
+        #: The ones used last are at the end.
+        self._made: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._lock = asyncio.Lock()
+        self._session: Any = None
+        #: A service that does not answer holds up nothing but itself.
+        self._threads: dict[str, ThreadPoolExecutor] = {}
+
+    async def call(self, service: str, region: str, work: Callable[[Any], T], name: str) -> T:
+        """Returns what `work` gives, done with the client in a thread.
+
+        Raises:
+            ServiceError: the service refused or failed; `name` says at what.
+        """
+        loop = asyncio.get_running_loop()
+        threads = self._threads.get(service)
+        if threads is None:
+            threads = self._threads[service] = ThreadPoolExecutor(_AT_ONCE, f"aws-{service}")
+        async with self._lock:
+            client = self._made.get((service, region))
+            if client is None:
+                make = partial(self._make, service)
+                client = await asyncio.to_thread(_translated, make, region, name)
+                self._made[(service, region)] = client
+                if len(self._made) > _MOST_CLIENTS:
+                    self._made.popitem(last=False)
+            self._made.move_to_end((service, region))
+        return await loop.run_in_executor(threads, _translated, work, client, name)
+
+    def _make(self, service: str, region: str) -> Any:
+        access = self._access(service, region)
+        if access.endpoint_url is None:
+            raise ServiceError(
+                "NoUpstream", f"no upstream serves {service}: add --upstream {service}=URL"
+            )
+        if self._session is None:
+            # One for all: it keeps the services' models, which are large.
+            import boto3  # not before it is needed, see `adapters/aws/object_store.py`
+
+            self._session = boto3.session.Session()
+        settings = botocore.config.Config(
+            connect_timeout=5,
+            read_timeout=30,
+            retries={"max_attempts": 2, "mode": "standard"},
+            proxies={},
+        )
+        verify = str(access.ca) if access.ca else None
+        return self._session.client(
+            service,
+            region_name=region,
+            endpoint_url=access.endpoint_url,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            aws_session_token=access.session_token,
+            config=settings,
+            verify=verify,
+        )
+
+
+def _translated(work: Callable[[Any], T], client: Any, name: str) -> T:
+    try:
+        return work(client)
+    except botocore.exceptions.ClientError as error:
+        code, message = refusal(error, name)
+        raise (ServiceMissing if code in _MISSING else ServiceError)(code, message) from error
+    except FAILED as error:
+        raise ServiceError(type(error).__name__, f"{name}: {error}") from error
+
+
+def _member(answer: Any, name: str) -> Any:
+    """Returns a member that the service must answer; something else may stand in its place."""
+    if name not in answer:
+        raise ServiceError("UnexpectedAnswer", f"the answer has no {name}")
+    return answer[name]
+
+
+class SnsTopics:
+    """`Topics` on SNS, in the Region that a topic's ARN names."""
+
+    def __init__(self, clients: ServiceClients) -> None:
+        self._clients = clients
+
+    async def publish(self, topic_arn: str, subject: str, message: str) -> None:
+        """Returns once the topic has taken the message."""
+
+        def publish(sns: Any) -> None:
+            taken = sns.publish(TopicArn=topic_arn, Subject=subject, Message=message)
+            _member(taken, "MessageId")
+
+        await self._clients.call("sns", topic_arn.split(":")[3], publish, topic_arn)
+
+
+class CloudWatchLogGroups:
+    """`LogGroups` on CloudWatch Logs, in the Region that a group's ARN names."""
+
+    def __init__(self, clients: ServiceClients) -> None:
+        self._clients = clients
+
+    async def create_stream(self, group_arn: str, stream: str) -> None:
+        """Returns once the stream is there."""
+
+        def create(logs: Any) -> None:
+            try:
+                logs.create_log_stream(logGroupName=_group(group_arn), logStreamName=stream)
+            except logs.exceptions.ResourceAlreadyExistsException:
+                return
+
+        await self._call(group_arn, create, stream)
+
+    async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
+        """Returns once the stream has taken the events, and how many of them it refused."""
+        described = [{"timestamp": _millis(e.time), "message": e.message} for e in events]
+
+        def put(logs: Any) -> int:
+            answer = logs.put_log_events(
+                logGroupName=_group(group_arn), logStreamName=stream, logEvents=described
+            )
+            return _refused(answer.get("rejectedLogEventsInfo") or {}, len(described))
+
+        return await self._call(group_arn, put, stream)
+
+    async def holds(self, group_arn: str, stream: str, event: LogEvent) -> bool:
+        """Returns whether the stream has this event."""
+        wanted = {
+            "logGroupName": _group(group_arn),
+            "logStreamName": stream,
+            "startTime": _millis(event.time),
+            "endTime": _millis(event.time + _SECOND),
+            "startFromHead": True,
+        }
+
+        def look(logs: Any) -> bool:
+            token = None
+            while True:
+                more: dict[str, str] = {"nextToken": token} if token else {}
+                page = logs.get_log_events(**wanted, **more)
+                found = _member(page, "events")
+                if any(one.get("message") == event.message for one in found):
+                    return True
+                # The token of the last page is the one that was asked with.
+                if page.get("nextForwardToken") in (token, None) or not found:
+                    return False
+                token = page["nextForwardToken"]
+
+        return await self._call(group_arn, look, stream)
+
+    async def _call(self, group_arn: str, work: Callable[[Any], T], stream: str) -> T:
+        region = group_arn.split(":")[3]
+        return await self._clients.call("logs", region, work, f"{_group(group_arn)}/{stream}")
+
+
+def _group(arn: str) -> str:
+    """Returns the name in `arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*`."""
+    return arn.split(":")[6]
+
+
+def _millis(moment: datetime) -> int:
+    return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+def _refused(told: dict[str, int], count: int) -> int:
+    """Returns how many events are outside of what a stream takes: too old, expired, too new."""
+    first = max(told.get("tooOldLogEventEndIndex", 0), told.get("expiredLogEventEndIndex", 0))
+    last = told.get("tooNewLogEventStartIndex", count)
+    return count - max(0, last - first)
+
+
+class EventBridgeBus:
+    """`EventBus` on EventBridge."""
+
+    def __init__(self, clients: ServiceClients) -> None:
+        self._clients = clients
+
+    async def rule_states(self, region: str) -> frozenset[str]:
+        """Returns the states in which the default bus has rules."""
+
+        def look(events: Any) -> frozenset[str]:
+            pages = events.get_paginator("list_rules").paginate()
+            return frozenset(
+                str(rule.get("State")) for page in pages for rule in page.get("Rules", ())
+            )
+
+        return await self._clients.call("events", region, look, f"event bus in {region}")
+
+    async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
+        """Returns the numbers of the events that the bus did not take."""
+        described = [
+            {
+                "Source": event.source,
+                "DetailType": event.detail_type,
+                "Time": event.time,
+                "Detail": event.detail,
+                "Resources": [],
+            }
+            for event in events
+        ]
+
+        def put(client: Any) -> list[int]:
+            answer = client.put_events(Entries=described)
+            told = _member(answer, "Entries") if answer.get("FailedEntryCount", 1) else ()
+            return [number for number, entry in enumerate(told) if entry.get("ErrorCode")]
+
+        return await self._clients.call("events", region, put, f"event bus in {region}")
+
+
+class KmsKeys:
+    """`EncryptionKeys` on KMS."""
+
+    def __init__(self, clients: ServiceClients) -> None:
+        self._clients = clients
+
+    async def arn_of(self, key: str, region: str) -> str:
+        """Returns the ARN of an enabled key."""
+
+        def look(kms: Any) -> str:
+            described = _member(kms.describe_key(KeyId=key), "KeyMetadata")
+            if not described.get("Enabled"):
+                state = described.get("KeyState", "Disabled")
+                raise ServiceError("DisabledException", f"key {key} is {state}")
+            return str(_member(described, "Arn"))
+
+        return await self._clients.call("kms", region, look, f"key {key}")

@@ -1,0 +1,1 @@
+"""Processes of one server, and what they say to each other."""

@@ -1,0 +1,234 @@
+"""The AWS endpoint of one process: its address, TLS, upstreams, and the recorder behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.gap_file import GapFile
+from opentrail.adapters.system import SystemClock, descriptor_limit
+from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
+from opentrail.capture.proxy.asgi import AskOwn
+from opentrail.capture.proxy.plain_http import server_context
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.networks import Networks, VpcEndpoint, network
+from opentrail.capture.record.recorder import Recorder
+from opentrail.core import faults
+from opentrail.core.errors import UsageError
+from opentrail.core.event import Record
+from opentrail.identity.known_identities import KnownIdentities
+from opentrail.metrics import Metrics, Sample
+from opentrail.ports.journal import JournalWriter
+from opentrail.settings import Address, Settings
+from opentrail.wire.resign import SigningKey
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+
+#: A TLS handshake is as long as a head may be (N2).
+HANDSHAKE_SECONDS = 15.0
+#: Descriptors for everything that is no connection: the journal, files of bodies, other processes.
+_OTHER_DESCRIPTORS = 256
+_LEAST_CONNECTIONS = 16
+#: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
+FINISH_SECONDS = 7.0
+#: Models that nearly every caller needs; the rest are loaded when first seen.
+PRELOADED = ("cloudtrail", "iam", "s3", "sts")
+
+
+class Front:
+    """Records and forwards what comes in on connections of this process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        journal: JournalWriter,
+        identities: KnownIdentities,
+        own_calls: AskOwn,
+        metrics: Metrics,
+        catalog: ServiceCatalog,
+    ) -> None:
+        clock = SystemClock()
+        networks = networks_of(settings)
+        self._identities = identities
+        self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
+        self._recorder = Recorder(
+            journal,
+            Assembler(identities.resolve, networks=networks),
+            identities.learn,
+            clock,
+            metrics,
+            settings.on_record_failure == "refuse",
+            self._gap_file.keep,
+        )
+        self._endpoint = Endpoint(
+            recorder=self._recorder,
+            router=Router(catalog, base_hosts(settings.listen)),
+            upstreams=upstreams_of(settings),
+            own_calls=own_calls,
+            clock=clock,
+            metrics=metrics,
+            tls=ssl.create_default_context(cafile=settings.upstream_ca),
+            networks=networks,
+            answer_seconds=settings.upstream_timeout,
+            most_connections=connection_limit(descriptor_limit()),
+            rewrites_urls=settings.rewrite_urls == "scheme",
+        )
+        metrics.connection_limit.set(self._endpoint.most_connections)
+        self._tls = tls_of_endpoint(settings)
+        self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None
+        self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
+        self._server: asyncio.Server | None = None
+
+    async def start(self, listening: socket.socket) -> None:
+        """Accepts connections."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            self._endpoint.connection,
+            sock=listening,
+            backlog=1024,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._handshake,
+        )
+
+    async def serve(self, client: socket.socket) -> None:
+        """Serves a connection that another process accepted."""
+        loop = asyncio.get_running_loop()
+        # A client that goes at once, or fails the TLS handshake, is its own affair.
+        with contextlib.suppress(OSError):
+            await loop.connect_accepted_socket(
+                self._endpoint.connection,
+                client,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake,
+            )
+
+    def learn(self, record: Record) -> None:
+        """Takes in what a record teaches that another way in brought."""
+        self._identities.learn(record)
+
+    async def counted(self) -> list[list[Sample]]:
+        """Returns what other processes have counted: there are none."""
+        return []
+
+    async def stop(self) -> None:
+        """Lets calls under way finish, and their records be written (D18)."""
+        if self._server is not None:
+            self._server.close()
+        await self._endpoint.stop(FINISH_SECONDS)
+        await self._recorder.drain()
+        self._gaps.cancel()
+        await asyncio.gather(self._gaps, return_exceptions=True)
+        await self._recorder.close_gap()
+        self._gap_file.close()
+
+
+def connection_limit(descriptors: int) -> int:
+    """Returns how many connections fit: each may need one to its upstream, too."""
+    return max(_LEAST_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2)
+
+
+def bind(address: Address, name: str) -> socket.socket:
+    """Returns a socket bound to the address.
+
+    Raises:
+        UsageError: the address is taken, or is none of this machine.
+    """
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((address.host, address.port))
+    except OSError as error:
+        listening.close()
+        raise UsageError(
+            f"cannot listen on {address.host}:{address.port}: {error.strerror}; "
+            f"choose another address with {name} HOST:PORT"
+        ) from error
+    listening.setblocking(False)
+    return listening
+
+
+def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
+    """Returns what the endpoint speaks TLS with, None if it does not.
+
+    Raises:
+        UsageError: certificate and key do not fit, or are none.
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    context = server_context()
+    try:
+        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    except (ssl.SSLError, OSError) as error:
+        raise UsageError(f"--tls-certificate and --tls-key cannot be used: {error}") from error
+    return context
+
+
+def upstreams_of(settings: Settings) -> Upstreams:
+    """Returns which upstream serves which service.
+
+    Raises:
+        UsageError: an address cannot be an upstream's.
+    """
+    parsed = {}
+    _require_known_services([name for name in settings.upstream if name])
+    for name, url in settings.upstream.items():
+        access = settings.access.get(name)
+        key = None
+        if access is not None and access.resign:
+            key = SigningKey(
+                access.access_key_id, access.secret_access_key, access.session_token, access.region
+            )
+        parsed[name] = Upstream.parse(url, key)
+    return Upstreams(parsed.pop("", None), parsed)
+
+
+def _require_known_services(names: Sequence[str]) -> None:
+    """Returns if calls of every named service may come.
+
+    Raises:
+        UsageError: nobody would ever be forwarded to one of them.
+    """
+    known = ServiceCatalog().names if names else frozenset[str]()
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise UsageError(f"--upstream: there is no service {name!r}{hint}")
+
+
+def networks_of(settings: Settings) -> Networks:
+    """Returns what addresses mean."""
+    endpoints = [
+        VpcEndpoint(name, tuple(network(text) for text in given["networks"]), given.get("account"))
+        for name, given in settings.vpc_endpoints.items()
+    ]
+    return Networks([network(text) for text in settings.trusted_proxies], endpoints)
+
+
+def base_hosts(listen: Address) -> set[str]:
+    """Returns the names under which clients may reach the endpoint itself."""
+    hosts = {"localhost", socket.gethostname()}
+    return hosts if listen.host[:1].isdigit() or ":" in listen.host else {*hosts, listen.host}
+
+
+def arm_faults() -> None:
+    """Arms a crash point for tests: `OPENTRAIL_CRASH_AT=NAME:COUNT`.
+
+    Raises:
+        UsageError: there is no such point.
+    """
+    text = os.environ.get("OPENTRAIL_CRASH_AT")
+    if not text:
+        return
+    name, _, count = text.partition(":")
+    if name not in faults.POINTS or not (count or "1").isdigit():
+        raise UsageError(f"OPENTRAIL_CRASH_AT must be NAME:COUNT with one of {list(faults.POINTS)}")
+    faults.arm(name, int(count or "1"), lambda: os.kill(os.getpid(), signal.SIGKILL))

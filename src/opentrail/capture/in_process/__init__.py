@@ -1,0 +1,24 @@
+"""Recording from within a process: a botocore hook, and middleware for ASGI and WSGI.
+
+    app = AsgiRecorder(app, "orders.example.com", ServerShipper.of_data_dir("opentrail-data"))
+
+A request to `POST /orders/17/items` becomes an event: its name is what `describe` makes of it (by
+default method and path, `PostOrdersItems`), its parameters are query and JSON body with secrets
+hidden, its error the status of the answer.
+"""
+
+from opentrail.capture.in_process.asgi import AsgiRecorder
+from opentrail.capture.in_process.hooks import BotocoreHook
+from opentrail.capture.in_process.recording import Recording, Seen, default_name
+from opentrail.capture.in_process.shipping import ServerShipper
+from opentrail.capture.in_process.wsgi import WsgiRecorder
+
+__all__ = [
+    "AsgiRecorder",
+    "BotocoreHook",
+    "Recording",
+    "Seen",
+    "ServerShipper",
+    "WsgiRecorder",
+    "default_name",
+]

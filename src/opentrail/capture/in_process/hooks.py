@@ -1,0 +1,186 @@
+"""Records from within what a boto3 session does.
+
+The way in for real AWS, whose signatures bind the host name, and for moto's in-process mocks:
+
+    import boto3
+    from opentrail.capture.in_process.hooks import BotocoreHook
+    from opentrail.capture.in_process.shipping import ServerShipper
+
+    session = boto3.Session()
+    BotocoreHook(ServerShipper.of_data_dir("opentrail-data")).attach(session)
+
+Each attempt is a record of its own, as on AWS.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.handlers
+from botocore.awsrequest import AWSPreparedRequest
+
+from opentrail.capture.in_process.shipping import Shipper, ship_together
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.event_ids import new_event_id
+from opentrail.capture.record.exchange import Exchange, Failure
+from opentrail.capture.record.s3_form import body_is_parameters
+from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, account_of_key, unknown
+from opentrail.wire.message import Request, Response
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+from opentrail.wire.sigv4 import read_credential
+
+_ID = "opentrail-hook"
+#: The query of an address in an error's text.
+_QUERY = re.compile(r"(?<=[\w/.])\?[^\s\"']+")
+
+
+@dataclass(slots=True)
+class _Attempt:
+    started_at: datetime
+    request: AWSPreparedRequest
+    answer: Mapping[str, Any] | None = None
+
+
+class BotocoreHook:
+    """Records calls of the sessions it is attached to.
+
+    Args:
+        shipper: where records go.
+        source_ip: what `sourceIPAddress` says; the hook cannot see how AWS sees the caller.
+        now: the time; the system's by default.
+    """
+
+    def __init__(
+        self,
+        shipper: Shipper,
+        source_ip: str = "127.0.0.1",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._shipper = shipper
+        self._source_ip = source_ip
+        self._now = now
+        self._router = Router(ServiceCatalog())
+        self._assembler = Assembler(self._identity)
+        self._attempt: ContextVar[_Attempt | None] = ContextVar("attempt", default=None)
+
+    def attach(self, session: Any) -> None:
+        """Records the clients that a boto3 or botocore session makes from now on."""
+        events = getattr(session, "events", None) or session.get_component("event_emitter")
+        events.register_first("before-send", self._before_send, unique_id=f"{_ID}-send")
+        for event, handler in self._later():
+            events.register(event, handler, unique_id=f"{_ID}-{event}")
+
+    def attach_everywhere(self) -> None:
+        """Records every session made in this process from now on (for moto's `mock_aws`)."""
+        botocore.handlers.BUILTIN_HANDLERS.insert(0, ("before-send", self._before_send))
+        botocore.handlers.BUILTIN_HANDLERS.extend(self._later())
+
+    def detach_everywhere(self) -> None:
+        """Takes back `attach_everywhere`; sessions made meanwhile go on being recorded."""
+        for handler in (("before-send", self._before_send), *self._later()):
+            if handler in botocore.handlers.BUILTIN_HANDLERS:
+                botocore.handlers.BUILTIN_HANDLERS.remove(handler)
+
+    def _later(self) -> tuple[tuple[str, Callable[..., None]], ...]:
+        """Returns what is done once a request is sent, by botocore's events."""
+        return (
+            ("before-parse", self._answered),
+            ("response-received", self._received),
+            ("after-call-error", self._failed),
+        )
+
+    def _before_send(self, request: AWSPreparedRequest, **_: Any) -> None:
+        self._attempt.set(_Attempt(self._now(), request))
+
+    def _answered(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+        attempt = self._attempt.get()
+        if attempt is not None:
+            attempt.answer = response_dict
+
+    def _failed(self, exception: Exception, **_: Any) -> None:
+        """Records a call whose answer botocore could not read: it tells of no response then."""
+        attempt = self._attempt.get()
+        if attempt is not None:
+            self._received(attempt.answer, exception)
+
+    def _received(
+        self, response_dict: Mapping[str, Any] | None, exception: Exception | None, **_: Any
+    ) -> None:
+        attempt = self._attempt.get()
+        self._attempt.set(None)
+        if attempt is None:
+            return
+        exchange = self._exchange(attempt)
+        if response_dict is not None:
+            exchange.response = _response(response_dict)
+            exchange.bytes_out = _length(exchange.response.body, exchange.response.headers)
+        else:
+            name = type(exception).__name__
+            exchange.failure = Failure(name, f"{name}: {_without_queries(exception)}")
+        made = self._assembler.assemble(exchange)
+        ship_together(self._shipper, [entry.record for entry in (made.entry, *made.more)])
+
+    def _identity(self, access_key_id: str) -> Identity:
+        """Returns whom the shipper's server knows behind a key, else what the key id alone says."""
+        ask = getattr(self._shipper, "identity", None)
+        known: Identity | None = ask(access_key_id) if ask is not None else None
+        return known or unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
+
+    def _exchange(self, attempt: _Attempt) -> Exchange:
+        sent = attempt.request
+        url = urlsplit(sent.url)
+        headers = {_text(name).lower(): _text(value) for name, value in sent.headers.items()}
+        headers.setdefault("host", url.netloc)
+        body = sent.body if isinstance(sent.body, bytes) else b""
+        body = sent.body.encode() if isinstance(sent.body, str) else body
+        whole = sent.body is None or isinstance(sent.body, bytes | str)
+        head = Request(sent.method, url.path or "/", url.query, headers, body, whole)
+        credential = read_credential(head)
+        call = self._router.identify(head, credential)
+        if call.service is not None and call.service.name == "s3" and not body_is_parameters(call):
+            head = Request(head.method, head.path, head.query, headers, b"", False)
+        return Exchange(
+            event_id=new_event_id(),
+            started_at=attempt.started_at,
+            completed_at=self._now(),
+            source_ip=self._source_ip,
+            request=head,
+            credential=credential,
+            call=call,
+            bytes_in=_length(body, headers),
+            origin="hook",
+        )
+
+
+def _without_queries(exception: Exception | None) -> str:
+    """Returns an error's text; botocore's name addresses whole, with whatever their queries say.
+
+    >>> _without_queries(OSError('no connection to "https://host/a?key=secret"'))
+    'no connection to "https://host/a?…"'
+    """
+    return _QUERY.sub("?…", str(exception))
+
+
+def _length(body: bytes, headers: Mapping[str, str]) -> int:
+    """Returns a body's length; that of a stream is only told by its head."""
+    told = headers.get("content-length", "")
+    return len(body) if body or not told.isdigit() else int(told)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _response(answer: Mapping[str, Any]) -> Response:
+    headers = {str(name).lower(): str(value) for name, value in answer["headers"].items()}
+    body = answer.get("body")
+    if isinstance(body, bytes):
+        return Response(int(answer["status_code"]), headers, body)
+    return Response(int(answer["status_code"]), headers, b"", False)

@@ -1,0 +1,145 @@
+"""What is known of one call so far, and the exchange it makes for its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from opentrail.capture.proxy.bodies import KeptBody
+from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.upstream import AnswerHead
+from opentrail.capture.record.event_ids import new_event_id
+from opentrail.capture.record.exchange import Exchange, Failure
+from opentrail.capture.record.networks import Networks
+from opentrail.capture.record.rules import needs_answer, source_of
+from opentrail.capture.record.s3_form import body_is_parameters
+from opentrail.ports.clock import Clock
+from opentrail.wire.message import Request, Response
+from opentrail.wire.multipart import FIELDS_BYTES
+from opentrail.wire.routing import NOTHING, Call, Router
+from opentrail.wire.sigv4 import Credential, read_credential
+
+
+class Transcript:
+    """Head, bodies as far as they are kept, and what they tell of the call."""
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        router: Router,
+        clock: Clock,
+        peer: str,
+        tls: dict[str, str] | None,
+        networks: Networks,
+    ) -> None:
+        self._incoming = incoming
+        self._router = router
+        self._clock = clock
+        self._networks, self._tls = networks, tls
+        #: The caller's address: the peer's, until a trusted proxy's head tells another.
+        self.source_ip = peer
+        self._started: datetime = clock.now()
+        self._knows_all = False
+        self._path_and_query: tuple[str, str] | None = None
+        self._looked_at: Request | None = None
+        self.event_id = new_event_id()
+        self.call: Call = NOTHING
+        self.credential: Credential | None = None
+        self.folded: dict[str, str] = {}
+        #: Copies of the bodies for the record.
+        self.sent = KeptBody(keep=True)
+        self.received = KeptBody(keep=True)
+
+    def look_at_head(self) -> None:
+        """Reads what the head tells: signer, service, and whether the body is an object.
+
+        Query protocols tell it in the body; a small one has mostly come with its head.
+        """
+        self.folded = self._incoming.head.folded
+        self.source_ip = self._networks.client_of(self.source_ip, self.folded)
+        self._knows_all = self._incoming.body.complete
+        body = self._incoming.body.peek() if self._knows_all else b""
+        self._looked_at = request = self._request(body, self._knows_all)
+        self.credential = read_credential(request)
+        self.call = self._router.identify(request, self.credential)
+        service = self.call.service
+        if service is not None and service.name == "s3" and not body_is_parameters(self.call):
+            if self.call.operation == "PostObject":
+                self.sent.keep_start(FIELDS_BYTES)
+            else:
+                self.sent.drop()
+
+    @property
+    def path_and_query(self) -> tuple[str, str]:
+        """The request's target, as it came."""
+        if self._path_and_query is None:
+            path, _, query = self._incoming.head.target.decode("latin-1").partition("?")
+            self._path_and_query = path, query
+        return self._path_and_query
+
+    @property
+    def method(self) -> str:
+        """The request's method."""
+        return self._incoming.head.method.decode("latin-1")
+
+    @property
+    def bucket_in_host(self) -> str | None:
+        """The bucket that a virtual-host style request names in its host."""
+        signer = self.credential.service if self.credential else None
+        bucket = self._router.bucket_of_host(self.folded.get("host", ""), signer)
+        return bucket if bucket == self.call.labels.get("Bucket") else None
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is an HTML form, as in the query protocols."""
+        return "form-urlencoded" in self.folded.get("content-type", "")
+
+    def _request(self, body: bytes, whole: bool) -> Request:
+        seen = self._looked_at
+        if seen is not None and seen.body_is_whole == whole and seen.body == body:
+            return seen
+        path, query = self.path_and_query
+        return Request(self.method, path, query, self.folded, body, whole)
+
+    def keep_what_is_recorded(self, head: AnswerHead) -> None:
+        """Keeps an answer's body only if the record will hold something of it."""
+        if head.status >= 300 or self.call.service is None:
+            return
+        if not self._knows_all and self.call.protocol not in ("json", "rest-json", "rest-xml"):
+            return  # the operation may stand in a request body that is still on its way
+        label = source_of(self.call.service)
+        if not needs_answer(label, self.call.operation or ""):
+            self.received.drop()
+
+    def exchange(self, body: bytes, failure: Failure | None = None) -> Exchange:
+        """Returns the exchange, without an answer as yet."""
+        request = self._request(body, whole=self.sent.is_whole)
+        if not self._knows_all and body:
+            # Query protocols name their operation in the body, version 2 signatures their key.
+            self.credential = self.credential or read_credential(request)
+            self.call = self._router.identify(request, self.credential)
+        notes: dict[str, Any] = {}
+        if self.sent.oversize is not None:
+            notes["oversizeRequestBody"] = self.sent.oversize
+        if self.received.oversize is not None:
+            notes["oversizeAnswerBody"] = self.received.oversize
+        return Exchange(
+            event_id=self.event_id,
+            started_at=self._started,
+            completed_at=self._clock.now(),
+            source_ip=self.source_ip,
+            request=request,
+            credential=self.credential,
+            call=self.call,
+            failure=failure,
+            bytes_in=self.sent.length,
+            bytes_out=self.received.length,
+            tls=self._tls,
+            notes=notes,
+        )
+
+    def response(self, status: int, headers: Mapping[str, str]) -> Response:
+        """Returns the answer as far as it was kept."""
+        whole = self.received.is_whole
+        return Response(status, headers, self.received.content(), whole)

@@ -1,0 +1,203 @@
+"""One call: read, forwarded (or answered by ourselves), recorded, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from opentrail.capture.proxy.asgi import OwnCall
+from opentrail.capture.proxy.bodies import BrokenOffError
+from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.head import BadHead, Headers, response_head
+from opentrail.capture.proxy.refusals import (
+    NoAnswer,
+    Refusal,
+    answer_of,
+    throttled,
+    unavailable,
+)
+from opentrail.capture.proxy.upstream_exchange import Forwarding
+from opentrail.capture.record.exchange import Failure
+from opentrail.core.errors import RecordRefused
+from opentrail.wire.message import Response, fold_headers
+
+if TYPE_CHECKING:
+    from opentrail.capture.proxy.client import ClientConnection
+
+log = logging.getLogger(__name__)
+
+_OWN_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
+_OWN_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
+_OWN_BODY_BYTES = 1024 * 1024
+#: How much of a refused call's body is waited for, and how long.
+_REST_BYTES, _REST_SECONDS = 64 * 1024, 1.0
+
+
+class Conversation:
+    """One call of one client connection."""
+
+    def __init__(self, client: ClientConnection, incoming: Incoming) -> None:
+        self._client = client
+        self._endpoint = client.endpoint
+        self._incoming = incoming
+        endpoint = self._endpoint
+        self._transcript = Transcript(
+            incoming,
+            endpoint.router,
+            endpoint.clock,
+            client.source_ip,
+            client.tls,
+            endpoint.networks,
+        )
+
+    async def run(self) -> bool:
+        """Answers the call; the result tells whether the connection may be used again."""
+        incoming = self._incoming
+        if incoming.bad is not None:
+            return self._refuse_unread(incoming.bad)
+        self._transcript.look_at_head()
+        recorder = self._endpoint.recorder
+        if recorder.failure:
+            self._endpoint.metrics.refused.labels("journal").inc()
+            self._write_refusal(unavailable(f"the call cannot be recorded: {recorder.failure}"))
+            return False
+        if recorder.overloaded:
+            self._endpoint.metrics.refused.labels("overload").inc()
+            self._write_refusal(throttled(self._transcript.call, self._transcript.is_form))
+            return incoming.keep_alive and incoming.body.complete
+        if self._is_own():
+            return await self._answer_ourselves()
+        forwarding = Forwarding(self._client, incoming, self._transcript)
+        try:
+            return await forwarding.run()
+        except NoAnswer as none:
+            if not none.settled:
+                return await self._refuse(none.refusal)
+            if not self._client.lost:
+                self._write_refusal(none.refusal)
+            return False
+        except Exception:  # whatever went wrong, the call is recorded
+            log.exception("a call failed", extra={"eventID": self._transcript.event_id})
+            if forwarding.answering:
+                self._client.abort_transport()
+            else:
+                reason = "the call could not be passed on"
+                await self._refuse(Refusal(500, "InternalFailure", reason))
+            return False
+
+    def _is_own(self) -> bool:
+        credential = self._transcript.credential
+        if credential is not None and credential.service is not None:
+            return credential.service in _OWN_SERVICES
+        return self._transcript.folded.get("x-amz-target", "").startswith(_OWN_TARGETS)
+
+    # Our own API
+
+    async def _answer_ourselves(self) -> bool:
+        try:
+            body = await self._whole_body()
+        except BrokenOffError as error:
+            return await self._refuse(Refusal(400, error.failure.code, error.failure.message))
+        if body is None:
+            reason = f"body is larger than {_OWN_BODY_BYTES} bytes"
+            return await self._refuse(Refusal(413, "RequestEntityTooLarge", reason))
+        transcript, recorder = self._transcript, self._endpoint.recorder
+        if transcript.folded.get("expect", "").lower() == "100-continue":
+            transcript.folded.pop("expect")
+        exchange = transcript.exchange(body)
+        exchange.origin = "api"
+        identity = None
+        account, region = recorder.caller(exchange)
+        if transcript.credential is not None:
+            identity = recorder.identity(transcript.credential.access_key_id)
+        flaw = transcript.credential.flaw if transcript.credential is not None else None
+        own = OwnCall(transcript.event_id, identity, account, region, transcript.source_ip, flaw)
+        head = self._incoming.head
+        answer = await self._endpoint.own_calls(head.method, head.target, head.headers, body, own)
+        exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
+        exchange.completed_at = self._endpoint.clock.now()
+        exchange.bytes_out = len(answer.body)
+        try:
+            position = await recorder.record(exchange)
+        except RecordRefused as error:
+            # Its effect stands; it counts from here on, though no record tells of it.
+            position = recorder.lose(exchange, str(error))
+            if recorder.refuse:
+                await _run_all(own.when_recorded, position)
+                self._write_refusal(unavailable(f"the call cannot be recorded: {error}"))
+                return False
+        await _run_all(own.when_recorded, position)
+        self._write_answer(
+            answer.status, b"OK" if answer.status == 200 else b"", answer.headers, answer.body
+        )
+        return self._incoming.keep_alive
+
+    async def _whole_body(self) -> bytes | None:
+        """Returns the request's body, None if it is too large for an API call of ours."""
+        if self._transcript.folded.get("expect", "").lower() == "100-continue":
+            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        sent = self._transcript.sent
+        while piece := await self._incoming.body.next():
+            sent.add(piece)
+            if sent.length > _OWN_BODY_BYTES:
+                return None
+        return sent.content()
+
+    # Refusals
+
+    async def _refuse(self, refusal: Refusal) -> bool:
+        """Records a call that got no answer from an upstream, then answers it ourselves."""
+        transcript, recorder = self._transcript, self._endpoint.recorder
+        await self._take_rest_of_body()
+        failure = Failure(refusal.code, refusal.message)
+        exchange = transcript.exchange(transcript.sent.content(), failure)
+        status, _, headers, body = answer_of(refusal, transcript.call, transcript.is_form)
+        exchange.response = Response(status, fold_headers(headers), body)
+        try:
+            await recorder.record(exchange)
+        except RecordRefused as error:
+            recorder.lose(exchange, str(error))
+        self._endpoint.metrics.refused.labels("upstream").inc()
+        self._write_refusal(refusal)
+        return self._incoming.keep_alive and self._incoming.body.complete
+
+    async def _take_rest_of_body(self) -> None:
+        """Waits a little for a small body, which may name the call that is refused."""
+        body, sent = self._incoming.body, self._transcript.sent
+        sent.add(body.take())
+        if body.complete or self._transcript.folded.get("expect"):
+            return  # who asks whether to go on sends nothing before the answer
+        try:
+            async with asyncio.timeout(_REST_SECONDS):
+                while sent.length <= _REST_BYTES and (piece := await body.next()):
+                    sent.add(piece)
+        except (TimeoutError, ConnectionError):
+            return
+
+    def _refuse_unread(self, bad: BadHead) -> bool:
+        """Answers a request that cannot be understood; nothing of it was forwarded."""
+        self._endpoint.metrics.refused.labels("bad-request").inc()
+        self._write_refusal(Refusal(bad.status, "BadRequest", bad.reason))
+        return False
+
+    def _write_refusal(self, refusal: Refusal) -> None:
+        transcript = self._transcript
+        status, reason, headers, body = answer_of(refusal, transcript.call, transcript.is_form)
+        self._write_answer(status, reason, headers, body)
+
+    def _write_answer(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:
+        extra: Headers = []
+        if not any(name.lower() == b"content-length" for name, _ in headers):
+            extra.append((b"Content-Length", b"%d" % len(body)))
+        if not self._incoming.keep_alive or not self._incoming.body.complete:
+            extra.append((b"Connection", b"close"))
+        shown = b"" if self._incoming.head.method == b"HEAD" else body
+        self._client.write(response_head(status, reason, headers, extra) + shown)
+
+
+async def _run_all(actions: list[Callable[[int], Awaitable[None]]], position: int) -> None:
+    for action in actions:
+        await action(position)

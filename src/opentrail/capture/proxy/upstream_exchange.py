@@ -1,0 +1,441 @@
+"""A call on its way to its upstream and back; its end leaves when its record is durable."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from opentrail.capture.proxy.answer_urls import MOST_BYTES, has_urls, with_https
+from opentrail.capture.proxy.bodies import BrokenOffError, Flow, KeptBody
+from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.forwarded import with_forwarded
+from opentrail.capture.proxy.framing import Framing, Incoming
+from opentrail.capture.proxy.head import (
+    LAST_CHUNK,
+    Head,
+    Headers,
+    chunk,
+    request_head,
+    response_head,
+)
+from opentrail.capture.proxy.policy_templates import head_of, lacks_bucket, template_for
+from opentrail.capture.proxy.refusals import NoAnswer, Refusal, unavailable
+from opentrail.capture.proxy.signing import SigningAnew
+from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
+from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
+from opentrail.capture.record.exchange import GONE, Failure
+from opentrail.core.errors import RecordRefused
+from opentrail.wire.message import Response
+from opentrail.wire.resign import ChunkSigner, SigningKey
+
+if TYPE_CHECKING:
+    from opentrail.capture.proxy.client import ClientConnection
+
+#: With `refuse`, answers up to this size are held whole until their record is durable.
+HOLD_BYTES = 64 * 1024
+#: Of longer answers so much of the end waits.
+HOLD_TAIL_BYTES = 4 * 1024
+_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
+_CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
+_SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
+
+
+class Forwarding:
+    """The way of one call through its upstream."""
+
+    def __init__(
+        self, client: ClientConnection, incoming: Incoming, transcript: Transcript
+    ) -> None:
+        self._client = client
+        self._endpoint = client.endpoint
+        self._incoming = incoming
+        self._transcript = transcript
+        self._switches = "upgrade" in transcript.folded and wants_websocket(incoming.head)
+        self._body: bytes | None = None
+        self._chunks: ChunkSigner | None = None
+        self._wrote_head = self._sent_head = self._recorded = False
+        #: An answer to a request that is not here yet whole ends the connection.
+        self._keeps_alive = incoming.keep_alive
+
+    @property
+    def answering(self) -> bool:
+        """Whether a part of the answer has left already."""
+        return self._wrote_head
+
+    async def run(self) -> bool:
+        """Passes the call on; the result tells whether the connection may be used again.
+
+        Raises:
+            NoAnswer: there is no answer to pass on.
+        """
+        upstream = self._upstream()
+        head = self._incoming.head
+        if upstream.key is not None:
+            head = await self._signed_anew(upstream, upstream.key)
+        elif self._client.tls is not None:
+            peer = self._client.source_ip
+            head = with_forwarded(head, peer, self._endpoint.networks.trusts(peer))
+        try:
+            return await self._forward(upstream, head)
+        except asyncio.CancelledError:
+            self._record_cut_off()
+            raise
+
+    def _upstream(self) -> Upstream:
+        service, credential = self._transcript.call.service, self._transcript.credential
+        signed_as = credential.service if credential else None
+        upstream = self._endpoint.upstreams.of(
+            service.name if service else None, service.signing_name if service else None, signed_as
+        )
+        if upstream is None:
+            name = service.name if service else "this call"
+            raise NoAnswer(Refusal(502, "BadGateway", f"no upstream for {name}"))
+        # Of a service that is not known, only a name without dots may become part of a host.
+        prefix = service.endpoint_prefix if service else (signed_as or "").replace(".", "_")
+        region = (credential.region if credential else None) or "us-east-1"
+        try:
+            return upstream.for_call(prefix or "s3", region)
+        except ValueError as error:
+            raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
+
+    async def _signed_anew(self, upstream: Upstream, key: SigningKey) -> Head:
+        """Returns the head for an upstream that checks signatures over its own host name."""
+        signing = SigningAnew(self._client, self._incoming, self._transcript)
+        try:
+            head = await signing.head(upstream, key)
+        except BrokenOffError as error:
+            await self._record_broken(error.failure)
+            raise NoAnswer(_refusal_of(error.failure), settled=True) from error
+        self._body, self._chunks = signing.body, signing.chunks
+        return head
+
+    # There
+
+    async def _forward(self, upstream: Upstream, head: Head) -> bool:
+        try:
+            connection, reused = await self._client.upstreams.take(upstream)
+        except TimeoutError:
+            reason = f"upstream {upstream.url} did not accept a connection in time"
+            raise NoAnswer(Refusal(504, "GatewayTimeout", reason)) from None
+        except OSError as error:
+            reason = f"upstream {upstream.url} cannot be reached: {error.strerror or error}"
+            raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
+        answer = connection.begin(head.method == b"HEAD")
+        switching = _SWITCHED if self._switches else []
+        first = request_head(head, self._incoming.chunked, switching)
+        self._sent_head = True
+        sending = self._start_sending(connection, first)
+        try:
+            answered = await self._final_head(connection)
+        except (ConnectionError, TimeoutError) as error:
+            connection.close()
+            await _stopped(sending)
+            if reused and self._may_repeat(error):
+                return await self._forward(upstream, head)
+            return await self._no_answer(error, sending)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        if answered.status == 101:
+            return await self._tunnel(connection, answered)
+        whole_request = sending is None or sending.done()
+        self._keeps_alive = self._keeps_alive and whole_request
+        try:
+            alive = await self._pass_answer(answered, answer, connection)
+        except BaseException:
+            connection.close()
+            await _stopped(sending)
+            raise
+        if not whole_request:
+            await _stopped(sending)
+        if sending is not None and not whole_request:
+            connection.close()
+            return False
+        self._client.upstreams.keep(upstream, connection)
+        return alive
+
+    def _may_repeat(self, error: Exception) -> bool:
+        """A kept connection may have been closed while idle; reading again changes nothing."""
+        call = self._transcript.call
+        safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._transcript.sent.length
+        # A GET of what is no known REST operation may do anything.
+        safe = safe and call.operation is not None and call.protocol in ("rest-json", "rest-xml")
+        return safe and isinstance(error, ConnectionError) and not self._client.lost
+
+    def _start_sending(
+        self, connection: UpstreamConnection, head: bytes
+    ) -> asyncio.Task[None] | None:
+        """Sends the head, and the body: at once if it is all here, else beside the answer."""
+        whole = self._body
+        if whole is None and self._incoming.body.complete:
+            whole = self._incoming.body.take()
+        if whole is None:
+            connection.write(head)
+            return asyncio.get_running_loop().create_task(self._send_body(connection))
+        if self._body is None:
+            self._transcript.sent.add(whole)
+        try:
+            body = self._chunks.feed(whole) if self._chunks else whole
+            if self._chunks is not None:
+                self._chunks.finish()
+        except ValueError as error:
+            connection.close()
+            raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
+        if self._incoming.chunked:
+            body = (chunk(body) if body else b"") + LAST_CHUNK
+        connection.write(head + body)
+        return None
+
+    async def _send_body(self, connection: UpstreamConnection) -> None:
+        try:
+            while piece := await self._incoming.body.next():
+                self._send_piece(connection, piece)
+                await connection.drain()
+                self._client.go_on_awaiting()
+            self._finish_chunks()
+        except ConnectionError:
+            # The client went away; what it meant to say can never be completed.
+            connection.close()
+            raise
+        if self._incoming.chunked:
+            connection.write(LAST_CHUNK)
+
+    def _finish_chunks(self) -> None:
+        try:
+            if self._chunks is not None:
+                self._chunks.finish()
+        except ValueError as error:
+            self._incoming.body.break_off(Failure("BadRequest", str(error)))
+            raise ConnectionError(str(error)) from error
+
+    def _send_piece(self, connection: UpstreamConnection, piece: bytes) -> None:
+        self._transcript.sent.add(piece)
+        if self._chunks is not None:
+            try:
+                piece = self._chunks.feed(piece)
+            except ValueError as error:
+                self._incoming.body.break_off(Failure("BadRequest", str(error)))
+                raise ConnectionError(str(error)) from error
+        if piece:
+            connection.write(chunk(piece) if self._incoming.chunked else piece)
+
+    # And back
+
+    async def _final_head(self, connection: UpstreamConnection) -> AnswerHead:
+        while True:
+            self._client.await_answer(connection)
+            try:
+                head = await connection.next_head()
+            finally:
+                self._client.await_answer(None)
+            if head.status == 101:
+                if self._switches and connection.raw is not None:
+                    return head
+                raise ConnectionError("upstream switched to a protocol that was not asked for")
+            if not 100 <= head.status < 200:
+                return head
+            if self._incoming.head.version != "1.0":
+                self._client.write(response_head(head.status, head.reason, head.headers, []))
+
+    async def _no_answer(self, error: Exception, sending: asyncio.Task[None] | None) -> bool:
+        """Records and answers a call whose upstream gave no answer."""
+        if sending is not None and self._incoming.body.broken is not None:
+            await self._record_broken(self._incoming.body.broken)
+            raise NoAnswer(_refusal_of(self._incoming.body.broken), settled=True)
+        if isinstance(error, TimeoutError):
+            raise NoAnswer(Refusal(504, "GatewayTimeout", "the upstream did not answer"))
+        raise NoAnswer(Refusal(502, "BadGateway", str(error)))
+
+    async def _tunnel(self, connection: UpstreamConnection, head: AnswerHead) -> bool:
+        """Records the handshake; then bytes pass both ways until one side ends."""
+        refused = await self._record(Response(101, head.folded))
+        if refused is not None:
+            connection.close()
+            raise NoAnswer(refused, settled=True)
+        self._client.write(response_head(101, head.reason, head.headers, _SWITCHED))
+
+        async def to_upstream(piece: bytes) -> None:
+            connection.write(piece)
+            await connection.drain()
+
+        async def to_client(piece: bytes) -> None:
+            self._client.write(piece)
+            await self._client.drain()
+
+        self._client.tunnelling = True
+        from_client, from_upstream = self._client.raw, connection.raw
+        if from_client is not None and from_upstream is not None:
+            await join(from_client, from_upstream, to_upstream, to_client)
+        connection.close()
+        return False
+
+    async def _pass_answer(
+        self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bool:
+        """Passes the answer on; with `refuse` its end leaves when the record is durable."""
+        transcript = self._transcript
+        transcript.keep_what_is_recorded(head)
+        framing = self._framing(head)
+        template = template_for(transcript.call, head.status)
+        hold, tail = (HOLD_BYTES, 0) if template else self._how_much_to_hold(head)
+        held = b""
+        self._client.pass_on(answer)
+        next_piece = self._rewritten if self._rewrites(head) else self._next_piece
+        try:
+            while piece := await next_piece(head, answer, connection):
+                transcript.received.add(piece)
+                held = held + piece if held else piece
+                if len(held) > hold:
+                    # Of a long answer only the tail goes on waiting.
+                    cut = len(held) - tail
+                    await self._write_part(head, framing, [framing.piece(held[:cut])])
+                    held, hold = held[cut:], tail
+                if self._client.lost and transcript.received.length > HOLD_BYTES:
+                    answer.fail(GONE)
+        except BrokenOffError as error:
+            failure = self._incoming.body.broken or error.failure
+            if self._client.lost:
+                connection.close()
+                await self._record_broken(failure, self._without_body(head))
+                return False
+            return await self._broken_answer(head, failure, connection.is_silent)
+        finally:
+            self._client.answer = None
+        if template is not None and lacks_bucket(held) and not self._wrote_head:
+            head, held = head_of(template, head), template
+            framing, transcript.received = self._framing(head), KeptBody(True)
+            transcript.received.add(held)
+        return await self._finish_answer(head, framing, held)
+
+    def _rewrites(self, head: AnswerHead) -> bool:
+        """Whether URLs of the endpoint in this answer are to be those that the client uses."""
+        is_asked = self._endpoint.rewrites_urls and self._client.tls is not None
+        return is_asked and has_urls(self._transcript.call, head)
+
+    async def _rewritten(
+        self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bytes:
+        """Returns the whole body with the client's scheme; what is too long as it came."""
+        pieces: list[bytes] = []
+        while piece := await self._next_piece(head, answer, connection):
+            pieces.append(piece)
+            if self._wrote_head or sum(map(len, pieces)) > MOST_BYTES:
+                return b"".join(pieces)
+        if not pieces:
+            return b""
+        return with_https(self._transcript.folded.get("host", ""), head, b"".join(pieces))
+
+    async def _next_piece(
+        self, _head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bytes:
+        self._client.await_answer(connection)
+        try:
+            return await answer.next()
+        finally:
+            self._client.await_answer(None)
+
+    def _how_much_to_hold(self, head: AnswerHead) -> tuple[int, int]:
+        """Returns how long an answer is held whole, and how much of a longer one's end."""
+        if not self._endpoint.recorder.refuse:
+            return 0, 0
+        # Events of a stream are passed on as they come; its last chunk waits for the record.
+        endless = "content-length" not in head.folded
+        streams = endless and head.folded.get("content-type", "").startswith(_STREAMS)
+        return (0, 0) if streams else (HOLD_BYTES, HOLD_TAIL_BYTES)
+
+    async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:
+        last = [framing.piece(held)] if held else []
+        response = self._transcript.response(head.status, head.folded)
+        if not self._endpoint.recorder.refuse:
+            await self._write_part(head, framing, [*last, framing.end])
+            await self._record(response)
+            return framing.keep_alive
+        refused = await self._record(response)
+        if refused is not None:
+            if not self._wrote_head:
+                raise NoAnswer(refused, settled=True)
+            self._client.abort_transport()
+            return False
+        if not self._wrote_head and framing.unframed:
+            framing.set_length(len(held))
+        await self._write_part(head, framing, [*last, framing.end])
+        return framing.keep_alive
+
+    async def _record(self, response: Response) -> Refusal | None:
+        """Returns None once the record is durable, or (with `allow`) will be if it can."""
+        recorder, self._recorded = self._endpoint.recorder, True
+        # An upstream may answer a request whose end never came.
+        broken = self._incoming.body.broken
+        exchange = self._transcript.exchange(self._transcript.sent.content(), broken)
+        exchange.response = response
+        if not recorder.refuse:
+            recorder.record_later(exchange)
+            return None
+        try:
+            await recorder.record(exchange)
+        except RecordRefused as error:
+            # It took effect, though nobody may say so.
+            recorder.lose(exchange, str(error))
+            return unavailable(f"the call could not be recorded: {error}")
+        return None
+
+    async def _broken_answer(self, head: AnswerHead, failure: Failure, is_silent: bool) -> bool:
+        """Records an answer that broke off; the client sees a broken answer, too."""
+        if not self._wrote_head:
+            status = 504 if is_silent else 502
+            raise NoAnswer(Refusal(status, failure.code, failure.message))
+        await self._record_broken(failure, self._without_body(head))
+        self._client.abort_transport()
+        return False
+
+    def _without_body(self, head: AnswerHead) -> Response:
+        """Returns what is known of an answer that broke off."""
+        response = self._transcript.response(head.status, head.folded)
+        return replace(response, body=b"", body_is_whole=False)
+
+    def _record_cut_off(self) -> None:
+        """Records a call that the server's own end cuts off; it may have taken effect."""
+        if self._sent_head and not self._recorded:
+            sent = self._transcript.sent.content()
+            exchange = self._transcript.exchange(sent, _CUT_OFF)
+            self._endpoint.recorder.record_later(exchange)
+
+    async def _record_broken(self, failure: Failure, response: Response | None = None) -> None:
+        recorder, self._recorded = self._endpoint.recorder, True
+        exchange = self._transcript.exchange(self._transcript.sent.content(), failure)
+        exchange.response = response
+        try:
+            await recorder.record(exchange)
+        except RecordRefused as error:
+            recorder.lose(exchange, str(error))
+
+    async def _write_part(self, head: AnswerHead, framing: Framing, pieces: list[bytes]) -> None:
+        out = pieces
+        if not self._wrote_head:
+            self._wrote_head = True
+            first = response_head(head.status, head.reason, head.headers, framing.headers)
+            out = [first, *pieces]
+        self._client.write(b"".join(out))
+        await self._client.drain()
+
+    def _framing(self, head: AnswerHead) -> Framing:
+        incoming = self._incoming
+        bodiless = incoming.head.method == b"HEAD" or head.status in (204, 304)
+        needs_framing = not bodiless and "content-length" not in head.folded
+        return Framing(
+            keep_alive=self._keeps_alive,
+            chunked=needs_framing and incoming.head.version != "1.0" and head.framed,
+            unframed=needs_framing and (not head.framed or incoming.head.version == "1.0"),
+        )
+
+
+def _refusal_of(broken: Failure) -> Refusal:
+    """Returns the answer to a request that broke off, for a client that still listens."""
+    return Refusal(400, broken.code, broken.message)
+
+
+async def _stopped(task: asyncio.Task[None] | None) -> None:
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

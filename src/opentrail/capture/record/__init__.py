@@ -1,0 +1,1 @@
+"""Assembling a CloudTrail record from one request and its response."""

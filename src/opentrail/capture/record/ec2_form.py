@@ -1,0 +1,400 @@
+"""EC2's own two forms of parameters and answers (real-records.md, capture.md §2.1).
+
+Earlier operations have hand-made names and `{"items": [...]}`, later ones are XML turned to JSON.
+`rules/ec2.toml` says which is which, and holds the names. Wherever a name or the model says that
+a value is a secret, AWS's mark stands in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Any, Final
+
+from opentrail.capture.record.render import ABSENT, lower_first
+from opentrail.capture.record.rules import rules
+from opentrail.capture.record.s3_form import loose_text
+from opentrail.capture.redaction.redact import REMOVED_MARK, actions
+from opentrail.capture.redaction.secret_names import names_secret
+from opentrail.wire.message import Request, Response, plain_body
+from opentrail.wire.protocols.form_body import Tree, tree_of
+from opentrail.wire.protocols.requests import own_fields
+from opentrail.wire.protocols.values import from_text
+from opentrail.wire.protocols.xml_body import Element, parse_xml
+from opentrail.wire.routing import Call
+
+_HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
+#: Longer names are looked at anew each time.
+_LONGEST_NAME: Final = 100
+_BOOLEANS: Final = {"true": True, "false": False}
+#: Members of a structure: name → (shape, whether nothing of it may be shown).
+Members = dict[str, tuple[Any, bool]]
+
+
+def ec2_parameters(call: Call, request: Request) -> dict[str, Any]:
+    """Returns `requestParameters` of an EC2 call.
+
+    Raises:
+        ValueError: the body is not what its headers say.
+    """
+    own = [(_readable(name), _readable(value)) for name, value in own_fields(call, request)]
+    operation = call.operation or ""
+    shape = call.model.input_shape if call.model is not None else None
+    tree = tree_of(own)
+    if is_earlier(operation):
+        return _Earlier(operation).parameters(tree, shape)
+    root = rules("ec2")["later_root"].get(operation, f"{operation}Request")
+    return {root: _later_node(tree, shape)}
+
+
+def ec2_answer(call: Call, response: Response) -> dict[str, Any] | None:
+    """Returns `responseElements` of an EC2 call.
+
+    Raises:
+        ValueError: the answer is not XML.
+    """
+    body = plain_body(response.headers, response.body)
+    if not body.strip():
+        return None
+    root = parse_xml(body)
+    operation = call.operation or ""
+    shape = call.model.output_shape if call.model is not None else None
+    if not is_earlier(operation):
+        return {f"{operation}Response": _later_element(root, shape)}
+    shown = _EarlierAnswer(operation).element(root, shape)
+    return shown if isinstance(shown, dict) else None
+
+
+def _readable(text: str) -> str:
+    """Returns a text with U+FFFD for what is not UTF-8."""
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+@cache
+def is_earlier(operation: str) -> bool:
+    """Returns whether an operation has the form of EC2's SOAP days.
+
+    >>> is_earlier("RunInstances"), is_earlier("CreateFlowLogs")
+    (True, False)
+    """
+    return operation in rules("ec2")["earlier"]["operations"]
+
+
+def _is_secret(name: str, shape: Any) -> bool:
+    """Returns whether nothing of a member may be shown."""
+    if shape is not None and (shape.metadata.get("sensitive") or _holds_sensitive_items(shape)):
+        return True
+    return _is_hidden_name(name) if len(name) <= _LONGEST_NAME else _hides(name)
+
+
+def _member_of(members: Members, name: str) -> tuple[Any, bool]:
+    """Returns the shape of a member, None if the model has no such, and whether it is a secret."""
+    return members.get(name) or (None, _is_secret(name, None))
+
+
+@lru_cache(4096)
+def _is_hidden_name(name: str) -> bool:
+    return _hides(name)
+
+
+def _hides(name: str) -> bool:
+    action = actions("ec2").get(lower_first(name))
+    return action in _HIDING or (action != "show" and names_secret(name))
+
+
+def _holds_sensitive_items(shape: Any) -> bool:
+    return shape.type_name == "list" and bool(shape.member.metadata.get("sensitive"))
+
+
+#: Members by the name of their structure: the model's names are few and say what they hold.
+_asked: dict[str, Members] = {}
+_told: dict[str, Members] = {}
+
+
+def _asked_members(shape: Any) -> Members:
+    """Returns the members of a request's structure by wire name."""
+    return _known_members(shape, _asked, _asked_name)
+
+
+def _told_members(shape: Any) -> Members:
+    """Returns the members of an answer's structure by element."""
+    return _known_members(shape, _told, _told_name)
+
+
+def _known_members(
+    shape: Any, known: dict[str, Members], name_of: Callable[[str, Any], str]
+) -> Members:
+    if shape is None or shape.type_name != "structure":
+        return {}
+    members = known.get(shape.name)
+    if members is None:
+        named = [(name_of(name, member), member) for name, member in shape.members.items()]
+        members = {name: (member, _is_secret(name, member)) for name, member in named}
+        known[shape.name] = members
+    return members
+
+
+def _told_name(name: str, member: Any) -> str:
+    return str(member.serialization.get("name", name))
+
+
+def _asked_name(name: str, member: Any) -> str:
+    located = _told_name(name, member)
+    return member.serialization.get("queryName") or located[:1].upper() + located[1:]
+
+
+def _item_shape(shape: Any) -> Any:
+    return shape.member if shape is not None and shape.type_name == "list" else None
+
+
+def _named_children(node: Tree) -> list[tuple[str, Tree]]:
+    return [(part, child) for part, child in node.items() if part is not None]
+
+
+def _is_leaf(node: Tree) -> bool:
+    """Returns whether a node has no children, only a value if any."""
+    return not node or (len(node) == 1 and None in node)
+
+
+def _items(node: Tree) -> list[tuple[int, Tree]] | None:
+    """Returns the numbered children in order; None if the node is no list."""
+    if _is_leaf(node):
+        return None
+    children = _named_children(node)
+    if not all(part.isascii() and part.isdigit() for part, _ in children):
+        return None
+    return sorted(((int(part), child) for part, child in children), key=lambda pair: pair[0])
+
+
+# Later operations: XML turned to JSON.
+
+
+def _later_node(node: Tree, shape: Any) -> Any:
+    if _is_leaf(node):
+        return loose_text(node.get(None, ""))
+    members = _asked_members(shape)
+    shown: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
+    for name, child in _named_children(node):
+        member, is_secret = _member_of(members, name)
+        shown[name] = REMOVED_MARK if is_secret else _later_member(child, member)
+    return shown
+
+
+def _later_member(node: Tree, shape: Any) -> Any:
+    items = _items(node)
+    if items is None:
+        return _later_node(node, shape)
+    shown = []
+    for number, item in items:
+        value = _later_node(item, _item_shape(shape))
+        inner = value if isinstance(value, dict) else {"content": value}
+        shown.append({"tag": number, **inner})
+    return shown[0] if len(shown) == 1 else shown
+
+
+def _later_element(element: Element, shape: Any) -> Any:
+    if not element.children and not element.attributes:
+        return loose_text(element.text)
+    shown: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
+    members = _told_members(shape)
+    for child in element.children:
+        name = child.local_name
+        if name == "item":
+            member = _item_shape(shape)
+            is_secret = _is_secret(name, member)
+        else:
+            member, is_secret = _member_of(members, name)
+        _add(shown, name, REMOVED_MARK if is_secret else _later_element(child, member))
+    if not element.children and element.text.strip():
+        shown["content"] = loose_text(element.text)
+    return shown
+
+
+def _add(shown: dict[str, Any], name: str, value: Any) -> None:
+    """Adds a child; those that share a name become a list."""
+    if name not in shown:
+        shown[name] = value
+    elif isinstance(shown[name], list):
+        shown[name].append(value)
+    else:
+        shown[name] = [shown[name], value]
+
+
+# Earlier operations: hand-made names.
+
+
+class _Earlier:
+    """Makes the parameters of one earlier operation."""
+
+    def __init__(self, operation: str) -> None:
+        tables = rules("ec2")
+        self._lists = tables["lists"].get(operation, {}), tables["lists"]["*"]
+        self._names = tables["names"].get(operation, {})
+        self._values = tables["values"].get(operation, {}), tables["values"]["*"]
+        self._left_out = tables["left_out"].get(operation, ())
+        self._as_text = tables["as_text"].get(operation, ())
+        self._always = tables["always"].get(operation, {})
+        self._always_inside = tables["always_inside"]
+        self._root: dict[str, Any] = {}
+
+    def parameters(self, tree: Tree, shape: Any) -> dict[str, Any]:
+        """Returns what the request names and what AWS always shows."""
+        self._structure(self._root, tree, shape, ())
+        for name, value in self._always.items():
+            self._root.setdefault(name, deepcopy(value))
+        return self._root
+
+    def _structure(
+        self, shown: dict[str, Any], node: Tree, shape: Any, path: tuple[str, ...]
+    ) -> dict[str, Any]:
+        members = _asked_members(shape)
+        if None in node and path:
+            shown["value"] = _typed(node[None], None)
+        for name, child in _named_children(node):
+            if not path and name in self._left_out:
+                continue
+            self._member(shown, child, _member_of(members, name), (*path, name))
+        return shown
+
+    def _member(
+        self, shown: dict[str, Any], node: Tree, known: tuple[Any, bool], path: tuple[str, ...]
+    ) -> None:
+        name, (shape, is_secret) = path[-1], known
+        where = self._names.get(".".join(path))
+        if is_secret:
+            _put(self._root if where else shown, where or lower_first(name), REMOVED_MARK)
+            return
+        items = _items(node)
+        if items is not None:
+            self._list(shown, [item for _, item in items], shape, path)
+            return
+        if _is_leaf(node):
+            value = self._scalar(node.get(None, ""), shape, path)
+        else:
+            value = self._structure({}, node, shape, path)
+            if not value:
+                return  # all of it stands elsewhere
+        _put(self._root if where else shown, where or lower_first(name), value)
+
+    def _list(
+        self, shown: dict[str, Any], nodes: list[Tree], shape: Any, path: tuple[str, ...]
+    ) -> None:
+        place, _, rest = self._place_of_list(path, nodes).partition(".")
+        wrapper, _, scalar_name = rest.partition(".")
+        items = [self._item(node, _item_shape(shape), path, scalar_name) for node in nodes]
+        if wrapper:
+            _items_at(shown, place, wrapper).extend(items)
+        else:
+            _put(shown, place, items)
+
+    def _place_of_list(self, path: tuple[str, ...], nodes: list[Tree]) -> str:
+        of_operation, of_all = self._lists
+        for found in (
+            of_operation.get(".".join(path)),
+            of_all.get(".".join(path[-2:])),
+            of_all.get(path[-1]),
+        ):
+            if found:
+                return str(found)
+        name = lower_first(path[-1])
+        scalars = all(map(_is_leaf, nodes))
+        return f"{name}Set.items.{name}" if scalars else f"{name}Set.items"
+
+    def _item(self, node: Tree, shape: Any, path: tuple[str, ...], scalar_name: str) -> Any:
+        if _is_leaf(node):
+            value = self._scalar(node.get(None, ""), shape, path)
+            return {scalar_name: value} if scalar_name else value
+        item = self._structure({}, node, shape, path)
+        for name, value in self._always_inside.get(path[-1], {}).items():
+            item.setdefault(name, deepcopy(value))
+        return item
+
+    def _scalar(self, text: str, shape: Any, path: tuple[str, ...]) -> Any:
+        of_operation, of_all = self._values
+        spelt = of_operation.get(".".join(path)) or of_all.get(path[-1]) or {}
+        if text in spelt:
+            return deepcopy(spelt[text])
+        return text if lower_first(path[-1]) in self._as_text else _typed(text, shape)
+
+
+def _put(shown: dict[str, Any], where: str, value: Any) -> None:
+    """Puts a value at `name`, or at `name.items.inner`, which is in the list's only item.
+
+    What stands there already is kept beside it.
+    """
+    name, _, rest = where.partition(".")
+    if not rest:
+        _add(shown, name, value)
+        return
+    wrapper, _, inner = rest.partition(".")
+    items = _items_at(shown, name, wrapper)
+    if not items or not isinstance(items[0], dict):
+        items.insert(0, {})
+    _add(items[0], inner, value)
+
+
+def _items_at(shown: dict[str, Any], name: str, wrapper: str) -> list[Any]:
+    """Returns the list at `name.wrapper`, made if need be; what stood there is its first item."""
+    present = shown.get(name)
+    if not isinstance(present, dict):
+        present = shown[name] = {} if present is None else {wrapper: present}
+    items = present.get(wrapper)
+    if not isinstance(items, list):
+        items = present[wrapper] = [] if items is None else [items]
+    return items
+
+
+class _EarlierAnswer:
+    """Makes the answer of one earlier operation."""
+
+    def __init__(self, operation: str) -> None:
+        tables = rules("ec2")
+        names = tables["answer_names"]
+        self._names = {**names["*"], **names.get(operation, {})}
+        self._as_text = tables["as_text"].get(operation, ())
+        self._item_lists = tables["answer_item"]["elements"]
+
+    def element(self, element: Element, shape: Any) -> Any:
+        """Returns what an element holds; ABSENT for an empty scalar, which AWS leaves out."""
+        children = element.children
+        if not children:
+            return self._leaf(element, shape)
+        if all(child.local_name == "item" for child in children):
+            wrapper = "item" if element.local_name in self._item_lists else "items"
+            return {wrapper: self._shown_items(children, _item_shape(shape))}
+        members = _told_members(shape)
+        shown: dict[str, Any] = {}
+        for child in children:
+            name = child.local_name
+            member, is_secret = _member_of(members, name)
+            value = REMOVED_MARK if is_secret else self.element(child, member)
+            if value is not ABSENT:
+                _add(shown, self._names.get(name, name), value)
+        return shown
+
+    def _shown_items(self, items: Iterable[Element], shape: Any) -> list[Any]:
+        shown = [self.element(item, shape) for item in items]
+        return [value for value in shown if value is not ABSENT]
+
+    def _leaf(self, element: Element, shape: Any) -> Any:
+        if shape is not None and shape.type_name not in ("list", "structure"):
+            if not element.text:
+                return ABSENT
+            if element.local_name in self._as_text:
+                return element.text
+            return _typed(element.text, shape)
+        return _typed(element.text, None) if element.text.strip() else {}
+
+
+def _typed(text: str, shape: Any) -> Any:
+    """Returns a scalar by the model: numbers, booleans, times in epoch milliseconds."""
+    if shape is None or shape.type_name in ("list", "structure"):
+        return _BOOLEANS.get(text, text)
+    if shape.type_name == "blob":
+        return text
+    value = from_text(shape)(text)
+    return int(value.timestamp() * 1000) if isinstance(value, datetime) else value

@@ -1,0 +1,294 @@
+"""Decoded parameters in CloudTrail's form: casing, times, redaction (facts §10.3, capture.md §2.1).
+
+One renderer per shape, compiled once. `ABSENT` stands for a member that is not recorded.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from botocore.model import Shape
+
+from opentrail.capture.record.rules import rules, source_of
+from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
+from opentrail.capture.redaction.redact import PLACEHOLDERS, actions, by_name, without_literals
+from opentrail.capture.redaction.secret_names import (
+    HIDDEN,
+    names_environment,
+    names_secret,
+    naming_members,
+    sounds_secret,
+)
+from opentrail.wire.protocols.values import WireTime
+from opentrail.wire.service_models import Service
+
+ABSENT: Final = object()
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+Renderer = Callable[[Any], Any]
+
+
+def lower_first(name: str) -> str:
+    """Returns the name with its first letter lowered, and nothing else.
+
+    >>> lower_first("DBInstanceIdentifier")
+    'dBInstanceIdentifier'
+    """
+    return name[:1].lower() + name[1:]
+
+
+@lru_cache(maxsize=512)
+def renderers(service: Service) -> Renderers:
+    """Returns the renderers of a service, shared by all records."""
+    return Renderers(service)
+
+
+class Renderers:
+    """Renderers of one service's shapes."""
+
+    def __init__(self, service: Service) -> None:
+        names = rules("names")
+        self._service = service
+        self._actions = actions(source_of(service))
+        self._kept_names = set(names["member_name"].get(service.name, ()))
+        self._as_modelled = service.name in names["casing"]["as_modelled"]
+        self._comma = service.name not in names["times"]["without_second_comma"]
+        self._as_on_the_wire = service.name in names["times"]["as_on_the_wire"]
+        self._epoch = service.name in names["times"]["epoch_milliseconds"]
+        self._dynamodb = service.name in ("dynamodb", "dynamodbstreams")
+        self._compiled: dict[tuple[str, bool], Renderer] = {}
+
+    def member_name(self, name: str) -> str:
+        """Returns a member's name as recorded."""
+        text = str(name)
+        if self._as_modelled or text in self._kept_names:
+            return text
+        return lower_first(text)
+
+    def render(self, shape: Shape, value: Any) -> Any:
+        """Returns `value` of `shape` as it is recorded; ABSENT if it is not."""
+        return self._renderer(shape, in_key=False)(value)
+
+    def _renderer(self, shape: Shape, in_key: bool) -> Renderer:
+        if self._dynamodb:
+            in_key = in_key or shape.name == "Key"
+            special = self._attribute_values(shape, in_key)
+            if special is not None:
+                return special
+        known = self._compiled.get((shape.name, in_key))
+        if known is not None:
+            return known
+        if getattr(shape, "is_document_type", False):
+            return lambda value: by_name(value, str)
+        build = {"structure": self._structure, "list": self._list, "map": self._map}.get(
+            shape.type_name
+        )
+        if build is None:
+            return self._scalar(shape, in_key)
+        here = (shape.name, in_key)
+        # A shape that contains itself finds its renderer when it runs.
+        self._compiled[here] = lambda value: self._compiled[here](value)
+        self._compiled[here] = build(shape, in_key)
+        return self._compiled[here]
+
+    def _listed(self, name: str, holder: str) -> str | None:
+        """Returns the table that lists a member, by its name or by its holder's and its name."""
+        shown = self.member_name(name)
+        return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
+
+    def _member(self, name: str, shape: Shape, in_key: bool, holder: str) -> Renderer:
+        """Returns the renderer of a member, with what redaction makes of it."""
+        action = self._listed(name, holder)
+        if action == "remove":
+            return lambda _value: ABSENT
+        if action in PLACEHOLDERS:
+            placeholder = PLACEHOLDERS[action]
+            return lambda _value: placeholder
+        if action == "literals":
+            return without_literals
+        if shape.metadata.get("sensitive"):
+            return _hidden
+        # Models forget to mark some; a name that only sounds like a secret's holds no text.
+        if action != "show" and names_secret(name) and holds_text(shape):
+            return _hidden
+        if action == "values" or (action != "show" and is_environment(name, shape)):
+            return self._values_hidden(shape, in_key)
+        return self._renderer(shape, in_key)
+
+    def _values_hidden(self, shape: Any, in_key: bool) -> Renderer:
+        """Returns the renderer of named values, such as environment variables: names are shown."""
+        if shape.type_name == "map":
+            return lambda value: dict.fromkeys(value, HIDDEN) if isinstance(value, dict) else HIDDEN
+        pair = naming_members(shape.member.members)
+        item = self._renderer(shape.member, in_key)
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, list) or pair is None:
+                return HIDDEN
+            return [item({**v, pair[1]: HIDDEN}) if isinstance(v, dict) else HIDDEN for v in value]
+
+        return render
+
+    def _structure(self, shape: Any, in_key: bool) -> Renderer:
+        members = {
+            name: (
+                self._recorded_name(name, member),
+                self._member(name, member, in_key, shape.name),
+            )
+            for name, member in shape.members.items()
+        }
+        pair = naming_members(shape.members)
+        folded = {name.lower(): name for name in members}
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, dict):
+                return _plain(value)
+            rendered = {}
+            if pair is not None and sounds_secret(str(value.get(pair[0]))) and pair[1] in value:
+                value = {**value, pair[1]: HIDDEN}
+            for name, item in value.items():
+                known = members.get(name)
+                if known is None:
+                    shown_name = self.member_name(name)
+                    twin = members.get(folded.get(str(name).lower(), ""))
+                    shown = twin[1](item) if twin else self._unknown(str(name), item)
+                else:
+                    shown_name, shown = known[0], known[1](item)
+                if shown is not ABSENT:
+                    rendered[shown_name] = shown
+            return rendered
+
+        return render
+
+    def _unknown(self, name: str, item: Any) -> Any:
+        """Returns what is shown of a member that the model does not know."""
+        if self._listed(name, "") not in (None, "show"):
+            return HIDDEN
+        # What a model does not know of an item store may be an item.
+        if self._dynamodb or sounds_secret(name):
+            return HIDDEN
+        return by_name(item, self.member_name)
+
+    def _recorded_name(self, name: str, member: Any) -> str:
+        """AWS shows an item's attribute names as `items` (DynamoDB guide)."""
+        if self._dynamodb and name == "Item" and _holds_attribute_values(member):
+            return "items"
+        return self.member_name(name)
+
+    def _list(self, shape: Any, in_key: bool) -> Renderer:
+        item = self._element(shape.member, in_key)
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, list):
+                return _plain(value)
+            items = without_option_values(value)
+            return [shown for v in items if (shown := item(v)) is not ABSENT]
+
+        return render
+
+    def _map(self, shape: Any, in_key: bool) -> Renderer:
+        if shape.key.metadata.get("sensitive"):
+            return lambda _value: HIDDEN
+        item = self._element(shape.value, in_key)
+
+        def render(value: Any) -> Any:
+            if not isinstance(value, dict):
+                return _plain(value)
+            rendered = {
+                key: HIDDEN
+                if sounds_secret(str(key))
+                else item(without_variables(str(key), v) if isinstance(v, str) else v)
+                for key, v in value.items()
+            }
+            return {key: shown for key, shown in rendered.items() if shown is not ABSENT}
+
+        return render
+
+    def _element(self, shape: Shape, in_key: bool) -> Renderer:
+        if shape.metadata.get("sensitive"):
+            return _hidden
+        return self._renderer(shape, in_key)
+
+    def _scalar(self, shape: Shape, in_key: bool) -> Renderer:
+        del in_key
+        if shape.type_name == "blob":
+            return lambda _value: ABSENT
+        if shape.type_name == "timestamp":
+            return self._time
+        return _plain
+
+    def _time(self, value: Any) -> Any:
+        if not isinstance(value, datetime):
+            return value
+        if self._as_on_the_wire:
+            if isinstance(value, WireTime):
+                return value.text
+            return value.isoformat().replace("+00:00", "Z")
+        if self._epoch:
+            return int(value.timestamp() * 1000)
+        hour, half = value.hour % 12 or 12, "AM" if value.hour < 12 else "PM"
+        comma = "," if self._comma else ""
+        return (
+            f"{_MONTHS[value.month - 1]} {value.day}, {value.year}{comma} "
+            f"{hour}:{value.minute:02}:{value.second:02} {half}"
+        )
+
+    # DynamoDB: attribute values are data, and only keys are shown.
+
+    def _attribute_values(self, shape: Any, in_key: bool) -> Renderer | None:
+        if shape.name == "AttributeValue":
+            return _key_value if in_key else lambda _value: HIDDEN
+        if in_key:
+            return None
+        if _holds_attribute_values(shape):
+            return lambda value: sorted(value) if isinstance(value, dict) else HIDDEN
+        if shape.type_name == "list" and shape.member.name == "AttributeValue":
+            return lambda _value: HIDDEN
+        return None
+
+
+def _holds_attribute_values(shape: Any) -> bool:
+    return bool(shape.type_name == "map" and shape.value.name == "AttributeValue")
+
+
+def _hidden(_value: Any) -> str:
+    return HIDDEN
+
+
+def holds_text(shape: Any) -> bool:
+    """Returns whether a shape holds texts or bytes of any content, alone or in lists and maps."""
+    if shape.type_name == "list":
+        return holds_text(shape.member)
+    if shape.type_name == "map":
+        return holds_text(shape.value)
+    return shape.type_name in ("string", "blob") and "enum" not in shape.metadata
+
+
+def is_environment(name: str, shape: Any) -> bool:
+    """Returns whether a member holds environment variables: a map, or a list of named values."""
+    if not names_environment(name):
+        return False
+    if shape.type_name == "map":
+        return holds_text(shape)
+    named = shape.type_name == "list" and shape.member.type_name == "structure"
+    return named and naming_members(shape.member.members) is not None
+
+
+def _plain(value: Any) -> Any:
+    """Returns a scalar; what is no scalar though the model says so is shown without secrets."""
+    if value.__class__ is str:
+        return within(value)
+    if isinstance(value, dict | list | bytes):
+        return by_name(value, str)
+    return value
+
+
+def _key_value(value: Any) -> Any:
+    """Returns the scalar of a key attribute without its type, as AWS shows it."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return _plain(value)
+    inner = next(iter(value.values()))
+    return base64.b64encode(inner).decode() if isinstance(inner, bytes) else _plain(inner)

@@ -1,0 +1,307 @@
+"""S3's hand-made form of parameters: raw names, headers, XML as it stands (capture.md §2.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from opentrail.capture.record.render import lower_first
+from opentrail.capture.record.rules import data_type, rules
+from opentrail.capture.redaction.embedded import within, without_secrets
+from opentrail.capture.redaction.redact import actions, without_literals
+from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret
+from opentrail.wire.message import Request, Response, plain_body
+from opentrail.wire.multipart import form_fields
+from opentrail.wire.protocols.values import JsonDocument
+from opentrail.wire.protocols.xml_body import Element, parse_xml
+from opentrail.wire.routing import Call
+from opentrail.wire.service_models import Service
+
+#: Canonical whole numbers; org.json, which AWS seems to use, reads just these as numbers.
+_WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
+_NUMERIC = frozenset("-0123456789")
+#: Data events in whose records AWS shows no body.
+_BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
+#: Fields of an upload form that make up its signature.
+_FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
+#: What parts of a path are called, where not as in the model.
+_LABELS = {"Bucket": "bucketName"}
+#: Parts of a path that have a place of their own; the account is in the host's name.
+_NOT_FIRST = frozenset({"Key", "AccountId"})
+#: How the names of headers end that hold secrets.
+_SECRET_ENDS = ("-key", "-token", "-mfa", "-context")
+#: What path and headers alone may say.
+_FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
+#: Headers of a request that matter but that AWS leaves out; they go into our own block.
+_OWN_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-unmodified-since",
+    "range",
+)
+
+
+def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
+    """Returns `requestParameters` of a call to S3 or S3 Control.
+
+    Raises:
+        ValueError: the body is not XML (or a policy not text).
+    """
+    parameters: dict[str, Any] = {}
+    names = _label_names(call.service, call.operation)
+    for label, value in call.labels.items():
+        if label not in _NOT_FIRST:
+            parameters[names.get(label, lower_first(label))] = unquote(value)
+    if "host" in request.headers:
+        parameters["Host"] = request.headers["host"]
+    if "Key" in call.labels:
+        parameters["key"] = unquote(call.labels["Key"])
+    never = _listed("never", "s3_headers")
+    _add_query(parameters, request.query, _listed("never", "s3_headers", "s3_query"))
+    for name, value in request.headers.items():
+        if name.startswith("x-amz-") and name not in never:
+            parameters[name] = _header(name, value)
+    if call.operation == "PostObject":
+        _add_form(parameters, request, never)
+    elif request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
+        _add_body(parameters, call, request)
+    return parameters
+
+
+def given(call: Call, request: Request) -> dict[str, Any]:
+    """Returns what a request says, secrets among it, as texts without names.
+
+    Raises:
+        ValueError: the body is not XML.
+    """
+    told: dict[str, Any] = {**given_in_head(request)}
+    if call.operation == "PostObject":
+        told["form"] = list(form_fields(request.headers, request.body).values())
+    elif request.body_is_whole and request.body.strip() and call.operation is not None:
+        body = plain_body(request.headers, request.body)
+        is_policy = call.operation == "PutBucketPolicy"
+        told["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
+    return told
+
+
+def given_in_head(request: Request) -> dict[str, list[str]]:
+    """Returns what a request's head says, secrets among it, as texts without names.
+
+    A device of MFA and its code stand in one header.
+    """
+    headers = [value for name, value in request.headers.items() if name.endswith(_SECRET_ENDS)]
+    return {
+        "query": [value for _, value in parse_qsl(request.query, keep_blank_values=True)],
+        "headers": [text for value in headers for text in dict.fromkeys((value, *value.split()))],
+    }
+
+
+def _texts_of(element: Element) -> list[str]:
+    texts = [element.text.strip(), *element.attributes.values()]
+    return texts + [text for child in element.children for text in _texts_of(child)]
+
+
+@lru_cache(maxsize=512)
+def _label_names(service: Service | None, operation: str | None) -> Mapping[str, str]:
+    """Returns what the parts of an operation's path are called in records, by their labels."""
+    model = Call(service, operation, None).model
+    if model is None or model.input_shape is None:
+        return _LABELS
+    named = {
+        member.serialization.get("name", name): name
+        for name, member in model.input_shape.members.items()
+        if member.serialization.get("location") == "uri"
+    }
+    return {label: _LABELS.get(name, lower_first(name)) for label, name in named.items()}
+
+
+@cache
+def _listed(action: str, *tables: str) -> frozenset[str]:
+    """Returns the names of headers, or of the query, that tables of redaction.toml list."""
+    return frozenset(name for table in tables for name in rules("redaction")[table][action])
+
+
+def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) -> None:
+    for name, text in parse_qsl(query, keep_blank_values=True):
+        if name.lower() in never or name in _FROM_THE_HEAD:
+            continue
+        present = parameters.get(name)
+        value = HIDDEN if sounds_secret(name) else within(text)
+        if present is None:
+            parameters[name] = value
+        elif isinstance(present, list):
+            present.append(value)
+        else:
+            parameters[name] = [present, value]
+
+
+def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str]) -> None:
+    """Adds the fields of a browser's upload form; signatures and policies stay out."""
+    for name, value in form_fields(request.headers, request.body).items():
+        if name in ("key", "acl"):
+            parameters[name] = value
+        elif name.startswith("x-amz-") and name not in never and name not in _FORM_SIGNATURE:
+            parameters[name] = _header(name, value)
+
+
+def _header(name: str, value: str) -> str:
+    """Returns the value of a header, or of a form's field, as it is recorded."""
+    is_hidden = name in _listed("hide", "s3_headers") or looks_secret(name)
+    return HIDDEN if is_hidden else within(value)
+
+
+def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
+    if not request.body.strip() or not body_is_parameters(call):
+        return
+    body = plain_body(request.headers, request.body)
+    if call.operation == "PutBucketPolicy" and call.service and call.service.name == "s3":
+        try:
+            parameters["bucketPolicy"] = without_secrets(JsonDocument(body).value)
+        except ValueError:
+            parameters["bucketPolicy"] = within(body.decode("utf-8", "replace"))
+        return
+    root = parse_xml(body)
+    shown = without_secrets(as_json(root))
+    if isinstance(shown, dict):
+        listed = actions("s3")
+        literal = {name for name in shown if listed.get(name) == "literals"}
+        shown |= {name: without_literals(shown[name]) for name in literal}
+    parameters.setdefault(root.local_name, shown)
+
+
+def body_is_parameters(call: Call) -> bool:
+    """Returns whether the body of an S3 request holds parameters rather than an object."""
+    model = call.model
+    if model is None or model.input_shape is None:
+        return False
+    members = model.input_shape.members
+    payload = model.input_shape.serialization.get("payload")
+    if payload:
+        return bool(members[payload].type_name != "blob")
+    return any("location" not in member.serialization for member in members.values())
+
+
+def as_json(element: Element) -> Any:
+    """Returns an element the way org.json turns XML into JSON (113 real records show it).
+
+    Attributes become members, repeated children a list, a single one stays an object; `true`,
+    `false` and whole numbers lose their quotes.
+    """
+    if not element.attributes and not element.children:
+        return loose_text(element.text)
+    shown: dict[str, Any] = dict(element.attributes)
+    for child in element.children:
+        value, name = as_json(child), child.local_name
+        if name not in shown:
+            shown[name] = value
+        elif isinstance(shown[name], list):
+            shown[name].append(value)
+        else:
+            shown[name] = [shown[name], value]
+    if not element.children and element.text.strip():
+        shown["content"] = loose_text(element.text)
+    return shown
+
+
+def loose_text(text: str) -> Any:
+    """Returns a text as org.json reads it: `true`, `false` and whole numbers lose their quotes."""
+    if text in ("true", "false"):
+        return text == "true"
+    if text[:1] in _NUMERIC and _WHOLE.match(text):
+        return int(text)
+    return within(text)
+
+
+def s3_answer(response: Response) -> dict[str, Any] | None:
+    """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
+    never = _listed("answer_never", "s3_headers")
+    shown = {
+        name: _header(name, value)
+        for name, value in response.headers.items()
+        if name.startswith("x-amz-") and name not in never
+    }
+    return shown or None
+
+
+def own_details(request: Request) -> dict[str, Any]:
+    """Returns what AWS leaves out of S3 records: ranges, conditions."""
+    details: dict[str, Any] = {}
+    headers = {n: within(request.headers[n]) for n in _OWN_HEADERS if n in request.headers}
+    if headers:
+        details["headers"] = headers
+    return details
+
+
+def touched(
+    parameters: Mapping[str, Any],
+    operation: str,
+    account: str,
+    label: str = "s3",
+    region: str = "",
+) -> list[dict[str, str]]:
+    """Returns the record's `resources` of an S3 call (capture.md §2.3).
+
+    `label` is what is before `.amazonaws.com` in `eventSource`: buckets of S3 Express, and access
+    points of Object Lambda and of outposts, have ARNs of their own.
+    """
+    if label in _AT_ACCESS_POINTS:
+        return _at_access_point(parameters, operation, account, label, region)
+    bucket = parameters.get("bucketName")
+    if not bucket or operation == "CreateBucket":
+        return []
+    object_type, bucket_type = "AWS::S3::Object", "AWS::S3::Bucket"
+    arn = f"arn:aws:s3:::{bucket}"
+    if label == "s3express":
+        object_type, bucket_type = "AWS::S3Express::Object", "AWS::S3Express::DirectoryBucket"
+        arn = f"arn:aws:s3express:{region}:{account}:bucket/{bucket}"
+    listed: list[dict[str, str]] = []
+    if data_type(label, operation) is not None:
+        if "key" in parameters:
+            listed.append({"type": object_type, "ARN": f"{arn}/{parameters['key']}"})
+        else:
+            prefix = parameters.get("prefix", "")
+            prefix = prefix[0] if isinstance(prefix, list) else prefix
+            listed.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
+    listed.append({"accountId": account, "type": bucket_type, "ARN": arn})
+    return listed
+
+
+#: Source labels whose calls name an access point where others have a bucket, and its type.
+_AT_ACCESS_POINTS = {
+    "s3-object-lambda": "AWS::S3ObjectLambda::AccessPoint",
+    "s3-outposts": "AWS::S3Outposts::AccessPoint",
+}
+_ACCESS_POINT = re.compile(
+    r"(?P<name>.+)-(?P<owner>[0-9]{12})(?:\.(?P<outpost>op-[0-9a-z]+))?", re.I
+)
+
+
+def _at_access_point(
+    parameters: Mapping[str, Any], operation: str, account: str, label: str, region: str
+) -> list[dict[str, str]]:
+    """Returns the `resources` of a call to an access point of Object Lambda or of an outpost."""
+    kind = _AT_ACCESS_POINTS[label]
+    found = _ACCESS_POINT.fullmatch(str(parameters.get("bucketName", "")))
+    data = data_type(label, operation)
+    if found is None:
+        return [] if data is None else [{"accountId": account, "type": data}]
+    owner, outpost = found["owner"], found["outpost"]
+    where = f"outpost/{outpost}/" if outpost else ""
+    arn = f"arn:aws:{label}:{region}:{owner}:{where}accesspoint/{found['name']}"
+    point = {"accountId": owner, "type": kind, "ARN": arn}
+    if data in (None, kind) or "key" not in parameters:
+        return [point]
+    return [
+        {"accountId": owner, "type": str(data), "ARN": f"{arn}/object/{parameters['key']}"},
+        point,
+    ]

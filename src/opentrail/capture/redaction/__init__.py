@@ -1,0 +1,1 @@
+"""Hiding secrets before a record exists."""

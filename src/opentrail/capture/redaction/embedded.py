@@ -1,0 +1,397 @@
+"""Secrets in texts that hold JSON, XML, forms, addresses, or base64 of these (S4).
+
+A text without secrets stays as it is, byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+import zlib
+from html import escape, unescape
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+
+from opentrail.capture.record.limits import OBJECT_LIMIT
+from opentrail.capture.redaction.secret_names import (
+    HIDDEN,
+    hidden_member,
+    names_environment,
+    naming_members,
+    sounds_secret,
+)
+
+#: Texts in texts in texts: what is nested more deeply is hidden.
+_DEEPEST = 4
+#: Shorter texts hold no secret that a name beside it tells of; longer ones no record has room for:
+#: what they stand in is left out as a whole (`limits.limited`).
+_SHORTEST, _LONGEST = 8, OBJECT_LIMIT
+#: How base64 of what begins with a brace, a bracket or `<` begins.
+_ENCODED = frozenset(
+    first + second
+    for first, seconds in (("e", "wxyz0123"), ("W", "wxyz0123"), ("P", "ABCDEFGH"))
+    for second in seconds
+)
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
+#: With another beginning, only what is longer than most names and has the length of base64.
+_SHORTEST_OTHER = 24
+_OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
+_GZIP, _MOST_UNPACKED = b"\x1f\x8b", 256 * 1024
+#: A signed token of three parts, which lets in whoever has it (RFC 7519).
+_TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
+_BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
+_PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)", re.DOTALL)
+#: Possessive, as otherwise each letter costs two hundred bytes of memory.
+_QUOTED = r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?"""
+#: A text member in JSON that is cut, or that is no JSON.
+_PAIR = re.compile(rf'"((?:[^"\\]++|\\.)*+)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)')
+_SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]++|\\\\.)*+)')
+_ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>(\s*<!\[CDATA\[.*?\]\]>|[^<]*)", re.DOTALL)
+_ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"?|'[^']*'?)""")
+#: Two elements, of which one says what the other one is.
+_NAMED_ELEMENT = re.compile(
+    r"(<(?:\w+:)?(?:name|key|parametername|parameterkey)>\s*([^<]*?)\s*</[^>]*>\s*"
+    r"<(?:\w+:)?(?:value|parametervalue|stringvalue)>)([^<]*)",
+    re.I,
+)
+_FIELD = re.compile(rf"(^|[?&;#\s,({{])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,\"'<>]+)")
+#: A header of cookies has many of them.
+_COOKIES = re.compile(rf"""{_QUOTED}|[^\r\n"']+""")
+#: Where a JSON document may begin within a text, and how many of them are read.
+_DOCUMENT, _MOST_DOCUMENTS = re.compile(r'[\[{]\s*["{\[]'), 32
+_DECODER = json.JSONDecoder()
+#: A name before a colon and a blank, as in YAML; it may be quoted.
+_LINE = re.compile(
+    r"""(?:^|(?<=[\s,;{(\['"]))(['"]?)(?P<name>[\w.-]{1,100})\1\s*:(?:[ \t]+|(?=['"]))"""
+)
+#: What comes after such a name: a block of YAML, a quoted text, a word.
+_LINE_VALUE = re.compile(rf"[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+")
+_OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
+_LOGIN = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(?=@)")
+#: Parts of an address that stand for a signature.
+_SIGNING = frozenset({"signature", "x-amz-signature"})
+#: Braces, quotes, signs of equality and what is encoded twice, in an address's encoding.
+_ESCAPED = ("%7B", "%7b", "%22", "%3D", "%3d", "%3C", "%3c", "%25")
+
+
+def within(text: str) -> str:
+    """Returns a text without the secrets of the document that it is, or holds.
+
+    >>> within('{"user":"a","password":"hunter2"}')
+    '{"user":"a","password":"HIDDEN_DUE_TO_SECURITY_REASONS"}'
+    >>> within("https://host/?X-Amz-Signature=abc&a=b")
+    'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
+    """
+    length = len(text)
+    if length < _SHORTEST_OTHER and (length < _SHORTEST or text.isalnum()):
+        # Most texts are names: they are told first.
+        return _within(text, 0) if text[:2] in _ENCODED else text
+    if length > _LONGEST or not _may_hold_more(text):
+        return text
+    return _within(text, 0)
+
+
+def _may_hold_more(text: str) -> bool:
+    """Returns whether a text may be more than a name; most are not, and quickly told."""
+    if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
+        return True
+    if ":" in text and (": " in text or "://" in text or '":' in text or "':" in text):
+        return True
+    if "</" in text:
+        return True
+    if " " in text and ("--" in text or "earer " in text or "asic " in text):
+        return True
+    return "eyJ" in text or _is_base64(text)
+
+
+def _is_base64(text: str) -> bool:
+    if text[:2] in _ENCODED:
+        return _BASE64.fullmatch(text) is not None
+    if len(text) < _SHORTEST_OTHER or _OTHER_BASE64.fullmatch(text) is None:
+        return False
+    return (len(text) - text.count("\n") - text.count("\r")) % 4 == 0
+
+
+def _within(text: str, depth: int) -> str:
+    if depth > _DEEPEST:
+        return HIDDEN
+    bare = text.strip().removeprefix("\ufeff")
+    if bare[:1] in ("{", "["):
+        return _in_json(text, bare, depth)
+    if bare[:1] == "<":
+        return _in_xml(text, depth)
+    if bare[:1] == '"' and (shown := _in_json_text(bare, depth)) is not None:
+        return shown
+    if _is_base64(bare):
+        return _in_base64(text, depth)
+    return _in_plain(text, depth)
+
+
+def _in_plain(text: str, depth: int) -> str:
+    """Returns a text that is no document, without the secrets that it names."""
+    text = _without_tokens(text)
+    if '"' in text and ("{" in text or "[" in text):
+        text = _in_json_parts(text, depth)
+    if "</" in text:
+        text = _in_xml(text, depth)
+    if "\\" in text:
+        text = _SLASHED.sub(_slashed, text)
+    if '"' in text:
+        text = _PAIR.sub(_pair, text)
+    if ":" in text:
+        text = _in_lines(text)
+    if "--" in text:
+        text = _OPTION.sub(_option, text)
+    if "=" in text:
+        text = _FIELD.sub(lambda found: _field(found, depth), text)
+    else:
+        text = _in_escapes(text, depth)
+    if "&lt;" in text:
+        plain = unescape(text)
+        shown = _within(plain, depth + 1)
+        text = text if shown == plain else escape(shown)
+    return _LOGIN.sub(rf"\g<1>{HIDDEN}", text) if "://" in text else text
+
+
+def _without_tokens(text: str) -> str:
+    """Returns a text without what lets in whoever has it, whatever it is called."""
+    if "eyJ" in text:
+        text = _TOKEN.sub(HIDDEN, text)
+    if "PRIVATE KEY" in text:
+        text = _PRIVATE_KEY.sub(rf"\g<1>{HIDDEN}\g<2>", text)
+    if "earer " in text or "asic " in text:
+        text = _BEARER.sub(rf"\g<1>\g<2>{HIDDEN}", text)
+    return text
+
+
+def _in_escapes(text: str, depth: int) -> str:
+    """Returns a text in the encoding of addresses, without the secrets of what it encodes."""
+    if not any(mark in text for mark in _ESCAPED):
+        return text
+    plain = unquote(text)
+    shown = _within(plain, depth + 1)
+    return text if shown == plain else quote(shown)
+
+
+def _in_json(text: str, bare: str, depth: int) -> str:
+    try:
+        value = orjson.loads(bare)
+    except orjson.JSONDecodeError:
+        return _in_plain(text, depth)
+    shown = without_secrets(value, depth)
+    return text if shown == value else orjson.dumps(shown).decode()
+
+
+def _in_json_parts(text: str, depth: int) -> str:
+    """Returns a text without the secrets of the JSON documents that stand between other words."""
+    parts, end, left = [], 0, _MOST_DOCUMENTS
+    for found in _DOCUMENT.finditer(text):
+        if found.start() < end:
+            continue
+        if not left:
+            break
+        left -= 1
+        try:
+            value, after = _DECODER.raw_decode(text, found.start())
+        except (ValueError, RecursionError):
+            continue
+        shown = without_secrets(value, depth)
+        written = text[found.start() : after] if shown == value else json.dumps(shown)
+        parts += [text[end : found.start()], written]
+        end = after
+    return "".join((*parts, text[end:]))
+
+
+def _in_json_text(bare: str, depth: int) -> str | None:
+    """Returns a JSON text without the secrets of what it holds, None if it is none."""
+    try:
+        value = orjson.loads(bare)
+    except orjson.JSONDecodeError:
+        return None
+    shown = _within(value, depth + 1)
+    return None if shown == value else orjson.dumps(shown).decode()
+
+
+def without_secrets(value: Any, depth: int = 0) -> Any:
+    """Returns a value of JSON with what a name says to be a secret hidden, texts looked through."""
+    if isinstance(value, dict):
+        hidden = hidden_member(value)
+        return {
+            name: HIDDEN
+            if (name == hidden or sounds_secret(name)) and not isinstance(item, bool | None)
+            else without_secrets(without_variables(name, item), depth)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [without_secrets(item, depth) for item in without_option_values(value)]
+    if isinstance(value, str) and len(value) >= _SHORTEST and _may_hold_more(value):
+        return _within(value, depth + 1)
+    return value
+
+
+def without_variables(name: str, value: Any) -> Any:
+    """Returns a value of JSON, or its text, without values of environment variables if it has some.
+
+    Their names are shown. A text such as `prod` is no environment variable, whatever it is called.
+
+    >>> without_variables("EnvironmentVariables", '[{"name": "A", "value": "b"}]')
+    '[{"name":"A","value":"HIDDEN_DUE_TO_SECURITY_REASONS"}]'
+    """
+    if not names_environment(name):
+        return value
+    if isinstance(value, str):
+        if value.lstrip()[:1] not in ("{", "["):
+            return value
+        try:
+            given = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+        shown = without_variables(name, given)
+        return value if shown == given else orjson.dumps(shown).decode()
+    if isinstance(value, list):
+        return [_named_hidden(item) for item in value]
+    if isinstance(value, dict):
+        variables = next((key for key in value if key.lower() == "variables"), None)
+        if variables is not None and isinstance(value[variables], dict):
+            return {**value, variables: _hidden_texts(value[variables])}
+        return _hidden_texts(value)
+    return value
+
+
+def _named_hidden(item: Any) -> Any:
+    pair = naming_members(item) if isinstance(item, dict) else None
+    return item if pair is None else {**item, pair[1]: HIDDEN}
+
+
+def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
+    """Returns a map of texts without them; one with anything else in it holds no variables."""
+    if not all(isinstance(item, str | int | float | None) for item in value.values()):
+        return value
+    return {name: HIDDEN if item is not None else None for name, item in value.items()}
+
+
+def without_option_values(items: list[Any]) -> list[Any]:
+    """Returns a list without the texts that follow the name of a secret's option, as in commands.
+
+    >>> without_option_values(["login", "--password", "hunter2", "--user", "a"])
+    ['login', '--password', 'HIDDEN_DUE_TO_SECURITY_REASONS', '--user', 'a']
+    """
+    if not any(isinstance(item, str) and item[:2] == "--" for item in items):
+        return items
+    return items[:1] + [
+        HIDDEN if isinstance(item, str) and item[:1] != "-" and _is_secret_option(before) else item
+        for before, item in pairwise(items)
+    ]
+
+
+def _is_secret_option(item: Any) -> bool:
+    if not isinstance(item, str) or item[:2] != "--" or "=" in item or " " in item:
+        return False
+    return sounds_secret(item.lstrip("-"))
+
+
+def _pair(found: re.Match[str]) -> str:
+    name, between, value = found.groups()
+    if sounds_secret(name):
+        return f'"{name}"{between}"{HIDDEN}"'
+    return f'"{name}"{between}{value}'
+
+
+def _slashed(found: re.Match[str]) -> str:
+    whole, (name, value) = found.group(), found.groups()
+    return whole.removesuffix(value) + HIDDEN if value and sounds_secret(name) else whole
+
+
+def _in_lines(text: str) -> str:
+    """Returns a text without the values of secrets' names; other values may hold such a name."""
+    parts, end = [], 0
+    for found in _LINE.finditer(text):
+        if found.start() < end or not sounds_secret(found["name"]):
+            continue
+        is_cookie = found["name"].lower().endswith("cookie")
+        value = (_COOKIES if is_cookie else _LINE_VALUE).match(text, found.end())
+        if value is not None:
+            parts += [text[end : found.end()], _like(value.group())]
+            end = value.end()
+    return "".join((*parts, text[end:]))
+
+
+def _option(found: re.Match[str]) -> str:
+    name, between, value = found.groups()
+    return f"{name}{between}{_like(value) if sounds_secret(name.lstrip('-')) else value}"
+
+
+def _like(value: str) -> str:
+    """Returns the placeholder, between the quotes that the value has."""
+    mark = value[:1] if value[:1] in "\"'" else ""
+    return f"{mark}{HIDDEN}{mark}" + ("\n" if value.endswith("\n") else "")
+
+
+def _in_xml(text: str, depth: int) -> str:
+    def element(found: re.Match[str]) -> str:
+        tag, attributes, content = found.groups()
+        shown = _ATTRIBUTE.sub(_attribute, attributes)
+        if content.strip():
+            own = tag.rpartition(":")[2]
+            content = HIDDEN if sounds_secret(own) else _within(content, depth + 1)
+        return f"<{tag}{shown}>{content}"
+
+    def named(found: re.Match[str]) -> str:
+        before, name, value = found.groups()
+        return f"{before}{HIDDEN if sounds_secret(name) else value}"
+
+    shown = _NAMED_ELEMENT.sub(named, _ELEMENT.sub(element, text))
+    for tag in {
+        tag for tag, _, _ in _ELEMENT.findall(text) if sounds_secret(tag.rpartition(":")[2])
+    }:
+        inside = re.compile(
+            rf"(<{re.escape(tag)}(?:\s[^<>]*)?>).*?(</{re.escape(tag)}\s*>|$)", re.S
+        )
+        shown = inside.sub(rf"\g<1>{HIDDEN}\g<2>", shown)
+    return shown
+
+
+def _attribute(found: re.Match[str]) -> str:
+    name, between, _ = found.groups()
+    return f'{name}{between}"{HIDDEN}"' if sounds_secret(name) else found.group()
+
+
+def _in_base64(text: str, depth: int) -> str:
+    packed = "".join(text.split())
+    is_url_safe = "-" in packed or "_" in packed
+    try:
+        raw = base64.b64decode(
+            packed + "=" * (-len(packed) % 4), b"-_" if is_url_safe else None, validate=True
+        )
+        if raw[:2] == _GZIP:
+            decoded = (
+                zlib.decompressobj(31).decompress(raw, _MOST_UNPACKED).decode("utf-8", "replace")
+            )
+            return text if _within(decoded, depth + 1) == decoded else HIDDEN
+        decoded = raw.decode()
+    except (binascii.Error, UnicodeDecodeError, zlib.error):
+        return text
+    shown = _within(decoded, depth + 1)
+    if shown == decoded:
+        return text
+    return base64.b64encode(shown.encode(), b"-_" if is_url_safe else None).decode()
+
+
+def _field(found: re.Match[str], depth: int) -> str:
+    before, name, between, value = found.groups()
+    plain = unquote(name) if "%" in name else name
+    if sounds_secret(plain) or plain.lower() in _SIGNING:
+        value = _like(value)
+    else:
+        if "=" in value and depth < _DEEPEST:
+            mark = value[:1] if value[:1] in "\"'" else ""
+            inner = value.removeprefix(mark)
+            value = mark + _FIELD.sub(lambda one: _field(one, depth + 1), inner)
+        if "%" in value:
+            value = _in_escapes(value, depth)
+    return f"{before}{name}{between}{value}"

@@ -1,0 +1,168 @@
+"""What of a value may be recorded: by list, by the model's marks, by name (capture.md §4)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from html import escape
+from typing import Any
+from urllib.parse import quote, quote_plus, unquote_plus
+
+from opentrail.capture.record.rules import rules
+from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
+from opentrail.capture.redaction.secret_names import HIDDEN, hidden_member, sounds_secret
+
+REMOVED_MARK = "<sensitiveDataRemoved>"
+#: What AWS writes in the place of a value, by the table of redaction.toml that lists it.
+PLACEHOLDERS = {
+    "hide": HIDDEN,
+    "mark": REMOVED_MARK,
+    "omit": "***OMITTED***",
+    "stars": "**********",
+}
+#: The tables of redaction.toml that list members.
+ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
+
+#: Quoted texts, quoted names and numbers of a PartiQL statement.
+_LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
+#: Errors are recorded up to a kilobyte; no more of them needs to be looked through.
+_LONGEST_MESSAGE = 4_096
+#: Of a body that nobody can read, errors are compared with so much.
+_LONGEST_BODY = 1024 * 1024
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
+_WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
+#: Shorter texts are not looked for in errors: they would be found in any.
+SHORTEST_SECRET = 4
+
+
+@cache
+def actions(label: str) -> dict[str, str]:
+    """Returns the table that each member of a service is listed in, by its recorded name."""
+    table = rules("redaction")
+    found: dict[str, str] = {}
+    for action in ACTIONS:
+        for scope in ("*", label):
+            found.update(dict.fromkeys(table[action].get(scope, ()), action))
+    return found
+
+
+def without_literals(text: Any) -> Any:
+    """Returns a statement with its literals replaced: quoted texts and numbers.
+
+    >>> without_literals("SELECT * FROM t WHERE a = 'x'")
+    "SELECT * FROM t WHERE a = 'HIDDEN_DUE_TO_SECURITY_REASONS'"
+    """
+    if not isinstance(text, str):
+        return HIDDEN
+    return _LITERAL.sub(_hidden_literal, text)
+
+
+def _hidden_literal(found: re.Match[str]) -> str:
+    literal = found.group()
+    if literal.startswith('"'):
+        return literal  # double quotes hold names
+    if not literal.startswith("'"):
+        return HIDDEN
+    inner = literal.strip("'")
+    end = "'" if len(literal) > 1 and literal.endswith("'") else ""
+    return f"'{HIDDEN if inner else ''}{end}"
+
+
+def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) -> str:
+    """Returns an error's text without what was given but is not shown, such as a password.
+
+    Args:
+        message: the text.
+        given: the parameters as they were given.
+        shown: the parameters as they are recorded.
+        never: other texts that are not to be told, such as signatures.
+    """
+    message = message[:_LONGEST_MESSAGE]
+    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= SHORTEST_SECRET}
+    hidden |= {text for text in never if text}
+    forms = _forms_in(message)
+    secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) <= len(message):
+            message = message.replace(secret, HIDDEN)
+    return within(message)
+
+
+def without_words_of(body: bytes, message: str, shown: str) -> str:
+    """Returns an error's text without the words of a body that nobody could read.
+
+    Args:
+        body: the body.
+        message: the text.
+        shown: what is recorded of the call; its words may stay.
+    """
+    raw = body[:_LONGEST_BODY].decode("utf-8", "replace")
+    told = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
+
+    def word(found: re.Match[str]) -> str:
+        text = found.group()
+        return HIDDEN if text in told and text not in shown else text
+
+    return _WORD.sub(word, message[:_LONGEST_MESSAGE])
+
+
+def _forms_in(message: str) -> list[Callable[[str], str]]:
+    """Returns the forms in which a text can stand in a message, by what the message holds."""
+    forms: list[Callable[[str], str]] = [str]
+    if "%" in message or "+" in message:
+        forms += [quote, quote_plus, partial(quote, safe="")]
+    if "&" in message:
+        forms.append(escape)
+    if "\\" in message:
+        forms += [lambda text: json.dumps(text)[1:-1], _json_text]
+    if _BASE64.search(message):
+        forms.append(lambda text: base64.b64encode(text.encode("utf-8", "replace")).decode())
+    return forms
+
+
+def _json_text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _texts(value: Any) -> set[str]:
+    """Returns all texts of a value, and of the JSON that they hold."""
+    found: set[str] = set()
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            found.add(value)
+            if value[:1] in ("{", "["):
+                with contextlib.suppress(ValueError, RecursionError):
+                    left.append(json.loads(value))
+        elif isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+        elif isinstance(value, bytes):
+            found.add(base64.b64encode(value).decode())
+            found.add(value.decode("utf-8", "replace"))
+        elif isinstance(value, bool | int):
+            found.add(str(value).lower())  # the forms of EC2 and S3 turn texts into these
+    return found
+
+
+def by_name(value: Any, rename: Callable[[str], str]) -> Any:
+    """Returns a value without a model: names changed by `rename`, secrets by name hidden."""
+    if isinstance(value, dict):
+        hidden = hidden_member({str(name): item for name, item in value.items()})
+        return {
+            rename(str(name)): HIDDEN
+            if sounds_secret(str(name)) or name == hidden
+            else by_name(without_variables(str(name), item), rename)
+            for name, item in value.items()
+        }
+    if isinstance(value, list):
+        return [by_name(item, rename) for item in without_option_values(value)]
+    if isinstance(value, str):
+        return within(value)
+    return HIDDEN if isinstance(value, bytes) else value

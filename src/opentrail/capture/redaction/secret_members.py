@@ -1,0 +1,245 @@
+"""Members of AWS's models that may hold a secret, and what was decided about each.
+
+Recording does not use this module: it compares botocore's models with the redaction rules, for the
+test that fails on members nobody has reviewed, for `scripts/secret_members.py` and for the docs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import botocore
+import orjson
+
+from opentrail.capture.record.render import lower_first
+from opentrail.capture.record.rules import has_s3_form, rules, source_of
+from opentrail.capture.redaction.redact import actions
+from opentrail.capture.redaction.secret_names import (
+    names_environment,
+    names_secret,
+    naming_members,
+    sounds_secret,
+)
+from opentrail.wire.service_models import Service, ServiceCatalog
+
+#: Names that suggest a secret; wider than the names that are hidden.
+_NAME = re.compile(
+    r"pass(word|phrase|code|wd)|pwd$|secret|token|credential|keys?$|key_?(value|body|data|string)"
+    r"|key_?(material|block|tab)|plain_?text|user_?data|zip_?file|^auth|auth(code|data|state)?$"
+    r"|authorization$|otp$|pin$|cookies?$|bearer|assertion|salt$|signature|(?<![as]s)(?<!un)signed|unlock_?code|verifier"
+    r"|(access|verification|confirmation|activation|security|pin|auth\w*|recovery|user|device"
+    r"|challenge|invite|invitation|setup|pairing|redemption|accept|validation)_?codes?$|^code$"
+    r"|nonce|jwt|hmac"
+    r"|connection_?strings?$|webhook_?url|invitation_?url|headers?$|header_?values?$|variables?$"
+    r"|option_?settings$|(default|override)\w*arguments$|licen[cs]e$",
+    re.I,
+)
+#: Words in the first sentence of a member's documentation that suggest a secret.
+_WORDS = re.compile(
+    r"pass(word|phrase|code)|secret|credential|api key|(private|shared|signing|auth\w*) key"
+    r"|(access|bearer|auth\w*|security|session|refresh|registration|one-time) tokens?\b"
+    r"|one-time|pre-?signed|sensitive",
+    re.I,
+)
+#: Phrases with such words that say nothing about the member's value.
+_PHRASES = re.compile(
+    r"case[- ](in)?sensitive|(confidential|identifying).{0,20}sensitive information"
+    r"|sensitive information in this field|sensitive data|non-secret|one-time (schedule|job|fee)"
+    r"|secrets manager|security token service",
+    re.I,
+)
+_MARKUP = re.compile(r"<[^>]+>")
+_SENTENCE = re.compile(r"(?<=[a-z)])\. ")
+#: Of statements only the literals are hidden.
+_NOT_HIDING = (None, "show", "literals")
+_TEXTS = frozenset({"string", "blob"})
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A member that may hold a secret.
+
+    `hidden_by` says what hides it: "model" (marked sensitive), "name", "environment", "table" (of
+    redaction.toml) or "bytes" (which are never recorded); "" if it is shown.
+    """
+
+    service: str
+    member: str
+    hidden_by: str
+    beside: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """Why members that suggest a secret are shown.
+
+    A rule holds for every member whose name, or `Shape.name`, matches; `members` are by service.
+    """
+
+    why: str
+    names: re.Pattern[str] | None
+    beside: str
+    members: Mapping[str, frozenset[str]]
+
+    def covers(self, candidate: Candidate) -> bool:
+        """Returns whether this review is about a member."""
+        if candidate.member in self.members.get(candidate.service, ()):
+            return True
+        if self.names is None or (self.beside and self.beside not in candidate.beside):
+            return False
+        return self.names.search(candidate.member) is not None
+
+
+@cache
+def reviews() -> tuple[Review, ...]:
+    """Returns the reviews of rules/reviewed.toml."""
+    return tuple(
+        Review(
+            one["why"],
+            re.compile(one["names"]) if "names" in one else None,
+            one.get("beside", ""),
+            {service: frozenset(names) for service, names in one.get("members", {}).items()},
+        )
+        for one in rules("reviewed")["shown"]
+    )
+
+
+def unreviewed() -> list[Candidate]:
+    """Returns the members that are shown though they suggest a secret, and that nobody reviewed."""
+    return [
+        candidate
+        for candidate in candidates()
+        if not candidate.hidden_by and not any(one.covers(candidate) for one in reviews())
+    ]
+
+
+@cache
+def candidates() -> tuple[Candidate, ...]:
+    """Returns every member of a request or an answer that suggests a secret, of all services."""
+    services = ServiceCatalog().services.values()
+    return tuple(found for service in services for found in _of_service(service))
+
+
+def _of_service(service: Service) -> Iterator[Candidate]:
+    model = _Model(service)
+    for name in sorted(model.reachable()):
+        shape = model.shapes[name]
+        beside = frozenset(member.lower() for member in shape.get("members", ()))
+        for member, reference in shape.get("members", {}).items():
+            if model.suggests_secret(name, member, reference):
+                yield Candidate(
+                    service.name,
+                    f"{name}.{member}",
+                    model.hidden_by(name, member, reference),
+                    beside,
+                )
+
+
+class _Model:
+    """A service's model as JSON: many times faster to walk than botocore's objects."""
+
+    def __init__(self, service: Service) -> None:
+        folder = Path(botocore.__file__).parent / "data" / service.name
+        file = folder / service.api_version_folder / "service-2.json.gz"
+        model = orjson.loads(gzip.decompress(file.read_bytes()))
+        self.shapes: dict[str, dict[str, Any]] = model["shapes"]
+        self._operations = model["operations"].values()
+        self._actions = actions(source_of(service))
+        self._has_s3_form = has_s3_form(service.name)
+
+    def reachable(self) -> set[str]:
+        """Returns the structures of requests and answers."""
+        left = [
+            one[way]["shape"]
+            for one in self._operations
+            for way in ("input", "output")
+            if way in one
+        ]
+        found: set[str] = set()
+        while left:
+            name = left.pop()
+            if name in found:
+                continue
+            found.add(name)
+            shape = self.shapes[name]
+            inner = [*shape.get("members", {}).values()]
+            inner += [shape[part] for part in ("member", "key", "value") if part in shape]
+            left.extend(reference["shape"] for reference in inner)
+        return found
+
+    def suggests_secret(self, holder: str, member: str, reference: Mapping[str, Any]) -> bool:
+        """Returns whether a member's type, name or documentation suggests a secret."""
+        if self._is_sensitive(reference) or self._is_environment(member, reference):
+            return True
+        if self._listed(holder, member) not in _NOT_HIDING:
+            return True
+        if not self._holds_text(reference):
+            return False
+        if _NAME.search(member):
+            return True
+        documentation = reference.get("documentation") or ""
+        if not _WORDS.search(documentation):
+            return False
+        text = unescape(_MARKUP.sub("", documentation)).strip()
+        return bool(_WORDS.search(_PHRASES.sub("", _SENTENCE.split(text, maxsplit=1)[0][:300])))
+
+    def hidden_by(self, holder: str, member: str, reference: Mapping[str, Any]) -> str:
+        """Returns what hides a member, "" if it is shown."""
+        action = self._listed(holder, member)
+        if action not in _NOT_HIDING:
+            return "table"
+        if self._has_s3_form:
+            return self._hidden_in_s3_form(member, reference)
+        if self._is_sensitive(reference):
+            return "model"
+        if action != "show" and names_secret(member):
+            return "name"
+        if action != "show" and self._is_environment(member, reference):
+            return "environment"
+        return "bytes" if self._scalar(reference)["type"] == "blob" else ""
+
+    def _listed(self, holder: str, member: str) -> str | None:
+        shown = lower_first(member)
+        return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
+
+    def _hidden_in_s3_form(self, member: str, reference: Mapping[str, Any]) -> str:
+        """S3's records show headers and bodies as they are; names decide, the model does not."""
+        headers = rules("redaction")["s3_headers"]
+        location = reference.get("locationName", member)
+        if location in (*headers["never"], *headers["hide"]):
+            return "table"
+        return "name" if sounds_secret(location) else ""
+
+    def _scalar(self, reference: Mapping[str, Any]) -> dict[str, Any]:
+        shape = self.shapes[reference["shape"]]
+        while shape["type"] in ("list", "map"):
+            shape = self.shapes[shape["member" if shape["type"] == "list" else "value"]["shape"]]
+        return shape
+
+    def _holds_text(self, reference: Mapping[str, Any]) -> bool:
+        shape = self._scalar(reference)
+        return shape["type"] in _TEXTS and "enum" not in shape
+
+    def _is_sensitive(self, reference: Mapping[str, Any]) -> bool:
+        shape = self.shapes[reference["shape"]]
+        if reference.get("sensitive") or shape.get("sensitive"):
+            return True
+        return any(
+            self._is_sensitive(shape[part]) for part in ("member", "key", "value") if part in shape
+        )
+
+    def _is_environment(self, member: str, reference: Mapping[str, Any]) -> bool:
+        if not names_environment(member):
+            return False
+        shape = self.shapes[reference["shape"]]
+        if shape["type"] == "map":
+            return self._holds_text(reference)
+        item = self.shapes[shape["member"]["shape"]] if shape["type"] == "list" else shape
+        return shape["type"] == "list" and naming_members(item.get("members", {})) is not None

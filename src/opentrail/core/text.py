@@ -1,0 +1,19 @@
+"""Text that others wrote, shown on a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+#: Unicode categories of control, format and surrogate characters, and of line separators.
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def printable(text: str) -> str:
+    r"""Returns text with characters escaped that control a terminal or reverse its direction (N8).
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)

@@ -1,1 +1,0 @@
-"""The command `export`: any search as files that other tools read."""

@@ -1,0 +1,1 @@
+"""Event history: search over all recorded and imported events."""

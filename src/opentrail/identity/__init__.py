@@ -1,0 +1,1 @@
+"""Who is behind an access key, learned from records and from the directory."""

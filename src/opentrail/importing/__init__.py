@@ -1,1 +1,0 @@
-"""`opentrail import`: finds files, sends them in batches, tells what came of every line."""

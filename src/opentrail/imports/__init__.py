@@ -1,0 +1,1 @@
+"""Reading files of CloudTrail records that other systems wrote."""

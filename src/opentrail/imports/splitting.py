@@ -1,0 +1,103 @@
+"""Cuts JSON into its parts without changing a byte of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from opentrail.imports.records import NOT_JSON, NOT_UTF8, TOO_DEEP, TWICE, Unfit
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+#: As long as what it stands for.
+_PLACEHOLDER = rb"\\u0041"
+_BEFORE_ELEMENT = re.compile(rb"[ \t\r\n,]*")
+_BEFORE_VALUE = re.compile(rb'[ \t\r\n,]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:[ \t\r\n]*')
+
+#: The bytes of a part of a JSON text.
+Slice = msgspec.Raw | bytes
+Parts = TypeVar("Parts")
+
+_ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def members_of(text: bytes) -> Mapping[str, Slice]:
+    """Returns the members of a JSON object, each as its bytes.
+
+    Raises:
+        Unfit: it is no JSON, or a member stands twice.
+    """
+    try:
+        members = _MEMBERS.decode(text)
+        readable = text
+    except (ValueError, RecursionError) as error:
+        readable = _without_surrogates(text, error)
+        members = _decoded(_MEMBERS, readable)
+    # A member that stands twice is lost above: its quotation marks are missing here.
+    found = sum(2 + name.count('"') + bytes(value).count(b'"') for name, value in members.items())
+    if found != readable.count(b'"'):
+        raise Unfit(TWICE)
+    if readable is text:
+        return members
+    return dict(zip(members, _parts(text, members.values(), _BEFORE_VALUE), strict=True))
+
+
+def split(listed: bytes | memoryview) -> Sequence[Slice]:
+    """Returns the elements of a JSON list, each as its bytes.
+
+    Raises:
+        Unfit: it is no JSON.
+    """
+    try:
+        return _ELEMENTS.decode(listed)
+    except (ValueError, RecursionError) as error:
+        text = bytes(listed)
+        like = _decoded(_ELEMENTS, _without_surrogates(text, error))
+        return _parts(text, like, _BEFORE_ELEMENT)
+
+
+def _without_surrogates(text: bytes, error: Exception) -> bytes:
+    """Returns a copy of the same form in which no half of a surrogate pair can be.
+
+    Half of a pair makes msgspec give up the whole text. In the copy it sees where the parts begin
+    and end, so that only the record in question is lost.
+    """
+    copy = _SURROGATE.sub(_PLACEHOLDER, text)
+    if copy == text:
+        raise _unreadable(error, text) from error
+    return copy
+
+
+def _decoded(decoder: msgspec.json.Decoder[Parts], text: bytes) -> Parts:
+    try:
+        return decoder.decode(text)
+    except (ValueError, RecursionError) as error:
+        raise _unreadable(error, text) from error
+
+
+def _parts(text: bytes, like: Iterable[msgspec.Raw], before: re.Pattern[bytes]) -> list[bytes]:
+    """Cuts a list or object where a copy of it of the same form has its parts."""
+    parts: list[bytes] = []
+    position = 1
+    for part in like:
+        found = before.match(text, position)
+        if found is None:
+            raise Unfit(NOT_JSON)
+        end = found.end() + len(bytes(part))
+        parts.append(text[found.end() : end])
+        position = end
+    return parts
+
+
+def _unreadable(error: Exception, text: bytes) -> Unfit:
+    if isinstance(error, RecursionError):
+        return Unfit(TOO_DEEP)
+    if isinstance(error, UnicodeDecodeError):
+        return Unfit(NOT_UTF8, "in the name of a member")
+    said = str(error)
+    if said == "Input data was truncated":
+        return Unfit(NOT_JSON, f"it ends early, at byte {len(text)}")
+    return Unfit(NOT_JSON, said)

@@ -1,0 +1,1 @@
+"""Where trails send events and notifications beside their bucket."""

@@ -1,0 +1,199 @@
+"""Writing a trail's events to CloudWatch Logs (facts §9)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentrail.core.errors import ServiceError, ServiceMissing
+from opentrail.core.event import Entry, parse_time
+from opentrail.core.faults import reach
+from opentrail.core.trail import stored_time
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Stored
+from opentrail.ports.services import LogEvent, LogGroups
+from opentrail.trails.facts import event_time_of
+from opentrail.trails.sinks.outbox import STREAM, Outbox, Telling
+
+log = logging.getLogger(__name__)
+
+#: Returns the entries of a planned file behind a position, in order.
+EntriesOf = Callable[[dict[str, Any], int], AsyncIterator[Entry]]
+
+#: Codes of those who may write to a stream but not read it.
+_REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+#: Events are given up after as long as files are.
+_LONGEST = timedelta(days=30)
+#: What one call may hold: events, bytes with so many more for each, time between its ends.
+_MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10_000, 1_048_576, 26
+_WIDEST = timedelta(hours=23)
+#: CloudTrail leaves out of log groups what is larger (facts §7.6).
+LARGEST_EVENT = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Events of one call, and the position that it reaches."""
+
+    events: list[LogEvent] = field(default_factory=list)
+    until: int = 0
+    size: int = 0
+    left_out: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+
+    def takes(self, event: LogEvent, size: int) -> bool:
+        """Returns whether there is room for an event."""
+        if not self.events:
+            return True
+        oldest, newest = self._ends(event)
+        return (
+            len(self.events) < _MOST_EVENTS
+            and self.size + size <= _MOST_BYTES
+            and newest - oldest <= _WIDEST
+        )
+
+    def add(self, event: LogEvent, size: int) -> None:
+        """Adds an event."""
+        self.events.append(event)
+        self.size += size
+        self.oldest, self.newest = self._ends(event)
+
+    def _ends(self, event: LogEvent) -> tuple[datetime, datetime]:
+        return min(self.oldest or event.time, event.time), max(
+            self.newest or event.time, event.time
+        )
+
+
+class LogStreams:
+    """A sink: every event of a trail in the stream of its Region, once.
+
+    A batch that is about to be sent is noted before. If the answer to it is lost, the stream itself
+    tells whether the batch arrived: so no event comes twice, and none is left out.
+    """
+
+    name = "log streams"
+
+    def __init__(
+        self,
+        control: ControlStore,
+        groups: LogGroups,
+        clock: Clock,
+        metrics: Metrics,
+        entries_of: EntriesOf,
+    ) -> None:
+        self._outbox = Outbox(control, STREAM, _LONGEST)
+        self._groups = groups
+        self._clock = clock
+        self._metrics = metrics
+        self._entries_of = entries_of
+        #: Streams that are known to be there.
+        self._made: set[tuple[str, str]] = set()
+
+    async def send(self, uid: str) -> None:
+        """Writes what is waiting.
+
+        Raises:
+            ServiceError: a log group refused or failed; what is left waits.
+        """
+        telling = await self._outbox.how(uid)
+        # A group that is gone must not hold up one that was named since.
+        failed: dict[str, ServiceError] = {}
+        for note in await self._outbox.waiting(uid):
+            if self._outbox.is_over(note, self._clock.now()):
+                log.error(
+                    "events for a log group are given up", extra={"trail": uid, **note.document}
+                )
+                await self._outbox.done(uid, [note], telling)
+                continue
+            if note.document["log_group"] in failed:
+                continue
+            try:
+                await self._send(uid, note, telling)
+            except ServiceError as error:
+                failed[note.document["log_group"]] = error
+            else:
+                await self._outbox.done(uid, [note], telling)
+        for failure in failed.values():
+            telling.error = failure.code
+            await self._outbox.failed(uid, telling)
+            raise failure
+
+    async def _send(self, uid: str, note: Stored, telling: Telling) -> None:
+        document = note.document
+        place = (str(document["log_group"]), str(document["stream"]))
+        async for batch in self._batches(document):
+            telling.latest_attempt = stored_time(self._clock.now())
+            if batch.events:
+                arrived = document.get("sending") == batch.until and await self._has(place, batch)
+                if not arrived:
+                    document["sending"] = batch.until
+                    await self._outbox.keep(uid, note)
+                    reach("stream.sending")
+                    await self._put(place, batch)
+                    reach("stream.put")
+            self._count(place, batch)
+            telling.latest, telling.error = telling.latest_attempt, None
+            document["sent"], document["sending"] = batch.until, None
+            await self._outbox.keep(uid, note, telling)
+
+    async def _batches(self, document: dict[str, Any]) -> AsyncIterator[_Batch]:
+        """Yields batches behind what was sent; the same ones however often it is asked."""
+        batch = _Batch()
+        async for entry in self._entries_of(document, int(document["sent"])):
+            if len(entry.record) > LARGEST_EVENT:
+                batch.left_out += 1
+                batch.until = entry.position
+                continue
+            event = LogEvent(parse_time(event_time_of(entry.record)), entry.record.decode())
+            size = len(entry.record) + _MORE_BYTES
+            if not batch.takes(event, size):
+                yield batch
+                batch = _Batch()
+            batch.add(event, size)
+            batch.until = entry.position
+        if batch.until:
+            yield batch
+
+    async def _has(self, place: tuple[str, str], batch: _Batch) -> bool:
+        """Returns whether a batch arrived; who may not read the stream sends it again."""
+        try:
+            return await self._groups.holds(*place, _in_order(batch.events)[0])
+        except ServiceMissing:
+            return False
+        except ServiceError as error:
+            if error.code not in _REFUSED:
+                raise
+            return False
+
+    async def _put(self, place: tuple[str, str], batch: _Batch) -> None:
+        if place not in self._made:
+            await self._groups.create_stream(*place)
+            self._made.add(place)
+        try:
+            batch.left_out += await self._groups.put(*place, _in_order(batch.events))
+        except ServiceMissing:
+            self._made.discard(place)  # somebody removed it meanwhile
+            raise
+
+    def _count(self, place: tuple[str, str], batch: _Batch) -> None:
+        if batch.left_out:
+            told = {"group": place[0], "stream": place[1], "count": batch.left_out}
+            log.warning("events are too large or too old for a log group", extra=told)
+        self._metrics.streamed_events.labels("refused").inc(batch.left_out)
+        self._metrics.streamed_events.labels("taken").inc(
+            max(0, len(batch.events) - batch.left_out)
+        )
+
+
+def stream_name(account: str, region: str) -> str:
+    """Returns the name of the stream that events of a Region go to."""
+    return f"{account}_CloudTrail_{region}"
+
+
+def _in_order(events: Iterable[LogEvent]) -> list[LogEvent]:
+    return sorted(events, key=lambda event: event.time)

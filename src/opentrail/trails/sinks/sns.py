@@ -1,0 +1,92 @@
+"""Telling a trail's topic of each log file (facts §9)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from datetime import timedelta
+
+from opentrail.core.errors import ServiceError
+from opentrail.core.faults import reach
+from opentrail.core.trail import stored_time
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Stored
+from opentrail.ports.services import Topics
+from opentrail.trails.sinks.outbox import NOTICE, Outbox
+
+log = logging.getLogger(__name__)
+
+SUBJECT = "[Amazon CloudTrail] New log file delivered"
+#: What a topic gets when a trail begins to use it.
+FIRST = "CloudTrail validation message."
+#: A message is given up after this (L5).
+_LONGEST = timedelta(hours=24)
+_AT_ONCE = 8
+
+
+class Notices:
+    """A sink: one message for each log file, at least once, in no certain order."""
+
+    name = "notices"
+
+    def __init__(
+        self, control: ControlStore, topics: Topics, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._outbox = Outbox(control, NOTICE, _LONGEST)
+        self._topics = topics
+        self._clock = clock
+        self._metrics = metrics
+
+    async def send(self, uid: str) -> None:
+        """Publishes what is waiting.
+
+        Raises:
+            ServiceError: a topic refused or failed; what is left waits.
+        """
+        notes = await self._outbox.waiting(uid)
+        now = self._clock.now()
+        over = [note for note in notes if self._outbox.is_over(note, now)]
+        if over:
+            log.error("notifications are given up", extra={"trail": uid, "count": len(over)})
+            self._metrics.lost_notifications.inc(len(over))
+            await self._outbox.done(uid, over, await self._outbox.how(uid))
+        by_topic: dict[str, list[Stored]] = {}
+        for note in notes[len(over) :]:  # they are in the order of their times
+            by_topic.setdefault(note.document["topic"], []).append(note)
+        failure: ServiceError | None = None
+        # A topic that is gone must not hold up one that was named since.
+        for fresh in by_topic.values():
+            for start in range(0, len(fresh), _AT_ONCE):
+                failed = await self._publish(uid, fresh[start : start + _AT_ONCE])
+                if failed is not None:
+                    failure = failed
+                    break
+        if failure is not None:
+            raise failure
+
+    async def _publish(self, uid: str, notes: list[Stored]) -> ServiceError | None:
+        """Publishes some messages at once; returns why one could not be."""
+        telling = await self._outbox.how(uid)
+        telling.latest_attempt = stored_time(self._clock.now())
+        outcomes = await asyncio.gather(*map(self._tell, notes))
+        told = [note for note, error in zip(notes, outcomes, strict=True) if error is None]
+        failure = next((error for error in outcomes if error is not None), None)
+        telling.error = failure.code if failure is not None else None
+        if told:
+            telling.latest = telling.latest_attempt
+        await self._outbox.done(uid, told, telling)
+        self._metrics.notifications.inc(len(told))
+        return failure
+
+    async def _tell(self, note: Stored) -> ServiceError | None:
+        document = note.document
+        message = {"s3Bucket": document["bucket"], "s3ObjectKey": [document["key"]]}
+        text = json.dumps(message, separators=(",", ":"))
+        try:
+            await self._topics.publish(document["topic"], SUBJECT, text)
+        except ServiceError as error:
+            return error
+        reach("notice.published")
+        return None

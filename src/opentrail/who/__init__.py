@@ -1,0 +1,1 @@
+"""Answers to "who did this?", in a sentence with its evidence."""

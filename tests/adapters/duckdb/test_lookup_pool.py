@@ -1,0 +1,109 @@
+"""Asking tables: side by side, to the end, and whose fault it is if one cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import duckdb
+import pytest
+
+from opentrail.adapters.duckdb import lookup_pool as module
+from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
+from opentrail.adapters.duckdb.lookup_pool import Asking, Damaged
+from opentrail.adapters.duckdb.table_set import AT_ONCE, Database, Source
+from opentrail.core.errors import StorageFailed
+from tests.adapters.duckdb.test_index import a_file
+from tests.fakes import PATIENCE, asynchronous
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    made = Database(tmp_path / "swap")
+    yield made
+    made.close()
+
+
+def a_sealed(database: Database, folder: Path) -> tuple[Source, SealedFile]:
+    file = read_name(a_file(folder, 1, 9, False))
+    assert file is not None
+    return database.attach(file), file
+
+
+def fail(*_: object) -> NoReturn:
+    raise duckdb.IOException("it cannot be read")
+
+
+@asynchronous
+async def test_work_is_done_side_by_side_and_told_in_order(database: Database) -> None:
+    hot, together = database.new_hot(1), threading.Barrier(AT_ONCE, timeout=PATIENCE)
+
+    def work(number: int) -> list[int]:
+        together.wait()
+        return [number, number]
+
+    pieces = [(hot, work, (number,)) for number in range(AT_ONCE)]
+    assert await Asking(database).all(pieces) == [n for n in range(AT_ONCE) for _ in range(2)]
+    assert await Asking(database).all([]) == []
+
+
+@asynchronous
+async def test_when_one_fails_the_others_are_waited_for(database: Database) -> None:
+    hot, failed, ended = database.new_hot(1), threading.Event(), threading.Event()
+
+    def fail_now() -> list[int]:
+        failed.set()
+        fail()
+
+    def end_later() -> list[int]:
+        assert failed.wait(PATIENCE)
+        ended.set()
+        return []
+
+    with pytest.raises(StorageFailed, match="it cannot be read"):
+        await Asking(database).all([(hot, fail_now, ()), (hot, end_later, ())])
+    assert ended.is_set()
+
+
+@asynchronous
+async def test_a_file_that_is_what_it_was_is_not_at_fault(
+    database: Database, tmp_path: Path
+) -> None:
+    source, file = a_sealed(database, tmp_path)
+    asking = Asking(database)
+    assert await asking.is_healthy(file)
+    with pytest.raises(StorageFailed):
+        await asking.one(source, fail)
+
+
+@asynchronous
+async def test_a_file_that_changed_is_damaged_and_looked_at_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, file = a_sealed(database, tmp_path)
+    content = bytearray(file.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.path.write_bytes(content)
+    looks: list[Path] = []
+
+    def look(seen: SealedFile) -> bool:
+        looks.append(seen.path)
+        return is_whole(seen)
+
+    monkeypatch.setattr(module, "is_whole", look)
+    asking = Asking(database)
+    with pytest.raises(Damaged) as error:
+        await asking.all([(source, fail, ())] * AT_ONCE)
+    assert error.value.source is source
+    looks.clear()
+    assert await asyncio.gather(*(asking.is_healthy(file) for _ in range(4))) == [False] * 4
+    assert looks == [file.path]
+    assert not await asking.is_healthy(file)
+    assert len(looks) == 2, "later it is looked at again"
+    file.path.unlink()
+    assert not await asking.is_healthy(file)

@@ -1,0 +1,77 @@
+"""The values that occur in a sealed file: none that is there is ever said not to be."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from opentrail.adapters.duckdb import value_filters
+from opentrail.adapters.duckdb.value_filters import HELD, Held, fill_held
+
+
+def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> Held:
+    """Returns what is held by a table with these user names and resource types.
+
+    The last row is of another category than the ones before it, if that is given.
+    """
+    with duckdb.connect(":memory:") as database:
+        database.execute("ATTACH ':memory:' AS made")
+        database.execute(
+            "CREATE TABLE made.events (event_name VARCHAR, event_source VARCHAR, username VARCHAR,"
+            " access_key_id VARCHAR, resource_types VARCHAR[], category VARCHAR)"
+        )
+        for number, (username, types) in enumerate(rows, 1):
+            own = category if number == len(rows) else "Management"
+            database.execute(
+                "INSERT INTO made.events VALUES ('Call', 's3.amazonaws.com', ?, NULL, ?, ?)",
+                [username, types, own],
+            )
+        database.execute(HELD)
+        fill_held(database)
+        return Held(database.execute("SELECT attribute, value, category FROM made.held").fetchall())
+
+
+def test_what_occurs_may_be_there_and_what_does_not_is_not() -> None:
+    found = held_by([("mary", ["AWS::IAM::User"]), (None, []), ("o'hara \u00e9", ["a", "b"])])
+    for key, values in {
+        "Username": ["mary", "o'hara \u00e9"],
+        "ResourceType": ["AWS::IAM::User", "a", "b"],
+        "EventName": ["Call"],
+        "EventSource": ["s3.amazonaws.com"],
+    }.items():
+        assert all(found.may_have(key, value) for value in values)
+        assert not found.may_have(key, "Mary")
+    assert not found.may_have("AccessKeyId", "AKIAEXAMPLE")
+
+
+def test_a_value_is_held_by_events_of_its_categories() -> None:
+    found = held_by([("mary", ["a"]), ("john", ["a", "b"])], category="Data")
+    assert found.may_have("Username", "john")
+    assert found.may_have("Username", "john", ("Data",))
+    assert found.may_have("Username", "john", ("Management", "Data"))
+    assert not found.may_have("Username", "john", ("Management",))
+    assert not found.may_have("Username", "john", ())
+    assert not found.may_have("Username", "nobody", ("Management", "Data"))
+    assert found.may_have("ResourceType", "a", ("Management",))
+    assert not found.may_have("ResourceType", "b", ("Management", "Insight"))
+    assert found.may_have("EventId", "whatever", ("Insight",))
+
+
+def test_what_is_not_listed_may_be_there() -> None:
+    found = held_by([("mary", [])])
+    for key in ("EventId", "ResourceName", "ReadOnly"):
+        assert found.may_have(key, "whatever")
+
+
+def test_an_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(value_filters, "MOST_VALUES", 3)
+    few = held_by([("a", []), ("b", []), ("c", []), (None, [])])
+    assert few.may_have("Username", "c")
+    assert not few.may_have("Username", "d")
+    many = held_by([("a", []), ("b", []), ("c", []), ("d", [])])
+    assert many.may_have("Username", "e")
+    assert not many.may_have("EventName", "e")
+
+
+def test_an_empty_file_has_nothing() -> None:
+    assert not held_by([]).may_have("Username", "mary")

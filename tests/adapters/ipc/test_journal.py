@@ -1,0 +1,169 @@
+"""What is special about a journal over a link; what every journal promises is in the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.adapters import append_queue
+from opentrail.adapters.ipc import journal as linked_journal
+from opentrail.adapters.ipc.journal import LinkedJournal, append_packed, pack, unpack
+from opentrail.adapters.ipc.link import LinkError
+from opentrail.core.errors import RecordRefused
+from opentrail.core.event import NewEntry
+from tests.factories import a_new_entry, some_records
+from tests.fakes import MemoryJournal, asynchronous, turns
+
+
+def entries(count: int, first: int = 1) -> list[NewEntry]:
+    return [a_new_entry(record) for record in some_records(count, first)]
+
+
+class FarSide:
+    """The other end of a link: a journal, and what has been asked of it."""
+
+    def __init__(self) -> None:
+        self.journal = MemoryJournal()
+        self.batches: list[int] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.gone = False
+
+    async def ask(self, name: str, body: bytes = b"") -> bytes:
+        assert name == linked_journal.APPEND
+        await self.open.wait()
+        if self.gone:
+            raise LinkError("the other process is gone")
+        taken = unpack(body)
+        self.batches.append(len(taken))
+        return await append_packed(self.journal, taken)
+
+
+def linked(far: FarSide) -> LinkedJournal:
+    return LinkedJournal(far)  # type: ignore[arg-type]
+
+
+new_entries = st.builds(
+    NewEntry,
+    st.sampled_from(["recorder", "api"]),
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.text(st.characters(exclude_categories=["Cs"])),
+    st.just("Management"),
+    st.uuids().map(str),
+    st.binary(),
+)
+
+
+@given(st.lists(new_entries))
+def test_unpacking_is_the_inverse_of_packing(given_: list[NewEntry]) -> None:
+    assert unpack(pack(given_)) == given_
+
+
+@asynchronous
+async def test_what_waits_while_a_batch_is_under_way_goes_in_the_next_one() -> None:
+    far = FarSide()
+    journal = linked(far)
+    far.open.clear()
+    appending = [asyncio.create_task(journal.append([entry])) for entry in entries(1)]
+    await turns()
+    appending += [asyncio.create_task(journal.append([entry])) for entry in entries(9, 2)]
+    await turns()
+    far.open.set()
+    assert await asyncio.gather(*appending) == list(range(1, 11))
+    assert far.batches == [1, 9]
+    assert journal.head == 10
+
+
+@asynchronous
+async def test_batches_are_cut_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linked_journal, "BATCH_RECORDS", 4)
+    far = FarSide()
+    journal = linked(far)
+    far.open.clear()
+    appending = [asyncio.create_task(journal.append(entries(3, 1 + 3 * n))) for n in range(4)]
+    await turns()
+    far.open.set()
+    assert await asyncio.gather(*appending) == [3, 6, 9, 12]
+    assert sum(far.batches) == 12
+    assert max(far.batches) <= 6
+    monkeypatch.setattr(linked_journal, "BATCH_BYTES", 1)
+    far.batches.clear()
+    await asyncio.gather(*(journal.append([entry]) for entry in entries(3, 20)))
+    assert far.batches == [1, 1, 1]
+
+
+@asynchronous
+async def test_a_refusal_and_its_reason_arrive_and_calls_are_refused_from_then_on() -> None:
+    far = FarSide()
+    journal = linked(far)
+    far.journal.failure = "the disk is full"
+    for _ in range(2):
+        with pytest.raises(RecordRefused, match="the disk is full"):
+            await journal.append(entries(1))
+        assert journal.failure == "the disk is full"
+    assert far.batches == [1], "a journal known to fail is not asked"
+    far.journal.failure = journal.failure = None
+    assert await journal.append(entries(1)) == 1
+
+
+@asynchronous
+async def test_a_far_side_that_is_gone_refuses_what_waited() -> None:
+    far = FarSide()
+    journal = linked(far)
+    far.gone = True
+    with pytest.raises(RecordRefused, match="gone"):
+        await journal.append(entries(2))
+
+
+@pytest.mark.parametrize("limit", ["QUEUE_RECORDS", "QUEUE_BYTES"])
+@asynchronous
+async def test_more_than_the_queue_holds_is_refused_and_what_waits_is_kept(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(append_queue, limit, 2)
+    far = FarSide()
+    journal = linked(far)
+    far.open.clear()
+    under_way = asyncio.create_task(journal.append(entries(1)))
+    await turns()
+    waiting = asyncio.create_task(journal.append(entries(1, 2)))
+    await turns()
+    with pytest.raises(RecordRefused, match="too many"):
+        await journal.append(entries(2, 3))
+    far.open.set()
+    assert await asyncio.gather(under_way, waiting) == [1, 2]
+
+
+@asynchronous
+async def test_an_appender_that_gives_up_disturbs_nobody() -> None:
+    far = FarSide()
+    journal = linked(far)
+    far.open.clear()
+    first, second = (asyncio.create_task(journal.append(e)) for e in (entries(1), entries(1, 2)))
+    await turns()
+    first.cancel()
+    far.open.set()
+    assert await second == 2
+
+
+def answers(*given_: bytes) -> Sequence[object]:
+    return [orjson.loads(text) for text in given_]
+
+
+@asynchronous
+async def test_answers_say_position_or_reason_and_whether_the_journal_works() -> None:
+    journal = MemoryJournal()
+    taken = await append_packed(journal, entries(3))
+    journal.failure = "broken"
+    refused = await append_packed(journal, entries(1))
+    assert answers(taken, refused) == [
+        {"position": 3, "failure": None},
+        {"refused": "broken", "failure": "broken"},
+    ]

@@ -1,0 +1,69 @@
+"""What the endpoint of one process is made of."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from opentrail.app.endpoint_server import (
+    base_hosts,
+    bind,
+    connection_limit,
+    tls_of_endpoint,
+    upstreams_of,
+)
+from opentrail.core.errors import UsageError
+from opentrail.settings import Address, Settings
+
+
+def test_a_socket_is_bound_to_its_address_and_does_not_block() -> None:
+    for host in ("127.0.0.1", "::1"):
+        with bind(Address(host, 0), "--listen") as bound:
+            assert bound.getsockname()[0] == host
+            assert bound.getsockname()[1] > 0
+            assert not bound.getblocking()
+
+
+def test_an_address_that_is_taken_is_wrong_use_and_names_the_flag() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError, match=rf"127\.0\.0\.1:{port}.*--console-listen HOST:PORT"):
+            bind(Address("127.0.0.1", port), "--console-listen")
+
+
+def test_every_service_has_its_upstream_or_the_default() -> None:
+    settings = Settings(upstream={"": "http://all:1", "s3": "https://store"})
+    upstreams = upstreams_of(settings)
+    assert upstreams.of("s3", None) == upstreams.by_service["s3"]
+    assert upstreams.of("iam", None) == upstreams.default
+    assert upstreams.by_service["s3"].url == "https://store:443"
+    with pytest.raises(UsageError, match="ftp://x"):
+        upstreams_of(Settings(upstream={"": "ftp://x"}))
+
+
+def test_names_of_the_endpoint_are_those_that_buckets_may_stand_before() -> None:
+    assert "localhost" in base_hosts(Address("127.0.0.1", 1))
+    assert "127.0.0.1" not in base_hosts(Address("127.0.0.1", 1))
+    assert "trail.local" in base_hosts(Address("trail.local", 1))
+
+
+def test_a_certificate_that_is_none_is_wrong_use(tmp_path: Path) -> None:
+    assert tls_of_endpoint(Settings()) is None
+    file = tmp_path / "not.pem"
+    file.write_text("not a certificate")
+    with pytest.raises(UsageError, match="--tls-certificate"):
+        tls_of_endpoint(Settings(tls_certificate=file, tls_key=file))
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"),
+    [(65_536, 32_640), (4_096, 1_920), (1_024, 384), (100, 16)],
+)
+def test_the_limit_of_connections_follows_that_of_descriptors(
+    descriptors: int, connections: int
+) -> None:
+    assert connection_limit(descriptors) == connections

@@ -1,1 +1,0 @@
-"""Tests of reading files that others wrote."""

@@ -1,0 +1,212 @@
+"""Sending records to a server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.capture.in_process.shipping import ServerShipper, ship_together
+from opentrail.core.errors import OpentrailError, RecordRefused, UsageError
+
+
+class Server:
+    """Keeps the lines it is sent; answers with the statuses it is told, the last one for ever."""
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.tokens: set[str | None] = set()
+        self.statuses = [200]
+        self.token: str | None = None
+        self.paths: list[str] = []
+        self.bad: bytes | None = None
+        self.known: dict[str, Any] = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = outer.statuses[0]
+                if len(outer.statuses) > 1:
+                    outer.statuses.pop(0)
+                if outer.bad is not None and outer.bad in body:
+                    status = 400
+                if outer.token not in (None, str(self.headers["Authorization"])[7:]):
+                    status = 401
+                outer.paths.append(self.path)
+                if status == 200:
+                    outer.lines.extend(body.split(b"\n"))
+                outer.tokens.add(self.headers["Authorization"])
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                body = json.dumps(outer.known).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        pace = {"poll_interval": 0.01}
+        threading.Thread(target=self.http.serve_forever, kwargs=pace, daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+
+
+def test_a_shipper_that_waits_has_sent_when_it_returns(server: Server) -> None:
+    shipper = ServerShipper(server.url, "token")
+    shipper.ship(b'{"a":1}')
+    assert server.lines == [b'{"a":1}']
+    assert server.tokens == {"Bearer token"}
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_the_records_of_one_call_go_together(server: Server, wait: bool) -> None:
+    records = [json.dumps({"n": number}).encode() for number in range(1_001)]
+    with ServerShipper(server.url, "token", wait) as shipper:
+        ship_together(shipper, records)
+    assert server.lines == records
+    if wait:
+        assert len(server.paths) == 1
+
+
+def test_a_shipper_that_takes_one_record_at_a_time_has_them_all() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.taken: list[bytes] = []
+
+        def ship(self, record: bytes) -> None:
+            self.taken.append(record)
+
+    shipper = Plain()
+    ship_together(shipper, [b"1", b"2"])
+    assert shipper.taken == [b"1", b"2"]
+
+
+def test_what_cannot_be_stored_is_refused_and_what_is_wrong_is_an_error(server: Server) -> None:
+    shipper = ServerShipper(server.url, "token")
+    server.statuses = [503]
+    with pytest.raises(RecordRefused):
+        shipper.ship(b"{}")
+    server.statuses = [400]
+    with pytest.raises(OpentrailError, match="does not take"):
+        shipper.ship(b"{}")
+
+
+def test_nobody_there_is_a_refusal() -> None:
+    with pytest.raises(RecordRefused, match="no server answers"):
+        ServerShipper("http://127.0.0.1:9", "token").ship(b"{}")
+
+
+def test_without_waiting_everything_arrives_in_order_before_the_end(server: Server) -> None:
+    sent = [json.dumps({"n": number}).encode() for number in range(1_000)]
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        for record in sent:
+            shipper.ship(record)
+    assert server.lines == sent
+    assert shipper.lost == 0
+
+
+@pytest.mark.slow
+def test_a_passing_failure_is_tried_again_and_a_lasting_one_counted(server: Server) -> None:
+    server.statuses = [503, 200]
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        shipper.ship(b"{}")
+    assert server.lines == [b"{}"]
+    server.statuses = [503]
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        shipper.ship(b"{}")
+    assert shipper.lost == 1
+
+
+def test_a_server_is_found_by_its_data_directory(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no server runs"):
+        ServerShipper.of_data_dir(tmp_path)
+    described = {"console": server.url, "token": "t"}
+    (tmp_path / "server.json").write_text(json.dumps(described))
+    ServerShipper.of_data_dir(tmp_path).ship(b"{}")
+    assert server.lines == [b"{}"]
+
+
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_server_that_was_started_again_is_found_by_its_new_token(
+    server: Server, tmp_path: Path, wait: bool
+) -> None:
+    described = {"console": server.url, "token": "before"}
+    (tmp_path / "server.json").write_text(json.dumps(described))
+    with ServerShipper.of_data_dir(tmp_path, wait) as shipper:
+        shipper.ship(b"1")
+        server.token = "after"
+        (tmp_path / "server.json").write_text(json.dumps({**described, "token": "after"}))
+        shipper.ship(b"2")
+        shipper.ship(b"3")
+    assert (server.lines, shipper.lost) == ([b"1", b"2", b"3"], 0)
+
+
+def test_a_token_that_is_wrong_is_a_refusal_that_says_so(server: Server) -> None:
+    server.token = "another"
+    with pytest.raises(RecordRefused, match="another token"):
+        ServerShipper(server.url, "token").ship(b"{}")
+
+
+def test_a_record_that_is_wrong_loses_no_other(server: Server) -> None:
+    server.bad = b"wrong"
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        for record in (b"1", b"wrong", b"2", b"3"):
+            shipper.ship(record)
+    assert sorted(server.lines) == [b"1", b"2", b"3"]
+    assert shipper.lost == 1
+
+
+def test_what_is_sent_again_says_so(server: Server) -> None:
+    server.statuses = [503, 200]
+    with ServerShipper(server.url, "token", wait=False) as shipper:
+        shipper.ship(b"{}")
+    assert server.paths == ["/api/v1/records", "/api/v1/records?again=true"]
+
+
+def test_a_shipper_tells_whom_the_server_knows_behind_a_key(server: Server) -> None:
+    server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}, "deletedBy": "e"}
+    known = ServerShipper(server.url, "token").identity("AKIA/1")
+    assert known is not None
+    assert (known.account, known.user_identity, known.deleted_by) == (
+        "222222222222",
+        {"type": "Root"},
+        "e",
+    )
+    assert server.paths == ["/api/v1/identities/AKIA%2F1"]
+
+
+def test_without_waiting_a_known_caller_and_a_silent_server_are_not_asked_again(
+    server: Server,
+) -> None:
+    server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}}
+    shipper = ServerShipper(server.url, "token", wait=False)
+    assert shipper.identity("A") == shipper.identity("A") is not None
+    assert len(server.paths) == 1
+    server.known = {}
+    assert shipper.identity("B") is shipper.identity("C") is None
+    assert len(server.paths) == 2
+
+
+def test_an_address_that_is_none_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="url"):
+        ServerShipper("localhost:4748", "token")

@@ -1,0 +1,118 @@
+"""What is known of a call as it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+
+from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.head import Head, Headers
+from opentrail.capture.proxy.upstream import AnswerHead
+from opentrail.capture.record.networks import Networks, network
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+from tests.capture.proxy.wires import scope
+from tests.fakes import SettableClock
+
+ROUTER = Router(ServiceCatalog(), {"localhost"})
+FORM = (b"Content-Type", b"application/x-www-form-urlencoded")
+
+
+def signed(service: str, *more: tuple[bytes, bytes], host: bytes = b"h") -> Headers:
+    return [(b"Host", host), (b"Authorization", scope(service).encode()), *more]
+
+
+def transcript(
+    method: bytes, target: bytes, headers: Headers, body: bytes = b"", complete: bool = True
+) -> Transcript:
+    flow = Flow(lambda: None, lambda: None)
+    if body:
+        flow.feed(body)
+    if complete:
+        flow.finish()
+    incoming = Incoming(Head(method, target, "1.1", headers), flow, False, True)
+    made = Transcript(
+        incoming, ROUTER, SettableClock(), "192.0.2.1", None, Networks([network("192.0.2.0/24")])
+    )
+    made.look_at_head()
+    return made
+
+
+def test_a_small_body_that_came_with_its_head_tells_the_operation() -> None:
+    made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
+    assert made.call.operation == "ListUsers"
+    assert made.is_form
+    assert made.credential is not None
+    assert made.credential.service == "iam"
+
+
+def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
+    made = transcript(b"POST", b"/", signed("iam", FORM), complete=False)
+    assert made.call.operation is None
+    body = b"Action=ListUsers&Version=2010-05-08"
+    made.sent.add(body)
+    assert made.exchange(made.sent.content()).call.operation == "ListUsers"
+
+
+def test_objects_are_counted_and_not_kept() -> None:
+    made = transcript(b"PUT", b"/bucket/key", signed("s3"), complete=False)
+    made.sent.add(b"x" * 1000)
+    exchange = made.exchange(made.sent.content())
+    assert (exchange.bytes_in, exchange.request.body) == (1000, b"")
+    assert not exchange.request.body_is_whole
+
+
+def test_an_answer_is_kept_only_if_the_record_will_hold_something_of_it() -> None:
+    for operation, kept in ((b"GetUser", b""), (b"CreateUser", b"<answer/>")):
+        body = b"Action=%s&Version=2010-05-08&UserName=x" % operation
+        made = transcript(b"POST", b"/", signed("iam", FORM), body)
+        made.keep_what_is_recorded(AnswerHead(200, b"OK", []))
+        made.received.add(b"<answer/>")
+        response = made.response(200, {})
+        assert (response.body, response.body_is_whole) == (kept, bool(kept))
+        assert made.exchange(b"").bytes_out == 9
+
+
+def test_an_error_is_always_kept() -> None:
+    body = b"Action=GetUser&Version=2010-05-08&UserName=x"
+    made = transcript(b"POST", b"/", signed("iam", FORM), body)
+    made.keep_what_is_recorded(AnswerHead(404, b"Not Found", []))
+    made.received.add(b"<error/>")
+    assert made.response(404, {}).body == b"<error/>"
+
+
+def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
+    target = (b"X-Amz-Target", b"DynamoDB_20120810.PutItem")
+    made = transcript(b"POST", b"/", signed("dynamodb", target), complete=False)
+    for _ in range(17):
+        made.sent.add(b"x" * 1024 * 1024)
+    noted = made.exchange(made.sent.content()).notes["oversizeRequestBody"]
+    assert noted["bytes"] == 17 * 1024 * 1024
+    assert len(noted["sha256"]) == 64
+
+
+def test_so_does_an_answer() -> None:
+    target = (b"X-Amz-Target", b"DynamoDB_20120810.CreateTable")
+    made = transcript(b"POST", b"/", signed("dynamodb", target), b"{}")
+    for _ in range(17):
+        made.received.add(b"x" * 1024 * 1024)
+    answer = made.response(200, {})
+    assert (answer.body_is_whole, made.exchange(b"").bytes_out) == (False, 17 * 1024 * 1024)
+    whole = hashlib.sha256(b"x" * 17 * 1024 * 1024).hexdigest()
+    noted = made.exchange(b"").notes["oversizeAnswerBody"]
+    assert noted == {"bytes": 17 * 1024 * 1024, "sha256": whole}
+
+
+def test_a_trusted_proxy_tells_the_callers_address() -> None:
+    forwarded = (b"X-Forwarded-For", b"203.0.113.9")
+    assert transcript(b"GET", b"/b/k", signed("s3")).exchange(b"").source_ip == "192.0.2.1"
+    made = transcript(b"GET", b"/b/k", signed("s3", forwarded))
+    assert made.exchange(b"").source_ip == "203.0.113.9"
+
+
+def test_target_and_host_are_read_as_they_came() -> None:
+    made = transcript(b"GET", b"/k%20k//?a=%2F&b", signed("s3", host=b"logs.localhost:4747"))
+    assert made.path_and_query == ("/k%20k//", "a=%2F&b")
+    assert made.bucket_in_host == "logs"
+    assert made.method == "GET"

@@ -1,0 +1,370 @@
+"""Which objects a DeleteObjects named, and a DeleteObject record of each."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.capture.record.assemble import UNVERIFIED, Assembled, Assembler
+from opentrail.capture.record.deleted_objects import MOST_BYTES, MOST_OBJECTS, UNTOLD, deletion_in
+from opentrail.capture.record.exchange import Failure
+from opentrail.core.identity import Identity, unknown
+from opentrail.wire.message import Request
+from tests.factories import (
+    ACCOUNT,
+    HOST,
+    KEY,
+    RECORD_ORDER,
+    a_request,
+    a_response,
+    an_exchange,
+    an_identity,
+    an_s3_request,
+    event_id,
+)
+
+IDS = {"x-amz-request-id": "A1B2C3D4E5F60718", "x-amz-id-2": "ZmFrZWlk"}
+ANSWER = b"""<?xml version="1.0"?>
+<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">
+  <Deleted><Key>a</Key><DeleteMarker>true</DeleteMarker>
+    <DeleteMarkerVersionId>v9</DeleteMarkerVersionId></Deleted>
+  <Deleted><Key>b/c</Key><VersionId>v3</VersionId></Deleted>
+  <Error><Key>kept</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>
+</DeleteResult>"""
+
+
+def resolve(_: str) -> Identity:
+    return an_identity()
+
+
+def asked(*objects: str | tuple[str, str], quiet: bool = False) -> Request:
+    """Returns a DeleteObjects of keys, or of keys with versions."""
+    named = "".join(
+        f"<Object><Key>{one}</Key></Object>"
+        if isinstance(one, str)
+        else f"<Object><Key>{one[0]}</Key><VersionId>{one[1]}</VersionId></Object>"
+        for one in objects
+    )
+    body = f"<Delete>{named}{'<Quiet>true</Quiet>' if quiet else ''}</Delete>"
+    return an_s3_request("POST", "/b", "delete", {"host": HOST}, body.encode())
+
+
+def made(request: Request, answer: bytes = b"", status: int = 200) -> Assembled:
+    return Assembler(resolve).assemble(an_exchange(request, a_response(answer, status, IDS)))
+
+
+def records(request: Request, answer: bytes = b"", status: int = 200) -> list[dict[str, Any]]:
+    """Returns the records of the objects as they are in the journal."""
+    return [json.loads(entry.record) for entry in made(request, answer, status).more]
+
+
+def own(record: dict[str, Any]) -> dict[str, Any]:
+    """Returns our own block of a record."""
+    told: dict[str, Any] = record["additionalEventData"]["opentrail"]
+    return told
+
+
+def test_each_object_has_a_record_as_if_it_was_deleted_by_itself() -> None:
+    request = asked("a", ("b/c", "v3"), "kept")
+    first, second, third = records(request, ANSWER)
+    assert first == {
+        "eventVersion": "1.11",
+        "userIdentity": first["userIdentity"],
+        "eventTime": "2020-01-01T09:00:00Z",
+        "eventSource": "s3.amazonaws.com",
+        "eventName": "DeleteObject",
+        "awsRegion": "us-east-1",
+        "sourceIPAddress": first["sourceIPAddress"],
+        "userAgent": first["userAgent"],
+        "requestParameters": {"bucketName": "b", "Host": HOST, "key": "a"},
+        "responseElements": {"x-amz-delete-marker": "true", "x-amz-version-id": "v9"},
+        "additionalEventData": {
+            "SignatureVersion": "SigV4",
+            "bytesTransferredIn": 0.0,
+            "AuthenticationMethod": "AuthHeader",
+            "x-amz-id-2": "ZmFrZWlk",
+            "bytesTransferredOut": 0.0,
+            "opentrail": {"partOf": event_id(1)},
+        },
+        "requestID": "A1B2C3D4E5F60718",
+        "eventID": first["eventID"],
+        "readOnly": False,
+        "resources": [
+            {"type": "AWS::S3::Object", "ARN": "arn:aws:s3:::b/a"},
+            {"accountId": ACCOUNT, "type": "AWS::S3::Bucket", "ARN": "arn:aws:s3:::b"},
+        ],
+        "eventType": "AwsApiCall",
+        "managementEvent": False,
+        "recipientAccountId": ACCOUNT,
+        "eventCategory": "Data",
+    }
+    assert second["requestParameters"]["versionId"] == "v3"
+    assert second["responseElements"] == {"x-amz-version-id": "v3"}
+    assert (third["errorCode"], third["errorMessage"]) == ("AccessDenied", "Access Denied")
+    assert third["responseElements"] is None
+
+
+def test_the_records_follow_that_of_the_call_and_belong_to_it() -> None:
+    call = made(asked("a", ("b/c", "v3"), "kept"), ANSWER)
+    whole = json.loads(call.entry.record)
+    assert whole["eventName"] == "DeleteObjects"
+    assert "key" not in whole["requestParameters"]
+    parts = [json.loads(entry.record) for entry in call.more]
+    assert len({whole["eventID"], *(part["eventID"] for part in parts)}) == 4
+    for entry, part in zip(call.more, parts, strict=True):
+        assert own(part)["partOf"] == whole["eventID"]
+        assert part["requestID"] == whole["requestID"]
+        assert part["userIdentity"] == whole["userIdentity"]
+        assert (entry.event_id, entry.category) == (part["eventID"], "Data")
+        assert (entry.account, entry.region) == (call.entry.account, call.entry.region)
+        assert [name for name in RECORD_ORDER if name in part] == list(part)
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_call_that_failed_as_a_whole_deleted_nothing(status: int) -> None:
+    error = b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
+    assert records(asked("a"), error, status) == []
+
+
+def test_a_call_without_an_answer_tells_its_keys_and_no_more() -> None:
+    exchange = an_exchange(asked("a"), answered=False, failure=Failure("BadGateway", "no"))
+    call = Assembler(resolve).assemble(exchange)
+    assert call.more == ()
+    assert own(json.loads(call.entry.record))["deletedKeys"] == ["a"]
+
+
+def test_a_quiet_answer_tells_of_errors_only() -> None:
+    answer = b"""<DeleteResult><Error><Key>kept</Key><VersionId>v1</VersionId>
+      <Code>InternalError</Code></Error></DeleteResult>"""
+    gone, kept = records(asked("gone", ("kept", "v1"), quiet=True), answer)
+    assert "errorCode" not in gone
+    assert "outcome" not in own(gone)
+    assert kept["errorCode"] == "InternalError"
+    assert "errorMessage" not in kept
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+@pytest.mark.parametrize(
+    "answer", [b"", b"<DeleteRes", b"<html><body>Service down</body></html>", b"{}"]
+)
+def test_it_is_said_if_an_answer_is_none_to_such_a_call(answer: bytes, quiet: bool) -> None:
+    (record,) = records(asked("x", quiet=quiet), answer)
+    assert own(record)["outcome"] == UNTOLD
+    assert record["responseElements"] is None
+
+
+@pytest.mark.parametrize("status", [200, 307])
+@pytest.mark.parametrize("head", [b"", b'<?xml version="1.0"?>\n '])
+def test_an_error_instead_of_the_answer_is_that_of_the_call(status: int, head: bytes) -> None:
+    error = b'<Error xmlns="x"><Code>InternalError</Code><Message>again</Message></Error>'
+    call = made(asked("x", quiet=True), head + error, status)
+    assert call.record["errorCode"] == "InternalError"
+    assert call.more == ()
+
+
+def test_a_redirect_deleted_nothing() -> None:
+    assert records(asked("x", quiet=True), b"<html/>", 302) == []
+
+
+#: Objects that are asked for, what is told, and what is known then of each.
+MATCHES: dict[str, tuple[list[str | tuple[str, str]], str, bool, list[str]]] = {
+    "told apart by version": ([("a", "1"), ("a", "2")], "D:a:1 E:a:2", False, ["deleted", "error"]),
+    "nothing told": (["a"], "", False, ["untold"]),
+    "another is told": (["a"], "D:b", False, ["untold"]),
+    "quiet": (["a", ("a", "2")], "", True, ["deleted", "deleted"]),
+    "quiet, one error": (["a", "b"], "E:a", True, ["error", "deleted"]),
+    "quiet, the plain one failed": (["a", ("a", "2")], "E:a", True, ["error", "deleted"]),
+    # Some stores leave the version out, as moto does of objects under a lock.
+    "the other one has no version": (
+        [("a", "1"), ("a", "2")],
+        "D:a:1 E:a",
+        False,
+        ["deleted", "error"],
+    ),
+    "all alike without versions": ([("a", "1"), ("a", "2")], "E:a E:a", False, ["error", "error"]),
+    "one of two without versions": ([("a", "1"), ("a", "2")], "E:a", True, ["untold", "untold"]),
+    "both kinds without versions": (
+        [("a", "1"), ("a", "2")],
+        "D:a E:a",
+        False,
+        ["untold", "untold"],
+    ),
+    "plain and version, both kinds": (["a", ("a", "2")], "D:a E:a", False, ["untold", "untold"]),
+    "only the plain one is told": (["a", ("a", "2")], "D:a", False, ["deleted", "untold"]),
+    "both kinds of one version": ([("a", "1")], "D:a:1 E:a:1", False, ["untold"]),
+}
+
+
+def element(told: str) -> str:
+    """Returns the element of an answer for `D:KEY:VERSION` or `E:KEY:VERSION`."""
+    kind, key, *version = told.split(":")
+    versions = "".join(f"<VersionId>{one}</VersionId>" for one in version)
+    if kind == "D":
+        return f"<Deleted><Key>{key}</Key>{versions}</Deleted>"
+    return f"<Error><Key>{key}</Key>{versions}<Code>AccessDenied</Code></Error>"
+
+
+@pytest.mark.parametrize("name", MATCHES)
+def test_what_is_told_is_told_of_the_right_object(name: str) -> None:
+    objects, told, quiet, expected = MATCHES[name]
+    answer = f"<DeleteResult>{''.join(map(element, told.split()))}</DeleteResult>"
+    found = records(asked(*objects, quiet=quiet), answer.encode())
+    known = []
+    for record in found:
+        untold = "untold" if "outcome" in own(record) else "deleted"
+        known.append("error" if "errorCode" in record else untold)
+        assert not ("errorCode" in record and record["responseElements"])
+    assert known == expected
+
+
+def test_a_marker_is_told_of_the_object_that_it_hides() -> None:
+    answer = b"""<DeleteResult><Deleted><Key>a</Key><DeleteMarker>true</DeleteMarker>
+      <DeleteMarkerVersionId>m</DeleteMarkerVersionId></Deleted></DeleteResult>"""
+    first, second = records(asked("a", ("a", "v2")), answer)
+    assert first["responseElements"] == {"x-amz-delete-marker": "true", "x-amz-version-id": "m"}
+    assert second["responseElements"] is None
+
+
+def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
+    request = asked("a")
+    signature = request.headers["authorization"].rpartition("=")[2]
+    answer = f"""<DeleteResult><Error><Key>a</Key><Code>SignatureDoesNotMatch</Code>
+      <Message>not {signature}</Message></Error></DeleteResult>"""
+    (record,) = records(request, answer.encode())
+    assert signature not in json.dumps(record)
+    assert record["errorMessage"].startswith("not ")
+
+
+def test_nothing_of_an_answer_repeats_what_is_never_told() -> None:
+    token, code = "T" * 40, "938271"
+    headers = {"x-amz-security-token": token, "x-amz-mfa": f"arn:aws:iam::1:mfa/x {code}"}
+    body = b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
+    request = an_s3_request("POST", "/b", "delete", headers, body)
+    answer = f"""<DeleteResult>
+      <Error><Key>a</Key><Code>{token}</Code><Message>MFA code {code} is wrong</Message></Error>
+      <Deleted><Key>b</Key><DeleteMarkerVersionId>{token}</DeleteMarkerVersionId></Deleted>
+      </DeleteResult>"""
+    found = records(request, answer.encode())
+    assert token not in json.dumps(found)
+    assert code not in json.dumps(found)
+    assert found[0]["errorMessage"].startswith("MFA code ")
+
+
+def test_an_error_may_repeat_what_the_record_shows() -> None:
+    body = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    request = an_s3_request("POST", "/b", "delete&x-id=DeleteObjects", {}, body)
+    answer = b"""<DeleteResult><Error><Key>a</Key><Code>NotAllowed</Code>
+      <Message>DeleteObjects is not allowed</Message></Error></DeleteResult>"""
+    assert records(request, answer)[0]["errorMessage"] == "DeleteObjects is not allowed"
+
+
+def test_of_very_many_different_errors_the_codes_are_told() -> None:
+    keys = [f"k{number}" for number in range(100)]
+    errors = "".join(
+        f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>not {key}</Message></Error>"
+        for key in keys
+    )
+    found = records(asked(*keys), f"<DeleteResult>{errors}</DeleteResult>".encode())
+    assert {record["errorCode"] for record in found} == {"AccessDenied"}
+    assert found[0]["errorMessage"] == "not k0"
+    assert 0 < sum("errorMessage" in record for record in found) < 100
+
+
+def test_what_the_call_says_of_all_objects_is_said_of_each() -> None:
+    headers = {
+        "host": HOST,
+        "x-amz-bypass-governance-retention": "true",
+        "x-amz-expected-bucket-owner": ACCOUNT,
+        "x-amz-mfa": "arn:aws:iam::123456789012:mfa/John 938271",
+    }
+    body = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    (record,) = records(an_s3_request("POST", "/b", "delete", headers, body), ANSWER)
+    assert record["requestParameters"] == {
+        "bucketName": "b",
+        "Host": HOST,
+        "key": "a",
+        "x-amz-bypass-governance-retention": "true",
+        "x-amz-expected-bucket-owner": ACCOUNT,
+    }
+
+
+def test_what_is_noted_of_the_caller_is_noted_in_each() -> None:
+    request = an_s3_request("POST", "/b", "delete", {}, asked("a").body, region="no_region")
+    assembler = Assembler(lambda key: unknown(ACCOUNT, key))
+    call = assembler.assemble(an_exchange(request, a_response(ANSWER, 200, IDS)))
+    whole, part = own(json.loads(call.entry.record)), own(json.loads(call.more[0].record))
+    assert part["identity"] == whole["identity"] == UNVERIFIED
+    assert part["region"] == whole["region"] == "no_region"
+
+
+def test_objects_of_s3_express_have_its_arns() -> None:
+    bucket = "b--use1-az4--x-s3"
+    body = b"<Delete><Object><Key>a</Key></Object></Delete>"
+    request = a_request("s3express", "POST", f"/{bucket}", "delete", {}, body, key=KEY)
+    (record,) = records(request, b"<DeleteResult><Deleted><Key>a</Key></Deleted></DeleteResult>")
+    arn = f"arn:aws:s3express:us-east-1:{ACCOUNT}:bucket/{bucket}"
+    assert [one["ARN"] for one in record["resources"]] == [f"{arn}/a", arn]
+    assert record["eventSource"] == "s3express.amazonaws.com"
+
+
+def test_a_body_that_is_not_xml_is_noted_once() -> None:
+    request = an_s3_request("POST", "/b", "delete", {}, b"<Delete><Object>")
+    call = made(request, ANSWER)
+    assert call.more == ()
+    assert not call.decoded
+
+
+def test_another_call_has_no_such_records() -> None:
+    own_block: dict[str, Any] = {}
+    assert deletion_in(an_exchange(an_s3_request("DELETE", "/b/a")), own_block) is None
+    assert own_block == {}
+
+
+def test_so_many_objects_have_records_as_s3_takes_in_a_call() -> None:
+    call = made(asked(*(f"k{n}" for n in range(MOST_OBJECTS + 7))), b"<DeleteResult/>")
+    keys = [json.loads(entry.record)["requestParameters"]["key"] for entry in call.more]
+    assert keys == [f"k{n}" for n in range(MOST_OBJECTS)]
+    assert own(json.loads(call.entry.record))["deletedKeysWithoutRecord"] == 7
+
+
+def test_so_many_bytes_of_records_are_made_as_hold_nobody_up() -> None:
+    keys = [f"{number:04}{'k' * 9_000}" for number in range(MOST_OBJECTS)]
+    call = made(asked(*keys, quiet=True), b"<DeleteResult/>")
+    assert MOST_BYTES // 2 < sum(len(entry.record) for entry in call.more) <= MOST_BYTES
+    without = own(json.loads(call.entry.record))["deletedKeysWithoutRecord"]
+    assert len(call.more) + without == MOST_OBJECTS
+
+
+# The call's own record
+
+
+def test_keys_are_told_in_our_own_block() -> None:
+    call = made(asked("a", ("b/c", "3"), quiet=True), b"<DeleteResult/>")
+    assert own(json.loads(call.entry.record)) == {"deletedKeys": ["a", "b/c"]}
+
+
+def test_of_a_call_that_failed_it_is_not_said_that_objects_have_no_record() -> None:
+    call = made(asked(*map(str, range(MOST_OBJECTS + 7))), b"<Error><Code>Bad</Code></Error>", 400)
+    assert "deletedKeysWithoutRecord" not in own(json.loads(call.entry.record))
+
+
+@pytest.mark.parametrize("key", ["contracts/{:06}.pdf", '{:04}"' + '"' * 1_000])
+def test_keys_are_told_as_far_as_there_is_room(key: str) -> None:
+    keys = [key.format(number) for number in range(MOST_OBJECTS)]
+    extra = json.loads(made(asked(*keys)).entry.record)["additionalEventData"]
+    told = extra["opentrail"]["deletedKeys"]
+    assert told == keys[: len(told)]
+    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == MOST_OBJECTS
+    assert "AuthenticationMethod" in extra
+
+
+# Whatever comes
+
+
+@pytest.mark.hypothesis
+@given(answer=st.binary(max_size=200) | st.sampled_from([ANSWER[:n] for n in range(0, 400, 7)]))
+def test_whatever_the_answer_is_each_object_has_a_record(answer: bytes) -> None:
+    found = records(asked("a", ("b/c", "v3"), "kept"), answer)
+    assert [record["requestParameters"]["key"] for record in found] == ["a", "b/c", "kept"]

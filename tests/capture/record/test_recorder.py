@@ -1,0 +1,221 @@
+"""Records of exchanges: durable before they count, and losses that are told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.recorder import Recorder
+from opentrail.core.errors import RecordRefused
+from opentrail.core.event import NewEntry, Record
+from opentrail.core.gaps import Gap
+from opentrail.core.identity import unknown
+from opentrail.metrics import Metrics
+from tests.factories import a_query_request, an_exchange, an_s3_request
+from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping_time, turns
+
+
+class BrokenJournal(MemoryJournal):
+    """A journal that refuses while it is told to."""
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        if self.failure:
+            raise RecordRefused(self.failure)
+        return await super().append(entries)
+
+
+class World:
+    def __init__(self, refuse: bool, journal: BrokenJournal | None = None) -> None:
+        self.journal = journal or BrokenJournal()
+        self.learned: list[Record] = []
+        self.metrics = Metrics()
+        self.kept: list[Gap | None] = []
+        self.recorder = Recorder(
+            self.journal,
+            Assembler(lambda key: unknown("123456789012", key)),
+            self.learned.append,
+            SettableClock(),
+            self.metrics,
+            refuse,
+            self.kept.append,
+        )
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(name, labels)
+
+    async def records(self) -> list[Record]:
+        return [json.loads(entry.record) for entry in await self.journal.read(0, 100)]
+
+
+@asynchronous
+async def test_a_record_has_a_position_and_is_counted_and_learned_from() -> None:
+    world = World(refuse=True)
+    assert await world.recorder.record(an_exchange()) == 1
+    assert await world.recorder.record(an_exchange()) == 2
+    assert [record["eventID"] for record in world.learned] == [
+        record["eventID"] for record in await world.records()
+    ]
+    assert world.sample("opentrail_records_total", category="Management") == 2
+
+
+class SlowJournal(BrokenJournal):
+    """A journal that takes a second for each append, and remembers how many entries each had."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appends: list[int] = []
+
+    async def append(self, entries: Sequence[NewEntry]) -> int:
+        self.appends.append(len(entries))
+        await asyncio.sleep(1)
+        return await super().append(entries)
+
+
+@pytest.mark.parametrize("refuse", [True, False])
+def test_calls_that_end_while_others_are_written_are_written_together(refuse: bool) -> None:
+    async def story() -> None:
+        world = World(refuse, SlowJournal())
+
+        def record() -> None:
+            if refuse:
+                waiting.append(asyncio.ensure_future(world.recorder.record(an_exchange())))
+            else:
+                world.recorder.record_later(an_exchange())
+
+        waiting: list[asyncio.Future[int]] = []
+        for pause in (0.5, 0.0001, 0.0001, 1.0, 5.0, 0.0):
+            record()
+            await asyncio.sleep(pause)
+        await asyncio.gather(*waiting)
+        await world.recorder.drain()
+        # The first is alone, and so is the one that comes when nothing is written any more.
+        assert isinstance(world.journal, SlowJournal)
+        assert world.journal.appends == [1, 3, 1, 1]
+        assert [one.result() for one in waiting] == list(range(1, len(waiting) + 1))
+
+    run_skipping_time(story())
+
+
+def test_calls_that_nobody_waits_for_gather_longer_but_a_key_is_learned_soon() -> None:
+    """The next call may be signed with the key, and another process may get it."""
+    assume = {"RoleArn": "arn:aws:iam::123456789012:role/R", "RoleSessionName": "s"}
+    handing_out = an_exchange(a_query_request("sts", "AssumeRole", "2011-06-15", assume))
+
+    async def story() -> None:
+        world = World(False, SlowJournal())
+        record, later = world.recorder.record, world.recorder.record_later
+        assert isinstance(world.journal, SlowJournal)
+        later(an_exchange())
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            later(an_exchange())
+            await asyncio.sleep(0.001)
+        assert world.journal.appends == [1]
+        await asyncio.sleep(0.001)
+        assert world.journal.appends == [1, 3]
+        later(an_exchange())
+        later(handing_out)
+        await asyncio.sleep(0.001)
+        assert world.journal.appends == [1, 3, 2]
+        later(an_exchange())
+        awaited = asyncio.ensure_future(record(an_exchange()))
+        await asyncio.sleep(0.001)
+        assert world.journal.appends == [1, 3, 2, 2]
+        await awaited
+        await world.recorder.drain()
+        assert len(await world.records()) == 8
+
+    run_skipping_time(story())
+
+
+def test_a_call_with_very_many_records_lets_others_have_their_turn() -> None:
+    keys = "".join(f"<Object><Key>{number}</Key></Object>" for number in range(1_000))
+    deletion = an_s3_request("POST", "/b", "delete", {}, f"<Delete>{keys}</Delete>".encode())
+
+    async def story() -> None:
+        world = World(True, SlowJournal())
+        record = world.recorder.record
+        alone = asyncio.ensure_future(record(an_exchange()))
+        await asyncio.sleep(0.5)
+        group = [an_exchange(), an_exchange(deletion), an_exchange(deletion), an_exchange()]
+        positions = await asyncio.gather(*map(record, group))
+        assert isinstance(world.journal, SlowJournal)
+        assert world.journal.appends == [1, 1 + 1_001, 1_001, 1]
+        assert [await alone, *positions] == [1, 2, 3, 1_004, 2_005]
+        assert world.sample("opentrail_records_total", category="Data") == 2 * 1_001
+
+    run_skipping_time(story())
+
+
+@asynchronous
+async def test_what_waits_for_company_is_recorded_before_the_end() -> None:
+    world = World(refuse=False)
+    for _ in range(2):
+        world.recorder.record_later(an_exchange())
+        await turns(1)
+    await world.recorder.drain()
+    assert len(await world.records()) == 2
+
+
+@asynchronous
+async def test_what_is_not_durable_is_refused_and_teaches_nothing() -> None:
+    world = World(refuse=True)
+    world.journal.failure = "no room"
+    assert world.recorder.failure == "no room"
+    with pytest.raises(RecordRefused, match="no room"):
+        await world.recorder.record(an_exchange())
+    assert world.learned == []
+
+
+@asynchronous
+async def test_with_allow_nothing_is_refused_but_losses_are_counted_and_told() -> None:
+    world = World(refuse=False)
+    world.journal.failure = "no room"
+    assert world.recorder.failure is None
+    for _ in range(3):
+        world.recorder.record_later(an_exchange())
+    await world.recorder.drain()
+    assert world.recorder.lost == 3
+    assert world.sample("opentrail_lost_records_total") == 3
+    world.journal.failure = None
+    world.recorder.record_later(an_exchange())
+    await world.recorder.drain()
+    await world.recorder.close_gap()
+    kept, gap = await world.records()
+    assert kept["eventSource"] != gap["eventSource"]
+    assert gap["eventName"] == "RecordsLost"
+    assert gap["serviceEventDetails"]["lostRecords"] == 3
+    assert gap["serviceEventDetails"]["reason"] == "no room"
+
+
+@asynchronous
+async def test_a_gap_is_kept_until_it_is_recorded() -> None:
+    world = World(refuse=False)
+    world.journal.failure = "no room"
+    for _ in range(2):
+        world.recorder.lose(an_exchange(), "no room")
+    await world.recorder.close_gap()
+    assert [gap and gap.count for gap in world.kept] == [1, 2]
+    world.journal.failure = None
+    await world.recorder.close_gap()
+    assert world.kept[-1] is None
+
+
+@asynchronous
+async def test_a_gap_that_cannot_be_recorded_is_not_forgotten() -> None:
+    world = World(refuse=False)
+    world.journal.failure = "no room"
+    world.recorder.record_later(an_exchange())
+    await world.recorder.drain()
+    await world.recorder.close_gap()
+    world.recorder.lose(an_exchange(), "still no room")
+    world.journal.failure = None
+    await world.recorder.close_gap()
+    await world.recorder.close_gap()
+    (gap,) = await world.records()
+    assert gap["serviceEventDetails"]["lostRecords"] == 2
+    assert gap["serviceEventDetails"]["reason"] == "still no room"

@@ -1,0 +1,270 @@
+"""Secrets in texts that hold documents; whatever holds none stays as it is."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.capture.redaction.embedded import within, without_secrets
+from opentrail.capture.redaction.secret_names import HIDDEN
+from tests.factories import SHARED_RECORDS, real_records, shared_records
+
+SECRET = "canary-7f3a9c"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+DOCUMENTS = [
+    json.dumps({"password": SECRET}),
+    json.dumps({"a": [{"dbPassword": SECRET}]}),
+    json.dumps({"credentials": {"x": SECRET}}),
+    json.dumps([{"Name": "DB_PASSWORD", "Value": SECRET}]),
+    json.dumps({"parameters": [{"parameterKey": "MasterPassword", "parameterValue": SECRET}]}),
+    json.dumps({"inner": json.dumps({"clientSecret": SECRET})}),
+    json.dumps({"inner": encoded(json.dumps({"secret_access_key": SECRET}))}),
+    json.dumps({"inner": f"<a><password>{SECRET}</password></a>"}),
+    json.dumps({"url": f"https://h/?X-Amz-Security-Token={SECRET}"}),
+    "  " + json.dumps({"password": SECRET}, indent=2),
+    json.dumps({"password": SECRET, "more": "x" * 50})[:-3],  # cut
+    f'{{"password": "{SECRET}',  # cut in the secret
+    f'{{\'no\': json, "password": "{SECRET}"}}',
+    f"<login><user>a</user><password>{SECRET}</password></login>",
+    f"<login><ns:Password type='x'>{SECRET}</ns:Password></login>",
+    f"<login><password><![CDATA[{SECRET}]]></password></login>",
+    f'<login user="a" password="{SECRET}"/>',
+    f"<?xml version='1.0'?><c><x>{encoded(json.dumps({'password': SECRET}))}</x></c>",
+    f"user=a&password={SECRET}&b=c",
+    f"Server=db;User Id=a;Password={SECRET};",
+    f"https://h/k?X-Amz-Date=1&X-Amz-Signature={SECRET}",
+    f"https://h/k?a=b&Signature={SECRET}",
+    f"postgres://admin:{SECRET}@db.local/app",
+    encoded(json.dumps({"password": SECRET})),
+    encoded(f"<p><password>{SECRET}</password></p>"),
+    encoded(json.dumps({"inner": encoded(json.dumps({"password": SECRET}))})),
+    f'payload: {{"password": "{SECRET}"}}',
+    "\ufeff" + json.dumps({"password": SECRET}),
+    f"{{'password': '{SECRET}'}}",
+    f"{{password: {SECRET}, user: a}}",
+    json.dumps(json.dumps({"password": SECRET})),
+    json.dumps({"a": 1})[:-1] + f', "b": "{{\\"password\\":\\"{SECRET}\\"',
+    quote(json.dumps({"password": SECRET})),
+    quote(quote(json.dumps({"password": SECRET}))),
+    "https://h/?payload=" + quote(json.dumps({"password": SECRET})),
+    encoded("\n  " + json.dumps({"password": SECRET})),
+    encoded(f"user=a&password={SECRET}"),
+    base64.urlsafe_b64encode(json.dumps({"ÿþ~?": 1, "password": SECRET}).encode()).decode(),
+    f'password="{SECRET}"',
+    f"password = {SECRET}",
+    f"pass%77ord={SECRET}",
+    f"https://h/cb#access_token={SECRET}&state=1",
+    f"mysql --password {SECRET} --user a",
+    f"MasterUserPassword: {SECRET}",
+    f"  db:\n    password: '{SECRET}'\n    user: a",
+    f"Authorization: Bearer {SECRET}",
+    f"it said: Bearer {SECRET}",
+    f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n-----END RSA PRIVATE KEY-----",
+    json.dumps({"secret": SECRET}),
+    json.dumps({"token": SECRET}),
+    json.dumps({"apiKey": SECRET}),
+    json.dumps({"headers": {"X-Api-Key": SECRET, "Authorization": SECRET}}),
+    json.dumps([{"name": "API_TOKEN", "value": SECRET}]),
+    f"<t><Name>password</Name><Value>{SECRET}</Value></t>",
+    f"<c><Credentials><x>{SECRET}</x></Credentials></c>",
+    f"<c><inner>&lt;password&gt;{SECRET}&lt;/password&gt;</inner></c>",
+    f"could not log in: password: {SECRET}",
+    f"db:   password: {SECRET}",
+    f"bad: {{'password': '{SECRET}'}}",
+    f"it sent: Cookie: a=1; sid={SECRET}",
+    f"curl -H 'X-Api-Key: {SECRET}' https://h",
+    f"a: b\ndb:\n  password: |\n    first\n    {SECRET}\n  user: a",
+    f"--conf=spark.db.password={SECRET}",
+    f"OPTIONS='db.password={SECRET}'",
+    f"note <password>{SECRET}</password>",
+    f"failed for <c><password><![CDATA[{SECRET}]]></password></c>",
+    f'given [{{"name": "DB_PASSWORD", "value": "{SECRET}"}}] and {{"a": 1}}',
+    f'rejected {{"passwords": ["a", "{SECRET}"]}}: wrong',
+    f'{{"a": 1}}\n{{"password": {{"value": "{SECRET}"}}}}',
+    json.dumps({"args": ["login", "--password", SECRET]}),
+    json.dumps({"environment": [{"name": "PLAIN", "value": SECRET}]}),
+    json.dumps({"Environment": {"Variables": {"PLAIN": SECRET}}}),
+    json.dumps({"environmentVariables": {"PLAIN": SECRET}}),
+    json.dumps({"EnvironmentVariables": json.dumps([{"name": "PLAIN", "value": SECRET}])}),
+]
+
+
+def revealed(text: str) -> set[str]:
+    """Returns a text and all that it decodes to."""
+    seen, waiting = set[str](), [text]
+    while waiting:
+        one = waiting.pop()
+        if one in seen:
+            continue
+        seen.add(one)
+        for part in [one, *one.replace('"', " ").replace("<", " ").replace(">", " ").split()]:
+            try:
+                usual = part.replace("-", "+").replace("_", "/")
+                waiting.append(base64.b64decode(usual, validate=True).decode())
+            except ValueError:
+                continue
+    return seen
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_no_secret_stays_in_a_document(document: str) -> None:
+    assert any(SECRET in text for text in revealed(document)), "the test itself"
+    shown = within(document)
+    assert not any(SECRET in text for text in revealed(shown))
+    assert any(HIDDEN in text for text in revealed(shown))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))
+def test_what_is_shown_once_stays(document: str) -> None:
+    shown = within(document)
+    assert within(shown) == shown
+
+
+def test_what_is_packed_with_a_secret_in_it_is_hidden_whole() -> None:
+    packed = base64.b64encode(gzip.compress(json.dumps({"password": SECRET}).encode())).decode()
+    harmless = base64.b64encode(gzip.compress(b'{"a": "b"}')).decode()
+    assert within(packed) == HIDDEN
+    assert within(harmless) == harmless
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["", "a: '", 'a: "', '{"a', "a=", "--a '", '{\\"a\\":\\"', "<a>", "<Credentials>", "eyJ"],
+)
+@pytest.mark.parametrize("letters", ["x", "\\\\x", "ab: ", "a=", "%7B", "<a", "&lt;"])
+def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:
+    """Some regular expressions take hundreds of bytes for each letter."""
+    text = start + letters * (100_000 // len(letters))
+    tracemalloc.start()
+    try:
+        within(text)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_text_that_no_record_has_room_for_is_not_looked_into() -> None:
+    text = json.dumps({"password": SECRET, "x": "x" * 110_000})
+    assert within(text) is text
+
+
+def test_a_signed_token_is_hidden_whole() -> None:
+    parts = (encoded('{"alg":"HS256"}'), encoded('{"sub":"a"}'), "c2lnbmF0dXJl")
+    assert within(".".join(part.rstrip("=") for part in parts)) == HIDDEN
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "plain",
+        "arn:aws:iam::123456789012:user/Mary",
+        "a=b",
+        '{"token.actions.githubusercontent.com:aud":"sts.amazonaws.com","aws:TokenIssueTime":"x"}',
+        '{"nextToken":"abc","maxTokens":5,"clientRequestToken":"x","secretId":"name"}',
+        "User: arn:aws:iam::123456789012:user/Mary is not authorized to perform: iam:CreateUser",
+        "Resources:\n  Bucket:\n    Type: AWS::S3::Bucket # not 100% --sure\n",
+        "a%20file%2Fname.txt",
+        "AIDAQEBALCAAAAAAAAAAAAAA",
+        "i-0123456789abcdef0123456789",
+        'W/"etag-1234567890"',
+        "https://host/path?prefix=x&max-keys=2",
+        '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*"}]}',
+        '{ "spaced" : 1.0 }',
+        '{"NoEcho":true,"password":null}',
+        "[1, 2",
+        "<a b='c'>text</a>",
+        "<not closed",
+        "eyJhIjogMX0=",
+        "WyJhIl0=",
+        "PGE+Yjwv",
+        "eyJub3QgYmFzZTY0",
+    ],
+)
+def test_what_holds_no_secret_stays_byte_for_byte(text: str) -> None:
+    assert within(text) == text
+
+
+@given(st.text())
+def test_any_text_is_taken(text: str) -> None:
+    assert isinstance(within(text), str)
+    assert within("{" + text)[:1] in ("{", "H")
+    assert isinstance(within(quote(text, safe="=&")), str)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "name", "value", "list"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_json_without_secrets_is_left_alone(value: Any) -> None:
+    written = json.dumps(value)
+    assert within(written) == written
+
+
+def test_nesting_has_an_end() -> None:
+    text = json.dumps({"password": SECRET})
+    for _ in range(8):
+        text = json.dumps({"a": text})
+    assert SECRET not in within(text)
+    assert without_secrets({"a": [{"password": 5}]}) == {"a": [{"password": HIDDEN}]}
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def test_awss_own_records_hold_nothing_that_is_hidden() -> None:
+    """What AWS shows is no secret: whatever is hidden of it is hidden by mistake."""
+    shown = [text for record in real_records() for text in texts(record)]
+    assert len(shown) > 1_000
+    assert [text for text in shown if within(text) != text] == []
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_no_real_record_holds_anything_that_is_hidden() -> None:
+    shown = [text for _, record in shared_records() for text in texts(record)]
+    assert len(shown) > 100_000
+    assert [text for text in shown if within(text) != text] == []
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"Environment": "prod"},
+        {"Environment": {"Type": "AWS::Batch::X", "Properties": {"A": "b"}}},
+        {"environment": [{"id": "a"}, "b"], "environmentId": "e"},
+        {"args": ["--user", "a", "--secret-id", "b"], "more": ["--token", "--quiet"]},
+    ],
+)
+def test_what_only_looks_like_variables_and_options_is_shown(document: dict[str, Any]) -> None:
+    text = json.dumps(document)
+    assert within(text) == text

@@ -1,0 +1,251 @@
+"""What of a value may be recorded."""
+
+import json
+from collections.abc import Callable
+from html import escape
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.capture.record.render import lower_first
+from opentrail.capture.redaction.redact import (
+    HIDDEN,
+    actions,
+    by_name,
+    scrubbed,
+    without_literals,
+    without_words_of,
+)
+from opentrail.capture.redaction.secret_names import looks_secret
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "Password",
+        "masterUserPassword",
+        "NewPassword",
+        "passphrase",
+        "secretKey",
+        "secret_key",
+        "SecretAccessKey",
+        "secretString",
+        "SecretBinary",
+        "clientSecret",
+        "privateKey",
+        "PrivateKeyPlaintext",
+        "plaintext",
+        "zipFile",
+        "userData",
+        "authToken",
+        "sessionToken",
+        "securityToken",
+        "accessToken",
+        "refreshToken",
+        "bearerToken",
+        "webIdentityToken",
+        "credentials",
+    ],
+)
+def test_a_name_of_a_secret_looks_like_one(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nextToken",
+        "NextToken",
+        "clientToken",
+        "continuation-token",
+        "clientRequestToken",
+        "secretId",
+        "secretArn",
+        "keyId",
+        "accessKeyId",
+        "userName",
+        "credentialsProvider",
+        "tableName",
+        "",
+    ],
+)
+def test_a_name_of_something_else_does_not(name: str) -> None:
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("label", "member", "action"),
+    [
+        # real-records.md and capture.md §4
+        ("iam", "password", "remove"),
+        ("iam", "newPassword", "remove"),
+        ("iam", "oldPassword", "remove"),
+        ("iam", "secretAccessKey", "remove"),
+        ("sts", "secretAccessKey", "remove"),
+        ("sts", "webIdentityToken", "remove"),
+        ("sts", "sAMLAssertion", "remove"),
+        ("sts", "sessionToken", "hide"),
+        ("sts", "tokenCode", "hide"),
+        ("kms", "plaintext", "remove"),
+        ("secretsmanager", "secretString", "remove"),
+        ("secretsmanager", "secretBinary", "remove"),
+        ("lambda", "zipFile", "remove"),
+        ("lambda", "variables", "remove"),
+        ("ec2", "userData", "mark"),
+        ("sqs", "messageBody", "hide"),
+        ("sns", "message", "hide"),
+        ("iam", "userName", None),
+        ("ec2", "message", None),
+        ("unlisted", "sessionToken", "hide"),
+        ("sqs", "body", "hide"),
+        ("iam", "removePrivateKey", "show"),
+        ("dynamodb", "statement", "literals"),
+    ],
+)
+def test_a_member_is_left_out_hidden_or_marked_as_aws_does(
+    label: str, member: str, action: str | None
+) -> None:
+    assert actions(label).get(member) == action
+
+
+def test_a_value_without_a_model_is_renamed_and_redacted_by_name() -> None:
+    value = {
+        "UserName": "Mary",
+        "Password": "secret",
+        "Nested": [{"SessionToken": {"a": "secret"}, "Kept": 1}],
+        "Blob": b"secret",
+    }
+    assert by_name(value, lower_first) == {
+        "userName": "Mary",
+        "password": HIDDEN,
+        "nested": [{"sessionToken": HIDDEN, "kept": 1}],
+        "blob": HIDDEN,
+    }
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=5) | st.integers(), inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["Password", "sessionToken", "x"]), inner, max_size=3)
+    ),
+    max_leaves=10,
+)
+
+
+def leaves(value: Any, secret: bool = False) -> list[tuple[bool, Any]]:
+    if isinstance(value, dict):
+        found = [leaves(item, secret or looks_secret(str(name))) for name, item in value.items()]
+        return [leaf for leaf_list in found for leaf in leaf_list]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item, secret)]
+    return [(secret, value)]
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(VALUES)
+def test_no_bytes_and_nothing_under_a_secret_name_survive(value: Any) -> None:
+    for secret, leaf in leaves(by_name(value, str)):
+        assert not isinstance(leaf, bytes)
+        assert not secret or leaf == HIDDEN
+
+
+# Statements: names are shown, literals are data
+
+
+@pytest.mark.parametrize(
+    ("statement", "shown"),
+    [
+        ("DELETE FROM t WHERE a = 'x'", f"DELETE FROM t WHERE a = '{HIDDEN}'"),  # noqa: S608
+        ("INSERT INTO t VALUE {'k': 'v'}", f"INSERT INTO t VALUE {{'{HIDDEN}': '{HIDDEN}'}}"),
+        ('SELECT a FROM "t"."index"', 'SELECT a FROM "t"."index"'),
+        ("SELECT a FROM t WHERE b = ''", "SELECT a FROM t WHERE b = ''"),
+        ("", ""),
+    ],
+)
+def test_quoted_literals_of_a_statement_are_hidden(statement: str, shown: str) -> None:
+    assert without_literals(statement) == shown
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE t SET a = 'CANARY",
+        "UPDATE t SET a = 'it''s CANARY'",
+        "UPDATE t SET a = 'CANARY''s'",
+        "UPDATE t SET a = '''CANARY'''",
+        "UPDATE t SET a = 4111111111111111 WHERE k = 'k'",
+        "UPDATE t SET a = -4111111111111111.5",
+        "INSERT INTO t VALUE {'k': 4111111111111111}",
+    ],
+)
+def test_no_literal_of_a_statement_survives_however_it_is_written(statement: str) -> None:
+    """Numbers are item data as much as texts are."""
+    shown = without_literals(statement)
+    assert "CANARY" not in shown
+    assert "4111" not in shown
+
+
+def test_a_name_with_a_digit_is_no_literal() -> None:
+    statement = "SELECT a1, b_2 FROM table3 WHERE c4 = ?"
+    assert without_literals(statement) == statement
+
+
+@pytest.mark.parametrize("value", [None, 5, ["a"], {"a": "b"}, b"x"])
+def test_a_statement_that_is_no_text_is_hidden(value: Any) -> None:
+    assert without_literals(value) == HIDDEN
+
+
+# Errors: their texts repeat what was given
+
+
+def test_an_error_does_not_repeat_what_is_not_shown() -> None:
+    asked = {"UserName": "Mary", "Password": "hunter22", "Deep": [{"Token": "t0ken-value"}]}
+    message = "Value 'hunter22' of user Mary is weak (t0ken-value)"
+    expected = f"Value '{HIDDEN}' of user Mary is weak ({HIDDEN})"
+    assert scrubbed(message, asked, {"userName": "Mary"}) == expected
+
+
+def test_an_error_may_repeat_what_is_shown() -> None:
+    asked = {"UserName": "Mary", "Path": "/staff/"}
+    message = "user Mary of /staff/ already exists"
+    assert scrubbed(message, asked, {"userName": "Mary", "path": "/staff/"}) == message
+
+
+@pytest.mark.parametrize("form", [quote, quote_plus, escape, json.dumps, str.strip])
+def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) -> None:
+    secret = 'a "b" <c>&d/%+é'
+    assert scrubbed(f"no such value: {form(secret)}!", {"A": secret}, {}).count(HIDDEN) == 1
+    assert "b" not in scrubbed(form(secret), {"A": secret}, {})
+
+
+def test_the_words_of_a_body_that_nobody_could_read_are_hidden_but_for_what_is_shown() -> None:
+    told = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
+    assert told == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
+
+
+def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
+    asked = {"A": "secret", "B": "secret-and-more"}
+    assert scrubbed("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(
+    asked=st.dictionaries(
+        st.text(max_size=3), st.text(st.sampled_from("abcd"), min_size=4, max_size=8), max_size=3
+    ),
+    around=st.text(max_size=5),
+)
+def test_no_error_repeats_a_given_text_that_is_not_shown(
+    asked: dict[str, str], around: str
+) -> None:
+    message = around.join(["", *asked.values(), ""])
+    found = scrubbed(message, asked, {})
+    assert not [secret for secret in asked.values() if secret in found]

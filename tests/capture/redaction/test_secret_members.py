@@ -1,0 +1,360 @@
+"""Every member of AWS's models that suggests a secret: reviewed, and hidden or shown as decided."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import pytest
+
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.rules import keeps_answer, source_of
+from opentrail.capture.redaction.secret_members import Candidate, candidates, reviews, unreviewed
+from opentrail.capture.redaction.secret_names import HIDDEN, naming_members
+from opentrail.core.identity import unknown
+from opentrail.wire.message import Response
+from opentrail.wire.service_models import Service
+from tests.conformance.answers import answer_with
+from tests.factories import ACCOUNT, MOMENT, an_exchange, an_sdk_request, catalog
+
+pytestmark = pytest.mark.slow
+
+#: A call carries at most so many canaries, so that its record is not cut.
+_MOST = 25
+_DEEPEST = 4
+_LIST, _MAP = "[]", "{}"
+Path = tuple[str, ...]
+
+
+def test_every_member_that_suggests_a_secret_is_hidden_or_reviewed() -> None:
+    """A newer botocore adds members: docs/howto/review-new-members.md says what to do then."""
+    found = [f"{one.service} {one.member}" for one in unreviewed()]
+    assert found == []
+
+
+def test_every_review_says_why_and_is_about_a_member_that_is_shown() -> None:
+    shown = [one for one in candidates() if not one.hidden_by]
+    known = {(one.service, one.member) for one in shown}
+    for review in reviews():
+        assert len(review.why) > 10
+        assert any(review.covers(one) for one in shown), review.why
+        stale = {(s, m) for s, names in review.members.items() for m in names} - known
+        assert not stale, "no longer in the models, or hidden"
+
+
+@pytest.mark.parametrize(
+    ("service", "member"),
+    [
+        ("elasticache", "CreateUserMessage.Passwords"),
+        ("memorydb", "AuthenticationMode.Passwords"),
+        ("codepipeline", "WebhookAuthConfiguration.SecretToken"),
+        ("appflow", "DatadogConnectorProfileCredentials.applicationKey"),
+        ("appflow", "DynatraceConnectorProfileCredentials.apiToken"),
+        ("directconnect", "NewBGPPeer.authKey"),
+        ("securitylake", "HttpsNotificationConfiguration.authorizationApiKeyValue"),
+        ("pinpoint", "GCMChannelRequest.ApiKey"),
+        ("invoicing", "ProcurementPortalPreference.ProcurementPortalSharedSecret"),
+        ("codebuild", "ProjectEnvironment.environmentVariables"),
+        ("batch", "ContainerProperties.environment"),
+        ("sagemaker", "ContainerDefinition.Environment"),
+        ("amplify", "CreateAppRequest.environmentVariables"),
+        ("lambda", "Environment.Variables"),
+        ("ecs", "ContainerDefinition.environment"),
+        ("elasticbeanstalk", "ConfigurationOptionSetting.Value"),
+        ("cognito-idp", "VerifyUserAttributeRequest.Code"),
+        ("sso-oidc", "CreateTokenRequest.code"),
+        ("sso-oidc", "CreateTokenWithIAMRequest.code"),
+        ("signin", "CreateOAuth2TokenRequestBody.code"),
+        ("securityagent", "GitHubIntegrationInput.code"),
+        ("ssm-contacts", "AcceptPageRequest.AcceptCode"),
+        ("invoicing", "VerifyProcurementPortalValidationRequest.Code"),
+    ],
+)
+def test_a_secret_that_was_once_recorded_is_hidden(service: str, member: str) -> None:
+    known = {(one.service, one.member): one.hidden_by for one in candidates()}
+    assert known[service, member]
+
+
+# Each in a call of its own service
+
+
+@dataclass
+class Plan:
+    """A call that carries canaries: member paths by canary, and whether each must be absent."""
+
+    service: Service
+    operation: str
+    is_answer: bool
+    places: dict[int, tuple[Path, Candidate, bool]] = field(default_factory=dict)
+
+
+@cache
+def canary(number: int) -> str:
+    return f"Qx{number:06d}vZ"
+
+
+_CANARY = re.compile(rb"Qx(\d{6})vZ")
+
+
+def reached(service: Service) -> dict[str, tuple[str, bool, Path, bool]]:
+    """Returns by structure: operation, whether in its answer, path, whether below what is hidden.
+
+    Requests come before answers, and what is shown before what is below something hidden.
+    """
+    hidden = {one.member for one in candidates() if one.service == service.name and one.hidden_by}
+    found: dict[str, tuple[str, bool, Path, bool]] = {}
+    for below in (False, True):
+        seen: set[str] = set()
+        for is_answer in (False, True):
+            for name in service.model.operation_names:
+                model = service.model.operation_model(name)
+                root = model.output_shape if is_answer else model.input_shape
+                left: list[tuple[Any, Path, bool]] = [] if root is None else [(root, (), False)]
+                for shape, path, is_below in left:
+                    if shape.type_name == "list":
+                        left.append((shape.member, (*path, _LIST), is_below))
+                    elif shape.type_name == "map":
+                        left.append((shape.value, (*path, _MAP), is_below))
+                    elif shape.type_name == "structure" and shape.name not in seen:
+                        seen.add(shape.name)
+                        found.setdefault(shape.name, (name, is_answer, path, is_below))
+                        for member, inner in shape.members.items():
+                            deeper = is_below or f"{shape.name}.{member}" in hidden
+                            if below or not deeper:
+                                left.append((inner, (*path, member), deeper))
+    return found
+
+
+def plans() -> Iterator[Plan]:
+    by_service: dict[str, list[Candidate]] = defaultdict(list)
+    for one in candidates():
+        by_service[one.service].append(one)
+    number = 0
+    for name, members in by_service.items():
+        service = catalog().services[name]
+        places = reached(service)
+        open_plans: dict[tuple[str, bool], Plan] = {}
+        for one in members:
+            holder, _, member = one.member.partition(".")
+            operation, is_answer, path, below = places[holder]
+            here = (operation, is_answer)
+            plan = open_plans.setdefault(here, Plan(service, operation, is_answer))
+            plan.places[number] = ((*path, member), one, below)
+            number += 1
+            if len(plan.places) == _MOST:
+                yield open_plans.pop(here)
+        yield from open_plans.values()
+
+
+def parameters(plan: Plan) -> dict[str, Any]:
+    """Returns the request or the answer with the canaries in their places."""
+    model = plan.service.model.operation_model(plan.operation)
+    shape: Any = model.output_shape if plan.is_answer else model.input_shape
+    root: dict[str, Any] = {}
+    for number, (path, _, _) in sorted(plan.places.items(), key=lambda one: len(one[1][0])):
+        put(root, shape, path, number)
+    if not plan.is_answer:
+        for name, member in shape.members.items():
+            if member.serialization.get("location") in ("uri", "querystring", "header"):
+                root.setdefault(name, filler(member))
+                if root[name] is None:
+                    del root[name]
+    return root
+
+
+def filler(shape: Any) -> Any:
+    if shape.type_name == "string":
+        return (shape.metadata.get("enum") or ["x" * 12])[0]
+    return None
+
+
+def put(value: Any, shape: Any, path: Path, number: int) -> None:
+    """Puts a canary at the end of a path, with what leads there."""
+    for step, following in zip(path, (*path[1:], None), strict=True):
+        inner = {_LIST: "member", _MAP: "value"}.get(step)
+        shape = getattr(shape, inner) if inner else shape.members[step]
+        key: Any = 0 if step == _LIST else "k" if step == _MAP else step
+        present: Any = [] if following == _LIST else {}
+        if following is None:
+            present = full(shape, number)
+        elif step == _LIST and value:
+            present = value[0]
+        elif step != _LIST:
+            present = value.get(key) or present
+        if step == _LIST:
+            value[:1] = [present]
+        else:
+            value[key] = present
+        value = present
+
+
+def full(shape: Any, number: int, depth: int = 0) -> Any:
+    """Returns a value of a shape with the canary in every text, of named values in the value."""
+    kind = shape.type_name
+    if kind == "structure":
+        if depth > _DEEPEST or getattr(shape, "is_document_type", False):
+            return {}
+        pair = naming_members(shape.members)
+        return {
+            name: "NAME" if pair and name != pair[1] else full(inner, number, depth + 1)
+            for name, inner in shape.members.items()
+        }
+    if kind == "list":
+        return [full(shape.member, number, depth + 1)]
+    if kind == "map":
+        return {"k": full(shape.value, number, depth + 1)}
+    if kind in ("string", "blob"):
+        return canary(number).encode() if kind == "blob" else canary(number)
+    plain: Mapping[str, Any] = {"boolean": True, "timestamp": MOMENT}
+    return plain.get(kind, 1)
+
+
+def record_of(plan: Plan) -> tuple[bytes, bool]:
+    """Returns the record of the call, and whether it was understood as what it is."""
+    given = parameters(plan)
+    model = plan.service.model.operation_model(plan.operation)
+    protocol = plan.service.protocols[0]
+    if plan.is_answer:
+        request = an_sdk_request(plan.service.name, plan.operation, minimal(model))
+        answer = answer_with(model, protocol, given)
+        headers = {name.lower(): text for name, text in answer.headers.items()}
+        response = Response(200, headers, answer.body)
+    else:
+        request = an_sdk_request(plan.service.name, plan.operation, given)
+        response = Response(200, {}, b"")
+    exchange = an_exchange(request, response)
+    assembled = Assembler(lambda key: unknown(ACCOUNT, key)).assemble(exchange)
+    known = exchange.call.service is not None and (
+        exchange.call.service.name == plan.service.name
+        and exchange.call.operation == plan.operation
+    )
+    raw = b"\n".join([assembled.entry.record, *(one.record for one in assembled.more)])
+    return raw, known and assembled.decoded and b"answerDecodeError" not in raw
+
+
+def minimal(model: Any) -> dict[str, Any]:
+    """Returns the parts of the path that a request cannot do without."""
+    members = model.input_shape.members.items() if model.input_shape is not None else ()
+    found = {
+        name: filler(member)
+        for name, member in members
+        if member.serialization.get("location") == "uri"
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+#: Calls that two models describe are recorded as the older service's; its marks count.
+TAKEN_FOR_ANOTHER = frozenset({"chime-sdk-voice"})
+#: Whose records are made of headers and show no body of an answer.
+NO_BODY = frozenset({"s3"})
+#: Calls that botocore cannot make of these models without more than a text in the path.
+NOT_MADE = frozenset({"appconfig", "ebs", "networkmanager", "s3control", "wellarchitected"})
+
+
+def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -> None:
+    """Every member that suggests a secret, in a request or an answer of its own service."""
+    leaked: list[str] = []
+    missing: list[str] = []
+    tried: Counter[str] = Counter()
+    for plan in plans():
+        try:
+            raw, is_understood = record_of(plan)
+        except KeyError:
+            assert plan.service.name in NOT_MADE
+            continue
+        present = {int(found) for found in _CANARY.findall(raw)}
+        reads = plan.is_answer and not keeps_answer(source_of(plan.service), plan.operation)
+        for number, (_, one, below) in plan.places.items():
+            where = f"{one.service} {one.member} in {plan.operation}"
+            if one.hidden_by:
+                tried["hidden"] += 1
+                if number in present and one.service not in TAKEN_FOR_ANOTHER:
+                    leaked.append(where)
+            elif is_understood and not below and not reads and one.service not in NO_BODY:
+                tried["shown"] += 1
+                if number not in present:
+                    missing.append(where)
+    assert leaked == []
+    assert missing == ["dataexchange SendApiAssetResponse.ResponseHeaders in SendApiAsset"]
+    assert tried["hidden"] > 6_800
+    assert tried["shown"] > 8_000
+
+
+# In every form in which models nest texts
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "given", "shown"),
+    [
+        (
+            "elasticache",
+            "CreateUser",
+            {"UserId": "u", "Passwords": ["one", "two"]},
+            {"userId": "u", "passwords": HIDDEN},
+        ),
+        (
+            "elasticache",
+            "CreateUser",
+            {"UserId": "u", "AuthenticationMode": {"Type": "password", "Passwords": ["one"]}},
+            {"userId": "u", "authenticationMode": {"type": "password", "passwords": HIDDEN}},
+        ),
+        (
+            "amplify",
+            "CreateApp",
+            {"name": "a", "environmentVariables": {"STAGE": "secret"}},
+            {"name": "a", "environmentVariables": {"STAGE": HIDDEN}},
+        ),
+        (
+            "codebuild",
+            "StartBuild",
+            {
+                "projectName": "p",
+                "environmentVariablesOverride": [
+                    {"name": "STAGE", "value": "secret", "type": "PLAINTEXT"}
+                ],
+            },
+            {
+                "projectName": "p",
+                "environmentVariablesOverride": [
+                    {"name": "STAGE", "value": HIDDEN, "type": "PLAINTEXT"}
+                ],
+            },
+        ),
+        (
+            "elasticbeanstalk",
+            "UpdateEnvironment",
+            {"OptionSettings": [{"Namespace": "n", "OptionName": "STAGE", "Value": "secret"}]},
+            {"optionSettings": [{"namespace": "n", "optionName": "STAGE", "value": HIDDEN}]},
+        ),
+        (
+            "glue",
+            "CreateJob",
+            {
+                "Name": "j",
+                "Role": "r",
+                "DefaultArguments": {"--TempDir": "s3://b/", "--API_KEY": "secret"},
+            },
+            {
+                "name": "j",
+                "role": "r",
+                "defaultArguments": {"--TempDir": "s3://b/", "--API_KEY": HIDDEN},
+            },
+        ),
+        (
+            "redshift",
+            "ModifyCluster",
+            {"ClusterIdentifier": "c", "MasterPasswordSecretKmsKeyId": "k"},
+            {"clusterIdentifier": "c", "masterPasswordSecretKmsKeyId": "k"},
+        ),
+    ],
+)
+def test_lists_maps_and_named_values_are_hidden_and_what_is_about_a_secret_is_not(
+    service: str, operation: str, given: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    exchange = an_exchange(an_sdk_request(service, operation, given))
+    record = Assembler(lambda key: unknown(ACCOUNT, key)).assemble(exchange).record
+    assert record["requestParameters"] == shown

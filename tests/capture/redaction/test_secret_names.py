@@ -1,0 +1,110 @@
+"""Which names sound like those of secrets."""
+
+from __future__ import annotations
+
+import pytest
+
+from opentrail.capture.redaction.secret_names import (
+    hidden_member,
+    looks_secret,
+    names_environment,
+    names_secret,
+    naming_members,
+    sounds_secret,
+)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "MasterUserPassword",
+        "DB_PASSWORD",
+        "secretAccessKey",
+        "secret-access-key",
+        "client_secret",
+        "X-Amz-Security-Token",
+        "sessionToken",
+        "privateKey",
+        "userData",
+        "credentials",
+        "x" * 300 + "password",
+    ],
+)
+def test_a_name_that_tells_of_a_secret(name: str) -> None:
+    assert looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["secretId", "nextToken", "keyId", "tokenCode", "publicKey", "pass", "credentialsId", ""],
+)
+def test_a_name_that_does_not(name: str) -> None:
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["token", "API_KEY", "x-api-key", "secrets", "tokens", "db_pass", "Cookie", "set-cookie"],
+)
+def test_a_name_that_tells_of_a_secret_where_no_model_does(name: str) -> None:
+    assert sounds_secret(name)
+    assert not looks_secret(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nextToken", "ClientRequestToken", "max_tokens", "httpTokens", "compass", "spin", "secretId"],
+)
+def test_a_name_that_tells_of_no_secret_anywhere(name: str) -> None:
+    assert not sounds_secret(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("MasterUserPassword", True),
+        ("Passwords", True),
+        ("apiToken", True),
+        ("IdToken", True),
+        ("ProcurementPortalSharedSecret", True),
+        ("NewPreSharedKey", True),
+        ("fs.s3a.secret.key", True),
+        ("MasterPasswordSecretArn", False),
+        ("ClientSecretId", False),
+        ("PasswordHashingAlgorithm", False),
+        ("ValidTokens", False),
+        ("nextToken", False),
+    ],
+)
+def test_a_model_names_a_secret_or_only_something_about_one(name: str, is_secret: bool) -> None:
+    assert names_secret(name) == is_secret
+
+
+@pytest.mark.parametrize(
+    ("name", "holds"),
+    [
+        ("environment", True),
+        ("EnvironmentVariables", True),
+        ("environmentVariablesOverride", True),
+        ("RuntimeEnvironmentVariables", True),
+        ("EnvironmentOverride", True),
+        ("env", True),
+        ("envVars", True),
+        ("environmentId", False),
+        ("environments", False),
+        ("computeEnvironment", False),
+        ("hostEnvironment", False),
+    ],
+)
+def test_a_name_tells_of_environment_variables(name: str, holds: bool) -> None:
+    assert names_environment(name) == holds
+
+
+def test_a_name_may_stand_beside_its_value() -> None:
+    assert hidden_member({"Key": "password", "Value": "x"}) == "Value"
+    assert hidden_member({"name": "sessionToken", "values": ["x"]}) == "values"
+    assert hidden_member({"name": "team", "value": "password"}) is None
+    assert hidden_member({"name": ["password"], "value": "x"}) is None
+    assert hidden_member({"password": "x"}) is None
+    assert naming_members({"key": 1}) is None

@@ -1,0 +1,258 @@
+"""`opentrail import` against a small server, and from a real S3 endpoint."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from opentrail.cli import main
+from opentrail.commands import import_batches as reading
+from opentrail.commands import import_files, import_upload
+from opentrail.core.errors import OpentrailError
+from tests.commands.stub_server import BUSY, ImportServer, import_server
+from tests.factories import SHARED_RECORDS, a_record, event_id, record_bytes, some_records
+from tests.live.processes import moto_server
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ImportServer]:
+    monkeypatch.setenv("OPENTRAIL_DATA_DIR", str(tmp_path / "data"))
+    with import_server(tmp_path / "data") as server:
+        yield server
+
+
+def a_log_file(count: int, first: int = 1) -> bytes:
+    raw = [record_bytes(record) for record in some_records(count, first)]
+    return gzip.compress(b'{"Records":[' + b",".join(raw) + b"]}", mtime=0)
+
+
+def imported(*arguments: object, capsys: Capture, code: int = 0) -> dict[str, Any]:
+    """Runs the command and returns what it tells as JSON."""
+    assert main(["import", *map(str, arguments), "--json"]) == code, capsys.readouterr().err
+    totals: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert totals["lines"] == totals["imported"] + totals["doubled"] + totals["rejected"]
+    assert totals["rejected"] == sum(totals["reasons"].values())
+    return totals
+
+
+def test_a_folder_is_imported_and_told(
+    server: ImportServer, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.json.gz").write_bytes(a_log_file(10, number * 5))
+    assert main(["import", str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "5 files\n50 lines = 30 imported + 20 doubled + 0 rejected\n"
+    assert captured.err == ""
+    assert sorted(server.event_ids) == sorted(event_id(number) for number in range(30))
+
+
+def test_a_second_run_finds_everything_known(
+    server: ImportServer, tmp_path: Path, capsys: Capture
+) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(a_log_file(10))
+    first = imported(file, capsys=capsys)
+    second = imported(file, capsys=capsys)
+    assert second == {**first, "known": 1, "imported": 0, "doubled": 10}
+    assert len(server.event_ids) == 10
+
+
+def test_late_and_unsorted_files_are_imported_by_a_later_run(
+    server: ImportServer, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "b").write_bytes(a_log_file(5, 10))
+    imported(tmp_path / "logs", capsys=capsys)
+    (tmp_path / "logs" / "a").write_bytes(a_log_file(5, 1))
+    totals = imported(tmp_path / "logs", capsys=capsys)
+    assert (totals["files"], totals["known"], totals["imported"]) == (2, 1, 5)
+    assert len(server.event_ids) == 10
+
+
+def test_every_loss_is_told_and_the_exit_code_says_so(
+    server: ImportServer, tmp_path: Path, capsys: Capture
+) -> None:
+    good = record_bytes(a_record())
+    (tmp_path / "a.ndjson").write_bytes(good + b"\n{\x1b[2J\n" + good[:50] + b"\n")
+    (tmp_path / "b.csv").write_bytes(b"x,y\n")
+    (tmp_path / "link").symlink_to("b.csv")
+    (tmp_path / "data" / "server.json").rename(tmp_path / "server.json")
+    (tmp_path / "data").rmdir()
+    losses = tmp_path.parent / f"{tmp_path.name}-losses"
+    arguments = ["import", str(tmp_path), "--rejected", str(losses), "--data-dir", str(tmp_path)]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert "5 lines = 1 imported + 0 doubled + 4 rejected" in out
+    assert "\x1b" not in out
+    assert f"{tmp_path}/a.ndjson:2: not JSON (" in out
+    assert "symbolic link in a folder" in out
+    written = [json.loads(line) for line in losses.read_text().splitlines()]
+    assert [(Path(loss["name"]).name, loss["line"]) for loss in written] == [
+        ("a.ndjson", 2),
+        ("a.ndjson", 3),
+        ("b.csv", 1),
+        ("server.json", 1),
+    ]
+
+
+def test_digest_files_are_no_failure(server: ImportServer, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "digest").write_text('{"digestStartTime":"2020-01-01T00:00:00Z"}')
+    totals = imported(tmp_path / "digest", capsys=capsys)
+    assert totals["reasons"] == {"digest file": 1}
+
+
+def test_a_file_that_vanishes_meanwhile_is_a_loss(
+    server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").write_bytes(a_log_file(1))
+    (tmp_path / "b").write_bytes(a_log_file(1, 2))
+    found = list(import_files.find_files([str(tmp_path / "a"), str(tmp_path / "b")]))
+    monkeypatch.setattr(import_files, "find_files", lambda _: iter(found))
+    (tmp_path / "a").unlink()
+    totals = imported(tmp_path / "b", capsys=capsys, code=1)
+    assert totals["reasons"] == {"cannot be read": 1}
+    assert totals["imported"] == 1
+
+
+def test_standard_input_is_read(
+    server: ImportServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = b"\n".join(record_bytes(record) for record in some_records(3))
+    stdin = io.TextIOWrapper(io.BytesIO(lines))
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert imported("-", capsys=capsys)["imported"] == 3
+    assert server.batches[0][0].name == "standard input"
+
+
+def test_a_large_file_goes_in_pieces_and_lines_keep_their_numbers(
+    server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PIECE", 4000)
+    monkeypatch.setattr(import_upload, "_BATCH", 9000)
+    raw = [record_bytes(record) for record in some_records(50)]
+    raw[36] = b"no"
+    (tmp_path / "a").write_bytes(b"\n".join(raw))
+    totals = imported(tmp_path / "a", capsys=capsys, code=1)
+    assert (totals["files"], totals["lines"], totals["imported"]) == (1, 50, 49)
+    assert totals["first_rejected"][0]["line"] == 37
+    assert len(server.batches) > 3
+
+
+def test_a_busy_server_only_slows_the_import(
+    server: ImportServer, tmp_path: Path, capsys: Capture
+) -> None:
+    server.failures = [BUSY]
+    (tmp_path / "a").write_bytes(a_log_file(3))
+    assert imported(tmp_path / "a", capsys=capsys)["imported"] == 3
+
+
+def test_a_failure_tells_how_far_the_import_came_and_a_second_run_goes_on(
+    server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_upload, "_BATCH", 1)
+    (tmp_path / "logs").mkdir()
+    for number in range(9):
+        (tmp_path / "logs" / str(number)).write_bytes(a_log_file(1, number))
+    server.good_for = 4
+    assert main(["import", str(tmp_path / "logs")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "the server has enough; until then 4 lines = 4 imported" in captured.err
+    assert "Run the same command again" in captured.err
+    server.good_for = None
+    totals = imported(tmp_path / "logs", capsys=capsys)
+    assert (totals["files"], totals["known"], totals["imported"]) == (9, 4, 5)
+    assert len(server.event_ids) == 9
+
+
+def test_an_interrupt_tells_how_far_the_import_came(
+    server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def settle(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a").write_bytes(a_log_file(3))
+    monkeypatch.setattr(import_files, "_settle", settle)
+    assert main(["import", str(tmp_path / "a")]) == 130
+    assert "opentrail: interrupted; until then 0 lines" in capsys.readouterr().err
+
+
+def test_a_path_that_is_not_there_is_wrong_use(server: ImportServer, capsys: Capture) -> None:
+    assert main(["import", "gone"]) == 2
+    assert "gone" in capsys.readouterr().err
+    assert server.batches == []
+
+
+def test_a_file_for_losses_that_cannot_be_written_is_wrong_use(
+    server: ImportServer, tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["import", str(tmp_path), "--rejected", str(tmp_path / "no" / "f")]) == 2
+    assert "--rejected" in capsys.readouterr().err
+    assert server.batches == []
+
+
+def test_without_a_server_nothing_is_read(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a").write_text("{}")
+    assert main(["import", str(tmp_path / "a"), "--data-dir", str(tmp_path / "gone")]) == 2
+    assert "no server runs" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_the_collection_of_real_records_is_imported_to_the_last_line(
+    server: ImportServer, capsys: Capture
+) -> None:
+    files = sorted(SHARED_RECORDS.glob("*.ndjson.gz"))
+    lines = sum(gzip.decompress(file.read_bytes()).count(b"\n") for file in files)
+    totals = imported(*files, capsys=capsys, code=1)
+    assert totals["lines"] == lines
+    assert totals["reasons"] == {"no eventTime": 52, "no eventID": 14, "eventTime is no time": 2}
+    assert totals["doubled"] == 3_467
+
+
+# Buckets
+
+
+@pytest.mark.live
+def test_a_prefix_is_imported_through_several_pages_and_late_keys_by_a_second_run(
+    server: ImportServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with moto_server() as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="logs")
+        s3.put_object(Bucket="logs", Key="AWSLogs/1/", Body=b"")
+        s3.put_object(Bucket="logs", Key="AWSLogs/2/other", Body=a_log_file(1, 5000))
+        for number in range(1, 1051):
+            s3.put_object(Bucket="logs", Key=f"AWSLogs/1/{number:05}", Body=a_log_file(1, number))
+        first = imported("s3://logs/AWSLogs/1/", capsys=capsys)
+        assert (first["files"], first["imported"], first["known"]) == (1050, 1050, 0)
+        assert first["skipped"] == {"empty folder key": 1}
+        s3.put_object(Bucket="logs", Key="AWSLogs/1/00000-late", Body=a_log_file(1, 2000))
+        s3.put_object(Bucket="logs", Key="AWSLogs/1/00500-late", Body=a_log_file(2, 1050))
+        second = imported("s3://logs/AWSLogs/1/", capsys=capsys)
+        assert (second["files"], second["known"]) == (1052, 1050)
+        assert len(server.event_ids) == 1052
+        with pytest.raises(OpentrailError, match="NoSuchBucket"):
+            import_files.run(argparse.Namespace(
+                paths=["s3://gone"], rejected=None, json=True, data_dir=None, endpoint=None
+            ))  # fmt: skip

@@ -1,0 +1,111 @@
+"""How far an import is."""
+
+import io
+
+import pytest
+
+from opentrail.commands.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Time:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def drawn(terminal: io.StringIO) -> str:
+    return terminal.getvalue().rpartition("\r")[2].rstrip()
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+def test_a_terminal_shows_share_rate_and_remaining_time(time: Time) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: 100)
+    progress.total = 4_000_000
+    time.now += 10
+    progress.advance(1_000_000, 5_000)
+    assert drawn(terminal) == (
+        f"[{'#' * 10}{'-' * 30}] 25% of 4.0 MB, 5,000 records, 500/s, 0:30 left"
+    )
+
+
+def test_the_line_is_drawn_over_the_last_one(time: Time) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: 100)
+    progress.waiting = "the disk does not keep up"
+    time.now += 1
+    progress.show()
+    progress.waiting = ""
+    time.now += 1
+    progress.show()
+    first, second = terminal.getvalue().split("\r")[1:]
+    assert "waiting: the disk" in first
+    assert len(second) >= len(first)
+    assert "waiting" not in second
+    progress.end()
+    assert terminal.getvalue().endswith(" \r")
+
+
+@pytest.mark.parametrize("width", [1, 10, 40, 60, 80, 300])
+def test_the_line_never_is_wider_than_the_terminal(time: Time, width: int) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: width)
+    progress.total = 10
+    for _ in range(20):
+        time.now += 1
+        progress.advance(1_000_000_000_000, 123_456_789)
+    assert all(len(line.rstrip()) < width for line in terminal.getvalue().split("\r"))
+    assert terminal.getvalue().isascii()
+    assert "\n" not in terminal.getvalue()
+
+
+def test_without_a_total_there_is_no_share(time: Time) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: 100)
+    time.now += 2
+    progress.advance(3_000, 10)
+    assert drawn(terminal) == "3.0 kB, 10 records, 5/s"
+
+
+def test_the_rate_is_that_of_the_last_half_minute(time: Time) -> None:
+    terminal = Terminal()
+    progress = Progress(terminal, time, lambda: 100)
+    for _ in range(100):
+        time.now += 1
+        progress.advance(1, 100)
+    for _ in range(40):
+        time.now += 1
+        progress.advance(1, 7)
+    assert "7/s" in drawn(terminal)
+
+
+def test_elsewhere_a_line_is_written_now_and_then(time: Time) -> None:
+    log = io.StringIO()
+    progress = Progress(log, time)
+    progress.total = 100
+    for _ in range(25):
+        time.now += 1
+        progress.advance(1, 2)
+    progress.end()
+    assert log.getvalue().splitlines() == [
+        "10% of 100 B, 20 records, 2/s, 1:30 left",
+        "20% of 100 B, 40 records, 2/s, 1:20 left",
+    ]
+
+
+def test_what_is_counted_may_have_another_name(time: Time) -> None:
+    log = io.StringIO()
+    progress = Progress(log, time, noun="files")
+    time.now += 11
+    progress.advance(1, 2)
+    assert "2 files" in log.getvalue()

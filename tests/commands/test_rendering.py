@@ -1,0 +1,403 @@
+"""Events on a terminal: nothing steers it (N8), and no cell is a formula (N7)."""
+
+import csv
+import io
+import json
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from opentrail.commands.rendering import (
+    harmless,
+    print_answer,
+    print_csv,
+    print_events,
+    print_lines,
+    print_records,
+)
+from tests.factories import a_record, event_id, record_bytes
+
+Capture = pytest.CaptureFixture[str]
+
+
+def an_event(record: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    """Returns an event as the server's look-up answers it."""
+    record = a_record() if record is None else record
+    return {
+        "EventId": record["eventID"],
+        "EventName": record["eventName"],
+        "ReadOnly": "false",
+        "AccessKeyId": "AKIAEXAMPLE",
+        "EventTime": 1577869200.0,
+        "EventSource": record["eventSource"],
+        "Username": "John",
+        "Resources": [{"ResourceType": "AWS::IAM::User", "ResourceName": "Mary"}],
+        "CloudTrailEvent": record_bytes(record).decode(),
+        **changes,
+    }
+
+
+def csv_rows(text: str) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(text)))
+
+
+#: Escapes, C1 controls, marks that turn text around, marks without width.
+STEERING = "\x1b\x00\x07\x08\x7f\x9b\u200b\u202e\u2066\ufeff\r\n\t"
+
+
+#: The signs that start a formula, as Japanese and Chinese keyboards write them.
+FULL_WIDTH = "\uff1d\uff0b\uff0d\uff20"
+
+
+# Printable text
+
+
+# The table
+
+
+def test_events_are_a_table_with_a_head(capsys: Capture) -> None:
+    failed = an_event(
+        a_record(eventName="DeleteUser", errorCode="AccessDenied"), Username="Alice", Resources=[]
+    )
+    print_events([an_event(), failed])
+    head, first, second = capsys.readouterr().out.splitlines()
+    columns = [
+        "Event time",
+        "User name",
+        "Event name",
+        "Event source",
+        "Resource name",
+        "Error code",
+    ]
+    assert [head.index(name) for name in columns] == sorted(head.index(name) for name in columns)
+    assert first.split() == [
+        "2020-01-01T09:00:00Z",
+        "John",
+        "CreateUser",
+        "iam.amazonaws.com",
+        "Mary",
+    ]
+    assert second.split() == [
+        "2020-01-01T09:00:00Z",
+        "Alice",
+        "DeleteUser",
+        "iam.amazonaws.com",
+        "AccessDenied",
+    ]
+    assert head.index("Event name") == first.index("CreateUser") == second.index("DeleteUser")
+
+
+def test_an_event_without_a_user_has_an_empty_cell(capsys: Capture) -> None:
+    event = an_event()
+    del event["Username"]
+    print_events([event])
+    assert "CreateUser" in capsys.readouterr().out
+
+
+def test_no_events_are_said_beside_the_table(capsys: Capture) -> None:
+    print_events([])
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Event time")
+    assert len(captured.out.splitlines()) == 1
+    assert captured.err == "no events found\n"
+
+
+def test_a_table_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    record = a_record(eventName=f"Create{STEERING}", errorCode=f"E{STEERING}")
+    event = an_event(
+        record,
+        Username=f"U{STEERING}",
+        EventSource=f"S{STEERING}",
+        Resources=[{"ResourceName": f"R{STEERING}"}],
+    )
+    print_events([event])
+    out = capsys.readouterr().out
+    assert not set(STEERING) & set(out) - {"\n"}
+    assert len(out.splitlines()) == 2
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Makes standard output a terminal of so many columns."""
+
+    def of_width(columns: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    return of_width
+
+
+def columns_of(text: str) -> int:
+    """Returns how many columns a terminal needs for a line."""
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.category(c) == "Mn" for c in text)
+
+
+WIDE = [
+    an_event(Username="山田太郎", Resources=[{"ResourceName": "日本語" * 30}]),
+    an_event(
+        Username="Zoe\u0308", Resources=[{"ResourceName": "arn:aws:iam::1:role/" + "x" * 200}]
+    ),
+    an_event(a_record(eventName="DeleteUser", errorCode="AccessDenied"), EventSource="s" * 60),
+]
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120, 200])
+def test_a_table_fits_its_terminal_and_stays_aligned(
+    columns: int, capsys: Capture, terminal: Callable[[int], None]
+) -> None:
+    terminal(columns)
+    print_events(WIDE)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert all(columns_of(line) <= max(columns, 40) for line in lines)
+    starts = [
+        columns_of(line[: line.index(name)])
+        for line, name in zip(lines, ["Event na", "CreateU", "CreateU", "DeleteU"], strict=True)
+    ]
+    assert len(set(starts)) == 1
+    if columns >= 120:
+        assert "AccessDenied" in lines[3]
+
+
+def test_a_narrow_terminal_gets_sources_without_their_domain(
+    capsys: Capture, terminal: Callable[[int], None]
+) -> None:
+    long_name = an_event(Resources=[{"ResourceName": "x" * 200}])
+    terminal(120)
+    print_events([long_name])
+    assert " iam  " in capsys.readouterr().out
+    print_events([an_event()])
+    assert " iam.amazonaws.com  " in capsys.readouterr().out
+
+
+def test_what_is_no_terminal_gets_every_name_whole_and_no_endless_spaces(capsys: Capture) -> None:
+    print_events([*WIDE, an_event()])
+    out = capsys.readouterr().out
+    assert "日本語" * 30 in out
+    assert "x" * 200 in out
+    assert "…" not in out
+    assert len(out.splitlines()[-1]) < 200
+
+
+def test_an_arn_that_says_a_name_again_is_left_out_of_the_table(capsys: Capture) -> None:
+    arns = ["arn:aws:iam::1:user/Mary", "arn:aws:sqs:us-east-1:1:jobs", "arn:aws:iam::1:user/Ma"]
+    names = ["Mary", *arns, "Mary"]
+    print_events([an_event(Resources=[{"ResourceName": name} for name in names])])
+    assert f"Mary, {arns[1]}, {arns[2]}\n" in capsys.readouterr().out
+
+
+def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
+    record = a_record(errorCode=None, sourceIPAddress=None)
+    print_events([an_event(record, Username=None)])
+    print_csv([an_event(record, Username=None)])
+    assert "None" not in capsys.readouterr().out
+
+
+# Answers
+
+EVIDENCE = {"eventId": "the-id", "accessKeyId": None}
+DEED = {"sentence": "On January 1, 2020 at 9:00 AM UTC, John did it", "evidence": EVIDENCE}
+ONE = {
+    "type": "AWS::IAM::User",
+    "account": "123456789012",
+    "region": None,
+    "created": DEED,
+    "changed": None,
+    "deleted": None,
+    "caller": {"steps": [], "kind": "human", "end": "it begins with IAM user John"},
+    "next": [],
+}
+
+
+def told(capsys: Capture, *answers: dict[str, Any]) -> str:
+    print_answer({**DEED, "events": 3, "answers": list(answers)}, "Mary")
+    out: str = capsys.readouterr().out
+    return out
+
+
+def test_an_answer_is_a_sentence_and_its_evidence(capsys: Capture) -> None:
+    assert told(capsys, ONE) == (
+        "On January 1, 2020 at 9:00 AM UTC, John did it.\n\n  eventId          the-id\n"
+    )
+
+
+def test_an_answer_tells_all_that_happened_in_order(capsys: Capture) -> None:
+    whole = {
+        **ONE,
+        "changed": {"times": 2, **DEED},
+        "deleted": DEED,
+        "caller": {"steps": [DEED], "kind": "human", "end": "it begins with IAM user John"},
+        "next": [DEED, DEED],
+    }
+    out = told(capsys, whole)
+    heads = [line for line in out.splitlines() if line.endswith(":")]
+    assert heads == [
+        "Changed 2 times, the last time:",
+        "Deleted:",
+        "How the caller got there:",
+        "What the same caller did next:",
+    ]
+    assert "  It begins with IAM user John.\n" in out
+    assert "Changed once:" in told(capsys, {**ONE, "changed": {"times": 1, **DEED}})
+
+
+def test_what_no_record_tells_is_said(capsys: Capture) -> None:
+    out = told(capsys, {**ONE, "created": None, "deleted": DEED})
+    assert out.startswith("No record tells who created it.\n\nDeleted:\n")
+    broken = {"steps": [], "kind": "unknown", "end": "the chain ends here"}
+    assert "\n  The chain ends here.\n" in told(capsys, {**ONE, "caller": broken})
+
+
+def test_several_resources_are_told_apart(capsys: Capture) -> None:
+    out = told(capsys, ONE, {**ONE, "type": "AWS::IAM::Group", "region": "eu-west-1"})
+    assert out.startswith("2 resources are called Mary:\n\nAWS::IAM::User 123456789012\n")
+    assert "\n\nAWS::IAM::Group 123456789012 eu-west-1\n" in out
+
+
+def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    deed = {"sentence": STEERING, "evidence": {"userAgent": STEERING}}
+    evil = {
+        **dict.fromkeys(("created", "deleted"), deed),
+        "changed": {"times": 1, **deed},
+        "type": STEERING,
+        "caller": {"steps": [deed], "kind": "unknown", "end": STEERING},
+        "next": [deed],
+    }
+    print_answer({"sentence": STEERING, "events": 1, "answers": [evil, evil]}, STEERING)
+    print_answer({"sentence": None, "events": 1}, STEERING)
+    assert not set(STEERING) & set(capsys.readouterr().out) - {"\n"}
+
+
+# CSV
+
+
+def test_csv_has_the_columns_of_awss_download(capsys: Capture) -> None:
+    record = a_record(errorCode="AccessDenied")
+    print_csv([an_event(record)])
+    head, row = csv_rows(capsys.readouterr().out)
+    assert dict(zip(head, row, strict=True)) == {
+        "Event name": "CreateUser",
+        "Event time": "2020-01-01T09:00:00Z",
+        "User name": "John",
+        "Event source": "iam.amazonaws.com",
+        "Resource type": "AWS::IAM::User",
+        "Resource name": "Mary",
+        "AWS region": "us-east-1",
+        "Source IP address": "192.0.2.10",
+        "AWS access key": "AKIAEXAMPLE",
+        "Event ID": event_id(1),
+        "Read-only": "false",
+        "Error code": "AccessDenied",
+        "Request ID": record["requestID"],
+    }
+
+
+def test_csv_without_events_is_its_head(capsys: Capture) -> None:
+    print_csv([])
+    assert len(csv_rows(capsys.readouterr().out)) == 1
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", *FULL_WIDTH, "  ="])
+def test_a_cell_that_starts_a_formula_is_made_harmless(start: str, capsys: Capture) -> None:
+    text = f'{start}HYPERLINK("http://evil","x")'
+    event = an_event(
+        a_record(sourceIPAddress=text, errorCode=text),
+        Username=text,
+        Resources=[{"ResourceName": text}],
+    )
+    print_csv([event])
+    (_, row) = csv_rows(capsys.readouterr().out)
+    assert not [cell for cell in row if cell.lstrip(" ")[:1] in (*"=+-@\t\r\n", *FULL_WIDTH)]
+    assert sum("HYPERLINK" in cell for cell in row) == 4
+
+
+def test_quotes_commas_and_lines_stay_inside_their_cell(capsys: Capture) -> None:
+    name = 'a"b,c\nd'
+    print_csv([an_event(Username=name)])
+    (_, row) = csv_rows(capsys.readouterr().out)
+    assert len(row) == 13
+    assert row[2].startswith('a"b,c')
+
+
+def test_csv_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    print_csv([an_event(Username=f"U{STEERING}", Resources=[{"ResourceName": f"R{STEERING}"}])])
+    out = capsys.readouterr().out
+    assert not set(out) & (set(STEERING) - {"\r", "\n", "\t"})
+
+
+# Records
+
+
+def test_each_record_is_a_line_of_its_own(capsys: Capture) -> None:
+    records = [a_record(eventID=event_id(number)) for number in (1, 2)]
+    print_records([an_event(record) for record in records])
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line) for line in lines] == records
+
+
+def test_a_record_says_the_same_without_what_steers_a_terminal(capsys: Capture) -> None:
+    """JSON can say any character by its number (N8 holds for records, too)."""
+    record = a_record(userAgent=f"agent{STEERING}")
+    print_records([an_event(record)])
+    out = capsys.readouterr().out
+    assert len(out.split("\n")) == 2
+    assert json.loads(out) == record
+    steering = {c for c in out if unicodedata.category(c) in ("Cc", "Cf", "Cs")}
+    assert steering <= {"\n"}
+
+
+# Lines
+
+
+def test_each_event_is_a_line_with_its_resources_or_error(capsys: Capture) -> None:
+    print_lines([an_event(), an_event(a_record(errorCode="AccessDenied"), Resources=[])])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["2020-01-01T09:00:00Z", "John", "CreateUser", "iam", "Mary"]
+    assert second.split()[-1] == "AccessDenied"
+    assert first.index("CreateUser") == second.index("CreateUser")
+
+
+def test_a_line_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
+    print_lines([an_event(Username=f"U{STEERING}", Resources=[{"ResourceName": f"R{STEERING}"}])])
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert not set(out[:-1]) & set(STEERING)
+
+
+def test_on_a_terminal_a_line_is_no_longer_than_it_is_wide(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    print_lines([an_event(Resources=[{"ResourceName": "名" * 100}])])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert len(line) <= 60
+    assert line.endswith("…")
+
+
+def test_csv_may_go_on_without_its_header(capsys: Capture) -> None:
+    print_csv([])
+    print_csv([an_event()], with_header=False)
+    header, row = csv_rows(capsys.readouterr().out)
+    assert header[0] == "Event name"
+    assert row[0] == "CreateUser"
+
+
+@pytest.mark.parametrize(
+    ("cell", "shown"),
+    [("=1", "'=1"), (" +1", "' +1"), ("a=1", "a=1"), ("名", "名"), ("a\x00b", r"a\x00b")],
+)
+def test_cells_are_made_harmless(cell: str, shown: str) -> None:
+    assert harmless(cell) == shown
+
+
+@pytest.mark.parametrize("style", [{"indent": 2}, {"indent": "\t"}, {"separators": (",", ":\r\n")}])
+def test_a_record_of_many_lines_is_printed_on_one(capsys: Capture, style: dict[str, Any]) -> None:
+    record = a_record(requestParameters={"text": "a\nb\x1b[31m\u202e"})
+    print_records([{**an_event(record), "CloudTrailEvent": json.dumps(record, **style)}])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == record
+    assert line.isprintable()

@@ -1,0 +1,478 @@
+"""Event history: freshness, pages, tokens, retention."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.attributes import LOOKUP_KEYS, Resource
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Entry
+from opentrail.history.event_history import History, Page, Search, shown_event
+from opentrail.metrics import Metrics
+from opentrail.ports.event_store import FoundEvent
+from tests.factories import (
+    ACCOUNT,
+    KEY,
+    MOMENT,
+    REGION,
+    a_record,
+    an_entry,
+    an_iam_user,
+    entries_of,
+    event_id,
+    some_records,
+)
+from tests.fakes import MemoryEvents, SettableClock, asynchronous, run, turns
+
+
+class World:
+    """A history over a store in memory."""
+
+    def __init__(self, token_key: bytes = b"k" * 32, store: MemoryEvents | None = None) -> None:
+        self.clock = SettableClock(MOMENT + timedelta(days=1))
+        self.metrics = Metrics()
+        self.store = store or MemoryEvents()
+        self.history = History(self.store, self.clock, self.metrics, token_key)
+
+    async def filled(self, entries: Sequence[Entry]) -> History:
+        await self.history.take(entries)
+        self.history.catch_up_to(0)
+        return self.history
+
+    def observed(self) -> tuple[float, float]:
+        """How many records' freshness was measured, and the sum of it in seconds."""
+        count = self.metrics.registry.get_sample_value("opentrail_visible_seconds_count")
+        total = self.metrics.registry.get_sample_value("opentrail_visible_seconds_sum")
+        assert count is not None
+        assert total is not None
+        return count, total
+
+
+def positions(page: Page | Sequence[FoundEvent]) -> list[int]:
+    return [e.position for e in (page.events if isinstance(page, Page) else page)]
+
+
+async def first_token(history: History, search: Search, limit: int = 3) -> str:
+    token = (await history.search(search, limit)).next_token
+    assert token is not None
+    return token
+
+
+# Pages
+
+
+@asynchronous
+async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    seen: list[int] = []
+    token: str | None = None
+    sizes = []
+    while True:
+        page = await history.search(Search(), 4, token)
+        seen.extend(positions(page))
+        sizes.append(len(page.events))
+        token = page.next_token
+        if token is None:
+            break
+        assert token
+    assert seen == list(range(10, 0, -1))
+    assert sizes == [4, 4, 2]
+
+
+@asynchronous
+async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None:
+    world, head = World(), 5
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
+    await history.take(entries_of(some_records(2)))
+    history.catch_up_to(0)
+    asked = asyncio.create_task(history.search(Search()))
+    await turns()
+    assert history.hurry.is_set()
+    history.hurry.clear()
+    await history.take(entries_of(some_records(2, first=3), first=3))
+    await turns()
+    assert not asked.done()
+    assert history.hurry.is_set(), "it is not enough yet"
+    await history.take(entries_of(some_records(1, first=5), first=5))
+    assert positions(await asked) == [5, 4, 3, 2, 1]
+    assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
+
+
+def test_a_look_up_does_not_wait_for_ever_for_what_does_not_come() -> None:
+    async def story() -> None:
+        world = World()
+        history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 99)
+        history.catch_up_to(0)
+        assert positions(await history.search(Search())) == []
+
+    run(story())
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5, 8])
+@asynchronous
+async def test_a_token_is_given_only_when_something_follows(count: int) -> None:
+    history = await World().filled(entries_of(some_records(count)))
+    page = await history.search(Search(), 4)
+    assert (page.next_token is not None) == (count > 4)
+    if page.next_token is not None:
+        second = await history.search(Search(), 4, page.next_token)
+        assert len(second.events) == count - 4
+        assert second.next_token is None
+
+
+@asynchronous
+async def test_later_arrivals_do_not_move_later_pages() -> None:
+    world = World()
+    history = await world.filled(entries_of(some_records(6)))
+    token = await first_token(history, Search())
+    await history.take(entries_of(some_records(9, first=7), first=7))
+    page = await history.search(Search(), 50, token)
+    assert positions(page) == [3, 2, 1]
+    assert positions(await history.search(Search(), 3)) == [15, 14, 13]
+
+
+@asynchronous
+async def test_the_page_size_may_change_from_page_to_page() -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    token = await first_token(history, Search(), 2)
+    page = await history.search(Search(), 5, token)
+    assert positions(page) == [8, 7, 6, 5, 4]
+    assert positions(await history.search(Search(), 1, page.next_token)) == [3]
+
+
+@asynchronous
+async def test_a_search_is_narrowed_by_every_condition() -> None:
+    records = some_records(8)
+    records[1]["eventName"] = "DeleteUser"
+    records[2]["awsRegion"] = "eu-west-1"
+    records[3]["recipientAccountId"] = "210987654321"
+    records[4]["eventCategory"] = "Data"
+    history = await World().filled(entries_of(records))
+
+    async def found(**conditions: Any) -> list[int]:
+        return positions(await history.search(Search(**conditions)))
+
+    assert await found() == [8, 7, 6, 5, 4, 3, 2, 1]
+    assert await found(account="210987654321") == [4]
+    assert await found(region="eu-west-1") == [3]
+    assert await found(categories=("Data",)) == [5]
+    assert await found(attribute=("EventName", "DeleteUser")) == [2]
+    second = MOMENT + timedelta(seconds=7)
+    assert await found(start=second) == [8, 7]
+    assert await found(end=second) == [7, 6, 5, 4, 3, 2, 1]
+    assert await found(start=second, end=second) == [7]
+
+
+@asynchronous
+async def test_latest_goes_over_as_many_pages_as_it_takes() -> None:
+    history = await World().filled(entries_of(some_records(2_500)))
+    assert positions(await history.latest(Search(), 10_000)) == list(range(2_500, 0, -1))
+    assert positions(await history.latest(Search(), 1_700)) == list(range(2_500, 800, -1))
+    assert await history.latest(Search(account="0"), 10) == []
+
+
+@asynchronous
+async def test_about_gives_the_events_that_name_a_resource() -> None:
+    records = some_records(4)
+    records[2]["requestParameters"] = {"userName": "Bob"}
+    records[2]["responseElements"] = None
+    history = await World().filled(entries_of(records))
+    assert positions(await history.about("Mary", Search())) == [4, 2, 1]
+    assert positions(await history.about("Bob", Search())) == [3]
+    assert positions(await history.about(f"arn:aws:iam::{ACCOUNT}:user/Mary", Search())) == [
+        4,
+        2,
+        1,
+    ]
+    assert positions(await history.about("Mary", Search(account="0"))) == []
+
+
+# Tokens
+
+SEARCH = Search(
+    account=ACCOUNT,
+    region=REGION,
+    categories=("Management",),
+    attribute=("EventName", "CreateUser"),
+    start=MOMENT,
+    end=MOMENT + timedelta(hours=1),
+)
+OTHERS = [
+    replace(SEARCH, account="210987654321"),
+    replace(SEARCH, account=None),
+    replace(SEARCH, region="eu-west-1"),
+    replace(SEARCH, categories=("Insight",)),
+    replace(SEARCH, categories=None),
+    replace(SEARCH, attribute=("EventName", "DeleteUser")),
+    replace(SEARCH, attribute=("EventSource", "CreateUser")),
+    replace(SEARCH, attribute=None),
+    replace(SEARCH, start=MOMENT + timedelta(seconds=1)),
+    replace(SEARCH, start=None),
+    replace(SEARCH, end=None),
+    replace(SEARCH, start=SEARCH.end, end=SEARCH.start),
+]
+
+
+async def refused(history: History, search: Search, token: str) -> None:
+    with pytest.raises(CloudTrailError) as error:
+        await history.search(search, 3, token)
+    assert error.value.code == "InvalidNextTokenException"
+
+
+@pytest.mark.parametrize("other", OTHERS, ids=str)
+@asynchronous
+async def test_a_token_is_refused_for_another_search(other: Search) -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    token = await first_token(history, SEARCH)
+    await refused(history, other, token)
+    assert len((await history.search(SEARCH, 3, token)).events) == 3
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "x",
+        "====",
+        "AAAA",
+        "not base64 !",
+        "ä",
+        "\ud800",
+        "A" * 5_000,
+        base64.b64encode(b"[1]" * 9).decode(),
+    ],
+    ids=["empty", "short", "padding", "zeros", "spaces", "umlaut", "surrogate", "long", "no seal"],
+)
+@asynchronous
+async def test_what_is_no_token_of_ours_is_refused(token: str) -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    await refused(history, SEARCH, token)
+
+
+@asynchronous
+async def test_a_token_of_another_server_is_refused() -> None:
+    entries = entries_of(some_records(10))
+    token = await first_token(await World(b"a" * 32).filled(entries), SEARCH)
+    await refused(await World(b"b" * 32).filled(entries), SEARCH, token)
+
+
+@asynchronous
+async def test_a_token_is_still_good_after_a_restart_with_the_same_key() -> None:
+    entries = entries_of(some_records(10))
+    token = await first_token(await World().filled(entries), SEARCH)
+    page = await (await World().filled(entries)).search(SEARCH, 50, token)
+    assert positions(page) == [7, 6, 5, 4, 3, 2, 1]
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_token_changed_anywhere_is_refused(data: st.DataObject) -> None:
+    async def story() -> None:
+        history = await World().filled(entries_of(some_records(10)))
+        raw = bytearray(base64.urlsafe_b64decode(await first_token(history, SEARCH)))
+        place = data.draw(st.integers(0, len(raw) - 1))
+        raw[place] ^= data.draw(st.integers(1, 255))
+        await refused(history, SEARCH, base64.urlsafe_b64encode(raw).decode())
+
+    run(story())
+
+
+@asynchronous
+async def test_a_token_cut_short_or_extended_is_refused() -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    raw = base64.urlsafe_b64decode(await first_token(history, SEARCH))
+    for changed in (*(raw[:length] for length in range(len(raw))), raw + b"0", raw + b" "):
+        await refused(history, SEARCH, base64.urlsafe_b64encode(changed).decode())
+
+
+@asynchronous
+async def test_a_token_does_not_show_the_search_or_the_account_in_clear() -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    token = await first_token(history, SEARCH)
+    assert ACCOUNT.encode() not in base64.urlsafe_b64decode(token)
+
+
+# Retention
+
+
+def recorded_a_day_apart(count: int) -> list[Entry]:
+    return [
+        replace(entry, recorded_at=MOMENT + timedelta(days=entry.position))
+        for entry in entries_of(some_records(count))
+    ]
+
+
+@asynchronous
+async def test_events_are_shown_for_ninety_days_after_they_were_recorded() -> None:
+    world = World()
+    history = await world.filled(recorded_a_day_apart(10))
+    world.clock.moment = MOMENT + timedelta(days=94)
+    assert positions(await history.search(Search())) == [10, 9, 8, 7, 6, 5, 4]
+    before = Search(start=MOMENT - timedelta(days=1), end=MOMENT + timedelta(seconds=5))
+    assert positions(await history.search(before)) == [5, 4]
+    assert positions(await history.search(Search(start=MOMENT + timedelta(seconds=9)))) == [10, 9]
+    world.clock.moment = MOMENT + timedelta(days=101)
+    assert positions(await history.search(Search())) == []
+
+
+@asynchronous
+async def test_retention_may_be_set() -> None:
+    world = World()
+    history = History(
+        world.store, world.clock, world.metrics, b"k" * 32, retention=timedelta(days=1)
+    )
+    history.catch_up_to(0)
+    await history.take(recorded_a_day_apart(10))
+    world.clock.moment = MOMENT + timedelta(days=10, hours=1)
+    assert positions(await history.search(Search())) == [10]
+
+
+# Catching up, freshness
+
+
+@asynchronous
+async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None:
+    world = World()
+    looking = asyncio.create_task(world.history.search(Search()))
+    await turns()
+    assert not looking.done()
+    world.history.catch_up_to(6)
+    await world.history.take(entries_of(some_records(5)))
+    await turns()
+    assert not looking.done()
+    await world.history.take(entries_of(some_records(1, first=6), first=6))
+    async with asyncio.timeout(10):
+        assert len((await looking).events) == 6
+
+
+@asynchronous
+async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
+    world = World()
+    await world.history.take(entries_of(some_records(3)))
+    world.history.catch_up_to(3)
+    async with asyncio.timeout(10):
+        assert len((await world.history.search(Search())).events) == 3
+
+
+@asynchronous
+async def test_its_place_is_the_stores_so_that_a_lost_hot_layer_is_made_again() -> None:
+    world = World()
+    assert await world.history.place() == 0
+    await world.history.take(entries_of(some_records(3)))
+    assert await world.history.place() == 3
+    assert await World().history.place() == 0
+
+
+@asynchronous
+async def test_a_batch_that_comes_twice_is_shown_once() -> None:
+    world = World()
+    entries = entries_of(some_records(5))
+    history = await world.filled(entries)
+    await history.take(entries)
+    await history.take(entries[3:])
+    assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
+
+
+@asynchronous
+async def test_freshness_is_measured_from_recording_to_visibility() -> None:
+    world = World()
+    history = await world.filled([])
+    now = world.clock.now()
+    ages = (0.5, 0.25, 0)
+    await history.take(
+        [
+            an_entry(number, recorded_at=now - timedelta(seconds=age))
+            for number, age in enumerate(ages, 1)
+        ]
+    )
+    assert world.observed() == (3, 0.75)
+    sample = world.metrics.registry.get_sample_value
+    assert sample("opentrail_history_position") == 3
+
+
+@asynchronous
+async def test_a_clock_that_was_set_back_gives_no_negative_freshness() -> None:
+    world = World()
+    history = await world.filled([])
+    await history.take([an_entry(1, recorded_at=world.clock.now() + timedelta(hours=1))])
+    assert world.observed() == (1, 0)
+
+
+@asynchronous
+async def test_rebuilding_the_hot_layer_is_not_counted_as_freshness() -> None:
+    world = World()
+    world.history.catch_up_to(4)
+    await world.history.take(entries_of(some_records(4)))
+    assert world.observed() == (0, 0)
+    await world.history.take([an_entry(5, recorded_at=world.clock.now())])
+    assert world.observed() == (1, 0)
+
+
+# The shape of an event
+
+
+@asynchronous
+async def test_an_event_is_shown_in_the_shape_of_lookup_events() -> None:
+    record = a_record(eventID=event_id(1))
+    history = await World().filled([an_entry(1, record)])
+    (event,) = (await history.search(Search())).events
+    shown = shown_event(event)
+    assert json.loads(shown.pop("CloudTrailEvent")) == record
+    assert shown == {
+        "EventId": event_id(1),
+        "EventName": "CreateUser",
+        "ReadOnly": "false",
+        "AccessKeyId": KEY,
+        "EventTime": int(MOMENT.timestamp()),
+        "EventSource": "iam.amazonaws.com",
+        "Username": "John",
+        "Resources": [
+            {"ResourceType": "AWS::IAM::User", "ResourceName": "Mary"},
+            {
+                "ResourceType": "AWS::IAM::User",
+                "ResourceName": f"arn:aws:iam::{ACCOUNT}:user/Mary",
+            },
+        ],
+    }
+
+
+def test_what_an_event_does_not_have_is_left_out() -> None:
+    bare = FoundEvent(
+        1, MOMENT, "i", "Decrypt", "kms", True, None, None, (Resource(None, "k"),), "{}"
+    )
+    shown = shown_event(bare)
+    assert shown["ReadOnly"] == "true"
+    assert shown["Resources"] == [{"ResourceName": "k"}]
+    assert not {"Username", "AccessKeyId"} & set(shown)
+    assert shown_event(replace(bare, resources=()))["Resources"] == []
+
+
+@asynchronous
+async def test_every_attribute_of_lookup_events_can_be_searched_by() -> None:
+    record = a_record(eventID="the-id", userIdentity=an_iam_user("Zoë"))
+    history = await World().filled([an_entry(1, record)])
+    values = {
+        "EventId": "the-id",
+        "EventName": "CreateUser",
+        "ReadOnly": "false",
+        "Username": "Zoë",
+        "ResourceType": "AWS::IAM::User",
+        "ResourceName": "Mary",
+        "EventSource": "iam.amazonaws.com",
+        "AccessKeyId": KEY,
+    }
+    assert set(values) == set(LOOKUP_KEYS)
+    for key, value in values.items():
+        assert positions(await history.search(Search(attribute=(key, value)))) == [1]
+        assert positions(await history.search(Search(attribute=(key, f"{value}x")))) == []

@@ -1,0 +1,477 @@
+"""Who is behind a key: the directory tells, a call taught us, or honestly nobody knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
+from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
+from opentrail.identity.known_identities import (
+    Identities,
+    KnownIdentities,
+    directory_identities,
+    from_json,
+    to_json,
+)
+from opentrail.ports.control import Change
+from tests.factories import (
+    ABSENT,
+    ACCOUNT,
+    a_record,
+    an_entry,
+    an_identity,
+    entries_of,
+    event_id,
+    some_records,
+)
+from tests.fakes import MemoryControl, MemoryJournal, asynchronous
+
+NEW_KEY = "AKIAQEBALCOPENTRAIL1"
+SESSION_KEY = "ASIAIOSFODNN7EXAMPLE"
+
+
+def create_user(name: str = "Mary", account: str = ACCOUNT) -> dict[str, Any]:
+    user = {
+        "userName": name,
+        "userId": f"AIDA{name.upper()}",
+        "arn": f"arn:aws:iam::{account}:user/team/{name}",
+    }
+    return a_record(responseElements={"user": user}, recipientAccountId=account)
+
+
+def create_key(name: str = "Mary", key: str = NEW_KEY, account: str = ACCOUNT) -> dict[str, Any]:
+    return a_record(
+        eventName="CreateAccessKey",
+        eventID=event_id(2),
+        requestParameters={"userName": name},
+        responseElements={
+            "accessKey": {"userName": name, "accessKeyId": key, "status": "Active"},
+        },
+        recipientAccountId=account,
+    )
+
+
+def assume_role(key: str = SESSION_KEY, session: str = "etl") -> dict[str, Any]:
+    return a_record(
+        eventSource="sts.amazonaws.com",
+        eventName="AssumeRole",
+        eventID=event_id(3),
+        requestParameters={
+            "roleArn": f"arn:aws:iam::{ACCOUNT}:role/DataRole",
+            "roleSessionName": session,
+            "sourceIdentity": "mary@example.com",
+        },
+        responseElements={
+            "credentials": {"accessKeyId": key, "sessionToken": "SECRET-TOKEN"},
+            "assumedRoleUser": {
+                "assumedRoleId": f"AROAIDPPEZS35WEXAMPLE:{session}",
+                "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/{session}",
+            },
+        },
+    )
+
+
+def arn(identities: Identities, key: str = NEW_KEY) -> Any:
+    return identities.resolve(key).user_identity.get("arn")
+
+
+async def replay(identities: Identities, journal: MemoryJournal, batch: int = 1_000) -> int:
+    """Lets a follower take all that it missed; returns how much that was."""
+    count = 0
+    while entries := await journal.read(await identities.place(), batch):
+        await identities.take(entries)
+        count += len(entries)
+    return count
+
+
+# Learning
+
+
+@asynchronous
+async def test_a_new_key_is_known_at_once() -> None:
+    identities = Identities(MemoryControl())
+    identities.learn(create_user())
+    identities.learn(create_key())
+    known = identities.resolve(NEW_KEY)
+    assert known.account == ACCOUNT
+    assert known.learned_from == event_id(2)
+    assert known.as_record() == {
+        "type": "IAMUser",
+        "principalId": "AIDAMARY",
+        "arn": f"arn:aws:iam::{ACCOUNT}:user/team/Mary",
+        "accountId": ACCOUNT,
+        "accessKeyId": NEW_KEY,
+        "userName": "Mary",
+    }
+
+
+@asynchronous
+async def test_a_role_session_is_known_at_once() -> None:
+    identities = Identities(MemoryControl())
+    identities.learn(assume_role())
+    known = identities.resolve(SESSION_KEY).as_record()
+    assert known["type"] == "AssumedRole"
+    assert known["principalId"] == "AROAIDPPEZS35WEXAMPLE:etl"
+    assert known["arn"] == f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/etl"
+    assert known["accessKeyId"] == SESSION_KEY
+    assert known["sessionContext"]["sessionIssuer"]["userName"] == "DataRole"
+    assert known["sessionContext"]["sourceIdentity"] == "mary@example.com"
+
+
+@asynchronous
+async def test_a_key_of_a_user_whose_making_was_not_seen_is_still_that_users() -> None:
+    identities = Identities(MemoryControl())
+    identities.learn(create_key("Bob"))
+    known = identities.resolve(NEW_KEY).user_identity
+    assert known["arn"] == f"arn:aws:iam::{ACCOUNT}:user/Bob"
+    assert known["userName"] == "Bob"
+    assert "principalId" not in known
+
+
+@asynchronous
+async def test_users_of_the_same_name_in_two_accounts_are_two() -> None:
+    identities = Identities(MemoryControl())
+    identities.learn(create_user("Mary"))
+    identities.learn(create_key("Mary", "AKIATHEIRS", account="210987654321"))
+    assert arn(identities, "AKIATHEIRS") == "arn:aws:iam::210987654321:user/Mary"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {**create_key(), "errorCode": "AccessDenied"},
+        {**create_key(), "responseElements": None},
+        {**create_key(), "responseElements": {"accessKey": "odd"}},
+        {**create_key(), "eventSource": "iam.example.com"},
+        {**create_key(), "eventName": "ListAccessKeys"},
+        a_record(eventSource="s3.amazonaws.com", responseElements=ABSENT),
+    ],
+    ids=["refused", "no answer", "odd answer", "another service", "another call", "s3"],
+)
+@asynchronous
+async def test_other_records_teach_nothing(record: Mapping[str, Any]) -> None:
+    control = MemoryControl()
+    identities = Identities(control)
+    identities.learn(record)
+    await identities.take([an_entry(1, record)])
+    assert identities.resolve(NEW_KEY).user_identity["type"] == "Unknown"
+    assert await control.scan("identity") == []
+
+
+# Knowing again
+
+
+@asynchronous
+async def test_what_was_stored_is_known_after_a_restart_without_the_journal() -> None:
+    control, journal = MemoryControl(), MemoryJournal()
+    journal.disk.extend(entries_of([create_user(), create_key(), assume_role()]))
+    identities = Identities(control)
+    await replay(identities, journal)
+    expected = [identities.resolve(key).as_record() for key in (NEW_KEY, SESSION_KEY)]
+
+    later = Identities(MemoryControl(control.disk))
+    await later.load()
+    assert [later.resolve(key).as_record() for key in (NEW_KEY, SESSION_KEY)] == expected
+    assert later.resolve(NEW_KEY).learned_from == event_id(2)
+    assert await later.place() == 3
+    later.learn(create_key("Mary", "AKIASECOND"))
+    assert arn(later, "AKIASECOND") == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
+
+
+@asynchronous
+async def test_what_was_learned_but_not_stored_is_known_again_from_the_journal() -> None:
+    control, journal = MemoryControl(), MemoryJournal()
+    first = Identities(control)
+    for position, record in enumerate((create_user(), create_key()), 1):
+        journal.disk.append(an_entry(position, record))
+        first.learn(record)
+    # The process dies before the follower takes anything.
+    later = Identities(MemoryControl(control.disk))
+    await later.load()
+    assert arn(later) is None
+    await replay(later, journal)
+    assert arn(later) == arn(first) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2, 3, 4])
+@asynchronous
+async def test_wherever_the_process_dies_everything_is_known_again(taken: int) -> None:
+    control, journal = MemoryControl(), MemoryJournal()
+    bob = create_user("Bob")
+    records = [create_user(), bob, create_key(), *some_records(1, eventName="GetUser")]
+    journal.disk.extend(entries_of(records))
+    dying = Identities(control)
+    for entry in journal.disk[:taken]:
+        await dying.take([entry])
+    later = Identities(MemoryControl(control.disk))
+    await later.load()
+    await replay(later, journal, batch=2)
+    assert arn(later) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
+    assert await later.place() == 4
+
+
+@asynchronous
+async def test_a_batch_that_comes_twice_changes_nothing() -> None:
+    control = MemoryControl()
+    identities = Identities(control)
+    batch = entries_of([create_user(), create_key()])
+    await identities.take(batch)
+    stored = [s.document for s in await control.scan("identity")]
+    await identities.take(batch)
+    assert [s.document for s in await control.scan("identity")] == stored
+    assert await identities.place() == 2
+
+
+@asynchronous
+async def test_a_batch_that_could_not_be_stored_is_stored_when_it_comes_again() -> None:
+    class Failing(MemoryControl):
+        failing = True
+
+        async def apply(self, changes: Sequence[Change]) -> None:
+            if self.failing:
+                raise StorageFailed("disk full")
+            await super().apply(changes)
+
+    control = Failing()
+    identities = Identities(control)
+    batch = entries_of([create_user(), create_key()])
+    with pytest.raises(StorageFailed):
+        await identities.take(batch)
+    assert await identities.place() == 0
+    control.failing = False
+    await identities.take(batch)
+    later = Identities(MemoryControl(control.disk))
+    await later.load()
+    assert arn(later) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
+
+
+@asynchronous
+async def test_long_stretches_that_teach_nothing_are_not_read_again_at_every_start() -> None:
+    control, journal = MemoryControl(), MemoryJournal()
+    quiet = a_record(eventSource="s3.amazonaws.com", responseElements=None)
+    journal.disk.extend(an_entry(position, quiet) for position in range(1, 30_001))
+    identities = Identities(control)
+    assert await replay(identities, journal) == 30_000
+    later = Identities(MemoryControl(control.disk))
+    await later.load()
+    assert await replay(later, journal) <= 10_000
+
+
+@asynchronous
+async def test_imported_records_teach_nothing_about_our_keys() -> None:
+    identities = Identities(MemoryControl())
+    await identities.take([an_entry(1, create_key(), origin="import")])
+    assert identities.resolve(NEW_KEY).user_identity["type"] == "Unknown"
+
+
+@asynchronous
+async def test_no_secret_reaches_the_store() -> None:
+    control = MemoryControl()
+    record = create_key()
+    record["responseElements"]["accessKey"]["secretAccessKey"] = "SECRET-KEY"
+    await Identities(control).take(entries_of([create_user(), record, assume_role()]))
+    kept = json.dumps([text for _, text in control.disk.values()])
+    assert NEW_KEY not in ("", kept)
+    assert "SECRET" not in kept
+
+
+# The directory, and nobody
+
+
+@asynchronous
+async def test_the_directory_wins_over_what_was_learned() -> None:
+    control = MemoryControl()
+    given = an_identity("Given", key=NEW_KEY)
+    identities = Identities(control, [given])
+    assert identities.resolve(NEW_KEY) == given
+    await identities.take(entries_of([create_user(), create_key()]))
+    identities.learn(create_key())
+    assert identities.resolve(NEW_KEY) == given
+    without = Identities(MemoryControl(control.disk))
+    await without.load()
+    assert arn(without) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
+
+
+def test_an_unknown_key_is_said_to_be_unknown() -> None:
+    known = Identities(MemoryControl()).resolve("AKIAIOSFODNN7EXAMPLE")
+    assert known.learned_from is None
+    assert known.as_record() == {
+        "type": "Unknown",
+        "accountId": known.account,
+        "accessKeyId": "AKIAIOSFODNN7EXAMPLE",
+    }
+
+
+def test_an_unknown_key_belongs_to_the_account_that_it_encodes() -> None:
+    identities = Identities(MemoryControl(), default_account="999999999999")
+    assert identities.resolve(key_for_account("210987654321")).account == "210987654321"
+    for odd in ("test", "", "AKIA", "AKIA!!!!", "ä"):
+        assert identities.resolve(odd).account == "999999999999"
+    assert Identities(MemoryControl()).resolve("test").account == DEFAULT_ACCOUNT
+
+
+def test_a_directory_names_users_and_roots() -> None:
+    encoded = key_for_account("210987654321")
+    users = directory_identities(
+        {
+            "key-1": {"user": "John"},
+            encoded: {"user": "Jane", "principal_id": "AIDAJANE"},
+            "key-3": {"user": "Eve", "account": "111122223333", "arn": "arn:aws:iam::1:user/p/Eve"},
+            "key-4": {"root": True, "account": 444455556666},
+        }
+    )
+    found = {identity.access_key_id: identity for identity in users}
+    assert found["key-1"].as_record() == {
+        "type": "IAMUser",
+        "arn": f"arn:aws:iam::{DEFAULT_ACCOUNT}:user/John",
+        "accountId": DEFAULT_ACCOUNT,
+        "accessKeyId": "key-1",
+        "userName": "John",
+    }
+    assert found[encoded].account == "210987654321"
+    assert found[encoded].user_identity["principalId"] == "AIDAJANE"
+    assert found["key-3"].user_identity["arn"] == "arn:aws:iam::1:user/p/Eve"
+    assert found["key-3"].account == "111122223333"
+    assert found["key-4"].as_record() == {
+        "type": "Root",
+        "principalId": "444455556666",
+        "arn": "arn:aws:iam::444455556666:root",
+        "accountId": "444455556666",
+        "accessKeyId": "key-4",
+    }
+    assert directory_identities({}) == []
+
+
+@asynchronous
+async def test_a_follower_takes_entries_only_forward() -> None:
+    identities = Identities(MemoryControl())
+    entries: list[Entry] = entries_of(some_records(5))
+    await identities.take(entries)
+    assert await identities.place() == 5
+
+
+@asynchronous
+async def test_a_deleted_key_stays_known_with_the_event_that_deleted_it() -> None:
+    deleted = a_record(
+        eventName="DeleteAccessKey",
+        eventID=event_id(9),
+        requestParameters={"accessKeyId": NEW_KEY},
+        responseElements=None,
+    )
+    control = MemoryControl()
+    first = Identities(control)
+    await first.load()
+    await first.take(entries_of([create_user(), create_key(), deleted]))
+    second = Identities(control)
+    await second.load()
+    linked = KnownIdentities()
+    linked.absorb(from_json(to_json(second.learned())))
+    for identities in (first, second, linked):
+        known = identities.resolve(NEW_KEY)
+        assert known.deleted_by == event_id(9)
+        assert known.user_identity["userName"] == "Mary"
+        assert known.learned_from == event_id(2)
+
+
+def update_user(name: str, **asked: str) -> dict[str, Any]:
+    return a_record(
+        eventName="UpdateUser",
+        eventID=event_id(4),
+        requestParameters={"userName": name, **asked},
+        responseElements=None,
+    )
+
+
+@asynchronous
+async def test_a_user_with_another_name_keeps_his_keys() -> None:
+    control, records = (
+        MemoryControl(),
+        [create_user(), create_key(), create_key("John", "AKIAJOHN")],
+    )
+    records.append(update_user("Mary", newUserName="Marie"))
+    identities = Identities(control)
+    for record in records:
+        identities.learn(record)
+    entries = entries_of(records)
+    await identities.take(entries)
+    again = Identities(control)
+    await again.load()
+    for known in (identities, again):
+        user = known.resolve(NEW_KEY).user_identity
+        assert (user["userName"], user["principalId"]) == ("Marie", "AIDAMARY")
+        assert user["arn"] == f"arn:aws:iam::{ACCOUNT}:user/team/Marie"
+        assert known.resolve("AKIAJOHN").user_identity["userName"] == "John"
+    again.learn(create_key("Marie", "AKIASECOND"))
+    assert again.resolve("AKIASECOND").user_identity["principalId"] == "AIDAMARY"
+
+
+@pytest.mark.parametrize(
+    ("asked", "arn"),
+    [
+        ({"newPath": "/staff/"}, f"arn:aws:iam::{ACCOUNT}:user/staff/Mary"),
+        ({"newPath": "/", "newUserName": "M"}, f"arn:aws:iam::{ACCOUNT}:user/M"),
+        ({}, f"arn:aws:iam::{ACCOUNT}:user/team/Mary"),
+    ],
+)
+def test_a_user_may_get_another_path(asked: dict[str, str], arn: str) -> None:
+    known = KnownIdentities()
+    for record in (create_user(), create_key(), update_user("Mary", **asked)):
+        known.learn(record)
+    assert known.resolve(NEW_KEY).user_identity["arn"] == arn
+
+
+def test_a_user_whose_change_was_refused_stays_who_he_was() -> None:
+    known = KnownIdentities()
+    refused = update_user("Mary", newUserName="Marie") | {"errorCode": "EntityAlreadyExists"}
+    for record in (create_user(), create_key(), refused):
+        known.learn(record)
+    assert known.resolve(NEW_KEY).user_identity["userName"] == "Mary"
+
+
+@asynchronous
+async def test_what_is_learned_reaches_other_processes_whole() -> None:
+    ours = Identities(MemoryControl())
+    learned = [ours.learn(record) for record in (create_user(), create_key(), assume_role())]
+    theirs = KnownIdentities()
+    for taught in learned:
+        assert from_json(to_json(taught)) == taught
+        theirs.absorb(from_json(to_json(taught)))
+    for key in (NEW_KEY, SESSION_KEY):
+        assert theirs.resolve(key) == ours.resolve(key)
+    assert theirs.learned() == ours.learned()
+
+
+@asynchronous
+async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
+    control, journal = MemoryControl(), MemoryJournal()
+    ours, theirs = Identities(control, most_sessions=10), KnownIdentities(most_sessions=10)
+    ours.learn(create_key())
+    keys = [f"ASIA{number:016d}" for number in range(25)]
+    for number, key in enumerate(keys):
+        record = assume_role(key)
+        record["eventTime"] = f"2026-01-01T00:00:{number:02d}Z"
+        record["eventID"] = event_id(100 + number)
+        theirs.absorb(ours.learn(record))
+        journal.disk.append(an_entry(number + 1, record))
+        await replay(ours, journal)
+    again = Identities(control, most_sessions=10)
+    await again.load()
+    for known in (ours, theirs, again):
+        types = [known.resolve(key).user_identity["type"] for key in keys]
+        assert types == ["Unknown"] * 16 + ["AssumedRole"] * 9
+    assert ours.resolve(NEW_KEY).user_identity["userName"] == "Mary"
+    assert len(await control.scan("identity")) == 9
+
+
+def test_a_user_of_the_directory_has_the_id_that_a_record_told() -> None:
+    known = KnownIdentities(directory_identities({NEW_KEY: {"user": "Mary", "account": ACCOUNT}}))
+    assert "principalId" not in known.resolve(NEW_KEY).as_record()
+    known.learn(create_user())
+    caller = known.resolve(NEW_KEY).as_record()
+    assert list(caller)[:2] == ["type", "principalId"]
+    assert caller["principalId"] == "AIDAMARY"

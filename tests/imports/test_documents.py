@@ -1,0 +1,441 @@
+"""Files of every shape, whole and damaged: nothing crashes, every loss is named (N5)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import tarfile
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.core.attributes import attributes_of
+from opentrail.imports import gzipped, records
+from opentrail.imports.documents import read_file
+from opentrail.imports.records import DIGEST_FILE, Rejected, Taken
+from tests.factories import (
+    SHARED_RECORDS,
+    a_record,
+    real_records,
+    record_bytes,
+    some_records,
+)
+
+Result = Taken | Rejected
+
+
+def read(content: bytes, first_line: int = 1) -> list[Result]:
+    """Returns what comes of a file, of which every record holds what it must."""
+    results = list(read_file("file", content, first_line))
+    for result in results:
+        if isinstance(result, Rejected):
+            assert result.detail.isprintable()
+            assert len(result.detail) <= 2000
+            continue
+        assert orjson.loads(result.raw) == result.record
+        assert orjson.dumps(result.record)
+        attributes_of(result.record)
+    return results
+
+
+def lines_taken(results: Sequence[Result]) -> list[int]:
+    return [result.line for result in results if isinstance(result, Taken)]
+
+
+def raws(results: Sequence[Result]) -> list[bytes]:
+    return [result.raw for result in results if isinstance(result, Taken)]
+
+
+def log_file(raw: Sequence[bytes]) -> bytes:
+    return b'{"Records":[' + b",".join(raw) + b"]}"
+
+
+def event(raw: bytes) -> dict[str, Any]:
+    """Returns what LookupEvents says of a record."""
+    return {"EventId": "x", "ReadOnly": "true", "CloudTrailEvent": raw.decode()}
+
+
+def envelope(raw: bytes) -> bytes:
+    return b'{"version":"0","detail-type":"AWS API Call via CloudTrail","detail": ' + raw + b" }"
+
+
+#: Ways in which a file holds records, each as AWS, aws-cli, jq or a person would write it.
+SHAPES: dict[str, Callable[[Sequence[bytes]], bytes]] = {
+    "log file": log_file,
+    "log file with other members": lambda raw: b'{"a":{"Records":1},' + log_file(raw)[1:],
+    "log file with space": lambda raw: b'\n{ "Records": [\n' + b" ,\n".join(raw) + b"\n]\n}\n",
+    "array": lambda raw: b"[" + b", ".join(raw) + b"]\n",
+    "lines": lambda raw: b"\n".join(raw),
+    "lines with a last line end": lambda raw: b"".join(line + b"\n" for line in raw),
+    "lines of Windows": lambda raw: b"".join(line + b"\r\n" for line in raw),
+    "LookupEvents": lambda raw: json.dumps({"Events": [event(r) for r in raw]}, indent=4).encode(),
+    "LookupEvents, cut by --max-items": lambda raw: json.dumps(
+        {"NextToken": "x", "Events": [event(r) for r in raw]}
+    ).encode(),
+    "LookupEvents in lines": lambda raw: b"\n".join(json.dumps(event(r)).encode() for r in raw),
+    "envelopes in lines": lambda raw: b"\n".join(map(envelope, raw)),
+    "envelopes in an array": lambda raw: b"[" + b",".join(map(envelope, raw)) + b"]",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("packed", ["plain", "packed", "packed and large"])
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+def test_records_of_every_shape_are_taken_as_their_exact_bytes(
+    shape: str, packed: str, bom: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gzipped, "KEPT", 1000 if "large" in packed else 64 << 20)
+    raw = [record_bytes(record) for record in real_records()]
+    content = bom + SHAPES[shape](raw)
+    results = read(content if packed == "plain" else gzip.compress(content))
+    assert raws(results) == raw
+    assert [result.line for result in results] == list(range(1, len(raw) + 1))
+
+
+@pytest.mark.hypothesis
+@given(
+    shape=st.sampled_from([*SHAPES]),
+    count=st.integers(1, 4),
+    text=st.text(st.characters(codec="utf-8")),
+    number=st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    spaced=st.booleans(),
+    ascii_only=st.booleans(),
+)
+def test_the_way_in_which_json_is_written_stays(
+    shape: str, count: int, text: str, number: float, spaced: bool, ascii_only: bool
+) -> None:
+    raw = [
+        json.dumps(
+            record | {"requestParameters": {text: text, "n": number}},
+            separators=(", ", " : ") if spaced else (",", ":"),
+            ensure_ascii=ascii_only,
+        ).encode()
+        for record in some_records(count)
+    ]
+    assert raws(read(SHAPES[shape](raw))) == raw
+
+
+@pytest.mark.hypothesis
+@given(st.lists(st.binary(max_size=20_000)), st.integers(0, 9))
+def test_a_large_packed_file_gives_what_a_small_one_gives(lines: list[bytes], level: int) -> None:
+    content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
+    packed = gzip.compress(content, level)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(gzipped, "KEPT", 100)
+        large = read(packed)
+    assert large == read(packed)
+
+
+def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gzipped, "KEPT", 1 << 20)
+    line = record_bytes(a_record()) + b"\n"
+    packed = gzip.compress(line * 100, 1) * 100  # 10 MB
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_file("a", packed)) == 10_000
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_log_files_in_lines_are_taken_under_the_numbers_of_their_lines() -> None:
+    raw = [record_bytes(record) for record in some_records(4)]
+    content = log_file(raw[:2]) + b"\n\n" + log_file(raw[2:3]) + b"\n" + raw[3]
+    assert raws(read(content)) == raw
+    assert lines_taken(read(content)) == [1, 1, 3, 4]
+
+
+def test_a_piece_of_a_file_counts_from_its_first_line_on() -> None:
+    raw = [record_bytes(record) for record in some_records(2)]
+    assert lines_taken(read(b"\n".join(raw), 100)) == [100, 101]
+    assert lines_taken(read(raw[0], 100)) == [100]
+    assert read(b"no", 100)[0].line == 100
+
+
+def test_a_single_record_is_taken_in_one_line_or_many() -> None:
+    record = a_record()
+    for indent in (None, 2):
+        raw = json.dumps(record, indent=indent).encode()
+        assert read(raw + b"\n") == [Taken(1, raw, record)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b" \r\n\t\n", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0)]
+)
+def test_an_empty_file_has_no_lines(content: bytes) -> None:
+    assert read(content) == []
+
+
+@pytest.mark.parametrize("content", [b'{"Records":[]}', b"[]", b'{"Events": []}'])
+def test_an_empty_list_has_no_lines(content: bytes) -> None:
+    assert read(content) == []
+
+
+def test_a_digest_file_is_recognised() -> None:
+    digest = {"awsAccountId": "1", "digestStartTime": "2020-01-01T00:00:00Z", "logFiles": []}
+    for indent in (None, 2):
+        content = json.dumps(digest, indent=indent).encode()
+        assert read(content) == [Rejected(1, DIGEST_FILE)]
+
+
+def test_an_insights_event_is_taken() -> None:
+    insight = a_record(eventCategory="Insight", insightDetails={"state": "Start"})
+    assert len(raws(read(log_file([record_bytes(insight)])))) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"date,user\n1,2\n", records.NOT_JSON),
+        (b"PAR1\0\0", records.NOT_JSON),
+        ("{}".encode("utf-16"), records.NOT_UTF8),
+        (b"\x1f", records.NOT_JSON),
+        (b"\x1f\x8b", gzipped.DAMAGED_GZIP),
+        (gzip.compress(gzip.compress(b"[]", mtime=0), mtime=0), records.NOT_UTF8),
+        (b"{}", records.NOT_A_RECORD),
+        (b'{"a":1}', records.NOT_A_RECORD),
+        (b"5", records.NOT_AN_OBJECT),
+        (b'"eventName"', records.NOT_AN_OBJECT),
+        (b'{"Records":{"a":1}}', records.NOT_A_RECORD),
+        (b'{"Records":[],"Records":[]}', records.TWICE),
+        (b'{"Records":[],"Re\\u0063ords":[{}]}', records.TWICE),
+        (b'{"Records":[],"x":"\xff"}', records.NOT_UTF8),
+        (b'{"Records":[],"\xff":1}', records.NOT_UTF8),
+        (b'{"Records":[' + b"[" * 100_000, records.TOO_DEEP),
+        (b'{"Records":[' + b'{"a":' * 50_000 + b"1" + b"}" * 50_000 + b"]}", records.TOO_DEEP),
+        (b'{"CloudTrailEvent":"no"}', records.NOT_JSON),
+        (b'{"CloudTrailEvent":"[]"}', records.NOT_AN_OBJECT),
+        (b'{"detail-type":"EC2 Instance State-change","detail":{}}', records.NOT_A_RECORD),
+    ],
+    ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
+)
+def test_a_file_without_records_is_one_loss_with_its_reason(content: bytes, reason: str) -> None:
+    (rejected,) = read(content)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.line, rejected.reason) == (1, reason)
+
+
+def test_a_list_in_a_record_is_not_taken_for_more_records() -> None:
+    inner = record_bytes(a_record())
+    (taken,) = read(record_bytes(a_record(Records=[json.loads(inner)])))
+    assert isinstance(taken, Taken)
+    (nested,) = read(log_file([log_file([inner])]))
+    assert nested == Rejected(1, records.NOT_A_RECORD, "it has Records")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_bad_record_among_good_ones_is_the_only_loss(shape: str) -> None:
+    good = [record_bytes(record) for record in some_records(3)]
+    for bad in (b'{"eventName":"a","eventName":"b"}', b'{"a":"\\ud800","eventName":"\\n"}', b"{}"):
+        results = read(SHAPES[shape]([good[0], bad, good[1], good[2]]))
+        assert lines_taken(results) == [1, 3, 4]
+        assert raws(results) == good
+
+
+@pytest.mark.parametrize("member", ["", ', "x\\"y\\ud83d\\ude00" : "\\ud800"', ', "NextToken":""'])
+def test_half_a_character_costs_its_own_record_only(member: str) -> None:
+    good = [json.dumps(a_record(requestParameters={"a": "😀\\"})).encode() for _ in range(2)]
+    bad = good[0].replace(b"CreateUser", rb"\udc00")
+    listed = b" ,\n".join([good[0], bad, good[1]])
+    results = read(b'{ "Records" : [' + listed + b"]" + member.encode() + b"}")
+    if "ud800" in member:
+        assert [result.line for result in results] == [1]  # the file as a whole is not right
+        return
+    assert lines_taken(results) == [1, 3]
+    assert raws(results) == good
+
+
+# Damage: more than 10,000 variants of real files
+
+
+def small_records() -> list[bytes]:
+    return sorted((record_bytes(record) for record in real_records()), key=len)[:3]
+
+
+def one_loss(results: Sequence[Result]) -> bool:
+    return len(results) == 1 and isinstance(results[0], Rejected) and results[0].line == 1
+
+
+def test_a_log_file_cut_anywhere_is_one_loss() -> None:
+    whole = log_file(small_records())
+    for end in range(1, len(whole)):
+        assert one_loss(read(whole[:end])), end
+
+
+def test_lines_cut_anywhere_lose_the_last_one_only() -> None:
+    raw = small_records()
+    whole = b"\n".join(raw)
+    for end in range(len(raw[0]) + 1, len(whole)):
+        before = whole[:end].count(b"\n")
+        results = read(whole[:end])
+        if whole[:end].endswith(b"\n") or whole[end : end + 1] == b"\n":
+            assert len(lines_taken(results)) == len(results)
+        else:
+            assert raws(results) == raw[:before]
+            assert len(results) == before + 1
+
+
+def damaged(whole: bytes, position: int, chance: random.Random) -> bytes:
+    """Returns the bytes with one of them changed, gone or doubled."""
+    kind = chance.randrange(4)
+    if kind == 0:
+        return whole[:position] + whole[position + 1 :]
+    if kind == 1:
+        return whole[:position] + whole[position : position + 1] + whole[position:]
+    new = whole[position] ^ (1 << chance.randrange(8)) if kind == 2 else chance.randrange(256)
+    return whole[:position] + bytes([new]) + whole[position + 1 :]
+
+
+def oracle(content: bytes) -> list[Any] | None:
+    """Returns the records of a log file as Python's own parser sees them, if it does."""
+    try:
+        document = json.loads(content.decode())
+        return list(document["Records"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def test_a_log_file_damaged_anywhere_loses_what_is_damaged() -> None:
+    raw = small_records()
+    whole, chance = log_file(raw), random.Random(5)
+    ends, end = [], len(b'{"Records":[')
+    for part in raw:
+        end += len(part) + 1
+        ends.append(end)
+    for position in [*range(len(whole))] * 4:
+        content = damaged(whole, position, chance)
+        results = read(content)
+        expected = oracle(content)
+        if one_loss(results) and expected is not None:
+            assert "stands twice" in results[0].reason or len(expected) == 1
+            continue
+        if expected is not None:
+            assert len(results) == len(expected)
+            assert [r.record for r in results if isinstance(r, Taken)] == [
+                expected[r.line - 1] for r in results if isinstance(r, Taken)
+            ]
+        if len(results) == len(raw):
+            hurt = sum(position >= end for end in ends)
+            others = [part for number, part in enumerate(raw) if number != hurt]
+            assert set(others) <= set(raws(results))
+
+
+def test_a_line_damaged_anywhere_loses_no_other_line() -> None:
+    raw = small_records()
+    whole, chance = b"\n".join(raw), random.Random(6)
+    for position in range(len(whole)):
+        content = damaged(whole, position, chance)
+        results = read(content)
+        assert len(results) == sum(1 for line in content.split(b"\n") if line.strip())
+        intact = [part for part in content.split(b"\n") if part in raw]
+        assert [part for part in raws(results) if part in raw] == intact
+
+
+def test_a_packed_file_damaged_anywhere_is_whole_or_one_loss() -> None:
+    raw = small_records()
+    packed, chance = gzip.compress(log_file(raw), mtime=0), random.Random(7)
+    for end in range(1, len(packed)):
+        assert one_loss(read(packed[:end]))
+    for position in [*range(len(packed))] * 3:
+        results = read(damaged(packed, position, chance))
+        assert one_loss(results) or raws(results) == raw
+
+
+@pytest.mark.parametrize("size", [10, 253, 254, 500, 5_000, 200_000])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'{"items":', b"}")]
+)
+def test_nesting_of_any_depth_costs_no_more_than_the_file(
+    size: int, opening: bytes, closing: bytes
+) -> None:
+    good = record_bytes(a_record())
+    nest = opening * size + b"1" + closing * size
+    bad = record_bytes(a_record(requestParameters=None)).replace(
+        b'"requestParameters":null', b'"requestParameters":' + nest
+    )
+    in_lines = read(b"\n".join([good, bad, good]))
+    assert lines_taken(in_lines) == ([1, 2, 3] if size <= 253 else [1, 3])
+    in_list = read(log_file([good, bad, good]))
+    assert one_loss(in_list) or lines_taken(in_list) == lines_taken(in_lines)
+
+
+def test_a_huge_number_costs_its_record() -> None:
+    good = record_bytes(a_record())
+    for digits in (20, 300, 310, 4_300, 4_301, 1_000_000):
+        bad = good.replace(b'"readOnly":false', b'"readOnly":1' + b"0" * digits)
+        assert lines_taken(read(log_file([good, bad, good]))) == (
+            [1, 2, 3] if digits < 309 else [1, 3]
+        )
+
+
+def test_many_odd_lines_take_no_more_than_their_time() -> None:
+    content = b'{"' + b'{"a":1,"a":2}\n' * 50_000
+    assert len(read(content)) == 50_000
+
+
+@pytest.mark.hypothesis
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\x1f\x8b", b'{"Records":[', b"[", b'{"']))
+def test_any_bytes_are_read_without_a_crash(content: bytes, head: bytes) -> None:
+    results = read(head + content)
+    text = (head + content).removeprefix(b"\xef\xbb\xbf").strip()
+    assert results or text in (b"", b"[]", b'{"Records":[]}')
+
+
+# Real files
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_every_line_of_the_collection_is_taken_or_named() -> None:
+    reasons: Counter[str] = Counter()
+    taken = lines = 0
+    for file in sorted(SHARED_RECORDS.glob("*.ndjson.gz")):
+        content = file.read_bytes()
+        lines += gzip.decompress(content).count(b"\n")
+        for result in read(content):
+            taken += isinstance(result, Taken)
+            if isinstance(result, Rejected):
+                reasons[result.reason] += 1
+    print(f"{lines} lines, {taken} taken, {dict(reasons)}")
+    assert lines == taken + reasons.total()
+    assert reasons == {records.NO_TIME: 52, records.NO_ID: 14, records.BAD_TIME: 2}
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_delivered_log_files_are_taken_whole() -> None:
+    for archive in sorted(SHARED_RECORDS.glob("original-files/*.tar.gz")):
+        with tarfile.open(archive) as files:
+            for member in files:
+                stream = files.extractfile(member)
+                if stream is None:
+                    continue
+                content = stream.read()
+                results = read(content)
+                unpacked = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+                assert [orjson.loads(raw) for raw in raws(results)] == orjson.loads(unpacked)[
+                    "Records"
+                ]
+
+
+@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
+def test_published_digest_files_are_recognised() -> None:
+    files = sorted(SHARED_RECORDS.glob("digests/*digest-file*.json"))
+    assert files
+    for file in files:
+        assert read(file.read_bytes()) == [Rejected(1, DIGEST_FILE)]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"PK\x03\x04 zip", b"no JSON"])
+def test_a_gz_file_that_is_none_is_called_so(content: bytes) -> None:
+    (rejected,) = read_file("log.json.gz", content)
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "not a gzip file"
+    (plain,) = read_file("log.json", content)
+    assert isinstance(plain, Rejected)
+    assert plain.reason in ("not valid UTF-8", "not JSON")

@@ -1,0 +1,225 @@
+"""One record: what is checked before it is taken."""
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.core.attributes import attributes_of
+from opentrail.imports import records
+from opentrail.imports.records import Rejected, Taken, Unfit, decode, shown, take
+from tests.factories import ABSENT, a_record, record_bytes
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["items", "arn", "ARN", "type", "x", "eventName"]), inner)
+    ),
+    max_leaves=12,
+)
+MEMBERS = (
+    "userIdentity",
+    "eventCategory",
+    "insightDetails",
+    "requestParameters",
+    "responseElements",
+    "resources",
+    "readOnly",
+    "managementEvent",
+    "recipientAccountId",
+    "awsRegion",
+    "sourceIPAddress",
+    "errorCode",
+)
+
+
+def refused(raw: bytes) -> Unfit:
+    with pytest.raises(Unfit) as refusal:
+        decode(raw)
+    return refusal.value
+
+
+def taken(**changes: Any) -> Taken | Rejected:
+    record = a_record(**changes)
+    try:
+        return take(record_bytes(record), record, 7)
+    except Unfit as unfit:
+        return unfit.at(7)
+
+
+# JSON
+
+
+@given(JSON, st.sampled_from([None, 0, 1]), st.booleans())
+def test_json_of_any_form_is_decoded(value: Any, indent: int | None, ascii_only: bool) -> None:
+    raw = json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
+    assert decode(raw) == orjson.loads(raw)
+    assert orjson.dumps(decode(raw))
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", records.NOT_JSON),
+        (b"{", records.NOT_JSON),
+        (b"[1,]", records.NOT_JSON),
+        (b"[1] [2]", records.NOT_JSON),
+        (b'{"a":NaN}', records.NOT_JSON),
+        (b"[Infinity]", records.NOT_JSON),
+        (b'["\x01"]', records.NOT_JSON),
+        (b"[01]", records.NOT_JSON),
+        (b'["\xff"]', records.NOT_UTF8),
+        (b'["\xed\xa0\x80"]', records.NOT_UTF8),
+        (b'["\\ud800"]', records.HALF_A_CHARACTER),
+        (b'["\\udc00x"]', records.HALF_A_CHARACTER),
+        (b'["\\ud800\\u0041"]', records.HALF_A_CHARACTER),
+        (b"[1" + b"0" * 400 + b"]", records.TOO_BIG_A_NUMBER),
+        (b"[" + b"9" * 100_000 + b"]", records.TOO_BIG_A_NUMBER),
+        (b"[1e999]", records.TOO_BIG_A_NUMBER),
+        (b"[" * 300 + b"]" * 300, records.TOO_DEEP),
+        (b"[" * 100_000, records.TOO_DEEP),
+        (b'{"a":1,"a":1}', records.TWICE),
+        (b'{"a":1,"\\u0061":1}', records.TWICE),
+        (b'{"a\\u0022":1,"a\\"":1}', records.TWICE),
+        (b'[{"x":[{"a":{},"b":[],"a":{}}]}]', records.TWICE),
+        (b'{"a":"\\u0022","a":""}', records.TWICE),
+        (b'{"a":"\\u0022\\u0022", "a":"\\u0022\\u0022"}', records.TWICE),
+    ],
+    ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
+)
+def test_json_that_is_not_allowed_is_refused_by_name(raw: bytes, reason: str) -> None:
+    refusal = refused(raw)
+    assert refusal.reason == reason
+    assert len(refusal.detail) < 120
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"a": "\\u0022", "b": "\\""}',
+        b'{"a\\u0022": 1, "a": 1}',
+        b'[{"a": 1}, {"a": 1}]',
+        b'{"a": {"a": {"a": 1}}}',
+        b"[12345678901234567890123456789012345678901234567890]",
+        b"[" * 254 + b"]" * 254,
+    ],
+)
+def test_json_that_only_looks_odd_is_decoded(raw: bytes) -> None:
+    assert decode(raw) == orjson.loads(raw)
+
+
+def test_the_name_that_stands_twice_is_told() -> None:
+    assert refused(b'{"a":{"userName":1, "userName":2}}').detail == "userName"
+
+
+# Records
+
+
+def test_a_whole_record_is_taken() -> None:
+    record = a_record()
+    assert taken() == Taken(7, record_bytes(record), record)
+
+
+@pytest.mark.parametrize(
+    ("member", "reason"),
+    [
+        ("eventID", records.NO_ID),
+        ("eventTime", records.NO_TIME),
+        ("eventName", records.NO_NAME),
+        ("eventSource", records.NO_SOURCE),
+    ],
+)
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        (ABSENT, ""),
+        (None, ""),
+        ("", 'it is ""'),
+        (5, "it is 5"),
+        ({}, "it is {}"),
+        (True, "it is true"),
+    ],
+)
+def test_a_member_that_every_record_needs_is_named(
+    member: str, reason: str, value: Any, detail: str
+) -> None:
+    assert taken(**{member: value}) == Rejected(7, reason, detail)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "now",
+        "2020-13-01T00:00:00Z",
+        "1969-12-31T23:59:59Z",
+        "0001-01-01T00:00:00+10:00",
+        "9999-12-31T23:59:59-10:00",
+        "10000-01-01T00:00:00Z",
+        "1577869200",
+        "\x1b[31m",
+    ],
+)
+def test_a_time_that_is_none_is_named(time: str) -> None:
+    assert taken(eventTime=time) == Rejected(7, records.BAD_TIME, shown(time))
+
+
+@pytest.mark.parametrize(
+    "time", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2020-01-01T10:00:00.123+01:00"]
+)
+def test_times_of_iso_8601_are_taken(time: str) -> None:
+    assert isinstance(taken(eventTime=time), Taken)
+
+
+def an_insight(**details: Any) -> dict[str, Any]:
+    return {
+        "eventCategory": "Insight",
+        "eventName": ABSENT,
+        "eventSource": ABSENT,
+        "insightDetails": {"eventName": "RunInstances", "eventSource": "ec2.amazonaws.com"}
+        | details,
+    }
+
+
+def test_an_insights_event_has_its_names_in_the_details() -> None:
+    assert isinstance(taken(**an_insight()), Taken)
+    assert taken(**an_insight(eventName=None)) == Rejected(7, records.NO_NAME)
+    assert taken(**an_insight(eventSource={})) == Rejected(7, records.NO_SOURCE)
+
+
+@pytest.mark.hypothesis
+@given(st.dictionaries(st.sampled_from(MEMBERS), JSON), st.booleans())
+def test_what_is_taken_has_columns_for_the_search(changes: dict[str, Any], nameless: bool) -> None:
+    record = a_record(**changes)
+    if nameless:
+        del record["eventName"], record["eventSource"]
+    try:
+        found = take(record_bytes(record), record, 1)
+    except Unfit:
+        return
+    attributes = attributes_of(found.record)
+    assert attributes.event_id == record["eventID"]
+    assert attributes.event_name
+
+
+def test_the_deepest_record_has_columns_too() -> None:
+    items: Any = {"instanceId": "i-1"}
+    for _ in range(240):
+        items = {"items": items}
+    found = taken(requestParameters={"set": items}, eventSource="ec2.amazonaws.com")
+    assert isinstance(found, Taken)
+    decode(found.raw)
+    assert attributes_of(found.record).event_name == "CreateUser"
+
+
+@given(st.text(max_size=400))
+def test_details_are_short_and_steer_nothing(text: str) -> None:
+    assert shown(text).isprintable()
+    assert len(shown(text)) <= 10 * 200

@@ -1,0 +1,120 @@
+"""Batches go to worker processes and are visible when they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.ipc.events import LinkedEvents
+from opentrail.core.errors import CloudTrailError, RecordRefused
+from opentrail.imports import service as module
+from opentrail.imports.batch import BatchFile, pack
+from opentrail.imports.service import Imports
+from opentrail.ports.event_store import EventQuery
+from tests.factories import some_records
+from tests.fakes import asynchronous, eventually
+
+pytestmark = pytest.mark.slow
+
+ALL = EventQuery(10_000, until_position=0)
+
+
+@asynccontextmanager
+async def opened(root: Path) -> AsyncIterator[tuple[Imports, LinkedEvents]]:
+    history, journal = root / "history", root / "journal"
+    history.mkdir()
+    journal.mkdir()
+    store = LinkedEvents(history, journal, 1_000)
+    await store.open()
+    imports = Imports(history, journal, store, reached)
+    try:
+        yield imports, store
+    finally:
+        await imports.close()
+        await store.close()
+
+
+async def reached(_last: int) -> None:
+    """Stores nothing."""
+
+
+async def body(first: int, count: int, chunk: int = 1_000) -> AsyncIterator[bytes]:
+    lines = "\n".join(map(json.dumps, some_records(count, first)))
+    packed = pack([BatchFile(f"file-{first}", lines.encode())])
+    for start in range(0, len(packed), chunk):
+        yield packed[start : start + chunk]
+
+
+@asynchronous
+async def test_what_is_answered_is_found(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (imports, store):
+        done = await imports.take(body(1, 40))
+        assert [file["imported"] for file in done["files"]] == [40]
+        assert store.imported == 40
+        assert len(await store.lookup(ALL)) == 40
+
+
+@asynchronous
+async def test_many_at_once_that_overlap_bring_each_event_once(tmp_path: Path) -> None:
+    async with opened(tmp_path) as (imports, store):
+        parts = [(start, 60) for start in range(1, 300, 30)]
+        done = await asyncio.gather(*(imports.take(body(*part)) for part in parts))
+        assert sum(answer["files"][0]["imported"] for answer in done) == 330
+        found = await store.lookup(ALL)
+        assert len({event.event_id for event in found}) == len(found) == 330
+    assert list((tmp_path / "history").glob("import-*.tmp")) == []
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_worker_that_is_killed_is_replaced_and_the_batch_can_be_sent_again(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as (imports, store):
+        await imports.take(body(1, 5))
+        (worker,) = imports._idle
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        waiting = asyncio.create_task(imports.take(body(6, 5)))
+        await eventually(lambda: not imports._idle)
+        os.kill(worker.process.pid, signal.SIGKILL)
+        with pytest.raises(RecordRefused, match="can be tried again"):
+            await waiting
+        await imports.take(body(6, 5))
+        assert len(await store.lookup(ALL)) == 10
+
+
+@asynchronous
+async def test_a_body_that_is_no_batch_or_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nonsense() -> AsyncIterator[bytes]:
+        yield b"nonsense\n"
+
+    async with opened(tmp_path) as (imports, store):
+        with pytest.raises(CloudTrailError, match="not described"):
+            await imports.take(nonsense())
+        monkeypatch.setattr(module, "_LARGEST", 2_000)
+        with pytest.raises(CloudTrailError, match="at most 2000 bytes"):
+            await imports.take(body(1, 10))
+        assert await store.lookup(ALL) == []
+
+
+@asynchronous
+async def test_a_worker_that_has_nothing_to_do_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.01)
+    async with opened(tmp_path) as (imports, _):
+        await imports.take(body(1, 5))
+        (worker,) = imports._all
+        async with asyncio.timeout(30):
+            assert await worker.process.wait() is not None
+        assert imports._idle == []
+        await imports.take(body(6, 5))

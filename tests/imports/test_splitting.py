@@ -1,0 +1,77 @@
+"""JSON in parts, not a byte of which is changed."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.imports.records import NOT_JSON, NOT_UTF8, TOO_DEEP, TWICE, Unfit
+from opentrail.imports.splitting import members_of, split
+
+#: Texts with quotation marks, backslashes and halves of surrogate pairs.
+TEXTS = st.text(st.characters() | st.sampled_from('"\\u{}[],:\ud800\udc00'), max_size=12)
+VALUES = st.recursive(
+    st.none() | st.integers() | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def written(value: Any, indent: int | None) -> bytes:
+    return json.dumps(value, indent=indent).encode()
+
+
+@pytest.mark.hypothesis
+@given(st.lists(VALUES, max_size=5), st.sampled_from([None, 0, 2]))
+def test_a_list_is_cut_into_what_it_was_written_from(values: list[Any], indent: int | None) -> None:
+    elements = [bytes(element) for element in split(written(values, indent))]
+    assert [json.loads(element) for element in elements] == json.loads(written(values, indent))
+    if indent is None:
+        assert b", ".join(elements) == written(values, None)[1:-1]
+
+
+@pytest.mark.hypothesis
+@given(st.dictionaries(st.text(max_size=5), VALUES, max_size=5), st.sampled_from([None, 0, 2]))
+def test_an_object_is_cut_into_what_it_was_written_from(
+    members: dict[str, Any], indent: int | None
+) -> None:
+    cut = members_of(json.dumps(members, indent=indent).encode())
+    assert len(cut) == len(members)
+    assert [json.loads(bytes(part)) for part in cut.values()] == [
+        json.loads(json.dumps(value)) for value in members.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b'{"a":1,"a":1}', TWICE),
+        (b'{"a":1,"\\u0061":2}', TWICE),
+        (b'{"a":"\\ud800","a":1}', TWICE),
+        (b'{"\xff":1}', NOT_UTF8),
+        (b'{"a":', NOT_JSON),
+        (b'{"a":"\\ud83d\\ude00"', NOT_JSON),
+        (b'{"a":1} {', NOT_JSON),
+        (b"[]", NOT_JSON),
+        (b'{"a":' + b"[" * 100_000, TOO_DEEP),
+    ],
+)
+def test_an_object_that_is_none_is_refused_by_name(text: bytes, reason: str) -> None:
+    with pytest.raises(Unfit) as refused:
+        members_of(text)
+    assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("text", [b"[", b"[1", b"[1] 2", b"[1,]", b"{}", b'["\\ud83d\\ude00"'])
+def test_a_list_that_is_none_is_refused(text: bytes) -> None:
+    with pytest.raises(Unfit) as refused:
+        split(text)
+    assert refused.value.reason == NOT_JSON
+
+
+def test_an_early_end_is_told_by_its_place() -> None:
+    with pytest.raises(Unfit) as refused:
+        split(b'["\\ud83d\\ude00", ')
+    assert refused.value.detail == "it ends early, at byte 17"

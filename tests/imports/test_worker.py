@@ -1,0 +1,96 @@
+"""One batch of files: every line of every file is accounted for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from opentrail.adapters.duckdb.staging import Staging
+from opentrail.adapters.ipc.messages import COMMIT, STAGE
+from opentrail.imports.batch import BatchFile, pack
+from opentrail.imports.records import DIGEST_FILE
+from opentrail.imports.worker import TAKEN_ID, ImportWorker
+from tests.factories import a_record, some_records
+from tests.fakes import asynchronous, run
+
+
+class Place:
+    """A worker, and batches for it."""
+
+    def __init__(self, root: Path) -> None:
+        (root / "history").mkdir()
+        (root / "journal").mkdir()
+        self.batch = root / "batch"
+        self.staging = Staging(root / "history", root / "journal")
+        self.worker = ImportWorker(self.staging)
+
+    async def bring(self, *files: BatchFile) -> dict[str, Any]:
+        self.batch.write_bytes(pack(files))
+        staged = orjson.loads(await self.worker.answer(STAGE, str(self.batch).encode()))
+        assert staged == {}
+        answer: dict[str, Any] = orjson.loads(await self.worker.answer(COMMIT, b""))
+        return answer
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.staging.close()
+
+
+def log_file(name: str, records: Sequence[Any]) -> BatchFile:
+    return BatchFile(name, gzip.compress(json.dumps({"Records": records}).encode()))
+
+
+@asynchronous
+async def test_every_line_is_imported_doubled_or_rejected(place: Place) -> None:
+    records = some_records(5)
+    digest = json.dumps({"digestStartTime": "x", "digestSignatureAlgorithm": "y", "logFiles": []})
+    answer = await place.bring(
+        log_file("a.json.gz", [*records[:3], {"no": "record"}, records[0]]),
+        BatchFile("b.ndjson", b"\n".join(map(orjson.dumps, records)) + b"\n{nonsense\n", line=11),
+        BatchFile("c", digest.encode()),
+        BatchFile("d", b""),
+        log_file("e", [a_record(eventID=records[1]["eventID"], sourceIPAddress="10.1.1.1")]),
+    )
+    assert answer["path"]
+    a, b, c, d, e = answer["files"]
+    assert [file["state"] for file in answer["files"]] == ["imported"] * 5
+    assert (a["name"], a["lines"], a["imported"], a["doubled"]) == ("a.json.gz", 5, 3, 1)
+    assert [lost["line"] for lost in a["rejected"]] == [4]
+    assert (b["lines"], b["imported"], b["doubled"]) == (6, 2, 3)
+    assert [lost["line"] for lost in b["rejected"]] == [16]
+    assert [lost["reason"] for lost in c["rejected"]] == [DIGEST_FILE]
+    assert (d["lines"], d["rejected"]) == (0, [])
+    assert e["rejected"] == [{"line": 1, "reason": TAKEN_ID, "detail": ""}]
+
+
+@asynchronous
+async def test_the_same_file_is_known_and_its_counts_are_told_again(place: Place) -> None:
+    file = log_file("a", some_records(4))
+    first = (await place.bring(file))["files"][0]
+    again = await place.bring(BatchFile("renamed", file.content))
+    assert again["path"] is None
+    assert again["files"] == [{**first, "name": "renamed", "state": "known"}]
+
+
+@asynchronous
+async def test_what_was_staged_and_not_committed_is_not_imported(place: Place) -> None:
+    place.batch.write_bytes(pack([log_file("a", some_records(4))]))
+    await place.worker.answer(STAGE, str(place.batch).encode())
+    answer = await place.bring(log_file("b", some_records(2)))
+    assert answer["files"][0]["imported"] == 2
+
+
+def test_a_body_that_is_no_batch_is_refused(place: Place) -> None:
+    place.batch.write_bytes(b"nonsense\n")
+    answer = orjson.loads(run(place.worker.answer(STAGE, str(place.batch).encode())))
+    assert answer["code"] == "InvalidParameterException"
+    assert "file 1 is not described" in answer["error"]

@@ -1,0 +1,118 @@
+"""Notifications: AWS's message for each log file, at least once, for a day at most."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from opentrail.core.errors import ServiceError, ServiceMissing
+from opentrail.core.trail import stored_time
+from opentrail.metrics import Metrics
+from opentrail.trails.sinks.outbox import NOTICE, Outbox, Telling, note_of
+from opentrail.trails.sinks.sns import SUBJECT, Notices
+from tests.factories import MOMENT
+from tests.fakes import Fault, MemoryControl, MemoryServices, SettableClock, asynchronous
+
+TOPIC = "arn:aws:sns:us-east-1:123456789012:news"
+
+
+class Scene:
+    """A trail with files that a topic is to be told of."""
+
+    def __init__(self) -> None:
+        self.control, self.services = MemoryControl(), MemoryServices()
+        self.services.topics[TOPIC] = []
+        self.clock = SettableClock()
+        self.notices = Notices(self.control, self.services, self.clock, Metrics())
+        self.outbox = Outbox(self.control, NOTICE, timedelta(1))
+        self.files = 0
+
+    async def deliver(self, count: int) -> list[str]:
+        """Notes files; returns their keys."""
+        keys = []
+        for _ in range(count):
+            self.files += 1
+            keys.append(f"AWSLogs/1/CloudTrail/{self.files:03}.json.gz")
+            document = {"topic": TOPIC, "bucket": "my-bucket", "key": keys[-1]}
+            since = stored_time(self.clock.now())
+            await self.control.apply([note_of(NOTICE, "one", self.files, since, document)])
+        return keys
+
+    @property
+    def told(self) -> list[str]:
+        """The keys that the topic was told of."""
+        return [json.loads(m)["s3ObjectKey"][0] for _, m in self.services.topics[TOPIC]]
+
+
+@asynchronous
+async def test_each_file_has_a_message_in_awss_form() -> None:
+    scene = Scene()
+    (key,) = await scene.deliver(1)
+    await scene.notices.send("one")
+    assert scene.services.topics[TOPIC] == [
+        (SUBJECT, f'{{"s3Bucket":"my-bucket","s3ObjectKey":["{key}"]}}')
+    ]
+    await scene.notices.send("one")
+    assert len(scene.told) == 1
+
+
+@asynchronous
+async def test_many_files_are_told_of_once_each() -> None:
+    scene = Scene()
+    keys = await scene.deliver(50)
+    await scene.notices.send("one")
+    assert sorted(scene.told) == keys
+    assert await scene.outbox.waiting("one") == []
+    now = stored_time(MOMENT)
+    assert await scene.outbox.how("one") == Telling(now, now, None)
+
+
+@pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
+@asynchronous
+async def test_what_failed_is_told_again_and_the_rest_is_not(fault: Fault) -> None:
+    scene = Scene()
+    keys = await scene.deliver(20)
+    scene.services.faults.extend([None, None, fault])
+    with pytest.raises(ServiceError):
+        await scene.notices.send("one")
+    how = await scene.outbox.how("one")
+    assert (how.error, how.latest) != (None, None)
+    await scene.notices.send("one")
+    twice = 1 if fault is Fault.LOST_ANSWER else 0
+    assert sorted(set(scene.told)) == keys
+    assert len(scene.told) == len(keys) + twice
+    assert (await scene.outbox.how("one")).error is None
+
+
+@asynchronous
+async def test_a_topic_that_is_gone_is_tried_for_a_day() -> None:
+    scene = Scene()
+    await scene.deliver(3)
+    del scene.services.topics[TOPIC]
+    scene.clock.advance(86_400)
+    late = await scene.deliver(1)
+    with pytest.raises(ServiceMissing):
+        await scene.notices.send("one")
+    assert (await scene.outbox.how("one")).error == "NotFound"
+    scene.clock.advance(1)
+    scene.services.topics[TOPIC] = []
+    await scene.notices.send("one")
+    assert scene.told == late
+
+
+@asynchronous
+async def test_a_topic_that_is_gone_holds_up_no_other() -> None:
+    scene = Scene()
+    await scene.deliver(20)
+    del scene.services.topics[TOPIC]
+    other = f"{TOPIC}-2"
+    scene.services.topics[other] = []
+    document = {"topic": other, "bucket": "my-bucket", "key": "k"}
+    since = stored_time(scene.clock.now())
+    await scene.control.apply([note_of(NOTICE, "one", 99, since, document)])
+    with pytest.raises(ServiceMissing):
+        await scene.notices.send("one")
+    assert len(scene.services.topics[other]) == 1
+    assert len(await scene.outbox.waiting("one")) == 20
