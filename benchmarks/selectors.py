@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentrail.core.selectors import EventFacts, Taker, chosen, predicate_of
+from opentrail.core.selectors import EventFacts, SelectorOwner, chosen, predicate_of
 from opentrail.trails.facts import facts_of
 
 RECORDS = Path(__file__).parent.parent / "tests" / "data" / "real-records.ndjson"
@@ -61,7 +61,7 @@ def selectors() -> dict[str, float]:
     lines = [json.dumps(record, separators=(",", ":")).encode() for record in records]
     figures = {"facts of a record ns": _best(lambda: [facts_of(line, "Data") for line in lines])}
     for name, document in SELECTIONS.items():
-        takes = predicate_of(chosen(document, Taker.TRAIL)).takes
+        takes = predicate_of(chosen(document, SelectorOwner.TRAIL)).takes
         category = "Management" if name == "writes without KMS" else "Data"
         facts = [facts_of(line, category) for line in lines]
         figures[f"predicate, {name} ns"] = _best(partial(_ask, takes, facts))

@@ -29,7 +29,7 @@ from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_seaweed
 from opentrail.core.event import format_time
 from opentrail.core.logfile import (
     DeliveredLog,
-    Place,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
@@ -113,7 +113,7 @@ async def _fill(s3: str, server: Server, begin: datetime) -> datetime:
     key = await signer.current()
     client = _client(s3)
     client.create_bucket(Bucket=BUCKET)
-    place = Place(BUCKET, "", ACCOUNT, REGION)
+    place = LogFileLocation(BUCKET, "", ACCOUNT, REGION)
     made, previous, end = Multiplier(3_600), None, begin
     with ThreadPoolExecutor(UPLOADS) as pool:
         for first in range(0, LOG_FILES, LOGS_A_DIGEST):

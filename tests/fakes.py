@@ -40,7 +40,7 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
-from opentrail.ports.control import Change, Document, Put, Stored
+from opentrail.ports.control import Document, Put, Stored, StoreWrite
 from opentrail.ports.event_store import EventQuery, FoundEvent
 from opentrail.ports.journal import LostPositions
 from opentrail.ports.objects import Bucket, NewObject
@@ -334,7 +334,7 @@ class MemoryControl:
         """Returns documents by prefix."""
         return await self._breaker.pass_through(lambda: self._scan(kind, prefix))
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Makes all changes or none."""
         await self._breaker.pass_through(lambda: self._apply(changes))
 
@@ -353,7 +353,7 @@ class MemoryControl:
         version, text = self.disk[kind, key]
         return version, json.loads(text)
 
-    def _apply(self, changes: Sequence[Change]) -> None:
+    def _apply(self, changes: Sequence[StoreWrite]) -> None:
         after = dict(self.disk)
         for change in changes:
             here = (change.kind, change.key)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.sqlite import SqliteJournal
-from opentrail.adapters.store_check import Finding, StoreCheck
+from opentrail.adapters.store_check import Damage, StoreCheck
 from tests.adapters.duckdb.worlds import World
 from tests.fakes import GENESIS, run
 
@@ -28,7 +28,7 @@ def world(tmp_path: Path) -> World:
     return run(made())
 
 
-def findings(world: World) -> list[Finding]:
+def findings(world: World) -> list[Damage]:
     return list(StoreCheck(world.journal_folder, world.history, lambda *_: None).findings())
 
 

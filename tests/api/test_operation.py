@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.api.operation import REGISTER, Call, operation
+from opentrail.api.operation import REGISTER, OperationCall, operation
 from opentrail.api.server import OPERATION_MODULES
 from opentrail.core.errors import CloudTrailError
 from tests.api.caller import Api
@@ -16,8 +16,10 @@ from tests.factories import ACCOUNT, REGION, catalog
 MODEL = catalog().services["cloudtrail"].model
 
 
-def a_call(**given: Any) -> Call:
-    return Call("LookupEvents", given, ACCOUNT, REGION, "e", Api().services, lambda action: None)
+def a_call(**given: Any) -> OperationCall:
+    return OperationCall(
+        "LookupEvents", given, ACCOUNT, REGION, "e", Api().services, lambda action: None
+    )
 
 
 def test_every_operation_that_exists_is_in_awss_model() -> None:
@@ -68,7 +70,7 @@ def test_a_time_that_no_calendar_has_is_an_invalid_range(seconds: float) -> None
 
 
 def test_registering_returns_the_handler_itself() -> None:
-    async def handler(call: Call) -> dict[str, Any]:
+    async def handler(call: OperationCall) -> dict[str, Any]:
         return {}
 
     try:

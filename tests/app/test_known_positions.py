@@ -16,7 +16,7 @@ from opentrail.app.known_positions import (
     mark_journal,
 )
 from opentrail.core.errors import StorageFailed
-from opentrail.ports.control import Change, Put
+from opentrail.ports.control import Put, StoreWrite
 from tests.factories import some_new_entries
 from tests.fakes import MemoryControl, MemoryJournal, asynchronous
 
@@ -69,7 +69,7 @@ async def test_the_last_imported_event_is_remembered() -> None:
 @asynchronous
 async def test_a_mark_that_cannot_be_stored_is_no_failure() -> None:
     class FullControl(MemoryControl):
-        async def apply(self, changes: Sequence[Change]) -> None:
+        async def apply(self, changes: Sequence[StoreWrite]) -> None:
             del changes
             raise StorageFailed("the disk is full")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
-from opentrail.imports.records import Rejected
+from opentrail.imports.records import RejectedRecord
 from tests.stub_console import Asked, StubConsole, stub_console
 
 BUSY = (503, {"code": "ServiceUnavailable", "error": "the disk does not keep up"})
@@ -50,7 +50,7 @@ class ImportServer:
         answer: dict[str, Any] = {"lines": 0, "imported": 0, "doubled": 0, "rejected": []}
         for result in read_file(file.name, file.content, file.line):
             answer["lines"] += 1
-            if isinstance(result, Rejected):
+            if isinstance(result, RejectedRecord):
                 answer["rejected"].append(
                     {"line": result.line, "reason": result.reason, "detail": result.detail}
                 )

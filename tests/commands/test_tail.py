@@ -17,7 +17,7 @@ import pytest
 from opentrail.cli import main
 from opentrail.commands.client import Console
 from opentrail.commands.rendering import print_records
-from opentrail.commands.tail import Place, follow
+from opentrail.commands.tail import TailCursor, follow
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from tests.factories import a_record, event_id, record_bytes
 from tests.stub_console import TOKEN, Asked, StubConsole, stub_console
@@ -123,7 +123,7 @@ def test_a_lost_server_is_waited_for_and_nothing_comes_twice(
 
 def test_the_server_is_found_anew_each_time(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    place, paused = Place(), 0
+    place, paused = TailCursor(), 0
     with stub_console(folder) as one:
         one.body = b'{"position": 3}\n'
         url = one.url
@@ -244,10 +244,10 @@ def test_a_reader_who_is_gone_ends_the_command_though_nothing_comes(
     read, write = os.pipe()
     with os.fdopen(write, "w") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        tail._print([at(5)], lambda _: None, Place())
+        tail._print([at(5)], lambda _: None, TailCursor())
         os.close(read)
         with pytest.raises(BrokenPipeError):
-            tail._print([at(5)], lambda _: None, Place())
+            tail._print([at(5)], lambda _: None, TailCursor())
 
 
 def test_errors_that_waiting_cannot_heal_end_the_command(server: Server, capsys: Capture) -> None:

@@ -29,7 +29,7 @@ from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
 from opentrail.imports.documents import read_file
-from opentrail.imports.records import Taken
+from opentrail.imports.records import AcceptedRecord
 from opentrail.ports.event_store import EventQuery
 from tests.factories import (
     ACCOUNT,
@@ -63,7 +63,7 @@ def collection() -> list[tuple[dict[str, Any], bytes]]:
     found: dict[str, tuple[dict[str, Any], bytes]] = {}
     for file in files:
         for line in read_file(file.name, file.read_bytes()) if file.is_file() else ():
-            if isinstance(line, Taken):
+            if isinstance(line, AcceptedRecord):
                 # The journal's rows need these.
                 whole = {"recipientAccountId": ACCOUNT, "awsRegion": REGION, **line.record}
                 found.setdefault(line.record["eventID"], (whole, line.raw))

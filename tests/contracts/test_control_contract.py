@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import Conflict
-from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
+from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from tests.fakes import Documents, MemoryControl, asynchronous, run
 
 Open = Callable[[], ControlStore]
@@ -94,7 +94,7 @@ async def test_no_change_is_made_when_one_of_them_cannot_be_made(
 ) -> None:
     async with opened(open_store) as store:
         await store.apply([Put("trail", "kept", {"n": 1}), Put("trail", "other", {"n": 1})])
-        changes: list[Change] = [
+        changes: list[StoreWrite] = [
             Put("trail", "new", {"n": 2}, expected=0),
             Put("trail", "other", {"n": 2}, expected=1),
             Remove("trail", "kept"),
@@ -242,7 +242,7 @@ changes = st.one_of(
 )
 
 
-def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Change]) -> bool:
+def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[StoreWrite]) -> bool:
     """Applies changes to a plain dictionary; returns False, unchanged, if one does not fit."""
     after = dict(model)
     for change in changes:
@@ -265,7 +265,7 @@ def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Chang
 @settings(max_examples=40, deadline=None)
 @given(groups=st.lists(st.lists(changes, max_size=4), max_size=12), prefix=names)
 def test_any_sequence_of_changes_ends_as_in_a_plain_dictionary(
-    kind: str, groups: list[list[Change]], prefix: str
+    kind: str, groups: list[list[StoreWrite]], prefix: str
 ) -> None:
     async def story(open_store: Open) -> None:
         model: dict[tuple[str, str], Stored] = {}

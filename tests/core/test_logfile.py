@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opentrail.core.logfile import (
     LOG_KINDS,
     DeliveredLog,
-    Place,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
@@ -23,7 +23,7 @@ from opentrail.core.logfile import (
 )
 from tests.factories import record_bytes
 
-PLACE = Place("my-bucket", "", "111122223333", "us-east-2")
+PLACE = LogFileLocation("my-bucket", "", "111122223333", "us-east-2")
 MOMENT = datetime(2015, 8, 17, 14, 45, 59, tzinfo=UTC)
 END = datetime(2015, 8, 17, 15, 1, 31, tzinfo=UTC)
 FINGERPRINT = "31e8b5433410dfb61a9dc45cc65b22ff"
@@ -77,7 +77,7 @@ def test_a_digest_has_the_key_that_aws_gives_it() -> None:
 
 @pytest.mark.parametrize("prefix", ["audit/prod", "audit/prod/"])
 def test_a_prefix_stands_before_awslogs_with_one_slash(prefix: str) -> None:
-    place = Place("my-bucket", prefix, "111122223333", "us-east-2")
+    place = LogFileLocation("my-bucket", prefix, "111122223333", "us-east-2")
     assert log_key(place, MOMENT, "u" * 16).startswith("audit/prod/AWSLogs/111122223333/")
     assert digest_key(place, "t", "us-east-2", END).startswith("audit/prod/AWSLogs/111122223333/")
 

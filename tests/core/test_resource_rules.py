@@ -3,7 +3,7 @@
 import pytest
 
 from opentrail.core import resource_rules
-from opentrail.core.resource_rules import IF_ARN, UNTYPED, Plan, plan_of, type_of_id
+from opentrail.core.resource_rules import IF_ARN, UNTYPED, ResourceRule, plan_of, type_of_id
 
 
 def test_a_plan_is_made_once_for_each_event() -> None:
@@ -42,18 +42,18 @@ def test_only_so_many_plans_and_members_are_kept(monkeypatch: pytest.MonkeyPatch
 def test_a_member_is_decided_about_by_table_then_by_rule(
     source: str, event_name: str, reads: bool, member: str, top: str | None, inner: str | None
 ) -> None:
-    plan = Plan(source, event_name, reads)
+    plan = ResourceRule(source, event_name, reads)
     assert plan.top[member] == top
     assert plan.inner[member] == inner
 
 
 def test_an_object_is_what_its_member_is_called() -> None:
-    assert Plan("iam", "CreateUser", False).wrappers["user"] == "AWS::IAM::User"
-    assert Plan("kms", "CreateKey", False).wrappers["keyMetadata"] == "AWS::KMS::Key"
-    assert Plan("athena", "CreateWorkGroup", False).wrappers["workGroup"] == (
+    assert ResourceRule("iam", "CreateUser", False).wrappers["user"] == "AWS::IAM::User"
+    assert ResourceRule("kms", "CreateKey", False).wrappers["keyMetadata"] == "AWS::KMS::Key"
+    assert ResourceRule("athena", "CreateWorkGroup", False).wrappers["workGroup"] == (
         "AWS::Athena::WorkGroup"
     )
-    assert Plan("athena", "CreateWorkGroup", False).wrappers["other"] is None
+    assert ResourceRule("athena", "CreateWorkGroup", False).wrappers["other"] is None
 
 
 def test_ids_of_ec2_tell_their_kind() -> None:

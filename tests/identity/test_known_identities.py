@@ -18,7 +18,7 @@ from opentrail.identity.known_identities import (
     from_json,
     to_json,
 )
-from opentrail.ports.control import Change
+from opentrail.ports.control import StoreWrite
 from tests.factories import (
     ABSENT,
     ACCOUNT,
@@ -232,7 +232,7 @@ async def test_a_batch_that_could_not_be_stored_is_stored_when_it_comes_again() 
     class Failing(MemoryControl):
         failing = True
 
-        async def apply(self, changes: Sequence[Change]) -> None:
+        async def apply(self, changes: Sequence[StoreWrite]) -> None:
             if self.failing:
                 raise StorageFailed("disk full")
             await super().apply(changes)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from opentrail.core.attributes import attributes_of
 from opentrail.imports import gzipped, records
 from opentrail.imports.documents import read_file
-from opentrail.imports.records import DIGEST_FILE, Rejected, Taken
+from opentrail.imports.records import DIGEST_FILE, AcceptedRecord, RejectedRecord
 from tests.factories import (
     SHARED_RECORDS,
     a_record,
@@ -28,14 +28,14 @@ from tests.factories import (
     some_records,
 )
 
-Result = Taken | Rejected
+Result = AcceptedRecord | RejectedRecord
 
 
 def read(content: bytes, first_line: int = 1) -> list[Result]:
     """Returns what comes of a file, of which every record holds what it must."""
     results = list(read_file("file", content, first_line))
     for result in results:
-        if isinstance(result, Rejected):
+        if isinstance(result, RejectedRecord):
             assert result.detail.isprintable()
             assert len(result.detail) <= 2000
             continue
@@ -46,11 +46,11 @@ def read(content: bytes, first_line: int = 1) -> list[Result]:
 
 
 def lines_taken(results: Sequence[Result]) -> list[int]:
-    return [result.line for result in results if isinstance(result, Taken)]
+    return [result.line for result in results if isinstance(result, AcceptedRecord)]
 
 
 def raws(results: Sequence[Result]) -> list[bytes]:
-    return [result.raw for result in results if isinstance(result, Taken)]
+    return [result.raw for result in results if isinstance(result, AcceptedRecord)]
 
 
 def log_file(raw: Sequence[bytes]) -> bytes:
@@ -163,7 +163,7 @@ def test_a_single_record_is_taken_in_one_line_or_many() -> None:
     record = a_record()
     for indent in (None, 2):
         raw = json.dumps(record, indent=indent).encode()
-        assert read(raw + b"\n") == [Taken(1, raw, record)]
+        assert read(raw + b"\n") == [AcceptedRecord(1, raw, record)]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_digest_file_is_recognised() -> None:
     digest = {"awsAccountId": "1", "digestStartTime": "2020-01-01T00:00:00Z", "logFiles": []}
     for indent in (None, 2):
         content = json.dumps(digest, indent=indent).encode()
-        assert read(content) == [Rejected(1, DIGEST_FILE)]
+        assert read(content) == [RejectedRecord(1, DIGEST_FILE)]
 
 
 def test_an_insights_event_is_taken() -> None:
@@ -218,16 +218,16 @@ def test_an_insights_event_is_taken() -> None:
 )
 def test_a_file_without_records_is_one_loss_with_its_reason(content: bytes, reason: str) -> None:
     (rejected,) = read(content)
-    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected, RejectedRecord)
     assert (rejected.line, rejected.reason) == (1, reason)
 
 
 def test_a_list_in_a_record_is_not_taken_for_more_records() -> None:
     inner = record_bytes(a_record())
     (taken,) = read(record_bytes(a_record(Records=[json.loads(inner)])))
-    assert isinstance(taken, Taken)
+    assert isinstance(taken, AcceptedRecord)
     (nested,) = read(log_file([log_file([inner])]))
-    assert nested == Rejected(1, records.NOT_A_RECORD, "it has Records")
+    assert nested == RejectedRecord(1, records.NOT_A_RECORD, "it has Records")
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -260,7 +260,7 @@ def small_records() -> list[bytes]:
 
 
 def one_loss(results: Sequence[Result]) -> bool:
-    return len(results) == 1 and isinstance(results[0], Rejected) and results[0].line == 1
+    return len(results) == 1 and isinstance(results[0], RejectedRecord) and results[0].line == 1
 
 
 def test_a_log_file_cut_anywhere_is_one_loss() -> None:
@@ -318,8 +318,8 @@ def test_a_log_file_damaged_anywhere_loses_what_is_damaged() -> None:
             continue
         if expected is not None:
             assert len(results) == len(expected)
-            assert [r.record for r in results if isinstance(r, Taken)] == [
-                expected[r.line - 1] for r in results if isinstance(r, Taken)
+            assert [r.record for r in results if isinstance(r, AcceptedRecord)] == [
+                expected[r.line - 1] for r in results if isinstance(r, AcceptedRecord)
             ]
         if len(results) == len(raw):
             hurt = sum(position >= end for end in ends)
@@ -399,8 +399,8 @@ def test_every_line_of_the_collection_is_taken_or_named() -> None:
         content = file.read_bytes()
         lines += gzip.decompress(content).count(b"\n")
         for result in read(content):
-            taken += isinstance(result, Taken)
-            if isinstance(result, Rejected):
+            taken += isinstance(result, AcceptedRecord)
+            if isinstance(result, RejectedRecord):
                 reasons[result.reason] += 1
     print(f"{lines} lines, {taken} taken, {dict(reasons)}")
     assert lines == taken + reasons.total()
@@ -428,14 +428,14 @@ def test_published_digest_files_are_recognised() -> None:
     files = sorted(SHARED_RECORDS.glob("digests/*digest-file*.json"))
     assert files
     for file in files:
-        assert read(file.read_bytes()) == [Rejected(1, DIGEST_FILE)]
+        assert read(file.read_bytes()) == [RejectedRecord(1, DIGEST_FILE)]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"PK\x03\x04 zip", b"no JSON"])
 def test_a_gz_file_that_is_none_is_called_so(content: bytes) -> None:
     (rejected,) = read_file("log.json.gz", content)
-    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected, RejectedRecord)
     assert rejected.reason == "not a gzip file"
     (plain,) = read_file("log.json", content)
-    assert isinstance(plain, Rejected)
+    assert isinstance(plain, RejectedRecord)
     assert plain.reason in ("not valid UTF-8", "not JSON")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
 from opentrail.imports import records
-from opentrail.imports.records import Rejected, Taken, Unfit, decode, shown, take
+from opentrail.imports.records import AcceptedRecord, RejectedRecord, Unfit, decode, shown, take
 from tests.factories import ABSENT, a_record, record_bytes
 
 JSON = st.recursive(
@@ -47,7 +47,7 @@ def refused(raw: bytes) -> Unfit:
     return refusal.value
 
 
-def taken(**changes: Any) -> Taken | Rejected:
+def taken(**changes: Any) -> AcceptedRecord | RejectedRecord:
     record = a_record(**changes)
     try:
         return take(record_bytes(record), record, 7)
@@ -125,7 +125,7 @@ def test_the_name_that_stands_twice_is_told() -> None:
 
 def test_a_whole_record_is_taken() -> None:
     record = a_record()
-    assert taken() == Taken(7, record_bytes(record), record)
+    assert taken() == AcceptedRecord(7, record_bytes(record), record)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_whole_record_is_taken() -> None:
 def test_a_member_that_every_record_needs_is_named(
     member: str, reason: str, value: Any, detail: str
 ) -> None:
-    assert taken(**{member: value}) == Rejected(7, reason, detail)
+    assert taken(**{member: value}) == RejectedRecord(7, reason, detail)
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_a_member_that_every_record_needs_is_named(
     ],
 )
 def test_a_time_that_is_none_is_named(time: str) -> None:
-    assert taken(eventTime=time) == Rejected(7, records.BAD_TIME, shown(time))
+    assert taken(eventTime=time) == RejectedRecord(7, records.BAD_TIME, shown(time))
 
 
 @pytest.mark.parametrize(
     "time", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2020-01-01T10:00:00.123+01:00"]
 )
 def test_times_of_iso_8601_are_taken(time: str) -> None:
-    assert isinstance(taken(eventTime=time), Taken)
+    assert isinstance(taken(eventTime=time), AcceptedRecord)
 
 
 def an_insight(**details: Any) -> dict[str, Any]:
@@ -189,9 +189,9 @@ def an_insight(**details: Any) -> dict[str, Any]:
 
 
 def test_an_insights_event_has_its_names_in_the_details() -> None:
-    assert isinstance(taken(**an_insight()), Taken)
-    assert taken(**an_insight(eventName=None)) == Rejected(7, records.NO_NAME)
-    assert taken(**an_insight(eventSource={})) == Rejected(7, records.NO_SOURCE)
+    assert isinstance(taken(**an_insight()), AcceptedRecord)
+    assert taken(**an_insight(eventName=None)) == RejectedRecord(7, records.NO_NAME)
+    assert taken(**an_insight(eventSource={})) == RejectedRecord(7, records.NO_SOURCE)
 
 
 @pytest.mark.hypothesis
@@ -214,7 +214,7 @@ def test_the_deepest_record_has_columns_too() -> None:
     for _ in range(240):
         items = {"items": items}
     found = taken(requestParameters={"set": items}, eventSource="ec2.amazonaws.com")
-    assert isinstance(found, Taken)
+    assert isinstance(found, AcceptedRecord)
     decode(found.raw)
     assert attributes_of(found.record).event_name == "CreateUser"
 

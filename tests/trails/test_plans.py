@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.control import Put
-from opentrail.trails.plans import DeliveryState, Plan, Selecting, load_state
+from opentrail.trails.plans import DeliveryState, LogFilePlan, Selecting, load_state
 from tests.factories import (
     ACCOUNT,
     MOMENT,
@@ -47,12 +47,12 @@ async def a_journal() -> MemoryJournal:
     return journal
 
 
-def a_plan(**changes: object) -> Plan:
-    plan = Plan(1, "b", "k", REGION, 0, 6, "", "", "", True, False)
+def a_plan(**changes: object) -> LogFilePlan:
+    plan = LogFilePlan(1, "b", "k", REGION, 0, 6, "", "", "", True, False)
     return replace(plan, **changes)  # type: ignore[arg-type]
 
 
-async def of_plan(plan: Plan, after: int = 0) -> list[int]:
+async def of_plan(plan: LogFilePlan, after: int = 0) -> list[int]:
     selecting = Selecting(await a_journal())
     entries = selecting.entries_of(plan, ACCOUNT, REGION, after)
     return [entry.position async for entry in entries]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.event import Entry
-from opentrail.trails.reading import STRETCH, SharedReading, Stretch
+from opentrail.trails.reading import STRETCH, EntryBatch, SharedReading
 from tests.factories import a_data_record, a_new_entry, a_record, an_entry, event_id
 from tests.fakes import MemoryJournal, asynchronous, run
 
@@ -93,7 +93,7 @@ async def test_what_may_still_grow_is_not_kept() -> None:
 @asynchronous
 async def test_only_so_many_bytes_are_kept() -> None:
     journal = CountingJournal(5_000)
-    size = Stretch(await journal.read(0, STRETCH)).bytes
+    size = EntryBatch(await journal.read(0, STRETCH)).bytes
     reading = SharedReading(journal, kept_bytes=3 * size)
     with reading.together():
         await all_of(reading, 0, 5_000)
@@ -106,7 +106,7 @@ async def test_only_so_many_bytes_are_kept() -> None:
 
 def test_a_record_is_parsed_once_however_often_it_is_asked_for() -> None:
     entry = an_entry(5, a_data_record(eventID=event_id(5)))
-    stretch = Stretch([entry])
+    stretch = EntryBatch([entry])
     facts, time = stretch.facts_of(entry), stretch.time_of(entry)
     assert (facts.event_name, time) == ("PutObject", "2020-01-01T09:00:00Z")
     # A position never gets other bytes; if it did, they would show that it was read again.
@@ -114,4 +114,4 @@ def test_a_record_is_parsed_once_however_often_it_is_asked_for() -> None:
     assert stretch.facts_of(other) is facts
     assert stretch.time_of(other) is time
     with pytest.raises(ValueError, match="Expecting value"):
-        Stretch([other]).facts_of(other)
+        EntryBatch([other]).facts_of(other)

@@ -12,7 +12,7 @@ import pytest
 
 from opentrail.core.errors import ObjectStoreError, StorageFailed
 from opentrail.core.trail import stored_time
-from opentrail.ports.control import Change
+from opentrail.ports.control import StoreWrite
 from opentrail.ports.objects import NewObject
 from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
@@ -364,7 +364,7 @@ def test_a_state_store_that_fails_for_a_while_does_not_end_a_worker() -> None:
     class Failing(MemoryControl):
         failing = False
 
-        async def apply(self, changes: list[Change]) -> None:  # type: ignore[override]
+        async def apply(self, changes: list[StoreWrite]) -> None:  # type: ignore[override]
             if self.failing:
                 raise StorageFailed("state store failed: disk full")
             await super().apply(changes)

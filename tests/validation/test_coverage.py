@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from opentrail.validation.bucket import BucketRoot
-from opentrail.validation.chains import Chain, DigestFile, Ending, Stretch
+from opentrail.validation.chains import Chain, DigestFile, Ending, UncoveredPeriod
 from opentrail.validation.coverage import Where, patience, where_is
 from opentrail.validation.digests import read_digest
 from opentrail.validation.inventory import FoundDigest
@@ -59,9 +59,11 @@ def test_log_files_long_behind_the_newest_digest_make_a_gap() -> None:
 
 def test_a_minute_in_a_stretch_belongs_to_it() -> None:
     there = chain()
-    gap = Stretch(at("11:00"), at("12:00"))
-    stopped = Stretch(at("12:00"), at("13:00"), ending=Ending("StopLogging", at("12:00")))
-    unvalidated = Stretch(at("13:00"), at("14:00"), ending=Ending("UpdateTrail", at("13:00")))
+    gap = UncoveredPeriod(at("11:00"), at("12:00"))
+    stopped = UncoveredPeriod(at("12:00"), at("13:00"), ending=Ending("StopLogging", at("12:00")))
+    unvalidated = UncoveredPeriod(
+        at("13:00"), at("14:00"), ending=Ending("UpdateTrail", at("13:00"))
+    )
     there.stretches = [gap, stopped, unvalidated]
     assert where_is(there, at("11:30")) == (Where.GAP, gap)
     assert where_is(there, at("12:30")) == (Where.COVERED, None)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.core.logfile import Place, digest_key, log_key, unique_string
+from opentrail.core.logfile import LogFileLocation, digest_key, log_key, unique_string
 from opentrail.validation.names import (
     ChainId,
     digest_name,
@@ -77,7 +77,7 @@ def test_what_the_writer_names_is_read_back(
     prefix: str, account: str, region: str, moment: datetime, number: int
 ) -> None:
     moment = moment.replace(tzinfo=UTC, microsecond=0)
-    place = Place("bucket", prefix, account, region)
+    place = LogFileLocation("bucket", prefix, account, region)
     before, tail = split_key(log_key(place, moment, unique_string(number)))
     log = log_name(tail)
     assert log is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from opentrail.validation.names import ChainId
-from opentrail.validation.report import Kind, Report
+from opentrail.validation.report import FindingKind, Report
 from tests.fakes import utc
 
 CHAIN = ChainId("123456789012", "us-east-1", "my-trail", "us-east-1")
@@ -14,11 +14,11 @@ NINE, TEN = utc("2020-01-01T09:00:00"), utc("2020-01-01T10:00:00")
 
 def test_bad_outweighs_unknown_and_unknown_outweighs_good() -> None:
     report = Report()
-    report.note(Kind.GAP, "x", "in order")
+    report.note(FindingKind.GAP, "x", "in order")
     assert (report.exit_code, report.verdict) == (0, "good")
-    report.unknown(Kind.CHAIN, "x", "who knows")
+    report.unknown(FindingKind.CHAIN, "x", "who knows")
     assert (report.exit_code, report.verdict) == (5, "cannot be decided")
-    report.bad(Kind.LOG, "x", "is missing")
+    report.bad(FindingKind.LOG, "x", "is missing")
     assert (report.exit_code, report.verdict) == (1, "not good")
     assert report.told()[-1] == "not good (1 not good, 1 unknown)"
 
@@ -26,7 +26,7 @@ def test_bad_outweighs_unknown_and_unknown_outweighs_good() -> None:
 def test_findings_are_shown_as_they_come() -> None:
     lines: list[str] = []
     report = Report(show=lambda finding: lines.append(finding.line()))
-    report.bad(Kind.GAP, "chain", "nothing there", NINE, TEN)
+    report.bad(FindingKind.GAP, "chain", "nothing there", NINE, TEN)
     assert lines == [
         "NOT GOOD\tgap\tchain\t2020-01-01T09:00:00Z to 2020-01-01T10:00:00Z: nothing there"
     ]
@@ -35,7 +35,7 @@ def test_findings_are_shown_as_they_come() -> None:
 @pytest.mark.parametrize("evil", ["\x1b[31m", "\r", "\n", "\u202e", "\t"])
 def test_what_could_steer_a_terminal_is_written_as_numbers(evil: str) -> None:
     report = Report()
-    report.bad(Kind.LOG, f"a{evil}b", f"c{evil}d")
+    report.bad(FindingKind.LOG, f"a{evil}b", f"c{evil}d")
     line = report.findings[0].line()
     assert evil not in line.replace("\t", "", 3)
 
@@ -47,8 +47,8 @@ def test_scripts_get_all_of_it() -> None:
     count.digests = count.good_digests = 1
     count.logs = 2
     report.pending_logs = 1
-    report.bad(Kind.GAP, "chain", "nothing there", NINE, TEN)
-    report.bad(Kind.LOG, "log", "is missing")
+    report.bad(FindingKind.GAP, "chain", "nothing there", NINE, TEN)
+    report.bad(FindingKind.LOG, "log", "is missing")
     assert report.as_json() == {
         "verdict": "not good",
         "chains": [

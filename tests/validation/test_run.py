@@ -23,7 +23,7 @@ from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.bucket import Buckets
 from opentrail.validation.inventory import Inventory, Wanted
 from opentrail.validation.keys import PublicKeys
-from opentrail.validation.report import Kind, Report, Status
+from opentrail.validation.report import FindingKind, Report, Status
 from opentrail.validation.run import Task, Validation
 from tests.fakes import StoredObject, run, utc
 from tests.trails.world import BUCKET, World
@@ -455,7 +455,9 @@ def test_objects_that_nothing_was_done_to_are_not_blamed(tamper: Tamper) -> None
     tamper(trail)
     untouched = {key for key in before if trail.bucket.get(key) == before[key]}
     outcome = trail.validate()
-    blamed = {f.name for f in outcome.of(Status.BAD) if f.kind in (Kind.DIGEST, Kind.LOG)}
+    blamed = {
+        f.name for f in outcome.of(Status.BAD) if f.kind in (FindingKind.DIGEST, FindingKind.LOG)
+    }
     assert not {key for key in untouched if f"s3://{BUCKET}/{key}" in blamed}, outcome.text()
 
 
@@ -565,7 +567,7 @@ def test_a_chain_cut_before_its_end_is_no_chain_that_was_stopped() -> None:
         del trail.bucket[key]
     outcome = trail.validate()
     assert outcome.code == 1
-    gaps = [f for f in outcome.of(Status.BAD) if f.kind is Kind.GAP]
+    gaps = [f for f in outcome.of(Status.BAD) if f.kind is FindingKind.GAP]
     assert gaps
     assert all("no event tells that logging stopped" in gap.reason for gap in gaps)
 

@@ -19,7 +19,7 @@ from opentrail.wire.resign import (
     CannotResign,
     ChunkSigner,
     Original,
-    SigningKey,
+    UpstreamCredentials,
     needs_body,
     resign,
     with_host,
@@ -27,7 +27,7 @@ from opentrail.wire.resign import (
 from opentrail.wire.sigv4 import read_credential
 from tests.wire.sigv4_by_hand import chunked, signed, verify
 
-OURS = SigningKey("AKIAOURS", "our-secret")
+OURS = UpstreamCredentials("AKIAOURS", "our-secret")
 THEIRS = Credentials("AKIATHEIRS", "their-secret", "their-token")
 HOST = "store.example.com"
 EMPTY = hashlib.sha256(b"").hexdigest()

@@ -13,7 +13,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from opentrail.core.errors import Conflict, StorageFailed
-from opentrail.ports.control import Change, Put, Stored
+from opentrail.ports.control import Put, Stored, StoreWrite
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class SqlControl:
         # SQLite's LIKE ignores case; keys do not.
         return [_stored(row) for row in rows if row.key.startswith(prefix)]
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Returns only once all changes are durable; on an error none is made."""
 
         def change_all(connection: sa.Connection) -> None:
@@ -96,7 +96,7 @@ class SqlControl:
             raise StorageFailed(f"state store failed: {_cause(error)}") from error
 
 
-def _change(connection: sa.Connection, change: Change) -> None:
+def _change(connection: sa.Connection, change: StoreWrite) -> None:
     here = sa.and_(_documents.c.kind == change.kind, _documents.c.key == change.key)
     if not isinstance(change, Put):
         connection.execute(sa.delete(_documents).where(here))

@@ -27,7 +27,7 @@ Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Damage:
     """What is not good about a file; `first` and `last` are positions, if they are known."""
 
     file: str
@@ -57,7 +57,7 @@ class StoreCheck:
         paths = [*self._journal.glob("*.db"), *self._history.glob("*.duckdb")]
         return sum(path.stat().st_size for path in paths)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Damage]:
         """Verifies every file and yields what is not good.
 
         Raises:
@@ -69,7 +69,7 @@ class StoreCheck:
         except OSError as error:
             raise StorageFailed(f"data directory cannot be read: {error}") from error
         for path in sorted(self._history.glob("*.damaged")):
-            yield Finding(path.name, "was found damaged before and set aside")
+            yield Damage(path.name, "was found damaged before and set aside")
         chains: dict[int, bytes] = {}
         for file in files:
             yield from self._sealed(file, chains)
@@ -84,34 +84,34 @@ class StoreCheck:
 
     def _segment(
         self, segment: Segment, end: int | None, chains: dict[int, bytes]
-    ) -> Iterator[Finding]:
+    ) -> Iterator[Damage]:
         path = segment.path
         try:
             if all(has_hidden_commits(path) for _ in range(_LOOKS)):
-                yield Finding(path.name, "its write-ahead log is damaged", segment.first)
+                yield Damage(path.name, "its write-ahead log is damaged", segment.first)
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
                 written = newest(reader)
                 if written is None:
                     return
                 for lost in lost_in(reader):
-                    yield Finding(path.name, f"lost: {lost.reason}", lost.first, lost.last)
+                    yield Damage(path.name, f"lost: {lost.reason}", lost.first, lost.last)
                 yield from _chain_differs(reader, path, chains)
                 last = written[0] if end is None else end
                 yield from self._entries(reader, path, last)
         except (StorageFailed, sqlite3.Error, OSError) as error:
             if not path.exists():
                 return  # a running server has trimmed it: sealed files hold what it held
-            yield Finding(path.name, str(error), getattr(error, "position", segment.first))
+            yield Damage(path.name, str(error), getattr(error, "position", segment.first))
         self.segments += 1
 
-    def _entries(self, reader: sqlite3.Connection, path: Path, last: int) -> Iterator[Finding]:
+    def _entries(self, reader: sqlite3.Connection, path: Path, last: int) -> Iterator[Damage]:
         after = int(path.stem) - 1
         while after < last:
             try:
                 entries = read_verified(reader, path, after, last, _BATCH)
             except JournalDamaged as error:
                 end = _end_of_hole(reader, error.position, last)
-                yield Finding(path.name, str(error), error.position, end)
+                yield Damage(path.name, str(error), error.position, end)
                 # Others may be damaged behind it.
                 after = end
                 continue
@@ -121,27 +121,27 @@ class StoreCheck:
 
     # Sealed files
 
-    def _sealed(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Finding]:
+    def _sealed(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Damage]:
         name = file.path.name
         ends = (file.first, file.last)
         try:
             if not is_whole(file):
-                yield Finding(name, "its content is not what its name says", *ends)
+                yield Damage(name, "its content is not what its name says", *ends)
             else:
                 yield from self._rows(file, chains)
         except FileNotFoundError:
             return  # a running server has merged it into another file
         except (duckdb.Error, OSError, IndexError) as error:
-            yield Finding(name, f"cannot be read: {error}", *ends)
+            yield Damage(name, f"cannot be read: {error}", *ends)
         self.files += 1
 
-    def _rows(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Finding]:
+    def _rows(self, file: SealedFile, chains: dict[int, bytes]) -> Iterator[Damage]:
         with duckdb.connect(":memory:", config={"threads": 1}) as connection:
             connection.execute(attaching(file.path, "sealed"))
             (before,) = connection.execute("SELECT chain_before FROM sealed.about").fetchall()[0]
             chain, known = bytes(before), chains.get(file.first - 1)
             if known is not None and chain and chain != known:
-                yield Finding(file.path.name, "does not continue the chain", file.first, file.first)
+                yield Damage(file.path.name, "does not continue the chain", file.first, file.first)
             rows = connection.execute("SELECT record FROM sealed.events ORDER BY rowid")
             count = 0
             while batch := rows.fetchmany(_BATCH):
@@ -154,21 +154,21 @@ class StoreCheck:
                 self._advance(size, len(batch))
         self.records += count
         if count != file.records:
-            yield Finding(file.path.name, f"holds {count} records", file.first, file.last)
+            yield Damage(file.path.name, f"holds {count} records", file.first, file.last)
         if not file.is_import and before != UNKNOWN:
             chains[file.last] = chain
 
 
 def _chain_differs(
     reader: sqlite3.Connection, path: Path, chains: dict[int, bytes]
-) -> Iterator[Finding]:
+) -> Iterator[Damage]:
     """Yields where sealed files and the journal disagree about the chain at a position."""
     for position, chain in chains.items():
         if position < int(path.stem) - 1:
             continue
         own = chain_at(reader, path, position)
         if own not in (UNKNOWN, chain):
-            yield Finding(path.name, "disagrees with sealed files", position, position)
+            yield Damage(path.name, "disagrees with sealed files", position, position)
 
 
 def _end_of_hole(reader: sqlite3.Connection, position: int, last: int) -> int:
@@ -177,17 +177,17 @@ def _end_of_hole(reader: sqlite3.Connection, position: int, last: int) -> int:
     return max(position, last if following is None else following - 1)
 
 
-def _before(segments: list[Segment], files: list[SealedFile]) -> Iterator[Finding]:
+def _before(segments: list[Segment], files: list[SealedFile]) -> Iterator[Damage]:
     """Yields positions between the sealed files and the journal that neither holds."""
     sealed = max((file.last for file in files if not file.is_import), default=0)
     if segments and segments[0].first > sealed + 1:
         gap = (sealed + 1, segments[0].first - 1)
         problem = "neither sealed files nor the journal hold positions before it"
-        yield Finding(segments[0].path.name, problem, *gap)
+        yield Damage(segments[0].path.name, problem, *gap)
 
 
-def _between(files: list[SealedFile]) -> Iterator[Finding]:
+def _between(files: list[SealedFile]) -> Iterator[Damage]:
     for before, after in pairwise(files):
         if after.first > before.last + 1:
             gap = (before.last + 1, after.first - 1)
-            yield Finding(after.path.name, "positions before it are in no sealed file", *gap)
+            yield Damage(after.path.name, "positions before it are in no sealed file", *gap)

@@ -36,7 +36,7 @@ class Services:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OperationCall:
     """One validated call of an operation."""
 
     operation: str
@@ -84,7 +84,7 @@ class Operation:
     """An operation that exists. `without` are members of its input that opentrail lacks."""
 
     name: str
-    handler: Callable[[Call], Awaitable[Json]]
+    handler: Callable[[OperationCall], Awaitable[Json]]
     without: frozenset[str]
     #: Input member → the error code that AWS uses when its value does not fit the model.
     errors: dict[str, str]
@@ -95,10 +95,14 @@ REGISTER: dict[str, Operation] = {}
 
 def operation(
     name: str, without: tuple[str, ...] = (), errors: dict[str, str] | None = None
-) -> Callable[[Callable[[Call], Awaitable[Json]]], Callable[[Call], Awaitable[Json]]]:
+) -> Callable[
+    [Callable[[OperationCall], Awaitable[Json]]], Callable[[OperationCall], Awaitable[Json]]
+]:
     """Registers a handler under the operation's name in AWS's model."""
 
-    def register(handler: Callable[[Call], Awaitable[Json]]) -> Callable[[Call], Awaitable[Json]]:
+    def register(
+        handler: Callable[[OperationCall], Awaitable[Json]],
+    ) -> Callable[[OperationCall], Awaitable[Json]]:
         REGISTER[name] = Operation(name, handler, frozenset(without), errors or {})
         return handler
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from opentrail.api.operation import REGISTER, Call, Json, Operation, Services
+from opentrail.api.operation import REGISTER, Json, Operation, OperationCall, Services
 from opentrail.api.operations import (
     event_data_stores,
     event_selectors,
@@ -83,7 +83,7 @@ class CloudTrailApi:
             raise Unsupported(f"operation {name}", _UNTIL_THEN.get(name))
         raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
 
-    def _call(self, operation: Operation, given: Json, request: Request) -> Call:
+    def _call(self, operation: Operation, given: Json, request: Request) -> OperationCall:
         own = request.scope[self._scope_key]
         if own.identity is None:
             raise CloudTrailError(
@@ -91,7 +91,7 @@ class CloudTrailApi:
             )
         if own.flaw is not None:
             raise CloudTrailError("InvalidSignatureException", own.flaw)
-        return Call(
+        return OperationCall(
             operation=operation.name,
             input=given,
             account=own.account,

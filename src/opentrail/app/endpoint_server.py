@@ -27,7 +27,7 @@ from opentrail.identity.known_identities import KnownIdentities
 from opentrail.metrics import Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Address, Settings
-from opentrail.wire.resign import SigningKey
+from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -42,7 +42,7 @@ FINISH_SECONDS = 7.0
 PRELOADED = ("cloudtrail", "iam", "s3", "sts")
 
 
-class Front:
+class EndpointServer:
     """Records and forwards what comes in on connections of this process."""
 
     def __init__(
@@ -183,7 +183,7 @@ def upstreams_of(settings: Settings) -> Upstreams:
         access = settings.access.get(name)
         key = None
         if access is not None and access.resign:
-            key = SigningKey(
+            key = UpstreamCredentials(
                 access.access_key_id, access.secret_access_key, access.session_token, access.region
             )
         parsed[name] = Upstream.parse(url, key)

@@ -21,7 +21,7 @@ from opentrail.adapters.ipc.journal import LinkedJournal
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.system import LOOP_TURN, prefer_short_turns, settle_memory
 from opentrail.app.api_proxy import LinkedOwnCalls
-from opentrail.app.endpoint_server import PRELOADED, Front
+from opentrail.app.endpoint_server import PRELOADED, EndpointServer
 from opentrail.identity.known_identities import KnownIdentities, directory_identities, from_json
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
@@ -75,7 +75,7 @@ class RecorderProcess:
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
         own_calls = LinkedOwnCalls(self._link.ask)
-        self._front = Front(
+        self._front = EndpointServer(
             settings, self._journal, self._identities, own_calls.ask, self._metrics, catalog
         )
         settle_memory()

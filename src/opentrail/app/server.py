@@ -50,7 +50,7 @@ from opentrail.app.api_proxy import OwnCallsForRecorders
 from opentrail.app.console_server import serve_console
 from opentrail.app.endpoint_server import (
     PRELOADED,
-    Front,
+    EndpointServer,
     arm_faults,
     bind,
     tls_of_endpoint,
@@ -85,7 +85,7 @@ from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import Selecting
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import LogStreams
-from opentrail.trails.sinks.eventbridge import BusFollower, Taking
+from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower
 from opentrail.trails.sinks.sns import Notices
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
@@ -235,7 +235,7 @@ class Server:
         if settings.event_bridge == "auto":
             bus = EventBridgeBus(clients)
             taking = partial(_taking, trails)
-            told = BusFollower(control, bus, clock, metrics, taking, lambda: journal.head)
+            told = EventBridgeFollower(control, bus, clock, metrics, taking, lambda: journal.head)
             _run_beside(stack, follow(journal, told, _BUS_LINGER))
         housekeeping = Housekeeping(kept, store, history, identities, deliveries)
         _run_beside(stack, housekeeping.run())
@@ -243,13 +243,13 @@ class Server:
         _run_beside(stack, _record_losses(journal, losses, clock))
         _run_beside(stack, kept.keep_checking())
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
-        front: Front | Recorders
+        front: EndpointServer | Recorders
         if settings.recorders > 1:
             own_calls = OwnCallsForRecorders(api.app, identities.resolve)
             front = Recorders(settings, journal, identities, own_calls, metrics)
         else:
             ask_own = partial(ask, api.app)
-            front = Front(settings, journal, identities, ask_own, metrics, catalog)
+            front = EndpointServer(settings, journal, identities, ask_own, metrics, catalog)
         stack.push_async_callback(front.stop)
         await front.start(listening)
         secured = settings.tls_certificate is not None
@@ -396,7 +396,7 @@ def _token_key(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-async def _taking(trails: TrailRegistry) -> Taking | None:
+async def _taking(trails: TrailRegistry) -> EntryMatcher | None:
     """Returns what tells which entries the trails that log take."""
     return Selecting.taking([stored.trail for stored in await trails.all()])
 

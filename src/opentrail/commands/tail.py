@@ -38,7 +38,7 @@ def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> in
     """
     if options.after is not None and options.last is not None:
         raise UsageError("--after and --last exclude each other")
-    place = Place(options.resume)
+    place = TailCursor(options.resume)
     if place.position is None and options.after is not None:
         place.position = _position(options.after, "--after")
     show: Callable[[Lines], None] = print_lines
@@ -103,7 +103,7 @@ class Interrupts:
 def follow(
     find_server: Callable[[], Console],
     query: Mapping[str, str | None],
-    place: Place,
+    place: TailCursor,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lines]:
     """Gives lines as they come, for ever; `place` tells where to go on behind a lost server."""
@@ -130,7 +130,7 @@ def follow(
         failures += 1
 
 
-def _found(find_server: Callable[[], Console], place: Place) -> Console:
+def _found(find_server: Callable[[], Console], place: TailCursor) -> Console:
     """Returns the server; once there was one, its absence is only a matter of time."""
     try:
         return find_server()
@@ -150,7 +150,7 @@ def _told(lines: Lines) -> Lines:
     return lines
 
 
-def _print(lines: Lines, show: Callable[[Lines], None], place: Place) -> None:
+def _print(lines: Lines, show: Callable[[Lines], None], place: TailCursor) -> None:
     """Prints the events among lines, and only then keeps the position of the last one."""
     if not any("EventId" in line for line in lines):
         _check_reader()
@@ -182,7 +182,7 @@ def _check_reader() -> None:
         raise BrokenPipeError
 
 
-class Place:
+class TailCursor:
     """The position up to which everything that fits has been printed; kept in a file, if given."""
 
     def __init__(self, file: str | None = None) -> None:

@@ -24,7 +24,7 @@ from opentrail.validation.folder import Folder, read_signatures
 from opentrail.validation.inventory import Inventory, Source, Wanted
 from opentrail.validation.keys import PublicKeys, read_keys
 from opentrail.validation.names import ROOT
-from opentrail.validation.report import NOT_GOOD, UNDECIDED, Finding, Kind, Report
+from opentrail.validation.report import NOT_GOOD, UNDECIDED, Finding, FindingKind, Report
 from opentrail.validation.run import Task, Validation
 
 _DIGESTS = "/api/v1/trails/digests"
@@ -192,10 +192,10 @@ def _list(source: Source, inventory: Inventory, report: Report, progress: Progre
     try:
         inventory.add(source, lambda _count: progress.show())
     except ObjectMissing as error:
-        report.unknown(Kind.CHAIN, str(error), "there is nothing to list")
+        report.unknown(FindingKind.CHAIN, str(error), "there is nothing to list")
     if isinstance(source, Folder):
         for link in source.links:
-            report.note(Kind.CHAIN, link, "symbolic link, not followed")
+            report.note(FindingKind.CHAIN, link, "symbolic link, not followed")
 
 
 def _arn(text: str) -> re.Match[str]:

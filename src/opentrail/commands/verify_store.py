@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from opentrail.adapters.store_check import Finding, StoreCheck
+from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import UsageError
 from opentrail.core.text import printable
@@ -52,11 +52,11 @@ def run(options: argparse.Namespace) -> int:
     return 1 if findings else 0
 
 
-def _outcome(findings: list[Finding]) -> str:
+def _outcome(findings: list[Damage]) -> str:
     return f"{len(findings):,} problems" if findings else "all good"
 
 
-def _described(one: Finding) -> str:
+def _described(one: Damage) -> str:
     where = ""
     if one.first is not None:
         is_one = one.last in (None, one.first)

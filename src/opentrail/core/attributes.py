@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Record, as_object, parse_time
-from opentrail.core.resource_rules import IF_ARN, UNTYPED, Kinds, Plan, named_by, plan_of
+from opentrail.core.resource_rules import IF_ARN, UNTYPED, Kinds, ResourceRule, named_by, plan_of
 from opentrail.core.values import value_class
 
 #: LookupEvents' attribute keys, case-sensitive, in AWS's order.
@@ -142,7 +142,7 @@ def resources_of(record: Record) -> tuple[Resource, ...]:
 
 
 def _collect(
-    part: dict[str, Any], kinds: Kinds, plan: Plan, depth: int, found: dict[Resource, None]
+    part: dict[str, Any], kinds: Kinds, plan: ResourceRule, depth: int, found: dict[Resource, None]
 ) -> None:
     """Puts what the members of an object name into `found`, which keeps the order."""
     for member, value in part.items():
@@ -157,7 +157,7 @@ def _collect(
             _collect_list(member, value, kinds[member], plan, depth, found)
 
 
-def _add(plan: Plan, kind: str, value: str, found: dict[Resource, None]) -> None:
+def _add(plan: ResourceRule, kind: str, value: str, found: dict[Resource, None]) -> None:
     if kind[:5] == "AWS::":
         found[_new(Resource, (kind, value))] = None
         return
@@ -172,7 +172,7 @@ def _collect_object(
     member: str,
     value: dict[str, Any],
     kinds: Kinds,
-    plan: Plan,
+    plan: ResourceRule,
     depth: int,
     found: dict[Resource, None],
 ) -> None:
@@ -198,7 +198,7 @@ def _collect_list(
     member: str,
     value: list[Any],
     kind: str | None,
-    plan: Plan,
+    plan: ResourceRule,
     depth: int,
     found: dict[Resource, None],
 ) -> None:

@@ -30,7 +30,7 @@ LOG_KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogFileLocation:
     """Where a trail writes: bucket, prefix, and whose events of which Region."""
 
     bucket: str
@@ -55,14 +55,16 @@ def unique_string(*parts: object) -> str:
     return "".join(letters)
 
 
-def log_key(place: Place, delivered_at: datetime, unique: str, kind: str = CLOUDTRAIL) -> str:
+def log_key(
+    place: LogFileLocation, delivered_at: datetime, unique: str, kind: str = CLOUDTRAIL
+) -> str:
     """Returns the key of a log file: minute precision, UTC delivery time."""
     moment = delivered_at.astimezone(UTC)
     name = f"{place.account}_{kind}_{place.region}_{moment:%Y%m%dT%H%MZ}_{unique}.json.gz"
     return f"{place.folder(kind)}{place.region}/{moment:%Y/%m/%d}/{name}"
 
 
-def digest_key(place: Place, trail: str, home_region: str, end: datetime) -> str:
+def digest_key(place: LogFileLocation, trail: str, home_region: str, end: datetime) -> str:
     """Returns the key of a digest file: second precision, the digest's end time."""
     moment = end.astimezone(UTC)
     name = (
@@ -109,7 +111,7 @@ class PreviousDigest:
 
 
 def digest_bytes(
-    place: Place,
+    place: LogFileLocation,
     key: str,
     start: str,
     end: str,

@@ -43,7 +43,7 @@ _MOST_MEMBERS, _MOST_PLANS = 128, 2_048
 class Kinds(dict[str, str | None]):
     """Member → type, decided when first asked for."""
 
-    def __init__(self, plan: Plan, top: bool) -> None:
+    def __init__(self, plan: ResourceRule, top: bool) -> None:
         super().__init__()
         self._plan, self._top = plan, top
 
@@ -58,7 +58,7 @@ class Kinds(dict[str, str | None]):
 class Wrappers(dict[str, str | None]):
     """Member that wraps a resource in an answer → type."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ResourceRule) -> None:
         super().__init__()
         self._plan = plan
 
@@ -70,7 +70,7 @@ class Wrappers(dict[str, str | None]):
         return kind
 
 
-class Plan:
+class ResourceRule:
     """How the members of one event are read.
 
     `top` decides about members of the request and the answer, `inner` about those a level deeper,
@@ -156,17 +156,17 @@ def _table_of(source: str, event_name: str) -> dict[str, str | None]:
     return table
 
 
-_plans: dict[tuple[str, str, bool], Plan] = {}
+_plans: dict[tuple[str, str, bool], ResourceRule] = {}
 
 
-def plan_of(source: str, event_name: str, reads: bool) -> Plan:
+def plan_of(source: str, event_name: str, reads: bool) -> ResourceRule:
     """Returns how records of this event are read; `source` may end in `.amazonaws.com`."""
     key = (source, event_name, reads)
     plan = _plans.get(key)
     if plan is None:
         if len(_plans) >= _MOST_PLANS:
             _plans.clear()
-        plan = _plans[key] = Plan(source.partition(".")[0], event_name, reads)
+        plan = _plans[key] = ResourceRule(source.partition(".")[0], event_name, reads)
     return plan
 
 
@@ -179,7 +179,7 @@ def type_of_id(text: str) -> str | None:
     return ID_TYPES.get(text.partition("-")[0])
 
 
-def named_by(plan: Plan, kind: str, value: Any) -> tuple[str | None, bool]:
+def named_by(plan: ResourceRule, kind: str, value: Any) -> tuple[str | None, bool]:
     """Returns the type of what a value names and whether it names anything, for `kind` no type."""
     if kind == BY_ID:
         known = type_of_id(value)

@@ -23,7 +23,7 @@ from opentrail.core.identity import (
     root,
     unknown,
 )
-from opentrail.ports.control import Change, ControlStore, Put, Remove
+from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 
 _IAM, _STS = b'"eventSource":"iam.', b'"eventSource":"sts.'
 #: The stored place may lag behind by this many records in which nothing was learned.
@@ -248,7 +248,7 @@ class Identities(KnownIdentities):
             del self._forgotten[: len(forgotten)]
         self._place = last
 
-    def _changes(self, taught: _Taught) -> Iterator[Change]:
+    def _changes(self, taught: _Taught) -> Iterator[StoreWrite]:
         for (account, user), (principal_id, arn) in taught.users.items():
             names = {"principalId": principal_id, "arn": arn}
             yield Put("iam-user", f"{account}/{user}", names)

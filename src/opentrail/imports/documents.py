@@ -23,8 +23,8 @@ from opentrail.imports.records import (
     NOT_JSON,
     NOT_UTF8,
     TWICE,
-    Rejected,
-    Taken,
+    AcceptedRecord,
+    RejectedRecord,
     Unfit,
     decode,
     looks_like_record,
@@ -42,7 +42,9 @@ _WRAPPERS = ("Records", "Events")
 _MORE = re.compile(rb"[^ \t\r\n]")
 
 
-def read_file(name: str, content: bytes, first_line: int = 1) -> Iterator[Taken | Rejected]:
+def read_file(
+    name: str, content: bytes, first_line: int = 1
+) -> Iterator[AcceptedRecord | RejectedRecord]:
     """Yields each record of a file, or why it is not taken; never raises for what a file holds.
 
     Args:
@@ -62,7 +64,9 @@ def read_file(name: str, content: bytes, first_line: int = 1) -> Iterator[Taken 
         yield unfit.at(first_line)
 
 
-def _read_large(content: bytes, large: Large, first_line: int) -> Iterator[Taken | Rejected]:
+def _read_large(
+    content: bytes, large: Large, first_line: int
+) -> Iterator[AcceptedRecord | RejectedRecord]:
     """Yields the records of a large packed file, which need not be in memory all at once."""
     if _begins_as_lines(large.head.removeprefix(_BOM)):
         yield from _numbered_lines(lines_of(parts_of(content)), first_line)
@@ -77,7 +81,7 @@ def _read_large(content: bytes, large: Large, first_line: int) -> Iterator[Taken
         yield from _read_text(unpack_large(content).removeprefix(_BOM), first_line)
 
 
-def _read_text(text: bytes, first_line: int) -> Iterator[Taken | Rejected]:
+def _read_text(text: bytes, first_line: int) -> Iterator[AcceptedRecord | RejectedRecord]:
     if not text or text.isspace():
         return iter(())
     if first_line > 1 or _begins_as_lines(text):
@@ -106,14 +110,16 @@ def _is_whole_object(line: bytes) -> bool:
     return True
 
 
-def _numbered_lines(lines: Iterable[bytes], first_line: int) -> Iterator[Taken | Rejected]:
+def _numbered_lines(
+    lines: Iterable[bytes], first_line: int
+) -> Iterator[AcceptedRecord | RejectedRecord]:
     for number, line in enumerate(lines, first_line):
         raw = line.strip(_SPACE)
         if raw:
             yield from _value(raw, number)
 
 
-def _value(raw: bytes, line: int) -> Iterator[Taken | Rejected]:
+def _value(raw: bytes, line: int) -> Iterator[AcceptedRecord | RejectedRecord]:
     """Yields what a JSON text holds: a record, or something that wraps records."""
     try:
         if raw.startswith(_HEAD):
@@ -130,13 +136,13 @@ def _value(raw: bytes, line: int) -> Iterator[Taken | Rejected]:
         yield unfit.at(line)
 
 
-def _wrapped(members: Mapping[str, Slice], line: int) -> Iterator[Taken | Rejected]:
+def _wrapped(members: Mapping[str, Slice], line: int) -> Iterator[AcceptedRecord | RejectedRecord]:
     """Yields the records of a log file that is itself a line; all have the line's number."""
     for element in _elements_in(members):
         yield _element(bytes(element), line)
 
 
-def _element(raw: bytes, line: int) -> Taken | Rejected:
+def _element(raw: bytes, line: int) -> AcceptedRecord | RejectedRecord:
     try:
         value = decode(raw)
         if not isinstance(value, dict):
@@ -146,7 +152,7 @@ def _element(raw: bytes, line: int) -> Taken | Rejected:
         return unfit.at(line)
 
 
-def _record(raw: bytes, value: dict[str, Any], line: int) -> Taken:
+def _record(raw: bytes, value: dict[str, Any], line: int) -> AcceptedRecord:
     """Returns the record that an object is, or the one inside it."""
     if looks_like_record(value):
         return take(raw, value, line)
@@ -167,7 +173,7 @@ def _record(raw: bytes, value: dict[str, Any], line: int) -> Taken:
 # Whole files that are one JSON text
 
 
-def _document(text: bytes) -> Iterator[Taken | Rejected]:
+def _document(text: bytes) -> Iterator[AcceptedRecord | RejectedRecord]:
     """Returns the records of a JSON text.
 
     Raises:
@@ -188,12 +194,12 @@ def _document(text: bytes) -> Iterator[Taken | Rejected]:
     return _numbered(_elements_in(members))
 
 
-def _numbered(elements: Sequence[Slice]) -> Iterator[Taken | Rejected]:
+def _numbered(elements: Sequence[Slice]) -> Iterator[AcceptedRecord | RejectedRecord]:
     for number, element in enumerate(elements, 1):
         yield _element(bytes(element), number)
 
 
-def _numbered_values(elements: Sequence[Slice]) -> Iterator[Taken | Rejected]:
+def _numbered_values(elements: Sequence[Slice]) -> Iterator[AcceptedRecord | RejectedRecord]:
     for number, element in enumerate(elements, 1):
         yield from _value(bytes(element), number)
 

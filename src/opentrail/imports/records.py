@@ -50,7 +50,7 @@ _MEANINGS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class AcceptedRecord:
     """A record that can be taken; `raw` holds its exact JSON bytes as they stand in the file.
 
     `line` is the line of NDJSON, or the place in `Records` or `Events`, from 1 on. Of LookupEvents'
@@ -63,7 +63,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedRecord:
     """What was not taken: a record, a line or, with the number of its first line, a whole file."""
 
     line: int
@@ -79,9 +79,9 @@ class Unfit(Exception):  # noqa: N818 - named for what the text is
         self.reason = reason
         self.detail = detail
 
-    def at(self, line: int) -> Rejected:
+    def at(self, line: int) -> RejectedRecord:
         """Returns what to report of the line."""
-        return Rejected(line, self.reason, shown(self.detail))
+        return RejectedRecord(line, self.reason, shown(self.detail))
 
 
 def shown(text: str) -> str:
@@ -145,7 +145,7 @@ def looks_like_record(value: Mapping[str, Any]) -> bool:
     return any(member in value for member in _OF_RECORDS)
 
 
-def take(raw: bytes, record: Mapping[str, Any], line: int) -> Taken:
+def take(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
     """Returns the record if it has what every record needs.
 
     Raises:
@@ -164,7 +164,7 @@ def take(raw: bytes, record: Mapping[str, Any], line: int) -> Taken:
         raise Unfit(BAD_TIME, record["eventTime"]) from error
     if year < _FIRST_YEAR:
         raise Unfit(BAD_TIME, record["eventTime"])
-    return Taken(line, raw, record)
+    return AcceptedRecord(line, raw, record)
 
 
 def _is_text(value: object) -> bool:

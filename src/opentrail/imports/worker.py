@@ -28,7 +28,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.faults import reach
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
-from opentrail.imports.records import Taken
+from opentrail.imports.records import AcceptedRecord
 from opentrail.logs import set_up_logging
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class ImportWorker:
         rows: list[tuple[int, Attributes, bytes]] = []
         for line in read_file(file.name, file.content, file.line):
             noted.lines += 1
-            if isinstance(line, Taken):
+            if isinstance(line, AcceptedRecord):
                 rows.append((line.line, attributes_of(line.record), line.raw))
                 if len(rows) == _BATCH:
                     self._staging.add(number, rows)

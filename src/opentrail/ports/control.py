@@ -36,7 +36,7 @@ class Remove:
     key: str
 
 
-Change = Put | Remove
+StoreWrite = Put | Remove
 
 
 class ControlStore(Protocol):
@@ -50,7 +50,7 @@ class ControlStore(Protocol):
         """Return the documents of a kind whose keys start with `prefix`, by key."""
         ...
 
-    async def apply(self, changes: Sequence[Change]) -> None:
+    async def apply(self, changes: Sequence[StoreWrite]) -> None:
         """Return only once all changes are durable; none is when one of them cannot be made.
 
         Raises:

@@ -17,7 +17,7 @@ from opentrail.core.errors import ObjectStoreError
 from opentrail.core.event import parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
-    Place,
+    LogFileLocation,
     encryption_context,
     log_bytes,
     log_key,
@@ -27,9 +27,9 @@ from opentrail.core.logfile import (
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
+from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.plans import DeliveryState, Plan, Selecting, Taken
+from opentrail.trails.plans import DeliveryState, FileContents, LogFilePlan, Selecting
 from opentrail.trails.sinks.cloudwatch_logs import stream_name
 from opentrail.trails.sinks.outbox import NOTICE, STREAM, file_key, note_of
 from opentrail.trails.writing import compress, put_exactly
@@ -78,7 +78,7 @@ class LogDelivery:
         written: list[str] = []
         failures: dict[str, ObjectStoreError] = {}
         for stored in await self._control.scan("plan", f"{trail.uid}/"):
-            plan = Plan(**stored.document)
+            plan = LogFilePlan(**stored.document)
             before = failures.get(plan.bucket)
             if before is not None and before.code not in _OF_ONE_FILE and not self._is_over(plan):
                 continue
@@ -101,7 +101,7 @@ class LogDelivery:
         plans = await self._control.scan("plan", f"{trail.uid}/")
         return any(plan.document["bucket"] == span.bucket for plan in plans)
 
-    def _is_over(self, plan: Plan) -> bool:
+    def _is_over(self, plan: LogFilePlan) -> bool:
         return is_over(plan.since, self.clock.now())
 
     async def _give_up(self, trail: Trail, stored: Stored) -> None:
@@ -119,7 +119,7 @@ class LogDelivery:
         if start >= until:
             return False
         reached, chosen = await self.selecting.collect(trail, span, start, until)
-        changes: list[Change] = []
+        changes: list[StoreWrite] = []
         regions = set(state.regions)
         for (region, kind), taken in sorted(chosen.items(), key=itemgetter(0)):
             state.files += 1
@@ -142,7 +142,9 @@ class LogDelivery:
         """Forgets contents: they are read again from the journal once they can be written."""
         self._contents.pop(trail.uid, None)
 
-    async def _write(self, trail: Trail, state: DeliveryState, plan: Plan, plan_key: str) -> None:
+    async def _write(
+        self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
+    ) -> None:
         state.latest_attempt = self._now()
         kept = self._contents.get(trail.uid, {})
         content = kept.pop(plan.key, None) or await self._content(trail, plan)
@@ -158,7 +160,7 @@ class LogDelivery:
         reach("delivery.put")
         state.latest_delivery, state.latest_error = self._now(), None
         state.deliveries[plan.region] = state.latest_delivery
-        changes: list[Change] = [
+        changes: list[StoreWrite] = [
             Remove("plan", plan_key),
             Put("delivery", trail.uid, state.document()),
         ]
@@ -178,7 +180,7 @@ class LogDelivery:
         await self._control.apply(changes)
         self._metrics.delivered_files.labels("log").inc()
 
-    async def _content(self, trail: Trail, plan: Plan) -> bytes:
+    async def _content(self, trail: Trail, plan: LogFilePlan) -> bytes:
         """Makes the bytes of a plan again from the journal.
 
         Raises:
@@ -212,14 +214,14 @@ def _planned(
     number: int,
     window: tuple[int, int],
     group: tuple[str, str],
-    taken: Taken,
+    taken: FileContents,
     now: datetime,
-) -> tuple[Plan, bytes]:
+) -> tuple[LogFilePlan, bytes]:
     """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
     region, kind = group
-    place = Place(span.bucket, span.prefix, trail.account, region)
+    place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
     content = log_bytes(entry.record for entry in taken.entries)
-    plan = Plan(
+    plan = LogFilePlan(
         number=number,
         bucket=span.bucket,
         key=log_key(place, now, unique_string(trail.uid, region, *window), kind),
@@ -240,7 +242,7 @@ def _planned(
     return plan, content
 
 
-def _stream_note(trail: Trail, span: Span, plan: Plan) -> Put:
+def _stream_note(trail: Trail, span: Span, plan: LogFilePlan) -> Put:
     """Returns the note that the log group is to get the events of a planned file."""
     document: dict[str, Any] = {
         "log_group": span.log_group,

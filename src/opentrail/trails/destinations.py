@@ -14,7 +14,7 @@ from opentrail.core.errors import (
     ServiceError,
     ServiceMissing,
 )
-from opentrail.core.logfile import CLOUDTRAIL, DIGEST, Place, encryption_context
+from opentrail.core.logfile import CLOUDTRAIL, DIGEST, LogFileLocation, encryption_context
 from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
@@ -83,7 +83,7 @@ class Destinations:
 
     async def _check_bucket(self, trail: Trail) -> None:
         """Writes AWS's empty folder markers: a bucket that takes them will take log files."""
-        place = Place(trail.bucket, trail.prefix, trail.account, trail.home_region)
+        place = LogFileLocation(trail.bucket, trail.prefix, trail.account, trail.home_region)
         folders = [
             place.folder(CLOUDTRAIL),
             *([place.folder(DIGEST)] if trail.validation else []),

@@ -15,7 +15,7 @@ from opentrail.core.faults import reach
 from opentrail.core.logfile import (
     SIGNATURE_ALGORITHM,
     DeliveredLog,
-    Place,
+    LogFileLocation,
     PreviousDigest,
     digest_bytes,
     digest_key,
@@ -26,7 +26,7 @@ from opentrail.core.logfile import (
 from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.control import Change, ControlStore, Put, Remove
+from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
 from opentrail.trails.delivery import is_over
@@ -150,7 +150,7 @@ class DigestChains:
         Returns:
             Whether all chains of the span have ended.
         """
-        changes: list[Change] = []
+        changes: list[StoreWrite] = []
         for region in sorted({trail.home_region, *state.regions}):
             chain = await self._chain(trail, region, span)
             if chain["ended"] is not None:
@@ -203,7 +203,7 @@ class DigestChains:
 
     async def forget(self, trail: Trail) -> None:
         """Drops chains and undigested log files, because their bucket is gone."""
-        changes: list[Change] = []
+        changes: list[StoreWrite] = []
         for kind in ("chain", "log"):
             stored = await self._control.scan(kind, f"{trail.uid}/")
             changes.extend(Remove(kind, s.key) for s in stored)
@@ -263,13 +263,13 @@ class DigestChains:
         logs = [_listed(s.document) for s in stored]
         chain["pending"] = await self._signed(trail, region, span, chain, (start, end), logs)
         chain["pending"]["ends"] = span.started_at if last else None
-        changes: list[Change] = [Remove("log", s.key) for s in stored]
+        changes: list[StoreWrite] = [Remove("log", s.key) for s in stored]
         await self._control.apply([*changes, Put("chain", f"{trail.uid}/{region}", chain)])
         reach("digest.planned")
 
     async def _unused(self, trail: Trail, region: str, span: Span, end: datetime) -> datetime:
         """Returns an end whose name is free: an earlier trail of this name may have taken it."""
-        place = Place(span.bucket, span.prefix, trail.account, region)
+        place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
         while True:
             key = digest_key(place, trail.name, trail.home_region, end)
             try:
@@ -290,7 +290,7 @@ class DigestChains:
         logs: list[DeliveredLog],
     ) -> dict[str, Any]:
         previous = PreviousDigest(**chain["previous"]) if chain["previous"] else None
-        place = Place(span.bucket, span.prefix, trail.account, region)
+        place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
         start, end = (format_time(moment) for moment in window)
         key = digest_key(place, trail.name, trail.home_region, window[1])
         fingerprint = (await self._signer.current(window[1])).fingerprint

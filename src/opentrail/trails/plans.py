@@ -19,7 +19,7 @@ from opentrail.core.selectors import Selection, predicate_of
 from opentrail.core.trail import Span, Trail, takes
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
-from opentrail.trails.reading import SharedReading, Stretch
+from opentrail.trails.reading import EntryBatch, SharedReading
 
 #: A plan closes at this much uncompressed text (AWS's limit is 50 MB) or so many records. Trails
 #: that begin together stay near each other, so that mostly they read the journal once for all.
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LogFilePlan:
     """A log file to be written: `after < position <= until` of one Region under one span.
 
     It holds what it takes to make its bytes again, for the span may be gone by then.
@@ -85,7 +85,7 @@ async def load_state(control: ControlStore, uid: str) -> DeliveryState:
 
 
 @dataclass(slots=True)
-class Taken:
+class FileContents:
     """Entries for one file, and the oldest and newest of their `eventTime`s."""
 
     entries: list[Entry] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Taken:
 
 
 #: What was taken, by Region and kind of file.
-Chosen = dict[tuple[str, str], Taken]
+Chosen = dict[tuple[str, str], FileContents]
 
 
 class Selecting:
@@ -122,7 +122,7 @@ class Selecting:
                 group = (entry.region, LOG_KINDS[entry.category])
                 taken = chosen.get(group)
                 if taken is None:
-                    taken = chosen[group] = Taken()
+                    taken = chosen[group] = FileContents()
                 taken.add(entry, stretch.time_of(entry))
                 size += len(entry.record)
                 count += 1
@@ -134,7 +134,7 @@ class Selecting:
         return position, chosen
 
     async def entries_of(
-        self, plan: Plan, account: str, home_region: str, after: int
+        self, plan: LogFilePlan, account: str, home_region: str, after: int
     ) -> AsyncIterator[Entry]:
         """Yields the entries of a planned file behind a position, in order."""
         # Of a plan's own Region, a span leaves out no more than the events of global services.
@@ -163,7 +163,7 @@ class Selecting:
 
     def entries_of_note(self, document: dict[str, Any], after: int) -> AsyncIterator[Entry]:
         """Yields the entries that a note to a log group is about, behind a position."""
-        plan = Plan(**document["plan"])
+        plan = LogFilePlan(**document["plan"])
         return self.entries_of(plan, document["account"], document["home_region"], after)
 
     @staticmethod
@@ -177,13 +177,13 @@ class Selecting:
         ]
 
         def taken(entries: Sequence[Entry]) -> list[Entry]:
-            stretch = Stretch(entries)
+            stretch = EntryBatch(entries)
             return [entry for entry in entries if any(takes(entry, stretch) for takes in takings)]
 
         return taken if takings else None
 
 
-def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, Stretch], bool]:
+def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, EntryBatch], bool]:
     """Returns what tells which events a span takes: selected ones of the trail's own account.
 
     Imports never go to trails. A record is parsed only if its columns in the journal leave the
@@ -200,7 +200,7 @@ def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, Stre
             return False
         return True if decision and not needs_source else None
 
-    def is_taken(entry: Entry, stretch: Stretch) -> bool:
+    def is_taken(entry: Entry, stretch: EntryBatch) -> bool:
         if entry.account != account or entry.origin == "import":
             return False
         decision = decided(entry.region, entry.category)

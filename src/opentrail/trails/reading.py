@@ -18,7 +18,7 @@ STRETCH = 1_000
 _KEPT_BYTES = 64 * 1024 * 1024
 
 
-class Stretch:
+class EntryBatch:
     """The entries of some positions, with what was parsed of them."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
@@ -48,7 +48,7 @@ class SharedReading:
     def __init__(self, journal: Journal, kept_bytes: int = _KEPT_BYTES) -> None:
         self._journal = journal
         self._kept_bytes = kept_bytes
-        self._stretches: OrderedDict[int, Stretch] = OrderedDict()
+        self._stretches: OrderedDict[int, EntryBatch] = OrderedDict()
         self._bytes = 0
         self._readers = 0
 
@@ -64,7 +64,7 @@ class SharedReading:
                 self._stretches.clear()
                 self._bytes = 0
 
-    async def read(self, after: int, until: int) -> tuple[Stretch, list[Entry], int]:
+    async def read(self, after: int, until: int) -> tuple[EntryBatch, list[Entry], int]:
         """Returns what comes next behind a position.
 
         Returns:
@@ -80,7 +80,7 @@ class SharedReading:
             self._stretches.move_to_end(number)
         return stretch, [e for e in stretch.entries if after < e.position <= until], reached
 
-    async def _read(self, number: int, until: int) -> Stretch:
+    async def _read(self, number: int, until: int) -> EntryBatch:
         first, last = number * STRETCH, (number + 1) * STRETCH
         # What is complete can be kept; of the last stretch only as much is read as is wanted.
         is_complete = last <= self._journal.head
@@ -93,12 +93,12 @@ class SharedReading:
                 break
             entries.extend(more)
             position = more[-1].position
-        stretch = Stretch(entries)
+        stretch = EntryBatch(entries)
         if is_complete and self._readers:
             self._keep(number, stretch)
         return stretch
 
-    def _keep(self, number: int, stretch: Stretch) -> None:
+    def _keep(self, number: int, stretch: EntryBatch) -> None:
         if number in self._stretches:
             return
         self._stretches[number] = stretch

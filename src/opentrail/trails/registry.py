@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.trail import Span, Trail, check_trail_name
-from opentrail.ports.control import Change, ControlStore, Put, Remove
+from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.trails.sinks.outbox import forgetting
 
 #: Trails per Region, shadow trails counted (cloudtrail-facts §7.6).
@@ -133,7 +133,7 @@ class TrailRegistry:
             CloudTrailError: `ConflictException` if somebody else changed it meanwhile.
         """
 
-        def changes(version: int, trail: Trail) -> list[Change]:
+        def changes(version: int, trail: Trail) -> list[StoreWrite]:
             return [Put("trail", key_of(trail), trail.document(), expected=version)]
 
         await self._rebase(stored, changed, changes)
@@ -142,7 +142,7 @@ class TrailRegistry:
         """Deletes a trail; `closed` is kept until everything of it is delivered."""
         key = key_of(stored.trail)
 
-        def changes(version: int, trail: Trail) -> list[Change]:
+        def changes(version: int, trail: Trail) -> list[StoreWrite]:
             return [
                 Put("trail", key, trail.document(), expected=version),
                 Remove("trail", key),
@@ -155,7 +155,7 @@ class TrailRegistry:
         self,
         stored: StoredTrail,
         changed: Trail,
-        changes: Callable[[int, Trail], list[Change]],
+        changes: Callable[[int, Trail], list[StoreWrite]],
     ) -> None:
         for _ in range(_TRIES):
             try:
@@ -202,7 +202,7 @@ class TrailRegistry:
             [Remove("retired-trail", uid), Remove("delivery", uid), *kept, *untold]
         )
 
-    async def _apply(self, changes: list[Change]) -> None:
+    async def _apply(self, changes: list[StoreWrite]) -> None:
         try:
             await self._control.apply(changes)
         except Conflict as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.inventory import Opened, Root, Stream
+from opentrail.validation.inventory import Opened, OpenedObject, Root
 from opentrail.validation.names import ROOT, split_key
 
 S3 = "s3://"
@@ -26,7 +26,7 @@ class Listed(Protocol):
         ...
 
 
-class Body(Stream, Protocol):
+class Body(OpenedObject, Protocol):
     """An object's bytes and metadata."""
 
     @property

@@ -13,7 +13,7 @@ from opentrail.validation.digests import SIGNATURE_ALGORITHM, Digest, signature_
 from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.keys import PublicKeys
 from opentrail.validation.names import ChainId, digest_name, split_key, told_time
-from opentrail.validation.report import Kind, Report
+from opentrail.validation.report import FindingKind, Report
 
 #: Bucket and key of a digest.
 Place = tuple[str, str]
@@ -74,7 +74,7 @@ class Ending:
 
 
 @dataclass(slots=True)
-class Stretch:
+class UncoveredPeriod:
     """A time between two digests of a chain that no digest covers."""
 
     start: datetime
@@ -93,7 +93,7 @@ class Chain:
 
     id: ChainId
     files: list[DigestFile]
-    stretches: list[Stretch] = field(default_factory=list)
+    stretches: list[UncoveredPeriod] = field(default_factory=list)
     #: The event that ended it behind the newest digest, if there is one.
     ending: Ending | None = None
     #: Digests that begin it while logging was on: log files from before may have come late.
@@ -104,7 +104,7 @@ class Chain:
         """Those that count."""
         return [file for file in self.files if file.counts]
 
-    def has_unread(self, stretch: Stretch) -> bool:
+    def has_unread(self, stretch: UncoveredPeriod) -> bool:
         """Returns whether digests of a stretch are there that could not be read."""
         return any(f.unread and stretch.start <= f.end <= stretch.end for f in self.files)
 
@@ -226,21 +226,23 @@ class Links:
             self._pair(chain, before, after)
         newer = [file for file in chain.files if file.end > good[-1].end]
         if newer:
-            chain.stretches.append(Stretch(good[-1].end, newer[-1].end))
+            chain.stretches.append(UncoveredPeriod(good[-1].end, newer[-1].end))
 
     def _nothing_counts(self, chain: Chain) -> None:
         if chain.files:
             begin = min(
                 (f.digest.start for f in chain.files if f.digest), default=chain.files[0].end
             )
-            chain.stretches.append(Stretch(min(begin, chain.files[0].end), chain.files[-1].end))
+            chain.stretches.append(
+                UncoveredPeriod(min(begin, chain.files[0].end), chain.files[-1].end)
+            )
 
     def _head(self, chain: Chain, oldest: DigestFile) -> None:
         digest = oldest.digest
         if digest is None or digest.previous is None:
             older = [file for file in chain.files if file.end < oldest.end]
             if digest is not None and older:
-                chain.stretches.append(Stretch(older[0].end, digest.start))
+                chain.stretches.append(UncoveredPeriod(older[0].end, digest.start))
             return
         if self._since is not None and digest.start <= self._since:
             return
@@ -254,36 +256,38 @@ class Links:
         place = (digest.previous.bucket, digest.previous.key)
         name = digest_name(split_key(place[1])[1])
         start = min(since, name.stamp if name else since)
-        chain.stretches.append(Stretch(start, digest.start))
+        chain.stretches.append(UncoveredPeriod(start, digest.start))
         if self._is_there(place):
             return
         address = f"s3://{place[0]}/{place[1]}"
         if not self._is_given(place):
             reason = f"is in a place that was not given, and {after.told} follows it"
-            self._report.unknown(Kind.DIGEST, address, reason)
+            self._report.unknown(FindingKind.DIGEST, address, reason)
             return
         count = self._report.count(chain.id)
         count.digests += 1
-        self._report.bad(Kind.DIGEST, address, f"is missing; {after.told} follows it")
+        self._report.bad(FindingKind.DIGEST, address, f"is missing; {after.told} follows it")
 
     def _pair(self, chain: Chain, before: DigestFile, after: DigestFile) -> None:
         digest, older = after.digest, before.digest
         if digest is None or older is None:
             return
         if digest.previous is None:
-            chain.stretches.append(Stretch(older.end, digest.start, before))
+            chain.stretches.append(UncoveredPeriod(older.end, digest.start, before))
             return
         place = (digest.previous.bucket, digest.previous.key)
         if place != before.place:
             earlier = chain.file(place)
             if earlier is not None and earlier.end < before.end:
                 self._report.bad(
-                    Kind.DIGEST, before.told, f"is not in the chain: {after.told} follows another"
+                    FindingKind.DIGEST,
+                    before.told,
+                    f"is not in the chain: {after.told} follows another",
                 )
             self._missing(chain, after, older.end)
             return
         for reason in self._differences(chain, before, older, after, digest):
-            self._report.bad(Kind.DIGEST, before.told, reason)
+            self._report.bad(FindingKind.DIGEST, before.told, reason)
 
     @staticmethod
     def _differences(
@@ -312,12 +316,12 @@ def told_files(files: Iterable[DigestFile], report: Report) -> None:
         count = report.count(file.found.name.chain)
         count.digests += 1
         if file.unread is not None:
-            report.unknown(Kind.DIGEST, file.told, file.unread)
+            report.unknown(FindingKind.DIGEST, file.told, file.unread)
         elif file.reason is not None:
-            report.bad(Kind.DIGEST, file.told, file.reason)
+            report.bad(FindingKind.DIGEST, file.told, file.reason)
         elif file.is_unsigned:
             report.unknown(
-                Kind.DIGEST,
+                FindingKind.DIGEST,
                 file.told,
                 "nothing here has its signature: no digest file follows it,"
                 " and a copy has no metadata (--signatures FILE)",

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.chains import Chain, DigestFile, Place, Stretch
+from opentrail.validation.chains import Chain, DigestFile, Place, UncoveredPeriod
 from opentrail.validation.digests import Digest
 from opentrail.validation.names import ChainId, digest_name, read_time, split_key, told_time
-from opentrail.validation.report import Kind, Report
+from opentrail.validation.report import FindingKind, Report
 
 _VERSION = 1
 
@@ -231,7 +231,7 @@ class Marks:
             return
         if reached is None or reached < end:
             start = reached or (chain.files[0].end if chain.files else end)
-            chain.stretches.append(Stretch(min(start, end), end))
+            chain.stretches.append(UncoveredPeriod(min(start, end), end))
 
     def _starts(self, chain: Chain, known: Known) -> None:
         for mark in known.starts:
@@ -249,21 +249,21 @@ class Marks:
             if known.newest.end is None or digest.end > known.newest.end or is_early:
                 continue
             reason = f"begins a chain of which {known.origin} does not know"
-            self._report.bad(Kind.DIGEST, file.told, reason)
+            self._report.bad(FindingKind.DIGEST, file.told, reason)
 
     def _is_there(self, chain: Chain, mark: Mark, what: str) -> bool:
         """Returns whether a known digest is there as it is known; names it, if it is not."""
         file = chain.file(mark.place)
         if file is None:
             if not any(
-                finding.name == mark.told and finding.kind is Kind.DIGEST
+                finding.name == mark.told and finding.kind is FindingKind.DIGEST
                 for finding in self._report.findings
             ):
                 self._report.count(chain.id).digests += 1
-                self._report.bad(Kind.DIGEST, mark.told, f"is missing; it {what}")
+                self._report.bad(FindingKind.DIGEST, mark.told, f"is missing; it {what}")
             return False
         if file.counts and file.digest is not None and file.digest.sha256 != mark.sha256:
-            self._report.bad(Kind.DIGEST, file.told, f"{what} with another hash")
+            self._report.bad(FindingKind.DIGEST, file.told, f"{what} with another hash")
             return False
         return file.counts
 
@@ -278,13 +278,13 @@ class Marks:
         is_known = any(one.knows_beginning(oldest.start) for one in known)
         if is_start and not is_cut_off and not is_known:
             self._report.unknown(
-                Kind.CHAIN,
+                FindingKind.CHAIN,
                 chain.id.told(),
                 f"nothing tells whether there were digest files before {told_time(oldest.start)}",
             )
         if not known and (self._until is None or newest.end < self._until):
             self._report.unknown(
-                Kind.CHAIN,
+                FindingKind.CHAIN,
                 chain.id.told(),
                 f"nothing tells whether there were digest files after {told_time(newest.end)}",
             )

@@ -11,7 +11,7 @@ from enum import IntEnum
 import orjson
 
 from opentrail.core.errors import ObjectStoreError
-from opentrail.validation.chains import Chain, Stretch
+from opentrail.validation.chains import Chain, UncoveredPeriod
 from opentrail.validation.content import LARGEST_LOG, BadContent, hash_unpacked, unpack
 from opentrail.validation.digests import Digest
 from opentrail.validation.evidence import tells_start
@@ -26,7 +26,7 @@ from opentrail.validation.names import (
     read_time,
     told_time,
 )
-from opentrail.validation.report import Kind, Report
+from opentrail.validation.report import FindingKind, Report
 
 #: How far digests end apart, and how late one may be.
 _HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
@@ -161,19 +161,21 @@ class Leftovers:
             if where is None and 0 < len(strays) <= _MOST_NAMED:
                 for short in strays:
                     told = root.told(place.tail(short))
-                    self.report.bad(Kind.LOG, told, "no digest file tells of its Region")
+                    self.report.bad(FindingKind.LOG, told, "no digest file tells of its Region")
             elif where is None:
-                self.report.bad(Kind.GAP, name, f"no digest file tells of {files}", *when)
+                self.report.bad(FindingKind.GAP, name, f"no digest file tells of {files}", *when)
             elif where is Where.NOT_YET:
                 reason = f"{files} not yet covered: the newest digest file ends in the future"
-                self.report.unknown(Kind.GAP, name, reason, *when)
+                self.report.unknown(FindingKind.GAP, name, reason, *when)
             else:
                 reason = (
                     "came before the first digest file"
                     if where is Where.BEFORE
                     else "came while validation was off"
                 )
-                self.report.unknown(Kind.GAP, name, f"{files} {reason}: nothing proves them", *when)
+                self.report.unknown(
+                    FindingKind.GAP, name, f"{files} {reason}: nothing proves them", *when
+                )
 
     def tell_extra(self) -> None:
         """Names each file that no digest lists, though one covers its time."""
@@ -182,9 +184,9 @@ class Leftovers:
             start = self._late_start(name) if name is not None else None
             if start is not None and _is_all_before(root, tail, start):
                 reason = "its events are from before the first digest file: nothing proves it"
-                self.report.unknown(Kind.LOG, root.told(tail), reason)
+                self.report.unknown(FindingKind.LOG, root.told(tail), reason)
             else:
-                self.report.bad(Kind.LOG, root.told(tail), "no digest file lists it")
+                self.report.bad(FindingKind.LOG, root.told(tail), "no digest file lists it")
 
     def _late_start(self, name: LogName) -> datetime | None:
         """Returns since when a chain goes that began in the time of a log file, while logging."""
@@ -212,7 +214,7 @@ class Leftovers:
 
 def where_is(
     chain: Chain, minute: datetime, now: datetime | None = None
-) -> tuple[Where, Stretch | None]:
+) -> tuple[Where, UncoveredPeriod | None]:
     """Returns how a minute lies to a chain, and the stretch that it is in.
 
     Args:
@@ -248,7 +250,9 @@ def patience(good: Sequence[Digest]) -> timedelta:
     return 2 * max(_HOUR, windows[len(windows) // 2]) + _LATE
 
 
-def _behind(chain: Chain, good: Sequence[Digest], minute: datetime) -> tuple[Where, Stretch | None]:
+def _behind(
+    chain: Chain, good: Sequence[Digest], minute: datetime
+) -> tuple[Where, UncoveredPeriod | None]:
     """Returns how a minute behind the newest digest lies."""
     if chain.ending is not None:
         is_update = chain.ending.name == "UpdateTrail"
@@ -258,7 +262,7 @@ def _behind(chain: Chain, good: Sequence[Digest], minute: datetime) -> tuple[Whe
         return Where.PENDING, None
     # Log files went on for longer than digests ever take: the tail is gone.
     if not chain.stretches or chain.stretches[-1].start != end:
-        chain.stretches.append(Stretch(end, end))
+        chain.stretches.append(UncoveredPeriod(end, end))
     tail = chain.stretches[-1]
     tail.end = max(tail.end, minute_after(minute))
     return Where.GAP, tail
@@ -277,23 +281,25 @@ def tell_stretches(chain: Chain, report: Report, can_tell: bool) -> None:
         name = chain.id.told()
         if chain.has_unread(stretch):
             reason = f"digest files of this time cannot be read{logs}"
-            report.unknown(Kind.GAP, name, reason, *when)
+            report.unknown(FindingKind.GAP, name, reason, *when)
         elif stretch.ended_with is None:
-            report.bad(Kind.GAP, name, f"no digest file that is good covers this time{logs}", *when)
+            report.bad(
+                FindingKind.GAP, name, f"no digest file that is good covers this time{logs}", *when
+            )
         elif stretch.ending is not None:
             event = f"{stretch.ending.name} at {told_time(stretch.ending.time)}"
-            report.note(Kind.GAP, name, f"nothing was signed, after {event}", *when)
+            report.note(FindingKind.GAP, name, f"nothing was signed, after {event}", *when)
         elif can_tell:
             reason = (
                 f"the chain ends and another begins, but no event tells that logging stopped{logs}"
             )
-            report.bad(Kind.GAP, name, reason, *when)
+            report.bad(FindingKind.GAP, name, reason, *when)
         else:
             reason = (
                 "the chain ends and another begins; whether logging stopped is told by log files"
                 f" of {chain.id.home_region}, which are not here{logs}"
             )
-            report.unknown(Kind.GAP, name, reason, *when)
+            report.unknown(FindingKind.GAP, name, reason, *when)
 
 
 def _is_all_before(root: Root, tail: str, start: datetime) -> bool:

@@ -22,7 +22,7 @@ from opentrail.validation.names import (
 )
 
 
-class Stream(Readable, Protocol):
+class OpenedObject(Readable, Protocol):
     """Bytes that are read once."""
 
     def close(self) -> None:
@@ -34,7 +34,7 @@ class Stream(Readable, Protocol):
 class Opened:
     """An object being read, with what its metadata say of its signature."""
 
-    stream: Stream
+    stream: OpenedObject
     signature: str | None
     algorithm: str | None
 

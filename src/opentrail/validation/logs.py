@@ -12,7 +12,7 @@ from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.validation.content import BadContent, Hashed, hash_unpacked
 from opentrail.validation.digests import ListedLog
 from opentrail.validation.inventory import Inventory, Opened
-from opentrail.validation.report import ChainCount, Kind, Report
+from opentrail.validation.report import ChainCount, FindingKind, Report
 
 #: Fetches at a time; as many again wait for their turn, and no more are thought of.
 THREADS = 16
@@ -79,7 +79,7 @@ class LogChecks:
             elif checked.hashed is not None and checked.hashed.sha256 in listed:
                 reason = f"holds the content of {listed[checked.hashed.sha256]}"
             say = self._report.unknown if checked.is_unknown else self._report.bad
-            say(Kind.LOG, checked.told, reason)
+            say(FindingKind.LOG, checked.told, reason)
 
     @property
     def is_any_missing(self) -> bool:

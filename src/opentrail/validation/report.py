@@ -24,7 +24,7 @@ class Status(StrEnum):
     NOTE = "note"
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What a finding is about."""
 
     DIGEST = "digest file"
@@ -38,7 +38,7 @@ class Finding:
     """One object or stretch of time, and what is to be said of it."""
 
     status: Status
-    kind: Kind
+    kind: FindingKind
     name: str
     reason: str
     start: datetime | None = None
@@ -123,15 +123,15 @@ class Report:
         self.findings.append(finding)
         self.show(finding)
 
-    def bad(self, kind: Kind, name: str, reason: str, *when: datetime | None) -> None:
+    def bad(self, kind: FindingKind, name: str, reason: str, *when: datetime | None) -> None:
         """Says that something is not good."""
         self.add(Finding(Status.BAD, kind, name, reason, *when))
 
-    def unknown(self, kind: Kind, name: str, reason: str, *when: datetime | None) -> None:
+    def unknown(self, kind: FindingKind, name: str, reason: str, *when: datetime | None) -> None:
         """Says that something cannot be known."""
         self.add(Finding(Status.UNKNOWN, kind, name, reason, *when))
 
-    def note(self, kind: Kind, name: str, reason: str, *when: datetime | None) -> None:
+    def note(self, kind: FindingKind, name: str, reason: str, *when: datetime | None) -> None:
         """Says that something is in order, and worth knowing."""
         self.add(Finding(Status.NOTE, kind, name, reason, *when))
 

@@ -31,7 +31,7 @@ from opentrail.validation.inventory import FoundDigest, Inventory, is_digest_fol
 from opentrail.validation.keys import PublicKeys
 from opentrail.validation.logs import THREADS, LogChecks
 from opentrail.validation.names import ROOT, ChainId
-from opentrail.validation.report import ChainCount, Kind, Report
+from opentrail.validation.report import ChainCount, FindingKind, Report
 
 #: As large as a digest's list may be packed; what lies in a bucket may be of any size.
 _LARGEST_PACKED = 16 * 1024 * 1024
@@ -102,7 +102,7 @@ class Validation:
             self._tell_silence(chain)
         self._tell_others(others)
         if not wanted and not self._report.findings:
-            self._report.unknown(Kind.CHAIN, "digest files", "there are none to validate")
+            self._report.unknown(FindingKind.CHAIN, "digest files", "there are none to validate")
         return self._known(wanted)
 
     @staticmethod
@@ -120,7 +120,7 @@ class Validation:
 
     def _tell_strange(self) -> None:
         for strange in self._inventory.strange:
-            kind = Kind.DIGEST if is_digest_folder(strange) else Kind.LOG
+            kind = FindingKind.DIGEST if is_digest_folder(strange) else FindingKind.LOG
             reason = "has not the name of a log file or digest file of its folder"
             self._report.bad(kind, strange.root.told(strange.tail), reason)
 
@@ -134,7 +134,7 @@ class Validation:
         if is_current or chain.id.backfill or now < good[-1].end + patience(good):
             return
         reason = "no digest file came since, and no event tells that logging stopped"
-        self._report.unknown(Kind.GAP, chain.id.told(), reason, good[-1].end, now)
+        self._report.unknown(FindingKind.GAP, chain.id.told(), reason, good[-1].end, now)
 
     def _tell_others(self, others: Sequence[Chain]) -> None:
         """Says which log files may be of trails that were not asked for."""
@@ -142,7 +142,7 @@ class Validation:
             for stretch in (stretch for stretch in chain.stretches if stretch.logs):
                 reason = f"{stretch.logs} log files may be of this trail, which was not asked for"
                 when = (stretch.start, stretch.end)
-                self._report.unknown(Kind.GAP, chain.id.told(), reason, *when)
+                self._report.unknown(FindingKind.GAP, chain.id.told(), reason, *when)
 
     def _known(self, wanted: Sequence[Chain]) -> list[Known]:
         """Returns what the next run can know."""

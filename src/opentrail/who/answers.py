@@ -31,7 +31,7 @@ _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AW
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Question:
     """What a question is about: a name, perhaps a type, an account and an ARN."""
 
     name: str
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Change:
     """A call that made, changed or removed a resource."""
 
     event: FoundEvent
@@ -61,7 +61,7 @@ class Deed:
         return statement(self.record, self.resource)
 
 
-class Thing(NamedTuple):
+class ResourceKey(NamedTuple):
     """What distinguishes resources of one name; an object is one of its bucket."""
 
     account: str
@@ -71,17 +71,17 @@ class Thing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class ResourceHistory:
     """What is recorded of one resource, since it was last made.
 
     `told` is what an answer tells first: the making, else the last call that is recorded.
     """
 
-    created: Deed | None
-    changed: Sequence[Deed]
-    deleted: Deed | None
-    told: Deed
-    last: Deed
+    created: Change | None
+    changed: Sequence[Change]
+    deleted: Change | None
+    told: Change
+    last: Change
 
 
 async def who(
@@ -111,7 +111,7 @@ async def who(
     return {**whole, **told.shown(), "record": told.event.record}
 
 
-def understood(text: str, kind: str | None = None, account: str | None = None) -> Asked:
+def understood(text: str, kind: str | None = None, account: str | None = None) -> Question:
     """Returns what a question is about.
 
     >>> understood("AWS::IAM::User Mary").kind
@@ -124,14 +124,14 @@ def understood(text: str, kind: str | None = None, account: str | None = None) -
         kind, text = typed.groups()
     arn = parse_arn(text)
     if arn is None:
-        return Asked(text, kind, account, text=text)
-    return Asked(arn.name, kind or arn.type, account or arn.account or None, arn, text)
+        return Question(text, kind, account, text=text)
+    return Question(arn.name, kind or arn.type, account or arn.account or None, arn, text)
 
 
 # Which events
 
 
-async def _about(history: History, asked: Asked) -> list[FoundEvent]:
+async def _about(history: History, asked: Question) -> list[FoundEvent]:
     """Returns the events that name the resource, by any name that they tell of it; newest first."""
     found: dict[int, FoundEvent] = {}
     waiting, seen = [asked.text], set[str]()
@@ -162,7 +162,7 @@ async def _naming(history: History, name: str, search: Search) -> list[FoundEven
     return [*wrote, *(event for event in found if event.read_only)]
 
 
-def _other_names(events: Iterable[FoundEvent], asked: Asked, known: set[str]) -> list[str]:
+def _other_names(events: Iterable[FoundEvent], asked: Question, known: set[str]) -> list[str]:
     """Returns other names of the resource: its ARN, the id that its making gave it."""
     others: dict[str, None] = {}
     for event in events:
@@ -180,11 +180,11 @@ def _other_names(events: Iterable[FoundEvent], asked: Asked, known: set[str]) ->
 # What they tell
 
 
-def _lives(asked: Asked, found: Sequence[FoundEvent]) -> list[Life]:
+def _lives(asked: Question, found: Sequence[FoundEvent]) -> list[ResourceHistory]:
     """Returns what is recorded of each resource of the name, most recent first."""
     names = {asked.text, asked.name}
     names.update(_other_names(found, asked, names))
-    groups: dict[Thing, list[Deed]] = {}
+    groups: dict[ResourceKey, list[Change]] = {}
     for event in reversed(found):
         about = [
             resource
@@ -198,16 +198,16 @@ def _lives(asked: Asked, found: Sequence[FoundEvent]) -> list[Life]:
         if not about or refusal(record) is not None:
             continue
         for resource in about:
-            groups.setdefault(_thing(record, resource), []).append(Deed(event, record, resource))
+            groups.setdefault(_thing(record, resource), []).append(Change(event, record, resource))
     lives = [life for deeds in _merged(groups) if (life := _life(deeds)) is not None]
     return sorted(lives, key=lambda life: _when(life.last), reverse=True)
 
 
-def _when(deed: Deed) -> tuple[datetime, int]:
+def _when(deed: Change) -> tuple[datetime, int]:
     return deed.event.order
 
 
-def _thing(record: Record, resource: Resource) -> Thing:
+def _thing(record: Record, resource: Resource) -> ResourceKey:
     """Returns what distinguishes resources of one name."""
     arn = parse_arn(resource.name)
     account = (arn.account if arn else "") or str(record.get("recipientAccountId") or "")
@@ -216,10 +216,10 @@ def _thing(record: Record, resource: Resource) -> Thing:
     bucket = ""
     if resource.type == "AWS::S3::Object":
         bucket = str(as_object(record.get("requestParameters")).get("bucketName") or "")
-    return Thing(account, region, bucket, resource.type)
+    return ResourceKey(account, region, bucket, resource.type)
 
 
-def _merged(groups: dict[Thing, list[Deed]]) -> list[list[Deed]]:
+def _merged(groups: dict[ResourceKey, list[Change]]) -> list[list[Change]]:
     """Adds calls that do not tell the type to the one resource that they can be about."""
     typed = [thing for thing in groups if thing.type is not None]
     if len(typed) != 1:
@@ -230,14 +230,14 @@ def _merged(groups: dict[Thing, list[Deed]]) -> list[list[Deed]]:
     return [sorted(mine, key=_when), *others]
 
 
-def _life(deeds: Iterable[Deed]) -> Life | None:
+def _life(deeds: Iterable[Change]) -> ResourceHistory | None:
     """Returns what calls, oldest first, did to one resource; a call counts once.
 
     None: they only named it.
     """
-    created: Deed | None = None
-    deleted: Deed | None = None
-    changed: list[Deed] = []
+    created: Change | None = None
+    deleted: Change | None = None
+    changed: list[Change] = []
     seen: set[int] = set()
     for deed in deeds:
         name, kind = deed.event.event_name, deed.resource.type
@@ -256,13 +256,15 @@ def _life(deeds: Iterable[Deed]) -> Life | None:
     known = [deed for deed in (created, *changed[-1:], deleted) if deed]
     if not known:
         return None
-    return Life(created, changed, deleted, created or max(known, key=_when), max(known, key=_when))
+    return ResourceHistory(
+        created, changed, deleted, created or max(known, key=_when), max(known, key=_when)
+    )
 
 
 # Answers
 
 
-async def _answer(history: History, life: Life) -> dict[str, Any]:
+async def _answer(history: History, life: ResourceHistory) -> dict[str, Any]:
     told = life.told
     thing = _thing(told.record, told.resource)
     changed = {"times": len(life.changed), **life.changed[-1].shown()} if life.changed else None

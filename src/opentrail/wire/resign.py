@@ -48,7 +48,7 @@ class CannotResign(Exception):  # noqa: N818 - it is an answer as much as an err
 
 
 @dataclass(frozen=True, slots=True)
-class SigningKey:
+class UpstreamCredentials:
     """Credentials that an upstream accepts; without a Region, the caller's is signed for."""
 
     access_key_id: str
@@ -96,7 +96,9 @@ def with_host(original: Original) -> Resigned:
     return Resigned(target.encode("latin-1"), [(b"Host", original.host.encode()), *kept])
 
 
-def resign(original: Original, key: SigningKey, body: bytes | None, now: datetime) -> Resigned:
+def resign(
+    original: Original, key: UpstreamCredentials, body: bytes | None, now: datetime
+) -> Resigned:
     """Returns the call signed with `key`.
 
     Args:

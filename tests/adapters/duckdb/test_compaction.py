@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.compaction import MERGED_FILES, MERGED_RECORDS, merging
 from opentrail.adapters.duckdb.files import SealedFile
-from opentrail.adapters.duckdb.table_set import Source
+from opentrail.adapters.duckdb.table_set import EventTable
 
 
-def a_source(first: int, last: int, is_import: bool = False) -> Source:
+def a_source(first: int, last: int, is_import: bool = False) -> EventTable:
     file = SealedFile(Path("x"), first, last, is_import, None, is_expired=False)
-    return Source("t", first, last, file=file)
+    return EventTable("t", first, last, file=file)
 
 
 @pytest.mark.hypothesis
@@ -42,7 +42,7 @@ def test_what_is_merged_are_neighbours_that_make_a_file_of_bounded_size(
 @given(counts=st.lists(st.integers(1, 120_000), max_size=60))
 def test_files_that_are_merged_as_they_come_stay_few(counts: list[int]) -> None:
     """At most seven of each size, and those of the largest."""
-    sources: list[Source] = []
+    sources: list[EventTable] = []
     last = written = 0
     for count in counts:
         sources.append(a_source(last + 1, last + count))

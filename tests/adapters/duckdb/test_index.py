@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opentrail.adapters.duckdb import index as module
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.index import MOST_PLACES, Index, hash_of, probe
-from opentrail.adapters.duckdb.partitions import PARTS, Parting
+from opentrail.adapters.duckdb.partitions import PARTS, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
@@ -50,7 +50,7 @@ def a_file(folder: Path, first: int, last: int, is_import: bool) -> Path:
         rows.append(row_of(an_entry(sign * number, record), attributes_of(record)))
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
-        for statement, arguments in insert_sealed(rows, Parting()):
+        for statement, arguments in insert_sealed(rows, ColumnPartitioning()):
             connection.execute(statement, arguments)
 
     return write_sealed(Sealing(folder, first, last, is_import), fill)

@@ -13,8 +13,8 @@ import pytest
 
 from opentrail.adapters.duckdb import lookup_pool as module
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
-from opentrail.adapters.duckdb.lookup_pool import Asking, Damaged
-from opentrail.adapters.duckdb.table_set import AT_ONCE, Database, Source
+from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
+from opentrail.adapters.duckdb.table_set import AT_ONCE, Database, EventTable
 from opentrail.core.errors import StorageFailed
 from tests.adapters.duckdb.test_index import a_file
 from tests.fakes import PATIENCE, asynchronous
@@ -29,7 +29,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     made.close()
 
 
-def a_sealed(database: Database, folder: Path) -> tuple[Source, SealedFile]:
+def a_sealed(database: Database, folder: Path) -> tuple[EventTable, SealedFile]:
     file = read_name(a_file(folder, 1, 9, False))
     assert file is not None
     return database.attach(file), file
@@ -48,8 +48,8 @@ async def test_work_is_done_side_by_side_and_told_in_order(database: Database) -
         return [number, number]
 
     pieces = [(hot, work, (number,)) for number in range(AT_ONCE)]
-    assert await Asking(database).all(pieces) == [n for n in range(AT_ONCE) for _ in range(2)]
-    assert await Asking(database).all([]) == []
+    assert await LookupPool(database).all(pieces) == [n for n in range(AT_ONCE) for _ in range(2)]
+    assert await LookupPool(database).all([]) == []
 
 
 @asynchronous
@@ -66,7 +66,7 @@ async def test_when_one_fails_the_others_are_waited_for(database: Database) -> N
         return []
 
     with pytest.raises(StorageFailed, match="it cannot be read"):
-        await Asking(database).all([(hot, fail_now, ()), (hot, end_later, ())])
+        await LookupPool(database).all([(hot, fail_now, ()), (hot, end_later, ())])
     assert ended.is_set()
 
 
@@ -75,7 +75,7 @@ async def test_a_file_that_is_what_it_was_is_not_at_fault(
     database: Database, tmp_path: Path
 ) -> None:
     source, file = a_sealed(database, tmp_path)
-    asking = Asking(database)
+    asking = LookupPool(database)
     assert await asking.is_healthy(file)
     with pytest.raises(StorageFailed):
         await asking.one(source, fail)
@@ -96,7 +96,7 @@ async def test_a_file_that_changed_is_damaged_and_looked_at_once(
         return is_whole(seen)
 
     monkeypatch.setattr(module, "is_whole", look)
-    asking = Asking(database)
+    asking = LookupPool(database)
     with pytest.raises(Damaged) as error:
         await asking.all([(source, fail, ())] * AT_ONCE)
     assert error.value.source is source

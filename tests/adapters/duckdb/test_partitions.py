@@ -15,7 +15,7 @@ from opentrail.adapters.duckdb.partitions import (
     DIVIDED,
     PARTS,
     STORED,
-    Parting,
+    ColumnPartitioning,
     divided,
 )
 
@@ -26,7 +26,7 @@ KINDS = st.tuples(st.sampled_from("abcde"), st.sampled_from("vwxyz"), st.integer
 def test_a_kind_of_event_is_in_one_part_of_a_batch(
     batches: list[list[tuple[str, str, int]]],
 ) -> None:
-    parting = Parting()
+    parting = ColumnPartitioning()
     for events in batches:
         parts = parting.parts(events)
         of_kind: dict[tuple[str, str], set[int]] = {}
@@ -41,7 +41,7 @@ def test_no_part_has_much_more_than_the_largest_kind_makes_it_have(
     events: list[tuple[str, str, int]],
 ) -> None:
     loads, kinds = [0] * PARTS, Counter[tuple[str, str]]()
-    for (source, name, size), part in zip(events, Parting().parts(events), strict=True):
+    for (source, name, size), part in zip(events, ColumnPartitioning().parts(events), strict=True):
         loads[part] += size
         kinds[source, name] += size
     # Whoever goes to the one that has least makes it no fuller than this (Graham 1966).
@@ -50,7 +50,7 @@ def test_no_part_has_much_more_than_the_largest_kind_makes_it_have(
 
 
 def test_what_is_most_has_a_part_for_itself_whenever_it_comes() -> None:
-    parting = Parting()
+    parting = ColumnPartitioning()
     few = [("iam", f"Call{number}", 1_000) for number in range(30)]
     assert len(set(parting.parts(few))) == PARTS
     most = [("s3", "PutObject", 1_000)] * 300
@@ -69,7 +69,7 @@ def test_moving_makes_no_part_fuller_than_the_fullest_was(
 ) -> None:
     """And where batches are alike, after the first nothing moves for ever."""
     sizes, order = drawn
-    parting = Parting()
+    parting = ColumnPartitioning()
     events = [("source", f"Call{number}", sizes[number]) for number in order]
     before: list[int] = []
     for _ in range(8):
@@ -81,7 +81,7 @@ def test_moving_makes_no_part_fuller_than_the_fullest_was(
 
 
 def test_five_large_kinds_among_four_parts_stay_where_they_are() -> None:
-    parting = Parting()
+    parting = ColumnPartitioning()
     events = [("s3", f"Large{n}", 1_700) for n in range(5)]
     events += [("iam", f"Small{n}", 100) for n in range(15)]
     first = parting.parts(events)
@@ -89,7 +89,7 @@ def test_five_large_kinds_among_four_parts_stay_where_they_are() -> None:
 
 
 def test_only_the_larger_kinds_of_very_many_are_remembered() -> None:
-    parting = Parting()
+    parting = ColumnPartitioning()
     large = [("s3", "PutObject", 10_000_000)]
     for start in range(0, 50_000, 5_000):
         parting.parts([*large, *(("x", f"Call{start + n}", 10) for n in range(5_000))])

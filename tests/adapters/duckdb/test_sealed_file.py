@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import read_name
-from opentrail.adapters.duckdb.partitions import Parting
+from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.core.attributes import attributes_of
@@ -19,7 +19,7 @@ ROWS = [row_of(an_entry(n, r), attributes_of(r)) for n, r in enumerate(some_reco
 
 
 def fill(connection: duckdb.DuckDBPyConnection) -> None:
-    for statement, arguments in insert_sealed(ROWS, Parting()):
+    for statement, arguments in insert_sealed(ROWS, ColumnPartitioning()):
         connection.execute(statement, arguments)
 
 

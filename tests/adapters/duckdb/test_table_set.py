@@ -13,7 +13,7 @@ import pytest
 
 from opentrail.adapters.duckdb.files import digest_of, read_name, stem_of
 from opentrail.adapters.duckdb.schema import FORMAT
-from opentrail.adapters.duckdb.table_set import SEARCHES_AT_ONCE, Database, Shelf
+from opentrail.adapters.duckdb.table_set import SEARCHES_AT_ONCE, Database, TableSet
 from opentrail.core.errors import StorageFailed
 from tests.fakes import asynchronous, turns
 
@@ -23,7 +23,7 @@ async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "swap")
-    shelf = Shelf(database)
+    shelf = TableSet(database)
     old, new = database.new_hot(1), database.new_hot(1)
     shelf.insert(old)
     with shelf.reading() as first:
@@ -43,7 +43,7 @@ async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone(
 @asynchronous
 async def test_tables_stand_in_order_of_their_positions(tmp_path: Path) -> None:
     database = Database(tmp_path / "swap")
-    shelf = Shelf(database)
+    shelf = TableSet(database)
     hot = [database.new_hot(first) for first in (41, 1, 21)]
     for source in hot:
         shelf.insert(source)

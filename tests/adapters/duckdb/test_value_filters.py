@@ -6,10 +6,10 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb import value_filters
-from opentrail.adapters.duckdb.value_filters import HELD, Held, fill_held
+from opentrail.adapters.duckdb.value_filters import HELD, ValueFilter, fill_held
 
 
-def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> Held:
+def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> ValueFilter:
     """Returns what is held by a table with these user names and resource types.
 
     The last row is of another category than the ones before it, if that is given.
@@ -28,7 +28,9 @@ def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Managemen
             )
         database.execute(HELD)
         fill_held(database)
-        return Held(database.execute("SELECT attribute, value, category FROM made.held").fetchall())
+        return ValueFilter(
+            database.execute("SELECT attribute, value, category FROM made.held").fetchall()
+        )
 
 
 def test_what_occurs_may_be_there_and_what_does_not_is_not() -> None:

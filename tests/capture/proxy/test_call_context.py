@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import Head, Headers
 from opentrail.capture.proxy.upstream import AnswerHead
@@ -25,14 +25,14 @@ def signed(service: str, *more: tuple[bytes, bytes], host: bytes = b"h") -> Head
 
 def transcript(
     method: bytes, target: bytes, headers: Headers, body: bytes = b"", complete: bool = True
-) -> Transcript:
+) -> CallContext:
     flow = Flow(lambda: None, lambda: None)
     if body:
         flow.feed(body)
     if complete:
         flow.finish()
     incoming = Incoming(Head(method, target, "1.1", headers), flow, False, True)
-    made = Transcript(
+    made = CallContext(
         incoming, ROUTER, SettableClock(), "192.0.2.1", None, Networks([network("192.0.2.0/24")])
     )
     made.look_at_head()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.core.selectors import EventFacts, Predicate, Taker, chosen, predicate_of
+from opentrail.core.selectors import EventFacts, Predicate, SelectorOwner, chosen, predicate_of
 from opentrail.trails.facts import facts_of
 from tests.core.selectors import naive
 from tests.core.selectors.generated import Asked, Generator, conditions
@@ -62,7 +62,7 @@ class Judges:
 
 def compiled(asked: Asked) -> Predicate:
     """Returns our predicate of a selection, which must be one that AWS would take."""
-    taker = Taker.EVENT_DATA_STORE if asked.store else Taker.TRAIL
+    taker = SelectorOwner.EVENT_DATA_STORE if asked.store else SelectorOwner.TRAIL
     return predicate_of(chosen(asked.document, taker))
 
 

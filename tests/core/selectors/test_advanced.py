@@ -12,9 +12,9 @@ from opentrail.core.selectors.advanced import (
     AdvancedSelector,
     check_advanced,
 )
-from opentrail.core.selectors.owner import Taker
+from opentrail.core.selectors.owner import SelectorOwner
 
-TRAIL, STORE = Taker.TRAIL, Taker.EVENT_DATA_STORE
+TRAIL, STORE = SelectorOwner.TRAIL, SelectorOwner.EVENT_DATA_STORE
 Json = dict[str, Any]
 DATA: dict[str, Json] = {
     "eventCategory": {"Equals": ["Data"]},
@@ -55,7 +55,7 @@ NETWORK_TABLE = {
     "vpcEndpointId": ANY,
 }
 #: The table of cloudtrail-facts §5.2, written down once more.
-TABLE: dict[tuple[Taker, str], dict[str, tuple[str, ...]]] = {
+TABLE: dict[tuple[SelectorOwner, str], dict[str, tuple[str, ...]]] = {
     (TRAIL, "Management"): {"readOnly": EQUALS, "eventSource": ("NotEquals",)},
     (STORE, "Management"): {
         "readOnly": EQUALS,
@@ -79,11 +79,11 @@ def selector(fields: dict[str, Json], **more: Any) -> Json:
     return {"FieldSelectors": given, **more}
 
 
-def check(*given: Json, taker: Taker = TRAIL) -> None:
+def check(*given: Json, taker: SelectorOwner = TRAIL) -> None:
     check_advanced([AdvancedSelector.from_json(one) for one in given], taker)
 
 
-def refusal(*given: Json, taker: Taker = TRAIL) -> str:
+def refusal(*given: Json, taker: SelectorOwner = TRAIL) -> str:
     with pytest.raises(CloudTrailError) as error:
         check(*given, taker=taker)
     assert error.value.code == "InvalidEventSelectorsException"
@@ -116,7 +116,7 @@ def test_members_that_are_null_count_as_left_out() -> None:
     ids=[f"{taker.name} {category}" for taker, category in TABLE],
 )
 def test_each_category_has_its_fields_and_operators_and_no_others(
-    taker: Taker, category: str
+    taker: SelectorOwner, category: str
 ) -> None:
     table = TABLE[taker, category]
     base = BASES.get(category, {"eventCategory": {"Equals": [category]}})
@@ -245,7 +245,7 @@ def test_a_value_that_is_demanded_and_excluded_is_a_conflict() -> None:
 
 
 def test_there_must_be_a_selector() -> None:
-    for taker in Taker:
+    for taker in SelectorOwner:
         assert "at least one" in refusal(taker=taker)
 
 
@@ -257,8 +257,8 @@ def test_an_event_data_store_has_at_most_five_selectors_and_a_trail_more() -> No
     )
 
 
-@pytest.mark.parametrize("taker", Taker, ids=lambda taker: taker.name)
-def test_all_conditions_have_at_most_five_hundred_values(taker: Taker) -> None:
+@pytest.mark.parametrize("taker", SelectorOwner, ids=lambda taker: taker.name)
+def test_all_conditions_have_at_most_five_hundred_values(taker: SelectorOwner) -> None:
     def names(count: int) -> Json:
         return selector({**DATA, "eventName": {"Equals": [f"e{n}" for n in range(count)]}})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.core.selectors.owner import Taker, refused, shown
+from opentrail.core.selectors.owner import SelectorOwner, refused, shown
 
 
 def test_every_refusal_has_awss_one_code() -> None:
@@ -20,4 +20,4 @@ def test_a_long_value_is_shown_by_its_beginning() -> None:
 
 
 def test_takers_are_named_as_texts_name_them() -> None:
-    assert {taker.value for taker in Taker} == {"trail", "event data store"}
+    assert {taker.value for taker in SelectorOwner} == {"trail", "event data store"}

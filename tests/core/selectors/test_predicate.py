@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.core.selectors import EventFacts, Selection, Taker, chosen, predicate_of
+from opentrail.core.selectors import EventFacts, Selection, SelectorOwner, chosen, predicate_of
 from opentrail.trails.facts import facts_of
 from tests.core.selectors import naive
 from tests.core.selectors.agreement import ENOUGH, PAIRS, judge
@@ -310,7 +310,9 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
 
 
 def taken(document: Json | None, record: Json) -> bool:
-    selection = Selection.from_document(None) if document is None else chosen(document, Taker.TRAIL)
+    selection = (
+        Selection.from_document(None) if document is None else chosen(document, SelectorOwner.TRAIL)
+    )
     facts = facts_of(record_bytes(record), naive.category_of(record))
     return predicate_of(selection).takes(facts)
 
@@ -341,7 +343,7 @@ def test_the_naive_evaluator_agrees_about_variants_of_real_records() -> None:
 
 def test_an_event_data_store_takes_other_things_by_their_category() -> None:
     for category in ("Insight", "ConfigurationItem", "Evidence", "ActivityAuditLog"):
-        selection = chosen(advanced(fields(category)), Taker.EVENT_DATA_STORE)
+        selection = chosen(advanced(fields(category)), SelectorOwner.EVENT_DATA_STORE)
         predicate = predicate_of(selection)
         assert predicate.decides(category) is True
         assert predicate.takes(EventFacts(category, "", ""))
@@ -352,12 +354,14 @@ def test_an_event_data_store_takes_other_things_by_their_category() -> None:
 
 
 def test_selections_that_say_the_same_share_one_predicate() -> None:
-    one = chosen(NOT_LOGS, Taker.TRAIL)
+    one = chosen(NOT_LOGS, SelectorOwner.TRAIL)
     (selector,) = NOT_LOGS["AdvancedEventSelectors"]
-    named = chosen(advanced({**selector, "Name": "all but logs"}), Taker.EVENT_DATA_STORE)
+    named = chosen(advanced({**selector, "Name": "all but logs"}), SelectorOwner.EVENT_DATA_STORE)
     assert predicate_of(one) is predicate_of(named)
-    assert predicate_of(one) is not predicate_of(chosen(CSV, Taker.TRAIL))
-    assert predicate_of(chosen(basic(), Taker.TRAIL)) is predicate_of(Selection.from_document(None))
+    assert predicate_of(one) is not predicate_of(chosen(CSV, SelectorOwner.TRAIL))
+    assert predicate_of(chosen(basic(), SelectorOwner.TRAIL)) is predicate_of(
+        Selection.from_document(None)
+    )
 
 
 @pytest.mark.parametrize(
@@ -381,7 +385,7 @@ def test_the_category_alone_decides_where_it_can(
     data_events: bool | None,
     network_activity: bool | None,
 ) -> None:
-    predicate = predicate_of(chosen(document, Taker.TRAIL))
+    predicate = predicate_of(chosen(document, SelectorOwner.TRAIL))
     assert predicate.decides("Management") is management
     assert predicate.decides("Data") is data_events
     assert predicate.decides("NetworkActivity") is network_activity

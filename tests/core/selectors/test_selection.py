@@ -15,7 +15,7 @@ from opentrail.core.selectors import (
     DEFAULT,
     STORE_DEFAULT,
     Selection,
-    Taker,
+    SelectorOwner,
     chosen,
     predicate_of,
 )
@@ -78,7 +78,7 @@ requests = st.fixed_dictionaries(
 )
 
 
-def chosen_or_refused(request: Json, taker: Taker) -> Selection | CloudTrailError:
+def chosen_or_refused(request: Json, taker: SelectorOwner) -> Selection | CloudTrailError:
     try:
         return chosen(request, taker)
     except CloudTrailError as error:
@@ -88,9 +88,9 @@ def chosen_or_refused(request: Json, taker: Taker) -> Selection | CloudTrailErro
 @pytest.mark.hypothesis
 @pytest.mark.slow
 @settings(deadline=None, max_examples=2_000)
-@given(requests, st.sampled_from(Taker))
+@given(requests, st.sampled_from(SelectorOwner))
 def test_whatever_the_model_lets_pass_is_taken_or_refused_and_documents_are_inverse(
-    request: Json, taker: Taker
+    request: Json, taker: SelectorOwner
 ) -> None:
     validate(INPUT, request)
     selection = chosen_or_refused(request, taker)
@@ -164,7 +164,7 @@ def test_an_event_data_store_that_was_given_none_takes_the_same_by_awss_name() -
             }
         ]
     }
-    assert chosen(STORE_DEFAULT.document(), Taker.EVENT_DATA_STORE) == STORE_DEFAULT
+    assert chosen(STORE_DEFAULT.document(), SelectorOwner.EVENT_DATA_STORE) == STORE_DEFAULT
     assert predicate_of(STORE_DEFAULT).decides("Management") is True
 
 
@@ -176,7 +176,7 @@ def test_an_event_data_store_that_was_given_none_takes_the_same_by_awss_name() -
     ],
 )
 def test_the_default_selector_put_back_is_not_custom(given: list[Json]) -> None:
-    assert not chosen({"EventSelectors": given}, Taker.TRAIL).custom
+    assert not chosen({"EventSelectors": given}, SelectorOwner.TRAIL).custom
 
 
 @pytest.mark.parametrize(
@@ -192,10 +192,10 @@ def test_the_default_selector_put_back_is_not_custom(given: list[Json]) -> None:
     ],
 )
 def test_any_other_selection_is_custom(given: Json) -> None:
-    assert chosen(given, Taker.TRAIL).custom
+    assert chosen(given, SelectorOwner.TRAIL).custom
 
 
-def refusal(given: Json, taker: Taker = Taker.TRAIL) -> str:
+def refusal(given: Json, taker: SelectorOwner = SelectorOwner.TRAIL) -> str:
     with pytest.raises(CloudTrailError) as error:
         chosen(given, taker)
     assert error.value.code == "InvalidEventSelectorsException"
@@ -213,13 +213,15 @@ def test_both_kinds_or_none_are_refused() -> None:
 
 def test_an_empty_list_of_one_kind_does_not_count_beside_the_other() -> None:
     advanced_only = {"EventSelectors": [], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
-    assert list(chosen(advanced_only, Taker.TRAIL).document()) == ["AdvancedEventSelectors"]
+    assert list(chosen(advanced_only, SelectorOwner.TRAIL).document()) == ["AdvancedEventSelectors"]
     basic_only = {"EventSelectors": [{}], "AdvancedEventSelectors": []}
-    assert list(chosen(basic_only, Taker.TRAIL).document()) == ["EventSelectors"]
+    assert list(chosen(basic_only, SelectorOwner.TRAIL).document()) == ["EventSelectors"]
 
 
 def test_an_event_data_store_has_advanced_selectors_only() -> None:
-    assert "at least one advanced" in refusal({"EventSelectors": [{}]}, Taker.EVENT_DATA_STORE)
+    assert "at least one advanced" in refusal(
+        {"EventSelectors": [{}]}, SelectorOwner.EVENT_DATA_STORE
+    )
 
 
 def test_resource_types_of_both_kinds_are_told() -> None:

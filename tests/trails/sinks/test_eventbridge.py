@@ -11,7 +11,7 @@ import pytest
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
 from opentrail.metrics import Metrics
-from opentrail.trails.sinks.eventbridge import BusFollower, Taking, bus_event
+from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower, bus_event
 from tests.factories import MOMENT, REGION, a_data_record, a_record, an_entry, event_id
 from tests.fakes import (
     Fault,
@@ -38,9 +38,9 @@ class Scene:
         self.head = 0
         self.follower = self.another()
 
-    def another(self) -> BusFollower:
+    def another(self) -> EventBridgeFollower:
         """Returns a follower as another process has it."""
-        return BusFollower(
+        return EventBridgeFollower(
             self.control,
             MemoryBus(self.services),
             self.clock,
@@ -49,7 +49,7 @@ class Scene:
             lambda: self.head,
         )
 
-    async def _taking(self) -> Taking | None:
+    async def _taking(self) -> EntryMatcher | None:
         return self._taken if self.logs else None
 
     def _taken(self, entries: Sequence[Entry]) -> Sequence[Entry]:

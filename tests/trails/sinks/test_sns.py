@@ -10,7 +10,7 @@ import pytest
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.sinks.outbox import NOTICE, Outbox, Telling, note_of
+from opentrail.trails.sinks.outbox import NOTICE, Outbox, SinkStatus, note_of
 from opentrail.trails.sinks.sns import SUBJECT, Notices
 from tests.factories import MOMENT
 from tests.fakes import Fault, MemoryControl, MemoryServices, SettableClock, asynchronous
@@ -66,7 +66,7 @@ async def test_many_files_are_told_of_once_each() -> None:
     assert sorted(scene.told) == keys
     assert await scene.outbox.waiting("one") == []
     now = stored_time(MOMENT)
-    assert await scene.outbox.how("one") == Telling(now, now, None)
+    assert await scene.outbox.how("one") == SinkStatus(now, now, None)
 
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])

@@ -13,7 +13,7 @@ from pathlib import Path
 from opentrail.adapters.duckdb import seal
 from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, sealed_files, stem_of
 from opentrail.adapters.duckdb.seal import HURRIED, IDLE
-from opentrail.adapters.duckdb.table_set import Database, Shelf, Source
+from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
 from opentrail.adapters.system import run_giving_way
 from opentrail.core.errors import JournalDamaged, StorageFailed
@@ -36,7 +36,7 @@ RepairJournal = Callable[[int, int], Awaitable[None]]
 _TROUBLES = (OSError, RuntimeError, StorageFailed, TimeoutError)
 
 
-class Upkeep:
+class Compaction:
     """Keeps a shelf's files in order; what goes wrong costs no record, and is tried again."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Upkeep:
         folder: Path,
         journal: Path,
         database: Database,
-        shelf: Shelf,
+        shelf: TableSet,
         repair_journal: RepairJournal | None = None,
     ) -> None:
         self._repair_journal = repair_journal
@@ -89,7 +89,7 @@ class Upkeep:
             # The records stay hot and in the journal; the next full table tries again.
             log.warning("sealing failed", extra={"error": str(error)})
 
-    async def _seal(self, hot: Source) -> None:
+    async def _seal(self, hot: EventTable) -> None:
         """Has a child write the range of `hot` to a file, then puts the file in its place."""
         async with self._changing:
             is_late = len(self._shelf.full_hot()) > 1
@@ -101,7 +101,7 @@ class Upkeep:
                 sources = await self._sealed(HURRIED, hot.first, hot.last)
         await self._shelf.replace([hot], *sources)
 
-    async def _sealed(self, pace: str, first: int, last: int) -> list[Source]:
+    async def _sealed(self, pace: str, first: int, last: int) -> list[EventTable]:
         """Returns the tables of files that hold all of a range that the journal has not lost."""
         if first > last:
             return []
@@ -122,7 +122,7 @@ class Upkeep:
             self.miss(expected, last, "lost by the journal")
         return [await self._database.write(self._database.attach, file) for file in files]
 
-    async def _merge(self, run: Sequence[Source]) -> None:
+    async def _merge(self, run: Sequence[EventTable]) -> None:
         async with self._changing:
             if any(source not in self._shelf.sources for source in run):
                 return  # one of them was mended or has expired meanwhile
@@ -174,7 +174,7 @@ class Upkeep:
                 gone += await self._drop(source)
             return gone
 
-    async def _drop(self, source: Source) -> int:
+    async def _drop(self, source: EventTable) -> int:
         await self._shelf.replace([source])
         if source.file is None:
             return 0
@@ -219,7 +219,7 @@ class Upkeep:
             del sources[:_CHECKED_AT_ONCE]
         self.is_checked = True
 
-    async def mend(self, source: Source) -> None:
+    async def mend(self, source: EventTable) -> None:
         """Puts a file made from the journal in the place of a damaged one.
 
         If the journal holds the range no more, the range is named as missing, and look-ups go on
@@ -231,7 +231,7 @@ class Upkeep:
             made = await self.replaced(source.file)
             await self._shelf.replace([source], *made)
 
-    async def replaced(self, file: SealedFile) -> list[Source]:
+    async def replaced(self, file: SealedFile) -> list[EventTable]:
         """Sets a damaged file aside and returns the tables of those made from the journal."""
         await self.set_aside(file)
         if file.is_import:
@@ -249,7 +249,7 @@ class Upkeep:
             await asyncio.to_thread(self._mark_gone, file.first, file.last)
             self.lost_imports.append((file.first, file.last))
 
-    async def rebuilt(self, first: int, last: int) -> list[Source]:
+    async def rebuilt(self, first: int, last: int) -> list[EventTable]:
         """Seals a range from the journal again and returns its tables; none if that cannot be."""
         log.warning("sealed range is made again", extra={"first": first, "last": last})
         try:
@@ -322,13 +322,13 @@ class Upkeep:
         return [Path(line) for line in done.stdout.decode().splitlines()]
 
 
-def merging(sources: Sequence[Source]) -> list[Source]:
+def merging(sources: Sequence[EventTable]) -> list[EventTable]:
     """Returns the neighbours to merge next, oldest first; none while there are too few.
 
     So files grow by eights, as in a log-structured merge tree, and a record is rewritten a few
     times only.
     """
-    run: list[Source] = []
+    run: list[EventTable] = []
     for source in sources:
         if source.file is None or source.file.records * 2 > MERGED_RECORDS:
             run = []
@@ -345,7 +345,7 @@ def merging(sources: Sequence[Source]) -> list[Source]:
     return []
 
 
-def _size(source: Source) -> int:
+def _size(source: EventTable) -> int:
     """Returns the class of a file's size: 0, 1, 2, … each eight times the one before."""
     records, size = source.last - source.first + 1, 0
     while records > _SMALLEST * MERGED_FILES**size:
@@ -353,8 +353,8 @@ def _size(source: Source) -> int:
     return size
 
 
-def _fitting(run: Sequence[Source]) -> list[Source]:
-    taken: list[Source] = []
+def _fitting(run: Sequence[EventTable]) -> list[EventTable]:
+    taken: list[EventTable] = []
     records = 0
     for source in run:
         records += source.last - source.first + 1

@@ -28,7 +28,7 @@ from opentrail.core.expression.tree import network_of
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class SqlCondition:
     """A condition and its arguments; `exact` if it holds for no other events."""
 
     sql: str
@@ -36,7 +36,7 @@ class Condition:
     exact: bool
 
 
-_ANY = Condition("TRUE", (), False)
+_ANY = SqlCondition("TRUE", (), False)
 _TEXT_COLUMNS = frozenset(
     {
         "account",
@@ -66,44 +66,46 @@ _FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{2
 _SUFFIX = ".amazonaws.com"
 
 
-def condition_of(expression: Expression, index: Index | None = None) -> Condition:
+def condition_of(expression: Expression, index: Index | None = None) -> SqlCondition:
     """Returns the condition that an expression implies, for a table with this index."""
     return _CONDITIONS[type(expression)](expression, index)
 
 
-def _and(expression: And, index: Index | None) -> Condition:
+def _and(expression: And, index: Index | None) -> SqlCondition:
     return _joined("AND", [condition_of(part, index) for part in expression.parts], "TRUE")
 
 
-def _or(expression: Or, index: Index | None) -> Condition:
+def _or(expression: Or, index: Index | None) -> SqlCondition:
     return _joined("OR", [condition_of(part, index) for part in expression.parts], "FALSE")
 
 
-def _joined(word: str, parts: list[Condition], empty: str, exact: bool = True) -> Condition:
+def _joined(word: str, parts: list[SqlCondition], empty: str, exact: bool = True) -> SqlCondition:
     if not parts:
-        return Condition(empty, (), exact)
+        return SqlCondition(empty, (), exact)
     arguments = tuple(argument for part in parts for argument in part.arguments)
     sql = f" {word} ".join(f"({part.sql})" for part in parts)
-    return Condition(sql, arguments, exact and all(part.exact for part in parts))
+    return SqlCondition(sql, arguments, exact and all(part.exact for part in parts))
 
 
-def _not(expression: Not, index: Index | None) -> Condition:
+def _not(expression: Not, index: Index | None) -> SqlCondition:
     inner = condition_of(expression.part, index)
     if not inner.exact:
         return _ANY
-    return Condition(f"NOT coalesce(({inner.sql}), FALSE)", inner.arguments, True)
+    return SqlCondition(f"NOT coalesce(({inner.sql}), FALSE)", inner.arguments, True)
 
 
-def _is(expression: Is, index: Index | None) -> Condition:
+def _is(expression: Is, index: Index | None) -> SqlCondition:
     if expression.state in ("read", "write"):
-        return Condition("read_only" if expression.state == "read" else "NOT read_only", (), True)
+        return SqlCondition(
+            "read_only" if expression.state == "read" else "NOT read_only", (), True
+        )
     if expression.state == "success":
-        return Condition("error_code IS NULL", (), False)
+        return SqlCondition("error_code IS NULL", (), False)
     # A failed login has no code: its record tells.
-    return Condition("(error_code IS NOT NULL OR event_source = ?)", (SIGN_IN,), False)
+    return SqlCondition("(error_code IS NOT NULL OR event_source = ?)", (SIGN_IN,), False)
 
 
-def _between(expression: Between, index: Index | None) -> Condition:
+def _between(expression: Between, index: Index | None) -> SqlCondition:
     parts = []
     if expression.start is not None:
         parts.append(_time(expression.start, "event_time >= ?"))
@@ -113,11 +115,11 @@ def _between(expression: Between, index: Index | None) -> Condition:
     return _joined("AND", parts, "TRUE")
 
 
-def _time(moment: datetime, sql: str) -> Condition:
-    return Condition(sql, (int(moment.timestamp()),), moment.microsecond == 0)
+def _time(moment: datetime, sql: str) -> SqlCondition:
+    return SqlCondition(sql, (int(moment.timestamp()),), moment.microsecond == 0)
 
 
-def _compare(expression: Compare, index: Index | None) -> Condition:
+def _compare(expression: Compare, index: Index | None) -> SqlCondition:
     if expression.operator == "!=":
         return _not(Not(replace(expression, operator="=")), index)
     if not expression.is_field:
@@ -127,13 +129,13 @@ def _compare(expression: Compare, index: Index | None) -> Condition:
         if index is not None and column == "event_id":
             return _somewhere("lower(record)", [expression.value.lower()])
         sql = f"contains(lower({column}), ?)"
-        return Condition(sql, (expression.value.lower(),), False)
+        return SqlCondition(sql, (expression.value.lower(),), False)
     if expression.operator != "=" or network_of(expression) is not None:
         return _ANY
     return _equals(column, expression, index)
 
 
-def _equals(column: str, expression: Compare, index: Index | None) -> Condition:
+def _equals(column: str, expression: Compare, index: Index | None) -> SqlCondition:
     pattern = expression.pattern
     plain = pattern.plain
     if index is not None and column in _INDEXED:
@@ -141,32 +143,34 @@ def _equals(column: str, expression: Compare, index: Index | None) -> Condition:
     if column == "read_only":
         return _matches("CAST(read_only AS VARCHAR)", pattern)
     if column in _LISTS:
-        return _ANY if plain is None else Condition(f"list_contains({column}, ?)", (plain,), True)
+        return (
+            _ANY if plain is None else SqlCondition(f"list_contains({column}, ?)", (plain,), True)
+        )
     if column == "event_source" and "." not in expression.value:
         if plain is not None:
-            return Condition("event_source IN (?, ?)", (plain, plain + _SUFFIX), True)
+            return SqlCondition("event_source IN (?, ?)", (plain, plain + _SUFFIX), True)
         return _ANY
     return _matches(column, pattern) if column in _TEXT_COLUMNS else _ANY
 
 
-def _indexed(column: str, pattern: Pattern, index: Index) -> Condition:
+def _indexed(column: str, pattern: Pattern, index: Index) -> SqlCondition:
     """Asks a sealed file's index for what it has instead of a column."""
     plain = pattern.plain
     if column == "event_id":
         if plain is None:
             return _somewhere("record", pattern.literals)
         sql, arguments = index.has_id(plain)
-        return Condition(sql, tuple(arguments), False)
+        return SqlCondition(sql, tuple(arguments), False)
     sql, arguments = (
         index.has_resource_like(_like(pattern)) if plain is None else index.has_resource(plain)
     )
-    return Condition(sql, tuple(arguments), True)
+    return SqlCondition(sql, tuple(arguments), True)
 
 
-def _matches(column: str, pattern: Pattern) -> Condition:
+def _matches(column: str, pattern: Pattern) -> SqlCondition:
     if pattern.plain is not None:
-        return Condition(f"{column} = ?", (pattern.plain,), True)
-    return Condition(f"{column} LIKE ? ESCAPE '\\'", (_like(pattern),), True)
+        return SqlCondition(f"{column} = ?", (pattern.plain,), True)
+    return SqlCondition(f"{column} LIKE ? ESCAPE '\\'", (_like(pattern),), True)
 
 
 def _like(pattern: Pattern) -> str:
@@ -176,7 +180,7 @@ def _like(pattern: Pattern) -> str:
     )
 
 
-def _in_record(expression: Compare) -> Condition:
+def _in_record(expression: Compare) -> SqlCondition:
     """Looks for the member that a path ends with, and for the value's longest plain part."""
     named = _somewhere("record", [f'"{expression.path[-1]}"'], _PLAIN_NAME)
     value = _ANY
@@ -187,25 +191,25 @@ def _in_record(expression: Compare) -> Condition:
     return _joined("AND", [part for part in (named, value) if part is not _ANY], "TRUE", False)
 
 
-def _text(expression: Text, index: Index | None) -> Condition:
+def _text(expression: Text, index: Index | None) -> SqlCondition:
     return _somewhere("lower(record)", [expression.text.lower()])
 
 
-def _somewhere(text: str, wanted: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> Condition:
+def _somewhere(text: str, wanted: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> SqlCondition:
     """Looks for what occurs in a text if all that is wanted do, however JSON writes it."""
     runs = [run for one in wanted if one.isascii() for run in plain.findall(one)]
     # Others write letters by their numbers: \u003d.
     found = f"contains({text}, ?) OR contains(record, '\\u')"
     if telling := [run for run in runs if not _MAYBE_NUMBER.fullmatch(run)]:
-        return Condition(f"({found})", (max(telling, key=len),), False)
+        return SqlCondition(f"({found})", (max(telling, key=len),), False)
     if whole := [run for run in runs if run.isdigit()]:
-        return Condition(
+        return SqlCondition(
             f"({found} OR regexp_matches(record, ?))", (max(whole, key=len), _FLOAT), False
         )
     return _ANY
 
 
-_CONDITIONS: Mapping[type, Callable[[Any, Index | None], Condition]] = {
+_CONDITIONS: Mapping[type, Callable[[Any, Index | None], SqlCondition]] = {
     And: _and,
     Or: _or,
     Not: _not,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from opentrail.adapters.duckdb.files import SealedFile, is_whole
-from opentrail.adapters.duckdb.table_set import Database, Source
+from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.errors import StorageFailed
 
 T = TypeVar("T")
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 class Damaged(Exception):  # noqa: N818 - the store mends it, nobody else sees it
     """A sealed file could not be read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: EventTable) -> None:
         super().__init__(str(source.file))
         self.source = source
 
 
-class Asking:
+class LookupPool:
     """Has the database work for look-ups, in threads."""
 
     def __init__(self, database: Database) -> None:
@@ -37,7 +37,7 @@ class Asking:
 
     async def all(
         self,
-        work: Sequence[tuple[Source, Callable[..., list[T]], tuple[Any, ...]]],
+        work: Sequence[tuple[EventTable, Callable[..., list[T]], tuple[Any, ...]]],
         is_search: bool = False,
     ) -> list[T]:
         """Returns what several pieces of work give, each about one source, done side by side.
@@ -56,7 +56,9 @@ class Asking:
                 raise one
         return [item for part in done if not isinstance(part, BaseException) for item in part]
 
-    async def one(self, source: Source, work: Callable[..., list[T]], *arguments: Any) -> list[T]:
+    async def one(
+        self, source: EventTable, work: Callable[..., list[T]], *arguments: Any
+    ) -> list[T]:
         """Returns what work about one source gives.
 
         Raises:
@@ -66,12 +68,12 @@ class Asking:
         return await self._done([source], self._database.run(work, *arguments))
 
     async def among(
-        self, sources: Sequence[Source], work: Callable[..., list[T]], *arguments: Any
+        self, sources: Sequence[EventTable], work: Callable[..., list[T]], *arguments: Any
     ) -> list[T]:
         """Returns what work about several sources gives; see `one`."""
         return await self._done(sources, self._database.run(work, *arguments))
 
-    async def _done(self, sources: Sequence[Source], work: Awaitable[list[T]]) -> list[T]:
+    async def _done(self, sources: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
         try:
             return await work
         except duckdb.Error as error:

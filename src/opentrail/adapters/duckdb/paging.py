@@ -12,7 +12,7 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
-from opentrail.adapters.duckdb.lookup_pool import Asking
+from opentrail.adapters.duckdb.lookup_pool import LookupPool
 from opentrail.adapters.duckdb.partitions import PARTS
 from opentrail.adapters.duckdb.schema import (
     Table,
@@ -21,7 +21,7 @@ from opentrail.adapters.duckdb.schema import (
     select_page,
     select_rows,
 )
-from opentrail.adapters.duckdb.table_set import AT_ONCE, SEARCHES_AT_ONCE, Database, Source
+from opentrail.adapters.duckdb.table_set import AT_ONCE, SEARCHES_AT_ONCE, Database, EventTable
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import StorageFailed
 from opentrail.core.expression import Expression, holds
@@ -39,13 +39,13 @@ class _Key:
 
     seconds: int
     position: int
-    source: Source
+    source: EventTable
     row: int
     part: int
     event: FoundEvent | None = None
 
     @classmethod
-    def of(cls, event: FoundEvent, source: Source) -> _Key:
+    def of(cls, event: FoundEvent, source: EventTable) -> _Key:
         """Returns the key of an event that was read already."""
         return cls(int(event.event_time.timestamp()), event.position, source, -1, 0, event)
 
@@ -53,11 +53,11 @@ class _Key:
 class Pages:
     """Finds the newest events that a query describes, in as few tables as that takes."""
 
-    def __init__(self, database: Database, asking: Asking) -> None:
+    def __init__(self, database: Database, asking: LookupPool) -> None:
         self._database = database
         self._asking = asking
 
-    async def page(self, sources: Sequence[Source], query: EventQuery) -> list[FoundEvent]:
+    async def page(self, sources: Sequence[EventTable], query: EventQuery) -> list[FoundEvent]:
         """Asks each table for its own newest page, newest table first, until the rest is older.
 
         Raises:
@@ -68,7 +68,7 @@ class Pages:
         is_search = query.expression is not None
         asked = [source for source in sources if source.may_hold(query)]
         asked.sort(key=lambda source: (source.file is None, source.newest), reverse=True)
-        known: dict[Source, list[tuple[int, int]] | None] = {}
+        known: dict[EventTable, list[tuple[int, int]] | None] = {}
         waiting = asked
         # The hot table, then the newest file alone: mostly a page is full then.
         for size in itertools.chain((1, 1, 2), itertools.repeat(AT_ONCE)):
@@ -93,7 +93,7 @@ class Pages:
             )
             del keys[query.limit :]
         events = {key.position: key.event for key in keys if key.event is not None}
-        wanted: dict[Source, list[tuple[int, int]]] = {}
+        wanted: dict[EventTable, list[tuple[int, int]]] = {}
         for key in keys:
             if key.event is None:
                 wanted.setdefault(key.source, []).append((key.row, key.part))
@@ -107,7 +107,7 @@ class Pages:
 
     def _keys(
         self,
-        source: Source,
+        source: EventTable,
         query: EventQuery,
         room: int,
         known: Sequence[tuple[int, int]] | None,
@@ -143,13 +143,13 @@ class Pages:
         ]
 
     async def _known(
-        self, sources: Sequence[Source], query: EventQuery
-    ) -> dict[Source, list[tuple[int, int]] | None]:
+        self, sources: Sequence[EventTable], query: EventQuery
+    ) -> dict[EventTable, list[tuple[int, int]] | None]:
         """Returns the rows of each source that may have the query's attribute, with their parts.
 
         None if any row may have it.
         """
-        known: dict[Source, list[tuple[int, int]] | None] = dict.fromkeys(sources)
+        known: dict[EventTable, list[tuple[int, int]] | None] = dict.fromkeys(sources)
         key, value = query.attribute or ("", "")
         indexed = [source for source in sources if source.table.index is not None]
         if key not in KNOWN or not indexed:

@@ -30,7 +30,7 @@ STORED = ", ".join(("part", *COLUMNS))
 DIVIDED = ", ".join(("part", *(f"CASE part WHEN {part} THEN record END" for part in range(PARTS))))
 
 
-class Parting:
+class ColumnPartitioning:
     """Tells in which column the record of each event of a file belongs.
 
     A kind stays where it is: only when one column has much more than the others do the smaller

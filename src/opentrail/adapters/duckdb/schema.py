@@ -10,7 +10,13 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
-from opentrail.adapters.duckdb.partitions import COLUMNS, DEFINED, STORED, Parting, divided
+from opentrail.adapters.duckdb.partitions import (
+    COLUMNS,
+    DEFINED,
+    STORED,
+    ColumnPartitioning,
+    divided,
+)
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, from_micros, micros
 from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
@@ -107,7 +113,7 @@ def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
 
 
 def insert_sealed(
-    rows: Sequence[tuple[Any, ...]], parting: Parting
+    rows: Sequence[tuple[Any, ...]], parting: ColumnPartitioning
 ) -> Iterator[tuple[str, list[list[Any]]]]:
     """Yields statements and arguments that insert rows into a sealed file and its keys."""
     columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
@@ -121,7 +127,7 @@ def insert_sealed(
     yield INSERT_KEYS, keys
 
 
-def parts_of(rows: Sequence[Sequence[Any]], parting: Parting) -> list[int]:
+def parts_of(rows: Sequence[Sequence[Any]], parting: ColumnPartitioning) -> list[int]:
     """Returns the parts of a sealed file that the records in rows belong to."""
     return parting.parts([(row[_SOURCE], row[_NAME], len(row[_RECORD])) for row in rows])
 

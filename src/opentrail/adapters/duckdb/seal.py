@@ -26,7 +26,7 @@ import orjson
 from opentrail.adapters.duckdb.crash import arm_in_child, end_with_parent
 from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
-from opentrail.adapters.duckdb.partitions import Parting
+from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
 from opentrail.adapters.ipc.messages import pack_entries, unpack_entries
@@ -73,7 +73,7 @@ def _seal(
 ) -> Path:
     if before is None:
         raise RuntimeError(f"the journal does not hold position {first}")
-    parting = Parting()
+    parting = ColumnPartitioning()
 
     def fill(connection: duckdb.DuckDBPyConnection) -> None:
         for batch in batches:

@@ -15,7 +15,7 @@ import orjson
 
 from opentrail.adapters.duckdb.files import SealedFile, attaching, sealed_files
 from opentrail.adapters.duckdb.index import Index, hash_ids
-from opentrail.adapters.duckdb.partitions import DIVIDED, Parting
+from opentrail.adapters.duckdb.partitions import DIVIDED, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import (
     KEPT,
     SEALED_COLUMNS,
@@ -77,7 +77,7 @@ class Staging:
         self._names = iter(range(1, 1 << 62))
         self._known: dict[Path, dict[str, Any]] = {}
         #: Kept from one file to the next: what was most of one will be most of the other.
-        self._parting = Parting()
+        self._parting = ColumnPartitioning()
         self.clear()
 
     def clear(self) -> None:

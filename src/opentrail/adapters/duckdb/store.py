@@ -12,14 +12,14 @@ from typing import TypeVar
 
 import orjson
 
-from opentrail.adapters.duckdb.compaction import RepairJournal, Upkeep
+from opentrail.adapters.duckdb.compaction import Compaction, RepairJournal
 from opentrail.adapters.duckdb.files import (
     SealedFile,
     left_over,
     remove,
     sealed_files,
 )
-from opentrail.adapters.duckdb.lookup_pool import Asking, Damaged
+from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
 from opentrail.adapters.duckdb.paging import Pages
 from opentrail.adapters.duckdb.schema import (
     ENTRIES,
@@ -28,7 +28,7 @@ from opentrail.adapters.duckdb.schema import (
     insert_into,
     row_of,
 )
-from opentrail.adapters.duckdb.table_set import Database, Shelf, Source
+from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.duckdb.writers import Steps, Writing
 from opentrail.adapters.ipc.messages import unpack_entries
 from opentrail.adapters.sqlite.segments import first_position, lost_between
@@ -69,10 +69,10 @@ class DuckdbEvents:
         self._seal_records = seal_records
         self._journal = journal
         self._database = Database(folder / "look-ups.tmp.swap")
-        self._shelf = Shelf(self._database)
-        self._asking = Asking(self._database)
+        self._shelf = TableSet(self._database)
+        self._asking = LookupPool(self._database)
         self._pages = Pages(self._database, self._asking)
-        self.upkeep = Upkeep(folder, journal, self._database, self._shelf, repair_journal)
+        self.upkeep = Compaction(folder, journal, self._database, self._shelf, repair_journal)
         self._position = self._imported = 0
         self._adding = asyncio.Lock()
         #: Position and chain of the entry that `read` gave last.
@@ -115,7 +115,7 @@ class DuckdbEvents:
         self.upkeep.begin()
         return sealed
 
-    async def _attached(self, file: SealedFile) -> list[Source]:
+    async def _attached(self, file: SealedFile) -> list[EventTable]:
         try:
             return [await self._database.write(self._database.attach, file)]
         except StorageFailed as error:
@@ -124,7 +124,7 @@ class DuckdbEvents:
             log.error("sealed file cannot be used", extra={"error": str(error)})
         return await self.upkeep.replaced(file)
 
-    def _show(self, sources: Sequence[Source]) -> None:
+    def _show(self, sources: Sequence[EventTable]) -> None:
         for source in sources:
             self._shelf.insert(source)
 
@@ -200,7 +200,7 @@ class DuckdbEvents:
             self._shelf.insert(following)
             self.upkeep.begin()
 
-    def _inserted(self, hot: Source, entries: Sequence[Entry]) -> Steps[tuple[int, int]]:
+    def _inserted(self, hot: EventTable, entries: Sequence[Entry]) -> Steps[tuple[int, int]]:
         """Inserts entries and returns their oldest and newest event times, in seconds."""
         rows = []
         for entry in entries:
@@ -212,7 +212,7 @@ class DuckdbEvents:
         times = [row[3] for row in rows]
         return min(times), max(times)
 
-    def _is_full(self, hot: Source, now: float) -> bool:
+    def _is_full(self, hot: EventTable, now: float) -> bool:
         records = hot.last - hot.first + 1
         is_old = hot.since is not None and now - hot.since >= SEAL_SECONDS
         return records >= self._seal_records or (records >= SEAL_FEW and is_old)
@@ -254,7 +254,7 @@ class DuckdbEvents:
                 entries.clear()
                 await self.upkeep.mend(error.source)
 
-    def _entries(self, source: Source, after: int, limit: int, until: int) -> list[Entry]:
+    def _entries(self, source: EventTable, after: int, limit: int, until: int) -> list[Entry]:
         statement = ENTRIES.format(table=source.table.name)
         chain = self._chain_at(source, after)
         entries = []
@@ -265,7 +265,7 @@ class DuckdbEvents:
             self._last_read = (entries[-1].position, chain)
         return entries
 
-    def _chain_at(self, source: Source, position: int) -> bytes:
+    def _chain_at(self, source: EventTable, position: int) -> bytes:
         """Returns the chain at a position, computed from the file's beginning if need be."""
         if self._last_read[0] == position:
             return self._last_read[1]

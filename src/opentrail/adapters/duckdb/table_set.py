@@ -16,7 +16,7 @@ import duckdb
 from opentrail.adapters.duckdb.files import SealedFile, attaching
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
-from opentrail.adapters.duckdb.value_filters import Held
+from opentrail.adapters.duckdb.value_filters import ValueFilter
 from opentrail.adapters.duckdb.writers import Writers
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
@@ -43,7 +43,7 @@ _LATE = 2**62
 
 
 @dataclass(slots=True, eq=False)
-class Source:
+class EventTable:
     """A table with a range of positions; `readers` look-ups are under way in it.
 
     `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
@@ -57,7 +57,7 @@ class Source:
     newest_recorded: int = -1
     file: SealedFile | None = None
     chain_before: bytes = b""
-    held: Held | None = None
+    held: ValueFilter | None = None
     readers: int = 0
     #: When its first rows came, by the loop's clock, if it is hot.
     since: float | None = None
@@ -180,13 +180,13 @@ class Database:
                 stop.watch(None)
             cursor.close()
 
-    def new_hot(self, first: int) -> Source:
+    def new_hot(self, first: int) -> EventTable:
         """Returns an empty table in memory."""
         name = self._name("hot")
         self.execute(create_hot(name))
-        return Source(Table(name), first, first - 1)
+        return EventTable(Table(name), first, first - 1)
 
-    def attach(self, file: SealedFile) -> Source:
+    def attach(self, file: SealedFile) -> EventTable:
         """Returns the table of a sealed file.
 
         Raises:
@@ -203,7 +203,9 @@ class Database:
                         f"reads format {FORMAT}"
                     )
                 held = self.execute(_ROWS.format(name=name, first=file.first))[0]
-                values = Held(self.execute(f"SELECT attribute, value, category FROM {name}.held"))  # noqa: S608
+                values = ValueFilter(
+                    self.execute(f"SELECT attribute, value, category FROM {name}.held")  # noqa: S608
+                )
             except (duckdb.Error, IndexError, StorageFailed):
                 self.execute(f"DETACH {name}")
                 raise
@@ -218,9 +220,9 @@ class Database:
             )
         first, last, oldest, newest, recorded, chain = about[1:]
         table = Table(f"{name}.events", Index(name, first, file.is_import))
-        return Source(table, first, last, oldest, newest, recorded, file, bytes(chain), values)
+        return EventTable(table, first, last, oldest, newest, recorded, file, bytes(chain), values)
 
-    def let_go(self, source: Source) -> None:
+    def let_go(self, source: EventTable) -> None:
         """Frees what a table holds; nobody may read it any more."""
         if source.file is None:
             self.execute(f"DROP TABLE {source.table.name}")
@@ -239,15 +241,15 @@ class Database:
             return f"{kind}_{next(self._numbers)}"
 
 
-class Shelf:
+class TableSet:
     """All tables: those of the journal in order of positions, and those of imported events."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.sources: list[Source] = []
+        self.sources: list[EventTable] = []
 
     @contextmanager
-    def reading(self) -> Iterator[list[Source]]:
+    def reading(self) -> Iterator[list[EventTable]]:
         """Gives all tables, and keeps them until it is left."""
         sources = self.sources.copy()
         for source in sources:
@@ -259,19 +261,19 @@ class Shelf:
                 source.readers -= 1
                 source.unread.set()
 
-    def of_journal(self) -> list[Source]:
+    def of_journal(self) -> list[EventTable]:
         """Returns the tables of the journal's positions, the hot ones last."""
         return [source for source in self.sources if not source.is_import]
 
-    def full_hot(self) -> list[Source]:
+    def full_hot(self) -> list[EventTable]:
         """Returns hot tables that nothing is added to any more."""
         return [source for source in self.of_journal() if source.file is None][:-1]
 
-    def insert(self, source: Source) -> None:
+    def insert(self, source: EventTable) -> None:
         """Adds a table; in order of positions."""
         self.sources = sorted([*self.sources, source], key=_order)
 
-    async def replace(self, old: Sequence[Source], *new: Source) -> None:
+    async def replace(self, old: Sequence[EventTable], *new: EventTable) -> None:
         """Puts tables in the place of others, and frees those once nobody reads them."""
         kept = [source for source in self.sources if source not in old]
         self.sources = sorted([*kept, *new], key=_order)
@@ -282,5 +284,5 @@ class Shelf:
             await self._database.write(self._database.let_go, source)
 
 
-def _order(source: Source) -> tuple[bool, int, int]:
+def _order(source: EventTable) -> tuple[bool, int, int]:
     return source.is_import, source.first, source.last

@@ -39,7 +39,7 @@ def fill_held(connection: duckdb.DuckDBPyConnection) -> None:
             )
 
 
-class Held:
+class ValueFilter:
     """The values of a file, as hashes in order: eight bytes each, whatever their length.
 
     Args:

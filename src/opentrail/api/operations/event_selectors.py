@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from opentrail.api.operation import Call, Json, operation
-from opentrail.core.selectors import Selection, Taker, chosen
+from opentrail.api.operation import Json, OperationCall, operation
+from opentrail.core.selectors import Selection, SelectorOwner, chosen
 from opentrail.core.selectors.known_types import KNOWN_TYPES
 from opentrail.core.trail import Trail
 
@@ -19,12 +19,12 @@ _REFUSED = "InvalidEventSelectorsException"
     "PutEventSelectors",
     errors={"EventSelectors": _REFUSED, "AdvancedEventSelectors": _REFUSED},
 )
-async def put_event_selectors(call: Call) -> Json:
+async def put_event_selectors(call: OperationCall) -> Json:
     """Says which events a trail takes from this call on; one kind of selectors clears the other."""
     stored = await call.services.trails.find_at_home(
         call.account, call.region, call.input["TrailName"]
     )
-    selection = chosen(call.input, Taker.TRAIL)
+    selection = chosen(call.input, SelectorOwner.TRAIL)
     trail = replace(stored.trail, selectors=selection.document())
     changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, changed)
@@ -34,7 +34,7 @@ async def put_event_selectors(call: Call) -> Json:
 
 
 @operation("GetEventSelectors")
-async def get_event_selectors(call: Call) -> Json:
+async def get_event_selectors(call: OperationCall) -> Json:
     """Returns the event selectors of a trail, of the kind that it has."""
     name = call.input["TrailName"]
     stored = await call.services.trails.find(call.account, call.region, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opentrail.api.operation import Call, Json, operation
+from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.attributes import LOOKUP_KEYS
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import INSIGHT, MANAGEMENT
@@ -19,7 +19,7 @@ _INSIGHT_KEYS = ("EventId", "EventName", "EventSource")
         "EventCategory": "InvalidEventCategoryException",
     },
 )
-async def lookup_events(call: Call) -> Json:
+async def lookup_events(call: OperationCall) -> Json:
     """Finds management (or Insights) events of the caller's account and Region, newest first."""
     insight = call.input.get("EventCategory") == "insight"
     start, end = call.time("StartTime"), call.time("EndTime")

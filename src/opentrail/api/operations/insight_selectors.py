@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from opentrail.api.operation import Call, Json, operation
+from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
 
 
 @operation("GetInsightSelectors", without=("EventDataStore",))
-async def get_insight_selectors(call: Call) -> Json:
+async def get_insight_selectors(call: OperationCall) -> Json:
     """Refuses as AWS does for a trail without Insights, which every trail is."""
     name = call.input.get("TrailName")
     if name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from opentrail.api.operation import Call, Json, operation
+from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.tags import listed, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
@@ -17,7 +17,7 @@ _TYPES = ("trail", "eventdatastore", "channel", "dashboard")
 
 
 @operation("AddTags", errors=_ERRORS)
-async def add_tags(call: Call) -> Json:
+async def add_tags(call: OperationCall) -> Json:
     """Adds tags to a trail; those with keys that it has already get new values."""
     added = read_tags(call.input["TagsList"])
     stored = await _tagged(call, call.input["ResourceId"], to_change=True)
@@ -27,7 +27,7 @@ async def add_tags(call: Call) -> Json:
 
 
 @operation("RemoveTags", errors=_ERRORS)
-async def remove_tags(call: Call) -> Json:
+async def remove_tags(call: OperationCall) -> Json:
     """Removes the tags with these keys from a trail."""
     removed = [str(tag["Key"]) for tag in call.input["TagsList"]]
     stored = await _tagged(call, call.input["ResourceId"], to_change=True)
@@ -37,7 +37,7 @@ async def remove_tags(call: Call) -> Json:
 
 
 @operation("ListTags")
-async def list_tags(call: Call) -> Json:
+async def list_tags(call: OperationCall) -> Json:
     """Returns the tags of up to 20 trails."""
     asked = call.input["ResourceIdList"]
     if len(asked) > _MOST_RESOURCES:
@@ -55,7 +55,7 @@ async def list_tags(call: Call) -> Json:
     }
 
 
-async def _tagged(call: Call, arn: str, to_change: bool) -> StoredTrail:
+async def _tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail:
     """Returns the trail with an ARN.
 
     Raises:

@@ -6,7 +6,7 @@ import base64
 import uuid
 from dataclasses import replace
 
-from opentrail.api.operation import Call, Json, operation
+from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import (
     CloudTrailError,
@@ -22,7 +22,7 @@ from opentrail.core.trail import (
     epoch,
 )
 from opentrail.trails.plans import DeliveryState, load_state
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, Telling, telling
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, telling
 
 _LATER = ("IsOrganizationTrail",)
 #: Texts that UpdateTrail clears when they are empty, and the settings that they are.
@@ -35,7 +35,7 @@ _TEXTS = {
 
 
 @operation("CreateTrail", without=_LATER, errors={"TagsList": "InvalidTagParameterException"})
-async def create_trail(call: Call) -> Json:
+async def create_trail(call: OperationCall) -> Json:
     """Creates a trail; it delivers nothing before StartLogging."""
     asked = call.input
     check_trail_name(asked["Name"])
@@ -57,7 +57,7 @@ async def create_trail(call: Call) -> Json:
 
 
 @operation("UpdateTrail", without=_LATER)
-async def update_trail(call: Call) -> Json:
+async def update_trail(call: OperationCall) -> Json:
     """Changes settings of a trail; they take effect at this call, delivery goes on meanwhile."""
     asked = call.input
     stored = await call.services.trails.find_at_home(call.account, call.region, asked["Name"])
@@ -82,7 +82,7 @@ async def update_trail(call: Call) -> Json:
 
 
 @operation("DeleteTrail")
-async def delete_trail(call: Call) -> Json:
+async def delete_trail(call: OperationCall) -> Json:
     """Deletes a trail; what it logged until this call is still delivered."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     closed = replace(stored.trail.stopped(call.event_id, call.now()), deleted=True)
@@ -93,14 +93,14 @@ async def delete_trail(call: Call) -> Json:
 
 
 @operation("GetTrail")
-async def get_trail(call: Call) -> Json:
+async def get_trail(call: OperationCall) -> Json:
     """Returns one trail by name or ARN."""
     stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
     return {"Trail": _described(stored.trail)}
 
 
 @operation("DescribeTrails")
-async def describe_trails(call: Call) -> Json:
+async def describe_trails(call: OperationCall) -> Json:
     """Returns the trails of the Region, with shadow trails unless they are not wanted.
 
     By its ARN a trail of another Region is returned, too.
@@ -123,7 +123,7 @@ async def describe_trails(call: Call) -> Json:
 
 
 @operation("ListTrails")
-async def list_trails(call: Call) -> Json:
+async def list_trails(call: OperationCall) -> Json:
     """Returns name, ARN and home Region of the account's trails in all Regions."""
     trails = [t.trail for t in await call.services.trails.all(call.account)]
     return {
@@ -135,7 +135,7 @@ async def list_trails(call: Call) -> Json:
 
 
 @operation("StartLogging")
-async def start_logging(call: Call) -> Json:
+async def start_logging(call: OperationCall) -> Json:
     """Starts delivery, with this call as the first event that it takes."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     if not stored.trail.logging:
@@ -146,7 +146,7 @@ async def start_logging(call: Call) -> Json:
 
 
 @operation("StopLogging")
-async def stop_logging(call: Call) -> Json:
+async def stop_logging(call: OperationCall) -> Json:
     """Stops delivery behind this call; events stay in event history."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     if stored.trail.logging:
@@ -157,7 +157,7 @@ async def stop_logging(call: Call) -> Json:
 
 
 @operation("GetTrailStatus")
-async def get_trail_status(call: Call) -> Json:
+async def get_trail_status(call: OperationCall) -> Json:
     """Returns whether a trail logs, and how its deliveries went."""
     stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
     trail = stored.trail
@@ -195,7 +195,7 @@ async def get_trail_status(call: Call) -> Json:
 
 
 def _legacy_status(
-    trail: Trail, state: DeliveryState, told: Telling, delivered: str | None
+    trail: Trail, state: DeliveryState, told: SinkStatus, delivered: str | None
 ) -> Json:
     """Returns the string members that AWS keeps for old clients; unset ones are empty."""
     times = {
@@ -210,7 +210,7 @@ def _legacy_status(
 
 
 @operation("ListPublicKeys")
-async def list_public_keys(call: Call) -> Json:
+async def list_public_keys(call: OperationCall) -> Json:
     """Returns the public keys whose validity overlaps the time range (now by default)."""
     start = call.time("StartTime") or call.services.clock.now()
     end = call.time("EndTime") or max(start, call.services.clock.now())
@@ -233,7 +233,7 @@ async def list_public_keys(call: Call) -> Json:
     return {"PublicKeyList": keys}
 
 
-async def _settled(call: Call, trail: Trail, before: Trail | None) -> Trail:
+async def _settled(call: OperationCall, trail: Trail, before: Trail | None) -> Trail:
     """Returns the trail with the texts of a call, once its settings are checked and tried."""
     given = {name: call.input[member] for member, name in _TEXTS.items() if member in call.input}
     trail = replace(trail, **given)
@@ -254,7 +254,7 @@ async def _settled(call: Call, trail: Trail, before: Trail | None) -> Trail:
     return await call.services.destinations.settled(trail, before)
 
 
-async def _check_arn(call: Call, arn: str) -> None:
+async def _check_arn(call: OperationCall, arn: str) -> None:
     try:
         await call.services.trails.find(call.account, call.region, arn)
     except CloudTrailError as error:

@@ -21,7 +21,7 @@ from opentrail.wire.routing import NOTHING, Call, Router
 from opentrail.wire.sigv4 import Credential, read_credential
 
 
-class Transcript:
+class CallContext:
     """Head, bodies as far as they are kept, and what they tell of the call."""
 
     def __init__(

@@ -13,7 +13,7 @@ from opentrail.capture.proxy.after_head import after_head, framing_of
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
-from opentrail.capture.proxy.request_handler import Conversation
+from opentrail.capture.proxy.request_handler import RequestHandler
 from opentrail.capture.proxy.tunnel import wants_websocket
 from opentrail.capture.proxy.upstream import KeptConnections, UpstreamConnection
 from opentrail.capture.record.exchange import GONE, INCOMPLETE
@@ -263,7 +263,7 @@ class ClientConnection(asyncio.Protocol):
                     return
                 self._busy = True
                 with self.endpoint.intake.under_way():
-                    goes_on = await Conversation(self, incoming).run()
+                    goes_on = await RequestHandler(self, incoming).run()
                 if not goes_on or self.endpoint.stopping:
                     await self._linger()
                     return

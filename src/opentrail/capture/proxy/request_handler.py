@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from opentrail.capture.proxy.asgi import OwnCall
 from opentrail.capture.proxy.bodies import BrokenOffError
-from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import BadHead, Headers, response_head
 from opentrail.capture.proxy.refusals import (
@@ -19,7 +19,7 @@ from opentrail.capture.proxy.refusals import (
     throttled,
     unavailable,
 )
-from opentrail.capture.proxy.upstream_exchange import Forwarding
+from opentrail.capture.proxy.upstream_exchange import UpstreamExchange
 from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers
@@ -36,7 +36,7 @@ _OWN_BODY_BYTES = 1024 * 1024
 _REST_BYTES, _REST_SECONDS = 64 * 1024, 1.0
 
 
-class Conversation:
+class RequestHandler:
     """One call of one client connection."""
 
     def __init__(self, client: ClientConnection, incoming: Incoming) -> None:
@@ -44,7 +44,7 @@ class Conversation:
         self._endpoint = client.endpoint
         self._incoming = incoming
         endpoint = self._endpoint
-        self._transcript = Transcript(
+        self._transcript = CallContext(
             incoming,
             endpoint.router,
             endpoint.clock,
@@ -70,7 +70,7 @@ class Conversation:
             return incoming.keep_alive and incoming.body.complete
         if self._is_own():
             return await self._answer_ourselves()
-        forwarding = Forwarding(self._client, incoming, self._transcript)
+        forwarding = UpstreamExchange(self._client, incoming, self._transcript)
         try:
             return await forwarding.run()
         except NoAnswer as none:

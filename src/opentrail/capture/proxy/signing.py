@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import Head
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal
@@ -15,7 +15,7 @@ from opentrail.wire.resign import (
     ChunkSigner,
     Original,
     Resigned,
-    SigningKey,
+    UpstreamCredentials,
     needs_body,
     resign,
     with_host,
@@ -29,7 +29,7 @@ class SigningAnew:
     """Makes the head of a call; `body` is there if it had to be read, `chunks` signs its pieces."""
 
     def __init__(
-        self, client: ClientConnection, incoming: Incoming, transcript: Transcript
+        self, client: ClientConnection, incoming: Incoming, transcript: CallContext
     ) -> None:
         self._client = client
         self._incoming = incoming
@@ -37,7 +37,7 @@ class SigningAnew:
         self.body: bytes | None = None
         self.chunks: ChunkSigner | None = None
 
-    async def head(self, upstream: Upstream, key: SigningKey) -> Head:
+    async def head(self, upstream: Upstream, key: UpstreamCredentials) -> Head:
         """Returns the head for an upstream, signed with the key unless the call is not signed.
 
         Raises:

@@ -17,7 +17,7 @@ from opentrail.capture.proxy.head import MOST_UNFINISHED, Headers
 from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import UsageError
 from opentrail.wire.message import fold_headers
-from opentrail.wire.resign import SigningKey
+from opentrail.wire.resign import UpstreamCredentials
 
 CONNECT_SECONDS = 10.0
 
@@ -42,10 +42,10 @@ class Upstream:
     port: int
     tls: bool
     #: What calls are signed with anew, None if they go on as they were signed.
-    key: SigningKey | None = field(default=None, repr=False)
+    key: UpstreamCredentials | None = field(default=None, repr=False)
 
     @classmethod
-    def parse(cls, url: str, key: SigningKey | None = None) -> Upstream:
+    def parse(cls, url: str, key: UpstreamCredentials | None = None) -> Upstream:
         """Returns the upstream at `url`.
 
         Raises:

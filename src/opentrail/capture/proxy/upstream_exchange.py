@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opentrail.capture.proxy.answer_urls import MOST_BYTES, has_urls, with_https
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, KeptBody
-from opentrail.capture.proxy.call_context import Transcript
+from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.forwarded import with_forwarded
 from opentrail.capture.proxy.framing import Framing, Incoming
 from opentrail.capture.proxy.head import (
@@ -27,7 +27,7 @@ from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConne
 from opentrail.capture.record.exchange import GONE, Failure
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response
-from opentrail.wire.resign import ChunkSigner, SigningKey
+from opentrail.wire.resign import ChunkSigner, UpstreamCredentials
 
 if TYPE_CHECKING:
     from opentrail.capture.proxy.client import ClientConnection
@@ -41,11 +41,11 @@ _CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
 _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
 
 
-class Forwarding:
+class UpstreamExchange:
     """The way of one call through its upstream."""
 
     def __init__(
-        self, client: ClientConnection, incoming: Incoming, transcript: Transcript
+        self, client: ClientConnection, incoming: Incoming, transcript: CallContext
     ) -> None:
         self._client = client
         self._endpoint = client.endpoint
@@ -99,7 +99,7 @@ class Forwarding:
         except ValueError as error:
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
 
-    async def _signed_anew(self, upstream: Upstream, key: SigningKey) -> Head:
+    async def _signed_anew(self, upstream: Upstream, key: UpstreamCredentials) -> Head:
         """Returns the head for an upstream that checks signatures over its own host name."""
         signing = SigningAnew(self._client, self._incoming, self._transcript)
         try:

@@ -26,7 +26,7 @@ from opentrail.capture.record.response import (
     told_by_answer,
 )
 from opentrail.capture.record.rules import (
-    Kind,
+    OperationTraits,
     has_s3_form,
     is_signer,
     kind_of,
@@ -259,7 +259,7 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
     return replace(entry, account=owner, event_id=event_id, record=limited(copied))
 
 
-def _kind(exchange: Exchange) -> Kind:
+def _kind(exchange: Exchange) -> OperationTraits:
     if exchange.described is not None:
         told = exchange.described
         return own_kind(told.event_source, told.event_name, told.is_read_only)
@@ -270,7 +270,7 @@ def _kind(exchange: Exchange) -> Kind:
     return kind
 
 
-def _region(exchange: Exchange, kind: Kind, own: dict[str, Any]) -> str:
+def _region(exchange: Exchange, kind: OperationTraits, own: dict[str, Any]) -> str:
     """Returns the call's Region; whatever else stands in its place is only shown (N6)."""
     if exchange.described is not None:
         return exchange.described.region

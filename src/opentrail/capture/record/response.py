@@ -11,13 +11,13 @@ from opentrail.capture.record.event_ids import new_event_id
 from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.limits import cut
 from opentrail.capture.record.render import lower_first, renderers
-from opentrail.capture.record.rules import Kind, has_s3_form, rules
+from opentrail.capture.record.rules import OperationTraits, has_s3_form, rules
 from opentrail.capture.redaction.embedded import within
 from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
 
 
 def answer_of(
-    exchange: Exchange, kind: Kind, error: WireError | None, own: dict[str, Any]
+    exchange: Exchange, kind: OperationTraits, error: WireError | None, own: dict[str, Any]
 ) -> dict[str, Any] | None:
     """Returns `responseElements`: only good answers of writes have them (capture.md §2.2)."""
     call, response = exchange.call, exchange.response

@@ -106,7 +106,7 @@ def api_version(service_name: str) -> str | None:
 
 
 @value_class(frozen=True, slots=True)
-class Kind:
+class OperationTraits:
     """What a record says of a call by its service and operation alone.
 
     `label` is what stands before `.amazonaws.com` in `eventSource`, '' if the service is unknown.
@@ -142,7 +142,9 @@ def is_signer(text: str) -> bool:
 
 
 @lru_cache(_CALLS)
-def kind_of(service: Service | None, operation: str | None, signed_as: str | None) -> Kind:
+def kind_of(
+    service: Service | None, operation: str | None, signed_as: str | None
+) -> OperationTraits:
     """Returns the kind of a call; `signed_as` is the service in the credential's scope."""
     named, label = operation or UNKNOWN_OPERATION, ""
     if service is not None:
@@ -153,7 +155,7 @@ def kind_of(service: Service | None, operation: str | None, signed_as: str | Non
         is_named = signed_as is not None and is_signer(signed_as)
         source, name = f"{signed_as}.amazonaws.com" if is_named else UNKNOWN_SOURCE, named
     kinds = rules("kinds")
-    return Kind(
+    return OperationTraits(
         source,
         label,
         name,
@@ -168,6 +170,8 @@ def kind_of(service: Service | None, operation: str | None, signed_as: str | Non
 
 
 @lru_cache(_CALLS)
-def own_kind(source: str, name: str, is_read_only: bool) -> Kind:
+def own_kind(source: str, name: str, is_read_only: bool) -> OperationTraits:
     """Returns the kind of a call of a service of one's own: a management event."""
-    return Kind(source, "", name, MANAGEMENT, is_read_only, False, None, False, False, ())
+    return OperationTraits(
+        source, "", name, MANAGEMENT, is_read_only, False, None, False, False, ()
+    )

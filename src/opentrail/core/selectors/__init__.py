@@ -4,7 +4,7 @@
 `predicate_of` what decides about events.
 """
 
-from opentrail.core.selectors.owner import Taker
+from opentrail.core.selectors.owner import SelectorOwner
 from opentrail.core.selectors.predicate import EventFacts, Predicate, predicate_of
 from opentrail.core.selectors.selection import DEFAULT, STORE_DEFAULT, Selection, chosen
 
@@ -14,7 +14,7 @@ __all__ = [
     "EventFacts",
     "Predicate",
     "Selection",
-    "Taker",
+    "SelectorOwner",
     "chosen",
     "predicate_of",
 ]

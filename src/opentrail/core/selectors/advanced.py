@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 from opentrail.core.selectors.basic import EXCLUDABLE
-from opentrail.core.selectors.owner import Taker, refused, shown
+from opentrail.core.selectors.owner import SelectorOwner, refused, shown
 
 EQUALS, NOT_EQUALS = "Equals", "NotEquals"
 #: In the order of AWS's model.
@@ -114,13 +114,13 @@ _NETWORK = {
     "vpcEndpointId": _ANY,
 }
 #: Taker → category → field → what may be given for it, beside eventCategory itself.
-_RULES: dict[Taker, dict[str, dict[str, _Rule]]] = {
-    Taker.TRAIL: {
+_RULES: dict[SelectorOwner, dict[str, dict[str, _Rule]]] = {
+    SelectorOwner.TRAIL: {
         MANAGEMENT: {"readOnly": _READ_ONLY, "eventSource": _Rule((NOT_EQUALS,), EXCLUDABLE)},
         DATA: _DATA,
         NETWORK_ACTIVITY: {**_NETWORK, "userIdentity.arn": _ANY},
     },
-    Taker.EVENT_DATA_STORE: {
+    SelectorOwner.EVENT_DATA_STORE: {
         MANAGEMENT: {
             "readOnly": _READ_ONLY,
             "eventSource": _ANY,
@@ -140,22 +140,22 @@ _RULES: dict[Taker, dict[str, dict[str, _Rule]]] = {
 #: Fields of any category, for errors.
 _FIELDS = (
     CATEGORY,
-    *dict.fromkeys(f for rules in _RULES[Taker.TRAIL].values() for f in rules),
+    *dict.fromkeys(f for rules in _RULES[SelectorOwner.TRAIL].values() for f in rules),
 )
 
 
-def check_advanced(selectors: Sequence[AdvancedSelector], taker: Taker) -> None:
+def check_advanced(selectors: Sequence[AdvancedSelector], taker: SelectorOwner) -> None:
     """Raises `InvalidEventSelectorsException` unless `taker` may have these selectors."""
     if not selectors:
         raise refused("AdvancedEventSelectors must have at least one advanced event selector.")
-    if taker is Taker.EVENT_DATA_STORE and len(selectors) > MOST_STORE_SELECTORS:
+    if taker is SelectorOwner.EVENT_DATA_STORE and len(selectors) > MOST_STORE_SELECTORS:
         raise refused(
             f"An event data store has at most {MOST_STORE_SELECTORS} advanced event selectors, "
             f"but {len(selectors)} are given."
         )
     for selector in selectors:
         _check_selector(selector, taker)
-    if taker is Taker.EVENT_DATA_STORE:
+    if taker is SelectorOwner.EVENT_DATA_STORE:
         _check_kinds(selectors)
     count = sum(len(c.values) for s in selectors for f in s.fields for c in f.conditions)
     if count > MOST_VALUES:
@@ -165,7 +165,7 @@ def check_advanced(selectors: Sequence[AdvancedSelector], taker: Taker) -> None:
         )
 
 
-def _check_selector(selector: AdvancedSelector, taker: Taker) -> None:
+def _check_selector(selector: AdvancedSelector, taker: SelectorOwner) -> None:
     seen: set[str] = set()
     for field in selector.fields:
         if field.field not in _FIELDS:
@@ -190,7 +190,7 @@ def _check_selector(selector: AdvancedSelector, taker: Taker) -> None:
             )
 
 
-def _checked_category(selector: AdvancedSelector, taker: Taker) -> str:
+def _checked_category(selector: AdvancedSelector, taker: SelectorOwner) -> str:
     given = next((field for field in selector.fields if field.field == CATEGORY), None)
     if given is None:
         raise refused(f"Field {CATEGORY} is required in every advanced event selector.")
@@ -200,7 +200,7 @@ def _checked_category(selector: AdvancedSelector, taker: Taker) -> str:
 
 
 def _check_field(
-    field: FieldSelector, rules: Mapping[str, _Rule], category: str, taker: Taker
+    field: FieldSelector, rules: Mapping[str, _Rule], category: str, taker: SelectorOwner
 ) -> None:
     rule = rules.get(field.field)
     if rule is None:

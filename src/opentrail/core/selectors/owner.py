@@ -10,7 +10,7 @@ from opentrail.core.errors import CloudTrailError
 _SHOWN = 200
 
 
-class Taker(Enum):
+class SelectorOwner(Enum):
     """What takes events; their fields and limits differ (cloudtrail-facts §5.2)."""
 
     TRAIL = "trail"

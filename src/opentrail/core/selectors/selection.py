@@ -17,7 +17,7 @@ from opentrail.core.selectors.advanced import (
     check_advanced,
 )
 from opentrail.core.selectors.basic import BasicSelector, check_basic
-from opentrail.core.selectors.owner import Taker, refused
+from opentrail.core.selectors.owner import SelectorOwner, refused
 
 BASIC, ADVANCED = "EventSelectors", "AdvancedEventSelectors"
 
@@ -77,7 +77,7 @@ STORE_DEFAULT = Selection(
 )
 
 
-def chosen(given: Mapping[str, Any], taker: Taker) -> Selection:
+def chosen(given: Mapping[str, Any], taker: SelectorOwner) -> Selection:
     """Returns the selection in a request that fits AWS's model; empty lists count as left out.
 
     Raises:
@@ -86,7 +86,7 @@ def chosen(given: Mapping[str, Any], taker: Taker) -> Selection:
     selection = Selection.from_document(given)
     if selection.basic and selection.advanced:
         raise refused(f"Give either {BASIC} or {ADVANCED}, not both.")
-    if selection.advanced or taker is Taker.EVENT_DATA_STORE:
+    if selection.advanced or taker is SelectorOwner.EVENT_DATA_STORE:
         check_advanced(selection.advanced, taker)
         return selection
     if given.get(BASIC) is None:

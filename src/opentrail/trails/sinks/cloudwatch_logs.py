@@ -17,7 +17,7 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import LogEvent, LogGroups
 from opentrail.trails.facts import event_time_of
-from opentrail.trails.sinks.outbox import STREAM, Outbox, Telling
+from opentrail.trails.sinks.outbox import STREAM, Outbox, SinkStatus
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class LogStreams:
             await self._outbox.failed(uid, telling)
             raise failure
 
-    async def _send(self, uid: str, note: Stored, telling: Telling) -> None:
+    async def _send(self, uid: str, note: Stored, telling: SinkStatus) -> None:
         document = note.document
         place = (str(document["log_group"]), str(document["stream"]))
         async for batch in self._batches(document):

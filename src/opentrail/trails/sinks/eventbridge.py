@@ -44,10 +44,10 @@ _INSIGHT = "AwsCloudTrailInsight"
 _SOURCES = {"monitoring": "cloudwatch"}
 
 #: Returns those of some entries that a logging trail takes.
-Taking = Callable[[Sequence[Entry]], Sequence[Entry]]
+EntryMatcher = Callable[[Sequence[Entry]], Sequence[Entry]]
 
 
-class BusFollower:
+class EventBridgeFollower:
     """A follower that puts events on the bus, at least once, if a trail takes them.
 
     Only Regions with rules are told anything. A service that does not know rules has none.
@@ -64,7 +64,7 @@ class BusFollower:
         bus: EventBus,
         clock: Clock,
         metrics: Metrics,
-        taking: Callable[[], Awaitable[Taking | None]],
+        taking: Callable[[], Awaitable[EntryMatcher | None]],
         head: Callable[[], int],
     ) -> None:
         self._control = control

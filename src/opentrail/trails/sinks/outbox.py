@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from opentrail.core.event import parse_time
-from opentrail.ports.control import Change, ControlStore, Put, Remove, Stored
+from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 
 #: Kinds of notes: a file that a topic is to be told of; events that a log group is to get.
 NOTICE, STREAM = "notice", "stream"
@@ -20,7 +20,7 @@ KINDS = (NOTICE, STREAM)
 
 
 @dataclass(slots=True)
-class Telling:
+class SinkStatus:
     """How telling went, for GetTrailStatus. Times are stored times."""
 
     latest_attempt: str | None = None
@@ -44,15 +44,15 @@ class Outbox:
         """Returns whether a note has waited for so long that it is given up."""
         return now - parse_time(stored.document["since"]) > self._longest
 
-    async def how(self, uid: str) -> Telling:
+    async def how(self, uid: str) -> SinkStatus:
         """Returns how telling went."""
         return await telling(self._control, self._kind, uid)
 
-    async def done(self, uid: str, notes: Sequence[Stored], how: Telling) -> None:
+    async def done(self, uid: str, notes: Sequence[Stored], how: SinkStatus) -> None:
         """Removes notes and keeps how it went."""
         await self._apply(uid, [Remove(self._kind, note.key) for note in notes], how)
 
-    async def keep(self, uid: str, note: Stored, how: Telling | None = None) -> None:
+    async def keep(self, uid: str, note: Stored, how: SinkStatus | None = None) -> None:
         """Writes a note as it is now, and how it went."""
         put = Put(self._kind, note.key, note.document)
         if how is None:
@@ -60,18 +60,18 @@ class Outbox:
         else:
             await self._apply(uid, [put], how)
 
-    async def failed(self, uid: str, how: Telling) -> None:
+    async def failed(self, uid: str, how: SinkStatus) -> None:
         """Keeps that it failed."""
         await self._apply(uid, [], how)
 
-    async def _apply(self, uid: str, changes: list[Change], how: Telling) -> None:
+    async def _apply(self, uid: str, changes: list[StoreWrite], how: SinkStatus) -> None:
         await self._control.apply([*changes, Put(f"{self._kind}-state", uid, asdict(how))])
 
 
-async def telling(control: ControlStore, kind: str, uid: str) -> Telling:
+async def telling(control: ControlStore, kind: str, uid: str) -> SinkStatus:
     """Returns how telling notes of a kind went for a trail."""
     stored = await control.get(f"{kind}-state", uid)
-    return Telling(**stored.document) if stored else Telling()
+    return SinkStatus(**stored.document) if stored else SinkStatus()
 
 
 def note_of(kind: str, uid: str, number: int, since: str, document: dict[str, Any]) -> Put:
@@ -92,9 +92,9 @@ async def is_empty(control: ControlStore, uid: str) -> bool:
     return True
 
 
-async def forgetting(control: ControlStore, uid: str) -> list[Change]:
+async def forgetting(control: ControlStore, uid: str) -> list[StoreWrite]:
     """Returns the changes that remove whatever is kept of a trail."""
-    changes: list[Change] = []
+    changes: list[StoreWrite] = []
     for kind in KINDS:
         changes.append(Remove(f"{kind}-state", uid))
         changes.extend(Remove(kind, note.key) for note in await control.scan(kind, f"{uid}/"))
