@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.app.api_proxy import OWN_CALL, RECORDED, LinkedOwnCalls, OwnCallsForRecorders
+from opentrail.adapters.ipc.link import Request
+from opentrail.app.api_proxy import ApiProxy, CallRecorded, ProxiedCalls, ProxyCall
 from opentrail.capture.proxy.asgi import SCOPE_KEY, Message, OwnCall, Scope
 from opentrail.core.identity import Identity
 from tests.factories import an_identity
@@ -43,17 +44,23 @@ class App:
         await send({"type": "http.response.body", "body": b"line\n\n\xff"})
 
 
-def joined(app: App) -> tuple[LinkedOwnCalls, OwnCallsForRecorders]:
+class ServerLink:
+    """A link of a recorder process to the server, without processes."""
+
+    def __init__(self, server: ProxiedCalls) -> None:
+        self._server = server
+
+    async def ask(self, request: Request[Any]) -> Any:
+        if isinstance(request, ProxyCall):
+            return await self._server.answer(request, PROCESS)
+        assert isinstance(request, CallRecorded)
+        return await self._server.recorded(request)
+
+
+def joined(app: App) -> tuple[ApiProxy, ProxiedCalls]:
     """Returns both sides, without processes between them."""
-    server = OwnCallsForRecorders(app, resolve)
-
-    async def asking(question: str, body: bytes) -> bytes:
-        if question == OWN_CALL:
-            return await server.answer(body, PROCESS)
-        assert question == RECORDED
-        return await server.recorded(body)
-
-    return LinkedOwnCalls(asking), server
+    server = ProxiedCalls(app, resolve)
+    return ApiProxy(ServerLink(server)), server  # type: ignore[arg-type]
 
 
 def own_call(identity: Identity | None = KNOWN) -> OwnCall:

@@ -9,8 +9,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 import pytest
 
+from opentrail.app.recorder_process import GetSamples
+from opentrail.metrics import Sample
 from tests.live.processes import PATIENCE
 
 pytestmark = pytest.mark.live
@@ -39,9 +42,9 @@ def a_process() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
             process.communicate()
 
 
-def ask(link: socket.socket, question: bytes) -> tuple[int, bytes]:
-    """Asks one question; returns the kind of the answer and its payload."""
-    payload = question + b"\n"
+def ask(link: socket.socket, request: object) -> tuple[int, bytes]:
+    """Sends a request; returns the kind of the response's frame and its payload."""
+    payload = msgspec.msgpack.encode(request)
     link.sendall(len(payload).to_bytes(4, "big") + b"\0" + (7).to_bytes(4, "big") + payload)
     head = link.recv(9, socket.MSG_WAITALL)
     assert int.from_bytes(head[5:], "big") == 7
@@ -50,7 +53,7 @@ def ask(link: socket.socket, question: bytes) -> tuple[int, bytes]:
 
 def test_it_ends_when_its_server_is_gone() -> None:
     with a_process() as (process, link):
-        assert ask(link, b"counted")[0] == 1
+        assert ask(link, GetSamples())[0] == 1
         link.close()
         assert process.wait(PATIENCE) == 0
 
@@ -58,18 +61,19 @@ def test_it_ends_when_its_server_is_gone() -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_meant_for_the_server_do_not_end_it(number: signal.Signals) -> None:
     with a_process() as (process, link):
-        assert ask(link, b"counted")[0] == 1
+        assert ask(link, GetSamples())[0] == 1
         process.send_signal(number)
-        kind, counted = ask(link, b"counted")
-        assert (kind, counted[:1]) == (1, b"[")
+        kind, counted = ask(link, GetSamples())
+        assert kind == 1
+        assert msgspec.msgpack.decode(counted, type=list[Sample])
         assert process.poll() is None
 
 
 def test_a_question_it_does_not_know_is_answered_as_a_failure() -> None:
     with a_process() as (_, link):
-        kind, reason = ask(link, b"nonsense")
+        kind, reason = ask(link, {"type": "Nonsense"})
         assert kind == 2
-        assert b"nonsense" in reason
+        assert b"Nonsense" in reason
 
 
 def test_it_loads_neither_database_nor_console() -> None:

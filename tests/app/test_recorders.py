@@ -164,7 +164,7 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
         recorded = Counter(r["requestParameters"]["userName"] for r in server.records())
         assert recorded == Counter(answered)
         assert server.stop() == 0
-        assert "a recorder process ended, starting another" in server.output
+        assert "process ended, starting another" in server.output
 
 
 @pytest.mark.slow

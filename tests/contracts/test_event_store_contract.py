@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.ipc.events import LinkedEvents
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry
@@ -78,9 +78,9 @@ class Place:
         ]
         if self.kind == "duckdb, merged" and parts:
             merge(parts)
-        store: DuckdbEvents | LinkedEvents
+        store: DuckdbEvents | IpcEventStore
         if self.kind == "another process":
-            store = LinkedEvents(self._history, self._journal_folder, 120_000)
+            store = IpcEventStore(self._history, self._journal_folder, 120_000)
         else:
             store = DuckdbEvents(self._history, self._journal_folder)
         self._store = store

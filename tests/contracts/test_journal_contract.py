@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.ipc.journal import APPEND, LinkedJournal, append_packed, unpack
+from opentrail.adapters.ipc.journal import Appended, AppendEntries, IpcJournalWriter, append_to
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import RecordRefused
@@ -36,20 +36,17 @@ class OverLink(MemoryJournal):
 
     def __init__(self, far: MemoryJournal) -> None:
         super().__init__(far.disk)
-        self._linked: LinkedJournal | None = None
+        self._linked: IpcJournalWriter | None = None
         self._links: list[Link] = []
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         if self._linked is None:
             ends = socket.socketpair()
-            for end in ends:
-                end.setblocking(False)
-            self._links = [await Link.over(end, self._take) for end in ends]
-            self._linked = LinkedJournal(self._links[0])
+            self._links = [await Link.over(end, {AppendEntries: self._append_far}) for end in ends]
+            self._linked = IpcJournalWriter(self._links[0])
         return await self._linked.append(entries)
 
-    async def _take(self, question: str, body: bytes) -> bytes:
-        assert question == APPEND
+    async def _append_far(self, request: AppendEntries) -> Appended:
         writing = super().append
 
         class Far:
@@ -58,7 +55,7 @@ class OverLink(MemoryJournal):
             async def append(self, entries: Sequence[NewEntry]) -> int:
                 return await writing(entries)
 
-        return await append_packed(Far(), unpack(body))
+        return await append_to(Far(), request)
 
     async def close(self) -> None:
         await super().close()

@@ -6,17 +6,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
-from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
+from opentrail.core.identity import DEFAULT_ACCOUNT, Learned, key_for_account
 from opentrail.identity.known_identities import (
     Identities,
     KnownIdentities,
     directory_identities,
-    from_json,
-    to_json,
 )
 from opentrail.ports.control import StoreWrite
 from tests.factories import (
@@ -370,7 +369,7 @@ async def test_a_deleted_key_stays_known_with_the_event_that_deleted_it() -> Non
     second = Identities(control)
     await second.load()
     linked = KnownIdentities()
-    linked.absorb(from_json(to_json(second.learned())))
+    linked.absorb(second.learned())
     for identities in (first, second, linked):
         known = identities.resolve(NEW_KEY)
         assert known.deleted_by == event_id(9)
@@ -439,8 +438,9 @@ async def test_what_is_learned_reaches_other_processes_whole() -> None:
     learned = [ours.learn(record) for record in (create_user(), create_key(), assume_role())]
     theirs = KnownIdentities()
     for taught in learned:
-        assert from_json(to_json(taught)) == taught
-        theirs.absorb(from_json(to_json(taught)))
+        sent = msgspec.msgpack.encode(taught)
+        assert msgspec.msgpack.decode(sent, type=Learned) == taught
+        theirs.absorb(taught)
     for key in (NEW_KEY, SESSION_KEY):
         assert theirs.resolve(key) == ours.resolve(key)
     assert theirs.learned() == ours.learned()

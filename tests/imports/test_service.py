@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.ipc.events import LinkedEvents
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.imports import service as module
 from opentrail.imports.batch import BatchFile, pack
@@ -27,11 +27,11 @@ ALL = EventQuery(10_000, until_position=0)
 
 
 @asynccontextmanager
-async def opened(root: Path) -> AsyncIterator[tuple[Imports, LinkedEvents]]:
+async def opened(root: Path) -> AsyncIterator[tuple[Imports, IpcEventStore]]:
     history, journal = root / "history", root / "journal"
     history.mkdir()
     journal.mkdir()
-    store = LinkedEvents(history, journal, 1_000)
+    store = IpcEventStore(history, journal, 1_000)
     await store.open()
     imports = Imports(history, journal, store, reached)
     try:
@@ -80,10 +80,12 @@ async def test_a_worker_that_is_killed_is_replaced_and_the_batch_can_be_sent_aga
     async with opened(tmp_path) as (imports, store):
         await imports.take(body(1, 5))
         (worker,) = imports._idle
-        os.kill(worker.process.pid, signal.SIGSTOP)
+        pid = worker.child.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
         waiting = asyncio.create_task(imports.take(body(6, 5)))
         await eventually(lambda: not imports._idle)
-        os.kill(worker.process.pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(RecordRefused, match="can be tried again"):
             await waiting
         await imports.take(body(6, 5))
@@ -113,8 +115,7 @@ async def test_a_worker_that_has_nothing_to_do_ends(
     monkeypatch.setattr(module, "_IDLE_SECONDS", 0.01)
     async with opened(tmp_path) as (imports, _):
         await imports.take(body(1, 5))
-        (worker,) = imports._all
-        async with asyncio.timeout(30):
-            assert await worker.process.wait() is not None
+        await eventually(lambda: not imports._all)
+        await asyncio.gather(*imports._ends)
         assert imports._idle == []
         await imports.take(body(6, 5))

@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from opentrail.adapters.duckdb.staging import Staging
-from opentrail.adapters.ipc.messages import COMMIT, STAGE
+from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
+from opentrail.core.errors import StorageFailed
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.imports.records import DIGEST_FILE
 from opentrail.imports.worker import TAKEN_ID, ImportWorker
@@ -30,12 +31,14 @@ class Place:
         self.staging = Staging(root / "history", root / "journal")
         self.worker = ImportWorker(self.staging)
 
-    async def bring(self, *files: BatchFile) -> dict[str, Any]:
+    @property
+    def files(self) -> list[Path]:
+        return list((self.batch.parent / "history").glob("*.duckdb"))
+
+    async def bring(self, *files: BatchFile) -> list[dict[str, Any]]:
         self.batch.write_bytes(pack(files))
-        staged = orjson.loads(await self.worker.answer(STAGE, str(self.batch).encode()))
-        assert staged == {}
-        answer: dict[str, Any] = orjson.loads(await self.worker.answer(COMMIT, b""))
-        return answer
+        assert await self.worker.stage(Stage(str(self.batch))) is None
+        return await self.worker.commit(Commit(str(self.batch), 0))
 
 
 @pytest.fixture
@@ -53,16 +56,16 @@ def log_file(name: str, records: Sequence[Any]) -> BatchFile:
 async def test_every_line_is_imported_doubled_or_rejected(place: Place) -> None:
     records = some_records(5)
     digest = json.dumps({"digestStartTime": "x", "digestSignatureAlgorithm": "y", "logFiles": []})
-    answer = await place.bring(
+    reports = await place.bring(
         log_file("a.json.gz", [*records[:3], {"no": "record"}, records[0]]),
         BatchFile("b.ndjson", b"\n".join(map(orjson.dumps, records)) + b"\n{nonsense\n", line=11),
         BatchFile("c", digest.encode()),
         BatchFile("d", b""),
         log_file("e", [a_record(eventID=records[1]["eventID"], sourceIPAddress="10.1.1.1")]),
     )
-    assert answer["path"]
-    a, b, c, d, e = answer["files"]
-    assert [file["state"] for file in answer["files"]] == ["imported"] * 5
+    assert place.files
+    a, b, c, d, e = reports
+    assert [file["state"] for file in reports] == ["imported"] * 5
     assert (a["name"], a["lines"], a["imported"], a["doubled"]) == ("a.json.gz", 5, 3, 1)
     assert [lost["line"] for lost in a["rejected"]] == [4]
     assert (b["lines"], b["imported"], b["doubled"]) == (6, 2, 3)
@@ -75,22 +78,31 @@ async def test_every_line_is_imported_doubled_or_rejected(place: Place) -> None:
 @asynchronous
 async def test_the_same_file_is_known_and_its_counts_are_told_again(place: Place) -> None:
     file = log_file("a", some_records(4))
-    first = (await place.bring(file))["files"][0]
+    (first,) = await place.bring(file)
+    written = place.files
     again = await place.bring(BatchFile("renamed", file.content))
-    assert again["path"] is None
-    assert again["files"] == [{**first, "name": "renamed", "state": "known"}]
+    assert place.files == written
+    assert again == [{**first, "name": "renamed", "state": "known"}]
 
 
 @asynchronous
 async def test_what_was_staged_and_not_committed_is_not_imported(place: Place) -> None:
     place.batch.write_bytes(pack([log_file("a", some_records(4))]))
-    await place.worker.answer(STAGE, str(place.batch).encode())
-    answer = await place.bring(log_file("b", some_records(2)))
-    assert answer["files"][0]["imported"] == 2
+    await place.worker.stage(Stage(str(place.batch)))
+    (report,) = await place.bring(log_file("b", some_records(2)))
+    assert report["imported"] == 2
+
+
+@asynchronous
+async def test_a_batch_that_this_process_has_not_staged_is_not_committed(place: Place) -> None:
+    """As after a worker was replaced between both requests."""
+    with pytest.raises(StorageFailed, match="not staged"):
+        await place.worker.commit(Commit(str(place.batch), 0))
 
 
 def test_a_body_that_is_no_batch_is_refused(place: Place) -> None:
     place.batch.write_bytes(b"nonsense\n")
-    answer = orjson.loads(run(place.worker.answer(STAGE, str(place.batch).encode())))
-    assert answer["code"] == "InvalidParameterException"
-    assert "file 1 is not described" in answer["error"]
+    invalid = run(place.worker.stage(Stage(str(place.batch))))
+    assert isinstance(invalid, InvalidBatch)
+    assert invalid.code == "InvalidParameterException"
+    assert "file 1 is not described" in invalid.message

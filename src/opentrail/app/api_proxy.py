@@ -1,92 +1,100 @@
-"""Calls of opentrail's own API that reach a recorder process: answered by the server's process."""
+"""Calls of opentrail's own API that reach a recorder process: the server's process answers them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-import orjson
+import msgspec
 
+from opentrail.adapters.ipc.link import Link, Request
 from opentrail.capture.proxy.asgi import AsgiApp, Headers, OwnAnswer, OwnCall, ask
 from opentrail.core.identity import Identity
 
-#: Asks the other process something, by name.
-Asking = Callable[[str, bytes], Awaitable[bytes]]
-OWN_CALL, RECORDED = "own-call", "recorded"
+
+class ProxiedAnswer(msgspec.Struct, frozen=True):
+    """The answer to a call."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    #: Whether the server waits for `CallRecorded`.
+    awaits_record: bool
 
 
-class LinkedOwnCalls:
+class ProxyCall(Request[ProxiedAnswer], frozen=True):
+    """Answer a call."""
+
+    method: bytes
+    target: bytes
+    headers: Headers
+    body: bytes
+    event_id: str
+    access_key_id: str | None
+    account: str
+    region: str
+    source_ip: str
+    flaw: str | None
+
+
+class CallRecorded(Request[None], frozen=True):
+    """The record of a call is durable at a position."""
+
+    event_id: str
+    position: int
+
+
+class ApiProxy:
     """In a recorder process: has the server answer."""
 
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
     async def ask(
         self, method: bytes, target: bytes, headers: Headers, body: bytes, own: OwnCall
     ) -> OwnAnswer:
-        """Returns the server's answer; `own` learns what must be done once it is recorded."""
-        described = {
-            "method": method.decode("latin-1"),
-            "target": target.decode("latin-1"),
-            "headers": _texts(headers),
-            "event_id": own.event_id,
-            "key": own.identity.access_key_id if own.identity else None,
-            "account": own.account,
-            "region": own.region,
-            "source_ip": own.source_ip,
-            "flaw": own.flaw,
-        }
-        answer = await self._asking(OWN_CALL, orjson.dumps(described) + b"\n" + body)
-        head, _, content = answer.partition(b"\n")
-        told = orjson.loads(head)
-        if told["awaits_record"]:
+        """Returns the server's answer; adds to `own` what to do once the call is recorded."""
+        key = own.identity.access_key_id if own.identity else None
+        context = (own.event_id, key, own.account, own.region, own.source_ip, own.flaw)
+        answer = await self._link.ask(ProxyCall(method, target, headers, body, *context))
+        if answer.awaits_record:
 
             async def recorded(position: int) -> None:
-                await self._asking(RECORDED, orjson.dumps([own.event_id, position]))
+                await self._link.ask(CallRecorded(own.event_id, position))
 
             own.when_recorded.append(recorded)
-        return OwnAnswer(told["status"], _bytes(told["headers"]), content)
+        return OwnAnswer(answer.status, answer.headers, answer.body)
 
 
-class OwnCallsForRecorders:
-    """In the server: answers what recorder processes pass on."""
+class ProxiedCalls:
+    """In the server: answers the calls that recorder processes pass on."""
 
     def __init__(self, app: AsgiApp, resolve: Callable[[str], Identity]) -> None:
         self._app = app
         self._resolve = resolve
-        #: Calls whose record is awaited, and the process that makes it.
+        #: Calls whose record is awaited, and the recorder process that makes it.
         self._waiting: dict[str, tuple[object, OwnCall]] = {}
 
-    async def answer(self, packed: bytes, owner: object) -> bytes:
-        """Runs the application for one call that `owner` passed on."""
-        head, _, body = packed.partition(b"\n")
-        told = orjson.loads(head)
+    async def answer(self, call: ProxyCall, owner: object) -> ProxiedAnswer:
+        """Runs the application for a call that `owner` passed on."""
         own = OwnCall(
-            told["event_id"],
-            self._resolve(told["key"]) if told["key"] else None,
-            told["account"],
-            told["region"],
-            told["source_ip"],
-            told["flaw"],
+            call.event_id,
+            self._resolve(call.access_key_id) if call.access_key_id else None,
+            call.account,
+            call.region,
+            call.source_ip,
+            call.flaw,
         )
-        method, target = told["method"].encode("latin-1"), told["target"].encode("latin-1")
-        answer = await ask(self._app, method, target, _bytes(told["headers"]), body, own)
+        answer = await ask(self._app, call.method, call.target, call.headers, call.body, own)
         if own.when_recorded:
             self._waiting[own.event_id] = (owner, own)
-        described = {
-            "status": answer.status,
-            "headers": _texts(answer.headers),
-            "awaits_record": bool(own.when_recorded),
-        }
-        return orjson.dumps(described) + b"\n" + answer.body
+        return ProxiedAnswer(answer.status, answer.headers, answer.body, bool(own.when_recorded))
 
-    async def recorded(self, packed: bytes) -> bytes:
+    async def recorded(self, recorded: CallRecorded) -> None:
         """Does what had to wait for the call's record."""
-        event_id, position = orjson.loads(packed)
-        await self._settle(event_id, position)
-        return b""
+        await self._settle(recorded.event_id, recorded.position)
 
     async def orphaned(self, owner: object, position: int) -> None:
-        """Settles what a process that has ended left open: its effect stands, from now on."""
+        """Settles the calls of a process that has ended: their effect counts from now on."""
         left = [event_id for event_id, (by, _) in self._waiting.items() if by is owner]
         for event_id in left:
             await self._settle(event_id, position)
@@ -95,11 +103,3 @@ class OwnCallsForRecorders:
         _, own = self._waiting.pop(event_id, (None, None))
         for action in own.when_recorded if own else ():
             await action(position)
-
-
-def _texts(headers: Headers) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-
-
-def _bytes(headers: list[tuple[str, str]]) -> Headers:
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]

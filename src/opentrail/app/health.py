@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.ipc.events import LinkedEvents
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.metrics import Sample, total
 from opentrail.version import __version__
 
@@ -19,7 +19,7 @@ class Health:
     history does not answer, else `ok`.
     """
 
-    def __init__(self, journal: ArchivedJournal, store: LinkedEvents) -> None:
+    def __init__(self, journal: ArchivedJournal, store: IpcEventStore) -> None:
         self._journal = journal
         self._store = store
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from opentrail.adapters.ipc.events import LinkedEvents
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.errors import OpentrailError
@@ -27,7 +27,7 @@ class Housekeeping:
     def __init__(
         self,
         journal: SqliteJournal,
-        store: LinkedEvents,
+        store: IpcEventStore,
         history: History,
         identities: Identities,
         deliveries: TrailDeliveries,

@@ -1,146 +1,141 @@
-"""One of several recorder processes: takes connections from the server, sends it records.
+"""One of several recorder processes: records the calls of connections that the server hands over.
 
-It keeps nothing. If the server goes, it goes: a call that cannot be recorded is not answered.
+python -m opentrail.app.recorder_process LINK CONNECTIONS
+
+It keeps nothing and ends with the server: a call that cannot be recorded is not answered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
-import pickle
-import signal
 import socket
-import sys
-from collections.abc import Awaitable, Callable
 
-import orjson
-import uvloop
-
-from opentrail.adapters.ipc.journal import LinkedJournal
-from opentrail.adapters.ipc.link import Link
-from opentrail.adapters.system import LOOP_TURN, prefer_short_turns, settle_memory
-from opentrail.app.api_proxy import LinkedOwnCalls
+from opentrail.adapters.ipc.child import run_child, until_gone
+from opentrail.adapters.ipc.journal import IpcJournalWriter
+from opentrail.adapters.ipc.link import Link, Request
+from opentrail.app.api_proxy import ApiProxy
 from opentrail.app.endpoint_server import PRELOADED, EndpointServer
-from opentrail.identity.known_identities import KnownIdentities, directory_identities, from_json
-from opentrail.logs import set_up_logging
-from opentrail.metrics import Metrics
+from opentrail.core.identity import Learned
+from opentrail.identity.known_identities import KnownIdentities, directory_identities
+from opentrail.metrics import Metrics, Sample
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 
-log = logging.getLogger(__name__)
+#: TLS handshakes under way at the end may take this long.
+_HANDSHAKE_SECONDS = 0.5
+#: Maximum connections handed over in one message.
+_CONNECTIONS = 16
 
-#: What the server asks of a recorder process.
-START, LEARN, STATE, COUNTED, STOP = "start", "learn", "state", "counted", "stop"
-#: At the end, TLS handshakes under way get so many seconds more.
-_HANDSHAKE_REST = 0.5
-#: Connections handed over in one message.
-_PASSED = 16
+
+class StartRecorder(Request[None], frozen=True):
+    """Serve connections from now on."""
+
+    settings: Settings
+
+
+class Learn(Request[None], frozen=True):
+    """Know these identities from now on."""
+
+    learned: Learned
+
+
+class JournalState(Request[None], frozen=True):
+    """Why the journal fails, None if it works."""
+
+    failure: str | None
+
+
+class GetSamples(Request[list[Sample]], frozen=True):
+    """Return this process's metrics."""
+
+
+class StopRecorder(Request[list[Sample]], frozen=True):
+    """Finish the calls under way and end; returns the last metrics."""
 
 
 class RecorderProcess:
-    """Answers the server's questions, and serves the connections it hands over."""
+    """Handles the server's requests, and serves the connections that it hands over."""
 
-    def __init__(self, link_end: socket.socket, connections: socket.socket) -> None:
-        self._link_end = link_end
+    def __init__(self, connections: socket.socket) -> None:
+        connections.setblocking(False)
         self._connections = connections
         self._accepting: set[asyncio.Task[None]] = set()
         self._metrics = Metrics()
         self._identities = KnownIdentities()
         self._stopped = asyncio.Event()
-        self._questions: dict[str, Callable[[bytes], Awaitable[bytes]]] = {
-            START: self._start,
-            LEARN: self._learn,
-            STATE: self._take_state,
-            COUNTED: self._counted,
-            STOP: self._stop,
-        }
+        self._server: EndpointServer | None = None
 
-    async def run(self) -> None:
-        """Serves until the server says stop, or is gone."""
-        self._link = await Link.over(self._link_end, self._answer)
-        self._journal = LinkedJournal(self._link)
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait((stopped, self._link.gone), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        self._link.close()
+    async def serve(self, end: socket.socket) -> None:
+        """Serves until the server asks it to end, or is gone."""
+        self._link = await Link.over(
+            end,
+            {
+                StartRecorder: self._start,
+                Learn: self._learn,
+                JournalState: self._journal_state,
+                GetSamples: self._samples,
+                StopRecorder: self._stop,
+            },
+        )
+        self._journal = IpcJournalWriter(self._link)
+        await until_gone(self._link, self._stopped)
 
-    async def _answer(self, question: str, body: bytes) -> bytes:
-        return await self._questions[question](body)
-
-    async def _start(self, body: bytes) -> bytes:
-        # The server started this process and holds the only other end of the socket.
-        settings: Settings = pickle.loads(bytes.fromhex(body.decode()))  # noqa: S301
+    async def _start(self, request: StartRecorder) -> None:
+        settings = request.settings
         self._identities.add_directory(directory_identities(settings.directory))
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
-        own_calls = LinkedOwnCalls(self._link.ask)
-        self._front = EndpointServer(
-            settings, self._journal, self._identities, own_calls.ask, self._metrics, catalog
+        self._server = server = EndpointServer(
+            settings,
+            self._journal,
+            self._identities,
+            ApiProxy(self._link).ask,
+            self._metrics,
+            catalog,
         )
-        settle_memory()
-        prefer_short_turns(LOOP_TURN)
-        asyncio.get_running_loop().add_reader(self._connections, self._take_connections)
-        return b""
+        asyncio.get_running_loop().add_reader(self._connections, self._receive_connections, server)
 
-    def _take_connections(self) -> None:
+    def _receive_connections(self, server: EndpointServer) -> None:
         loop = asyncio.get_running_loop()
         try:
-            data, passed, _, _ = socket.recv_fds(self._connections, 1, _PASSED)
+            data, descriptors, _, _ = socket.recv_fds(self._connections, 1, _CONNECTIONS)
         except BlockingIOError:
             return
         if not data:
             loop.remove_reader(self._connections)
-        for descriptor in passed:
+        for descriptor in descriptors:
             client = socket.socket(fileno=descriptor)
             client.setblocking(False)
-            task = loop.create_task(self._front.serve(client))
+            task = loop.create_task(server.serve(client))
             self._accepting.add(task)
             task.add_done_callback(self._accepting.discard)
 
-    async def _learn(self, body: bytes) -> bytes:
-        self._identities.absorb(from_json(body))
-        return b""
+    async def _learn(self, request: Learn) -> None:
+        self._identities.absorb(request.learned)
 
-    async def _take_state(self, body: bytes) -> bytes:
-        self._journal.failure = orjson.loads(body)["failure"]
-        return b""
+    async def _journal_state(self, request: JournalState) -> None:
+        self._journal.failure = request.failure
 
-    async def _counted(self, _body: bytes) -> bytes:
-        return orjson.dumps(self._metrics.samples())
+    async def _samples(self, _request: GetSamples) -> list[Sample]:
+        return self._metrics.samples()
 
-    async def _stop(self, _body: bytes) -> bytes:
+    async def _stop(self, _request: StopRecorder) -> list[Sample]:
         asyncio.get_running_loop().remove_reader(self._connections)
         if self._accepting:
-            # TLS handshakes: those that do not end soon have no calls under way.
-            _, silent = await asyncio.wait(self._accepting, timeout=_HANDSHAKE_REST)
+            _, silent = await asyncio.wait(self._accepting, timeout=_HANDSHAKE_SECONDS)
             for task in silent:
                 task.cancel()
-        await self._front.stop()
-        counted = await self._counted(b"")
+        if self._server is not None:
+            await self._server.stop()
         asyncio.get_running_loop().call_soon(self._stopped.set)
-        return counted
+        return self._metrics.samples()
 
 
-async def _run(link_end: int, connections: int) -> None:
-    with (
-        socket.socket(fileno=link_end) as link,
-        socket.socket(fileno=connections) as passing,
-    ):
-        link.setblocking(False)
-        passing.setblocking(False)
-        await RecorderProcess(link, passing).run()
-
-
-def main() -> None:
-    """Runs a recorder process; its arguments are the descriptors of its two sockets."""
-    # Signals meant for the server reach its whole process group: it tells when to stop.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    os.umask(0o077)
-    set_up_logging()
-    uvloop.run(_run(int(sys.argv[1]), int(sys.argv[2])))
+async def _serve(ends: list[socket.socket], _arguments: list[str]) -> None:
+    link, connections = ends
+    with connections:
+        await RecorderProcess(connections).serve(link)
 
 
 if __name__ == "__main__":
-    main()
+    run_child(_serve, ends=2)

@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -30,23 +31,20 @@ from opentrail.adapters.aws.services import (
 )
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.gap_file import kept_gaps
-from opentrail.adapters.ipc.events import LinkedEvents
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.system import (
-    LOOP_TURN,
     SystemClock,
-    prefer_short_turns,
     settle_memory,
-    threads_that_give_way,
     unsettle_memory,
 )
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.app.access import service_access, store_access
-from opentrail.app.api_proxy import OwnCallsForRecorders
+from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.console_server import serve_console
 from opentrail.app.endpoint_server import (
     PRELOADED,
@@ -93,8 +91,8 @@ from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
 
-#: Records gather for so many seconds before they are made visible: one insert for many.
-_HISTORY_LINGER = 0.01
+#: Seconds for which records gather between two inserts into history.
+_HISTORY_LINGER = 0.03
 #: Identities are known in memory at once; storing them may take its time. At most so long: records
 #: that are older are read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
@@ -128,8 +126,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         arm_faults()
-        prefer_short_turns(LOOP_TURN)
-        loop.set_default_executor(threads_that_give_way(_THREADS, "background"))
+        loop.set_default_executor(ThreadPoolExecutor(_THREADS, "background"))
         async with contextlib.AsyncExitStack() as stack:
             self._data.open()
             stack.callback(self._data.close)
@@ -170,7 +167,7 @@ class Server:
         )
         for lost in kept.lost:
             losses.put_nowait(lost)
-        store = LinkedEvents(
+        store = IpcEventStore(
             self._data.history,
             self._data.journal,
             settings.history_seal_records,
@@ -245,8 +242,8 @@ class Server:
         api = CloudTrailApi(services, catalog, SCOPE_KEY)
         front: EndpointServer | Recorders
         if settings.recorders > 1:
-            own_calls = OwnCallsForRecorders(api.app, identities.resolve)
-            front = Recorders(settings, journal, identities, own_calls, metrics)
+            proxied_calls = ProxiedCalls(api.app, identities.resolve)
+            front = Recorders(settings, journal, identities, proxied_calls, metrics)
         else:
             ask_own = partial(ask, api.app)
             front = EndpointServer(settings, journal, identities, ask_own, metrics, catalog)
@@ -295,7 +292,7 @@ class Server:
                     continue  # the file stays for the next start
             file.unlink()
 
-    async def _open_history(self, store: LinkedEvents, history: History, journal: Journal) -> None:
+    async def _open_history(self, store: IpcEventStore, history: History, journal: Journal) -> None:
         """Attaches sealed files and rebuilds the hot layer while calls are recorded already."""
         try:
             await store.open()

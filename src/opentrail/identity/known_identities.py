@@ -276,32 +276,6 @@ def may_teach(record: bytes) -> bool:
     return _IAM in record or _STS in record
 
 
-def to_json(taught: Learned) -> bytes:
-    """Returns what was learned as JSON; `from_json` is its inverse."""
-    identities = [
-        (
-            known.access_key_id,
-            known.account,
-            known.user_identity,
-            known.learned_from,
-            known.deleted_by,
-        )
-        for known in taught.identities
-    ]
-    told = {"identities": identities, "users": taught.users, "deleted": taught.deleted}
-    return orjson.dumps(told)
-
-
-def from_json(text: bytes) -> Learned:
-    """Returns what another process learned."""
-    given = orjson.loads(text)
-    return Learned(
-        tuple(Identity(*known) for known in given["identities"]),
-        tuple(tuple(user) for user in given["users"]),
-        tuple(tuple(key) for key in given["deleted"]),
-    )
-
-
 def directory_identities(entries: Mapping[str, Mapping[str, Any]]) -> list[Identity]:
     """Returns the identities of a directory file (`[directory.ACCESS-KEY-ID]` tables).
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
-import socket
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
-from opentrail.adapters.ipc.events import LinkedEvents
-from opentrail.adapters.ipc.link import Link, LinkError
-from opentrail.adapters.ipc.messages import COMMIT, STAGE
+from opentrail.adapters.ipc.child import ChildProcess
+from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.ipc.link import Link
+from opentrail.adapters.ipc.messages import Commit, Stage
 from opentrail.core.errors import CloudTrailError, RecordRefused, StorageFailed
 
 log = logging.getLogger(__name__)
@@ -28,45 +24,22 @@ _LARGEST = 1 << 30
 _WRITTEN_AT_ONCE = 1 << 20
 #: A worker that has nothing to do ends after so many seconds.
 _IDLE_SECONDS = 10.0
-#: How often a worker is asked whether it is there, and how long it may take to say so.
-_PING_SECONDS, _SILENCE_SECONDS = 2.0, 30.0
-_STAGE_SECONDS, _COMMIT_SECONDS = 1_800.0, 1_800.0
+_START_SECONDS, _SILENCE_SECONDS, _SECONDS = 30.0, 30.0, 1_800.0
 
 
 class _Worker:
-    """A process and the link to it."""
+    """A worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, link: Link) -> None:
-        self.process = process
-        self.link = link
+    def __init__(self, history: Path, journal: Path) -> None:
+        self.child = ChildProcess(
+            "opentrail.imports.worker",
+            (str(history), str(journal)),
+            {},
+            Link.ping,
+            prepare_seconds=_START_SECONDS,
+            silence_seconds=_SILENCE_SECONDS,
+        )
         self.ending: asyncio.TimerHandle | None = None
-
-    @classmethod
-    async def start(cls, history: Path, journal: Path) -> _Worker:
-        """Starts a worker."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "opentrail.imports.worker"),
-                *(str(theirs.fileno()), str(history), str(journal)),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-            )
-        return cls(process, await Link.over(ours, _asked))
-
-    async def end(self) -> None:
-        """Ends it; what it had not committed was not imported."""
-        self.link.close()
-        if self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
-            await self.process.wait()
-
-
-async def _asked(question: str, _body: bytes) -> bytes:
-    raise LinkError(f"asked {question} by an import worker")
 
 
 class Imports:
@@ -79,7 +52,7 @@ class Imports:
         self,
         history: Path,
         journal: Path,
-        store: LinkedEvents,
+        store: IpcEventStore,
         reached: Callable[[int], Awaitable[None]],
     ) -> None:
         self._reached = reached
@@ -108,7 +81,7 @@ class Imports:
             await _spool(chunks, batch)
             async with self._turns:
                 return await self._imported(batch)
-        except (LinkError, TimeoutError, OSError, StorageFailed) as error:
+        except (OSError, StorageFailed) as error:
             raise RecordRefused(f"the import failed, it can be tried again: {error}") from error
         finally:
             self._under_way -= 1
@@ -117,14 +90,13 @@ class Imports:
     async def _imported(self, batch: Path) -> dict[str, Any]:
         worker = await self._worker()
         try:
-            async with asyncio.timeout(_STAGE_SECONDS):
-                staged = orjson.loads(await _answered(worker.link, STAGE, os.fsencode(batch)))
-            if "error" in staged:
-                raise CloudTrailError(staged["code"], staged["error"])
+            invalid = await worker.child.ask(Stage(str(batch)), _SECONDS, resend=False)
+            if invalid is not None:
+                raise CloudTrailError(invalid.code, invalid.message)
             # One at a time, so that no two write the same event.
-            async with self._committing, asyncio.timeout(_COMMIT_SECONDS):
-                last = orjson.dumps(self._store.imported)
-                done = orjson.loads(await _answered(worker.link, COMMIT, last))
+            async with self._committing:
+                commit = Commit(str(batch), self._store.imported)
+                files = await worker.child.ask(commit, _SECONDS, resend=False)
                 # Also those of a commit whose answer was lost.
                 await self._store.show_imports()
                 await self._reached(self._store.imported)
@@ -132,23 +104,21 @@ class Imports:
             self._rest(worker)
             raise
         except BaseException:
-            # It may have anything in hand: another one starts afresh.
+            # It may be in the middle of anything: another one starts afresh.
             self._all.discard(worker)
-            await worker.end()
+            await worker.child.stop()
             raise
         self._rest(worker)
-        return {"files": done["files"]}
+        return {"files": files}
 
     async def _worker(self) -> _Worker:
-        while self._idle:
+        if self._idle:
             worker = self._idle.pop()
             if worker.ending is not None:
                 worker.ending.cancel()
-            if not worker.link.gone.done():
-                return worker
-            self._all.discard(worker)
-            await worker.end()
-        worker = await _Worker.start(self._history, self._journal)
+            return worker
+        worker = _Worker(self._history, self._journal)
+        await worker.child.start()
         self._all.add(worker)
         return worker
 
@@ -160,7 +130,7 @@ class Imports:
     def _dismiss(self, worker: _Worker) -> None:
         self._idle.remove(worker)
         self._all.discard(worker)
-        task = asyncio.get_running_loop().create_task(worker.end())
+        task = asyncio.get_running_loop().create_task(worker.child.stop())
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
 
@@ -169,28 +139,10 @@ class Imports:
         for worker in [*self._all]:
             if worker.ending is not None:
                 worker.ending.cancel()
-            await worker.end()
+            await worker.child.stop()
         self._all.clear()
         self._idle.clear()
         await asyncio.gather(*self._ends, return_exceptions=True)
-
-
-async def _answered(link: Link, question: str, body: bytes) -> bytes:
-    """Returns a worker's answer, however long it works.
-
-    Raises:
-        LinkError: it is gone, or could not do it.
-        TimeoutError: it hangs.
-    """
-    answer = asyncio.ensure_future(link.ask(question, body))
-    try:
-        while not answer.done():
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                await link.ping()
-            await asyncio.wait([answer], timeout=_PING_SECONDS)
-        return await answer
-    finally:
-        answer.cancel()
 
 
 async def _spool(chunks: AsyncIterator[bytes], batch: Path) -> None:

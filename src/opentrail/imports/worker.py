@@ -8,28 +8,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
 import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-import orjson
-
-from opentrail.adapters.duckdb.crash import arm_in_child
 from opentrail.adapters.duckdb.staging import MOVED, Settled, Staging
+from opentrail.adapters.ipc.child import arm_in_child, run_child
 from opentrail.adapters.ipc.link import Link
-from opentrail.adapters.ipc.messages import COMMIT
+from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.core.attributes import Attributes, attributes_of
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, StorageFailed
 from opentrail.core.faults import reach
 from opentrail.imports.batch import BatchFile, unpack
 from opentrail.imports.documents import read_file
 from opentrail.imports.records import AcceptedRecord
-from opentrail.logs import set_up_logging
 
 T = TypeVar("T")
 
@@ -54,16 +49,29 @@ class ImportWorker:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._files: list[_File] = []
+        #: The batch that is staged.
+        self._batch: str | None = None
 
-    async def answer(self, question: str, body: bytes) -> bytes:
-        """Answers the server's questions."""
-        if question == COMMIT:
-            return orjson.dumps(await asyncio.to_thread(self._commit, orjson.loads(body or b"0")))
+    async def stage(self, request: Stage) -> InvalidBatch | None:
+        """Reads a batch in place of the one before."""
+        self._batch = None
         try:
-            await asyncio.to_thread(self._stage, Path(os.fsdecode(body)))
+            await asyncio.to_thread(self._stage, Path(request.batch))
         except CloudTrailError as error:
-            return orjson.dumps({"error": error.message, "code": error.code})
-        return b"{}"
+            return InvalidBatch(error.code, error.message)
+        self._batch = request.batch
+        return None
+
+    async def commit(self, request: Commit) -> list[dict[str, Any]]:
+        """Writes the events of the staged batch.
+
+        Raises:
+            StorageFailed: this process has not staged it.
+        """
+        if request.batch != self._batch:
+            raise StorageFailed(f"{request.batch} is not staged")
+        self._batch = None
+        return await asyncio.to_thread(self._commit, request.last)
 
     def _stage(self, batch: Path) -> None:
         self._staging.clear()
@@ -94,7 +102,7 @@ class ImportWorker:
                 )
         self._staging.add(number, rows)
 
-    def _commit(self, last: int) -> dict[str, Any]:
+    def _commit(self, last: int) -> list[dict[str, Any]]:
         settled = Settled()
         _again(lambda: self._staging.settle(settled))
         told = [self._outcome(number, settled) for number in range(len(self._files))]
@@ -103,14 +111,13 @@ class ImportWorker:
             for file, outcome in zip(self._files, told, strict=True)
             if file.known is None
         ]
-        written = self._staging.write(datetime.now(UTC), outcomes, last)
+        self._staging.write(datetime.now(UTC), outcomes, last)
         reach("import.written")
         self._staging.clear()
-        files = [
+        return [
             {"name": file.name, "state": "imported" if file.known is None else "known", **outcome}
             for file, outcome in zip(self._files, told, strict=True)
         ]
-        return {"path": str(written[0]) if written else None, "files": files}
 
     def _outcome(self, number: int, settled: Settled) -> dict[str, Any]:
         """Returns what became of a file: lines = imported + doubled + rejected (N5)."""
@@ -137,26 +144,16 @@ def _again(work: Callable[[], T]) -> T:
     raise AssertionError("the last try returns or raises")
 
 
-async def _run(descriptor: int, history: Path, journal: Path) -> None:
-    with socket.socket(fileno=descriptor) as end:
-        end.setblocking(False)
-        staging = Staging(history, journal)
-        link = await Link.over(end, ImportWorker(staging).answer)
-        await link.gone
-        staging.close()
-
-
-def main() -> None:
-    """Runs a worker; it ends when the server closes the socket."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    os.umask(0o077)
-    os.nice(_NICENESS)
-    set_up_logging()
-    arm_in_child(("import.written", "history.sealed"), [os.getpid()])
-    descriptor, history, journal = sys.argv[1:]
-    asyncio.run(_run(int(descriptor), Path(history), Path(journal)))
+async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
+    history, journal = map(Path, arguments)
+    staging = Staging(history, journal)
+    worker = ImportWorker(staging)
+    link = await Link.over(ends[0], {Stage: worker.stage, Commit: worker.commit})
+    await link.gone
+    staging.close()
 
 
 if __name__ == "__main__":
-    main()
+    os.nice(_NICENESS)
+    arm_in_child(("import.written", "history.sealed"), [os.getpid()])
+    run_child(_serve, ends=1)

@@ -10,28 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.ipc import messages
 from opentrail.adapters.ipc.link import Link
+from opentrail.adapters.ipc.messages import CloseStore, GetState, OpenStore
 from tests.fakes import asynchronous
 
 pytestmark = pytest.mark.slow
 
 
-async def nothing(_question: str, _body: bytes) -> bytes:
-    return b""
-
-
 async def started(root: Path) -> tuple[asyncio.subprocess.Process, Link]:
     ours, theirs = socket.socketpair()
-    ours.setblocking(False)
     with theirs:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "opentrail.adapters.duckdb.process", str(theirs.fileno())),
             *(str(root), str(root), "100"),
             pass_fds=(theirs.fileno(),),
         )
-    link = await Link.over(ours, nothing)
-    await link.ask(messages.OPEN)
+    link = await Link.over(ours, {})
+    await link.ask(OpenStore(0))
     return process, link
 
 
@@ -47,6 +42,6 @@ async def test_signals_for_the_servers_whole_group_do_not_end_it(tmp_path: Path)
     process, link = await started(tmp_path)
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
-    await link.ask(messages.STATE)
-    await link.ask(messages.CLOSE)
+    await link.ask(GetState())
+    await link.ask(CloseStore())
     assert await process.wait() == 0

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, suppress
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from opentrail.adapters.duckdb.files import is_whole, read_name
-from opentrail.adapters.duckdb.seal import HURRIED, IDLE, seal
+from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from tests.factories import a_new_entry, event_id, record_bytes, some_records
@@ -122,66 +120,31 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
             check=False,
         )
 
-    refused = child(IDLE, "journal", journal, history, 50, 70)
+    refused = child("journal", journal, history, 50, 70)
     assert refused.returncode != 0
     assert "there are 11 of the 21 entries" in refused.stderr
     assert list(history.iterdir()) == []
-    parts = ((IDLE, (1, 40)), (HURRIED, (41, 60)))
-    done = [child(pace, "journal", journal, history, *part) for pace, part in parts]
+    done = [child("journal", journal, history, *part) for part in ((1, 40), (41, 60))]
     assert [one.returncode for one in done] == [0, 0]
     made = [Path(one.stdout.strip()) for one in done]
     assert rows(made[0]) == expected(1, 40)
-    (merged,) = child(IDLE, "merge", *made).stdout.splitlines()
+    (merged,) = child("merge", *made).stdout.splitlines()
     assert rows(Path(merged)) == expected(1, 60)
     content = bytearray(made[1].read_bytes())
     content[-1] ^= 1
     made[1].write_bytes(content)
-    assert child(HURRIED, "check", merged, *made).stdout.splitlines() == [str(made[1])]
+    assert child("check", merged, *made).stdout.splitlines() == [str(made[1])]
 
 
 def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path) -> None:
     """It may take long to load what it needs; another child does its work by then."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    late = command(IDLE, "journal", journal, history, 1, 60)
+    late = command("journal", journal, history, 1, 60)
     late[3] = str(gone.pid)
     done = subprocess.run(late, capture_output=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
     assert list(history.iterdir()) == []
-
-
-def test_a_child_that_stands_still_leaves_the_journal_free(tmp_path: Path, history: Path) -> None:
-    """Else what is written meanwhile cannot be moved into the database: see `_read_apart`.
-
-    Processes of low priority stand still while others want the processor.
-    """
-    entry = a_new_entry(RECORDS[0])
-
-    async def write() -> None:
-        journal = SqliteJournal(tmp_path)
-        for _ in range(20):
-            await journal.append([entry] * 1_000)
-        await journal.close()
-
-    run(write())
-    arguments = (IDLE, "journal", tmp_path, history, 1, 20_000)
-    child = subprocess.Popen(command(*arguments), stdout=subprocess.PIPE)
-    stops = 0
-    with closing(sqlite3.connect(tmp_path / f"{1:020d}.db", timeout=5)) as writer:
-        while child.poll() is None:
-            child.send_signal(signal.SIGSTOP)
-            with writer:
-                writer.execute("INSERT INTO probe (filler) VALUES (zeroblob(1))")
-            (is_busy, *_) = writer.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
-            child.send_signal(signal.SIGCONT)
-            assert not is_busy, f"after {stops} stops"
-            stops += 1
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(0.005)
-    assert child.returncode == 0
-    assert stops > 20
-    told, _ = child.communicate()
-    assert len(rows(Path(told.decode().strip()))) == 20_000
 
 
 def test_columns_are_those_of_the_record(journal: Path, history: Path) -> None:

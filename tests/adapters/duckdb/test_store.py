@@ -18,14 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb import compaction
 from opentrail.adapters.duckdb import store as store_module
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
-from opentrail.adapters.duckdb.writers import Writing
-from opentrail.adapters.ipc.messages import pack_entries
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from opentrail.core.attributes import Attributes, attributes_of
@@ -61,10 +58,9 @@ async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_p
 
 
 @asynchronous
-async def test_many_entries_are_added_in_parts_and_none_twice(
+async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Writing, "at_once", 7)
     real, until = store_module.row_of, 30
 
     def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
@@ -77,24 +73,11 @@ async def test_many_entries_are_added_in_parts_and_none_twice(
         entries = await here.write(100)
         with pytest.raises(StorageFailed, match="no more memory"):
             await store.add(entries)
-        assert store.position == 28
+        assert store.position == 0
+        await store.add(entries[:20])
         until = 100
         await store.add(entries)
         await store.idle()
-        await here.check(store)
-        # A table is full as soon as a part has filled it.
-        assert here.ranges() == [(1, 42), (43, 84)]
-
-
-@asynchronous
-async def test_sealing_hurries_if_nothing_is_left_of_the_processors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compaction, "_PATIENCE_SECONDS", 0.0)
-    async with world(tmp_path) as here, here.opened() as store:
-        await store.add(await here.write(here.seal_records))
-        await store.idle()
-        assert here.ranges() == [(1, here.seal_records)]
         await here.check(store)
 
 
@@ -112,24 +95,20 @@ sys.addaudithook(tell)
 """
 
 
-@pytest.mark.parametrize(("patience", "niceness"), [(120.0, [10]), (0.0, [10, 5])])
 @asynchronous
-async def test_children_give_way_before_they_load_what_they_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: float, niceness: list[int]
+async def test_children_have_low_priority_before_they_load_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, told = tmp_path / "telling", tmp_path / "told"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(_TELLING.format(told=str(told)))
     monkeypatch.setenv("PYTHONPATH", str(folder))
-    monkeypatch.setattr(compaction, "_PATIENCE_SECONDS", patience)
     async with world(tmp_path) as here, here.opened() as store:
         await store.add(await here.write(here.seal_records))
         await store.idle()
         assert here.ranges() == [(1, here.seal_records)]
     seen = list(map(int, told.read_text().split()))
-    wanted = [min(19, os.nice(0) + more) for more in niceness]
-    # One that was given no patience was ended before it loaded anything, or just after.
-    assert seen == wanted or (patience == 0 and seen == wanted[1:])
+    assert seen == [min(19, os.nice(0) + 5)]
 
 
 @asynchronous
@@ -215,14 +194,6 @@ async def test_after_a_restart_sealed_files_are_used_and_the_place_is_their_end(
         await store.close()
         assert here.ranges() == [(1, 40), (41, 90)]
         assert len(here.files()) == 2
-
-
-@asynchronous
-async def test_packed_entries_are_added_as_others_are(tmp_path: Path) -> None:
-    async with world(tmp_path) as here, here.opened() as store:
-        for count in (1, 30, 60):  # few are written otherwise than many
-            await store.add_packed(pack_entries(await here.write(count)))
-            await here.check(store)
 
 
 @asynchronous
@@ -408,7 +379,7 @@ async def test_what_neither_file_nor_journal_holds_is_named_and_the_rest_is_show
         segment.unlink()
     store = DuckdbEvents(here.history, here.journal_folder)
     assert await store.open() == 80
-    assert store.upkeep.missing == [(1, 40)]
+    assert store.compaction.missing == [(1, 40)]
     assert await store.lookup(ALL) == naive_page(entries[40:], ALL)
     assert [entry.position for entry in await store.read(0, 1_000, 80)] == list(range(41, 81))
     await store.close()
@@ -507,7 +478,7 @@ async def test_expired_files_go_oldest_first_and_never_what_is_needed(tmp_path: 
             assert await store.lookup(ALL) == naive_page(entries[120:], ALL)
         for _ in range(2):
             async with here.opened() as store:
-                assert store.upkeep.missing == []
+                assert store.compaction.missing == []
                 assert await store.lookup(ALL) == naive_page(entries[120:], ALL)
 
 
@@ -559,7 +530,7 @@ async def test_an_expiry_that_dies_between_mark_and_deletion_is_ended_at_the_nex
             assert [e for e in found if e.position > 0] == naive_page(left, ALL)
             numbers = sorted(-e.position for e in found if e.position < 0)
             assert numbers == [n for a, b in imports if (a, b) not in gone for n in range(a, b + 1)]
-            assert (store.upkeep.missing, store.upkeep.lost_imports) == ([], [])
+            assert (store.compaction.missing, store.compaction.lost_imports) == ([], [])
             assert await store.expire(MOMENT + timedelta(days=1), 90) == 92 - (
                 sum(b - a + 1 for a, b in gone) + 40 * max(0, passage - 2)
             )
@@ -582,9 +553,9 @@ async def test_a_flipped_bit_is_found_at_the_start_without_any_look_up(
         content[int(len(content) * at)] ^= 1
         file.write_bytes(content)
         async with here.opened() as store:
-            await eventually(lambda: store.upkeep.is_checked)
-            assert store.upkeep.damaged == [file.name]
-            assert store.upkeep.missing == []
+            await eventually(lambda: store.compaction.is_checked)
+            assert store.compaction.damaged == [file.name]
+            assert store.compaction.missing == []
             await here.check(store)
         assert here.ranges() == [(1, 40)]
         (made,) = [name for name in here.files() if NAME.match(name)]
@@ -652,7 +623,7 @@ async def test_a_look_up_that_fails_for_another_reason_leaves_a_healthy_file_alo
                 await store.lookup(ALL)
             monkeypatch.undo()
             await here.check(store)
-            assert store.upkeep.damaged == []
+            assert store.compaction.damaged == []
         assert here.ranges() == [(1, 40)]
 
 
@@ -683,22 +654,22 @@ async def test_imported_events_whose_file_is_gone_are_named_until_somebody_says_
         second.unlink()
         for _ in range(2):
             async with here.opened() as store:
-                assert store.upkeep.lost_imports == [(6, 12)]
+                assert store.compaction.lost_imports == [(6, 12)]
                 assert len(await store.lookup(ALL)) == 9
         content = bytearray(first.read_bytes())
         content[len(content) // 3] ^= 0xFF
         first.write_bytes(content)
         async with here.opened() as store:
-            await eventually(lambda: store.upkeep.is_checked)
-            assert sorted(store.upkeep.lost_imports) == [(1, 5), (6, 12)]
+            await eventually(lambda: store.compaction.is_checked)
+            assert sorted(store.compaction.lost_imports) == [(1, 5), (6, 12)]
         async with here.opened() as store:
-            assert store.upkeep.lost_imports == [(1, 5), (6, 12)]
+            assert store.compaction.lost_imports == [(1, 5), (6, 12)]
             assert len(await store.lookup(ALL)) == 4
         for file in here.history.glob("*.damaged"):
             file.unlink()
         (here.history / f"import-{6:020d}-{12:020d}.expired").touch()
         async with here.opened() as store:
-            assert store.upkeep.lost_imports == []
+            assert store.compaction.lost_imports == []
             assert store.imported == 16
 
 
@@ -714,7 +685,7 @@ async def test_imported_events_that_have_expired_are_not_missed(tmp_path: Path) 
         (path,) = await imported(here, 3)
         assert read_name(path) == SealedFile(path, 13, 15, True, path.stem[-16:], False)
         async with here.opened() as store:
-            assert store.upkeep.lost_imports == []
+            assert store.compaction.lost_imports == []
             assert len(await store.lookup(ALL)) == 3
 
 
@@ -737,7 +708,7 @@ async def test_a_last_file_that_is_lost_behind_a_trimmed_journal_is_named_at_eve
         for _ in range(2):
             store = DuckdbEvents(here.history, here.journal_folder)
             assert await store.open() == first - 1
-            assert store.upkeep.missing == [(21, first - 1)]
+            assert store.compaction.missing == [(21, first - 1)]
             await store.add(entries[first - 1 :])
             expected = naive_page([*entries[:20], *entries[first - 1 :]], ALL)
             assert await store.lookup(ALL) == expected

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.ipc.events import LinkedEvents
-from opentrail.adapters.ipc.link import Link
+from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
@@ -30,7 +29,7 @@ ALL = EventQuery(limit=1_000, until_position=1_000)
 @asynccontextmanager
 async def opened(
     root: Path, seal_records: int = 20
-) -> AsyncIterator[tuple[LinkedEvents, list[Entry]]]:
+) -> AsyncIterator[tuple[IpcEventStore, list[Entry]]]:
     """Gives a store over 50 entries of a journal, none of which it has been given yet."""
     for name in ("history", "journal"):
         (root / name).mkdir(exist_ok=True)
@@ -38,7 +37,7 @@ async def opened(
     if not journal.head:
         await journal.append([a_new_entry(record) for record in some_records(50)])
     entries = await journal.read(0, 100)
-    store = LinkedEvents(root / "history", root / "journal", seal_records)
+    store = IpcEventStore(root / "history", root / "journal", seal_records)
     try:
         await store.open()
         yield store, entries
@@ -99,30 +98,10 @@ async def test_the_archive_reads_finds_and_expires_over_the_link(tmp_path: Path)
 
 @asynchronous
 async def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
-    store = LinkedEvents(tmp_path / "none", tmp_path / "none", 10)
-    with pytest.raises(StorageFailed, match="cannot be opened"):
+    store = IpcEventStore(tmp_path / "none", tmp_path / "none", 10)
+    with pytest.raises(StorageFailed, match="did not get ready"):
         await store.open()
     await store.close()
-
-
-@asynchronous
-async def test_a_process_that_cannot_say_how_it_is_is_still_watched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with opened(tmp_path) as (store, _):
-        asked, asked_again = 0, asyncio.Event()
-
-        async def refresh(link: Link) -> None:
-            nonlocal asked
-            asked += 1
-            if asked > 1:
-                asked_again.set()
-            await link.ask("a question that it does not know")
-
-        monkeypatch.setattr(store, "_refresh", refresh)
-        async with asyncio.timeout(30):
-            await asked_again.wait()
-        assert store.is_responding
 
 
 @asynchronous
@@ -130,13 +109,13 @@ async def test_a_process_that_cannot_be_started_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
-    store = LinkedEvents(tmp_path, tmp_path, 10)
-    with pytest.raises(StorageFailed, match="cannot be opened"):
+    store = IpcEventStore(tmp_path, tmp_path, 10)
+    with pytest.raises(StorageFailed, match="cannot be started"):
         await store.open()
     await store.close()
 
 
-async def eventually_sealed(store: LinkedEvents, position: int) -> None:
+async def eventually_sealed(store: IpcEventStore, position: int) -> None:
     async with asyncio.timeout(30):
         while (await store.refresh()).sealed < position:  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.02)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import orjson
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.adapters import append_queue
-from opentrail.adapters.ipc import journal as linked_journal
-from opentrail.adapters.ipc.journal import LinkedJournal, append_packed, pack, unpack
+from opentrail.adapters.ipc import journal as module
+from opentrail.adapters.ipc.journal import Appended, AppendEntries, IpcJournalWriter, append_to
 from opentrail.adapters.ipc.link import LinkError
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
@@ -35,18 +34,16 @@ class FarSide:
         self.open.set()
         self.gone = False
 
-    async def ask(self, name: str, body: bytes = b"") -> bytes:
-        assert name == linked_journal.APPEND
+    async def ask(self, request: AppendEntries) -> Appended:
         await self.open.wait()
         if self.gone:
             raise LinkError("the other process is gone")
-        taken = unpack(body)
-        self.batches.append(len(taken))
-        return await append_packed(self.journal, taken)
+        self.batches.append(len(request.entries))
+        return await append_to(self.journal, request)
 
 
-def linked(far: FarSide) -> LinkedJournal:
-    return LinkedJournal(far)  # type: ignore[arg-type]
+def linked(far: FarSide) -> IpcJournalWriter:
+    return IpcJournalWriter(far)  # type: ignore[arg-type]
 
 
 new_entries = st.builds(
@@ -62,8 +59,9 @@ new_entries = st.builds(
 
 
 @given(st.lists(new_entries))
-def test_unpacking_is_the_inverse_of_packing(given_: list[NewEntry]) -> None:
-    assert unpack(pack(given_)) == given_
+def test_entries_arrive_as_they_were_sent(given_: list[NewEntry]) -> None:
+    sent = msgspec.msgpack.encode(AppendEntries(given_))
+    assert msgspec.msgpack.decode(sent, type=AppendEntries).entries == given_
 
 
 @asynchronous
@@ -83,7 +81,7 @@ async def test_what_waits_while_a_batch_is_under_way_goes_in_the_next_one() -> N
 
 @asynchronous
 async def test_batches_are_cut_by_number_and_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(linked_journal, "BATCH_RECORDS", 4)
+    monkeypatch.setattr(module, "BATCH_RECORDS", 4)
     far = FarSide()
     journal = linked(far)
     far.open.clear()
@@ -93,7 +91,7 @@ async def test_batches_are_cut_by_number_and_by_size(monkeypatch: pytest.MonkeyP
     assert await asyncio.gather(*appending) == [3, 6, 9, 12]
     assert sum(far.batches) == 12
     assert max(far.batches) <= 6
-    monkeypatch.setattr(linked_journal, "BATCH_BYTES", 1)
+    monkeypatch.setattr(module, "BATCH_BYTES", 1)
     far.batches.clear()
     await asyncio.gather(*(journal.append([entry]) for entry in entries(3, 20)))
     assert far.batches == [1, 1, 1]
@@ -153,17 +151,10 @@ async def test_an_appender_that_gives_up_disturbs_nobody() -> None:
     assert await second == 2
 
 
-def answers(*given_: bytes) -> Sequence[object]:
-    return [orjson.loads(text) for text in given_]
-
-
 @asynchronous
-async def test_answers_say_position_or_reason_and_whether_the_journal_works() -> None:
+async def test_responses_have_position_or_reason_and_whether_the_journal_works() -> None:
     journal = MemoryJournal()
-    taken = await append_packed(journal, entries(3))
+    assert await append_to(journal, AppendEntries(entries(3))) == Appended(3)
     journal.failure = "broken"
-    refused = await append_packed(journal, entries(1))
-    assert answers(taken, refused) == [
-        {"position": 3, "failure": None},
-        {"refused": "broken", "failure": "broken"},
-    ]
+    refused = await append_to(journal, AppendEntries(entries(1)))
+    assert refused == Appended(refused="broken", failure="broken")

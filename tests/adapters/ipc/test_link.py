@@ -1,4 +1,4 @@
-"""Questions and answers between two ends of a socket pair."""
+"""Requests and responses between two ends of a socket pair."""
 
 from __future__ import annotations
 
@@ -6,25 +6,57 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from opentrail.adapters.ipc import link as module
-from opentrail.adapters.ipc.link import FRAME_BYTES, Answering, Link, LinkError
+from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Handlers, Link, LinkError, Request
+from opentrail.core.identity import Identity
+from opentrail.settings import Settings
+from tests.factories import MOMENT, an_identity
 from tests.fakes import asynchronous
 
 
-async def echo(question: str, body: bytes) -> bytes:
-    return question.encode() + b":" + body
+class Echo(Request[bytes], frozen=True):
+    body: bytes = b""
+
+
+class Slow(Request[bytes], frozen=True):
+    pass
+
+
+class SlowCancellable(Slow, Request[bytes], frozen=True):
+    is_cancellable = True
+
+
+class Bad(Request[None], frozen=True):
+    pass
+
+
+class Everything(msgspec.Struct, frozen=True):
+    path: Path
+    moment: datetime
+    identity: Identity
+    settings: Settings
+
+
+class SendEverything(Request[Everything], frozen=True):
+    everything: Everything
+
+
+async def echo(request: Echo) -> bytes:
+    return request.body
+
+
+ECHO: Handlers = {Echo: echo}
 
 
 @asynccontextmanager
-async def linked(
-    left: Answering = echo, right: Answering = echo
-) -> AsyncIterator[tuple[Link, Link]]:
+async def linked(left: Handlers = ECHO, right: Handlers = ECHO) -> AsyncIterator[tuple[Link, Link]]:
     ends = socket.socketpair()
-    for end in ends:
-        end.setblocking(False)
     links = (await Link.over(ends[0], left), await Link.over(ends[1], right))
     try:
         yield links
@@ -37,28 +69,26 @@ async def linked(
 @asynchronous
 async def test_both_ends_may_ask_at_once() -> None:
     async with linked() as (left, right):
-        asked = [left.ask("a", b"%d" % n) for n in range(50)]
-        asked += [right.ask("b", b"%d" % n) for n in range(50)]
+        asked = [left.ask(Echo(b"a%d" % n)) for n in range(50)]
+        asked += [right.ask(Echo(b"b%d" % n)) for n in range(50)]
         answers = await asyncio.gather(*asked)
-        expected = [b"a:%d" % n for n in range(50)] + [b"b:%d" % n for n in range(50)]
-        assert answers == expected
+        assert answers == [b"a%d" % n for n in range(50)] + [b"b%d" % n for n in range(50)]
 
 
 @asynchronous
-async def test_answers_may_come_in_another_order_than_the_questions() -> None:
+async def test_responses_may_come_in_another_order_than_the_requests() -> None:
     go_on = asyncio.Event()
 
-    async def patient(question: str, body: bytes) -> bytes:
-        if question == "slow":
-            await go_on.wait()
-        return body
+    async def slow(_request: Slow) -> bytes:
+        await go_on.wait()
+        return b"slow"
 
-    async with linked(right=patient) as (left, _):
-        slow = asyncio.create_task(left.ask("slow", b"1"))
-        assert await left.ask("fast", b"2") == b"2"
-        assert not slow.done()
+    async with linked(right={Echo: echo, Slow: slow}) as (left, _):
+        waiting = asyncio.create_task(left.ask(Slow()))
+        assert await left.ask(Echo(b"2")) == b"2"
+        assert not waiting.done()
         go_on.set()
-        assert await slow == b"1"
+        assert await waiting == b"slow"
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_536, 5_000_000])
@@ -66,91 +96,101 @@ async def test_answers_may_come_in_another_order_than_the_questions() -> None:
 async def test_bodies_of_every_size_and_content_pass(size: int) -> None:
     body = bytes(range(256)) * (size // 256) + b"\n" * (size % 256)
     async with linked() as (left, _):
-        assert await left.ask("q", body) == b"q:" + body
+        assert await left.ask(Echo(body)) == body
 
 
 @asynchronous
-async def test_an_answer_that_fails_is_told_to_the_asker_and_the_link_goes_on() -> None:
-    async def failing(question: str, _body: bytes) -> bytes:
-        if question == "bad":
-            raise ValueError("no such thing")
-        return b"good"
+async def test_values_arrive_as_the_types_that_they_were() -> None:
+    async def same(request: SendEverything) -> Everything:
+        return request.everything
 
-    async with linked(right=failing) as (left, _):
+    sent = Everything(
+        Path("/a/b"), MOMENT, an_identity(), Settings(data_dir=Path("x"), upstream={"": "http://h"})
+    )
+    async with linked(right={SendEverything: same}) as (left, _):
+        assert await left.ask(SendEverything(sent)) == sent
+
+
+@asynchronous
+async def test_a_request_that_fails_is_reported_and_the_link_goes_on() -> None:
+    async def bad(_request: Bad) -> None:
+        raise ValueError("no such thing")
+
+    async with linked(right={Bad: bad, Echo: echo}) as (left, right):
         with pytest.raises(LinkError, match="ValueError: no such thing"):
-            await left.ask("bad")
-        assert await left.ask("other") == b"good"
+            await left.ask(Bad())
+        with pytest.raises(LinkError, match="ValidationError"):
+            await right.ask(Bad())  # it has no handler there
+        assert await left.ask(Echo(b"good")) == b"good"
 
 
-@pytest.mark.parametrize("withdraws", [False, True])
+@pytest.mark.parametrize("request_", [Slow(), SlowCancellable()])
 @asynchronous
-async def test_a_question_that_is_withdrawn_is_worked_on_no_more(withdraws: bool) -> None:
+async def test_work_on_a_cancellable_request_ends_with_the_wait_for_it(request_: Slow) -> None:
     begun, ended, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
     how: list[str] = []
 
-    async def patient(question: str, body: bytes) -> bytes:
-        if question == "slow":
-            begun.set()
-            try:
-                await go_on.wait()
-                how.append("answered")
-            except asyncio.CancelledError:
-                how.append("withdrawn")
-                raise
-            finally:
-                ended.set()
-        return body
+    async def slow(_request: Slow) -> bytes:
+        begun.set()
+        try:
+            await go_on.wait()
+            how.append("finished")
+        except asyncio.CancelledError:
+            how.append("cancelled")
+            raise
+        finally:
+            ended.set()
+        return b""
 
-    async with linked(right=patient) as (left, _):
-        slow = asyncio.create_task(left.ask("slow", b"1", withdraws))
+    async with linked(right={Echo: echo, Slow: slow, SlowCancellable: slow}) as (left, _):
+        waiting = asyncio.create_task(left.ask(request_))
         await begun.wait()
-        slow.cancel()
+        waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await slow
-        assert await left.ask("fast", b"2") == b"2"
+            await waiting
+        assert await left.ask(Echo(b"2")) == b"2"
         go_on.set()
         await ended.wait()
-        assert how == ["withdrawn" if withdraws else "answered"]
-        assert await left.ask("fast", b"3") == b"3"
+        assert how == ["cancelled" if request_.is_cancellable else "finished"]
+        assert await left.ask(Echo(b"3")) == b"3"
 
 
 @asynchronous
-async def test_who_waits_is_told_when_the_other_side_goes() -> None:
+async def test_a_wait_ends_when_the_other_process_goes() -> None:
     asked = asyncio.Event()
 
-    async def silent(_question: str, _body: bytes) -> bytes:
+    async def silent(_request: Slow) -> bytes:
         asked.set()
         return await asyncio.get_running_loop().create_future()
 
-    async with linked(right=silent) as (left, right):
-        waiting = asyncio.create_task(left.ask("q"))
+    async with linked(right={Slow: silent}) as (left, right):
+        waiting = asyncio.create_task(left.ask(Slow()))
         await asked.wait()
         right.close()
         with pytest.raises(LinkError, match="gone"):
             await waiting
         with pytest.raises(LinkError, match="gone"):
-            await left.ask("again")
+            await left.ask(Slow())
 
 
 @asynchronous
 async def test_a_frame_that_claims_to_be_huge_ends_the_link() -> None:
     ours, theirs = socket.socketpair()
-    theirs.setblocking(False)
-    link = await Link.over(theirs, echo)
+    link = await Link.over(theirs, ECHO)
     with ours:
-        ours.send((FRAME_BYTES + 1).to_bytes(4, "big") + bytes(5))
+        ours.send((MAX_FRAME_BYTES + 1).to_bytes(4, "big") + bytes(5))
         await link.gone
 
 
 @asynchronous
-async def test_an_answer_that_is_too_long_is_told_and_the_link_goes_on(
+async def test_a_response_that_is_too_long_is_reported_and_the_link_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def longer(_question: str, body: bytes) -> bytes:
-        return body * 100
+    async def longer(request: Echo) -> bytes:
+        return request.body * 100
 
-    monkeypatch.setattr(module, "FRAME_BYTES", 1_000)
-    async with linked(right=longer) as (left, _):
-        with pytest.raises(LinkError, match="1100 bytes"):
-            await left.ask("a", b"eleven byte")
-        assert await left.ask("a", b"ten bytes!") == b"ten bytes!" * 100
+    monkeypatch.setattr(module, "MAX_FRAME_BYTES", 1_010)
+    async with linked(right={Echo: longer}) as (left, _):
+        with pytest.raises(LinkError, match="1103 bytes is too long"):
+            await left.ask(Echo(b"eleven byte"))
+        assert await left.ask(Echo(b"ten bytes!")) == b"ten bytes!" * 100

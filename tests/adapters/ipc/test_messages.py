@@ -1,31 +1,50 @@
-"""What the server and its history process say to each other."""
+"""Messages arrive as they were sent."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.ipc import messages
+from opentrail.adapters.ipc.messages import AddEntries, LookUp
 from opentrail.core.attributes import Resource
 from opentrail.core.expression import parse
 from opentrail.ports.event_store import EventQuery, FoundEvent
 from tests.factories import MOMENT, a_record, an_entry
 
+T = TypeVar("T")
+
 moments = st.datetimes(datetime(1970, 1, 2), datetime(9000, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
+EXPRESSIONS = [
+    parse(text, MOMENT)
+    for text in (
+        "name=Create* AND NOT user=admin last 2h",
+        "a-text OR requestParameters.bucketName:logs",
+        "is:failure (source!=iam OR ip=10.0.0.0/8) 2020-01-01..2020-01-02",
+        "time>=2020-01-01 NOT (is:read user IN (a, b))",
+    )
+]
+
+
+def arrived(sent: Any, kind: type[T]) -> T:
+    return msgspec.msgpack.decode(msgspec.msgpack.encode(sent), type=kind)
+
+
 @pytest.mark.hypothesis
 @given(st.lists(st.tuples(texts, moments), max_size=5))
-def test_packed_entries_unpack_to_the_same(given: list[tuple[str, datetime]]) -> None:
+def test_entries_arrive_as_they_were_sent(given: list[tuple[str, datetime]]) -> None:
     entries = [
         an_entry(position, a_record(note=text), recorded_at=moment, chain=bytes([position]) * 32)
         for position, (text, moment) in enumerate(given, 1)
     ]
-    assert messages.unpack_entries(messages.pack_entries(entries)) == entries
+    assert arrived(AddEntries(entries), AddEntries).entries == entries
 
 
 queries = st.builds(
@@ -40,20 +59,20 @@ queries = st.builds(
     start=st.none() | moments,
     end=st.none() | moments,
     before=st.none() | st.tuples(moments, st.integers(-(2**62), 2**62)),
-    expression=st.none() | st.just(parse("user=a OR NOT is:read last 2h", MOMENT)),
+    expression=st.none() | st.sampled_from(EXPRESSIONS),
     recorded_since=st.none() | moments,
 )
 
 
 @pytest.mark.hypothesis
 @given(queries)
-def test_packed_queries_unpack_to_the_same(query: EventQuery) -> None:
-    assert messages.unpack_query(messages.pack_query(query)) == query
+def test_queries_arrive_as_they_were_sent(query: EventQuery) -> None:
+    assert arrived(LookUp(query), LookUp).query == query
 
 
 @pytest.mark.hypothesis
 @given(texts, st.none() | texts, st.booleans(), st.integers(-(2**62), 2**62))
-def test_packed_events_unpack_to_the_same(
+def test_found_events_arrive_as_they_were_sent(
     text: str, maybe: str | None, read_only: bool, position: int
 ) -> None:
     found = [
@@ -71,4 +90,4 @@ def test_packed_events_unpack_to_the_same(
         )
         for number in range(3)
     ]
-    assert messages.unpack_found(messages.pack_found(found)) == found
+    assert arrived(found, list[FoundEvent]) == found

@@ -12,19 +12,16 @@ from pathlib import Path
 
 from opentrail.adapters.duckdb import seal
 from opentrail.adapters.duckdb.files import SealedFile, read_name, remove, sealed_files, stem_of
-from opentrail.adapters.duckdb.seal import HURRIED, IDLE
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
 from opentrail.adapters.files import sync_folder
-from opentrail.adapters.system import run_giving_way
 from opentrail.core.errors import JournalDamaged, StorageFailed
 from opentrail.core.faults import reach
 
 log = logging.getLogger(__name__)
 
 _CHILD_SECONDS = 1_800.0
-#: What is full waits in memory: a child that takes only what is left of the processors gets so
-#: long for it, ten times what it takes alone.
-_PATIENCE_SECONDS = 120.0
+#: Niceness of a child: calls and look-ups go before it.
+_NICENESS = 5
 #: So many neighbours of about one size are merged, but never into more than this many records.
 MERGED_FILES, MERGED_RECORDS = 8, 1_200_000
 #: Files with fewer records than this count as of one size; each further size is eight times that.
@@ -92,20 +89,14 @@ class Compaction:
     async def _seal(self, hot: EventTable) -> None:
         """Has a child write the range of `hot` to a file, then puts the file in its place."""
         async with self._changing:
-            is_late = len(self._shelf.full_hot()) > 1
-            try:
-                async with asyncio.timeout(None if is_late else _PATIENCE_SECONDS):
-                    pace = HURRIED if is_late else IDLE
-                    sources = await self._sealed(pace, hot.first, hot.last)
-            except TimeoutError:
-                sources = await self._sealed(HURRIED, hot.first, hot.last)
+            sources = await self._sealed(hot.first, hot.last)
         await self._shelf.replace([hot], *sources)
 
-    async def _sealed(self, pace: str, first: int, last: int) -> list[EventTable]:
+    async def _sealed(self, first: int, last: int) -> list[EventTable]:
         """Returns the tables of files that hold all of a range that the journal has not lost."""
         if first > last:
             return []
-        asked = (pace, "journal", self._journal, self._folder, first, last)
+        asked = ("journal", self._journal, self._folder, first, last)
         try:
             files = await self._files(*asked)
         except JournalDamaged:
@@ -120,15 +111,15 @@ class Compaction:
             expected = file.last + 1
         if expected <= last:
             self.miss(expected, last, "lost by the journal")
-        return [await self._database.write(self._database.attach, file) for file in files]
+        return [await self._database.run(self._database.attach, file) for file in files]
 
     async def _merge(self, run: Sequence[EventTable]) -> None:
         async with self._changing:
             if any(source not in self._shelf.sources for source in run):
                 return  # one of them was mended or has expired meanwhile
-            (file,) = await self._files(IDLE, "merge", *(s.file.path for s in run if s.file))
+            (file,) = await self._files("merge", *(s.file.path for s in run if s.file))
             reach("history.merged")
-            source = await self._database.write(self._database.attach, file)
+            source = await self._database.run(self._database.attach, file)
             await self._shelf.replace(run, source)
             await asyncio.to_thread(remove, [s.file.path for s in run if s.file])
 
@@ -144,7 +135,7 @@ class Compaction:
                     continue
                 shown = (s for s in self._shelf.sources if s.is_import)
                 if not any(s.first <= file.first and file.last <= s.last for s in shown):
-                    self._shelf.insert(await self._database.write(self._database.attach, file))
+                    self._shelf.insert(await self._database.run(self._database.attach, file))
         self.begin()
         return last
 
@@ -208,7 +199,7 @@ class Compaction:
         while sources:
             some = sources[:_CHECKED_AT_ONCE]
             try:
-                paths = await self._child(IDLE, "check", *(s.file.path for s in some if s.file))
+                paths = await self._child("check", *(s.file.path for s in some if s.file))
                 for source in some:
                     if source.file and source.file.path in paths:
                         await self.mend(source)
@@ -253,7 +244,7 @@ class Compaction:
         """Seals a range from the journal again and returns its tables; none if that cannot be."""
         log.warning("sealed range is made again", extra={"first": first, "last": last})
         try:
-            return await self._sealed(HURRIED, first, last)  # look-ups wait for it
+            return await self._sealed(first, last)
         except _TROUBLES as error:
             self.miss(first, last, str(error))
             return []
@@ -300,26 +291,37 @@ class Compaction:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _files(self, pace: str, work: str, *arguments: object) -> list[SealedFile]:
+    async def _files(self, work: str, *arguments: object) -> list[SealedFile]:
         """Has a child make files, and returns them in order."""
-        made = await self._child(pace, work, *arguments)
+        made = await self._child(work, *arguments)
         files = [file for path in made if (file := read_name(path)) is not None]
         if len(files) != len(made):
             raise RuntimeError(f"child made {made}")
         return sorted(files, key=lambda file: file.first)
 
-    async def _child(self, pace: str, work: str, *arguments: object) -> list[Path]:
-        """Has a child do a work of `seal.py`, and returns the paths it tells."""
-        given = map(str, (os.getpid(), pace, work, *arguments))
-        command = (sys.executable, "-m", seal.__name__, *given)
-        environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        async with asyncio.timeout(_CHILD_SECONDS):
-            done = await run_giving_way(seal.NICENESS[pace], command, environment)
-        if done.returncode == seal.JOURNAL_DAMAGED:
-            raise JournalDamaged(done.stderr.decode(errors="replace").strip(), 0)
-        if done.returncode:
-            raise RuntimeError(f"child ended with {done.returncode}: {done.stderr[-300:]!r}")
-        return [Path(line) for line in done.stdout.decode().splitlines()]
+    async def _child(self, work: str, *arguments: object) -> list[Path]:
+        """Has a child do one of the tasks of `seal.py`, and returns the paths it prints."""
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            *("nice", "-n", str(_NICENESS), sys.executable, "-m", seal.__name__),
+            *map(str, (os.getpid(), work, *arguments)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipe,
+            stderr=pipe,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        )
+        try:
+            async with asyncio.timeout(_CHILD_SECONDS):
+                output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode == seal.JOURNAL_DAMAGED:
+            raise JournalDamaged(errors.decode(errors="replace").strip(), 0)
+        if process.returncode:
+            raise RuntimeError(f"child ended with {process.returncode}: {errors[-300:]!r}")
+        return [Path(line) for line in output.decode().splitlines()]
 
 
 def merging(sources: Sequence[EventTable]) -> list[EventTable]:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import structs
 
 from opentrail.adapters.duckdb.index import Index
 from opentrail.core.event import SIGN_IN
@@ -121,7 +123,7 @@ def _time(moment: datetime, sql: str) -> SqlCondition:
 
 def _compare(expression: Compare, index: Index | None) -> SqlCondition:
     if expression.operator == "!=":
-        return _not(Not(replace(expression, operator="=")), index)
+        return _not(Not(structs.replace(expression, operator="=")), index)
     if not expression.is_field:
         return _in_record(expression)
     column = expression.path[0]

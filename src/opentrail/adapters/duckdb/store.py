@@ -8,7 +8,6 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 import orjson
 
@@ -29,8 +28,6 @@ from opentrail.adapters.duckdb.schema import (
     row_of,
 )
 from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
-from opentrail.adapters.duckdb.writers import Steps, Writing
-from opentrail.adapters.ipc.messages import unpack_entries
 from opentrail.adapters.sqlite.segments import first_position, lost_between
 from opentrail.adapters.sqlite.verify import first_not_lost
 from opentrail.core.attributes import attributes_of
@@ -38,14 +35,10 @@ from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry, micros
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
 
 #: A hot table is sealed when it has so many records, or these few and has stood for so long.
 SEAL_RECORDS, SEAL_FEW, SEAL_SECONDS = 120_000, 4_096, 300.0
-#: So many rows are made in a step: fewer would spend a tenth of the time on looking at the time.
-_ROWS_A_STEP = 8
 #: So many rows are read at a time to find the chain at a position.
 _CHAIN_ROWS = 5_000
 
@@ -72,7 +65,7 @@ class DuckdbEvents:
         self._shelf = TableSet(self._database)
         self._asking = LookupPool(self._database)
         self._pages = Pages(self._database, self._asking)
-        self.upkeep = Compaction(folder, journal, self._database, self._shelf, repair_journal)
+        self.compaction = Compaction(folder, journal, self._database, self._shelf, repair_journal)
         self._position = self._imported = 0
         self._adding = asyncio.Lock()
         #: Position and chain of the entry that `read` gave last.
@@ -81,8 +74,8 @@ class DuckdbEvents:
     async def open(self, imported: int = 0) -> int:
         """Attaches the sealed files and returns the last sealed position.
 
-        A file that is missing or damaged is made again from the journal; if the journal holds its
-        range no more, it is named in `upkeep.missing`; imported ones in `upkeep.lost_imports`.
+        A file that is missing or damaged is made again from the journal. A range that the journal
+        no longer holds is in `compaction.missing`, one of imports in `compaction.lost_imports`.
 
         Args:
             imported: the number of the last imported event that is known to have been there.
@@ -90,13 +83,13 @@ class DuckdbEvents:
         await asyncio.to_thread(lambda: remove(left_over(self._folder)))
         sealed = 0
         files = await asyncio.to_thread(sealed_files, self._folder)
-        self.upkeep.miss_imports([file for file in files if file.is_import], imported)
+        self.compaction.miss_imports([file for file in files if file.is_import], imported)
         self._imported = imported
         for file in files:
             if not file.is_import and file.first > sealed + 1:
-                self._show(await self.upkeep.rebuilt(sealed + 1, file.first - 1))
+                self._show(await self.compaction.rebuilt(sealed + 1, file.first - 1))
             if not file.is_import and not file.is_expired and file.first <= sealed:
-                await self.upkeep.set_aside(file)  # a part of it is in another file
+                await self.compaction.set_aside(file)  # a part of it is in another file
                 continue
             if not file.is_expired:
                 self._show(await self._attached(file))
@@ -107,22 +100,22 @@ class DuckdbEvents:
         first = await asyncio.to_thread(first_position, self._journal)
         if first > sealed + 1:
             # The journal was trimmed behind a file that is no more.
-            self.upkeep.miss(sealed + 1, first - 1)
+            self.compaction.miss(sealed + 1, first - 1)
             sealed = first - 1
         self._position = sealed
         self._shelf.insert(await self._database.write(self._database.new_hot, sealed + 1))
-        self.upkeep.check()
-        self.upkeep.begin()
+        self.compaction.check()
+        self.compaction.begin()
         return sealed
 
     async def _attached(self, file: SealedFile) -> list[EventTable]:
         try:
-            return [await self._database.write(self._database.attach, file)]
+            return [await self._database.run(self._database.attach, file)]
         except StorageFailed as error:
             if await self._asking.is_healthy(file):
                 raise
             log.error("sealed file cannot be used", extra={"error": str(error)})
-        return await self.upkeep.replaced(file)
+        return await self.compaction.replaced(file)
 
     def _show(self, sources: Sequence[EventTable]) -> None:
         for source in sources:
@@ -149,25 +142,15 @@ class DuckdbEvents:
         """How many sealed files there are."""
         return sum(source.file is not None for source in self._shelf.sources)
 
-    async def add_packed(self, packed: bytes) -> None:
-        """Does as `add` with what `messages.pack_entries` gave."""
-        with self._database.writing(len(packed)) as writing:
-            await self._add(await writing.do(_unpacked(packed)), writing)
-
     async def add(self, entries: Sequence[Entry]) -> None:
         """Returns once look-ups see the entries; those there already are left out."""
-        with self._database.writing(sum(len(entry.record) for entry in entries)) as writing:
-            await self._add(entries, writing)
-
-    async def _add(self, entries: Sequence[Entry], writing: Writing) -> None:
         async with self._adding:
             fresh = [entry for entry in entries if entry.position > self._position]
             while fresh:
                 await self._leave_out(fresh[0].position - 1)
-                # An insertion stays in the thread in which it began.
-                part = _run(fresh, writing.at_once)
-                await self._add_part(part, writing)
-                fresh = fresh[len(part) :]
+                run = _consecutive(fresh)
+                await self._add_run(run)
+                fresh = fresh[len(run) :]
 
     async def _leave_out(self, until: int) -> None:
         """Goes on behind a position if the journal has lost all up to it.
@@ -181,15 +164,15 @@ class DuckdbEvents:
         lost = await asyncio.to_thread(lost_between, self._journal, first, until)
         if first_not_lost(lost, first, until) is not None:
             raise StorageFailed(f"history: position {until + 1} does not follow {first - 1}")
-        self.upkeep.miss(first, until, lost[0].reason)
+        self.compaction.miss(first, until, lost[0].reason)
         self._position = until
         # Tables hold positions that follow one another.
         self._shelf.insert(await self._database.write(self._database.new_hot, until + 1))
-        self.upkeep.begin()
+        self.compaction.begin()
 
-    async def _add_part(self, entries: Sequence[Entry], writing: Writing) -> None:
+    async def _add_run(self, entries: Sequence[Entry]) -> None:
         hot = self._shelf.of_journal()[-1]
-        oldest, newest = await writing.do(self._inserted(hot, entries))
+        oldest, newest = await self._database.write(self._insert, hot, entries)
         now = asyncio.get_running_loop().time()
         hot.since = hot.since if hot.since is not None else now
         hot.last = self._position = entries[-1].position
@@ -198,16 +181,11 @@ class DuckdbEvents:
         if self._is_full(hot, now):
             following = await self._database.write(self._database.new_hot, hot.last + 1)
             self._shelf.insert(following)
-            self.upkeep.begin()
+            self.compaction.begin()
 
-    def _inserted(self, hot: EventTable, entries: Sequence[Entry]) -> Steps[tuple[int, int]]:
+    def _insert(self, hot: EventTable, entries: Sequence[Entry]) -> tuple[int, int]:
         """Inserts entries and returns their oldest and newest event times, in seconds."""
-        rows = []
-        for entry in entries:
-            rows.append(row_of(entry, attributes_of(orjson.loads(entry.record))))
-            is_last = len(rows) == len(entries)
-            if is_last or len(rows) % _ROWS_A_STEP == 0:
-                yield is_last
+        rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
         self._database.execute(insert_into(hot.table.name), column_lists(rows))
         times = [row[3] for row in rows]
         return min(times), max(times)
@@ -230,7 +208,7 @@ class DuckdbEvents:
                     return await self._pages.page(sources, query)
             except Damaged as error:
                 # Others wait for it, too: it goes on if this look-up is given up.
-                await asyncio.shield(self.upkeep.mend(error.source))
+                await asyncio.shield(self.compaction.mend(error.source))
 
     # The journal's archive
 
@@ -252,7 +230,7 @@ class DuckdbEvents:
                 return entries
             except Damaged as error:
                 entries.clear()
-                await self.upkeep.mend(error.source)
+                await self.compaction.mend(error.source)
 
     def _entries(self, source: EventTable, after: int, limit: int, until: int) -> list[Entry]:
         statement = ENTRIES.format(table=source.table.name)
@@ -288,7 +266,7 @@ class DuckdbEvents:
 
     async def show_imports(self) -> None:
         """Shows the imported events of all files that imports have written."""
-        self._imported = max(self._imported, await self.upkeep.show_imports())
+        self._imported = max(self._imported, await self.compaction.show_imports())
 
     async def expire(self, recorded_before: datetime, last_needed: int) -> int:
         """Deletes files of which every record was recorded, or imported, before a time.
@@ -296,25 +274,20 @@ class DuckdbEvents:
         Returns:
             How many records went.
         """
-        return await self.upkeep.expire(micros(recorded_before), last_needed)
+        return await self.compaction.expire(micros(recorded_before), last_needed)
 
     async def idle(self) -> None:
         """Returns once no sealing or merging is under way."""
-        await self.upkeep.idle()
+        await self.compaction.idle()
 
     async def close(self) -> None:
         """Ends sealing and closes the database; the hot layer is rebuilt from the journal."""
-        await self.upkeep.close()
+        await self.compaction.close()
         self._database.close()
 
 
-def _run(entries: Sequence[Entry], most: int) -> Sequence[Entry]:
-    """Returns the first entries whose positions follow one another, at most so many."""
+def _consecutive(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Returns the first entries, as long as their positions follow one another."""
     first = entries[0].position
-    end = next((n for n, e in enumerate(entries[:most]) if e.position != first + n), most)
+    end = next((n for n, e in enumerate(entries) if e.position != first + n), len(entries))
     return entries[:end]
-
-
-def _unpacked(packed: bytes) -> Steps[list[Entry]]:
-    yield True
-    return unpack_entries(packed)

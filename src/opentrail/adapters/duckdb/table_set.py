@@ -17,7 +17,7 @@ from opentrail.adapters.duckdb.files import SealedFile, attaching
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.adapters.duckdb.value_filters import ValueFilter
-from opentrail.adapters.duckdb.writers import Writers
+from opentrail.adapters.system import low_priority_thread
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import micros
 from opentrail.ports.event_store import EventQuery
@@ -121,9 +121,7 @@ class Database:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="history")
         #: What takes long must not hold up look-ups, nor they what is written.
         self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
-        self._writers = Writers()
-        #: In their threads nobody looks anything up: see `Writers`.
-        self.write, self.writing = self._writers.write, self._writers.writing
+        self._writer = low_priority_thread("history-writer")
         self._connection = duckdb.connect(
             ":memory:",
             config={
@@ -144,6 +142,10 @@ class Database:
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+
+    async def write(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Returns what `work` gives, done in the one thread that writes."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
 
     async def search(self, work: Callable[..., T], *arguments: Any) -> T:
         """Returns what `work` gives, done in a thread in which others may take long.
@@ -233,7 +235,7 @@ class Database:
         """Ends the threads and closes the database."""
         self._threads.shutdown(wait=True)
         self._searches.shutdown(wait=True)
-        self._writers.close()
+        self._writer.shutdown(wait=True)
         self._connection.close()
 
     def _name(self, kind: str) -> str:
@@ -281,7 +283,7 @@ class TableSet:
             while source.readers:
                 source.unread.clear()
                 await source.unread.wait()
-            await self._database.write(self._database.let_go, source)
+            await self._database.run(self._database.let_go, source)
 
 
 def _order(source: EventTable) -> tuple[bool, int, int]:

@@ -1,28 +1,43 @@
-"""A journal kept by another process: records go there in batches, over a link."""
+"""The journal of another process."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
-import orjson
+import msgspec
 
 from opentrail.adapters.append_queue import Append, Appends, append_of
-from opentrail.adapters.ipc.link import Link, LinkError, records_in, with_records
+from opentrail.adapters.ipc.link import Link, LinkError, Request
 from opentrail.core.errors import RecordRefused
-from opentrail.core.event import NewEntry, from_micros, micros
+from opentrail.core.event import NewEntry
 from opentrail.ports.journal import JournalWriter
 
-APPEND = "append"
-#: A batch is at most this large, so that no frame is.
+#: Maximum size of a batch, so that its frame is never too long.
 BATCH_RECORDS, BATCH_BYTES = 2_000, 8 * 1024 * 1024
 
 
-class LinkedJournal:
-    """A `JournalWriter` at the far end of a link.
+class Appended(msgspec.Struct, frozen=True):
+    """The position of a batch's last entry, or why the batch was refused.
 
-    What waits while one batch is on its way forms the next, so that under load a frame carries
-    many records, and without load none waits.
+    `failure` is why the journal fails at present.
+    """
+
+    position: int = 0
+    refused: str | None = None
+    failure: str | None = None
+
+
+class AppendEntries(Request[Appended], frozen=True):
+    """Append a batch to the journal."""
+
+    entries: list[NewEntry]
+
+
+class IpcJournalWriter:
+    """A `JournalWriter` whose journal is at the other end of a link.
+
+    Records that arrive while a batch is on its way form the next one.
     """
 
     def __init__(self, link: Link) -> None:
@@ -31,12 +46,12 @@ class LinkedJournal:
         self._appends = Appends()
         self._sending: asyncio.Task[None] | None = None
         self.head = 0
-        #: Set by what the other side says.
+        #: Why the journal fails; set from its process's messages.
         self.failure: str | None = None
 
     @property
     def backlog_seconds(self) -> float:
-        """How long the record has waited that has waited longest."""
+        """How long the oldest record has waited."""
         oldest = self._appends.oldest
         return 0.0 if oldest is None else self._loop.time() - oldest
 
@@ -61,16 +76,16 @@ class LinkedJournal:
     async def _send(self, group: Sequence[Append]) -> None:
         entries = [entry for append in group for entry in append.entries]
         try:
-            answer = orjson.loads(await self._link.ask(APPEND, pack(entries)))
+            appended = await self._link.ask(AppendEntries(entries))
         except LinkError as error:
             _refuse(group, f"the journal's process cannot be reached: {error}")
             return
-        self.failure = answer.get("failure")
-        if "refused" in answer:
-            _refuse(group, answer["refused"])
+        self.failure = appended.failure
+        if appended.refused is not None:
+            _refuse(group, appended.refused)
             return
-        self.head = last = answer["position"]
-        position = last - len(entries)
+        self.head = appended.position
+        position = appended.position - len(entries)
         for append in group:
             position += len(append.entries)
             append.succeed(position)
@@ -81,36 +96,10 @@ def _refuse(group: Sequence[Append], reason: str) -> None:
         append.fail(RecordRefused(reason))
 
 
-async def append_packed(journal: JournalWriter, entries: Sequence[NewEntry]) -> bytes:
-    """Appends what came over a link, and returns the answer for it."""
+async def append_to(journal: JournalWriter, request: AppendEntries) -> Appended:
+    """Appends a batch of another process."""
     try:
-        position = await journal.append(entries)
+        position = await journal.append(request.entries)
     except RecordRefused as error:
-        return orjson.dumps({"refused": str(error), "failure": journal.failure})
-    return orjson.dumps({"position": position, "failure": journal.failure})
-
-
-def pack(entries: Sequence[NewEntry]) -> bytes:
-    """Returns entries as bytes."""
-    described = [
-        (
-            entry.origin,
-            micros(entry.recorded_at),
-            entry.account,
-            entry.region,
-            entry.category,
-            entry.event_id,
-        )
-        for entry in entries
-    ]
-    return with_records(described, [entry.record for entry in entries])
-
-
-def unpack(packed: bytes) -> list[NewEntry]:
-    """Returns the entries in `packed`; the inverse of `pack`."""
-    entries = []
-    for row, record in records_in(packed):
-        origin, recorded_at, account, region, category, event_id = row
-        moment = from_micros(recorded_at)
-        entries.append(NewEntry(origin, moment, account, region, category, event_id, record))
-    return entries
+        return Appended(refused=str(error), failure=journal.failure)
+    return Appended(position, failure=journal.failure)

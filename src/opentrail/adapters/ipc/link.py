@@ -1,7 +1,7 @@
-"""Numbered questions and answers between two processes of one server, over a local socket.
+"""Requests and responses between two processes of one server, over a local socket.
 
-A frame is `!IBI` (length of the rest, kind, number), then the payload. A question's payload is the
-name of what is asked, a line feed, and a body. Both sides may ask at any time.
+A frame is `!IBI` (payload length, kind, request number) and a msgpack payload. Either side may send
+requests, any number of them at a time.
 """
 
 from __future__ import annotations
@@ -10,184 +10,197 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from enum import IntEnum
-from typing import Any
+from functools import cache
+from pathlib import PurePath
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar, Union, get_args
 
-import orjson
+import msgspec
 
 log = logging.getLogger(__name__)
 
-_HEAD = struct.Struct("!IBI")
-#: Longest frame; a batch of records is cut long before this.
-FRAME_BYTES = 128 * 1024 * 1024
+T = TypeVar("T")
 
-Answering = Callable[[str, bytes], Awaitable[bytes]]
-
-
-def with_records(described: Sequence[Sequence[Any]], records: Sequence[bytes]) -> bytes:
-    """Returns one body: a JSON line that describes each record, then the records themselves."""
-    sized = [(*one, len(record)) for one, record in zip(described, records, strict=True)]
-    return b"".join((orjson.dumps(sized), b"\n", *records))
+_HEADER = struct.Struct("!IBI")
+#: Maximum payload, in bytes.
+MAX_FRAME_BYTES = 128 * 1024 * 1024
 
 
-def records_in(body: bytes) -> Iterator[tuple[list[Any], bytes]]:
-    """Yields each description with its record; the inverse of `with_records`."""
-    start = body.index(b"\n") + 1
-    for *one, size in orjson.loads(body[: start - 1]):
-        yield one, body[start : start + size]
-        start += size
+def _encode_other(value: Any) -> str:
+    """Encodes what msgpack has no form for."""
+    if isinstance(value, PurePath):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} cannot be sent")
+
+
+def _decode_other(kind: type, value: Any) -> Any:
+    """The inverse of `_encode_other`."""
+    if issubclass(kind, PurePath):
+        return kind(value)
+    raise NotImplementedError(f"{kind.__name__} cannot be received")
+
+
+_encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
+
+
+class Request(msgspec.Struct, Generic[T], frozen=True, tag=True):
+    """A request; `T` is the type of its response."""
+
+    #: Whether cancelling the wait for the response also cancels the work on it.
+    is_cancellable: ClassVar[bool] = False
+
+
+#: Handlers by the class of request.
+Handlers: TypeAlias = Mapping[type[Request[Any]], Callable[[Any], Awaitable[Any]]]
 
 
 class LinkError(ConnectionError):
-    """The other side is gone, or could not answer."""
+    """The other process is gone, or could not handle the request."""
 
 
 class _Kind(IntEnum):
-    QUESTION = 0
-    ANSWER = 1
+    REQUEST = 0
+    RESPONSE = 1
     FAILURE = 2
-    #: Nobody waits for the answer to a question any more.
-    WITHDRAWAL = 3
-    #: Answered by the link itself.
+    CANCEL = 3
     PING = 4
 
 
 class Link(asyncio.Protocol):
-    """One end. `answering` answers what the other side asks."""
+    """One end of a connection to another process."""
 
-    def __init__(self, answering: Answering) -> None:
-        self.answering = answering
+    def __init__(self, handlers: Handlers) -> None:
+        self._handlers = handlers
+        # A subscript, because `|` takes no tuple of types.
+        self._requests = msgspec.msgpack.Decoder(
+            Union[tuple(handlers) or (None,)],  # noqa: UP007
+            dec_hook=_decode_other,
+        )
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
-        self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._number = 0
-        #: What the other side asked and is not answered yet.
-        self._tasks: dict[int, asyncio.Task[None]] = {}
-        #: Done once the other side is gone.
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._handling: dict[int, asyncio.Task[None]] = {}
+        #: Done once the other process is gone.
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
-    async def over(cls, end: socket.socket, answering: Answering) -> Link:
-        """Returns the link over one end of a stream socket pair."""
+    async def over(cls, end: socket.socket, handlers: Handlers) -> Link:
+        """Returns a link over one end of a stream socket pair."""
+        end.setblocking(False)
         loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(lambda: cls(answering), sock=end)
+        _, link = await loop.create_connection(lambda: cls(handlers), sock=end)
         return link
 
-    async def ask(self, name: str, body: bytes = b"", withdraws: bool = False) -> bytes:
-        """Returns the other side's answer.
-
-        Args:
-            name: what is asked.
-            body: the rest of the question.
-            withdraws: if this is cancelled, so is the other side's work on the answer.
+    async def ask(self, request: Request[T]) -> T:
+        """Sends a request and returns its response.
 
         Raises:
-            LinkError: there is none, whether or not the question had its effect.
+            LinkError: there is no response. The request may have had its effect.
         """
-        return await self._asking(_Kind.QUESTION, name.encode() + b"\n", body, withdraws=withdraws)
-
-    async def _asking(self, kind: _Kind, *parts: bytes, withdraws: bool = False) -> bytes:
-        if self._transport is None or self.gone.done():
-            raise LinkError("the other process is gone")
-        self._number = (self._number + 1) & 0xFFFFFFFF
-        number = self._number
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._asked[number] = answer
-        self._send(kind, number, *parts)
-        try:
-            return await answer
-        except asyncio.CancelledError:
-            if withdraws:
-                self._send(_Kind.WITHDRAWAL, number)
-            raise
-        finally:
-            self._asked.pop(number, None)
+        payload = await self._exchange(
+            _Kind.REQUEST, _encoder.encode(request), request.is_cancellable
+        )
+        response: T = _response_decoder(type(request)).decode(payload)
+        return response
 
     async def ping(self) -> None:
-        """Returns once the other process has answered, whatever else it is at.
+        """Returns once the other process has answered, whatever else it is doing.
 
         Raises:
             LinkError: it is gone.
         """
-        await self._asking(_Kind.PING)
+        await self._exchange(_Kind.PING, b"")
 
     def close(self) -> None:
-        """Ends the link; what is written still arrives."""
+        """Closes the link; what has been written still arrives."""
         if self._transport is not None:
             self._transport.close()
 
-    def _send(self, kind: _Kind, number: int, *parts: bytes) -> None:
-        if self._transport is not None and not self.gone.done():
-            length = sum(len(part) for part in parts)
-            head = _HEAD.pack(length, kind, number)
-            self._transport.write(b"".join((head, *parts)))
-
-    async def _answer(self, number: int, payload: bytes) -> None:
-        name, _, body = payload.partition(b"\n")
+    async def _exchange(self, kind: _Kind, payload: bytes, is_cancellable: bool = False) -> bytes:
+        if self._transport is None or self.gone.done():
+            raise LinkError("the other process is gone")
+        self._number = number = (self._number + 1) & 0xFFFFFFFF
+        response: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = response
+        self._send(kind, number, payload)
         try:
-            answer = await self.answering(name.decode(), body)
-        except Exception as error:  # the asker is told, whatever it was
-            log.exception("a question could not be answered", extra={"question": name.decode()})
+            return await response
+        except asyncio.CancelledError:
+            if is_cancellable:
+                self._send(_Kind.CANCEL, number)
+            raise
+        finally:
+            self._waiting.pop(number, None)
+
+    def _send(self, kind: _Kind, number: int, payload: bytes = b"") -> None:
+        if self._transport is not None and not self.gone.done():
+            self._transport.write(_HEADER.pack(len(payload), kind, number) + payload)
+
+    async def _handle(self, number: int, payload: bytes) -> None:
+        try:
+            request = self._requests.decode(payload)
+            response = _encoder.encode(await self._handlers[type(request)](request))
+            if len(response) > MAX_FRAME_BYTES:
+                raise LinkError(f"a response of {len(response)} bytes is too long")
+        except Exception as error:  # whatever it was, the other side must not wait for ever
+            log.exception("a request of another process failed")
             self._send(_Kind.FAILURE, number, f"{type(error).__name__}: {error}".encode())
-            return
-        if len(answer) > FRAME_BYTES:
-            self._send(_Kind.FAILURE, number, f"the answer has {len(answer)} bytes".encode())
-            return
-        self._send(_Kind.ANSWER, number, answer)
+        else:
+            self._send(_Kind.RESPONSE, number, response)
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begins."""
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        """Takes frames as they are complete."""
         received = self._received
         received += data
         start = 0
-        while len(received) - start >= _HEAD.size:
-            length, kind, number = _HEAD.unpack_from(received, start)
-            if length > FRAME_BYTES:
+        while len(received) - start >= _HEADER.size:
+            length, kind, number = _HEADER.unpack_from(received, start)
+            if length > MAX_FRAME_BYTES:
                 log.error("a frame is too long", extra={"bytes": length})
                 self.close()
                 return
-            end = start + _HEAD.size + length
+            end = start + _HEADER.size + length
             if len(received) < end:
                 break
-            payload = bytes(received[start + _HEAD.size : end])
+            payload = bytes(received[start + _HEADER.size : end])
             start = end
-            self._take(kind, number, payload)
+            self._dispatch(kind, number, payload)
         if start:
             del received[:start]
 
-    def _take(self, kind: int, number: int, payload: bytes) -> None:
-        if kind == _Kind.QUESTION:
-            task = asyncio.get_running_loop().create_task(self._answer(number, payload))
-            self._tasks[number] = task
-            task.add_done_callback(lambda _: self._tasks.pop(number))
-            return
-        if kind == _Kind.PING:
-            self._send(_Kind.ANSWER, number)
-            return
-        if kind == _Kind.WITHDRAWAL:
-            if (withdrawn := self._tasks.get(number)) is not None:
-                withdrawn.cancel()
-            return
-        asked = self._asked.get(number)
-        if asked is None or asked.done():
-            return
-        if kind == _Kind.ANSWER:
-            asked.set_result(payload)
-        else:
-            asked.set_exception(LinkError(payload.decode()))
+    def _dispatch(self, kind: int, number: int, payload: bytes) -> None:
+        if kind == _Kind.REQUEST:
+            task = asyncio.get_running_loop().create_task(self._handle(number, payload))
+            self._handling[number] = task
+            task.add_done_callback(lambda _: self._handling.pop(number))
+        elif kind == _Kind.PING:
+            self._send(_Kind.RESPONSE, number)
+        elif kind == _Kind.CANCEL:
+            if (handling := self._handling.get(number)) is not None:
+                handling.cancel()
+        elif (waiting := self._waiting.get(number)) is not None and not waiting.done():
+            if kind == _Kind.RESPONSE:
+                waiting.set_result(payload)
+            else:
+                waiting.set_exception(LinkError(payload.decode()))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tells all who wait."""
         del error
         if not self.gone.done():
             self.gone.set_result(None)
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(LinkError("the other process is gone"))
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(LinkError("the other process is gone"))
+
+
+@cache
+def _response_decoder(request: type[Request[Any]]) -> msgspec.msgpack.Decoder[Any]:
+    """Returns a decoder of the `T` in `class …(Request[T])`."""
+    (response,) = get_args(request.__orig_bases__[0])  # type: ignore[attr-defined]
+    return msgspec.msgpack.Decoder(response, dec_hook=_decode_other)

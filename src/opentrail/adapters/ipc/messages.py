@@ -1,117 +1,127 @@
-"""What the server and its history process say to each other, as bytes."""
+"""What the server, its history process and its import workers ask each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-import orjson
+import msgspec
 
-from opentrail.adapters.ipc.link import records_in, with_records
-from opentrail.core.attributes import Resource
-from opentrail.core.event import Entry, from_micros, micros
-from opentrail.core.expression import from_document, to_document
+from opentrail.adapters.ipc.link import Request
+from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
-#: What the server asks.
-OPEN, ADD, LOOKUP, READ, FIND = "open", "add", "lookup", "read", "find"
-SHOW_IMPORTS, EXPIRE, STATE, CLOSE = "show-imports", "expire", "state", "close"
-#: What the server asks an import worker.
-STAGE, COMMIT = "stage", "commit"
-#: What the history process asks.
-REPAIR_JOURNAL = "repair-journal"
-
-_MOMENTS = ("start", "end", "recorded_since")
-_PLAIN = tuple(
-    field.name
-    for field in fields(EventQuery)
-    if field.name not in (*_MOMENTS, "before", "expression")
-)
+#: First and last position of a range.
+Range = tuple[int, int]
 
 
-def pack_entries(entries: Sequence[Entry]) -> bytes:
-    """Returns entries as bytes."""
-    described = [
-        (
-            entry.position,
-            entry.origin,
-            micros(entry.recorded_at),
-            entry.account,
-            entry.region,
-            entry.category,
-            entry.event_id,
-            entry.chain.hex(),
-        )
-        for entry in entries
-    ]
-    return with_records(described, [entry.record for entry in entries])
+class HistoryState(msgspec.Struct, frozen=True):
+    """How far the event store is, and what is wrong with it.
+
+    `position` and `imported` are the last recorded and imported event that look-ups see, `sealed`
+    is the last position in a sealed file.
+    """
+
+    position: int = 0
+    imported: int = 0
+    sealed: int = 0
+    files: int = 0
+    #: Lost ranges of positions, and of imported events.
+    missing: tuple[Range, ...] = ()
+    lost_imports: tuple[Range, ...] = ()
+    #: Names of files that were set aside.
+    damaged: tuple[str, ...] = ()
+    #: Every sealed file has been compared with its hash since the start.
+    is_checked: bool = False
 
 
-def unpack_entries(packed: bytes) -> list[Entry]:
-    """Returns the entries in `packed`; the inverse of `pack_entries`."""
-    entries = []
-    for row, record in records_in(packed):
-        position, origin, recorded_at, account, region, category, event_id, chain = row
-        moment, raw = from_micros(recorded_at), bytes.fromhex(chain)
-        entries.append(
-            Entry(position, origin, moment, account, region, category, event_id, raw, record)
-        )
-    return entries
+# Requests to the history process
 
 
-def pack_query(query: EventQuery) -> bytes:
-    """Returns a query as JSON."""
-    document: dict[str, Any] = {name: getattr(query, name) for name in _PLAIN}
-    for name in _MOMENTS:
-        moment: datetime | None = getattr(query, name)
-        document[name] = moment and moment.isoformat()
-    document["before"] = query.before and [query.before[0].isoformat(), query.before[1]]
-    document["expression"] = query.expression and to_document(query.expression)
-    return orjson.dumps(document)
+class OpenStore(Request[HistoryState], frozen=True):
+    """Open the store; `imported` is the number of the last known imported event."""
+
+    imported: int
 
 
-def unpack_query(packed: bytes) -> EventQuery:
-    """Returns the query in `packed`; the inverse of `pack_query`."""
-    document = orjson.loads(packed)
-    for name in _MOMENTS:
-        document[name] = document[name] and datetime.fromisoformat(document[name])
-    for name in ("attribute", "categories"):
-        document[name] = None if document[name] is None else tuple(document[name])
-    if document["before"] is not None:
-        moment, position = document["before"]
-        document["before"] = datetime.fromisoformat(moment), position
-    document["expression"] = document["expression"] and from_document(document["expression"])
-    return EventQuery(**document)
+class AddEntries(Request[HistoryState], frozen=True):
+    """Make entries visible to look-ups."""
+
+    entries: list[Entry]
 
 
-def pack_found(found: Sequence[FoundEvent]) -> bytes:
-    """Returns found events as JSON."""
-    return orjson.dumps(
-        [
-            (
-                event.position,
-                int(event.event_time.timestamp()),
-                event.event_id,
-                event.event_name,
-                event.event_source,
-                event.read_only,
-                event.username,
-                event.access_key_id,
-                [(resource.type, resource.name) for resource in event.resources],
-                event.record,
-            )
-            for event in found
-        ]
-    )
+class LookUp(Request[list[FoundEvent]], frozen=True):
+    """Look up one page."""
+
+    is_cancellable = True
+
+    query: EventQuery
 
 
-def unpack_found(packed: bytes) -> list[FoundEvent]:
-    """Returns the found events in `packed`; the inverse of `pack_found`."""
-    found = []
-    for row in orjson.loads(packed):
-        row[1] = datetime.fromtimestamp(row[1], UTC)
-        row[8] = tuple(Resource(kind, name) for kind, name in row[8])
-        found.append(FoundEvent(*row))
-    return found
+class ReadSealed(Request[list[Entry]], frozen=True):
+    """Read up to `limit` sealed entries with `after < position <= until`."""
+
+    after: int
+    limit: int
+    until: int
+
+
+class FindSealed(Request[int | None], frozen=True):
+    """Find the position of the sealed record with an event id."""
+
+    event_id: str
+
+
+class ShowImports(Request[HistoryState], frozen=True):
+    """Make imported events visible."""
+
+
+class Expire(Request[int], frozen=True):
+    """Delete files recorded before a time, up to position `last_needed`; returns the records."""
+
+    recorded_before: datetime
+    last_needed: int
+
+
+class GetState(Request[HistoryState], frozen=True):
+    """Return the state."""
+
+
+class CloseStore(Request[None], frozen=True):
+    """Close the store and end."""
+
+
+# A request of the history process to the server
+
+
+class RepairJournal(Request[None], frozen=True):
+    """Repair damage to the journal between two positions."""
+
+    first: int
+    last: int
+
+
+# Requests to an import worker
+
+
+class InvalidBatch(msgspec.Struct, frozen=True, tag=True):
+    """The batch is not valid: an error of the API."""
+
+    code: str
+    message: str
+
+
+class Stage(Request[InvalidBatch | None], frozen=True):
+    """Read the files of a batch, which is a file itself."""
+
+    batch: str
+
+
+class Commit(Request[list[dict[str, Any]]], frozen=True):
+    """Write the events of a staged batch; returns a report for each file.
+
+    `last` is the number of the last imported event.
+    """
+
+    batch: str
+    last: int

@@ -24,7 +24,6 @@ from opentrail.adapters.sqlite.rows import SCHEMA, inserts
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Readers, Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import UNKNOWN, is_corrupt, is_damage, lost_in
-from opentrail.adapters.system import prefer_short_turns
 from opentrail.core.errors import JournalDamaged, RecordRefused, StorageFailed
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.faults import reach
@@ -45,9 +44,7 @@ _CHECK_BYTES = 1024 * 1024
 _CHECKPOINT_PAGES = 250
 #: So many of the oldest entries are let go at a time.
 _LET_GO = 64
-#: Seconds of the writing thread's turns, shorter than those of the thread that answers calls: it
-#: does little between one sync and the next, and many calls wait for it.
-_TURN = 0.0002
+#: Seconds until a failed append is tried again.
 _PROBE_SECONDS = 0.25
 #: Longest wait for the writing thread to start a new segment.
 _ROLL_SECONDS = 30.0
@@ -248,7 +245,6 @@ class SqliteJournal:
     # The writing thread.
 
     def _write_groups(self) -> None:
-        prefer_short_turns(_TURN)
         while True:
             with self._wake:
                 if not self._appends and not self._closing and not self._roll_due:

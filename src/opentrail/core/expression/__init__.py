@@ -11,7 +11,6 @@ else texts; `IN (a, b)` offers several values. A word alone is looked for in all
 `since T`, `until T` and `T..T` narrow the time; a day alone is a whole day.
 """
 
-from opentrail.core.expression.documents import from_document, to_document
 from opentrail.core.expression.parser import ExpressionError, parse
 from opentrail.core.expression.tree import (
     And,
@@ -39,8 +38,6 @@ __all__ = [
     "Pattern",
     "Text",
     "fields_in",
-    "from_document",
     "holds",
     "parse",
-    "to_document",
 ]

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from opentrail.core.attributes import Attributes
 from opentrail.core.event import Record, parse_time, refusal
 
@@ -113,29 +115,25 @@ def _regex(pattern: Pattern) -> re.Pattern[str]:
     return re.compile(written, re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class And:
+class And(msgspec.Struct, frozen=True, tag=True):
     """All parts hold."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Or:
+class Or(msgspec.Struct, frozen=True, tag=True):
     """One of the parts holds."""
 
     parts: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Not:
+class Not(msgspec.Struct, frozen=True, tag=True):
     """The part does not hold."""
 
     part: Expression
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(msgspec.Struct, frozen=True, tag=True):
     """A field or path compared with a value; of several values of a path, one is enough.
 
     `path` is a single name of `Attributes`, or the members that lead to a value of the record.
@@ -156,22 +154,19 @@ class Compare:
 _parsed = lru_cache(512)(Pattern.parse)
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, tag=True):
     """A text that occurs in one of the record's values, in any case."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Is:
+class Is(msgspec.Struct, frozen=True, tag=True):
     """An outcome (`success`, `failure`) or a kind (`read`, `write`)."""
 
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(msgspec.Struct, frozen=True, tag=True):
     """A time from `start` on and before `end`; None leaves a side open."""
 
     start: datetime | None

@@ -1,4 +1,4 @@
-"""Points at which history's processes die with the server."""
+"""Child processes: started, watched, replaced, and killed at crash points with the server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ print(subprocess.run([sys.executable, "-c", sys.argv[1]]).returncode)
 """
 CHILD = """
 import os
-from opentrail.adapters.duckdb.crash import arm_in_child
+from opentrail.adapters.ipc.child import arm_in_child
 from opentrail.core.faults import reach
 arm_in_child(("history.sealed",), [os.getpid(), os.getppid()])
 reach("history.sealed")

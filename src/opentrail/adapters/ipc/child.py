@@ -1,0 +1,330 @@
+"""Child processes of the server: started, watched, started again; and how they run and end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import uvloop
+
+from opentrail.adapters.ipc.link import Handlers, Link, LinkError, Request
+from opentrail.adapters.system import settle_memory, unsettle_memory
+from opentrail.core.errors import StorageFailed
+from opentrail.core.faults import arm
+from opentrail.logs import set_up_logging
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PR_SET_PDEATHSIG = 1
+
+#: How often a process is pinged.
+_PING_SECONDS = 2.0
+#: A process that has not answered a ping for this long hangs, and is killed.
+SILENCE_SECONDS = 10.0
+#: Attempts to start a process for the first time; later ones go on with backoff.
+_FIRST_ATTEMPTS = 3
+_MAX_BACKOFF_SECONDS = 10.0
+#: Time for a process to end by itself once its link is closed.
+_END_SECONDS = 5.0
+
+
+async def _no_action() -> None:
+    return
+
+
+class ChildProcess:
+    """A process with a link to it, which is started again whenever it ends or hangs.
+
+    It runs `python -m MODULE DESCRIPTOR ARGUMENT…`; the descriptor is its end of the link.
+
+    Args:
+        module: the module to run.
+        arguments: its arguments after the descriptors.
+        handlers: the requests that it may send.
+        prepare: called with the link of each new process; it is ready when this returns.
+        prepare_seconds: deadline for that.
+        heartbeat: called every two seconds once the process is ready; it hangs if this takes
+            longer than `silence_seconds`.
+        on_end: called when a process has ended unexpectedly, before another is started.
+        extra_socket: makes a socket for each new process to inherit as its second descriptor.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        handlers: Handlers,
+        prepare: Callable[[Link], Awaitable[None]],
+        *,
+        prepare_seconds: float,
+        heartbeat: Callable[[Link], Awaitable[None]] = Link.ping,
+        silence_seconds: float = SILENCE_SECONDS,
+        on_end: Callable[[], Awaitable[None]] = _no_action,
+        extra_socket: Callable[[], socket.socket] | None = None,
+    ) -> None:
+        self._module, self._arguments, self._handlers = module, arguments, handlers
+        self._prepare, self._prepare_seconds = prepare, prepare_seconds
+        self._heartbeat, self._silence_seconds = heartbeat, silence_seconds
+        self._on_end = on_end
+        self._extra_socket = extra_socket
+        self._process: asyncio.subprocess.Process | None = None
+        self._link: Link | None = None
+        self._ready = asyncio.Event()
+        self._supervising: asyncio.Task[None] | None = None
+        self._is_stopping = False
+        #: Number of processes that became ready.
+        self.generation = 0
+        #: Whether the process answered the last ping in time.
+        self.is_responding = True
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the present process."""
+        return self._process.pid if self._process else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a process that is ready and answers."""
+        return self._ready.is_set() and self.is_responding
+
+    async def start(self) -> None:
+        """Starts the process and returns once it is ready.
+
+        Raises:
+            StorageFailed: it ended or was not ready in time, or could not be started.
+        """
+        for attempts_left in reversed(range(_FIRST_ATTEMPTS)):
+            try:
+                await self._start()
+                break
+            except StorageFailed as error:
+                if not attempts_left or not isinstance(error.__cause__, LinkError):
+                    raise
+                log.error("process did not start", extra=self._described(error))
+        self._supervising = asyncio.create_task(self._supervise())
+
+    async def ask(self, request: Request[T], seconds: float, *, resend: bool = True) -> T:
+        """Returns the response to a request.
+
+        Args:
+            request: what to ask.
+            seconds: deadline, which includes waiting for a process to be ready.
+            resend: whether to ask the next process if this one ends meanwhile.
+
+        Raises:
+            StorageFailed: there was no response in time, or the request failed.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._ready.wait()
+                    link = self._link
+                    if link is None or self._is_stopping:
+                        raise StorageFailed(f"{self._module}: the process has been stopped")
+                    try:
+                        return await link.ask(request)
+                    except LinkError:
+                        if not resend or not link.gone.done():
+                            raise
+                    if link is self._link:  # no other process is ready yet
+                        self._ready.clear()
+        except (LinkError, TimeoutError) as error:
+            raise StorageFailed(f"{self._module}: no response: {error!r}") from error
+
+    async def stop(self, farewell: Request[T] | None = None, seconds: float = 0.0) -> T | None:
+        """Ends the process for good.
+
+        Args:
+            farewell: a last request, after which the process ends by itself.
+            seconds: deadline for its response.
+
+        Returns:
+            The response to `farewell`, None if there was none.
+        """
+        self._is_stopping = True
+        response: T | None = None
+        if self._link is not None and farewell is not None:
+            with contextlib.suppress(LinkError, TimeoutError):
+                async with asyncio.timeout(seconds):
+                    response = await self._link.ask(farewell)
+        if self._supervising is not None:
+            self._supervising.cancel()
+            await asyncio.gather(self._supervising, return_exceptions=True)
+        await self._end()
+        return response
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        inherited = [theirs, *([self._extra_socket()] if self._extra_socket else [])]
+        try:
+            self._process = process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", self._module),
+                *(str(end.fileno()) for end in inherited),
+                *self._arguments,
+                pass_fds=[end.fileno() for end in inherited],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+        except OSError as error:
+            ours.close()
+            raise StorageFailed(f"{self._module}: cannot be started: {error}") from error
+        finally:
+            for end in inherited:
+                end.close()
+        self._link = link = await Link.over(ours, self._handlers)
+        watch = asyncio.create_task(self._watch(link, process, Link.ping))
+        try:
+            async with asyncio.timeout(self._prepare_seconds):
+                await self._prepare(link)
+        except (LinkError, TimeoutError) as error:
+            await self._end()
+            failure = StorageFailed(f"{self._module}: did not get ready: {error or 'timeout'}")
+            raise failure from (error if link.gone.done() else None)
+        finally:
+            watch.cancel()
+        self.generation += 1
+        self.is_responding = True
+        self._ready.set()
+
+    async def _supervise(self) -> None:
+        """Starts another process whenever the present one ends."""
+        while self._link is not None and self._process is not None:
+            watch = asyncio.create_task(self._watch(self._link, self._process, self._heartbeat))
+            try:
+                await asyncio.shield(self._link.gone)
+            finally:
+                watch.cancel()
+            self._ready.clear()
+            if self._is_stopping:
+                return
+            log.error("process ended, starting another", extra=self._described())
+            await self._end()
+            await self._on_end()
+            backoff = 0.1
+            while not self._ready.is_set():
+                try:
+                    await self._start()
+                except StorageFailed as error:
+                    log.error("process did not start", extra=self._described(error))
+                    await asyncio.sleep(backoff)
+                    backoff = min(_MAX_BACKOFF_SECONDS, 2 * backoff)
+
+    async def _watch(
+        self,
+        link: Link,
+        process: asyncio.subprocess.Process,
+        heartbeat: Callable[[Link], Awaitable[None]],
+    ) -> None:
+        """Kills the process if it hangs, which closes its link."""
+        while not link.gone.done():
+            beat = asyncio.ensure_future(heartbeat(link))
+            try:
+                await asyncio.wait([beat], timeout=_PING_SECONDS)
+                self.is_responding = beat.done()
+                async with asyncio.timeout(max(0.0, self._silence_seconds - _PING_SECONDS)):
+                    await beat
+                self.is_responding = True
+            except LinkError as error:
+                if link.gone.done():
+                    return
+                # It answers, though with a failure.
+                log.warning("heartbeat failed", extra=self._described(error))
+            except TimeoutError:
+                log.error("process hangs, killing it", extra=self._described())
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                return
+            finally:
+                beat.cancel()
+            await asyncio.sleep(_PING_SECONDS)
+
+    def _described(self, error: Exception | None = None) -> dict[str, Any]:
+        described = {"command": self._module, "pid": self.pid}
+        return {**described, "error": str(error)} if error else described
+
+    async def _end(self) -> None:
+        process = self._process
+        if self._link is not None:
+            self._link.close()
+        if process is None or process.returncode is not None:
+            return
+        try:
+            async with asyncio.timeout(_END_SECONDS):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+# In the child
+
+#: Serves with sockets and arguments until the process is to end.
+Serve = Callable[[list[socket.socket], list[str]], Coroutine[Any, Any, None]]
+
+
+def run_child(serve: Serve, ends: int) -> None:
+    """Runs `serve` with this process's sockets, of which there are `ends`, and its arguments."""
+    # Signals for the server reach its whole process group; the server decides when children end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    os.umask(0o077)
+    set_up_logging()
+    sockets = [socket.socket(fileno=int(descriptor)) for descriptor in sys.argv[1 : 1 + ends]]
+    settle_memory()
+    uvloop.run(serve(sockets, sys.argv[1 + ends :]))
+    unsettle_memory()
+
+
+async def until_gone(link: Link, stopped: asyncio.Event) -> None:
+    """Returns once the server asks this process to end, or is gone; then closes the link."""
+    waiting = asyncio.ensure_future(stopped.wait())
+    await asyncio.wait((waiting, link.gone), return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    link.close()
+
+
+def end_with_parent(parent: int) -> None:
+    """Has the system kill this process when its parent ends, so that no two do its work.
+
+    Linux counts the thread that started it as the parent.
+
+    Args:
+        parent: the process id of the parent, which may have ended already.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def arm_in_child(names: Iterable[str], family: Sequence[int]) -> None:
+    """Arms the crash point of `OPENTRAIL_CRASH_AT`, for tests, if it is one of `names`.
+
+    Args:
+        names: points that this process may reach.
+        family: this process and those between it and the server, which is killed first.
+    """
+    name, _, count = os.environ.get("OPENTRAIL_CRASH_AT", "").partition(":")
+    if name not in names:
+        return
+
+    def die() -> None:
+        for process in (_parent_of(family[-1]), *reversed(family)):
+            os.kill(process, signal.SIGKILL)
+
+    arm(name, int(count or "1"), die)
+
+
+def _parent_of(process: int) -> int:
+    stat = Path(f"/proc/{process}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[1])
