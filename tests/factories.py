@@ -39,7 +39,7 @@ SOURCE_IP = "192.0.2.10"
 AGENT = "aws-cli/2.15.17 Python/3.11.6 Linux/6.1 exe/x86_64 prompt/off command/iam.create-user"
 HOST = "127.0.0.1:4747"
 
-#: Members of a record in the order in which AWS writes them (cloudtrail-facts §2.1).
+#: Members of a record in the order in which AWS writes them (cloudtrail-format §2.1).
 RECORD_ORDER = (
     "eventVersion",
     "userIdentity",

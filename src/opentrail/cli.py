@@ -1,4 +1,4 @@
-"""The command line: argparse in, exit codes out (architecture.md §2)."""
+"""The command line: argparse in, exit codes out."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def set_up_logging() -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: control characters cannot reach a terminal raw (N8)."""
+    """One JSON object a line: control characters cannot reach a terminal raw (guarantee N8)."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""

@@ -1,4 +1,4 @@
-"""Every setting: its default, its flag, its variable, its key in the file (architecture.md §2)."""
+"""Every setting: its default, its flag, its variable, its key in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""More than the disk or the memory can take (D15 to D17): refused or counted, never piled up."""
+"""Overload is refused or counted, never piled up (guarantees D15, D16 and D17)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Canaries: no secret of a call is in its record, in whatever disguise (S4)."""
+"""Canaries: no secret of a call is in its record, in whatever disguise (guarantee S4)."""
 
 import base64
 import binascii

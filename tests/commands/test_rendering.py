@@ -1,4 +1,4 @@
-"""Events on a terminal: nothing steers it (N8), and no cell is a formula (N7)."""
+"""Events on a terminal: no control characters, no formulas (guarantees N7 and N8)."""
 
 import csv
 import io
@@ -339,7 +339,7 @@ def test_each_record_is_a_line_of_its_own(capsys: Capture) -> None:
 
 
 def test_a_record_says_the_same_without_what_steers_a_terminal(capsys: Capture) -> None:
-    """JSON can say any character by its number (N8 holds for records, too)."""
+    """JSON can say any character by its number (guarantee N8 is for records, too)."""
     record = a_record(userAgent=f"agent{STEERING}")
     print_records([an_event(record)])
     out = capsys.readouterr().out

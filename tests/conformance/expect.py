@@ -261,7 +261,7 @@ class Recorded:
 
 
 def _is_body(shape: Any, member: str) -> bool:
-    """Tells whether a member is a whole body of bytes: such are never recorded (facts §10.4)."""
+    """Returns whether a member is a whole body, never recorded (cloudtrail-format §4.1)."""
     is_payload = shape.serialization.get("payload") == member
     return bool(is_payload and shape.members[member].type_name == "blob")
 

@@ -1,6 +1,6 @@
 """What AWS documents about CloudTrail's records, restated by hand for the expectations.
 
-Sources: capture.md §2 and §4, cloudtrail-facts §7.2, §10 (user guides of AWS), real records.
+Sources: cloudtrail-format §3, §4 and §8.2 (user guides of AWS), real records.
 Nothing here is read from opentrail's own tables, so that both can be wrong only one at a time.
 """
 
@@ -13,10 +13,10 @@ EVENT_SOURCES = {
     "apigatewaymanagementapi": "apigateway",
     "appconfigdata": "appconfig",  # AppConfig guide, sample of StartConfigurationSession
     "appstream": "appstream",  # AppStream guide, sample of AssociateFleet
-    "autoscaling-plans": "autoscaling",  # facts §10.1
+    "autoscaling-plans": "autoscaling",  # cloudtrail-format §3.1
     "bedrock-agent": "bedrock",
     "bedrock-agent-runtime": "bedrock",
-    "bedrock-agentcore-control": "bedrock-agentcore",  # facts §10.1, "AgentCore"
+    "bedrock-agentcore-control": "bedrock-agentcore",  # cloudtrail-format §3.1, "AgentCore"
     "bedrock-data-automation": "bedrock",
     "bedrock-data-automation-runtime": "bedrock",
     "bedrock-runtime": "bedrock",
@@ -38,8 +38,8 @@ EVENT_SOURCES = {
     "neptune": "rds",
     "opensearch": "es",
     "pinpoint": "mobiletargeting",
-    "pinpoint-email": "ses",  # facts §10.1: endpoint `email`
-    "pinpoint-sms-voice": "sms-voice",  # facts §10.1
+    "pinpoint-email": "ses",  # cloudtrail-format §3.1: endpoint `email`
+    "pinpoint-sms-voice": "sms-voice",  # cloudtrail-format §3.1
     "rds-data": "rdsdata",
     "s3control": "s3",
     "ses": "ses",
@@ -50,7 +50,7 @@ EVENT_SOURCES = {
     "stepfunctions": "states",
 }
 
-#: Recorded in us-east-1 wherever they are called (facts §7.2).
+#: Recorded in us-east-1 wherever they are called (cloudtrail-format §8.2).
 GLOBAL_SOURCES = frozenset(
     ["iam", "cloudfront", "route53", "organizations", "account", "waf", "shield", "support"]
 )
@@ -69,7 +69,7 @@ _LAMBDA_DATES = {
     "20181031": "AddLayerVersionPermission DeleteLayerVersion GetLayerVersion ListLayers"
     " PublishLayerVersion",
 }
-#: Service → operation → eventName (facts §10.2).
+#: Service → operation → eventName (cloudtrail-format §3.2).
 EVENT_NAMES: dict[str, dict[str, str]] = {
     "lambda": {
         name: name + date for date, names in _LAMBDA_DATES.items() for name in names.split()
@@ -122,7 +122,7 @@ ANSWER_LEFT_OUT = {
     "sqs": "ReceiveMessage",
 }
 
-#: Event source → operations that are data events (facts §5.5, capture.md §2.4).
+#: Event source → operations that are data events (cloudtrail-format §3.3).
 DATA_OPERATIONS = {
     "appconfig": "GetLatestConfiguration StartConfigurationSession",
     "bedrock": "ApplyGuardrail InvokeAgent InvokeFlow InvokeInlineAgent Retrieve"
@@ -190,16 +190,16 @@ AS_MODELLED = frozenset({"account", "ce", "devops-guru", "resource-explorer-2"})
 MEMBER_NAMES = {
     ("sqs", "AWSAccountIds"): "AWSAccountIds",  # AWS's SQS guide, AddPermission
 }
-#: Members of answers: 40 of 40 real records (capture.md §2.1).
+#: Members of answers: 40 of 40 real records (cloudtrail-format §4.1).
 ANSWER_NAMES = {("secretsmanager", "ARN"): "arn"}
 #: The one structure that an answer holds is left out around its members: 153 keys of real
-#: records of RDS, whose API Neptune and DocumentDB share (capture.md §2.1).
+#: records of RDS, whose API Neptune and DocumentDB share (cloudtrail-format §2.5).
 UNWRAPPED_ANSWERS = frozenset({"rds", "neptune", "docdb"})
 #: Times as on the wire, ISO 8601 (7 of 7 real records).
 ISO_TIMES = frozenset({"bedrock", "rolesanywhere"})
 WITHOUT_SECOND_COMMA = frozenset({"athena", "iam", "ssm"})
 
-# Redaction (capture.md §4), by event source; "*" is every source. Names as recorded.
+# Redaction (cloudtrail-format §4.4), by event source; "*" is every source. Names as recorded.
 REMOVED = {
     "*": "password secretAccessKey privateKey webIdentityToken sAMLAssertion",
     "ec2": "clientSecret keyMaterial passwordData preSharedKey userData",  # or a mark instead

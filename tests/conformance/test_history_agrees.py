@@ -129,7 +129,7 @@ ALL = EventQuery(100_000, until_position=2**40)
 
 
 def values_of(record: Mapping[str, Any], key: str) -> list[str | None]:
-    """Returns the values by which LookupEvents finds a record (cloudtrail-facts §4)."""
+    """Returns the values by which LookupEvents finds a record (cloudtrail-format §6)."""
     identity = record.get("userIdentity")
     identity = identity if isinstance(identity, dict) else {}
     if key == "Username":

@@ -197,7 +197,7 @@ def test_a_prefix_of_objects_is_a_resource() -> None:
 
 
 def test_a_listed_resource_may_lack_its_type() -> None:
-    """real-records.md: 268 listed resources are just account and ARN."""
+    """cloudtrail-format §2.6: 268 listed resources are just account and ARN."""
     listed = [{"accountId": ACCOUNT, "ARN": "arn:aws:ssm:us-east-1:123456789012:parameter/x"}]
     record = a_record(requestParameters=None, responseElements=None, resources=listed)
     assert resources_of(record) == (Resource(None, listed[0]["ARN"]),)
@@ -224,7 +224,7 @@ def test_only_text_is_a_name(value: Any) -> None:
 
 
 def test_the_instances_in_a_set_of_ec2_are_named() -> None:
-    """capture.md §2.1: EC2 wraps lists, `instancesSet.items[].instanceId`."""
+    """cloudtrail-format §4.2: EC2 wraps lists, `instancesSet.items[].instanceId`."""
     record = a_real_record("RunInstances", "AssumedRole")
     assert ("AWS::EC2::Instance", "i-0f7c711dc84bedda0") in names(record)
     terminate = a_record(

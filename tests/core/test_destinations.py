@@ -1,4 +1,4 @@
-"""Names of topics, log groups, roles and keys: AWS's forms, and their errors (facts §7.1)."""
+"""Names of topics, log groups, roles and keys, and their errors (cloudtrail-format §8.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names and bytes of log files and digest files, byte for byte as cloudtrail-facts §3 has them."""
+"""Names and bytes of log files and digest files, byte for byte as in cloudtrail-format §5."""
 
 import json
 import re

@@ -13,7 +13,7 @@ from tests.factories import catalog
 SERVICES = {"elasticloadbalancing": ("elb", "elbv2")}
 #: Members that records have and botocore's models do not, and why.
 NOT_IN_THE_MODEL = {
-    ("s3", "bucketName"): "S3's hand-made form (capture.md §2.1)",
+    ("s3", "bucketName"): "S3's hand-made form (cloudtrail-format §4.3)",
 }
 
 
@@ -79,7 +79,7 @@ def test_the_tables_cannot_be_changed_by_accident() -> None:
 
 
 def test_the_members_that_aws_documents_name_their_types() -> None:
-    """A sample of cloudtrail-facts §4."""
+    """A sample of cloudtrail-format §6."""
     assert RESOURCE_MEMBERS["iam"]["userName"] == "AWS::IAM::User"
     assert RESOURCE_MEMBERS["ec2"]["instanceId"] == "AWS::EC2::Instance"
     assert RESOURCE_MEMBERS["kms"]["aliasName"] == "AWS::KMS::Alias"

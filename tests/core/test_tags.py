@@ -1,4 +1,4 @@
-"""Tags: what may be one, how many, and what adding and removing make of them (facts §7.5)."""
+"""Tags: their form, their number, adding and removing (cloudtrail-format §8.4)."""
 
 from __future__ import annotations
 

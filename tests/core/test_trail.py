@@ -206,7 +206,7 @@ def test_a_trail_of_us_east_1_takes(
 
 
 def test_a_trail_of_another_region_does_not_take_global_services() -> None:
-    """Since 2021-11-22 (cloudtrail-facts §7.2): they are recorded in us-east-1."""
+    """Since 2021-11-22 (cloudtrail-format §8.2): they are recorded in us-east-1."""
     span = a_span(every_region=False, global_services=True)
     assert not takes(span, "eu-west-1", "us-east-1", "iam.amazonaws.com")
 

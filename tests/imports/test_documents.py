@@ -1,4 +1,4 @@
-"""Files of every shape, whole and damaged: nothing crashes, every loss is named (N5)."""
+"""Files of every shape, whole and damaged: nothing crashes, every loss is named (guarantee N5)."""
 
 from __future__ import annotations
 

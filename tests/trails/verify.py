@@ -1,4 +1,4 @@
-"""An independent reader of a trail's bucket, written from cloudtrail-facts §3, not from our code.
+"""An independent reader of a trail's bucket, written from cloudtrail-format §5, not from our code.
 
 It trusts nothing but the public keys: names, bytes, hashes, signatures and the order of digests.
 """
@@ -49,7 +49,7 @@ PREVIOUS = (
     *("previousDigestS3Bucket", "previousDigestS3Object", "previousDigestHashValue"),
     *("previousDigestHashAlgorithm", "previousDigestSignature"),
 )
-#: Folder and name by category (§3.1).
+#: Folder and name by category (cloudtrail-format §5.1).
 KINDS = {
     "Management": "CloudTrail",
     "Data": "CloudTrail",

@@ -1,4 +1,4 @@
-"""Keys are read strictly, and as facts §3.1 says, not as the writer does."""
+"""Keys are read strictly, and as cloudtrail-format §5.1 says, not as the writer does."""
 
 from __future__ import annotations
 

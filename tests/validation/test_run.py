@@ -1,4 +1,4 @@
-"""Whatever is done to a delivered trail is found and named (L9, L10)."""
+"""Whatever is done to a delivered trail is found and named (guarantees L9 and L10)."""
 
 from __future__ import annotations
 

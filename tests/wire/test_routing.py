@@ -1,4 +1,4 @@
-"""Which service and operation a request asks for (capture.md §1.2)."""
+"""Which service and operation a request asks for (cloudtrail-format §10.2)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -331,7 +331,7 @@ def test_a_query_call_may_come_as_get() -> None:
 def test_calls_that_rds_neptune_and_docdb_share_are_those_of_rds(
     signing_name: str | None, action: str
 ) -> None:
-    """Their versions are equal, and the model of rds holds the others' (capture.md §1.2)."""
+    """Their versions are equal, and rds's model includes the others (cloudtrail-format §10.2)."""
     request = a_query_request("rds", action, "2014-10-31", signed=signing_name is not None)
     assert named(request) == ("rds", action)
 

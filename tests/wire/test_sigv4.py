@@ -1,4 +1,4 @@
-"""Who says to have signed a request: every form of capture.md §1.1."""
+"""Who says to have signed a request: every form of cloudtrail-format §10.1."""
 
 from urllib.parse import quote
 
@@ -170,7 +170,7 @@ def test_an_upload_by_a_browsers_form_is_signed_by_its_fields(field: str, versio
     assert found is not None
     assert (found.access_key_id, found.service) == ("AKIAEXAMPLE", "s3")
     assert found.version == version
-    assert found.method == "HTMLForm", "AWS's word (cloudtrail-facts §2.4)"
+    assert found.method == "HTMLForm", "AWS's word (cloudtrail-format §2.7)"
 
 
 # Unsigned and malformed

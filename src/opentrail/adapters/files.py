@@ -1,4 +1,4 @@
-"""Files of the data directory: durable writes (D10) and the lock that keeps a second server out."""
+"""Durable writes (guarantee D10), and the lock on the data directory (guarantee D14)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class DataDirectory:
-    """The folder that holds everything a server keeps, held by one server at a time (D14)."""
+    """The folder with all data of a server; one server at a time locks it (guarantee D14)."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

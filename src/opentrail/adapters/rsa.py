@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 _KEY_BITS = 2048
 #: How much longer than it signs a key is listed, before and behind: verifiers ask for the keys of a
-#: range of time, which may end at a rotation, and clocks may be put back (L8).
+#: range of time, which may end at a rotation, and clocks may be put back (guarantee L8).
 _OVERLAP = timedelta(days=1)
 
 
 class RsaSigner:
     """Keeps RSA keys as `signing-<created>.pem` (0600), made when needed, and never removes one.
 
-    The fingerprint is the MD5 of the PKCS#1 DER public key, as AWS's are (real-records.md).
+    The fingerprint is the MD5 of the PKCS#1 DER public key, as AWS's are (cloudtrail-format §5.3).
 
     Args:
         folder: where the keys are.

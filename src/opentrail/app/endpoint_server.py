@@ -31,12 +31,12 @@ from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
-#: A TLS handshake is as long as a head may be (N2).
+#: A TLS handshake is as long as a head may be (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
 #: Descriptors for everything that is no connection: the journal, files of bodies, other processes.
 _OTHER_DESCRIPTORS = 256
 _LEAST_CONNECTIONS = 16
-#: SIGTERM to exit takes at most 10 s (D18); this is what calls under way get of it.
+#: SIGTERM to exit takes at most 10 s (guarantee D18); this is what calls under way get of it.
 FINISH_SECONDS = 7.0
 #: Models that nearly every caller needs; the rest are loaded when first seen.
 PRELOADED = ("cloudtrail", "iam", "s3", "sts")
@@ -118,7 +118,7 @@ class EndpointServer:
         return []
 
     async def stop(self) -> None:
-        """Lets calls under way finish, and their records be written (D18)."""
+        """Lets calls under way finish, and their records be written (guarantee D18)."""
         if self._server is not None:
             self._server.close()
         await self._endpoint.stop(FINISH_SECONDS)

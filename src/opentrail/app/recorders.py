@@ -275,7 +275,7 @@ class Recorders:
         await self.proxied_calls.orphaned(recorder, self.journal.head)
 
     async def stop(self) -> None:
-        """Lets calls under way finish, then ends the processes (D18)."""
+        """Lets calls under way finish, then ends the processes (guarantee D18)."""
         self._is_stopping = True
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening)

@@ -320,7 +320,7 @@ class Server:
                 self._data.server_file.unlink()
 
     def _fail(self, reason: str) -> None:
-        """Ends the server with exit code 74: storage cannot be trusted any more (D6)."""
+        """Ends the server with exit code 74: storage cannot be trusted any more (guarantee D6)."""
         self._broken = reason
         self._stop.set()
 

@@ -40,7 +40,7 @@ def row_of(event: dict[str, Any]) -> Row:
 
 
 def csv_cells(event: dict[str, Any]) -> list[str]:
-    """Returns the same as cells of CSV; formulas are made harmless (N7), the record is as it is."""
+    """Returns the row as cells of CSV, without formulas (guarantee N7)."""
     position, seconds, *values, record = row_of(event)
     moment = format_time(datetime.fromtimestamp(seconds, UTC))
     return [str(position), moment, *(harmless(_text(value)) for value in values), record]

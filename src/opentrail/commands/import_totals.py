@@ -96,7 +96,7 @@ class Totals:
         return "\n".join(lines)
 
     def sum(self) -> str:
-        """Returns the sum of lines, each of which is in one of its parts (N5)."""
+        """Returns the sum of lines, each of which is in one of its parts (guarantee N5)."""
         return (
             f"{self.lines:,} lines = {self.imported:,} imported + {self.doubled:,} doubled"
             f" + {self.rejected:,} rejected"

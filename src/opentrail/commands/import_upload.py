@@ -98,7 +98,7 @@ class Sender:
 
 
 def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
-    """Returns the answer's files if every line of every file sent is accounted for (N5)."""
+    """Returns the answer's files if it accounts for every line sent (guarantee N5)."""
     files = answer.get("files")
     try:
         if not isinstance(files, list) or [f["name"] for f in files] != [f.name for f in batch]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from opentrail.core.text import printable
 
-#: What makes a spreadsheet read a cell as a formula, also in full width (N7).
+#: What makes a spreadsheet read a cell as a formula, also in full width (guarantee N7).
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 #: Where a formula begins: at a cell's own begin, and behind what separates cells in spreadsheets of
 #: other languages.
@@ -293,7 +293,7 @@ def _print_list(sentences: Sequence[str]) -> None:
 
 
 def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> None:
-    """Prints CSV with the columns of AWS's download; formulas are made harmless (N7)."""
+    """Prints CSV with the columns of AWS's download; formulas are made harmless (guarantee N7)."""
     writer = csv.writer(sys.stdout)
     if with_header:
         writer.writerow(_CSV)

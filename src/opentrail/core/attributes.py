@@ -1,4 +1,4 @@
-"""What event history can be searched by: the columns that a record gives (cloudtrail-facts §4)."""
+"""What event history can be searched by: the columns that a record gives (cloudtrail-format §6)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _as_bool(value: object) -> bool:
 
 
 def username_of(record: Record) -> str | None:
-    """Returns what LookupEvents shows as `Username` (cloudtrail-facts §4).
+    """Returns what LookupEvents shows as `Username` (cloudtrail-format §6).
 
     >>> username_of({"userIdentity": {"type": "AssumedRole", "principalId": "AROA:etl"}})
     'etl'
@@ -181,7 +181,7 @@ def _collect_object(
             _collect(value, plan.inner, plan, depth, found)
         return
     if "content" in value and value["content"].__class__ is str:
-        # EC2's XML turned to JSON: {"tag": 1, "content": "vpc-…"} (real-records.md).
+        # EC2's XML turned to JSON: {"tag": 1, "content": "vpc-…"} (cloudtrail-format §4.2).
         kind = kinds[member]
         if kind is not None and value["content"]:
             _add(plan, kind, value["content"], found)

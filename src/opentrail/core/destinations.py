@@ -1,4 +1,4 @@
-"""Names of what a trail tells, writes to and encrypts with, beside its bucket (facts §7.1)."""
+"""Names of a trail's topic, log group, role and KMS key (cloudtrail-format §8.1)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 class OpentrailError(Exception):
     """Anything opentrail refuses or cannot do; the text is fit to show to a user."""
 
-    #: Exit code of a command that ends with this error (architecture.md §2).
+    #: Exit code of a command that ends with this error.
     exit_code = 1
 
 
@@ -55,7 +55,7 @@ class RecordRefused(OpentrailError):
 
 
 class JournalBroken(StorageFailed):
-    """A sync of the journal failed, so what is on disk is unknown: stop, restart, recover (D6)."""
+    """A sync of the journal failed; what is on disk is unknown until a restart (guarantee D6)."""
 
 
 class TryLater(OpentrailError):
@@ -104,7 +104,7 @@ class CloudTrailError(OpentrailError):
     Args:
         code: the shape's name in AWS's model, such as `TrailNotFoundException`.
         message: AWS's text where it is known.
-        status: HTTP status; 400 for every modelled exception (cloudtrail-facts §1.1).
+        status: HTTP status; 400 for every modelled exception (cloudtrail-format §1.1).
     """
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:

@@ -72,7 +72,8 @@ def as_object(value: Any) -> Record:
 def refusal(record: Record) -> str | None:
     """Returns why a call was refused; None if it was not.
 
-    A failed login of the console has no error code: its answer says `Failure` (real-records.md).
+    A failed login to the console has no error code, but the answer `Failure`
+    (cloudtrail-format §2.5).
     """
     if record.get("errorCode"):
         return str(record["errorCode"])

@@ -1,6 +1,6 @@
 """Who called: identities, and what a record teaches about them.
 
-Only key ids, names and ARNs are kept; never a secret or a session token (S3, S4).
+Only key ids, names and ARNs are kept; never a secret or a session token (guarantee S4).
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class Learned:
 def account_of_key(access_key_id: str) -> str | None:
     """Returns the account that a key id encodes, or None for old and hand-made ids.
 
-    Bits 1 to 40 of the base32 text after the four-letter prefix hold the account (capture.md §3).
+    Bits 1 to 40 of the base32 text after the four-letter prefix are the account
+    (cloudtrail-format §2.4).
 
     >>> account_of_key("AKIAQEBALCAAAAAAAAAA") is None
     False
@@ -118,7 +119,7 @@ def unknown(account: str, access_key_id: str) -> Identity:
     return Identity(access_key_id, account, {"type": "Unknown", "accountId": account})
 
 
-#: The caller of an unsigned request (AWS's S3 form, capture.md §3).
+#: The caller of an unsigned request (cloudtrail-format §2.3).
 ANONYMOUS: Mapping[str, Any] = {
     "type": "AWSAccount",
     "principalId": "",

@@ -1,4 +1,4 @@
-"""Names and bytes of log files and digest files (cloudtrail-facts §3).
+"""Names and bytes of log files and digest files (cloudtrail-format §5).
 
 Everything here is deterministic, so that a delivery which is tried again writes the same object.
 """
@@ -17,7 +17,7 @@ from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 SIGNATURE_ALGORITHM = "SHA256withRSA"
 
-#: Log files by what they hold: their folder, and a part of their names (§3.1).
+#: Log files by what they hold: their folder, and a part of their names (cloudtrail-format §5.1).
 CLOUDTRAIL = "CloudTrail"
 #: The same of digest files.
 DIGEST = "CloudTrail-Digest"
@@ -75,7 +75,7 @@ def digest_key(place: LogFileLocation, trail: str, home_region: str, end: dateti
 
 
 def encryption_context(trail_arn: str) -> dict[str, str]:
-    """Returns what CloudTrail uses a key for (§3.1)."""
+    """Returns what CloudTrail uses a key for (cloudtrail-format §5.1)."""
     return {"aws:cloudtrail:arn": trail_arn}
 
 
@@ -121,7 +121,7 @@ def digest_bytes(
 ) -> bytes:
     """Returns the uncompressed digest file; times are CloudTrail's form.
 
-    A starting digest has null in the five `previousDigest…` members (§3.2).
+    A starting digest has null in the five `previousDigest…` members (cloudtrail-format §5.3).
     """
     listed = sorted(logs, key=lambda log: (log.newest, log.key), reverse=True)
     document: dict[str, Any] = {
@@ -157,6 +157,6 @@ def digest_bytes(
 def string_to_sign(
     end: str, bucket: str, key: str, content: bytes, previous: PreviousDigest | None
 ) -> bytes:
-    """Returns the text whose signature a digest carries (§3.2)."""
+    """Returns the text whose signature a digest carries (cloudtrail-format §5.3)."""
     before = previous.signature if previous else "null"
     return f"{end}\n{bucket}/{key}\n{sha256_hex(content)}\n{before}".encode()

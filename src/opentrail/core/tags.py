@@ -1,4 +1,4 @@
-"""Tags of a resource (facts §7.5)."""
+"""Tags of a resource (cloudtrail-format §8.4)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ _UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def printable(text: str) -> str:
-    r"""Returns text with characters escaped that control a terminal or reverse its direction (N8).
+    r"""Returns text with control and direction characters escaped (guarantee N8).
 
     >>> printable("a\x1b[31mb")
     'a\\x1b[31mb'

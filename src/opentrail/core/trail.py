@@ -11,7 +11,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import parse_time
 from opentrail.core.tags import Tags
 
-#: Services whose events are recorded in us-east-1 whatever Region was called (facts §7.2).
+#: Services whose events are always recorded in us-east-1 (cloudtrail-format §8.2).
 GLOBAL_SERVICES = frozenset(
     {
         "iam.amazonaws.com",
@@ -96,7 +96,7 @@ class Trail:
 
     @property
     def arn(self) -> str:
-        """The trail's ARN (cloudtrail-facts §1.2)."""
+        """The trail's ARN (cloudtrail-format §1.2)."""
         return f"arn:aws:cloudtrail:{self.home_region}:{self.account}:trail/{self.name}"
 
     def started(self, after: int, now: str) -> Self:
@@ -159,7 +159,7 @@ class Trail:
 
 
 def takes(span: Span, home_region: str, region: str, event_source: str) -> bool:
-    """Returns whether a span takes events of this Region and source (cloudtrail-facts §7.2)."""
+    """Returns whether a span takes events of this Region and source (cloudtrail-format §8.2)."""
     if span.every_region:
         return True
     if region != home_region:

@@ -181,7 +181,7 @@ class History:
         return (datetime.fromtimestamp(seconds, UTC), position), (until, imported)
 
     def _seal(self, body: bytes, search: Search) -> bytes:
-        """Binds a token to the caller's account and to every condition of the search (Z3)."""
+        """Binds a token to the caller's account and to the whole search (guarantee Z3)."""
         conditions = json.dumps(asdict(search), default=str, sort_keys=True).encode()
         return hmac.digest(self._token_key, body + hashlib.sha256(conditions).digest(), "sha256")[
             :16
@@ -212,7 +212,7 @@ def _bad_token() -> CloudTrailError:
 
 
 def shown_event(event: FoundEvent) -> dict[str, Any]:
-    """Returns the Event shape of LookupEvents (cloudtrail-facts §4)."""
+    """Returns the Event shape of LookupEvents (cloudtrail-format §6)."""
     shown: dict[str, Any] = {
         "EventId": event.event_id,
         "EventName": event.event_name,

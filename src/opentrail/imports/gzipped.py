@@ -1,4 +1,4 @@
-"""Unpacks gzip files, of any number of members, within bounds (N5)."""
+"""Unpacks gzip files, of any number of members, within bounds (guarantee N5)."""
 
 from __future__ import annotations
 

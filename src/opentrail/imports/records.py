@@ -1,4 +1,4 @@
-"""One JSON text and the CloudTrail record in it, checked as N5 asks."""
+"""One JSON text and the CloudTrail record in it, checked (guarantee N5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentrail.core.event import INSIGHT, Record, as_object, parse_time
 
 NOT_JSON = "not JSON"
 NOT_UTF8 = "not valid UTF-8"
-#: orjson writes 254 levels, so that is how deep a record may go (N5 allows up to 512).
+#: orjson writes 254 levels, so that is how deep a record may go (bodies may be 512 levels deep).
 TOO_DEEP = "nested too deeply"
 TWICE = "a member stands twice in an object"
 #: A number beyond 64-bit floats; whole numbers of up to 308 digits are kept digit by digit.
@@ -85,7 +85,7 @@ class Unfit(Exception):  # noqa: N818 - named for what the text is
 
 
 def shown(text: str) -> str:
-    r"""Returns text of bounded length that steers no terminal (N8).
+    r"""Returns text of bounded length that steers no terminal (guarantee N8).
 
     >>> shown("a\x1b[31m")
     'a\\x1b[31m'
@@ -98,7 +98,7 @@ def decode(raw: bytes) -> Any:
     """Returns the value of a JSON text that orjson can write again.
 
     Raises:
-        Unfit: it is no JSON, or JSON that N5 does not allow.
+        Unfit: it is no JSON, or JSON that guarantee N5 does not allow.
     """
     try:
         value = orjson.loads(raw)

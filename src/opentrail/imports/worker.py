@@ -120,7 +120,7 @@ class ImportWorker:
         ]
 
     def _outcome(self, number: int, settled: Settled) -> dict[str, Any]:
-        """Returns what became of a file: lines = imported + doubled + rejected (N5)."""
+        """Returns what became of a file: lines = imported + doubled + rejected (guarantee N5)."""
         file = self._files[number]
         if file.known is not None:
             return file.known

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 
-#: More than this waiting and a journal refuses records (D15).
+#: More than this waiting and a journal refuses records (guarantee D15).
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 
 

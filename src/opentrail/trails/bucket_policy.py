@@ -1,4 +1,4 @@
-"""Whether a bucket's policy lets CloudTrail deliver (facts §3.3)."""
+"""Whether a bucket's policy lets CloudTrail deliver (cloudtrail-format §5.4)."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _among(statement: Mapping[str, Any], member: str, wanted: str, fold: bool = 
 
 
 def _conditions_hold(conditions: Any, context: Mapping[str, str]) -> bool:
-    """Returns whether all conditions hold; one that is not known here does not (Z2)."""
+    """Returns whether all conditions hold; one that is not known here does not (guarantee Z2)."""
     if not isinstance(conditions, dict):
         return False
     for operator, wanted in conditions.items():

@@ -1,4 +1,4 @@
-"""Delivery of a trail's log files: planned, written, read back, remembered (L1, L7).
+"""Delivery of a trail's log files: planned, written, read back, remembered (guarantees L1 and L7).
 
 Whatever breaks in between, the same object is written again, never another one with the same
 events. Planning goes on while a bucket fails: what else is told of events does not wait for it.
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 _OF_ONE_FILE = frozenset(
     {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
 )
-#: For so long a file is tried to be written (facts §3.1).
+#: For so long a file is tried to be written (cloudtrail-format §5.2).
 _LONGEST = timedelta(days=30)
 
 

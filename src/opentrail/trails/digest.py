@@ -1,4 +1,4 @@
-"""Digest files: a signed chain over the log files of each trail and Region (facts §3.2)."""
+"""Digest files: a signed chain for each trail and Region (cloudtrail-format §5.3)."""
 
 from __future__ import annotations
 

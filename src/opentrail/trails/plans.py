@@ -1,7 +1,7 @@
 """Which events a trail takes, and what is kept of files that are planned but not written.
 
 A plan is in the state store before its object is written, and says which journal positions the
-object holds; bytes and key follow from it (L1).
+object holds; bytes and key follow from it (guarantee L1).
 """
 
 from __future__ import annotations

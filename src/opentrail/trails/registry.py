@@ -12,7 +12,7 @@ from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.trails.sinks.outbox import forgetting
 
-#: Trails per Region, shadow trails counted (cloudtrail-facts §7.6).
+#: Trails per Region, shadow trails counted (cloudtrail-format §8.5).
 QUOTA = 5
 _ARN = re.compile(r"^arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):(\d{12}):trail/(.+)$")
 _TRIES = 5

@@ -1,4 +1,4 @@
-"""Work that is done again and again, and later after it failed (L4)."""
+"""Work that is done again and again, and later after it failed (guarantee L4)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentrail.core.errors import OpentrailError
 
 log = logging.getLogger(__name__)
 
-#: Longest pause between tries (L4).
+#: Longest pause between tries (guarantee L4).
 LONGEST_PAUSE = 300.0
 
 

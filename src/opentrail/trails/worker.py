@@ -303,7 +303,7 @@ class TrailDeliveries:
         return worker
 
     async def _tell(self, sink: Sink, worker: TrailWorker) -> None:
-        """Has a sink send what there is after each round; it fails and waits by itself (L2-L5)."""
+        """Has a sink send after each round; it fails and waits alone (guarantees L2, L4, L5)."""
         wake = asyncio.Event()
         worker.sinks.append(wake)
 

@@ -1,4 +1,4 @@
-"""Objects of trails: packed so that they are the same each time, written exactly once (L1, L7)."""
+"""Objects of trails: deterministic bytes, written exactly once (guarantees L1 and L7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compress(content: bytes) -> bytes:
 
 
 async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
-    """Writes an object once, and returns only when its bytes have been read back (L1, L7).
+    """Writes an object once, and returns after reading it back (guarantees L1 and L7).
 
     Raises:
         ObjectStoreError: the store failed, or holds another content under this key.

@@ -1,4 +1,4 @@
-"""What is known of a chain from elsewhere: its starts, and how far it had come (L10)."""
+"""What is known of a chain from elsewhere: its starts, and how far it had come (guarantee L10)."""
 
 from __future__ import annotations
 

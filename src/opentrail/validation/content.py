@@ -1,4 +1,4 @@
-"""Unpacking, within limits, and hashing of what unpacks (N5)."""
+"""Unpacking, within limits, and hashing of what unpacks (guarantee N5)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _READ = 256 * 1024
 _PIECE = 1024 * 1024
 #: Limits as those of imports: in all, and, behind the first MiB, against what was read.
 MOST_UNPACKED, _RATIO, _FREE = 512 * 1024 * 1024, 200, 1024 * 1024
-#: A log file has at most 50 MB (cloudtrail-facts §3.1); one that is parsed may not be longer.
+#: A log file has at most 50 MB (cloudtrail-format §5.2); one that is parsed may not be longer.
 LARGEST_LOG = 128 * 1024 * 1024
 
 

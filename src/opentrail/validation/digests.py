@@ -1,4 +1,4 @@
-"""What a digest file says, and whether it is by itself what it says (cloudtrail-facts §3.2)."""
+"""What a digest file says, and whether it is by itself what it says (cloudtrail-format §5.3)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Digest:
     packed: bytes
 
     def text_to_sign(self) -> bytes:
-        """Returns what the signature is of (§3.2); time and signature as the file has them."""
+        """Returns the signed text, time and signature unchanged (cloudtrail-format §5.3)."""
         place = f"{self.bucket}/{self.key}"
         return "\n".join((self.end_text, place, self.sha256, self.previous_signature)).encode()
 

@@ -1,4 +1,4 @@
-"""Copies of buckets in folders; nothing outside of them is ever opened (N6)."""
+"""Copies of buckets in folders; nothing outside of them is ever opened (guarantee N6)."""
 
 from __future__ import annotations
 

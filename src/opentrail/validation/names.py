@@ -1,4 +1,4 @@
-"""What the keys of delivered objects say (cloudtrail-facts §3.1), read independently."""
+"""What the keys of delivered objects say (cloudtrail-format §5.1), read independently."""
 
 from __future__ import annotations
 

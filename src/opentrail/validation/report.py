@@ -141,7 +141,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """What all findings together mean (architecture.md §2)."""
+        """What all findings together mean."""
         found = {finding.status for finding in self.findings}
         if Status.BAD in found:
             return NOT_GOOD

@@ -1,4 +1,4 @@
-"""Which service and operation a request asks for (capture.md §1.2)."""
+"""Which service and operation a request asks for (cloudtrail-format §10.2)."""
 
 from __future__ import annotations
 
@@ -352,7 +352,7 @@ class _Route:
         return {_unslot(slot): text for slot, text in found.groupdict().items()}
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
-        """Returns how well the route fits; the greatest wins (capture.md §1.2)."""
+        """Returns how well the route fits; the greatest wins (cloudtrail-format §10.2)."""
         required = [*(n in query for n in self.required_query)]
         required += [*(n in request.headers for n in self.required_headers)]
         return (

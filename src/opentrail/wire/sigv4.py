@@ -1,4 +1,4 @@
-"""Who says to have signed a request (capture.md §1.1). Nothing is verified here."""
+"""Who says to have signed a request (cloudtrail-format §10.1). Nothing is verified here."""
 
 from __future__ import annotations
 

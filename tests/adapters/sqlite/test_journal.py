@@ -450,7 +450,7 @@ asyncio.run(main())
 @pytest.mark.slow
 @pytest.mark.parametrize("nth", [20, 33])
 def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> None:
-    """Only the `nth` sync fails; all later ones would succeed, and must not be believed (D6)."""
+    """Only the `nth` sync fails; a later success must not be believed (guarantee D6)."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("needs strace, to make a sync fail")

@@ -1,4 +1,4 @@
-"""LookupEvents: attributes, times, pages, errors (cloudtrail-facts §4)."""
+"""LookupEvents: attributes, times, pages, errors (cloudtrail-format §6)."""
 
 from __future__ import annotations
 

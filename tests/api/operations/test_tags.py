@@ -1,4 +1,4 @@
-"""The operations on tags: what they change, what they list, how they refuse (facts §7.5)."""
+"""The operations on tags: effects, answers, errors (cloudtrail-format §8.4)."""
 
 from __future__ import annotations
 

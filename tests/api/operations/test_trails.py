@@ -1,4 +1,4 @@
-"""The operations on trails: what they answer, when they take effect, how they refuse (facts §7)."""
+"""The operations on trails: answers, effects, errors (cloudtrail-format §8)."""
 
 from __future__ import annotations
 

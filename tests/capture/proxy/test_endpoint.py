@@ -1,4 +1,4 @@
-"""Limits of N2, and what a busy endpoint does; on endpoints in this process."""
+"""Limits (guarantee N2), and what a busy endpoint does; on endpoints in this process."""
 
 from __future__ import annotations
 

@@ -339,7 +339,7 @@ def test_a_chunked_upload_counts_its_own_bytes() -> None:
 
 
 def test_a_directory_bucket_has_a_source_of_its_own() -> None:
-    """cloudtrail-facts §10.1."""
+    """cloudtrail-format §3.1."""
     request = a_request("s3express", "PUT", "/bucket--use1-az4--x-s3/key")
     assert recorded(an_exchange(request))["eventSource"] == "s3express.amazonaws.com"
 
@@ -725,7 +725,7 @@ def test_notes_of_the_recorder_stand_in_our_block() -> None:
     assert exchange.notes == {"requestBody": {"length": 20_000_000, "sha256": "ab"}}
 
 
-# Sizes (cloudtrail-facts §2.1)
+# Sizes (cloudtrail-format §2.2)
 
 
 def test_parameters_that_are_too_large_are_omitted_with_aws_mark() -> None:

@@ -191,7 +191,7 @@ def test_a_published_message_touches_its_topic() -> None:
 
 
 def test_most_services_touch_nothing_that_is_listed() -> None:
-    """706 of 3,210 real records have `resources` (capture.md §2.3)."""
+    """706 of 3,210 real records have `resources` (cloudtrail-format §2.6)."""
     request = a_query_request("iam", "CreateUser", "2010-05-08")
     assert touched(request, "iam", {"userName": "Mary"}, {"user": {}}) == []
 

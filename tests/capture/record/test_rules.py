@@ -142,7 +142,7 @@ def test_a_redacted_member_is_one_of_its_service(label: str, member: str) -> Non
 
 
 def test_parameters_are_left_out_with_the_errors_of_real_records() -> None:
-    """Where AWS records an error with parameters null, the table says so (capture.md §2.2)."""
+    """The table lists the errors that AWS records without parameters (cloudtrail-format §2.5)."""
     table = rules("kinds")["parameters_left_out"]
     assert set(table) <= set(by_label())
     seen = {
@@ -167,7 +167,7 @@ def test_headers_and_queries_that_are_never_shown_are_lower_case_where_headers_a
 @pytest.mark.parametrize(
     ("service", "label"),
     [
-        # cloudtrail-facts §10.1
+        # cloudtrail-format §3.1
         ("cloudwatch", "monitoring"),
         ("logs", "logs"),
         ("events", "events"),

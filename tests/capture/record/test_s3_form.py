@@ -70,7 +70,7 @@ def test_texts_lose_their_quotes_only_as_booleans_and_whole_numbers(
 
 
 def test_a_single_child_is_an_object_and_several_are_a_list() -> None:
-    """The same path is an object in one record and a list in the next (real-records.md)."""
+    """The same path is an object in one record and a list in the next (cloudtrail-format §4.2)."""
     one = as_json(parse_xml(b"<r><Rule><ID>a</ID></Rule></r>"))
     two = as_json(parse_xml(b"<r><Rule><ID>a</ID></Rule><Rule><ID>b</ID></Rule></r>"))
     three = as_json(parse_xml(b"<r><R>a</R><R>b</R><R>c</R></r>"))

@@ -80,7 +80,7 @@ def test_a_name_of_something_else_does_not(name: str) -> None:
 @pytest.mark.parametrize(
     ("label", "member", "action"),
     [
-        # real-records.md and capture.md §4
+        # cloudtrail-format §4.4
         ("iam", "password", "remove"),
         ("iam", "newPassword", "remove"),
         ("iam", "oldPassword", "remove"),

@@ -1,4 +1,4 @@
-"""Decides about events as cloudtrail-facts §5 says it, word for word, and slowly.
+"""Decides about events as cloudtrail-format §7 says it, word for word, and slowly.
 
 Written from the specification alone: it walks the JSON of selectors and records, and shares
 nothing with opentrail. Where the specification leaves something open, it says what we hold to:

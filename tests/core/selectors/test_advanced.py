@@ -1,4 +1,4 @@
-"""Advanced event selectors: which fields, operators and values AWS takes (facts §5.2)."""
+"""Advanced event selectors: fields, operators and values (cloudtrail-format §7.2)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ NETWORK_TABLE = {
     "errorCode": EQUALS,
     "vpcEndpointId": ANY,
 }
-#: The table of cloudtrail-facts §5.2, written down once more.
+#: The table of cloudtrail-format §7.2, written down once more.
 TABLE: dict[tuple[SelectorOwner, str], dict[str, tuple[str, ...]]] = {
     (TRAIL, "Management"): {"readOnly": EQUALS, "eventSource": ("NotEquals",)},
     (STORE, "Management"): {

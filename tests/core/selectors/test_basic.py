@@ -1,4 +1,4 @@
-"""Basic event selectors: AWS's defaults, what it refuses and in which words (facts §5.1)."""
+"""Basic event selectors: AWS's defaults and errors (cloudtrail-format §7.1)."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class S3Objects:
         await self._call(lambda s3: s3.create_bucket(Bucket=bucket), f"bucket {bucket}")
 
     async def put(self, new: NewObject) -> None:
-        """Writes the object if there is none of its key yet (L1)."""
+        """Writes the object if there is none of its key yet (guarantee L1)."""
         arguments: dict[str, Any] = {
             "Bucket": new.bucket,
             "Key": new.key,

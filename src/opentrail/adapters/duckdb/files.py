@@ -1,4 +1,4 @@
-"""Names of sealed files: what is sealed is what they say (D12).
+"""Names of sealed files: what is sealed is what they say (guarantee D12).
 
 `<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-…` these imported
 events, `<first>-<last>.expired` says that the positions were kept long enough. The hash is the

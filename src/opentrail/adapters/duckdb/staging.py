@@ -1,4 +1,4 @@
-"""Imported records on their way into one sealed file: each event once (D12)."""
+"""Imported records on their way into one sealed file: each event once (guarantee D12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journal on SQLite (architecture.md §3): segments that one process writes and others may read."""
+"""Journal on SQLite: segments that one process writes and others may read."""
 
 from opentrail.adapters.sqlite.journal import SqliteJournal
 

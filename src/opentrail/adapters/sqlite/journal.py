@@ -311,7 +311,7 @@ class SqliteJournal:
                 self._writer.execute("ROLLBACK")
 
     def _refuse(self, group: list[Append], error: sqlite3.Error) -> None:
-        """Takes the group back; after a failed sync nothing may be acknowledged again (D6)."""
+        """Rolls the group back; after a failed sync acknowledges nothing more (guarantee D6)."""
         name = getattr(error, "sqlite_errorname", "")
         self._failure = f"the journal cannot be written: {error}"
         self._appends.ended()

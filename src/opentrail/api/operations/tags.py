@@ -1,4 +1,4 @@
-"""The operations on tags (cloudtrail-facts §7.5)."""
+"""The operations on tags (cloudtrail-format §8.4)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ async def update_trail(call: OperationCall) -> Json:
     stored = await call.services.trails.find_at_home(call.account, call.region, asked["Name"])
     before = stored.trail
     multi_region = asked.get("IsMultiRegionTrail", before.multi_region)
-    # Becoming multi-Region switches global service events on, the way back off (facts §7.1).
+    # A multi-Region trail includes global service events; a trail that stops being
+    # multi-Region no longer does (cloudtrail-format §8.1).
     default_global = before.include_global_services
     if multi_region != before.multi_region:
         default_global = multi_region
@@ -286,7 +287,7 @@ def _settings(trail: Trail) -> Json:
 
 
 def _described(trail: Trail) -> Json:
-    """Returns the Trail shape (cloudtrail-facts §7.3)."""
+    """Returns the Trail shape (cloudtrail-format §8.3)."""
     return {
         **_settings(trail),
         "HomeRegion": trail.home_region,

@@ -32,7 +32,7 @@ class Endpoint:
     rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)
     intake: Intake = field(default_factory=Intake)
-    #: Limits of N2: time for a head, silence between or within requests, connections.
+    #: Limits (guarantee N2): time for a head, silence between or within requests, connections.
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
     #: Longest silence of an upstream (a Lambda may run for 15 minutes).
@@ -98,7 +98,7 @@ class Endpoint:
         return ClientConnection(self)
 
     async def stop(self, seconds: float) -> None:
-        """Lets calls under way finish for so long, then cuts their connections (D18)."""
+        """Lets calls under way finish for so long, then cuts their connections (guarantee D18)."""
         self.stopping = True
         self.intake.release()
         for connection in list(self.connections):

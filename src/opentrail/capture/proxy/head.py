@@ -1,4 +1,4 @@
-"""Heads of requests and answers: strict checks, and how they are passed on (N1)."""
+"""Heads of requests and answers: strict checks, and how they are passed on (guarantee N1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import fold_headers
 
-#: Limits of N2.
+#: Limits (guarantee N2).
 MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
 #: So much may come that neither ends a head nor is a body before it is taken for an attack.
 MOST_UNFINISHED = 256 * 1024

@@ -271,7 +271,7 @@ def _kind(exchange: Exchange) -> OperationTraits:
 
 
 def _region(exchange: Exchange, kind: OperationTraits, own: dict[str, Any]) -> str:
-    """Returns the call's Region; whatever else stands in its place is only shown (N6)."""
+    """Returns the call's Region; whatever else stands in its place is only shown (guarantee N6)."""
     if exchange.described is not None:
         return exchange.described.region
     if kind.is_global or exchange.credential is None or not exchange.credential.region:
@@ -349,7 +349,7 @@ def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
 
 
 def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
-    """Returns `additionalEventData`, which S3 records have (capture.md §2.3)."""
+    """Returns `additionalEventData`, which S3 records have (cloudtrail-format §2.7)."""
     if exchange.call.service is None or not has_s3_form(exchange.call.service.name):
         return {}
     extra: dict[str, Any] = {}

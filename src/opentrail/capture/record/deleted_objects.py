@@ -1,4 +1,4 @@
-"""Which objects a DeleteObjects named, and a DeleteObject record of each (cloudtrail-facts §5.5).
+"""Which objects a DeleteObjects named, and a DeleteObject record of each (cloudtrail-format §3.3).
 
 The call's own record tells of no object. AWS has added a record of each since June 2025; its
 members are those of a DeleteObject that was called by itself, as far as the call tells them.

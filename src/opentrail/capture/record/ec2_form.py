@@ -1,4 +1,4 @@
-"""EC2's own two forms of parameters and answers (real-records.md, capture.md §2.1).
+"""EC2's own two forms of parameters and answers (cloudtrail-format §4.2).
 
 Earlier operations have hand-made names and `{"items": [...]}`, later ones are XML turned to JSON.
 `rules/ec2.toml` says which is which, and holds the names. Wherever a name or the model says that

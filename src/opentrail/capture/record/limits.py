@@ -1,4 +1,4 @@
-"""How large a record and its parts may be (cloudtrail-facts §2.1)."""
+"""How large a record and its parts may be (cloudtrail-format §2.2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECORD_LIMIT = 256 * 1_024
 
 
 def cut(text: str) -> str:
-    """Returns at most a kilobyte of a text (cloudtrail-facts §2.1)."""
+    """Returns at most a kilobyte of a text (cloudtrail-format §2.2)."""
     if len(text) * 4 <= _TEXT_LIMIT:
         return text
     return text.encode("utf-8", "replace")[:_TEXT_LIMIT].decode("utf-8", "ignore")

@@ -1,4 +1,4 @@
-"""Where a call came from: behind trusted proxies (N4), and through which VPC endpoint."""
+"""Where a call came from: behind trusted proxies (guarantee N4), and through which VPC endpoint."""
 
 from __future__ import annotations
 

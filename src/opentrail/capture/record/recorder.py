@@ -90,7 +90,7 @@ class Recorder:
 
     @property
     def overloaded(self) -> bool:
-        """Whether calls wait for the disk for so long that no more of them should (D16)."""
+        """Whether calls wait too long for the disk to accept more of them (guarantee D16)."""
         return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
     def identity(self, access_key_id: str) -> Identity:

@@ -1,4 +1,4 @@
-"""Decoded parameters in CloudTrail's form: casing, times, redaction (facts §10.3, capture.md §2.1).
+"""Decoded parameters in CloudTrail's form: casing, times, redaction (cloudtrail-format §4.1).
 
 One renderer per shape, compiled once. `ABSENT` stands for a member that is not recorded.
 """

@@ -1,4 +1,4 @@
-"""The record's `resources`: what a call touched, with ARN and account (capture.md §2.3)."""
+"""The record's `resources`: what a call touched, with ARN and account (cloudtrail-format §2.6)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def touched_resources(
 
 
 def _of_endpoint(listed: dict[str, str]) -> dict[str, str]:
-    """SNS publishes to a topic or to an endpoint, which is a type of its own (facts §5.5)."""
+    """SNS publishes to a topic or to an endpoint; the types differ (cloudtrail-format §2.6)."""
     if ":endpoint/" not in listed["ARN"]:
         return listed
     return {**listed, "type": "AWS::SNS::PlatformEndpoint"}

@@ -19,7 +19,7 @@ from opentrail.wire.protocols import WireError, decode_answer, read_error, reque
 def answer_of(
     exchange: Exchange, kind: OperationTraits, error: WireError | None, own: dict[str, Any]
 ) -> dict[str, Any] | None:
-    """Returns `responseElements`: only good answers of writes have them (capture.md §2.2)."""
+    """Returns `responseElements`, for successful writes only (cloudtrail-format §2.5)."""
     call, response = exchange.call, exchange.response
     if response is None or error is not None or not kind.keeps_answer or call.service is None:
         return None
@@ -109,7 +109,7 @@ def add_error(
 
 
 def _error_code(exchange: Exchange, error: WireError) -> str:
-    """Returns the code as CloudTrail spells it (real-records.md, capture.md §2.2)."""
+    """Returns the code as CloudTrail spells it (cloudtrail-format §2.5)."""
     if error.code == "AccessDeniedException":
         return "AccessDenied"
     service, spelling = exchange.call.service, rules("names")["error_code"]

@@ -1,4 +1,4 @@
-"""S3's hand-made form of parameters: raw names, headers, XML as it stands (capture.md §2.1)."""
+"""S3's hand-made form of parameters: raw names, headers, XML unchanged (cloudtrail-format §4.3)."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ def touched(
     label: str = "s3",
     region: str = "",
 ) -> list[dict[str, str]]:
-    """Returns the record's `resources` of an S3 call (capture.md §2.3).
+    """Returns the record's `resources` of an S3 call (cloudtrail-format §2.6).
 
     `label` is what is before `.amazonaws.com` in `eventSource`: buckets of S3 Express, and access
     points of Object Lambda and of outposts, have ARNs of their own.

@@ -1,4 +1,4 @@
-"""JSON bytes of a record, whatever strings and numbers it holds (architecture.md §3)."""
+"""JSON bytes of a record, whatever strings and numbers it holds."""
 
 from __future__ import annotations
 

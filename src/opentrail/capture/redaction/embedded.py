@@ -1,4 +1,4 @@
-"""Secrets in texts that hold JSON, XML, forms, addresses, or base64 of these (S4).
+"""Secrets in texts that hold JSON, XML, forms, addresses, or base64 of these (guarantee S4).
 
 A text without secrets stays as it is, byte for byte.
 """

@@ -1,4 +1,4 @@
-"""What of a value may be recorded: by list, by the model's marks, by name (capture.md §4)."""
+"""Redaction: by list, by the model's marks, by name (cloudtrail-format §4.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that say that a value is a secret (capture.md §4)."""
+"""Names that say that a value is a secret (cloudtrail-format §4.4)."""
 
 from __future__ import annotations
 

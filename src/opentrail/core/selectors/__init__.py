@@ -1,4 +1,4 @@
-"""Which events a trail or an event data store takes (cloudtrail-facts §5).
+"""Which events a trail or an event data store takes (cloudtrail-format §7).
 
 `chosen` reads and checks what a caller gave, `Selection` is its value and its document,
 `predicate_of` what decides about events.

@@ -1,6 +1,6 @@
 """Advanced event selectors: their JSON, and which fields, operators and values AWS lets be given.
 
-The tables are those of cloudtrail-facts §5.2.
+The tables are those of cloudtrail-format §7.2.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Basic event selectors: their JSON, their defaults, and what AWS refuses (facts §5.1)."""
+"""Basic event selectors: JSON, defaults and errors (cloudtrail-format §7.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Resource types that data events are documented for (cloudtrail-facts §5.5)."""
+"""Resource types that data events are documented for (cloudtrail-format §3.3)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ _SHOWN = 200
 
 
 class SelectorOwner(Enum):
-    """What takes events; their fields and limits differ (cloudtrail-facts §5.2)."""
+    """What takes events; their fields and limits differ (cloudtrail-format §7.2)."""
 
     TRAIL = "trail"
     EVENT_DATA_STORE = "event data store"

@@ -1,4 +1,4 @@
-"""A selection compiled: what decides, fast, whether an event is taken (cloudtrail-facts §5)."""
+"""A selection compiled: what decides, fast, whether an event is taken (cloudtrail-format §7)."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Selection:
 
 #: All management events, and nothing else: of a trail that was never configured.
 DEFAULT = Selection.from_document(None)
-#: The same as an event data store has it that was given none (facts §5.2).
+#: The same as an event data store has it that was given none (cloudtrail-format §7.2).
 STORE_DEFAULT = Selection(
     advanced=(
         AdvancedSelector(

@@ -1,4 +1,4 @@
-"""Writing a trail's events to CloudWatch Logs (facts §9)."""
+"""Writing a trail's events to CloudWatch Logs (cloudtrail-format §9.2)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LONGEST = timedelta(days=30)
 #: What one call may hold: events, bytes with so many more for each, time between its ends.
 _MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10_000, 1_048_576, 26
 _WIDEST = timedelta(hours=23)
-#: CloudTrail leaves out of log groups what is larger (facts §7.6).
+#: CloudTrail leaves out of log groups what is larger (cloudtrail-format §8.5).
 LARGEST_EVENT = 256 * 1024
 
 

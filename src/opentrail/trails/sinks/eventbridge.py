@@ -1,4 +1,4 @@
-"""Events on EventBridge: for the rules of the default bus of an event's Region (facts §9)."""
+"""Events on the default event bus of their Region (cloudtrail-format §9.3)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _KNOWN_FOR = timedelta(seconds=30)
 _MOST_REGIONS = 200
 #: How often the place is kept while nothing is put.
 _KEPT_EVERY = timedelta(seconds=30)
-#: Events that could not be put for so long are given up (L5).
+#: Events that could not be put for so long are given up (guarantee L5).
 _LONGEST = timedelta(hours=24)
-#: One call holds so many events and bytes; larger events are left out (facts §9).
+#: One call holds so many events and bytes; larger events are left out (cloudtrail-format §9.3).
 _MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10, 256 * 1024, 200
 _DETAIL_TYPES = {
     "AwsApiCall": "AWS API Call via CloudTrail",

@@ -1,4 +1,4 @@
-"""What is still to be told of log files: kept in the state store, told at least once (L5).
+"""Messages about log files that wait in the state store, sent at least once (guarantee L5).
 
 A note is written in the same transaction as what it tells of, so that none is forgotten; whoever
 tells removes it afterwards. Telling never holds up files: it has rounds of its own.

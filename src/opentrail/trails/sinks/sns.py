@@ -1,4 +1,4 @@
-"""Telling a trail's topic of each log file (facts §9)."""
+"""Telling a trail's topic of each log file (cloudtrail-format §9.1)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SUBJECT = "[Amazon CloudTrail] New log file delivered"
 #: What a topic gets when a trail begins to use it.
 FIRST = "CloudTrail validation message."
-#: A message is given up after this (L5).
+#: A message is given up after this (guarantee L5).
 _LONGEST = timedelta(hours=24)
 _AT_ONCE = 8
 

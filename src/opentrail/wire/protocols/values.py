@@ -168,7 +168,7 @@ _JSON: dict[str, Decoder] = {"timestamp": timestamp, "blob": _blob}
 
 
 class JsonDocument:
-    """A JSON text and what had to be changed to represent it (architecture.md §3)."""
+    """A JSON text and what had to be changed to represent it."""
 
     def __init__(self, raw: bytes) -> None:
         """Parses `raw`.

@@ -1,0 +1,138 @@
+"""What code and documents cite exists: sections, guarantees, pages, tests, layers."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FORMAT = ROOT / "docs/reference/cloudtrail-format.md"
+GUARANTEES = ROOT / "docs/explanation/guarantees.md"
+#: Files that cite: source code, its tables, scripts, tests, documents.
+SUFFIXES = {".py", ".toml", ".md", ".sh", ".in"}
+#: How many sections and guarantees are cited at least: a test that finds none proves nothing.
+ENOUGH = 50
+
+_SECTION = r"§\d+(?:\.\d+)?"
+_CITED_SECTIONS = re.compile(rf"cloudtrail-format (?:{_SECTION}(?:, | and )?)+")
+_NUMBER = r"[A-Z]\d{1,2}"
+_CITED_GUARANTEES = re.compile(rf"guarantees? (?:{_NUMBER}(?:, | and )?\b)+")
+#: What looks like the number of a guarantee; `S3` is Amazon's.
+_BARE_GUARANTEE = re.compile(r"(?<![\w%./:-])(?:[DLNZ]\d{1,2}|S[1245])(?![\w./:-])")
+_PAGE = re.compile(r"[\w./-]+\.md\b")
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_NO_PAGE = re.compile(r"cloudtrail-facts|\bfacts \d|capture\.md|real-records\.md")
+
+
+@cache
+def texts() -> dict[Path, str]:
+    """Returns every committed or new text file that may cite something, but for this one."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    files = [ROOT / name for name in listed if Path(name).suffix in SUFFIXES]
+    return {file: file.read_text() for file in files if file.is_file() and file != Path(__file__)}
+
+
+def citations(pattern: re.Pattern[str], part: str) -> Iterator[tuple[str, str]]:
+    """Yields the file and each part of every citation."""
+    for file, text in texts().items():
+        for found in pattern.finditer(_in_one_line(text)):
+            for cited in re.findall(part, found[0]):
+                yield str(file.relative_to(ROOT)), cited
+
+
+def _in_one_line(text: str) -> str:
+    return re.sub(r"\s+(?:#:? )?", " ", text)
+
+
+def sections() -> set[str]:
+    """Returns the numbers of the sections of the format page."""
+    return set(re.findall(r"^##+ (\d+(?:\.\d+)?) ", FORMAT.read_text(), re.M))
+
+
+def guarantees() -> dict[str, str]:
+    """Returns each guarantee's text by its number."""
+    parts = re.split(rf"^- \*\*({_NUMBER})\*\* ", GUARANTEES.read_text(), flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_every_section_that_is_cited_exists() -> None:
+    cited = list(citations(_CITED_SECTIONS, r"§([\d.]*\d)"))
+    assert len(cited) >= ENOUGH
+    assert [one for one in cited if one[1] not in sections()] == []
+
+
+def test_a_section_sign_is_of_the_format_page_or_of_an_rfc() -> None:
+    known = re.compile(rf"{_CITED_SECTIONS.pattern}|RFC \d+ §")
+    strays = [
+        str(file.relative_to(ROOT))
+        for file, text in texts().items()
+        if file != FORMAT and "§" in known.sub("", _in_one_line(text))
+    ]
+    assert strays == []
+
+
+def test_every_section_names_its_source() -> None:
+    parts = re.split(r"^##+ (\d+(?:\.\d+)?) .*$", FORMAT.read_text(), flags=re.M)
+    numbers, bodies = parts[1::2], parts[2::2]
+    lacking = [
+        number
+        for number, body in zip(numbers, bodies, strict=True)
+        if "\nSource: " not in body and not any(n.startswith(f"{number}.") for n in numbers)
+    ]
+    assert lacking == []
+
+
+def test_every_guarantee_that_is_cited_exists() -> None:
+    cited = list(citations(_CITED_GUARANTEES, _NUMBER))
+    assert len(cited) >= ENOUGH
+    assert [one for one in cited if one[1] not in guarantees()] == []
+
+
+def test_no_number_of_a_guarantee_is_without_the_word() -> None:
+    strays = [
+        (str(file.relative_to(ROOT)), found)
+        for file, text in texts().items()
+        if file != GUARANTEES
+        for found in _BARE_GUARANTEE.findall(_CITED_GUARANTEES.sub("", _in_one_line(text)))
+    ]
+    assert strays == []
+
+
+@pytest.mark.parametrize("number", guarantees())
+def test_every_guarantee_names_tests_that_exist(number: str) -> None:
+    named = _TEST.findall(guarantees()[number])
+    assert named, "no test"
+    for file, function in named:
+        assert function in _functions(ROOT / file), f"{file}::{function}"
+
+
+@cache
+def _functions(file: Path) -> frozenset[str]:
+    tree = ast.parse(file.read_text() if file.is_file() else "")
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def test_every_page_that_is_cited_is_in_the_repository() -> None:
+    names = {file.name for file in texts()}
+    strays = [
+        (str(file.relative_to(ROOT)), cited)
+        for file, text in texts().items()
+        if file.suffix != ".md" or "docs" in file.parts
+        for cited in _PAGE.findall(text)
+        if Path(cited).name not in names
+    ]
+    assert strays == []
+    assert [str(file) for file, text in texts().items() if _NO_PAGE.search(text)] == []
