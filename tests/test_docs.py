@@ -22,7 +22,7 @@ ENOUGH = 50
 _SECTION = r"§\d+(?:\.\d+)?"
 _CITED_SECTIONS = re.compile(rf"cloudtrail-format (?:{_SECTION}(?:, | and )?)+")
 _NUMBER = r"[A-Z]\d{1,2}"
-_CITED_GUARANTEES = re.compile(rf"guarantees? (?:{_NUMBER}(?:, | and )?\b)+")
+_CITED_GUARANTEES = re.compile(rf"[Gg]uarantees? (?:{_NUMBER}(?:, | and )?\b)+")
 #: What looks like the number of a guarantee; `S3` is Amazon's.
 _BARE_GUARANTEE = re.compile(r"(?<![\w%./:-])(?:[DLNZ]\d{1,2}|S[1245])(?![\w./:-])")
 _PAGE = re.compile(r"[\w./-]+\.md\b")
