@@ -5,10 +5,9 @@ Everything here is deterministic. What a test cares about it passes in; the rest
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -486,17 +485,3 @@ def a_real_record(event_name: str, kind: str | None = None) -> dict[str, Any]:
         if record["eventName"] == event_name and kind in (None, record["userIdentity"].get("type"))
     ]
     return min(found, key=lambda record: "errorCode" in record)
-
-
-#: The larger collection beside the checkout; where it is absent, tests over it are skipped.
-SHARED_RECORDS = Path(__file__).parents[2] / "shared" / "data" / "cloudtrail"
-
-
-def shared_records() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields source name and record of the whole collection, without envelopes and answers."""
-    for file in sorted(SHARED_RECORDS.glob("*.ndjson.gz")):
-        if "envelopes" in file.name or "lookup" in file.name:
-            continue
-        with gzip.open(file, "rt") as lines:
-            for line in lines:
-                yield file.name.partition(".")[0], json.loads(line)

@@ -19,8 +19,9 @@ from opentrail.cli import main
 from opentrail.commands import import_batches as reading
 from opentrail.commands import import_files, import_upload
 from opentrail.core.errors import OpentrailError
+from tests.collection import IS_WHOLE, collected_files, unpacked
 from tests.commands.stub_server import BUSY, ImportServer, import_server
-from tests.factories import SHARED_RECORDS, a_record, event_id, record_bytes, some_records
+from tests.factories import a_record, event_id, record_bytes, some_records
 from tests.live.processes import moto_server
 
 Capture = pytest.CaptureFixture[str]
@@ -212,16 +213,16 @@ def test_without_a_server_nothing_is_read(tmp_path: Path, capsys: Capture) -> No
     assert "no server runs" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
 def test_the_collection_of_real_records_is_imported_to_the_last_line(
     server: ImportServer, capsys: Capture
 ) -> None:
-    files = sorted(SHARED_RECORDS.glob("*.ndjson.gz"))
-    lines = sum(gzip.decompress(file.read_bytes()).count(b"\n") for file in files)
+    files = collected_files()
+    lines = sum(unpacked(file).count(b"\n") for file in files)
     totals = imported(*files, capsys=capsys, code=1)
     assert totals["lines"] == lines
-    assert totals["reasons"] == {"no eventTime": 52, "no eventID": 14, "eventTime is no time": 2}
-    assert totals["doubled"] == 3_467
+    reasons = {"no eventTime": 52, "no eventID": 14, "eventTime is no time": 2}
+    assert totals["reasons"] == (reasons if IS_WHOLE else {"no eventID": 2})
+    assert totals["doubled"] == (3_467 if IS_WHOLE else 0)
 
 
 # Buckets

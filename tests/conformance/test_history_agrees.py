@@ -31,10 +31,10 @@ from opentrail.core.expression import parse
 from opentrail.imports.documents import read_file
 from opentrail.imports.records import AcceptedRecord
 from opentrail.ports.event_store import EventQuery
+from tests.collection import IS_WHOLE, WHOLE, collected_files
 from tests.factories import (
     ACCOUNT,
     REGION,
-    SHARED_RECORDS,
     a_new_entry,
     an_entry,
 )
@@ -59,7 +59,7 @@ class World:
 def collection() -> list[tuple[dict[str, Any], bytes]]:
     """Returns the records that an import would take, each id once, and their own bytes."""
     sample = Path(__file__).parents[1] / "data" / "real-records.ndjson"
-    files = sorted(SHARED_RECORDS.rglob("*")) if SHARED_RECORDS.is_dir() else [sample]
+    files = sorted(WHOLE.rglob("*")) if IS_WHOLE else [sample, *collected_files()]
     found: dict[str, tuple[dict[str, Any], bytes]] = {}
     for file in files:
         for line in read_file(file.name, file.read_bytes()) if file.is_file() else ():
@@ -158,8 +158,8 @@ def username(identity: Mapping[str, Any]) -> str | None:
 
 def check_values(world: World, key: str, most: int) -> None:
     """Compares the look-ups of values, all or evenly drawn ones, and of some that do not occur."""
-    if not SHARED_RECORDS.is_dir():
-        print("only the repository's own sample: no ../shared beside it")
+    if not IS_WHOLE:
+        print(f"only the repository's own records; the whole collection is not there: {WHOLE}")
     expected: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for entry in world.entries:
         record = json.loads(entry.record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 from functools import cache
-from pathlib import Path
 
 import pytest
 import rsa
@@ -13,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
 from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.ports.verifier import Verifier
+from tests.collection import WHOLE, needs_the_whole
 
-SHARED = Path(__file__).parents[3] / "shared/data/cloudtrail/digests/aws-published-keys.json"
+PUBLISHED_KEYS = WHOLE / "digests" / "aws-published-keys.json"
 
 
 @cache
@@ -65,10 +65,9 @@ def test_a_short_key_is_an_error(verifier: Verifier) -> None:
 
 
 @pytest.mark.conformance
+@needs_the_whole
 def test_keys_that_aws_published_can_be_used(verifier: Verifier) -> None:
-    if not SHARED.exists():
-        pytest.skip(f"{SHARED} is not there")
-    keys = json.loads(SHARED.read_text())["PublicKeyList"]
+    keys = json.loads(PUBLISHED_KEYS.read_text())["PublicKeyList"]
     assert keys
     for key in keys:
         assert not verifier.verifies(base64.b64decode(key["Value"]), bytes(256), b"content")

@@ -20,16 +20,15 @@ from opentrail.core.identity import (
     root,
     unknown,
 )
+from tests.collection import collected_records
 from tests.factories import (
     ABSENT,
     ACCOUNT,
     KEY,
-    SHARED_RECORDS,
     a_real_record,
     a_record,
     an_iam_user,
     event_id,
-    shared_records,
 )
 
 ACCOUNTS = st.integers(0, 999_999_999_999).map("{:012d}".format)
@@ -370,11 +369,10 @@ def test_an_odd_answer_of_the_upstream_is_no_reason_to_fail(
     assert [identity.access_key_id for identity in taught.identities] == ["ASIAODD"]
 
 
-@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
 def test_sessions_learned_from_real_records_are_what_aws_showed_later() -> None:
     learned: dict[str, Identity] = {}
     compared = 0
-    records = [r for source, r in shared_records() if source.startswith("invictus")]
+    records = [r for source, r in collected_records() if source.startswith("invictus")]
     for record in sorted(records, key=lambda r: str(r["eventTime"])):
         for identity in learn(record, {}).identities:
             learned[identity.access_key_id] = identity

@@ -8,17 +8,16 @@ from hypothesis import strategies as st
 
 from opentrail.core.attributes import Resource
 from opentrail.who.sentence import actor, method_of, sentence, spoken
+from tests.collection import at_least, collected_records
 from tests.factories import (
     ABSENT,
     ACCOUNT,
     KEY,
-    SHARED_RECORDS,
     a_data_record,
     a_real_record,
     a_record,
     an_assumed_role,
     real_records,
-    shared_records,
 )
 
 CONSOLE = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0"
@@ -426,14 +425,13 @@ def test_whatever_stands_in_a_members_place_a_record_of_others_can_be_told(
     assert told.startswith("On January 1, 2020 at 9:00 AM UTC, ")
 
 
-@pytest.mark.skipif(not SHARED_RECORDS.is_dir(), reason=f"{SHARED_RECORDS} is not there")
-def test_no_record_of_the_large_collection_is_a_reason_to_fail() -> None:
+def test_no_record_of_the_collection_is_a_reason_to_fail() -> None:
     told = 0
-    for source, record in shared_records():
+    for source, record in collected_records():
         if source in ("invictus-aws_dataset", "sans504-s3-ransomware", "umccr-flaws-sample"):
             assert " at " in sentence(record)
             told += 1
-    assert told > 15_000
+    assert told > at_least(15_000, 100)
 
 
 def test_a_refused_call_does_not_read_as_if_it_had_been_done() -> None:

@@ -1,0 +1,50 @@
+"""Records that AWS wrote, from several publishers.
+
+The whole collection lies beside the checkout, on some machines; a part of it, which may be
+redistributed, is in this repository (`data/SOURCES.md`). Checks run over the whole where it is
+there, else over the part.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+WHOLE = Path(__file__).parents[2] / "shared" / "data" / "cloudtrail"
+PART = Path(__file__).parent / "data" / "collection"
+IS_WHOLE = WHOLE.is_dir()
+
+#: A check that the part is too small for.
+needs_the_whole = pytest.mark.skipif(
+    not IS_WHOLE, reason=f"the whole collection of records is not there: {WHOLE}"
+)
+
+
+def at_least(whole: int, part: int) -> int:
+    """Returns how many cases a check must have had at least, over the whole or the part."""
+    return whole if IS_WHOLE else part
+
+
+def collected_files() -> list[Path]:
+    """Returns the files of the collection, one for each source."""
+    return sorted(WHOLE.glob("*.ndjson.gz") if IS_WHOLE else PART.glob("*.ndjson"))
+
+
+def unpacked(file: Path) -> bytes:
+    """Returns a file's records, one a line."""
+    content = file.read_bytes()
+    return gzip.decompress(content) if file.suffix == ".gz" else content
+
+
+def collected_records() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields source and record, without envelopes of other services and answers of look-ups."""
+    for file in collected_files():
+        source = file.name.partition(".")[0]
+        if "envelopes" not in source and "lookup" not in source:
+            for line in unpacked(file).splitlines():
+                yield source, json.loads(line)
