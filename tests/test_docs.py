@@ -27,7 +27,11 @@ _CITED_GUARANTEES = re.compile(rf"[Gg]uarantees? (?:{_NUMBER}(?:, | and )?\b)+")
 _BARE_GUARANTEE = re.compile(r"(?<![\w%./:-])(?:[DLNZ]\d{1,2}|S[1245])(?![\w./:-])")
 _PAGE = re.compile(r"[\w./-]+\.md\b")
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+#: A module named in a text; not a pattern such as `test_<name>.py`.
+_MODULE = re.compile(r"(?<![\w<>*/.-])[a-z_][\w/]*\.py\b")
 _NO_PAGE = re.compile(r"cloudtrail-facts|\bfacts \d|capture\.md|real-records\.md")
+#: What contributors must find out how to add (a how-to each, linked from CONTRIBUTING.md).
+ADDED = ("operation", "adapter", "importer", "setting", "sink", "resource-type")
 
 
 @cache
@@ -136,3 +140,23 @@ def test_every_page_that_is_cited_is_in_the_repository() -> None:
     ]
     assert strays == []
     assert [str(file) for file, text in texts().items() if _NO_PAGE.search(text)] == []
+
+
+@pytest.mark.parametrize("what", ADDED)
+def test_contributors_find_how_to_add_things(what: str) -> None:
+    page = f"docs/howto/add-{'an' if what[0] in 'aeio' else 'a'}-{what}.md"
+    assert (ROOT / page).is_file()
+    assert f"({page})" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_every_module_that_documents_and_source_name_exists() -> None:
+    """A name such as `sinks/sns.py` may leave out the folders before it."""
+    files = [f"/{file.relative_to(ROOT)}" for file in texts() if file.suffix == ".py"]
+    strays = [
+        (str(file.relative_to(ROOT)), named)
+        for file, text in texts().items()
+        if file.is_relative_to(ROOT / "src") or file.suffix == ".md"
+        for named in _MODULE.findall(text)
+        if not any(known.endswith(f"/{named}") for known in files)
+    ]
+    assert strays == []
