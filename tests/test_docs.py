@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FORMAT = ROOT / "docs/reference/cloudtrail-format.md"
+ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
 GUARANTEES = ROOT / "docs/explanation/guarantees.md"
 #: Files that cite: source code, its tables, scripts, tests, documents.
 SUFFIXES = {".py", ".toml", ".md", ".sh", ".in"}
@@ -160,3 +162,16 @@ def test_every_module_that_documents_and_source_name_exists() -> None:
         if not any(known.endswith(f"/{named}") for known in files)
     ]
     assert strays == []
+
+
+def test_the_layers_on_the_architecture_page_are_those_of_the_contract() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (contract,) = (
+        contract
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    layers = [layer.replace("opentrail.", "") for layer in contract["layers"]]
+    _, _, page = ARCHITECTURE.read_text().partition("<!-- layers -->\n\n")
+    block, _, _ = page.partition("\n\n")
+    assert [line.strip() for line in block.splitlines()] == layers

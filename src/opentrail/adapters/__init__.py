@@ -1,1 +1,1 @@
-"""Engines behind the ports; only opentrail.app imports these."""
+"""Engines behind the ports. `app` chooses them for the server; imports and commands use some."""

@@ -1,7 +1,7 @@
 """Every error opentrail raises on purpose, by family.
 
-`api/server.py` alone turns a `CloudTrailError` into a response; `cli.py` alone turns the other
-families into exit codes.
+`api/server.py` and `api/console.py` turn a `CloudTrailError` into a response. `cli.py` turns an
+error that ends a command into its exit code.
 """
 
 from __future__ import annotations

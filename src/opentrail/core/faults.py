@@ -1,6 +1,6 @@
 """Named points at which a test may make the process die, to prove that nothing is lost.
 
-`app.py` arms one point from `OPENTRAIL_CRASH_AT=NAME:COUNT`; unarmed points cost a set look-up.
+`OPENTRAIL_CRASH_AT=NAME:COUNT` arms one point at the start; the others cost a dictionary look-up.
 """
 
 from __future__ import annotations
