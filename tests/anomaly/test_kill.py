@@ -297,6 +297,13 @@ def test_killed_at_a_random_moment(world: World, seed: int) -> None:
     assert world.server.stop() == 0
 
 
+@pytest.fixture(autouse=True)
+def _ended(world: World) -> Iterator[None]:
+    """Ends the server of a test that failed, so that the next one can start its own."""
+    yield
+    world.server.close()
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_named_point(world: World, point: str) -> None:
     count = random.Random(point).randint(1, POINTS[point])

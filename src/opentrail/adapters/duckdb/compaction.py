@@ -77,11 +77,15 @@ class Compaction:
 
     async def _seal_and_merge(self) -> None:
         try:
-            while (full := self._shelf.full_hot()) or (run := merging(self._shelf.sources)):
-                if full:
+            while True:
+                # A merge is due after eight files at the earliest. If sealing went first, merging
+                # would never get its turn under steady load.
+                if run := merging(self._shelf.sources):
+                    await self._merge(run)
+                elif full := self._shelf.full_hot():
                     await self._seal(full[0])
                 else:
-                    await self._merge(run)
+                    break
         except _TROUBLES as error:
             # The records stay hot and in the journal; the next full table tries again.
             log.warning("sealing failed", extra={"error": str(error)})
