@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -105,8 +106,25 @@ _RECORD_AGAIN = 5.0
 _THREADS = 16
 
 
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """The engines of a server, and what every feature needs."""
+
+    clock: Clock
+    metrics: Metrics
+    catalog: ServiceCatalog
+    control: SqlControl
+    sqlite: SqliteJournal
+    store: IpcEventStore
+    journal: ArchivedJournal
+    identities: Identities
+    history: History
+    #: Losses of the journal that are not recorded yet.
+    losses: asyncio.Queue[LostPositions]
+
+
 class Server:
-    """One opentrail process."""
+    """One opentrail server."""
 
     def __init__(self, settings: Settings, remake_buckets: bool = False) -> None:
         self.settings = settings
@@ -151,120 +169,150 @@ class Server:
     async def _start(
         self, stack: contextlib.AsyncExitStack, listening: socket.socket, console: socket.socket
     ) -> None:
-        settings, clock, metrics = self.settings, SystemClock(), Metrics()
-        catalog = ServiceCatalog()
-        catalog.preload(PRELOADED)
-        refuse = settings.on_record_failure == "refuse"
+        engines = await self._open_engines(stack)
+        services = await self._start_features(stack, engines)
+        await self._serve(stack, engines, services, listening, console)
+
+    async def _open_engines(self, stack: contextlib.AsyncExitStack) -> _Engines:
+        """Opens the engines behind the ports."""
+        settings, clock = self.settings, SystemClock()
         control = SqlControl.in_file(self._data.state)
         stack.push_async_callback(control.close)
-        known = await known_positions(control, self._data.history)
         losses: asyncio.Queue[LostPositions] = asyncio.Queue()
-        kept = SqliteJournal(
+        refuse = settings.on_record_failure == "refuse"
+        sqlite = SqliteJournal(
             self._data.journal,
-            self._fail if refuse else _tell_broken,
-            known=known,
+            self._fail if refuse else _log_broken,
+            known=await known_positions(control, self._data.history),
             on_lost=losses.put_nowait,
         )
-        for lost in kept.lost:
+        for lost in sqlite.lost:
             losses.put_nowait(lost)
         store = IpcEventStore(
             self._data.history,
             self._data.journal,
             settings.history_seal_records,
-            lambda: history.catch_up_to(kept.head),
-            kept.repair,
+            lambda: history.catch_up_to(sqlite.head),
+            sqlite.repair,
             await known_imports(control),
         )
-        journal = ArchivedJournal(kept, store)
+        journal = ArchivedJournal(sqlite, store)
         stack.push_async_callback(mark_journal, control, journal)
         stack.push_async_callback(journal.close)
         _run_beside(stack, keep_mark(control, journal))
         identities = Identities(control, directory_identities(settings.directory))
         await identities.load()
         stack.push_async_callback(store.close)
-        retention = timedelta(days=settings.history_retention_days)
+        metrics = Metrics()
         history = History(
-            store, clock, metrics, _token_key(self._data.keys), retention, lambda: journal.head
+            store,
+            clock,
+            metrics,
+            _token_key(self._data.keys),
+            timedelta(days=settings.history_retention_days),
+            lambda: journal.head,
         )
+        catalog = ServiceCatalog()
+        catalog.preload(PRELOADED)
+        return _Engines(
+            clock, metrics, catalog, control, sqlite, store, journal, identities, history, losses
+        )
+
+    async def _start_features(
+        self, stack: contextlib.AsyncExitStack, engines: _Engines
+    ) -> Services:
+        """Starts the followers of the journal."""
+        settings, clock, metrics = self.settings, engines.clock, engines.metrics
+        control, journal = engines.control, engines.journal
         signer = RsaSigner(self._data.keys, clock, timedelta(days=settings.signing_key_days))
         objects = S3Objects(store_access(settings))
         trails = TrailRegistry(control)
         selecting = Selecting(journal)
         clients = ServiceClients(partial(service_access, settings))
         topics, groups = SnsTopics(clients), CloudWatchLogGroups(clients)
+        digest_interval = timedelta(seconds=settings.digest_interval)
         deliveries = TrailDeliveries(
             trails,
             journal,
             control,
             objects,
             LogDelivery(selecting, control, objects, clock, metrics),
-            DigestChains(
-                control,
-                objects,
-                signer,
-                clock,
-                metrics,
-                timedelta(seconds=settings.digest_interval),
-            ),
+            DigestChains(control, objects, signer, clock, metrics, digest_interval),
             timedelta(seconds=settings.delivery_interval),
             (
                 Notices(control, topics, clock, metrics),
                 LogStreams(control, groups, clock, metrics, selecting.entries_of_note),
             ),
         )
-        enforced = settings.bucket_policy_check == "enforced"
-        destinations = Destinations(objects, topics, groups, KmsKeys(clients), enforced)
-        services = Services(
-            history, trails, deliveries, control, journal, destinations, signer, clock
-        )
-        # What an earlier run taught must be known before the first call is recorded.
-        _run_beside(stack, self._open_history(store, history, journal))
-        await _catch_up(identities, journal)
-        _run_beside(stack, follow(journal, identities, _IDENTITIES_LINGER))
+        # What an earlier run learned must be known before the first call is recorded.
+        _run_beside(stack, self._follow_history(engines))
+        await _catch_up(engines.identities, journal)
+        _run_beside(stack, follow(journal, engines.identities, _IDENTITIES_LINGER))
         stack.push_async_callback(deliveries.stop)
         if self._remake_buckets:
             for bucket in await deliveries.remake_lost_buckets():
                 log.warning(
-                    "trail bucket was gone and is made again, its digest chain starts anew",
+                    "trail bucket was gone and has been created again with a new digest chain",
                     extra={"bucket": bucket},
                 )
         await deliveries.start()
         if settings.event_bridge == "auto":
-            bus = EventBridgeBus(clients)
-            taking = partial(_taking, trails)
-            told = EventBridgeFollower(control, bus, clock, metrics, taking, lambda: journal.head)
-            _run_beside(stack, follow(journal, told, _BUS_LINGER))
-        housekeeping = Housekeeping(kept, store, history, identities, deliveries)
+            matcher = partial(_matcher, trails)
+            sink = EventBridgeFollower(
+                control, EventBridgeBus(clients), clock, metrics, matcher, lambda: journal.head
+            )
+            _run_beside(stack, follow(journal, sink, _BUS_LINGER))
+        housekeeping = Housekeeping(
+            engines.sqlite, engines.store, engines.history, engines.identities, deliveries
+        )
         _run_beside(stack, housekeeping.run())
-        await self._tell_of_gaps(journal, clock)
-        _run_beside(stack, _record_losses(journal, losses, clock))
-        _run_beside(stack, kept.keep_checking())
-        api = CloudTrailApi(services, catalog, SCOPE_KEY)
-        front: EndpointServer | Recorders
+        await self._record_gaps(journal, clock)
+        _run_beside(stack, _record_losses(journal, engines.losses, clock))
+        _run_beside(stack, engines.sqlite.keep_checking())
+        enforced = settings.bucket_policy_check == "enforced"
+        destinations = Destinations(objects, topics, groups, KmsKeys(clients), enforced)
+        return Services(
+            engines.history, trails, deliveries, control, journal, destinations, signer, clock
+        )
+
+    async def _serve(
+        self,
+        stack: contextlib.AsyncExitStack,
+        engines: _Engines,
+        services: Services,
+        listening: socket.socket,
+        console: socket.socket,
+    ) -> None:
+        """Listens on both ports."""
+        settings, metrics, identities = self.settings, engines.metrics, engines.identities
+        journal, store = engines.journal, engines.store
+        api = CloudTrailApi(services, engines.catalog, SCOPE_KEY)
+        endpoint: EndpointServer | Recorders
         if settings.recorders > 1:
             proxied_calls = ProxiedCalls(api.app, identities.resolve)
-            front = Recorders(settings, journal, identities, proxied_calls, metrics)
+            endpoint = Recorders(settings, journal, identities, proxied_calls, metrics)
         else:
-            ask_own = partial(ask, api.app)
-            front = EndpointServer(settings, journal, identities, ask_own, metrics, catalog)
-        stack.push_async_callback(front.stop)
-        await front.start(listening)
-        secured = settings.tls_certificate is not None
-        self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=secured)
+            endpoint = EndpointServer(
+                settings, journal, identities, partial(ask, api.app), metrics, engines.catalog
+            )
+        stack.push_async_callback(endpoint.stop)
+        await endpoint.start(listening)
+        uses_tls = settings.tls_certificate is not None
+        self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
 
         async def exposition() -> bytes:
-            return metrics.exposition(await front.counted())
+            return metrics.exposition(await endpoint.counted())
 
         state = Health(journal, store)
 
         async def health() -> dict[str, Any]:
-            counted = [metrics.samples(), *await front.counted()]
+            counted = [metrics.samples(), *await endpoint.counted()]
             return state.document(settings.on_record_failure, settings.recorders, counted)
 
         token = secrets.token_urlsafe(32)
-        ingest = Ingest(journal, identities.resolve, front.learn, clock)
+        ingest = Ingest(journal, identities.resolve, endpoint.learn, engines.clock)
         imports = Imports(
-            self._data.history, self._data.journal, store, partial(mark_imports, control)
+            self._data.history, self._data.journal, store, partial(mark_imports, engines.control)
         )
         stack.push_async_callback(imports.close)
         console_api = ConsoleApi(
@@ -282,7 +330,7 @@ class Server:
         self.console_url = settings.console_listen.url(console.getsockname()[1])
         self._write_server_file(stack, token)
 
-    async def _tell_of_gaps(self, journal: Journal, clock: Clock) -> None:
+    async def _record_gaps(self, journal: Journal, clock: Clock) -> None:
         """Records what was lost before this start and could not be recorded then."""
         for file, gap in list(kept_gaps(self._data.lost)):
             if gap is not None:
@@ -292,15 +340,16 @@ class Server:
                     continue  # the file stays for the next start
             file.unlink()
 
-    async def _open_history(self, store: IpcEventStore, history: History, journal: Journal) -> None:
-        """Attaches sealed files and rebuilds the hot layer while calls are recorded already."""
+    async def _follow_history(self, engines: _Engines) -> None:
+        """Opens event history and feeds it, while calls are recorded already."""
         try:
-            await store.open()
+            await engines.store.open()
         except StorageFailed as error:
             self._fail(str(error))
             return
-        history.catch_up_to(journal.head)
-        await follow(journal, history, _HISTORY_LINGER, history.hurry)
+        history = engines.history
+        history.catch_up_to(engines.journal.head)
+        await follow(engines.journal, history, _HISTORY_LINGER, history.hurry)
 
     def _write_server_file(self, stack: contextlib.AsyncExitStack, token: str) -> None:
         described = {
@@ -339,7 +388,7 @@ def _require_two_ports(listening: socket.socket, console: socket.socket) -> None
         )
 
 
-def _tell_broken(reason: str) -> None:
+def _log_broken(reason: str) -> None:
     """With `allow`, calls go on and their losses are counted; only a restart can help."""
     log.critical("the journal is broken", extra={"reason": reason})
 
@@ -393,8 +442,8 @@ def _token_key(folder: Path) -> bytes:
     return file.read_bytes()
 
 
-async def _taking(trails: TrailRegistry) -> EntryMatcher | None:
-    """Returns what tells which entries the trails that log take."""
+async def _matcher(trails: TrailRegistry) -> EntryMatcher | None:
+    """Returns the matcher of entries that logging trails select."""
     return Selecting.taking([stored.trail for stored in await trails.all()])
 
 
