@@ -1,6 +1,7 @@
 """The tests mirror the source, file for file."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,22 @@ def test_names_of_tests_are_sentences() -> None:
         if name.count("_") < 2
     ]
     assert short == []
+
+
+def test_every_dependency_has_a_contract_on_who_may_import_it() -> None:
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text())
+    declared = {
+        re.split(r"[^a-z0-9-]", line)[0].replace("-", "_")
+        for line in project["project"]["dependencies"]
+    }
+    contracts = project["tool"]["importlinter"]["contracts"]
+    ruled = {
+        module
+        for contract in contracts
+        for module in [
+            *contract.get("protected_modules", []),
+            *(contract["forbidden_modules"] if contract["type"] == "forbidden" else []),
+        ]
+    }
+    # Everybody may import msgspec.
+    assert declared - ruled == {"msgspec"}
