@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from opentrail.metrics import Freshness, Metrics, total
@@ -144,7 +144,7 @@ def test_freshness_is_a_distribution_with_its_quantiles() -> None:
 
 def test_quantiles_are_those_of_the_last_minute_and_of_ten_thousand_records() -> None:
     now = [1_000.0]
-    freshness = Freshness(lambda: now[0])
+    freshness = Freshness(CollectorRegistry(), lambda: now[0])
     assert all(math.isnan(seconds) for _, seconds in freshness.quantiles())
     freshness.observe([MOMENT - timedelta(seconds=9)] * 5_000, MOMENT)
     assert freshness.quantiles() == [(0.5, 9.0), (0.99, 9.0)]

@@ -4,65 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-#: (sample's name, its labels, value), of counters and distributions.
+#: Name, labels and value of a sample of a counter or histogram.
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 
 #: Gauges of each process whose sum is that of the server.
 SUMMED_GAUGES = frozenset({"opentrail_open_connections", "opentrail_connection_limit"})
-_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-#: Quantiles are those of so many records at most, made visible in the last so many seconds.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+#: Quantiles are those of the newest records: maximum number, and age in seconds.
 _REMEMBERED, _RECENT = 10_000, 60.0
 _QUANTILES = (0.5, 0.99)
 _SECOND = timedelta(seconds=1)
-
-
-class Distribution(Collector):
-    """How often values fell into which range; only the event loop's thread may count."""
-
-    def __init__(self, name: str, documentation: str, registry: CollectorRegistry) -> None:
-        self._name, self._documentation = name, documentation
-        self._counts = [0] * (len(_FAST) + 1)
-        self._sum = 0.0
-        registry.register(self)
-
-    def observe(self, seconds: float) -> None:
-        """Counts a value."""
-        self._counts[bisect_left(_FAST, seconds)] += 1
-        self._sum += seconds
-
-    def collect(self) -> Iterator[Metric]:
-        """Yields the one family."""
-        bounds = [*(str(float(bound)) for bound in _FAST), "+Inf"]
-        buckets = list(zip(bounds, accumulate(self._counts), strict=True))
-        yield HistogramMetricFamily(
-            self._name, self._documentation, buckets=buckets, sum_value=self._sum
-        )
-
-
-class _Settling(Collector):
-    """Asked before the counters, for it was registered before them."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def describe(self) -> Iterable[Metric]:
-        """Has no names of its own."""
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        """Has what was counted since added to the counters."""
-        self._metrics.settle()
-        return ()
 
 
 class Metrics:
@@ -70,9 +29,6 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        #: Calls and records, by service and category, that the counters do not tell of yet.
-        self._unsettled: dict[tuple[str, str], list[int]] = {}
-        self.registry.register(_Settling(self))
         self.calls = Counter(
             "opentrail_calls", "Calls answered", ["service"], registry=self.registry
         )
@@ -108,13 +64,13 @@ class Metrics:
             "Calls answered without a record (on-record-failure=allow)",
             registry=self.registry,
         )
-        self.append_seconds = Distribution(
+        self.append_seconds = Histogram(
             "opentrail_append_seconds",
             "From a finished answer to its durable record",
-            self.registry,
+            buckets=_BUCKETS,
+            registry=self.registry,
         )
-        self.visible = Freshness()
-        self.registry.register(self.visible)
+        self.visible = Freshness(self.registry)
         self.journal_position = Gauge(
             "opentrail_journal_position", "Last durable position", registry=self.registry
         )
@@ -157,27 +113,17 @@ class Metrics:
         )
 
     def count(self, service: str, category: str, seconds: float, more: int = 0) -> None:
-        """Counts a recorded call; the counters, which have locks, are told when somebody asks.
+        """Counts a recorded call.
 
         Args:
-            service: whose call it is.
+            service: the service that was called.
             category: the record's `eventCategory`.
             seconds: from the finished answer to the durable record.
-            more: further records of it.
+            more: further records of the call.
         """
-        unsettled = self._unsettled.get((service, category))
-        if unsettled is None:
-            unsettled = self._unsettled[service, category] = [0, 0]
-        unsettled[0] += 1
-        unsettled[1] += 1 + more
+        self.calls.labels(service).inc()
+        self.records.labels(category).inc(1 + more)
         self.append_seconds.observe(seconds)
-
-    def settle(self) -> None:
-        """Adds what was counted to the counters."""
-        unsettled, self._unsettled = self._unsettled, {}
-        for (service, category), (calls, records) in unsettled.items():
-            self.calls.labels(service).inc(calls)
-            self.records.labels(category).inc(records)
 
     def samples(self) -> list[Sample]:
         """Returns what has been counted, for another process to add to its own."""
@@ -199,31 +145,31 @@ class Metrics:
 
 
 class Freshness(Collector):
-    """How long records take from their making to their being found by look-ups.
+    """Seconds from the making of records until look-ups find them."""
 
-    Measured for every record all the time, so a batch is counted as a whole.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock = clock
-        self._counts = [0] * len(_FAST)
-        self._count = 0
-        self._sum = 0.0
-        #: When a batch became visible, and the sorted seconds that its records took.
+        self._seconds = Histogram(
+            "opentrail_visible_seconds",
+            "From a record's making until look-ups find it",
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        #: When a batch became visible, and the seconds that its records took.
         self._recent: deque[tuple[float, list[float]]] = deque()
         self._remembered = 0
+        registry.register(self)
 
     def observe(self, made: Iterable[datetime], now: datetime) -> None:
-        """Counts records that have become visible now, by when they were made."""
-        waits = sorted([(now - moment) / _SECOND for moment in made])
+        """Observes records that became visible at `now`, by the times when they were made."""
+        # The clock may have been put back meanwhile.
+        waits = [max(0.0, (now - moment) / _SECOND) for moment in made]
         if not waits:
             return
-        if waits[0] < 0:  # the clock was put back meanwhile
-            waits = [max(0.0, wait) for wait in waits]
-        for index, bound in enumerate(_FAST):
-            self._counts[index] += bisect_right(waits, bound)
-        self._count += len(waits)
-        self._sum += sum(waits)
+        for wait in waits:
+            self._seconds.observe(wait)
         self._recent.append((self._clock(), waits))
         self._remembered += len(waits)
         while self._remembered - len(self._recent[0][1]) >= _REMEMBERED:
@@ -240,14 +186,7 @@ class Freshness(Collector):
         return [(share, waits[math.ceil(share * len(waits)) - 1]) for share in _QUANTILES]
 
     def collect(self) -> Iterator[Metric]:
-        """Yields the distribution since the start, and the quantiles of late."""
-        bounds = [(str(float(b)), float(n)) for b, n in zip(_FAST, self._counts, strict=True)]
-        yield HistogramMetricFamily(
-            "opentrail_visible_seconds",
-            "From a record's making to its being found by look-ups",
-            buckets=[*bounds, ("+Inf", float(self._count))],
-            sum_value=self._sum,
-        )
+        """Yields the quantiles of the last minute."""
         quantiles = GaugeMetricFamily(
             "opentrail_visible_quantile_seconds",
             "Quantiles of opentrail_visible_seconds over the last minute",
