@@ -7,9 +7,13 @@ import json
 import re
 import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from opentrail.core.text import printable
 
@@ -19,13 +23,14 @@ _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d",
 #: other languages.
 _CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
-#: Widths that columns keep as long as there is room, then until columns are dropped, then at last;
-#: and which columns are dropped first.
-_READABLE, _LEAST = (20, 16, 32, 14, 24, 16), (20, 8, 18, 8, 14, 6)
-_BAREST = (20, 8, 10, 8, 10, 6)
-_EXPENDABLE = (3, 4, 1)
-#: Elsewhere than on a terminal nothing is cut; longer cells just do not widen their column.
-_WIDEST = 48
+#: Widths below which columns are left out, and which ones go first.
+_LEAST, _EXPENDABLE = (20, 8, 18, 8, 14, 6), (3, 4, 1)
+#: Columns that are cut last: time and event name.
+_PRECIOUS = (0, 2)
+#: Minimum width of a table on a terminal.
+_MIN_ROOM = 40
+#: Where there is no terminal nothing is cut, but longer cells do not widen their column.
+_MAX_WIDTH = 48
 #: User, event and source of an event that is shown on a line of its own.
 _LINE = (16, 24, 10)
 _CSV = (
@@ -72,24 +77,45 @@ def _escaped(text: str) -> str:
 
 
 def print_events(events: Sequence[dict[str, Any]]) -> None:
-    """Prints a table: as wide as the terminal, or whole where there is none."""
-    rows = [_COLUMNS, *(_row(event) for event in events)]
-    on_terminal = sys.stdout.isatty()
-    widths, shown = _widths(rows), list(range(len(_COLUMNS)))
-    if on_terminal:
-        room = shutil.get_terminal_size((120, 24)).columns
-        if _over(shown, widths, room) > 0:
-            rows = [_with_short_source(row) for row in rows]
-        shown, widths = _fitted(_widths(rows), room)
+    """Prints a table: as wide as the terminal, or uncut where there is none."""
+    rows = [_row(event) for event in events]
+    if sys.stdout.isatty():
+        _print_fitting(rows)
     else:
-        widths = [min(width, _WIDEST) for width in widths]
-    for row in rows:
-        cells = [(row[column], widths[column]) for column in shown]
-        fitted = (_cut(cell, width) if on_terminal else cell for cell, width in cells)
-        padded = (_padded(cell, width) for cell, (_, width) in zip(fitted, cells, strict=True))
-        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+        widths = [
+            min(max(map(cell_len, column)), _MAX_WIDTH)
+            for column in zip(_COLUMNS, *rows, strict=True)
+        ]
+        for row in (_COLUMNS, *rows):
+            padded = map(_padded, row, widths)
+            sys.stdout.write("  ".join(padded).rstrip() + "\n")
     if not events:
         sys.stderr.write("no events found\n")
+
+
+def _print_fitting(rows: Sequence[tuple[str, ...]]) -> None:
+    room = shutil.get_terminal_size((120, 24)).columns
+    widths = [max(map(cell_len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
+    if sum(widths) + 2 * (len(widths) - 1) > room:
+        rows = [_with_short_source(row) for row in rows]
+    shown = list(range(len(_COLUMNS)))
+    for column in _EXPENDABLE:
+        if sum(min(_LEAST[n], widths[n]) + 2 for n in shown) > room:
+            shown.remove(column)
+    table = Table(box=None, pad_edge=False, padding=(0, 1), header_style="")
+    for column in shown:
+        table.add_column(_cell(_COLUMNS[column]), no_wrap=column in _PRECIOUS)
+    for row in rows:
+        table.add_row(*(_cell(row[column]) for column in shown))
+    console = Console(width=max(room, _MIN_ROOM), color_system=None, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(line.rstrip() + "\n")
+
+
+def _cell(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def print_lines(events: Sequence[dict[str, Any]]) -> None:
@@ -97,43 +123,19 @@ def print_lines(events: Sequence[dict[str, Any]]) -> None:
     room = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
     for event in events:
         moment, *cells, resources, error = _with_short_source(_row(event))
-        padded = [_padded(c, width) for c, width in zip(cells, _LINE, strict=True)]
+        padded = map(_padded, cells, _LINE)
         line = "  ".join([moment, *padded, *(cell for cell in (resources, error) if cell)])
-        sys.stdout.write((line if room is None else _cut(line, room)).rstrip() + "\n")
+        if room is not None and cell_len(line) > room:
+            line = f"{set_cell_size(line, room - 1)}…"
+        sys.stdout.write(line.rstrip() + "\n")
 
 
-def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
-    return [max(_width(cell) for cell in column) for column in zip(*rows, strict=True)]
-
-
-def _over(shown: Sequence[int], widths: Sequence[int], room: int) -> int:
-    """Returns by how many characters the columns are too wide, two spaces between them."""
-    return sum(widths[column] for column in shown) + 2 * (len(shown) - 1) - room
+def _padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cell_len(cell))
 
 
 def _with_short_source(row: tuple[str, ...]) -> tuple[str, ...]:
     return (*row[:3], row[3].removesuffix(".amazonaws.com"), *row[4:])
-
-
-def _fitted(widths: list[int], room: int) -> tuple[list[int], list[int]]:
-    """Returns which columns fit into so many characters, and their widths.
-
-    Resource names give way first, to a readable rest; then whichever column is widest.
-    """
-    shown = list(range(len(widths)))
-    least = [min(pair) for pair in zip(_LEAST, widths, strict=True)]
-    for column in _EXPENDABLE:
-        if _over(shown, least, room) <= 0:
-            break
-        shown.remove(column)
-    fitted = list(widths)
-    for floor in (_READABLE, _LEAST, _BAREST):
-        while _over(shown, fitted, room) > 0:
-            loose = [column for column in shown if fitted[column] > floor[column]]
-            if not loose:
-                break
-            fitted[max(loose, key=lambda column: fitted[column] - floor[column])] -= 1
-    return shown, fitted
 
 
 def _row(event: dict[str, Any]) -> tuple[str, ...]:
@@ -158,35 +160,6 @@ def _short_names(resources: Sequence[dict[str, Any]]) -> list[str]:
 
 def _says(arn: str, names: Sequence[str]) -> bool:
     return any(arn.endswith((f"/{name.lstrip('/')}", f":{name}")) for name in names)
-
-
-def _width(text: str) -> int:
-    """Returns how many columns text takes: two for wide characters, none for combining ones."""
-    if text.isascii():
-        return len(text)
-    return sum(_width_of(character) for character in text)
-
-
-def _width_of(character: str) -> int:
-    if unicodedata.category(character) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in ("W", "F") else 1
-
-
-def _cut(cell: str, width: int) -> str:
-    if _width(cell) <= width:
-        return cell
-    kept, used = "", 0
-    for character in cell:
-        used += _width_of(character)
-        if used > width - 1:
-            break
-        kept += character
-    return f"{kept}…"
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - _width(cell))
 
 
 # Answers
