@@ -104,7 +104,9 @@ class _SkippingLoop(asyncio.SelectorEventLoop):
         """Returns the loop's own time, in which work takes none."""
         return self.selector.skipped
 
-    def run_in_executor(self, executor: Any, work: Any, *arguments: Any) -> Any:
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, work: Any, *arguments: Any
+    ) -> Any:
         """Returns what a thread would give; nobody could wait for one here."""
         done = self.create_future()
         try:
@@ -630,7 +632,7 @@ def _fits(entry: Entry, query: EventQuery) -> bool:
 def attribute_values(entry: Entry, key: str) -> list[str | None]:
     """Returns the values by which LookupEvents finds an entry."""
     known = _attributes(entry.record)
-    return {
+    values: dict[str, list[str | None]] = {
         "EventId": [known.event_id],
         "EventName": [known.event_name],
         "ReadOnly": ["true" if known.read_only else "false"],
@@ -639,7 +641,8 @@ def attribute_values(entry: Entry, key: str) -> list[str | None]:
         "ResourceName": [resource.name for resource in known.resources],
         "EventSource": [known.event_source],
         "AccessKeyId": [known.access_key_id],
-    }[key]
+    }
+    return values[key]
 
 
 def _found(entry: Entry) -> FoundEvent:

@@ -121,8 +121,8 @@ def test_reading_on_and_on_gives_every_entry_once_wherever_it_is(
             entries = whole[1]
             journal = SqliteJournal(folder)
             both = ArchivedJournal(journal, MemoryArchive(entries[:150]))
-            for until in trims:
-                await journal.trim(min(until, 150))
+            for trimmed in trims:
+                await journal.trim(min(trimmed, 150))
             for after, limit, until in reads:
                 last = COUNT if until is None else until
                 expected = [e for e in entries if after < e.position <= last]

@@ -270,7 +270,7 @@ def test_a_dead_upstream_gives_502_in_the_protocols_shape_and_a_record(
     tmp_path: Path, upstream: str
 ) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", upstream) as server:
-        calls = {
+        calls: dict[str, Callable[[], Any]] = {
             "iam": lambda: server.boto("iam").create_user(UserName="x"),
             "s3": lambda: server.boto("s3").create_bucket(Bucket="some-bucket"),
             "dynamodb": lambda: server.boto("dynamodb").list_tables(),

@@ -81,7 +81,8 @@ def test_whatever_a_store_does_each_event_is_delivered_once(tmp_path: Path, upst
             trail.create_trail(Name="tried", S3BucketName="tried", EnableLogFileValidation=True)
             trail.start_logging(Name="tried")
             store.script.extend(script)
-            expected, failed = [], 0
+            expected: list[str] = []
+            failed = 0
             while store.script:
                 expected.append(f"user-{len(expected)}")
                 server.boto("iam").create_user(UserName=expected[-1])
@@ -104,7 +105,7 @@ def test_a_store_that_is_down_loses_nothing_and_is_told_of(tmp_path: Path, upstr
             trail.start_logging(Name="tried")
             flushed(server)
             store.script.extend(["down"] * 40)
-            expected = []
+            expected: list[str] = []
             while len(store.script) > 8:
                 expected.append(f"user-{len(expected)}")
                 server.boto("iam").create_user(UserName=expected[-1])

@@ -48,8 +48,8 @@ def world(
 ) -> World:
     folder = tmp_path_factory.mktemp(request.param) / "data"
     is_sealed = request.param == "sealed"
-    flags = ("--upstream", upstream.url)
-    flags += ("--history-seal-records", "100") if is_sealed else ()
+    sealing = ("--history-seal-records", "100") if is_sealed else ()
+    flags = ("--upstream", upstream.url, *sealing)
     with opentrail_server(folder, *flags) as server:
         iam = server.boto("iam")
         for number in range(COUNT):

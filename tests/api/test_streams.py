@@ -109,7 +109,7 @@ async def test_a_reader_who_takes_nothing_is_not_read_ahead_for() -> None:
         asked += 1
         return await search(*arguments)
 
-    api.history.search = counted  # type: ignore[method-assign]
+    api.history.search = counted  # type: ignore[assignment,method-assign]
     async with api.stream(ALL) as stream:
         await stream.line()
         await asyncio.sleep(0.2)
@@ -126,7 +126,7 @@ async def test_an_error_in_the_middle_is_the_last_line() -> None:
         async def fails(*_: Any) -> Any:
             raise StorageFailed("the disk is gone")
 
-        api.history.search = fails  # type: ignore[method-assign]
+        api.history.search = fails  # type: ignore[assignment,method-assign]
         while "error" not in (line := await stream.line()):
             assert "end" not in line
         assert line == {"error": "the disk is gone"}
@@ -208,7 +208,7 @@ async def test_the_last_events_and_those_that_follow_join_without_a_gap() -> Non
     api = await filled(*some_records(5))
     hidden = [a_record(eventID="hidden"), a_record(eventID="hidden-2")]
     take = api.history.take
-    api.history.take = lambda entries: asyncio.sleep(0)  # type: ignore[assignment,method-assign]
+    api.history.take = lambda entries: asyncio.sleep(0)  # type: ignore[method-assign]
     await api.record(hidden)
     api.history.take = take  # type: ignore[method-assign]
     async with api.stream(TAIL, last="2") as stream:

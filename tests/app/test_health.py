@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.adapters.ipc.events import HistoryState
+from opentrail.adapters.ipc.messages import HistoryState
 from opentrail.app.health import Health
 from opentrail.ports.journal import LostPositions
 

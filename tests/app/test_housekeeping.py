@@ -14,6 +14,7 @@ from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.app.housekeeping import Housekeeping
+from opentrail.core.event import Entry
 from opentrail.history.event_history import History, Search
 from opentrail.identity.known_identities import Identities
 from opentrail.metrics import Metrics
@@ -55,7 +56,7 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
 
     await housekeeping.once()
     assert kept.first > 100
-    seen = []
+    seen: list[Entry] = []
     while part := await journal.read(seen[-1].position if seen else 0, 30):
         seen += part
     assert seen == everything

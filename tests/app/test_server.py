@@ -101,7 +101,7 @@ def test_a_server_tells_where_it_is_answers_and_stops_in_order(server: Server) -
     assert health["onRecordFailure"] == "refuse"
     checked = health["journal"].pop("checked")
     assert checked in (True, False)
-    whole = {"position": 0, "failure": None, "backlogSeconds": 0.0, "lost": []}
+    whole: dict[str, Any] = {"position": 0, "failure": None, "backlogSeconds": 0.0, "lost": []}
     assert health["journal"] == {**whole, "unverified": None}
     assert server.get("/api/v1/events")[0] == 401
     assert server.get("/api/v1/events", described["token"]) == (

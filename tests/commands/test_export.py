@@ -54,7 +54,7 @@ def test_parquet_holds_columns_and_exact_records(
     assert capsys.readouterr().out == f"4 events in 1 file of {folder}\n"
     query = "expression=user%3DJohn&since=2020-01-01&account=123456789012&region=us-east-1"
     assert console.asked[0].path == f"/api/v1/events/stream?{query}"
-    found = duckdb.sql(
+    found = duckdb.execute(
         f"SELECT event_id, event_name, resource_names, record FROM '{folder}/*.parquet'"  # noqa: S608
     ).fetchall()
     assert [row[-1].encode() for row in found] == [record_bytes(record) for record in records()]
@@ -68,7 +68,7 @@ def test_ndjson_holds_the_exact_records(console: StubConsole, tmp_path: Path) ->
     assert main(["export", "--ndjson", str(tmp_path / "out")]) == 0
     raw = (tmp_path / "out" / "events-00001.ndjson").read_bytes()
     assert raw == b"".join(record_bytes(record) + b"\n" for record in records())
-    (count,) = duckdb.sql(
+    (count,) = duckdb.execute(
         f"SELECT count(*) FROM read_json('{tmp_path}/out/*.ndjson', format='newline_delimited')"  # noqa: S608
     ).fetchall()
     assert count == (4,)
@@ -82,7 +82,9 @@ def test_csv_can_be_read_and_its_records_are_exact(console: StubConsole, tmp_pat
         rows = list(csv.DictReader(file))
     assert [json.loads(row["record"]) for row in rows] == records()
     assert rows[3]["event_name"].startswith("'=")
-    read = duckdb.sql(f"SELECT event_id, record FROM read_csv('{tmp_path}/out/*.csv')").fetchall()  # noqa: S608
+    read = duckdb.execute(
+        f"SELECT event_id, record FROM read_csv('{tmp_path}/out/*.csv')"  # noqa: S608
+    ).fetchall()
     assert [(row["event_id"], row["record"]) for row in rows] == read
 
 

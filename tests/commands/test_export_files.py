@@ -29,7 +29,7 @@ def names(folder: Path) -> list[str]:
 
 def ids_in(file: Path) -> list[str]:
     if file.suffix == ".parquet":
-        rows = duckdb.sql(f"SELECT event_id FROM read_parquet('{file}')").fetchall()  # noqa: S608
+        rows = duckdb.execute(f"SELECT event_id FROM read_parquet('{file}')").fetchall()  # noqa: S608
         return [row[0] for row in rows]
     with file.open(newline="") as lines:
         if file.suffix == ".csv":

@@ -18,6 +18,7 @@ import pytest
 from opentrail.cli import main
 from opentrail.commands import import_batches as reading
 from opentrail.commands import import_files, import_upload
+from opentrail.commands.import_sources import find_files
 from opentrail.core.errors import OpentrailError
 from tests.collection import IS_WHOLE, collected_files, unpacked
 from tests.commands.stub_server import BUSY, ImportServer, import_server
@@ -122,7 +123,7 @@ def test_a_file_that_vanishes_meanwhile_is_a_loss(
 ) -> None:
     (tmp_path / "a").write_bytes(a_log_file(1))
     (tmp_path / "b").write_bytes(a_log_file(1, 2))
-    found = list(import_files.find_files([str(tmp_path / "a"), str(tmp_path / "b")]))
+    found = list(find_files([str(tmp_path / "a"), str(tmp_path / "b")]))
     monkeypatch.setattr(import_files, "find_files", lambda _: iter(found))
     (tmp_path / "a").unlink()
     totals = imported(tmp_path / "b", capsys=capsys, code=1)

@@ -200,7 +200,7 @@ def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
 
 EVIDENCE = {"eventId": "the-id", "accessKeyId": None}
 DEED = {"sentence": "On January 1, 2020 at 9:00 AM UTC, John did it", "evidence": EVIDENCE}
-ONE = {
+ONE: dict[str, Any] = {
     "type": "AWS::IAM::User",
     "account": "123456789012",
     "region": None,

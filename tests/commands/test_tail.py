@@ -210,7 +210,7 @@ def test_what_was_printed_when_interrupted_does_not_come_again(
 ) -> None:
     file = tmp_path / "place"
     server.scripts = [[at(5), line(6), line(7), line(8)]]
-    shown = []
+    shown: list[dict[str, Any]] = []
 
     def show(events: list[dict[str, Any]]) -> None:
         if len(shown) == 2:

@@ -78,7 +78,7 @@ class _Earlier:
             only, value = next(iter(items[0].items()))
             plain = not isinstance(value, dict | list)
             if plain and key not in _WIRE_NAMES and key.endswith("Set"):
-                return _ITEM_NAMES.get(key, only)
+                return _ITEM_NAMES.get(key) or only
         return _WIRE_NAMES.get(key, key.removesuffix("Set"))
 
     def _value(self, shape: Any, shown: Any, path: str) -> Any:

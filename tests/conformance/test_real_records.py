@@ -86,12 +86,13 @@ def compared(record: Mapping[str, Any], whole: bool = True) -> Comparison:
     elif elements and rebuilt.service.name == "s3":
         exchange.response = Response(200, {name: str(text) for name, text in elements.items()})
     elif elements:
+        assert call.model is not None
         output = given_output(record, call.model.output_shape, unknown_elements)
         exchange.response = good_answer(call, {**told, **output})
     else:
         exchange.response = good_answer(call, told)
-    ours = Assembler(lambda key: an_identity(key=key)).assemble(exchange)
-    record_bytes = ours.entry.record
+    assembled = Assembler(lambda key: an_identity(key=key)).assemble(exchange)
+    record_bytes = assembled.entry.record
     if SECRET.encode() in record_bytes:
         found.differences.append("shows what AWS hides")
     found.unknown |= {f"responseElements.{path}" for path in unknown_elements}
@@ -103,8 +104,8 @@ def compared(record: Mapping[str, Any], whole: bool = True) -> Comparison:
         paths = {f"{member}.{path}" if path else member for path in skipped}
         if member == "responseElements" and _is_old_read(record):
             continue
-        real, ours = record.get(member) or {}, recorded[member] or {}
-        found.differences += differences(real, ours, member, paths)
+        published, ours = record.get(member) or {}, recorded[member] or {}
+        found.differences += differences(published, ours, member, paths)
     if whole:
         found.differences += _other_differences(record, recorded)
     return found

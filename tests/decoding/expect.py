@@ -257,7 +257,7 @@ class _Parameters:
 
 
 def _is_attribute_value(shape: Shape) -> bool:
-    return shape.name == "AttributeValue"
+    return bool(shape.name == "AttributeValue")
 
 
 def _unwrapped(attribute: Mapping[str, Any]) -> Any:

@@ -271,7 +271,7 @@ LABELLED_CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
 def test_calls_of_s3_and_its_relatives_are_named_rightly_whatever_the_host(
     endpoint: str | None, style: str
 ) -> None:
-    wrong = []
+    wrong: list[tuple[Any, ...]] = []
     for operation, parameters, wanted in (*CALLS, *LABELLED_CALLS):
         if endpoint is not None and "[" in endpoint and (operation, parameters) in LABELLED:
             continue  # no label can come before an IPv6 address

@@ -563,8 +563,8 @@ class Planter:
         if kind in ("string", "blob") and secret:
             self.planted.append(self.next_number)
             self.next_number += 1
-            text = canary(self.planted[-1])
-            return text.encode() if kind == "blob" else text
+            planted = canary(self.planted[-1])
+            return planted.encode() if kind == "blob" else planted
         plain: dict[str, Any] = {"boolean": True, "integer": 1, "long": 1, "blob": b"x"}
         plain |= {"timestamp": 1_577_869_200, "float": 1.0, "double": 1.0}
         enum = shape.metadata.get("enum")

@@ -168,7 +168,7 @@ def test_an_export_is_what_look_ups_find(tmp_path: Path) -> None:
         lines = (tmp_path / "ndjson" / "events-00001.ndjson").read_text().splitlines()
         assert [json.loads(line) for line in lines] == found
         for kind in ("parquet", "csv"):
-            rows = duckdb.sql(
+            rows = duckdb.execute(
                 f"SELECT event_id, record FROM '{tmp_path}/{kind}/*.{kind}'"  # noqa: S608
             ).fetchall()
             assert [json.loads(record) for _, record in rows] == found

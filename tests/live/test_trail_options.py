@@ -51,7 +51,8 @@ class World:
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Takes what is in a queue."""
-        found, sqs = [], self.server.boto("sqs")
+        found: list[dict[str, Any]] = []
+        sqs = self.server.boto("sqs")
         while True:
             page = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
             if not page:

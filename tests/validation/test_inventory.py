@@ -107,4 +107,4 @@ def test_a_copy_is_of_the_bucket_that_most_of_its_digests_name() -> None:
         + [("one", f"team/{tail}")]
     )
     inventory.settle([(root, tail, bucket, key) for bucket, key in claims])
-    assert (root.bucket, root.prefix) == ("one", "team/")
+    assert [root.bucket, root.prefix] == ["one", "team/"]

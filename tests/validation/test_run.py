@@ -418,7 +418,7 @@ TAMPERED: list[Tamper] = [
 AT_THE_ENDS = (delete_the_newest_digest, cut_the_tail, delete_everything)
 
 
-def names(tampers: list[Tamper]) -> Any:
+def names(tampers: list[Tamper]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("tamper", tampers, ids=lambda tamper: tamper.__name__)
 
 

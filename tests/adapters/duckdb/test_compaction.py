@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.compaction import MERGED_FILES, MERGED_RECORDS, merging
 from opentrail.adapters.duckdb.files import SealedFile
+from opentrail.adapters.duckdb.schema import Table
 from opentrail.adapters.duckdb.table_set import EventTable
 
 
 def a_source(first: int, last: int, is_import: bool = False) -> EventTable:
     file = SealedFile(Path("x"), first, last, is_import, None, is_expired=False)
-    return EventTable("t", first, last, file=file)
+    return EventTable(Table("t"), first, last, file=file)
 
 
 @pytest.mark.hypothesis

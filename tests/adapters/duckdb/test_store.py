@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import store as store_module
 from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
+from opentrail.adapters.duckdb.schema import row_of as row_of_entry
 from opentrail.adapters.duckdb.seal import merge
 from opentrail.adapters.duckdb.staging import Settled, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
@@ -61,7 +62,7 @@ async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_p
 async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, until = store_module.row_of, 30
+    real, until = row_of_entry, 30
 
     def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
         if entry.position > until:

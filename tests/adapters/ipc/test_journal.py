@@ -136,7 +136,7 @@ async def test_more_than_the_queue_holds_is_refused_and_what_waits_is_kept(
     with pytest.raises(RecordRefused, match="too many"):
         await journal.append(entries(2, 3))
     far.open.set()
-    assert await asyncio.gather(under_way, waiting) == [1, 2]
+    assert list(await asyncio.gather(under_way, waiting)) == [1, 2]
 
 
 @asynchronous

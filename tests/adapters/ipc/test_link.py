@@ -161,7 +161,8 @@ async def test_a_wait_ends_when_the_other_process_goes() -> None:
 
     async def silent(_request: Slow) -> bytes:
         asked.set()
-        return await asyncio.get_running_loop().create_future()
+        await asyncio.Event().wait()
+        return b""
 
     async with linked(right={Slow: silent}) as (left, right):
         waiting = asyncio.create_task(left.ask(Slow()))

@@ -400,7 +400,8 @@ async def test_a_block_that_the_disk_cannot_read_costs_only_the_records_in_it(
     path = segments(tmp_path)[1]
     page = path.stat().st_size // PAGE // 2
     overwrite(path, page * PAGE, b"\0" * PAGE)  # for SQLite, which reads on its own
-    unpatched, refused = os.pread, []
+    unpatched = os.pread
+    refused: list[int] = []
 
     def pread(descriptor: int, size: int, at: int) -> bytes:
         if at <= page * PAGE < at + size and os.fstat(descriptor).st_ino == inode:

@@ -59,7 +59,7 @@ def test_columns_that_disagree_with_the_record_are_named() -> None:
     entry = WHOLE[0]
     assert agrees(entry)
     for column in ("event_id", "account", "region", "category"):
-        other = replace(entry, **{column: "another"})
+        other = replace(entry, **{column: "another"})  # type: ignore[arg-type]
         assert not agrees(other)
         assert differing(other) == {column: getattr(entry, column)}
     assert agrees(replace(entry, record=b"no JSON"))

@@ -283,7 +283,11 @@ async def test_terraform_reads_back_selectors_only_while_there_are_some() -> Non
     api = await with_trail()
     await api.ok("StartLogging", Name=ARN)
     given = {"ReadWriteType": "All", "IncludeManagementEvents": True, **ONE_BUCKET}
-    for name, selectors in (("EventSelectors", [given]), ("AdvancedEventSelectors", ADVANCED)):
+    kinds: list[tuple[str, list[Any]]] = [
+        ("EventSelectors", [given]),
+        ("AdvancedEventSelectors", ADVANCED),
+    ]
+    for name, selectors in kinds:
         await put(api, ARN, **{name: selectors})
         assert await is_custom(api) is True
         (read,) = [v for k, v in (await got(api, ARN)).items() if k == name]
