@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from opentrail.capture.record.assemble import Assembler
@@ -107,8 +108,9 @@ def _sample(case: Case, sender: Sender, router: Router) -> Sample:
         response=Response(answer.status, headers, answer.body),
     )
     # S3 and EC2 are recorded in forms of their own, which have decoders of their own.
-    own = {"s3": s3_parameters, "ec2": ec2_parameters}
-    return Sample(exchange, own.get(case.service, decode_request))
+    forms = {"s3": s3_parameters, "ec2": ec2_parameters}
+    form = forms.get(case.service)
+    return Sample(exchange, decode_request if form is None else partial(form, notes={}))
 
 
 def _request(raw: bytes) -> Request:

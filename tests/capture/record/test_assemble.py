@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.exchange import Exchange, Failure
+from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
-from opentrail.wire.message import Request
-from tests.collection import at_least, collected_records
+from opentrail.wire.message import Request, Response
 from tests.factories import (
     ACCOUNT,
     AGENT,
@@ -24,6 +23,8 @@ from tests.factories import (
     KEY,
     MOMENT,
     RECORD_ORDER,
+    REGION,
+    SHARED_RECORDS,
     SOURCE_IP,
     a_json_request,
     a_query_request,
@@ -967,6 +968,72 @@ def test_every_exchange_has_a_record(
         if status >= 400:
             assert record["errorCode"]
             assert record["responseElements"] is None
+
+
+# Answers and errors
+
+OWN = Described("orders.example.com", "PostOrders", False, {}, ACCOUNT, REGION, {})
+
+
+def test_a_call_without_an_answer_has_neither_elements_nor_error() -> None:
+    for request in (None, a_json_request("kms", "TrentService.CreateKey", b"{}")):
+        record = recorded(an_exchange(request, answered=False))
+        assert record["responseElements"] is None
+        assert not {"errorCode", "errorMessage", "resources"} & set(record)
+
+
+def test_why_there_is_no_answer_is_recorded_without_secrets() -> None:
+    failure = Failure("Error", "no connection to http://h/?access_token=CANARY")
+    record = recorded(an_exchange(answered=False, failure=failure))
+    noted = record["additionalEventData"]["opentrail"]["failure"]
+    assert noted.startswith("no connection to http://h/?access_token=")
+    assert "CANARY" not in str(record)
+
+
+@pytest.mark.parametrize(
+    ("headers", "described", "found"),
+    [
+        ({"x-amzn-requestid": "ours"}, None, "ours"),
+        ({"x-request-id": "theirs"}, OWN, "theirs"),
+        ({"x-amzn-requestid": "ours", "x-request-id": "theirs"}, OWN, "theirs"),
+    ],
+)
+def test_the_id_of_a_request_is_the_answers(
+    headers: dict[str, str], described: Described | None, found: str
+) -> None:
+    answered = an_exchange(response=Response(200, headers, b""), described=described)
+    assert recorded(answered)["requestID"] == found
+    # Without one, each request gets its own.
+    silent = replace(answered, response=None)
+    assert len({recorded(silent)["requestID"], recorded(silent)["requestID"], found}) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        (None, "IncompleteBody", "the client left"),
+        (Response(200, {}, b""), "IncompleteBody", "the client left"),
+        (Response(403, {}, b""), "AccessDenied", "the client left"),
+        (
+            Response(400, {}, b"<Error><Code>BadDigest</Code><Message>no</Message></Error>"),
+            "BadDigest",
+            "no",
+        ),
+    ],
+)
+def test_a_call_that_broke_off_has_an_error_whatever_was_answered(
+    answer: Response | None, code: str, message: str
+) -> None:
+    failure = Failure("IncompleteBody", "the client left")
+    record = recorded(replace(an_exchange(), response=answer, failure=failure))
+    assert (record["errorCode"], record["errorMessage"]) == (code, message)
+
+
+def test_a_service_of_ones_own_says_what_its_error_is() -> None:
+    failed = recorded(an_exchange(described=replace(OWN, error="NotFound")))
+    assert failed["errorCode"] == "NotFound"
+    assert "errorMessage" not in failed
+    assert "errorCode" not in recorded(an_exchange(described=OWN))
 
 
 # The order of members

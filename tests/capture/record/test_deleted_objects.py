@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.capture.record.assemble import UNVERIFIED, Assembled, Assembler
-from opentrail.capture.record.deleted_objects import MOST_BYTES, MOST_OBJECTS, UNTOLD, deletion_in
+from opentrail.capture.record.deleted_objects import NO_RESULT, deletion_in
 from opentrail.capture.record.exchange import Failure
+from opentrail.capture.record.limits import MAX_DELETED_BYTES, MAX_DELETED_OBJECTS
 from opentrail.core.identity import Identity, unknown
 from opentrail.wire.message import Request
 from tests.factories import (
@@ -151,7 +152,7 @@ def test_a_quiet_answer_tells_of_errors_only() -> None:
 )
 def test_it_is_said_if_an_answer_is_none_to_such_a_call(answer: bytes, quiet: bool) -> None:
     (record,) = records(asked("x", quiet=quiet), answer)
-    assert own(record)["outcome"] == UNTOLD
+    assert own(record)["outcome"] == NO_RESULT
     assert record["responseElements"] is None
 
 
@@ -323,18 +324,20 @@ def test_another_call_has_no_such_records() -> None:
 
 
 def test_so_many_objects_have_records_as_s3_takes_in_a_call() -> None:
-    call = made(asked(*(f"k{n}" for n in range(MOST_OBJECTS + 7))), b"<DeleteResult/>")
+    call = made(asked(*(f"k{n}" for n in range(MAX_DELETED_OBJECTS + 7))), b"<DeleteResult/>")
     keys = [json.loads(entry.record)["requestParameters"]["key"] for entry in call.more]
-    assert keys == [f"k{n}" for n in range(MOST_OBJECTS)]
+    assert keys == [f"k{n}" for n in range(MAX_DELETED_OBJECTS)]
     assert own(json.loads(call.entry.record))["deletedKeysWithoutRecord"] == 7
 
 
 def test_so_many_bytes_of_records_are_made_as_hold_nobody_up() -> None:
-    keys = [f"{number:04}{'k' * 9_000}" for number in range(MOST_OBJECTS)]
+    keys = [f"{number:04}{'k' * 9_000}" for number in range(MAX_DELETED_OBJECTS)]
     call = made(asked(*keys, quiet=True), b"<DeleteResult/>")
-    assert MOST_BYTES // 2 < sum(len(entry.record) for entry in call.more) <= MOST_BYTES
+    assert (
+        MAX_DELETED_BYTES // 2 < sum(len(entry.record) for entry in call.more) <= MAX_DELETED_BYTES
+    )
     without = own(json.loads(call.entry.record))["deletedKeysWithoutRecord"]
-    assert len(call.more) + without == MOST_OBJECTS
+    assert len(call.more) + without == MAX_DELETED_OBJECTS
 
 
 # The call's own record
@@ -346,17 +349,19 @@ def test_keys_are_told_in_our_own_block() -> None:
 
 
 def test_of_a_call_that_failed_it_is_not_said_that_objects_have_no_record() -> None:
-    call = made(asked(*map(str, range(MOST_OBJECTS + 7))), b"<Error><Code>Bad</Code></Error>", 400)
+    call = made(
+        asked(*map(str, range(MAX_DELETED_OBJECTS + 7))), b"<Error><Code>Bad</Code></Error>", 400
+    )
     assert "deletedKeysWithoutRecord" not in own(json.loads(call.entry.record))
 
 
 @pytest.mark.parametrize("key", ["contracts/{:06}.pdf", '{:04}"' + '"' * 1_000])
 def test_keys_are_told_as_far_as_there_is_room(key: str) -> None:
-    keys = [key.format(number) for number in range(MOST_OBJECTS)]
+    keys = [key.format(number) for number in range(MAX_DELETED_OBJECTS)]
     extra = json.loads(made(asked(*keys)).entry.record)["additionalEventData"]
     told = extra["opentrail"]["deletedKeys"]
     assert told == keys[: len(told)]
-    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == MOST_OBJECTS
+    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == MAX_DELETED_OBJECTS
     assert "AuthenticationMethod" in extra
 
 

@@ -31,13 +31,13 @@ def ec2() -> Service:
 def shown(operation: str, **parameters: Any) -> dict[str, Any]:
     """Returns the parameters of what botocore sends."""
     request = an_sdk_request("ec2", operation, parameters)
-    return ec2_parameters(router().identify(request, read_credential(request)), request)
+    return ec2_parameters(router().identify(request, read_credential(request)), request, {})
 
 
 def raw(operation: str, fields: Mapping[str, str]) -> dict[str, Any]:
     """Returns the parameters of a form as it stands."""
     request = a_query_request("ec2", operation, VERSION, fields)
-    return ec2_parameters(Call(ec2(), operation, "ec2"), request)
+    return ec2_parameters(Call(ec2(), operation, "ec2"), request, {})
 
 
 def answered(operation: str, inner: str) -> dict[str, Any] | None:
@@ -588,7 +588,7 @@ def test_signatures_in_the_form_are_no_parameters() -> None:
         "Action=DescribeRegions&Version=2016-11-15&X-Amz-Signature=hunter2&SecurityToken=hunter2"
     )
     request = a_request(method="GET", query=query)
-    assert ec2_parameters(Call(ec2(), "DescribeRegions", "ec2"), request) == {"regionSet": {}}
+    assert ec2_parameters(Call(ec2(), "DescribeRegions", "ec2"), request, {}) == {"regionSet": {}}
 
 
 # Robustness
@@ -616,7 +616,7 @@ def test_what_no_table_and_no_model_knows_is_kept() -> None:
 def test_bytes_that_are_no_text_are_marked() -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     request = a_request("ec2", headers=form, body=b"A\x80=\xff")
-    found = ec2_parameters(Call(ec2(), "DescribeTags", "ec2"), request)
+    found = ec2_parameters(Call(ec2(), "DescribeTags", "ec2"), request, {})
     assert found == {"a\ufffd": "\ufffd", "filterSet": {}}
 
 

@@ -1,13 +1,146 @@
-"""Sizes of records and texts, as AWS limits them."""
+"""A record's limits, and its JSON bytes whatever strings and numbers it holds."""
 
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.record.limits import cut, limited
+from opentrail.capture.record.limits import cut, limited, to_bytes
+from tests.factories import a_record, record_bytes
+
+FITTING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+ANY_TEXT = st.text(st.characters(), max_size=8)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.integers(2**62, 2**66) | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+def written(value: Any) -> Any:
+    return json.loads(to_bytes(value).decode("utf-8", "strict"))
+
+
+def opentrail_block(record: dict[str, Any]) -> dict[str, Any]:
+    return dict((written(record).get("additionalEventData") or {}).get("opentrail") or {})
+
+
+# What JSON can say is said as it is
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None)
+@given(FITTING)
+def test_a_value_that_json_can_say_is_read_back(value: Any) -> None:
+    assert written(value) == value
+
+
+def test_bytes_are_compact_and_keep_the_order_of_members() -> None:
+    assert to_bytes(a_record()) == record_bytes(a_record())
+    assert to_bytes({"b": 1, "a": "ü"}) == '{"b":1,"a":"ü"}'.encode()
+
+
+def test_a_record_that_needs_no_change_gets_no_mark() -> None:
+    assert to_bytes(a_record()) == record_bytes(a_record())
+    assert "additionalEventData" not in written(a_record())
+
+
+# What it cannot say is said otherwise, and marked
+
+
+@pytest.mark.hypothesis
+@settings(deadline=None, max_examples=200)
+@given(ANYTHING)
+def test_whatever_comes_is_valid_utf8_json(value: Any) -> None:
+    raw = to_bytes(value)
+    json.loads(raw.decode("utf-8", "strict"), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\ud800", "\ufffd"),
+        ("a\udfffb", "a\ufffdb"),
+        ("\udc80\udc81", "\ufffd\ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+        ("\udfff\ud800x", "\ufffd\ufffdx"),
+    ],
+)
+def test_a_lone_surrogate_becomes_the_replacement_character(text: str, shown: str) -> None:
+    assert written([text, {text: 1}]) == [shown, {shown: 1}]
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**30])
+def test_a_number_beyond_64_bits_becomes_text(number: int) -> None:
+    """Beyond a signed one: that is what databases and other languages hold (architecture.md §3)."""
+    assert written({"n": number}) == {"n": str(number)}
+
+
+@pytest.mark.parametrize("number", [2**63 - 1, -(2**63), 0])
+def test_a_number_of_64_bits_stays_a_number(number: int) -> None:
+    assert written({"n": number}) == {"n": number}
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**63, 2**70, float("nan"), float("inf")])
+def test_a_record_that_had_to_be_changed_says_so(value: Any) -> None:
+    record = a_record(requestParameters={"x": value})
+    assert opentrail_block(record) == {"altered": True}
+
+
+def test_the_mark_stands_beside_what_the_block_holds_already() -> None:
+    record = a_record(
+        requestParameters={"x": "\ud800"},
+        additionalEventData={"SignatureVersion": "SigV4", "opentrail": {"duplicateKeys": True}},
+    )
+    shown = written(record)["additionalEventData"]
+    assert shown == {
+        "SignatureVersion": "SigV4",
+        "opentrail": {"duplicateKeys": True, "altered": True},
+    }
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_float_that_is_no_number_is_told_as_text(value: float) -> None:
+    shown = written({"x": value})["x"]
+    assert isinstance(shown, str)
+    assert str(float(shown)) == str(value)
+
+
+def test_values_of_other_kinds_are_told_as_text() -> None:
+    """CBOR may bring decimals and tuples."""
+    assert written({"x": Decimal("1.50")}) == {"x": "1.50"}
+    assert written({"x": (1, "\ud800")}) == {"x": [1, "\ufffd"]}
+    assert written({"x": datetime(2020, 1, 1, 9, tzinfo=UTC)})["x"].startswith("2020-01-01")
+    assert isinstance(written({"x": b"\xff"})["x"], str)
+
+
+def test_names_that_are_no_text_become_text() -> None:
+    assert written({1: "a", None: "b", "c": "d"}) == {"1": "a", "None": "b", "c": "d"}
+
+
+@pytest.mark.parametrize("surrogate", ["", "\ud800"])
+@pytest.mark.parametrize("depth", [250, 300, 512])
+def test_a_deeply_nested_value_is_no_reason_to_fail(depth: int, surrogate: str) -> None:
+    """Bodies may be nested 512 levels deep (N5); no record is lost for that."""
+    value: Any = surrogate
+    for _ in range(depth // 2):
+        value = {"a": [value]}
+    assert written({"eventID": "e", "x": value})["eventID"] == "e"
+
+
+# Sizes
 
 
 @given(st.text(max_size=3_000))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from opentrail.capture.record.resources import touched_resources
+from opentrail.capture.record.resources import resources_of
 from opentrail.capture.record.rules import rules
 from opentrail.wire.message import Request
 from opentrail.wire.routing import Call
@@ -32,7 +32,7 @@ def touched(
     request: Request, label: str, parameters: dict[str, Any], answer: dict[str, Any] | None = None
 ) -> list[dict[str, str]]:
     call = call_of(request)
-    return touched_resources(call, label, parameters, answer, "eu-west-1", ACCOUNT)
+    return resources_of(call, label, parameters, answer, "eu-west-1", ACCOUNT)
 
 
 def json_call(service: str, target: str) -> Request:
@@ -268,7 +268,7 @@ def test_what_a_data_event_touches_follows_the_table(
 def test_a_sender_is_known_by_the_address() -> None:
     call = call_of(a_query_request("ses", "SendEmail", "2010-12-01"))
     asked = {"source": "Mary <mary@example.com>"}
-    (found,) = touched_resources(call, "ses", asked, None, "eu-west-1", ACCOUNT)
+    (found,) = resources_of(call, "ses", asked, None, "eu-west-1", ACCOUNT)
     assert found["ARN"] == f"arn:aws:ses:{HERE}:identity/mary@example.com"
 
 
@@ -283,9 +283,9 @@ def test_names_in_other_members_make_an_arn_whole() -> None:
     request = a_request("bedrock", "POST", "/agents/A1/agentAliases/B1/sessions/s/text")
     call = replace(call_of(request), operation="InvokeAgent")
     parameters = {"agentId": "A1", "agentAliasId": "B1"}
-    (found,) = touched_resources(call, "bedrock", parameters, None, "eu-west-1", ACCOUNT)
+    (found,) = resources_of(call, "bedrock", parameters, None, "eu-west-1", ACCOUNT)
     assert found["ARN"] == f"arn:aws:bedrock:{HERE}:agent-alias/A1/B1"
-    (unknown,) = touched_resources(call, "bedrock", {"agentAliasId": "B1"}, None, "x", ACCOUNT)
+    (unknown,) = resources_of(call, "bedrock", {"agentAliasId": "B1"}, None, "x", ACCOUNT)
     assert unknown == {"accountId": ACCOUNT, "type": "AWS::Bedrock::AgentAlias"}
 
 
@@ -293,7 +293,7 @@ def test_s3_express_has_buckets_of_its_own() -> None:
     name = "b--usw2-az1--x-s3"
     call = call_of(an_s3_request("PUT", "/b/k", ""))
     asked = {"bucketName": name, "key": "k"}
-    found = touched_resources(call, "s3express", asked, None, "us-west-2", ACCOUNT)
+    found = resources_of(call, "s3express", asked, None, "us-west-2", ACCOUNT)
     arn = f"arn:aws:s3express:us-west-2:{ACCOUNT}:bucket/{name}"
     assert found == [
         {"type": "AWS::S3Express::Object", "ARN": f"{arn}/k"},

@@ -1,6 +1,7 @@
 """The tables of CloudTrail's record form, against AWS's models and real records."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,6 @@ from opentrail.capture.record.rules import (
     is_read_only,
     keeps_answer,
     rules,
-    source_label,
     source_of,
 )
 from opentrail.capture.redaction.redact import ACTIONS
@@ -254,8 +254,9 @@ def test_an_event_source_is_a_single_label_without_dots() -> None:
 
 
 def test_a_service_that_is_not_listed_has_the_last_label_of_its_endpoint() -> None:
-    assert source_label("new", "api.new") == "new"
-    assert source_label("new", "new") == "new"
+    s3 = catalog().services["s3"]
+    assert source_of(replace(s3, name="new", endpoint_prefix="api.new")) == "new"
+    assert source_of(replace(s3, name="new", endpoint_prefix="new")) == "new"
 
 
 @pytest.mark.parametrize(

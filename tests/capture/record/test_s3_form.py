@@ -6,18 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import (
     as_json,
     body_is_parameters,
-    own_details,
     s3_answer,
     s3_parameters,
-    touched,
 )
 from opentrail.capture.redaction.redact import HIDDEN
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols.xml_body import parse_xml
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import NOTHING, Call
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import ACCOUNT, HOST, an_s3_request, an_sdk_request, router
 
@@ -28,8 +27,19 @@ def call_of(request: Request) -> Call:
     return router().identify(request, read_credential(request))
 
 
+def noted(request: Request) -> dict[str, Any]:
+    """Returns the notes on a request's parameters."""
+    notes: dict[str, Any] = {}
+    s3_parameters(call_of(request), request, notes)
+    return notes
+
+
+def resources(operation: str, parameters: dict[str, Any]) -> list[dict[str, str]]:
+    return s3_resources(operation, parameters, "s3", "us-east-1", ACCOUNT)
+
+
 def shown(request: Request) -> dict[str, Any]:
-    parameters = s3_parameters(call_of(request), request)
+    parameters = s3_parameters(call_of(request), request, {})
     assert parameters.pop("Host") == HOST
     return parameters
 
@@ -99,7 +109,7 @@ def test_prefixes_of_names_are_left_out() -> None:
 
 def test_an_object_call_shows_bucket_host_and_key_first() -> None:
     request = an_s3_request("PUT", "/my-bucket/in%2Fa%20b.csv", "", {"x-amz-acl": "private"})
-    assert list(s3_parameters(call_of(request), request).items()) == [
+    assert list(s3_parameters(call_of(request), request, {}).items()) == [
         ("bucketName", "my-bucket"),
         ("Host", HOST),
         ("key", "in/a b.csv"),
@@ -131,23 +141,23 @@ def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
     """Else anybody could keep a call from being found by what it touched."""
     plain = an_s3_request("GET", "/my-bucket/secret.csv")
     forged = an_s3_request("GET", "/my-bucket/secret.csv", f"{name}=elsewhere")
-    expected = s3_parameters(call_of(plain), plain)
-    found = s3_parameters(call_of(forged), forged)
+    expected = s3_parameters(call_of(plain), plain, {})
+    found = s3_parameters(call_of(forged), forged, {})
     assert found["bucketName"] == "my-bucket"
     assert found["Host"] == HOST
     assert found["key"] == "secret.csv"
-    assert touched(found, "GetObject", ACCOUNT) == touched(expected, "GetObject", ACCOUNT)
+    assert resources("GetObject", found) == resources("GetObject", expected)
 
 
 def test_a_list_asked_for_twice_is_told_by_one_prefix() -> None:
     request = an_s3_request("GET", "/b", "prefix=in/&prefix=out/")
-    (listed, _bucket) = touched(s3_parameters(call_of(request), request), "ListObjects", ACCOUNT)
+    (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
     assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
 
 
 def test_a_key_in_the_query_of_a_list_is_no_object() -> None:
     request = an_s3_request("GET", "/b", "key=elsewhere")
-    (listed, _bucket) = touched(s3_parameters(call_of(request), request), "ListObjects", ACCOUNT)
+    (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
     assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
 
 
@@ -174,7 +184,7 @@ def test_fields_of_a_form_upload_are_parameters_but_for_those_that_sign() -> Non
     found = shown(request)
     assert (found["bucketName"], found["key"], found["acl"]) == ("b", "in/a.csv", "private")
     assert "CANARY" not in str(found)
-    (listed, _bucket) = touched(found, "PostObject", ACCOUNT)
+    (listed, _bucket) = resources("PostObject", found)
     assert listed["ARN"] == "arn:aws:s3:::b/in/a.csv"
 
 
@@ -279,7 +289,7 @@ def test_a_body_that_was_not_kept_whole_is_not_looked_into() -> None:
 def test_a_configuration_that_is_no_xml_is_refused() -> None:
     request = an_s3_request("PUT", "/b", "tagging", {}, b"<Tagging>")
     with pytest.raises(ValueError, match="XML"):
-        s3_parameters(call_of(request), request)
+        s3_parameters(call_of(request), request, {})
 
 
 @pytest.mark.parametrize(
@@ -312,25 +322,25 @@ def test_an_answer_shows_its_amazon_headers_without_the_ids() -> None:
         "etag": "e",
         "date": "today",
     }
-    assert s3_answer(Response(200, headers)) == {
+    assert s3_answer(NOTHING, Response(200, headers)) == {
         "x-amz-server-side-encryption": "AES256",
         "x-amz-version-id": "3",
     }
 
 
 def test_an_answer_without_such_headers_is_null() -> None:
-    assert s3_answer(Response(204, {"x-amz-request-id": "A1", "date": "today"})) is None
+    assert s3_answer(NOTHING, Response(204, {"x-amz-request-id": "A1", "date": "today"})) is None
 
 
 def test_ranges_and_conditions_are_kept_in_our_own_block() -> None:
     headers = {"range": "bytes=0-9", "if-none-match": "*", "authorization": "CANARY", "cookie": "x"}
     request = an_s3_request("GET", "/b/k", "", headers)
-    assert own_details(request) == {"headers": {"if-none-match": "*", "range": "bytes=0-9"}}
+    assert noted(request) == {"headers": {"if-none-match": "*", "range": "bytes=0-9"}}
 
 
 def test_a_call_without_such_details_has_none() -> None:
     request = an_s3_request("GET", "/b/k")
-    assert own_details(request) == {}
+    assert noted(request) == {}
 
 
 # Whatever comes
@@ -353,8 +363,7 @@ def test_any_request_has_parameters_or_is_refused(
         request = an_s3_request(method, path, query, headers, body)
         call = call_of(request)
         try:
-            parameters = s3_parameters(call, request)
-            own_details(request)
+            parameters = s3_parameters(call, request, {})
         except ValueError:
             continue
         assert all(isinstance(name, str) for name in parameters)
@@ -394,6 +403,6 @@ def test_s3_control_has_the_form_of_s3(
     request = an_sdk_request("s3control", operation, asked)
     call = call_of(request)
     assert (call.service and call.service.name, call.operation) == ("s3control", operation)
-    parameters = s3_parameters(call, request)
+    parameters = s3_parameters(call, request, {})
     assert parameters.pop("Host") == request.headers["host"]
     assert {n: v for n, v in parameters.items() if "-checksum-" not in n} == expected

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import botocore.handlers
 from botocore.awsrequest import AWSPreparedRequest
 
 from opentrail.capture.in_process.shipping import Shipper, ship_together
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.event_ids import new_event_id
 from opentrail.capture.record.exchange import Exchange, Failure
 from opentrail.capture.record.s3_form import body_is_parameters
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, account_of_key, unknown
@@ -147,7 +147,7 @@ class BotocoreHook:
         if call.service is not None and call.service.name == "s3" and not body_is_parameters(call):
             head = Request(head.method, head.path, head.query, headers, b"", False)
         return Exchange(
-            event_id=new_event_id(),
+            event_id=str(uuid4()),
             started_at=attempt.started_at,
             completed_at=self._now(),
             source_ip=self._source_ip,

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
+from uuid import uuid4
 
 from opentrail.capture.in_process.shipping import Shipper
 from opentrail.capture.record.assemble import Assembler
-from opentrail.capture.record.event_ids import new_event_id
 from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import by_name
@@ -133,7 +133,7 @@ class Recording:
             error=_error_code(seen.status),
         )
         exchange = Exchange(
-            event_id=new_event_id(),
+            event_id=str(uuid4()),
             started_at=seen.started_at,
             completed_at=datetime.now(UTC),
             source_ip=seen.source_ip,

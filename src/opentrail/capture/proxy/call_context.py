@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import uuid4
 
 from opentrail.capture.proxy.bodies import KeptBody
 from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.upstream import AnswerHead
-from opentrail.capture.record.event_ids import new_event_id
 from opentrail.capture.record.exchange import Exchange, Failure
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.rules import needs_answer, source_of
@@ -43,7 +43,7 @@ class CallContext:
         self._knows_all = False
         self._path_and_query: tuple[str, str] | None = None
         self._looked_at: Request | None = None
-        self.event_id = new_event_id()
+        self.event_id = str(uuid4())
         self.call: Call = NOTHING
         self.credential: Credential | None = None
         self.folded: dict[str, str] = {}

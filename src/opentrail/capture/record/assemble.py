@@ -1,39 +1,52 @@
-"""From an exchange to a complete CloudTrail record, its bytes made once."""
+"""From an exchange to CloudTrail's record of it.
+
+A record is made in steps, which `Assembler` takes in this order: identity, parameters, error,
+answer, place, resources; then the record's members in AWS's order, further records of the call, and
+the size limits. Each step fills in members of a `Draft`. A `Form` holds what S3 and EC2 do in their
+own way. The JSON bytes are made once, here.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
+from uuid import uuid4
 
-from opentrail.capture.record import ec2_form, s3_form
-from opentrail.capture.record.deleted_objects import deletion_in
-from opentrail.capture.record.event_ids import new_event_id
+from opentrail.capture.record.deleted_objects import Deletion, deletion_in
+from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.limits import cut, limited
-from opentrail.capture.record.networks import Networks
-from opentrail.capture.record.render import lower_first, renderers
-from opentrail.capture.record.resources import touched_resources
-from opentrail.capture.record.response import (
-    add_error,
-    answer_of,
-    error_of,
-    is_secret,
-    request_id_of,
-    told_by_answer,
+from opentrail.capture.record.limits import (
+    MAX_NAME_LENGTH,
+    MAX_OWNERS,
+    MAX_REASON_LENGTH,
+    MAX_REGION_LENGTH,
+    MAX_RESOURCES,
+    cut,
+    limited,
 )
+from opentrail.capture.record.model_form import (
+    is_sensitive,
+    model_answer,
+    model_given,
+    model_parameters,
+)
+from opentrail.capture.record.networks import Networks
+from opentrail.capture.record.resources import resources_of
 from opentrail.capture.record.rules import (
     OperationTraits,
     has_s3_form,
-    is_signer,
-    kind_of,
-    own_kind,
+    is_signing_name,
+    rules,
+    traits_of,
+    traits_of_custom_service,
 )
+from opentrail.capture.record.s3_form import additional_data, s3_answer, s3_given, s3_parameters
 from opentrail.capture.redaction.embedded import within
-from opentrail.capture.redaction.redact import by_name, scrubbed, without_words_of
+from opentrail.capture.redaction.redact import scrubbed, without_words_of
 from opentrail.core.event import (
     EVENT_VERSION,
     MANAGEMENT,
@@ -45,31 +58,66 @@ from opentrail.core.event import (
 from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federated_caller
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.values import value_class
-from opentrail.wire.protocols import (
-    decode_request,
-    repeated_fields,
-)
+from opentrail.wire.message import Request, Response
+from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
 from opentrail.wire.routing import Call
+from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import signing_texts
 
 log = logging.getLogger(__name__)
 
-#: Longer names are the caller's own.
-_LONGEST_NAME = 256
-#: Of what is no Region, so much is shown.
-_SHOWN_REGION = 64
-#: A call names at most so many resources in its record, and is shared with so many accounts.
-_MOST_RESOURCES, _MOST_OWNERS = 250, 20
-#: Noted where nobody knows who is behind a key.
+#: The note on a caller whose key is not known.
 UNVERIFIED = "unverified: neither the directory nor a recorded call says whose key this is"
+#: Members of `additionalEventData.opentrail`.
+Notes = dict[str, Any]
+
+
+def _nothing_more(_exchange: Exchange, _category: str) -> dict[str, Any]:
+    return {}
+
+
+def _no_deletion(_exchange: Exchange, _notes: Notes) -> Deletion | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How calls of a service are recorded; these raise ValueError for what they cannot decode.
+
+    Attributes:
+        parameters: returns `requestParameters`; adds notes.
+        given: returns the parameters with their secrets, None if it cannot.
+        answer: returns `responseElements` of a call that succeeded.
+        additional: returns members of `additionalEventData`.
+        deletion: returns the objects that the call deletes, each of which has a record.
+    """
+
+    parameters: Callable[[Call, Request, Notes], dict[str, Any] | None]
+    given: Callable[[Call, Request], dict[str, Any] | None]
+    answer: Callable[[Call, Response], dict[str, Any] | None]
+    additional: Callable[[Exchange, str], dict[str, Any]] = _nothing_more
+    deletion: Callable[[Exchange, Notes], Deletion | None] = _no_deletion
+
+
+_MODEL = Form(model_parameters, model_given, model_answer)
+_EC2 = Form(ec2_parameters, model_given, ec2_answer)
+_S3 = Form(s3_parameters, s3_given, s3_answer, additional_data, deletion_in)
+
+
+def _form_of(service: Service | None) -> Form:
+    if service is None:
+        return _MODEL
+    if has_s3_form(service.name):
+        return _S3
+    return _EC2 if service.name == "ec2" else _MODEL
 
 
 @value_class(frozen=True, slots=True)
 class Assembled:
     """A record as an object, and ready for the journal.
 
-    `more` are further records of the call: for other accounts whose resources were touched, and of
-    each object that was to be deleted.
+    `more` are further records of the call: for other accounts that own its resources, and of each
+    object that it was to delete.
     """
 
     record: Mapping[str, Any]
@@ -78,8 +126,27 @@ class Assembled:
     more: tuple[NewEntry, ...] = ()
 
 
+@dataclass(slots=True)
+class Draft:
+    """A record under construction."""
+
+    exchange: Exchange
+    traits: OperationTraits
+    form: Form
+    notes: Notes
+    identity: dict[str, Any]
+    account: str
+    parameters: dict[str, Any] | None = None
+    deletion: Deletion | None = None
+    #: `errorCode` and `errorMessage`.
+    error: dict[str, str] = field(default_factory=dict)
+    answer: dict[str, Any] | None = None
+    region: str = GLOBAL_REGION
+    resources: list[dict[str, str]] | None = None
+
+
 class Assembler:
-    """Makes records. `resolve` tells whom an access key id stands for."""
+    """Makes records; `resolve` returns the identity behind an access key id."""
 
     def __init__(
         self,
@@ -92,15 +159,15 @@ class Assembler:
         self._default_account = default_account
 
     def identity(self, access_key_id: str) -> Identity:
-        """Returns whom an access key id stands for."""
+        """Returns the identity behind an access key id."""
         return self._resolve(access_key_id)
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
-        return self._identity(exchange, {})[1], _region(exchange, _kind(exchange), {})
+        return self._identity(exchange, {})[1], _region(exchange, _traits(exchange), {})
 
     def assemble(self, exchange: Exchange) -> Assembled:
-        """Returns the record of `exchange`; whatever cannot be decoded is noted in our block."""
+        """Returns the record of `exchange`; what cannot be decoded is noted in it."""
         try:
             return self._assemble(exchange)
         except Exception as error:
@@ -110,96 +177,267 @@ class Assembler:
         return self._assemble(undecoded)
 
     def _assemble(self, exchange: Exchange) -> Assembled:
-        own: dict[str, Any] = dict(exchange.notes)
-        kind = _kind(exchange)
-        label = kind.label
-        identity, account = self._identity(exchange, own)
-        error = error_of(exchange)
-        parameters = _parameters(exchange, own)
-        deletion = deletion_in(exchange, own)
-        if error is not None and error.message:
-            error = replace(error, message=_told(error.message, exchange, parameters))
-        answer = answer_of(exchange, kind, error, own)
-        if exchange.credential is None and exchange.described is None:
-            identity, account = _unsigned_caller(kind.name, parameters, answer, identity, account)
-        region = _region(exchange, kind, own)
-        _note_scope(exchange, own)
-        record: dict[str, Any] = {
-            "eventVersion": EVENT_VERSION,
-            "userIdentity": identity,
-            "eventTime": format_time(exchange.completed_at),
-            "eventSource": kind.source,
-            "eventName": kind.name,
-            "awsRegion": region,
-            "sourceIPAddress": exchange.source_ip,
-        }
-        _add_agent(record, exchange, label)
-        add_error(record, exchange, error, own)
-        if parameters and record.get("errorCode") in kind.parameters_left_out:
-            own["requestParameters"], parameters = parameters, None
-        record["requestParameters"] = parameters or None
-        record["responseElements"] = answer or None
-        told = told_by_answer(exchange) if kind.reads_answer and error is None else None
-        touched = touched_resources(
-            exchange.call, label, parameters or {}, told or answer, region, account
-        )
-        touched = _few(touched, own)
-        extra = _additional(exchange, kind.category)
-        if own:
-            extra["opentrail"] = own
-        if extra:
-            record["additionalEventData"] = extra
-        record["requestID"] = request_id_of(exchange)
-        record["eventID"] = exchange.event_id
-        record["readOnly"] = kind.is_read_only
-        if touched:
-            record["resources"] = touched
-        record["eventType"] = "AwsApiCall"
-        if kind.api_version:
-            record["apiVersion"] = kind.api_version
-        record["managementEvent"] = kind.category == MANAGEMENT
-        record["recipientAccountId"] = account
-        owners = _other_owners(touched, account) if error is None else []
-        if owners:
-            record["sharedEventID"] = new_event_id()
-        _add_way_in(record, exchange, self._networks)
-        record["eventCategory"] = kind.category
-        if exchange.tls is not None:
-            host = exchange.request.headers.get("host", "")
-            record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
-        parts = deletion.records(record, exchange.response, own) if deletion is not None else []
-        raw = limited(record)
-        entry = NewEntry(
-            exchange.origin,
-            exchange.completed_at,
-            account,
-            region,
-            kind.category,
-            exchange.event_id,
-            raw,
-        )
-        more = [_copy(record, entry, owner) for owner in owners]
-        more += [replace(entry, event_id=event_id, record=part) for event_id, part in parts]
-        return Assembled(record, entry, "decodeError" not in own, tuple(more))
+        notes = dict(exchange.notes)
+        identity, account = self._identity(exchange, notes)
+        form = _form_of(exchange.call.service)
+        draft = Draft(exchange, _traits(exchange), form, notes, identity, account)
+        _add_parameters(draft)
+        _add_error(draft)
+        _add_answer(draft)
+        _add_place(draft)
+        _add_resources(draft)
+        return _assembled(draft, self._record(draft))
 
-    def _identity(self, exchange: Exchange, own: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    def _identity(self, exchange: Exchange, notes: Notes) -> tuple[dict[str, Any], str]:
+        """Returns `userIdentity` and the account of the caller."""
         if exchange.described is not None:
             return dict(exchange.described.identity), exchange.described.account
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
         identity = self._resolve(cut(exchange.credential.access_key_id))
         if identity.user_identity.get("type") == "Unknown":
-            own["identity"] = UNVERIFIED
+            notes["identity"] = UNVERIFIED
         elif identity.deleted_by is not None:
-            own["identity"] = f"this access key was deleted: event {identity.deleted_by}"
+            notes["identity"] = f"this access key was deleted: event {identity.deleted_by}"
         return identity.as_record(), identity.account
 
+    def _record(self, draft: Draft) -> dict[str, Any]:
+        """Returns the record's members in AWS's order."""
+        exchange, traits = draft.exchange, draft.traits
+        record: dict[str, Any] = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": draft.identity,
+            "eventTime": format_time(exchange.completed_at),
+            "eventSource": traits.event_source,
+            "eventName": traits.event_name,
+            "awsRegion": draft.region,
+            "sourceIPAddress": exchange.source_ip,
+        }
+        if agent := _shown_agent(exchange.request.headers.get("user-agent", "")):
+            # S3 writes user agents in brackets, no other service does (268 of 282 real records).
+            record["userAgent"] = f"[{agent}]" if traits.source.startswith("s3") else agent
+        record.update(draft.error)
+        record["requestParameters"] = draft.parameters or None
+        record["responseElements"] = draft.answer or None
+        extra = draft.form.additional(exchange, traits.category)
+        if draft.notes:
+            extra["opentrail"] = draft.notes
+        if extra:
+            record["additionalEventData"] = extra
+        record["requestID"] = _request_id(exchange)
+        record["eventID"] = exchange.event_id
+        record["readOnly"] = traits.is_read_only
+        if draft.resources:
+            record["resources"] = draft.resources
+        record["eventType"] = "AwsApiCall"
+        if traits.api_version:
+            record["apiVersion"] = traits.api_version
+        record["managementEvent"] = traits.category == MANAGEMENT
+        record["recipientAccountId"] = draft.account
+        if _other_owners(draft):
+            record["sharedEventID"] = str(uuid4())
+        record.update(self._vpc_endpoint(draft))
+        record["eventCategory"] = traits.category
+        if exchange.tls is not None:
+            host = exchange.request.headers.get("host", "")
+            record["tlsDetails"] = {**exchange.tls, "clientProvidedHostHeader": host}
+        return record
 
-def _add_agent(record: dict[str, Any], exchange: Exchange, label: str) -> None:
-    agent = _shown_agent(exchange.request.headers.get("user-agent", ""))
-    if agent:
-        # S3 wraps user agents in brackets, nobody else does (268 of 282 real records).
-        record["userAgent"] = f"[{agent}]" if label.startswith("s3") else agent
+    def _vpc_endpoint(self, draft: Draft) -> dict[str, str]:
+        found = self._networks.endpoint_of(draft.exchange.source_ip)
+        if found is None:
+            return {}
+        account = found.account or draft.account
+        return {"vpcEndpointId": found.id, "vpcEndpointAccountId": account}
+
+
+# Operation
+
+
+def _traits(exchange: Exchange) -> OperationTraits:
+    if exchange.described is not None:
+        described = exchange.described
+        return traits_of_custom_service(
+            described.event_source, described.event_name, described.is_read_only
+        )
+    call, credential = exchange.call, exchange.credential
+    traits = traits_of(call.service, call.operation, credential.service if credential else None)
+    if max(len(traits.event_name), len(traits.event_source)) > MAX_NAME_LENGTH:
+        source, name = cut(traits.event_source), cut(traits.event_name)
+        return replace(traits, event_source=source, event_name=name)
+    return traits
+
+
+# Parameters
+
+
+def _add_parameters(draft: Draft) -> None:
+    exchange, notes = draft.exchange, draft.notes
+    if exchange.described is not None:
+        draft.parameters = exchange.described.parameters
+        return
+    call, request = exchange.call, exchange.request
+    try:
+        if call.service is not None and call.operation is not None:
+            draft.parameters = draft.form.parameters(call, request, notes)
+        else:
+            notes.setdefault("decodeError", "the operation is not known")
+            notes["request"] = {"method": request.method, "path": request.path}
+    except (ValueError, RecursionError) as error:
+        notes["decodeError"] = str(error)[:MAX_REASON_LENGTH]
+        notes["request"] = {"method": request.method, "path": request.path}
+    draft.deletion = draft.form.deletion(exchange, notes)
+
+
+# Error
+
+
+def _add_error(draft: Draft) -> None:
+    error = _error(draft.exchange)
+    if error is None:
+        return
+    draft.error["errorCode"] = cut(_error_code(draft.exchange, error.code))
+    if error.message and (message := _without_secrets(error.message, draft)):
+        draft.error["errorMessage"] = cut(message)
+
+
+def _error(exchange: Exchange) -> WireError | None:
+    """Returns the answer's error, else why the call broke off; None if it did not fail."""
+    error, failure = _answered_error(exchange), exchange.failure
+    if failure is None:
+        return error
+    if error is None:
+        return WireError(failure.code, failure.message)
+    return error if error.message else WireError(error.code, failure.message)
+
+
+def _answered_error(exchange: Exchange) -> WireError | None:
+    if exchange.described is not None:
+        code = exchange.described.error
+        return WireError(code, None) if code else None
+    if exchange.response is None:
+        return None
+    return read_error(exchange.call, exchange.response, exchange.request.query)
+
+
+def _without_secrets(message: str, draft: Draft) -> str:
+    """Returns an error message without values that the call gave and its record hides."""
+    call, request = draft.exchange.call, draft.exchange.request
+    given: dict[str, Any] | None = None
+    with contextlib.suppress(ValueError, RecursionError):
+        given = draft.form.given(call, request) if call.service is not None else None
+    if given is None:
+        body = request.body + b"\n" + request.query.encode("utf-8", "replace")
+        message = without_words_of(body, message, f"{request.path} {call.operation}")
+    return scrubbed(message, given, draft.parameters, list(signing_texts(request)))
+
+
+def _error_code(exchange: Exchange, code: str) -> str:
+    """Returns an error code as CloudTrail spells it."""
+    if code == "AccessDeniedException":
+        return "AccessDenied"
+    service, spelling = exchange.call.service, rules("names")["error_code"]
+    if service is None:
+        return code
+    if service.name in spelling["client_prefix"] and "." not in code[:7]:
+        return f"Client.{code}"
+    if service.name in spelling["shape_name"]:
+        shape = service.error_shape(code)
+        return str(shape.name) if shape is not None else code
+    return code
+
+
+# Answer
+
+
+def _add_answer(draft: Draft) -> None:
+    """Adds `responseElements`, which only writes that succeeded have.
+
+    The answer to an unsigned call such as AssumeRoleWithSAML also says who called.
+    """
+    exchange = draft.exchange
+    draft.answer = _answer(draft)
+    if exchange.credential is None and exchange.described is None:
+        name = draft.traits.event_name
+        caller = federated_caller(name, draft.parameters, draft.answer)
+        if caller is not None:
+            draft.identity, draft.account = caller[0], caller[1] or draft.account
+
+
+def _answer(draft: Draft) -> dict[str, Any] | None:
+    call, response = draft.exchange.call, draft.exchange.response
+    if response is None or draft.error or not draft.traits.keeps_answer:
+        return None
+    model = call.model
+    if model is None or is_sensitive(model.output_shape):
+        return None
+    try:
+        return draft.form.answer(call, response)
+    except (ValueError, RecursionError) as error:
+        draft.notes["answerDecodeError"] = str(error)[:MAX_REASON_LENGTH]
+        return None
+
+
+# Place
+
+
+def _add_place(draft: Draft) -> None:
+    """Adds the Region; notes flaws of the credential's scope and why the call broke off."""
+    exchange, notes = draft.exchange, draft.notes
+    draft.region = _region(exchange, draft.traits, notes)
+    credential = exchange.credential
+    if credential is not None:
+        if credential.flaw is not None:
+            notes["credentialScope"] = credential.flaw
+        signed_as = credential.service
+        if exchange.call.service is None and signed_as and not is_signing_name(signed_as):
+            notes["service"] = cut(signed_as)
+    if exchange.failure:
+        notes["failure"] = within(exchange.failure.message)
+
+
+def _region(exchange: Exchange, traits: OperationTraits, notes: Notes) -> str:
+    """Returns the call's Region; text that does not have the form of one is only noted."""
+    if exchange.described is not None:
+        return exchange.described.region
+    if traits.is_global or exchange.credential is None or not exchange.credential.region:
+        return GLOBAL_REGION
+    region = exchange.credential.region
+    if is_region(region):
+        return region
+    notes["region"] = region[:MAX_REGION_LENGTH]
+    return GLOBAL_REGION
+
+
+# Resources
+
+
+def _add_resources(draft: Draft) -> None:
+    """Adds `resources`; parameters that AWS leaves out of failed calls only become a note first."""
+    if draft.parameters and draft.error.get("errorCode") in draft.traits.parameters_left_out:
+        draft.notes["requestParameters"], draft.parameters = draft.parameters, None
+    answer = draft.answer
+    if draft.traits.reads_answer and not draft.error:
+        answer = _decoded_answer(draft.exchange) or answer
+    source, parameters = draft.traits.source, draft.parameters or {}
+    call, region, account = draft.exchange.call, draft.region, draft.account
+    resources = resources_of(call, source, parameters, answer, region, account)
+    if len(resources) > MAX_RESOURCES:
+        draft.notes["resourcesLeftOut"] = len(resources) - MAX_RESOURCES
+    draft.resources = resources[:MAX_RESOURCES]
+
+
+def _decoded_answer(exchange: Exchange) -> dict[str, Any] | None:
+    """Returns the elements of an answer that names resources, such as KMS's key."""
+    if exchange.response is None:
+        return None
+    try:
+        return decode_answer(exchange.call, exchange.response)
+    except (ValueError, RecursionError):
+        return None
+
+
+# The record and those that belong to it
 
 
 @lru_cache(256)
@@ -207,165 +445,61 @@ def _shown_agent(text: str) -> str:
     return cut(within(text))
 
 
-def _add_way_in(record: dict[str, Any], exchange: Exchange, networks: Networks) -> None:
-    entrance = networks.endpoint_of(exchange.source_ip)
-    if entrance is not None:
-        record["vpcEndpointId"] = entrance.id
-        record["vpcEndpointAccountId"] = entrance.account or record["recipientAccountId"]
+def _request_id(exchange: Exchange) -> str:
+    """Returns the upstream's id of the request, a new one if it has none."""
+    response, found = exchange.response, None
+    if response is not None and exchange.described is not None:
+        found = response.headers.get("x-request-id")
+    elif response is not None:
+        found = request_id(response)
+    return cut(found) if found else str(uuid4())
 
 
-def _unsigned_caller(
-    name: str,
-    parameters: Mapping[str, Any] | None,
-    answer: Mapping[str, Any] | None,
-    identity: dict[str, Any],
-    account: str,
-) -> tuple[dict[str, Any], str]:
-    """Returns the caller and account of an unsigned call: what a token tells, else as given."""
-    told = federated_caller(name, parameters, answer)
-    return (identity, account) if told is None else (told[0], told[1] or account)
+def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
+    """Makes the bytes of the record and of further records of its call."""
+    exchange, notes, parts = draft.exchange, draft.notes, []
+    if draft.deletion is not None:
+        parts = draft.deletion.records(record, exchange.response, notes)
+    entry = NewEntry(
+        exchange.origin,
+        exchange.completed_at,
+        draft.account,
+        draft.region,
+        draft.traits.category,
+        exchange.event_id,
+        limited(record),
+    )
+    more = [_copy(record, entry, owner) for owner in _other_owners(draft)]
+    more += [replace(entry, event_id=event_id, record=raw) for event_id, raw in parts]
+    return Assembled(record, entry, "decodeError" not in notes, tuple(more))
 
 
-def _few(touched: list[dict[str, str]], own: dict[str, Any]) -> list[dict[str, str]]:
-    if len(touched) > _MOST_RESOURCES:
-        own["resourcesLeftOut"] = len(touched) - _MOST_RESOURCES
-    return touched[:_MOST_RESOURCES]
-
-
-def _other_owners(touched: list[dict[str, str]], account: str) -> list[str]:
-    owners = dict.fromkeys(resource.get("accountId", account) for resource in touched)
-    return [owner for owner in owners if owner != account and is_account(owner)][:_MOST_OWNERS]
+def _other_owners(draft: Draft) -> list[str]:
+    """Returns the other accounts that own resources of a call that succeeded."""
+    if draft.error or not draft.resources:
+        return []
+    owners = dict.fromkeys(one.get("accountId", draft.account) for one in draft.resources)
+    others = [owner for owner in owners if owner != draft.account and is_account(owner)]
+    return others[:MAX_OWNERS]
 
 
 def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
-    """Returns the record that the owner of a touched resource gets, as AWS writes it.
+    """Returns the record that an owner of the call's resources gets.
 
     Of the caller it shows the account and the principal only; `sharedEventID` joins the two.
     """
-    event_id, caller = new_event_id(), record["userIdentity"]
+    event_id, caller = str(uuid4()), record["userIdentity"]
     shown = {
         "type": "AWSAccount",
         "principalId": caller.get("principalId", ""),
         "accountId": record["recipientAccountId"],
     }
-    theirs = [one for one in record["resources"] if one.get("accountId") == owner]
+    owned = [one for one in record["resources"] if one.get("accountId") == owner]
     copied = {
         **record,
         "userIdentity": shown,
         "eventID": event_id,
-        "resources": theirs,
+        "resources": owned,
         "recipientAccountId": owner,
     }
     return replace(entry, account=owner, event_id=event_id, record=limited(copied))
-
-
-def _kind(exchange: Exchange) -> OperationTraits:
-    if exchange.described is not None:
-        told = exchange.described
-        return own_kind(told.event_source, told.event_name, told.is_read_only)
-    call, credential = exchange.call, exchange.credential
-    kind = kind_of(call.service, call.operation, credential.service if credential else None)
-    if len(kind.name) > _LONGEST_NAME or len(kind.source) > _LONGEST_NAME:
-        return replace(kind, source=cut(kind.source), name=cut(kind.name))
-    return kind
-
-
-def _region(exchange: Exchange, kind: OperationTraits, own: dict[str, Any]) -> str:
-    """Returns the call's Region; whatever else stands in its place is only shown (guarantee N6)."""
-    if exchange.described is not None:
-        return exchange.described.region
-    if kind.is_global or exchange.credential is None or not exchange.credential.region:
-        return GLOBAL_REGION
-    region = exchange.credential.region
-    if is_region(region):
-        return region
-    own["region"] = region[:_SHOWN_REGION]
-    return GLOBAL_REGION
-
-
-def _note_scope(exchange: Exchange, own: dict[str, Any]) -> None:
-    """Notes what is wrong with the scope of a credential, and a service that is none."""
-    credential = exchange.credential
-    if credential is None:
-        return
-    if credential.flaw is not None:
-        own["credentialScope"] = credential.flaw
-    if exchange.call.service is None and credential.service and not is_signer(credential.service):
-        own["service"] = cut(credential.service)
-
-
-def _parameters(exchange: Exchange, own: dict[str, Any]) -> dict[str, Any] | None:
-    """Returns the parameters as they are recorded."""
-    if exchange.described is not None:
-        return exchange.described.parameters
-    call, request = exchange.call, exchange.request
-    if call.service is None or call.operation is None:
-        own.setdefault("decodeError", "the operation is not known")
-        own["request"] = {"method": request.method, "path": request.path}
-        return None
-    notes: list[str] = []
-    try:
-        if has_s3_form(call.service.name):
-            own.update(s3_form.own_details(request))
-            return s3_form.s3_parameters(call, request)
-        if call.service.name == "ec2":
-            notes = repeated_fields(call, request)
-            shown: Any = ec2_form.ec2_parameters(call, request)
-        else:
-            given, notes = decode_request(call, request)
-            shown = _rendered(call, given)
-    except (ValueError, RecursionError) as error:
-        own["decodeError"] = str(error)[:300]
-        own["request"] = {"method": request.method, "path": request.path}
-        return None
-    for note in notes:
-        own[note] = True
-    return shown if isinstance(shown, dict) else None
-
-
-def _told(message: str, exchange: Exchange, parameters: dict[str, Any] | None) -> str:
-    """Returns an error's text without what the call gave and its record does not show."""
-    call, request = exchange.call, exchange.request
-    never = list(signing_texts(request))
-    given: dict[str, Any] | None = None
-    with contextlib.suppress(ValueError, RecursionError):
-        if call.service is not None and has_s3_form(call.service.name):
-            given = s3_form.given(call, request)
-        elif call.service is not None and call.operation is not None:
-            given = decode_request(call, request)[0]
-    if given is None:
-        body = request.body + b"\n" + request.query.encode("utf-8", "replace")
-        message = without_words_of(body, message, f"{request.path} {call.operation}")
-    return scrubbed(message, given, parameters, never)
-
-
-def _rendered(call: Call, decoded: dict[str, Any]) -> Any:
-    model = call.model
-    if call.service is None or model is None or model.input_shape is None:
-        return by_name(decoded, lower_first)
-    if is_secret(model.input_shape):
-        return None
-    return renderers(call.service).render(model.input_shape, decoded)
-
-
-def _additional(exchange: Exchange, category: str) -> dict[str, Any]:
-    """Returns `additionalEventData`, which S3 records have (cloudtrail-format §2.7)."""
-    if exchange.call.service is None or not has_s3_form(exchange.call.service.name):
-        return {}
-    extra: dict[str, Any] = {}
-    if exchange.credential is not None:
-        extra["SignatureVersion"] = exchange.credential.version
-    if exchange.tls is not None:
-        extra["CipherSuite"] = exchange.tls["cipherSuite"]
-    sent, received = exchange.bytes_in, exchange.bytes_out
-    decoded_length = exchange.request.headers.get("x-amz-decoded-content-length", "")
-    if decoded_length.isdigit():
-        sent = int(decoded_length)
-    # AWS writes these as floats in data events and as whole numbers elsewhere.
-    extra["bytesTransferredIn"] = sent if category == MANAGEMENT else float(sent)
-    if exchange.credential is not None:
-        extra["AuthenticationMethod"] = exchange.credential.method
-    if exchange.response is not None and "x-amz-id-2" in exchange.response.headers:
-        extra["x-amz-id-2"] = exchange.response.headers["x-amz-id-2"]
-    extra["bytesTransferredOut"] = received if category == MANAGEMENT else float(received)
-    return extra

@@ -1,7 +1,7 @@
-"""Which objects a DeleteObjects named, and a DeleteObject record of each (cloudtrail-format §3.3).
+"""The objects that a DeleteObjects names, and a DeleteObject record of each.
 
-The call's own record tells of no object. AWS has added a record of each since June 2025; its
-members are those of a DeleteObject that was called by itself, as far as the call tells them.
+The call's own record names no objects. Since June 2025 AWS adds a record of each; its members are
+those of a single DeleteObject, as far as the call states them ("Logging Amazon S3 API calls").
 """
 
 from __future__ import annotations
@@ -9,67 +9,69 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
-from opentrail.capture.record import s3_form
-from opentrail.capture.record.event_ids import new_event_id
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.limits import cut, limited
-from opentrail.capture.record.safe_json import to_bytes
+from opentrail.capture.record.limits import (
+    MAX_DELETED_BYTES,
+    MAX_DELETED_OBJECTS,
+    MAX_DELETION_MESSAGES,
+    MAX_LISTED_KEY_BYTES,
+    MAX_REASON_LENGTH,
+    cut,
+    limited,
+    to_bytes,
+)
+from opentrail.capture.record.resources import s3_resources
+from opentrail.capture.record.s3_form import given_in_head
 from opentrail.capture.redaction.redact import SHORTEST_SECRET, scrubbed
 from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.sigv4 import signing_texts
 
-_CALL, _EVENT = "DeleteObjects", "DeleteObject"
-#: S3 takes no more objects in a call ("DeleteObjects", S3's API reference), and more bytes of their
-#: records would hold other calls up; the call's own record says how many objects have none.
-MOST_OBJECTS, MOST_BYTES = 1_000, 4 * 1024 * 1024
-#: Of the keys so many bytes are told in the call's own record, less than our block may hold.
-_TOLD_BYTES = 16 * 1024
-#: What the call's parameters say of each of its objects.
+#: Parameters of the call that each object's record has, too.
 _SHARED = ("bucketName", "Host")
 _SHARED_HEADERS = (
     "x-amz-bypass-governance-retention",
     "x-amz-expected-bucket-owner",
     "x-amz-request-payer",
 )
-#: What our own block says of the caller.
+#: Notes of the call that each object's record has, too.
 _SHARED_NOTES = ("identity", "region")
-UNTOLD = "the answer does not tell"
+#: The note on an object whose result the answer does not contain.
+NO_RESULT = "the answer does not tell"
 _DELETED, _ERROR = "Deleted", "Error"
-#: Errors that name their key differ from each other; of so many different ones the text is told.
-_MOST_MESSAGES = 10
 
 #: Key and version of an object; the version is mostly empty.
 _Object = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What an answer tells of an object: that it was deleted, or an error; by element."""
+class _Result:
+    """What an answer says about an object: the element's name and its children's texts."""
 
-    kind: str
+    element: str
     details: Mapping[str, str]
 
 
-#: A quiet answer tells of errors only.
-_SILENTLY_DELETED = _Told(_DELETED, {})
+#: A quiet answer contains errors only.
+_SILENTLY_DELETED = _Result(_DELETED, {})
 
 
-def deletion_in(exchange: Exchange, own: dict[str, Any]) -> Deletion | None:
-    """Returns the objects that a DeleteObjects names, None of another call.
+def deletion_in(exchange: Exchange, notes: dict[str, Any]) -> Deletion | None:
+    """Returns the objects that a DeleteObjects names, None for another call.
 
-    Our own block of its record is told their keys, or that its body is not XML.
+    Their keys, or that the body is not XML, are noted.
     """
-    if exchange.call.operation != _CALL:
+    if exchange.call.operation != "DeleteObjects":
         return None
     try:
         deletion = Deletion(exchange.request)
     except ValueError as error:
-        own["decodeError"] = str(error)[:300]
+        notes["decodeError"] = str(error)[:MAX_REASON_LENGTH]
         return None
-    own.update(deletion.told_keys())
+    notes.update(deletion.noted_keys())
     return deletion
 
 
@@ -91,70 +93,68 @@ class Deletion:
         self._objects = [_named(_texts(one)) for one in objects]
         self._is_quiet = (root.text_of("Quiet") or "").strip() == "true"
 
-    def told_keys(self) -> dict[str, Any]:
-        """Returns what our own block tells of the keys."""
+    def noted_keys(self) -> dict[str, Any]:
+        """Returns the notes on the keys for the call's own record."""
         if not self._objects:
             return {}
-        told: list[str] = []
+        listed: list[str] = []
         size = 0
         for key, _ in self._objects:
             size += len(to_bytes(key)) + 1
-            if size > _TOLD_BYTES:
+            if size > MAX_LISTED_KEY_BYTES:
                 break
-            told.append(key)
-        left_out = len(self._objects) - len(told)
-        return {"deletedKeys": told} | ({"deletedKeysLeftOut": left_out} if left_out else {})
+            listed.append(key)
+        left_out = len(self._objects) - len(listed)
+        return {"deletedKeys": listed} | ({"deletedKeysLeftOut": left_out} if left_out else {})
 
     def records(
-        self,
-        record: Mapping[str, Any],
-        response: Response | None,
-        own: dict[str, Any],
+        self, record: Mapping[str, Any], response: Response | None, notes: dict[str, Any]
     ) -> list[tuple[str, bytes]]:
         """Returns event id and record of each object, whether it was deleted or not.
 
-        Of a call that failed as a whole there is none.
+        A call that failed as a whole has none.
 
         Args:
             record: the call's own record.
             response: its answer.
-            own: our own block of the call's record; it is told how many objects have no record.
+            notes: opentrail's block of that record; the number of objects without a record is
+                added.
         """
         if response is None or not 200 <= response.status < 300:
             return []
         if "errorCode" in record or not record["requestParameters"]:
             return []
-        objects = self._objects[:MOST_OBJECTS]
-        told = _matched(objects, _answered(response), self._is_quiet)
-        writer = _Writer(record, own, self._request)
+        objects = self._objects[:MAX_DELETED_OBJECTS]
+        results = _matched(objects, _results_in(response), self._is_quiet)
+        writer = _Writer(record, notes, self._request)
         made: list[tuple[str, bytes]] = []
         size = 0
         for named in objects:
-            event_id = new_event_id()
-            raw = limited(writer.record_of(event_id, named, told[named]))
+            event_id = str(uuid4())
+            raw = limited(writer.record_of(event_id, named, results[named]))
             size += len(raw)
-            if size > MOST_BYTES:
+            if size > MAX_DELETED_BYTES:
                 break
             made.append((event_id, raw))
         if len(made) < len(self._objects):
-            own["deletedKeysWithoutRecord"] = len(self._objects) - len(made)
+            notes["deletedKeysWithoutRecord"] = len(self._objects) - len(made)
         return made
 
 
-def _answered(response: Response) -> list[tuple[_Object, _Told]] | None:
-    """Returns what an answer tells, None if it is no answer to a DeleteObjects."""
+def _results_in(response: Response) -> list[tuple[_Object, _Result]] | None:
+    """Returns the results in an answer, None if it is not an answer to a DeleteObjects."""
     try:
         root = parse_xml(plain_body(response.headers, response.body))
     except ValueError:
         return None
     if root.local_name != "DeleteResult":
         return None
-    told = []
+    results = []
     for child in root.children:
         if child.local_name in (_DELETED, _ERROR):
             details = _texts(child)
-            told.append((_named(details), _Told(child.local_name, details)))
-    return told
+            results.append((_named(details), _Result(child.local_name, details)))
+    return results
 
 
 def _named(details: Mapping[str, str]) -> _Object:
@@ -166,121 +166,125 @@ def _texts(element: Element) -> dict[str, str]:
 
 
 def _matched(
-    objects: Sequence[_Object], told: Sequence[tuple[_Object, _Told]] | None, is_quiet: bool
-) -> dict[_Object, _Told | None]:
-    """Returns what became of each object, None if that is not told.
+    objects: Sequence[_Object], results: Sequence[tuple[_Object, _Result]] | None, is_quiet: bool
+) -> dict[_Object, _Result | None]:
+    """Returns the result for each object, None if it cannot be determined.
 
-    Some stores leave a version out where they tell of it. Then it is only known what became of it
-    if all that is told of its key can be told apart, or is the same.
+    Some stores leave out the version. The results of a key can then be assigned to its versions
+    only if there is one for each, or if all are the same.
     """
-    found: dict[_Object, _Told | None] = dict.fromkeys(objects)
-    if told is None:
+    found: dict[_Object, _Result | None] = dict.fromkeys(objects)
+    if results is None:
         return found
-    by_name: dict[_Object, list[_Told]] = {}
-    for named, one in told:
-        by_name.setdefault(named, []).append(one)
-    # By key: the plain object first, then versions of which nothing is told by version.
-    claims: dict[str, list[_Object]] = {}
+    by_name: dict[_Object, list[_Result]] = {}
+    for named, result in results:
+        by_name.setdefault(named, []).append(result)
+    # By key: the object without a version first, then versions without a result of that version.
+    unmatched: dict[str, list[_Object]] = {}
     for named in sorted(found):
         key, version = named
         if version and named in by_name:
-            found[named] = _only_kind(by_name[named])
+            found[named] = _first_if_alike(by_name[named])
         else:
-            claims.setdefault(key, []).append(named)
-    for key, claimants in claims.items():
-        found.update(_shared_out(by_name.get((key, ""), []), claimants, is_quiet))
+            unmatched.setdefault(key, []).append(named)
+    for key, same_key in unmatched.items():
+        found.update(_assigned(by_name.get((key, ""), []), same_key, is_quiet))
     return found
 
 
-def _shared_out(
-    rest: Sequence[_Told], claimants: Sequence[_Object], is_quiet: bool
-) -> Iterator[tuple[_Object, _Told]]:
-    """Yields what became of objects of one key, given what is told of it without a version."""
-    if rest and _only_kind(rest) is None:
+def _assigned(
+    results: Sequence[_Result], objects: Sequence[_Object], is_quiet: bool
+) -> Iterator[tuple[_Object, _Result]]:
+    """Yields objects of one key with their results, given the results without a version."""
+    if results and _first_if_alike(results) is None:
         return
-    if rest and not claimants[0][1]:
-        yield claimants[0], rest[0]
-        rest, claimants = rest[1:], claimants[1:]
-    if not rest and is_quiet:
-        yield from ((named, _SILENTLY_DELETED) for named in claimants)
-    elif len(rest) >= len(claimants):
-        yield from zip(claimants, rest, strict=False)
+    if results and not objects[0][1]:
+        yield objects[0], results[0]
+        results, objects = results[1:], objects[1:]
+    if not results and is_quiet:
+        yield from ((named, _SILENTLY_DELETED) for named in objects)
+    elif len(results) >= len(objects):
+        yield from zip(objects, results, strict=False)
 
 
-def _only_kind(told: Sequence[_Told]) -> _Told | None:
-    return told[0] if len({one.kind for one in told}) == 1 else None
+def _first_if_alike(results: Sequence[_Result]) -> _Result | None:
+    return results[0] if len({result.element for result in results}) == 1 else None
 
 
 class _Writer:
     """Writes the records of a call's objects."""
 
-    def __init__(self, record: Mapping[str, Any], own: Mapping[str, Any], request: Request) -> None:
+    def __init__(
+        self, record: Mapping[str, Any], notes: Mapping[str, Any], request: Request
+    ) -> None:
         self._record = record
-        self._label = record["eventSource"].removesuffix(".amazonaws.com")
-        asked = record["requestParameters"]
-        self._asked = asked
-        self._shared = {name: asked[name] for name in _SHARED if name in asked}
-        self._headers = {name: asked[name] for name in _SHARED_HEADERS if name in asked}
-        self._notes = {name: own[name] for name in _SHARED_NOTES if name in own}
+        self._source = record["eventSource"].removesuffix(".amazonaws.com")
+        self._call_parameters = record["requestParameters"]
+        self._shared = self._chosen(_SHARED)
+        self._headers = self._chosen(_SHARED_HEADERS)
+        self._notes = {name: notes[name] for name in _SHARED_NOTES if name in notes}
         self._notes["partOf"] = record["eventID"]
         self._extra = {
             name: 0.0 if name.startswith("bytes") else value  # they were those of the whole call
             for name, value in record.get("additionalEventData", {}).items()
         }
-        self._given = s3_form.given_in_head(request)
+        self._given = given_in_head(request)
         self._never = [text for text in signing_texts(request) if text]
         secrets = (*self._never, *self._given["headers"])
         self._secrets = [text for text in secrets if len(text) >= SHORTEST_SECRET]
         self._messages: dict[str, str] = {}
 
-    def record_of(self, event_id: str, named: _Object, told: _Told | None) -> dict[str, Any]:
-        """Returns an object's record."""
+    def _chosen(self, names: Sequence[str]) -> dict[str, Any]:
+        given = self._call_parameters
+        return {name: given[name] for name in names if name in given}
+
+    def record_of(self, event_id: str, named: _Object, result: _Result | None) -> dict[str, Any]:
         key, version = named
         parameters = {**self._shared, "key": key}
         if version:
             parameters["versionId"] = version
         parameters.update(self._headers)
         account, region = self._record["recipientAccountId"], self._record["awsRegion"]
-        own = self._notes if told is not None else {**self._notes, "outcome": UNTOLD}
+        notes = self._notes if result is not None else {**self._notes, "outcome": NO_RESULT}
         changed = {
-            "eventName": _EVENT,
+            "eventName": "DeleteObject",
             "requestParameters": parameters,
-            "responseElements": self._answer(told) or None,
-            "additionalEventData": {**self._extra, "opentrail": own},
+            "responseElements": self._answer(result) or None,
+            "additionalEventData": {**self._extra, "opentrail": notes},
             "eventID": event_id,
-            "resources": s3_form.touched(parameters, _EVENT, account, self._label, region),
+            "resources": s3_resources("DeleteObject", parameters, self._source, region, account),
         }
         made: dict[str, Any] = {}
         for name, value in self._record.items():
             if name == "requestParameters":
-                made.update(self._error(told))
+                made.update(self._error(result))
             made[name] = changed.get(name, value)
         return made
 
-    def _answer(self, told: _Told | None) -> dict[str, str]:
-        """Returns `responseElements`: the headers of a DeleteObject's answer that tell the same."""
-        if told is None or told.kind != _DELETED:
+    def _answer(self, result: _Result | None) -> dict[str, str]:
+        """Returns `responseElements`: the same facts as headers of a DeleteObject's answer."""
+        if result is None or result.element != _DELETED:
             return {}
-        marker = told.details.get("DeleteMarker", "")
-        version = told.details.get("DeleteMarkerVersionId") or told.details.get("VersionId")
+        marker = result.details.get("DeleteMarker", "")
+        version = result.details.get("DeleteMarkerVersionId") or result.details.get("VersionId")
         answer = {"x-amz-delete-marker": marker} if marker == "true" else {}
         return answer | ({"x-amz-version-id": self._shown(version)} if version else {})
 
-    def _error(self, told: _Told | None) -> dict[str, str]:
+    def _error(self, result: _Result | None) -> dict[str, str]:
         """Returns `errorCode` and `errorMessage`."""
-        if told is None or told.kind != _ERROR:
+        if result is None or result.element != _ERROR:
             return {}
-        error = {"errorCode": self._shown(told.details.get("Code") or "InternalError")}
-        message = self._message(told.details.get("Message", ""))
+        error = {"errorCode": self._shown(result.details.get("Code") or "InternalError")}
+        message = self._message(result.details.get("Message", ""))
         return error | ({"errorMessage": message} if message else {})
 
     def _shown(self, text: str) -> str:
         return HIDDEN if any(secret in text for secret in self._secrets) else cut(text)
 
     def _message(self, message: str) -> str:
-        """Returns an error's text without what the call gave and its record does not show."""
+        """Returns an error message without values that the call gave and its record hides."""
         shown = self._messages.get(message, "")
-        if message and not shown and len(self._messages) < _MOST_MESSAGES:
-            shown = cut(scrubbed(message, self._given, self._asked, self._never))
+        if message and not shown and len(self._messages) < MAX_DELETION_MESSAGES:
+            shown = cut(scrubbed(message, self._given, self._call_parameters, self._never))
             self._messages[message] = shown
         return shown

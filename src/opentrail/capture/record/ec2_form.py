@@ -1,8 +1,8 @@
-"""EC2's own two forms of parameters and answers (cloudtrail-format §4.2).
+"""EC2's two forms of parameters and answers.
 
-Earlier operations have hand-made names and `{"items": [...]}`, later ones are XML turned to JSON.
-`rules/ec2.toml` says which is which, and holds the names. Wherever a name or the model says that
-a value is a secret, AWS's mark stands in its place.
+Earlier operations have hand-made names and `{"items": [...]}`, later ones are XML turned into JSON.
+`rules/ec2.toml` lists the earlier operations and their names. Values that are secrets by name or by
+the model are replaced by AWS's mark.
 """
 
 from __future__ import annotations
@@ -13,40 +13,43 @@ from datetime import datetime
 from functools import cache, lru_cache
 from typing import Any, Final
 
-from opentrail.capture.record.render import ABSENT, lower_first
-from opentrail.capture.record.rules import rules
+from opentrail.capture.record.model_form import ABSENT
+from opentrail.capture.record.rules import lower_first, rules
 from opentrail.capture.record.s3_form import loose_text
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import names_secret
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
-from opentrail.wire.protocols.requests import own_fields
+from opentrail.wire.protocols.requests import own_fields, repeated_fields
 from opentrail.wire.protocols.values import from_text
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.routing import Call
 
 _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
-#: Longer names are looked at anew each time.
-_LONGEST_NAME: Final = 100
+#: Characters of a name that is cached.
+_MAX_CACHED_NAME: Final = 100
 _BOOLEANS: Final = {"true": True, "false": False}
 #: Members of a structure: name → (shape, whether nothing of it may be shown).
 Members = dict[str, tuple[Any, bool]]
 
 
-def ec2_parameters(call: Call, request: Request) -> dict[str, Any]:
-    """Returns `requestParameters` of an EC2 call.
+def ec2_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
+    """Returns `requestParameters` of an EC2 call; a form that has a field twice is noted.
 
     Raises:
         ValueError: the body is not what its headers say.
     """
-    own = [(_readable(name), _readable(value)) for name, value in own_fields(call, request)]
+    fields = [(_readable(name), _readable(value)) for name, value in own_fields(call, request)]
     operation = call.operation or ""
     shape = call.model.input_shape if call.model is not None else None
-    tree = tree_of(own)
+    tree = tree_of(fields)
     if is_earlier(operation):
-        return _Earlier(operation).parameters(tree, shape)
-    root = rules("ec2")["later_root"].get(operation, f"{operation}Request")
-    return {root: _later_node(tree, shape)}
+        shown = _Earlier(operation).parameters(tree, shape)
+    else:
+        root = rules("ec2")["later_root"].get(operation, f"{operation}Request")
+        shown = {root: _later_node(tree, shape)}
+    notes.update(dict.fromkeys(repeated_fields(call, request), True))
+    return shown
 
 
 def ec2_answer(call: Call, response: Response) -> dict[str, Any] | None:
@@ -88,11 +91,11 @@ def _is_secret(name: str, shape: Any) -> bool:
     """Returns whether nothing of a member may be shown."""
     if shape is not None and (shape.metadata.get("sensitive") or _holds_sensitive_items(shape)):
         return True
-    return _is_hidden_name(name) if len(name) <= _LONGEST_NAME else _hides(name)
+    return _is_hidden_name(name) if len(name) <= _MAX_CACHED_NAME else _hides(name)
 
 
 def _member_of(members: Members, name: str) -> tuple[Any, bool]:
-    """Returns the shape of a member, None if the model has no such, and whether it is a secret."""
+    """Returns a member's shape, None if the model does not have it, and whether it is a secret."""
     return members.get(name) or (None, _is_secret(name, None))
 
 
@@ -110,24 +113,22 @@ def _holds_sensitive_items(shape: Any) -> bool:
     return shape.type_name == "list" and bool(shape.member.metadata.get("sensitive"))
 
 
-#: Members by the name of their structure: the model's names are few and say what they hold.
-_asked: dict[str, Members] = {}
-_told: dict[str, Members] = {}
+#: Members by the name of their structure, for requests and for answers.
+_requests: dict[str, Members] = {}
+_answers: dict[str, Members] = {}
 
 
-def _asked_members(shape: Any) -> Members:
+def _request_members(shape: Any) -> Members:
     """Returns the members of a request's structure by wire name."""
-    return _known_members(shape, _asked, _asked_name)
+    return _members(shape, _requests, _request_name)
 
 
-def _told_members(shape: Any) -> Members:
+def _answer_members(shape: Any) -> Members:
     """Returns the members of an answer's structure by element."""
-    return _known_members(shape, _told, _told_name)
+    return _members(shape, _answers, _answer_name)
 
 
-def _known_members(
-    shape: Any, known: dict[str, Members], name_of: Callable[[str, Any], str]
-) -> Members:
+def _members(shape: Any, known: dict[str, Members], name_of: Callable[[str, Any], str]) -> Members:
     if shape is None or shape.type_name != "structure":
         return {}
     members = known.get(shape.name)
@@ -138,12 +139,12 @@ def _known_members(
     return members
 
 
-def _told_name(name: str, member: Any) -> str:
+def _answer_name(name: str, member: Any) -> str:
     return str(member.serialization.get("name", name))
 
 
-def _asked_name(name: str, member: Any) -> str:
-    located = _told_name(name, member)
+def _request_name(name: str, member: Any) -> str:
+    located = _answer_name(name, member)
     return member.serialization.get("queryName") or located[:1].upper() + located[1:]
 
 
@@ -170,13 +171,13 @@ def _items(node: Tree) -> list[tuple[int, Tree]] | None:
     return sorted(((int(part), child) for part, child in children), key=lambda pair: pair[0])
 
 
-# Later operations: XML turned to JSON.
+# Later operations: XML turned into JSON.
 
 
 def _later_node(node: Tree, shape: Any) -> Any:
     if _is_leaf(node):
         return loose_text(node.get(None, ""))
-    members = _asked_members(shape)
+    members = _request_members(shape)
     shown: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
     for name, child in _named_children(node):
         member, is_secret = _member_of(members, name)
@@ -200,7 +201,7 @@ def _later_element(element: Element, shape: Any) -> Any:
     if not element.children and not element.attributes:
         return loose_text(element.text)
     shown: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
-    members = _told_members(shape)
+    members = _answer_members(shape)
     for child in element.children:
         name = child.local_name
         if name == "item":
@@ -251,7 +252,7 @@ class _Earlier:
     def _structure(
         self, shown: dict[str, Any], node: Tree, shape: Any, path: tuple[str, ...]
     ) -> dict[str, Any]:
-        members = _asked_members(shape)
+        members = _request_members(shape)
         if None in node and path:
             shown["value"] = _typed(node[None], None)
         for name, child in _named_children(node):
@@ -277,7 +278,7 @@ class _Earlier:
         else:
             value = self._structure({}, node, shape, path)
             if not value:
-                return  # all of it stands elsewhere
+                return  # all of it was put elsewhere
         _put(self._root if where else shown, where or lower_first(name), value)
 
     def _list(
@@ -324,7 +325,7 @@ class _Earlier:
 def _put(shown: dict[str, Any], where: str, value: Any) -> None:
     """Puts a value at `name`, or at `name.items.inner`, which is in the list's only item.
 
-    What stands there already is kept beside it.
+    A value that is there already becomes a list with it.
     """
     name, _, rest = where.partition(".")
     if not rest:
@@ -338,7 +339,7 @@ def _put(shown: dict[str, Any], where: str, value: Any) -> None:
 
 
 def _items_at(shown: dict[str, Any], name: str, wrapper: str) -> list[Any]:
-    """Returns the list at `name.wrapper`, made if need be; what stood there is its first item."""
+    """Returns the list at `name.wrapper`; another value there becomes its first item."""
     present = shown.get(name)
     if not isinstance(present, dict):
         present = shown[name] = {} if present is None else {wrapper: present}
@@ -366,7 +367,7 @@ class _EarlierAnswer:
         if all(child.local_name == "item" for child in children):
             wrapper = "item" if element.local_name in self._item_lists else "items"
             return {wrapper: self._shown_items(children, _item_shape(shape))}
-        members = _told_members(shape)
+        members = _answer_members(shape)
         shown: dict[str, Any] = {}
         for child in children:
             name = child.local_name

@@ -12,9 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from opentrail.capture.record.assemble import Assembled, Assembler
-from opentrail.capture.record.event_ids import new_event_id
 from opentrail.capture.record.exchange import Exchange
-from opentrail.capture.record.safe_json import to_bytes
+from opentrail.capture.record.limits import to_bytes
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, Record, format_time
 from opentrail.core.gaps import Gap
@@ -260,7 +259,7 @@ def gap_entry(gap: Gap, now: datetime) -> NewEntry:
         "lastLostAt": format_time(gap.last),
         "reason": gap.reason,
     }
-    return _records_lost(new_event_id(), details, now)
+    return _records_lost(str(uuid.uuid4()), details, now)
 
 
 def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:

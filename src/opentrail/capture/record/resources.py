@@ -1,69 +1,72 @@
-"""The record's `resources`: what a call touched, with ARN and account (cloudtrail-format §2.6)."""
+"""The record's `resources`: what a call acts on, with ARN and account."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from email.utils import parseaddr
 from typing import Any
 
 from opentrail.capture.record.rules import data_type, rules
-from opentrail.capture.record.s3_form import touched as s3_touched
 from opentrail.wire.routing import Call
 
-Listed = list[dict[str, str]]
+Resources = list[dict[str, str]]
 
 
-def touched_resources(
+def resources_of(
     call: Call,
-    label: str,
+    source: str,
     parameters: Mapping[str, Any],
     answer: Mapping[str, Any] | None,
     region: str,
     account: str,
-) -> Listed:
-    """Returns the `resources` of a call; a data event has at least its type, most calls nothing."""
+) -> Resources:
+    """Returns the `resources` of a call; a data event has at least its type, most calls nothing.
+
+    `source` is the part of `eventSource` before `.amazonaws.com`.
+    """
     operation = call.operation or ""
     if call.service is not None and call.service.name == "s3":
-        return s3_touched(parameters, operation, account, label, region)
-    if label == "sts":
+        return s3_resources(operation, parameters, source, region, account)
+    if source == "sts":
         role = parameters.get("roleArn")
         return [_listed("AWS::IAM::Role", str(role), account)] if role and answer else []
-    if label == "kms":
+    if source == "kms":
         return _kms(parameters, answer, region, account)
-    if label == "ssm":
+    if source == "ssm":
         return _ssm(parameters, operation, region, account)
-    kind = data_type(label, operation)
-    if kind is None:
+    resource_type = data_type(source, operation)
+    if resource_type is None:
         table = "AWS::DynamoDB::Table"
-        return _told(table, parameters, region, account) if label == "dynamodb" else []
-    find = _sqs if label == "sqs" else _told
-    found = find(kind, parameters, region, account)
-    if label == "sns":
+        return _by_table(table, parameters, region, account) if source == "dynamodb" else []
+    find = _sqs if source == "sqs" else _by_table
+    found = find(resource_type, parameters, region, account)
+    if source == "sns":
         found = [_of_endpoint(one) for one in found]
-    return found or [{"accountId": account, "type": kind}]
+    return found or [{"accountId": account, "type": resource_type}]
 
 
 def _of_endpoint(listed: dict[str, str]) -> dict[str, str]:
-    """SNS publishes to a topic or to an endpoint; the types differ (cloudtrail-format §2.6)."""
+    """Returns a resource of SNS; its type depends on whether it is a topic or an endpoint."""
     if ":endpoint/" not in listed["ARN"]:
         return listed
     return {**listed, "type": "AWS::SNS::PlatformEndpoint"}
 
 
-def _listed(kind: str, arn: str, account: str) -> dict[str, str]:
+def _listed(resource_type: str, arn: str, account: str) -> dict[str, str]:
     parts = arn.split(":")
     owner = parts[4] if len(parts) > 5 and parts[4] else account
-    return {"accountId": owner, "type": kind, "ARN": arn}
+    return {"accountId": owner, "type": resource_type, "ARN": arn}
 
 
 def _kms(
-    parameters: Mapping[str, Any], told: Mapping[str, Any] | None, region: str, account: str
-) -> Listed:
-    """The key, also behind an alias: the answer names it (187 of 187 real records).
+    parameters: Mapping[str, Any], answer: Mapping[str, Any] | None, region: str, account: str
+) -> Resources:
+    """Returns the key; behind an alias it is the answer that names it (187 of 187 real records).
 
-    AWS lists an alias that is made as a key, too.
+    A created alias is listed as a key, too.
     """
-    answer = told or {}
+    answer = answer or {}
     metadata = answer.get("KeyMetadata")
     keys = [
         answer.get("KeyId"),
@@ -87,13 +90,15 @@ def _kms(
     return listed
 
 
-def _told(kind: str, parameters: Mapping[str, Any], region: str, account: str) -> Listed:
-    """Returns what parameters name by the table `rules/resources.toml`."""
-    rule = rules("resources").get(kind, {})
+def _by_table(
+    resource_type: str, parameters: Mapping[str, Any], region: str, account: str
+) -> Resources:
+    """Returns the resources that parameters name, by the table `rules/resources.toml`."""
+    rule = rules("resources").get(resource_type, {})
     for path in rule.get("from", ()):
         names = _at(parameters, path.split("."))
         made = (_arn(rule, name, parameters, region, account) for name in names)
-        if listed := [_listed(kind, arn, account) for arn in dict.fromkeys(made) if arn]:
+        if listed := [_listed(resource_type, arn, account) for arn in dict.fromkeys(made) if arn]:
             return listed
     return []
 
@@ -107,10 +112,10 @@ def _arn(
         return name
     if not name or "arn" not in rule:
         return None
-    told = {key: value for key, value in parameters.items() if isinstance(value, str)}
+    texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
     try:
-        own = {"name": name, "region": region, "account": account}
-        return str(rule["arn"]).format_map({**told, **own})
+        place = {"name": name, "region": region, "account": account}
+        return str(rule["arn"]).format_map({**texts, **place})
     except KeyError:
         return None
 
@@ -133,24 +138,24 @@ def _at(value: Any, path: list[str]) -> Iterator[str]:
         yield from _at(one, rest)
 
 
-def _sqs(kind: str, parameters: Mapping[str, Any], region: str, account: str) -> Listed:
+def _sqs(resource_type: str, parameters: Mapping[str, Any], region: str, account: str) -> Resources:
     url = parameters.get("queueUrl")
     if not isinstance(url, str) or not url:
         return []
     parts = url.rstrip("/").split("/")
     owner = parts[-2] if len(parts) > 1 and parts[-2].isdigit() else account
-    return [_listed(kind, f"arn:aws:sqs:{region}:{owner}:{parts[-1]}", account)]
+    return [_listed(resource_type, f"arn:aws:sqs:{region}:{owner}:{parts[-1]}", account)]
 
 
-def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Listed:
-    """Parameters are listed without a type (101 real records)."""
+def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: str) -> Resources:
+    """Returns parameters, which have no type (101 real records)."""
     if operation not in _SSM_PARAMETERS:
         return []
     names = parameters.get("names", [parameters.get("name")])
     names = names if isinstance(names, list) else []
-    own = f"arn:aws:ssm:{region}:{account}:parameter/"
+    prefix = f"arn:aws:ssm:{region}:{account}:parameter/"
     arns = [
-        name if name.startswith("arn:") else own + name.lstrip("/")
+        name if name.startswith("arn:") else prefix + name.lstrip("/")
         for name in names
         if isinstance(name, str) and name
     ]
@@ -160,3 +165,64 @@ def _ssm(parameters: Mapping[str, Any], operation: str, region: str, account: st
 _SSM_PARAMETERS = frozenset(
     {"DeleteParameter", "DeleteParameters", "GetParameter", "GetParameters", "PutParameter"}
 )
+
+
+def s3_resources(
+    operation: str, parameters: Mapping[str, Any], source: str, region: str, account: str
+) -> Resources:
+    """Returns the `resources` of an S3 call.
+
+    Buckets of S3 Express (`source` is `s3express`) and access points of Object Lambda and of
+    outposts have their own forms of ARNs.
+    """
+    if source in _ACCESS_POINT_TYPES:
+        return _access_point_resources(operation, parameters, source, region, account)
+    bucket = parameters.get("bucketName")
+    if not bucket or operation == "CreateBucket":
+        return []
+    object_type, bucket_type = "AWS::S3::Object", "AWS::S3::Bucket"
+    arn = f"arn:aws:s3:::{bucket}"
+    if source == "s3express":
+        object_type, bucket_type = "AWS::S3Express::Object", "AWS::S3Express::DirectoryBucket"
+        arn = f"arn:aws:s3express:{region}:{account}:bucket/{bucket}"
+    listed: Resources = []
+    if data_type(source, operation) is not None:
+        if "key" in parameters:
+            listed.append({"type": object_type, "ARN": f"{arn}/{parameters['key']}"})
+        else:
+            prefix = parameters.get("prefix", "")
+            prefix = prefix[0] if isinstance(prefix, list) else prefix
+            listed.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
+    listed.append({"accountId": account, "type": bucket_type, "ARN": arn})
+    return listed
+
+
+#: Types of access points, by the source whose calls name one instead of a bucket.
+_ACCESS_POINT_TYPES = {
+    "s3-object-lambda": "AWS::S3ObjectLambda::AccessPoint",
+    "s3-outposts": "AWS::S3Outposts::AccessPoint",
+}
+_ACCESS_POINT = re.compile(
+    r"(?P<name>.+)-(?P<owner>[0-9]{12})(?:\.(?P<outpost>op-[0-9a-z]+))?", re.I
+)
+
+
+def _access_point_resources(
+    operation: str, parameters: Mapping[str, Any], source: str, region: str, account: str
+) -> Resources:
+    """Returns the `resources` of a call to an access point of Object Lambda or of an outpost."""
+    point_type = _ACCESS_POINT_TYPES[source]
+    found = _ACCESS_POINT.fullmatch(str(parameters.get("bucketName", "")))
+    data = data_type(source, operation)
+    if found is None:
+        return [] if data is None else [{"accountId": account, "type": data}]
+    owner, outpost = found["owner"], found["outpost"]
+    where = f"outpost/{outpost}/" if outpost else ""
+    arn = f"arn:aws:{source}:{region}:{owner}:{where}accesspoint/{found['name']}"
+    point = {"accountId": owner, "type": point_type, "ARN": arn}
+    if data in (None, point_type) or "key" not in parameters:
+        return [point]
+    return [
+        {"accountId": owner, "type": str(data), "ARN": f"{arn}/object/{parameters['key']}"},
+        point,
+    ]

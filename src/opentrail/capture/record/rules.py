@@ -14,8 +14,8 @@ from opentrail.core.trail import GLOBAL_SERVICES
 from opentrail.core.values import value_class
 from opentrail.wire.service_models import Service
 
-#: Callers may make up any number of operations: only so many calls are remembered.
-_CALLS = 4_096
+#: Entries of each cache; callers may make up any number of operations.
+_CACHED_CALLS = 4_096
 
 
 @cache
@@ -25,76 +25,80 @@ def rules(name: str) -> Mapping[str, Any]:
     return tomllib.loads(text)
 
 
+def lower_first(name: str) -> str:
+    """Returns the name with its first letter in lower case.
+
+    >>> lower_first("DBInstanceIdentifier")
+    'dBInstanceIdentifier'
+    """
+    return name[:1].lower() + name[1:]
+
+
 @cache
-def source_label(service_name: str, endpoint_prefix: str) -> str:
-    """Returns what stands before `.amazonaws.com` in `eventSource`."""
-    named = rules("names")["event_source"].get(service_name)
-    return str(named or endpoint_prefix.rpartition(".")[2])
-
-
 def source_of(service: Service) -> str:
-    """Returns a service's source label."""
-    return source_label(service.name, service.endpoint_prefix)
+    """Returns a service's source: the part of `eventSource` before `.amazonaws.com`."""
+    named = rules("names")["event_source"].get(service.name)
+    return str(named or service.endpoint_prefix.rpartition(".")[2])
 
 
-@lru_cache(_CALLS)
+@lru_cache(_CACHED_CALLS)
 def event_name(service_name: str, operation: str) -> str:
     """Returns CloudTrail's name of an operation."""
     table = rules("names")["event_name"].get(service_name, {})
     return str(table.get(operation, operation))
 
 
-@lru_cache(_CALLS)
-def is_read_only(label: str, operation: str) -> bool:
+@lru_cache(_CACHED_CALLS)
+def is_read_only(source: str, operation: str) -> bool:
     """Returns the record's `readOnly`."""
     table = rules("kinds")["read_only"]
-    if operation in table["true"].get(label, ()):
+    if operation in table["true"].get(source, ()):
         return True
-    if operation in table["false"].get(label, ()):
+    if operation in table["false"].get(source, ()):
         return False
     return operation.startswith(tuple(table["prefixes"]))
 
 
-@lru_cache(_CALLS)
-def keeps_answer(label: str, operation: str) -> bool:
-    """Returns whether a good answer goes into the record."""
+@lru_cache(_CACHED_CALLS)
+def keeps_answer(source: str, operation: str) -> bool:
+    """Returns whether the answer of a call that succeeded is recorded."""
     kinds = rules("kinds")
-    if operation in kinds["answer_kept"].get(label, ()):
+    if operation in kinds["answer_kept"].get(source, ()):
         return True
-    if operation in kinds["answer_left_out"].get(label, ()):
+    if operation in kinds["answer_left_out"].get(source, ()):
         return False
-    return not is_read_only(label, operation)
+    return not is_read_only(source, operation)
 
 
-@lru_cache(_CALLS)
-def needs_answer(label: str, operation: str) -> bool:
-    """Returns whether a good answer must be read, to be recorded or for what it touched."""
-    return keeps_answer(label, operation) or label in rules("kinds")["answer_read"]["sources"]
+@lru_cache(_CACHED_CALLS)
+def needs_answer(source: str, operation: str) -> bool:
+    """Returns whether an answer must be read, to record it or for the resources that it names."""
+    return keeps_answer(source, operation) or source in rules("kinds")["answer_read"]["sources"]
 
 
-@lru_cache(_CALLS)
+@lru_cache(_CACHED_CALLS)
 def answers_urls(service_name: str, operation: str) -> bool:
-    """Returns whether an operation answers URLs of the endpoint itself."""
+    """Returns whether an operation's answer holds URLs of the endpoint."""
     return operation in rules("kinds")["answer_urls"].get(service_name, ())
 
 
-@lru_cache(_CALLS)
-def data_type(label: str, operation: str) -> str | None:
+@lru_cache(_CACHED_CALLS)
+def data_type(source: str, operation: str) -> str | None:
     """Returns the resource type of a data event, None for a management event."""
-    for kind, operations in rules("kinds")["data"].get(label, {}).items():
+    for resource_type, operations in rules("kinds")["data"].get(source, {}).items():
         if operation in operations:
-            return str(kind)
+            return str(resource_type)
     return None
 
 
-def category(label: str, operation: str) -> str:
+def category(source: str, operation: str) -> str:
     """Returns the record's `eventCategory`."""
-    return DATA if data_type(label, operation) else MANAGEMENT
+    return DATA if data_type(source, operation) else MANAGEMENT
 
 
 @cache
 def has_s3_form(service_name: str) -> bool:
-    """Returns whether a service's parameters are recorded as S3's are."""
+    """Returns whether a service is recorded in S3's form."""
     return service_name in rules("names")["s3_form"]["services"]
 
 
@@ -107,71 +111,69 @@ def api_version(service_name: str) -> str | None:
 
 @value_class(frozen=True, slots=True)
 class OperationTraits:
-    """What a record says of a call by its service and operation alone.
+    """The members of a record that depend on service and operation alone."""
 
-    `label` is what stands before `.amazonaws.com` in `eventSource`, '' if the service is unknown.
-    """
-
+    #: `eventSource`, and its part before `.amazonaws.com`; the latter is '' for unknown services.
+    event_source: str
     source: str
-    label: str
-    name: str
+    event_name: str
     category: str
     is_read_only: bool
     is_global: bool
     api_version: str | None
     keeps_answer: bool
-    #: Whether the answer tells what was touched.
+    #: Whether the answer names resources that the parameters do not.
     reads_answer: bool
-    #: Whether parameters go elsewhere when a call fails with one of these codes.
+    #: Error codes of calls whose parameters are not recorded.
     parameters_left_out: tuple[str, ...]
 
 
 UNKNOWN_OPERATION = "UnknownOperation"
 UNKNOWN_SOURCE = "unknown.opentrail.internal"
-#: The form of a signing name: others are no service's.
-_SERVICE = re.compile("[a-z0-9][a-z0-9.-]{0,62}")
+_SIGNING_NAME = re.compile("[a-z0-9][a-z0-9.-]{0,62}")
 
 
-def is_signer(text: str) -> bool:
-    """Returns whether text has the form of a signing name.
+def is_signing_name(text: str) -> bool:
+    """Returns whether text has the form of a service's signing name.
 
-    >>> is_signer("s3-outposts"), is_signer("../evil"), is_signer("")
+    >>> is_signing_name("s3-outposts"), is_signing_name("../evil"), is_signing_name("")
     (True, False, False)
     """
-    return _SERVICE.fullmatch(text) is not None
+    return _SIGNING_NAME.fullmatch(text) is not None
 
 
-@lru_cache(_CALLS)
-def kind_of(
+@lru_cache(_CACHED_CALLS)
+def traits_of(
     service: Service | None, operation: str | None, signed_as: str | None
 ) -> OperationTraits:
-    """Returns the kind of a call; `signed_as` is the service in the credential's scope."""
-    named, label = operation or UNKNOWN_OPERATION, ""
+    """Returns the traits of a call; `signed_as` is the service in the credential's scope."""
+    source, name = "", operation or UNKNOWN_OPERATION
     if service is not None:
         signers = rules("names")["event_source_by_signer"].get(service.name, ())
-        label = signed_as if signed_as and signed_as in signers else source_of(service)
-        source, name = f"{label}.amazonaws.com", event_name(service.name, named)
+        source = signed_as if signed_as and signed_as in signers else source_of(service)
+        event_source, name = f"{source}.amazonaws.com", event_name(service.name, name)
+    elif signed_as is not None and is_signing_name(signed_as):
+        event_source = f"{signed_as}.amazonaws.com"
     else:
-        is_named = signed_as is not None and is_signer(signed_as)
-        source, name = f"{signed_as}.amazonaws.com" if is_named else UNKNOWN_SOURCE, named
+        event_source = UNKNOWN_SOURCE
     kinds = rules("kinds")
     return OperationTraits(
+        event_source,
         source,
-        label,
         name,
-        category(label, operation or "") if label else MANAGEMENT,
-        is_read_only(label, operation or name),
-        source in GLOBAL_SERVICES,
+        category(source, operation or "") if source else MANAGEMENT,
+        is_read_only(source, operation or name),
+        event_source in GLOBAL_SERVICES,
         api_version(service.name) if service is not None else None,
-        keeps_answer(label, operation or ""),
-        label in kinds["answer_read"]["sources"],
-        tuple(kinds["parameters_left_out"].get(label, ())),
+        keeps_answer(source, operation or ""),
+        source in kinds["answer_read"]["sources"],
+        tuple(kinds["parameters_left_out"].get(source, ())),
     )
 
 
-@lru_cache(_CALLS)
-def own_kind(source: str, name: str, is_read_only: bool) -> OperationTraits:
-    """Returns the kind of a call of a service of one's own: a management event."""
+@lru_cache(_CACHED_CALLS)
+def traits_of_custom_service(event_source: str, name: str, is_read_only: bool) -> OperationTraits:
+    """Returns the traits of a call to a service that is not AWS's: a management event."""
     return OperationTraits(
-        source, "", name, MANAGEMENT, is_read_only, False, None, False, False, ()
+        event_source, "", name, MANAGEMENT, is_read_only, False, None, False, False, ()
     )

@@ -1,4 +1,4 @@
-"""S3's hand-made form of parameters: raw names, headers, XML unchanged (cloudtrail-format §4.3)."""
+"""S3's own form: names and headers as sent, XML turned into JSON, and `additionalEventData`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from opentrail.capture.record.render import lower_first
-from opentrail.capture.record.rules import data_type, rules
+from opentrail.capture.record.exchange import Exchange
+from opentrail.capture.record.rules import lower_first, rules
 from opentrail.capture.redaction.embedded import within, without_secrets
 from opentrail.capture.redaction.redact import actions, without_literals
 from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret, sounds_secret
+from opentrail.core.event import MANAGEMENT
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.multipart import form_fields
 from opentrail.wire.protocols.values import JsonDocument
@@ -35,8 +36,8 @@ _NOT_FIRST = frozenset({"Key", "AccountId"})
 _SECRET_ENDS = ("-key", "-token", "-mfa", "-context")
 #: What path and headers alone may say.
 _FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
-#: Headers of a request that matter but that AWS leaves out; they go into our own block.
-_OWN_HEADERS = (
+#: Headers of a request that AWS does not record; they are noted in opentrail's block.
+_NOTED_HEADERS = (
     "cache-control",
     "content-disposition",
     "content-encoding",
@@ -51,12 +52,17 @@ _OWN_HEADERS = (
 )
 
 
-def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
+def s3_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
     """Returns `requestParameters` of a call to S3 or S3 Control.
+
+    Headers that AWS does not record, such as ranges and conditions, are noted.
 
     Raises:
         ValueError: the body is not XML (or a policy not text).
     """
+    headers = {n: within(request.headers[n]) for n in _NOTED_HEADERS if n in request.headers}
+    if headers:
+        notes["headers"] = headers
     parameters: dict[str, Any] = {}
     names = _label_names(call.service, call.operation)
     for label, value in call.labels.items():
@@ -78,26 +84,26 @@ def s3_parameters(call: Call, request: Request) -> dict[str, Any]:
     return parameters
 
 
-def given(call: Call, request: Request) -> dict[str, Any]:
-    """Returns what a request says, secrets among it, as texts without names.
+def s3_given(call: Call, request: Request) -> dict[str, Any]:
+    """Returns the values of a request without their names, secrets included.
 
     Raises:
         ValueError: the body is not XML.
     """
-    told: dict[str, Any] = {**given_in_head(request)}
+    given: dict[str, Any] = {**given_in_head(request)}
     if call.operation == "PostObject":
-        told["form"] = list(form_fields(request.headers, request.body).values())
+        given["form"] = list(form_fields(request.headers, request.body).values())
     elif request.body_is_whole and request.body.strip() and call.operation is not None:
         body = plain_body(request.headers, request.body)
         is_policy = call.operation == "PutBucketPolicy"
-        told["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
-    return told
+        given["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
+    return given
 
 
 def given_in_head(request: Request) -> dict[str, list[str]]:
-    """Returns what a request's head says, secrets among it, as texts without names.
+    """Returns the values of the query and of headers with secrets.
 
-    A device of MFA and its code stand in one header.
+    A header may hold an MFA device and its code, so its words are values, too.
     """
     headers = [value for name, value in request.headers.items() if name.endswith(_SECRET_ENDS)]
     return {
@@ -222,7 +228,7 @@ def loose_text(text: str) -> Any:
     return within(text)
 
 
-def s3_answer(response: Response) -> dict[str, Any] | None:
+def s3_answer(_call: Call, response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
     never = _listed("answer_never", "s3_headers")
     shown = {
@@ -233,75 +239,22 @@ def s3_answer(response: Response) -> dict[str, Any] | None:
     return shown or None
 
 
-def own_details(request: Request) -> dict[str, Any]:
-    """Returns what AWS leaves out of S3 records: ranges, conditions."""
-    details: dict[str, Any] = {}
-    headers = {n: within(request.headers[n]) for n in _OWN_HEADERS if n in request.headers}
-    if headers:
-        details["headers"] = headers
-    return details
-
-
-def touched(
-    parameters: Mapping[str, Any],
-    operation: str,
-    account: str,
-    label: str = "s3",
-    region: str = "",
-) -> list[dict[str, str]]:
-    """Returns the record's `resources` of an S3 call (cloudtrail-format §2.6).
-
-    `label` is what is before `.amazonaws.com` in `eventSource`: buckets of S3 Express, and access
-    points of Object Lambda and of outposts, have ARNs of their own.
-    """
-    if label in _AT_ACCESS_POINTS:
-        return _at_access_point(parameters, operation, account, label, region)
-    bucket = parameters.get("bucketName")
-    if not bucket or operation == "CreateBucket":
-        return []
-    object_type, bucket_type = "AWS::S3::Object", "AWS::S3::Bucket"
-    arn = f"arn:aws:s3:::{bucket}"
-    if label == "s3express":
-        object_type, bucket_type = "AWS::S3Express::Object", "AWS::S3Express::DirectoryBucket"
-        arn = f"arn:aws:s3express:{region}:{account}:bucket/{bucket}"
-    listed: list[dict[str, str]] = []
-    if data_type(label, operation) is not None:
-        if "key" in parameters:
-            listed.append({"type": object_type, "ARN": f"{arn}/{parameters['key']}"})
-        else:
-            prefix = parameters.get("prefix", "")
-            prefix = prefix[0] if isinstance(prefix, list) else prefix
-            listed.append({"type": object_type, "ARNPrefix": f"{arn}/{prefix}"})
-    listed.append({"accountId": account, "type": bucket_type, "ARN": arn})
-    return listed
-
-
-#: Source labels whose calls name an access point where others have a bucket, and its type.
-_AT_ACCESS_POINTS = {
-    "s3-object-lambda": "AWS::S3ObjectLambda::AccessPoint",
-    "s3-outposts": "AWS::S3Outposts::AccessPoint",
-}
-_ACCESS_POINT = re.compile(
-    r"(?P<name>.+)-(?P<owner>[0-9]{12})(?:\.(?P<outpost>op-[0-9a-z]+))?", re.I
-)
-
-
-def _at_access_point(
-    parameters: Mapping[str, Any], operation: str, account: str, label: str, region: str
-) -> list[dict[str, str]]:
-    """Returns the `resources` of a call to an access point of Object Lambda or of an outpost."""
-    kind = _AT_ACCESS_POINTS[label]
-    found = _ACCESS_POINT.fullmatch(str(parameters.get("bucketName", "")))
-    data = data_type(label, operation)
-    if found is None:
-        return [] if data is None else [{"accountId": account, "type": data}]
-    owner, outpost = found["owner"], found["outpost"]
-    where = f"outpost/{outpost}/" if outpost else ""
-    arn = f"arn:aws:{label}:{region}:{owner}:{where}accesspoint/{found['name']}"
-    point = {"accountId": owner, "type": kind, "ARN": arn}
-    if data in (None, kind) or "key" not in parameters:
-        return [point]
-    return [
-        {"accountId": owner, "type": str(data), "ARN": f"{arn}/object/{parameters['key']}"},
-        point,
-    ]
+def additional_data(exchange: Exchange, category: str) -> dict[str, Any]:
+    """Returns what S3 adds to `additionalEventData`."""
+    extra: dict[str, Any] = {}
+    if exchange.credential is not None:
+        extra["SignatureVersion"] = exchange.credential.version
+    if exchange.tls is not None:
+        extra["CipherSuite"] = exchange.tls["cipherSuite"]
+    sent, received = exchange.bytes_in, exchange.bytes_out
+    decoded_length = exchange.request.headers.get("x-amz-decoded-content-length", "")
+    if decoded_length.isdigit():
+        sent = int(decoded_length)
+    # AWS writes these as floats in data events and as whole numbers elsewhere.
+    extra["bytesTransferredIn"] = sent if category == MANAGEMENT else float(sent)
+    if exchange.credential is not None:
+        extra["AuthenticationMethod"] = exchange.credential.method
+    if exchange.response is not None and "x-amz-id-2" in exchange.response.headers:
+        extra["x-amz-id-2"] = exchange.response.headers["x-amz-id-2"]
+    extra["bytesTransferredOut"] = received if category == MANAGEMENT else float(received)
+    return extra

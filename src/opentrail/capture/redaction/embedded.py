@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-from opentrail.capture.record.limits import OBJECT_LIMIT
+from opentrail.capture.record.limits import MAX_OBJECT_BYTES
 from opentrail.capture.redaction.secret_names import (
     HIDDEN,
     hidden_member,
@@ -30,7 +30,7 @@ from opentrail.capture.redaction.secret_names import (
 _DEEPEST = 4
 #: Shorter texts hold no secret that a name beside it tells of; longer ones no record has room for:
 #: what they stand in is left out as a whole (`limits.limited`).
-_SHORTEST, _LONGEST = 8, OBJECT_LIMIT
+_SHORTEST, _LONGEST = 8, MAX_OBJECT_BYTES
 #: How base64 of what begins with a brace, a bracket or `<` begins.
 _ENCODED = frozenset(
     first + second

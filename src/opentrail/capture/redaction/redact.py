@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
+from opentrail.capture.record.limits import MAX_COMPARED_BYTES, MAX_MESSAGE_LENGTH
 from opentrail.capture.record.rules import rules
 from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_member, sounds_secret
@@ -29,10 +30,6 @@ ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
 
 #: Quoted texts, quoted names and numbers of a PartiQL statement.
 _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
-#: Errors are recorded up to a kilobyte; no more of them needs to be looked through.
-_LONGEST_MESSAGE = 4_096
-#: Of a body that nobody can read, errors are compared with so much.
-_LONGEST_BODY = 1024 * 1024
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
 #: Shorter texts are not looked for in errors: they would be found in any.
@@ -81,7 +78,7 @@ def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) ->
         shown: the parameters as they are recorded.
         never: other texts that are not to be told, such as signatures.
     """
-    message = message[:_LONGEST_MESSAGE]
+    message = message[:MAX_MESSAGE_LENGTH]
     hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= SHORTEST_SECRET}
     hidden |= {text for text in never if text}
     forms = _forms_in(message)
@@ -100,14 +97,14 @@ def without_words_of(body: bytes, message: str, shown: str) -> str:
         message: the text.
         shown: what is recorded of the call; its words may stay.
     """
-    raw = body[:_LONGEST_BODY].decode("utf-8", "replace")
+    raw = body[:MAX_COMPARED_BYTES].decode("utf-8", "replace")
     told = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
 
     def word(found: re.Match[str]) -> str:
         text = found.group()
         return HIDDEN if text in told and text not in shown else text
 
-    return _WORD.sub(word, message[:_LONGEST_MESSAGE])
+    return _WORD.sub(word, message[:MAX_MESSAGE_LENGTH])
 
 
 def _forms_in(message: str) -> list[Callable[[str], str]]:

@@ -1,19 +1,20 @@
-"""Decoded parameters in CloudTrail's form: casing, times, redaction (cloudtrail-format §4.1).
+"""The form of most services: decoded parameters and answers with CloudTrail's names and times.
 
-One renderer per shape, compiled once. `ABSENT` stands for a member that is not recorded.
+Each shape of a model has a renderer, made when it is first needed. A renderer returns `ABSENT` for
+a member that is not recorded.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 from botocore.model import Shape
 
-from opentrail.capture.record.rules import rules, source_of
+from opentrail.capture.record.rules import lower_first, rules, source_of
 from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
 from opentrail.capture.redaction.redact import PLACEHOLDERS, actions, by_name, without_literals
 from opentrail.capture.redaction.secret_names import (
@@ -23,7 +24,10 @@ from opentrail.capture.redaction.secret_names import (
     naming_members,
     sounds_secret,
 )
+from opentrail.wire.message import Request, Response
+from opentrail.wire.protocols import decode_answer, decode_request
 from opentrail.wire.protocols.values import WireTime
+from opentrail.wire.routing import Call
 from opentrail.wire.service_models import Service
 
 ABSENT: Final = object()
@@ -31,13 +35,73 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 Renderer = Callable[[Any], Any]
 
 
-def lower_first(name: str) -> str:
-    """Returns the name with its first letter lowered, and nothing else.
+def model_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[str, Any] | None:
+    """Returns `requestParameters`; a form that has a field twice is noted.
 
-    >>> lower_first("DBInstanceIdentifier")
-    'dBInstanceIdentifier'
+    Raises:
+        ValueError: the request is not what its protocol says.
     """
-    return name[:1].lower() + name[1:]
+    given, remarks = decode_request(call, request)
+    shown = _rendered_request(call, given)
+    notes.update(dict.fromkeys(remarks, True))
+    return shown if isinstance(shown, dict) else None
+
+
+def _rendered_request(call: Call, given: dict[str, Any]) -> Any:
+    model = call.model
+    if call.service is None or model is None or model.input_shape is None:
+        return by_name(given, lower_first)
+    if is_sensitive(model.input_shape):
+        return None
+    return renderers(call.service).render(model.input_shape, given)
+
+
+def model_given(call: Call, request: Request) -> dict[str, Any] | None:
+    """Returns the parameters as they were given, secrets included; None for an unknown operation.
+
+    Raises:
+        ValueError: the request is not what its protocol says.
+    """
+    return decode_request(call, request)[0] if call.operation is not None else None
+
+
+def model_answer(call: Call, response: Response) -> dict[str, Any] | None:
+    """Returns `responseElements`.
+
+    Raises:
+        ValueError: the answer is not what its protocol says.
+    """
+    service, model = call.service, call.model
+    decoded = decode_answer(call, response)
+    if service is None or model is None or model.output_shape is None:
+        return None
+    shown = renderers(service).render(model.output_shape, decoded)
+    return _recorded_answer(service.name, shown) if isinstance(shown, dict) else None
+
+
+def _recorded_answer(service: str, shown: dict[str, Any]) -> dict[str, Any]:
+    """Returns an answer with the names of records, without its wrapper if AWS omits it."""
+    renamed, is_unwrapped = _answer_names(service)
+    if renamed:
+        shown = {renamed.get(name, name): item for name, item in shown.items()}
+    if is_unwrapped and len(shown) == 1:
+        only = next(iter(shown.values()))
+        return only if isinstance(only, dict) else shown
+    return shown
+
+
+@cache
+def _answer_names(service: str) -> tuple[Mapping[str, str], bool]:
+    """Returns the renamed members of a service's answers, and whether they have a wrapper."""
+    names = rules("names")
+    members = names["answer_member"].get(service, {}).items()
+    renamed = {lower_first(modelled): recorded for modelled, recorded in members}
+    return renamed, service in names["answer_unwrapped"]["services"]
+
+
+def is_sensitive(shape: Any) -> bool:
+    """Returns whether a model marks a whole request or answer as sensitive."""
+    return shape is not None and bool(shape.metadata.get("sensitive"))
 
 
 @lru_cache(maxsize=512)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.record.render import lower_first, renderers
+from opentrail.capture.record.model_form import renderers
+from opentrail.capture.record.rules import lower_first
 from opentrail.capture.redaction.redact import HIDDEN, REMOVED_MARK
 from opentrail.wire.protocols.values import timestamp
 from tests.factories import catalog
