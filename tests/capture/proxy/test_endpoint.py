@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,9 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from opentrail.capture.proxy import Endpoint, Upstream, Upstreams, intake
+from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import OwnAnswer
-from opentrail.capture.proxy.intake import Intake
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.identity import unknown
@@ -130,16 +128,8 @@ def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
         assert Wire.to(url).send(get()).answer()[0] == 502
 
 
-@pytest.fixture
-def busy(monkeypatch: pytest.MonkeyPatch) -> Intake:
-    """Returns an intake whose loop works all the time, and which lets each call wait."""
-    monkeypatch.setattr(intake, "_LINES_SHARE", 1_000.0)
-    seconds = itertools.count()
-    return Intake(lambda: float(next(seconds)), lambda: float(next(seconds)))
-
-
-def test_a_busy_endpoint_answers_each_line_in_its_order(busy: Intake) -> None:
-    with an_endpoint(intake=busy) as (url, endpoint):
+def test_each_connection_is_answered_in_its_order() -> None:
+    with an_endpoint() as (url, endpoint):
         wires = [Wire.to(url) for _ in range(8)]
         for wire in wires:
             wire.send(get("/bucket/first")).send(get("/bucket/second"))
@@ -148,15 +138,15 @@ def test_a_busy_endpoint_answers_each_line_in_its_order(busy: Intake) -> None:
         assert endpoint.recorder.lost == 0
 
 
-def test_what_was_sent_just_before_a_line_ends_is_answered(busy: Intake) -> None:
-    with an_endpoint(intake=busy) as (url, _):
+def test_what_was_sent_just_before_a_connection_ends_is_answered() -> None:
+    with an_endpoint() as (url, _):
         wire = Wire.to(url).send(get("/bucket/last"))
         wire.socket.shutdown(socket.SHUT_WR)
         assert wire.answer()[0] == 502
 
 
-def test_a_body_behind_a_head_that_waits_comes_after_it(busy: Intake) -> None:
-    with an_endpoint(intake=busy) as (url, _):
+def test_bodies_that_come_after_their_heads_are_passed_on() -> None:
+    with an_endpoint() as (url, _):
         wires = [Wire.to(url) for _ in range(8)]
         for half in (slice(None, -5), slice(-5, None)):
             for wire in wires:

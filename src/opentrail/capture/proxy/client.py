@@ -95,13 +95,6 @@ class ClientConnection(asyncio.Protocol):
         self._serving = asyncio.get_running_loop().create_task(self._serve())
 
     def data_received(self, data: bytes) -> None:
-        if self._receiving is None and self.raw is None:
-            self.endpoint.intake.add(self, data)
-        else:
-            self.take(data)  # more of a request, or of a WebSocket
-
-    def take(self, data: bytes) -> None:
-        """Takes in what the client sent."""
         rest: bytes | None = data
         while rest is not None:
             rest = self._feed(rest)
@@ -149,7 +142,6 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that has sent all may still read its answers."""
-        self.endpoint.intake.release()
         self._deaf = True
         self._ended.set()
         if self._receiving is not None:
@@ -161,7 +153,6 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         del error
-        self.endpoint.intake.release()
         self.lost = self._deaf = True
         self._ended.set()
         self._disarm()
@@ -262,8 +253,7 @@ class ClientConnection(asyncio.Protocol):
                 if incoming is None:
                     return
                 self._busy = True
-                with self.endpoint.intake.under_way():
-                    goes_on = await RequestHandler(self, incoming).run()
+                goes_on = await RequestHandler(self, incoming).run()
                 if not goes_on or self.endpoint.stopping:
                     await self._linger()
                     return

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from opentrail.capture.proxy.asgi import AskOwn
 from opentrail.capture.proxy.client import ClientConnection
-from opentrail.capture.proxy.intake import Intake
 from opentrail.capture.proxy.upstream import Upstreams
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
@@ -31,8 +30,7 @@ class Endpoint:
     #: Whether answers name the endpoint by the scheme that the client used.
     rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)
-    intake: Intake = field(default_factory=Intake)
-    #: Limits (guarantee N2): time for a head, silence between or within requests, connections.
+    #: Limits of N2: time for a head, silence between or within requests, connections.
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
     #: Longest silence of an upstream (a Lambda may run for 15 minutes).
@@ -56,7 +54,6 @@ class Endpoint:
 
     def _close_idle(self) -> bool:
         """Closes the connection that has been idle for longest, if any is."""
-        self.intake.release()  # who has sent something is not idle
         oldest = next(iter(self.idle), None)
         if oldest is None:
             return False
@@ -79,7 +76,6 @@ class Endpoint:
 
     def _look_again(self) -> None:
         loop = asyncio.get_running_loop()
-        self.intake.release()  # who has sent something is not silent
         now = loop.time()
         for connection in list(self.connections):
             if connection.deadline is not None and now >= connection.deadline:
@@ -100,7 +96,6 @@ class Endpoint:
     async def stop(self, seconds: float) -> None:
         """Lets calls under way finish for so long, then cuts their connections (guarantee D18)."""
         self.stopping = True
-        self.intake.release()
         for connection in list(self.connections):
             connection.close_if_idle()
         if self.connections:

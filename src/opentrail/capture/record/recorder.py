@@ -1,4 +1,4 @@
-"""Has exchanges recorded: assembled, durable, learned from; and counts what could not be."""
+"""Records exchanges: assembles, makes durable, learns; and counts lost records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from opentrail.capture.record.limits import to_bytes
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, Record, format_time
 from opentrail.core.gaps import Gap
-from opentrail.core.identity import DEFAULT_ACCOUNT, KEY_OPERATIONS, Identity
+from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -26,21 +26,14 @@ from opentrail.ports.journal import JournalWriter, LostPositions
 log = logging.getLogger(__name__)
 
 _GAP_CHECK_SECONDS = 1.0
-#: A record that waits longer than this means that the disk does not keep up.
+#: A record that waits longer than this shows that the disk is too slow.
 _OVERLOAD_SECONDS = 0.5
-#: While others are being written a call waits this long for more, so that fewer groups are made.
-_GATHER_SECONDS = 0.0005
-#: So long if nobody waits for it: an eighth less of the processor's time for each call.
-_GATHER_LATER_SECONDS = 0.004
-#: Calls that delete many objects make many records: after so many bytes of these, other calls have
-#: their turn.
-_MOST_MORE_BYTES = 512 * 1024
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A call whose record is to be made; without `done` nobody waits for it."""
+    """A call to be recorded; without `done` its client has the answer already."""
 
     exchange: Exchange
     done: asyncio.Future[int] | None
@@ -51,9 +44,9 @@ class Recorder:
     """Records exchanges. With `refuse`, an answer leaves only after its record is durable.
 
     Args:
-        learn: takes in what a durable record teaches about identities.
-        refuse: the mode `--on-record-failure refuse`; else `allow`.
-        keep_gap: keeps what is known of lost records for the next start.
+        learn: learns identities from a record.
+        refuse: whether the mode is `--on-record-failure refuse`; else it is `allow`.
+        keep_gap: stores the gap of lost records for the next start.
     """
 
     def __init__(
@@ -75,12 +68,8 @@ class Recorder:
         self.lost = 0
         self._keep_gap = keep_gap
         self._gap: Gap | None = None
-        self._group: list[_Waiting] = []
+        self._waiting: list[_Waiting] = []
         self._writing: set[asyncio.Task[None]] = set()
-        #: Whether the last group was of several calls.
-        self._is_busy = False
-        #: Whether anything waits for a call of the next group.
-        self._is_awaited = False
 
     @property
     def failure(self) -> str | None:
@@ -89,11 +78,11 @@ class Recorder:
 
     @property
     def overloaded(self) -> bool:
-        """Whether calls wait too long for the disk to accept more of them (guarantee D16)."""
+        """Whether records wait so long for the disk that further calls must be throttled."""
         return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
     def identity(self, access_key_id: str) -> Identity:
-        """Returns whom an access key id stands for."""
+        """Returns the identity behind an access key id."""
         return self._assembler.identity(access_key_id)
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
@@ -107,135 +96,96 @@ class Recorder:
             RecordRefused: there is no record.
         """
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._wait_for_group(exchange, done, is_awaited=True)
+        self._add(exchange, done)
         return await done
 
     def record_later(self, exchange: Exchange) -> None:
         """Records after the answer (`allow`); a loss is counted and leaves a gap record."""
-        self._wait_for_group(exchange, None, exchange.call.operation in KEY_OPERATIONS)
+        self._add(exchange, None)
 
-    def _wait_for_group(
-        self, exchange: Exchange, done: asyncio.Future[int] | None, is_awaited: bool
-    ) -> None:
-        """Has calls that end at about the same time assembled one after the other.
-
-        The same code run many times in a row takes half the time that it takes in between others,
-        and each group costs a sync and two switches between threads. A call that is alone does not
-        wait; one that nothing waits for leaves others more time to come.
-        """
-        is_first = not self._group
-        self._group.append(_Waiting(exchange, done, time.perf_counter()))
-        if not is_first and (self._is_awaited or not is_awaited):
-            return
-        self._is_awaited = is_awaited
-        if self._writing or self._is_busy:
-            patience = _GATHER_SECONDS if is_awaited else _GATHER_LATER_SECONDS
-            asyncio.get_running_loop().call_later(patience, self._begin_group)
-        else:
-            self._begin_group()
-
-    def _begin_group(self) -> None:
-        if self._group:
-            self._is_busy = len(self._group) > 1
-            task = asyncio.get_running_loop().create_task(self._record_group())
+    def _add(self, exchange: Exchange, done: asyncio.Future[int] | None) -> None:
+        """Has a call recorded together with those that end in the same iteration of the loop."""
+        if not self._waiting:
+            task = asyncio.get_running_loop().create_task(self._record_waiting())
             self._writing.add(task)
             task.add_done_callback(self._writing.discard)
+        self._waiting.append(_Waiting(exchange, done, time.perf_counter()))
 
-    async def _record_group(self) -> None:
-        group, self._group = self._group, []
+    async def _record_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
         made: list[tuple[_Waiting, Assembled]] = []
-        size = 0
-        for waiting in group:
-            assembled = self._assembled(waiting)
-            if assembled is None:
-                continue
-            made.append((waiting, assembled))
-            if assembled.more:
-                size += sum(len(entry.record) for entry in assembled.more)
-            if size > _MOST_MORE_BYTES:
-                await self._append(made)
-                made, size = [], 0
-        if made:
-            await self._append(made)
-
-    def _assembled(self, waiting: _Waiting) -> Assembled | None:
+        for one in waiting:
+            try:
+                made.append((one, self._assembler.assemble(one.exchange)))
+            except Exception as error:  # the other calls are recorded
+                log.exception("a call cannot be recorded")
+                self._refuse(one, f"{type(error).__name__} while its record was made")
+        for one, assembled in made:
+            if one.done is None:
+                # The client's next call may be signed with a key that this one created.
+                self._learn_from(assembled)
+        entries = [entry for _, assembled in made for entry in (assembled.entry, *assembled.more)]
         try:
-            assembled = self._assembler.assemble(waiting.exchange)
-        except Exception as error:  # the caller is told; others go on
-            log.exception("a call cannot be recorded")
-            self._refuse(waiting, f"{type(error).__name__} while its record was made")
-            return None
-        if waiting.done is None:
-            self._learn_from(assembled)
-        return assembled
-
-    async def _append(self, made: Sequence[tuple[_Waiting, Assembled]]) -> None:
-        entries = [entry for _, one in made for entry in (one.entry, *one.more)]
-        try:
-            position = await self._journal.append(entries) - len(entries)
+            position = await self._journal.append(entries) - len(entries) + 1
         except RecordRefused as error:
-            for waiting, _ in made:
-                self._refuse(waiting, str(error))
+            for one, _ in made:
+                self._refuse(one, str(error))
             return
-        ended = time.perf_counter()
-        for waiting, one in made:
-            position += 1
-            if waiting.done is not None:
-                self._learn_from(one)
-                if not waiting.done.done():
-                    waiting.done.set_result(position)
-            position += len(one.more)
-            self._count(one, waiting.exchange, ended - waiting.since)
-        self._metrics.journal_position.set(self._journal.head)
-
-    def _learn_from(self, made: Assembled) -> None:
-        try:
-            self._learn(made.record)
-        except Exception:  # the record stands, and others wait
-            log.exception("nothing could be learned", extra={"eventID": made.entry.event_id})
+        for one, assembled in made:
+            if one.done is not None:
+                self._learn_from(assembled)
+                if not one.done.done():
+                    one.done.set_result(position)
+            position += 1 + len(assembled.more)
+            self._count(assembled, one)
 
     def _refuse(self, waiting: _Waiting, reason: str) -> None:
         if waiting.done is None:
-            self._lose(waiting.exchange.completed_at, reason)
+            self.lose(waiting.exchange, reason)
         elif not waiting.done.done():
             waiting.done.set_exception(RecordRefused(reason))
 
-    def lose(self, exchange: Exchange, reason: str) -> int:
-        """Counts a call that has no record; the result stands for its position."""
-        self._lose(exchange.completed_at, reason)
-        return self._journal.head
+    def _learn_from(self, assembled: Assembled) -> None:
+        try:
+            self._learn(assembled.record)
+        except Exception:  # the call is recorded, and has to be answered
+            log.exception("nothing could be learned", extra={"eventID": assembled.entry.event_id})
 
-    def _lose(self, moment: datetime, reason: str) -> None:
+    def lose(self, exchange: Exchange, reason: str) -> int:
+        """Counts a call that has no record; returns the position that replaces its own."""
+        moment = exchange.completed_at
         self.lost += 1
         self._metrics.lost.inc()
         gap = self._gap or Gap(0, moment, moment, reason)
         self._set_gap(gap.and_one(moment, reason))
+        return self._journal.head
 
     def _set_gap(self, gap: Gap | None) -> None:
         self._gap = gap
         try:
             self._keep_gap(gap)
         except OSError:
-            log.exception("lost records cannot be kept for the next start")
+            log.exception("the number of lost records cannot be stored for the next start")
 
-    def _count(self, made: Assembled, exchange: Exchange, seconds: float) -> None:
-        service = exchange.call.service
+    def _count(self, made: Assembled, waiting: _Waiting) -> None:
+        service, seconds = waiting.exchange.call.service, time.perf_counter() - waiting.since
         name = service.name if service else "unknown"
         self._metrics.count(name, made.entry.category, seconds, len(made.more))
         if not made.decoded:
             self._metrics.undecoded.inc()
+        self._metrics.journal_position.set(self._journal.head)
 
     async def close_gaps(self) -> None:
-        """Runs for ever: once the journal works again, records how many records it never got."""
+        """Runs until cancelled: records lost records once the journal works again."""
         while True:
             await asyncio.sleep(_GAP_CHECK_SECONDS)
             await self.close_gap()
 
     async def close_gap(self) -> None:
-        """Records how many records were lost since the last time, if the journal takes it."""
+        """Records how many records were lost since the last time, if the journal works."""
         if self._gap is None or self._journal.failure:
             return
-        gap, self._gap = self._gap, None  # what is lost meanwhile is another one
+        gap, self._gap = self._gap, None  # losses from now on belong to another gap
         try:
             await self._journal.append([gap_entry(gap, self._clock.now())])
         except RecordRefused:
@@ -244,14 +194,13 @@ class Recorder:
         self._set_gap(self._gap)
 
     async def drain(self) -> None:
-        """Returns once nothing recorded later is under way."""
-        while self._writing or self._group:
-            self._begin_group()
+        """Returns once nothing is being recorded."""
+        while self._writing:
             await asyncio.gather(*self._writing, return_exceptions=True)
 
 
 def gap_entry(gap: Gap, now: datetime) -> NewEntry:
-    """Returns the record that tells of lost ones."""
+    """Returns the record of lost records."""
     log.warning("records were lost", extra={"count": gap.count, "reason": gap.reason})
     details = {
         "lostRecords": gap.count,
@@ -263,7 +212,7 @@ def gap_entry(gap: Gap, now: datetime) -> NewEntry:
 
 
 def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
-    """Returns the record of positions that the journal has lost; it has the same id every time."""
+    """Returns the record of lost journal positions; its id is the same every time."""
     name = f"opentrail:journal:{lost.first}-{lost.last}:{lost.reason}"
     details: dict[str, Any] = {"firstPosition": lost.first, "reason": lost.reason}
     if lost.last is not None:
