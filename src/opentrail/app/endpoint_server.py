@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, descriptor_limit
-from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
+from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AskOwn
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
@@ -90,7 +90,7 @@ class EndpointServer:
         """Accepts connections."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            self._endpoint.connection,
+            lambda: ClientConnection(self._endpoint),
             sock=listening,
             backlog=1024,
             ssl=self._tls,
@@ -103,7 +103,7 @@ class EndpointServer:
         # A client that goes at once, or fails the TLS handshake, is its own affair.
         with contextlib.suppress(OSError):
             await loop.connect_accepted_socket(
-                self._endpoint.connection,
+                lambda: ClientConnection(self._endpoint),
                 client,
                 ssl=self._tls,
                 ssl_handshake_timeout=self._handshake,

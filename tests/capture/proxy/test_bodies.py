@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, KeptBody
+from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, Framing, KeptBody
 from opentrail.capture.record.exchange import GONE
 from opentrail.wire.message import MAX_BODY
 
@@ -90,3 +90,32 @@ def test_a_dropped_body_is_only_counted() -> None:
     assert kept.length == 6
     assert kept.content() == b""
     assert not kept.is_whole
+
+
+# The end of an answer
+
+
+def test_an_answer_with_a_length_goes_as_it_is() -> None:
+    framing = Framing(keep_alive=True, chunked=False, unframed=False)
+    assert (framing.piece(b"abc"), framing.end, framing.headers) == (b"abc", b"", [])
+    assert framing.keep_alive
+
+
+def test_a_chunked_answer_is_chunked_anew() -> None:
+    framing = Framing(keep_alive=True, chunked=True, unframed=False)
+    assert framing.piece(b"abc") == b"3\r\nabc\r\n"
+    assert framing.end == b"0\r\n\r\n"
+    assert framing.headers == [(b"Transfer-Encoding", b"chunked")]
+
+
+def test_an_answer_that_ends_with_its_connection_closes_ours() -> None:
+    framing = Framing(keep_alive=True, chunked=False, unframed=True)
+    assert framing.headers == [(b"Connection", b"close")]
+    assert not framing.keep_alive
+
+
+def test_held_whole_it_gets_a_length_and_the_connection_stays() -> None:
+    framing = Framing(keep_alive=True, chunked=False, unframed=True)
+    framing.set_length(5)
+    assert framing.headers == [(b"Content-Length", b"5")]
+    assert framing.keep_alive

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.call_context import CallContext
-from opentrail.capture.proxy.framing import Incoming
 from opentrail.capture.proxy.head import Head, Headers
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.record.networks import Networks, network

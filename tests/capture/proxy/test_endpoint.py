@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from opentrail.capture.proxy import Endpoint, Upstream, Upstreams
+from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import OwnAnswer
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
@@ -43,7 +43,7 @@ def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
         endpoint = Endpoint(recorder, Router(ServiceCatalog()), nowhere, nothing, clock, metrics)
         for name, value in limits.items():
             setattr(endpoint, name, value)
-        server = await loop.create_server(endpoint.connection, "127.0.0.1", 0)
+        server = await loop.create_server(lambda: ClientConnection(endpoint), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         ready.set_result((f"http://127.0.0.1:{port}", endpoint))
         return server

@@ -7,10 +7,12 @@ import pytest
 from opentrail.capture.proxy.head import (
     BadHead,
     Head,
+    Headers,
     check_request,
     chunk,
     request_head,
     response_head,
+    with_forwarded,
 )
 
 
@@ -69,3 +71,59 @@ def test_an_answers_head_gets_this_connections_headers() -> None:
 
 def test_a_chunk_has_its_length_in_hex() -> None:
     assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+
+
+# Forwarded headers
+
+HOST = (b"Host", b"h:4747")
+FORGED: Headers = [(b"X-Forwarded-Proto", b"http"), (b"FORWARDED", b"for=6.6.6.6")]
+
+
+def told(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) -> Headers:
+    head = Head(b"GET", b"/b/k", "1.1", headers, is_passed_on_whole=True)
+    made = with_forwarded(head, peer, trusted)
+    assert head.headers == headers
+    assert request_head(made, chunked=False).count(b"\r\n") == len(made.headers) + 2
+    return made.headers
+
+
+def test_scheme_host_and_client_are_told_behind_what_the_client_sent() -> None:
+    agent = (b"User-Agent", b"x")
+    assert told([HOST, *FORGED, agent]) == [
+        HOST,
+        agent,
+        (b"X-Forwarded-For", b"192.0.2.1"),
+        (b"X-Forwarded-Host", b"h:4747"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"Forwarded", b'for=192.0.2.1;host="h:4747";proto=https'),
+    ]
+
+
+def test_an_address_of_ipv6_is_quoted() -> None:
+    assert told([HOST], "2001:db8::1")[-1] == (
+        b"Forwarded",
+        b'for="[2001:db8::1]";host="h:4747";proto=https',
+    )
+
+
+def test_a_trusted_proxy_speaks_for_its_clients() -> None:
+    assert told([HOST, *FORGED], trusted=True) == [HOST, *FORGED]
+    assert len(told([HOST], trusted=True)) == 5, "one that says nothing does not"
+
+
+@pytest.mark.parametrize(
+    ("target", "header"),
+    [
+        (b"/b/k", b"AWS4-HMAC-SHA256 Credential=c, SignedHeaders=host;x-forwarded-proto, S=0"),
+        (b"/b/k?X-Amz-SignedHeaders=host%3Bx-forwarded-proto&X-Amz-Signature=0", b"none"),
+    ],
+)
+def test_a_header_that_is_signed_stays_and_does_not_come_twice(
+    target: bytes, header: bytes
+) -> None:
+    head = Head(b"GET", target, "1.1", [HOST, (b"Authorization", header), *FORGED])
+    found = with_forwarded(head, "192.0.2.1", False).headers
+    assert (b"X-Forwarded-Proto", b"http") in found
+    names = [name.lower() for name, _ in found]
+    assert names.count(b"x-forwarded-proto") == 1
+    assert (b"FORWARDED", b"for=6.6.6.6") not in found

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.capture.proxy.upstream import AnswerHead
+from opentrail.capture.proxy.upstream_exchange import MAX_REWRITTEN, has_urls, with_https
+from opentrail.wire.routing import NOTHING, Call
 from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.factories import catalog
 from tests.live.processes import opentrail_server
 
 pytestmark = pytest.mark.live
@@ -37,3 +41,45 @@ def test_service_and_region_may_stand_in_the_upstreams_name(tmp_path: Path) -> N
             else:
                 assert reached.wait(PATIENCE)
             assert len(server.records()) == 2
+
+
+# URLs of the endpoint in answers
+
+
+def call(service: str, operation: str) -> Call:
+    return Call(catalog().services[service], operation, "json")
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (b'{"QueueUrl":"http://h:47/1/q"}', b'{"QueueUrl":"https://h:47/1/q"}'),
+        (b'{"QueueUrl":"http:\\/\\/h:47\\/1"}', b'{"QueueUrl":"https:\\/\\/h:47\\/1"}'),
+        (b"<U>http://H:47</U><U>http://h:47/a</U>", b"<U>https://H:47</U><U>https://h:47/a</U>"),
+        (b"http://h:470/ http://h:47.org/ http://x.h:47/", None),
+        (b"https://h:47/ http://other/", None),
+        (b"", None),
+    ],
+)
+def test_only_the_endpoints_own_host_and_port_get_its_scheme(
+    body: bytes, changed: bytes | None
+) -> None:
+    length = (b"Content-Length", b"%d" % len(body))
+    head = AnswerHead(200, b"OK", [length, (b"x-amz-crc32", b"1"), (b"A", b"b")])
+    made = with_https("h:47", head, body)
+    assert made == (body if changed is None else changed)
+    assert head.folded["content-length"] == str(len(made))
+    assert ("x-amz-crc32" in head.folded) == (changed is None)
+
+
+def test_only_operations_that_answer_such_urls_are_looked_at() -> None:
+    short = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
+    assert has_urls(call("sqs", "CreateQueue"), short)
+    assert has_urls(call("sqs", "ListQueues"), AnswerHead(200, b"OK", []))
+    assert not has_urls(call("sqs", "ReceiveMessage"), short)
+    assert not has_urls(call("dynamodb", "GetItem"), short)
+    assert not has_urls(NOTHING, short)
+    long = AnswerHead(200, b"OK", [(b"Content-Length", b"%d" % (MAX_REWRITTEN + 1))])
+    assert not has_urls(call("sqs", "ListQueues"), long)
+    packed = AnswerHead(200, b"OK", [(b"Content-Encoding", b"gzip")])
+    assert not has_urls(call("sqs", "ListQueues"), packed)

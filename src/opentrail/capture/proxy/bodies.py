@@ -1,4 +1,4 @@
-"""Bodies under way: a queue with back-pressure, and a bounded copy for the record."""
+"""Messages in transit: requests as far as they have come, bodies, and the framing of answers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import asyncio
 import hashlib
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO
 
+from opentrail.capture.proxy.head import LAST_CHUNK, BadHead, Head, Headers, chunk
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import MAX_BODY
 
@@ -177,3 +179,41 @@ class KeptBody:
         if self._hash is None:
             return None
         return {"bytes": self.length, "sha256": self._hash.hexdigest()}
+
+
+@dataclass(slots=True)
+class Incoming:
+    """A request as far as it has come; `bad` says why it must be refused."""
+
+    head: Head
+    body: Flow
+    chunked: bool
+    keep_alive: bool
+    bad: BadHead | None = None
+
+
+class Framing:
+    """How a client finds the end of an answer."""
+
+    def __init__(self, keep_alive: bool, chunked: bool, unframed: bool) -> None:
+        self.keep_alive = keep_alive and not unframed
+        self.unframed = unframed
+        self._may_keep_alive = keep_alive
+        self._chunked = chunked
+        self.headers: Headers = []
+        self.end = LAST_CHUNK if chunked else b""
+        if chunked:
+            self.headers.append((b"Transfer-Encoding", b"chunked"))
+        if not self.keep_alive:
+            self.headers.append((b"Connection", b"close"))
+
+    def piece(self, data: bytes) -> bytes:
+        """Returns a piece of the body as it goes to the client."""
+        return chunk(data) if self._chunked else data
+
+    def set_length(self, length: int) -> None:
+        """Frames a whole answer that its upstream ended by closing the connection."""
+        self.keep_alive = self._may_keep_alive
+        self.headers = [(b"Content-Length", b"%d" % length)]
+        if not self.keep_alive:
+            self.headers.append((b"Connection", b"close"))

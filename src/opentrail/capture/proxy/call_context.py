@@ -7,8 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from opentrail.capture.proxy.bodies import KeptBody
-from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.bodies import Incoming, KeptBody
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.record.exchange import Exchange, Failure
 from opentrail.capture.record.networks import Networks

@@ -5,24 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Protocol
 
 import httptools
 
-from opentrail.capture.proxy.after_head import after_head, framing_of
-from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.bodies import Flow, Incoming
+from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.endpoint import Endpoint
 from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
 from opentrail.capture.proxy.request_handler import RequestHandler
 from opentrail.capture.proxy.tunnel import wants_websocket
-from opentrail.capture.proxy.upstream import KeptConnections, UpstreamConnection
-from opentrail.capture.record.exchange import GONE, INCOMPLETE
+from opentrail.capture.record.exchange import INCOMPLETE
 
-if TYPE_CHECKING:
-    from opentrail.capture.proxy.endpoint import Endpoint
-
-#: So long an answer may go on whose client went away.
-_GONE_SECONDS = 1.0
 #: Requests a client may send ahead before it is no longer read from.
 _AHEAD = 16
 #: Of what comes behind a request that is refused, no more than so many bytes are read while earlier
@@ -35,15 +30,12 @@ _MOST_DROPPED = 1024 * 1024
 _MOST_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(ClientChannel, asyncio.Protocol):
     """Parses requests and has them answered, strictly in order."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.source_ip = ""
-        self.lost = False
+        super().__init__(endpoint)
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._head = Head()
         #: How much has come since the last end of a head, piece of a body or end of a message.
@@ -53,31 +45,15 @@ class ClientConnection(asyncio.Protocol):
         self._receiving: Incoming | None = None
         self._waiting: deque[Incoming] = deque()
         self._wake: asyncio.Future[None] | None = None
-        self._can_write = asyncio.Event()
-        self._can_write.set()
         self._serving: asyncio.Task[None] | None = None
         self._busy = self._deaf = False
         #: Bytes that came after nothing more was taken in, and how many of them are too many.
         self._dropped, self._most_dropped = 0, _MOST_DROPPED
         #: Set when the client sends nothing more, or has sent too much.
         self._ended = asyncio.Event()
-        #: When (by the loop's clock) the client must have gone on.
-        self.deadline: float | None = None
-        #: The upstream whose answer is waited for, and until when.
-        self.awaited: UpstreamConnection | None = None
-        self.awaited_until = 0.0
-        #: The body of the answer that is passed on.
-        self.answer: Flow | None = None
-        #: Until when the client must have read what was written.
-        self.stalled_until: float | None = None
-        self._time = asyncio.get_running_loop().time
-        self.tls: dict[str, str] | None = None
+        #: By when (of the loop's clock) the client must have sent more.
+        self._deadline: float | None = None
         self._switching = False
-        #: Whether the connection has become a WebSocket.
-        self.tunnelling = False
-        #: What comes after a request to become a WebSocket.
-        self.raw: Flow | None = None
-        self.upstreams = KeptConnections(endpoint.tls)
 
     # asyncio.Protocol
 
@@ -157,8 +133,7 @@ class ClientConnection(asyncio.Protocol):
         self._ended.set()
         self._disarm()
         self._can_write.set()
-        if self.answer is not None:
-            self.end_soon(self.answer)
+        self._end_answer_soon()
         if self._receiving is not None:
             self._receiving.body.fail(INCOMPLETE)
         if self.raw is not None:
@@ -288,44 +263,6 @@ class ClientConnection(asyncio.Protocol):
             self._resume()
         return incoming
 
-    def write(self, data: bytes) -> None:
-        """Sends bytes to the client."""
-        if self._transport is not None and not self.lost:
-            self._transport.write(data)
-
-    async def drain(self) -> None:
-        """Returns once the client has taken most of what was written, or takes nothing."""
-        if self._can_write.is_set():
-            return
-        self.stalled_until = self._time() + self.endpoint.idle_seconds
-        try:
-            await self._can_write.wait()
-        finally:
-            self.stalled_until = None
-
-    def await_answer(self, connection: UpstreamConnection | None) -> None:
-        """Has the upstream given up unless it goes on in time; None ends the waiting.
-
-        The endpoint looks about once a second: a timer for each call would cost more than it.
-        """
-        self.awaited = connection
-        if connection is not None:
-            self.awaited_until = self._time() + self.endpoint.answer_seconds
-
-    def pass_on(self, answer: Flow) -> None:
-        """Tells that an answer is under way; if the client is gone it is not waited for long."""
-        self.answer = answer
-        if self.lost:
-            self.end_soon(answer)
-
-    def end_soon(self, answer: Flow) -> None:
-        """Breaks an answer off unless it is complete in a moment, so that its record has it."""
-        asyncio.get_running_loop().call_later(_GONE_SECONDS, answer.fail, GONE)
-
-    def go_on_awaiting(self) -> None:
-        """Gives an upstream that still takes the request more time to answer it."""
-        self.await_answer(self.awaited)
-
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
         if self.tunnelling:
@@ -340,21 +277,21 @@ class ClientConnection(asyncio.Protocol):
         if self._serving is not None:
             self._serving.cancel()
 
-    def abort_transport(self) -> None:
-        """Cuts the connection so that the client cannot take a broken answer for a whole one."""
-        if self._transport is not None:
-            self._transport.abort()
-
     def _arm(self, seconds: float) -> None:
         """Gives the client so long to go on."""
-        self.deadline = self._time() + seconds
+        self._deadline = self._time() + seconds
 
     def _disarm(self) -> None:
-        self.deadline = None
+        self._deadline = None
 
-    def too_late(self) -> None:
-        """Ends a connection whose client is silent; a request under way is answered 408."""
-        self.deadline = None
+    def check_deadlines(self, now: float) -> None:
+        super().check_deadlines(now)
+        if self._deadline is not None and now >= self._deadline:
+            self._end_silence()
+
+    def _end_silence(self) -> None:
+        """Ends a connection whose client is silent; a request in progress is answered 408."""
+        self._deadline = None
         if self._receiving is None and self._parser_is_idle():
             self._deaf = True
             self._notify()
@@ -396,3 +333,69 @@ def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
         return None
     cipher = secured.cipher()
     return {"tlsVersion": secured.version() or "", "cipherSuite": cipher[0] if cipher else ""}
+
+
+# The body after a request to switch protocols, which the parser does not take for HTTP.
+
+
+class Parsed(Protocol):
+    """What a parser tells of requests (httptools' callbacks)."""
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+
+    def on_url(self, target: bytes) -> None:
+        """A piece of its target."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers, or of its trailers."""
+
+    def on_headers_complete(self) -> None:
+        """Its head is complete."""
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of its body."""
+
+    def on_message_complete(self) -> None:
+        """It is complete."""
+
+
+def framing_of(folded: Mapping[str, str]) -> bytes:
+    """Returns the header that says how a request's body is framed."""
+    if "transfer-encoding" in folded:
+        return b"Transfer-Encoding: chunked"
+    return b"Content-Length: " + folded["content-length"].encode()
+
+
+def after_head(parsed: Parsed, framing: bytes) -> httptools.HttpRequestParser:
+    """Returns a parser for what follows a head: a body that is framed so, then further requests."""
+    parser = httptools.HttpRequestParser(_AfterHead(parsed))
+    parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % framing)
+    return parser
+
+
+class _AfterHead:
+    """Tells of all but the first head."""
+
+    def __init__(self, parsed: Parsed) -> None:
+        self._parsed = parsed
+        self._in_first_head = True
+        self.on_body = parsed.on_body
+        self.on_message_complete = parsed.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if not self._in_first_head:
+            self._parsed.on_message_begin()
+
+    def on_url(self, target: bytes) -> None:
+        if not self._in_first_head:
+            self._parsed.on_url(target)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._in_first_head:
+            self._parsed.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if not self._in_first_head:
+            self._parsed.on_headers_complete()
+        self._in_first_head = False

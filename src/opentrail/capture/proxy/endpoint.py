@@ -1,13 +1,13 @@
-"""What all connections of the endpoint share, and how long each may be silent."""
+"""What all client connections share: settings, their number, their deadlines."""
 
 from __future__ import annotations
 
 import asyncio
 import ssl
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from opentrail.capture.proxy.asgi import AskOwn
-from opentrail.capture.proxy.client import ClientConnection
 from opentrail.capture.proxy.upstream import Upstreams
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
@@ -16,9 +16,25 @@ from opentrail.ports.clock import Clock
 from opentrail.wire.routing import Router
 
 
+class Connection(Protocol):
+    """A client connection as the endpoint sees it."""
+
+    #: Done once the connection has ended.
+    done: asyncio.Future[None]
+
+    def check_deadlines(self, now: float) -> None:
+        """Ends what has taken too long at this time of the loop's clock."""
+
+    def close_if_idle(self) -> None:
+        """Ends the connection unless a call is in progress."""
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+
+
 @dataclass(slots=True)
 class Endpoint:
-    """What all connections share."""
+    """Settings and state that all connections share."""
 
     recorder: Recorder
     router: Router
@@ -27,23 +43,23 @@ class Endpoint:
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None
-    #: Whether answers name the endpoint by the scheme that the client used.
+    #: Whether URLs of the endpoint in answers get the scheme that the client used.
     rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)
-    #: Limits of N2: time for a head, silence between or within requests, connections.
+    #: Seconds for a request's head, and of silence between or within requests.
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
-    #: Longest silence of an upstream (a Lambda may run for 15 minutes).
+    #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
     answer_seconds: float = 910.0
     most_connections: int = 1_024
-    connections: set[ClientConnection] = field(default_factory=set)
-    #: Those without a call under way, the one that has been so for longest first.
-    idle: dict[ClientConnection, None] = field(default_factory=dict)
+    connections: set[Connection] = field(default_factory=set)
+    #: Connections without a call in progress, in the order in which they became idle.
+    idle: dict[Connection, None] = field(default_factory=dict)
     stopping: bool = False
     _watching: bool = False
 
-    def admit(self, connection: ClientConnection) -> bool:
-        """Returns whether a new connection may stay; if there are too many an idle one goes."""
+    def admit(self, connection: Connection) -> bool:
+        """Returns whether a new connection may stay; it may take the place of an idle one."""
         if len(self.connections) >= self.most_connections and not self._close_idle():
             self.metrics.refused.labels("connections").inc()
             return False
@@ -62,39 +78,30 @@ class Endpoint:
         self.metrics.idle_closed.inc()
         return True
 
-    def forget(self, connection: ClientConnection) -> None:
-        """Counts a connection no longer."""
+    def forget(self, connection: Connection) -> None:
+        """Removes a connection."""
         self.idle.pop(connection, None)
         self.connections.discard(connection)
         self.metrics.open_connections.set(len(self.connections))
 
     def watch(self) -> None:
-        """Looks after silent clients for as long as there are connections."""
+        """Checks deadlines for as long as there are connections."""
         if not self._watching:
             self._watching = True
-            self._look_again()
+            self._check_deadlines()
 
-    def _look_again(self) -> None:
+    def _check_deadlines(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for connection in list(self.connections):
-            if connection.deadline is not None and now >= connection.deadline:
-                connection.too_late()
-            if connection.awaited is not None and now >= connection.awaited_until:
-                connection.awaited.give_up()
-            if connection.stalled_until is not None and now >= connection.stalled_until:
-                connection.abort_transport()
+            connection.check_deadlines(now)
         self._watching = bool(self.connections)
         if self._watching:
             pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
-            loop.call_later(pause, self._look_again)
-
-    def connection(self) -> ClientConnection:
-        """Returns the protocol of a new connection (for `loop.create_server`)."""
-        return ClientConnection(self)
+            loop.call_later(pause, self._check_deadlines)
 
     async def stop(self, seconds: float) -> None:
-        """Lets calls under way finish for so long, then cuts their connections (guarantee D18)."""
+        """Lets calls in progress finish for this long, then cuts their connections."""
         self.stopping = True
         for connection in list(self.connections):
             connection.close_if_idle()

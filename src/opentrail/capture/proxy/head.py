@@ -1,10 +1,12 @@
-"""Heads of requests and answers: strict checks, and how they are passed on (guarantee N1)."""
+"""Heads of requests and answers: strict checks, and how they are passed on."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from urllib.parse import unquote
 
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import fold_headers
@@ -242,3 +244,66 @@ def chunk(data: bytes) -> bytes:
 
 
 LAST_CHUNK = b"0\r\n\r\n"
+
+
+# Forwarded headers
+
+#: Headers in which a proxy describes its client (RFC 7239 and before).
+_FORWARDED = frozenset(
+    {
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-proto",
+    }
+)
+_SIGNED_HEADERS = re.compile(r"SignedHeaders\s*=\s*([^,\s&]+)", re.I)
+
+
+def with_forwarded(head: Head, peer: str, is_trusted: bool) -> Head:
+    """Returns the head of a call that came over TLS with headers that name its scheme and host.
+
+    Such headers of the client are kept only if it signed them or is a trusted proxy, so that they
+    cannot be mistaken for ours.
+    """
+    signed = _signed_headers(head)
+    kept: Headers = []
+    present: set[bytes] = set()
+    for name, value in head.headers:
+        lower = name.lower()
+        if lower in _FORWARDED:
+            if not is_trusted and lower not in signed:
+                continue
+            present.add(lower)
+        kept.append((name, value))
+    host = head.folded.get("host", "").encode("latin-1", "replace")
+    if not (is_trusted and present):
+        kept += [pair for pair in _forwarded(peer, host) if pair[0].lower() not in present]
+    return replace(head, headers=kept, _folded=None)
+
+
+def _forwarded(peer: str, host: bytes) -> Headers:
+    address = peer.encode()
+    node = b'"[%s]"' % address if _is_ipv6(peer) else address
+    return [
+        (b"X-Forwarded-For", address),
+        (b"X-Forwarded-Host", host),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"Forwarded", b'for=%s;host="%s";proto=https' % (node, host.replace(b'"', b""))),
+    ]
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def _signed_headers(head: Head) -> frozenset[bytes]:
+    """Returns the names of the headers that are part of the call's signature."""
+    query = head.target.partition(b"?")[2].decode("latin-1")
+    texts = (head.folded.get("authorization", ""), unquote(query))
+    names = (found[1] for text in texts for found in _SIGNED_HEADERS.finditer(text))
+    return frozenset(name.strip().lower().encode() for one in names for name in one.split(";"))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from opentrail.capture.proxy.asgi import OwnCall
-from opentrail.capture.proxy.bodies import BrokenOffError
+from opentrail.capture.proxy.bodies import BrokenOffError, Incoming
 from opentrail.capture.proxy.call_context import CallContext
-from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.head import BadHead, Headers, response_head
 from opentrail.capture.proxy.refusals import (
     NoAnswer,
@@ -24,9 +23,6 @@ from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers
 
-if TYPE_CHECKING:
-    from opentrail.capture.proxy.client import ClientConnection
-
 log = logging.getLogger(__name__)
 
 _OWN_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
@@ -39,12 +35,12 @@ _REST_BYTES, _REST_SECONDS = 64 * 1024, 1.0
 class RequestHandler:
     """One call of one client connection."""
 
-    def __init__(self, client: ClientConnection, incoming: Incoming) -> None:
+    def __init__(self, client: ClientChannel, incoming: Incoming) -> None:
         self._client = client
         self._endpoint = client.endpoint
         self._incoming = incoming
         endpoint = self._endpoint
-        self._transcript = CallContext(
+        self._context = CallContext(
             incoming,
             endpoint.router,
             endpoint.clock,
@@ -58,7 +54,7 @@ class RequestHandler:
         incoming = self._incoming
         if incoming.bad is not None:
             return self._refuse_unread(incoming.bad)
-        self._transcript.look_at_head()
+        self._context.look_at_head()
         recorder = self._endpoint.recorder
         if recorder.failure:
             self._endpoint.metrics.refused.labels("journal").inc()
@@ -66,13 +62,13 @@ class RequestHandler:
             return False
         if recorder.overloaded:
             self._endpoint.metrics.refused.labels("overload").inc()
-            self._write_refusal(throttled(self._transcript.call, self._transcript.is_form))
+            self._write_refusal(throttled(self._context.call, self._context.is_form))
             return incoming.keep_alive and incoming.body.complete
         if self._is_own():
             return await self._answer_ourselves()
-        forwarding = UpstreamExchange(self._client, incoming, self._transcript)
+        exchange = UpstreamExchange(self._client, incoming, self._context)
         try:
-            return await forwarding.run()
+            return await exchange.run()
         except NoAnswer as none:
             if not none.settled:
                 return await self._refuse(none.refusal)
@@ -80,8 +76,8 @@ class RequestHandler:
                 self._write_refusal(none.refusal)
             return False
         except Exception:  # whatever went wrong, the call is recorded
-            log.exception("a call failed", extra={"eventID": self._transcript.event_id})
-            if forwarding.answering:
+            log.exception("a call failed", extra={"eventID": self._context.event_id})
+            if exchange.answering:
                 self._client.abort_transport()
             else:
                 reason = "the call could not be passed on"
@@ -89,10 +85,10 @@ class RequestHandler:
             return False
 
     def _is_own(self) -> bool:
-        credential = self._transcript.credential
+        credential = self._context.credential
         if credential is not None and credential.service is not None:
             return credential.service in _OWN_SERVICES
-        return self._transcript.folded.get("x-amz-target", "").startswith(_OWN_TARGETS)
+        return self._context.folded.get("x-amz-target", "").startswith(_OWN_TARGETS)
 
     # Our own API
 
@@ -104,17 +100,17 @@ class RequestHandler:
         if body is None:
             reason = f"body is larger than {_OWN_BODY_BYTES} bytes"
             return await self._refuse(Refusal(413, "RequestEntityTooLarge", reason))
-        transcript, recorder = self._transcript, self._endpoint.recorder
-        if transcript.folded.get("expect", "").lower() == "100-continue":
-            transcript.folded.pop("expect")
-        exchange = transcript.exchange(body)
+        context, recorder = self._context, self._endpoint.recorder
+        if context.folded.get("expect", "").lower() == "100-continue":
+            context.folded.pop("expect")
+        exchange = context.exchange(body)
         exchange.origin = "api"
         identity = None
         account, region = recorder.caller(exchange)
-        if transcript.credential is not None:
-            identity = recorder.identity(transcript.credential.access_key_id)
-        flaw = transcript.credential.flaw if transcript.credential is not None else None
-        own = OwnCall(transcript.event_id, identity, account, region, transcript.source_ip, flaw)
+        if context.credential is not None:
+            identity = recorder.identity(context.credential.access_key_id)
+        flaw = context.credential.flaw if context.credential is not None else None
+        own = OwnCall(context.event_id, identity, account, region, context.source_ip, flaw)
         head = self._incoming.head
         answer = await self._endpoint.own_calls(head.method, head.target, head.headers, body, own)
         exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
@@ -137,9 +133,9 @@ class RequestHandler:
 
     async def _whole_body(self) -> bytes | None:
         """Returns the request's body, None if it is too large for an API call of ours."""
-        if self._transcript.folded.get("expect", "").lower() == "100-continue":
+        if self._context.folded.get("expect", "").lower() == "100-continue":
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        sent = self._transcript.sent
+        sent = self._context.sent
         while piece := await self._incoming.body.next():
             sent.add(piece)
             if sent.length > _OWN_BODY_BYTES:
@@ -150,11 +146,11 @@ class RequestHandler:
 
     async def _refuse(self, refusal: Refusal) -> bool:
         """Records a call that got no answer from an upstream, then answers it ourselves."""
-        transcript, recorder = self._transcript, self._endpoint.recorder
+        context, recorder = self._context, self._endpoint.recorder
         await self._take_rest_of_body()
         failure = Failure(refusal.code, refusal.message)
-        exchange = transcript.exchange(transcript.sent.content(), failure)
-        status, _, headers, body = answer_of(refusal, transcript.call, transcript.is_form)
+        exchange = context.exchange(context.sent.content(), failure)
+        status, _, headers, body = answer_of(refusal, context.call, context.is_form)
         exchange.response = Response(status, fold_headers(headers), body)
         try:
             await recorder.record(exchange)
@@ -166,9 +162,9 @@ class RequestHandler:
 
     async def _take_rest_of_body(self) -> None:
         """Waits a little for a small body, which may name the call that is refused."""
-        body, sent = self._incoming.body, self._transcript.sent
+        body, sent = self._incoming.body, self._context.sent
         sent.add(body.take())
-        if body.complete or self._transcript.folded.get("expect"):
+        if body.complete or self._context.folded.get("expect"):
             return  # who asks whether to go on sends nothing before the answer
         try:
             async with asyncio.timeout(_REST_SECONDS):
@@ -184,8 +180,8 @@ class RequestHandler:
         return False
 
     def _write_refusal(self, refusal: Refusal) -> None:
-        transcript = self._transcript
-        status, reason, headers, body = answer_of(refusal, transcript.call, transcript.is_form)
+        context = self._context
+        status, reason, headers, body = answer_of(refusal, context.call, context.is_form)
         self._write_answer(status, reason, headers, body)
 
     def _write_answer(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from opentrail.capture.proxy.answer_urls import MOST_BYTES, has_urls, with_https
-from opentrail.capture.proxy.bodies import BrokenOffError, Flow, KeptBody
+from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing, Incoming, KeptBody
 from opentrail.capture.proxy.call_context import CallContext
-from opentrail.capture.proxy.forwarded import with_forwarded
-from opentrail.capture.proxy.framing import Framing, Incoming
+from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
     Head,
@@ -18,24 +16,28 @@ from opentrail.capture.proxy.head import (
     chunk,
     request_head,
     response_head,
+    with_forwarded,
 )
 from opentrail.capture.proxy.policy_templates import head_of, lacks_bucket, template_for
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal, unavailable
-from opentrail.capture.proxy.signing import SigningAnew
+from opentrail.capture.proxy.resigning import Resigning
 from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.capture.record.exchange import GONE, Failure
+from opentrail.capture.record.rules import answers_urls
 from opentrail.core.errors import RecordRefused
-from opentrail.wire.message import Response
+from opentrail.wire.message import Response, fold_headers
 from opentrail.wire.resign import ChunkSigner, UpstreamCredentials
-
-if TYPE_CHECKING:
-    from opentrail.capture.proxy.client import ClientConnection
+from opentrail.wire.routing import Call
 
 #: With `refuse`, answers up to this size are held whole until their record is durable.
 HOLD_BYTES = 64 * 1024
-#: Of longer answers so much of the end waits.
+#: The end of a longer answer that is held until then.
 HOLD_TAIL_BYTES = 4 * 1024
+#: Longer answers are not searched for URLs of the endpoint.
+MAX_REWRITTEN = 1024 * 1024
+#: Headers with checksums of the body.
+_CHECKSUMS = frozenset({b"content-md5", b"x-amz-crc32"})
 _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 _CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
 _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
@@ -44,14 +46,12 @@ _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
 class UpstreamExchange:
     """The way of one call through its upstream."""
 
-    def __init__(
-        self, client: ClientConnection, incoming: Incoming, transcript: CallContext
-    ) -> None:
+    def __init__(self, client: ClientChannel, incoming: Incoming, context: CallContext) -> None:
         self._client = client
         self._endpoint = client.endpoint
         self._incoming = incoming
-        self._transcript = transcript
-        self._switches = "upgrade" in transcript.folded and wants_websocket(incoming.head)
+        self._context = context
+        self._switches = "upgrade" in context.folded and wants_websocket(incoming.head)
         self._body: bytes | None = None
         self._chunks: ChunkSigner | None = None
         self._wrote_head = self._sent_head = self._recorded = False
@@ -72,7 +72,7 @@ class UpstreamExchange:
         upstream = self._upstream()
         head = self._incoming.head
         if upstream.key is not None:
-            head = await self._signed_anew(upstream, upstream.key)
+            head = await self._resigned(upstream, upstream.key)
         elif self._client.tls is not None:
             peer = self._client.source_ip
             head = with_forwarded(head, peer, self._endpoint.networks.trusts(peer))
@@ -83,7 +83,7 @@ class UpstreamExchange:
             raise
 
     def _upstream(self) -> Upstream:
-        service, credential = self._transcript.call.service, self._transcript.credential
+        service, credential = self._context.call.service, self._context.credential
         signed_as = credential.service if credential else None
         upstream = self._endpoint.upstreams.of(
             service.name if service else None, service.signing_name if service else None, signed_as
@@ -99,9 +99,9 @@ class UpstreamExchange:
         except ValueError as error:
             raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
 
-    async def _signed_anew(self, upstream: Upstream, key: UpstreamCredentials) -> Head:
+    async def _resigned(self, upstream: Upstream, key: UpstreamCredentials) -> Head:
         """Returns the head for an upstream that checks signatures over its own host name."""
-        signing = SigningAnew(self._client, self._incoming, self._transcript)
+        signing = Resigning(self._client, self._incoming, self._context)
         try:
             head = await signing.head(upstream, key)
         except BrokenOffError as error:
@@ -157,8 +157,8 @@ class UpstreamExchange:
 
     def _may_repeat(self, error: Exception) -> bool:
         """A kept connection may have been closed while idle; reading again changes nothing."""
-        call = self._transcript.call
-        safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._transcript.sent.length
+        call = self._context.call
+        safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._context.sent.length
         # A GET of what is no known REST operation may do anything.
         safe = safe and call.operation is not None and call.protocol in ("rest-json", "rest-xml")
         return safe and isinstance(error, ConnectionError) and not self._client.lost
@@ -174,7 +174,7 @@ class UpstreamExchange:
             connection.write(head)
             return asyncio.get_running_loop().create_task(self._send_body(connection))
         if self._body is None:
-            self._transcript.sent.add(whole)
+            self._context.sent.add(whole)
         try:
             body = self._chunks.feed(whole) if self._chunks else whole
             if self._chunks is not None:
@@ -192,7 +192,7 @@ class UpstreamExchange:
             while piece := await self._incoming.body.next():
                 self._send_piece(connection, piece)
                 await connection.drain()
-                self._client.go_on_awaiting()
+                self._client.extend_answer_deadline()
             self._finish_chunks()
         except ConnectionError:
             # The client went away; what it meant to say can never be completed.
@@ -210,7 +210,7 @@ class UpstreamExchange:
             raise ConnectionError(str(error)) from error
 
     def _send_piece(self, connection: UpstreamConnection, piece: bytes) -> None:
-        self._transcript.sent.add(piece)
+        self._context.sent.add(piece)
         if self._chunks is not None:
             try:
                 piece = self._chunks.feed(piece)
@@ -274,24 +274,24 @@ class UpstreamExchange:
         self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
     ) -> bool:
         """Passes the answer on; with `refuse` its end leaves when the record is durable."""
-        transcript = self._transcript
-        transcript.keep_what_is_recorded(head)
+        context = self._context
+        context.keep_what_is_recorded(head)
         framing = self._framing(head)
-        template = template_for(transcript.call, head.status)
+        template = template_for(context.call, head.status)
         hold, tail = (HOLD_BYTES, 0) if template else self._how_much_to_hold(head)
         held = b""
-        self._client.pass_on(answer)
+        self._client.begin_answer(answer)
         next_piece = self._rewritten if self._rewrites(head) else self._next_piece
         try:
             while piece := await next_piece(head, answer, connection):
-                transcript.received.add(piece)
+                context.received.add(piece)
                 held = held + piece if held else piece
                 if len(held) > hold:
                     # Of a long answer only the tail goes on waiting.
                     cut = len(held) - tail
                     await self._write_part(head, framing, [framing.piece(held[:cut])])
                     held, hold = held[cut:], tail
-                if self._client.lost and transcript.received.length > HOLD_BYTES:
+                if self._client.lost and context.received.length > HOLD_BYTES:
                     answer.fail(GONE)
         except BrokenOffError as error:
             failure = self._incoming.body.broken or error.failure
@@ -301,17 +301,17 @@ class UpstreamExchange:
                 return False
             return await self._broken_answer(head, failure, connection.is_silent)
         finally:
-            self._client.answer = None
+            self._client.end_answer()
         if template is not None and lacks_bucket(held) and not self._wrote_head:
             head, held = head_of(template, head), template
-            framing, transcript.received = self._framing(head), KeptBody(True)
-            transcript.received.add(held)
+            framing, context.received = self._framing(head), KeptBody(True)
+            context.received.add(held)
         return await self._finish_answer(head, framing, held)
 
     def _rewrites(self, head: AnswerHead) -> bool:
         """Whether URLs of the endpoint in this answer are to be those that the client uses."""
         is_asked = self._endpoint.rewrites_urls and self._client.tls is not None
-        return is_asked and has_urls(self._transcript.call, head)
+        return is_asked and has_urls(self._context.call, head)
 
     async def _rewritten(
         self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
@@ -320,11 +320,11 @@ class UpstreamExchange:
         pieces: list[bytes] = []
         while piece := await self._next_piece(head, answer, connection):
             pieces.append(piece)
-            if self._wrote_head or sum(map(len, pieces)) > MOST_BYTES:
+            if self._wrote_head or sum(map(len, pieces)) > MAX_REWRITTEN:
                 return b"".join(pieces)
         if not pieces:
             return b""
-        return with_https(self._transcript.folded.get("host", ""), head, b"".join(pieces))
+        return with_https(self._context.folded.get("host", ""), head, b"".join(pieces))
 
     async def _next_piece(
         self, _head: AnswerHead, answer: Flow, connection: UpstreamConnection
@@ -346,7 +346,7 @@ class UpstreamExchange:
 
     async def _finish_answer(self, head: AnswerHead, framing: Framing, held: bytes) -> bool:
         last = [framing.piece(held)] if held else []
-        response = self._transcript.response(head.status, head.folded)
+        response = self._context.response(head.status, head.folded)
         if not self._endpoint.recorder.refuse:
             await self._write_part(head, framing, [*last, framing.end])
             await self._record(response)
@@ -367,7 +367,7 @@ class UpstreamExchange:
         recorder, self._recorded = self._endpoint.recorder, True
         # An upstream may answer a request whose end never came.
         broken = self._incoming.body.broken
-        exchange = self._transcript.exchange(self._transcript.sent.content(), broken)
+        exchange = self._context.exchange(self._context.sent.content(), broken)
         exchange.response = response
         if not recorder.refuse:
             recorder.record_later(exchange)
@@ -391,19 +391,19 @@ class UpstreamExchange:
 
     def _without_body(self, head: AnswerHead) -> Response:
         """Returns what is known of an answer that broke off."""
-        response = self._transcript.response(head.status, head.folded)
+        response = self._context.response(head.status, head.folded)
         return replace(response, body=b"", body_is_whole=False)
 
     def _record_cut_off(self) -> None:
         """Records a call that the server's own end cuts off; it may have taken effect."""
         if self._sent_head and not self._recorded:
-            sent = self._transcript.sent.content()
-            exchange = self._transcript.exchange(sent, _CUT_OFF)
+            sent = self._context.sent.content()
+            exchange = self._context.exchange(sent, _CUT_OFF)
             self._endpoint.recorder.record_later(exchange)
 
     async def _record_broken(self, failure: Failure, response: Response | None = None) -> None:
         recorder, self._recorded = self._endpoint.recorder, True
-        exchange = self._transcript.exchange(self._transcript.sent.content(), failure)
+        exchange = self._context.exchange(self._context.sent.content(), failure)
         exchange.response = response
         try:
             await recorder.record(exchange)
@@ -439,3 +439,32 @@ async def _stopped(task: asyncio.Task[None] | None) -> None:
     if task is not None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+# URLs of the endpoint in answers, for upstreams that do not know that clients use TLS
+
+
+def has_urls(call: Call, head: AnswerHead) -> bool:
+    """Returns whether an answer names the endpoint by its URL, and can be rewritten."""
+    if call.service is None or not answers_urls(call.service.name, call.operation or ""):
+        return False
+    length = head.folded.get("content-length", "0")
+    is_short = length.isdigit() and int(length) <= MAX_REWRITTEN
+    return is_short and "content-encoding" not in head.folded
+
+
+def with_https(host: str, head: AnswerHead, body: bytes) -> bytes:
+    """Returns a whole body with `https://HOST` for `http://HOST`; the head gets its new length.
+
+    Only `host`, as the client sent it, is rewritten. In JSON the slashes may be escaped.
+    """
+    name = re.escape(host.encode("latin-1", "replace"))
+    url = re.compile(rb"http(:\\?/\\?/)" + name + rb"(?![\w.:-])", re.I)
+    changed = url.sub(lambda found: b"https" + found[1] + found[0][-len(host) :], body)
+    head.headers = [
+        (key, b"%d" % len(changed) if key.lower() == b"content-length" else value)
+        for key, value in head.headers
+        if changed == body or key.lower() not in _CHECKSUMS
+    ]
+    head.folded = fold_headers(head.headers)
+    return changed

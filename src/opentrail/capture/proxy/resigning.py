@@ -1,11 +1,10 @@
-"""A call signed anew for an upstream that checks signatures over its own host name."""
+"""Re-signing of a call for an upstream that checks signatures over its own host name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from opentrail.capture.proxy.bodies import Incoming
 from opentrail.capture.proxy.call_context import CallContext
-from opentrail.capture.proxy.framing import Incoming
+from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.head import Head
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal
 from opentrail.capture.proxy.upstream import Upstream
@@ -21,19 +20,14 @@ from opentrail.wire.resign import (
     with_host,
 )
 
-if TYPE_CHECKING:
-    from opentrail.capture.proxy.client import ClientConnection
 
-
-class SigningAnew:
+class Resigning:
     """Makes the head of a call; `body` is there if it had to be read, `chunks` signs its pieces."""
 
-    def __init__(
-        self, client: ClientConnection, incoming: Incoming, transcript: CallContext
-    ) -> None:
+    def __init__(self, client: ClientChannel, incoming: Incoming, context: CallContext) -> None:
         self._client = client
         self._incoming = incoming
-        self._transcript = transcript
+        self._context = context
         self.body: bytes | None = None
         self.chunks: ChunkSigner | None = None
 
@@ -44,19 +38,19 @@ class SigningAnew:
             NoAnswer: it cannot be signed.
             BrokenOffError: the client broke off a body that was needed.
         """
-        transcript, head = self._transcript, self._incoming.head
-        path, query = transcript.path_and_query
-        credential, service = transcript.credential, transcript.call.service
+        context, head = self._context, self._incoming.head
+        path, query = context.path_and_query
+        credential, service = context.credential, context.call.service
         is_s3 = service is not None and service.name == "s3"
         original = Original(
-            transcript.method,
+            context.method,
             path,
             query,
             head.headers,
-            transcript.folded,
+            context.folded,
             credential,
             upstream.authority,
-            transcript.bucket_in_host if is_s3 else None,
+            context.bucket_in_host if is_s3 else None,
         )
         if credential is None or credential.method == "HTMLForm":
             return _with(head, with_host(original))
@@ -71,15 +65,15 @@ class SigningAnew:
 
     async def _whole_body(self) -> bytes:
         """Returns the body of a call whose head cannot be signed without it."""
-        if self._transcript.folded.get("expect", "").lower() == "100-continue":
+        if self._context.folded.get("expect", "").lower() == "100-continue":
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         pieces, length = [], 0
         while piece := await self._incoming.body.next():
             pieces.append(piece)
-            self._transcript.sent.add(piece)
+            self._context.sent.add(piece)
             length += len(piece)
             if length > MAX_BODY:
-                reason = f"a body of more than {MAX_BODY} bytes cannot be signed anew"
+                reason = f"a body of more than {MAX_BODY} bytes cannot be re-signed"
                 raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
         return b"".join(pieces)
 

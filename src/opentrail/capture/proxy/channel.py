@@ -1,0 +1,93 @@
+"""The client as the answer to a call sees it: where to write, and how long to wait."""
+
+from __future__ import annotations
+
+import asyncio
+
+from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.endpoint import Endpoint
+from opentrail.capture.proxy.upstream import KeptConnections, UpstreamConnection
+from opentrail.capture.record.exchange import GONE
+
+#: How long the rest of an answer is awaited whose client has gone.
+_GONE_SECONDS = 1.0
+
+
+class ClientChannel:
+    """The writing side of a client connection, and what one call leaves for the next."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.source_ip = ""
+        #: `tlsVersion` and `cipherSuite` of the connection, None without TLS.
+        self.tls: dict[str, str] | None = None
+        self.upstreams = KeptConnections(endpoint.tls)
+        #: Whether the client has gone.
+        self.lost = False
+        #: Whether the connection has become a WebSocket, and what the client sends then.
+        self.tunnelling = False
+        self.raw: Flow | None = None
+        self._transport: asyncio.Transport | None = None
+        self._can_write = asyncio.Event()
+        self._can_write.set()
+        self._time = asyncio.get_running_loop().time
+        #: By when the client must have read what was written.
+        self._read_deadline: float | None = None
+        self._awaited: UpstreamConnection | None = None
+        self._answer_deadline = 0.0
+        self._answer: Flow | None = None
+
+    def write(self, data: bytes) -> None:
+        """Sends bytes to the client."""
+        if self._transport is not None and not self.lost:
+            self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Returns once the client has read most of what was written, or has gone."""
+        if self._can_write.is_set():
+            return
+        self._read_deadline = self._time() + self.endpoint.idle_seconds
+        try:
+            await self._can_write.wait()
+        finally:
+            self._read_deadline = None
+
+    def await_answer(self, connection: UpstreamConnection | None) -> None:
+        """Starts waiting for an upstream, which is given up at the deadline; None stops waiting.
+
+        `check_deadlines` runs once a second: a timer for each call would cost more.
+        """
+        self._awaited = connection
+        if connection is not None:
+            self._answer_deadline = self._time() + self.endpoint.answer_seconds
+
+    def extend_answer_deadline(self) -> None:
+        """Gives an upstream that still receives the request more time."""
+        self.await_answer(self._awaited)
+
+    def begin_answer(self, answer: Flow) -> None:
+        """Notes the answer that is passed on, so that it ends soon if the client goes."""
+        self._answer = answer
+        if self.lost:
+            self._end_answer_soon()
+
+    def end_answer(self) -> None:
+        """Notes that the answer has been passed on, or broke off."""
+        self._answer = None
+
+    def _end_answer_soon(self) -> None:
+        """Breaks the answer off unless it is complete in a moment and can be recorded."""
+        if self._answer is not None:
+            asyncio.get_running_loop().call_later(_GONE_SECONDS, self._answer.fail, GONE)
+
+    def check_deadlines(self, now: float) -> None:
+        """Gives up an upstream, or a client that does not read, whose time is over."""
+        if self._awaited is not None and now >= self._answer_deadline:
+            self._awaited.give_up()
+        if self._read_deadline is not None and now >= self._read_deadline:
+            self.abort_transport()
+
+    def abort_transport(self) -> None:
+        """Cuts the connection, so that a broken answer does not look complete."""
+        if self._transport is not None:
+            self._transport.abort()
