@@ -12,9 +12,6 @@ from opentrail.core.values import value_class
 MAX_BODY = 16 * 1024 * 1024
 #: A gzip body may be written in several pieces; an honest client writes one.
 _MOST_MEMBERS = 100
-#: Names of headers in lower case, as far as they are remembered.
-_names: dict[bytes, str] = {}
-_MOST_NAMES, _LONGEST_NAME = 2_000, 100
 
 
 @value_class(frozen=True, slots=True)
@@ -47,21 +44,13 @@ def fold_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Returns headers by lower-case name; undecodable bytes are kept as latin-1."""
     folded: dict[str, str] = {}
     for raw_name, raw_value in pairs:
-        name = _names.get(raw_name) or _lower_name(raw_name)
+        name = raw_name.decode("latin-1").lower()
         try:
             text = raw_value.decode()
         except UnicodeDecodeError:
             text = raw_value.decode("latin-1")
         folded[name] = f"{folded[name]},{text}" if name in folded else text
     return folded
-
-
-def _lower_name(raw: bytes) -> str:
-    """Returns a header's name in lower case; the same few come again and again."""
-    name = raw.decode("latin-1").lower()
-    if len(_names) < _MOST_NAMES and len(raw) <= _LONGEST_NAME:
-        _names[raw] = name
-    return name
 
 
 def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:

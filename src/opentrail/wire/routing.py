@@ -300,20 +300,7 @@ def _has_action(request: Request) -> bool:
 
 
 def _pairs_of(text: str) -> list[tuple[str, str]]:
-    """Returns the fields of a form, as `parse_qsl` does that keeps blank values."""
-    pairs = []
-    for part in text.split("&"):
-        if not part:
-            continue
-        name, _, field_value = part.partition("=")
-        if "%" in part or "+" in part:
-            name, field_value = _unquoted(name), _unquoted(field_value)
-        pairs.append((name, field_value))
-    return pairs
-
-
-def _unquoted(text: str) -> str:
-    return unquote(text.replace("+", " "), errors="surrogateescape")
+    return parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:

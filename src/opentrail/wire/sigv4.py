@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from opentrail.core.event import is_region
@@ -28,9 +27,6 @@ SIGNING_QUERY = frozenset(
 _TELLING = frozenset({"x-amz-signature", "x-amz-security-token", "signature"})
 _SIGNATURE = re.compile(r"Signature\s*=\s*([^,\s]+)|^AWS [^:\s]+:(\S+)", re.I)
 _HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
-#: What stands before the scope in most requests; only the request's head tells more.
-_USUAL = "AWS4-HMAC-SHA256 Credential="
-_NO_REQUEST = Request("", "", "", {})
 _DATE = re.compile("[0-9]{8}")
 _SIGV2 = re.compile(r"^AWS ([^:\s]+):")
 
@@ -63,19 +59,6 @@ def read_credential(request: Request) -> Credential | None:
 
 
 def _from_header(authorization: str, request: Request) -> Credential | None:
-    # The signature differs from call to call, what stands before it hardly ever.
-    start, comma, _ = authorization.partition(",")
-    if comma and start.startswith(_USUAL):
-        return _from_usual(start)
-    return _from_any_header(authorization, request)
-
-
-@lru_cache(4096)
-def _from_usual(start: str) -> Credential | None:
-    return _from_any_header(start, _NO_REQUEST)
-
-
-def _from_any_header(authorization: str, request: Request) -> Credential | None:
     scheme = authorization.partition(" ")[0].upper()
     if scheme.startswith("AWS4-"):
         match = _HEADER.search(authorization)

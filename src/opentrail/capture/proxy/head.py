@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from urllib.parse import unquote
 
 from opentrail.capture.record.exchange import Failure
@@ -42,39 +41,14 @@ _ONCE = frozenset(
         b"x-amz-security-token",
     }
 )
+#: Some servers read underscores in these names as hyphens.
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
 #: The error codes of what is not simply a bad request.
 _CODES = {408: "RequestTimeout"}
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
 Headers = list[tuple[bytes, bytes]]
-
-
-class _Name:
-    """What a header's name says; looked up, for the same few names come again and again."""
-
-    __slots__ = ("hop_by_hop", "lower", "once", "ordinary", "refused")
-
-    def __init__(self, name: bytes) -> None:
-        self.lower = lower = name.lower()
-        self.hop_by_hop = lower in _HOP_BY_HOP
-        self.once = lower in _ONCE
-        dashed = lower.replace(b"_", b"-")
-        self.refused = b"_" in lower and dashed in (b"transfer-encoding", b"content-length")
-        self.ordinary = not (self.hop_by_hop or self.once or self.refused)
-
-
-_names: dict[bytes, _Name] = {}
-_MOST_NAMES, _LONGEST_NAME = 2_000, 100
-
-
-def _known(name: bytes) -> _Name:
-    known = _names.get(name)
-    if known is None:
-        known = _Name(name)
-        if len(_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
-            _names[name] = known
-    return known
 
 
 class BadHead(Exception):  # noqa: N818 - it is an answer as much as an error
@@ -120,7 +94,7 @@ class Head:
     def get(self, name: bytes) -> bytes | None:
         """Returns the value of the first header of this lower-case name."""
         for key, value in self.headers:
-            if _known(key).lower == name:
+            if key.lower() == name:
                 return value
         return None
 
@@ -133,15 +107,13 @@ def check_request(head: Head) -> None:
     size = 4 * len(head.headers)
     for name, value in head.headers:
         size += len(name) + len(value)
-        known = _names.get(name) or _known(name)
-        if known.ordinary:
-            continue
-        if known.once and known.lower in seen:
-            raise BadHead(400, f"header {known.lower.decode()} occurs more than once")
-        if known.refused:
+        lower = name.lower()
+        if lower in _ONCE and lower in seen:
+            raise BadHead(400, f"header {lower.decode()} occurs more than once")
+        if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
             raise BadHead(400, f"header {name.decode('latin-1')} is not allowed")
-        seen.add(known.lower)
-        whole = whole and not known.hop_by_hop
+        seen.add(lower)
+        whole = whole and lower not in _HOP_BY_HOP
     head.is_passed_on_whole = whole
     if len(head.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise BadHead(431, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
@@ -165,9 +137,9 @@ def _check_first_line(head: Head) -> None:
 
 def _check_listed(head: Head) -> None:
     """A header that Connection names would be recorded, but not passed on."""
-    seen = {_known(name).lower for name, _ in head.headers}
+    seen = {name.lower() for name, _ in head.headers}
     for name, value in head.headers:
-        if _known(name).lower != b"connection":
+        if name.lower() != b"connection":
             continue
         for token in value.split(b","):
             listed = token.strip().lower()
@@ -176,15 +148,10 @@ def _check_listed(head: Head) -> None:
                 raise BadHead(400, f"header {shown} must not be named by Connection")
 
 
-@lru_cache(1024)
-def _is_host(text: str) -> bool:
-    return _HOST.fullmatch(text) is not None
-
-
 def _check_counts(head: Head, seen: set[bytes]) -> None:
     if head.version != "1.0" and b"host" not in seen:
         raise BadHead(400, "header Host is missing")
-    if not _is_host(head.folded.get("host", "")):
+    if not _HOST.fullmatch(head.folded.get("host", "")):
         raise BadHead(400, "header Host must be a host name, with or without a port")
     if head.folded.get("expect", "").strip().lower() not in ("", "100-continue"):
         raise BadHead(417, "the only expectation that is supported is 100-continue")
@@ -220,22 +187,14 @@ def _passed_on(headers: Headers) -> Headers:
     listed: set[bytes] = set()
     passed: Headers = []
     for pair in headers:
-        known = _names.get(pair[0]) or _known(pair[0])
-        if not known.hop_by_hop:
+        lower = pair[0].lower()
+        if lower not in _HOP_BY_HOP:
             passed.append(pair)
-        elif known.lower == b"connection":
-            listed |= _listed(pair[1])
-    if not listed:
-        return passed
-    names = ((_known(pair[0]), pair) for pair in passed)
-    return [pair for known, pair in names if known.once or known.lower not in listed]
-
-
-@lru_cache(64)
-def _listed(connection: bytes) -> frozenset[bytes]:
-    """Returns the headers that a `Connection` header names beyond those that never pass."""
-    tokens = {token.strip().lower() for token in connection.split(b",")}
-    return frozenset(tokens - _HOP_BY_HOP)
+        elif lower == b"connection":
+            listed |= {token.strip().lower() for token in pair[1].split(b",")}
+    # A header that Connection names does not pass either, unless an upstream needs it.
+    listed -= _ONCE
+    return [pair for pair in passed if pair[0].lower() not in listed] if listed else passed
 
 
 def chunk(data: bytes) -> bytes:

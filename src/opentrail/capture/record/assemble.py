@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -213,7 +212,7 @@ class Assembler:
             "awsRegion": draft.region,
             "sourceIPAddress": exchange.source_ip,
         }
-        if agent := _shown_agent(exchange.request.headers.get("user-agent", "")):
+        if agent := cut(within(exchange.request.headers.get("user-agent", ""))):
             # S3 writes user agents in brackets, no other service does (268 of 282 real records).
             record["userAgent"] = f"[{agent}]" if traits.source.startswith("s3") else agent
         record.update(draft.error)
@@ -438,11 +437,6 @@ def _decoded_answer(exchange: Exchange) -> dict[str, Any] | None:
 
 
 # The record and those that belong to it
-
-
-@lru_cache(256)
-def _shown_agent(text: str) -> str:
-    return cut(within(text))
 
 
 def _request_id(exchange: Exchange) -> str:

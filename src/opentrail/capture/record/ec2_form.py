@@ -48,7 +48,7 @@ def ec2_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[
     else:
         root = rules("ec2")["later_root"].get(operation, f"{operation}Request")
         shown = {root: _later_node(tree, shape)}
-    notes.update(dict.fromkeys(repeated_fields(call, request), True))
+    notes.update(dict.fromkeys(repeated_fields(fields), True))
     return shown
 
 

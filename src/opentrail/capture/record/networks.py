@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -33,7 +32,6 @@ class Networks:
     ) -> None:
         self._trusted = tuple(trusted)
         self._endpoints = tuple(endpoints)
-        self._found = lru_cache(4096)(self._find)
 
     def client_of(self, peer: str, headers: Mapping[str, str]) -> str:
         """Returns the caller's address: the peer's, or what trusted proxies say of it.
@@ -55,14 +53,11 @@ class Networks:
 
     def endpoint_of(self, client: str) -> VpcEndpoint | None:
         """Returns the VPC endpoint that a call from this address came through."""
-        return self._found(client) if self._endpoints else None
+        return next((e for e in self._endpoints if _within(client, e.networks)), None)
 
     def trusts(self, text: str) -> bool:
         """Returns whether an address is a trusted proxy's."""
         return _within(text, self._trusted)
-
-    def _find(self, client: str) -> VpcEndpoint | None:
-        return next((e for e in self._endpoints if _within(client, e.networks)), None)
 
 
 def network(text: str) -> Network:

@@ -5,13 +5,12 @@ dicts. What a model does not know is kept under its wire name.
 """
 
 from opentrail.wire.protocols.answers import WireError, decode_answer, read_error, request_id
-from opentrail.wire.protocols.requests import decode_request, repeated_fields
+from opentrail.wire.protocols.requests import decode_request
 
 __all__ = [
     "WireError",
     "decode_answer",
     "decode_request",
     "read_error",
-    "repeated_fields",
     "request_id",
 ]

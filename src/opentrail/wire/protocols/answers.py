@@ -15,14 +15,12 @@ from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.requests import read_cbor
 from opentrail.wire.protocols.values import JsonDocument, from_header
 from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
-from opentrail.wire.protocols.xml_forms import XmlForms
 from opentrail.wire.routing import Call
 
 #: S3 calls that may fail after they have begun to answer 200.
 _LATE_ERRORS = frozenset(
     {"CompleteMultipartUpload", "CopyObject", "DeleteObjects", "UploadPartCopy"}
 )
-#: The answer to a DeleteObjects has elements of this name within it, too.
 #: S3 calls whose answers never have a body: they are HEAD.
 _ANSWERED_WITHOUT_BODY = frozenset({"HeadBucket", "HeadObject"})
 #: Headers with an error's code and its text: AWS's, those of S3's websites, MinIO's.
@@ -32,8 +30,6 @@ _ERROR_HEADERS = (
     ("x-minio-error-code", "x-minio-error-desc"),
 )
 _ERROR_DOCUMENT = re.compile(rb"\s*(?:<\?xml[^>]*\?>\s*)?<Error[\s>]")
-#: The query protocols' answers are the dearest to parse, and the most alike.
-_forms = XmlForms()
 _EVENTS = "application/vnd.amazon.eventstream"
 _REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-request-id", "x-amz-requestid")
 
@@ -73,15 +69,13 @@ def _from_query_answer(service: str, model: OperationModel, body: bytes) -> dict
     if not body.strip():
         return {}
 
-    def decode(root: Element) -> dict[str, Any]:
-        wrapper = model.output_shape.serialization.get("resultWrapper")
-        element = root.child(wrapper) if wrapper else root
-        if element is None:
-            return {}
-        decoded = xml_decoders(service).decoder(model.output_shape)(element)
-        return decoded if isinstance(decoded, dict) else {}
-
-    return _forms.read((service, model.name), body, decode)
+    root = parse_xml(body)
+    wrapper = model.output_shape.serialization.get("resultWrapper")
+    element = root.child(wrapper) if wrapper else root
+    if element is None:
+        return {}
+    decoded = xml_decoders(service).decoder(model.output_shape)(element)
+    return decoded if isinstance(decoded, dict) else {}
 
 
 def _from_rest_answer(

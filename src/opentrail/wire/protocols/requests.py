@@ -96,17 +96,12 @@ def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
     parameters: dict[str, Any] = decoders.decoder(model.input_shape, operation)(tree_of(own))
     if call.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
         parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
-    return parameters, _repeated(own)
+    return parameters, repeated_fields(own)
 
 
-def repeated_fields(call: Call, request: Request) -> list[str]:
-    """Returns the note on a form whose fields occur more than once; the last one counts."""
-    # Hardly any has a field twice, even if those of the protocol count.
-    return _repeated(_form_pairs(call, request)) and _repeated(own_fields(call, request))
-
-
-def _repeated(own: Sequence[tuple[str, str]]) -> list[str]:
-    return ["duplicateKeys"] if len({name for name, _ in own}) != len(own) else []
+def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
+    """Returns the note on a form that has a field more than once; the last one counts."""
+    return ["duplicateKeys"] if len({name for name, _ in fields}) != len(fields) else []
 
 
 def own_fields(call: Call, request: Request) -> list[tuple[str, str]]:
