@@ -1,4 +1,4 @@
-"""Records that other processes made (hooks, middleware), checked before they enter the journal."""
+"""Records of other processes (hooks, middleware), validated before they enter the journal."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from opentrail.ports.journal import Journal
 
 #: Records of one request.
 MAX_RECORDS = 10_000
-#: So many records are known to have been taken; of older ones the journal is asked.
+#: Event ids that are remembered; older ones are looked up in the journal.
 _REMEMBERED = 20_000
 _Checked = tuple[NewEntry, Record]
 _NEEDED = ("eventSource", "eventName", "eventTime", "eventID")
 
 
 class Ingest:
-    """Takes records in; who is behind their keys is filled in here."""
+    """Appends records of other processes, and fills in the identities behind their keys."""
 
     def __init__(
         self,
@@ -47,57 +47,57 @@ class Ingest:
         self._resolve = resolve
         self._learn = learn
         self._clock = clock
-        #: Event ids, the latest last; while a record is not durable yet, what waits for it.
-        self._taken: dict[str, asyncio.Future[None] | None] = {}
+        #: Recent event ids in order; with a future until the record is durable.
+        self._seen: dict[str, asyncio.Future[None] | None] = {}
 
     async def take(self, body: bytes, again: bool = False) -> int:
         """Appends NDJSON records, all or none; returns how many.
 
-        A record whose event id was taken before is not taken twice.
+        A record whose event id is in the journal already is not appended again.
 
         Args:
             body: the records.
-            again: whether they may have been sent before, to a server that ran before this one.
+            again: whether they may have been sent to a server that ran before this one.
 
         Raises:
-            CloudTrailError: a line is no record; the text names line and member.
-            RecordRefused: the journal cannot take them now.
+            CloudTrailError: a line is not a record; the message names line and member.
+            RecordRefused: the journal cannot append them now.
         """
         lines = [line for line in body.split(b"\n") if line.strip()]
         if len(lines) > MAX_RECORDS:
             raise _refused(f"at most {MAX_RECORDS} records fit in a request, not {len(lines)}")
-        taken = [self._checked(number, line) for number, line in enumerate(lines, 1)]
-        known = {e.event_id for e, _ in taken if again and await self._is_kept(e.event_id)}
-        # Whoever sent a record twice hears of it when it is durable, or is not.
-        awaited = {w for e, _ in taken if (w := self._taken.get(e.event_id)) is not None}
+        given = [self._checked(number, line) for number, line in enumerate(lines, 1)]
+        known = {e.event_id for e, _ in given if again and await self._is_stored(e.event_id)}
+        # A record that another request is appending must be durable, too.
+        awaited = {w for e, _ in given if (w := self._seen.get(e.event_id)) is not None}
         new, durable = [], asyncio.get_running_loop().create_future()
-        for entry, record in taken:
-            if entry.event_id not in known and entry.event_id not in self._taken:
-                self._taken[entry.event_id] = durable
+        for entry, record in given:
+            if entry.event_id not in known and entry.event_id not in self._seen:
+                self._seen[entry.event_id] = durable
                 new.append((entry, record))
         if new:
             await self._append(new, durable)
         await asyncio.gather(*awaited)
-        return len(taken)
+        return len(given)
 
-    async def _is_kept(self, event_id: str) -> bool:
-        return event_id not in self._taken and await self._journal.find(event_id) is not None
+    async def _is_stored(self, event_id: str) -> bool:
+        return event_id not in self._seen and await self._journal.find(event_id) is not None
 
     async def _append(self, new: Sequence[_Checked], durable: asyncio.Future[None]) -> None:
         try:
             await self._journal.append([entry for entry, _ in new])
         except BaseException as error:
             for entry, _ in new:
-                del self._taken[entry.event_id]
+                del self._seen[entry.event_id]
             durable.set_exception(RecordRefused(f"the record could not be stored: {error}"))
-            durable.exception()  # nobody may be waiting
+            durable.exception()  # so that it does not count as unhandled
             raise
         durable.set_result(None)
         for entry, record in new:
-            self._taken[entry.event_id] = None
+            self._seen[entry.event_id] = None
             self._learn(record)
-        if len(self._taken) > 2 * _REMEMBERED:
-            self._taken = dict(list(self._taken.items())[-_REMEMBERED:])
+        if len(self._seen) > 2 * _REMEMBERED:
+            self._seen = dict(list(self._seen.items())[-_REMEMBERED:])
 
     def _checked(self, number: int, line: bytes) -> tuple[NewEntry, Record]:
         try:
@@ -130,7 +130,7 @@ class Ingest:
         return entry, record
 
     def _completed(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Fills in what every record has, and who is behind the key if the sender did not know."""
+        """Fills in required members, and an identity that the sender does not know."""
         identity = record.get("userIdentity")
         if isinstance(identity, Mapping) and identity.get("type") == "Unknown":
             key = identity.get("accessKeyId")
@@ -151,12 +151,12 @@ class Ingest:
 
 
 def _drop_note(record: dict[str, Any]) -> None:
-    """Removes the sender's note that it does not know who called."""
+    """Removes the sender's note that the caller is unknown."""
     extra = as_object(record.get("additionalEventData"))
-    own = as_object(extra.get("opentrail"))
-    if own.get("identity") != UNVERIFIED:
+    notes = as_object(extra.get("opentrail"))
+    if notes.get("identity") != UNVERIFIED:
         return
-    kept = {name: note for name, note in own.items() if name != "identity"}
+    kept = {name: note for name, note in notes.items() if name != "identity"}
     shown = {name: item for name, item in extra.items() if name != "opentrail"}
     record["additionalEventData"] = {**shown, **({"opentrail": kept} if kept else {})}
     if not record["additionalEventData"]:

@@ -1,4 +1,4 @@
-"""A request and its answer as bytes and headers, the input of everything in `wire`."""
+"""A request and its answer as bytes and headers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import field
 
 from opentrail.core.values import value_class
 
-#: A decompressed body is at most this long (bodies are only ever kept up to it).
+#: Bytes of a body, decompressed, that is stored and decoded.
 MAX_BODY = 16 * 1024 * 1024
-#: A gzip body may be written in several pieces; an honest client writes one.
-_MOST_MEMBERS = 100
+#: Members of a gzip body; most clients write one.
+_MAX_MEMBERS = 100
 
 
 @value_class(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes = b""
-    #: Whether `body` is whole; object bodies and oversized ones are not kept.
+    #: Whether `body` is whole; object bodies and oversized ones are not stored.
     body_is_whole: bool = True
 
 
@@ -41,7 +41,7 @@ class Response:
 
 
 def fold_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Returns headers by lower-case name; undecodable bytes are kept as latin-1."""
+    """Returns headers by lower-case name; values that are not UTF-8 are read as latin-1."""
     folded: dict[str, str] = {}
     for raw_name, raw_value in pairs:
         name = raw_name.decode("latin-1").lower()
@@ -62,7 +62,7 @@ def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:
     if "gzip" not in headers.get("content-encoding", "").lower() or not body:
         return body
     plain, rest = b"", body
-    for _ in range(_MOST_MEMBERS):
+    for _ in range(_MAX_MEMBERS):
         if not rest:
             return plain
         unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -75,4 +75,4 @@ def plain_body(headers: Mapping[str, str], body: bytes) -> bytes:
         if not unpacker.eof:
             raise ValueError("gzip body is cut off")
         rest = unpacker.unused_data
-    raise ValueError(f"gzip body has more than {_MOST_MEMBERS} members")
+    raise ValueError(f"gzip body has more than {_MAX_MEMBERS} members")

@@ -1,23 +1,23 @@
-"""The text fields of a browser's form upload, which stand before the file (S3's POST Object)."""
+"""The text fields of a browser's form upload, which precede the file (S3's POST Object)."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-#: Fields are looked for in so much of the body.
+#: Bytes of the body that may hold fields.
 FIELDS_BYTES = 64 * 1024
 _BOUNDARY = re.compile(r'boundary="?([^";]+)"?', re.I)
 _NAME = re.compile(rb'^content-disposition:[^\r\n]*\bname="([^"\r\n]*)"', re.I | re.M)
 _FILE_NAME = re.compile(rb'^content-disposition:[^\r\n]*\bfilename="([^"\r\n]*)"', re.I | re.M)
-#: What stands for the file's name in a key (S3's POST Object).
+#: Placeholder for the file's name in a key.
 _FILE_NAME_HERE = "${filename}"
 
 
 def form_fields(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
     """Returns the fields by lower-case name, up to `file`; nothing for bodies of other kinds.
 
-    A key that asks for the file's name has it.
+    The file's name is filled into the key.
 
     Args:
         headers: headers of the request, lower-case names.
@@ -35,10 +35,10 @@ def form_fields(headers: Mapping[str, str], body: bytes) -> dict[str, str]:
             continue
         name = named[1].decode("utf-8", "replace").lower()
         if name == "file":
-            told = _FILE_NAME.search(head)
-            if told is not None and "key" in fields:
-                # Some browsers tell the whole path.
-                file_name = re.split(r"[/\\]", told[1].decode("utf-8", "replace"))[-1]
+            found = _FILE_NAME.search(head)
+            if found is not None and "key" in fields:
+                # Some browsers send the whole path.
+                file_name = re.split(r"[/\\]", found[1].decode("utf-8", "replace"))[-1]
                 fields["key"] = fields["key"].replace(_FILE_NAME_HERE, file_name)
             break
         fields[name] = value.removesuffix(b"\r\n").decode("utf-8", "replace")

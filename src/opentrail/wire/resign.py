@@ -1,7 +1,7 @@
-"""Signing a call anew, for an upstream that checks signatures over its own host name (SigV4).
+"""Re-signing of calls, for an upstream that checks signatures over its own host name (SigV4).
 
 The form is that of AWS's "Signature Version 4 signing process"; botocore computes it. A signed
-upload's chunks are signed anew one by one, so that its length does not change.
+upload's chunks are re-signed one by one, so that its length does not change.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 class CannotResign(Exception):  # noqa: N818 - it is an answer as much as an error
-    """A call that cannot be signed anew, with the status and code of its refusal."""
+    """A call that cannot be re-signed, with the status and code of its refusal."""
 
     def __init__(self, status: int, code: str, reason: str) -> None:
         super().__init__(reason)
@@ -59,7 +59,7 @@ class UpstreamCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What a client sent, and whom it is for."""
+    """A request as the client sent it, and its upstream."""
 
     method: str
     path: str
@@ -84,12 +84,12 @@ class Resigned:
 
 def needs_body(original: Original) -> bool:
     """Returns whether the whole body must be known before the head can be signed."""
-    told = "x-amz-content-sha256" in original.folded
-    return not told and _service_of(original) not in _S3_NAMES
+    has_hash = "x-amz-content-sha256" in original.folded
+    return not has_hash and _service_of(original) not in _S3_NAMES
 
 
 def with_host(original: Original) -> Resigned:
-    """Returns a call that is not signed, or not in a way that binds the host, for its upstream."""
+    """Returns a call for its upstream whose signature, if any, does not cover the host."""
     kept = [pair for pair in original.headers if pair[0].lower() != b"host"]
     path = _path_style(original)
     target = f"{path}?{original.query}" if original.query else path
@@ -108,7 +108,7 @@ def resign(
         now: the time, for the expiry of presigned calls.
 
     Raises:
-        CannotResign: a presigned call has expired, or it is signed in a way unknown here.
+        CannotResign: a presigned call has expired, or its kind of signature is not supported.
     """
     _refuse_expired(original, now)
     service = _service_of(original)
@@ -150,12 +150,12 @@ def _path_style(original: Original) -> str:
 
 
 class _KnownBody:
-    """Makes a signer of botocore's take the hash of a body that is known already."""
+    """Gives a signer of botocore the hash of a body that is known already."""
 
     content_hash = _EMPTY
 
     def payload(self, request: AWSRequest) -> str:
-        """Returns the hash of the body, or what stands for it."""
+        """Returns the hash of the body, or the marker used in its place."""
         del request
         return self.content_hash
 
@@ -169,18 +169,18 @@ class _S3Signer(_KnownBody, S3SigV4Auth):  # type: ignore[misc]
 
 
 def _content_hash(original: Original, body: bytes | None) -> str:
-    told = original.folded.get("x-amz-content-sha256")
-    if told is not None:
-        if told.startswith(_OTHER_CHUNKS):
+    given = original.folded.get("x-amz-content-sha256")
+    if given is not None:
+        if given.startswith(_OTHER_CHUNKS):
             raise CannotResign(
-                501, "NotImplemented", f"a body signed as {told} cannot be signed anew"
+                501, "NotImplemented", f"a body signed as {given} cannot be re-signed"
             )
-        return told
+        return given
     return _UNSIGNED if body is None else hashlib.sha256(body).hexdigest()
 
 
 def _refuse_expired(original: Original, now: datetime) -> None:
-    """A presigned call must not outlive its expiry by being signed anew."""
+    """Refuses presigned calls that have expired: re-signing would extend them."""
     if original.credential is None or original.credential.method != "QueryString":
         return
     given = parse_qsl(original.query, keep_blank_values=True)
@@ -210,7 +210,7 @@ def _query_without_signature(query: str) -> str:
 
 
 def _signed_url(service: str, path: str, query: str) -> str:
-    """Returns path and query in the one spelling that is signed, however the client wrote them."""
+    """Returns path and query in canonical form, as they are signed."""
     if service in _S3_NAMES:
         path = quote(unquote_to_bytes(path), safe="/-_.~")
     pairs = [part.partition("=") for part in query.split("&") if part]
@@ -223,7 +223,7 @@ def _spelled(text: str) -> str:
 
 
 class ChunkSigner:
-    """Signs the chunks of an upload (`aws-chunked`) anew as they pass.
+    """Re-signs the chunks of an upload (`aws-chunked`) as they pass.
 
     Each signature covers the one before, so they must pass in order. The form is AWS's
     "Signature calculations for the authorization header: transferring payload in chunks".
@@ -237,7 +237,7 @@ class ChunkSigner:
         self._in_trailer = self._is_whole = False
 
     def feed(self, piece: bytes) -> bytes:
-        """Returns what can go on after another piece has come.
+        """Returns what can be passed on after another piece.
 
         Raises:
             ValueError: the body is not in signed chunks.
@@ -251,7 +251,7 @@ class ChunkSigner:
         return bytes(done)
 
     def finish(self) -> None:
-        """Makes sure that the upload's last chunk and trailer have passed.
+        """Checks that the upload's last chunk and trailer have passed.
 
         Raises:
             ValueError: something is missing, or left over.
@@ -284,7 +284,7 @@ class ChunkSigner:
         return head + content + b"\r\n"
 
     def _trailer(self) -> bytes | None:
-        """Passes the end on once it is whole: an empty line, before it perhaps signed headers."""
+        """Returns the end once it is whole: signed trailer fields, if any, and an empty line."""
         if self._is_whole:
             return None
         if self._waiting == b"\r\n":

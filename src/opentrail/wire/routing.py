@@ -1,4 +1,4 @@
-"""Which service and operation a request asks for (cloudtrail-format §10.2)."""
+"""Routing: the service and operation that a request calls."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from opentrail.wire.message import Request
 from opentrail.wire.service_models import Service, ServiceCatalog
 from opentrail.wire.sigv4 import Credential
 
-#: Names of operations are shorter.
-_LONGEST_NAME = 256
+#: Characters of a name that is cached; names of operations are shorter.
+_MAX_CACHED_NAME = 256
 _CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
-#: Signing names that stand for another service's model.
+#: Signing names of services that use another service's model.
 _ALIASES = {"s3express": "s3", "s3-object-lambda": "s3"}
-#: Of services that share version and action, the one whose model holds the others'.
+#: Services whose model includes those of others with the same version and action.
 _SUPERSETS = ("rds",)
-#: S3 operations that a query parameter alone makes; without it S3 has no such request.
+#: S3 operations by the query parameter that they must have.
 _MADE_BY_QUERY = {"CompleteMultipartUpload": "uploadId"}
 _AWS_S3_HOST = re.compile(
     r"^(?P<bucket>.+)\.s3(?:express)?(?:[.-][a-z0-9-]+)*\.amazonaws\.com(?:\.cn)?$", re.I
@@ -41,9 +41,9 @@ _AWS_CONTROL_HOST = re.compile(
     r"\.amazonaws\.com(?:\.cn)?$",
     re.I,
 )
-#: Only labels that SDKs put there can stand before an address.
+#: A label before an address is a bucket, which SDKs put there.
 _BEFORE_ADDRESS = re.compile(r"^(?P<bucket>.+?)\.\d{1,3}(?:\.\d{1,3}){3}$")
-#: signing name -> how its hosts begin, whatever comes next: SDKs never send these calls path style.
+#: Signing name -> the start of its hosts; SDKs never send these calls path style.
 _LABELS_BY_SIGNER = {
     "s3-object-lambda": re.compile(r"^(?P<bucket>[a-z0-9-]+-\d{12})\.", re.I),
     "s3-outposts": re.compile(r"^(?P<bucket>[a-z0-9-]+-\d{12}\.op-[a-z0-9]+)\.", re.I),
@@ -51,13 +51,13 @@ _LABELS_BY_SIGNER = {
 _CONTROL_SIGNERS = frozenset({"s3", "s3express", "s3-outposts"})
 _CONTROL_PATH = "/v20180820/"
 _OBJECT_LAMBDA_PATH = "/WriteGetObjectResponse"
-#: Query operations that links in messages ask for: unsigned, without a version (SNS guide).
+#: Query operations of links in messages: unsigned, without a version (SNS guide).
 _LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
 
 
 @value_class(frozen=True, slots=True)
 class Call:
-    """What a request asks for, as far as it can be told."""
+    """The service and operation of a request, as far as they are known."""
 
     service: Service | None
     operation: str | None
@@ -65,7 +65,7 @@ class Call:
     protocol: str | None
     #: Raw (still quoted) path labels of REST operations.
     labels: Mapping[str, str] = field(default_factory=dict)
-    #: Fields of a query-protocol request, read to name it, so that decoding need not read again.
+    #: Fields of a query-protocol request, parsed once for routing and decoding.
     pairs: Sequence[tuple[str, str]] | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -80,24 +80,23 @@ NOTHING = Call(None, None, None)
 
 
 class Router:
-    """Names service and operation of requests. `base_hosts` are our own names, without port."""
+    """Finds service and operation; `base_hosts` are the endpoint's names without port."""
 
     def __init__(self, catalog: ServiceCatalog, base_hosts: Iterable[str] = ()) -> None:
         self._catalog = catalog
         self._base_hosts = tuple(sorted(map(str.lower, base_hosts), key=len, reverse=True))
-        # The same few calls come again and again.
         self._target = lru_cache(4096)(self._find_target)
         self._of_action = lru_cache(4096)(self._find_action)
 
     def identify(self, request: Request, credential: Credential | None) -> Call:
-        """Returns what `request` asks for; parts that cannot be told are None.
+        """Returns the call of a request; unknown parts are None.
 
-        Marks that contradict each other are not resolved: an upstream may read the other one.
+        Contradictory requests are left unknown: an upstream might read them differently.
         """
         signing_name = credential.service if credential else None
         form = "form-urlencoded" in request.headers.get("content-type", "")
         if credential is None and form and not request.body_is_whole:
-            return NOTHING  # an unsigned query call names its service in a body yet to come
+            return NOTHING  # an unsigned query call names its service in a body that has not come
         named = self._other_than_action(request, signing_name)
         if signing_name not in ("s3", "s3express"):
             action = self._action(request, signing_name)
@@ -106,18 +105,18 @@ class Router:
             if action is not None:
                 return action
             if signing_name is None and request.path == "/" and _has_action(request):
-                return NOTHING  # of a query service that cannot be told; S3 has no such request
+                return NOTHING  # an unknown query service; S3 has no such request
         return named or self._rest(request, signing_name)
 
     def _other_than_action(self, request: Request, signing_name: str | None) -> Call | None:
-        """Returns the call of a request that names its operation in a header or by CBOR's path."""
+        """Returns the call that a header, or CBOR's path, names."""
         if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
             return self._cbor(request, signing_name)
         target = request.headers.get("x-amz-target")
         if not target:
             return None
-        # What callers make up may be long: only what looks like a call is remembered.
-        find = self._target if len(target) <= _LONGEST_NAME else self._find_target
+        # Callers may send anything: only what may be a call is cached.
+        find = self._target if len(target) <= _MAX_CACHED_NAME else self._find_target
         return find(target, signing_name)
 
     def _cbor(self, request: Request, signing_name: str | None) -> Call:
@@ -151,7 +150,7 @@ class Router:
                 return None
             return Call(candidates[0] if signing_name else None, None, None)
         action = actions.pop()
-        is_short = len(action) + len(version) <= _LONGEST_NAME
+        is_short = len(action) + len(version) <= _MAX_CACHED_NAME
         find = self._of_action if is_short else self._find_action
         found = find(action, version, signing_name)
         return found and Call(found[0], action, found[1], pairs=pairs)
@@ -159,7 +158,7 @@ class Router:
     def _find_action(
         self, action: str, version: str, signing_name: str | None
     ) -> tuple[Service | None, str] | None:
-        """Returns service and protocol of an action, None if no service speaks so."""
+        """Returns service and protocol of an action, None if no service has this version."""
         candidates = self._of_query(version, signing_name)
         if not candidates and signing_name is None and not version and action in _LINKED:
             return self._catalog.services[_LINKED[action]], "query"
@@ -169,7 +168,7 @@ class Router:
         return service, "ec2" if service and "ec2" in service.protocols else "query"
 
     def _of_query(self, version: str, signing_name: str | None) -> list[Service]:
-        """Returns the query services of a version; a signed call may leave the version out."""
+        """Returns the query services of a version, which a signed call may leave out."""
         candidates = self._catalog.of_version(version)
         if signing_name is None:
             return candidates
@@ -205,7 +204,7 @@ class Router:
         services = self._catalog.signed_as(signing_name)
         call = best_route(services, request, request.path)
         if call is None and request.method == "POST" and signing_name == "cloudsearch":
-            # SDKs send searches as forms, which the model does not say.
+            # SDKs send searches as forms, unlike the model.
             form = urlencode(query_pairs(request), errors="surrogateescape")
             get = replace(request, method="GET", query=form, body=b"")
             call = best_route(services, get, request.path)
@@ -214,8 +213,8 @@ class Router:
     def _is_s3_control(self, request: Request, signing_name: str) -> bool:
         """Returns whether a call is one of S3 Control, whose paths look like those of objects.
 
-        SDKs put the account before the host's name, where S3 has the bucket. What tells the two
-        apart is the account's header: it and the label before the host are the same.
+        SDKs put the account before the host name, where S3 has the bucket. In S3 Control the
+        label is equal to the account's header.
         """
         if signing_name not in _CONTROL_SIGNERS or not request.path.startswith(_CONTROL_PATH):
             return False
@@ -226,8 +225,8 @@ class Router:
         bucket = self.bucket_of_host(host, signing_name)
         if bucket is None:  # outside of S3 Control, calls for outposts have their label
             return account is not None or signing_name == "s3-outposts"
-        own = (account, f"{account}.s3-control", "s3-control")
-        return account is not None and bucket.lower() in own
+        labels = (account, f"{account}.s3-control", "s3-control")
+        return account is not None and bucket.lower() in labels
 
     def _s3(self, request: Request, s3: Service, signing_name: str | None = None) -> Call:
         path = request.path
@@ -304,7 +303,7 @@ def _pairs_of(text: str) -> list[tuple[str, str]]:
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:
-    """Returns the best of services that share a mark: signed so, with the operation, superset."""
+    """Returns the best of several services: by signing name, by operation, or a superset."""
     signed = [s for s in candidates if s.signing_name == signing_name] or candidates
     if len(signed) > 1:
         signed = [s for s in signed if s.operation(operation)] or signed
@@ -329,7 +328,7 @@ class _Route:
     deprecated: bool
 
     def match(self, path: str, query: Mapping[str, str]) -> dict[str, str] | None:
-        """Returns the raw labels if path and fixed query parameters fit."""
+        """Returns the raw labels if path and fixed query parameters match."""
         found = self.pattern.match(path)
         if not found:
             return None
@@ -339,7 +338,7 @@ class _Route:
         return {_unslot(slot): text for slot, text in found.groupdict().items()}
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
-        """Returns how well the route fits; the greatest wins (cloudtrail-format §10.2)."""
+        """Returns how well the route matches; the greatest wins."""
         required = [*(n in query for n in self.required_query)]
         required += [*(n in request.headers for n in self.required_headers)]
         return (
@@ -355,7 +354,7 @@ class _Route:
 
 
 def best_route(services: Iterable[Service], request: Request, path: str) -> Call | None:
-    """Returns the best operation of `services` for a REST request, None if none fits."""
+    """Returns the best operation of `services` for a REST request, None if none matches."""
     query = dict(parse_qsl(request.query, keep_blank_values=True))
     best: tuple[tuple[int, ...], _Route, dict[str, str]] | None = None
     for service in services:

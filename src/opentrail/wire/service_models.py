@@ -1,4 +1,4 @@
-"""botocore's service models: a light index of all, each one loaded when it is first needed."""
+"""botocore's service models: an index of all; each model is loaded when first needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Service:
     bearer: bool = False
 
     def __hash__(self) -> int:
-        """Services are looked up many times a call."""
+        """Cheaper than the default: services are keys of several caches."""
         return hash(self.name)
 
     @cached_property
@@ -64,7 +64,7 @@ class Service:
 
 
 class ServiceCatalog:
-    """Every service that botocore knows, by the marks that requests carry."""
+    """Every service of botocore, by the names that requests contain."""
 
     def __init__(self) -> None:
         self.services = {service.name: service for service in _read_index()}
@@ -86,7 +86,7 @@ class ServiceCatalog:
 
     @property
     def names(self) -> frozenset[str]:
-        """Every name by which calls of a service are known: its own, and that it signs with."""
+        """Names and signing names of all services."""
         return frozenset(self.services) | frozenset(self._by_signing_name)
 
     def signed_as(self, signing_name: str) -> list[Service]:
@@ -110,7 +110,6 @@ class ServiceCatalog:
         ]
 
     def preload(self, names: Iterable[str]) -> None:
-        """Loads models before they are needed."""
         for name in names:
             _ = self.services[name].model.operation_names
 

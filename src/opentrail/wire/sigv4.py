@@ -1,4 +1,4 @@
-"""Who says to have signed a request (cloudtrail-format §10.1). Nothing is verified here."""
+"""The claimed signer of a request. Signatures are not verified here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIGNING_QUERY = frozenset(
         "x-amz-region-set",
     }
 )
-_TELLING = frozenset({"x-amz-signature", "x-amz-security-token", "signature"})
+_SECRET_QUERY = frozenset({"x-amz-signature", "x-amz-security-token", "signature"})
 _SIGNATURE = re.compile(r"Signature\s*=\s*([^,\s]+)|^AWS [^:\s]+:(\S+)", re.I)
 _HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
 _DATE = re.compile("[0-9]{8}")
@@ -42,12 +42,12 @@ class Credential:
     version: str
     #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString`, `HTMLForm`.
     method: str
-    #: What is wrong with the scope, in AWS's words; such a call is none that AWS would answer.
+    #: What is wrong with the scope, in AWS's words; AWS would refuse the call.
     flaw: str | None = None
 
 
 def read_credential(request: Request) -> Credential | None:
-    """Returns the claimed signer, or None for an unsigned request; the first form found counts."""
+    """Returns the claimed signer, or None for an unsigned request."""
     authorization = request.headers.get("authorization", "")
     if authorization:
         return _from_header(authorization, request)
@@ -103,7 +103,7 @@ def _from_upload_form(request: Request) -> Credential | None:
 def _scoped(
     text: str, scheme: str, request: Request, method: str, region_set: str | None = None
 ) -> Credential | None:
-    """Parses `KEY/date/region/service/aws4_request` from the right: keys may hold odd text."""
+    """Parses `KEY/date/region/service/aws4_request` from the right: keys may contain slashes."""
     if "ECDSA" in scheme:
         parts = text.rsplit("/", 3)
         if len(parts) != 4:
@@ -132,7 +132,7 @@ def _flaw(date: str, region: str | None, terminator: str) -> str | None:
 
 
 def signing_texts(request: Request) -> Iterator[str]:
-    """Yields the signature and the session token of a request: nobody may be told them."""
+    """Yields signature, session token and other secret credentials of a request."""
     yield request.headers.get("x-amz-security-token", "")
     yield request.headers.get("x-api-key", "")
     scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
@@ -141,5 +141,5 @@ def signing_texts(request: Request) -> Iterator[str]:
     for found in _SIGNATURE.finditer(request.headers.get("authorization", "")):
         yield found[1] or found[2]
     for name, value in parse_qsl(request.query, keep_blank_values=True):
-        if name.lower() in _TELLING:
+        if name.lower() in _SECRET_QUERY:
             yield value

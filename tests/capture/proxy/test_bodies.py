@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, Framing, KeptBody
+from opentrail.capture.proxy.bodies import HIGH_WATER, Flow, Framing, StoredBody
 from opentrail.capture.record.exchange import GONE
 from opentrail.wire.message import MAX_BODY
 
@@ -63,7 +63,7 @@ def test_a_finished_flow_cannot_break() -> None:
 @pytest.mark.parametrize("size", [0, 1, 1024 * 1024, 1024 * 1024 + 1, MAX_BODY])
 def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     content = random.Random(size).randbytes(size)
-    kept = KeptBody(keep=True)
+    kept = StoredBody(keep=True)
     for start in range(0, size, 300_000):
         kept.add(content[start : start + 300_000])
     assert kept.is_whole
@@ -74,7 +74,7 @@ def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
 
 def test_of_a_larger_body_length_and_hash_are_kept() -> None:
     content = b"z" * (MAX_BODY + 1)
-    kept = KeptBody(keep=True)
+    kept = StoredBody(keep=True)
     for start in range(0, len(content), 1_000_000):
         kept.add(content[start : start + 1_000_000])
     assert not kept.is_whole
@@ -83,7 +83,7 @@ def test_of_a_larger_body_length_and_hash_are_kept() -> None:
 
 
 def test_a_dropped_body_is_only_counted() -> None:
-    kept = KeptBody(keep=True)
+    kept = StoredBody(keep=True)
     kept.add(b"abc")
     kept.drop()
     kept.add(b"def")

@@ -66,7 +66,7 @@ def test_an_answer_is_kept_only_if_the_record_will_hold_something_of_it() -> Non
     for operation, kept in ((b"GetUser", b""), (b"CreateUser", b"<answer/>")):
         body = b"Action=%s&Version=2010-05-08&UserName=x" % operation
         made = transcript(b"POST", b"/", signed("iam", FORM), body)
-        made.keep_what_is_recorded(AnswerHead(200, b"OK", []))
+        made.drop_unrecorded_answer(AnswerHead(200, b"OK", []))
         made.received.add(b"<answer/>")
         response = made.response(200, {})
         assert (response.body, response.body_is_whole) == (kept, bool(kept))
@@ -76,7 +76,7 @@ def test_an_answer_is_kept_only_if_the_record_will_hold_something_of_it() -> Non
 def test_an_error_is_always_kept() -> None:
     body = b"Action=GetUser&Version=2010-05-08&UserName=x"
     made = transcript(b"POST", b"/", signed("iam", FORM), body)
-    made.keep_what_is_recorded(AnswerHead(404, b"Not Found", []))
+    made.drop_unrecorded_answer(AnswerHead(404, b"Not Found", []))
     made.received.add(b"<error/>")
     assert made.response(404, {}).body == b"<error/>"
 

@@ -1,4 +1,4 @@
-"""Hands a request that is opentrail's own to an ASGI application, and takes its whole answer."""
+"""Calls of opentrail's API: runs an ASGI application for one request."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ SCOPE_KEY = "opentrail.call"
 
 @dataclass(slots=True)
 class OwnCall:
-    """What the application must know of a call beside its HTTP request.
+    """What the application needs of a call beside its HTTP request.
 
-    `flaw` says why the credential's scope is none that the API answers.
-
-    `when_recorded` are run with the record's position before the answer leaves.
+    `flaw` says why the credential's scope is invalid. `when_recorded` are run with the record's
+    position before the answer is sent.
     """
 
     event_id: str
@@ -38,21 +37,18 @@ class OwnCall:
 
 @dataclass(slots=True)
 class OwnAnswer:
-    """A whole answer of the application."""
-
     status: int
     headers: Headers
     body: bytes
 
 
-#: Has a request of opentrail's own API answered.
+#: Answers a request of opentrail's API.
 AskOwn = Callable[[bytes, bytes, Headers, bytes, OwnCall], Awaitable[OwnAnswer]]
 
 
 async def ask(
     app: AsgiApp, method: bytes, target: bytes, headers: Headers, body: bytes, own_call: OwnCall
 ) -> OwnAnswer:
-    """Runs the application for one request."""
     path, _, query = target.partition(b"?")
     scope: Scope = {
         "type": "http",

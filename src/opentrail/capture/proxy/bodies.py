@@ -19,7 +19,7 @@ _SPILL_BYTES = 1024 * 1024
 
 
 class BrokenOffError(ConnectionError):
-    """A body whose end will never come."""
+    """A body that broke off."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -39,7 +39,7 @@ class Flow:
         self._pause, self._resume = pause, resume
 
     def feed(self, piece: bytes) -> None:
-        """Adds a piece; pauses the sender when too much waits."""
+        """Adds a piece; pauses the sender at high water."""
         self._pieces.append(piece)
         self._waiting += len(piece)
         if self._waiting > HIGH_WATER and not self._paused:
@@ -48,37 +48,36 @@ class Flow:
         self._notify()
 
     def finish(self) -> None:
-        """Marks the end."""
         self.complete = True
         self._notify()
 
     def fail(self, reason: Failure) -> None:
-        """Marks that the end will never come."""
+        """Marks a body that broke off."""
         if not self.complete and self.broken is None:
             self.broken = reason
             self._notify()
 
     def break_off(self, reason: Failure) -> None:
-        """Marks a body that is here and cannot be used."""
+        """Marks a body that has come and cannot be used."""
         if self.broken is None:
             self.broken = reason
             self._notify()
 
     def peek(self) -> bytes:
-        """Returns all that waits, and leaves it waiting."""
+        """Returns all that waits, and leaves it in the queue."""
         return b"".join(self._pieces)
 
     def take(self) -> bytes:
         """Returns all that waits, without waiting."""
         if not self._pieces:
             return b""
-        taken = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
         self._waiting = 0
         if self._paused:
             self._paused = False
             self._resume()
-        return taken
+        return data
 
     async def next(self) -> bytes:
         """Returns what waits, or b"" at the end.
@@ -100,10 +99,10 @@ class Flow:
             self._wake.set_result(None)
 
 
-class KeptBody:
-    """A copy of a body for the record, up to 16 MiB; beyond, only its length and hash.
+class StoredBody:
+    """A copy of a body for the record, up to 16 MiB; beyond that, only its length and hash.
 
-    More than 1 MiB waits in a nameless temporary file, so that many large bodies cost no memory.
+    More than 1 MiB is stored in a temporary file, so that large bodies do not take up memory.
     """
 
     _file: IO[bytes] | None = None
@@ -116,7 +115,7 @@ class KeptBody:
         self._pieces: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
-        """Counts the piece, and keeps it while that is wanted and it is not too much."""
+        """Counts a piece, and stores it unless the body is dropped or too large."""
         self.length += len(piece)
         if not self._keep:
             return
@@ -129,7 +128,7 @@ class KeptBody:
             self._hash.update(piece)
             return
         if self.length > MAX_BODY:
-            self._stop_keeping(piece)
+            self._stop_storing(piece)
         elif self._file is not None:
             self._file.write(piece)
         else:
@@ -139,33 +138,33 @@ class KeptBody:
                 self._file.write(b"".join(self._pieces))
                 self._pieces.clear()
 
-    def keep_start(self, length: int) -> None:
-        """Keeps only so much of the body's start."""
+    def store_start(self, length: int) -> None:
+        """Stores only the first `length` bytes."""
         self._limit = length
 
     def drop(self) -> None:
-        """Stops keeping: the record will not hold this body."""
+        """Stops storing: the record does not need this body."""
         self._keep = False
         self._pieces.clear()
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _stop_keeping(self, piece: bytes) -> None:
+    def _stop_storing(self, piece: bytes) -> None:
         self._hash = hashlib.sha256(self.content())
         self._hash.update(piece)
 
     def content(self) -> bytes:
-        """Returns what was kept and lets it go."""
+        """Returns and releases what was stored."""
         if self._file is not None:
             self._file.seek(0)
-            kept = self._file.read()
+            stored = self._file.read()
             self._file.close()
             self._file = None
-            return kept
-        kept = b"".join(self._pieces)
+            return stored
+        stored = b"".join(self._pieces)
         self._pieces.clear()
-        return kept
+        return stored
 
     @property
     def is_whole(self) -> bool:
@@ -175,7 +174,7 @@ class KeptBody:
 
     @property
     def oversize(self) -> dict[str, object] | None:
-        """Length and SHA-256 of a body that was too large to keep."""
+        """Length and SHA-256 of a body that was too large to store."""
         if self._hash is None:
             return None
         return {"bytes": self.length, "sha256": self._hash.hexdigest()}

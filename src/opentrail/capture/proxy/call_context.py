@@ -1,4 +1,4 @@
-"""What is known of one call so far, and the exchange it makes for its record."""
+"""The known facts of one call, and the exchange that its record is made of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
-from opentrail.capture.proxy.bodies import Incoming, KeptBody
+from opentrail.capture.proxy.bodies import Incoming, StoredBody
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.record.exchange import Exchange, Failure
 from opentrail.capture.record.networks import Networks
@@ -21,7 +21,7 @@ from opentrail.wire.sigv4 import Credential, read_credential
 
 
 class CallContext:
-    """Head, bodies as far as they are kept, and what they tell of the call."""
+    """Head, stored bodies, signer and operation of a call."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class CallContext:
         self._router = router
         self._clock = clock
         self._networks, self._tls = networks, tls
-        #: The caller's address: the peer's, until a trusted proxy's head tells another.
+        #: The caller's address: the peer's, or the one that a trusted proxy reports.
         self.source_ip = peer
         self._started: datetime = clock.now()
         self._knows_all = False
@@ -47,13 +47,13 @@ class CallContext:
         self.credential: Credential | None = None
         self.folded: dict[str, str] = {}
         #: Copies of the bodies for the record.
-        self.sent = KeptBody(keep=True)
-        self.received = KeptBody(keep=True)
+        self.sent = StoredBody(keep=True)
+        self.received = StoredBody(keep=True)
 
     def look_at_head(self) -> None:
-        """Reads what the head tells: signer, service, and whether the body is an object.
+        """Reads signer and service from the head, and whether the body is an S3 object.
 
-        Query protocols tell it in the body; a small one has mostly come with its head.
+        Query protocols name the operation in the body; a small one has mostly come with its head.
         """
         self.folded = self._incoming.head.folded
         self.source_ip = self._networks.client_of(self.source_ip, self.folded)
@@ -65,13 +65,12 @@ class CallContext:
         service = self.call.service
         if service is not None and service.name == "s3" and not body_is_parameters(self.call):
             if self.call.operation == "PostObject":
-                self.sent.keep_start(FIELDS_BYTES)
+                self.sent.store_start(FIELDS_BYTES)
             else:
                 self.sent.drop()
 
     @property
     def path_and_query(self) -> tuple[str, str]:
-        """The request's target, as it came."""
         if self._path_and_query is None:
             path, _, query = self._incoming.head.target.decode("latin-1").partition("?")
             self._path_and_query = path, query
@@ -79,7 +78,6 @@ class CallContext:
 
     @property
     def method(self) -> str:
-        """The request's method."""
         return self._incoming.head.method.decode("latin-1")
 
     @property
@@ -101,18 +99,18 @@ class CallContext:
         path, query = self.path_and_query
         return Request(self.method, path, query, self.folded, body, whole)
 
-    def keep_what_is_recorded(self, head: AnswerHead) -> None:
-        """Keeps an answer's body only if the record will hold something of it."""
+    def drop_unrecorded_answer(self, head: AnswerHead) -> None:
+        """Stores an answer's body only if the record needs it."""
         if head.status >= 300 or self.call.service is None:
             return
         if not self._knows_all and self.call.protocol not in ("json", "rest-json", "rest-xml"):
-            return  # the operation may stand in a request body that is still on its way
-        label = source_of(self.call.service)
-        if not needs_answer(label, self.call.operation or ""):
+            return  # the operation may be in a request body that has not come yet
+        source = source_of(self.call.service)
+        if not needs_answer(source, self.call.operation or ""):
             self.received.drop()
 
     def exchange(self, body: bytes, failure: Failure | None = None) -> Exchange:
-        """Returns the exchange, without an answer as yet."""
+        """Returns the exchange, without an answer."""
         request = self._request(body, whole=self.sent.is_whole)
         if not self._knows_all and body:
             # Query protocols name their operation in the body, version 2 signatures their key.
@@ -139,6 +137,6 @@ class CallContext:
         )
 
     def response(self, status: int, headers: Mapping[str, str]) -> Response:
-        """Returns the answer as far as it was kept."""
+        """Returns the answer, with the stored part of its body."""
         whole = self.received.is_whole
         return Response(status, headers, self.received.content(), whole)

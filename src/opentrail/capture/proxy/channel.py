@@ -6,7 +6,7 @@ import asyncio
 
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.endpoint import Endpoint
-from opentrail.capture.proxy.upstream import KeptConnections, UpstreamConnection
+from opentrail.capture.proxy.upstream import ConnectionPool, UpstreamConnection
 from opentrail.capture.record.exchange import GONE
 
 #: How long the rest of an answer is awaited whose client has gone.
@@ -21,7 +21,7 @@ class ClientChannel:
         self.source_ip = ""
         #: `tlsVersion` and `cipherSuite` of the connection, None without TLS.
         self.tls: dict[str, str] | None = None
-        self.upstreams = KeptConnections(endpoint.tls)
+        self.upstreams = ConnectionPool(endpoint.tls)
         #: Whether the client has gone.
         self.lost = False
         #: Whether the connection has become a WebSocket, and what the client sends then.
@@ -38,7 +38,6 @@ class ClientChannel:
         self._answer: Flow | None = None
 
     def write(self, data: bytes) -> None:
-        """Sends bytes to the client."""
         if self._transport is not None and not self.lost:
             self._transport.write(data)
 

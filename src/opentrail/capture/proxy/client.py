@@ -1,4 +1,4 @@
-"""The side that faces clients: one connection, its calls one after the other."""
+"""A client's connection: receives requests and has them answered in order."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ import httptools
 from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.endpoint import Endpoint
-from opentrail.capture.proxy.head import MOST_UNFINISHED, BadHead, Head, check_request
+from opentrail.capture.proxy.head import MAX_UNFINISHED, BadHead, Head, check_request
 from opentrail.capture.proxy.request_handler import RequestHandler
 from opentrail.capture.proxy.tunnel import wants_websocket
 from opentrail.capture.record.exchange import INCOMPLETE
 
-#: Requests a client may send ahead before it is no longer read from.
-_AHEAD = 16
-#: Of what comes behind a request that is refused, no more than so many bytes are read while earlier
-#: calls are answered.
-_MOST_DROPPED = 1024 * 1024
-
-
-#: Of a request that was answered before its end, so much more is read, and for so long: closing at
-#: once would reset the connection, and the client might never see the answer.
-_MOST_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
+#: Requests that a client may send ahead before reading pauses.
+_MAX_AHEAD = 16
+#: Bytes behind a refused request that are read and dropped while earlier calls are answered.
+_MAX_DROPPED = 1024 * 1024
+#: Bytes and seconds for which a request is read that was answered before its end: closing at once
+#: would reset the connection, and the client might never see the answer.
+_MAX_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
 
 
 class ClientConnection(ClientChannel, asyncio.Protocol):
@@ -38,20 +35,20 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpRequestParser(self)
         self._head = Head()
-        #: How much has come since the last end of a head, piece of a body or end of a message.
+        #: Bytes since the last end of a head, piece of a body or end of a message.
         self._unfinished = 0
-        #: The framing of a body that the parser leaves to us, after a request to switch protocols.
-        self._left_out: bytes | None = None
+        #: Framing of the body of a request to switch protocols, which the parser does not read.
+        self._unread_framing: bytes | None = None
         self._receiving: Incoming | None = None
         self._waiting: deque[Incoming] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._serving: asyncio.Task[None] | None = None
         self._busy = self._deaf = False
-        #: Bytes that came after nothing more was taken in, and how many of them are too many.
-        self._dropped, self._most_dropped = 0, _MOST_DROPPED
-        #: Set when the client sends nothing more, or has sent too much.
+        #: Bytes dropped since parsing stopped, and their limit.
+        self._dropped, self._max_dropped = 0, _MAX_DROPPED
+        #: Set when the client has sent everything, or too much.
         self._ended = asyncio.Event()
-        #: By when (of the loop's clock) the client must have sent more.
+        #: Time of the loop's clock by which the client must send more.
         self._deadline: float | None = None
         self._switching = False
 
@@ -76,10 +73,10 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             rest = self._feed(rest)
 
     def _feed(self, data: bytes) -> bytes | None:
-        """Takes in what was sent; the result is what comes behind a request to switch protocols."""
+        """Parses data; returns the rest behind a request to switch protocols."""
         if self._deaf:
             self._dropped += len(data)
-            if self._dropped > self._most_dropped:
+            if self._dropped > self._max_dropped:
                 self._ended.set()
                 self._pause()
             return None
@@ -91,7 +88,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
-            if self._unfinished > MOST_UNFINISHED:
+            if self._unfinished > MAX_UNFINISHED:
                 self._refuse(BadHead(431, "the head of the request is too long"))
         except BadHead as bad:
             self._refuse(bad)
@@ -105,19 +102,19 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         return None
 
     def _after_upgrade(self, rest: bytes) -> bytes | None:
-        """Goes on after a request to switch protocols; all but WebSocket is left unanswered.
+        """Continues after a request to switch protocols; only WebSocket is supported.
 
-        The parser takes what follows for the other protocol, even a body that was announced.
+        The parser takes what follows for the other protocol, even the body of the request.
         """
         if self._switching:
             self.raw = Flow(self._pause, self._resume)
-        if self._left_out is not None:
-            framing, self._left_out = self._left_out, None
+        if self._unread_framing is not None:
+            framing, self._unread_framing = self._unread_framing, None
             self._parser = after_head(self, framing)
         return rest or None
 
     def eof_received(self) -> bool:
-        """A client that has sent all may still read its answers."""
+        """Keeps the connection: a client that has sent everything may still read its answers."""
         self._deaf = True
         self._ended.set()
         if self._receiving is not None:
@@ -180,10 +177,10 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         if "upgrade" in folded and bad is None:
             self._switching = wants_websocket(head)
             if self._parser.should_upgrade() and head.has_body:
-                self._left_out = framing_of(folded)
+                self._unread_framing = framing_of(folded)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
-        # What a chunked body's trailer holds is no part of the head that was checked.
+        # Trailer fields of a chunked body are not part of the head that was checked.
         self._head = Head()
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
@@ -193,8 +190,8 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             self._receiving.body.feed(data)
 
     def on_message_complete(self) -> None:
-        if self._left_out is not None:
-            return  # its body is yet to come
+        if self._unread_framing is not None:
+            return  # its body has not come yet
         self._unfinished = 0
         if self._receiving is not None:
             self._receiving.body.finish()
@@ -216,12 +213,12 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self.endpoint.idle.pop(self, None)
         self._receiving = incoming
         self._waiting.append(incoming)
-        if len(self._waiting) > _AHEAD:
+        if len(self._waiting) > _MAX_AHEAD:
             self._pause()
         self._notify()
 
     async def _serve(self) -> None:
-        """Answers calls until one of the sides has had enough."""
+        """Answers calls until the client or the endpoint ends the connection."""
         try:
             while True:
                 incoming = await self._next()
@@ -240,11 +237,11 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             self._close()
 
     async def _linger(self) -> None:
-        """Has a client that is still sending its request read the answer to it."""
+        """Reads the rest of an answered request, so that its client sees the answer."""
         transport = self._transport
         if transport is None or self._receiving is None or transport.is_closing():
             return
-        self._deaf, self._dropped, self._most_dropped = True, 0, _MOST_LINGERED
+        self._deaf, self._dropped, self._max_dropped = True, 0, _MAX_LINGERED
         if transport.can_write_eof():
             transport.write_eof()
         transport.resume_reading()
@@ -259,26 +256,25 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             self._wake = asyncio.get_running_loop().create_future()
             await self._wake
         incoming = self._waiting.popleft()
-        if len(self._waiting) == _AHEAD:
+        if len(self._waiting) == _MAX_AHEAD:
             self._resume()
         return incoming
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is under way."""
         if self.tunnelling:
-            self.abort()  # a WebSocket has no end of its own
+            self.abort()  # a WebSocket does not end by itself
         elif not self._busy and not self._waiting:
             self._deaf = True
             self._notify()
 
     def abort(self) -> None:
-        """Cuts the connection."""
         self.abort_transport()
         if self._serving is not None:
             self._serving.cancel()
 
     def _arm(self, seconds: float) -> None:
-        """Gives the client so long to go on."""
+        """Sets the time by which the client must send more."""
         self._deadline = self._time() + seconds
 
     def _disarm(self) -> None:
@@ -315,7 +311,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             self._wake.set_result(None)
 
     def _pause(self) -> None:
-        self._disarm()  # whoever is not read from cannot go on
+        self._disarm()  # the client cannot send more
         if self._transport is not None and not self.lost:
             self._transport.pause_reading()
 
@@ -335,49 +331,43 @@ def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
     return {"tlsVersion": secured.version() or "", "cipherSuite": cipher[0] if cipher else ""}
 
 
-# The body after a request to switch protocols, which the parser does not take for HTTP.
+# The body of a request to switch protocols, which the parser does not take for HTTP.
 
 
-class Parsed(Protocol):
-    """What a parser tells of requests (httptools' callbacks)."""
+class ParserCallbacks(Protocol):
+    """httptools' callbacks for requests."""
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
+    def on_message_begin(self) -> None: ...
 
-    def on_url(self, target: bytes) -> None:
-        """A piece of its target."""
+    def on_url(self, target: bytes) -> None: ...
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers, or of its trailers."""
+    def on_header(self, name: bytes, value: bytes) -> None: ...
 
-    def on_headers_complete(self) -> None:
-        """Its head is complete."""
+    def on_headers_complete(self) -> None: ...
 
-    def on_body(self, data: bytes) -> None:
-        """A piece of its body."""
+    def on_body(self, data: bytes) -> None: ...
 
-    def on_message_complete(self) -> None:
-        """It is complete."""
+    def on_message_complete(self) -> None: ...
 
 
 def framing_of(folded: Mapping[str, str]) -> bytes:
-    """Returns the header that says how a request's body is framed."""
+    """Returns the header that frames a request's body."""
     if "transfer-encoding" in folded:
         return b"Transfer-Encoding: chunked"
     return b"Content-Length: " + folded["content-length"].encode()
 
 
-def after_head(parsed: Parsed, framing: bytes) -> httptools.HttpRequestParser:
-    """Returns a parser for what follows a head: a body that is framed so, then further requests."""
+def after_head(parsed: ParserCallbacks, framing: bytes) -> httptools.HttpRequestParser:
+    """Returns a parser for what follows a head: a body with this framing, then further requests."""
     parser = httptools.HttpRequestParser(_AfterHead(parsed))
     parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % framing)
     return parser
 
 
 class _AfterHead:
-    """Tells of all but the first head."""
+    """Passes on the callbacks after the first head."""
 
-    def __init__(self, parsed: Parsed) -> None:
+    def __init__(self, parsed: ParserCallbacks) -> None:
         self._parsed = parsed
         self._in_first_head = True
         self.on_body = parsed.on_body

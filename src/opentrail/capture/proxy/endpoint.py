@@ -23,7 +23,7 @@ class Connection(Protocol):
     done: asyncio.Future[None]
 
     def check_deadlines(self, now: float) -> None:
-        """Ends what has taken too long at this time of the loop's clock."""
+        """Ends what is overdue at this time of the loop's clock."""
 
     def close_if_idle(self) -> None:
         """Ends the connection unless a call is in progress."""
@@ -79,7 +79,6 @@ class Endpoint:
         return True
 
     def forget(self, connection: Connection) -> None:
-        """Removes a connection."""
         self.idle.pop(connection, None)
         self.connections.discard(connection)
         self.metrics.open_connections.set(len(self.connections))

@@ -10,10 +10,10 @@ from urllib.parse import unquote
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import fold_headers
 
-#: Limits (guarantee N2).
+#: Limits of a request's head.
 MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
-#: So much may come that neither ends a head nor is a body before it is taken for an attack.
-MOST_UNFINISHED = 256 * 1024
+#: Bytes that may come without ending a head or being part of a body.
+MAX_UNFINISHED = 256 * 1024
 
 _HOP_BY_HOP = frozenset(
     {
@@ -29,7 +29,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-#: Headers of which there must be at most one, for the upstream might read another one than we do.
+#: Headers that must not be repeated: the upstream might read another one than the recorder.
 _ONCE = frozenset(
     {
         b"host",
@@ -44,7 +44,7 @@ _ONCE = frozenset(
 #: Some servers read underscores in these names as hyphens.
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
-#: The error codes of what is not simply a bad request.
+#: Error codes by status, where not `BadRequest`.
 _CODES = {408: "RequestTimeout"}
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 
@@ -61,26 +61,26 @@ class BadHead(Exception):  # noqa: N818 - it is an answer as much as an error
 
     @property
     def failure(self) -> Failure:
-        """What it says of a request whose body turns out to be bad."""
+        """The failure of a call whose body is malformed."""
         return Failure(_CODES.get(self.status, "BadRequest"), self.reason)
 
 
 @dataclass(slots=True)
 class Head:
-    """The first line and the headers of a message, as they came."""
+    """First line and headers of a message, as received."""
 
     method: bytes = b""
     target: bytes = b""
     version: str = "1.1"
     headers: Headers = field(default_factory=list)
-    #: Whether all headers are passed on; known of heads that were checked.
+    #: Whether all headers are passed on; set by `check_request`.
     is_passed_on_whole: bool = False
-    #: The headers by lower-case name, once somebody has asked for them.
+    #: The value of `folded`, once used.
     _folded: dict[str, str] | None = None
 
     @property
     def folded(self) -> dict[str, str]:
-        """The headers by lower-case name; ask for it when all of them are here."""
+        """The headers by lower-case name; to be used when the head is complete."""
         if self._folded is None:
             self._folded = fold_headers(self.headers)
         return self._folded
@@ -100,7 +100,7 @@ class Head:
 
 
 def check_request(head: Head) -> None:
-    """Raises `BadHead` unless the request can mean only one thing, to us and to an upstream."""
+    """Raises `BadHead` if the recorder and an upstream might read the request differently."""
     _check_first_line(head)
     seen: set[bytes] = set()
     whole = True
@@ -136,7 +136,7 @@ def _check_first_line(head: Head) -> None:
 
 
 def _check_listed(head: Head) -> None:
-    """A header that Connection names would be recorded, but not passed on."""
+    """Refuses headers that Connection names: they would be recorded, but not passed on."""
     seen = {name.lower() for name, _ in head.headers}
     for name, value in head.headers:
         if name.lower() != b"connection":
@@ -165,7 +165,7 @@ def _check_counts(head: Head, seen: set[bytes]) -> None:
 
 
 def request_head(head: Head, chunked: bool, extra: Headers | None = None) -> bytes:
-    """Returns the head for the upstream: as it came, without what concerns one connection only."""
+    """Returns the head for the upstream, without headers of this connection only."""
     first = b"%s %s HTTP/1.1" % (head.method, head.target)
     if head.is_passed_on_whole and not extra:
         return _written(first, head.headers)
@@ -183,7 +183,7 @@ def _written(first: bytes, headers: Headers) -> bytes:
 
 
 def _passed_on(headers: Headers) -> Headers:
-    """Returns the headers without those that concern one connection only."""
+    """Returns the headers without those of this connection only."""
     listed: set[bytes] = set()
     passed: Headers = []
     for pair in headers:

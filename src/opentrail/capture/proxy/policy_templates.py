@@ -1,7 +1,7 @@
-"""The policies that `aws cloudtrail create-subscription` reads from a bucket of AWS's.
+"""Policies that `aws cloudtrail create-subscription` reads from a bucket of AWS's.
 
-The command reads them through the same endpoint as all else. The upstream is asked as always; only
-where it has no such bucket do these take the place of its error.
+The command reads them through the endpoint. They replace the upstream's error if it does not have
+this bucket.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _TEMPLATES = {
 
 
 def template_for(call: Call, status: int) -> bytes | None:
-    """Returns the policy that a call asks for and its upstream may not have, None of any other."""
+    """Returns the policy that a call reads and its upstream does not have, else None."""
     if status != 404 or call.operation != "GetObject":
         return None
     if call.service is None or call.service.name != "s3":
@@ -66,14 +66,14 @@ def template_for(call: Call, status: int) -> bytes | None:
 
 
 def lacks_bucket(body: bytes) -> bool:
-    """Returns whether an upstream's error says that there is no such bucket."""
+    """Returns whether an error of an upstream is NoSuchBucket."""
     return b"<Code>NoSuchBucket</Code>" in body
 
 
 def head_of(template: bytes, instead_of: AnswerHead) -> AnswerHead:
-    """Returns the head of the answer that takes the place of an upstream's."""
+    """Returns the head of the answer that replaces an upstream's."""
     kept = [
         (name, value) for name, value in instead_of.headers if name.lower().startswith(b"x-amz-")
     ]
-    own = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(template))]
-    return AnswerHead(200, b"OK", [*kept, *own])
+    added = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(template))]
+    return AnswerHead(200, b"OK", [*kept, *added])

@@ -1,4 +1,4 @@
-"""Answers of our own, in the shape of the protocol that was spoken."""
+"""Errors that opentrail answers instead of an upstream, in the call's protocol."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Refusal:
     retry_after: int | None = None
 
 
-class NoAnswer(Exception):  # noqa: N818 - it leads to an answer of ours
+class NoAnswer(Exception):  # noqa: N818 - it leads to an answer
     """A call that its upstream did not answer.
 
-    `settled`: it is recorded (or counted as lost) already, and the connection must end.
+    `settled`: the call has been recorded or counted as lost, and the connection must end.
     """
 
     def __init__(self, refusal: Refusal, settled: bool = False) -> None:
@@ -43,7 +43,7 @@ def unavailable(message: str) -> Refusal:
 def throttled(call: Call, form: bool) -> Refusal:
     """Returns the refusal of a call that comes faster than records can be written.
 
-    Its code is one that SDKs know as throttling in the call's protocol, and try again later.
+    SDKs know its code as throttling in the call's protocol, and retry.
     """
     status, code = _THROTTLING.get(call.protocol or _likely_protocol(call, form), (503, "SlowDown"))
     return Refusal(status, code, "calls come faster than they can be recorded", retry_after=1)
@@ -79,7 +79,7 @@ def answer_of(
 
     Args:
         refusal: what is answered.
-        call: what was asked, as far as it is known.
+        call: service and operation, as far as they are known.
         form: whether the request's body is an HTML form, as in the query protocols.
     """
     identity = str(uuid.uuid4())
@@ -99,7 +99,7 @@ def answer_of(
 
 
 def _likely_protocol(call: Call, form: bool) -> str:
-    """Returns the protocol of a call whose operation stands in a body that has not come yet."""
+    """Returns the protocol of a call whose operation is in a body that has not come yet."""
     spoken = call.service.protocols if call.service else ()
     if "ec2" in spoken:
         return "ec2"

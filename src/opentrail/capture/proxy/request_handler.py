@@ -1,4 +1,4 @@
-"""One call: read, forwarded (or answered by ourselves), recorded, answered."""
+"""One call: passed on or answered by opentrail's API, and recorded."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from opentrail.wire.message import Response, fold_headers
 
 log = logging.getLogger(__name__)
 
-_OWN_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
-_OWN_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
-_OWN_BODY_BYTES = 1024 * 1024
-#: How much of a refused call's body is waited for, and how long.
+_API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
+_API_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
+_MAX_API_BODY = 1024 * 1024
+#: Bytes and seconds for which the body of a refused call is awaited.
 _REST_BYTES, _REST_SECONDS = 64 * 1024, 1.0
 
 
@@ -50,7 +50,7 @@ class RequestHandler:
         )
 
     async def run(self) -> bool:
-        """Answers the call; the result tells whether the connection may be used again."""
+        """Answers the call; returns whether the connection may be used again."""
         incoming = self._incoming
         if incoming.bad is not None:
             return self._refuse_unread(incoming.bad)
@@ -64,18 +64,18 @@ class RequestHandler:
             self._endpoint.metrics.refused.labels("overload").inc()
             self._write_refusal(throttled(self._context.call, self._context.is_form))
             return incoming.keep_alive and incoming.body.complete
-        if self._is_own():
-            return await self._answer_ourselves()
+        if self._is_for_api():
+            return await self._answer_by_api()
         exchange = UpstreamExchange(self._client, incoming, self._context)
         try:
             return await exchange.run()
-        except NoAnswer as none:
-            if not none.settled:
-                return await self._refuse(none.refusal)
+        except NoAnswer as error:
+            if not error.settled:
+                return await self._refuse(error.refusal)
             if not self._client.lost:
-                self._write_refusal(none.refusal)
+                self._write_refusal(error.refusal)
             return False
-        except Exception:  # whatever went wrong, the call is recorded
+        except Exception:  # the call is recorded in any case
             log.exception("a call failed", extra={"eventID": self._context.event_id})
             if exchange.answering:
                 self._client.abort_transport()
@@ -84,21 +84,21 @@ class RequestHandler:
                 await self._refuse(Refusal(500, "InternalFailure", reason))
             return False
 
-    def _is_own(self) -> bool:
+    def _is_for_api(self) -> bool:
         credential = self._context.credential
         if credential is not None and credential.service is not None:
-            return credential.service in _OWN_SERVICES
-        return self._context.folded.get("x-amz-target", "").startswith(_OWN_TARGETS)
+            return credential.service in _API_SERVICES
+        return self._context.folded.get("x-amz-target", "").startswith(_API_TARGETS)
 
-    # Our own API
+    # opentrail's API
 
-    async def _answer_ourselves(self) -> bool:
+    async def _answer_by_api(self) -> bool:
         try:
             body = await self._whole_body()
         except BrokenOffError as error:
             return await self._refuse(Refusal(400, error.failure.code, error.failure.message))
         if body is None:
-            reason = f"body is larger than {_OWN_BODY_BYTES} bytes"
+            reason = f"body is larger than {_MAX_API_BODY} bytes"
             return await self._refuse(Refusal(413, "RequestEntityTooLarge", reason))
         context, recorder = self._context, self._endpoint.recorder
         if context.folded.get("expect", "").lower() == "100-continue":
@@ -110,42 +110,43 @@ class RequestHandler:
         if context.credential is not None:
             identity = recorder.identity(context.credential.access_key_id)
         flaw = context.credential.flaw if context.credential is not None else None
-        own = OwnCall(context.event_id, identity, account, region, context.source_ip, flaw)
+        api_call = OwnCall(context.event_id, identity, account, region, context.source_ip, flaw)
         head = self._incoming.head
-        answer = await self._endpoint.own_calls(head.method, head.target, head.headers, body, own)
+        ask = self._endpoint.own_calls
+        answer = await ask(head.method, head.target, head.headers, body, api_call)
         exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
         exchange.completed_at = self._endpoint.clock.now()
         exchange.bytes_out = len(answer.body)
         try:
             position = await recorder.record(exchange)
         except RecordRefused as error:
-            # Its effect stands; it counts from here on, though no record tells of it.
+            # The call took effect; its effects count from here on, although it has no record.
             position = recorder.lose(exchange, str(error))
             if recorder.refuse:
-                await _run_all(own.when_recorded, position)
+                await _run_all(api_call.when_recorded, position)
                 self._write_refusal(unavailable(f"the call cannot be recorded: {error}"))
                 return False
-        await _run_all(own.when_recorded, position)
+        await _run_all(api_call.when_recorded, position)
         self._write_answer(
             answer.status, b"OK" if answer.status == 200 else b"", answer.headers, answer.body
         )
         return self._incoming.keep_alive
 
     async def _whole_body(self) -> bytes | None:
-        """Returns the request's body, None if it is too large for an API call of ours."""
+        """Returns the request's body, None if it is too large for opentrail's API."""
         if self._context.folded.get("expect", "").lower() == "100-continue":
             self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         sent = self._context.sent
         while piece := await self._incoming.body.next():
             sent.add(piece)
-            if sent.length > _OWN_BODY_BYTES:
+            if sent.length > _MAX_API_BODY:
                 return None
         return sent.content()
 
     # Refusals
 
     async def _refuse(self, refusal: Refusal) -> bool:
-        """Records a call that got no answer from an upstream, then answers it ourselves."""
+        """Records a call without an answer of an upstream, then answers it with an error."""
         context, recorder = self._context, self._endpoint.recorder
         await self._take_rest_of_body()
         failure = Failure(refusal.code, refusal.message)
@@ -161,11 +162,11 @@ class RequestHandler:
         return self._incoming.keep_alive and self._incoming.body.complete
 
     async def _take_rest_of_body(self) -> None:
-        """Waits a little for a small body, which may name the call that is refused."""
+        """Waits briefly for a small body, which may name the operation that is refused."""
         body, sent = self._incoming.body, self._context.sent
         sent.add(body.take())
         if body.complete or self._context.folded.get("expect"):
-            return  # who asks whether to go on sends nothing before the answer
+            return  # a client that asks whether to continue sends nothing before the answer
         try:
             async with asyncio.timeout(_REST_SECONDS):
                 while sent.length <= _REST_BYTES and (piece := await body.next()):
@@ -174,7 +175,7 @@ class RequestHandler:
             return
 
     def _refuse_unread(self, bad: BadHead) -> bool:
-        """Answers a request that cannot be understood; nothing of it was forwarded."""
+        """Answers a malformed request; nothing of it was passed on."""
         self._endpoint.metrics.refused.labels("bad-request").inc()
         self._write_refusal(Refusal(bad.status, "BadRequest", bad.reason))
         return False

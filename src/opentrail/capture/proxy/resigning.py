@@ -22,7 +22,7 @@ from opentrail.wire.resign import (
 
 
 class Resigning:
-    """Makes the head of a call; `body` is there if it had to be read, `chunks` signs its pieces."""
+    """Re-signs a call; `body` is set if it had to be read, `chunks` re-signs a signed upload."""
 
     def __init__(self, client: ClientChannel, incoming: Incoming, context: CallContext) -> None:
         self._client = client
@@ -35,7 +35,7 @@ class Resigning:
         """Returns the head for an upstream, signed with the key unless the call is not signed.
 
         Raises:
-            NoAnswer: it cannot be signed.
+            NoAnswer: it cannot be re-signed.
             BrokenOffError: the client broke off a body that was needed.
         """
         context, head = self._context, self._incoming.head

@@ -16,7 +16,7 @@ WEBSOCKET = b"websocket"
 
 
 def wants_websocket(head: Head) -> bool:
-    """Returns whether a request asks for its connection to become a WebSocket (RFC 6455, 4.1)."""
+    """Returns whether a request is a WebSocket handshake (RFC 6455, 4.1)."""
     if head.method != b"GET" or head.has_body:
         return False
     upgrade = (head.get(b"upgrade") or b"").strip().lower()

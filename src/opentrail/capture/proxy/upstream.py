@@ -1,4 +1,4 @@
-"""The side that faces the upstream: where to, and one answer at a time."""
+"""Upstreams, and connections to them: one answer at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.head import MOST_UNFINISHED, Headers
+from opentrail.capture.proxy.head import MAX_UNFINISHED, Headers
 from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import UsageError
 from opentrail.wire.message import fold_headers
@@ -41,7 +41,7 @@ class Upstream:
     host: str
     port: int
     tls: bool
-    #: What calls are signed with anew, None if they go on as they were signed.
+    #: Credentials for re-signing, None if signatures are passed on.
     key: UpstreamCredentials | None = field(default=None, repr=False)
 
     @classmethod
@@ -79,13 +79,12 @@ class Upstream:
 
     @property
     def authority(self) -> str:
-        """Host, and the port unless it is the scheme's own, as in a `Host` header."""
+        """Host, and the port unless it is the scheme's default, as in a `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.tls else 80) else f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The upstream as a URL."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}"
 
@@ -98,7 +97,7 @@ class Upstreams:
     by_service: Mapping[str, Upstream]
 
     def of(self, *names: str | None) -> Upstream | None:
-        """Returns the upstream of the first name that has one of its own, else the default."""
+        """Returns the upstream of the first name that has one, else the default."""
         for name in names:
             if name is not None and name in self.by_service:
                 return self.by_service[name]
@@ -112,7 +111,7 @@ class AnswerHead:
     status: int
     reason: bytes
     headers: Headers
-    #: Whether the upstream said how long the body is (else its end is the connection's end).
+    #: Whether the length of the body is known; else the connection's end is its end.
     framed: bool = True
     #: The headers by lower-case name.
     folded: dict[str, str] = field(init=False)
@@ -131,19 +130,19 @@ class UpstreamConnection(asyncio.Protocol):
         self._headers: Headers = []
         self._reason = b""
         self._interim = self._bodiless = False
-        #: How much has come since the last end of a head, piece of a body or end of an answer.
+        #: Bytes since the last end of a head, piece of a body or end of an answer.
         self._unfinished = 0
         self._heads: deque[AnswerHead] = deque()
         self._broken: str | None = None
         self._overflowed = False
-        #: It was given up because nothing came.
+        #: Whether it was given up because nothing came.
         self.is_silent = False
         self._wake: asyncio.Future[None] | None = None
         self._can_write = asyncio.Event()
         self._can_write.set()
         self._framed = True
         self.body: Flow | None = None
-        #: What comes after the connection has become a WebSocket.
+        #: Data of the connection once it is a WebSocket.
         self.raw: Flow | None = None
         self.reusable = False
         self.lost = False
@@ -152,7 +151,7 @@ class UpstreamConnection(asyncio.Protocol):
     async def connect(
         cls, upstream: Upstream, context: ssl.SSLContext | None
     ) -> UpstreamConnection:
-        """Returns a fresh connection.
+        """Returns a new connection.
 
         Raises:
             OSError, TimeoutError: it cannot be reached in time.
@@ -165,7 +164,7 @@ class UpstreamConnection(asyncio.Protocol):
         return connection
 
     def begin(self, head_request: bool) -> Flow:
-        """Makes ready for the next answer; to HEAD there is no body."""
+        """Prepares for the next answer; one to HEAD has no body."""
         # After a whole answer the parser is ready for the next; after one to HEAD it is not.
         self._parser = self._spare or httptools.HttpResponseParser(self)
         self._spare = None
@@ -178,20 +177,19 @@ class UpstreamConnection(asyncio.Protocol):
         return self.body
 
     def write(self, data: bytes) -> None:
-        """Sends bytes on."""
         if self._transport is not None and not self.lost:
             self._transport.write(data)
 
     async def drain(self) -> None:
-        """Returns once the upstream has taken most of what was written."""
+        """Returns once the upstream has read most of what was written."""
         await self._can_write.wait()
 
     async def next_head(self) -> AnswerHead:
         """Returns the next interim (1xx) head or the final one.
 
         Raises:
-            ConnectionError: the upstream broke off, or answered what is not HTTP.
-            TimeoutError: somebody gave it up.
+            ConnectionError: the upstream broke off, or its answer is not HTTP.
+            TimeoutError: the upstream was given up.
         """
         while not self._heads:
             if self._broken is not None:
@@ -203,12 +201,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self._heads.popleft()
 
     def give_up(self) -> None:
-        """Waits no longer: `next_head` raises `TimeoutError`, `body.next` `BrokenOffError`."""
+        """Ends the wait: `next_head` raises `TimeoutError`, `body.next` `BrokenOffError`."""
         self.is_silent = True
         self._break("the upstream did not answer in time")
 
     def close(self) -> None:
-        """Ends the connection."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -222,14 +219,14 @@ class UpstreamConnection(asyncio.Protocol):
             self.raw.feed(data)
             return
         if self._parser is None:
-            self.close()  # nobody asked
+            self.close()  # it is not an answer
             return
         self._unfinished += len(data)
         try:
             self._parser.feed_data(data)
             if self._overflowed:
                 self.close()
-            elif self._unfinished > MOST_UNFINISHED:
+            elif self._unfinished > MAX_UNFINISHED:
                 self._break("upstream sent an endless head")
                 self.close()
         except httptools.HttpParserUpgrade as upgrade:
@@ -261,7 +258,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._parser is None:
-            # More than was asked for: whatever it is, nobody may take it for an answer.
+            # More than one answer: the rest must not be taken for the next one.
             self.reusable, self._spare, self._overflowed = False, None, True
         self._headers, self._reason = [], b""
 
@@ -282,7 +279,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._break(f"upstream answered with status {status:03} or coding {coding[:40]!r}")
             self.close()
             return
-        self._headers = []  # what a trailer holds is no part of it
+        self._headers = []  # trailer fields are not part of it
         self._interim = 100 <= status < 200
         if self._interim:
             self._announce(head)
@@ -335,35 +332,34 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
 
-class KeptConnections:
-    """A client connection's own connections, at most one to each upstream, between calls."""
+class ConnectionPool:
+    """A client connection's idle connections, at most one to each upstream."""
 
     def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
-        self._kept: dict[Upstream, UpstreamConnection] = {}
+        self._idle: dict[Upstream, UpstreamConnection] = {}
 
-    async def take(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
+    async def acquire(self, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
         """Returns a connection for the next call, and whether it has served one before.
 
         Raises:
             OSError, TimeoutError: the upstream cannot be reached.
         """
-        kept = self._kept.pop(upstream, None)
-        if kept is not None and kept.reusable and not kept.lost:
-            return kept, True
-        if kept is not None:
-            kept.close()
+        idle = self._idle.pop(upstream, None)
+        if idle is not None and idle.reusable and not idle.lost:
+            return idle, True
+        if idle is not None:
+            idle.close()
         return await UpstreamConnection.connect(upstream, self._context), False
 
-    def keep(self, upstream: Upstream, connection: UpstreamConnection) -> None:
-        """Keeps a connection for the next call if it can serve one."""
+    def release(self, upstream: Upstream, connection: UpstreamConnection) -> None:
+        """Stores a connection for the next call if it can serve one."""
         if connection.reusable and not connection.lost:
-            self._kept[upstream] = connection
+            self._idle[upstream] = connection
         else:
             connection.close()
 
     def close(self) -> None:
-        """Closes what is kept."""
-        for connection in self._kept.values():
+        for connection in self._idle.values():
             connection.close()
-        self._kept.clear()
+        self._idle.clear()

@@ -1,4 +1,4 @@
-"""A call on its way to its upstream and back; its end leaves when its record is durable."""
+"""A call's request to its upstream and the answer back, whose end waits for the record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import replace
 
-from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing, Incoming, KeptBody
+from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing, Incoming, StoredBody
 from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.head import (
@@ -30,7 +30,7 @@ from opentrail.wire.message import Response, fold_headers
 from opentrail.wire.resign import ChunkSigner, UpstreamCredentials
 from opentrail.wire.routing import Call
 
-#: With `refuse`, answers up to this size are held whole until their record is durable.
+#: With `refuse`, bytes of an answer that are held until its record is durable.
 HOLD_BYTES = 64 * 1024
 #: The end of a longer answer that is held until then.
 HOLD_TAIL_BYTES = 4 * 1024
@@ -44,7 +44,7 @@ _SWITCHED: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", WEBSOCKET)]
 
 
 class UpstreamExchange:
-    """The way of one call through its upstream."""
+    """Passes one call to its upstream, and the answer back."""
 
     def __init__(self, client: ClientChannel, incoming: Incoming, context: CallContext) -> None:
         self._client = client
@@ -55,16 +55,16 @@ class UpstreamExchange:
         self._body: bytes | None = None
         self._chunks: ChunkSigner | None = None
         self._wrote_head = self._sent_head = self._recorded = False
-        #: An answer to a request that is not here yet whole ends the connection.
+        #: Set to False if the answer comes before the end of the request.
         self._keeps_alive = incoming.keep_alive
 
     @property
     def answering(self) -> bool:
-        """Whether a part of the answer has left already."""
+        """Whether a part of the answer has been sent."""
         return self._wrote_head
 
     async def run(self) -> bool:
-        """Passes the call on; the result tells whether the connection may be used again.
+        """Passes the call on; returns whether the connection may be used again.
 
         Raises:
             NoAnswer: there is no answer to pass on.
@@ -91,7 +91,7 @@ class UpstreamExchange:
         if upstream is None:
             name = service.name if service else "this call"
             raise NoAnswer(Refusal(502, "BadGateway", f"no upstream for {name}"))
-        # Of a service that is not known, only a name without dots may become part of a host.
+        # The name of an unknown service becomes part of a host name only without its dots.
         prefix = service.endpoint_prefix if service else (signed_as or "").replace(".", "_")
         region = (credential.region if credential else None) or "us-east-1"
         try:
@@ -110,11 +110,11 @@ class UpstreamExchange:
         self._body, self._chunks = signing.body, signing.chunks
         return head
 
-    # There
+    # The request
 
     async def _forward(self, upstream: Upstream, head: Head) -> bool:
         try:
-            connection, reused = await self._client.upstreams.take(upstream)
+            connection, reused = await self._client.upstreams.acquire(upstream)
         except TimeoutError:
             reason = f"upstream {upstream.url} did not accept a connection in time"
             raise NoAnswer(Refusal(504, "GatewayTimeout", reason)) from None
@@ -152,21 +152,21 @@ class UpstreamExchange:
         if sending is not None and not whole_request:
             connection.close()
             return False
-        self._client.upstreams.keep(upstream, connection)
+        self._client.upstreams.release(upstream, connection)
         return alive
 
     def _may_repeat(self, error: Exception) -> bool:
-        """A kept connection may have been closed while idle; reading again changes nothing."""
+        """Returns whether to send a read again: its connection may have been closed while idle."""
         call = self._context.call
         safe = self._incoming.head.method in (b"GET", b"HEAD") and not self._context.sent.length
-        # A GET of what is no known REST operation may do anything.
+        # A GET that is not a known REST operation may have side effects.
         safe = safe and call.operation is not None and call.protocol in ("rest-json", "rest-xml")
         return safe and isinstance(error, ConnectionError) and not self._client.lost
 
     def _start_sending(
         self, connection: UpstreamConnection, head: bytes
     ) -> asyncio.Task[None] | None:
-        """Sends the head, and the body: at once if it is all here, else beside the answer."""
+        """Sends the head and the body; one that has not come yet is sent by the returned task."""
         whole = self._body
         if whole is None and self._incoming.body.complete:
             whole = self._incoming.body.take()
@@ -195,7 +195,7 @@ class UpstreamExchange:
                 self._client.extend_answer_deadline()
             self._finish_chunks()
         except ConnectionError:
-            # The client went away; what it meant to say can never be completed.
+            # The client has gone; its request cannot be completed.
             connection.close()
             raise
         if self._incoming.chunked:
@@ -220,7 +220,7 @@ class UpstreamExchange:
         if piece:
             connection.write(chunk(piece) if self._incoming.chunked else piece)
 
-    # And back
+    # The answer
 
     async def _final_head(self, connection: UpstreamConnection) -> AnswerHead:
         while True:
@@ -248,7 +248,7 @@ class UpstreamExchange:
         raise NoAnswer(Refusal(502, "BadGateway", str(error)))
 
     async def _tunnel(self, connection: UpstreamConnection, head: AnswerHead) -> bool:
-        """Records the handshake; then bytes pass both ways until one side ends."""
+        """Records the handshake, then passes bytes both ways until one side ends."""
         refused = await self._record(Response(101, head.folded))
         if refused is not None:
             connection.close()
@@ -273,9 +273,9 @@ class UpstreamExchange:
     async def _pass_answer(
         self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
     ) -> bool:
-        """Passes the answer on; with `refuse` its end leaves when the record is durable."""
+        """Passes the answer on; with `refuse` its end waits until the record is durable."""
         context = self._context
-        context.keep_what_is_recorded(head)
+        context.drop_unrecorded_answer(head)
         framing = self._framing(head)
         template = template_for(context.call, head.status)
         hold, tail = (HOLD_BYTES, 0) if template else self._how_much_to_hold(head)
@@ -287,7 +287,7 @@ class UpstreamExchange:
                 context.received.add(piece)
                 held = held + piece if held else piece
                 if len(held) > hold:
-                    # Of a long answer only the tail goes on waiting.
+                    # Only the tail of a long answer is held.
                     cut = len(held) - tail
                     await self._write_part(head, framing, [framing.piece(held[:cut])])
                     held, hold = held[cut:], tail
@@ -304,19 +304,19 @@ class UpstreamExchange:
             self._client.end_answer()
         if template is not None and lacks_bucket(held) and not self._wrote_head:
             head, held = head_of(template, head), template
-            framing, context.received = self._framing(head), KeptBody(True)
+            framing, context.received = self._framing(head), StoredBody(True)
             context.received.add(held)
         return await self._finish_answer(head, framing, held)
 
     def _rewrites(self, head: AnswerHead) -> bool:
-        """Whether URLs of the endpoint in this answer are to be those that the client uses."""
+        """Returns whether URLs of the endpoint in this answer must get the client's scheme."""
         is_asked = self._endpoint.rewrites_urls and self._client.tls is not None
         return is_asked and has_urls(self._context.call, head)
 
     async def _rewritten(
         self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
     ) -> bytes:
-        """Returns the whole body with the client's scheme; what is too long as it came."""
+        """Returns the whole body with the client's scheme; a long one unchanged."""
         pieces: list[bytes] = []
         while piece := await self._next_piece(head, answer, connection):
             pieces.append(piece)
@@ -336,10 +336,10 @@ class UpstreamExchange:
             self._client.await_answer(None)
 
     def _how_much_to_hold(self, head: AnswerHead) -> tuple[int, int]:
-        """Returns how long an answer is held whole, and how much of a longer one's end."""
+        """Returns the bytes of an answer that are held, and those of a longer one's end."""
         if not self._endpoint.recorder.refuse:
             return 0, 0
-        # Events of a stream are passed on as they come; its last chunk waits for the record.
+        # Events of a stream are passed on at once; its last chunk waits for the record.
         endless = "content-length" not in head.folded
         streams = endless and head.folded.get("content-type", "").startswith(_STREAMS)
         return (0, 0) if streams else (HOLD_BYTES, HOLD_TAIL_BYTES)
@@ -363,7 +363,7 @@ class UpstreamExchange:
         return framing.keep_alive
 
     async def _record(self, response: Response) -> Refusal | None:
-        """Returns None once the record is durable, or (with `allow`) will be if it can."""
+        """Returns None once the record is durable or, with `allow`, has been started."""
         recorder, self._recorded = self._endpoint.recorder, True
         # An upstream may answer a request whose end never came.
         broken = self._incoming.body.broken
@@ -375,13 +375,13 @@ class UpstreamExchange:
         try:
             await recorder.record(exchange)
         except RecordRefused as error:
-            # It took effect, though nobody may say so.
+            # The call took effect, but must not be confirmed.
             recorder.lose(exchange, str(error))
             return unavailable(f"the call could not be recorded: {error}")
         return None
 
     async def _broken_answer(self, head: AnswerHead, failure: Failure, is_silent: bool) -> bool:
-        """Records an answer that broke off; the client sees a broken answer, too."""
+        """Records an answer that broke off, and breaks off the client's."""
         if not self._wrote_head:
             status = 504 if is_silent else 502
             raise NoAnswer(Refusal(status, failure.code, failure.message))
@@ -390,12 +390,12 @@ class UpstreamExchange:
         return False
 
     def _without_body(self, head: AnswerHead) -> Response:
-        """Returns what is known of an answer that broke off."""
+        """Returns an answer that broke off, without its body."""
         response = self._context.response(head.status, head.folded)
         return replace(response, body=b"", body_is_whole=False)
 
     def _record_cut_off(self) -> None:
-        """Records a call that the server's own end cuts off; it may have taken effect."""
+        """Records a call that the end of the server cuts off; it may have taken effect."""
         if self._sent_head and not self._recorded:
             sent = self._context.sent.content()
             exchange = self._context.exchange(sent, _CUT_OFF)
@@ -431,7 +431,7 @@ class UpstreamExchange:
 
 
 def _refusal_of(broken: Failure) -> Refusal:
-    """Returns the answer to a request that broke off, for a client that still listens."""
+    """Returns the answer to a request that broke off."""
     return Refusal(400, broken.code, broken.message)
 
 
@@ -445,7 +445,7 @@ async def _stopped(task: asyncio.Task[None] | None) -> None:
 
 
 def has_urls(call: Call, head: AnswerHead) -> bool:
-    """Returns whether an answer names the endpoint by its URL, and can be rewritten."""
+    """Returns whether an answer holds URLs of the endpoint, and can be rewritten."""
     if call.service is None or not answers_urls(call.service.name, call.operation or ""):
         return False
     length = head.folded.get("content-length", "0")

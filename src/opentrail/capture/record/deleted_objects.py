@@ -1,7 +1,7 @@
 """The objects that a DeleteObjects names, and a DeleteObject record of each.
 
 The call's own record names no objects. Since June 2025 AWS adds a record of each; its members are
-those of a single DeleteObject, as far as the call states them ("Logging Amazon S3 API calls").
+those of a single DeleteObject, as far as they are known ("Logging Amazon S3 API calls").
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from opentrail.capture.record.limits import (
 )
 from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import given_in_head
-from opentrail.capture.redaction.redact import SHORTEST_SECRET, scrubbed
+from opentrail.capture.redaction.redact import MIN_SECRET_LENGTH, scrubbed
 from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.xml_body import Element, parse_xml
@@ -231,7 +231,7 @@ class _Writer:
         self._given = given_in_head(request)
         self._never = [text for text in signing_texts(request) if text]
         secrets = (*self._never, *self._given["headers"])
-        self._secrets = [text for text in secrets if len(text) >= SHORTEST_SECRET]
+        self._secrets = [text for text in secrets if len(text) >= MIN_SECRET_LENGTH]
         self._messages: dict[str, str] = {}
 
     def _chosen(self, names: Sequence[str]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ class _Writer:
         return made
 
     def _answer(self, result: _Result | None) -> dict[str, str]:
-        """Returns `responseElements`: the same facts as headers of a DeleteObject's answer."""
+        """Returns `responseElements`: the result as the headers of a DeleteObject's answer."""
         if result is None or result.element != _DELETED:
             return {}
         marker = result.details.get("DeleteMarker", "")

@@ -20,7 +20,7 @@ from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import names_secret
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
-from opentrail.wire.protocols.requests import own_fields, repeated_fields
+from opentrail.wire.protocols.requests import operation_fields, repeated_fields
 from opentrail.wire.protocols.values import from_text
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.routing import Call
@@ -39,7 +39,9 @@ def ec2_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[
     Raises:
         ValueError: the body is not what its headers say.
     """
-    fields = [(_readable(name), _readable(value)) for name, value in own_fields(call, request)]
+    fields = [
+        (_readable(name), _readable(value)) for name, value in operation_fields(call, request)
+    ]
     operation = call.operation or ""
     shape = call.model.input_shape if call.model is not None else None
     tree = tree_of(fields)

@@ -1,4 +1,4 @@
-"""One request and its answer, as capture sees it."""
+"""One request and its answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentrail.wire.sigv4 import Credential
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a service of one's own says of a call, where no model of AWS's does.
+    """A call to a service that is not AWS's, as its operator describes it.
 
     `error` is an error code, `identity` the record's `userIdentity`.
     """
@@ -32,7 +32,7 @@ class Described:
 
 @value_class(frozen=True, slots=True)
 class Failure:
-    """Where a call broke off: the error of its record, unless its answer has one.
+    """Why a call broke off: the error of its record, unless its answer has one.
 
     `code` is one of those in docs/reference/records.md, or an exception's name.
     """
@@ -41,17 +41,17 @@ class Failure:
     message: str
 
 
-#: What breaks a call off on the client's side.
+#: Failures on the client's side.
 INCOMPLETE = Failure("IncompleteBody", "the client closed before its request was complete")
 GONE = Failure("ClientDisconnected", "the client went away before its answer was complete")
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What passed between a client and its upstream (or our own API).
+    """A request and its answer, of an upstream or of opentrail's API.
 
-    `failure` says where the call broke off; `response` is then what is known of the answer, or
-    None. `origin` is the journal's word for the way in.
+    `failure` says why the call broke off; `response` is then the known part of the answer, or None.
+    `origin` is the journal's name for the source of the record.
     """
 
     event_id: str
@@ -63,13 +63,13 @@ class Exchange:
     call: Call
     response: Response | None = None
     failure: Failure | None = None
-    #: Bytes of the bodies as they passed, kept or not.
+    #: Bytes of the bodies.
     bytes_in: int = 0
     bytes_out: int = 0
     origin: str = "recorder"
     #: `tlsVersion` and `cipherSuite` of the client's connection, None without TLS.
     tls: dict[str, str] | None = None
-    #: What else is worth keeping in our own block of the record.
+    #: Further members of `additionalEventData.opentrail`.
     notes: dict[str, Any] = field(default_factory=dict)
-    #: Of calls of a service of one's own.
+    #: Set for calls to a service that is not AWS's.
     described: Described | None = None

@@ -153,18 +153,18 @@ class Renderers:
         if build is None:
             return self._scalar(shape, in_key)
         here = (shape.name, in_key)
-        # A shape that contains itself finds its renderer when it runs.
+        # Reached only if the shape contains itself.
         self._compiled[here] = lambda value: self._compiled[here](value)
         self._compiled[here] = build(shape, in_key)
         return self._compiled[here]
 
     def _listed(self, name: str, holder: str) -> str | None:
-        """Returns the table that lists a member, by its name or by its holder's and its name."""
+        """Returns the table that lists a member, alone or as `Holder.member`."""
         shown = self.member_name(name)
         return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
 
     def _member(self, name: str, shape: Shape, in_key: bool, holder: str) -> Renderer:
-        """Returns the renderer of a member, with what redaction makes of it."""
+        """Returns the renderer of a member, redacted by tables, model and name."""
         action = self._listed(name, holder)
         if action == "remove":
             return lambda _value: ABSENT
@@ -175,7 +175,7 @@ class Renderers:
             return without_literals
         if shape.metadata.get("sensitive"):
             return _hidden
-        # Models forget to mark some; a name that only sounds like a secret's holds no text.
+        # Models leave some secrets unmarked. A member that cannot hold text is not a secret.
         if action != "show" and names_secret(name) and holds_text(shape):
             return _hidden
         if action == "values" or (action != "show" and is_environment(name, shape)):
@@ -183,7 +183,7 @@ class Renderers:
         return self._renderer(shape, in_key)
 
     def _values_hidden(self, shape: Any, in_key: bool) -> Renderer:
-        """Returns the renderer of named values, such as environment variables: names are shown."""
+        """Returns the renderer of named values, such as environment variables; names are shown."""
         if shape.type_name == "map":
             return lambda value: dict.fromkeys(value, HIDDEN) if isinstance(value, dict) else HIDDEN
         pair = naming_members(shape.member.members)
@@ -228,16 +228,16 @@ class Renderers:
         return render
 
     def _unknown(self, name: str, item: Any) -> Any:
-        """Returns what is shown of a member that the model does not know."""
+        """Returns the recorded value of a member that the model does not have."""
         if self._listed(name, "") not in (None, "show"):
             return HIDDEN
-        # What a model does not know of an item store may be an item.
+        # In DynamoDB such a member may be an item.
         if self._dynamodb or sounds_secret(name):
             return HIDDEN
         return by_name(item, self.member_name)
 
     def _recorded_name(self, name: str, member: Any) -> str:
-        """AWS shows an item's attribute names as `items` (DynamoDB guide)."""
+        """Returns the name of a member; AWS records an item's attribute names as `items`."""
         if self._dynamodb and name == "Item" and _holds_attribute_values(member):
             return "items"
         return self.member_name(name)
@@ -300,7 +300,7 @@ class Renderers:
             f"{hour}:{value.minute:02}:{value.second:02} {half}"
         )
 
-    # DynamoDB: attribute values are data, and only keys are shown.
+    # DynamoDB: attribute values are data; only those of keys are recorded.
 
     def _attribute_values(self, shape: Any, in_key: bool) -> Renderer | None:
         if shape.name == "AttributeValue":
@@ -342,7 +342,7 @@ def is_environment(name: str, shape: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Returns a scalar; what is no scalar though the model says so is shown without secrets."""
+    """Returns a scalar without secrets, or another value where the model has a scalar."""
     if value.__class__ is str:
         return within(value)
     if isinstance(value, dict | list | bytes):

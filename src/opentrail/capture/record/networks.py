@@ -1,4 +1,4 @@
-"""Where a call came from: behind trusted proxies (guarantee N4), and through which VPC endpoint."""
+"""The address a call came from, behind trusted proxies, and the VPC endpoint it came through."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True)
 class VpcEndpoint:
-    """A named entrance: what comes from its networks came through it."""
+    """A VPC endpoint; calls from its networks count as having come through it."""
 
     id: str
     networks: tuple[Network, ...]
@@ -20,11 +20,11 @@ class VpcEndpoint:
 
 
 class Networks:
-    """What addresses mean. Forwarded headers count only if a trusted proxy sent them.
+    """Trusted proxies and VPC endpoints. Forwarded headers count only if a trusted proxy sent them.
 
     Args:
-        trusted: networks of proxies that may tell whom they speak for.
-        endpoints: VPC endpoints; the first that fits counts.
+        trusted: networks of proxies that may name their clients.
+        endpoints: VPC endpoints; the first that matches counts.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Networks:
         self._endpoints = tuple(endpoints)
 
     def client_of(self, peer: str, headers: Mapping[str, str]) -> str:
-        """Returns the caller's address: the peer's, or what trusted proxies say of it.
+        """Returns the caller's address: the peer's, or the one that trusted proxies report.
 
         The last address of `X-Forwarded-For` that is not itself a trusted proxy counts, for
-        everything before it may have been made up by the caller.
+        everything before it may be forged by the caller.
         """
         if not self._trusted or not self.trusts(peer):
             return peer

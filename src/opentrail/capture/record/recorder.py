@@ -82,7 +82,6 @@ class Recorder:
         return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
     def identity(self, access_key_id: str) -> Identity:
-        """Returns the identity behind an access key id."""
         return self._assembler.identity(access_key_id)
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:

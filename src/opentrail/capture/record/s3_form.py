@@ -21,20 +21,20 @@ from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.routing import Call
 from opentrail.wire.service_models import Service
 
-#: Canonical whole numbers; org.json, which AWS seems to use, reads just these as numbers.
+#: Whole numbers that org.json, which AWS seems to use, reads as numbers.
 _WHOLE = re.compile(r"^(0|-?[1-9][0-9]{0,17})$")
 _NUMERIC = frozenset("-0123456789")
 #: Data events in whose records AWS shows no body.
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
 _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
-#: What parts of a path are called, where not as in the model.
+#: Names of path labels that differ from the model's.
 _LABELS = {"Bucket": "bucketName"}
-#: Parts of a path that have a place of their own; the account is in the host's name.
+#: Labels that are not written first; the account is part of the host name.
 _NOT_FIRST = frozenset({"Key", "AccountId"})
-#: How the names of headers end that hold secrets.
+#: Endings of the names of headers with secrets.
 _SECRET_ENDS = ("-key", "-token", "-mfa", "-context")
-#: What path and headers alone may say.
+#: Parameters that a query or a form must not set.
 _FROM_THE_HEAD = frozenset({"bucketName", "Host", "key"})
 #: Headers of a request that AWS does not record; they are noted in opentrail's block.
 _NOTED_HEADERS = (
@@ -119,7 +119,7 @@ def _texts_of(element: Element) -> list[str]:
 
 @lru_cache(maxsize=512)
 def _label_names(service: Service | None, operation: str | None) -> Mapping[str, str]:
-    """Returns what the parts of an operation's path are called in records, by their labels."""
+    """Returns the recorded names of an operation's path labels."""
     model = Call(service, operation, None).model
     if model is None or model.input_shape is None:
         return _LABELS
@@ -133,7 +133,7 @@ def _label_names(service: Service | None, operation: str | None) -> Mapping[str,
 
 @cache
 def _listed(action: str, *tables: str) -> frozenset[str]:
-    """Returns the names of headers, or of the query, that tables of redaction.toml list."""
+    """Returns names of headers or query parameters that redaction.toml lists."""
     return frozenset(name for table in tables for name in rules("redaction")[table][action])
 
 
@@ -152,7 +152,7 @@ def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) ->
 
 
 def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str]) -> None:
-    """Adds the fields of a browser's upload form; signatures and policies stay out."""
+    """Adds the fields of a browser's upload form, without signatures and policies."""
     for name, value in form_fields(request.headers, request.body).items():
         if name in ("key", "acl"):
             parameters[name] = value
@@ -161,7 +161,7 @@ def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str
 
 
 def _header(name: str, value: str) -> str:
-    """Returns the value of a header, or of a form's field, as it is recorded."""
+    """Returns the recorded value of a header or form field."""
     is_hidden = name in _listed("hide", "s3_headers") or looks_secret(name)
     return HIDDEN if is_hidden else within(value)
 
@@ -198,10 +198,9 @@ def body_is_parameters(call: Call) -> bool:
 
 
 def as_json(element: Element) -> Any:
-    """Returns an element the way org.json turns XML into JSON (113 real records show it).
+    """Returns an element as org.json turns XML into JSON, like 113 real records.
 
-    Attributes become members, repeated children a list, a single one stays an object; `true`,
-    `false` and whole numbers lose their quotes.
+    Attributes become members, repeated children a list, a single child an object.
     """
     if not element.attributes and not element.children:
         return loose_text(element.text)
@@ -220,7 +219,7 @@ def as_json(element: Element) -> Any:
 
 
 def loose_text(text: str) -> Any:
-    """Returns a text as org.json reads it: `true`, `false` and whole numbers lose their quotes."""
+    """Returns a text as org.json reads it: `true`, `false` and whole numbers become values."""
     if text in ("true", "false"):
         return text == "true"
     if text[:1] in _NUMERIC and _WHOLE.match(text):

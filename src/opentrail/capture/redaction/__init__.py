@@ -1,1 +1,1 @@
-"""Hiding secrets before a record exists."""
+"""Redaction of secrets, before a record exists."""

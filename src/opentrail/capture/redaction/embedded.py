@@ -1,6 +1,6 @@
-"""Secrets in texts that hold JSON, XML, forms, addresses, or base64 of these (guarantee S4).
+"""Secrets in texts that hold JSON, XML, forms, URLs, or base64 of these.
 
-A text without secrets stays as it is, byte for byte.
+A text without secrets is returned unchanged.
 """
 
 from __future__ import annotations
@@ -26,56 +26,56 @@ from opentrail.capture.redaction.secret_names import (
     sounds_secret,
 )
 
-#: Texts in texts in texts: what is nested more deeply is hidden.
-_DEEPEST = 4
-#: Shorter texts hold no secret that a name beside it tells of; longer ones no record has room for:
-#: what they stand in is left out as a whole (`limits.limited`).
-_SHORTEST, _LONGEST = 8, MAX_OBJECT_BYTES
-#: How base64 of what begins with a brace, a bracket or `<` begins.
+#: Levels of texts within texts; deeper ones are hidden.
+_MAX_DEPTH = 4
+#: Shorter texts are too short for a name and a secret. Longer ones are not recorded: their whole
+#: object is left out (`limits.limited`).
+_MIN_LENGTH, _MAX_LENGTH = 8, MAX_OBJECT_BYTES
+#: First two letters of base64 of a text that begins with a brace, a bracket or `<`.
 _ENCODED = frozenset(
     first + second
     for first, seconds in (("e", "wxyz0123"), ("W", "wxyz0123"), ("P", "ABCDEFGH"))
     for second in seconds
 )
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{12,}={0,2}\s*|[A-Za-z0-9_-]{12,}={0,2}")
-#: With another beginning, only what is longer than most names and has the length of base64.
-_SHORTEST_OTHER = 24
+#: Other text is base64 only if it is longer than most names and has a length that base64 can have.
+_MIN_OTHER_BASE64 = 24
 _OTHER_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*")
-_GZIP, _MOST_UNPACKED = b"\x1f\x8b", 256 * 1024
-#: A signed token of three parts, which lets in whoever has it (RFC 7519).
+_GZIP, _MAX_UNPACKED_BYTES = b"\x1f\x8b", 256 * 1024
+#: A signed token of three parts, which is a credential (RFC 7519).
 _TOKEN = re.compile(r"\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*")
 _BEARER = re.compile(r"\b(bearer|basic)(\s+)[\w.~+/=-]{6,}", re.I)
 _PRIVATE_KEY = re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(-----END|$)", re.DOTALL)
-#: Possessive, as otherwise each letter costs two hundred bytes of memory.
+#: Possessive: otherwise each letter costs two hundred bytes of memory.
 _QUOTED = r""""(?:[^"\\]++|\\.)*+"?|'(?:[^'\\]++|\\.)*+'?"""
-#: A text member in JSON that is cut, or that is no JSON.
+#: A text member in JSON that is cut off or invalid.
 _PAIR = re.compile(rf'"((?:[^"\\]++|\\.)*+)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)')
 _SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]++|\\\\.)*+)')
 _ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>(\s*<!\[CDATA\[.*?\]\]>|[^<]*)", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"?|'[^']*'?)""")
-#: Two elements, of which one says what the other one is.
+#: Two elements, of which the first is the name of the second.
 _NAMED_ELEMENT = re.compile(
     r"(<(?:\w+:)?(?:name|key|parametername|parameterkey)>\s*([^<]*?)\s*</[^>]*>\s*"
     r"<(?:\w+:)?(?:value|parametervalue|stringvalue)>)([^<]*)",
     re.I,
 )
 _FIELD = re.compile(rf"(^|[?&;#\s,({{])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,\"'<>]+)")
-#: A header of cookies has many of them.
+#: A cookie header has many values.
 _COOKIES = re.compile(rf"""{_QUOTED}|[^\r\n"']+""")
 #: Where a JSON document may begin within a text, and how many of them are read.
-_DOCUMENT, _MOST_DOCUMENTS = re.compile(r'[\[{]\s*["{\[]'), 32
+_DOCUMENT, _MAX_DOCUMENTS = re.compile(r'[\[{]\s*["{\[]'), 32
 _DECODER = json.JSONDecoder()
-#: A name before a colon and a blank, as in YAML; it may be quoted.
+#: A name before a colon and a space, as in YAML; it may be quoted.
 _LINE = re.compile(
     r"""(?:^|(?<=[\s,;{(\['"]))(['"]?)(?P<name>[\w.-]{1,100})\1\s*:(?:[ \t]+|(?=['"]))"""
 )
-#: What comes after such a name: a block of YAML, a quoted text, a word.
+#: The value after such a name: a YAML block, a quoted text, or a word.
 _LINE_VALUE = re.compile(rf"[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+")
 _OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
 _LOGIN = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(?=@)")
-#: Parts of an address that stand for a signature.
-_SIGNING = frozenset({"signature", "x-amz-signature"})
-#: Braces, quotes, signs of equality and what is encoded twice, in an address's encoding.
+#: Parameters of a URL that hold its signature.
+_SIGNATURES = frozenset({"signature", "x-amz-signature"})
+#: Percent-encoded braces, quotes, equals signs, angle brackets and percent signs.
 _ESCAPED = ("%7B", "%7b", "%22", "%3D", "%3d", "%3C", "%3c", "%25")
 
 
@@ -88,16 +88,16 @@ def within(text: str) -> str:
     'https://host/?X-Amz-Signature=HIDDEN_DUE_TO_SECURITY_REASONS&a=b'
     """
     length = len(text)
-    if length < _SHORTEST_OTHER and (length < _SHORTEST or text.isalnum()):
-        # Most texts are names: they are told first.
+    if length < _MIN_OTHER_BASE64 and (length < _MIN_LENGTH or text.isalnum()):
+        # Most texts are names.
         return _within(text, 0) if text[:2] in _ENCODED else text
-    if length > _LONGEST or not _may_hold_more(text):
+    if length > _MAX_LENGTH or not _may_hold_more(text):
         return text
     return _within(text, 0)
 
 
 def _may_hold_more(text: str) -> bool:
-    """Returns whether a text may be more than a name; most are not, and quickly told."""
+    """Returns whether a text may be more than a name; a quick check, since most are names."""
     if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
         return True
     if ":" in text and (": " in text or "://" in text or '":' in text or "':" in text):
@@ -112,13 +112,13 @@ def _may_hold_more(text: str) -> bool:
 def _is_base64(text: str) -> bool:
     if text[:2] in _ENCODED:
         return _BASE64.fullmatch(text) is not None
-    if len(text) < _SHORTEST_OTHER or _OTHER_BASE64.fullmatch(text) is None:
+    if len(text) < _MIN_OTHER_BASE64 or _OTHER_BASE64.fullmatch(text) is None:
         return False
     return (len(text) - text.count("\n") - text.count("\r")) % 4 == 0
 
 
 def _within(text: str, depth: int) -> str:
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return HIDDEN
     bare = text.strip().removeprefix("\ufeff")
     if bare[:1] in ("{", "["):
@@ -133,7 +133,7 @@ def _within(text: str, depth: int) -> str:
 
 
 def _in_plain(text: str, depth: int) -> str:
-    """Returns a text that is no document, without the secrets that it names."""
+    """Returns a text that is not a document without the secrets that it names."""
     text = _without_tokens(text)
     if '"' in text and ("{" in text or "[" in text):
         text = _in_json_parts(text, depth)
@@ -159,7 +159,7 @@ def _in_plain(text: str, depth: int) -> str:
 
 
 def _without_tokens(text: str) -> str:
-    """Returns a text without what lets in whoever has it, whatever it is called."""
+    """Returns a text without tokens and private keys, whatever their name."""
     if "eyJ" in text:
         text = _TOKEN.sub(HIDDEN, text)
     if "PRIVATE KEY" in text:
@@ -170,7 +170,7 @@ def _without_tokens(text: str) -> str:
 
 
 def _in_escapes(text: str, depth: int) -> str:
-    """Returns a text in the encoding of addresses, without the secrets of what it encodes."""
+    """Returns a percent-encoded text without its secrets."""
     if not any(mark in text for mark in _ESCAPED):
         return text
     plain = unquote(text)
@@ -188,8 +188,8 @@ def _in_json(text: str, bare: str, depth: int) -> str:
 
 
 def _in_json_parts(text: str, depth: int) -> str:
-    """Returns a text without the secrets of the JSON documents that stand between other words."""
-    parts, end, left = [], 0, _MOST_DOCUMENTS
+    """Returns a text without the secrets of the JSON documents within it."""
+    parts, end, left = [], 0, _MAX_DOCUMENTS
     for found in _DOCUMENT.finditer(text):
         if found.start() < end:
             continue
@@ -208,7 +208,7 @@ def _in_json_parts(text: str, depth: int) -> str:
 
 
 def _in_json_text(bare: str, depth: int) -> str | None:
-    """Returns a JSON text without the secrets of what it holds, None if it is none."""
+    """Returns a quoted JSON string without its secrets, None if it is not one."""
     try:
         value = orjson.loads(bare)
     except orjson.JSONDecodeError:
@@ -218,7 +218,7 @@ def _in_json_text(bare: str, depth: int) -> str | None:
 
 
 def without_secrets(value: Any, depth: int = 0) -> Any:
-    """Returns a value of JSON with what a name says to be a secret hidden, texts looked through."""
+    """Returns a JSON value without secrets: those with a secret's name, and those within texts."""
     if isinstance(value, dict):
         hidden = hidden_member(value)
         return {
@@ -229,15 +229,15 @@ def without_secrets(value: Any, depth: int = 0) -> Any:
         }
     if isinstance(value, list):
         return [without_secrets(item, depth) for item in without_option_values(value)]
-    if isinstance(value, str) and len(value) >= _SHORTEST and _may_hold_more(value):
+    if isinstance(value, str) and len(value) >= _MIN_LENGTH and _may_hold_more(value):
         return _within(value, depth + 1)
     return value
 
 
 def without_variables(name: str, value: Any) -> Any:
-    """Returns a value of JSON, or its text, without values of environment variables if it has some.
+    """Returns a JSON value, or its text, without the values of environment variables.
 
-    Their names are shown. A text such as `prod` is no environment variable, whatever it is called.
+    Their names are shown. A text such as `prod` is not an environment variable, whatever its name.
 
     >>> without_variables("EnvironmentVariables", '[{"name": "A", "value": "b"}]')
     '[{"name":"A","value":"HIDDEN_DUE_TO_SECURITY_REASONS"}]'
@@ -269,14 +269,14 @@ def _named_hidden(item: Any) -> Any:
 
 
 def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
-    """Returns a map of texts without them; one with anything else in it holds no variables."""
+    """Returns a map of texts with all of them hidden; other maps do not hold variables."""
     if not all(isinstance(item, str | int | float | None) for item in value.values()):
         return value
     return {name: HIDDEN if item is not None else None for name, item in value.items()}
 
 
 def without_option_values(items: list[Any]) -> list[Any]:
-    """Returns a list without the texts that follow the name of a secret's option, as in commands.
+    """Returns a command's arguments without the values of options that are secrets.
 
     >>> without_option_values(["login", "--password", "hunter2", "--user", "a"])
     ['login', '--password', 'HIDDEN_DUE_TO_SECURITY_REASONS', '--user', 'a']
@@ -308,7 +308,7 @@ def _slashed(found: re.Match[str]) -> str:
 
 
 def _in_lines(text: str) -> str:
-    """Returns a text without the values of secrets' names; other values may hold such a name."""
+    """Returns a text without the values after names of secrets, as in YAML."""
     parts, end = [], 0
     for found in _LINE.finditer(text):
         if found.start() < end or not sounds_secret(found["name"]):
@@ -327,7 +327,7 @@ def _option(found: re.Match[str]) -> str:
 
 
 def _like(value: str) -> str:
-    """Returns the placeholder, between the quotes that the value has."""
+    """Returns the placeholder in the quotes of the value."""
     mark = value[:1] if value[:1] in "\"'" else ""
     return f"{mark}{HIDDEN}{mark}" + ("\n" if value.endswith("\n") else "")
 
@@ -337,8 +337,8 @@ def _in_xml(text: str, depth: int) -> str:
         tag, attributes, content = found.groups()
         shown = _ATTRIBUTE.sub(_attribute, attributes)
         if content.strip():
-            own = tag.rpartition(":")[2]
-            content = HIDDEN if sounds_secret(own) else _within(content, depth + 1)
+            name = tag.rpartition(":")[2]
+            content = HIDDEN if sounds_secret(name) else _within(content, depth + 1)
         return f"<{tag}{shown}>{content}"
 
     def named(found: re.Match[str]) -> str:
@@ -369,9 +369,8 @@ def _in_base64(text: str, depth: int) -> str:
             packed + "=" * (-len(packed) % 4), b"-_" if is_url_safe else None, validate=True
         )
         if raw[:2] == _GZIP:
-            decoded = (
-                zlib.decompressobj(31).decompress(raw, _MOST_UNPACKED).decode("utf-8", "replace")
-            )
+            unpacked = zlib.decompressobj(31).decompress(raw, _MAX_UNPACKED_BYTES)
+            decoded = unpacked.decode("utf-8", "replace")
             return text if _within(decoded, depth + 1) == decoded else HIDDEN
         decoded = raw.decode()
     except (binascii.Error, UnicodeDecodeError, zlib.error):
@@ -385,10 +384,10 @@ def _in_base64(text: str, depth: int) -> str:
 def _field(found: re.Match[str], depth: int) -> str:
     before, name, between, value = found.groups()
     plain = unquote(name) if "%" in name else name
-    if sounds_secret(plain) or plain.lower() in _SIGNING:
+    if sounds_secret(plain) or plain.lower() in _SIGNATURES:
         value = _like(value)
     else:
-        if "=" in value and depth < _DEEPEST:
+        if "=" in value and depth < _MAX_DEPTH:
             mark = value[:1] if value[:1] in "\"'" else ""
             inner = value.removeprefix(mark)
             value = mark + _FIELD.sub(lambda one: _field(one, depth + 1), inner)

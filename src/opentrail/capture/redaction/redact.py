@@ -1,4 +1,4 @@
-"""Redaction: by list, by the model's marks, by name (cloudtrail-format §4.4)."""
+"""Redaction of values: by the tables, by the model's marks, by name, and of error messages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from opentrail.capture.redaction.embedded import within, without_option_values, 
 from opentrail.capture.redaction.secret_names import HIDDEN, hidden_member, sounds_secret
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
-#: What AWS writes in the place of a value, by the table of redaction.toml that lists it.
+#: AWS's placeholders for a value, by the table of redaction.toml that lists it.
 PLACEHOLDERS = {
     "hide": HIDDEN,
     "mark": REMOVED_MARK,
@@ -28,21 +28,21 @@ PLACEHOLDERS = {
 #: The tables of redaction.toml that list members.
 ACTIONS = (*PLACEHOLDERS, "values", "remove", "literals", "show")
 
-#: Quoted texts, quoted names and numbers of a PartiQL statement.
+#: Quoted texts, quoted names and numbers in a PartiQL statement.
 _LITERAL = re.compile(r"""'[^']*'?|"[^"]*"?|(?<![\w.])\d[\w.]*(?:(?<=[eE])[+-]\d+)?""")
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}={1,2}|[A-Za-z0-9+/]{16,}")
 _WORD = re.compile(r"""[^\s"'<>{}\[\],:;=&()?]{4,}""")
-#: Shorter texts are not looked for in errors: they would be found in any.
-SHORTEST_SECRET = 4
+#: Shorter texts are not searched for in error messages, where they would be frequent.
+MIN_SECRET_LENGTH = 4
 
 
 @cache
-def actions(label: str) -> dict[str, str]:
+def actions(source: str) -> dict[str, str]:
     """Returns the table that each member of a service is listed in, by its recorded name."""
     table = rules("redaction")
     found: dict[str, str] = {}
     for action in ACTIONS:
-        for scope in ("*", label):
+        for scope in ("*", source):
             found.update(dict.fromkeys(table[action].get(scope, ()), action))
     return found
 
@@ -61,7 +61,7 @@ def without_literals(text: Any) -> Any:
 def _hidden_literal(found: re.Match[str]) -> str:
     literal = found.group()
     if literal.startswith('"'):
-        return literal  # double quotes hold names
+        return literal  # a quoted name
     if not literal.startswith("'"):
         return HIDDEN
     inner = literal.strip("'")
@@ -70,16 +70,16 @@ def _hidden_literal(found: re.Match[str]) -> str:
 
 
 def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) -> str:
-    """Returns an error's text without what was given but is not shown, such as a password.
+    """Returns an error message without values that were given and are not recorded.
 
     Args:
-        message: the text.
+        message: the error message.
         given: the parameters as they were given.
         shown: the parameters as they are recorded.
-        never: other texts that are not to be told, such as signatures.
+        never: other texts that must not be recorded, such as signatures.
     """
     message = message[:MAX_MESSAGE_LENGTH]
-    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= SHORTEST_SECRET}
+    hidden = {text for text in _texts(given) - _texts(shown) if len(text) >= MIN_SECRET_LENGTH}
     hidden |= {text for text in never if text}
     forms = _forms_in(message)
     secrets = {form(text) for text in hidden if len(text) <= len(message) for form in forms}
@@ -90,25 +90,25 @@ def scrubbed(message: str, given: Any, shown: Any, never: Iterable[str] = ()) ->
 
 
 def without_words_of(body: bytes, message: str, shown: str) -> str:
-    """Returns an error's text without the words of a body that nobody could read.
+    """Returns an error message without words of a body that could not be decoded.
 
     Args:
         body: the body.
-        message: the text.
-        shown: what is recorded of the call; its words may stay.
+        message: the error message.
+        shown: recorded text, whose words are kept.
     """
     raw = body[:MAX_COMPARED_BYTES].decode("utf-8", "replace")
-    told = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
+    given = f"{raw}\n{unquote_plus(raw)}" if "%" in raw or "+" in raw else raw
 
     def word(found: re.Match[str]) -> str:
         text = found.group()
-        return HIDDEN if text in told and text not in shown else text
+        return HIDDEN if text in given and text not in shown else text
 
     return _WORD.sub(word, message[:MAX_MESSAGE_LENGTH])
 
 
 def _forms_in(message: str) -> list[Callable[[str], str]]:
-    """Returns the forms in which a text can stand in a message, by what the message holds."""
+    """Returns the encodings in which a text may occur in this message."""
     forms: list[Callable[[str], str]] = [str]
     if "%" in message or "+" in message:
         forms += [quote, quote_plus, partial(quote, safe="")]
@@ -126,7 +126,7 @@ def _json_text(text: str) -> str:
 
 
 def _texts(value: Any) -> set[str]:
-    """Returns all texts of a value, and of the JSON that they hold."""
+    """Returns all texts of a value, and of JSON within them."""
     found: set[str] = set()
     left = [value]
     while left:
@@ -149,7 +149,7 @@ def _texts(value: Any) -> set[str]:
 
 
 def by_name(value: Any, rename: Callable[[str], str]) -> Any:
-    """Returns a value without a model: names changed by `rename`, secrets by name hidden."""
+    """Returns a value that has no model: names changed by `rename`, secrets hidden by name."""
     if isinstance(value, dict):
         hidden = hidden_member({str(name): item for name, item in value.items()})
         return {

@@ -1,7 +1,7 @@
-"""Members of AWS's models that may hold a secret, and what was decided about each.
+"""Members of AWS's models that may hold a secret, and the decision about each.
 
-Recording does not use this module: it compares botocore's models with the redaction rules, for the
-test that fails on members nobody has reviewed, for `scripts/secret_members.py` and for the docs.
+Recording does not use this module. It compares botocore's models with the redaction rules, for the
+test that fails on members without a review, for `scripts/secret_members.py` and for the docs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _WORDS = re.compile(
     r"|one-time|pre-?signed|sensitive",
     re.I,
 )
-#: Phrases with such words that say nothing about the member's value.
+#: Phrases with such words that do not describe the member's value.
 _PHRASES = re.compile(
     r"case[- ](in)?sensitive|(confidential|identifying).{0,20}sensitive information"
     r"|sensitive information in this field|sensitive data|non-secret|one-time (schedule|job|fee)"
@@ -56,7 +56,7 @@ _PHRASES = re.compile(
 )
 _MARKUP = re.compile(r"<[^>]+>")
 _SENTENCE = re.compile(r"(?<=[a-z)])\. ")
-#: Of statements only the literals are hidden.
+#: Actions that show a value; of statements only the literals are hidden.
 _NOT_HIDING = (None, "show", "literals")
 _TEXTS = frozenset({"string", "blob"})
 
@@ -65,8 +65,8 @@ _TEXTS = frozenset({"string", "blob"})
 class Candidate:
     """A member that may hold a secret.
 
-    `hidden_by` says what hides it: "model" (marked sensitive), "name", "environment", "table" (of
-    redaction.toml) or "bytes" (which are never recorded); "" if it is shown.
+    `hidden_by` is the rule that hides it: "model" (marked sensitive), "name", "environment",
+    "table" (of redaction.toml) or "bytes" (which are never recorded); "" if it is shown.
     """
 
     service: str
@@ -88,7 +88,6 @@ class Review:
     members: Mapping[str, frozenset[str]]
 
     def covers(self, candidate: Candidate) -> bool:
-        """Returns whether this review is about a member."""
         if candidate.member in self.members.get(candidate.service, ()):
             return True
         if self.names is None or (self.beside and self.beside not in candidate.beside):
@@ -111,7 +110,7 @@ def reviews() -> tuple[Review, ...]:
 
 
 def unreviewed() -> list[Candidate]:
-    """Returns the members that are shown though they suggest a secret, and that nobody reviewed."""
+    """Returns the members that may hold a secret, are shown and have no review."""
     return [
         candidate
         for candidate in candidates()
@@ -121,7 +120,7 @@ def unreviewed() -> list[Candidate]:
 
 @cache
 def candidates() -> tuple[Candidate, ...]:
-    """Returns every member of a request or an answer that suggests a secret, of all services."""
+    """Returns the members of all services' requests and answers that may hold a secret."""
     services = ServiceCatalog().services.values()
     return tuple(found for service in services for found in _of_service(service))
 
@@ -142,7 +141,7 @@ def _of_service(service: Service) -> Iterator[Candidate]:
 
 
 class _Model:
-    """A service's model as JSON: many times faster to walk than botocore's objects."""
+    """A service's model as JSON, which is many times faster to walk than botocore's objects."""
 
     def __init__(self, service: Service) -> None:
         folder = Path(botocore.__file__).parent / "data" / service.name
@@ -174,7 +173,7 @@ class _Model:
         return found
 
     def suggests_secret(self, holder: str, member: str, reference: Mapping[str, Any]) -> bool:
-        """Returns whether a member's type, name or documentation suggests a secret."""
+        """Returns whether type, name or documentation of a member suggest a secret."""
         if self._is_sensitive(reference) or self._is_environment(member, reference):
             return True
         if self._listed(holder, member) not in _NOT_HIDING:
@@ -190,7 +189,7 @@ class _Model:
         return bool(_WORDS.search(_PHRASES.sub("", _SENTENCE.split(text, maxsplit=1)[0][:300])))
 
     def hidden_by(self, holder: str, member: str, reference: Mapping[str, Any]) -> str:
-        """Returns what hides a member, "" if it is shown."""
+        """Returns the rule that hides a member, "" if it is shown."""
         action = self._listed(holder, member)
         if action not in _NOT_HIDING:
             return "table"
@@ -209,7 +208,7 @@ class _Model:
         return self._actions.get(f"{holder}.{shown}") or self._actions.get(shown)
 
     def _hidden_in_s3_form(self, member: str, reference: Mapping[str, Any]) -> str:
-        """S3's records show headers and bodies as they are; names decide, the model does not."""
+        """Returns the rule in S3's form, where names decide and the model does not."""
         headers = rules("redaction")["s3_headers"]
         location = reference.get("locationName", member)
         if location in (*headers["never"], *headers["hide"]):

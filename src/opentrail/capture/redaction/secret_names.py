@@ -1,4 +1,4 @@
-"""Names that say that a value is a secret (cloudtrail-format §4.4)."""
+"""Names of members whose values are secrets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SECRET_NAME = re.compile(
     r"|platform[_-]?credential$|^credentials$",
     re.I,
 )
-#: How names end that say something about a secret: which one, of what kind, where it is.
+#: Endings of names that describe a secret without holding it.
 _ABOUT_A_SECRET = re.compile(
     r"(arn|id|identifier|name|version|algorithm|type|mode|source|link|param|xpath|json_?key"
     r"|string_?key|format|policy|status|state|length)s?$",
@@ -30,13 +30,13 @@ _ENVIRONMENT = re.compile(
     r"|^(override|optimization)_?environment$",
     re.I,
 )
-#: More names that tell of a secret where no model says what a member is.
+#: Further names of secrets in documents without a model.
 _SECRET_SOUND = re.compile(
     r"(secret|token|api[_-]?key|authorization|pass[_-]?code|passwd|pwd)s?$"
     r"|(^|[_.:-])(pass|pin|otp|cvv|cvc)$|^(set-)?cookie$",
     re.I,
 )
-#: Names of tokens that let nobody in: where to go on, and that a call is the same one again.
+#: Names of tokens that are not credentials: of pages, and of repeated calls.
 _NO_SECRET = re.compile(
     r"(next|page|pagination|continuation|starting?|client|client[_-]?request|request|idempotency"
     r"|sync|upload|cancellation|reservation)[_-]?tokens?$"
@@ -52,7 +52,7 @@ _NAMED = frozenset({"value", "values", "parametervalue", "stringvalue", "optionv
 
 
 def looks_secret(name: str) -> bool:
-    """Returns whether a member's name alone says that its value is a secret.
+    """Returns whether a member is a secret by its name.
 
     >>> looks_secret("MasterUserPassword"), looks_secret("X-Amz-Security-Token")
     (True, True)
@@ -66,7 +66,7 @@ def _looks_secret(name: str) -> bool:
 
 
 def names_secret(name: str) -> bool:
-    """Returns whether a name that a model gives to a text says that it is a secret.
+    """Returns whether a text member of a model is a secret by its name.
 
     >>> names_secret("MasterUserPassword"), names_secret("MasterPasswordSecretArn")
     (True, False)
@@ -75,7 +75,7 @@ def names_secret(name: str) -> bool:
 
 
 def names_environment(name: str) -> bool:
-    """Returns whether a member's name says that it holds environment variables.
+    """Returns whether a member holds environment variables by its name.
 
     >>> names_environment("environmentVariablesOverride"), names_environment("environmentId")
     (True, False)
@@ -84,7 +84,7 @@ def names_environment(name: str) -> bool:
 
 
 def sounds_secret(name: str) -> bool:
-    """Returns whether a name tells of a secret in a document that no model describes.
+    """Returns whether a member of a document without a model is a secret by its name.
 
     >>> sounds_secret("apiKey"), sounds_secret("token"), sounds_secret("nextToken")
     (True, True, False)
@@ -101,7 +101,7 @@ def _sounds_secret(name: str) -> bool:
 
 
 def naming_members(names: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Returns the member that holds a name and the one that holds what it names, if there are two.
+    """Returns the members that hold a name and its value, if there are two.
 
     >>> naming_members({"ParameterKey": "DBPassword", "ParameterValue": "hunter2"})
     ('ParameterKey', 'ParameterValue')
@@ -112,7 +112,7 @@ def naming_members(names: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def hidden_member(given: Mapping[str, Any]) -> str | None:
-    """Returns the member that holds a secret because the one beside it says so, None if none does.
+    """Returns the member that is a secret because another member names it so, else None.
 
     >>> hidden_member({"Name": "password", "Value": "hunter2"})
     'Value'

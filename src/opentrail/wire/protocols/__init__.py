@@ -1,7 +1,7 @@
 """Bodies, headers and paths as parameters by the model's member names, for all protocols.
 
 Decoded values are str, bool, int, float, None, `datetime` (timestamps), `bytes` (blobs), lists and
-dicts. What a model does not know is kept under its wire name.
+dicts. Members that a model does not have are decoded under their wire name.
 """
 
 from opentrail.wire.protocols.answers import WireError, decode_answer, read_error, request_id

@@ -1,4 +1,4 @@
-"""What an answer says: its elements, its error, its request id."""
+"""Answers: their elements, error and request id."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _REQUEST_ID_HEADERS = ("x-amzn-requestid", "x-amz-request-id", "x-amz-requestid"
 
 @value_class(frozen=True, slots=True)
 class WireError:
-    """An error as the answer tells it."""
+    """The error of an answer."""
 
     code: str
     message: str | None
 
 
 def decode_answer(call: Call, response: Response) -> dict[str, Any]:
-    """Returns the elements of a good answer by member name.
+    """Returns the elements of an answer by member name.
 
     Raises:
         ValueError: the body is not what the protocol says.
@@ -53,7 +53,7 @@ def decode_answer(call: Call, response: Response) -> dict[str, Any]:
         return {}
     body = plain_body(response.headers, response.body)
     if response.headers.get("content-type", "").startswith(_EVENTS):
-        body = b""  # its frames are no elements of the answer
+        body = b""  # frames of events are not elements of the answer
     if call.protocol in ("query", "ec2"):
         return _from_query_answer(call.service.name, model, body)
     if call.protocol in ("rest-json", "rest-xml"):
@@ -108,7 +108,7 @@ def _from_rest_answer(
 
 
 def read_error(call: Call, response: Response, query: str = "") -> WireError | None:
-    """Returns the error of an answer to a request with this query, None for a good one.
+    """Returns the error of an answer to a request with this query, None if it succeeded.
 
     S3 may answer 200 with an `Error` document (CompleteMultipartUpload, CopyObject).
     """
@@ -122,7 +122,7 @@ def read_error(call: Call, response: Response, query: str = "") -> WireError | N
 
 
 def _is_late_error(call: Call, response: Response) -> bool:
-    """Returns whether an answer with no status of errors is one: a redirection, or a document."""
+    """Returns whether an answer below 400 is an error: a redirection, or an error document."""
     is_redirection = response.status in (301, 307)
     if is_redirection and call.operation in _ANSWERED_WITHOUT_BODY:
         return True
@@ -132,7 +132,7 @@ def _is_late_error(call: Call, response: Response) -> bool:
 
 
 def _error_in_headers(response: Response) -> WireError | None:
-    """Finds an error's code, and its text, in the headers of AWS and of stores that imitate S3."""
+    """Returns the error in headers of AWS or of stores compatible with S3."""
     for code_header, message_header in _ERROR_HEADERS:
         code = response.headers.get(code_header, "").partition(":")[0].rpartition("#")[2]
         if code:
@@ -157,7 +157,7 @@ def _error_in_body(response: Response) -> WireError | None:
 
 
 def _error_in_xml(root: Element) -> WireError | None:
-    """Finds `Error` in the forms of S3, the query protocol (`ErrorResponse`) and EC2."""
+    """Returns the error of S3, of the query protocol (`ErrorResponse`) or of EC2."""
     element: Element | None = root
     if root.local_name in ("ErrorResponse", "Response"):
         errors = root.child("Errors")
@@ -181,7 +181,7 @@ def _error_in_object(value: dict[str, Any]) -> WireError | None:
 def _error_of_status(call: Call, response: Response, query: str) -> WireError:
     """Returns the error of an answer without a body, such as one to HEAD.
 
-    S3's are those of its list of error codes, as the same call by GET is answered.
+    For S3 it is the error that the same call by GET has.
     """
     status, service = response.status, call.service
     if service is not None and service.name == "s3":
@@ -197,14 +197,14 @@ def _error_of_status(call: Call, response: Response, query: str) -> WireError:
 
 
 def _missing(call: Call, response: Response, query: str) -> str:
-    """Returns what an S3 call that names nothing there asked for."""
+    """Returns what does not exist: the bucket, the key or its version."""
     if "Key" not in call.labels:
         return "bucket"
     of_version = "versionId=" in query and "x-amz-delete-marker" not in response.headers
     return "version" if of_version else "key"
 
 
-#: What S3 answers, by status or by what does not exist ("Error responses", S3's API reference).
+#: S3's errors, by status or by what does not exist ("Error responses", S3's API reference).
 _S3_ERRORS: dict[int | str, tuple[str, str]] = {
     301: (
         "PermanentRedirect",

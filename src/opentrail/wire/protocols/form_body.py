@@ -12,10 +12,10 @@ from opentrail.wire.protocols.values import from_text
 
 #: `Name=` with nothing behind it, and children by the next part of the name.
 Tree = dict[str | None, Any]
-#: Where a node keeps its own value; no part of a name is None.
+#: Key of a node's value; no part of a name is None.
 _VALUE = None
 
-#: SQS's query names, which the model no longer holds: member → wire name.
+#: SQS's query names, which the model no longer has: member → wire name.
 _SQS_NAMES = {
     "AttributeNames": "AttributeName",
     "Attributes": "Attribute",
@@ -57,7 +57,7 @@ class FormDecoders:
         self._compiled: dict[tuple[str, bool, str, str], FormDecode] = {}
 
     def decoder(self, shape: Any, operation: str = "", name: str = "") -> FormDecode:
-        """Returns what reads a value of `shape` from its part of the tree.
+        """Returns the decoder of `shape`, which reads a part of the tree.
 
         `operation` names the entries of SQS's batches, `name` is that of the member.
         """
@@ -72,7 +72,7 @@ class FormDecoders:
         known = self._compiled.get(here)
         if known is not None:
             return known
-        # A self-reference met while compiling is resolved when the value is decoded.
+        # Reached only if the shape contains itself.
         self._compiled[here] = lambda node: self._compiled[here](node)
         self._compiled[here] = build(shape, operation, name)
         return self._compiled[here]
@@ -96,9 +96,9 @@ class FormDecoders:
     def _wire_name(self, name: str, member: Shape, operation: str) -> str:
         if self._ec2:
             serialization = member.serialization
-            own = serialization.get("queryName")
+            query_name = serialization.get("queryName")
             located = serialization.get("name")
-            return own or (located[:1].upper() + located[1:] if located else name)
+            return query_name or (located[:1].upper() + located[1:] if located else name)
         if self._sqs:
             if name == "Entries":
                 return f"{operation}RequestEntry"

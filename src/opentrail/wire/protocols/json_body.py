@@ -17,7 +17,6 @@ class JsonDecoders:
         self._compiled: dict[str, Decoder] = {}
 
     def decoder(self, shape: Shape) -> Decoder:
-        """Returns the decoder for `shape`."""
         known = self._compiled.get(shape.name)
         if known is not None:
             return known
@@ -25,7 +24,7 @@ class JsonDecoders:
             shape, "is_document_type", False
         ):
             return from_json(shape)
-        # A self-reference met while compiling is resolved when the value is decoded.
+        # Reached only if the shape contains itself.
         self._compiled[shape.name] = lambda value: self._compiled[shape.name](value)
         build = {"structure": self._structure, "list": self._list, "map": self._map}
         self._compiled[shape.name] = build[shape.type_name](shape)

@@ -1,4 +1,4 @@
-"""Parameters of a request."""
+"""Parameters of requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FORM_PROTOCOL = {
 
 
 def decode_request(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
-    """Returns the parameters by member name, and notes on what had to be changed.
+    """Returns the parameters by member name, and notes such as `duplicateKeys`.
 
     Raises:
         ValueError: the body is not what the protocol says.
@@ -85,18 +85,18 @@ def _by_json_shape(call: Call, value: Any) -> dict[str, Any]:
 
 
 def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
-    own = own_fields(call, request)
+    fields = operation_fields(call, request)
     model = call.model
     if model is None or call.service is None:
-        return dict(own), []
+        return dict(fields), []
     if model.input_shape is None:
         return {}, []
     decoders = form_decoders(call.protocol or "query", call.service.name)
     operation = (call.operation or "") if call.service.name == "sqs" else ""
-    parameters: dict[str, Any] = decoders.decoder(model.input_shape, operation)(tree_of(own))
+    parameters: dict[str, Any] = decoders.decoder(model.input_shape, operation)(tree_of(fields))
     if call.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
         parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
-    return parameters, repeated_fields(own)
+    return parameters, repeated_fields(fields)
 
 
 def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
@@ -104,7 +104,7 @@ def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
     return ["duplicateKeys"] if len({name for name, _ in fields}) != len(fields) else []
 
 
-def own_fields(call: Call, request: Request) -> list[tuple[str, str]]:
+def operation_fields(call: Call, request: Request) -> list[tuple[str, str]]:
     """Returns the fields that are parameters of the operation, not of the protocol.
 
     Raises:
@@ -136,7 +136,7 @@ def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
 
 
 def _located(model: OperationModel, request: Request, parameters: dict[str, Any]) -> None:
-    """Adds the members that travel in the query string and in headers."""
+    """Adds the members in the query string and in headers."""
     query: dict[str, list[str]] = {}
     for name, value in _query(model, request):
         query.setdefault(name, []).append(value)
@@ -166,7 +166,7 @@ def _located(model: OperationModel, request: Request, parameters: dict[str, Any]
 
 
 def _query(model: OperationModel, request: Request) -> list[tuple[str, str]]:
-    """Returns the query's pairs; a form's only where it stands in for the query of a GET."""
+    """Returns the query's pairs, or those of a form that replaces the query of a GET."""
     if _is_get_as_form(model, request):
         return query_pairs(request)
     return parse_qsl(request.query, keep_blank_values=True)
@@ -185,7 +185,7 @@ def _query_value(member: Any, values: list[str]) -> Any:
 def _payload(
     call: Call, model: OperationModel, request: Request, parameters: dict[str, Any]
 ) -> list[str]:
-    """Adds the members that travel in the body; streamed bodies are never looked into."""
+    """Adds the members in the body; streamed bodies are not read."""
     shape = model.input_shape
     payload = shape.serialization.get("payload")
     if payload and shape.members[payload].type_name in ("blob", "string"):

@@ -1,4 +1,4 @@
-"""Scalars: from wire text or JSON values to Python values, by shape."""
+"""Scalars: text or JSON values as Python values, by shape."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Decoder = Callable[[Any], Any]
 
 
 def from_text(shape: Shape) -> Decoder:
-    """Returns the decoder of a scalar that travels as text (query, XML, headers, paths)."""
+    """Returns the decoder of a scalar that is text (query, XML, headers, paths)."""
     return _TEXT.get(shape.type_name, _same)
 
 
 def from_json(shape: Shape) -> Decoder:
-    """Returns the decoder of a scalar that travels as a JSON or CBOR value."""
+    """Returns the decoder of a scalar that is a JSON or CBOR value."""
     return _JSON.get(shape.type_name, _same)
 
 
 def from_header(member: Shape) -> Decoder:
-    """Returns the decoder of a member in a header: lists have commas, JSON travels as base64."""
+    """Returns the decoder of a member in a header: lists have commas, JSON is base64."""
     if member.type_name == "list":
         decode = from_header(member.member)
         return lambda text: [decode(part) for part in _parts_of(text)]
@@ -57,7 +57,7 @@ def _parts_of(text: str) -> Iterator[str]:
 
 
 def _json_text(text: Any) -> Any:
-    """Returns the JSON that a header holds; of a JSON string, as boto3 sends texts, the text."""
+    """Returns the JSON in a header; boto3 sends texts as JSON strings, which become texts."""
     try:
         document = base64.b64decode(text, validate=True).decode()
     except (binascii.Error, TypeError, ValueError):
@@ -76,7 +76,7 @@ def _same(value: Any) -> Any:
 
 
 def _integer(text: Any) -> Any:
-    """Reads a whole number; one beyond 64 bits stays text."""
+    """Returns a whole number; one beyond 64 bits stays text."""
     try:
         value = int(text)
     except (TypeError, ValueError):
@@ -108,24 +108,24 @@ def _blob(text: Any) -> Any:
 
 
 class WireTime(datetime):
-    """A time that its text tells more exactly than a `datetime` can (nanoseconds)."""
+    """A time with its text, which may be more precise than a `datetime` (nanoseconds)."""
 
     text: str
 
     @classmethod
     def of(cls, text: str) -> WireTime:
-        """Returns the time that ISO 8601 tells; raises `ValueError` if it is none."""
+        """Returns the time in ISO 8601; raises `ValueError` if it is invalid."""
         exact = cls.fromisoformat(text)
         exact.text = text
         return exact
 
 
-#: As long as a `datetime` is exact: 2025-01-21T17:39:10.379877Z.
+#: Characters of a time that a `datetime` represents exactly: 2025-01-21T17:39:10.379877Z.
 _EXACT_LENGTH = 27
 
 
 def timestamp(value: Any) -> Any:
-    """Returns the time that epoch seconds, ISO 8601 or an HTTP date tell, else the value itself."""
+    """Returns the time in epoch seconds, ISO 8601 or an HTTP date; other values unchanged."""
     if isinstance(value, bool):
         return value
     try:
@@ -168,7 +168,7 @@ _JSON: dict[str, Decoder] = {"timestamp": timestamp, "blob": _blob}
 
 
 class JsonDocument:
-    """A JSON text and what had to be changed to represent it."""
+    """A JSON text's value, and whether an object has a key twice; the last one counts."""
 
     def __init__(self, raw: bytes) -> None:
         """Parses `raw`.
@@ -176,8 +176,7 @@ class JsonDocument:
         Raises:
             ValueError: it is not JSON, or nested too deeply.
         """
-        # As `json.loads` does, which makes a decoder for each text: that takes as long as reading a
-        # short one.
+        # `json.loads` would make a decoder for each text, at the cost of parsing a short one.
         text = raw.decode(json.detect_encoding(raw), "surrogatepass")
         self.duplicate_keys = False
         try:
@@ -202,7 +201,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _safe_int(text: str) -> int | str:
-    """Keeps integers of 64 bits; longer ones become strings."""
+    """Returns an integer of 64 bits, or the text of a longer one."""
     if len(text) < 19:
         return int(text)
     if len(text) > 20:

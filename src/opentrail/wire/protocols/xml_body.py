@@ -1,4 +1,4 @@
-"""XML: a small tree that keeps every name as it was written, and values by shape."""
+"""XML: a tree of elements with their names as written, and values by shape."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class XmlDecoders:
         self._compiled: dict[tuple[str, bool], XmlDecoder] = {}
 
     def decoder(self, shape: Any) -> XmlDecoder:
-        """Returns what reads a value of `shape` from its element."""
+        """Returns the decoder of `shape`, which reads an element."""
         build = {"structure": _structure, "list": _list, "map": _map}.get(shape.type_name)
         if build is None:
             of_text = from_text(shape)
@@ -95,7 +95,7 @@ class XmlDecoders:
         known = self._compiled.get(here)
         if known is not None:
             return known
-        # A self-reference met while compiling is resolved when the value is decoded.
+        # Reached only if the shape contains itself.
         self._compiled[here] = lambda element: self._compiled[here](element)
         self._compiled[here] = build(self, shape)
         return self._compiled[here]
@@ -112,7 +112,7 @@ _ELSEWHERE = ("uri", "querystring", "header", "headers", "statusCode")
 
 
 class _Members:
-    """The members of a structure by the local names that they have in XML."""
+    """The members of a structure by their local names in XML."""
 
     def __init__(self, decoders: XmlDecoders, shape: Any) -> None:
         self.single: dict[str, tuple[str, XmlDecoder]] = {}
@@ -143,16 +143,16 @@ def _structure(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
         for child in element.children:
             known = single.get(child.local_name)
             if known is not None:
-                # Of a member that is there twice, the first counts.
+                # The first of repeated members counts.
                 if known[0] not in decoded:
                     decoded[known[0]] = known[1](child)
             elif child.local_name in repeated:
                 _add(decoded, repeated[child.local_name], child)
         if attributes:
             for attribute, value in element.attributes.items():
-                own = attributes.get(attribute.rpartition(":")[2])
-                if own is not None:
-                    decoded[own] = value
+                name = attributes.get(attribute.rpartition(":")[2])
+                if name is not None:
+                    decoded[name] = value
         return decoded
 
     return decode
@@ -182,7 +182,7 @@ def _map(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
 
 
 def _pairs(decoders: XmlDecoders, shape: Any) -> XmlDecoder:
-    """Returns what reads an entry of a map: key and value, None without a key."""
+    """Returns the decoder of a map's entry: key and value, None without a key."""
     key_name = shape.key.serialization.get("name", "key")
     value_name = shape.value.serialization.get("name", "value")
     item = decoders.decoder(shape.value)
