@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from opentrail.capture.proxy.bodies import Incoming
 from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.channel import ClientChannel
@@ -21,61 +23,64 @@ from opentrail.wire.resign import (
 )
 
 
-class Resigning:
-    """Re-signs a call; `body` is set if it had to be read, `chunks` re-signs a signed upload."""
+@dataclass(frozen=True, slots=True)
+class ResignedCall:
+    """A call for the upstream; `body` is set if it had to be read, `chunks` re-signs an upload."""
 
-    def __init__(self, client: ClientChannel, incoming: Incoming, context: CallContext) -> None:
-        self._client = client
-        self._incoming = incoming
-        self._context = context
-        self.body: bytes | None = None
-        self.chunks: ChunkSigner | None = None
+    head: Head
+    body: bytes | None = None
+    chunks: ChunkSigner | None = None
 
-    async def head(self, upstream: Upstream, key: UpstreamCredentials) -> Head:
-        """Returns the head for an upstream, signed with the key unless the call is not signed.
 
-        Raises:
-            NoAnswer: it cannot be re-signed.
-            BrokenOffError: the client broke off a body that was needed.
-        """
-        context, head = self._context, self._incoming.head
-        path, query = context.path_and_query
-        credential, service = context.credential, context.call.service
-        is_s3 = service is not None and service.name == "s3"
-        original = Original(
-            context.method,
-            path,
-            query,
-            head.headers,
-            context.folded,
-            credential,
-            upstream.authority,
-            context.bucket_in_host if is_s3 else None,
-        )
-        if credential is None or credential.method == "HTMLForm":
-            return _with(head, with_host(original))
-        if needs_body(original):
-            self.body = await self._whole_body()
-        try:
-            signed = resign(original, key, self.body, self._client.endpoint.clock.now())
-        except CannotResign as error:
-            raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
-        self.chunks = signed.chunks
-        return _with(head, signed, without_expect=self.body is not None)
+async def resigned(
+    client: ClientChannel,
+    incoming: Incoming,
+    context: CallContext,
+    upstream: Upstream,
+    key: UpstreamCredentials,
+) -> ResignedCall:
+    """Returns a call re-signed with the key, or for another host only if it is not signed.
 
-    async def _whole_body(self) -> bytes:
-        """Returns the body of a call whose head cannot be signed without it."""
-        if self._context.folded.get("expect", "").lower() == "100-continue":
-            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        pieces, length = [], 0
-        while piece := await self._incoming.body.next():
-            pieces.append(piece)
-            self._context.sent.add(piece)
-            length += len(piece)
-            if length > MAX_BODY:
-                reason = f"a body of more than {MAX_BODY} bytes cannot be re-signed"
-                raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
-        return b"".join(pieces)
+    Raises:
+        NoAnswer: it cannot be re-signed.
+        BrokenOffError: the client broke off a body that was needed.
+    """
+    head, (path, query) = incoming.head, context.path_and_query
+    credential, service = context.credential, context.call.service
+    is_s3 = service is not None and service.name == "s3"
+    original = Original(
+        context.method,
+        path,
+        query,
+        head.headers,
+        context.folded,
+        credential,
+        upstream.authority,
+        context.bucket_in_host if is_s3 else None,
+    )
+    if credential is None or credential.method == "HTMLForm":
+        return ResignedCall(_with(head, with_host(original)))
+    body = await _whole_body(client, incoming, context) if needs_body(original) else None
+    try:
+        signed = resign(original, key, body, client.endpoint.clock.now())
+    except CannotResign as error:
+        raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
+    return ResignedCall(_with(head, signed, without_expect=body is not None), body, signed.chunks)
+
+
+async def _whole_body(client: ClientChannel, incoming: Incoming, context: CallContext) -> bytes:
+    """Returns the body of a call whose head cannot be signed without it."""
+    if context.folded.get("expect", "").lower() == "100-continue":
+        client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    pieces, length = [], 0
+    while piece := await incoming.body.next():
+        pieces.append(piece)
+        context.sent.add(piece)
+        length += len(piece)
+        if length > MAX_BODY:
+            reason = f"a body of more than {MAX_BODY} bytes cannot be re-signed"
+            raise NoAnswer(Refusal(413, "RequestEntityTooLarge", reason))
+    return b"".join(pieces)
 
 
 def _with(head: Head, signed: Resigned, without_expect: bool = False) -> Head:

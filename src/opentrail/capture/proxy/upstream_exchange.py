@@ -20,7 +20,7 @@ from opentrail.capture.proxy.head import (
 )
 from opentrail.capture.proxy.policy_templates import head_of, lacks_bucket, template_for
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal, unavailable
-from opentrail.capture.proxy.resigning import Resigning
+from opentrail.capture.proxy.resigning import resigned
 from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.capture.record.exchange import GONE, Failure
@@ -101,14 +101,13 @@ class UpstreamExchange:
 
     async def _resigned(self, upstream: Upstream, key: UpstreamCredentials) -> Head:
         """Returns the head for an upstream that checks signatures over its own host name."""
-        signing = Resigning(self._client, self._incoming, self._context)
         try:
-            head = await signing.head(upstream, key)
+            call = await resigned(self._client, self._incoming, self._context, upstream, key)
         except BrokenOffError as error:
             await self._record_broken(error.failure)
             raise NoAnswer(_refusal_of(error.failure), settled=True) from error
-        self._body, self._chunks = signing.body, signing.chunks
-        return head
+        self._body, self._chunks = call.body, call.chunks
+        return call.head
 
     # The request
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from opentrail.capture.record.model_form import ABSENT
 from opentrail.capture.record.rules import lower_first, rules
-from opentrail.capture.record.s3_form import loose_text
+from opentrail.capture.record.s3_form import add_child, loose_text
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import names_secret
 from opentrail.wire.message import Request, Response, plain_body
@@ -211,20 +211,10 @@ def _later_element(element: Element, shape: Any) -> Any:
             is_secret = _is_secret(name, member)
         else:
             member, is_secret = _member_of(members, name)
-        _add(shown, name, REMOVED_MARK if is_secret else _later_element(child, member))
+        add_child(shown, name, REMOVED_MARK if is_secret else _later_element(child, member))
     if not element.children and element.text.strip():
         shown["content"] = loose_text(element.text)
     return shown
-
-
-def _add(shown: dict[str, Any], name: str, value: Any) -> None:
-    """Adds a child; those that share a name become a list."""
-    if name not in shown:
-        shown[name] = value
-    elif isinstance(shown[name], list):
-        shown[name].append(value)
-    else:
-        shown[name] = [shown[name], value]
 
 
 # Earlier operations: hand-made names.
@@ -331,13 +321,13 @@ def _put(shown: dict[str, Any], where: str, value: Any) -> None:
     """
     name, _, rest = where.partition(".")
     if not rest:
-        _add(shown, name, value)
+        add_child(shown, name, value)
         return
     wrapper, _, inner = rest.partition(".")
     items = _items_at(shown, name, wrapper)
     if not items or not isinstance(items[0], dict):
         items.insert(0, {})
-    _add(items[0], inner, value)
+    add_child(items[0], inner, value)
 
 
 def _items_at(shown: dict[str, Any], name: str, wrapper: str) -> list[Any]:
@@ -376,7 +366,7 @@ class _EarlierAnswer:
             member, is_secret = _member_of(members, name)
             value = REMOVED_MARK if is_secret else self.element(child, member)
             if value is not ABSENT:
-                _add(shown, self._names.get(name, name), value)
+                add_child(shown, self._names.get(name, name), value)
         return shown
 
     def _shown_items(self, items: Iterable[Element], shape: Any) -> list[Any]:

@@ -26,7 +26,7 @@ from opentrail.capture.redaction.secret_names import (
 )
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import decode_answer, decode_request
-from opentrail.wire.protocols.values import WireTime
+from opentrail.wire.protocols.values import ByShape, WireTime
 from opentrail.wire.routing import Call
 from opentrail.wire.service_models import Service
 
@@ -110,10 +110,11 @@ def renderers(service: Service) -> Renderers:
     return Renderers(service)
 
 
-class Renderers:
+class Renderers(ByShape):
     """Renderers of one service's shapes."""
 
     def __init__(self, service: Service) -> None:
+        super().__init__()
         names = rules("names")
         self._service = service
         self._actions = actions(source_of(service))
@@ -123,7 +124,6 @@ class Renderers:
         self._as_on_the_wire = service.name in names["times"]["as_on_the_wire"]
         self._epoch = service.name in names["times"]["epoch_milliseconds"]
         self._dynamodb = service.name in ("dynamodb", "dynamodbstreams")
-        self._compiled: dict[tuple[str, bool], Renderer] = {}
 
     def member_name(self, name: str) -> str:
         """Returns a member's name as recorded."""
@@ -142,21 +142,14 @@ class Renderers:
             special = self._attribute_values(shape, in_key)
             if special is not None:
                 return special
-        known = self._compiled.get((shape.name, in_key))
-        if known is not None:
-            return known
         if getattr(shape, "is_document_type", False):
             return lambda value: by_name(value, str)
-        build = {"structure": self._structure, "list": self._list, "map": self._map}.get(
+        make = {"structure": self._structure, "list": self._list, "map": self._map}.get(
             shape.type_name
         )
-        if build is None:
-            return self._scalar(shape, in_key)
-        here = (shape.name, in_key)
-        # Reached only if the shape contains itself.
-        self._compiled[here] = lambda value: self._compiled[here](value)
-        self._compiled[here] = build(shape, in_key)
-        return self._compiled[here]
+        if make is None:
+            return self._scalar(shape)
+        return self.once((shape.name, in_key), lambda: make(shape, in_key))
 
     def _listed(self, name: str, holder: str) -> str | None:
         """Returns the table that lists a member, alone or as `Holder.member`."""
@@ -276,8 +269,7 @@ class Renderers:
             return _hidden
         return self._renderer(shape, in_key)
 
-    def _scalar(self, shape: Shape, in_key: bool) -> Renderer:
-        del in_key
+    def _scalar(self, shape: Shape) -> Renderer:
         if shape.type_name == "blob":
             return lambda _value: ABSENT
         if shape.type_name == "timestamp":

@@ -141,14 +141,7 @@ def _add_query(parameters: dict[str, Any], query: str, never: frozenset[str]) ->
     for name, text in parse_qsl(query, keep_blank_values=True):
         if name.lower() in never or name in _FROM_THE_HEAD:
             continue
-        present = parameters.get(name)
-        value = HIDDEN if sounds_secret(name) else within(text)
-        if present is None:
-            parameters[name] = value
-        elif isinstance(present, list):
-            present.append(value)
-        else:
-            parameters[name] = [present, value]
+        add_child(parameters, name, HIDDEN if sounds_secret(name) else within(text))
 
 
 def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str]) -> None:
@@ -206,16 +199,20 @@ def as_json(element: Element) -> Any:
         return loose_text(element.text)
     shown: dict[str, Any] = dict(element.attributes)
     for child in element.children:
-        value, name = as_json(child), child.local_name
-        if name not in shown:
-            shown[name] = value
-        elif isinstance(shown[name], list):
-            shown[name].append(value)
-        else:
-            shown[name] = [shown[name], value]
+        add_child(shown, child.local_name, as_json(child))
     if not element.children and element.text.strip():
         shown["content"] = loose_text(element.text)
     return shown
+
+
+def add_child(shown: dict[str, Any], name: str, value: Any) -> None:
+    """Adds a child's value; children with the same name become a list."""
+    if name not in shown:
+        shown[name] = value
+    elif isinstance(shown[name], list):
+        shown[name].append(value)
+    else:
+        shown[name] = [shown[name], value]
 
 
 def loose_text(text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.model import Shape
 
-from opentrail.wire.protocols.values import from_text
+from opentrail.wire.protocols.values import ByShape, from_text
 
 #: `Name=` with nothing behind it, and children by the next part of the name.
 Tree = dict[str | None, Any]
@@ -48,34 +48,28 @@ def tree_of(pairs: Iterable[tuple[str, str]]) -> Tree:
 FormDecode = Callable[[Tree], Any]
 
 
-class FormDecoders:
-    """Decoders of one service's shapes for one protocol, each compiled once."""
+class FormDecoders(ByShape):
+    """Decoders of one service's shapes for one protocol."""
 
     def __init__(self, protocol: str, service: str) -> None:
+        super().__init__()
         self._ec2 = protocol == "ec2"
         self._sqs = service == "sqs"
-        self._compiled: dict[tuple[str, bool, str, str], FormDecode] = {}
 
     def decoder(self, shape: Any, operation: str = "", name: str = "") -> FormDecode:
         """Returns the decoder of `shape`, which reads a part of the tree.
 
         `operation` names the entries of SQS's batches, `name` is that of the member.
         """
-        build = {"structure": self._structure, "list": self._list, "map": self._map}.get(
+        make = {"structure": self._structure, "list": self._list, "map": self._map}.get(
             shape.type_name
         )
-        if build is None:
+        if make is None:
             of_text = from_text(shape)
             return lambda node: of_text(node.get(_VALUE, ""))
         flattened = bool(shape.serialization.get("flattened"))
-        here = (shape.name, flattened, operation, name if self._sqs else "")
-        known = self._compiled.get(here)
-        if known is not None:
-            return known
-        # Reached only if the shape contains itself.
-        self._compiled[here] = lambda node: self._compiled[here](node)
-        self._compiled[here] = build(shape, operation, name)
-        return self._compiled[here]
+        key = shape.name, flattened, operation, name if self._sqs else ""
+        return self.once(key, lambda: make(shape, operation, name))
 
     def _structure(self, shape: Any, operation: str, _name: str) -> FormDecode:
         members = [

@@ -7,28 +7,19 @@ from typing import Any
 
 from botocore.model import Shape
 
-from opentrail.wire.protocols.values import Decoder, from_json
+from opentrail.wire.protocols.values import ByShape, Decoder, from_json
 
 
-class JsonDecoders:
-    """Decoders of one service's shapes. Shapes may refer to themselves."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[str, Decoder] = {}
+class JsonDecoders(ByShape):
+    """Decoders of one service's shapes."""
 
     def decoder(self, shape: Shape) -> Decoder:
-        known = self._compiled.get(shape.name)
-        if known is not None:
-            return known
-        if shape.type_name not in ("structure", "list", "map") or getattr(
-            shape, "is_document_type", False
-        ):
+        make = {"structure": self._structure, "list": self._list, "map": self._map}.get(
+            shape.type_name
+        )
+        if make is None or getattr(shape, "is_document_type", False):
             return from_json(shape)
-        # Reached only if the shape contains itself.
-        self._compiled[shape.name] = lambda value: self._compiled[shape.name](value)
-        build = {"structure": self._structure, "list": self._list, "map": self._map}
-        self._compiled[shape.name] = build[shape.type_name](shape)
-        return self._compiled[shape.name]
+        return self.once(shape.name, lambda: make(shape))
 
     def _structure(self, shape: Any) -> Decoder:
         members: dict[str, tuple[str, Decoder]] = {}

@@ -7,7 +7,7 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -15,6 +15,22 @@ from typing import Any
 from botocore.model import Shape
 
 Decoder = Callable[[Any], Any]
+
+
+class ByShape:
+    """Functions that handle values of a shape, each made once; shapes may contain themselves."""
+
+    def __init__(self) -> None:
+        self._made: dict[Hashable, Decoder] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Decoder]) -> Decoder:
+        """Returns the function for a key, made by `make` the first time."""
+        known = self._made.get(key)
+        if known is None:
+            # Found only while `make` runs, for a shape that contains itself.
+            self._made[key] = lambda value: self._made[key](value)
+            known = self._made[key] = make()
+        return known
 
 
 def from_text(shape: Shape) -> Decoder:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 from xml.parsers import expat
 
-from opentrail.wire.protocols.values import from_text
+from opentrail.wire.protocols.values import ByShape, from_text
 
 _MAX_DEPTH = 512
 
@@ -79,26 +79,17 @@ def parse_xml(raw: bytes) -> Element:
     return root.children[0]
 
 
-class XmlDecoders:
-    """Decoders of one service's shapes, each compiled once. Shapes may refer to themselves."""
-
-    def __init__(self) -> None:
-        self._compiled: dict[tuple[str, bool], XmlDecoder] = {}
+class XmlDecoders(ByShape):
+    """Decoders of one service's shapes."""
 
     def decoder(self, shape: Any) -> XmlDecoder:
         """Returns the decoder of `shape`, which reads an element."""
-        build = {"structure": _structure, "list": _list, "map": _map}.get(shape.type_name)
-        if build is None:
+        make = {"structure": _structure, "list": _list, "map": _map}.get(shape.type_name)
+        if make is None:
             of_text = from_text(shape)
             return lambda element: of_text(element.text)
-        here = (shape.name, bool(shape.serialization.get("flattened")))
-        known = self._compiled.get(here)
-        if known is not None:
-            return known
-        # Reached only if the shape contains itself.
-        self._compiled[here] = lambda element: self._compiled[here](element)
-        self._compiled[here] = build(self, shape)
-        return self._compiled[here]
+        key = shape.name, bool(shape.serialization.get("flattened"))
+        return self.once(key, lambda: make(self, shape))
 
 
 @lru_cache(maxsize=1024)
