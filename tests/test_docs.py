@@ -169,7 +169,7 @@ def test_the_layers_on_the_architecture_page_are_those_of_the_contract() -> None
     (contract,) = (
         contract
         for contract in settings["tool"]["importlinter"]["contracts"]
-        if contract["type"] == "layers"
+        if contract["name"] == "Layers point downward only"
     )
     layers = [layer.replace("opentrail.", "") for layer in contract["layers"]]
     _, _, page = ARCHITECTURE.read_text().partition("<!-- layers -->\n\n")

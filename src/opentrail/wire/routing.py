@@ -1,4 +1,4 @@
-"""Routing: the service and operation that a request calls."""
+"""Routing: the service and operation that a request calls (cloudtrail-format §10.2)."""
 
 from __future__ import annotations
 
@@ -338,7 +338,7 @@ class _Route:
         return {_unslot(slot): text for slot, text in found.groupdict().items()}
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
-        """Returns how well the route matches; the greatest wins."""
+        """Returns how well the route matches; the greatest wins (cloudtrail-format §10.2)."""
         required = [*(n in query for n in self.required_query)]
         required += [*(n in request.headers for n in self.required_headers)]
         return (

@@ -1,4 +1,4 @@
-"""The claimed signer of a request. Signatures are not verified here."""
+"""The claimed signer of a request (cloudtrail-format §10.1). Signatures are not verified."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, Learned, learn, unknown
 from opentrail.wire.message import Request, Response
+from tests.collection import at_least, collected_records
 from tests.factories import (
     ACCOUNT,
     AGENT,
@@ -24,7 +25,6 @@ from tests.factories import (
     MOMENT,
     RECORD_ORDER,
     REGION,
-    SHARED_RECORDS,
     SOURCE_IP,
     a_json_request,
     a_query_request,

@@ -84,7 +84,7 @@ def test_a_lone_surrogate_becomes_the_replacement_character(text: str, shown: st
 
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**30])
 def test_a_number_beyond_64_bits_becomes_text(number: int) -> None:
-    """Beyond a signed one: that is what databases and other languages hold (architecture.md §3)."""
+    """Beyond a signed one: that is what databases and other languages hold."""
     assert written({"n": number}) == {"n": str(number)}
 
 
@@ -133,7 +133,7 @@ def test_names_that_are_no_text_become_text() -> None:
 @pytest.mark.parametrize("surrogate", ["", "\ud800"])
 @pytest.mark.parametrize("depth", [250, 300, 512])
 def test_a_deeply_nested_value_is_no_reason_to_fail(depth: int, surrogate: str) -> None:
-    """Bodies may be nested 512 levels deep (N5); no record is lost for that."""
+    """Bodies may be nested 512 levels deep; no record is lost for that."""
     value: Any = surrogate
     for _ in range(depth // 2):
         value = {"a": [value]}

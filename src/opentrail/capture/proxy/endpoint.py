@@ -46,7 +46,7 @@ class Endpoint:
     #: Whether URLs of the endpoint in answers get the scheme that the client used.
     rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)
-    #: Seconds for a request's head, and of silence between or within requests.
+    #: Seconds for a request's head, and of silence between or within requests (guarantee N2).
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
     #: Seconds of silence of an upstream (a Lambda may run for 15 minutes).
@@ -100,7 +100,7 @@ class Endpoint:
             loop.call_later(pause, self._check_deadlines)
 
     async def stop(self, seconds: float) -> None:
-        """Lets calls in progress finish for this long, then cuts their connections."""
+        """Lets calls in progress finish for this long, then cuts connections (guarantee D18)."""
         self.stopping = True
         for connection in list(self.connections):
             connection.close_if_idle()

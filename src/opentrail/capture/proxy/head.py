@@ -1,4 +1,4 @@
-"""Heads of requests and answers: strict checks, and how they are passed on."""
+"""Heads of requests and answers: strict checks, and how they are passed on (guarantee N1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from opentrail.capture.record.exchange import Failure
 from opentrail.wire.message import fold_headers
 
-#: Limits of a request's head.
+#: Limits of a request's head (guarantee N2).
 MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
 #: Bytes that may come without ending a head or being part of a body.
 MAX_UNFINISHED = 256 * 1024

@@ -332,7 +332,7 @@ def _without_secrets(message: str, draft: Draft) -> str:
 
 
 def _error_code(exchange: Exchange, code: str) -> str:
-    """Returns an error code as CloudTrail spells it."""
+    """Returns an error code as CloudTrail spells it (cloudtrail-format §2.5)."""
     if code == "AccessDeniedException":
         return "AccessDenied"
     service, spelling = exchange.call.service, rules("names")["error_code"]
@@ -350,7 +350,7 @@ def _error_code(exchange: Exchange, code: str) -> str:
 
 
 def _add_answer(draft: Draft) -> None:
-    """Adds `responseElements`, which only writes that succeeded have.
+    """Adds `responseElements`, for successful writes only (cloudtrail-format §2.5).
 
     The answer to an unsigned call such as AssumeRoleWithSAML also says who called.
     """
@@ -396,7 +396,7 @@ def _add_place(draft: Draft) -> None:
 
 
 def _region(exchange: Exchange, traits: OperationTraits, notes: Notes) -> str:
-    """Returns the call's Region; text that does not have the form of one is only noted."""
+    """Returns the call's Region; text without the form of one is only noted (guarantee N6)."""
     if exchange.described is not None:
         return exchange.described.region
     if traits.is_global or exchange.credential is None or not exchange.credential.region:

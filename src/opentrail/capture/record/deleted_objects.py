@@ -1,7 +1,7 @@
 """The objects that a DeleteObjects names, and a DeleteObject record of each.
 
 The call's own record names no objects. Since June 2025 AWS adds a record of each; its members are
-those of a single DeleteObject, as far as they are known ("Logging Amazon S3 API calls").
+those of a single DeleteObject, as far as they are known (cloudtrail-format §3.3).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""EC2's two forms of parameters and answers.
+"""EC2's two forms of parameters and answers (cloudtrail-format §4.2).
 
 Earlier operations have hand-made names and `{"items": [...]}`, later ones are XML turned into JSON.
 `rules/ec2.toml` lists the earlier operations and their names. Values that are secrets by name or by

@@ -1,7 +1,7 @@
 """All limits of a record, and its JSON bytes within them.
 
-AWS's limits are those of "CloudTrail record contents" in its user guide. Bodies are limited before
-a record is made of them, by `wire.message.MAX_BODY`.
+AWS's limits are in cloudtrail-format §2.2. Bodies are limited before a record is made of them, by
+`wire.message.MAX_BODY`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The form of most services: decoded parameters and answers with CloudTrail's names and times.
+"""The form of most services: CloudTrail's names and times (cloudtrail-format §4.1).
 
 Each shape of a model has a renderer, made when it is first needed. A renderer returns `ABSENT` for
 a member that is not recorded.

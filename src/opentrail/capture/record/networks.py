@@ -1,4 +1,4 @@
-"""The address a call came from, behind trusted proxies, and the VPC endpoint it came through."""
+"""The address (guarantee N4) and the VPC endpoint that a call came from."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class Recorder:
 
     @property
     def overloaded(self) -> bool:
-        """Whether records wait so long for the disk that further calls must be throttled."""
+        """Whether records wait too long for the disk to accept further calls (guarantee D16)."""
         return self.refuse and self._journal.backlog_seconds > _OVERLOAD_SECONDS
 
     def identity(self, access_key_id: str) -> Identity:

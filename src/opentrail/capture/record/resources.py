@@ -1,4 +1,4 @@
-"""The record's `resources`: what a call acts on, with ARN and account."""
+"""The record's `resources`: what a call acts on (cloudtrail-format §2.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S3's own form: names and headers as sent, XML turned into JSON, and `additionalEventData`."""
+"""S3's own form: names and headers as sent, XML turned into JSON (cloudtrail-format §4.3)."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ def s3_answer(_call: Call, response: Response) -> dict[str, Any] | None:
 
 
 def additional_data(exchange: Exchange, category: str) -> dict[str, Any]:
-    """Returns what S3 adds to `additionalEventData`."""
+    """Returns what S3 adds to `additionalEventData` (cloudtrail-format §2.7)."""
     extra: dict[str, Any] = {}
     if exchange.credential is not None:
         extra["SignatureVersion"] = exchange.credential.version

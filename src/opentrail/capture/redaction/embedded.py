@@ -1,4 +1,4 @@
-"""Secrets in texts that hold JSON, XML, forms, URLs, or base64 of these.
+"""Secrets in texts that hold JSON, XML, forms, URLs, or base64 of these (guarantee S4).
 
 A text without secrets is returned unchanged.
 """

@@ -1,4 +1,4 @@
-"""Redaction of values: by the tables, by the model's marks, by name, and of error messages."""
+"""Redaction of values, by table, model or name, and of messages (cloudtrail-format §4.4)."""
 
 from __future__ import annotations
 

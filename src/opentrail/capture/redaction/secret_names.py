@@ -1,4 +1,4 @@
-"""Names of members whose values are secrets."""
+"""Names of members whose values are secrets (cloudtrail-format §4.4)."""
 
 from __future__ import annotations
 
