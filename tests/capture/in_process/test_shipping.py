@@ -107,7 +107,7 @@ def test_what_cannot_be_stored_is_refused_and_what_is_wrong_is_an_error(server: 
     with pytest.raises(RecordRefused):
         shipper.ship(b"{}")
     server.statuses = [400]
-    with pytest.raises(OpentrailError, match="does not take"):
+    with pytest.raises(OpentrailError, match="refused the record"):
         shipper.ship(b"{}")
 
 

@@ -2,9 +2,9 @@
 
     app = AsgiRecorder(app, "orders.example.com", ServerShipper.of_data_dir("opentrail-data"))
 
-A request to `POST /orders/17/items` becomes an event: its name is what `describe` makes of it (by
-default method and path, `PostOrdersItems`), its parameters are query and JSON body with secrets
-hidden, its error the status of the answer.
+A request to `POST /orders/17/items` becomes an event. `describe` returns its name (by default from
+method and path, `PostOrdersItems`); its parameters are query and JSON body with secrets hidden, and
+its error code is the status of the answer.
 """
 
 from opentrail.capture.in_process.asgi import AsgiRecorder

@@ -24,7 +24,7 @@ class AsgiRecorder:
         self._recording = Recording(event_source, shipper, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request (or passes on what is no HTTP request)."""
+        """Answers one request; other events are passed on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,7 +85,7 @@ class _Serving:
         elif message["type"] == "http.response.body":
             self._seen.answer_length += len(message.get("body", b""))
             if not message.get("more_body"):
-                # The end of the answer leaves when the record is where it should be.
+                # The end of the answer is sent when the record is stored.
                 await self._record(self._left)
         elif message["type"] == "http.response.pathsend":  # a whole body, by the file's name
             self._seen.answer_length += await asyncio.to_thread(_size_of, message["path"])

@@ -1,6 +1,6 @@
-"""Records from within what a boto3 session does.
+"""Records the calls of a boto3 session in its process.
 
-The way in for real AWS, whose signatures bind the host name, and for moto's in-process mocks:
+For real AWS, whose signatures cover the host name, and for moto's in-process mocks:
 
     import boto3
     from opentrail.capture.in_process.hooks import BotocoreHook
@@ -9,7 +9,7 @@ The way in for real AWS, whose signatures bind the host name, and for moto's in-
     session = boto3.Session()
     BotocoreHook(ServerShipper.of_data_dir("opentrail-data")).attach(session)
 
-Each attempt is a record of its own, as on AWS.
+Each attempt has a record, as on AWS.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from opentrail.wire.service_models import ServiceCatalog
 from opentrail.wire.sigv4 import read_credential
 
 _ID = "opentrail-hook"
-#: The query of an address in an error's text.
+#: The query of a URL in an error message.
 _QUERY = re.compile(r"(?<=[\w/.])\?[^\s\"']+")
 
 
@@ -52,9 +52,9 @@ class BotocoreHook:
     """Records calls of the sessions it is attached to.
 
     Args:
-        shipper: where records go.
-        source_ip: what `sourceIPAddress` says; the hook cannot see how AWS sees the caller.
-        now: the time; the system's by default.
+        shipper: sends the records.
+        source_ip: `sourceIPAddress` of the records; the hook cannot know the public address.
+        now: the clock; the system's by default.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class BotocoreHook:
         botocore.handlers.BUILTIN_HANDLERS.extend(self._later())
 
     def detach_everywhere(self) -> None:
-        """Takes back `attach_everywhere`; sessions made meanwhile go on being recorded."""
+        """Undoes `attach_everywhere`; sessions made meanwhile are still recorded."""
         for handler in (("before-send", self._before_send), *self._later()):
             if handler in botocore.handlers.BUILTIN_HANDLERS:
                 botocore.handlers.BUILTIN_HANDLERS.remove(handler)
 
     def _later(self) -> tuple[tuple[str, Callable[..., None]], ...]:
-        """Returns what is done once a request is sent, by botocore's events."""
+        """Returns the handlers of botocore's events after a request is sent."""
         return (
             ("before-parse", self._answered),
             ("response-received", self._received),
@@ -105,7 +105,7 @@ class BotocoreHook:
             attempt.answer = response_dict
 
     def _failed(self, exception: Exception, **_: Any) -> None:
-        """Records a call whose answer botocore could not read: it tells of no response then."""
+        """Records a call whose answer botocore could not parse; there is no other event then."""
         attempt = self._attempt.get()
         if attempt is not None:
             self._received(attempt.answer, exception)
@@ -128,7 +128,7 @@ class BotocoreHook:
         ship_together(self._shipper, [entry.record for entry in (made.entry, *made.more)])
 
     def _identity(self, access_key_id: str) -> Identity:
-        """Returns whom the shipper's server knows behind a key, else what the key id alone says."""
+        """Returns the identity behind a key that the server knows, else one of the key id alone."""
         ask = getattr(self._shipper, "identity", None)
         known: Identity | None = ask(access_key_id) if ask is not None else None
         return known or unknown(account_of_key(access_key_id) or DEFAULT_ACCOUNT, access_key_id)
@@ -160,7 +160,7 @@ class BotocoreHook:
 
 
 def _without_queries(exception: Exception | None) -> str:
-    """Returns an error's text; botocore's name addresses whole, with whatever their queries say.
+    """Returns an error message without the queries of URLs, which may hold secrets.
 
     >>> _without_queries(OSError('no connection to "https://host/a?key=secret"'))
     'no connection to "https://host/a?…"'
@@ -169,9 +169,9 @@ def _without_queries(exception: Exception | None) -> str:
 
 
 def _length(body: bytes, headers: Mapping[str, str]) -> int:
-    """Returns a body's length; that of a stream is only told by its head."""
-    told = headers.get("content-length", "")
-    return len(body) if body or not told.isdigit() else int(told)
+    """Returns a body's length; for a stream it is in the head."""
+    announced = headers.get("content-length", "")
+    return len(body) if body or not announced.isdigit() else int(announced)
 
 
 def _text(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""A request of one's own API, and the record that is made of it."""
+"""Requests of an application, and their records."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from opentrail.wire.routing import NOTHING
 log = logging.getLogger(__name__)
 
 _ASSEMBLER = Assembler(lambda key: unknown(DEFAULT_ACCOUNT, key))
-#: So much of a JSON body is read for parameters.
+#: Bytes of a request's body that are read for parameters.
 _BODY_BYTES = 1024 * 1024
 _READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
@@ -37,7 +37,7 @@ _SOURCE = re.compile(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\.[a-z0-9-]+$")
 
 @dataclass(slots=True)
 class Seen:
-    """A request and its answer, as middleware sees them.
+    """A request and its answer as middleware sees them.
 
     `body` is the start of the request's body, at most a megabyte; `body_length` its length.
     """
@@ -55,7 +55,7 @@ class Seen:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def take(self, piece: bytes) -> None:
-        """Takes in the next piece of the request's body."""
+        """Adds the next piece of the request's body."""
         self.body_length += len(piece)
         room = _BODY_BYTES - len(self.body)
         if room > 0 and piece:
@@ -63,7 +63,7 @@ class Seen:
 
 
 def default_name(seen: Seen) -> str:
-    """Returns an event name of method and path, without parts that look like ids.
+    """Returns an event name from method and path, without parts that look like ids.
 
     >>> default_name(Seen("POST", "/orders/17/items"))
     'PostOrdersItems'
@@ -73,7 +73,7 @@ def default_name(seen: Seen) -> str:
 
 
 def nobody(_seen: Seen) -> dict[str, Any]:
-    """Returns the identity of a caller that nothing is known of."""
+    """Returns the identity of an unknown caller."""
     return {"type": "Unknown", "accountId": DEFAULT_ACCOUNT}
 
 
@@ -82,11 +82,11 @@ class Recording:
     """How requests become records.
 
     Args:
-        event_source: a domain of one's own, such as `orders.example.com`.
-        shipper: where records go.
-        describe: the event's name for a request.
-        identify: the record's `userIdentity` for a request.
-        account: the account that records belong to.
+        event_source: the application's domain, such as `orders.example.com`.
+        shipper: sends the records.
+        describe: returns the event name of a request.
+        identify: returns the `userIdentity` of a request.
+        account: the account of the records.
         region: their Region.
     """
 
@@ -109,10 +109,10 @@ class Recording:
             raise UsageError(f"account must be 12 digits, not {self.account!r}")
 
     def record(self, seen: Seen, failure: Failure | None = None) -> None:
-        """Makes the record of a request and ships it; `failure` says where it broke off."""
+        """Makes the record of a request and ships it; `failure` says why it broke off."""
         notes: dict[str, str] = {}
         name, identity = default_name(seen), nobody(seen)
-        # The request was served: it is recorded whatever becomes of these.
+        # The request was served: it is recorded even if these functions fail.
         try:
             name = _name_of(self.describe(seen))
             identity = _identity_of(self.identify(seen))
@@ -152,30 +152,20 @@ class Recording:
 
 
 def failed(error: Exception) -> Failure:
-    """Returns what an application's exception says of its call."""
+    """Returns the failure of a call whose application raised an exception."""
     return Failure("InternalServerError", f"the application failed: {type(error).__name__}")
 
 
-def _name_of(told: Any) -> str:
-    """Returns what `describe` told.
-
-    Raises:
-        TypeError: it is no text, or an empty one.
-    """
-    if not isinstance(told, str) or not told:
-        raise TypeError(f"describe must return a name, not {told!r}")
-    return told
+def _name_of(described: Any) -> str:
+    if not isinstance(described, str) or not described:
+        raise TypeError(f"describe must return a name, not {described!r}")
+    return described
 
 
-def _identity_of(told: Any) -> dict[str, Any]:
-    """Returns what `identify` told.
-
-    Raises:
-        TypeError: it is no mapping.
-    """
-    if not isinstance(told, Mapping):
-        raise TypeError(f"identify must return a userIdentity, not {told!r}")
-    return dict(told)
+def _identity_of(identified: Any) -> dict[str, Any]:
+    if not isinstance(identified, Mapping):
+        raise TypeError(f"identify must return a userIdentity, not {identified!r}")
+    return dict(identified)
 
 
 def _error_code(status: int | None) -> str | None:
@@ -195,7 +185,7 @@ def parameters_of(seen: Seen) -> dict[str, Any]:
     if query := _of_pairs(parse_qsl(seen.query, keep_blank_values=True)):
         shown["query"] = query
     body, content_type = None, seen.headers.get("content-type", "")
-    if len(seen.body) == seen.body_length:  # what is longer is not understood
+    if len(seen.body) == seen.body_length:  # a cut body cannot be parsed
         if "json" in content_type:
             body = _of_json(seen.body)
         elif "form-urlencoded" in content_type:
@@ -216,7 +206,7 @@ def _of_json(body: bytes) -> Any:
 
 
 def _of_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
-    """Returns names and values, secrets hidden; a name that comes again has a list of values."""
+    """Returns names and values, secrets hidden; a repeated name has a list of values."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""Records made in another process, on their way to a server: the hooks' and middlewares' sender."""
+"""Sends records of hooks and middleware to a server."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from opentrail.core.identity import Identity
 
 log = logging.getLogger(__name__)
 
-_SECONDS = 10.0
-_BATCH = 200
-_WAITING = 10_000
-#: Between attempts in the background: a server that is started again has them in the end.
+_TIMEOUT_SECONDS = 10.0
+_MAX_BATCH = 200
+_MAX_QUEUE = 10_000
+#: Seconds between attempts in the background; a server may restart meanwhile.
 _PAUSES = (0.1, 1.0, 1.0, 2.0, 4.0, 8.0, 16.0)
-#: So many attempts are made even while the process ends.
-_LEAST_ATTEMPTS = 3
-#: In the background a caller's identity is asked for so long, kept so long, and for so long not
-#: asked for again after no server has answered.
-_IDENTITY_SECONDS, _KNOWN_SECONDS, _SILENT_SECONDS = 1.0, 10.0, 5.0
-_MOST_KNOWN = 1_000
+#: Attempts that are made even while the process ends.
+_MIN_ATTEMPTS = 3
+#: In the background: the timeout of a request for an identity, how long its answer is cached, and
+#: how long none is sent after one without an answer.
+_IDENTITY_SECONDS, _CACHE_SECONDS, _SILENT_SECONDS = 1.0, 10.0, 5.0
+_MAX_CACHED = 1_000
 
 
 class Shipper(Protocol):
-    """Takes the JSON bytes of a record."""
+    """Stores the JSON bytes of records."""
 
     def ship(self, record: bytes) -> None:
-        """Return once the record is where it should be, as far as the shipper promises it."""
+        """Return once the record is stored, or queued if the shipper works in the background."""
         ...
 
 
 def ship_together(shipper: Shipper, records: Sequence[bytes]) -> None:
-    """Has a shipper take all records of a call, in one piece if it has `ship_all`."""
+    """Ships all records of a call, in one batch if the shipper has `ship_all`."""
     ship_all: Callable[[Sequence[bytes]], None] | None = getattr(shipper, "ship_all", None)
     if ship_all is not None:
         ship_all(records)
@@ -59,21 +59,21 @@ class _Server(NamedTuple):
     token: str
 
 
-class _NotTaken(RecordRefused):
-    """The server cannot use this record, however often it is sent."""
+class _RecordInvalid(RecordRefused):
+    """The server refuses this record; sending it again does not help."""
 
 
 class ServerShipper:
     """Sends records to a server's console port.
 
-    With `wait` each call returns when its record is durable, and raises `RecordRefused` if it
-    cannot be. Without, records go in batches from a thread of their own, for half a minute again
-    and again if no server takes them; `lost` counts what was not taken.
+    With `wait` each call returns when its record is durable, and raises `RecordRefused` if that
+    fails. Without, a background thread sends records in batches and retries for half a minute;
+    `lost` counts the records that no server stored.
 
     Args:
         url: the console address, such as `http://127.0.0.1:4748`.
         token: the server's token (`server.json`).
-        wait: whether a call waits for its record.
+        wait: whether a call waits until its record is durable.
     """
 
     def __init__(self, url: str, token: str, wait: bool = True) -> None:
@@ -83,7 +83,7 @@ class ServerShipper:
         self._data_dir: Path | None = None
         self._wait = wait
         self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
-        self._queue: queue.Queue[bytes | None] = queue.Queue(_WAITING)
+        self._queue: queue.Queue[bytes | None] = queue.Queue(_MAX_QUEUE)
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
         self._known: dict[str, tuple[float, Identity]] = {}
@@ -95,7 +95,7 @@ class ServerShipper:
         """Returns a shipper to the server that runs on a data directory, also after a restart.
 
         Raises:
-            UsageError: none does.
+            UsageError: no server runs on it.
         """
         folder = Path(data_dir)
         try:
@@ -106,15 +106,15 @@ class ServerShipper:
         return shipper
 
     def ship(self, record: bytes) -> None:
-        """Sends a record, or hands it to the thread that does."""
+        """Sends a record, or queues it for the background thread."""
         self.ship_all([record])
 
     def ship_all(self, records: Sequence[bytes]) -> None:
-        """Does as `ship` with the records of one call; who waits has all of them taken, or none."""
+        """Ships the records of one call; with `wait` all of them are stored, or none."""
         if self._wait:
             self._send(records)
             return
-        if self._thread is None or not self._thread.is_alive():  # a forked process has none
+        if self._thread is None or not self._thread.is_alive():  # a forked process has no thread
             self._ending.clear()
             self._thread = threading.Thread(target=self._send_on, name="shipper", daemon=True)
             self._thread.start()
@@ -126,7 +126,7 @@ class ServerShipper:
                 self.lost += 1
 
     def identity(self, access_key_id: str) -> Identity | None:
-        """Returns whom the server knows behind a key, None if it does not answer."""
+        """Returns the identity behind a key, None if no server answers."""
         now = time.monotonic()
         if not self._wait:
             known = self._known.get(access_key_id)
@@ -134,32 +134,32 @@ class ServerShipper:
                 return known[1]
             if now < self._silent_until:
                 return None
-        seconds = _SECONDS if self._wait else _IDENTITY_SECONDS
+        seconds = _TIMEOUT_SECONDS if self._wait else _IDENTITY_SECONDS
         try:
-            told = json.loads(self._ask(f"identities/{quote(access_key_id, '')}", None, seconds))
+            answer = json.loads(self._ask(f"identities/{quote(access_key_id, '')}", None, seconds))
             identity = Identity(
                 access_key_id,
-                told["account"],
-                told["userIdentity"],
-                deleted_by=told.get("deletedBy"),
+                answer["account"],
+                answer["userIdentity"],
+                deleted_by=answer.get("deletedBy"),
             )
         except (RecordRefused, ValueError, KeyError, TypeError):
             self._silent_until = now + _SILENT_SECONDS
             return None
         if identity.user_identity.get("type") != "Unknown":
-            if len(self._known) >= _MOST_KNOWN:
+            if len(self._known) >= _MAX_CACHED:
                 self._known.clear()
-            self._known[access_key_id] = (now + _KNOWN_SECONDS, identity)
+            self._known[access_key_id] = (now + _CACHE_SECONDS, identity)
         return identity
 
     def close(self) -> None:
-        """Sends what waits and ends the thread."""
+        """Sends queued records and ends the thread."""
         if self._thread is None:
             return
         self._ending.set()
-        with contextlib.suppress(queue.Full):  # then the thread looks whether it is to end
+        with contextlib.suppress(queue.Full):  # then the thread sees `_ending`
             self._queue.put_nowait(None)
-        self._thread.join(_SECONDS * 2)
+        self._thread.join(_TIMEOUT_SECONDS * 2)
         self._thread = None
         atexit.unregister(self.close)
 
@@ -177,7 +177,7 @@ class ServerShipper:
     def _send_on(self) -> None:
         while not (self._ending.is_set() and self._queue.empty()):
             batch = [self._queue.get()]
-            while len(batch) < _BATCH and not self._queue.empty():
+            while len(batch) < _MAX_BATCH and not self._queue.empty():
                 batch.append(self._queue.get())
             records = [record for record in batch if record is not None]
             if records:
@@ -185,42 +185,42 @@ class ServerShipper:
 
     def _send_or_count(self, batch: Sequence[bytes]) -> None:
         try:
-            self._send_again_and_again(batch)
-        except _NotTaken as error:
-            if len(batch) > 1:  # all or none are taken: one is at fault
+            self._send_with_retries(batch)
+        except _RecordInvalid as error:
+            if len(batch) > 1:  # all or none are stored: one of them is invalid
                 for record in batch:
                     self._send_or_count([record])
             else:
                 self._lose(batch, error)
-        except Exception as error:  # noqa: BLE001 - the thread goes on, whatever one batch does
+        except Exception as error:  # noqa: BLE001 - the thread must go on
             self._lose(batch, error)
 
     def _lose(self, batch: Sequence[bytes], error: Exception) -> None:
         self.lost += len(batch)
         log.warning("records lost", extra={"count": len(batch), "error": str(error)})
 
-    def _send_again_and_again(self, batch: Sequence[bytes]) -> None:
+    def _send_with_retries(self, batch: Sequence[bytes]) -> None:
         for attempt, pause in enumerate(_PAUSES, 1):
             try:
                 return self._send(batch, again=attempt > 1)
-            except _NotTaken:
+            except _RecordInvalid:
                 raise
             except RecordRefused:
-                if attempt < _LEAST_ATTEMPTS:
+                if attempt < _MIN_ATTEMPTS:
                     time.sleep(pause)
                 elif self._ending.wait(pause):
                     raise
         return self._send(batch, again=True)
 
     def _send(self, batch: Sequence[bytes], again: bool = False) -> None:
-        self._ask("records?again=true" if again else "records", b"\n".join(batch), _SECONDS)
+        self._ask("records?again=true" if again else "records", b"\n".join(batch), _TIMEOUT_SECONDS)
 
     def _ask(self, path: str, body: bytes | None, seconds: float) -> bytes:
-        """Asks the server, and once more if another one has taken its place."""
+        """Sends a request, and once more if another server has replaced this one."""
         asked = self._server
         try:
             return self._ask_once(asked, path, body, seconds)
-        except _NotTaken:
+        except _RecordInvalid:
             raise
         except RecordRefused:
             if not self._moved(asked):
@@ -252,7 +252,7 @@ class ServerShipper:
             if error.code == 401:
                 raise RecordRefused(f"the server at {server.console} has another token") from error
             if error.code < 500:
-                raise _NotTaken(f"the server does not take the record: {reason}") from error
+                raise _RecordInvalid(f"the server refused the record: {reason}") from error
             raise RecordRefused(f"the record cannot be stored: {reason}") from error
         except (OSError, HTTPException) as error:
             raise RecordRefused(f"no server answers at {server.console}: {error}") from error

@@ -51,7 +51,7 @@ class WsgiRecorder:
         try:
             answer = self._app(environ, started)
             try:
-                # One piece behind: the last one leaves when the record is where it should be.
+                # One piece behind: the last one is sent when the record is stored.
                 for piece in answer:
                     seen.answer_length += len(piece)
                     if held:
@@ -75,7 +75,7 @@ class WsgiRecorder:
 
 
 class _Read:
-    """A request's body that a WSGI application reads, and what was read of it."""
+    """The body of a request, which notes what a WSGI application reads."""
 
     def __init__(self, stream: Any, seen: Seen, announced: str) -> None:
         self._stream = stream
@@ -85,44 +85,44 @@ class _Read:
 
     @property
     def failure(self) -> Failure | None:
-        """Where the request broke off: its body ended before its announced length."""
+        """The failure of a request whose body ended before its announced length."""
         is_short = self._seen.body_length < self._announced
         return INCOMPLETE if self._at_end and is_short else None
 
     def read(self, *size: int) -> bytes:
-        """Returns the next bytes; fewer than were asked for are the last ones (PEP 3333)."""
+        """Returns the next bytes; fewer than requested are the last ones (PEP 3333)."""
         piece: bytes = self._stream.read(*size)
         wanted = size[0] if size else -1
-        return self._taken(piece, wanted < 0 or len(piece) < wanted)
+        return self._noted(piece, wanted < 0 or len(piece) < wanted)
 
     def readline(self, *size: int) -> bytes:
         """Returns the next line, or its start."""
         line: bytes = self._stream.readline(*size)
-        return self._taken(line, not line and size != (0,))
+        return self._noted(line, not line and size != (0,))
 
     def readlines(self, *hint: int) -> list[bytes]:
         """Returns the lines that are left."""
-        lines = [self._taken(line, False) for line in self._stream.readlines(*hint)]
+        lines = [self._noted(line, False) for line in self._stream.readlines(*hint)]
         self._at_end = self._at_end or not hint or not lines
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
         """Yields the lines that are left."""
         for line in self._stream:
-            yield self._taken(line, False)
+            yield self._noted(line, False)
         self._at_end = True
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def _taken(self, piece: bytes, is_last: bool) -> bytes:
+    def _noted(self, piece: bytes, is_last: bool) -> bytes:
         self._at_end = self._at_end or is_last
         self._seen.take(piece)
         return piece
 
 
 def _seen_of(environ: dict[str, Any]) -> Seen:
-    """Reads a WSGI environment; of the body is seen what the application reads."""
+    """Returns a request from a WSGI environment; its body is noted as the application reads it."""
     headers = {
         name[5:].replace("_", "-").lower(): str(value)
         for name, value in environ.items()
@@ -140,7 +140,7 @@ def _seen_of(environ: dict[str, Any]) -> Seen:
 
 
 def _text_of(latin: str) -> str:
-    """Returns a path of a WSGI environment, whose letters stand for bytes (PEP 3333).
+    """Returns a path of a WSGI environment, whose characters are bytes (PEP 3333).
 
     >>> _text_of("/Ã©")
     '/é'
