@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 _GAP_CHECK_SECONDS = 1.0
 #: A record that waits longer than this shows that the disk is too slow.
 _OVERLOAD_SECONDS = 0.5
+#: Bytes of further records, such as those of deleted objects, after which other calls get a turn.
+_MAX_FURTHER_BYTES = 512 * 1024
 RECORDER_SOURCE = "recorder.opentrail.internal"
 
 
@@ -113,16 +115,32 @@ class Recorder:
     async def _record_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
         made: list[tuple[_Waiting, Assembled]] = []
+        size = 0
         for one in waiting:
-            try:
-                made.append((one, self._assembler.assemble(one.exchange)))
-            except Exception as error:  # the other calls are recorded
-                log.exception("a call cannot be recorded")
-                self._refuse(one, f"{type(error).__name__} while its record was made")
-        for one, assembled in made:
-            if one.done is None:
-                # The client's next call may be signed with a key that this one created.
-                self._learn_from(assembled)
+            assembled = self._assembled(one)
+            if assembled is None:
+                continue
+            made.append((one, assembled))
+            size += sum(len(entry.record) for entry in assembled.more)
+            if size > _MAX_FURTHER_BYTES:
+                await self._append(made)
+                made, size = [], 0
+        if made:
+            await self._append(made)
+
+    def _assembled(self, waiting: _Waiting) -> Assembled | None:
+        try:
+            assembled = self._assembler.assemble(waiting.exchange)
+        except Exception as error:  # the other calls are recorded
+            log.exception("a call cannot be recorded")
+            self._refuse(waiting, f"{type(error).__name__} while its record was made")
+            return None
+        if waiting.done is None:
+            # The client's next call may be signed with a key that this one created.
+            self._learn_from(assembled)
+        return assembled
+
+    async def _append(self, made: Sequence[tuple[_Waiting, Assembled]]) -> None:
         entries = [entry for _, assembled in made for entry in (assembled.entry, *assembled.more)]
         try:
             position = await self._journal.append(entries) - len(entries) + 1
