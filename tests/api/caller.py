@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.capture.proxy.asgi import SCOPE_KEY, AsgiApp, OwnCall
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
 from opentrail.history.event_history import History
@@ -213,7 +213,7 @@ class Api:
         self.calls += 1
         call_id = f"call-{self.calls}"
         who = None if anonymous else identity or an_identity(account=account)
-        own = OwnCall(call_id, who, account, region, "192.0.2.10")
+        own = ApiCall(call_id, who, account, region, "192.0.2.10")
         headers = {
             "X-Amz-Target": TARGET + operation if target is None else target,
             "Content-Type": "application/x-amz-json-1.1",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from opentrail.api.operation import REGISTER
-from opentrail.capture.proxy.asgi import SCOPE_KEY, OwnCall
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
 from opentrail.core.errors import StorageFailed
 from tests.api.caller import TARGET, Api, send
 from tests.factories import ACCOUNT, REGION, an_identity, catalog
@@ -19,7 +19,7 @@ MODEL = catalog().services["cloudtrail"].model
 
 
 def own_call() -> dict[str, Any]:
-    return {SCOPE_KEY: OwnCall("e", an_identity(), ACCOUNT, REGION, "192.0.2.10")}
+    return {SCOPE_KEY: ApiCall("e", an_identity(), ACCOUNT, REGION, "192.0.2.10")}
 
 
 # Targets

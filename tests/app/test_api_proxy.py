@@ -6,7 +6,7 @@ from typing import Any
 
 from opentrail.adapters.ipc.link import Request
 from opentrail.app.api_proxy import ApiProxy, CallRecorded, ProxiedCalls, ProxyCall
-from opentrail.capture.proxy.asgi import SCOPE_KEY, Message, OwnCall, Scope
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, Message, Scope
 from opentrail.core.identity import Identity
 from tests.factories import an_identity
 from tests.fakes import asynchronous
@@ -63,8 +63,8 @@ def joined(app: App) -> tuple[ApiProxy, ProxiedCalls]:
     return ApiProxy(ServerLink(server)), server  # type: ignore[arg-type]
 
 
-def own_call(identity: Identity | None = KNOWN) -> OwnCall:
-    return OwnCall("an-event-id", identity, "210987654321", "eu-west-1", "10.0.0.7", "a flaw")
+def own_call(identity: Identity | None = KNOWN) -> ApiCall:
+    return ApiCall("an-event-id", identity, "210987654321", "eu-west-1", "10.0.0.7", "a flaw")
 
 
 @asynchronous

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from opentrail.adapters.ipc.link import Link, Request
-from opentrail.capture.proxy.asgi import AsgiApp, Headers, OwnAnswer, OwnCall, ask
+from opentrail.capture.proxy.asgi import ApiAnswer, ApiCall, AsgiApp, Headers, ask
 from opentrail.core.identity import Identity
 
 
@@ -50,8 +50,8 @@ class ApiProxy:
         self._link = link
 
     async def ask(
-        self, method: bytes, target: bytes, headers: Headers, body: bytes, own: OwnCall
-    ) -> OwnAnswer:
+        self, method: bytes, target: bytes, headers: Headers, body: bytes, own: ApiCall
+    ) -> ApiAnswer:
         """Returns the server's answer; adds to `own` what to do once the call is recorded."""
         key = own.identity.access_key_id if own.identity else None
         context = (own.event_id, key, own.account, own.region, own.source_ip, own.flaw)
@@ -62,7 +62,7 @@ class ApiProxy:
                 await self._link.ask(CallRecorded(own.event_id, position))
 
             own.when_recorded.append(recorded)
-        return OwnAnswer(answer.status, answer.headers, answer.body)
+        return ApiAnswer(answer.status, answer.headers, answer.body)
 
 
 class ProxiedCalls:
@@ -72,11 +72,11 @@ class ProxiedCalls:
         self._app = app
         self._resolve = resolve
         #: Calls whose record is awaited, and the recorder process that makes it.
-        self._waiting: dict[str, tuple[object, OwnCall]] = {}
+        self._waiting: dict[str, tuple[object, ApiCall]] = {}
 
     async def answer(self, call: ProxyCall, owner: object) -> ProxiedAnswer:
         """Runs the application for a call that `owner` passed on."""
-        own = OwnCall(
+        own = ApiCall(
             call.event_id,
             self._resolve(call.access_key_id) if call.access_key_id else None,
             call.account,

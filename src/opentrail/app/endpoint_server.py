@@ -15,7 +15,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, descriptor_limit
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import AskOwn
+from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
@@ -50,7 +50,7 @@ class EndpointServer:
         settings: Settings,
         journal: JournalWriter,
         identities: KnownIdentities,
-        own_calls: AskOwn,
+        answer_api_call: AnswerApiCall,
         metrics: Metrics,
         catalog: ServiceCatalog,
     ) -> None:
@@ -71,7 +71,7 @@ class EndpointServer:
             recorder=self._recorder,
             router=Router(catalog, base_hosts(settings.listen)),
             upstreams=upstreams_of(settings),
-            own_calls=own_calls,
+            answer_api_call=answer_api_call,
             clock=clock,
             metrics=metrics,
             tls=ssl.create_default_context(cafile=settings.upstream_ca),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from opentrail.capture.proxy.asgi import SCOPE_KEY, Message, OwnCall, Scope, ask
+from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, Message, Scope, ask
 
 
 def test_an_application_sees_the_request_and_its_answer_is_taken_whole() -> None:
@@ -20,7 +20,7 @@ def test_an_application_sees_the_request_and_its_answer_is_taken_whole() -> None
         for body in (b"one ", b"two"):
             await send({"type": "http.response.body", "body": body})  # type: ignore[operator]
 
-    own = OwnCall("id", None, "123456789012", "us-east-1", "10.0.0.1")
+    own = ApiCall("id", None, "123456789012", "us-east-1", "10.0.0.1")
     answer = asyncio.run(ask(app, b"POST", b"/a%20b?c=d", [(b"X-Y", b"z")], b"body", own))
     assert (answer.status, answer.headers, answer.body) == (201, [(b"a", b"b")], b"one two")
     assert seen[:3] == [b"/a%20b", b"c=d", [(b"x-y", b"z")]]

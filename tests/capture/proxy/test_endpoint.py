@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
-from opentrail.capture.proxy.asgi import OwnAnswer
+from opentrail.capture.proxy.asgi import ApiAnswer
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.recorder import Recorder
 from opentrail.core.identity import unknown
@@ -37,7 +37,7 @@ def an_endpoint(**limits: object) -> Iterator[tuple[str, Endpoint]]:
         recorder = Recorder(MemoryJournal(), assembler, lambda _: None, clock, metrics, True)
         nowhere = Upstreams(Upstream("127.0.0.1", 9, False), {})
 
-        async def nothing(*call: object) -> OwnAnswer:
+        async def nothing(*call: object) -> ApiAnswer:
             raise AssertionError("not asked for")
 
         endpoint = Endpoint(recorder, Router(ServiceCatalog()), nowhere, nothing, clock, metrics)

@@ -14,12 +14,12 @@ Message = MutableMapping[str, Any]
 AsgiApp = Callable[
     [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
-#: Where the application finds the `OwnCall` in its scope.
+#: Where the application finds the `ApiCall` in its scope.
 SCOPE_KEY = "opentrail.call"
 
 
 @dataclass(slots=True)
-class OwnCall:
+class ApiCall:
     """What the application needs of a call beside its HTTP request.
 
     `flaw` says why the credential's scope is invalid. `when_recorded` are run with the record's
@@ -36,19 +36,19 @@ class OwnCall:
 
 
 @dataclass(slots=True)
-class OwnAnswer:
+class ApiAnswer:
     status: int
     headers: Headers
     body: bytes
 
 
 #: Answers a request of opentrail's API.
-AskOwn = Callable[[bytes, bytes, Headers, bytes, OwnCall], Awaitable[OwnAnswer]]
+AnswerApiCall = Callable[[bytes, bytes, Headers, bytes, ApiCall], Awaitable[ApiAnswer]]
 
 
 async def ask(
-    app: AsgiApp, method: bytes, target: bytes, headers: Headers, body: bytes, own_call: OwnCall
-) -> OwnAnswer:
+    app: AsgiApp, method: bytes, target: bytes, headers: Headers, body: bytes, api_call: ApiCall
+) -> ApiAnswer:
     path, _, query = target.partition(b"?")
     scope: Scope = {
         "type": "http",
@@ -61,12 +61,12 @@ async def ask(
         "query_string": query,
         "root_path": "",
         "headers": [(name.lower(), value) for name, value in headers],
-        "client": (own_call.source_ip, 0),
+        "client": (api_call.source_ip, 0),
         "server": None,
         "state": {},
-        SCOPE_KEY: own_call,
+        SCOPE_KEY: api_call,
     }
-    answer = OwnAnswer(500, [], b"")
+    answer = ApiAnswer(500, [], b"")
     asked = False
 
     async def receive() -> Message:

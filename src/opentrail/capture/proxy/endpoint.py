@@ -7,7 +7,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from opentrail.capture.proxy.asgi import AskOwn
+from opentrail.capture.proxy.asgi import AnswerApiCall
 from opentrail.capture.proxy.upstream import Upstreams
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
@@ -39,7 +39,7 @@ class Endpoint:
     recorder: Recorder
     router: Router
     upstreams: Upstreams
-    own_calls: AskOwn
+    answer_api_call: AnswerApiCall
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None

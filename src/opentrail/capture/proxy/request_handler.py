@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from opentrail.capture.proxy.asgi import OwnCall
+from opentrail.capture.proxy.asgi import ApiCall
 from opentrail.capture.proxy.bodies import BrokenOffError, Incoming
 from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.channel import ClientChannel
@@ -110,9 +110,9 @@ class RequestHandler:
         if context.credential is not None:
             identity = recorder.identity(context.credential.access_key_id)
         flaw = context.credential.flaw if context.credential is not None else None
-        api_call = OwnCall(context.event_id, identity, account, region, context.source_ip, flaw)
+        api_call = ApiCall(context.event_id, identity, account, region, context.source_ip, flaw)
         head = self._incoming.head
-        ask = self._endpoint.own_calls
+        ask = self._endpoint.answer_api_call
         answer = await ask(head.method, head.target, head.headers, body, api_call)
         exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
         exchange.completed_at = self._endpoint.clock.now()
