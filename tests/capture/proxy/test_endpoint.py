@@ -87,7 +87,8 @@ def test_a_silent_connection_is_closed() -> None:
 def test_a_body_that_stops_coming_ends_the_call() -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, an_endpoint(idle_seconds=0.2) as (url, endpoint):
-        endpoint.upstreams = Upstreams(Upstream(*silent.getsockname(), False), {})
+        host, port = silent.getsockname()
+        endpoint.upstreams = Upstreams(Upstream(host, port, False), {})
         wire = Wire.to(url).send(put(b"x" * 10)[:-5])
         assert wire.answer()[0] == 400
         assert wire.rest() == b""
@@ -106,7 +107,7 @@ def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
         others = [Wire.to(url) for _ in range(20)]
         assert others[-1].send(get()).answer()[0] == 502
         assert half.rest() == b"", "a head that does not end holds no place"
-        assert sample(endpoint, "opentrail_idle_connections_closed_total") >= 20
+        assert (sample(endpoint, "opentrail_idle_connections_closed_total") or 0) >= 20
         assert sample(endpoint, "opentrail_refused_calls_total") is None
         assert len(endpoint.connections) <= 3
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from opentrail.commands.sandbox import ADMIN_KEY_ID
 
 PATIENCE = 10.0
-Script = Callable[["Wire"], None]
+Script = Callable[["Wire"], object]
 
 
 def scope(service: str, region: str = "us-east-1", key: str = ADMIN_KEY_ID) -> str:

@@ -181,5 +181,9 @@ def test_a_part_beyond_its_limit_is_replaced_by_awss_mark(member: str, limit: in
 
 
 def test_what_is_not_there_is_not_marked() -> None:
-    record = {"requestParameters": None, "responseElements": {}, "userAgent": "u" * 40_000}
+    record: dict[str, Any] = {
+        "requestParameters": None,
+        "responseElements": {},
+        "userAgent": "u" * 40_000,
+    }
     assert json.loads(limited(dict(record))) == record

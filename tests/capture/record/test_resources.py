@@ -260,7 +260,7 @@ def test_what_a_data_event_touches_follows_the_table(
     service: str, target: str, parameters: dict[str, Any], arns: list[str] | None
 ) -> None:
     found = touched(json_call(service, target), service, parameters)
-    assert [one.get("ARN") for one in found] == (arns or [None])
+    assert [one.get("ARN") for one in found] == (arns if arns else [None])
     assert {one["accountId"] for one in found} == {ACCOUNT}
     assert all(one["type"].startswith("AWS::") for one in found)
 

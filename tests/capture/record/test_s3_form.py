@@ -13,7 +13,7 @@ from opentrail.capture.record.s3_form import (
     s3_answer,
     s3_parameters,
 )
-from opentrail.capture.redaction.redact import HIDDEN
+from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols.xml_body import parse_xml
 from opentrail.wire.routing import NOTHING, Call

@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from opentrail.capture.record.rules import lower_first
 from opentrail.capture.redaction.redact import (
-    HIDDEN,
     actions,
     by_name,
     scrubbed,
     without_literals,
     without_words_of,
 )
-from opentrail.capture.redaction.secret_names import looks_secret
+from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret
 
 
 @pytest.mark.parametrize(
