@@ -1,4 +1,4 @@
-"""Deciding which events a trail takes: reading facts of a record, and asking a predicate."""
+"""Deciding which events a trail takes: reading the fields of a record, and asking a predicate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from opentrail.core.selectors import EventFacts, SelectorOwner, chosen, predicate_of
-from opentrail.trails.facts import facts_of
+from opentrail.core.event_record import EventFields, EventRecord
+from opentrail.core.selectors import SelectorOwner, chosen, predicate_of
 
 RECORDS = Path(__file__).parent.parent / "tests" / "data" / "real-records.ndjson"
 ROUNDS, EACH = 20, 20
@@ -59,18 +59,18 @@ def selectors() -> dict[str, float]:
         arn = f"arn:aws:s3:::bucket-{number}/in/a.csv"
         record["resources"] = [{"type": S3, "ARN": arn}, {"type": "AWS::S3::Bucket", "ARN": arn}]
     lines = [json.dumps(record, separators=(",", ":")).encode() for record in records]
-    figures = {"facts of a record ns": _best(lambda: [facts_of(line, "Data") for line in lines])}
+    figures = {"facts of a record ns": _best(lambda: [EventRecord(line).fields for line in lines])}
     for name, document in SELECTIONS.items():
-        takes = predicate_of(chosen(document, SelectorOwner.TRAIL)).takes
+        matches = predicate_of(chosen(document, SelectorOwner.TRAIL)).matches
         category = "Management" if name == "writes without KMS" else "Data"
-        facts = [facts_of(line, category) for line in lines]
-        figures[f"predicate, {name} ns"] = _best(partial(_ask, takes, facts))
+        fields = [EventRecord(line).fields for line in lines]
+        figures[f"predicate, {name} ns"] = _best(partial(_ask, partial(matches, category), fields))
     each = {name: value / len(lines) for name, value in figures.items()}
     return {"records": len(lines), **each}
 
 
-def _ask(takes: Callable[[EventFacts], bool], facts: list[EventFacts]) -> list[bool]:
-    return [takes(each) for each in facts]
+def _ask(matches: Callable[[EventFields], bool], fields: list[EventFields]) -> list[bool]:
+    return [matches(each) for each in fields]
 
 
 def _best(run: Callable[[], object]) -> float:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.core.event_record import EventRecord
 from opentrail.trails.plans import load_state
 from tests.factories import ABSENT, MOMENT, a_data_record, a_new_entry, a_record
 from tests.fakes import Breaker, Fault, asynchronous
@@ -358,7 +359,7 @@ async def test_records_are_parsed_only_where_their_category_does_not_decide(
     def parse(*_: object) -> NoReturn:
         raise AssertionError("a record was parsed")
 
-    monkeypatch.setattr("opentrail.trails.reading.facts_of", parse)
+    monkeypatch.setattr(EventRecord, "fields", property(parse))
     world = World()
     await world.add()
     expected = [await world.start_logging(), *await world.event(2)]

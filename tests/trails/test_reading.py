@@ -107,11 +107,10 @@ async def test_only_so_many_bytes_are_kept() -> None:
 def test_a_record_is_parsed_once_however_often_it_is_asked_for() -> None:
     entry = an_entry(5, a_data_record(eventID=event_id(5)))
     stretch = EntryBatch([entry])
-    facts, time = stretch.facts_of(entry), stretch.time_of(entry)
-    assert (facts.event_name, time) == ("PutObject", "2020-01-01T09:00:00Z")
+    record = stretch.record_of(entry)
+    assert (record.fields.event_name, record.event_time) == ("PutObject", "2020-01-01T09:00:00Z")
     # A position never gets other bytes; if it did, they would show that it was read again.
     other = replace(entry, record=b"never read")
-    assert stretch.facts_of(other) is facts
-    assert stretch.time_of(other) is time
+    assert stretch.record_of(other) is record
     with pytest.raises(ValueError, match="Expecting value"):
-        EntryBatch([other]).facts_of(other)
+        _ = EntryBatch([other]).record_of(other).fields

@@ -8,9 +8,8 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-import orjson
-
 from opentrail.core.event import Entry, Record, as_object
+from opentrail.core.event_record import EventRecord
 from opentrail.core.identity import (
     DEFAULT_ACCOUNT,
     Identity,
@@ -232,7 +231,7 @@ class Identities(KnownIdentities):
             if learned is not None:
                 taught.add(learned)
             elif may_teach(entry.record):
-                taught.add(super().learn(orjson.loads(entry.record)))
+                taught.add(super().learn(EventRecord(entry.record).whole))
         changes = list(self._changes(taught))
         forgotten = self._forgotten[:]
         changes += [

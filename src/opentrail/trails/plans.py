@@ -123,7 +123,7 @@ class Selecting:
                 taken = chosen.get(group)
                 if taken is None:
                     taken = chosen[group] = FileContents()
-                taken.add(entry, stretch.time_of(entry))
+                taken.add(entry, stretch.record_of(entry).event_time)
                 size += len(entry.record)
                 count += 1
                 if size >= _FILE_BYTES:
@@ -206,8 +206,10 @@ def _taking(account: str, home_region: str, span: Span) -> Callable[[Entry, Entr
         decision = decided(entry.region, entry.category)
         if decision is not None:
             return decision
-        facts = stretch.facts_of(entry)
-        return takes(span, home_region, entry.region, facts.event_source) and predicate.takes(facts)
+        fields = stretch.record_of(entry).fields
+        return takes(span, home_region, entry.region, fields.event_source) and predicate.matches(
+            entry.category, fields
+        )
 
     return is_taken
 

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from opentrail.core.event import Entry
-from opentrail.core.selectors import EventFacts
+from opentrail.core.event_record import EventRecord
 from opentrail.ports.journal import Journal
-from opentrail.trails.facts import event_time_of, facts_of
 
 #: Positions of one stretch.
 STRETCH = 1_000
@@ -24,22 +23,13 @@ class EntryBatch:
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
         self.bytes = sum(len(entry.record) for entry in entries)
-        self._facts: dict[int, EventFacts] = {}
-        self._times: dict[int, str] = {}
+        self._records: dict[int, EventRecord] = {}
 
-    def facts_of(self, entry: Entry) -> EventFacts:
-        """Returns what selectors ask of an entry."""
-        facts = self._facts.get(entry.position)
-        if facts is None:
-            facts = self._facts[entry.position] = facts_of(entry.record, entry.category)
-        return facts
-
-    def time_of(self, entry: Entry) -> str:
-        """Returns an entry's `eventTime`."""
-        time = self._times.get(entry.position)
-        if time is None:
-            time = self._times[entry.position] = event_time_of(entry.record)
-        return time
+    def record_of(self, entry: Entry) -> EventRecord:
+        record = self._records.get(entry.position)
+        if record is None:
+            record = self._records[entry.position] = EventRecord(entry.record)
+        return record
 
 
 class SharedReading:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opentrail.core.selectors import EventFacts, Predicate, SelectorOwner, chosen, predicate_of
-from opentrail.trails.facts import facts_of
+from opentrail.core.event_record import EventFields, EventRecord
+from opentrail.core.selectors import Predicate, SelectorOwner, chosen, predicate_of
 from tests.core.selectors import naive
 from tests.core.selectors.generated import Asked, Generator, conditions
 from tests.factories import record_bytes
@@ -33,11 +33,11 @@ class Judges:
     """Both evaluators over one set of records."""
 
     def __init__(self, records: Sequence[Mapping[str, Any]]) -> None:
-        self._records: dict[str, list[tuple[Mapping[str, Any], EventFacts]]] = {}
+        self._records: dict[str, list[tuple[Mapping[str, Any], EventFields]]] = {}
         for record in records:
             category = naive.category_of(record)
-            facts = facts_of(record_bytes(record), category)
-            self._records.setdefault(category, []).append((record, facts))
+            fields = EventRecord(record_bytes(record)).fields
+            self._records.setdefault(category, []).append((record, fields))
         self.found = Agreement()
 
     def ask(self, asked: Asked) -> None:
@@ -46,9 +46,9 @@ class Judges:
         base = asked.base if asked.condition else None
         for category, records in self._records.items():
             decided = predicate.decides(category)
-            for record, facts in records if decided is not False else records[:_OF_OTHERS]:
+            for record, fields in records if decided is not False else records[:_OF_OTHERS]:
                 expected = naive.takes(asked.document, record)
-                assert predicate.takes(facts) is expected, (asked.document, record)
+                assert predicate.matches(category, fields) is expected, (asked.document, record)
                 assert decided in (None, expected)
                 self.found.pairs += 1
                 if base is not None and naive.takes(base, record):

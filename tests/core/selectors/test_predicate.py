@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from opentrail.core.selectors import EventFacts, Selection, SelectorOwner, chosen, predicate_of
-from opentrail.trails.facts import facts_of
+from opentrail.core.event_record import EventFields, EventRecord
+from opentrail.core.selectors import Selection, SelectorOwner, chosen, predicate_of
 from tests.core.selectors import naive
 from tests.core.selectors.agreement import ENOUGH, PAIRS, judge
 from tests.core.selectors.generated import Asked, conditions, variants
@@ -313,8 +313,8 @@ def taken(document: Json | None, record: Json) -> bool:
     selection = (
         Selection.from_document(None) if document is None else chosen(document, SelectorOwner.TRAIL)
     )
-    facts = facts_of(record_bytes(record), naive.category_of(record))
-    return predicate_of(selection).takes(facts)
+    fields = EventRecord(record_bytes(record)).fields
+    return predicate_of(selection).matches(naive.category_of(record), fields)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -346,7 +346,7 @@ def test_an_event_data_store_takes_other_things_by_their_category() -> None:
         selection = chosen(advanced(fields(category)), SelectorOwner.EVENT_DATA_STORE)
         predicate = predicate_of(selection)
         assert predicate.decides(category) is True
-        assert predicate.takes(EventFacts(category, "", ""))
+        assert predicate.matches(category, EventFields())
         assert predicate.decides("Management") is False
 
 
@@ -390,7 +390,7 @@ def test_the_category_alone_decides_where_it_can(
     assert predicate.decides("Data") is data_events
     assert predicate.decides("NetworkActivity") is network_activity
     assert predicate.decides("Insight") is False
-    assert not predicate.takes(EventFacts("Insight", "a", "b"))
+    assert not predicate.matches("Insight", EventFields("a", "b"))
 
 
 def test_the_judges_base_of_a_condition_leaves_out_only_the_condition() -> None:

@@ -10,9 +10,18 @@ import pytest
 
 from opentrail.core.errors import ServiceError
 from opentrail.core.event import Entry
+from opentrail.core.event_record import EventRecord
 from opentrail.metrics import Metrics
 from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower, bus_event
-from tests.factories import MOMENT, REGION, a_data_record, a_record, an_entry, event_id
+from tests.factories import (
+    MOMENT,
+    REGION,
+    a_data_record,
+    a_record,
+    an_entry,
+    event_id,
+    record_bytes,
+)
 from tests.fakes import (
     Fault,
     MemoryBus,
@@ -102,7 +111,7 @@ def test_sources_and_kinds_have_awss_names(
     changes: dict[str, str], source: str | None, detail_type: str | None
 ) -> None:
     record = a_record(**changes)
-    event = bus_event(an_entry(1, record), record)
+    event = bus_event(EventRecord(record_bytes(record)))
     assert source in (None, event.source)
     assert detail_type in (None, event.detail_type)
 

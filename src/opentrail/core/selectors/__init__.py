@@ -5,13 +5,12 @@
 """
 
 from opentrail.core.selectors.owner import SelectorOwner
-from opentrail.core.selectors.predicate import EventFacts, Predicate, predicate_of
+from opentrail.core.selectors.predicate import Predicate, predicate_of
 from opentrail.core.selectors.selection import DEFAULT, STORE_DEFAULT, Selection, chosen
 
 __all__ = [
     "DEFAULT",
     "STORE_DEFAULT",
-    "EventFacts",
     "Predicate",
     "Selection",
     "SelectorOwner",

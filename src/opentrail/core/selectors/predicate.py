@@ -7,6 +7,7 @@ from functools import lru_cache
 from operator import attrgetter
 
 from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event_record import EventFields
 from opentrail.core.selectors.advanced import (
     CATEGORY,
     EQUALS,
@@ -24,34 +25,12 @@ from opentrail.core.selectors.basic import (
     DataResource,
 )
 from opentrail.core.selectors.selection import Selection
-from opentrail.core.values import value_class
 
 #: Compiled selections that are kept.
 _KEPT = 1024
 
 
-@value_class(frozen=True, slots=True)
-class EventFacts:
-    """What selectors ask of an event. What a record does not have is None.
-
-    `read_only` and `from_console` are false where a record has no such member: CloudTrail leaves
-    out `sessionCredentialFromConsole` unless it is true, and event history, too, counts an event
-    without `readOnly` as a write. `resources` are types and ARNs (or prefixes of ARNs).
-    """
-
-    category: str
-    event_source: str
-    event_name: str
-    read_only: bool = False
-    event_type: str | None = None
-    resources: tuple[tuple[str | None, str | None], ...] = ()
-    user_arn: str | None = None
-    from_console: bool = False
-    error_code: str | None = None
-    vpc_endpoint_id: str | None = None
-
-
-Test = Callable[[EventFacts], bool]
+Test = Callable[[EventFields], bool]
 _Match = Callable[[str], bool]
 
 
@@ -70,12 +49,12 @@ class Predicate:
             return False
         return True if self._tests[category] is None else None
 
-    def takes(self, facts: EventFacts) -> bool:
-        """Returns whether the event is taken."""
-        if facts.category not in self._tests:
+    def matches(self, category: str, fields: EventFields) -> bool:
+        """Returns whether the selection includes an event."""
+        if category not in self._tests:
             return False
-        test = self._tests[facts.category]
-        return test is None or test(facts)
+        test = self._tests[category]
+        return test is None or test(fields)
 
 
 def predicate_of(selection: Selection) -> Predicate:
@@ -108,9 +87,9 @@ def _any(tests: Iterable[Test | None]) -> Test | None:
     if len(chosen) == 1:
         return chosen[0]
 
-    def fits_any(facts: EventFacts) -> bool:
+    def fits_any(fields: EventFields) -> bool:
         for test in chosen:  # noqa: SIM110 - a generator takes three times as long
-            if test(facts):
+            if test(fields):
                 return True
         return False
 
@@ -121,9 +100,9 @@ def _all(tests: Sequence[Test]) -> Test | None:
     if len(tests) < 2:
         return tests[0] if tests else None
 
-    def fits_all(facts: EventFacts) -> bool:
+    def fits_all(fields: EventFields) -> bool:
         for test in tests:  # noqa: SIM110 - as above
-            if not test(facts):
+            if not test(fields):
                 return False
         return True
 
@@ -137,7 +116,7 @@ def _management_test(selector: BasicSelector) -> Test | None:
     tests = _read_write_tests(selector)
     if selector.excluded_sources:
         excluded = frozenset(selector.excluded_sources)
-        tests.append(lambda facts: facts.event_source not in excluded)
+        tests.append(lambda fields: fields.event_source not in excluded)
     return _all(tests)
 
 
@@ -150,7 +129,7 @@ def _read_write_tests(selector: BasicSelector) -> list[Test]:
     if selector.read_write == ALL:
         return []
     wanted = selector.read_write == READ_ONLY
-    return [lambda facts: facts.read_only is wanted]
+    return [lambda fields: fields.read_only is wanted]
 
 
 def _resource_test(resource: DataResource) -> Test:
@@ -160,8 +139,8 @@ def _resource_test(resource: DataResource) -> Test:
 def _touches(wanted: str, matches: _Match | None) -> Test:
     """Tests for a resource of a type, and with an ARN that fits."""
 
-    def fits(facts: EventFacts) -> bool:
-        for kind, arn in facts.resources:
+    def fits(fields: EventFields) -> bool:
+        for kind, arn in fields.resources:
             if kind == wanted and (matches is None or (arn is not None and matches(arn))):
                 return True
         return False
@@ -182,7 +161,7 @@ def _arn_match(resource: DataResource) -> _Match:
 # Advanced selectors
 
 
-#: Field → the member of the facts that it asks, in the order in which they are asked.
+#: Field → the member of the fields that it asks, in the order in which they are asked.
 _TEXTS = {
     "eventSource": "event_source",
     "eventName": "event_name",
@@ -210,16 +189,16 @@ def _truth_test(member: str, field: FieldSelector) -> Test:
     for condition in field.conditions:
         given = {value == "true" for value in condition.values}
         wanted &= given if condition.operator == EQUALS else {True, False} - given
-    return lambda facts: get(facts) in wanted
+    return lambda fields: get(fields) in wanted
 
 
 def _text_test(member: str, field: FieldSelector) -> Test:
-    get: Callable[[EventFacts], str | None] = attrgetter(member)
+    get: Callable[[EventFields], str | None] = attrgetter(member)
     demanded, excluded = _matches(field)
     without = demanded is None
 
-    def fits(facts: EventFacts) -> bool:
-        text = get(facts)
+    def fits(fields: EventFields) -> bool:
+        text = get(fields)
         if text is None:
             return without
         return (demanded is None or demanded(text)) and (excluded is None or not excluded(text))
@@ -233,9 +212,9 @@ def _typed_test(wanted: str, field: FieldSelector | None) -> Test:
     if excluded is None:
         return _touches(wanted, demanded)
 
-    def fits(facts: EventFacts) -> bool:
+    def fits(fields: EventFields) -> bool:
         found = False
-        for kind, arn in facts.resources:
+        for kind, arn in fields.resources:
             if kind != wanted:
                 continue
             if arn is not None and excluded(arn):

@@ -10,13 +10,13 @@ from typing import Any
 
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
+from opentrail.core.event_record import EventRecord
 from opentrail.core.faults import reach
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.services import LogEvent, LogGroups
-from opentrail.trails.facts import event_time_of
 from opentrail.trails.sinks.outbox import STREAM, Outbox, SinkStatus
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,8 @@ class LogStreams:
                 batch.left_out += 1
                 batch.until = entry.position
                 continue
-            event = LogEvent(parse_time(event_time_of(entry.record)), entry.record.decode())
+            time = parse_time(EventRecord(entry.record).event_time)
+            event = LogEvent(time, entry.record.decode())
             size = len(entry.record) + _MORE_BYTES
             if not batch.takes(event, size):
                 yield batch

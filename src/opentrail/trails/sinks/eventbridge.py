@@ -6,10 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
-import orjson
-
 from opentrail.core.errors import ServiceError
-from opentrail.core.event import MANAGEMENT, Entry, Record, parse_time
+from opentrail.core.event import MANAGEMENT, Entry, parse_time
+from opentrail.core.event_record import EventRecord
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put
@@ -126,10 +125,10 @@ class EventBridgeFollower:
             matching = states[entry.region] & _MATCHING
             if not matching or entry.position in self._put_already or self._is_out(entry):
                 continue
-            record = orjson.loads(entry.record)
-            only_reads = entry.category == MANAGEMENT and record.get("readOnly")
+            record = EventRecord(entry.record)
+            only_reads = entry.category == MANAGEMENT and record.fields.read_only
             if _ALL in matching or not only_reads:
-                event = (entry.position, bus_event(entry, record))
+                event = (entry.position, bus_event(record))
                 wanted.setdefault(entry.region, []).append(event)
         return wanted
 
@@ -188,16 +187,16 @@ class EventBridgeFollower:
         self._kept_at = self._clock.now()
 
 
-def bus_event(entry: Entry, record: Record) -> BusEvent:
-    """Returns an entry, whose record is given as read, as AWS puts it on the bus."""
-    kind = str(record.get("eventType", "AwsApiCall"))
-    name = str(record["eventSource"]).removesuffix(".amazonaws.com")
+def bus_event(record: EventRecord) -> BusEvent:
+    """Returns an event in the form in which AWS puts it on the bus."""
+    kind = record.fields.event_type
+    name = record.fields.event_source.removesuffix(".amazonaws.com")
     source = "cloudtrail" if kind == _INSIGHT else _SOURCES.get(name, name)
     return BusEvent(
         f"aws.{source}",
-        _DETAIL_TYPES.get(kind, _DETAIL_TYPES["AwsApiCall"]),
-        parse_time(record["eventTime"]),
-        entry.record.decode(),
+        _DETAIL_TYPES.get(kind or "", _DETAIL_TYPES["AwsApiCall"]),
+        parse_time(record.event_time),
+        record.raw.decode(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What is read of a record for selectors: fast from AWS's form, and from any other as well."""
+"""The typed views of a record: of AWS's form, and of records with members of other types."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.selectors import EventFacts
-from opentrail.trails.facts import event_time_of, facts_of
+from opentrail.core.event_record import EventFields, EventRecord
 from tests.factories import (
     ABSENT,
     a_data_record,
@@ -23,8 +22,8 @@ from tests.factories import (
 JOHN = "arn:aws:iam::123456789012:user/John"
 
 
-def facts(record: dict[str, Any], category: str = "Data") -> EventFacts:
-    return facts_of(record_bytes(record), category)
+def fields(record: dict[str, Any]) -> EventFields:
+    return EventRecord(record_bytes(record)).fields
 
 
 def test_a_complete_record_gives_all_that_selectors_ask() -> None:
@@ -34,8 +33,7 @@ def test_a_complete_record_gives_all_that_selectors_ask() -> None:
         vpcEndpointId="vpce-1",
         sessionCredentialFromConsole="true",
     )
-    assert facts(record) == EventFacts(
-        category="Data",
+    assert fields(record) == EventFields(
         event_source="s3.amazonaws.com",
         event_name="PutObject",
         read_only=True,
@@ -52,13 +50,9 @@ def test_a_complete_record_gives_all_that_selectors_ask() -> None:
 
 
 def test_what_a_record_lacks_is_none_and_not_read_only() -> None:
-    assert facts(a_record(readOnly=ABSENT), "Management") == EventFacts(
-        "Management", "iam.amazonaws.com", "CreateUser", event_type="AwsApiCall", user_arn=JOHN
+    assert fields(a_record(readOnly=ABSENT)) == EventFields(
+        "iam.amazonaws.com", "CreateUser", event_type="AwsApiCall", user_arn=JOHN
     )
-
-
-def test_the_category_is_what_the_journal_says() -> None:
-    assert facts(a_data_record(), "NetworkActivity").category == "NetworkActivity"
 
 
 #: Forms that real records have, of which some are not of the usual types.
@@ -101,20 +95,22 @@ ODD: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize("number", range(len(ODD)))
 def test_odd_members_count_as_left_out_and_the_others_are_read(number: int) -> None:
     changes, expected = ODD[number]
-    assert facts(a_data_record(**changes)) == replace(facts(a_data_record()), **expected)
+    assert fields(a_data_record(**changes)) == replace(fields(a_data_record()), **expected)
 
 
 def test_a_lone_surrogate_elsewhere_does_no_harm() -> None:
     record = json.dumps({**a_data_record(), "userAgent": "\ud800"}).encode()
-    assert facts_of(record, "Data") == facts(a_data_record())
+    event = EventRecord(record)
+    assert event.fields == fields(a_data_record())
+    assert event.whole == {**a_data_record(), "userAgent": "\ud800"}
 
 
 @pytest.mark.parametrize("number", range(len(real_records())))
-def test_both_ways_of_reading_give_the_same_of_real_records(number: int) -> None:
+def test_an_odd_member_does_not_change_the_others_of_real_records(number: int) -> None:
     record = real_records()[number]
-    # A number where a text belongs sends the whole record the slower way.
-    slower = {**record, "vpcEndpointId": 7}
-    assert facts(slower) == replace(facts(record), vpc_endpoint_id=None)
+    odd = {**record, "vpcEndpointId": 7}
+    assert fields(odd) == replace(fields(record), vpc_endpoint_id=None)
+    assert EventRecord(record_bytes(record)).whole == record
 
 
 anything = st.recursive(
@@ -134,8 +130,8 @@ members = st.sampled_from(
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(members, anything))
 @pytest.mark.slow
-def test_whatever_stands_in_a_record_its_facts_are_read(record: dict[str, Any]) -> None:
-    found = facts(record)
+def test_the_fields_of_any_record_can_be_read(record: dict[str, Any]) -> None:
+    found = fields(record)
     assert found.event_source == (
         record["eventSource"] if isinstance(record.get("eventSource"), str) else ""
     )
@@ -143,11 +139,22 @@ def test_whatever_stands_in_a_record_its_facts_are_read(record: dict[str, Any]) 
     assert all(len(resource) == 2 for resource in found.resources)
 
 
-def test_the_time_of_a_record_is_read_as_it_stands() -> None:
-    assert event_time_of(record_bytes(a_record(eventTime="2020-01-01T09:00:07Z"))) == (
-        "2020-01-01T09:00:07Z"
-    )
+def test_the_time_of_a_record_is_not_changed() -> None:
+    whole = record_bytes(a_record(eventTime="2020-01-01T09:00:07Z"))
+    assert EventRecord(whole).event_time == "2020-01-01T09:00:07Z"
     odd = json.dumps(a_record(userAgent="\ud800")).encode()
-    assert event_time_of(odd) == "2020-01-01T09:00:00Z"
+    assert EventRecord(odd).event_time == "2020-01-01T09:00:00Z"
     with pytest.raises(KeyError, match="eventTime"):
-        event_time_of(b"{}")
+        _ = EventRecord(b"{}").event_time
+
+
+def test_each_view_is_decoded_once() -> None:
+    event = EventRecord(record_bytes(a_data_record()))
+    assert event.whole is event.whole
+    assert event.fields is event.fields
+    assert event.event_time is event.event_time
+
+
+def test_bytes_that_are_no_record_are_refused() -> None:
+    with pytest.raises(ValueError, match="Expecting value"):
+        _ = EventRecord(b"never read").fields

@@ -1,0 +1,143 @@
+"""An event's record as bytes, with typed views that are decoded on demand."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+import msgspec
+
+from opentrail.core.values import value_class
+
+#: Any JSON value but an object: a member of a foreign record may have any type.
+_Other = list[Any] | str | float | bool | None
+
+
+class _Identity(msgspec.Struct):
+    arn: Any = None
+
+
+class _Resource(msgspec.Struct):
+    type: Any = None
+    ARN: Any = None
+    ARNPrefix: Any = None
+    arn: Any = None
+
+
+class _Members(msgspec.Struct, rename="camel"):
+    """The members of a record that `EventFields` needs; the decoder skips all others."""
+
+    event_source: Any = None
+    event_name: Any = None
+    event_type: Any = None
+    read_only: Any = None
+    error_code: Any = None
+    vpc_endpoint_id: Any = None
+    session_credential_from_console: Any = None
+    user_identity: _Identity | _Other = None
+    resources: list[_Resource | _Other] | dict[str, Any] | str | float | bool | None = None
+
+
+class _Time(msgspec.Struct, rename="camel"):
+    event_time: Any = msgspec.UNSET
+
+
+T = TypeVar("T")
+_MEMBERS = msgspec.json.Decoder(_Members)
+_TIME = msgspec.json.Decoder(_Time)
+_WHOLE: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+
+@value_class(frozen=True, slots=True)
+class EventFields:
+    """The members of a record that selectors and sinks read; None or "" if left out.
+
+    A member of another type than AWS's counts as left out. `read_only` and `from_console` are false
+    if left out: CloudTrail omits `sessionCredentialFromConsole` unless it is true, and event
+    history counts an event without `readOnly` as a write. `resources` are pairs of type and ARN (or
+    prefix of ARNs).
+    """
+
+    event_source: str = ""
+    event_name: str = ""
+    read_only: bool = False
+    event_type: str | None = None
+    resources: tuple[tuple[str | None, str | None], ...] = ()
+    user_arn: str | None = None
+    from_console: bool = False
+    error_code: str | None = None
+    vpc_endpoint_id: str | None = None
+
+
+class EventRecord:
+    """The record of one event; each view of its bytes is decoded at most once, when first read."""
+
+    __slots__ = ("_event_time", "_fields", "_whole", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        self.raw = raw
+        self._event_time: str | None = None
+        self._fields: EventFields | None = None
+        self._whole: dict[str, Any] | None = None
+
+    @property
+    def event_time(self) -> str:
+        """The text of `eventTime`.
+
+        Raises:
+            KeyError: the record has no `eventTime`.
+        """
+        if self._event_time is None:
+            time = _decode(_TIME, self.raw).event_time
+            if time is msgspec.UNSET:
+                raise KeyError("eventTime")
+            self._event_time = str(time)
+        return self._event_time
+
+    @property
+    def fields(self) -> EventFields:
+        if self._fields is None:
+            members = _decode(_MEMBERS, self.raw)
+            identity, resources = members.user_identity, members.resources
+            self._fields = EventFields(
+                _text(members.event_source) or "",
+                _text(members.event_name) or "",
+                _is_true(members.read_only),
+                _text(members.event_type),
+                tuple([_resource(each) for each in resources])
+                if resources.__class__ is list
+                else (),
+                _text(identity.arn) if identity.__class__ is _Identity else None,
+                _is_true(members.session_credential_from_console),
+                _text(members.error_code),
+                _text(members.vpc_endpoint_id),
+            )
+        return self._fields
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        """The record with all its members."""
+        if self._whole is None:
+            self._whole = _decode(_WHOLE, self.raw)
+        return self._whole
+
+
+def _decode(decoder: msgspec.json.Decoder[T], raw: bytes) -> T:
+    try:
+        return decoder.decode(raw)
+    except msgspec.DecodeError:  # msgspec rejects escaped lone surrogates
+        return msgspec.convert(json.loads(raw), decoder.type)
+
+
+def _resource(given: _Resource | _Other) -> tuple[str | None, str | None]:
+    if not isinstance(given, _Resource):
+        return None, None
+    return _text(given.type), _text(given.ARN) or _text(given.ARNPrefix) or _text(given.arn)
+
+
+def _text(value: Any) -> str | None:
+    return value if value.__class__ is str else None
+
+
+def _is_true(value: Any) -> bool:
+    return value is True or value == "true"
