@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.event_record import EventFields
 from opentrail.core.selectors.advanced import (
     OPERATORS,
     AdvancedSelector,
+    SelectorOwner,
     check_advanced,
+    fields_test,
 )
-from opentrail.core.selectors.owner import SelectorOwner
 
 TRAIL, STORE = SelectorOwner.TRAIL, SelectorOwner.EVENT_DATA_STORE
 Json = dict[str, Any]
@@ -79,13 +81,13 @@ def selector(fields: dict[str, Json], **more: Any) -> Json:
     return {"FieldSelectors": given, **more}
 
 
-def check(*given: Json, taker: SelectorOwner = TRAIL) -> None:
-    check_advanced([AdvancedSelector.from_json(one) for one in given], taker)
+def check(*given: Json, owner: SelectorOwner = TRAIL) -> None:
+    check_advanced([AdvancedSelector.from_json(one) for one in given], owner)
 
 
-def refusal(*given: Json, taker: SelectorOwner = TRAIL) -> str:
+def refusal(*given: Json, owner: SelectorOwner = TRAIL) -> str:
     with pytest.raises(CloudTrailError) as error:
-        check(*given, taker=taker)
+        check(*given, owner=owner)
     assert error.value.code == "InvalidEventSelectorsException"
     return error.value.message
 
@@ -111,25 +113,25 @@ def test_members_that_are_null_count_as_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("taker", "category"),
+    ("owner", "category"),
     TABLE,
-    ids=[f"{taker.name} {category}" for taker, category in TABLE],
+    ids=[f"{owner.name} {category}" for owner, category in TABLE],
 )
 def test_each_category_has_its_fields_and_operators_and_no_others(
-    taker: SelectorOwner, category: str
+    owner: SelectorOwner, category: str
 ) -> None:
-    table = TABLE[taker, category]
+    table = TABLE[owner, category]
     base = BASES.get(category, {"eventCategory": {"Equals": [category]}})
-    check(selector(base), taker=taker)
+    check(selector(base), owner=owner)
     for field, value in VALUES.items():
         if field == "eventCategory":
             continue
         for operator in OPERATORS:
             fields = {**base, field: {operator: [value]}}
             if operator in table.get(field, ()):
-                check(selector(fields), taker=taker)
+                check(selector(fields), owner=owner)
                 continue
-            message = refusal(selector(fields), taker=taker)
+            message = refusal(selector(fields), owner=owner)
             if field in table:
                 assert f"Operator {operator} is not supported for {field}" in message
                 assert message.endswith(f"{', '.join(table[field])}.")
@@ -154,10 +156,10 @@ def test_a_trail_takes_events_of_three_categories(category: str) -> None:
 @pytest.mark.parametrize("category", ["Insight", "ConfigurationItem", "Evidence"])
 def test_an_event_data_store_of_other_things_takes_nothing_else(category: str) -> None:
     other = selector({"eventCategory": {"Equals": [category]}})
-    check(other, other, taker=STORE)
-    message = refusal(selector(MANAGEMENT), other, taker=STORE)
+    check(other, other, owner=STORE)
+    message = refusal(selector(MANAGEMENT), other, owner=STORE)
     assert message.startswith(f"An event data store that takes {category} takes nothing else")
-    check(*(selector(base) for base in BASES.values()), taker=STORE)
+    check(*(selector(base) for base in BASES.values()), owner=STORE)
 
 
 # Values
@@ -245,24 +247,47 @@ def test_a_value_that_is_demanded_and_excluded_is_a_conflict() -> None:
 
 
 def test_there_must_be_a_selector() -> None:
-    for taker in SelectorOwner:
-        assert "at least one" in refusal(taker=taker)
+    for owner in SelectorOwner:
+        assert "at least one" in refusal(owner=owner)
 
 
 def test_an_event_data_store_has_at_most_five_selectors_and_a_trail_more() -> None:
     check(*[selector(DATA)] * 40)
-    check(*[selector(DATA)] * 5, taker=STORE)
-    assert refusal(*[selector(DATA)] * 6, taker=STORE) == (
+    check(*[selector(DATA)] * 5, owner=STORE)
+    assert refusal(*[selector(DATA)] * 6, owner=STORE) == (
         "An event data store has at most 5 advanced event selectors, but 6 are given."
     )
 
 
-@pytest.mark.parametrize("taker", SelectorOwner, ids=lambda taker: taker.name)
-def test_all_conditions_have_at_most_five_hundred_values(taker: SelectorOwner) -> None:
+@pytest.mark.parametrize("owner", SelectorOwner, ids=lambda owner: owner.name)
+def test_all_conditions_have_at_most_five_hundred_values(owner: SelectorOwner) -> None:
     def names(count: int) -> Json:
         return selector({**DATA, "eventName": {"Equals": [f"e{n}" for n in range(count)]}})
 
-    check(names(248), names(248), taker=taker)
-    assert refusal(names(248), names(249), taker=taker) == (
+    check(names(248), names(248), owner=owner)
+    assert refusal(names(248), names(249), owner=owner) == (
         "The conditions of all advanced event selectors have at most 500 values, but 501 are given."
     )
+
+
+def test_owners_are_named_as_messages_name_them() -> None:
+    assert {owner.value for owner in SelectorOwner} == {"trail", "event data store"}
+
+
+# Tests of events
+
+
+@pytest.mark.parametrize("field", sorted({field for table in TABLE.values() for field in table}))
+def test_every_field_that_is_accepted_is_tested(field: str) -> None:
+    needed = {"resources.type": DATA["resources.type"]} if field == "resources.ARN" else {}
+    given = selector({**needed, field: {"Equals": [VALUES[field]]}})
+    test = fields_test(AdvancedSelector.from_json(given).fields)
+    assert test is not None
+    assert not test(EventFields(resources=(("AWS::S3::Object", None),) if needed else ()))
+
+
+@pytest.mark.parametrize("field", ["sourceIPAddress", "requestParameters"])
+def test_a_stored_field_that_does_not_exist_is_refused(field: str) -> None:
+    stored = AdvancedSelector.from_json(selector({**DATA, field: {"Equals": ["a"]}}))
+    with pytest.raises(CloudTrailError, match=f"Field {field} is not supported"):
+        fields_test(stored.fields)

@@ -12,6 +12,8 @@ from opentrail.core.selectors.basic import (
     DataResource,
     check_basic,
     means_every,
+    refused,
+    shown,
 )
 
 S3, FUNCTION, TABLE = "AWS::S3::Object", "AWS::Lambda::Function", "AWS::DynamoDB::Table"
@@ -167,3 +169,20 @@ def test_all_means_all_of_the_types_own_service() -> None:
     assert not means_every(S3, "arn:aws:s3:::bucket/")
     assert DataResource(S3, ("arn:aws:s3:::bucket/", "arn:aws:s3")).every
     assert not DataResource(S3, ("arn:aws:s3:::bucket/",)).every
+
+
+# Errors
+
+
+def test_every_refusal_has_awss_one_code() -> None:
+    error = refused("Field a is not supported.")
+    assert (error.code, error.message, error.status) == (
+        "InvalidEventSelectorsException",
+        "Field a is not supported.",
+        400,
+    )
+
+
+def test_a_long_value_is_shown_by_its_beginning() -> None:
+    assert shown("a" * 200) == "a" * 200
+    assert shown("a" * 2048) == "a" * 200 + "…"

@@ -1,12 +1,18 @@
-"""Which events a trail or an event data store takes (cloudtrail-format §7).
+"""Which events a trail or an event data store selects (cloudtrail-format §7).
 
-`chosen` reads and checks what a caller gave, `Selection` is its value and its document,
-`predicate_of` what decides about events.
+`chosen` reads and checks the selectors of a request, `Selection` is their value and document, and
+`predicate_of` compiles them to a predicate.
 """
 
-from opentrail.core.selectors.owner import SelectorOwner
-from opentrail.core.selectors.predicate import Predicate, predicate_of
-from opentrail.core.selectors.selection import DEFAULT, STORE_DEFAULT, Selection, chosen
+from opentrail.core.selectors.advanced import SelectorOwner
+from opentrail.core.selectors.predicate import Predicate
+from opentrail.core.selectors.selection import (
+    DEFAULT,
+    STORE_DEFAULT,
+    Selection,
+    chosen,
+    predicate_of,
+)
 
 __all__ = [
     "DEFAULT",

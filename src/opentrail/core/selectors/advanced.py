@@ -1,26 +1,32 @@
-"""Advanced event selectors: their JSON, and which fields, operators and values AWS lets be given.
-
-The tables are those of cloudtrail-format §7.2.
-"""
+"""Advanced event selectors: JSON, fields, checks and tests (cloudtrail-format §7.2)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
-from opentrail.core.selectors.basic import EXCLUDABLE
-from opentrail.core.selectors.owner import SelectorOwner, refused, shown
+from opentrail.core.event_record import EventFields
+from opentrail.core.selectors.basic import EXCLUDABLE, refused, shown
+from opentrail.core.selectors.predicate import Test, TextTest, all_of, has_resource
 
 EQUALS, NOT_EQUALS = "Equals", "NotEquals"
 #: In the order of AWS's model.
 OPERATORS = (EQUALS, "StartsWith", "EndsWith", NOT_EQUALS, "NotStartsWith", "NotEndsWith")
 CATEGORY, RESOURCE_TYPE, RESOURCE_ARN = "eventCategory", "resources.type", "resources.ARN"
 
-#: Values in all conditions of all selectors; selectors of an event data store.
+#: Maximum values in all conditions of all selectors; maximum selectors of an event data store.
 MOST_VALUES, MOST_STORE_SELECTORS = 500, 5
+
+
+class SelectorOwner(Enum):
+    """What has selectors; the allowed fields and limits differ."""
+
+    TRAIL = "trail"
+    EVENT_DATA_STORE = "event data store"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +39,19 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class FieldSelector:
-    """What one field must be: all its conditions hold."""
+    """The conditions on one field, all of which must hold."""
 
     field: str
     conditions: tuple[Condition, ...]
 
     def values(self, operator: str) -> tuple[str, ...]:
-        """Returns the values of an operator, none if it is not given."""
+        """Returns the values of an operator, () if it is not given."""
         return next((c.values for c in self.conditions if c.operator == operator), ())
 
 
 @dataclass(frozen=True, slots=True)
 class AdvancedSelector:
-    """An advanced event selector; it takes an event that fits all its fields."""
+    """An advanced event selector; it selects events that match all its fields."""
 
     fields: tuple[FieldSelector, ...]
     name: str | None = None
@@ -81,9 +87,46 @@ class AdvancedSelector:
         return cls(fields, given.get("Name"))
 
 
+# Fields
+
+#: The fields of one selector by name.
+_Fields = Mapping[str, FieldSelector]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field that selectors can have beside eventCategory, and how events are tested for it."""
+
+    name: str
+    #: Returns the test for a selector with this field, None if another field's test covers it.
+    test: Callable[[_Fields], Test | None]
+
+
+def _truth(name: str, get: Callable[[EventFields], bool]) -> _Field:
+    return _Field(name, lambda fields: _truth_test(get, fields[name]))
+
+
+def _text(name: str, get: Callable[[EventFields], str | None]) -> _Field:
+    return _Field(name, lambda fields: _text_test(get, fields[name]))
+
+
+_READ_ONLY = _truth("readOnly", lambda event: event.read_only)
+_EVENT_SOURCE = _text("eventSource", lambda event: event.event_source)
+_EVENT_NAME = _text("eventName", lambda event: event.event_name)
+_EVENT_TYPE = _text("eventType", lambda event: event.event_type)
+_RESOURCE_TYPE = _Field(
+    RESOURCE_TYPE, lambda fields: None if RESOURCE_ARN in fields else _resource_test(fields)
+)
+_RESOURCE_ARN = _Field(RESOURCE_ARN, lambda fields: _resource_test(fields))
+_USER_ARN = _text("userIdentity.arn", lambda event: event.user_arn)
+_FROM_CONSOLE = _truth("sessionCredentialFromConsole", lambda event: event.from_console)
+_ERROR_CODE = _text("errorCode", lambda event: event.error_code)
+_VPC_ENDPOINT = _text("vpcEndpointId", lambda event: event.vpc_endpoint_id)
+
+
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What may be given for a field."""
+    """The allowed conditions on a field; None allows all values."""
 
     operators: tuple[str, ...] = OPERATORS
     values: tuple[str, ...] | None = None
@@ -94,40 +137,40 @@ class _Rule:
 
 _ANY = _Rule()
 _TRUTH = ("true", "false")
-_READ_ONLY = _Rule((EQUALS,), _TRUTH)
-_FROM_CONSOLE = _Rule((EQUALS, NOT_EQUALS), _TRUTH)
+_IS_TRUTH = _Rule((EQUALS,), _TRUTH)
+_IS_OR_IS_NOT_TRUTH = _Rule((EQUALS, NOT_EQUALS), _TRUTH)
 _TYPE_FORM = re.compile(r"AWS::[A-Za-z0-9]+::[A-Za-z0-9]+")
 _DATA = {
-    "readOnly": _READ_ONLY,
-    "eventSource": _ANY,
-    "eventName": _ANY,
-    "eventType": _ANY,
-    RESOURCE_TYPE: _Rule((EQUALS,), pattern=_TYPE_FORM, required=True, single=True),
-    RESOURCE_ARN: _ANY,
-    "userIdentity.arn": _ANY,
-    "sessionCredentialFromConsole": _FROM_CONSOLE,
+    _READ_ONLY: _IS_TRUTH,
+    _EVENT_SOURCE: _ANY,
+    _EVENT_NAME: _ANY,
+    _EVENT_TYPE: _ANY,
+    _RESOURCE_TYPE: _Rule((EQUALS,), pattern=_TYPE_FORM, required=True, single=True),
+    _RESOURCE_ARN: _ANY,
+    _USER_ARN: _ANY,
+    _FROM_CONSOLE: _IS_OR_IS_NOT_TRUTH,
 }
 _NETWORK = {
-    "eventSource": _Rule((EQUALS,), required=True, single=True),
-    "eventName": _ANY,
-    "errorCode": _Rule((EQUALS,), ("VpceAccessDenied",)),
-    "vpcEndpointId": _ANY,
+    _EVENT_SOURCE: _Rule((EQUALS,), required=True, single=True),
+    _EVENT_NAME: _ANY,
+    _ERROR_CODE: _Rule((EQUALS,), ("VpceAccessDenied",)),
+    _VPC_ENDPOINT: _ANY,
 }
-#: Taker → category → field → what may be given for it, beside eventCategory itself.
-_RULES: dict[SelectorOwner, dict[str, dict[str, _Rule]]] = {
+#: Owner → category → field → its allowed conditions, beside eventCategory itself.
+_RULES: dict[SelectorOwner, dict[str, dict[_Field, _Rule]]] = {
     SelectorOwner.TRAIL: {
-        MANAGEMENT: {"readOnly": _READ_ONLY, "eventSource": _Rule((NOT_EQUALS,), EXCLUDABLE)},
+        MANAGEMENT: {_READ_ONLY: _IS_TRUTH, _EVENT_SOURCE: _Rule((NOT_EQUALS,), EXCLUDABLE)},
         DATA: _DATA,
-        NETWORK_ACTIVITY: {**_NETWORK, "userIdentity.arn": _ANY},
+        NETWORK_ACTIVITY: {**_NETWORK, _USER_ARN: _ANY},
     },
     SelectorOwner.EVENT_DATA_STORE: {
         MANAGEMENT: {
-            "readOnly": _READ_ONLY,
-            "eventSource": _ANY,
-            "eventName": _ANY,
-            "eventType": _ANY,
-            "userIdentity.arn": _ANY,
-            "sessionCredentialFromConsole": _FROM_CONSOLE,
+            _READ_ONLY: _IS_TRUTH,
+            _EVENT_SOURCE: _ANY,
+            _EVENT_NAME: _ANY,
+            _EVENT_TYPE: _ANY,
+            _USER_ARN: _ANY,
+            _FROM_CONSOLE: _IS_OR_IS_NOT_TRUTH,
         },
         DATA: _DATA,
         NETWORK_ACTIVITY: _NETWORK,
@@ -137,25 +180,30 @@ _RULES: dict[SelectorOwner, dict[str, dict[str, _Rule]]] = {
         "ActivityAuditLog": {},
     },
 }
-#: Fields of any category, for errors.
-_FIELDS = (
-    CATEGORY,
-    *dict.fromkeys(f for rules in _RULES[SelectorOwner.TRAIL].values() for f in rules),
-)
+#: The fields that any rule allows, in the order in which events are tested for them.
+_FIELDS = {
+    field.name: field
+    for categories in _RULES.values()
+    for rules in categories.values()
+    for field in rules
+}
 
 
-def check_advanced(selectors: Sequence[AdvancedSelector], taker: SelectorOwner) -> None:
-    """Raises `InvalidEventSelectorsException` unless `taker` may have these selectors."""
+# Checks
+
+
+def check_advanced(selectors: Sequence[AdvancedSelector], owner: SelectorOwner) -> None:
+    """Raises `InvalidEventSelectorsException` unless `owner` may have these selectors."""
     if not selectors:
         raise refused("AdvancedEventSelectors must have at least one advanced event selector.")
-    if taker is SelectorOwner.EVENT_DATA_STORE and len(selectors) > MOST_STORE_SELECTORS:
+    if owner is SelectorOwner.EVENT_DATA_STORE and len(selectors) > MOST_STORE_SELECTORS:
         raise refused(
             f"An event data store has at most {MOST_STORE_SELECTORS} advanced event selectors, "
             f"but {len(selectors)} are given."
         )
     for selector in selectors:
-        _check_selector(selector, taker)
-    if taker is SelectorOwner.EVENT_DATA_STORE:
+        _check_selector(selector, owner)
+    if owner is SelectorOwner.EVENT_DATA_STORE:
         _check_kinds(selectors)
     count = sum(len(c.values) for s in selectors for f in s.fields for c in f.conditions)
     if count > MOST_VALUES:
@@ -165,24 +213,21 @@ def check_advanced(selectors: Sequence[AdvancedSelector], taker: SelectorOwner) 
         )
 
 
-def _check_selector(selector: AdvancedSelector, taker: SelectorOwner) -> None:
+def _check_selector(selector: AdvancedSelector, owner: SelectorOwner) -> None:
     seen: set[str] = set()
     for field in selector.fields:
-        if field.field not in _FIELDS:
-            raise refused(
-                f"Field {shown(field.field)} is not supported. "
-                f"Supported fields are {', '.join(_FIELDS)}."
-            )
+        if field.field != CATEGORY:
+            _field_named(field.field)
         if field.field in seen:
             raise refused(f"Field {field.field} occurs more than once in an event selector.")
         seen.add(field.field)
         if not any(condition.values for condition in field.conditions):
             raise refused(f"Field {field.field} has no operator with a value.")
-    category = _checked_category(selector, taker)
-    rules = _RULES[taker][category]
+    category = _checked_category(selector, owner)
+    rules = {field.name: rule for field, rule in _RULES[owner][category].items()}
     for field in selector.fields:
         if field.field != CATEGORY:
-            _check_field(field, rules, category, taker)
+            _check_field(field, rules, category, owner)
     for name, rule in rules.items():
         if rule.required and name not in seen:
             raise refused(
@@ -190,26 +235,35 @@ def _check_selector(selector: AdvancedSelector, taker: SelectorOwner) -> None:
             )
 
 
-def _checked_category(selector: AdvancedSelector, taker: SelectorOwner) -> str:
+def _field_named(name: str) -> _Field:
+    if name not in _FIELDS:
+        raise refused(
+            f"Field {shown(name)} is not supported. "
+            f"Supported fields are {', '.join((CATEGORY, *_FIELDS))}."
+        )
+    return _FIELDS[name]
+
+
+def _checked_category(selector: AdvancedSelector, owner: SelectorOwner) -> str:
     given = next((field for field in selector.fields if field.field == CATEGORY), None)
     if given is None:
         raise refused(f"Field {CATEGORY} is required in every advanced event selector.")
-    categories = _RULES[taker]
-    _check(given, _Rule((EQUALS,), tuple(categories), single=True), f"a {taker.value}")
+    categories = _RULES[owner]
+    _check(given, _Rule((EQUALS,), tuple(categories), single=True), f"a {owner.value}")
     return given.values(EQUALS)[0]
 
 
 def _check_field(
-    field: FieldSelector, rules: Mapping[str, _Rule], category: str, taker: SelectorOwner
+    field: FieldSelector, rules: Mapping[str, _Rule], category: str, owner: SelectorOwner
 ) -> None:
     rule = rules.get(field.field)
     if rule is None:
         allowed = ", ".join((CATEGORY, *rules))
         raise refused(
-            f"Field {field.field} is not supported for {category} events of a {taker.value}. "
+            f"Field {field.field} is not supported for {category} events of a {owner.value}. "
             f"Supported fields are {allowed}."
         )
-    _check(field, rule, f"{category} events of a {taker.value}")
+    _check(field, rule, f"{category} events of a {owner.value}")
     both = set(field.values(EQUALS)) & set(field.values(NOT_EQUALS))
     if both:
         raise refused(
@@ -257,3 +311,97 @@ def _check_kinds(selectors: Sequence[AdvancedSelector]) -> None:
             f"An event data store that takes {other} takes nothing else, "
             f"but {', '.join(categories)} are given."
         )
+
+
+# Tests of events
+
+
+def fields_test(selector: Sequence[FieldSelector]) -> Test | None:
+    """Returns the test for events of the selector's category, None if all match.
+
+    Raises:
+        CloudTrailError: `InvalidEventSelectorsException` if a field does not exist.
+    """
+    fields = {each.field: each for each in selector if each.field != CATEGORY}
+    asked = {_field_named(name) for name in fields}
+    tests = [field.test(fields) for field in _FIELDS.values() if field in asked]
+    return all_of([test for test in tests if test is not None])
+
+
+def _truth_test(get: Callable[[EventFields], bool], field: FieldSelector) -> Test:
+    wanted = {True, False}
+    for condition in field.conditions:
+        given = {value == "true" for value in condition.values}
+        wanted &= given if condition.operator == EQUALS else {True, False} - given
+    return lambda fields: get(fields) in wanted
+
+
+def _text_test(get: Callable[[EventFields], str | None], field: FieldSelector) -> Test:
+    demanded, excluded = _matches(field)
+    without = demanded is None
+
+    def fits(fields: EventFields) -> bool:
+        text = get(fields)
+        if text is None:
+            return without
+        return (demanded is None or demanded(text)) and (excluded is None or not excluded(text))
+
+    return fits
+
+
+def _resource_test(fields: _Fields) -> Test:
+    """Tests the ARNs of resources of one type: one must match, and none may be excluded."""
+    (wanted,) = fields[RESOURCE_TYPE].values(EQUALS)
+    demanded, excluded = _matches(fields[RESOURCE_ARN]) if RESOURCE_ARN in fields else (None, None)
+    if excluded is None:
+        return has_resource(wanted, demanded)
+
+    def fits(fields: EventFields) -> bool:
+        found = False
+        for kind, arn in fields.resources:
+            if kind != wanted:
+                continue
+            if arn is not None and excluded(arn):
+                return False
+            if demanded is None or (arn is not None and demanded(arn)):
+                found = True
+        return found
+
+    return fits
+
+
+def _matches(field: FieldSelector) -> tuple[TextTest | None, TextTest | None]:
+    """Returns the tests that must and must not hold, None where there is no such condition."""
+    demanded = [_MATCHES[c.operator](c.values) for c in field.conditions if c.operator in _MATCHES]
+    excluded = [
+        _MATCHES[_OPPOSITES[c.operator]](c.values)
+        for c in field.conditions
+        if c.operator in _OPPOSITES
+    ]
+    return _joined(demanded, all), _joined(excluded, any)
+
+
+def _joined(matches: Sequence[TextTest], how: Callable[[Iterable[bool]], bool]) -> TextTest | None:
+    if len(matches) < 2:
+        return matches[0] if matches else None
+    return lambda text: how(match(text) for match in matches)
+
+
+def _starts(values: tuple[str, ...]) -> TextTest:
+    return lambda text: text.startswith(values)
+
+
+def _ends(values: tuple[str, ...]) -> TextTest:
+    return lambda text: text.endswith(values)
+
+
+def _equals(values: tuple[str, ...]) -> TextTest:
+    return frozenset(values).__contains__
+
+
+_MATCHES: dict[str, Callable[[tuple[str, ...]], TextTest]] = {
+    EQUALS: _equals,
+    "StartsWith": _starts,
+    "EndsWith": _ends,
+}
+_OPPOSITES = {NOT_EQUALS: EQUALS, "NotStartsWith": "StartsWith", "NotEndsWith": "EndsWith"}

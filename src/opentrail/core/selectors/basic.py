@@ -1,4 +1,4 @@
-"""Basic event selectors: JSON, defaults and errors (cloudtrail-format §7.1)."""
+"""Basic event selectors: JSON, defaults, errors and tests (cloudtrail-format §7.1)."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from opentrail.core.selectors.owner import refused, shown
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.selectors.predicate import Test, TextTest, all_of, any_of, has_resource
 
 #: ReadWriteType.
 ALL, READ_ONLY, WRITE_ONLY = "All", "ReadOnly", "WriteOnly"
 S3_OBJECT, LAMBDA_FUNCTION = "AWS::S3::Object", "AWS::Lambda::Function"
 DYNAMODB_TABLE = "AWS::DynamoDB::Table"
-#: Sources whose management events may be left out.
+#: Sources whose management events may be excluded.
 EXCLUDABLE = ("kms.amazonaws.com", "rdsdata.amazonaws.com")
 
 MOST_SELECTORS, MOST_RESOURCES = 5, 250
 _LONGEST_VALUE = 2048
+#: Maximum characters of a value in an error.
+_LONGEST_SHOWN = 200
 #: Values that mean every resource of a type.
 _EVERY = {
     S3_OBJECT: re.compile(r"arn:aws[a-z-]*:s3(:::)?"),
     LAMBDA_FUNCTION: re.compile(r"arn:aws[a-z-]*:lambda"),
     DYNAMODB_TABLE: re.compile(r"arn:aws[a-z-]*:dynamodb"),
 }
-#: Values that mean some of them: an S3 bucket with any prefix, one function, one table.
+#: Values that mean an S3 bucket with any prefix, one function or one table.
 _SOME = {
     S3_OBJECT: re.compile(r"arn:aws[a-z-]*:s3:::[^/*\s]+/[^*]*"),
     LAMBDA_FUNCTION: re.compile(
@@ -37,7 +40,7 @@ RESOURCE_TYPES = tuple(_SOME)
 
 @dataclass(frozen=True, slots=True)
 class DataResource:
-    """Resources whose data events are taken: ARNs, or the beginnings of some."""
+    """Resources whose data events are selected: ARNs or prefixes of ARNs."""
 
     type: str
     values: tuple[str, ...]
@@ -148,3 +151,55 @@ def _check_resource(resource: DataResource) -> None:
         fits = means_every(resource.type, value) or _SOME[resource.type].fullmatch(value)
         if not fits or len(value) > _LONGEST_VALUE:
             raise refused(f"Value {shown(value)} for DataResources.Values is invalid.")
+
+
+def refused(message: str) -> CloudTrailError:
+    """Returns the error for every invalid selection."""
+    return CloudTrailError("InvalidEventSelectorsException", message)
+
+
+def shown(value: object) -> str:
+    """Returns a value as errors show it.
+
+    >>> shown("a" * 300)[-3:]
+    'aa…'
+    """
+    text = str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+
+
+# Tests of events
+
+
+def management_test(selector: BasicSelector) -> Test | None:
+    tests = _read_write_tests(selector)
+    if selector.excluded_sources:
+        excluded = frozenset(selector.excluded_sources)
+        tests.append(lambda fields: fields.event_source not in excluded)
+    return all_of(tests)
+
+
+def data_test(selector: BasicSelector) -> Test | None:
+    tests = [*map(_resource_test, selector.resources)]
+    return all_of([*_read_write_tests(selector), *filter(None, [any_of(tests)])])
+
+
+def _read_write_tests(selector: BasicSelector) -> list[Test]:
+    if selector.read_write == ALL:
+        return []
+    wanted = selector.read_write == READ_ONLY
+    return [lambda fields: fields.read_only is wanted]
+
+
+def _resource_test(resource: DataResource) -> Test:
+    return has_resource(resource.type, None if resource.every else _arn_test(resource))
+
+
+def _arn_test(resource: DataResource) -> TextTest:
+    if resource.type == S3_OBJECT:
+        return lambda arn: arn.startswith(resource.values)
+    exact = frozenset(resource.values)
+    if resource.type == DYNAMODB_TABLE:
+        indexes = tuple(f"{table}/index/" for table in resource.values)
+        return lambda arn: arn in exact or arn.startswith(indexes)
+    return exact.__contains__

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Self
 
-from opentrail.core.event import MANAGEMENT
+from opentrail.core.event import DATA, MANAGEMENT
 from opentrail.core.selectors.advanced import (
     CATEGORY,
     EQUALS,
@@ -14,29 +15,39 @@ from opentrail.core.selectors.advanced import (
     AdvancedSelector,
     Condition,
     FieldSelector,
+    SelectorOwner,
     check_advanced,
+    fields_test,
 )
-from opentrail.core.selectors.basic import BasicSelector, check_basic
-from opentrail.core.selectors.owner import SelectorOwner, refused
+from opentrail.core.selectors.basic import (
+    BasicSelector,
+    check_basic,
+    data_test,
+    management_test,
+    refused,
+)
+from opentrail.core.selectors.predicate import Predicate, Test
 
 BASIC, ADVANCED = "EventSelectors", "AdvancedEventSelectors"
+#: Maximum predicates in the cache.
+_CACHED = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Event selectors of one kind; an event is taken that any of them takes."""
+    """Event selectors of one kind; an event is selected if any of them matches."""
 
     basic: tuple[BasicSelector, ...] = ()
     advanced: tuple[AdvancedSelector, ...] = ()
 
     @property
     def custom(self) -> bool:
-        """Whether it is other than what a trail has that was never configured."""
+        """Whether it differs from the selection of a new trail."""
         return self != DEFAULT
 
     @property
     def resource_types(self) -> frozenset[str]:
-        """The types of resources whose data events are taken."""
+        """The types of resources whose data events are selected."""
         basic = {resource.type for selector in self.basic for resource in selector.resources}
         advanced = {
             kind
@@ -48,7 +59,7 @@ class Selection:
         return frozenset(basic | advanced)
 
     def document(self) -> dict[str, Any]:
-        """Returns the kind that it has, as the API shows it, under the API's name."""
+        """Returns the selectors as the API shows them, under the API's name of their kind."""
         if self.advanced:
             return {ADVANCED: [selector.to_json() for selector in self.advanced]}
         return {BASIC: [selector.to_json() for selector in self.basic]}
@@ -64,9 +75,9 @@ class Selection:
         )
 
 
-#: All management events, and nothing else: of a trail that was never configured.
+#: The selection of a new trail: all management events, and nothing else.
 DEFAULT = Selection.from_document(None)
-#: The same as an event data store has it that was given none (cloudtrail-format §7.2).
+#: The selection of a new event data store: the same events (cloudtrail-format §7.2).
 STORE_DEFAULT = Selection(
     advanced=(
         AdvancedSelector(
@@ -77,8 +88,8 @@ STORE_DEFAULT = Selection(
 )
 
 
-def chosen(given: Mapping[str, Any], taker: SelectorOwner) -> Selection:
-    """Returns the selection in a request that fits AWS's model; empty lists count as left out.
+def chosen(given: Mapping[str, Any], owner: SelectorOwner) -> Selection:
+    """Returns the selection of a request that conforms to AWS's model; empty lists are left out.
 
     Raises:
         CloudTrailError: `InvalidEventSelectorsException`.
@@ -86,10 +97,31 @@ def chosen(given: Mapping[str, Any], taker: SelectorOwner) -> Selection:
     selection = Selection.from_document(given)
     if selection.basic and selection.advanced:
         raise refused(f"Give either {BASIC} or {ADVANCED}, not both.")
-    if selection.advanced or taker is SelectorOwner.EVENT_DATA_STORE:
-        check_advanced(selection.advanced, taker)
+    if selection.advanced or owner is SelectorOwner.EVENT_DATA_STORE:
+        check_advanced(selection.advanced, owner)
         return selection
     if given.get(BASIC) is None:
         raise refused(f"{BASIC} or {ADVANCED} is required.")
     check_basic(selection.basic)
     return selection
+
+
+def predicate_of(selection: Selection) -> Predicate:
+    """Returns the predicate of a selection; equal selections share one, whatever their names."""
+    return _compiled(selection.basic, tuple(selector.fields for selector in selection.advanced))
+
+
+@lru_cache(_CACHED)
+def _compiled(
+    basic: tuple[BasicSelector, ...], advanced: tuple[tuple[FieldSelector, ...], ...]
+) -> Predicate:
+    alternatives: dict[str, list[Test | None]] = {}
+    for selector in basic:
+        if selector.management:
+            alternatives.setdefault(MANAGEMENT, []).append(management_test(selector))
+        if selector.resources:
+            alternatives.setdefault(DATA, []).append(data_test(selector))
+    for fields in advanced:
+        category = AdvancedSelector(fields).category
+        alternatives.setdefault(category, []).append(fields_test(fields))
+    return Predicate(alternatives)
