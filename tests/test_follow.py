@@ -33,10 +33,10 @@ class Collector:
     def taken(self) -> list[int]:
         return [position for batch in self.batches for position in batch]
 
-    async def place(self) -> int:
+    async def cursor(self) -> int:
         return self._place
 
-    async def take(self, entries: Sequence[Entry]) -> None:
+    async def process(self, entries: Sequence[Entry]) -> None:
         self.tries += 1
         if self.failures:
             self.failures -= 1
@@ -175,10 +175,10 @@ def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
 
 def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earlier_one() -> None:
     class Forgetful(Collector):
-        async def take(self, entries: Sequence[Entry]) -> None:
+        async def process(self, entries: Sequence[Entry]) -> None:
             if self.failures:
                 self._place = 0
-            await super().take(entries)
+            await super().process(entries)
 
     async def story() -> None:
         journal, collector = MemoryJournal(), Forgetful()
@@ -237,7 +237,7 @@ async def test_entries_come_whole() -> None:
     seen: list[Entry] = []
 
     class Keeper(Collector):
-        async def take(self, entries: Sequence[Entry]) -> None:
+        async def process(self, entries: Sequence[Entry]) -> None:
             seen.extend(entries)
 
     journal = MemoryJournal()
@@ -256,11 +256,11 @@ def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger:
             super().__init__()
             self.began: list[float] = []
 
-        async def take(self, entries: Sequence[Entry]) -> None:
+        async def process(self, entries: Sequence[Entry]) -> None:
             self.began.append(asyncio.get_running_loop().time())
             await append(journal, 1)  # so there is always a next one
             await asyncio.sleep(works)
-            await super().take(entries)
+            await super().process(entries)
 
     async def story() -> list[float]:
         await append(journal, 1)

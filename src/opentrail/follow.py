@@ -28,11 +28,11 @@ class Follower(Protocol):
         """Its name in logs and metrics."""
         ...
 
-    async def place(self) -> int:
-        """Return its cursor: the position after which it goes on."""
+    async def cursor(self) -> int:
+        """Return its cursor: the position of the last entry that it has processed."""
         ...
 
-    async def take(self, entries: Sequence[Entry]) -> None:
+    async def process(self, entries: Sequence[Entry]) -> None:
         """Return once the batch has been processed, so that the cursor may move."""
         ...
 
@@ -53,34 +53,34 @@ async def follow(
         hurry: ends that wait, because a caller waits for the follower or its cursor moved back.
     """
     hurry = hurry or asyncio.Event()
-    place, failures = await follower.place(), 0
+    cursor, failures = await follower.cursor(), 0
     while True:
         try:
             if failures:
-                place = await follower.place()  # it may have lost what it held in memory
-            entries = await journal.read(place, BATCH)
+                cursor = await follower.cursor()  # it may have lost what it held in memory
+            entries = await journal.read(cursor, BATCH)
             if not entries:
-                await _more(journal, place, hurry)
+                await _more(journal, cursor, hurry)
                 hurry.clear()
-                place = await follower.place()  # as above
+                cursor = await follower.cursor()  # as above
                 continue
-            await follower.take(entries)
+            await follower.process(entries)
         except (OpentrailError, OSError) as error:
             failures += 1
             backoff = min(_MAX_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 10))
             log.warning(
                 "follower failed, trying again",
-                extra={"follower": follower.name, "after": place, "error": str(error)},
+                extra={"follower": follower.name, "after": cursor, "error": str(error)},
             )
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
             continue
         except Exception:  # a mistake of ours must neither end a follower nor go unseen
             failures += 1
-            about = {"follower": follower.name, "after": place}
+            about = {"follower": follower.name, "after": cursor}
             log.exception("follower failed unexpectedly, trying again", extra=about)
             await asyncio.sleep(_MAX_BACKOFF_SECONDS)
             continue
-        place, failures = entries[-1].position, 0
+        cursor, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(linger):
@@ -88,10 +88,10 @@ async def follow(
             hurry.clear()
 
 
-async def _more(journal: Journal, place: int, hurry: asyncio.Event) -> None:
+async def _more(journal: Journal, cursor: int, hurry: asyncio.Event) -> None:
     """Returns once there is a record after a position, or `hurry` is set."""
     waits = [
-        asyncio.ensure_future(journal.wait_beyond(place)),
+        asyncio.ensure_future(journal.wait_beyond(cursor)),
         asyncio.ensure_future(hurry.wait()),
     ]
     try:

@@ -253,7 +253,7 @@ class Api:
         entries = [a_new_entry(record, origin=origin, recorded_at=now) for record in records]
         head = await self.world.journal.append(entries)
         read: list[Entry] = await self.world.journal.read(self.events.position, 100_000)
-        await self.history.take(read)
+        await self.history.process(read)
         return head
 
     async def ask(

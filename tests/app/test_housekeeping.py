@@ -44,7 +44,7 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     for record in some_records(220):
         await kept.append([a_new_entry(record)])
     for start in range(0, 220, 50):
-        await history.take(await kept.read(start, 50))
+        await history.process(await kept.read(start, 50))
     history.catch_up_to(220)
     everything = await journal.read(0, 1_000)
     async with asyncio.timeout(30):
@@ -64,7 +64,7 @@ async def test_the_journal_goes_when_sealed_and_sealed_files_when_old_but_nothin
     clock.moment = MOMENT + timedelta(days=91)
     await housekeeping.once()
     assert store.state.files > 0, "identities have read nothing yet"
-    await identities.take(everything)
+    await identities.process(everything)
     await housekeeping.once()
     assert store.state.files == 0
     assert (await history.search(Search())).events == []
@@ -100,8 +100,8 @@ async def test_what_the_journal_lost_in_several_pieces_does_not_stop_trimming(
     deliveries = World().deliveries
     deliveries._journal = ArchivedJournal(kept, store)
     housekeeping = Housekeeping(kept, store, history, Identities(MemoryControl(), []), deliveries)
-    await history.take(await kept.read(0, 110))
-    await history.take(await kept.read(110, 500))
+    await history.process(await kept.read(0, 110))
+    await history.process(await kept.read(110, 500))
     async with asyncio.timeout(30):
         while True:
             state = await store.refresh()

@@ -45,7 +45,7 @@ class World:
         self.history = History(self.store, self.clock, self.metrics, token_key)
 
     async def filled(self, entries: Sequence[Entry]) -> History:
-        await self.history.take(entries)
+        await self.history.process(entries)
         self.history.catch_up_to(0)
         return self.history
 
@@ -93,17 +93,17 @@ async def test_pages_lead_through_all_events_and_the_last_has_no_token() -> None
 async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None:
     world, head = World(), 5
     history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
-    await history.take(entries_of(some_records(2)))
+    await history.process(entries_of(some_records(2)))
     history.catch_up_to(0)
     asked = asyncio.create_task(history.search(Search()))
     await turns()
     assert history.hurry.is_set()
     history.hurry.clear()
-    await history.take(entries_of(some_records(2, first=3), first=3))
+    await history.process(entries_of(some_records(2, first=3), first=3))
     await turns()
     assert not asked.done()
     assert history.hurry.is_set(), "it is not enough yet"
-    await history.take(entries_of(some_records(1, first=5), first=5))
+    await history.process(entries_of(some_records(1, first=5), first=5))
     assert positions(await asked) == [5, 4, 3, 2, 1]
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
@@ -135,7 +135,7 @@ async def test_later_arrivals_do_not_move_later_pages() -> None:
     world = World()
     history = await world.filled(entries_of(some_records(6)))
     token = await first_token(history, Search())
-    await history.take(entries_of(some_records(9, first=7), first=7))
+    await history.process(entries_of(some_records(9, first=7), first=7))
     page = await history.search(Search(), 50, token)
     assert positions(page) == [3, 2, 1]
     assert positions(await history.search(Search(), 3)) == [15, 14, 13]
@@ -333,7 +333,7 @@ async def test_retention_may_be_set() -> None:
         world.store, world.clock, world.metrics, b"k" * 32, retention=timedelta(days=1)
     )
     history.catch_up_to(0)
-    await history.take(recorded_a_day_apart(10))
+    await history.process(recorded_a_day_apart(10))
     world.clock.moment = MOMENT + timedelta(days=10, hours=1)
     assert positions(await history.search(Search())) == [10]
 
@@ -348,10 +348,10 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
     await turns()
     assert not looking.done()
     world.history.catch_up_to(6)
-    await world.history.take(entries_of(some_records(5)))
+    await world.history.process(entries_of(some_records(5)))
     await turns()
     assert not looking.done()
-    await world.history.take(entries_of(some_records(1, first=6), first=6))
+    await world.history.process(entries_of(some_records(1, first=6), first=6))
     async with asyncio.timeout(10):
         assert len((await looking).events) == 6
 
@@ -359,7 +359,7 @@ async def test_look_ups_wait_until_what_was_recorded_before_is_visible() -> None
 @asynchronous
 async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
     world = World()
-    await world.history.take(entries_of(some_records(3)))
+    await world.history.process(entries_of(some_records(3)))
     world.history.catch_up_to(3)
     async with asyncio.timeout(10):
         assert len((await world.history.search(Search())).events) == 3
@@ -368,10 +368,10 @@ async def test_nothing_is_waited_for_when_all_is_visible_already() -> None:
 @asynchronous
 async def test_its_place_is_the_stores_so_that_a_lost_hot_layer_is_made_again() -> None:
     world = World()
-    assert await world.history.place() == 0
-    await world.history.take(entries_of(some_records(3)))
-    assert await world.history.place() == 3
-    assert await World().history.place() == 0
+    assert await world.history.cursor() == 0
+    await world.history.process(entries_of(some_records(3)))
+    assert await world.history.cursor() == 3
+    assert await World().history.cursor() == 0
 
 
 @asynchronous
@@ -379,8 +379,8 @@ async def test_a_batch_that_comes_twice_is_shown_once() -> None:
     world = World()
     entries = entries_of(some_records(5))
     history = await world.filled(entries)
-    await history.take(entries)
-    await history.take(entries[3:])
+    await history.process(entries)
+    await history.process(entries[3:])
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
 
@@ -390,7 +390,7 @@ async def test_freshness_is_measured_from_recording_to_visibility() -> None:
     history = await world.filled([])
     now = world.clock.now()
     ages = (0.5, 0.25, 0)
-    await history.take(
+    await history.process(
         [
             an_entry(number, recorded_at=now - timedelta(seconds=age))
             for number, age in enumerate(ages, 1)
@@ -405,7 +405,7 @@ async def test_freshness_is_measured_from_recording_to_visibility() -> None:
 async def test_a_clock_that_was_set_back_gives_no_negative_freshness() -> None:
     world = World()
     history = await world.filled([])
-    await history.take([an_entry(1, recorded_at=world.clock.now() + timedelta(hours=1))])
+    await history.process([an_entry(1, recorded_at=world.clock.now() + timedelta(hours=1))])
     assert world.observed() == (1, 0)
 
 
@@ -413,9 +413,9 @@ async def test_a_clock_that_was_set_back_gives_no_negative_freshness() -> None:
 async def test_rebuilding_the_hot_layer_is_not_counted_as_freshness() -> None:
     world = World()
     world.history.catch_up_to(4)
-    await world.history.take(entries_of(some_records(4)))
+    await world.history.process(entries_of(some_records(4)))
     assert world.observed() == (0, 0)
-    await world.history.take([an_entry(5, recorded_at=world.clock.now())])
+    await world.history.process([an_entry(5, recorded_at=world.clock.now())])
     assert world.observed() == (1, 0)
 
 

@@ -82,8 +82,8 @@ def arn(identities: Identities, key: str = NEW_KEY) -> Any:
 async def replay(identities: Identities, journal: MemoryJournal, batch: int = 1_000) -> int:
     """Lets a follower take all that it missed; returns how much that was."""
     count = 0
-    while entries := await journal.read(await identities.place(), batch):
-        await identities.take(entries)
+    while entries := await journal.read(await identities.cursor(), batch):
+        await identities.process(entries)
         count += len(entries)
     return count
 
@@ -157,7 +157,7 @@ async def test_other_records_teach_nothing(record: Mapping[str, Any]) -> None:
     control = MemoryControl()
     identities = Identities(control)
     identities.learn(record)
-    await identities.take([an_entry(1, record)])
+    await identities.process([an_entry(1, record)])
     assert identities.resolve(NEW_KEY).user_identity["type"] == "Unknown"
     assert await control.scan("identity") == []
 
@@ -177,7 +177,7 @@ async def test_what_was_stored_is_known_after_a_restart_without_the_journal() ->
     await later.load()
     assert [later.resolve(key).as_record() for key in (NEW_KEY, SESSION_KEY)] == expected
     assert later.resolve(NEW_KEY).learned_from == event_id(2)
-    assert await later.place() == 3
+    assert await later.cursor() == 3
     later.learn(create_key("Mary", "AKIASECOND"))
     assert arn(later, "AKIASECOND") == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
 
@@ -206,12 +206,12 @@ async def test_wherever_the_process_dies_everything_is_known_again(taken: int) -
     journal.disk.extend(entries_of(records))
     dying = Identities(control)
     for entry in journal.disk[:taken]:
-        await dying.take([entry])
+        await dying.process([entry])
     later = Identities(MemoryControl(control.disk))
     await later.load()
     await replay(later, journal, batch=2)
     assert arn(later) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
-    assert await later.place() == 4
+    assert await later.cursor() == 4
 
 
 @asynchronous
@@ -219,11 +219,11 @@ async def test_a_batch_that_comes_twice_changes_nothing() -> None:
     control = MemoryControl()
     identities = Identities(control)
     batch = entries_of([create_user(), create_key()])
-    await identities.take(batch)
+    await identities.process(batch)
     stored = [s.document for s in await control.scan("identity")]
-    await identities.take(batch)
+    await identities.process(batch)
     assert [s.document for s in await control.scan("identity")] == stored
-    assert await identities.place() == 2
+    assert await identities.cursor() == 2
 
 
 @asynchronous
@@ -240,10 +240,10 @@ async def test_a_batch_that_could_not_be_stored_is_stored_when_it_comes_again() 
     identities = Identities(control)
     batch = entries_of([create_user(), create_key()])
     with pytest.raises(StorageFailed):
-        await identities.take(batch)
-    assert await identities.place() == 0
+        await identities.process(batch)
+    assert await identities.cursor() == 0
     control.failing = False
-    await identities.take(batch)
+    await identities.process(batch)
     later = Identities(MemoryControl(control.disk))
     await later.load()
     assert arn(later) == f"arn:aws:iam::{ACCOUNT}:user/team/Mary"
@@ -264,7 +264,7 @@ async def test_long_stretches_that_teach_nothing_are_not_read_again_at_every_sta
 @asynchronous
 async def test_imported_records_teach_nothing_about_our_keys() -> None:
     identities = Identities(MemoryControl())
-    await identities.take([an_entry(1, create_key(), origin="import")])
+    await identities.process([an_entry(1, create_key(), origin="import")])
     assert identities.resolve(NEW_KEY).user_identity["type"] == "Unknown"
 
 
@@ -273,7 +273,7 @@ async def test_no_secret_reaches_the_store() -> None:
     control = MemoryControl()
     record = create_key()
     record["responseElements"]["accessKey"]["secretAccessKey"] = "SECRET-KEY"
-    await Identities(control).take(entries_of([create_user(), record, assume_role()]))
+    await Identities(control).process(entries_of([create_user(), record, assume_role()]))
     kept = json.dumps([text for _, text in control.disk.values()])
     assert NEW_KEY not in ("", kept)
     assert "SECRET" not in kept
@@ -288,7 +288,7 @@ async def test_the_directory_wins_over_what_was_learned() -> None:
     given = an_identity("Given", key=NEW_KEY)
     identities = Identities(control, [given])
     assert identities.resolve(NEW_KEY) == given
-    await identities.take(entries_of([create_user(), create_key()]))
+    await identities.process(entries_of([create_user(), create_key()]))
     identities.learn(create_key())
     assert identities.resolve(NEW_KEY) == given
     without = Identities(MemoryControl(control.disk))
@@ -350,8 +350,8 @@ def test_a_directory_names_users_and_roots() -> None:
 async def test_a_follower_takes_entries_only_forward() -> None:
     identities = Identities(MemoryControl())
     entries: list[Entry] = entries_of(some_records(5))
-    await identities.take(entries)
-    assert await identities.place() == 5
+    await identities.process(entries)
+    assert await identities.cursor() == 5
 
 
 @asynchronous
@@ -365,7 +365,7 @@ async def test_a_deleted_key_stays_known_with_the_event_that_deleted_it() -> Non
     control = MemoryControl()
     first = Identities(control)
     await first.load()
-    await first.take(entries_of([create_user(), create_key(), deleted]))
+    await first.process(entries_of([create_user(), create_key(), deleted]))
     second = Identities(control)
     await second.load()
     linked = KnownIdentities()
@@ -397,7 +397,7 @@ async def test_a_user_with_another_name_keeps_his_keys() -> None:
     for record in records:
         identities.learn(record)
     entries = entries_of(records)
-    await identities.take(entries)
+    await identities.process(entries)
     again = Identities(control)
     await again.load()
     for known in (identities, again):

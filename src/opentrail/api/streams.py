@@ -122,7 +122,7 @@ class Streams:
         """Returns a position, and the last events up to it in the order of the journal."""
         history = self._services.history
         await history.search(search, 1)  # sees the newest, so that the position is up to date
-        position = await history.place()
+        position = await history.cursor()
         shown: list[FoundEvent] = []
         token: str | None = None
         while True:

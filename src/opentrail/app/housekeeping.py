@@ -56,7 +56,7 @@ class Housekeeping:
 
     async def once(self) -> None:
         """Expires files, then trims the journal up to what sealed files are known to hold."""
-        needed = min(await self._identities.place(), await self._deliveries.needed_after())
+        needed = min(await self._identities.cursor(), await self._deliveries.needed_after())
         gone = await self._store.expire(self._history.kept_since, needed)
         if gone:
             log.info("expired from event history", extra={"records": gone})

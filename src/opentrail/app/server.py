@@ -411,11 +411,11 @@ async def _record_losses(
 
 
 async def _catch_up(follower: Follower, journal: Journal) -> None:
-    """Has a follower take all that it missed."""
-    place = await follower.place()
-    while entries := await journal.read(place, 5_000):
-        await follower.take(entries)
-        place = entries[-1].position
+    """Has a follower process all entries that it missed."""
+    cursor = await follower.cursor()
+    while entries := await journal.read(cursor, 5_000):
+        await follower.process(entries)
+        cursor = entries[-1].position
 
 
 def _run_beside(stack: contextlib.AsyncExitStack, work: Any) -> None:

@@ -84,11 +84,11 @@ class History:
             self._caught_up.clear()
             self.hurry.set()
 
-    async def place(self) -> int:
+    async def cursor(self) -> int:
         """Returns the last position in the store."""
         return self._store.position
 
-    async def take(self, entries: Sequence[Entry]) -> None:
+    async def process(self, entries: Sequence[Entry]) -> None:
         """Makes the entries visible."""
         await self._store.add(entries)
         self._advanced.set()

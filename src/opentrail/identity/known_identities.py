@@ -1,4 +1,4 @@
-"""Who is behind an access key id: given by the directory, or learned from calls that pass by."""
+"""Identities by access key id: configured in the directory, or learned from recorded calls."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from opentrail.core.identity import (
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 
 _IAM, _STS = b'"eventSource":"iam.', b'"eventSource":"sts.'
-#: The stored place may lag behind by this many records in which nothing was learned.
-_PLACE_LAG = 10_000
-#: So many records are looked through in one turn of the loop.
+#: Maximum records without identities that the stored cursor may lag behind.
+_CURSOR_LAG = 10_000
+#: Records that are processed before other tasks of the loop run.
 _AT_ONCE = 100
-#: What is learned from more records than these is read from them again.
+#: Maximum records whose results are remembered until they are stored; others are parsed again.
 _MOST_TAUGHT = 20_000
-#: Of temporary keys so many are remembered, the newest. They expire after hours on AWS, but not on
-#: every emulator: so they are not forgotten by their age.
+#: Maximum temporary keys, of which the newest are remembered. They expire after hours on AWS, but
+#: not on every emulator, so they are not removed by age.
 MOST_SESSIONS = 100_000
 
 
 class KnownIdentities:
-    """What a process knows of keys: given by the directory, or learned."""
+    """The identities that a process knows: configured in the directory, or learned."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class KnownIdentities:
         self._sessions: dict[str, None] = {}
 
     def add_directory(self, directory: Sequence[Identity]) -> None:
-        """Takes in identities that are given; they count before what is learned."""
+        """Adds configured identities, which take precedence over learned ones."""
         self._given.update({identity.access_key_id: identity for identity in directory})
 
     def resolve(self, access_key_id: str) -> Identity:
-        """Returns whom the key stands for: directory, learned, decoded account, in this order."""
+        """Returns the identity of a key: configured, learned, or its decoded account, in this order."""
         given = self._given.get(access_key_id)
         if given is not None:
             return self._with_principal(given)
@@ -81,7 +81,7 @@ class KnownIdentities:
         return whole
 
     def learn(self, record: Record) -> Learned:
-        """Takes in what a record teaches, at once, for the calls that follow it."""
+        """Learns the identities of a record at once, for the calls that follow it."""
         taught = learn(record, self._users)
         change = renamed(record)
         if change is not None:
@@ -90,7 +90,7 @@ class KnownIdentities:
         return taught
 
     def _renamed(self, change: Renamed) -> Learned:
-        """Returns what is known of a user, and of all keys of his, by another name or path."""
+        """Returns the identities of a user and of all of its keys under another name or path."""
         known = self._users.get((change.account, change.old))
         users = []
         if known is not None:
@@ -112,7 +112,7 @@ class KnownIdentities:
         return Learned(tuple(identities), tuple(users))
 
     def absorb(self, taught: Learned) -> None:
-        """Takes in what another process has learned."""
+        """Adds identities that another process has learned."""
         for account, user, principal_id, arn in taught.users:
             self._users[account, user] = (principal_id, arn)
         for identity in taught.identities:
@@ -121,7 +121,7 @@ class KnownIdentities:
             if key_id in self._learned:
                 self._learned[key_id] = replace(self._learned[key_id], deleted_by=event_id)
         if len(self._sessions) > self._most_sessions:
-            # Some more, so that this is seldom done.
+            # Ten percent more, so that this is rare.
             self._forget(len(self._sessions) - self._most_sessions * 9 // 10)
 
     def _keep(self, identity: Identity) -> None:
@@ -137,20 +137,20 @@ class KnownIdentities:
         return oldest
 
     def learned(self) -> Learned:
-        """Returns all that was learned, for another process to absorb."""
+        """Returns all learned identities, for another process to absorb."""
         users = tuple((*user, *known) for user, known in self._users.items())
         return Learned(tuple(self._learned.values()), users)
 
 
 class _Taught:
-    """What several records taught: the newest of each user, and which keys they were about."""
+    """Identities that several records taught: the newest of each user, and the keys."""
 
     def __init__(self) -> None:
         self.users: dict[tuple[str, str], tuple[str, str]] = {}
         self.keys: dict[str, None] = {}
 
     def add(self, learned: Learned) -> None:
-        """Adds what a later record taught."""
+        """Adds the identities of a later record."""
         for account, user, principal_id, arn in learned.users:
             self.users[account, user] = (principal_id, arn)
         for identity in learned.identities:
@@ -160,9 +160,9 @@ class _Taught:
 
 
 class Identities(KnownIdentities):
-    """Knows keys at once (`learn`) and for ever (as a follower of the journal).
+    """Knows keys at once (`learn`), and stores them as a follower of the journal.
 
-    What is learned is derived from records alone, so nothing is known that was not recorded.
+    Identities are derived from records alone, so nothing is known that was not recorded.
     """
 
     name = "identities"
@@ -176,10 +176,10 @@ class Identities(KnownIdentities):
     ) -> None:
         super().__init__(directory, default_account, most_sessions)
         self._control = control
-        self._place = self._stored_place = 0
-        #: What was learned from records that have yet to come by, by event id.
+        self._cursor = self._stored_cursor = 0
+        #: Identities of records that are not processed yet, by event id.
         self._taught: dict[str, Learned] = {}
-        #: Keys that are forgotten but still stored.
+        #: Keys that are forgotten in memory but still stored.
         self._forgotten: list[str] = []
 
     def _forget(self, count: int) -> list[str]:
@@ -188,14 +188,14 @@ class Identities(KnownIdentities):
         return oldest
 
     def learn(self, record: Record) -> Learned:
-        """Takes in what a record teaches, at once, for the calls that follow it."""
+        """Learns the identities of a record at once, for the calls that follow it."""
         taught = super().learn(record)
         if taught and len(self._taught) < _MOST_TAUGHT:
             self._taught[record["eventID"]] = taught
         return taught
 
     async def load(self) -> None:
-        """Reads what earlier runs learned."""
+        """Reads the identities that earlier runs stored."""
         for stored in await self._control.scan("iam-user"):
             account, _, user = stored.key.partition("/")
             known = stored.document
@@ -212,19 +212,19 @@ class Identities(KnownIdentities):
         ]
         for identity in sorted(identities, key=_begun):
             self._keep(identity)
-        place = await self._control.get("place", self.name)
-        self._place = self._stored_place = place.document["position"] if place else 0
+        cursor = await self._control.get("place", self.name)
+        self._cursor = self._stored_cursor = cursor.document["position"] if cursor else 0
 
-    async def place(self) -> int:
-        """Returns the position behind which nothing is stored yet."""
-        return self._place
+    async def cursor(self) -> int:
+        """Returns the last position whose identities are stored."""
+        return self._cursor
 
-    async def take(self, entries: Sequence[Entry]) -> None:
-        """Stores what the entries teach, together with the place."""
+    async def process(self, entries: Sequence[Entry]) -> None:
+        """Stores the identities that the entries teach, together with the cursor."""
         taught = _Taught()
         for number, entry in enumerate(entries):
             if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)  # calls under way must not wait for all of them
+                await asyncio.sleep(0)  # so that calls do not wait for the batch
             if entry.origin == "import":
                 continue
             learned = self._taught.pop(entry.event_id, None)
@@ -240,12 +240,12 @@ class Identities(KnownIdentities):
             if key_id not in self._learned
         ]
         last = entries[-1].position
-        if changes or last - self._stored_place >= _PLACE_LAG:
-            place = Put("place", self.name, {"position": last})
-            await self._control.apply([*changes, place])
-            self._stored_place = last
+        if changes or last - self._stored_cursor >= _CURSOR_LAG:
+            cursor = Put("place", self.name, {"position": last})
+            await self._control.apply([*changes, cursor])
+            self._stored_cursor = last
             del self._forgotten[: len(forgotten)]
-        self._place = last
+        self._cursor = last
 
     def _changes(self, taught: _Taught) -> Iterator[StoreWrite]:
         for (account, user), (principal_id, arn) in taught.users.items():
@@ -271,7 +271,7 @@ def _begun(identity: Identity) -> str:
 
 
 def may_teach(record: bytes) -> bool:
-    """Returns whether `learn` could find anything in a record's bytes; a quick look only."""
+    """Returns whether a record may teach identities, without parsing it."""
     return _IAM in record or _STS in record
 
 

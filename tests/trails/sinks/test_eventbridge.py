@@ -82,7 +82,7 @@ def entries(count: int, first: int = 1, **changes: Any) -> list[Entry]:
 async def test_events_are_on_the_bus_in_awss_form() -> None:
     scene = Scene()
     (entry,) = entries(1)
-    await scene.follower.take([entry])
+    await scene.follower.process([entry])
     (event,) = scene.services.bus[REGION]
     assert (event.source, event.detail_type) == ("aws.iam", "AWS API Call via CloudTrail")
     assert event.time == MOMENT
@@ -125,7 +125,7 @@ async def test_what_only_reads_goes_to_rules_that_want_all(
 ) -> None:
     scene = Scene(*states)
     data = an_entry(3, a_data_record(eventID=event_id(3), readOnly=True, eventName="GetObject"))
-    await scene.follower.take([*entries(1), *entries(1, first=2, readOnly=True), data])
+    await scene.follower.process([*entries(1), *entries(1, first=2, readOnly=True), data])
     assert scene.numbers() == ([1, 2, 3] if reads else [1, 3])
 
 
@@ -134,27 +134,27 @@ async def test_what_only_reads_goes_to_rules_that_want_all(
 async def test_without_rules_nothing_is_put(states: tuple[str, ...]) -> None:
     scene = Scene()
     scene.services.rules[REGION] = frozenset(states)
-    assert await scene.follower.place() == 0
-    await scene.follower.take(entries(3))
+    assert await scene.follower.cursor() == 0
+    await scene.follower.process(entries(3))
     assert scene.services.bus == {}
     assert scene.looked_at == [1, 2, 3]
-    assert await scene.follower.place() == 3
-    assert await scene.another().place() == 0, "which costs nothing but another look"
-    await scene.follower.take(entries(3))
+    assert await scene.follower.cursor() == 3
+    assert await scene.another().cursor() == 0, "which costs nothing but another look"
+    await scene.follower.process(entries(3))
     assert scene.looked_at == [1, 2, 3], "nor is anything selected while that is known"
     scene.clock.advance(30)
-    await scene.follower.take(entries(1, first=4))
-    assert await scene.another().place() == 4
+    await scene.follower.process(entries(1, first=4))
+    assert await scene.another().cursor() == 4
 
 
 @asynchronous
 async def test_while_no_trail_logs_nobody_is_asked_for_rules() -> None:
     scene = Scene()
     scene.logs, scene.services.asked_for_rules = False, 0
-    await scene.follower.take(entries(3))
-    assert (await scene.follower.place(), scene.services.asked_for_rules) == (3, 0)
+    await scene.follower.process(entries(3))
+    assert (await scene.follower.cursor(), scene.services.asked_for_rules) == (3, 0)
     scene.logs = True
-    await scene.follower.take(entries(1, first=4))
+    await scene.follower.process(entries(1, first=4))
     assert (scene.numbers(), scene.services.asked_for_rules) == ([4], 1)
 
 
@@ -167,18 +167,18 @@ async def test_only_regions_of_which_something_is_taken_are_asked() -> None:
             an_entry(n, a_record(eventID=event_id(n), awsRegion=f"made-up-{n}"))
             for n in range(start + 1, start + 101)
         ]
-        await scene.follower.take(many)
+        await scene.follower.process(many)
     assert scene.services.asked_for_rules == 0
 
 
 @asynchronous
 async def test_rules_stay_known_however_many_regions_there_are() -> None:
     scene = Scene()
-    await scene.follower.take(entries(1))
+    await scene.follower.process(entries(1))
     for n in range(2, 600):
-        await scene.follower.take([an_entry(n, a_record(eventID="x", awsRegion=f"made-up-{n}"))])
+        await scene.follower.process([an_entry(n, a_record(eventID="x", awsRegion=f"made-up-{n}"))])
     asked = scene.services.asked_for_rules
-    await scene.follower.take(entries(1, first=600))
+    await scene.follower.process(entries(1, first=600))
     assert scene.services.asked_for_rules == asked
     assert len(scene.services.bus[REGION]) == 2
 
@@ -188,7 +188,7 @@ async def test_a_rule_gets_events_of_its_own_region_that_a_trail_takes() -> None
     scene = Scene()
     scene.left_out = {2}
     elsewhere = an_entry(4, a_record(eventID=event_id(4), awsRegion="eu-west-1"))
-    await scene.follower.take([*entries(3), elsewhere])
+    await scene.follower.process([*entries(3), elsewhere])
     assert scene.numbers() == [1, 3]
     assert scene.numbers("eu-west-1") == []
 
@@ -196,10 +196,10 @@ async def test_a_rule_gets_events_of_its_own_region_that_a_trail_takes() -> None
 @asynchronous
 async def test_new_rules_are_seen_within_half_a_minute() -> None:
     scene = Scene("DISABLED")
-    await scene.follower.take(entries(1))
+    await scene.follower.process(entries(1))
     scene.services.rules[REGION] = frozenset({"ENABLED"})
     scene.clock.advance(30)
-    await scene.follower.take(entries(1, first=2))
+    await scene.follower.process(entries(1, first=2))
     assert scene.numbers() == [2]
 
 
@@ -207,14 +207,14 @@ async def test_new_rules_are_seen_within_half_a_minute() -> None:
 @asynchronous
 async def test_what_the_bus_did_not_take_comes_again(fault: Fault) -> None:
     scene = Scene()
-    await scene.follower.take(entries(1))
+    await scene.follower.process(entries(1))
     many = entries(40, first=2)
     scene.services.faults.extend([None, fault])
     with pytest.raises(ServiceError):
-        await scene.follower.take(many)
+        await scene.follower.process(many)
     after = scene.another()
-    assert await after.place() == 1
-    await after.take(many)
+    assert await after.cursor() == 1
+    await after.process(many)
     assert set(scene.numbers()) == set(range(1, 42))
 
 
@@ -222,24 +222,24 @@ async def test_what_the_bus_did_not_take_comes_again(fault: Fault) -> None:
 async def test_it_begins_where_the_journal_is_and_goes_on_where_it_was() -> None:
     scene = Scene()
     scene.head = 7
-    assert await scene.follower.place() == 7
+    assert await scene.follower.cursor() == 7
     scene.head = 9
-    assert await scene.another().place() == 7
-    await scene.follower.take(entries(2, first=8))
-    assert await scene.another().place() == 9
+    assert await scene.another().cursor() == 7
+    await scene.follower.process(entries(2, first=8))
+    assert await scene.another().cursor() == 9
 
 
 @asynchronous
 async def test_rules_are_remembered_while_the_bus_cannot_be_asked() -> None:
     scene = Scene()
-    await scene.follower.take(entries(1))
+    await scene.follower.process(entries(1))
     scene.services.down = "ServiceUnavailable"
     after = scene.another()
-    await after.place()
+    await after.cursor()
     with pytest.raises(ServiceError):
-        await after.take(entries(1, first=2))
+        await after.process(entries(1, first=2))
     scene.services.down = None
-    await after.take(entries(1, first=2))
+    await after.process(entries(1, first=2))
     assert scene.numbers() == [1, 2]
 
 
@@ -247,17 +247,17 @@ async def test_rules_are_remembered_while_the_bus_cannot_be_asked() -> None:
 async def test_an_upstream_without_event_buses_holds_nothing_up() -> None:
     scene = Scene()
     scene.services.down = "UnknownOperationException"
-    await scene.follower.take(entries(3))
-    assert await scene.follower.place() == 3
+    await scene.follower.process(entries(3))
+    assert await scene.follower.cursor() == 3
 
 
 @asynchronous
 async def test_what_is_too_old_or_too_large_is_counted() -> None:
     scene = Scene()
     huge = a_record(eventID=event_id(1), requestParameters={"text": "x" * 300_000})
-    await scene.follower.take([an_entry(1, huge)])
+    await scene.follower.process([an_entry(1, huge)])
     scene.clock.advance(86_401)
-    await scene.follower.take(entries(1, first=2))
+    await scene.follower.process(entries(1, first=2))
     assert scene.services.bus == {}
     shown = scene.metrics.exposition()
     assert b'bus_events_total{outcome="too-large"} 1.0' in shown
@@ -283,7 +283,7 @@ async def test_what_the_bus_took_is_not_put_again_because_of_what_it_did_not(
     monkeypatch.setattr(MemoryBus, "put", failing)
     for _ in range(20):
         try:
-            await scene.follower.take(many)
+            await scene.follower.process(many)
         except ServiceError:
             continue
         break

@@ -72,7 +72,7 @@ class EventBridgeFollower:
         self._metrics = metrics
         self._taking = taking
         self._head = head
-        self._place: int | None = None
+        self._cursor: int | None = None
         #: Positions behind the place whose events the bus has.
         self._put_already: set[int] = set()
         self._kept_at = clock.now()
@@ -80,22 +80,22 @@ class EventBridgeFollower:
         self._states: dict[str, frozenset[str]] = {}
         self._asked: dict[str, datetime] = {}
 
-    async def place(self) -> int:
+    async def cursor(self) -> int:
         """Returns the position behind which it goes on: at first, where the journal is now."""
-        if self._place is not None:
-            return self._place
+        if self._cursor is not None:
+            return self._cursor
         stored = await self._control.get(_KIND, _KEY)
         if stored is None:
-            self._place = self._head()
+            self._cursor = self._head()
             await self._keep()
-            return self._place
+            return self._cursor
         self._states = {
             region: frozenset(states) for region, states in stored.document["rules"].items()
         }
-        self._place = int(stored.document["position"])
-        return self._place
+        self._cursor = int(stored.document["position"])
+        return self._cursor
 
-    async def take(self, entries: Sequence[Entry]) -> None:
+    async def process(self, entries: Sequence[Entry]) -> None:
         """Returns once the bus has those of the entries that rules may match.
 
         Raises:
@@ -105,7 +105,7 @@ class EventBridgeFollower:
         for region, events in wanted.items():
             for batch in _batches(events):
                 await self._put(region, batch)
-        self._place = entries[-1].position
+        self._cursor = entries[-1].position
         self._put_already.clear()
         # What nobody wanted may be looked at again.
         if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
@@ -182,7 +182,7 @@ class EventBridgeFollower:
 
     async def _keep(self) -> None:
         rules = {region: sorted(states) for region, states in self._states.items() if states}
-        document = {"position": self._place, "rules": rules}
+        document = {"position": self._cursor, "rules": rules}
         await self._control.apply([Put(_KIND, _KEY, document)])
         self._kept_at = self._clock.now()
 
