@@ -6,8 +6,8 @@ import pytest
 
 from opentrail.core.resource_types import RESOURCE_MEMBERS
 from opentrail.who.changes import (
+    CALL_PHRASES,
     CHANGERS,
-    DEEDS,
     OVERWRITING,
     UNMAKERS,
     VERBS,
@@ -151,14 +151,14 @@ OTHER_NAMES = {
 }
 
 
-@pytest.mark.parametrize("source", sorted(DEEDS))
+@pytest.mark.parametrize("source", sorted(CALL_PHRASES))
 def test_words_are_for_operations_that_there_are(source: str) -> None:
     known = set() if source == "signin" else operations(source)
-    assert set(DEEDS[source]) - known <= OTHER_NAMES
+    assert set(CALL_PHRASES[source]) - known <= OTHER_NAMES
 
 
 def test_words_fit_into_a_sentence() -> None:
-    for words in (*VERBS.values(), *(w for deeds in DEEDS.values() for w in deeds.values())):
+    for words in (*VERBS.values(), *(w for calls in CALL_PHRASES.values() for w in calls.values())):
         assert words == words.strip()
         assert words[0].islower()
         assert not words.endswith(".")

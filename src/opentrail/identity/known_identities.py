@@ -58,7 +58,7 @@ class KnownIdentities:
         self._given.update({identity.access_key_id: identity for identity in directory})
 
     def resolve(self, access_key_id: str) -> Identity:
-        """Returns the identity of a key: configured, learned, or its decoded account, in this order."""
+        """Returns the configured, else the learned identity of a key, else its decoded account."""
         given = self._given.get(access_key_id)
         if given is not None:
             return self._with_principal(given)

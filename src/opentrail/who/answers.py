@@ -1,6 +1,6 @@
 """Who created, changed and deleted a resource, and who was behind the credentials.
 
-An answer holds sentences with their evidence; what no record tells, it says so.
+An answer holds sentences with their evidence, and says so if something is not recorded.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from opentrail.who.callers import next_calls, origin_of
 from opentrail.who.changes import OVERWRITING, changes, creates, deletes
 from opentrail.who.sentence import spoken, statement
 
-#: Events of one name, other names of a resource, calls that made it behind many others.
+#: Maximum events of one name, names of one resource, and create calls behind too many events.
 _MOST_EVENTS, _MOST_NAMES, _MOST_CREATIONS = 1_000, 8, 5
 _TYPED = re.compile(r"(AWS::\w+::\w+)\s+(.+)", re.DOTALL)
-#: Types whose names are the same thing in every Region.
+#: Types of resources that are the same in every Region.
 _GLOBAL = ("AWS::IAM::", "AWS::S3::", "AWS::CloudFront::", "AWS::Route53::", "AWS::STS::")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a question is about: a name, perhaps a type, an account and an ARN."""
+    """A question about a name, optionally with a type, an account and an ARN."""
 
     name: str
     kind: str | None = None
@@ -41,7 +41,7 @@ class Question:
     text: str = ""
 
     def fits(self, resource_type: str | None) -> bool:
-        """Whether the type is asked for: `AWS::IAM::User`, `user` and `IAM user` are the same."""
+        """Whether the type matches: `AWS::IAM::User`, `user` and `IAM user` are the same."""
         if self.kind is None or resource_type is None:
             return True
         words = (resource_type, resource_type.rpartition("::")[2], spoken(resource_type))
@@ -62,7 +62,7 @@ class Change:
 
 
 class ResourceKey(NamedTuple):
-    """What distinguishes resources of one name; an object is one of its bucket."""
+    """Distinguishes resources of one name; `bucket` is that of an S3 object."""
 
     account: str
     region: str
@@ -72,22 +72,22 @@ class ResourceKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResourceHistory:
-    """What is recorded of one resource, since it was last made.
+    """The recorded changes of one resource since it was last created.
 
-    `told` is what an answer tells first: the making, else the last call that is recorded.
+    `shown_first` is the creation if it is recorded, else the last change.
     """
 
     created: Change | None
     changed: Sequence[Change]
     deleted: Change | None
-    told: Change
+    shown_first: Change
     last: Change
 
 
 async def who(
     history: History, text: str, kind: str | None = None, account: str | None = None
 ) -> dict[str, Any]:
-    """Returns who created, changed and deleted what `text` names, as documented JSON.
+    """Returns who created, changed and deleted the resource that `text` names.
 
     Args:
         history: where events are looked up.
@@ -102,17 +102,17 @@ async def who(
         shorter = replace(asked, name=name, kind=word)
         found = await _about(history, shorter)
         asked = shorter if found else asked
-    lives = _lives(asked, found)
-    answers = [await _answer(history, life) for life in lives]
+    histories = _histories(asked, found)
+    answers = [await _answer(history, each) for each in histories]
     whole = {"sentence": None, "events": len(found), "resource": text, "answers": answers}
-    if not lives:
+    if not histories:
         return {**whole, "first": [shown_event(event) for event in found[-1:]]}
-    told = lives[0].told
-    return {**whole, **told.shown(), "record": told.event.record}
+    first = histories[0].shown_first
+    return {**whole, **first.shown(), "record": first.event.record}
 
 
 def understood(text: str, kind: str | None = None, account: str | None = None) -> Question:
-    """Returns what a question is about.
+    """Parses a question.
 
     >>> understood("AWS::IAM::User Mary").kind
     'AWS::IAM::User'
@@ -132,7 +132,7 @@ def understood(text: str, kind: str | None = None, account: str | None = None) -
 
 
 async def _about(history: History, asked: Question) -> list[FoundEvent]:
-    """Returns the events that name the resource, by any name that they tell of it; newest first."""
+    """Returns the events that name the resource by any of its known names, newest first."""
     found: dict[int, FoundEvent] = {}
     waiting, seen = [asked.text], set[str]()
     if asked.kind != "AWS::S3::Object" or asked.arn is None:
@@ -142,7 +142,7 @@ async def _about(history: History, asked: Question) -> list[FoundEvent]:
         if name in seen:
             continue
         seen.add(name)
-        # The owner of an ARN may not be whose history tells of it; a bare name needs the account.
+        # Other accounts than an ARN's owner may record its events; a bare name needs the account.
         account = None if name.startswith("arn:") and asked.arn else asked.account
         events = await _naming(history, name, Search(account=account))
         found.update((event.position, event) for event in events)
@@ -151,7 +151,7 @@ async def _about(history: History, asked: Question) -> list[FoundEvent]:
 
 
 async def _naming(history: History, name: str, search: Search) -> list[FoundEvent]:
-    """Returns events of a name; of very many, all that wrote come before those that only read."""
+    """Returns events of a name; if there are too many, writes come before reads."""
     found = await history.about(name, search, _MOST_EVENTS)
     if len(found) < _MOST_EVENTS:
         return found
@@ -163,7 +163,7 @@ async def _naming(history: History, name: str, search: Search) -> list[FoundEven
 
 
 def _other_names(events: Iterable[FoundEvent], asked: Question, known: set[str]) -> list[str]:
-    """Returns other names of the resource: its ARN, the id that its making gave it."""
+    """Returns other names of the resource: its ARN, and the id of the call that created it."""
     others: dict[str, None] = {}
     for event in events:
         same = [r for r in event.resources if r.name in known and asked.fits(r.type)]
@@ -177,11 +177,11 @@ def _other_names(events: Iterable[FoundEvent], asked: Question, known: set[str])
     return list(others)
 
 
-# What they tell
+# Histories of resources
 
 
-def _lives(asked: Question, found: Sequence[FoundEvent]) -> list[ResourceHistory]:
-    """Returns what is recorded of each resource of the name, most recent first."""
+def _histories(asked: Question, found: Sequence[FoundEvent]) -> list[ResourceHistory]:
+    """Returns the history of each resource with the name, the most recent first."""
     names = {asked.text, asked.name}
     names.update(_other_names(found, asked, names))
     groups: dict[ResourceKey, list[Change]] = {}
@@ -198,17 +198,17 @@ def _lives(asked: Question, found: Sequence[FoundEvent]) -> list[ResourceHistory
         if not about or refusal(record) is not None:
             continue
         for resource in about:
-            groups.setdefault(_thing(record, resource), []).append(Change(event, record, resource))
-    lives = [life for deeds in _merged(groups) if (life := _life(deeds)) is not None]
-    return sorted(lives, key=lambda life: _when(life.last), reverse=True)
+            groups.setdefault(_key_of(record, resource), []).append(Change(event, record, resource))
+    histories = [each for calls in _merged(groups) if (each := _history_of(calls)) is not None]
+    return sorted(histories, key=lambda each: _order(each.last), reverse=True)
 
 
-def _when(deed: Change) -> tuple[datetime, int]:
-    return deed.event.order
+def _order(change: Change) -> tuple[datetime, int]:
+    return change.event.order
 
 
-def _thing(record: Record, resource: Resource) -> ResourceKey:
-    """Returns what distinguishes resources of one name."""
+def _key_of(record: Record, resource: Resource) -> ResourceKey:
+    """Returns the key that distinguishes resources of one name."""
     arn = parse_arn(resource.name)
     account = (arn.account if arn else "") or str(record.get("recipientAccountId") or "")
     everywhere = (resource.type or "").startswith(_GLOBAL)
@@ -220,62 +220,62 @@ def _thing(record: Record, resource: Resource) -> ResourceKey:
 
 
 def _merged(groups: dict[ResourceKey, list[Change]]) -> list[list[Change]]:
-    """Adds calls that do not tell the type to the one resource that they can be about."""
-    typed = [thing for thing in groups if thing.type is not None]
+    """Adds calls without a resource type to the one resource that they can be about."""
+    typed = [key for key in groups if key.type is not None]
     if len(typed) != 1:
         return list(groups.values())
     owner = typed[0].account
-    mine = [deed for thing, deeds in groups.items() if thing.account == owner for deed in deeds]
-    others = [deeds for thing, deeds in groups.items() if thing.account != owner]
-    return [sorted(mine, key=_when), *others]
+    own = [change for key, calls in groups.items() if key.account == owner for change in calls]
+    others = [calls for key, calls in groups.items() if key.account != owner]
+    return [sorted(own, key=_order), *others]
 
 
-def _life(deeds: Iterable[Change]) -> ResourceHistory | None:
-    """Returns what calls, oldest first, did to one resource; a call counts once.
+def _history_of(calls: Iterable[Change]) -> ResourceHistory | None:
+    """Returns the history of one resource from its calls, oldest first; each counts once.
 
-    None: they only named it.
+    None: no call changed it.
     """
     created: Change | None = None
     deleted: Change | None = None
     changed: list[Change] = []
     seen: set[int] = set()
-    for deed in deeds:
-        name, kind = deed.event.event_name, deed.resource.type
-        if deed.event.position in seen:
+    for change in calls:
+        name, kind = change.event.event_name, change.resource.type
+        if change.event.position in seen:
             continue
-        seen.add(deed.event.position)
+        seen.add(change.event.position)
         if creates(name, kind):
             if name in OVERWRITING and created and not deleted:
-                changed.append(deed)
+                changed.append(change)
             else:
-                created, deleted, changed = deed, None, []
+                created, deleted, changed = change, None, []
         elif deletes(name, kind):
-            deleted = deed
+            deleted = change
         elif changes(name, kind):
-            changed.append(deed)
-    known = [deed for deed in (created, *changed[-1:], deleted) if deed]
+            changed.append(change)
+    known = [change for change in (created, *changed[-1:], deleted) if change]
     if not known:
         return None
     return ResourceHistory(
-        created, changed, deleted, created or max(known, key=_when), max(known, key=_when)
+        created, changed, deleted, created or max(known, key=_order), max(known, key=_order)
     )
 
 
 # Answers
 
 
-async def _answer(history: History, life: ResourceHistory) -> dict[str, Any]:
-    told = life.told
-    thing = _thing(told.record, told.resource)
-    changed = {"times": len(life.changed), **life.changed[-1].shown()} if life.changed else None
+async def _answer(history: History, found: ResourceHistory) -> dict[str, Any]:
+    shown = found.shown_first
+    key = _key_of(shown.record, shown.resource)
+    changed = {"times": len(found.changed), **found.changed[-1].shown()} if found.changed else None
     return {
-        "type": thing.type,
-        "name": told.resource.name,
-        "account": thing.account,
-        "region": thing.region or None,
-        "created": life.created.shown() if life.created else None,
+        "type": key.type,
+        "name": shown.resource.name,
+        "account": key.account,
+        "region": key.region or None,
+        "created": found.created.shown() if found.created else None,
         "changed": changed,
-        "deleted": life.deleted.shown() if life.deleted else None,
-        "caller": await origin_of(history, told.record),
-        "next": await next_calls(history, told.event, told.record),
+        "deleted": found.deleted.shown() if found.deleted else None,
+        "caller": await origin_of(history, shown.record),
+        "next": await next_calls(history, shown.event, shown.record),
     }

@@ -1,4 +1,4 @@
-"""Who was behind the credentials of a call, and what the same caller did next."""
+"""The original caller behind the credentials of a call, and the caller's next calls."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import actor, statement
 
-#: Steps of a chain; calls that followed; events looked at for them.
+#: Maximum steps of a chain, following calls, and events searched for them.
 _MOST_STEPS, _MOST_NEXT, _MOST_IN_WINDOW = 10, 5, 2_000
-#: How far behind a call its caller's next ones are looked for, nearest first.
+#: Periods after a call in which its caller's next calls are searched for, shortest first.
 _WINDOWS = tuple(timedelta(seconds=s) for s in (2, 60, 900, 7_200, 86_400, 90 * 86_400))
 _PEOPLE = ("IAMUser", "Root", "SAMLUser", "WebIdentityUser", "IdentityCenterUser", "Directory")
 
 
 async def origin_of(history: History, record: Record) -> dict[str, Any]:
-    """Returns the calls that lead from the caller of a record back to whom it all began with.
+    """Returns the calls that lead from the caller of a record back to the original caller.
 
     Returns:
         `steps`, nearest first; `origin` in words, or None; its `kind` (`human`, `service` or
@@ -85,7 +85,7 @@ def _follows(one: FoundEvent, event: FoundEvent) -> bool:
 
 
 async def _maker(history: History, identity: Record, record: Record) -> Record | None:
-    """Returns the record of the call that gave out the caller's temporary credentials."""
+    """Returns the record of the call that issued the caller's temporary credentials."""
     key, arn = identity.get("accessKeyId"), identity.get("arn")
     name = str(key or arn)
     found = await history.about(name, Search(), 50)
@@ -102,13 +102,13 @@ async def _maker(history: History, identity: Record, record: Record) -> Record |
         by_time = not key and keys and made.get("eventTime") == session.get("creationDate")
         if (key and key in keys) or by_time:
             makers.append(made)
-    # The account whose role it is has a copy of the call that tells less of the caller.
+    # The copy of the call in the role's account has less information about the caller.
     makers.sort(key=lambda made: as_object(made.get("userIdentity")).get("type") == "AWSAccount")
     return makers[0] if makers else None
 
 
 def _origin(record: Record) -> dict[str, Any]:
-    """Tells whom a chain begins with."""
+    """Returns the end of a chain that begins with the caller of a record."""
     kind = as_object(record.get("userIdentity")).get("type")
     words = actor(record)
     if kind in _PEOPLE:
@@ -119,7 +119,7 @@ def _origin(record: Record) -> dict[str, Any]:
 
 
 def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
-    """Tells that no record leads on, and what the last one tells of whoever it was."""
+    """Returns the end of a chain whose next record is missing, with hints about the caller."""
     context = as_object(identity.get("sessionContext"))
     issuer = as_object(context.get("sessionIssuer"))
     if identity["type"] == "FederatedUser" and issuer.get("type") in ("IAMUser", "Root"):
@@ -139,8 +139,8 @@ def _broken_end(record: Record, identity: Record) -> dict[str, Any]:
             as_object(identity.get("inScopeOf")).get("credentialsIssuedTo")
         ),
     }
-    told = [f"; {words} {value}" for words, value in hints.items() if value]
-    return _ends(f"no record of who assumed {role} as session {session}{''.join(told)}")
+    known = [f"; {words} {value}" for words, value in hints.items() if value]
+    return _ends(f"no record of who assumed {role} as session {session}{''.join(known)}")
 
 
 def _begins(words: str, kind: str) -> dict[str, Any]:

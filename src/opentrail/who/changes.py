@@ -1,10 +1,10 @@
-"""What calls do to resources, in words and by kind. Everything here is data that a row extends.
+"""How calls change resources: phrases and tables, which a new row extends.
 
-- `DEEDS`: a call in words of its own. `{member}` is a member of the request, or of the answer; a
-  call that lacks one is told by its name instead. Names of ARNs and URLs are shortened.
-- `VERBS`: the first word of a call's name → what it did to the thing that the rest names.
-- `MAKERS`, `UNMAKERS`: calls that make or remove a thing without saying so in their names.
-- `CHANGERS`: calls that change a thing without naming it.
+- `CALL_PHRASES`: the phrase for a call. `{member}` is a member of the request or of the response; a
+  call without that member is described by its name. Names are shortened from ARNs and URLs.
+- `VERBS`: the first word of a call's name → the verb for the resource that the rest names.
+- `MAKERS`, `UNMAKERS`: calls that create or delete a resource, though their names do not say so.
+- `CHANGERS`: calls that change a resource without naming its type.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-#: event source without `.amazonaws.com` → event name, without a version → words.
-DEEDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+#: Event source without `.amazonaws.com` → event name without a version → phrase.
+CALL_PHRASES: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "cloudtrail": {
             "PutEventSelectors": "changed what trail {trailName} records",
@@ -209,7 +209,7 @@ MAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "AWS::SSM::Parameter": ("PutParameter",),
     }
 )
-#: Calls that make a thing, or write over the one that is there.
+#: Calls that create a resource or overwrite it.
 OVERWRITING = frozenset({*MAKERS["AWS::S3::Object"], "PutParameter"})
 
 UNMAKERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -273,11 +273,11 @@ CHANGERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "AWS::SQS::Queue": ("AddPermission", "RemovePermission"),
     }
 )
-#: Any thing is changed by these; a policy is not changed by being attached.
-_OF_ANY_THING = re.compile(
+#: Calls that change resources of any type; attaching a policy does not change the policy.
+_OF_ANY_TYPE = re.compile(
     r"(Tag|Untag)[A-Z]\w*|(Create|Delete|Add|Remove)Tags\w*|(Put|Delete)ResourcePolicy"
 )
-#: Calls that only use the things that they name, though AWS records them as writing.
+#: Calls that only use the resources that they name, though AWS records them as writes.
 _USING = re.compile(
     r"(Acquire|Assume|Bundle|Copy|Detect|Execute|Export|Invoke|Purchase|Receive|Replicate|Report"
     r"|Request|Retrieve|Search|Send|Simulate|Test|Validate|Verify|Write)[A-Z]\w*"
@@ -331,7 +331,7 @@ def changes(event_name: str, resource_type: str | None) -> bool:
     event_name = re.sub(r"\d.*", "", event_name)
     if resource_type is None:
         return _USING.fullmatch(event_name) is None
-    if _OF_ANY_THING.fullmatch(event_name):
+    if _OF_ANY_TYPE.fullmatch(event_name):
         return True
     if event_name in CHANGERS.get(resource_type, ()):
         return True

@@ -10,7 +10,7 @@ from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
-from opentrail.who.changes import DEEDS, VERBS, changes, creates, deletes
+from opentrail.who.changes import CALL_PHRASES, VERBS, changes, creates, deletes
 
 _WORD = re.compile(r"[A-Z][a-z]+")
 _PLACE = re.compile(r"\{([\w-]+)\}")
@@ -24,7 +24,7 @@ _KINDS = {
 }
 
 _CONSOLE = "the AWS Management Console"
-#: Services that people work with by name; others are named by their host.
+#: Services that have well-known names; others are named by their host.
 _SERVICES = {
     "autoscaling": "Amazon EC2 Auto Scaling",
     "cloudformation": "AWS CloudFormation",
@@ -32,7 +32,7 @@ _SERVICES = {
     "servicecatalog": "AWS Service Catalog",
 }
 
-#: What a user agent gives away; first hit wins.
+#: Methods by user agent; the first match wins.
 _METHODS = (
     (
         re.compile(r"^\[?(console|signin)\.|^\[?Mozilla\b|AWSConsole|S3Console|EC2Console"),
@@ -62,11 +62,11 @@ _METHODS = (
 
 
 def sentence(record: Record, resource: Resource | None = None) -> str:
-    """Returns one sentence that tells `record`; times are UTC.
+    """Returns one sentence that describes `record`; times are UTC.
 
     Args:
         record: a complete record.
-        resource: the resource to speak of; by default the first that the record names.
+        resource: the resource to mention; by default the first that the record names.
     """
     moment = parse_time(record["eventTime"])
     hour = moment.strftime("%I").lstrip("0")
@@ -75,7 +75,7 @@ def sentence(record: Record, resource: Resource | None = None) -> str:
 
 
 def statement(record: Record, resource: Resource | None = None) -> dict[str, Any]:
-    """Returns `sentence` with its `evidence`: what in the record proves it."""
+    """Returns `sentence` with its `evidence`: the members of the record that prove it."""
     identity = as_object(record.get("userIdentity"))
     evidence = {
         "eventId": record.get("eventID"),
@@ -94,14 +94,14 @@ def clause(record: Record, resource: Resource | None = None) -> str:
     target = resource or _main(record)
     method = method_of(record)
     reason = refusal(record)
-    did = deed(record, target) if reason is None else _tried(record, target)
+    did = _action(record, target) if reason is None else _tried(record, target)
     how = f" through {method}" if method and method not in did else ""
     refused = f" and was refused ({reason})" if reason else ""
     return f"{actor(record)} {did}{how}{refused}"
 
 
 def _tried(record: Record, target: Resource | None) -> str:
-    """Returns what a refused call wanted, without saying that it was done."""
+    """Returns the words for a refused call, which do not say that it had an effect."""
     if record.get("eventSource") == SIGN_IN:
         return "tried to sign in to the AWS Management Console"
     on = f" on {spoken(target.type)} {target.name}" if target else ""
@@ -109,7 +109,7 @@ def _tried(record: Record, target: Resource | None) -> str:
 
 
 def _main(record: Record) -> Resource | None:
-    """Returns the resource that a call is about: what it makes or names, else the first."""
+    """Returns the resource that a call creates, deletes or changes, else the first one named."""
     resources = resources_of(record)
     event_name = str(record["eventName"])
     for resource in resources:
@@ -149,7 +149,7 @@ def actor(record: Record) -> str:
 
 
 def _session(identity: Mapping[str, Any]) -> str:
-    """Tells of a role's session, or of a federated user and who vouched for it."""
+    """Returns the words for a role's session, or for a federated user and its issuer."""
     issuer = as_object(as_object(identity.get("sessionContext")).get("sessionIssuer"))
     parts = str(identity.get("arn") or "").split("/")
     name = str(identity.get("principalId", "")).partition(":")[2] or parts[-1]
@@ -166,9 +166,9 @@ def _last_part(arn: Any) -> str:
 
 
 def method_of(record: Record) -> str | None:
-    """Returns by which method a call was made; None when the record does not say.
+    """Returns the method by which a call was made; None if it is not recorded.
 
-    A service that called on somebody's behalf comes first, then the console, then the user agent.
+    A service that called on behalf of the caller precedes the console and the user agent.
     """
     identity = as_object(record.get("userIdentity"))
     host = str(identity.get("invokedBy") or "")
@@ -192,7 +192,7 @@ def _service(host: str) -> str:
 
 
 def spoken(resource_type: str | None) -> str:
-    """Returns what a person calls a thing of this type.
+    """Returns the everyday name of a resource type.
 
     >>> spoken("AWS::IAM::User"), spoken("AWS::Athena::WorkGroup"), spoken(None)
     ('IAM user', 'Athena work group', 'resource')
@@ -206,12 +206,12 @@ def spoken(resource_type: str | None) -> str:
     return " ".join([service, *(w if w.isupper() else w.lower() for w in words)])
 
 
-def deed(record: Record, target: Resource | None) -> str:
-    """Tells what a call did; a verb of its own only if it did that to `target` itself."""
+def _action(record: Record, target: Resource | None) -> str:
+    """Returns the words for a call; its verb is used only if the call is about `target` itself."""
     event_name = str(record["eventName"])
-    told = _own_words(record, event_name)
-    if told is not None:
-        return told
+    phrase = _phrase(record, event_name)
+    if phrase is not None:
+        return phrase
     if target is None:
         return f"called {event_name}"
     named = f"{spoken(target.type)} {target.name}"
@@ -226,10 +226,10 @@ def deed(record: Record, target: Resource | None) -> str:
     return f"{VERBS[verb.group()]} {named}"
 
 
-def _own_words(record: Record, event_name: str) -> str | None:
-    """Returns the words that `DEEDS` has for a call, if the record fills them."""
+def _phrase(record: Record, event_name: str) -> str | None:
+    """Returns the phrase of `CALL_PHRASES` for a call, None if the record lacks a member of it."""
     source = str(record.get("eventSource", "")).partition(".")[0]
-    words = DEEDS.get(source, {}).get(re.sub(r"\d.*", "", event_name))
+    words = CALL_PHRASES.get(source, {}).get(re.sub(r"\d.*", "", event_name))
     if words is None:
         return None
     places = {place: _value(record, place) for place in _PLACE.findall(words)}
@@ -239,7 +239,7 @@ def _own_words(record: Record, event_name: str) -> str | None:
 
 
 def _value(record: Record, member: str) -> str | None:
-    """Returns a member of the request, of the answer, or of an object in the answer; shortened."""
+    """Returns a member of the request, of the response or of an object in it, shortened."""
     asked = as_object(record.get("requestParameters"))
     answered = as_object(record.get("responseElements"))
     for part in (asked, answered, *map(as_object, answered.values())):
