@@ -16,8 +16,8 @@ from opentrail.core.trail import (
     check_prefix,
     check_trail_name,
     epoch,
+    includes,
     stored_time,
-    takes,
 )
 from tests.factories import ACCOUNT, a_trail
 
@@ -181,11 +181,11 @@ def test_a_trail_is_read_back_from_its_document(trail: Trail) -> None:
     assert Trail.from_document(stored) == trail
 
 
-# Which events a span takes
+# Which events a span includes
 
 
 @pytest.mark.parametrize(
-    ("every_region", "global_services", "region", "source", "taken"),
+    ("every_region", "global_services", "region", "source", "included"),
     [
         (False, True, "us-east-1", "s3.amazonaws.com", True),
         (False, True, "us-east-1", "iam.amazonaws.com", True),
@@ -199,16 +199,16 @@ def test_a_trail_is_read_back_from_its_document(trail: Trail) -> None:
     ],
 )
 def test_a_trail_of_us_east_1_takes(
-    every_region: bool, global_services: bool, region: str, source: str, taken: bool
+    every_region: bool, global_services: bool, region: str, source: str, included: bool
 ) -> None:
     span = a_span(every_region=every_region, global_services=global_services)
-    assert takes(span, "us-east-1", region, source) is taken
+    assert includes(span, "us-east-1", region, source) is included
 
 
 def test_a_trail_of_another_region_does_not_take_global_services() -> None:
     """Since 2021-11-22 (cloudtrail-format §8.2): they are recorded in us-east-1."""
     span = a_span(every_region=False, global_services=True)
-    assert not takes(span, "eu-west-1", "us-east-1", "iam.amazonaws.com")
+    assert not includes(span, "eu-west-1", "us-east-1", "iam.amazonaws.com")
 
 
 # Times

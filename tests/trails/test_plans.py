@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 
 from opentrail.core.trail import Trail, stored_time
 from opentrail.ports.control import Put
-from opentrail.trails.plans import DeliveryState, LogFilePlan, Selecting, load_state
+from opentrail.trails.plans import DeliveryState, EntrySelector, LogFilePlan, load_state
 from tests.factories import (
     ACCOUNT,
     MOMENT,
@@ -53,8 +53,8 @@ def a_plan(**changes: object) -> LogFilePlan:
 
 
 async def of_plan(plan: LogFilePlan, after: int = 0) -> list[int]:
-    selecting = Selecting(await a_journal())
-    entries = selecting.entries_of(plan, ACCOUNT, REGION, after)
+    selector = EntrySelector(await a_journal())
+    entries = selector.entries_of(plan, ACCOUNT, REGION, after)
     return [entry.position async for entry in entries]
 
 
@@ -74,9 +74,9 @@ async def test_a_plan_is_gone_through_from_any_position_on() -> None:
 
 @asynchronous
 async def test_a_note_has_all_that_its_plan_needs() -> None:
-    selecting = Selecting(await a_journal())
+    selector = EntrySelector(await a_journal())
     note = {"plan": asdict(a_plan()), "account": ACCOUNT, "home_region": REGION}
-    assert [entry.position async for entry in selecting.entries_of_note(note, 1)] == [2]
+    assert [entry.position async for entry in selector.entries_of_note(note, 1)] == [2]
 
 
 def logging(**changes: object) -> Trail:
@@ -89,17 +89,17 @@ async def test_what_some_logging_trail_takes_is_taken() -> None:
     entries = await journal.read(0, 100)
 
     def taken(*trails: Trail) -> list[int]:
-        taking = Selecting.taking(trails)
-        assert taking is not None
-        return [entry.position for entry in taking(entries)]
+        matches = EntrySelector.matcher_of(trails)
+        assert matches is not None
+        return [entry.position for entry in matches(entries)]
 
-    assert Selecting.taking([]) is Selecting.taking([a_trail()]) is None
+    assert EntrySelector.matcher_of([]) is EntrySelector.matcher_of([a_trail()]) is None
     assert taken(logging()) == [1, 2]
     assert taken(logging(multi_region=True)) == [1, 2, 3]
     assert taken(logging(account="210987654321")) == [4]
     assert taken(logging(selectors=ONLY_DATA)) == [5]
     assert taken(logging(selectors=ONLY_DATA), logging(multi_region=True)) == [1, 2, 3, 5]
-    assert Selecting.taking([logging().stopped("call", stored_time(MOMENT))]) is None
+    assert EntrySelector.matcher_of([logging().stopped("call", stored_time(MOMENT))]) is None
 
 
 @asynchronous

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.event import Entry
-from opentrail.trails.reading import STRETCH, EntryBatch, SharedReading
+from opentrail.trails.reading import BATCH, EntryBatch, SharedReading
 from tests.factories import a_data_record, a_new_entry, a_record, an_entry, event_id
 from tests.fakes import MemoryJournal, asynchronous, run
 
@@ -33,9 +33,9 @@ class CountingJournal(MemoryJournal):
 async def all_of(reading: SharedReading, after: int, until: int) -> list[int]:
     positions: list[int] = []
     while after < until:
-        stretch, entries, reached = await reading.read(after, until)
+        batch, entries, reached = await reading.read(after, until)
         assert after < reached <= until
-        assert set(entries) <= set(stretch.entries)
+        assert set(entries) <= set(batch.entries)
         positions += [entry.position for entry in entries]
         after = reached
     return positions
@@ -76,7 +76,7 @@ async def test_who_reads_together_reads_the_journal_once() -> None:
             await all_of(reading, 0, 3_000)
         await all_of(reading, 500, 2_500)
         assert len(journal.reads) == once
-    await all_of(reading, 0, STRETCH)
+    await all_of(reading, 0, BATCH)
     assert len(journal.reads) > once, "nothing is kept once nobody reads"
 
 
@@ -93,8 +93,8 @@ async def test_what_may_still_grow_is_not_kept() -> None:
 @asynchronous
 async def test_only_so_many_bytes_are_kept() -> None:
     journal = CountingJournal(5_000)
-    size = EntryBatch(await journal.read(0, STRETCH)).bytes
-    reading = SharedReading(journal, kept_bytes=3 * size)
+    size = EntryBatch(await journal.read(0, BATCH)).bytes
+    reading = SharedReading(journal, cached_bytes=3 * size)
     with reading.together():
         await all_of(reading, 0, 5_000)
         read = len(journal.reads)
@@ -106,11 +106,11 @@ async def test_only_so_many_bytes_are_kept() -> None:
 
 def test_a_record_is_parsed_once_however_often_it_is_asked_for() -> None:
     entry = an_entry(5, a_data_record(eventID=event_id(5)))
-    stretch = EntryBatch([entry])
-    record = stretch.record_of(entry)
+    batch = EntryBatch([entry])
+    record = batch.record_of(entry)
     assert (record.fields.event_name, record.event_time) == ("PutObject", "2020-01-01T09:00:00Z")
     # A position never gets other bytes; if it did, they would show that it was read again.
     other = replace(entry, record=b"never read")
-    assert stretch.record_of(other) is record
+    assert batch.record_of(other) is record
     with pytest.raises(ValueError, match="Expecting value"):
         _ = EntryBatch([other]).record_of(other).fields

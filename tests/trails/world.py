@@ -15,7 +15,7 @@ from opentrail.metrics import Metrics
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.plans import DeliveryState, Selecting, load_state
+from opentrail.trails.plans import DeliveryState, EntrySelector, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import LogStreams
 from opentrail.trails.sinks.sns import Notices
@@ -61,9 +61,9 @@ class World:
         self.signer = MemorySigner()
         self.metrics = Metrics()
         self.registry = TrailRegistry(self.control)
-        self.selecting = Selecting(self.journal)
+        self.selector = EntrySelector(self.journal)
         self.delivery = LogDelivery(
-            self.selecting, self.control, self.objects, self.clock, self.metrics
+            self.selector, self.control, self.objects, self.clock, self.metrics
         )
         self.digests = DigestChains(
             self.control,
@@ -88,7 +88,7 @@ class World:
                     self.services,
                     self.clock,
                     self.metrics,
-                    self.selecting.entries_of_note,
+                    self.selector.entries_of_note,
                 ),
             ),
         )

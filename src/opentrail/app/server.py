@@ -81,7 +81,7 @@ from opentrail.settings import Settings
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
-from opentrail.trails.plans import Selecting
+from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import LogStreams
 from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower
@@ -227,7 +227,7 @@ class Server:
         signer = RsaSigner(self._data.keys, clock, timedelta(days=settings.signing_key_days))
         objects = S3Objects(store_access(settings))
         trails = TrailRegistry(control)
-        selecting = Selecting(journal)
+        selector = EntrySelector(journal)
         clients = ServiceClients(partial(service_access, settings))
         topics, groups = SnsTopics(clients), CloudWatchLogGroups(clients)
         digest_interval = timedelta(seconds=settings.digest_interval)
@@ -236,12 +236,12 @@ class Server:
             journal,
             control,
             objects,
-            LogDelivery(selecting, control, objects, clock, metrics),
+            LogDelivery(selector, control, objects, clock, metrics),
             DigestChains(control, objects, signer, clock, metrics, digest_interval),
             timedelta(seconds=settings.delivery_interval),
             (
                 Notices(control, topics, clock, metrics),
-                LogStreams(control, groups, clock, metrics, selecting.entries_of_note),
+                LogStreams(control, groups, clock, metrics, selector.entries_of_note),
             ),
         )
         # What an earlier run learned must be known before the first call is recorded.
@@ -444,7 +444,7 @@ def _token_key(folder: Path) -> bytes:
 
 async def _matcher(trails: TrailRegistry) -> EntryMatcher | None:
     """Returns the matcher of entries that logging trails select."""
-    return Selecting.taking([stored.trail for stored in await trails.all()])
+    return EntrySelector.matcher_of([stored.trail for stored in await trails.all()])
 
 
 def serve(

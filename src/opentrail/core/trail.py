@@ -1,4 +1,4 @@
-"""A trail, its spans, and how both are kept as documents."""
+"""A trail, its spans, and their documents in the state store."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PREFIX = re.compile(r"^[A-Za-z0-9!_.*'()/ \-]+$")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A stretch of journal positions that a trail delivers under one configuration.
+    """A range of journal positions that a trail delivers under one configuration.
 
     It holds positions `after < position <= until`; `until` None is an open end. `closing_event`
     names the call that ends the span while its own position is not known yet.
@@ -50,8 +50,8 @@ class Span:
     closing_event: str | None = None
     #: Whether the digest chain of the span before goes on (settings changed while logging).
     continues: bool = False
-    #: ARNs of the key that files are encrypted with, of the topic that is told of each, and of the
-    #: log group that gets the events, too.
+    #: ARNs of the key that encrypts files, of the topic for notifications, and of the log group
+    #: that also gets the events.
     kms_key: str = ""
     topic: str = ""
     log_group: str = ""
@@ -60,13 +60,13 @@ class Span:
 
     @property
     def open(self) -> bool:
-        """Whether events still come in."""
+        """Whether the span has no end yet."""
         return self.until is None and self.closing_event is None
 
 
 @dataclass(frozen=True, slots=True)
 class Trail:
-    """The configuration of a trail; `uid` tells apart trails of the same name over time."""
+    """The configuration of a trail; `uid` distinguishes trails with the same name over time."""
 
     uid: str
     name: str
@@ -147,7 +147,6 @@ class Trail:
         return tuple(replace(s, closing_event=event_id) if s.open else s for s in self.spans)
 
     def document(self) -> dict[str, Any]:
-        """Returns the trail as JSON values."""
         return asdict(self)
 
     @classmethod
@@ -158,8 +157,8 @@ class Trail:
         return cls(**{**document, "spans": spans, "tags": tags})
 
 
-def takes(span: Span, home_region: str, region: str, event_source: str) -> bool:
-    """Returns whether a span takes events of this Region and source (cloudtrail-format §8.2)."""
+def includes(span: Span, home_region: str, region: str, event_source: str) -> bool:
+    """Returns whether a span has events of this Region and source (cloudtrail-format §8.2)."""
     if span.every_region:
         return True
     if region != home_region:
@@ -222,7 +221,7 @@ def check_bucket_name(name: str) -> None:
 
 
 def check_prefix(prefix: str) -> None:
-    """Raises `InvalidS3PrefixException` unless `prefix` may stand before `AWSLogs/`."""
+    """Raises `InvalidS3PrefixException` unless `prefix` may precede `AWSLogs/`."""
     parts = prefix.split("/")
     bad = len(prefix) > 200 or prefix.startswith("/") or not _PREFIX.fullmatch(prefix)
     if bad or any(part in ("", ".", "..") for part in parts[:-1]) or parts[-1] in (".", ".."):

@@ -13,8 +13,8 @@ _ACL = "bucket-owner-full-control"
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """One thing that CloudTrail must be allowed to do."""
+class _Permission:
+    """A permission that CloudTrail needs."""
 
     action: str
     resource: str
@@ -50,26 +50,26 @@ def allows_delivery(
         written["s3:x-amz-server-side-encryption"] = "aws:kms"
         written["s3:x-amz-server-side-encryption-aws-kms-key-id"] = kms_key
     return all(
-        _is_allowed(statements, asked)
-        for asked in (
-            _Asked("s3:getbucketacl", arn, source),
-            # Whatever the object is called, hence a name that no pattern but `*` can expect.
-            _Asked("s3:putobject", f"{arn}/{folder}\0", written),
+        _is_allowed(statements, needed)
+        for needed in (
+            _Permission("s3:getbucketacl", arn, source),
+            # For objects of any name, hence a name that only the pattern `*` matches.
+            _Permission("s3:putobject", f"{arn}/{folder}\0", written),
         )
     )
 
 
-def _is_allowed(statements: Iterable[Mapping[str, Any]], asked: _Asked) -> bool:
-    fitting = [str(s.get("Effect")) for s in statements if _fits(s, asked)]
+def _is_allowed(statements: Iterable[Mapping[str, Any]], needed: _Permission) -> bool:
+    fitting = [str(s.get("Effect")) for s in statements if _fits(s, needed)]
     return "Allow" in fitting and "Deny" not in fitting
 
 
-def _fits(statement: Mapping[str, Any], asked: _Asked) -> bool:
+def _fits(statement: Mapping[str, Any], needed: _Permission) -> bool:
     return (
         _has_service(statement)
-        and _among(statement, "Action", asked.action, fold=True)
-        and _among(statement, "Resource", asked.resource)
-        and _conditions_hold(statement.get("Condition") or {}, asked.context)
+        and _among(statement, "Action", needed.action, fold=True)
+        and _among(statement, "Resource", needed.resource)
+        and _conditions_hold(statement.get("Condition") or {}, needed.context)
     )
 
 
@@ -125,7 +125,7 @@ def _holds(operator: str, value: str | None, wanted: list[str]) -> bool:
 
 
 def _like(pattern: str, text: str) -> bool:
-    # Of its patterns fnmatch takes sets of characters, which policies do not have.
+    # fnmatch has sets of characters, which policies do not have.
     return fnmatch.fnmatchcase(text, pattern.replace("[", "[[]"))
 
 

@@ -1,7 +1,7 @@
 """Delivery of a trail's log files: planned, written, read back, remembered (guarantees L1 and L7).
 
-Whatever breaks in between, the same object is written again, never another one with the same
-events. Planning goes on while a bucket fails: what else is told of events does not wait for it.
+After any failure the same object is written again, never another one with the same events. Planning
+continues while a bucket fails, so that sinks do not wait for it.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
-from opentrail.trails.plans import DeliveryState, FileContents, LogFilePlan, Selecting
+from opentrail.trails.plans import DeliveryState, EntrySelector, FileContents, LogFilePlan
 from opentrail.trails.sinks.cloudwatch_logs import stream_name
 from opentrail.trails.sinks.outbox import NOTICE, STREAM, file_key, note_of
 from opentrail.trails.writing import compress, put_exactly
 
 log = logging.getLogger(__name__)
 
-#: Errors that tell of one file, not of its bucket.
+#: Error codes that concern one file, not its bucket.
 _OF_ONE_FILE = frozenset(
     {"KeyTooLongError", "PlanMismatch", "ObjectMismatch", "InvalidArgument", "InvalidURI"}
 )
-#: For so long a file is tried to be written (cloudtrail-format §5.2).
+#: Writing a file is retried for this time (cloudtrail-format §5.2).
 _LONGEST = timedelta(days=30)
 
 
@@ -49,31 +49,30 @@ class LogDelivery:
 
     def __init__(
         self,
-        selecting: Selecting,
+        selector: EntrySelector,
         control: ControlStore,
         objects: ObjectStore,
         clock: Clock,
         metrics: Metrics,
     ) -> None:
-        self.selecting = selecting
+        self.selector = selector
         self._control = control
         self._objects = objects
         self.clock = clock
         self._metrics = metrics
-        #: Contents of plans just made, by trail and key, so that they need not be read twice.
+        #: Trail → key → contents of new plans, so that they need not be read twice.
         self._contents: dict[str, dict[str, bytes]] = {}
 
     def count_failure(self) -> None:
-        """Counts a round that failed."""
         self._metrics.delivery_failures.inc()
 
     async def finish_plans(self, trail: Trail, state: DeliveryState) -> list[str]:
         """Writes every planned file that is not known to be in its bucket; returns their keys.
 
-        A bucket that fails holds up no other, and a file that only cannot be written no other file.
+        A failing bucket does not delay other buckets, nor a single failing file other files.
 
         Raises:
-            ObjectStoreError: the store failed; what could not be written stays planned.
+            ObjectStoreError: the store failed; files that were not written remain planned.
         """
         written: list[str] = []
         failures: dict[str, ObjectStoreError] = {}
@@ -91,7 +90,7 @@ class LogDelivery:
                     failures[plan.bucket] = error
             else:
                 written.append(plan.key)
-        self.drop_contents(trail)  # they are read again where they are needed
+        self.drop_contents(trail)
         for failure in failures.values():
             raise failure
         return written
@@ -105,25 +104,25 @@ class LogDelivery:
         return is_over(plan.since, self.clock.now())
 
     async def _give_up(self, trail: Trail, stored: Stored) -> None:
-        told = {"trail": trail.arn, "bucket": stored.document["bucket"]}
-        log.error("a log file is given up after 30 days", extra=told)
+        about = {"trail": trail.arn, "bucket": stored.document["bucket"]}
+        log.error("a log file is given up after 30 days", extra=about)
         self._metrics.given_up_files.inc()
         await self._control.apply([Remove("plan", stored.key)])
 
     async def plan_span(self, trail: Trail, state: DeliveryState, span: Span, until: int) -> bool:
-        """Plans the next files of what a span holds up to `until`; returns whether there is more.
+        """Plans the next files of a span up to `until`; returns whether there is more.
 
-        The contents are kept for `finish_plans`.
+        The contents are cached for `finish_plans`.
         """
         start = max(state.position, span.after)
         if start >= until:
             return False
-        reached, chosen = await self.selecting.collect(trail, span, start, until)
+        reached, selected = await self.selector.collect(trail, span, start, until)
         changes: list[StoreWrite] = []
         regions = set(state.regions)
-        for (region, kind), taken in sorted(chosen.items(), key=itemgetter(0)):
+        for (region, kind), contents in sorted(selected.items(), key=itemgetter(0)):
             state.files += 1
-            what = (state.files, (start, reached), (region, kind), taken, self.clock.now())
+            what = (state.files, (start, reached), (region, kind), contents, self.clock.now())
             plan, content = await asyncio.to_thread(_planned, trail, span, *what)
             self._contents.setdefault(trail.uid, {})[plan.key] = content
             key = file_key(trail.uid, plan.number)
@@ -139,15 +138,15 @@ class LogDelivery:
         return reached < until
 
     def drop_contents(self, trail: Trail) -> None:
-        """Forgets contents: they are read again from the journal once they can be written."""
+        """Empties the cache; contents are read again from the journal when needed."""
         self._contents.pop(trail.uid, None)
 
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
     ) -> None:
         state.latest_attempt = self._now()
-        kept = self._contents.get(trail.uid, {})
-        content = kept.pop(plan.key, None) or await self._content(trail, plan)
+        cached = self._contents.get(trail.uid, {})
+        content = cached.pop(plan.key, None) or await self._content(trail, plan)
         packed = await asyncio.to_thread(compress, content)
         new = NewObject(
             plan.bucket,
@@ -175,18 +174,18 @@ class LogDelivery:
             }
             changes.append(Put("log", file_key(f"{trail.uid}/{plan.region}", plan.number), listed))
         if plan.topic:
-            told = {"topic": plan.topic, "bucket": plan.bucket, "key": plan.key}
-            changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, told))
+            message = {"topic": plan.topic, "bucket": plan.bucket, "key": plan.key}
+            changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, message))
         await self._control.apply(changes)
         self._metrics.delivered_files.labels("log").inc()
 
     async def _content(self, trail: Trail, plan: LogFilePlan) -> bytes:
-        """Makes the bytes of a plan again from the journal.
+        """Returns the bytes of a plan, made again from the journal.
 
         Raises:
-            ObjectStoreError: they are not what was planned.
+            ObjectStoreError: they differ from the plan.
         """
-        entries = self.selecting.entries_of(plan, trail.account, trail.home_region, plan.after)
+        entries = self.selector.entries_of(plan, trail.account, trail.home_region, plan.after)
         records = [entry.record async for entry in entries]
         content = await asyncio.to_thread(log_bytes, records)
         if await asyncio.to_thread(sha256_hex, content) != plan.sha256:
@@ -199,7 +198,7 @@ class LogDelivery:
 
 
 def is_over(since: str | None, now: datetime) -> bool:
-    """Returns whether something has been tried, or failed, for so long that it is given up.
+    """Returns whether something has been retried for the longest time.
 
     Args:
         since: stored time; None or empty if it is not known.
@@ -214,13 +213,13 @@ def _planned(
     number: int,
     window: tuple[int, int],
     group: tuple[str, str],
-    taken: FileContents,
+    contents: FileContents,
     now: datetime,
 ) -> tuple[LogFilePlan, bytes]:
     """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
     region, kind = group
     place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
-    content = log_bytes(entry.record for entry in taken.entries)
+    content = log_bytes(entry.record for entry in contents.entries)
     plan = LogFilePlan(
         number=number,
         bucket=span.bucket,
@@ -229,8 +228,8 @@ def _planned(
         after=window[0],
         until=window[1],
         sha256=sha256_hex(content),
-        oldest=taken.oldest,
-        newest=taken.newest,
+        oldest=contents.oldest,
+        newest=contents.newest,
         global_services=span.global_services,
         validation=span.validation,
         kind=kind,
@@ -243,7 +242,7 @@ def _planned(
 
 
 def _stream_note(trail: Trail, span: Span, plan: LogFilePlan) -> Put:
-    """Returns the note that the log group is to get the events of a planned file."""
+    """Returns the note for sending the events of a planned file to a log group."""
     document: dict[str, Any] = {
         "log_group": span.log_group,
         "stream": stream_name(trail.account, plan.region),

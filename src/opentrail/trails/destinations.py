@@ -1,4 +1,4 @@
-"""Whether what a trail is told to use is there and lets it: bucket, key, topic, log group."""
+"""Checks that the bucket, key, topic and log group of a trail exist and accept its writes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Destinations:
         return arn
 
     async def _check_bucket(self, trail: Trail) -> None:
-        """Writes AWS's empty folder markers: a bucket that takes them will take log files."""
+        """Writes AWS's empty folder markers: a bucket that accepts them will accept log files."""
         place = LogFileLocation(trail.bucket, trail.prefix, trail.account, trail.home_region)
         folders = [
             place.folder(CLOUDTRAIL),

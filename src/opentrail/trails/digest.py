@@ -36,8 +36,8 @@ from opentrail.trails.writing import compress, put_exactly
 log = logging.getLogger(__name__)
 
 _SECOND = timedelta(seconds=1)
-#: Digests of one chain that are made up for in one round: a day of hours. When all must be signed
-#: now, the last one covers what is left.
+#: Maximum overdue digests of one chain in one round: a day of hours; and if all must be signed at
+#: once, of which the last one covers the rest.
 _MOST_AT_ONCE, _MOST_FORCED = 24, 1_000
 _LISTED = tuple(field.name for field in fields(DeliveredLog))
 
@@ -71,9 +71,9 @@ class DigestChains:
     ) -> list[str]:
         """Writes the digests that are due, all of them with `force`; returns their keys.
 
-        After an outage there is one for each interval that has passed; a long one takes some rounds
-        to be made up for. With `last` it writes the final digest of each chain and ends it, just
-        once for a span however often it is called; a later span starts a chain anew.
+        After an outage there is one for each interval that has passed; a long outage needs several
+        rounds. With `last` it writes the final digest of each chain and ends the chain, once per
+        span; a later span starts a new chain.
         """
         written: list[str] = []
         failure: ObjectStoreError | None = None
@@ -104,7 +104,7 @@ class DigestChains:
             except ObjectStoreError:
                 if chain["pending"]["bucket"] == span.bucket or not self._is_over(chain):
                     raise
-                # The trail has another bucket by now, in which the chain begins anew.
+                # The trail has another bucket now, in which a new chain begins.
                 await self._give_up_pending(trail, region, chain)
         forced = force or last
         for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
@@ -119,17 +119,17 @@ class DigestChains:
         return written
 
     def _is_over(self, chain: dict[str, Any]) -> bool:
-        """Returns whether a chain has failed for as long as files are tried."""
+        """Returns whether a chain has failed for the longest time."""
         return is_over(chain.get("failing_since"), self._clock.now())
 
     async def _give_up_pending(self, trail: Trail, region: str, chain: dict[str, Any]) -> None:
-        self._tell_given_up(trail, region, chain["pending"]["bucket"])
+        self._log_given_up(trail, region, chain["pending"]["bucket"])
         chain.update(pending=None, ends=_ends_with(chain), previous=None, failing_since=None)
         await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
 
-    def _tell_given_up(self, trail: Trail, region: str, bucket: str) -> None:
-        told = {"trail": trail.arn, "region": region, "bucket": bucket}
-        log.error("the last digest of a bucket is given up after 30 days", extra=told)
+    def _log_given_up(self, trail: Trail, region: str, bucket: str) -> None:
+        about = {"trail": trail.arn, "region": region, "bucket": bucket}
+        log.error("the last digest of a bucket is given up after 30 days", extra=about)
         self._metrics.given_up_files.inc()
 
     async def _note_failure(self, trail: Trail, span: Span, region: str) -> None:
@@ -139,13 +139,13 @@ class DigestChains:
             await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
 
     async def give_up(self, trail: Trail, state: DeliveryState, span: Span, later: bool) -> bool:
-        """Ends the chains of a closed span that have failed for as long as files are tried.
+        """Ends the chains of a closed span that have failed for the longest time.
 
         Args:
             trail: the trail.
-            state: which Regions it has.
-            span: whose last digests cannot be written.
-            later: its bucket is also that of a later span, whose chain will list what is left.
+            state: its Regions.
+            span: the span; its last digests cannot be written.
+            later: a later span has the same bucket, and its chain will list the remaining files.
 
         Returns:
             Whether all chains of the span have ended.
@@ -163,7 +163,7 @@ class DigestChains:
             changes.extend(
                 Remove("log", one.key) for one in listed if one.document["bucket"] == span.bucket
             )
-            self._tell_given_up(trail, region, span.bucket)
+            self._log_given_up(trail, region, span.bucket)
         await self._control.apply(changes)
         return True
 
@@ -171,10 +171,10 @@ class DigestChains:
         return self._clock.now() >= parse_time(chain["end"]) + self._interval
 
     async def known(self, trail: Trail) -> list[dict[str, Any]]:
-        """Returns for each Region which digests begin and end its chains, and which is the newest.
+        """Returns for each Region the first, last and newest digests of its chains.
 
-        `starts` are all that were written from `since` on, which is when the trail was made; a
-        chain that goes on has no end.
+        `starts` has all digests since `since`, when the trail was created; a chain that continues
+        has no end.
         """
         found = []
         for stored in await self._control.scan("chain", f"{trail.uid}/"):
@@ -202,7 +202,7 @@ class DigestChains:
         return found
 
     async def forget(self, trail: Trail) -> None:
-        """Drops chains and undigested log files, because their bucket is gone."""
+        """Removes chains and undigested log files, because their bucket was deleted."""
         changes: list[StoreWrite] = []
         for kind in ("chain", "log"):
             stored = await self._control.scan(kind, f"{trail.uid}/")
@@ -219,7 +219,7 @@ class DigestChains:
         chain = stored.document
         if chain["ended"] is None or chain["ended"] == span.started_at:
             return chain
-        # The end of the chain before stays known: no two digests may have one name.
+        # The end of the previous chain is stored, because digests must have different names.
         end = max(started, chain["end"])
         new = {"end": end, "previous": None, "pending": None, "ended": None}
         return {**new, "starts": chain.get("starts"), "ends": _ends_with(chain)}
@@ -234,7 +234,7 @@ class DigestChains:
         if region == trail.home_region or not times:
             return started
         waited = max(parse_time(min(times)) - started, timedelta())
-        # The first file may have come at the very end of an interval.
+        # The first file may have been delivered at the end of an interval.
         intervals = max(0, math.ceil(waited / self._interval) - 1)
         return started + intervals * self._interval
 
@@ -247,10 +247,10 @@ class DigestChains:
         wanted: datetime | None,
         last: bool = False,
     ) -> None:
-        """Makes and signs the next digest; the state store has it before the bucket does.
+        """Makes and signs the next digest, and stores it before it is written to the bucket.
 
-        It ends when `wanted`, and holds what was delivered by then; without, it ends now, and holds
-        all that was delivered.
+        It ends at `wanted` and lists the files delivered by then. Without `wanted` it ends now and
+        lists all delivered files.
         """
         start = parse_time(chain["end"])
         end = wanted or self._clock.now()
@@ -268,7 +268,7 @@ class DigestChains:
         reach("digest.planned")
 
     async def _unused(self, trail: Trail, region: str, span: Span, end: datetime) -> datetime:
-        """Returns an end whose name is free: an earlier trail of this name may have taken it."""
+        """Returns an end with an unused key: an earlier trail of this name may have used others."""
         place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
         while True:
             key = digest_key(place, trail.name, trail.home_region, end)
@@ -330,7 +330,7 @@ class DigestChains:
             pending["bucket"], pending["key"], sha256_hex(content), pending["signature"]
         )
         if chain["previous"] is None and chain.get("starts") is not None:
-            # Kept for good: who validates the trail must know where its digests begin.
+            # Never removed: validation needs the first digest of each chain.
             chain["starts"].append(asdict(previous))
         chain.update(
             end=pending["end"], previous=asdict(previous), pending=None, failing_since=None

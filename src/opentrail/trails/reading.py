@@ -1,4 +1,4 @@
-"""Reading the journal for several trails: each stretch once, each record parsed once."""
+"""Reading the journal for several trails: each batch once, each record parsed once."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from opentrail.core.event import Entry
 from opentrail.core.event_record import EventRecord
 from opentrail.ports.journal import Journal
 
-#: Positions of one stretch.
-STRETCH = 1_000
-#: Records that are kept for other trails, in bytes: trails that begin together are never further
-#: apart than the file that each has at hand.
-_KEPT_BYTES = 64 * 1024 * 1024
+#: Positions of one batch.
+BATCH = 1_000
+#: Maximum bytes of records in the cache: trails that start together are never further apart than
+#: one log file.
+_CACHED_BYTES = 64 * 1024 * 1024
 
 
 class EntryBatch:
-    """The entries of some positions, with what was parsed of them."""
+    """The entries of a range of positions, with their parsed records."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self.entries = entries
@@ -33,46 +33,46 @@ class EntryBatch:
 
 
 class SharedReading:
-    """Reads stretches, and keeps the last ones while anybody reads."""
+    """Reads batches, and caches the last ones while trails are reading."""
 
-    def __init__(self, journal: Journal, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, journal: Journal, cached_bytes: int = _CACHED_BYTES) -> None:
         self._journal = journal
-        self._kept_bytes = kept_bytes
-        self._stretches: OrderedDict[int, EntryBatch] = OrderedDict()
+        self._cached_bytes = cached_bytes
+        self._batches: OrderedDict[int, EntryBatch] = OrderedDict()
         self._bytes = 0
         self._readers = 0
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """Marks that somebody reads; after the last one nothing is kept."""
+        """Counts a reader; the cache is emptied after the last one."""
         self._readers += 1
         try:
             yield
         finally:
             self._readers -= 1
             if not self._readers:
-                self._stretches.clear()
+                self._batches.clear()
                 self._bytes = 0
 
     async def read(self, after: int, until: int) -> tuple[EntryBatch, list[Entry], int]:
-        """Returns what comes next behind a position.
+        """Returns the entries that follow a position.
 
         Returns:
-            The stretch, those of its entries with `after < position <= until`, and the position up
-            to which these are all that there are.
+            The batch, those of its entries with `after < position <= until`, and the position up to
+            which they are complete.
         """
-        number = after // STRETCH
-        reached = min((number + 1) * STRETCH, until)
-        stretch = self._stretches.get(number)
-        if stretch is None:
-            stretch = await self._read(number, reached)
+        number = after // BATCH
+        reached = min((number + 1) * BATCH, until)
+        batch = self._batches.get(number)
+        if batch is None:
+            batch = await self._read(number, reached)
         else:
-            self._stretches.move_to_end(number)
-        return stretch, [e for e in stretch.entries if after < e.position <= until], reached
+            self._batches.move_to_end(number)
+        return batch, [e for e in batch.entries if after < e.position <= until], reached
 
     async def _read(self, number: int, until: int) -> EntryBatch:
-        first, last = number * STRETCH, (number + 1) * STRETCH
-        # What is complete can be kept; of the last stretch only as much is read as is wanted.
+        first, last = number * BATCH, (number + 1) * BATCH
+        # Only complete batches are cached; of the last batch only the wanted part is read.
         is_complete = last <= self._journal.head
         last = last if is_complete else until
         entries: list[Entry] = []
@@ -83,16 +83,16 @@ class SharedReading:
                 break
             entries.extend(more)
             position = more[-1].position
-        stretch = EntryBatch(entries)
+        batch = EntryBatch(entries)
         if is_complete and self._readers:
-            self._keep(number, stretch)
-        return stretch
+            self._cache(number, batch)
+        return batch
 
-    def _keep(self, number: int, stretch: EntryBatch) -> None:
-        if number in self._stretches:
+    def _cache(self, number: int, batch: EntryBatch) -> None:
+        if number in self._batches:
             return
-        self._stretches[number] = stretch
-        self._bytes += stretch.bytes
-        while self._bytes > self._kept_bytes:
-            _, gone = self._stretches.popitem(last=False)
+        self._batches[number] = batch
+        self._bytes += batch.bytes
+        while self._bytes > self._cached_bytes:
+            _, gone = self._batches.popitem(last=False)
             self._bytes -= gone.bytes

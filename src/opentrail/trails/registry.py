@@ -139,7 +139,7 @@ class TrailRegistry:
         await self._rebase(stored, changed, changes)
 
     async def retire(self, stored: StoredTrail, closed: Trail) -> None:
-        """Deletes a trail; `closed` is kept until everything of it is delivered."""
+        """Deletes a trail; `closed` is stored until it has delivered everything."""
         key = key_of(stored.trail)
 
         def changes(version: int, trail: Trail) -> list[StoreWrite]:
@@ -192,14 +192,14 @@ class TrailRegistry:
 
     async def forget(self, uid: str) -> None:
         """Removes a retired trail that has delivered everything."""
-        kept = [
+        documents = [
             Remove(kind, stored.key)
             for kind in ("chain", "log", "plan")
             for stored in await self._control.scan(kind, f"{uid}/")
         ]
-        untold = await forgetting(self._control, uid)
+        notes = await forgetting(self._control, uid)
         await self._control.apply(
-            [Remove("retired-trail", uid), Remove("delivery", uid), *kept, *untold]
+            [Remove("retired-trail", uid), Remove("delivery", uid), *documents, *notes]
         )
 
     async def _apply(self, changes: list[StoreWrite]) -> None:

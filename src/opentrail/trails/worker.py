@@ -1,15 +1,16 @@
-"""One worker per trail: delivers on time, tries again, and can be told to deliver now."""
+"""One worker per trail: delivers at intervals, retries, and delivers at once on request."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, OpentrailError
 from opentrail.core.trail import Span, Trail
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
@@ -18,35 +19,36 @@ from opentrail.trails.delivery import LogDelivery, is_over
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import DeliveryState, load_state
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.rounds import keep_on
 from opentrail.trails.sinks.outbox import STREAM, is_empty
 
 log = logging.getLogger(__name__)
 
-#: A call is recorded within moments of its effect, or never.
+#: Longest pause between retries in seconds (guarantee L4).
+LONGEST_PAUSE = 300.0
+#: A call that is not recorded within this time after its effect is lost.
 _CERTAIN = timedelta(seconds=30)
 
 
 class Sink(Protocol):
-    """Whoever tells others what a trail delivers, from notes that delivery leaves."""
+    """Sends messages about delivered files, from the notes that delivery stores."""
 
     @property
     def name(self) -> str:
-        """What it is called in logs."""
+        """Its name in logs."""
         ...
 
     async def send(self, uid: str) -> None:
-        """Return once nothing is left to tell.
+        """Return once all messages are sent.
 
         Raises:
-            ServiceError: it failed, and is to be tried again later.
+            ServiceError: it failed; call again later.
         """
         ...
 
 
 @dataclass(slots=True)
 class Delivered:
-    """What one round wrote."""
+    """The keys of the files that one round wrote."""
 
     logs: list[str] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
@@ -71,40 +73,40 @@ class TrailWorker:
         self._delivery = delivery
         self._digests = digests
         self._lock = asyncio.Lock()
-        #: Why digests could not be signed in this round.
+        #: The error of this round's digests.
         self._digest_failure: ObjectStoreError | None = None
         self._unsettled: dict[str, datetime] = {}
         self.wake = asyncio.Event()
-        #: Set after each round: there may be something to tell.
+        #: Set after each round, because there may be notes.
         self.sinks: list[asyncio.Event] = []
         self.finished = False
 
     async def run(self, interval: float) -> None:
-        """Delivers every `interval` seconds until the trail is gone; failures back off."""
+        """Delivers every `interval` seconds until the trail is deleted; failures back off."""
 
         async def round_of_its_own() -> bool:
             await self.deliver()
             return not self.finished
 
         if not self.finished:
-            await keep_on(round_of_its_own, self.wake, interval, {"trail": self.uid})
+            await repeat(round_of_its_own, self.wake, interval, {"trail": self.uid})
 
     async def deliver(self, flush: bool = False) -> Delivered:
         """Delivers everything that is durable now; with `flush`, digests are signed at once.
 
         Raises:
-            ObjectStoreError: the bucket failed; the state tells, a later round goes on.
+            ObjectStoreError: the bucket failed; the state has the error, and a later round retries.
         """
         async with self._lock:
             try:
-                with self._delivery.selecting.reading.together():
+                with self._delivery.selector.reading.together():
                     return await self._deliver(flush)
             finally:
                 for wake in self.sinks:
                     wake.set()
 
     async def _deliver(self, flush: bool) -> Delivered:
-        # Read before the trail is: a call that changes the trail comes behind this position.
+        # Read before the trail: a call that changes the trail gets a later position.
         head = self._journal.head
         trail = await self._trail()
         if trail is None:
@@ -153,7 +155,7 @@ class TrailWorker:
         done: Delivered,
         failure: ObjectStoreError | None,
     ) -> ObjectStoreError | None:
-        """Plans all that a span holds, and writes it unless the store fails; returns how it did."""
+        """Plans and writes the files of a span; returns the store's failure, if any."""
         has_more = True
         while has_more:
             has_more = await self._delivery.plan_span(trail, state, span, until)
@@ -231,7 +233,7 @@ class TrailWorker:
             self.finished = True
 
     def _is_hopeless(self, trail: Trail) -> bool:
-        """Returns whether a deleted trail has waited for its bucket for as long as files do."""
+        """Returns whether a deleted trail has waited for its bucket for the longest time."""
         return trail.deleted and is_over(trail.stopped_at, self._delivery.clock.now())
 
     async def _trail(self) -> Trail | None:
@@ -241,7 +243,7 @@ class TrailWorker:
         return None
 
     async def _note_failure(self, state: DeliveryState, error: ObjectStoreError) -> None:
-        """Keeps the store's error codes for GetTrailStatus; what was planned stays planned."""
+        """Stores the error codes for GetTrailStatus; plans remain."""
         self._delivery.count_failure()
         document = (await load_state(self._control, self.uid)).document()
         document["latest_attempt"] = state.latest_attempt
@@ -278,7 +280,7 @@ class TrailDeliveries:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
 
     async def start(self) -> None:
-        """Settles what a crash left open and starts a worker for each trail."""
+        """Settles spans that a crash left open, and starts a worker for each trail."""
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
             for span in stored.trail.spans:
                 if span.closing_event is not None:
@@ -298,12 +300,12 @@ class TrailDeliveries:
             self._workers[uid] = worker
             self._tasks[uid] = [
                 asyncio.create_task(worker.run(self._interval)),
-                *(asyncio.create_task(self._tell(sink, worker)) for sink in self._sinks),
+                *(asyncio.create_task(self._run_sink(sink, worker)) for sink in self._sinks),
             ]
         return worker
 
-    async def _tell(self, sink: Sink, worker: TrailWorker) -> None:
-        """Has a sink send after each round; it fails and waits alone (guarantees L2, L4, L5)."""
+    async def _run_sink(self, sink: Sink, worker: TrailWorker) -> None:
+        """Lets a sink send after each round; it retries alone (guarantees L2, L4, L5)."""
         wake = asyncio.Event()
         worker.sinks.append(wake)
 
@@ -312,10 +314,10 @@ class TrailDeliveries:
             return not worker.finished
 
         about = {"trail": worker.uid, "sink": sink.name}
-        await keep_on(send, wake, self._interval, about)
+        await repeat(send, wake, self._interval, about)
 
     async def settle(self, uid: str, event_id: str, position: int) -> None:
-        """Fills in the position of a call that closed a span, and has the rest delivered."""
+        """Sets the position of a call that closed a span, and delivers the rest."""
         await self._registry.amend(uid, lambda trail: trail.settled(event_id, position))
         self.ensure(uid).wake.set()
 
@@ -328,11 +330,11 @@ class TrailDeliveries:
         return await self.ensure(trail.uid).deliver(flush=True)
 
     async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
-        """Returns for each Region which digests begin and end its chains, and the newest."""
+        """Returns for each Region the first, last and newest digests of its chains."""
         return await self._digests.known(trail)
 
     async def needed_after(self) -> int:
-        """Returns the position behind which a trail has yet to deliver, or still may."""
+        """Returns the position after which a trail may still need entries."""
         needed = self._journal.head
         for stored in [*await self._registry.all(), *await self._registry.retired()]:
             state = await load_state(self._control, stored.trail.uid)
@@ -347,7 +349,7 @@ class TrailDeliveries:
         return needed
 
     async def remake_lost_buckets(self) -> list[str]:
-        """Makes buckets that are gone again and starts their digest chains anew (sandbox)."""
+        """Creates deleted buckets again and restarts their digest chains (sandbox)."""
         made = []
         for stored in await self._registry.all():
             try:
@@ -359,8 +361,52 @@ class TrailDeliveries:
         return made
 
     async def stop(self) -> None:
-        """Ends the workers; rounds under way are taken up again at the next start."""
+        """Ends the workers; unfinished rounds continue at the next start."""
         tasks = [task for tasks in self._tasks.values() for task in tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def repeat(
+    work: Callable[[], Awaitable[bool]],
+    wake: asyncio.Event,
+    interval: float,
+    about: dict[str, str],
+) -> None:
+    """Calls `work` every `interval` seconds and whenever woken, until it returns False.
+
+    Intervals are measured from start to start. After failures the pauses grow to five minutes, with
+    jitter (guarantee L4).
+
+    Args:
+        work: one round; it raises an `OpentrailError` to be retried.
+        wake: set when there is work.
+        interval: seconds.
+        about: fields for the log entry of a failure.
+    """
+    time = asyncio.get_running_loop().time
+    failures, begun = 0, time()
+    while True:
+        pause = max(0.0, begun + interval - time())
+        if failures:
+            longest = min(LONGEST_PAUSE, max(interval, 1.0) * 2 ** min(failures, 9))
+            pause = longest * random.uniform(0.5, 1)  # noqa: S311 - jitter, no secret
+        try:
+            async with asyncio.timeout(pause):
+                await wake.wait()
+        except TimeoutError:
+            pass
+        wake.clear()
+        begun = time()
+        try:
+            if not await work():
+                return
+        except OpentrailError as error:
+            failures += 1
+            log.warning("delivery failed", extra={**about, "error": str(error)})
+        except Exception:  # a programming error must be logged, and must not end delivery
+            failures += 1
+            log.exception("delivery failed unexpectedly", extra=about)
+        else:
+            failures = 0

@@ -28,19 +28,21 @@ async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
     Raises:
         ObjectStoreError: the store failed, or holds another content under this key.
     """
-    # If it is there already, a try before this one wrote it, provided that the bytes agree.
+    # If the object exists, an earlier attempt wrote it, provided that the bytes are equal.
     with contextlib.suppress(ObjectExists):
         await objects.put(new)
     stored = await objects.get(new.bucket, new.key)
-    if stored != new.content and not await asyncio.to_thread(_says_the_same, stored, new.content):
+    if stored != new.content and not await asyncio.to_thread(
+        _has_equal_content, stored, new.content
+    ):
         raise ObjectStoreError(
             "ObjectMismatch",
             f"s3://{new.bucket}/{new.key} holds {len(stored)} bytes that are not what was written",
         )
 
 
-def _says_the_same(stored: bytes, written: bytes) -> bool:
-    """Returns whether two gzip files hold the same: another zlib may have compressed the first."""
+def _has_equal_content(stored: bytes, written: bytes) -> bool:
+    """Returns whether gzip files have equal contents: zlib versions compress differently."""
     unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         content = gzip.decompress(written)

@@ -92,7 +92,7 @@ async def test_a_stream_has_the_very_records_at_their_times() -> None:
     assert [event.message.encode() for event in kept] == [e.record for e in scene.entries]
     assert [event.time for event in kept] == [MOMENT + timedelta(seconds=n) for n in range(1, 6)]
     assert await scene.outbox.waiting("one") == []
-    how = await scene.outbox.how("one")
+    how = await scene.outbox.status("one")
     assert (how.latest, how.error) == (stored_time(MOMENT), None)
 
 
@@ -133,10 +133,10 @@ async def test_lost_answers_and_refusals_neither_lose_nor_double(fault: Fault) -
     scene.services.faults.extend([None, fault])  # the stream is made, then events are put
     with pytest.raises(ServiceError):
         await scene.sink.send("one")
-    assert (await scene.outbox.how("one")).error
+    assert (await scene.outbox.status("one")).error
     await scene.sink.send("one")
     assert scene.ids == expected
-    assert (await scene.outbox.how("one")).error is None
+    assert (await scene.outbox.status("one")).error is None
 
 
 @asynchronous
@@ -216,7 +216,7 @@ async def test_a_group_that_is_gone_is_tried_for_thirty_days() -> None:
     scene.clock.advance(30 * 86_400)
     with pytest.raises(ServiceMissing):
         await scene.sink.send("one")
-    assert (await scene.outbox.how("one")).error == "ResourceNotFoundException"
+    assert (await scene.outbox.status("one")).error == "ResourceNotFoundException"
     scene.clock.advance(1)
     await scene.sink.send("one")
     assert await scene.outbox.waiting("one") == []
@@ -237,7 +237,7 @@ async def test_a_group_that_is_gone_holds_up_no_other() -> None:
         await scene.sink.send("one")
     assert len(scene.services.groups[other][NAME]) == 2
     assert len(await scene.outbox.waiting("one")) == 1
-    assert (await scene.outbox.how("one")).error == "ResourceNotFoundException"
+    assert (await scene.outbox.status("one")).error == "ResourceNotFoundException"
 
 
 @asynchronous

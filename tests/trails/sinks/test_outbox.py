@@ -42,10 +42,10 @@ async def test_notes_of_a_trail_wait_in_the_order_of_their_files() -> None:
 @asynchronous
 async def test_how_it_went_is_kept() -> None:
     outbox = Outbox(MemoryControl(), NOTICE, DAY)
-    assert await outbox.how("one") == SinkStatus()
+    assert await outbox.status("one") == SinkStatus()
     await outbox.failed("one", SinkStatus("then", None, "NotFound"))
-    assert await outbox.how("one") == SinkStatus("then", None, "NotFound")
-    assert await outbox.how("two") == SinkStatus()
+    assert await outbox.status("one") == SinkStatus("then", None, "NotFound")
+    assert await outbox.status("two") == SinkStatus()
 
 
 @asynchronous
@@ -67,7 +67,7 @@ async def test_a_changed_note_stays_where_it_is() -> None:
     first.document["sent"] = 5
     await outbox.keep("one", first, SinkStatus("then", "then", None))
     assert [note.document.get("sent") for note in await outbox.waiting("one")] == [5, None]
-    assert (await outbox.how("one")).latest == "then"
+    assert (await outbox.status("one")).latest == "then"
 
 
 @asynchronous

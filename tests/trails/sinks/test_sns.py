@@ -66,7 +66,7 @@ async def test_many_files_are_told_of_once_each() -> None:
     assert sorted(scene.told) == keys
     assert await scene.outbox.waiting("one") == []
     now = stored_time(MOMENT)
-    assert await scene.outbox.how("one") == SinkStatus(now, now, None)
+    assert await scene.outbox.status("one") == SinkStatus(now, now, None)
 
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
@@ -77,13 +77,13 @@ async def test_what_failed_is_told_again_and_the_rest_is_not(fault: Fault) -> No
     scene.services.faults.extend([None, None, fault])
     with pytest.raises(ServiceError):
         await scene.notices.send("one")
-    how = await scene.outbox.how("one")
+    how = await scene.outbox.status("one")
     assert (how.error, how.latest) != (None, None)
     await scene.notices.send("one")
     twice = 1 if fault is Fault.LOST_ANSWER else 0
     assert sorted(set(scene.told)) == keys
     assert len(scene.told) == len(keys) + twice
-    assert (await scene.outbox.how("one")).error is None
+    assert (await scene.outbox.status("one")).error is None
 
 
 @asynchronous
@@ -95,7 +95,7 @@ async def test_a_topic_that_is_gone_is_tried_for_a_day() -> None:
     late = await scene.deliver(1)
     with pytest.raises(ServiceMissing):
         await scene.notices.send("one")
-    assert (await scene.outbox.how("one")).error == "NotFound"
+    assert (await scene.outbox.status("one")).error == "NotFound"
     scene.clock.advance(1)
     scene.services.topics[TOPIC] = []
     await scene.notices.send("one")

@@ -22,7 +22,7 @@ from opentrail.core.trail import (
     epoch,
 )
 from opentrail.trails.plans import DeliveryState, load_state
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, telling
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, sink_status
 
 _LATER = ("IsOrganizationTrail",)
 #: Texts that UpdateTrail clears when they are empty, and the settings that they are.
@@ -165,8 +165,8 @@ async def get_trail_status(call: OperationCall) -> Json:
     control = call.services.control
     state = await load_state(control, trail.uid)
     told, streamed = (
-        await telling(control, NOTICE, trail.uid),
-        await telling(control, STREAM, trail.uid),
+        await sink_status(control, NOTICE, trail.uid),
+        await sink_status(control, STREAM, trail.uid),
     )
     status: Json = {"IsLogging": trail.logging}
     # Asked in another Region, a trail tells of the files of that one.

@@ -21,23 +21,23 @@ from opentrail.trails.sinks.outbox import STREAM, Outbox, SinkStatus
 
 log = logging.getLogger(__name__)
 
-#: Returns the entries of a planned file behind a position, in order.
+#: Returns the entries of a planned file after a position, in order.
 EntriesOf = Callable[[dict[str, Any], int], AsyncIterator[Entry]]
 
-#: Codes of those who may write to a stream but not read it.
+#: Error codes if a role may write to a stream but not read it.
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
-#: Events are given up after as long as files are.
+#: Events expire after the same time as log files.
 _LONGEST = timedelta(days=30)
-#: What one call may hold: events, bytes with so many more for each, time between its ends.
+#: Maximum events and bytes of one call, bytes that each event adds, and maximum range of times.
 _MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10_000, 1_048_576, 26
 _WIDEST = timedelta(hours=23)
-#: CloudTrail leaves out of log groups what is larger (cloudtrail-format §8.5).
+#: Maximum bytes of an event; CloudTrail omits larger ones from log groups (cloudtrail-format §8.5).
 LARGEST_EVENT = 256 * 1024
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Events of one call, and the position that it reaches."""
+    """Events of one call, and the position of the last entry."""
 
     events: list[LogEvent] = field(default_factory=list)
     until: int = 0
@@ -46,8 +46,7 @@ class _Batch:
     oldest: datetime | None = None
     newest: datetime | None = None
 
-    def takes(self, event: LogEvent, size: int) -> bool:
-        """Returns whether there is room for an event."""
+    def has_room(self, event: LogEvent, size: int) -> bool:
         if not self.events:
             return True
         oldest, newest = self._ends(event)
@@ -58,7 +57,6 @@ class _Batch:
         )
 
     def add(self, event: LogEvent, size: int) -> None:
-        """Adds an event."""
         self.events.append(event)
         self.size += size
         self.oldest, self.newest = self._ends(event)
@@ -72,8 +70,8 @@ class _Batch:
 class LogStreams:
     """A sink: every event of a trail in the stream of its Region, once.
 
-    A batch that is about to be sent is noted before. If the answer to it is lost, the stream itself
-    tells whether the batch arrived: so no event comes twice, and none is left out.
+    A batch is noted before it is sent. If the response is lost, the stream is searched for the
+    batch, so that no event is sent twice and no event is lost.
     """
 
     name = "log streams"
@@ -91,43 +89,43 @@ class LogStreams:
         self._clock = clock
         self._metrics = metrics
         self._entries_of = entries_of
-        #: Streams that are known to be there.
+        #: Streams that are known to exist.
         self._made: set[tuple[str, str]] = set()
 
     async def send(self, uid: str) -> None:
-        """Writes what is waiting.
+        """Writes the events of all notes.
 
         Raises:
-            ServiceError: a log group refused or failed; what is left waits.
+            ServiceError: a log group refused or failed; its notes remain.
         """
-        telling = await self._outbox.how(uid)
-        # A group that is gone must not hold up one that was named since.
+        status = await self._outbox.status(uid)
+        # A deleted log group must not delay the trail's present one.
         failed: dict[str, ServiceError] = {}
         for note in await self._outbox.waiting(uid):
             if self._outbox.is_over(note, self._clock.now()):
                 log.error(
                     "events for a log group are given up", extra={"trail": uid, **note.document}
                 )
-                await self._outbox.done(uid, [note], telling)
+                await self._outbox.done(uid, [note], status)
                 continue
             if note.document["log_group"] in failed:
                 continue
             try:
-                await self._send(uid, note, telling)
+                await self._send(uid, note, status)
             except ServiceError as error:
                 failed[note.document["log_group"]] = error
             else:
-                await self._outbox.done(uid, [note], telling)
+                await self._outbox.done(uid, [note], status)
         for failure in failed.values():
-            telling.error = failure.code
-            await self._outbox.failed(uid, telling)
+            status.error = failure.code
+            await self._outbox.failed(uid, status)
             raise failure
 
-    async def _send(self, uid: str, note: Stored, telling: SinkStatus) -> None:
+    async def _send(self, uid: str, note: Stored, status: SinkStatus) -> None:
         document = note.document
         place = (str(document["log_group"]), str(document["stream"]))
         async for batch in self._batches(document):
-            telling.latest_attempt = stored_time(self._clock.now())
+            status.latest_attempt = stored_time(self._clock.now())
             if batch.events:
                 arrived = document.get("sending") == batch.until and await self._has(place, batch)
                 if not arrived:
@@ -137,12 +135,12 @@ class LogStreams:
                     await self._put(place, batch)
                     reach("stream.put")
             self._count(place, batch)
-            telling.latest, telling.error = telling.latest_attempt, None
+            status.latest, status.error = status.latest_attempt, None
             document["sent"], document["sending"] = batch.until, None
-            await self._outbox.keep(uid, note, telling)
+            await self._outbox.keep(uid, note, status)
 
     async def _batches(self, document: dict[str, Any]) -> AsyncIterator[_Batch]:
-        """Yields batches behind what was sent; the same ones however often it is asked."""
+        """Yields the batches after `sent`; a retry gets the same batches."""
         batch = _Batch()
         async for entry in self._entries_of(document, int(document["sent"])):
             if len(entry.record) > LARGEST_EVENT:
@@ -152,7 +150,7 @@ class LogStreams:
             time = parse_time(EventRecord(entry.record).event_time)
             event = LogEvent(time, entry.record.decode())
             size = len(entry.record) + _MORE_BYTES
-            if not batch.takes(event, size):
+            if not batch.has_room(event, size):
                 yield batch
                 batch = _Batch()
             batch.add(event, size)
@@ -161,7 +159,7 @@ class LogStreams:
             yield batch
 
     async def _has(self, place: tuple[str, str], batch: _Batch) -> bool:
-        """Returns whether a batch arrived; who may not read the stream sends it again."""
+        """Returns whether a batch is in the stream; False without permission to read it."""
         try:
             return await self._groups.holds(*place, _in_order(batch.events)[0])
         except ServiceMissing:
@@ -178,13 +176,13 @@ class LogStreams:
         try:
             batch.left_out += await self._groups.put(*place, _in_order(batch.events))
         except ServiceMissing:
-            self._made.discard(place)  # somebody removed it meanwhile
+            self._made.discard(place)  # it was deleted meanwhile
             raise
 
     def _count(self, place: tuple[str, str], batch: _Batch) -> None:
         if batch.left_out:
-            told = {"group": place[0], "stream": place[1], "count": batch.left_out}
-            log.warning("events are too large or too old for a log group", extra=told)
+            about = {"group": place[0], "stream": place[1], "count": batch.left_out}
+            log.warning("events are too large or too old for a log group", extra=about)
         self._metrics.streamed_events.labels("refused").inc(batch.left_out)
         self._metrics.streamed_events.labels("taken").inc(
             max(0, len(batch.events) - batch.left_out)

@@ -20,15 +20,15 @@ _KIND, _KEY = "event-bus", "place"
 #: Rules in the first state get all but read-only management events, in the second all.
 _ENABLED, _ALL = "ENABLED", "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 _MATCHING = frozenset({_ENABLED, _ALL})
-#: How long the rules of a Region are taken for what they were.
+#: How long the rules of a Region are cached.
 _KNOWN_FOR = timedelta(seconds=30)
-#: So many Regions are remembered, beside those with rules.
+#: Maximum Regions without rules in the cache.
 _MOST_REGIONS = 200
-#: How often the place is kept while nothing is put.
+#: How often the cursor is stored while no events are sent.
 _KEPT_EVERY = timedelta(seconds=30)
-#: Events that could not be put for so long are given up (guarantee L5).
+#: Events expire after this time (guarantee L5).
 _LONGEST = timedelta(hours=24)
-#: One call holds so many events and bytes; larger events are left out (cloudtrail-format §9.3).
+#: Maximum events and bytes of one call, bytes that each event adds (cloudtrail-format §9.3).
 _MOST_EVENTS, _MOST_BYTES, _MORE_BYTES = 10, 256 * 1024, 200
 _DETAIL_TYPES = {
     "AwsApiCall": "AWS API Call via CloudTrail",
@@ -39,20 +39,20 @@ _DETAIL_TYPES = {
     "AwsVpceEvent": "AWS Network Activity Event via CloudTrail",
 }
 _INSIGHT = "AwsCloudTrailInsight"
-#: Event sources whose part of a source's name on the bus is another.
+#: Event sources that have another name on the bus.
 _SOURCES = {"monitoring": "cloudwatch"}
 
-#: Returns those of some entries that a logging trail takes.
+#: Returns the entries that a logging trail selects.
 EntryMatcher = Callable[[Sequence[Entry]], Sequence[Entry]]
 
 
 class EventBridgeFollower:
-    """A follower that puts events on the bus, at least once, if a trail takes them.
+    """A follower that puts events on the bus, at least once, if a trail selects them.
 
-    Only Regions with rules are told anything. A service that does not know rules has none.
+    Only Regions with rules get events. A service without `ListRules` has no rules.
 
     Args:
-        taking: returns what tells which entries logging trails take, None while no trail logs.
+        matcher: returns the matcher of all logging trails, None while no trail logs.
     """
 
     name = "event bus"
@@ -63,17 +63,17 @@ class EventBridgeFollower:
         bus: EventBus,
         clock: Clock,
         metrics: Metrics,
-        taking: Callable[[], Awaitable[EntryMatcher | None]],
+        matcher: Callable[[], Awaitable[EntryMatcher | None]],
         head: Callable[[], int],
     ) -> None:
         self._control = control
         self._bus = bus
         self._clock = clock
         self._metrics = metrics
-        self._taking = taking
+        self._matcher = matcher
         self._head = head
         self._cursor: int | None = None
-        #: Positions behind the place whose events the bus has.
+        #: Positions after the cursor whose events are on the bus.
         self._put_already: set[int] = set()
         self._kept_at = clock.now()
         #: Region → states of its rules, and when they were asked for.
@@ -81,7 +81,7 @@ class EventBridgeFollower:
         self._asked: dict[str, datetime] = {}
 
     async def cursor(self) -> int:
-        """Returns the position behind which it goes on: at first, where the journal is now."""
+        """Returns the cursor, which begins at the present head of the journal."""
         if self._cursor is not None:
             return self._cursor
         stored = await self._control.get(_KIND, _KEY)
@@ -96,10 +96,10 @@ class EventBridgeFollower:
         return self._cursor
 
     async def process(self, entries: Sequence[Entry]) -> None:
-        """Returns once the bus has those of the entries that rules may match.
+        """Puts those of the entries on the bus that rules may match.
 
         Raises:
-            ServiceError: the bus refused or failed; all come again.
+            ServiceError: the bus refused or failed; the whole batch is to be processed again.
         """
         wanted = await self._wanted(entries)
         for region, events in wanted.items():
@@ -107,21 +107,23 @@ class EventBridgeFollower:
                 await self._put(region, batch)
         self._cursor = entries[-1].position
         self._put_already.clear()
-        # What nobody wanted may be looked at again.
+        # Entries that no rule matches may be processed again.
         if wanted or self._clock.now() - self._kept_at >= _KEPT_EVERY:
             await self._keep()
 
     async def _wanted(self, entries: Sequence[Entry]) -> dict[str, list[tuple[int, BusEvent]]]:
-        """Returns by Region what rules may match: mostly there are none, which is soon known."""
+        """Returns by Region the events that rules may match."""
         wanted: dict[str, list[tuple[int, BusEvent]]] = {}
-        taking = await self._taking()
-        if taking is None:
+        matches = await self._matcher()
+        if matches is None:
             return wanted
         ruled = {region: self._may_have_rules(region) for region in {e.region for e in entries}}
-        taken = taking([entry for entry in entries if ruled[entry.region]])
-        # Only for Regions of which something is taken: callers may name any.
-        states = {region: await self._rule_states(region) for region in {e.region for e in taken}}
-        for entry in taken:
+        selected = matches([entry for entry in entries if ruled[entry.region]])
+        # Only for Regions of selected events: callers may name any Region.
+        states = {
+            region: await self._rule_states(region) for region in {e.region for e in selected}
+        }
+        for entry in selected:
             matching = states[entry.region] & _MATCHING
             if not matching or entry.position in self._put_already or self._is_out(entry):
                 continue
@@ -133,7 +135,7 @@ class EventBridgeFollower:
         return wanted
 
     def _may_have_rules(self, region: str) -> bool:
-        """Returns False only if a Region was asked lately, and had none that matter."""
+        """Returns False only if the cache says that a Region has no such rules."""
         return not self._is_known(region) or bool(self._states[region] & _MATCHING)
 
     def _is_known(self, region: str) -> bool:
@@ -141,7 +143,7 @@ class EventBridgeFollower:
         return asked is not None and self._clock.now() - asked < _KNOWN_FOR
 
     def _is_out(self, entry: Entry) -> bool:
-        """Counts an event that comes too late for the bus, or does not fit on it."""
+        """Returns whether an event is too late or too large for the bus, and counts it."""
         if self._clock.now() - entry.recorded_at > _LONGEST:
             self._metrics.bus_events.labels("given-up").inc()
             return True

@@ -1,7 +1,7 @@
 """Messages about log files that wait in the state store, sent at least once (guarantee L5).
 
-A note is written in the same transaction as what it tells of, so that none is forgotten; whoever
-tells removes it afterwards. Telling never holds up files: it has rounds of its own.
+A note is written in the same transaction as the file's state, so that no message is lost; the sink
+removes it after sending. Sinks have their own rounds, so that they do not delay log files.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 from opentrail.core.event import parse_time
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 
-#: Kinds of notes: a file that a topic is to be told of; events that a log group is to get.
+#: Kinds of notes: a log file to announce to a topic; events to send to a log group.
 NOTICE, STREAM = "notice", "stream"
 KINDS = (NOTICE, STREAM)
 
 
 @dataclass(slots=True)
 class SinkStatus:
-    """How telling went, for GetTrailStatus. Times are stored times."""
+    """The results of a sink for GetTrailStatus. Times are stored times."""
 
     latest_attempt: str | None = None
     latest: str | None = None
@@ -41,35 +41,34 @@ class Outbox:
         return await self._control.scan(self._kind, f"{uid}/")
 
     def is_over(self, stored: Stored, now: datetime) -> bool:
-        """Returns whether a note has waited for so long that it is given up."""
+        """Returns whether a note has expired."""
         return now - parse_time(stored.document["since"]) > self._longest
 
-    async def how(self, uid: str) -> SinkStatus:
-        """Returns how telling went."""
-        return await telling(self._control, self._kind, uid)
+    async def status(self, uid: str) -> SinkStatus:
+        return await sink_status(self._control, self._kind, uid)
 
-    async def done(self, uid: str, notes: Sequence[Stored], how: SinkStatus) -> None:
-        """Removes notes and keeps how it went."""
-        await self._apply(uid, [Remove(self._kind, note.key) for note in notes], how)
+    async def done(self, uid: str, notes: Sequence[Stored], status: SinkStatus) -> None:
+        """Removes notes and stores the status."""
+        await self._apply(uid, [Remove(self._kind, note.key) for note in notes], status)
 
-    async def keep(self, uid: str, note: Stored, how: SinkStatus | None = None) -> None:
-        """Writes a note as it is now, and how it went."""
+    async def keep(self, uid: str, note: Stored, status: SinkStatus | None = None) -> None:
+        """Stores a note and the status."""
         put = Put(self._kind, note.key, note.document)
-        if how is None:
+        if status is None:
             await self._control.apply([put])
         else:
-            await self._apply(uid, [put], how)
+            await self._apply(uid, [put], status)
 
-    async def failed(self, uid: str, how: SinkStatus) -> None:
-        """Keeps that it failed."""
-        await self._apply(uid, [], how)
+    async def failed(self, uid: str, status: SinkStatus) -> None:
+        """Stores the status of a failure."""
+        await self._apply(uid, [], status)
 
-    async def _apply(self, uid: str, changes: list[StoreWrite], how: SinkStatus) -> None:
-        await self._control.apply([*changes, Put(f"{self._kind}-state", uid, asdict(how))])
+    async def _apply(self, uid: str, changes: list[StoreWrite], status: SinkStatus) -> None:
+        await self._control.apply([*changes, Put(f"{self._kind}-state", uid, asdict(status))])
 
 
-async def telling(control: ControlStore, kind: str, uid: str) -> SinkStatus:
-    """Returns how telling notes of a kind went for a trail."""
+async def sink_status(control: ControlStore, kind: str, uid: str) -> SinkStatus:
+    """Returns the status of a trail's notes of a kind."""
     stored = await control.get(f"{kind}-state", uid)
     return SinkStatus(**stored.document) if stored else SinkStatus()
 
@@ -80,12 +79,12 @@ def note_of(kind: str, uid: str, number: int, since: str, document: dict[str, An
 
 
 def file_key(uid: str, number: int) -> str:
-    """Returns the key of what is kept of a trail's file with this number; keys sort by number."""
+    """Returns the key of documents about a trail's file; keys sort by its number."""
     return f"{uid}/{number:012d}"
 
 
 async def is_empty(control: ControlStore, uid: str) -> bool:
-    """Returns whether nothing of a trail is still to be told."""
+    """Returns whether a trail has no notes."""
     for kind in KINDS:
         if await control.scan(kind, f"{uid}/"):
             return False
@@ -93,7 +92,7 @@ async def is_empty(control: ControlStore, uid: str) -> bool:
 
 
 async def forgetting(control: ControlStore, uid: str) -> list[StoreWrite]:
-    """Returns the changes that remove whatever is kept of a trail."""
+    """Returns the changes that remove the notes and statuses of a trail."""
     changes: list[StoreWrite] = []
     for kind in KINDS:
         changes.append(Remove(f"{kind}-state", uid))

@@ -1,4 +1,4 @@
-"""Telling a trail's topic of each log file (cloudtrail-format §9.1)."""
+"""Notifications about log files to a trail's SNS topic (cloudtrail-format §9.1)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opentrail.trails.sinks.outbox import NOTICE, Outbox
 log = logging.getLogger(__name__)
 
 SUBJECT = "[Amazon CloudTrail] New log file delivered"
-#: What a topic gets when a trail begins to use it.
+#: The first message to a topic.
 FIRST = "CloudTrail validation message."
 #: A message is given up after this (guarantee L5).
 _LONGEST = timedelta(hours=24)
@@ -27,7 +27,7 @@ _AT_ONCE = 8
 
 
 class Notices:
-    """A sink: one message for each log file, at least once, in no certain order."""
+    """A sink: one message for each log file, at least once, in any order."""
 
     name = "notices"
 
@@ -40,10 +40,10 @@ class Notices:
         self._metrics = metrics
 
     async def send(self, uid: str) -> None:
-        """Publishes what is waiting.
+        """Publishes the messages of all notes.
 
         Raises:
-            ServiceError: a topic refused or failed; what is left waits.
+            ServiceError: a topic refused or failed; its notes remain.
         """
         notes = await self._outbox.waiting(uid)
         now = self._clock.now()
@@ -51,12 +51,12 @@ class Notices:
         if over:
             log.error("notifications are given up", extra={"trail": uid, "count": len(over)})
             self._metrics.lost_notifications.inc(len(over))
-            await self._outbox.done(uid, over, await self._outbox.how(uid))
+            await self._outbox.done(uid, over, await self._outbox.status(uid))
         by_topic: dict[str, list[Stored]] = {}
-        for note in notes[len(over) :]:  # they are in the order of their times
+        for note in notes[len(over) :]:  # notes are in the order of their times
             by_topic.setdefault(note.document["topic"], []).append(note)
         failure: ServiceError | None = None
-        # A topic that is gone must not hold up one that was named since.
+        # A deleted topic must not delay the trail's present one.
         for fresh in by_topic.values():
             for start in range(0, len(fresh), _AT_ONCE):
                 failed = await self._publish(uid, fresh[start : start + _AT_ONCE])
@@ -67,20 +67,20 @@ class Notices:
             raise failure
 
     async def _publish(self, uid: str, notes: list[Stored]) -> ServiceError | None:
-        """Publishes some messages at once; returns why one could not be."""
-        telling = await self._outbox.how(uid)
-        telling.latest_attempt = stored_time(self._clock.now())
-        outcomes = await asyncio.gather(*map(self._tell, notes))
-        told = [note for note, error in zip(notes, outcomes, strict=True) if error is None]
+        """Publishes messages concurrently; returns the first failure."""
+        status = await self._outbox.status(uid)
+        status.latest_attempt = stored_time(self._clock.now())
+        outcomes = await asyncio.gather(*map(self._send, notes))
+        sent = [note for note, error in zip(notes, outcomes, strict=True) if error is None]
         failure = next((error for error in outcomes if error is not None), None)
-        telling.error = failure.code if failure is not None else None
-        if told:
-            telling.latest = telling.latest_attempt
-        await self._outbox.done(uid, told, telling)
-        self._metrics.notifications.inc(len(told))
+        status.error = failure.code if failure is not None else None
+        if sent:
+            status.latest = status.latest_attempt
+        await self._outbox.done(uid, sent, status)
+        self._metrics.notifications.inc(len(sent))
         return failure
 
-    async def _tell(self, note: Stored) -> ServiceError | None:
+    async def _send(self, note: Stored) -> ServiceError | None:
         document = note.document
         message = {"s3Bucket": document["bucket"], "s3ObjectKey": [document["key"]]}
         text = json.dumps(message, separators=(",", ":"))
