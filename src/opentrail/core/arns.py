@@ -1,4 +1,4 @@
-"""What an ARN tells of the resource that it names: type, name, account.
+"""Parses ARNs: type, name and account of a resource.
 
 arn:aws:sqs:us-east-1:123456789012:queue       the whole rest is the name
 arn:aws:iam::123456789012:user/path/Mary       the last part is the name, the first the kind
@@ -171,7 +171,7 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
 )
 
 _FORM = re.compile(r"arn:[^:]*:([^:]+):([^:]*):([^:]*):(.+)", re.DOTALL)
-#: Services whose names hold slashes: all after the kind is the name.
+#: Services whose names contain slashes: the name is everything after the kind.
 _LONG_NAMES = ("s3", "ssm", "logs", "secretsmanager", "ecr")
 
 
@@ -188,7 +188,7 @@ class Arn:
 
 @lru_cache(2048)
 def parse_arn(text: str) -> Arn | None:
-    """Returns what an ARN tells; None for what is none.
+    """Returns the parsed ARN; None if the text is not an ARN.
 
     >>> parse_arn("arn:aws:iam::123456789012:user/staff/Mary").name
     'Mary'

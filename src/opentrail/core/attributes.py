@@ -1,4 +1,4 @@
-"""What event history can be searched by: the columns that a record gives (cloudtrail-format §6)."""
+"""The columns of a record by which event history can be searched (cloudtrail-format §6)."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ LOOKUP_KEYS = (
 )
 
 
-#: Names are looked for down to `instancesSet.items[].groupSet.items[].groupId`, in so many items.
+#: Maximum depth at which names are searched (`instancesSet.items[].groupSet.items[].groupId`), and
+#: maximum items of one list.
 _DEEPEST, _MOST_ITEMS = 2, 100
 
 
 class Resource(NamedTuple):
-    """A resource that an event touched; the type may be unknown.
+    """A resource of an event; the type may be unknown.
 
     A named tuple, because several are made for every call: a frozen dataclass takes twice as long.
     """
@@ -144,7 +145,7 @@ def resources_of(record: Record) -> tuple[Resource, ...]:
 def _collect(
     part: dict[str, Any], kinds: Kinds, plan: ResourceRule, depth: int, found: dict[Resource, None]
 ) -> None:
-    """Puts what the members of an object name into `found`, which keeps the order."""
+    """Adds the resources that the members of an object name to `found`, in order."""
     for member, value in part.items():
         held = value.__class__
         if held is str:
@@ -163,9 +164,9 @@ def _add(plan: ResourceRule, kind: str, value: str, found: dict[Resource, None])
         return
     if kind is IF_ARN and value[:4] != "arn:":
         return
-    told, names = named_by(plan, kind, value)
+    resource_type, names = named_by(plan, kind, value)
     if names:
-        found[Resource(told, value)] = None
+        found[Resource(resource_type, value)] = None
 
 
 def _collect_object(

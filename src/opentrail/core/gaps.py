@@ -1,4 +1,4 @@
-"""How many records were never taken, from when to when, and why."""
+"""The number of lost records, the period in which they were lost, and the reason."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Self
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.values import value_class
 
-#: A reason is kept as far as it fits into a block of a disk, with all the rest.
+#: Maximum characters of a reason, so that a gap fits into one block of a disk.
 _LONGEST_REASON = 200
 
 
 @value_class(frozen=True, slots=True)
 class Gap:
-    """Records that were lost; `reason` is the last one's."""
+    """Lost records; `reason` is that of the last one."""
 
     count: int
     first: datetime
@@ -27,24 +27,25 @@ class Gap:
         return Gap(self.count + 1, self.first, moment, reason)
 
     def and_later(self, later: Gap | None) -> Gap:
-        """Returns the gap with those records that were lost after it."""
+        """Returns the gap with the records of a later gap."""
         if later is None:
             return self
         return Gap(self.count + later.count, self.first, later.last, later.reason)
 
     def as_json(self) -> bytes:
-        """Returns the gap as a JSON text, for `from_json`; its times are whole seconds."""
+        """Returns the gap as JSON for `from_json`; times are whole seconds."""
         first, last = format_time(self.first), format_time(self.last)
         reason = self.reason[:_LONGEST_REASON]
-        told = {"count": self.count, "first": first, "last": last, "reason": reason}
-        return json.dumps(told).encode()
+        document = {"count": self.count, "first": first, "last": last, "reason": reason}
+        return json.dumps(document).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self | None:
-        """Returns the gap that a text tells of, None if it tells of none."""
+        """Returns the gap in a JSON text, None if the text is not a gap."""
         try:
-            told = json.loads(text)
-            count, reason = int(told["count"]), str(told["reason"])
-            return cls(count, parse_time(told["first"]), parse_time(told["last"]), reason)
+            document = json.loads(text)
+            count, reason = int(document["count"]), str(document["reason"])
+            first, last = parse_time(document["first"]), parse_time(document["last"])
+            return cls(count, first, last, reason)
         except (ValueError, KeyError, TypeError):
             return None

@@ -1,6 +1,6 @@
-"""Who called: identities, and what a record teaches about them.
+"""Identities of callers, and how they are learned from records.
 
-Only key ids, names and ARNs are kept; never a secret or a session token (guarantee S4).
+Only key ids, names and ARNs are stored; never a secret or a session token (guarantee S4).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _KEY_ID = re.compile(r"A[A-Z]{2}A[A-Z2-7]{16}")
 
 @value_class(frozen=True, slots=True)
 class Identity:
-    """Whom an access key id stands for.
+    """The identity behind an access key id.
 
     `user_identity` is the record's `userIdentity` object without `accessKeyId`, in AWS's order.
     """
@@ -30,9 +30,9 @@ class Identity:
     access_key_id: str
     account: str
     user_identity: Mapping[str, Any] = field(default_factory=dict)
-    #: Event that taught us this identity, such as the CreateAccessKey or AssumeRole call.
+    #: Event from which the identity was learned, such as CreateAccessKey or AssumeRole.
     learned_from: str | None = None
-    #: Event that deleted the key; who uses it afterwards still is whom it stood for.
+    #: Event that deleted the key; later calls with it still have this identity.
     deleted_by: str | None = None
     #: The form in records, once it was asked for.
     _shown: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
@@ -52,7 +52,7 @@ class Identity:
 
 @value_class(frozen=True, slots=True)
 class Learned:
-    """What one record teaches: identities of keys, ids of users."""
+    """The identities of keys and ids of users that are learned from one record."""
 
     identities: tuple[Identity, ...] = ()
     #: (account, user name, `principalId`, `arn`) of users.
@@ -115,7 +115,7 @@ def root(account: str) -> dict[str, Any]:
 
 @lru_cache(4096)
 def unknown(account: str, access_key_id: str) -> Identity:
-    """Returns the honest identity of a key nobody told us about."""
+    """Returns the identity of an unknown key, of which only the account is known."""
     return Identity(access_key_id, account, {"type": "Unknown", "accountId": account})
 
 
@@ -132,18 +132,18 @@ def federated_caller(
 ) -> tuple[dict[str, Any], str | None] | None:
     """Returns the caller of an unsigned STS call, and the account that it is made in.
 
-    A web identity or SAML token speaks for the caller; the answer tells what was in it ("Logging
-    IAM and AWS STS API calls with AWS CloudTrail"). None: the call is none of these.
+    The caller is in a web identity or SAML token; the response has the token's contents ("Logging
+    IAM and AWS STS API calls with AWS CloudTrail"). None: it is another call.
     """
-    told = answer or {}
+    claims = answer or {}
     role = str((asked or {}).get("roleArn", "")).split(":")
     account = role[4] if len(role) > 5 and is_account(role[4]) else None
     if event_name == "AssumeRoleWithWebIdentity":
-        provider, subject = told.get("provider"), told.get("subjectFromWebIdentityToken")
-        parts = (provider, told.get("audience"), subject)
+        provider, subject = claims.get("provider"), claims.get("subjectFromWebIdentityToken")
+        parts = (provider, claims.get("audience"), subject)
         return _token_user("WebIdentityUser", parts, subject, provider), account
     if event_name == "AssumeRoleWithSAML":
-        qualifier, subject = told.get("nameQualifier"), told.get("subject")
+        qualifier, subject = claims.get("nameQualifier"), claims.get("subject")
         return _token_user("SAMLUser", (qualifier, subject), subject, qualifier), account
     return None
 
@@ -157,7 +157,7 @@ def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> di
     return {"type": kind, **{member: text for member, text in known.items() if text}}
 
 
-#: Operations whose answers hold keys, or end them: what comes next may be signed with one.
+#: Operations that create or delete keys: the next call may be signed with one.
 KEY_OPERATIONS = frozenset(
     {
         "AssumeRole",
@@ -176,7 +176,7 @@ _NOTHING = Learned()
 
 
 def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> Learned:
-    """Returns what a successful IAM or STS record teaches about keys and users.
+    """Returns the keys and users that are learned from a successful IAM or STS record.
 
     Args:
         record: a complete record.
@@ -190,7 +190,9 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
     if record.get("errorCode") or (
         caller.get("type") == "AWSAccount" and "sharedEventID" in record
     ):
-        return _NOTHING  # the caller's own record of a shared call tells all that its copy does
+        return (
+            _NOTHING  # the caller's own record of a shared call has everything that this copy has
+        )
     if source == "iam.amazonaws.com":
         return _learn_iam(record, answer, users)
     if source == "sts.amazonaws.com" and answer:

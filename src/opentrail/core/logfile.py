@@ -17,7 +17,7 @@ from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 SIGNATURE_ALGORITHM = "SHA256withRSA"
 
-#: Log files by what they hold: their folder, and a part of their names (cloudtrail-format §5.1).
+#: Category → kind of log file: its folder and a part of its name (cloudtrail-format §5.1).
 CLOUDTRAIL = "CloudTrail"
 #: The same of digest files.
 DIGEST = "CloudTrail-Digest"
@@ -31,7 +31,7 @@ LOG_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class LogFileLocation:
-    """Where a trail writes: bucket, prefix, and whose events of which Region."""
+    """Where a trail writes the files of one account and Region."""
 
     bucket: str
     prefix: str
@@ -75,7 +75,7 @@ def digest_key(place: LogFileLocation, trail: str, home_region: str, end: dateti
 
 
 def encryption_context(trail_arn: str) -> dict[str, str]:
-    """Returns what CloudTrail uses a key for (cloudtrail-format §5.1)."""
+    """Returns the encryption context of a trail's files (cloudtrail-format §5.1)."""
     return {"aws:cloudtrail:arn": trail_arn}
 
 
@@ -157,6 +157,6 @@ def digest_bytes(
 def string_to_sign(
     end: str, bucket: str, key: str, content: bytes, previous: PreviousDigest | None
 ) -> bytes:
-    """Returns the text whose signature a digest carries (cloudtrail-format §5.3)."""
+    """Returns the text that is signed for a digest (cloudtrail-format §5.3)."""
     before = previous.signature if previous else "null"
     return f"{end}\n{bucket}/{key}\n{sha256_hex(content)}\n{before}".encode()

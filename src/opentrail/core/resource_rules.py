@@ -36,7 +36,7 @@ _OWN = re.compile(
 _WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregister")
 _ENDINGS = ("", "name", "id", "arn", "identifier")
 _BARE = ("name", "id", "arn")
-#: So many members of one event, and so many events, are remembered; records may hold anything.
+#: Maximum members of one event, and maximum events in the cache; foreign records may have any.
 _MOST_MEMBERS, _MOST_PLANS = 128, 2_048
 
 
@@ -185,6 +185,6 @@ def named_by(plan: ResourceRule, kind: str, value: Any) -> tuple[str | None, boo
         known = type_of_id(value)
         return known, known is not None
     if value[:4] == "arn:":
-        told = plan.type_of_arn(value)
-        return (None if told == UNTYPED else told), told is not None
+        found = plan.type_of_arn(value)
+        return (None if found == UNTYPED else found), found is not None
     return None, kind == UNTYPED

@@ -156,7 +156,7 @@ WRAPPERS = MappingProxyType(
     }
 )
 
-#: Members of EC2 that hold an id of any kind: its start tells the type.
+#: Members of EC2 with an id of any kind: its prefix determines the type.
 ID_MEMBERS = ("resourceId",)
 
 #: Start of an id of EC2 → type.

@@ -22,15 +22,15 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent
 
 PAGE = 50
-#: A look-up waits at most so many seconds for records that are durable and not visible yet.
+#: Maximum seconds that a look-up waits for records that are durable but not yet visible.
 _LONGEST_WAIT = 0.5
-#: Seconds that a look-up waits for the hot layer to be rebuilt; then it answers with what there is.
+#: Maximum seconds that a look-up waits for the hot layer to be rebuilt; then it reads what exists.
 _LONGEST_REBUILD = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a caller looks for; `None` leaves a condition out. Times are inclusive."""
+    """The conditions of a search; None means any. Times are inclusive."""
 
     account: str | None = None
     region: str | None = None
@@ -160,7 +160,7 @@ class History:
 
     @property
     def kept_since(self) -> datetime:
-        """From when on events are kept: by when they were recorded or imported."""
+        """The start of the retention period, by time of recording or import."""
         return self._clock.now() - self._retention
 
     def _write_token(self, last: FoundEvent, heads: tuple[int, int], search: Search) -> str:

@@ -132,7 +132,7 @@ _TYPES = {
     "XRay": "Trace",
 }
 
-#: `AWS::S3::Object` and so on. AWS adds some every month, so others are taken, too.
+#: Types such as `AWS::S3::Object`. AWS adds types every month, so others are accepted as well.
 KNOWN_TYPES = frozenset(
     f"AWS::{service}::{name}" for service, names in _TYPES.items() for name in names.split()
 )
