@@ -39,7 +39,7 @@ NETWORK_TOO = {
     ]
 }
 #: A call that a VPC endpoint's policy refused.
-REFUSED = {
+REFUSED: dict[str, Any] = {
     "eventCategory": "NetworkActivity",
     "eventType": "AwsVpceEvent",
     "eventSource": "s3.amazonaws.com",

@@ -153,7 +153,7 @@ async def test_a_log_group_gets_its_first_stream() -> None:
 @asynchronous
 async def test_group_and_role_belong_together_and_the_group_must_be_there() -> None:
     scene = Scene()
-    for settings, code in (
+    refusals: tuple[tuple[dict[str, Any], str], ...] = (
         ({"log_group": f"{GROUP}:*"}, "InvalidCloudWatchLogsRoleArnException"),
         ({"log_role": ROLE}, "InvalidCloudWatchLogsLogGroupArnException"),
         ({"log_group": GROUP, "log_role": ROLE}, "InvalidCloudWatchLogsLogGroupArnException"),
@@ -161,7 +161,8 @@ async def test_group_and_role_belong_together_and_the_group_must_be_there() -> N
             {"log_group": f"{GROUP}2:*", "log_role": ROLE},
             "InvalidCloudWatchLogsLogGroupArnException",
         ),
-    ):
+    )
+    for settings, code in refusals:
         assert (await scene.refused(**settings))[0] == code
     scene.services.down = "ServiceUnavailableException"
     code, _ = await scene.refused(log_group=f"{GROUP}:*", log_role=ROLE)

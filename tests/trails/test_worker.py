@@ -8,13 +8,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import StoreWrite
-from opentrail.ports.objects import NewObject
 from opentrail.trails.worker import LONGEST_PAUSE, repeat
 from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
@@ -22,6 +22,7 @@ from tests.fakes import (
     Fault,
     MemoryControl,
     PowerCutError,
+    StoredObject,
     asynchronous,
     eventually,
     run_skipping_time,
@@ -293,7 +294,8 @@ def test_events_are_delivered_every_interval() -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
         for number in range(1, 5):
-            await eventually(lambda n=number: len(world.log_keys()) == n, 5, 2 * INTERVAL)
+            has_next = partial(_has_logs, world, number)
+            await eventually(has_next, 5, 2 * INTERVAL)
             waited = loop.time() - started
             assert number * INTERVAL - 1 <= waited <= number * INTERVAL + 10
             expected += await world.event()
@@ -640,7 +642,7 @@ async def data_event(world: World) -> list[str]:
 
 async def with_a_lost_bucket(
     begins_again: str | None,
-) -> tuple[World, list[str], dict[str, NewObject]]:
+) -> tuple[World, list[str], dict[str, StoredObject]]:
     """Gives a trail whose bucket went before its last digest; maybe it logs again elsewhere.
 
     Returns:
@@ -862,3 +864,7 @@ def test_a_programming_error_is_logged_and_does_not_end_it(
     (record,) = logged
     assert record.getMessage() == "delivery failed unexpectedly"
     assert record.exc_info is not None
+
+
+def _has_logs(world: World, number: int) -> bool:
+    return len(world.log_keys()) == number

@@ -181,7 +181,7 @@ class Generator:
 
     def mixed(self) -> Asked:
         """Returns several selectors of several fields, some with several operators."""
-        selectors = []
+        selectors: list[Json] = []
         for _ in range(self._chance.randint(1, 4)):
             category = self._chance.choice(tuple(CONDITIONS))
             fields = self._required(category, "")

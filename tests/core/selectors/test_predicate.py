@@ -138,14 +138,16 @@ TWO = advanced(
     fields("Data", ("resources.type", "Equals", FUNCTION)),
 )
 CHINA = "arn:aws-cn:s3:::evidence/a"
-COPY = {
+COPY: dict[str, Any] = {
     "resources": [
         {"type": S3, "ARN": "arn:aws:s3:::logs/a"},
         {"type": S3, "ARN": "arn:aws:s3:::evidence/b.csv"},
     ]
 }
-LISTED = {"resources": [{"type": S3, "ARNPrefix": "arn:aws:s3:::evidence/in/2020/"}]}
-CONSOLE = {"sessionCredentialFromConsole": "true"}
+LISTED: dict[str, Any] = {
+    "resources": [{"type": S3, "ARNPrefix": "arn:aws:s3:::evidence/in/2020/"}]
+}
+CONSOLE: dict[str, Any] = {"sessionCredentialFromConsole": "true"}
 
 CASES: dict[str, tuple[Json | None, Json, bool]] = {
     # Never configured

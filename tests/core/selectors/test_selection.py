@@ -214,7 +214,7 @@ def test_both_kinds_or_none_are_refused() -> None:
 def test_an_empty_list_of_one_kind_does_not_count_beside_the_other() -> None:
     advanced_only = {"EventSelectors": [], "AdvancedEventSelectors": [{"FieldSelectors": DATA}]}
     assert list(chosen(advanced_only, SelectorOwner.TRAIL).document()) == ["AdvancedEventSelectors"]
-    basic_only = {"EventSelectors": [{}], "AdvancedEventSelectors": []}
+    basic_only: dict[str, Any] = {"EventSelectors": [{}], "AdvancedEventSelectors": []}
     assert list(chosen(basic_only, SelectorOwner.TRAIL).document()) == ["EventSelectors"]
 
 
