@@ -15,6 +15,7 @@ import pytest
 from opentrail.core.errors import ObjectStoreError, ServiceError, StorageFailed
 from opentrail.core.trail import stored_time
 from opentrail.ports.control import StoreWrite
+from opentrail.ports.objects import NewObject
 from opentrail.trails.worker import LONGEST_PAUSE, repeat
 from tests.factories import MOMENT, a_data_record
 from tests.fakes import (
