@@ -147,8 +147,6 @@ COPY: dict[str, Any] = {
 LISTED: dict[str, Any] = {
     "resources": [{"type": S3, "ARNPrefix": "arn:aws:s3:::evidence/in/2020/"}]
 }
-    "resources": [{"type": S3, "ARNPrefix": "arn:aws:s3:::evidence/in/2020/"}]
-}
 CONSOLE: dict[str, Any] = {"sessionCredentialFromConsole": "true"}
 
 CASES: dict[str, tuple[Json | None, Json, bool]] = {
