@@ -43,7 +43,7 @@ def bare_duckdb(folder: Path, values: dict[str, list[str]]) -> Figures:
         newest = database.execute(f"SELECT max(event_time) FROM f{number}.events").fetchall()[0][0]
         named = read_name(file)
         assert named is not None
-        index = Index(f"f{number}", named.first, named.is_import)
+        index = Index(f"f{number}", named.first, named.series)
         tables.append((newest, number, Table(f"f{number}.events", index)))
     figures: Figures = {}
     worst = 0.0

@@ -41,7 +41,7 @@ from opentrail.core.errors import (
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.ports.control import Document, Put, Stored, StoreWrite
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
 from opentrail.ports.journal import LostPositions
 from opentrail.ports.objects import Bucket, NewObject
 from opentrail.ports.services import BusEvent, LogEvent
@@ -575,9 +575,9 @@ class MemoryEvents:
         return self._entries[-1].position if self._entries else 0
 
     @property
-    def imported(self) -> int:
-        """Returns 0: nothing is imported here."""
-        return 0
+    def snapshot(self) -> Snapshot:
+        """Returns what it contains now."""
+        return Snapshot(self.position)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Keeps what is new."""
@@ -614,7 +614,7 @@ def _fits(entry: Entry, query: EventQuery) -> bool:
     known = _attributes(entry.record)
     moment = known.event_time.replace(microsecond=0)
     conditions = (
-        -query.until_import <= entry.position <= query.until_position,
+        -query.snapshot.imported <= entry.position <= query.snapshot.recorded,
         query.recorded_since is None or entry.recorded_at >= query.recorded_since,
         query.account in (None, known.account),
         query.region in (None, known.region),

@@ -25,7 +25,7 @@ class Store:
 
     def __init__(self, is_responding: bool = True, **state: Any) -> None:
         self.is_responding, self.state = is_responding, HistoryState(position=7, **state)
-        self.position, self.imported = 7, 0
+        self.position = 7
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.adapters.duckdb.files import stem_of
+from opentrail.adapters.duckdb.files import Series, stem_of
 from opentrail.adapters.sqlite.journal import KnownPositions
 from opentrail.app.known_positions import (
     known_imports,
@@ -52,8 +52,8 @@ async def test_every_cursor_and_every_sealed_file_is_heard(
     await journal.append(some_new_entries(12))
     await mark_journal(control, journal)
     assert await known_positions(control, tmp_path) == KnownPositions(0, 12)
-    (tmp_path / f"{stem_of(1, 30)}-{'0' * 16}.duckdb").touch()
-    (tmp_path / f"{stem_of(1, 900, is_import=True)}-{'0' * 16}.duckdb").touch()
+    (tmp_path / f"{stem_of(Series.JOURNAL, 1, 30)}-{'0' * 16}.duckdb").touch()
+    (tmp_path / f"{stem_of(Series.IMPORTED, 1, 900)}-{'0' * 16}.duckdb").touch()
     assert await known_positions(control, tmp_path) == KnownPositions(30, 30)
     await control.apply([Put(kind, "one", document)])
     assert await known_positions(control, tmp_path) == KnownPositions(30, 44)

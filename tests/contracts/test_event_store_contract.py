@@ -23,7 +23,7 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
-from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent
+from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, Snapshot
 from opentrail.ports.journal import Journal
 from tests.factories import (
     ACCOUNT,
@@ -124,7 +124,7 @@ async def filled(place: Place, records: Records) -> AsyncIterator[EventStore]:
 
 
 def everything(limit: int = 10_000, **conditions: Any) -> EventQuery:
-    return EventQuery(limit=limit, until_position=1_000_000, **conditions)
+    return EventQuery(limit=limit, snapshot=Snapshot(1_000_000), **conditions)
 
 
 def positions(found: Sequence[FoundEvent]) -> list[int]:
@@ -377,7 +377,7 @@ async def test_pages_hold_each_event_once_though_others_arrive_meanwhile(place: 
 
     async with filled(place, some(1)) as store:
         seen: list[FoundEvent] = []
-        query = EventQuery(limit=7, until_position=store.position)
+        query = EventQuery(limit=7, snapshot=Snapshot(store.position))
         arrived = 41
         while page := await store.lookup(query):
             seen.extend(page)
@@ -529,7 +529,7 @@ expressions = written.map(lambda text: parse(text, MOMENT + timedelta(hours=1)))
 queries = st.builds(
     EventQuery,
     limit=st.sampled_from([1, 2, 7, 51, 1_000]),
-    until_position=st.integers(0, 320),
+    snapshot=st.builds(Snapshot, st.integers(0, 320)),
     account=st.none() | st.sampled_from([ACCOUNT, "210987654321", "000000000000"]),
     region=st.none() | st.sampled_from([REGION, "eu-west-1"]),
     categories=st.none() | st.sampled_from([("Management",), ("Data", "Insight"), ()]),

@@ -17,13 +17,13 @@ from opentrail.core.errors import CloudTrailError, RecordRefused
 from opentrail.imports import service as module
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.imports.service import Imports
-from opentrail.ports.event_store import EventQuery
+from opentrail.ports.event_store import EventQuery, Snapshot
 from tests.factories import some_records
 from tests.fakes import asynchronous, eventually
 
 pytestmark = pytest.mark.slow
 
-ALL = EventQuery(10_000, until_position=0)
+ALL = EventQuery(10_000, Snapshot(0))
 
 
 @asynccontextmanager
@@ -57,7 +57,7 @@ async def test_what_is_answered_is_found(tmp_path: Path) -> None:
     async with opened(tmp_path) as (imports, store):
         done = await imports.take(body(1, 40))
         assert [file["imported"] for file in done["files"]] == [40]
-        assert store.imported == 40
+        assert store.snapshot.imported == 40
         assert len(await store.lookup(ALL)) == 40
 
 

@@ -12,7 +12,13 @@ from pathlib import Path
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, sealed_files
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    Series,
+    attaching,
+    is_whole,
+    sealed_files,
+)
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import UNKNOWN, chain_at, lost_in, read_verified
@@ -64,16 +70,19 @@ class StoreCheck:
             StorageFailed: a folder cannot be read.
         """
         try:
-            files = [file for file in sealed_files(self._history) if not file.is_expired]
+            files, imported = (
+                [file for file in sealed_files(self._history, series) if not file.is_expired]
+                for series in (Series.JOURNAL, Series.IMPORTED)
+            )
             paths = sorted(self._journal.glob("*.db"))
         except OSError as error:
             raise StorageFailed(f"data directory cannot be read: {error}") from error
         for path in sorted(self._history.glob("*.damaged")):
             yield Damage(path.name, "was found damaged before and set aside")
         chains: dict[int, bytes] = {}
-        for file in files:
+        for file in [*files, *imported]:
             yield from self._sealed(file, chains)
-        yield from _between([file for file in files if not file.is_import])
+        yield from _between(files)
         segments = [Segment(int(path.stem), path) for path in paths]
         yield from _before(segments, files)
         for segment, end in ends_of(segments, 0):
@@ -155,7 +164,7 @@ class StoreCheck:
         self.records += count
         if count != file.records:
             yield Damage(file.path.name, f"holds {count} records", file.first, file.last)
-        if not file.is_import and before != UNKNOWN:
+        if file.series is Series.JOURNAL and before != UNKNOWN:
             chains[file.last] = chain
 
 
@@ -179,7 +188,7 @@ def _end_of_hole(reader: sqlite3.Connection, position: int, last: int) -> int:
 
 def _before(segments: list[Segment], files: list[SealedFile]) -> Iterator[Damage]:
     """Yields positions between the sealed files and the journal that neither holds."""
-    sealed = max((file.last for file in files if not file.is_import), default=0)
+    sealed = max((file.last for file in files), default=0)
     if segments and segments[0].first > sealed + 1:
         gap = (sealed + 1, segments[0].first - 1)
         problem = "neither sealed files nor the journal hold positions before it"

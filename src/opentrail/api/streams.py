@@ -127,7 +127,11 @@ class Streams:
         token: str | None = None
         while True:
             page = await history.search(search, min(_LARGEST_PAGE, count + 1), token)
-            shown.extend(event for event in page.events if 0 < event.position <= position)
+            shown.extend(
+                event
+                for event in page.events
+                if not event.is_imported and event.position <= position
+            )
             token = page.next_token
             if token is None or len(shown) >= count:
                 break

@@ -71,7 +71,7 @@ class Health:
             "history": {
                 "position": self._store.position,
                 "responding": self._store.is_responding,
-                "imported": self._store.imported,
+                "imported": state.imported,
                 "files": state.files,
                 "missing": state.missing,
                 "damaged": state.damaged,

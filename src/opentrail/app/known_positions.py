@@ -1,4 +1,4 @@
-"""What the rest of the data directory knows of journal and imports, so that lost files show."""
+"""How far journal and imports have come, stored elsewhere, so that lost files are noticed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from opentrail.adapters.duckdb.files import sealed_files
+from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.sqlite.journal import KnownPositions
 from opentrail.core.errors import OpentrailError
 from opentrail.ports.control import ControlStore, Put
@@ -14,7 +14,7 @@ from opentrail.ports.journal import Journal
 
 log = logging.getLogger(__name__)
 
-#: How often the journal's last position is stored, at most.
+#: Seconds between two writes of the journal's last position.
 _INTERVAL = 5.0
 _MARK, _JOURNAL, _IMPORTS = "mark", "journal", "imports"
 #: Documents of the state store that name journal positions, and the members that do.
@@ -22,8 +22,8 @@ _CURSORS = {"place": "position", "event-bus": "position", "delivery": "position"
 
 
 async def known_positions(control: ControlStore, history: Path) -> KnownPositions | None:
-    """Returns which positions the journal must have reached; None if there never was a journal."""
-    sealed = max((file.last for file in sealed_files(history) if not file.is_import), default=0)
+    """Returns the positions that the journal must have reached; None if there was no journal."""
+    sealed = max((file.last for file in sealed_files(history, Series.JOURNAL)), default=0)
     mark = await control.get(_MARK, _JOURNAL)
     written = [sealed, int(mark.document["position"]) if mark else 0]
     for kind, member in _CURSORS.items():
@@ -34,14 +34,14 @@ async def known_positions(control: ControlStore, history: Path) -> KnownPosition
 
 
 async def keep_mark(control: ControlStore, journal: Journal) -> None:
-    """Stores the journal's last position now and then, for ever."""
+    """Stores the journal's last position periodically."""
     while True:
         await mark_journal(control, journal)
         await asyncio.sleep(_INTERVAL)
 
 
 async def mark_journal(control: ControlStore, journal: Journal) -> None:
-    """Stores the journal's last position, unless it is stored already or cannot be stored now."""
+    """Stores the journal's last position, unless it is stored already; logs a failure."""
     try:
         mark, position = await control.get(_MARK, _JOURNAL), journal.head
         if mark is None or mark.document["position"] != position:

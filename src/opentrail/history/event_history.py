@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent
+from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, Snapshot
 
 PAGE = 50
 #: Maximum seconds that a look-up waits for records that are durable but not yet visible.
@@ -119,13 +119,12 @@ class History:
     async def _search(self, search: Search, limit: int, token: str | None) -> Page:
         if token is None:
             await self._see_newest()
-            before, heads = None, (self._store.position, self._store.imported)
+            before, snapshot = None, self._store.snapshot
         else:
-            before, heads = self._read_token(token, search)
+            before, snapshot = self._read_token(token, search)
         query = EventQuery(
             limit=limit + 1,
-            until_position=heads[0],
-            until_import=heads[1],
+            snapshot=snapshot,
             account=search.account,
             region=search.region,
             categories=search.categories,
@@ -140,7 +139,7 @@ class History:
         if len(found) <= limit:
             return Page(found, None)
         page = found[:limit]
-        return Page(page, self._write_token(page[-1], heads, search))
+        return Page(page, self._write_token(page[-1], snapshot, search))
 
     async def _see_newest(self) -> None:
         """Waits until all that was durable before is visible, so that callers find their own calls.
@@ -163,13 +162,12 @@ class History:
         """The start of the retention period, by time of recording or import."""
         return self._clock.now() - self._retention
 
-    def _write_token(self, last: FoundEvent, heads: tuple[int, int], search: Search) -> str:
-        body = json.dumps([int(last.event_time.timestamp()), last.position, *heads]).encode()
+    def _write_token(self, last: FoundEvent, snapshot: Snapshot, search: Search) -> str:
+        seen = astuple(snapshot)
+        body = json.dumps([int(last.event_time.timestamp()), last.position, *seen]).encode()
         return base64.urlsafe_b64encode(self._seal(body, search) + body).decode()
 
-    def _read_token(
-        self, token: str, search: Search
-    ) -> tuple[tuple[datetime, int], tuple[int, int]]:
+    def _read_token(self, token: str, search: Search) -> tuple[tuple[datetime, int], Snapshot]:
         try:
             raw = base64.urlsafe_b64decode(token.encode())
         except (binascii.Error, ValueError) as error:
@@ -177,8 +175,8 @@ class History:
         seal, body = raw[:16], raw[16:]
         if not hmac.compare_digest(seal, self._seal(body, search)):
             raise _bad_token()
-        seconds, position, until, imported = json.loads(body)
-        return (datetime.fromtimestamp(seconds, UTC), position), (until, imported)
+        seconds, position, *seen = json.loads(body)
+        return (datetime.fromtimestamp(seconds, UTC), position), Snapshot(*seen)
 
     def _seal(self, body: bytes, search: Search) -> bytes:
         """Binds a token to the caller's account and to the whole search (guarantee Z3)."""

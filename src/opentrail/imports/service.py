@@ -95,11 +95,11 @@ class Imports:
                 raise CloudTrailError(invalid.code, invalid.message)
             # One at a time, so that no two write the same event.
             async with self._committing:
-                commit = Commit(str(batch), self._store.imported)
+                commit = Commit(str(batch), self._store.snapshot.imported)
                 files = await worker.child.ask(commit, _SECONDS, resend=False)
                 # Also those of a commit whose answer was lost.
                 await self._store.show_imports()
-                await self._reached(self._store.imported)
+                await self._reached(self._store.snapshot.imported)
         except CloudTrailError:
             self._rest(worker)
             raise

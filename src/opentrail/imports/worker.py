@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from opentrail.adapters.duckdb.staging import MOVED, Settled, Staging
+from opentrail.adapters.duckdb.staging import MOVED, Duplicates, Staging
 from opentrail.adapters.ipc.child import arm_in_child, run_child
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
@@ -75,7 +75,7 @@ class ImportWorker:
 
     def _stage(self, batch: Path) -> None:
         self._staging.clear()
-        _again(self._staging.recall)
+        _again(self._staging.load_reports)
         self._files = []
         with batch.open("rb") as content:
             for file in unpack(iter(lambda: content.read(_READ), b"")):
@@ -83,7 +83,7 @@ class ImportWorker:
 
     def _stage_file(self, file: BatchFile) -> None:
         digest = hashlib.sha256(b"%d\n" % file.line + file.content).hexdigest()
-        known = self._staging.outcome_of(digest)
+        known = self._staging.report_of(digest)
         number, noted = len(self._files), _File(file.name, digest, known)
         self._files.append(noted)
         if known is not None:
@@ -103,9 +103,9 @@ class ImportWorker:
         self._staging.add(number, rows)
 
     def _commit(self, last: int) -> list[dict[str, Any]]:
-        settled = Settled()
-        _again(lambda: self._staging.settle(settled))
-        told = [self._outcome(number, settled) for number in range(len(self._files))]
+        duplicates = Duplicates()
+        _again(lambda: self._staging.deduplicate(duplicates))
+        told = [self._outcome(number, duplicates) for number in range(len(self._files))]
         outcomes = [
             (file.digest, file.name, outcome)
             for file, outcome in zip(self._files, told, strict=True)
@@ -119,15 +119,15 @@ class ImportWorker:
             for file, outcome in zip(self._files, told, strict=True)
         ]
 
-    def _outcome(self, number: int, settled: Settled) -> dict[str, Any]:
+    def _outcome(self, number: int, duplicates: Duplicates) -> dict[str, Any]:
         """Returns what became of a file: lines = imported + doubled + rejected (guarantee N5)."""
         file = self._files[number]
         if file.known is not None:
             return file.known
-        lines = sorted(settled.taken_ids.get(number, ()))
+        lines = sorted(duplicates.other.get(number, ()))
         taken = [{"line": line, "reason": TAKEN_ID, "detail": ""} for line in lines]
         rejected = sorted([*file.rejected, *taken], key=lambda lost: int(lost["line"]))
-        doubled = settled.doubled[number]
+        doubled = duplicates.same[number]
         imported = file.lines - doubled - len(rejected)
         counts = {"lines": file.lines, "imported": imported, "doubled": doubled}
         return {**counts, "rejected": rejected}

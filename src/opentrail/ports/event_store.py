@@ -11,22 +11,31 @@ from opentrail.core.attributes import Attributes, Resource
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
 
-#: Behind every position.
+#: Greater than any position.
 LAST_POSITION = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The events that a store contained at a moment; by default those that it contains now.
+
+    `recorded` is the last recorded event's position, `imported` the last imported event's number.
+    """
+
+    recorded: int = LAST_POSITION
+    imported: int = LAST_POSITION
 
 
 @dataclass(frozen=True, slots=True)
 class EventQuery:
     """A page of events: newest first by (event time, position).
 
-    `None` leaves a condition out. `until_position` and `until_import` keep later arrivals out of
-    later pages; `before` is the (event time, position) of the last event of the page before.
-    Imported events have positions of their own, below zero: -1 is the first, -2 the second.
+    `None` leaves a condition out. `snapshot` keeps later arrivals out of later pages; `before` is
+    the (event time, position) of the last event of the previous page.
     """
 
     limit: int
-    until_position: int
-    until_import: int = LAST_POSITION
+    snapshot: Snapshot = Snapshot()
     account: str | None = None
     region: str | None = None
     categories: tuple[str, ...] | None = None
@@ -41,7 +50,11 @@ class EventQuery:
 
 @dataclass(frozen=True, slots=True)
 class FoundEvent:
-    """One event of a page, with what LookupEvents shows beside the record."""
+    """One event of a page, with what LookupEvents shows beside the record.
+
+    `position` is the event's position in the journal. Imported events are not in the journal:
+    they are numbered in order of import, and their position is that number below zero.
+    """
 
     position: int
     event_time: datetime
@@ -55,8 +68,13 @@ class FoundEvent:
     record: str
 
     @property
+    def is_imported(self) -> bool:
+        """Whether the event was imported, not recorded."""
+        return self.position < 0
+
+    @property
     def order(self) -> tuple[datetime, int]:
-        """The time, then what came first of one second: imported events count downwards."""
+        """The event's time, then its order of arrival among those of the same second."""
         return self.event_time, abs(self.position)
 
     @classmethod
@@ -85,8 +103,8 @@ class EventStore(Protocol):
         ...
 
     @property
-    def imported(self) -> int:
-        """How many imported events look-ups see, or more: what `until_import` freezes."""
+    def snapshot(self) -> Snapshot:
+        """What look-ups see now."""
         ...
 
     async def add(self, entries: Sequence[Entry]) -> None:

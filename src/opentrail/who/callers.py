@@ -81,7 +81,7 @@ def _follows(one: FoundEvent, event: FoundEvent) -> bool:
     """
     if one.event_time != event.event_time:
         return one.event_time > event.event_time
-    return (one.position < 0) == (event.position < 0) and one.order > event.order
+    return one.is_imported == event.is_imported and one.order > event.order
 
 
 async def _maker(history: History, identity: Record, record: Record) -> Record | None:

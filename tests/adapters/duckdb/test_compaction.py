@@ -1,4 +1,4 @@
-"""Which files are merged; that sealing and merging keep every event is tested with the store."""
+"""Which files are merged; that sealing and next_merge keep every event is tested with the store."""
 
 from __future__ import annotations
 
@@ -9,32 +9,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.adapters.duckdb.compaction import MERGED_FILES, MERGED_RECORDS, merging
-from opentrail.adapters.duckdb.files import SealedFile
+from opentrail.adapters.duckdb.compaction import MERGED_FILES, MERGED_RECORDS, next_merge
+from opentrail.adapters.duckdb.files import SealedFile, Series
 from opentrail.adapters.duckdb.schema import Table
 from opentrail.adapters.duckdb.table_set import EventTable
 
 
-def a_source(first: int, last: int, is_import: bool = False) -> EventTable:
-    file = SealedFile(Path("x"), first, last, is_import, None, is_expired=False)
+def a_source(first: int, last: int) -> EventTable:
+    file = SealedFile(Path("x"), Series.JOURNAL, first, last, None, is_expired=False)
     return EventTable(Table("t"), first, last, file=file)
 
 
 @pytest.mark.hypothesis
 @settings(max_examples=200, deadline=None)
-@given(counts=st.lists(st.integers(1, 1_300_000), max_size=40), others=st.integers(0, 5))
-def test_what_is_merged_are_neighbours_that_make_a_file_of_bounded_size(
-    counts: list[int], others: int
-) -> None:
+@given(counts=st.lists(st.integers(1, 1_300_000), max_size=40))
+def test_what_is_merged_are_neighbours_that_make_a_file_of_bounded_size(counts: list[int]) -> None:
     sources, last = [], 0
     for count in counts:
         sources.append(a_source(last + 1, last + count))
         last += count
-    sources += [a_source(n + 1, n + 1, is_import=True) for n in range(others)]
-    run = merging(sources)
+    run = next_merge(sources)
     assert len(run) != 1
     assert all(b.first == a.last + 1 for a, b in itertools.pairwise(run))
-    assert len({source.is_import for source in run}) <= 1
     assert sum(source.last - source.first + 1 for source in run) <= MERGED_RECORDS
 
 
@@ -48,7 +44,7 @@ def test_files_that_are_merged_as_they_come_stay_few(counts: list[int]) -> None:
     for count in counts:
         sources.append(a_source(last + 1, last + count))
         last += count
-        while run := merging(sources):
+        while run := next_merge(sources):
             whole = a_source(run[0].first, run[-1].last)
             written += whole.last - whole.first + 1
             at = sources.index(run[0])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.duckdb.files import (
+    Series,
     digest_of,
     is_whole,
     left_over,
@@ -19,21 +20,27 @@ HASH = "0123456789abcdef"
 
 
 def a_file(folder: Path, first: int, last: int, ending: str = f"-{HASH}.duckdb") -> Path:
-    path = folder / f"{stem_of(first, last)}{ending}"
+    path = folder / f"{stem_of(Series.JOURNAL, first, last)}{ending}"
     path.touch()
     return path
 
 
-@pytest.mark.parametrize("is_import", [False, True])
-def test_a_name_tells_range_kind_and_hash(tmp_path: Path, is_import: bool) -> None:
-    file = read_name(tmp_path / f"{stem_of(7, 9, is_import)}-{HASH}.duckdb")
+@pytest.mark.parametrize("series", Series)
+def test_a_name_tells_range_kind_and_hash(tmp_path: Path, series: Series) -> None:
+    file = read_name(tmp_path / f"{stem_of(series, 7, 9)}-{HASH}.duckdb")
     assert file is not None
     assert (file.first, file.last, file.records) == (7, 9, 3)
-    assert (file.is_import, file.digest, file.is_expired) == (is_import, HASH, False)
+    assert (file.series, file.digest, file.is_expired) == (series, HASH, False)
 
 
 @pytest.mark.parametrize(
-    "name", ["x.duckdb", "1-2.duckdb", f"{stem_of(1, 2)}.damaged", f"{stem_of(1, 2)}.7.tmp"]
+    "name",
+    [
+        "x.duckdb",
+        "1-2.duckdb",
+        f"{stem_of(Series.JOURNAL, 1, 2)}.damaged",
+        f"{stem_of(Series.JOURNAL, 1, 2)}.7.tmp",
+    ],
 )
 def test_other_files_do_not_count(tmp_path: Path, name: str) -> None:
     assert read_name(tmp_path / name) is None
@@ -42,31 +49,32 @@ def test_other_files_do_not_count(tmp_path: Path, name: str) -> None:
 def test_what_lies_in_a_wider_range_is_left_over(tmp_path: Path) -> None:
     whole, later = a_file(tmp_path, 1, 20), a_file(tmp_path, 21, 30)
     parts = [a_file(tmp_path, 1, 10), a_file(tmp_path, 11, 20)]
-    other_kind = tmp_path / f"{stem_of(1, 10, is_import=True)}-{HASH}.duckdb"
-    other_kind.touch()
-    half = tmp_path / f"{stem_of(31, 40)}.99.tmp"
+    imported = tmp_path / f"{stem_of(Series.IMPORTED, 1, 10)}-{HASH}.duckdb"
+    imported.touch()
+    half = tmp_path / f"{stem_of(Series.JOURNAL, 31, 40)}.99.tmp"
     half.mkdir()
-    assert [file.path for file in sealed_files(tmp_path)] == [whole, later, other_kind]
+    assert [file.path for file in sealed_files(tmp_path, Series.JOURNAL)] == [whole, later]
+    assert [file.path for file in sealed_files(tmp_path, Series.IMPORTED)] == [imported]
     assert sorted(left_over(tmp_path)) == sorted([*parts, half])
 
 
 def test_what_has_expired_counts_before_a_file_of_the_same_range(tmp_path: Path) -> None:
-    file = a_file(tmp_path, 1, 20)
+    older = a_file(tmp_path, 1, 20)
     gone = a_file(tmp_path, 1, 20, ".expired")
-    assert [kept.path for kept in sealed_files(tmp_path)] == [gone]
-    assert left_over(tmp_path) == [file]
+    assert [file.path for file in sealed_files(tmp_path, Series.JOURNAL)] == [gone]
+    assert left_over(tmp_path) == [older]
 
 
 def test_of_two_files_of_one_range_one_counts(tmp_path: Path) -> None:
     a_file(tmp_path, 1, 20)
     a_file(tmp_path, 1, 20, "-ffffffffffffffff.duckdb")
-    assert len(sealed_files(tmp_path)) == len(left_over(tmp_path)) == 1
+    assert len(sealed_files(tmp_path, Series.JOURNAL)) == len(left_over(tmp_path)) == 1
 
 
 def test_a_file_is_whole_if_its_content_has_the_hash_of_its_name(tmp_path: Path) -> None:
     content = tmp_path / "content"
     content.write_bytes(b"abc")
-    path = tmp_path / f"{stem_of(1, 2)}-{digest_of(content)}.duckdb"
+    path = tmp_path / f"{stem_of(Series.JOURNAL, 1, 2)}-{digest_of(content)}.duckdb"
     path.write_bytes(b"abc")
     file = read_name(path)
     assert file is not None

@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb import index as module
-from opentrail.adapters.duckdb.files import read_name
+from opentrail.adapters.duckdb.files import Series, read_name
 from opentrail.adapters.duckdb.index import MOST_PLACES, Index, hash_of, probe
 from opentrail.adapters.duckdb.partitions import PARTS, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import insert_sealed, row_of
 from opentrail.adapters.duckdb.seal import merge, seal
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
-from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import attributes_of
@@ -37,8 +37,8 @@ from tests.fakes import asynchronous
 pytestmark = pytest.mark.slow
 
 
-def a_file(folder: Path, first: int, last: int, is_import: bool) -> Path:
-    sign = -1 if is_import else 1
+def a_file(folder: Path, first: int, last: int, series: Series) -> Path:
+    sign = -1 if series is Series.IMPORTED else 1
     rows = []
     for number in range(first, last + 1):
         record = a_record(
@@ -53,7 +53,7 @@ def a_file(folder: Path, first: int, last: int, is_import: bool) -> Path:
         for statement, arguments in insert_sealed(rows, ColumnPartitioning()):
             connection.execute(statement, arguments)
 
-    return write_sealed(Sealing(folder, first, last, is_import), fill)
+    return write_sealed(Sealing(folder, series, first, last), fill)
 
 
 @asynccontextmanager
@@ -88,15 +88,15 @@ def test_a_hash_is_the_same_here_and_in_sql(text: str) -> None:
         assert database.execute(asked, [text]).fetchall() == [(hash_of(text),)]
 
 
-@pytest.mark.parametrize("is_import", [False, True])
+@pytest.mark.parametrize("series", Series)
 @pytest.mark.parametrize("is_merged", [False, True])
-def test_ids_and_names_lead_to_their_rows(tmp_path: Path, is_import: bool, is_merged: bool) -> None:
-    parts = [a_file(tmp_path, first, first + 9, is_import) for first in (11, 21, 31)]
+def test_ids_and_names_lead_to_their_rows(tmp_path: Path, series: Series, is_merged: bool) -> None:
+    parts = [a_file(tmp_path, first, first + 9, series) for first in (11, 21, 31)]
     path = merge(parts) if is_merged else parts[0]
     named = read_name(path)
     assert named is not None
-    index = Index("x", named.first, is_import)
-    sign = -1 if is_import else 1
+    index = Index("x", named.first, series)
+    sign = -1 if series is Series.IMPORTED else 1
     numbers = range(named.first, named.last + 1)
     for number in numbers:
         assert found(path, *index.has_id(event_id(number))) == [sign * number]
@@ -112,13 +112,13 @@ def test_ids_and_names_lead_to_their_rows(tmp_path: Path, is_import: bool, is_me
 
 @pytest.mark.parametrize("is_merged", [False, True])
 def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: bool) -> None:
-    parts = [a_file(tmp_path, first, first + 9, False) for first in (11, 21)]
+    parts = [a_file(tmp_path, first, first + 9, Series.JOURNAL) for first in (11, 21)]
     path = merge(parts) if is_merged else parts[0]
     named = read_name(path)
     assert named is not None
 
     def probed(key: str, value: str, *categories: str) -> list[int]:
-        index = Index("x", named.first, False)
+        index = Index("x", named.first, Series.JOURNAL)
         asked = probe([index, index], key, value, categories or None)
         with duckdb.connect(":memory:") as database:
             database.execute(f"ATTACH '{path}' AS x (READ_ONLY)")
@@ -147,7 +147,7 @@ def test_a_probe_gives_the_rows_of_wanted_categories(tmp_path: Path, is_merged: 
 @asynchronous
 async def test_a_resource_with_very_many_events_is_found_all_the_same(tmp_path: Path) -> None:
     async with a_sealed_store(tmp_path, 2_500) as store:
-        query = EventQuery(50, 2_500, attribute=("ResourceName", "Mary"))
+        query = EventQuery(50, attribute=("ResourceName", "Mary"))
         found = [event.position for event in await store.lookup(query)]
     assert found == [*range(2_500, 2_450, -1)]
 
@@ -158,7 +158,7 @@ def test_a_name_of_very_many_events_is_in_several_lists_and_cut(
     into_lists = module._INTO_LISTS.replace(f"// {1 << 18}", f"// {500 * PARTS}")
     assert into_lists != module._INTO_LISTS
     monkeypatch.setattr(module, "_INTO_LISTS", into_lists)
-    parts = [a_file(tmp_path, first, first + 3_299, False) for first in (1, 3_301)]
+    parts = [a_file(tmp_path, first, first + 3_299, Series.JOURNAL) for first in (1, 3_301)]
     for path, count in ((parts[0], 1_100), (merge(parts), 2_200)):
         with duckdb.connect(":memory:") as database:
             database.execute(f"ATTACH '{path}' AS x (READ_ONLY)")
@@ -168,7 +168,7 @@ def test_a_name_of_very_many_events_is_in_several_lists_and_cut(
             bands = [(category, place // (500 * PARTS)) for category, ps in lists for place in ps]
             assert len(set(bands)) == len(lists)
             assert len({place for _, ps in lists for place in ps}) == len(bands) == count
-            asked = probe([Index("x", 1, False)], "ResourceName", "user-1", None)
+            asked = probe([Index("x", 1, Series.JOURNAL)], "ResourceName", "user-1", None)
             probed = sum(len(places) for _, places in database.execute(*asked).fetchall())
             assert probed > MOST_PLACES
 
@@ -182,14 +182,14 @@ async def test_ids_with_the_same_hash_are_told_apart(
     monkeypatch.setattr(module, "hash_of", len)
     async with a_sealed_store(tmp_path, 60) as store:
         for number in (1, 30, 60):
-            query = EventQuery(1, 100, attribute=("EventId", event_id(number)))
+            query = EventQuery(1, attribute=("EventId", event_id(number)))
             assert [event.position for event in await store.lookup(query)] == [number]
             assert await store.find(event_id(number)) == number
-        absent = EventQuery(50, 100, attribute=("EventId", event_id(61)))
+        absent = EventQuery(50, attribute=("EventId", event_id(61)))
         assert await store.lookup(absent) == []
         staging = Staging(tmp_path / "history", tmp_path / "journal")
         records = some_records(62)[58:]
         staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
-        staging.settle(settled := Settled())
-        assert (dict(settled.doubled), settled.taken_ids) == ({0: 2}, {})
+        staging.deduplicate(duplicates := Duplicates())
+        assert (dict(duplicates.same), duplicates.other) == ({0: 2}, {})
         staging.close()

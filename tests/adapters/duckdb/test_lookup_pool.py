@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,9 +11,9 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb import lookup_pool as module
-from opentrail.adapters.duckdb.files import SealedFile, is_whole, read_name
+from opentrail.adapters.duckdb.files import SealedFile, Series, is_intact, read_name
 from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
-from opentrail.adapters.duckdb.table_set import AT_ONCE, Database, EventTable
+from opentrail.adapters.duckdb.table_set import PARALLEL_LOOKUPS, Database, EventTable
 from opentrail.core.errors import StorageFailed
 from tests.adapters.duckdb.test_index import a_file
 from tests.fakes import PATIENCE, asynchronous
@@ -30,7 +29,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 def a_sealed(database: Database, folder: Path) -> tuple[EventTable, SealedFile]:
-    file = read_name(a_file(folder, 1, 9, False))
+    file = read_name(a_file(folder, 1, 9, Series.JOURNAL))
     assert file is not None
     return database.attach(file), file
 
@@ -41,14 +40,16 @@ def fail(*_: object) -> NoReturn:
 
 @asynchronous
 async def test_work_is_done_side_by_side_and_told_in_order(database: Database) -> None:
-    hot, together = database.new_hot(1), threading.Barrier(AT_ONCE, timeout=PATIENCE)
+    hot, together = database.new_hot(1), threading.Barrier(PARALLEL_LOOKUPS, timeout=PATIENCE)
 
     def work(number: int) -> list[int]:
         together.wait()
         return [number, number]
 
-    pieces = [(hot, work, (number,)) for number in range(AT_ONCE)]
-    assert await LookupPool(database).all(pieces) == [n for n in range(AT_ONCE) for _ in range(2)]
+    pieces = [(hot, work, (number,)) for number in range(PARALLEL_LOOKUPS)]
+    assert await LookupPool(database).all(pieces) == [
+        n for n in range(PARALLEL_LOOKUPS) for _ in range(2)
+    ]
     assert await LookupPool(database).all([]) == []
 
 
@@ -71,39 +72,36 @@ async def test_when_one_fails_the_others_are_waited_for(database: Database) -> N
 
 
 @asynchronous
-async def test_a_file_that_is_what_it_was_is_not_at_fault(
-    database: Database, tmp_path: Path
-) -> None:
-    source, file = a_sealed(database, tmp_path)
-    asking = LookupPool(database)
-    assert await asking.is_healthy(file)
+async def test_a_file_that_is_unchanged_is_not_damaged(database: Database, tmp_path: Path) -> None:
+    source, _ = a_sealed(database, tmp_path)
+    pool = LookupPool(database)
     with pytest.raises(StorageFailed):
-        await asking.one(source, fail)
+        await pool.one([source], fail)
 
 
 @asynchronous
-async def test_a_file_that_changed_is_damaged_and_looked_at_once(
+async def test_a_file_that_changed_is_damaged_and_compared_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, file = a_sealed(database, tmp_path)
     content = bytearray(file.path.read_bytes())
     content[len(content) // 2] ^= 1
     file.path.write_bytes(content)
-    looks: list[Path] = []
+    compared: list[Path] = []
 
-    def look(seen: SealedFile) -> bool:
-        looks.append(seen.path)
-        return is_whole(seen)
+    def compare(seen: SealedFile) -> bool:
+        compared.append(seen.path)
+        return is_intact(seen)
 
-    monkeypatch.setattr(module, "is_whole", look)
-    asking = LookupPool(database)
+    monkeypatch.setattr(module, "is_intact", compare)
+    pool = LookupPool(database)
     with pytest.raises(Damaged) as error:
-        await asking.all([(source, fail, ())] * AT_ONCE)
-    assert error.value.source is source
-    looks.clear()
-    assert await asyncio.gather(*(asking.is_healthy(file) for _ in range(4))) == [False] * 4
-    assert looks == [file.path]
-    assert not await asking.is_healthy(file)
-    assert len(looks) == 2, "later it is looked at again"
+        await pool.all([(source, fail, ())] * PARALLEL_LOOKUPS)
+    assert error.value.table is source
+    assert compared == [file.path]
+    with pytest.raises(Damaged):
+        await pool.one([source], fail)
+    assert len(compared) == 2, "later it is compared again"
     file.path.unlink()
-    assert not await asking.is_healthy(file)
+    with pytest.raises(Damaged):
+        await pool.one([source], fail)

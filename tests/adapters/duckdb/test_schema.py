@@ -21,7 +21,7 @@ from opentrail.adapters.duckdb.schema import (
 )
 from opentrail.core.attributes import LOOKUP_KEYS, attributes_of
 from opentrail.core.event import Entry, micros
-from opentrail.ports.event_store import EventQuery
+from opentrail.ports.event_store import EventQuery, Snapshot
 from tests.factories import MOMENT, a_data_record, a_record, an_entry, event_id
 from tests.fakes import naive_page
 
@@ -43,7 +43,7 @@ def rows(entries: list[Entry]) -> list[tuple[Any, ...]]:
 
 def test_what_is_inserted_is_selected() -> None:
     entries = some_entries()
-    query, table = EventQuery(limit=9, until_position=18), Table("events")
+    query, table = EventQuery(limit=9, snapshot=Snapshot(18)), Table("events")
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))
         database.execute(insert_into("events"), column_lists(rows(entries[:12])))
@@ -67,7 +67,7 @@ def test_every_attribute_of_lookup_events_can_be_asked_for() -> None:
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))
         for key in LOOKUP_KEYS:
-            query = EventQuery(limit=1, until_position=1, attribute=(key, "x' OR 1=1 --"))
+            query = EventQuery(limit=1, snapshot=Snapshot(1), attribute=(key, "x' OR 1=1 --"))
             assert database.execute(*select_page(Table("events"), query)).fetchall() == []
 
 

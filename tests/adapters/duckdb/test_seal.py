@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.files import is_whole, read_name
+from opentrail.adapters.duckdb.files import Series, is_whole, read_name
 from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
@@ -70,7 +70,7 @@ def test_a_sealed_file_holds_its_range_and_nothing_else(
     assert list(history.iterdir()) == [made]
     named = read_name(made)
     assert named is not None
-    assert (named.first, named.last, named.is_import) == (first, last, False)
+    assert (named.series, named.first, named.last) == (Series.JOURNAL, first, last)
     assert is_whole(named)
 
 
@@ -122,7 +122,7 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
 
     refused = child("journal", journal, history, 50, 70)
     assert refused.returncode != 0
-    assert "there are 11 of the 21 entries" in refused.stderr
+    assert "11 of the 21 entries to seal were found" in refused.stderr
     assert list(history.iterdir()) == []
     done = [child("journal", journal, history, *part) for part in ((1, 40), (41, 60))]
     assert [one.returncode for one in done] == [0, 0]

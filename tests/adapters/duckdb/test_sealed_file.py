@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.files import read_name
+from opentrail.adapters.duckdb.files import Series, read_name
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import FORMAT, insert_sealed, row_of
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
@@ -24,7 +24,7 @@ def fill(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
-    path = write_sealed(Sealing(tmp_path, 1, 5, chain_before=b"c" * 32), fill)
+    path = write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 5, chain_before=b"c" * 32), fill)
     with duckdb.connect(str(path), read_only=True) as database:
         about = database.execute("SELECT * FROM about").fetchall()
     start = int(MOMENT.timestamp())
@@ -36,7 +36,7 @@ def test_a_file_says_what_it_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("last", [4, 6])
 def test_another_number_of_rows_than_the_name_says_is_refused(tmp_path: Path, last: int) -> None:
     with pytest.raises(RuntimeError, match=f"5 of the {last} entries"):
-        write_sealed(Sealing(tmp_path, 1, last), fill)
+        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, last), fill)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -46,14 +46,14 @@ def test_of_a_filling_that_fails_nothing_is_left(tmp_path: Path) -> None:
         raise OSError("no more")
 
     with pytest.raises(OSError, match="no more"):
-        write_sealed(Sealing(tmp_path, 1, 5), fail)
+        write_sealed(Sealing(tmp_path, Series.JOURNAL, 1, 5), fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_imported_events_have_a_kind_of_file_of_their_own(tmp_path: Path) -> None:
-    path = write_sealed(Sealing(tmp_path, 1, 5, is_import=True), fill)
+    path = write_sealed(Sealing(tmp_path, Series.IMPORTED, 1, 5), fill)
     named = read_name(path)
     assert named is not None
-    assert named.is_import
+    assert named.series is Series.IMPORTED
     with duckdb.connect(str(path), read_only=True) as database:
         assert database.execute("SELECT * FROM imported").fetchall() == []

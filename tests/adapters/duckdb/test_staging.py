@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.files import read_name
 from opentrail.adapters.duckdb.seal import merge, seal
-from opentrail.adapters.duckdb.staging import Settled, Staging
+from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import attributes_of
-from opentrail.ports.event_store import EventQuery
+from opentrail.ports.event_store import EventQuery, Snapshot
 from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes, some_records
 from tests.fakes import asynchronous, run
 
@@ -45,10 +45,10 @@ class Place:
         for number, records in enumerate(files):
             rows = [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records, 1)]
             self.staging.add(number, rows)
-        settled = Settled()
-        self.staging.settle(settled)
+        duplicates = Duplicates()
+        self.staging.deduplicate(duplicates)
         written = self.staging.write(MOMENT, [(f"hash-{n}", f"{n}", n) for n in range(len(files))])
-        return written[1] if written else 0, dict(settled.doubled), settled.taken_ids
+        return written[1] if written else 0, dict(duplicates.same), duplicates.other
 
     def held(self) -> dict[str, bytes]:
         """Returns the imported records by event id; no id may come twice."""
@@ -104,9 +104,9 @@ def test_the_same_event_written_in_another_way_is_the_same(place: Place) -> None
     place.staging.add(0, [(1, attributes_of(record), record_bytes(record))])
     pretty = json.dumps(record, indent=1, sort_keys=True).encode()
     place.staging.add(0, [(2, attributes_of(record), pretty)])
-    settled = Settled()
-    place.staging.settle(settled)
-    assert (settled.doubled, settled.taken_ids) == ({0: 1}, {})
+    duplicates = Duplicates()
+    place.staging.deduplicate(duplicates)
+    assert (duplicates.same, duplicates.other) == ({0: 1}, {})
 
 
 @pytest.mark.parametrize("sealed", [0, 15, 30])
@@ -132,20 +132,20 @@ def test_what_was_recorded_here_is_not_imported_again(place: Place, sealed: int)
 
 
 def test_files_that_were_imported_are_known_until_their_events_go(place: Place) -> None:
-    assert place.staging.outcome_of("hash-0") is None
+    assert place.staging.report_of("hash-0") is None
     place.bring(some_records(3), some_records(3))
-    place.staging.recall()
-    assert place.staging.outcome_of("hash-1") == 1
+    place.staging.load_reports()
+    assert place.staging.report_of("hash-1") == 1
     place.bring([a_record(eventID="x")])
     files = sorted(place.history.glob("import-*.duckdb"))
     merged = merge(files)
     for file in files:
         file.unlink()
-    place.staging.recall()
-    assert place.staging.outcome_of("hash-1") == 1
+    place.staging.load_reports()
+    assert place.staging.report_of("hash-1") == 1
     merged.unlink()
-    place.staging.recall()
-    assert place.staging.outcome_of("hash-1") is None
+    place.staging.load_reports()
+    assert place.staging.report_of("hash-1") is None
 
 
 def test_nothing_is_written_if_all_is_there_already(place: Place) -> None:
@@ -164,18 +164,18 @@ async def test_imported_events_are_found_beside_recorded_ones(tmp_path: Path) ->
     store = DuckdbEvents(place.history, place.journal)
     await store.open()
     await store.add(await journal.read(0, 100))
-    assert store.imported == 10
+    assert store.snapshot.imported == 10
     place.bring(records[20:])
-    query = EventQuery(100, until_position=store.position, until_import=store.imported)
+    query = EventQuery(100, store.snapshot)
     assert len(await store.lookup(query)) == 20
     for _ in range(2):  # the second time changes nothing
         await store.show_imports()
-    assert store.imported == 20
+    assert store.snapshot.imported == 20
     assert len(await store.lookup(query)) == 20, "a page under way does not see later imports"
-    everything = EventQuery(100, until_position=store.position)
+    everything = EventQuery(100, Snapshot(store.position))
     found = await store.lookup(everything)
     assert [event.event_id for event in found] == [event_id(n) for n in range(30, 0, -1)]
-    seen, at = [], EventQuery(7, until_position=store.position)
+    seen, at = [], EventQuery(7, Snapshot(store.position))
     while page := await store.lookup(at):
         seen += page
         at = replace(at, before=(page[-1].event_time, page[-1].position))

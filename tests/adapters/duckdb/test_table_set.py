@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from opentrail.adapters.duckdb.files import digest_of, read_name, stem_of
+from opentrail.adapters.duckdb.files import Series, digest_of, read_name, stem_of
 from opentrail.adapters.duckdb.schema import FORMAT
-from opentrail.adapters.duckdb.table_set import SEARCHES_AT_ONCE, Database, TableSet
+from opentrail.adapters.duckdb.table_set import PARALLEL_SEARCHES, Database, TableSet
 from opentrail.core.errors import StorageFailed
 from tests.fakes import asynchronous, turns
 
@@ -23,14 +23,14 @@ async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "swap")
-    shelf = TableSet(database)
+    tables = TableSet(database)
     old, new = database.new_hot(1), database.new_hot(1)
-    shelf.insert(old)
-    with shelf.reading() as first:
-        with shelf.reading():
-            replacing = asyncio.create_task(shelf.replace([old], new))
+    tables.insert(old)
+    with tables.reading() as first:
+        with tables.reading():
+            replacing = asyncio.create_task(tables.replace([old], new))
             await turns()
-            assert shelf.sources == [new]
+            assert tables.tables == [new]
         await turns()
         assert first == [old]
         assert database.execute(f"FROM {old.table.name}") == []
@@ -41,14 +41,13 @@ async def test_a_table_that_is_replaced_stays_until_the_last_reader_has_gone(
 
 
 @asynchronous
-async def test_tables_stand_in_order_of_their_positions(tmp_path: Path) -> None:
+async def test_tables_are_in_order_of_their_positions(tmp_path: Path) -> None:
     database = Database(tmp_path / "swap")
-    shelf = TableSet(database)
+    tables = TableSet(database)
     hot = [database.new_hot(first) for first in (41, 1, 21)]
-    for source in hot:
-        shelf.insert(source)
-    assert [source.first for source in shelf.sources] == [1, 21, 41]
-    assert [source.first for source in shelf.full_hot()] == [1, 21]
+    for table in hot:
+        tables.insert(table)
+    assert [table.first for table in tables.tables] == [1, 21, 41]
     database.close()
 
 
@@ -61,7 +60,9 @@ def test_a_file_of_another_format_is_named_with_both(tmp_path: Path, other: int)
             " oldest BIGINT, newest BIGINT, newest_recorded BIGINT)"
         )
         file.execute("INSERT INTO about VALUES (?, 1, 5, NULL, 0, 0, 0)", [other])
-    named = read_name(made.rename(tmp_path / f"{stem_of(1, 5, False)}-{digest_of(made)}.duckdb"))
+    named = read_name(
+        made.rename(tmp_path / f"{stem_of(Series.JOURNAL, 1, 5)}-{digest_of(made)}.duckdb")
+    )
     assert named is not None
     database = Database(tmp_path / "swap")
     with pytest.raises(StorageFailed, match=f"format {other}; this version reads format {FORMAT}"):
@@ -69,11 +70,11 @@ def test_a_file_of_another_format_is_named_with_both(tmp_path: Path, other: int)
     database.close()
 
 
-_FOR_EVER = "SELECT count(*) FROM range(100000000000000) WHERE hash(range) = 0"
+_ENDLESS = "SELECT count(*) FROM range(100000000000000) WHERE hash(range) = 0"
 
 
 @asynchronous
-async def test_a_search_that_is_given_up_just_before_its_statement_begins_stops(
+async def test_a_search_that_is_cancelled_just_before_its_statement_begins_stops(
     tmp_path: Path,
 ) -> None:
     database = Database(tmp_path / "swap")
@@ -87,7 +88,7 @@ async def test_a_search_that_is_given_up_just_before_its_statement_begins_stops(
             go_on.wait()
             return iter(())
 
-    search = asyncio.create_task(database.search(database.execute, _FOR_EVER, Late()))
+    search = asyncio.create_task(database.search(database.execute, _ENDLESS, Late()))
     await asyncio.to_thread(reached.wait)
     search.cancel()
     await turns()
@@ -98,16 +99,16 @@ async def test_a_search_that_is_given_up_just_before_its_statement_begins_stops(
 
 
 @asynchronous
-async def test_searches_that_are_given_up_stop_and_hold_up_nobody(tmp_path: Path) -> None:
+async def test_searches_that_are_cancelled_stop_and_delay_no_others(tmp_path: Path) -> None:
     database = Database(tmp_path / "swap")
     begun = threading.Semaphore(0)
 
-    def for_ever() -> list[tuple[Any, ...]]:
+    def endless() -> list[tuple[Any, ...]]:
         begun.release()
-        return database.execute(_FOR_EVER)
+        return database.execute(_ENDLESS)
 
-    searches = [asyncio.create_task(database.search(for_ever)) for _ in range(2 * SEARCHES_AT_ONCE)]
-    for _ in range(SEARCHES_AT_ONCE):
+    searches = [asyncio.create_task(database.search(endless)) for _ in range(2 * PARALLEL_SEARCHES)]
+    for _ in range(PARALLEL_SEARCHES):
         await asyncio.to_thread(begun.acquire)
     assert await database.run(database.execute, "SELECT 1") == [(1,)]
     for search in searches:

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from opentrail.adapters.duckdb import value_filters
-from opentrail.adapters.duckdb.value_filters import HELD, ValueFilter, fill_held
+from opentrail.adapters.duckdb.value_filters import VALUES, ValueFilter, fill_values
 
 
 def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Management") -> ValueFilter:
@@ -26,8 +26,8 @@ def held_by(rows: list[tuple[str | None, list[str]]], category: str = "Managemen
                 "INSERT INTO made.events VALUES ('Call', 's3.amazonaws.com', ?, NULL, ?, ?)",
                 [username, types, own],
             )
-        database.execute(HELD)
-        fill_held(database)
+        database.execute(VALUES)
+        fill_values(database)
         return ValueFilter(
             database.execute("SELECT attribute, value, category FROM made.held").fetchall()
         )
@@ -41,39 +41,39 @@ def test_what_occurs_may_be_there_and_what_does_not_is_not() -> None:
         "EventName": ["Call"],
         "EventSource": ["s3.amazonaws.com"],
     }.items():
-        assert all(found.may_have(key, value) for value in values)
-        assert not found.may_have(key, "Mary")
-    assert not found.may_have("AccessKeyId", "AKIAEXAMPLE")
+        assert all(found.may_contain(key, value) for value in values)
+        assert not found.may_contain(key, "Mary")
+    assert not found.may_contain("AccessKeyId", "AKIAEXAMPLE")
 
 
 def test_a_value_is_held_by_events_of_its_categories() -> None:
     found = held_by([("mary", ["a"]), ("john", ["a", "b"])], category="Data")
-    assert found.may_have("Username", "john")
-    assert found.may_have("Username", "john", ("Data",))
-    assert found.may_have("Username", "john", ("Management", "Data"))
-    assert not found.may_have("Username", "john", ("Management",))
-    assert not found.may_have("Username", "john", ())
-    assert not found.may_have("Username", "nobody", ("Management", "Data"))
-    assert found.may_have("ResourceType", "a", ("Management",))
-    assert not found.may_have("ResourceType", "b", ("Management", "Insight"))
-    assert found.may_have("EventId", "whatever", ("Insight",))
+    assert found.may_contain("Username", "john")
+    assert found.may_contain("Username", "john", ("Data",))
+    assert found.may_contain("Username", "john", ("Management", "Data"))
+    assert not found.may_contain("Username", "john", ("Management",))
+    assert not found.may_contain("Username", "john", ())
+    assert not found.may_contain("Username", "nobody", ("Management", "Data"))
+    assert found.may_contain("ResourceType", "a", ("Management",))
+    assert not found.may_contain("ResourceType", "b", ("Management", "Insight"))
+    assert found.may_contain("EventId", "whatever", ("Insight",))
 
 
 def test_what_is_not_listed_may_be_there() -> None:
     found = held_by([("mary", [])])
     for key in ("EventId", "ResourceName", "ReadOnly"):
-        assert found.may_have(key, "whatever")
+        assert found.may_contain(key, "whatever")
 
 
 def test_an_attribute_with_too_many_values_is_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(value_filters, "MOST_VALUES", 3)
     few = held_by([("a", []), ("b", []), ("c", []), (None, [])])
-    assert few.may_have("Username", "c")
-    assert not few.may_have("Username", "d")
+    assert few.may_contain("Username", "c")
+    assert not few.may_contain("Username", "d")
     many = held_by([("a", []), ("b", []), ("c", []), ("d", [])])
-    assert many.may_have("Username", "e")
-    assert not many.may_have("EventName", "e")
+    assert many.may_contain("Username", "e")
+    assert not many.may_contain("EventName", "e")
 
 
 def test_an_empty_file_has_nothing() -> None:
-    assert not held_by([]).may_have("Username", "mary")
+    assert not held_by([]).may_contain("Username", "mary")

@@ -11,15 +11,17 @@ from datetime import timedelta
 from pathlib import Path
 
 from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.attributes import attributes_of
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery
-from tests.factories import MOMENT, a_new_entry, a_record, event_id
+from opentrail.ports.event_store import EventQuery, Snapshot
+from tests.factories import MOMENT, a_new_entry, a_record, event_id, record_bytes
 from tests.fakes import naive_page
 
 NAME = re.compile(r"^(\d{20})-(\d{20})-[0-9a-f]{16}\.duckdb$")
-ALL = EventQuery(limit=10_000, until_position=1_000_000)
+ALL = EventQuery(limit=10_000, snapshot=Snapshot(1_000_000))
 
 
 def folders(root: Path) -> tuple[Path, Path]:
@@ -58,9 +60,24 @@ class World:
         for first, last in ranges:
             await asyncio.to_thread(seal, self.journal_folder, self.history, first, last)
 
+    async def imports(self, *counts: int) -> list[Path]:
+        """Imports this many records each time, and returns the files."""
+        staging = Staging(self.history, self.journal_folder)
+        paths = []
+        for number, count in enumerate(counts):
+            staging.clear()
+            records = [a_record(eventID=event_id(1_000 * (number + 1) + n)) for n in range(count)]
+            staging.add(0, [(n, attributes_of(r), record_bytes(r)) for n, r in enumerate(records)])
+            staging.deduplicate(Duplicates())
+            written = staging.write(MOMENT, [])
+            assert written is not None
+            paths.append(written[0])
+        staging.close()
+        return paths
+
     @asynccontextmanager
     async def opened(self) -> AsyncIterator[DuckdbEvents]:
-        """Opens a store and lets it take what it lacks, as the follower does."""
+        """Opens a store and adds what it lacks, as the follower does."""
         store = DuckdbEvents(self.history, self.journal_folder, self.seal_records)
         try:
             await store.add(await self.entries(await store.open()))
@@ -82,7 +99,7 @@ class World:
             ALL,
             replace(ALL, limit=9),
             replace(ALL, limit=9, attribute=("EventName", "DeleteUser")),
-            replace(ALL, until_position=len(entries) // 2),
+            replace(ALL, snapshot=Snapshot(len(entries) // 2)),
             replace(ALL, start=MOMENT + timedelta(seconds=20)),
         ):
             assert await store.lookup(query) == naive_page(entries, query)

@@ -17,13 +17,13 @@ from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.errors import StorageFailed, StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery
+from opentrail.ports.event_store import EventQuery, Snapshot
 from tests.factories import MOMENT, a_new_entry, some_records
 from tests.fakes import asynchronous, naive_page
 
 pytestmark = pytest.mark.slow
 
-ALL = EventQuery(limit=1_000, until_position=1_000)
+ALL = EventQuery(limit=1_000, snapshot=Snapshot(1_000))
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from opentrail.adapters.ipc.messages import AddEntries, LookUp
 from opentrail.core.attributes import Resource
 from opentrail.core.expression import parse
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
 from tests.factories import MOMENT, a_record, an_entry
 
 T = TypeVar("T")
@@ -50,8 +50,7 @@ def test_entries_arrive_as_they_were_sent(given: list[tuple[str, datetime]]) -> 
 queries = st.builds(
     EventQuery,
     limit=st.integers(1, 1_000),
-    until_position=st.integers(0, 2**62),
-    until_import=st.integers(0, 2**62),
+    snapshot=st.builds(Snapshot, st.integers(0, 2**62), st.integers(0, 2**62)),
     account=st.none() | texts,
     region=st.none() | texts,
     categories=st.none() | st.tuples(texts) | st.just(()),

@@ -1,6 +1,6 @@
-"""Search expressions as SQL: conditions that every fitting event meets, exact where they can be.
+"""Search expressions as SQL conditions, which every matching event meets.
 
-What SQL cannot decide as `core/expression` does is decided there, on the rows that are left.
+Where SQL cannot decide exactly, `core/expression` decides on the rows that SQL selects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from opentrail.core.expression.tree import network_of
 
 @dataclass(frozen=True, slots=True)
 class SqlCondition:
-    """A condition and its arguments; `exact` if it holds for no other events."""
+    """A condition and its arguments; `exact` if only matching events meet it."""
 
     sql: str
     arguments: tuple[Any, ...]
@@ -56,20 +56,20 @@ _TEXT_COLUMNS = frozenset(
 )
 _INDEXED = frozenset({"event_id", "resource_names"})
 _LISTS = frozenset({"resource_names", "resource_types"})
-#: Runs of characters that JSON writes as they are, or by their numbers; and such a member.
+#: Characters that JSON does not escape, or only as \\uXXXX; and a member name of such characters.
 _PLAIN, _PLAIN_NAME = (
     re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+"),
     re.compile(r'"[A-Za-z0-9 _.:,;=@#+-]*"'),
 )
-#: What may be a part of a number: 1000 can be written as 1000.0, and as 1e3.
+#: A possible part of a number, which JSON may write differently: 1000, 1000.0, 1e3.
 _MAYBE_NUMBER = re.compile(r"-?\d*(\.\d*)?(e[-+]?\d*)?|[-+]\d*", re.IGNORECASE)
-#: A number in JSON whose digits may be others when it is read: not 5, -7.25 or 1024.0.
+#: A number in JSON that may be read as one with other digits; not 5, -7.25 or 1024.0.
 _FLOAT = r"[:,\[]\s*-?([0-9]+\.?[0-9]*[eE]|[0-9]+\.[0-9]{5}|[0-9]{12,}\.|[0-9]{20})"
 _SUFFIX = ".amazonaws.com"
 
 
 def condition_of(expression: Expression, index: Index | None = None) -> SqlCondition:
-    """Returns the condition that an expression implies, for a table with this index."""
+    """Returns the condition that an expression implies on a table with this index."""
     return _CONDITIONS[type(expression)](expression, index)
 
 
@@ -103,7 +103,7 @@ def _is(expression: Is, index: Index | None) -> SqlCondition:
         )
     if expression.state == "success":
         return SqlCondition("error_code IS NULL", (), False)
-    # A failed login has no code: its record tells.
+    # A failed login has no error code; only its record shows it.
     return SqlCondition("(error_code IS NOT NULL OR event_source = ?)", (SIGN_IN,), False)
 
 
@@ -156,7 +156,7 @@ def _equals(column: str, expression: Compare, index: Index | None) -> SqlConditi
 
 
 def _indexed(column: str, pattern: Pattern, index: Index) -> SqlCondition:
-    """Asks a sealed file's index for what it has instead of a column."""
+    """Uses a sealed file's index in place of a column that it does not have."""
     plain = pattern.plain
     if column == "event_id":
         if plain is None:
@@ -183,7 +183,7 @@ def _like(pattern: Pattern) -> str:
 
 
 def _in_record(expression: Compare) -> SqlCondition:
-    """Looks for the member that a path ends with, and for the value's longest plain part."""
+    """Searches the record for the path's last member, and the longest literal of the value."""
     named = _somewhere("record", [f'"{expression.path[-1]}"'], _PLAIN_NAME)
     value = _ANY
     if expression.operator == "=" and network_of(expression) is None:
@@ -198,15 +198,15 @@ def _text(expression: Text, index: Index | None) -> SqlCondition:
 
 
 def _somewhere(text: str, wanted: Sequence[str], plain: re.Pattern[str] = _PLAIN) -> SqlCondition:
-    """Looks for what occurs in a text if all that is wanted do, however JSON writes it."""
+    """Searches for a literal that must occur in the text, however JSON escapes it."""
     runs = [run for one in wanted if one.isascii() for run in plain.findall(one)]
-    # Others write letters by their numbers: \u003d.
+    # JSON may escape any letter: \u003d.
     found = f"contains({text}, ?) OR contains(record, '\\u')"
-    if telling := [run for run in runs if not _MAYBE_NUMBER.fullmatch(run)]:
-        return SqlCondition(f"({found})", (max(telling, key=len),), False)
-    if whole := [run for run in runs if run.isdigit()]:
+    if words := [run for run in runs if not _MAYBE_NUMBER.fullmatch(run)]:
+        return SqlCondition(f"({found})", (max(words, key=len),), False)
+    if numbers := [run for run in runs if run.isdigit()]:
         return SqlCondition(
-            f"({found} OR regexp_matches(record, ?))", (max(whole, key=len), _FLOAT), False
+            f"({found} OR regexp_matches(record, ?))", (max(numbers, key=len), _FLOAT), False
         )
     return _ANY
 

@@ -1,7 +1,7 @@
-"""Names of sealed files: what is sealed is what they say (guarantee D12).
+"""Names of sealed files: they say what is sealed (guarantee D12).
 
-`<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-…` these imported
-events, `<first>-<last>.expired` says that the positions were kept long enough. The hash is the
+`<first>-<last>-<hash>.duckdb` holds these positions of the journal, `import-<first>-…` these
+imported events. `<first>-<last>.expired` is empty: this range has been deleted. The hash is the
 beginning of the file's SHA-256.
 """
 
@@ -12,32 +12,51 @@ import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
+from opentrail.ports.event_store import Snapshot
+
 _NAME = re.compile(r"^(import-)?(\d{20})-(\d{20})(?:-([0-9a-f]{16}))?\.(duckdb|expired)$")
-_HASHED_AT_ONCE = 4 * 1024 * 1024
+_HASH_CHUNK = 4 * 1024 * 1024
+
+
+class Series(Enum):
+    """What the numbers in a file's name count; the value is the name's prefix."""
+
+    JOURNAL = ""
+    IMPORTED = "import-"
+
+    @property
+    def sign(self) -> str:
+        """The sign of the numbers in the column `position`."""
+        return "-" if self is Series.IMPORTED else ""
+
+    def last_in(self, snapshot: Snapshot) -> int:
+        """Returns the last number that a snapshot contains."""
+        return snapshot.imported if self is Series.IMPORTED else snapshot.recorded
 
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """A file that stands for a range of positions, or of imported events."""
+    """A file that holds a range of one series, or says that the range has expired."""
 
     path: Path
+    series: Series
     first: int
     last: int
-    is_import: bool
     digest: str | None
     is_expired: bool
 
     @property
     def records(self) -> int:
-        """How many records it stands for."""
+        """The number of records in the range."""
         return self.last - self.first + 1
 
 
-def stem_of(first: int, last: int, is_import: bool = False) -> str:
+def stem_of(series: Series, first: int, last: int) -> str:
     """Returns the name of a file without its hash."""
-    return f"{'import-' if is_import else ''}{first:020d}-{last:020d}"
+    return f"{series.value}{first:020d}-{last:020d}"
 
 
 def read_name(path: Path) -> SealedFile | None:
@@ -45,28 +64,34 @@ def read_name(path: Path) -> SealedFile | None:
     match = _NAME.match(path.name)
     if match is None:
         return None
-    mark, first, last, digest, ending = match.groups()
-    return SealedFile(path, int(first), int(last), bool(mark), digest, ending == "expired")
+    prefix, first, last, digest, ending = match.groups()
+    series = Series(prefix or "")
+    return SealedFile(path, series, int(first), int(last), digest, ending == "expired")
 
 
-def sealed_files(folder: Path) -> list[SealedFile]:
-    """Returns the files that count, in order of their ranges.
+def sealed_files(folder: Path, series: Series) -> list[SealedFile]:
+    """Returns the files of a series in order of their ranges.
 
-    A file whose range lies in that of another is left over from a merging and does not count.
+    A file whose range lies within that of another is left over from a merge: it is not returned.
     """
-    files = _all(folder)
+    files = _all(folder, series)
     return [file for file in files if not _is_left_over(file, files)]
 
 
 def left_over(folder: Path) -> list[Path]:
-    """Returns what a sealing, merging or expiry that was cut short has left."""
-    files = _all(folder)
-    old = [file.path for file in files if _is_left_over(file, files)]
+    """Returns what an interrupted seal, merge or expiry has left."""
+    old = [
+        file.path
+        for series in Series
+        for files in (_all(folder, series),)
+        for file in files
+        if _is_left_over(file, files)
+    ]
     return [*folder.glob("*.tmp*"), *old]
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Removes files, and folders in which DuckDB swapped."""
+    """Removes files, and DuckDB's swap folders."""
     for path in paths:
         if path.is_dir():
             shutil.rmtree(path)
@@ -74,23 +99,21 @@ def remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _all(folder: Path) -> list[SealedFile]:
-    found = [file for path in folder.iterdir() if (file := read_name(path)) is not None]
-    return sorted(found, key=lambda file: (file.is_import, file.first, file.last, file.path.name))
+def _all(folder: Path, series: Series) -> list[SealedFile]:
+    named = map(read_name, folder.iterdir())
+    found = [file for file in named if file is not None and file.series is series]
+    return sorted(found, key=lambda file: (file.first, file.last, file.path.name))
 
 
 def _is_left_over(file: SealedFile, files: list[SealedFile]) -> bool:
     return any(
-        other.is_import == file.is_import
-        and other.first <= file.first
-        and file.last <= other.last
-        and _rank(other) > _rank(file)
+        other.first <= file.first and file.last <= other.last and _rank(other) > _rank(file)
         for other in files
     )
 
 
 def _rank(file: SealedFile) -> tuple[int, bool, str]:
-    """Orders files of which one lies in the other: the wider counts, then the expired one."""
+    """Orders files of which one lies within the other: the wider one counts, then the expired."""
     return file.records, file.is_expired, file.path.name
 
 
@@ -104,11 +127,19 @@ def digest_of(path: Path) -> str:
     """Returns the hash that a file's name must hold."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
-        while part := file.read(_HASHED_AT_ONCE):
+        while part := file.read(_HASH_CHUNK):
             digest.update(part)
     return digest.hexdigest()[:16]
 
 
 def is_whole(file: SealedFile) -> bool:
-    """Returns whether a file's content is what its name says."""
+    """Returns whether a file's content has the hash in its name."""
     return file.digest is None or digest_of(file.path) == file.digest
+
+
+def is_intact(file: SealedFile) -> bool:
+    """Returns whether a file can be read, and has the hash that its name must hold."""
+    try:
+        return file.digest is not None and is_whole(file)
+    except OSError:
+        return False

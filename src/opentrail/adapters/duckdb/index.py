@@ -1,10 +1,10 @@
-"""The index of a sealed file: event ids and resource names, by hash, and where they are.
+"""The index of a sealed file: the places of event ids and resource names, by hash.
 
-Both have nearly as many values as there are events, so that looking through a column of them costs
-far more than all else, and keeping one costs a quarter of the file. Hashes in order cost little,
-and DuckDB finds one among a million by the ranges of its row groups.
+Both have nearly as many values as there are events. Scanning a column of them would be the largest
+part of a look-up, and storing one takes a quarter of the file. Sorted hashes are small, and DuckDB
+finds one among a million by the ranges of its row groups.
 
-A place tells both the number of a row, counted from 0, and the part that its record is in:
+A place is the number of a row, from 0, and the column that contains its record:
 `row * PARTS + part`.
 """
 
@@ -17,9 +17,10 @@ from typing import Any
 
 import duckdb
 
+from opentrail.adapters.duckdb.files import Series
 from opentrail.adapters.duckdb.partitions import PARTS
 
-#: Forty bits of MD5: a row with the hash may still have another id, so it must be looked at.
+#: Forty bits of MD5. Two ids may have the same hash, so the id itself is compared as well.
 _HASH = "CAST(md5_number_lower({}) >> 24 AS BIGINT)"
 _TABLES = (
     "CREATE TABLE made.ids (h BIGINT, place INTEGER)",
@@ -27,14 +28,14 @@ _TABLES = (
     "CREATE OR REPLACE TEMP TABLE keys"
     " (position BIGINT, category VARCHAR, part TINYINT, event_id VARCHAR, names VARCHAR[])",
 )
-#: The attributes of LookupEvents that an index knows.
+#: The attributes of LookupEvents that an index contains.
 KNOWN = frozenset({"EventId", "ResourceName"})
-#: Look-ups are given places one by one if there are no more than these.
+#: A look-up reads its rows by their places only up to this number of places.
 MOST_PLACES = 1_000
-#: The places of a name are in several lists, each within so many places: who reads one list reads
-#: those of two thousand other names, too.
+#: The places of a name are in several lists, each of which covers this many places: DuckDB reads
+#: lists by 2,048, so one long list would make look-ups of other names slow.
 _BAND = 1 << 18
-#: Takes one list per column.
+#: Its arguments are one list for each column.
 INSERT_KEYS = (
     "INSERT INTO temp.keys SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[]), unnest(?::TINYINT[]),"
     " unnest(?::VARCHAR[]), unnest(?::VARCHAR[][])"
@@ -43,14 +44,14 @@ INSERT_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The index of an attached file whose rows are numbered from `first` on."""
+    """The index of an attached file, whose first row has the number `first`."""
 
     database: str
     first: int
-    is_import: bool
+    series: Series
 
     def has_id(self, event_id: str) -> tuple[str, list[Any]]:
-        """Returns a condition on positions and its arguments; it holds for few others, too."""
+        """Returns a condition on positions and its arguments; few other ids meet it, too."""
         return self._among("place", "ids", "h = ?"), [hash_of(event_id)]
 
     def has_resource(self, name: str) -> tuple[str, list[Any]]:
@@ -70,11 +71,11 @@ class Index:
 
     def position_of(self, place: str) -> str:
         """Returns the expression of a place's position."""
-        return f"{'-' if self.is_import else ''}({self.first} + {place} // {PARTS})"
+        return f"{self.series.sign}({self.first} + {place} // {PARTS})"
 
     @property
     def same_ids(self) -> str:
-        """Pairs of numbers of `temp.hashed` and positions here whose ids have the same hash."""
+        """Pairs with the same hash: a number of `temp.hashed`, and a position of this file."""
         return (
             f"SELECT s.position, {self.position_of('e.place')} FROM {self.database}.ids e"  # noqa: S608
             " JOIN temp.hashed s ON e.h = s.h"
@@ -82,7 +83,7 @@ class Index:
 
 
 def hash_of(text: str) -> int:
-    """Returns what `_HASH` gives: planning a statement with it costs as much as running it."""
+    """Returns the value of `_HASH`; DuckDB would compute it each time it plans a statement."""
     digest = hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
     return int.from_bytes(digest[8:], "little") >> 24
 
@@ -90,20 +91,20 @@ def hash_of(text: str) -> int:
 def probe(
     indexes: Sequence[Index], key: str, value: str, categories: tuple[str, ...] | None
 ) -> tuple[str, list[Any]]:
-    """Returns a statement that finds where events with an attribute may be, and its arguments.
+    """Returns a statement that finds the places of events with an attribute, and its arguments.
 
-    It costs a tenth of a look-up: the events on an S3 object, say, are of another category than
-    is mostly looked for. One statement for several files costs half as much as one for each.
+    It takes a tenth of a look-up's time, and one statement for several files takes half the time
+    of one for each.
 
     Args:
-        indexes: which are asked.
+        indexes: the indexes to search.
         key: `EventId` or `ResourceName` of LookupEvents.
         value: the attribute's value.
-        categories: the only ones that are wanted; ids are found whatever their category is.
+        categories: the categories to find, None for all; ids are found in any category.
 
     Returns:
-        Its rows are the numbers of indexes, and lists of places. Of more than `MOST_PLACES` it
-        gives more than so many, but not all.
+        A row is the number of an index and a list of places. If there are more than `MOST_PLACES`,
+        the list is longer than that, but not complete.
     """
     arguments: list[Any] = [hash_of(value)]
     table, places, where = "ids", "[place]", "h = $1"
@@ -122,7 +123,7 @@ def probe(
 
 
 def hash_ids(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `temp.hashed`: the numbers of the table `staged`, and the hashes of their ids."""
+    """Creates `temp.hashed`: the positions of the table `staged`, and the hashes of their ids."""
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE hashed AS SELECT position,"  # noqa: S608 - ours
         f" {_HASH.format('event_id')} AS h FROM staged"
@@ -130,13 +131,13 @@ def hash_ids(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def begin_index(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes the tables of a file's index, and `temp.keys`, which `INSERT_KEYS` fills."""
+    """Creates the tables of a file's index, and `temp.keys`, which `INSERT_KEYS` fills."""
     for statement in _TABLES:
         connection.execute(statement)
 
 
 def fill_index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
-    """Fills the index from `temp.keys`; the file's rows are numbered from `first` on."""
+    """Fills the index from `temp.keys`; the file's first row has the number `first`."""
     place = f"((abs(position) - ?) * {PARTS} + part)"
     connection.execute(
         f"INSERT INTO made.ids SELECT {_HASH.format('event_id')} AS h,"  # noqa: S608 - ours
@@ -151,7 +152,7 @@ def fill_index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
     connection.execute("DROP TABLE temp.keys")
 
 
-#: Puts the places that a statement finds, each with hash, name and category, into lists.
+#: Collects places, each with hash, name and category, into lists.
 _INTO_LISTS = (
     "INSERT INTO made.resources SELECT h, name, category, list(place ORDER BY place)"  # noqa: S608
     f" FROM ({{}}) GROUP BY h, name, category, place // {_BAND}"
@@ -162,7 +163,7 @@ _INTO_LISTS = (
 def merge_indexes(
     connection: duckdb.DuckDBPyConnection, parts: list[tuple[str, int]], first: int
 ) -> None:
-    """Fills the index from those of attached files, each given with its first row's number."""
+    """Fills the index from those of attached files, each with the number of its first row."""
     ids = " UNION ALL ".join(
         f"SELECT h, place + {(begin - first) * PARTS} AS place FROM {name}.ids"  # noqa: S608 - ours
         for name, begin in parts

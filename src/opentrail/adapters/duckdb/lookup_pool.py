@@ -1,4 +1,4 @@
-"""Asking tables: several side by side, and what it means that one cannot be read."""
+"""Runs the statements of look-ups, and finds out which file is damaged if one fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SealedFile, is_whole
+from opentrail.adapters.duckdb.files import SealedFile, is_intact
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.errors import StorageFailed
 
@@ -19,37 +19,37 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-class Damaged(Exception):  # noqa: N818 - the store mends it, nobody else sees it
+class Damaged(Exception):  # noqa: N818 - internal: the store repairs the file
     """A sealed file could not be read."""
 
-    def __init__(self, source: EventTable) -> None:
-        super().__init__(str(source.file))
-        self.source = source
+    def __init__(self, table: EventTable) -> None:
+        super().__init__(str(table.file))
+        self.table = table
 
 
 class LookupPool:
-    """Has the database work for look-ups, in threads."""
+    """Runs pieces of look-ups in the database's threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        #: Files that are being compared with their hashes because they could not be read.
-        self._looking: dict[Path, asyncio.Future[bool]] = {}
+        #: Files that are being compared with their hashes.
+        self._comparing: dict[Path, asyncio.Future[bool]] = {}
 
     async def all(
         self,
         work: Sequence[tuple[EventTable, Callable[..., list[T]], tuple[Any, ...]]],
         is_search: bool = False,
     ) -> list[T]:
-        """Returns what several pieces of work give, each about one source, done side by side.
+        """Returns the combined results of several pieces of work, which run in parallel.
 
         Args:
-            work: each with its source and its arguments.
-            is_search: it may take long, so that others must not wait for it.
+            work: the table, function and arguments of each.
+            is_search: the work may take long, and must not delay look-ups.
         """
         run = self._database.search if is_search else self._database.run
         done = await asyncio.gather(
-            *(self._done([source], run(ask, *arguments)) for source, ask, arguments in work),
-            return_exceptions=True,  # none goes on when the sources may be let go
+            *(self._done([table], run(read, *arguments)) for table, read, arguments in work),
+            return_exceptions=True,  # all have ended before the tables may be released
         )
         for one in done:
             if isinstance(one, BaseException):
@@ -57,47 +57,31 @@ class LookupPool:
         return [item for part in done if not isinstance(part, BaseException) for item in part]
 
     async def one(
-        self, source: EventTable, work: Callable[..., list[T]], *arguments: Any
+        self, tables: Sequence[EventTable], work: Callable[..., list[T]], *arguments: Any
     ) -> list[T]:
-        """Returns what work about one source gives.
+        """Returns the result of one piece of work, which reads these tables.
 
         Raises:
-            Damaged: the source is a file that is not what it was.
-            StorageFailed: it failed for another reason.
+            Damaged: one of them is a file that has changed since it was written.
+            StorageFailed: the work failed for another reason.
         """
-        return await self._done([source], self._database.run(work, *arguments))
+        return await self._done(tables, self._database.run(work, *arguments))
 
-    async def among(
-        self, sources: Sequence[EventTable], work: Callable[..., list[T]], *arguments: Any
-    ) -> list[T]:
-        """Returns what work about several sources gives; see `one`."""
-        return await self._done(sources, self._database.run(work, *arguments))
-
-    async def _done(self, sources: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
+    async def _done(self, tables: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
         try:
             return await work
         except duckdb.Error as error:
-            for source in sources:
-                if source.file is not None and not await self.is_healthy(source.file):
+            for table in tables:
+                if table.file is not None and not await self._is_intact(table.file):
                     log.error("sealed file cannot be read", extra={"error": str(error)})
-                    raise Damaged(source) from error
+                    raise Damaged(table) from error
             raise StorageFailed(f"history: look-up failed: {error}") from error
 
-    async def is_healthy(self, file: SealedFile) -> bool:
-        """Returns whether a file is what it was when it was written, so that others are at fault.
-
-        All who ask meanwhile share one look.
-        """
-
-        def look() -> bool:
-            try:
-                return file.digest is not None and is_whole(file)
-            except OSError:
-                return False
-
-        looking = self._looking.get(file.path)
-        if looking is None:
-            looking = asyncio.ensure_future(asyncio.to_thread(look))
-            self._looking[file.path] = looking
-            looking.add_done_callback(lambda _: self._looking.pop(file.path))
-        return await asyncio.shield(looking)
+    async def _is_intact(self, file: SealedFile) -> bool:
+        """Compares a file with its hash, once for all look-ups that fail at the same time."""
+        comparing = self._comparing.get(file.path)
+        if comparing is None:
+            comparing = asyncio.ensure_future(asyncio.to_thread(is_intact, file))
+            self._comparing[file.path] = comparing
+            comparing.add_done_callback(lambda _: self._comparing.pop(file.path))
+        return await asyncio.shield(comparing)

@@ -10,7 +10,7 @@ import duckdb
 
 from opentrail.core.errors import StorageFailed
 
-#: Column → its type; `event_time` comes in as seconds since 1970.
+#: Column → its type; rows give `event_time` in seconds since 1970.
 COLUMNS = {
     "position": "BIGINT",
     "event_time": "TIMESTAMPTZ",
@@ -30,18 +30,18 @@ COLUMNS = {
     "resource_names": "VARCHAR[]",
     "record": "VARCHAR",
 }
-#: Rows are put into the table so many at a time.
+#: Rows per INSERT.
 _STEP = 2_000
 _ROW_GROUP = 10_240
 
 
 class ParquetFile:
-    """One file: rows gather in memory, in columns, until it is written at the end."""
+    """A file whose rows are collected in memory until `finish` writes it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._waiting: list[tuple[Any, ...]] = []
-        # Two threads would write no faster in order, and hold twice as much.
+        self._rows: list[tuple[Any, ...]] = []
+        # Two threads are not faster when the order is preserved, and use twice the memory.
         self._database = duckdb.connect(
             ":memory:", config={"threads": 1, "preserve_insertion_order": True}
         )
@@ -52,14 +52,14 @@ class ParquetFile:
         """Adds rows, whose values are in the order of `COLUMNS`.
 
         Raises:
-            StorageFailed: there is no room for them.
+            StorageFailed: they cannot be stored.
         """
-        self._waiting.extend(rows)
-        if len(self._waiting) >= _STEP:
+        self._rows.extend(rows)
+        if len(self._rows) >= _STEP:
             self._insert()
 
     def _insert(self) -> None:
-        if not self._waiting:
+        if not self._rows:
             return
         values = []
         for name, kind in COLUMNS.items():
@@ -67,10 +67,10 @@ class ParquetFile:
                 values.append("to_timestamp(unnest(?::BIGINT[]))")
             else:
                 values.append(f"unnest(?::{kind}[])")
-        lists = [list(column) for column in zip(*self._waiting, strict=True)]
+        lists = [list(column) for column in zip(*self._rows, strict=True)]
         statement = f"INSERT INTO events SELECT {', '.join(values)}"
         self._execute(statement, lists)
-        self._waiting.clear()
+        self._rows.clear()
 
     def _execute(self, statement: str, lists: Sequence[Any] = ()) -> None:
         try:
@@ -91,5 +91,5 @@ class ParquetFile:
         self.close()
 
     def close(self) -> None:
-        """Frees what was gathered."""
+        """Frees the memory."""
         self._database.close()

@@ -1,9 +1,9 @@
-"""The records of a sealed file, divided over several columns by what they are.
+"""The records of a sealed file, divided over several columns by the kind of event.
 
-DuckDB compresses 2,048 values of a column together and can only unpack all of them, which is most
-of what a page of scattered events costs. A row's record is in one of these columns, the others are
-NULL there: so less has to be unpacked for it. Records of one kind share a column, where they
-compress each other; a kind that is most of a file, as writing objects may be, has one for itself.
+DuckDB compresses 2,048 values of a column together and can only decompress all of them, which is
+most of the cost of a page of scattered events. A row's record is in one of these columns, and the
+others are NULL there, so less has to be decompressed for it. Records of one kind share a column,
+which compresses well; a kind that makes up most of a file has a column to itself.
 """
 
 from __future__ import annotations
@@ -11,30 +11,29 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-#: Twice as many would cost another 20 B a record, and spare little more.
+#: Eight would cost another 20 bytes per record, for little gain.
 PARTS = 4
 COLUMNS = tuple(f"record_{part}" for part in range(PARTS))
-#: Of more kinds than this only the largest are remembered.
-_MOST_KINDS = 10_000
-#: A part with so many times the mean has too much.
-_TOO_MUCH = 1.25
+#: Maximum kinds whose column is remembered: the largest ones.
+_MAX_KINDS = 10_000
+#: A column is overfull if its size is more than this many times the mean.
+_OVERFULL = 1.25
 
 _COMPRESSED = ", ".join(f"{column} VARCHAR USING COMPRESSION ZSTD" for column in COLUMNS)
-#: The columns in CREATE TABLE; `record` is what the record's own column holds.
+#: The columns in CREATE TABLE; `record` is the value of the one that is not NULL.
 DEFINED = (
     f"part TINYINT, {_COMPRESSED},"
     f" record VARCHAR GENERATED ALWAYS AS (coalesce({', '.join(COLUMNS)})) VIRTUAL"
 )
-#: The columns that are stored, and their values where `part` and `record` are.
+#: The stored columns, and their values computed from `part` and `record`.
 STORED = ", ".join(("part", *COLUMNS))
 DIVIDED = ", ".join(("part", *(f"CASE part WHEN {part} THEN record END" for part in range(PARTS))))
 
 
 class ColumnPartitioning:
-    """Tells in which column the record of each event of a file belongs.
+    """Chooses the column of each event's record.
 
-    A kind stays where it is: only when one column has much more than the others do the smaller
-    kinds there move, so that little lies beside what is most.
+    A kind keeps its column. Only when one column is overfull do its smaller kinds move to others.
     """
 
     def __init__(self) -> None:
@@ -42,7 +41,7 @@ class ColumnPartitioning:
         self._part_of: dict[tuple[str, str], int] = {}
 
     def parts(self, events: Sequence[tuple[str, str, int]]) -> list[int]:
-        """Returns the parts of events, given their source, name and the size of their record."""
+        """Returns the parts of events, given the source, name and record size of each."""
         for source, name, size in events:
             self._bytes[source, name] += size
         kinds = self._bytes.most_common()
@@ -56,15 +55,15 @@ class ColumnPartitioning:
                 loads[part] += size
         self._relieve(loads, kinds)
         found = [self._part_of[source, name] for source, name, _ in events]
-        for kind, _ in kinds[_MOST_KINDS:]:
+        for kind, _ in kinds[_MAX_KINDS:]:
             del self._bytes[kind], self._part_of[kind]
         return found
 
     def _relieve(self, loads: list[int], kinds: Sequence[tuple[tuple[str, str], int]]) -> None:
-        """Moves all but the largest kind out of a part that has too much, the largest first."""
+        """Moves kinds out of an overfull part, largest first; the largest of all stays."""
         mean = sum(loads) / PARTS
         fullest = loads.index(max(loads))
-        if loads[fullest] <= _TOO_MUCH * mean:
+        if loads[fullest] <= _OVERFULL * mean:
             return
         for kind, size in [one for one in kinds if self._part_of[one[0]] == fullest][1:]:
             part = loads.index(min(loads))

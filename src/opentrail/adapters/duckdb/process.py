@@ -67,7 +67,7 @@ class HistoryProcess:
             await self._link.ask(RepairJournal(first, last))
 
     async def _open(self, request: OpenStore) -> HistoryState:
-        await self._store.open(request.imported)
+        await self._store.open(request.last_import)
         return await self._state()
 
     async def _add(self, request: AddEntries) -> HistoryState:
@@ -97,16 +97,16 @@ class HistoryProcess:
         return await self._store.expire(request.recorded_before, request.last_needed)
 
     async def _state(self, _request: GetState | None = None) -> HistoryState:
-        compaction = self._store.compaction
+        store = self._store
         return HistoryState(
-            position=self._store.position,
-            imported=self._store.imported,
-            sealed=self._store.sealed,
-            files=self._store.files,
-            missing=tuple(compaction.missing),
-            lost_imports=tuple(compaction.lost_imports),
-            damaged=tuple(compaction.damaged),
-            is_checked=compaction.is_checked,
+            position=store.position,
+            imported=store.imported.last,
+            sealed=store.recorded.sealed,
+            files=store.files,
+            missing=tuple(store.recorded.missing),
+            lost_imports=tuple(store.imported.lost),
+            damaged=tuple(store.damaged),
+            is_checked=store.is_checked,
         )
 
     async def _close(self, _request: CloseStore) -> None:

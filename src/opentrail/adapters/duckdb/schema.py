@@ -1,4 +1,4 @@
-"""The tables of hot layer and sealed files, and the SQL over them."""
+"""The tables of the hot layer and of sealed files, and the SQL over them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from opentrail.adapters.duckdb.partitions import (
 )
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, from_micros, micros
-from opentrail.ports.event_store import LAST_POSITION, EventQuery, FoundEvent
+from opentrail.ports.event_store import EventQuery, FoundEvent
 
 _COLUMNS = (
     ("position", "BIGINT"),
@@ -43,9 +43,9 @@ _COLUMNS = (
     ("record", "VARCHAR"),
 )
 
-#: What a sealed file has in its index instead, and in the records.
+#: Columns that a sealed file does not store: its index and the records contain their values.
 _INDEXED = ("event_id", "resource_names")
-#: The columns of a sealed file's table without its records.
+#: The columns of a sealed file's table, without the records.
 _SEALED = tuple(column for column in _COLUMNS[:-1] if column[0] not in _INDEXED)
 #: All columns that are stored in a sealed file's table, in their order.
 SEALED_COLUMNS = ", ".join((*(name for name, _ in _SEALED), STORED))
@@ -65,44 +65,44 @@ _SHOWN = "position, record"
 _NAMES = [name for name, _ in _COLUMNS]
 _SOURCE, _NAME, _RECORD = map(_NAMES.index, ("event_source", "event_name", "record"))
 
-#: The members of entries, of a table and a range of positions.
+#: The fields of a journal entry, for a range of positions of a table.
 ENTRIES = (
     "SELECT position, origin, recorded_at, account, region, category, record"
     " FROM {table} WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
 )
-#: The columns of imported records whose values come from the records themselves.
-KEPT = ", ".join(name for name, _ in _SEALED[3:])
-#: What a sealed file says of itself: one row.
+#: The columns whose values come from the record itself.
+FROM_RECORD = ", ".join(name for name, _ in _SEALED[3:])
+#: The description of a sealed file: one row.
 ABOUT = (
     "CREATE TABLE made.about (format INTEGER, first BIGINT, last BIGINT, chain_before BLOB,"
     " oldest BIGINT, newest BIGINT, newest_recorded BIGINT)"
 )
-#: The files whose records an import file holds: their contents' SHA-256, and what became of them.
+#: The files that were imported: the SHA-256 of their contents, and the report of their import.
 IMPORTED = "CREATE TABLE made.imported (sha256 VARCHAR, name VARCHAR, outcome VARCHAR)"
 FORMAT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table of events, and its index if it is that of a sealed file."""
+    """A table of events; that of a sealed file has an index."""
 
     name: str
     index: Index | None = None
 
     @property
     def keys(self) -> str:
-        """What tells where a row belongs among those of others, and where its record is."""
+        """The columns by which rows are ordered, and the place of a row's record."""
         return f"event_time, position, rowid, {'0' if self.index is None else 'part'}"
 
 
 def create_hot(name: str, more: Mapping[str, str] = {}) -> str:
-    """Returns the statement that makes a table in memory; `more` are further columns' types."""
+    """Returns the statement that creates a table in memory; `more` adds columns and types."""
     kinds = {**dict(_COLUMNS), **more}
     return f"CREATE TABLE {name} ({', '.join(f'{column} {kinds[column]}' for column in kinds)})"
 
 
 def create_sealed() -> str:
-    """Returns the statement that makes a sealed file's table, which compresses the records."""
+    """Returns the statement that creates a sealed file's table."""
     columns = (f"{name} {kind}" for name, kind in _SEALED)
     return f"CREATE TABLE made.events ({', '.join(columns)}, {DEFINED})"
 
@@ -113,11 +113,11 @@ def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
 
 
 def insert_sealed(
-    rows: Sequence[tuple[Any, ...]], parting: ColumnPartitioning
+    rows: Sequence[tuple[Any, ...]], partitioning: ColumnPartitioning
 ) -> Iterator[tuple[str, list[list[Any]]]]:
     """Yields statements and arguments that insert rows into a sealed file and its keys."""
     columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
-    parts = parts_of(rows, parting)
+    parts = parts_of(rows, partitioning)
     indexed = [columns.pop(name) for name in _INDEXED]
     keys = [columns["position"], columns["category"], parts, *indexed]
     records = columns.pop("record")
@@ -127,9 +127,9 @@ def insert_sealed(
     yield INSERT_KEYS, keys
 
 
-def parts_of(rows: Sequence[Sequence[Any]], parting: ColumnPartitioning) -> list[int]:
-    """Returns the parts of a sealed file that the records in rows belong to."""
-    return parting.parts([(row[_SOURCE], row[_NAME], len(row[_RECORD])) for row in rows])
+def parts_of(rows: Sequence[Sequence[Any]], partitioning: ColumnPartitioning) -> list[int]:
+    """Returns the number of the record column of each row."""
+    return partitioning.parts([(row[_SOURCE], row[_NAME], len(row[_RECORD])) for row in rows])
 
 
 def _insert(name: str, kinds: Mapping[str, str]) -> str:
@@ -138,35 +138,34 @@ def _insert(name: str, kinds: Mapping[str, str]) -> str:
 
 
 def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
-    """Returns the row of an entry; what its journal row says comes before its record."""
-    place = (entry.position, entry.origin, micros(entry.recorded_at))
-    return _row(
-        place, entry.event_id, (entry.category, entry.account, entry.region), found, entry.record
-    )
+    """Returns the row of an entry; the fields of the entry take precedence over the record's."""
+    key = (entry.position, entry.origin, micros(entry.recorded_at))
+    owner = (entry.category, entry.account, entry.region)
+    return _row(key, entry.event_id, owner, found, entry.record)
 
 
 def imported_row(number: int, found: Attributes, raw: bytes) -> tuple[Any, ...]:
     """Returns the row of an imported record."""
-    whose = (found.category, found.account, found.region)
-    return _row((number, "import", 0), found.event_id, whose, found, raw)
+    owner = (found.category, found.account, found.region)
+    return _row((number, "import", 0), found.event_id, owner, found, raw)
 
 
 def _row(
-    place: tuple[int, str, int],
+    key: tuple[int, str, int],
     event_id: str,
-    whose: tuple[str, str, str],
+    owner: tuple[str, str, str],
     found: Attributes,
     record: bytes,
 ) -> tuple[Any, ...]:
-    """Returns a row: position, origin and recording time, then the columns in their order."""
+    """Returns a row: position, origin and recording time, then the other columns in order."""
     return (
-        *place,
+        *key,
         int(found.event_time.timestamp()),
         event_id,
         found.event_name,
         found.event_source,
         found.read_only,
-        *whose,
+        *owner,
         found.username,
         found.access_key_id,
         found.principal_arn,
@@ -184,7 +183,7 @@ def column_lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
 
 
 def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
-    """Returns the journal's entry in a row of `ENTRIES`."""
+    """Returns the journal entry in a row of `ENTRIES`."""
     position, origin, recorded_at, account, region, category, record = row
     moment = from_micros(recorded_at)
     raw = record.encode()
@@ -198,20 +197,19 @@ def select_page(
     columns: str = _SHOWN,
     rows: Sequence[int] | None = None,
 ) -> tuple[str, list[Any]]:
-    """Returns the statement and arguments that ask one table for its own newest page.
+    """Returns the statement and arguments that read one table's own newest page.
 
     Args:
         table: the table.
-        query: what is wanted.
-        columns: what is read of each row.
-        rows: the only ones that may have the query's attribute, if they are known. If they fit on
-            the page they come in any order.
+        query: the query.
+        columns: the columns to read.
+        rows: the only rows that may have the query's attribute, if they are known. If they fit on
+            the page, the result is not ordered.
     """
-    conditions: list[str] = ["position <= ?"]
-    arguments: list[Any] = [query.until_position]
+    conditions: list[str] = ["position BETWEEN ? AND ?"]
+    arguments: list[Any] = [-query.snapshot.imported, query.snapshot.recorded]
     since = query.recorded_since
     for sql, wanted in (
-        ("position >= ?", None if query.until_import == LAST_POSITION else -query.until_import),
         ("recorded_at >= ?", since and micros(since)),
         ("account = ?", query.account),
         ("region = ?", query.region),
@@ -248,7 +246,7 @@ def select_page(
 
 
 def _attribute(table: Table, key: str, value: str) -> tuple[str, list[Any]]:
-    """Returns the condition of a look-up attribute; that of an id may hold for other ids, too."""
+    """Returns the condition of a look-up attribute; that of an id may match other ids, too."""
     if table.index is not None and key == "EventId":
         return table.index.has_id(value)
     if table.index is not None and key == "ResourceName":
@@ -259,11 +257,11 @@ def _attribute(table: Table, key: str, value: str) -> tuple[str, list[Any]]:
 def select_rows(
     table: Table, rows: Sequence[tuple[int, int]]
 ) -> Iterator[tuple[str, list[list[int]]]]:
-    """Yields statements and arguments that read what is shown of some rows, each of one part.
+    """Yields statements and arguments that read the records of rows, one for each record column.
 
     Args:
         table: the table.
-        rows: the number of each row, and its part, as `Table.keys` gives them.
+        rows: the number of each row, and its part, as in `Table.keys`.
     """
     for column, wanted in by_column(table, rows):
         yield (
@@ -274,7 +272,7 @@ def select_rows(
 
 
 def by_column(table: Table, rows: Sequence[tuple[int, int]]) -> Iterator[tuple[str, list[int]]]:
-    """Yields the columns that hold the records of rows, each given with its part, and which."""
+    """Yields record columns, each with the numbers of the rows whose records it contains."""
     columns = COLUMNS if table.index is not None else ("record",)
     for part, column in enumerate(columns):
         if wanted := [row for row, own in rows if own == part]:
@@ -282,6 +280,6 @@ def by_column(table: Table, rows: Sequence[tuple[int, int]]) -> Iterator[tuple[s
 
 
 def found_event(row: Sequence[Any]) -> FoundEvent:
-    """Returns the event in a row of `select_page`: what its record says."""
+    """Returns the event in a row of `select_page`."""
     position, record = row
     return FoundEvent.of(position, attributes_of(orjson.loads(record)), record)

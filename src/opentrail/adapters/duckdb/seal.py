@@ -1,10 +1,10 @@
-"""Work on sealed files, done by a child process of low priority.
+"""Writes and checks sealed files, in a child process of low priority.
 
 python -m opentrail.adapters.duckdb.seal PARENT journal JOURNAL HISTORY FIRST LAST
 python -m opentrail.adapters.duckdb.seal PARENT merge FILE FILE...
 python -m opentrail.adapters.duckdb.seal PARENT check FILE...
 
-It ends with its parent, which has that process id.
+It ends when its parent ends, which has that process id.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 import duckdb
 import orjson
 
-from opentrail.adapters.duckdb.files import SealedFile, attaching, is_whole, read_name
+from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, is_whole, read_name
 from opentrail.adapters.duckdb.index import merge_indexes
 from opentrail.adapters.duckdb.partitions import ColumnPartitioning
 from opentrail.adapters.duckdb.schema import SEALED_COLUMNS, insert_sealed, row_of
@@ -53,11 +53,11 @@ def seal(journal: Path, history: Path, first: int, last: int) -> Path:
             for statement, arguments in insert_sealed(rows, partitioning):
                 connection.execute(statement, arguments)
 
-    return write_sealed(Sealing(history, first, last, chain_before=before), fill)
+    return write_sealed(Sealing(history, Series.JOURNAL, first, last, before), fill)
 
 
 def _runs(journal: Path, first: int, last: int) -> Iterator[tuple[int, int]]:
-    """Yields the runs of positions between two that the journal has not lost."""
+    """Yields the ranges within `first`…`last` that the journal has not lost."""
     for lost in lost_between(journal, first, last):
         if lost.last is not None:
             if first < lost.first:
@@ -68,16 +68,14 @@ def _runs(journal: Path, first: int, last: int) -> Iterator[tuple[int, int]]:
 
 
 def merge(paths: Sequence[Path]) -> Path:
-    """Writes the rows of files whose ranges follow one another to one file.
-
-    The files stay; the merged one makes them superfluous.
+    """Writes the rows of files with adjacent ranges to one file; the caller deletes them.
 
     Raises:
-        RuntimeError: the ranges do not follow one another.
+        RuntimeError: the ranges are not adjacent.
     """
     files = sorted((_named(path) for path in paths), key=lambda file: file.first)
     for before, after in itertools.pairwise(files):
-        if after.first != before.last + 1 or after.is_import != before.is_import:
+        if after.first != before.last + 1 or after.series is not before.series:
             raise RuntimeError(f"{after.path.name} does not follow {before.path.name}")
     with duckdb.connect(str(files[0].path), read_only=True) as first:
         (chain,) = first.execute("SELECT chain_before FROM about").fetchall()[0]
@@ -91,7 +89,7 @@ def merge(paths: Sequence[Path]) -> Path:
                 f"INSERT INTO made.events ({SEALED_COLUMNS})"  # noqa: S608 - ours
                 f" SELECT {SEALED_COLUMNS} FROM {part}.events"
             )
-            if file.is_import:
+            if file.series is Series.IMPORTED:
                 connection.execute(
                     f"INSERT INTO made.imported SELECT * FROM {part}.imported"  # noqa: S608
                 )
@@ -99,35 +97,34 @@ def merge(paths: Sequence[Path]) -> Path:
     def index(connection: duckdb.DuckDBPyConnection, first: int) -> None:
         merge_indexes(connection, parts, first)
 
-    first_file, last_file = files[0], files[-1]
-    folder, is_import = first_file.path.parent, first_file.is_import
-    sealing = Sealing(folder, first_file.first, last_file.last, is_import, chain)
+    start = files[0]
+    sealing = Sealing(start.path.parent, start.series, start.first, files[-1].last, chain)
     return write_sealed(sealing, fill, index=index)
 
 
 def _named(path: Path) -> SealedFile:
     file = read_name(path)
     if file is None:
-        raise RuntimeError(f"{path.name} is no sealed file")
+        raise RuntimeError(f"{path.name} is not a sealed file")
     return file
 
 
 def damaged(paths: Sequence[Path]) -> list[Path]:
-    """Returns the files whose content is not what their names say; those that are gone are not."""
+    """Returns the files whose content does not have the hash in their names."""
     found = []
     for path in paths:
         try:
             if not is_whole(_named(path)):
                 found.append(path)
         except FileNotFoundError:
-            continue
-        except OSError:  # as of a disk that cannot read it any more
+            continue  # merged or expired since
+        except OSError:  # a disk that cannot read it
             found.append(path)
     return found
 
 
 def main() -> None:
-    """Runs as a child process: prints the paths of the files it made, or found damaged."""
+    """Prints the paths of the files that it wrote, or found damaged."""
     parent, work, *arguments = sys.argv[1:]
     end_with_parent(int(parent))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent ignores it

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import attaching, digest_of, stem_of
+from opentrail.adapters.duckdb.files import Series, attaching, digest_of, stem_of
 from opentrail.adapters.duckdb.index import begin_index, fill_index
 from opentrail.adapters.duckdb.schema import ABOUT, FORMAT, IMPORTED, create_sealed
-from opentrail.adapters.duckdb.value_filters import HELD, fill_held
+from opentrail.adapters.duckdb.value_filters import VALUES, fill_values
 from opentrail.adapters.files import sync_folder
 from opentrail.core.faults import reach
 
@@ -27,12 +27,12 @@ _TIMES = "SELECT min(event_time), max(event_time), max(recorded_at), count(*) FR
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """What a file is to hold: this many positions of the journal, or imported events."""
+    """The range of a file to write."""
 
     folder: Path
+    series: Series
     first: int
     last: int
-    is_import: bool = False
     #: The journal's chain before the first position.
     chain_before: bytes = b""
 
@@ -43,24 +43,24 @@ def write_sealed(
     connection: duckdb.DuckDBPyConnection | None = None,
     index: Callable[[duckdb.DuckDBPyConnection, int], None] = fill_index,
 ) -> Path:
-    """Writes a file whose rows `fill` puts into it with `insert_sealed`, and returns its path.
+    """Writes a file, whose rows `fill` inserts with `insert_sealed`, and returns its path.
 
     Args:
-        sealing: what the file is to hold.
-        fill: is given the connection.
-        connection: one that has the rows at hand already; by default a new one.
+        sealing: the file's range.
+        fill: inserts the rows through the connection that it is given.
+        connection: one that contains the rows already; by default a new one.
         index: fills the index, given the first row's number.
 
     Raises:
-        RuntimeError: the rows are not as many as they should be; nothing is left.
+        RuntimeError: the number of rows is not that of the range; no file is left.
     """
-    stem = stem_of(sealing.first, sealing.last, sealing.is_import)
+    stem = stem_of(sealing.series, sealing.first, sealing.last)
     temporary = sealing.folder / f"{stem}.{os.getpid()}.tmp"
     with contextlib.ExitStack() as stack:
         if connection is None:
             swap = {"temp_directory": f"{temporary}.swap"}
             connection = stack.enter_context(duckdb.connect(":memory:", config={**_LIMITS, **swap}))
-        # Else what takes long draws a bar between the paths that a child prints.
+        # A progress bar would appear between the paths that a child prints.
         connection.execute("SET enable_progress_bar = false")
         connection.execute(attaching(temporary, "made", options=""))
         count = -1
@@ -70,11 +70,11 @@ def write_sealed(
             if count < 0:
                 connection.rollback()
             connection.execute("DETACH made")
-            wanted = sealing.last - sealing.first + 1
-            if count != wanted:
+            expected = sealing.last - sealing.first + 1
+            if count != expected:
                 temporary.unlink(missing_ok=True)
-    if count != wanted:
-        raise RuntimeError(f"there are {count} of the {wanted} entries to seal")
+    if count != expected:
+        raise RuntimeError(f"{count} of the {expected} entries to seal were found")
     descriptor = os.open(temporary, os.O_RDONLY)
     os.fsync(descriptor)
     os.close(descriptor)
@@ -91,19 +91,19 @@ def _filled(
     fill: Callable[[duckdb.DuckDBPyConnection], None],
     index: Callable[[duckdb.DuckDBPyConnection, int], None],
 ) -> int:
-    """Fills the attached file and returns how many rows it has."""
+    """Fills the attached file and returns the number of its rows."""
     connection.execute(create_sealed())
     connection.execute(ABOUT)
-    if sealing.is_import:
+    if sealing.series is Series.IMPORTED:
         connection.execute(IMPORTED)
-    connection.execute(HELD)
+    connection.execute(VALUES)
     begin_index(connection)
-    # One transaction: else what each statement writes early is written again by the next ones, and
-    # half of the file stays empty.
+    # One transaction: otherwise each statement rewrites blocks of the one before, and half of the
+    # file stays empty.
     connection.execute("BEGIN")
     fill(connection)
     index(connection, sealing.first)
-    fill_held(connection)
+    fill_values(connection)
     oldest, newest, recorded, count = connection.execute(_TIMES).fetchall()[0]
     about = [FORMAT, sealing.first, sealing.last, sealing.chain_before]
     connection.execute(

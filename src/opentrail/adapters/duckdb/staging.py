@@ -1,4 +1,4 @@
-"""Imported records on their way into one sealed file: each event once (guarantee D12)."""
+"""Stages imported records and writes them to a sealed file, each event once (guarantee D12)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 import duckdb
 import orjson
 
-from opentrail.adapters.duckdb.files import SealedFile, attaching, sealed_files
+from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, sealed_files
 from opentrail.adapters.duckdb.index import Index, hash_ids
 from opentrail.adapters.duckdb.partitions import DIVIDED, ColumnPartitioning
 from opentrail.adapters.duckdb.schema import (
-    KEPT,
+    FROM_RECORD,
     SEALED_COLUMNS,
     column_lists,
     create_hot,
@@ -31,36 +31,36 @@ from opentrail.core.attributes import Attributes
 from opentrail.core.event import micros
 
 _MORE = {"file": "INTEGER", "line": "BIGINT", "part": "TINYINT"}
-#: Records that are compared at a time.
-_COMPARED = 1_000
+#: Pairs of records that are compared per step.
+_STEP = 1_000
 _POSITION = "-(? + row_number() OVER (ORDER BY event_time, position))"
 _WRITE = (
     f"INSERT INTO made.events ({SEALED_COLUMNS})"  # noqa: S608 - ours
-    f" SELECT {_POSITION}, origin, ?, {KEPT}, {DIVIDED}"
+    f" SELECT {_POSITION}, origin, ?, {FROM_RECORD}, {DIVIDED}"
     " FROM staged ORDER BY event_time, position"
 )
 _WRITE_KEYS = (
     f"INSERT INTO temp.keys SELECT {_POSITION}, category, part, event_id, resource_names"  # noqa: S608 - ours
     " FROM staged"
 )
-_NOTE = "INSERT INTO made.imported VALUES (?, ?, ?)"
+_INSERT_REPORT = "INSERT INTO made.imported VALUES (?, ?, ?)"
 
 
 @dataclass(slots=True)
-class Settled:
-    """What was left out, by the file's number."""
+class Duplicates:
+    """Records that are not imported, by the number of their file."""
 
-    #: How many records of a file were there already, just as they are.
-    doubled: Counter[int] = field(default_factory=Counter)
-    #: Lines of a file whose event id another event has.
-    taken_ids: dict[int, list[int]] = field(default_factory=dict)
+    #: The number of a file's records that are in history already.
+    same: Counter[int] = field(default_factory=Counter)
+    #: Lines of a file with the event id of a different event.
+    other: dict[int, list[int]] = field(default_factory=dict)
 
 
 class Staging:
-    """Collects records, leaves out those that history holds already, and writes the others.
+    """Collects records, removes those that history contains already, and writes the others.
 
-    One thread uses it. Between `settle` and the end of `write` no other may write a file of
-    imported events.
+    Only one thread may use it. Between `deduplicate` and the end of `write` nobody else may write
+    a file of imported events.
     """
 
     def __init__(self, history: Path, journal: Path) -> None:
@@ -75,40 +75,40 @@ class Staging:
         self._connection = duckdb.connect(":memory:", config=config)
         self._attached: dict[Path, str] = {}
         self._names = iter(range(1, 1 << 62))
-        self._known: dict[Path, dict[str, Any]] = {}
-        #: Kept from one file to the next: what was most of one will be most of the other.
-        self._parting = ColumnPartitioning()
+        self._reports: dict[Path, dict[str, Any]] = {}
+        # One for all files: the largest kind of event is usually the same.
+        self._partitioning = ColumnPartitioning()
         self.clear()
 
     def clear(self) -> None:
-        """Forgets what was added."""
+        """Discards the records that were added."""
         self._connection.execute("DROP TABLE IF EXISTS staged")
         self._connection.execute(create_hot("staged", _MORE))
         self._count = 0
 
-    def recall(self) -> None:
-        """Learns what became of the files that were imported until now.
+    def load_reports(self) -> None:
+        """Reads the reports of earlier imports.
 
         If it fails with one of `MOVED`, it may be called again.
         """
-        files = self._files()
-        for path in self._attached.keys() - {file.path for file in files}:
+        imported, journal = self._imported(), self._sealed()
+        for path in self._attached.keys() - {file.path for file in [*imported, *journal]}:
             self._connection.execute(f"DETACH {self._attached.pop(path)}")
-            self._known.pop(path, None)
-        for file in files:
-            if file.is_import and file.path not in self._known:
+            self._reports.pop(path, None)
+        for file in imported:
+            if file.path not in self._reports:
                 rows = self._connection.execute(
                     f"SELECT sha256, outcome FROM {self._attach(file)}.imported"  # noqa: S608
                 ).fetchall()
-                outcomes = {sha256: orjson.loads(outcome) for sha256, outcome in rows}
-                self._known[file.path] = outcomes
+                reports = {sha256: orjson.loads(report) for sha256, report in rows}
+                self._reports[file.path] = reports
 
-    def outcome_of(self, digest: str) -> Any:
-        """Returns what became of a file with this SHA-256 when it was imported, None if it was not.
+    def report_of(self, digest: str) -> Any:
+        """Returns the report of the import of a file with this SHA-256, None if there was none.
 
-        Known is what `recall` has learned: files whose events are still there.
+        Only files whose events have not expired are known.
         """
-        known = (outcomes[digest] for outcomes in self._known.values() if digest in outcomes)
+        known = (reports[digest] for reports in self._reports.values() if digest in reports)
         return next(known, None)
 
     def add(self, file: int, records: Sequence[tuple[int, Attributes, bytes]]) -> None:
@@ -122,37 +122,37 @@ class Staging:
         rows = [
             (*row, file, line, part)
             for row, (line, _, _), part in zip(
-                made, records, parts_of(made, self._parting), strict=True
+                made, records, parts_of(made, self._partitioning), strict=True
             )
         ]
         self._connection.execute(insert_into("staged", _MORE), column_lists(rows))
         self._count += len(rows)
 
-    def settle(self, settled: Settled) -> None:
-        """Leaves out what is there already: in these files, in sealed files, in the journal.
+    def deduplicate(self, duplicates: Duplicates) -> None:
+        """Removes records that are in sealed files, in the journal, or staged more than once.
 
-        If it fails with one of `MOVED`, it may be called again to go on.
+        If it fails with one of `MOVED`, it may be called again to continue.
         """
         hash_ids(self._connection)
-        seen: set[Path] = set()
-        files = self._files()
+        compared: set[Path] = set()
         while True:
+            sealed = self._sealed()
+            files = [*sealed, *self._imported()]
             for file in files:
-                if file.path not in seen and not file.is_expired:
-                    index = Index(self._attach(file), file.first, file.is_import)
-                    self._leave_out(self._doubled_in(index), settled)
-                seen.add(file.path)
-            sealed = max((file.last for file in files if not file.is_import), default=0)
-            self._leave_out(self._doubled_behind(sealed), settled)
-            # What was sealed meanwhile may be gone from the journal.
-            files = self._files()
-            if all(file.path in seen for file in files):
+                if file.path not in compared and not file.is_expired:
+                    index = Index(self._attach(file), file.first, file.series)
+                    self._remove(self._pairs_in_file(index), duplicates)
+                compared.add(file.path)
+            last = max((file.last for file in sealed), default=0)
+            self._remove(self._pairs_in_journal(last), duplicates)
+            # Records that were sealed meanwhile may have left the journal.
+            if all(file.path in compared for file in [*self._sealed(), *self._imported()]):
                 break
-        # Last, so that of several here one that is there already is compared with that.
-        self._leave_out(self._doubled_here(), settled)
+        # Last, so that each is compared with the one in history first, if there is one.
+        self._remove(self._pairs_staged(), duplicates)
 
-    def _leave_out(self, pairs: Iterator[tuple[int, bytes, bytes]], settled: Settled) -> None:
-        """Deletes staged rows that are there already, each given with both records' bytes."""
+    def _remove(self, pairs: Iterator[tuple[int, bytes, bytes]], duplicates: Duplicates) -> None:
+        """Deletes staged rows, given the bytes of the staged and of the present record."""
         same: list[int] = []
         other: list[int] = []
         for number, staged, present in pairs:
@@ -167,19 +167,19 @@ class Staging:
             ).fetchall()
             for file, line in rows:
                 if is_same:
-                    settled.doubled[file] += 1
+                    duplicates.same[file] += 1
                 else:
-                    settled.taken_ids.setdefault(file, []).append(line)
+                    duplicates.other.setdefault(file, []).append(line)
 
-    def _doubled_here(self) -> Iterator[tuple[int, bytes, bytes]]:
+    def _pairs_staged(self) -> Iterator[tuple[int, bytes, bytes]]:
         pairs = self._connection.execute(
             "SELECT position, first FROM (SELECT position, min(position) OVER"
             " (PARTITION BY event_id) AS first FROM staged) WHERE position > first"
         ).fetchall()
         yield from self._compared(pairs, "staged", "position")
 
-    def _doubled_in(self, index: Index) -> Iterator[tuple[int, bytes, bytes]]:
-        # Only hashes are joined: a record is read, and unpacked, only where it must be compared.
+    def _pairs_in_file(self, index: Index) -> Iterator[tuple[int, bytes, bytes]]:
+        # The join is on hashes, so that only records that have to be compared are decompressed.
         pairs = self._connection.execute(index.same_ids).fetchall()
         for number, staged, present in self._compared(
             pairs, f"{index.database}.events", "position"
@@ -190,12 +190,12 @@ class Staging:
     def _compared(
         self, pairs: Sequence[tuple[int, int]], table: str, key: str
     ) -> Iterator[tuple[int, bytes, bytes]]:
-        for start in range(0, len(pairs), _COMPARED):
-            part = pairs[start : start + _COMPARED]
+        for start in range(0, len(pairs), _STEP):
+            part = pairs[start : start + _STEP]
             staged = self._records("staged", "position", [pair[0] for pair in part])
             present = self._records(table, key, [pair[1] for pair in part])
             for number, other in part:
-                if number in staged:  # it may have been left out before
+                if number in staged:  # not removed before
                     yield number, staged[number], present[other]
 
     def _records(self, table: str, key: str, keys: Sequence[int]) -> dict[int, bytes]:
@@ -206,8 +206,8 @@ class Staging:
         ).fetchall()
         return {number: record.encode() for number, record in rows}
 
-    def _doubled_behind(self, position: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Finds what the journal holds behind the last sealed position."""
+    def _pairs_in_journal(self, position: int) -> Iterator[tuple[int, bytes, bytes]]:
+        """Finds records that the journal contains after the last sealed position."""
         rows = self._connection.execute("SELECT event_id, position FROM staged").fetchall()
         staged: dict[str, list[int]] = {}
         for event_id, number in rows:
@@ -217,36 +217,37 @@ class Staging:
                 yield number, own, record
 
     def write(
-        self, recorded_at: datetime, outcomes: Sequence[tuple[str, str, Any]], known_last: int = 0
+        self, imported_at: datetime, reports: Sequence[tuple[str, str, Any]], known_last: int = 0
     ) -> tuple[Path, int] | None:
-        """Writes what is left to a file; returns its path and how many records it holds.
+        """Writes the remaining records to a file; returns its path and the number of records.
 
         Args:
-            recorded_at: when the records were imported.
-            outcomes: of each file: SHA-256, name, and what `outcome_of` is to tell of it.
+            imported_at: the time of the import.
+            reports: SHA-256, name and report of each file.
             known_last: the number of the last imported event, if its file may be gone.
 
         Returns:
-            None if there is nothing to write.
+            None if no records remain.
         """
         count = int(self._connection.execute("SELECT count(*) FROM staged").fetchall()[0][0])
         if not count:
             return None
-        last = max((file.last for file in self._files() if file.is_import), default=0)
-        last = max(last, known_last)
+        last = max([known_last, *(file.last for file in self._imported())])
 
         def fill(connection: duckdb.DuckDBPyConnection) -> None:
-            connection.execute(_WRITE, [last, micros(recorded_at)])
+            connection.execute(_WRITE, [last, micros(imported_at)])
             connection.execute(_WRITE_KEYS, [last])
-            for digest, name, outcome in outcomes:
-                told = orjson.dumps(outcome).decode()
-                connection.execute(_NOTE, [digest, name, told])
+            for digest, name, report in reports:
+                connection.execute(_INSERT_REPORT, [digest, name, orjson.dumps(report).decode()])
 
-        sealing = Sealing(self._history, last + 1, last + count, is_import=True)
+        sealing = Sealing(self._history, Series.IMPORTED, last + 1, last + count)
         return write_sealed(sealing, fill, self._connection), count
 
-    def _files(self) -> list[SealedFile]:
-        return sealed_files(self._history)
+    def _imported(self) -> list[SealedFile]:
+        return sealed_files(self._history, Series.IMPORTED)
+
+    def _sealed(self) -> list[SealedFile]:
+        return sealed_files(self._history, Series.JOURNAL)
 
     def _attach(self, file: SealedFile) -> str:
         name = self._attached.get(file.path)
@@ -257,7 +258,7 @@ class Staging:
         return name
 
     def close(self) -> None:
-        """Lets everything go."""
+        """Closes the database."""
         self._connection.close()
 
 
@@ -269,5 +270,5 @@ def _is_same(one: bytes, other: bytes) -> bool:
     return one == other or orjson.loads(one) == orjson.loads(other)
 
 
-#: What may go wrong because a file was merged away meanwhile; trying again helps.
+#: Errors of a file that was merged or expired meanwhile; the caller tries again.
 MOVED = (duckdb.IOException, sqlite3.OperationalError)

@@ -1,4 +1,4 @@
-"""The tables that look-ups read, and the one database that they are attached to."""
+"""The tables of event history, and the database that they are attached to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import duckdb
 
-from opentrail.adapters.duckdb.files import SealedFile, attaching
+from opentrail.adapters.duckdb.files import SealedFile, Series, attaching
 from opentrail.adapters.duckdb.index import Index
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.adapters.duckdb.value_filters import ValueFilter
@@ -27,24 +27,24 @@ T = TypeVar("T")
 _ABOUT = (
     "SELECT format, first, last, oldest, newest, newest_recorded, chain_before FROM {name}.about"
 )
-#: How many rows there are, their first and last position, and how many are not in order.
+#: The number of rows, their first and last position, and the number of rows out of order.
 _ROWS = (
     "SELECT count(*), min(abs(position)), max(abs(position)),"
     " count(*) FILTER (abs(position) <> {first} + rowid) FROM {name}.events"
 )
-#: So many statements of look-ups run side by side, and of searches by expression, which may take
-#: long. DuckDB's own threads would make one statement faster where it reads much, and slower where
-#: it reads little, which is most of them.
-AT_ONCE, SEARCHES_AT_ONCE = 3, 2
-#: A search that is to stop and has not is told again after so many seconds.
-_STOP_AGAIN = 0.05
-#: Before the first row of an empty table, times are these.
+#: Look-up statements that run side by side, and searches by expression, which may take long.
+#: DuckDB's own threads would make one statement faster where it reads much, and slower where it
+#: reads little, which is most of them.
+PARALLEL_LOOKUPS, PARALLEL_SEARCHES = 3, 2
+#: Seconds until a search that has not stopped yet is interrupted again.
+_INTERRUPT_SECONDS = 0.05
+#: The oldest event time of an empty table.
 _LATE = 2**62
 
 
 @dataclass(slots=True, eq=False)
 class EventTable:
-    """A table with a range of positions; `readers` look-ups are under way in it.
+    """A table with a range of positions; `readers` look-ups are reading it.
 
     `oldest` and `newest` are event times in seconds, `newest_recorded` is in microseconds.
     """
@@ -57,20 +57,19 @@ class EventTable:
     newest_recorded: int = -1
     file: SealedFile | None = None
     chain_before: bytes = b""
-    held: ValueFilter | None = None
+    values: ValueFilter | None = None
     readers: int = 0
-    #: When its first rows came, by the loop's clock, if it is hot.
+    #: When the first rows of a hot table were inserted, by the loop's clock.
     since: float | None = None
     unread: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def is_import(self) -> bool:
-        """Whether it holds imported events."""
-        return self.file is not None and self.file.is_import
+    def series(self) -> Series:
+        return Series.JOURNAL if self.file is None else self.file.series
 
-    def may_hold(self, query: EventQuery) -> bool:
-        """Returns whether events that a query wants may be here, by what is known of the table."""
-        first = self.first > (query.until_import if self.is_import else query.until_position)
+    def may_contain(self, query: EventQuery) -> bool:
+        """Returns False only if no event that a query asks for is in the table."""
+        later = self.first > self.series.last_in(query.snapshot)
         late = query.start is not None and self.newest < query.start.timestamp()
         early = query.end is not None and self.oldest > query.end.timestamp()
         seen = query.before is not None and self.oldest > query.before[0].timestamp()
@@ -78,14 +77,14 @@ class EventTable:
         stale = since is not None and self.newest_recorded < micros(since)
         absent = (
             query.attribute is not None
-            and self.held is not None
-            and not self.held.may_have(*query.attribute, query.categories)
+            and self.values is not None
+            and not self.values.may_contain(*query.attribute, query.categories)
         )
-        return not (first or late or early or seen or stale or absent)
+        return not (later or late or early or seen or stale or absent)
 
 
 class _Stop:
-    """Ends what a thread has DuckDB do, whatever it is at."""
+    """Interrupts the statements of one search."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -93,9 +92,9 @@ class _Stop:
         self._is_set = False
 
     def now(self) -> None:
-        """Interrupts the statement under way; there is no other one after it.
+        """Interrupts the current statement; the search begins no other.
 
-        DuckDB forgets this where the cursor is there and the statement is just about to begin.
+        DuckDB ignores this if the statement is just about to begin.
         """
         with self._lock:
             self._is_set = True
@@ -103,10 +102,10 @@ class _Stop:
                 self._cursor.interrupt()
 
     def watch(self, cursor: duckdb.DuckDBPyConnection | None) -> None:
-        """Takes the cursor of the next statement, None when it is over.
+        """Sets the cursor of the current statement, None when it has ended.
 
         Raises:
-            InterruptedError: there is to be no other statement.
+            InterruptedError: the search has been stopped.
         """
         with self._lock:
             self._cursor = cursor
@@ -115,18 +114,18 @@ class _Stop:
 
 
 class Database:
-    """DuckDB in memory, with sealed files attached; its work is done in a few threads."""
+    """DuckDB in memory, with sealed files attached; statements run in a few threads."""
 
     def __init__(self, swap: Path) -> None:
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="history")
-        #: What takes long must not hold up look-ups, nor they what is written.
-        self._searches = ThreadPoolExecutor(SEARCHES_AT_ONCE, thread_name_prefix="history-search")
+        self._threads = ThreadPoolExecutor(PARALLEL_LOOKUPS, thread_name_prefix="history")
+        # Searches may take long: they must not delay look-ups, nor look-ups delay inserts.
+        self._searches = ThreadPoolExecutor(PARALLEL_SEARCHES, thread_name_prefix="history-search")
         self._writer = low_priority_thread("history-writer")
         self._connection = duckdb.connect(
             ":memory:",
             config={
                 "threads": 1,
-                # Else tables in memory are compressed now and then, and everybody waits a second.
+                # Otherwise DuckDB compresses tables in memory now and then: all wait a second.
                 "checkpoint_threshold": "1TB",
                 "memory_limit": "768MB",
                 "preserve_insertion_order": True,
@@ -140,17 +139,17 @@ class Database:
         self._stops = threading.local()
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Returns what `work` gives, done in a thread."""
+        """Returns the result of `work`, run in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def write(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Returns what `work` gives, done in the one thread that writes."""
+        """Returns the result of `work`, run in the insert thread."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work, *arguments)
 
     async def search(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Returns what `work` gives, done in a thread in which others may take long.
+        """Returns the result of `work`, run in a thread for work that may take long.
 
-        If this is cancelled it raises that only once the thread has stopped.
+        When cancelled, it returns only after the thread has stopped.
         """
         stop = _Stop()
 
@@ -164,9 +163,9 @@ class Database:
         except asyncio.CancelledError:
             while not done.done():
                 stop.now()
-                await asyncio.wait([done], timeout=_STOP_AGAIN)
+                await asyncio.wait([done], timeout=_INTERRUPT_SECONDS)
             if not done.cancelled():
-                done.exception()  # it is of no use to anybody
+                done.exception()  # retrieved, so that asyncio does not log it
             raise
 
     def execute(self, statement: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -192,7 +191,7 @@ class Database:
         """Returns the table of a sealed file.
 
         Raises:
-            StorageFailed: it cannot be read, or does not hold what its name says.
+            StorageFailed: it cannot be read, or does not contain what its name says.
         """
         name = self._name("sealed")
         try:
@@ -204,7 +203,7 @@ class Database:
                         f"history: sealed file {file.path} is of format {about[0]}; this version "
                         f"reads format {FORMAT}"
                     )
-                held = self.execute(_ROWS.format(name=name, first=file.first))[0]
+                rows = self.execute(_ROWS.format(name=name, first=file.first))[0]
                 values = ValueFilter(
                     self.execute(f"SELECT attribute, value, category FROM {name}.held")  # noqa: S608
                 )
@@ -214,22 +213,22 @@ class Database:
         except (duckdb.Error, IndexError) as error:
             message = f"history: sealed file {file.path} cannot be read: {error}"
             raise StorageFailed(message) from error
-        wanted = (file.records, file.first, file.last, 0)
-        if held != wanted or about[1:3] != (file.first, file.last):
+        expected = (file.records, file.first, file.last, 0)
+        if rows != expected or about[1:3] != (file.first, file.last):
             self.execute(f"DETACH {name}")
             raise StorageFailed(
-                f"history: sealed file {file.path} does not hold what its name says"
+                f"history: sealed file {file.path} does not contain what its name says"
             )
         first, last, oldest, newest, recorded, chain = about[1:]
-        table = Table(f"{name}.events", Index(name, first, file.is_import))
+        table = Table(f"{name}.events", Index(name, first, file.series))
         return EventTable(table, first, last, oldest, newest, recorded, file, bytes(chain), values)
 
-    def let_go(self, source: EventTable) -> None:
-        """Frees what a table holds; nobody may read it any more."""
-        if source.file is None:
-            self.execute(f"DROP TABLE {source.table.name}")
+    def release(self, table: EventTable) -> None:
+        """Drops or detaches a table that has no readers."""
+        if table.file is None:
+            self.execute(f"DROP TABLE {table.table.name}")
         else:
-            self.execute(f"DETACH {source.table.name.partition('.')[0]}")
+            self.execute(f"DETACH {table.table.name.partition('.')[0]}")
 
     def close(self) -> None:
         """Ends the threads and closes the database."""
@@ -244,47 +243,42 @@ class Database:
 
 
 class TableSet:
-    """All tables: those of the journal in order of positions, and those of imported events."""
+    """The tables of one series, in order of their positions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.sources: list[EventTable] = []
+        self.tables: list[EventTable] = []
 
     @contextmanager
     def reading(self) -> Iterator[list[EventTable]]:
-        """Gives all tables, and keeps them until it is left."""
-        sources = self.sources.copy()
-        for source in sources:
-            source.readers += 1
+        """Gives the present tables; none of them is released inside the `with` block."""
+        tables = self.tables.copy()
+        for table in tables:
+            table.readers += 1
         try:
-            yield sources
+            yield tables
         finally:
-            for source in sources:
-                source.readers -= 1
-                source.unread.set()
+            for table in tables:
+                table.readers -= 1
+                table.unread.set()
 
-    def of_journal(self) -> list[EventTable]:
-        """Returns the tables of the journal's positions, the hot ones last."""
-        return [source for source in self.sources if not source.is_import]
+    def sealed(self) -> list[tuple[EventTable, SealedFile]]:
+        """Returns the tables of sealed files, each with its file."""
+        return [(table, table.file) for table in self.tables if table.file is not None]
 
-    def full_hot(self) -> list[EventTable]:
-        """Returns hot tables that nothing is added to any more."""
-        return [source for source in self.of_journal() if source.file is None][:-1]
-
-    def insert(self, source: EventTable) -> None:
-        """Adds a table; in order of positions."""
-        self.sources = sorted([*self.sources, source], key=_order)
+    def insert(self, *tables: EventTable) -> None:
+        self.tables = sorted([*self.tables, *tables], key=_order)
 
     async def replace(self, old: Sequence[EventTable], *new: EventTable) -> None:
-        """Puts tables in the place of others, and frees those once nobody reads them."""
-        kept = [source for source in self.sources if source not in old]
-        self.sources = sorted([*kept, *new], key=_order)
-        for source in old:
-            while source.readers:
-                source.unread.clear()
-                await source.unread.wait()
-            await self._database.run(self._database.let_go, source)
+        """Replaces tables by others, and releases the old ones once they have no readers."""
+        others = [table for table in self.tables if table not in old]
+        self.tables = sorted([*others, *new], key=_order)
+        for table in old:
+            while table.readers:
+                table.unread.clear()
+                await table.unread.wait()
+            await self._database.run(self._database.release, table)
 
 
-def _order(source: EventTable) -> tuple[bool, int, int]:
-    return source.is_import, source.first, source.last
+def _order(table: EventTable) -> tuple[int, int]:
+    return table.first, table.last

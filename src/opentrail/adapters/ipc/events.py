@@ -23,7 +23,7 @@ from opentrail.adapters.ipc.messages import (
 )
 from opentrail.core.errors import StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
 
 #: Records of one request, in bytes.
 _PART_BYTES = 16 * 1024 * 1024
@@ -44,13 +44,13 @@ class IpcEventStore:
         seal_records: int,
         on_restart: Callable[[], None] = lambda: None,
         repair_journal: Callable[[int, int], Awaitable[None]] | None = None,
-        imported: int = 0,
+        last_import: int = 0,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._on_restart = on_restart
         self._repair = repair_journal
-        #: `imported` is the number of the last imported event that is known to have existed.
-        self.state = HistoryState(imported=imported)
+        #: Until the process has started, its `imported` is the last import known from before.
+        self.state = HistoryState(imported=last_import)
         self._child = ChildProcess(
             "opentrail.adapters.duckdb.process",
             (str(folder), str(journal), str(seal_records)),
@@ -67,9 +67,9 @@ class IpcEventStore:
         return self.state.position
 
     @property
-    def imported(self) -> int:
-        """The number of the last imported event."""
-        return self.state.imported
+    def snapshot(self) -> Snapshot:
+        """What look-ups see now."""
+        return Snapshot(self.state.position, self.state.imported)
 
     @property
     def pid(self) -> int | None:
@@ -130,7 +130,7 @@ class IpcEventStore:
         return await self._child.ask(FindSealed(event_id), _SECONDS)
 
     async def show_imports(self) -> None:
-        """Shows the imported events of all files that imports have written."""
+        """Makes the events of all files that imports have written visible."""
         self.state = await self._child.ask(ShowImports(), _LONG_SECONDS)
 
     async def expire(self, recorded_before: datetime, last_needed: int) -> int:

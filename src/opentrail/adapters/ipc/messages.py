@@ -18,7 +18,7 @@ Range = tuple[int, int]
 class HistoryState(msgspec.Struct, frozen=True):
     """How far the event store is, and what is wrong with it.
 
-    `position` and `imported` are the last recorded and imported event that look-ups see, `sealed`
+    `position` and `imported` are the last recorded and imported events that look-ups see, `sealed`
     is the last position in a sealed file.
     """
 
@@ -39,9 +39,9 @@ class HistoryState(msgspec.Struct, frozen=True):
 
 
 class OpenStore(Request[HistoryState], frozen=True):
-    """Open the store; `imported` is the number of the last known imported event."""
+    """Open the store; `last_import` is the number of the last known imported event."""
 
-    imported: int
+    last_import: int
 
 
 class AddEntries(Request[HistoryState], frozen=True):

@@ -1,0 +1,214 @@
+"""The sealed files of one series of events: merged, checked, replaced and deleted."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from opentrail.adapters.duckdb import seal
+from opentrail.adapters.duckdb.compaction import next_merge
+from opentrail.adapters.duckdb.files import (
+    SealedFile,
+    Series,
+    is_intact,
+    read_name,
+    remove,
+    stem_of,
+)
+from opentrail.adapters.duckdb.table_set import Database, EventTable, TableSet
+from opentrail.adapters.files import sync_folder
+from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.core.faults import reach
+
+log = logging.getLogger(__name__)
+
+_CHILD_SECONDS = 1_800.0
+#: Calls and look-ups have priority over child processes.
+_CHILD_NICENESS = 5
+#: Files that one child compares with their hashes; seconds until the next child if one failed.
+_CHECK_FILES, _CHECK_PAUSE_SECONDS = 10, 600.0
+#: What may go wrong with a child: no record is lost, and the work is tried again.
+CHILD_ERRORS = (OSError, RuntimeError, StorageFailed, TimeoutError)
+
+
+class EventFiles(abc.ABC):
+    """The tables of one series, and the work on their files, which child processes do."""
+
+    def __init__(self, folder: Path, series: Series, database: Database) -> None:
+        self._folder = folder
+        self._series = series
+        self._database = database
+        self.tables = TableSet(database)
+        #: Held while files are added, merged or deleted.
+        self._changing = asyncio.Lock()
+        self._repairing = asyncio.Lock()
+        self._round: asyncio.Task[None] | None = None
+        self._checking: asyncio.Task[None] | None = None
+        #: Names of files that were set aside.
+        self.damaged: list[str] = []
+        #: Every file has been compared with its hash since the start, or is new.
+        self.is_checked = False
+
+    @abc.abstractmethod
+    async def _replacements(self, file: SealedFile) -> list[EventTable]:
+        """Returns tables with the events of a damaged file, as far as they can be restored."""
+
+    async def _seal_next(self) -> bool:
+        """Seals a table that is full; returns whether there was one."""
+        return False
+
+    # Files become tables
+
+    async def _attached(self, file: SealedFile) -> list[EventTable]:
+        """Returns the table of a file, or those that replace it if it is damaged.
+
+        Raises:
+            StorageFailed: the file is whole and cannot be attached.
+        """
+        try:
+            return [await self._database.run(self._database.attach, file)]
+        except StorageFailed as error:
+            if await asyncio.to_thread(is_intact, file):
+                raise
+            log.error("sealed file cannot be used", extra={"error": str(error)})
+        await self._set_aside(file)
+        return await self._replacements(file)
+
+    # Compaction
+
+    def begin_compaction(self) -> None:
+        """Starts merging and sealing, unless that is under way."""
+        if self._round is None or self._round.done():
+            self._round = asyncio.create_task(self._compact())
+
+    async def idle(self) -> None:
+        """Returns once nothing is being merged or sealed."""
+        while self._round is not None and not self._round.done():
+            await asyncio.shield(self._round)
+
+    async def _compact(self) -> None:
+        try:
+            # Merges come first: under steady load there is always another table to seal.
+            while await self._merge_next() or await self._seal_next():
+                pass
+        except CHILD_ERRORS as error:
+            # The files stay as they were, and the events of hot tables are in the journal.
+            log.warning("compaction failed", extra={"error": str(error)})
+
+    async def _merge_next(self) -> bool:
+        async with self._changing:
+            run = next_merge(self.tables.tables)
+            paths = [table.file.path for table in run if table.file is not None]
+            if not paths:
+                return False
+            (file,) = await files_of_child("merge", *paths)
+            reach("history.merged")
+            await self.tables.replace(run, await self._database.run(self._database.attach, file))
+            await asyncio.to_thread(remove, paths)
+        return True
+
+    # Expiry
+
+    async def _delete(self, table: EventTable) -> int:
+        """Deletes a table and its file; returns the number of its records."""
+        await self.tables.replace([table])
+        if table.file is None:
+            return 0
+        await asyncio.to_thread(remove, [table.file.path])
+        await asyncio.to_thread(sync_folder, self._folder)
+        log.info("expired", extra={"file": table.file.path.name})
+        return table.file.records
+
+    def _mark_expired(self, first: int, last: int) -> None:
+        """Creates the empty file whose name says that a range has expired."""
+        (self._folder / f"{stem_of(self._series, first, last)}.expired").touch(mode=0o600)
+        sync_folder(self._folder)
+        reach("history.expired")
+
+    # Damage
+
+    def begin_check(self) -> None:
+        """Starts comparing every file with the hash in its name; damaged ones are replaced."""
+        self._checking = asyncio.create_task(self._check())
+
+    async def _check(self) -> None:
+        unchecked = self.tables.sealed()
+        while unchecked:
+            some = unchecked[:_CHECK_FILES]
+            try:
+                damaged = await _run_child("check", *(file.path for _, file in some))
+                for table, file in some:
+                    if file.path in damaged:
+                        await self.repair(table)
+            except CHILD_ERRORS as error:
+                log.warning("sealed files could not be checked", extra={"error": str(error)})
+                await asyncio.sleep(_CHECK_PAUSE_SECONDS)
+                continue
+            del unchecked[:_CHECK_FILES]
+        self.is_checked = True
+
+    async def repair(self, table: EventTable) -> None:
+        """Replaces a damaged table as far as its events can be restored."""
+        async with self._repairing, self._changing:
+            if table not in self.tables.tables or table.file is None:
+                return  # another caller has replaced it
+            await self._set_aside(table.file)
+            await self.tables.replace([table], *await self._replacements(table.file))
+
+    async def _set_aside(self, file: SealedFile) -> None:
+        log.error("sealed file is damaged and set aside", extra={"file": file.path.name})
+        self.damaged.append(file.path.name)
+        with contextlib.suppress(FileNotFoundError):
+            await asyncio.to_thread(file.path.replace, file.path.with_suffix(".damaged"))
+
+    async def close(self) -> None:
+        """Ends the work on files."""
+        tasks = [task for task in (self._round, self._checking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def files_of_child(work: str, *arguments: object) -> list[SealedFile]:
+    """Returns the files that a child wrote, in order; see `seal.py` for its work.
+
+    Raises:
+        JournalDamaged: the journal has to be repaired first.
+        RuntimeError: the child failed.
+    """
+    written = await _run_child(work, *arguments)
+    files = [file for path in written if (file := read_name(path)) is not None]
+    if len(files) != len(written):
+        raise RuntimeError(f"child wrote {written}")
+    return sorted(files, key=lambda file: file.first)
+
+
+async def _run_child(work: str, *arguments: object) -> Sequence[Path]:
+    """Runs a child and returns the paths that it prints."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *("nice", "-n", str(_CHILD_NICENESS), sys.executable, "-m", seal.__name__),
+        *map(str, (os.getpid(), work, *arguments)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=pipe,
+        stderr=pipe,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    try:
+        async with asyncio.timeout(_CHILD_SECONDS):
+            output, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode == seal.JOURNAL_DAMAGED:
+        raise JournalDamaged(errors.decode(errors="replace").strip(), 0)
+    if process.returncode:
+        raise RuntimeError(f"child ended with {process.returncode}: {errors[-300:]!r}")
+    return [Path(line) for line in output.decode().splitlines()]

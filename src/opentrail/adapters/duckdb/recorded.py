@@ -1,0 +1,261 @@
+"""Recorded events: the newest in memory, the others in files sealed from the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+import orjson
+
+from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles, files_of_child
+from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, remove, sealed_files
+from opentrail.adapters.duckdb.schema import (
+    ENTRIES,
+    column_lists,
+    entry_of,
+    insert_into,
+    row_of,
+)
+from opentrail.adapters.duckdb.table_set import Database, EventTable
+from opentrail.adapters.sqlite.segments import first_position, lost_between
+from opentrail.adapters.sqlite.verify import first_not_lost
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import JournalDamaged, StorageFailed
+from opentrail.core.event import Entry, micros
+
+log = logging.getLogger(__name__)
+
+#: A hot table is sealed at this many records, or when it has a few and is this old.
+SEAL_RECORDS, SEAL_FEW_RECORDS, SEAL_SECONDS = 120_000, 4_096, 300.0
+#: Rows read per step to compute the chain at a position.
+_CHAIN_ROWS = 5_000
+#: Returns once the journal has repaired what is damaged between two positions.
+RepairJournal = Callable[[int, int], Awaitable[None]]
+
+
+class RecordedEvents(EventFiles):
+    """The journal's positions, each in one table; hot tables come last.
+
+    `journal` is the folder that sealing reads.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        journal: Path,
+        database: Database,
+        seal_records: int,
+        repair_journal: RepairJournal | None,
+    ) -> None:
+        super().__init__(folder, Series.JOURNAL, database)
+        self._journal = journal
+        self._seal_records = seal_records
+        self._repair_journal = repair_journal
+        self._adding = asyncio.Lock()
+        #: The last position in a table.
+        self.position = 0
+        #: Ranges that neither a file nor the journal contains any more.
+        self.missing: list[tuple[int, int]] = []
+        #: Position and chain of the last entry that was read.
+        self._last_read: tuple[int, bytes] = (-1, b"")
+
+    async def open(self) -> None:
+        """Attaches the files; what is missing or damaged is sealed from the journal again."""
+        sealed = 0
+        for file in await asyncio.to_thread(sealed_files, self._folder, self._series):
+            if file.first > sealed + 1:
+                self.tables.insert(*await self._sealed_again(sealed + 1, file.first - 1))
+            if not file.is_expired and file.first <= sealed:
+                await self._set_aside(file)  # another file contains a part of its range
+                continue
+            if not file.is_expired:
+                self.tables.insert(*await self._attached(file))
+            sealed = max(sealed, file.last)
+        first = await asyncio.to_thread(first_position, self._journal)
+        if first > sealed + 1:
+            # The journal was trimmed up to a file that no longer exists.
+            self._report_missing(sealed + 1, first - 1)
+            sealed = first - 1
+        self.position = sealed
+        self.tables.insert(await self._database.write(self._database.new_hot, sealed + 1))
+        self.begin_check()
+        self.begin_compaction()
+
+    @property
+    def sealed(self) -> int:
+        """The last position up to which files contain everything that is not lost."""
+        hot = self._hot()
+        return hot[0].first - 1 if hot else self.position
+
+    def _hot(self) -> list[EventTable]:
+        return [table for table in self.tables.tables if table.file is None]
+
+    # Inserting
+
+    async def add(self, entries: Sequence[Entry]) -> None:
+        """Returns once look-ups see the entries; those already there are left out."""
+        async with self._adding:
+            new = [entry for entry in entries if entry.position > self.position]
+            while new:
+                await self._skip_lost(new[0].position - 1)
+                run = _consecutive(new)
+                await self._insert_run(run)
+                new = new[len(run) :]
+
+    async def _skip_lost(self, until: int) -> None:
+        """Continues after position `until` if the journal has lost all up to it.
+
+        Raises:
+            StorageFailed: it has not: earlier entries were not added.
+        """
+        first = self.position + 1
+        if first > until:
+            return
+        lost = await asyncio.to_thread(lost_between, self._journal, first, until)
+        if first_not_lost(lost, first, until) is not None:
+            raise StorageFailed(f"history: position {until + 1} does not follow {first - 1}")
+        self._report_missing(first, until, lost[0].reason)
+        self.position = until
+        # The positions of a table are consecutive.
+        self.tables.insert(await self._database.write(self._database.new_hot, until + 1))
+        self.begin_compaction()
+
+    async def _insert_run(self, entries: Sequence[Entry]) -> None:
+        hot = self.tables.tables[-1]
+        oldest, newest = await self._database.write(self._insert, hot, entries)
+        now = asyncio.get_running_loop().time()
+        hot.since = hot.since if hot.since is not None else now
+        hot.last = self.position = entries[-1].position
+        hot.oldest, hot.newest = min(hot.oldest, oldest), max(hot.newest, newest)
+        hot.newest_recorded = max(hot.newest_recorded, micros(entries[-1].recorded_at))
+        if self._is_full(hot, now):
+            following = await self._database.write(self._database.new_hot, hot.last + 1)
+            self.tables.insert(following)
+            self.begin_compaction()
+
+    def _insert(self, hot: EventTable, entries: Sequence[Entry]) -> tuple[int, int]:
+        """Inserts entries and returns their oldest and newest event times, in seconds."""
+        rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
+        self._database.execute(insert_into(hot.table.name), column_lists(rows))
+        times = [row[3] for row in rows]
+        return min(times), max(times)
+
+    def _is_full(self, hot: EventTable, now: float) -> bool:
+        records = hot.last - hot.first + 1
+        is_old = hot.since is not None and now - hot.since >= SEAL_SECONDS
+        return records >= self._seal_records or (records >= SEAL_FEW_RECORDS and is_old)
+
+    # Sealing
+
+    async def _seal_next(self) -> bool:
+        full = self._hot()[:-1]  # the last one still grows
+        if not full:
+            return False
+        async with self._changing:
+            tables = await self._sealed(full[0].first, full[0].last)
+        await self.tables.replace(full[:1], *tables)
+        return True
+
+    async def _sealed(self, first: int, last: int) -> list[EventTable]:
+        """Seals a range and returns the tables of its files.
+
+        A child writes them from the journal. Positions that the journal has lost are reported.
+        """
+        if first > last:
+            return []
+        work = ("journal", self._journal, self._folder, first, last)
+        try:
+            files = await files_of_child(*work)
+        except JournalDamaged:
+            if self._repair_journal is None:
+                raise
+            await self._repair_journal(first, last)
+            files = await files_of_child(*work)
+        expected = first
+        for file in files:
+            if file.first > expected:
+                self._report_missing(expected, file.first - 1, "lost by the journal")
+            expected = file.last + 1
+        if expected <= last:
+            self._report_missing(expected, last, "lost by the journal")
+        return [await self._database.run(self._database.attach, file) for file in files]
+
+    async def _replacements(self, file: SealedFile) -> list[EventTable]:
+        return await self._sealed_again(file.first, file.last)
+
+    async def _sealed_again(self, first: int, last: int) -> list[EventTable]:
+        log.warning("range is sealed again", extra={"first": first, "last": last})
+        try:
+            return await self._sealed(first, last)
+        except CHILD_ERRORS as error:
+            self._report_missing(first, last, str(error))
+            return []
+
+    def _report_missing(self, first: int, last: int, reason: str = "") -> None:
+        if (first, last) in self.missing:
+            return
+        self.missing.append((first, last))
+        log.error(
+            "positions are missing: no readable file and no journal segment contains them",
+            extra={"first": first, "last": last, "error": reason},
+        )
+
+    # The archive of the journal
+
+    def entries(self, table: EventTable, after: int, limit: int, until: int) -> list[Entry]:
+        """Returns up to `limit` entries of a table, in order; runs in a thread."""
+        statement = ENTRIES.format(table=table.table.name)
+        chain = self._chain_at(table, after)
+        entries = []
+        for row in self._database.execute(statement, (after, until, limit)):
+            chain = hashlib.sha256(chain + row[-1].encode()).digest()
+            entries.append(entry_of(row, chain))
+        if entries:
+            self._last_read = (entries[-1].position, chain)
+        return entries
+
+    def _chain_at(self, table: EventTable, position: int) -> bytes:
+        """Returns the chain at a position, computed from the table's beginning if necessary."""
+        if self._last_read[0] == position:
+            return self._last_read[1]
+        chain, at = table.chain_before, table.first - 1
+        while at < position:
+            statement = ENTRIES.format(table=table.table.name)
+            for row in self._database.execute(statement, (at, position, _CHAIN_ROWS)):
+                chain = hashlib.sha256(chain + row[-1].encode()).digest()
+                at = row[0]
+        return chain
+
+    # Expiry
+
+    async def expire(self, recorded_before: int, last_needed: int) -> int:
+        """Deletes files recorded before a time, in microseconds; returns the records deleted.
+
+        They are deleted oldest first, and only up to position `last_needed`.
+        """
+        deleted = 0
+        async with self._changing:
+            for table in self.tables.tables.copy():
+                is_old = table.file is not None and table.newest_recorded < recorded_before
+                if not is_old or table.last > last_needed:
+                    break
+                await asyncio.to_thread(self._mark_all_expired, table.last)
+                self.missing = [lost for lost in self.missing if lost[1] > table.last]
+                deleted += await self._delete(table)
+        return deleted
+
+    def _mark_all_expired(self, last: int) -> None:
+        """Marks everything up to a position as expired, in place of earlier marks."""
+        self._mark_expired(1, last)
+        marks = [f for path in self._folder.glob("*.expired") if (f := read_name(path))]
+        remove(f.path for f in marks if f.series is self._series and f.last < last)
+
+
+def _consecutive(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Returns the first entries, up to a gap in their positions."""
+    first = entries[0].position
+    end = next((n for n, e in enumerate(entries) if e.position != first + n), len(entries))
+    return entries[:end]

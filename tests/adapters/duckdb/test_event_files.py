@@ -1,0 +1,118 @@
+"""Work on sealed files: priority, merging, checking."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.duckdb.files import SealedFile, Series, is_whole
+from opentrail.adapters.duckdb.seal import merge
+from tests.adapters.duckdb.worlds import NAME, world
+from tests.fakes import asynchronous, eventually, run
+
+pytestmark = pytest.mark.slow
+
+
+#: Python runs a module named sitecustomize before any other: this one tells the niceness with
+#: which a process loads DuckDB, as only children do here.
+_TELLING = """
+import os, sys
+
+def tell(event, arguments):
+    if event == "import" and arguments[0] == "duckdb":
+        with open({told!r}, "a") as file:
+            print(os.nice(0), file=file)
+
+sys.addaudithook(tell)
+"""
+
+
+@asynchronous
+async def test_children_have_low_priority_before_they_load_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, told = tmp_path / "telling", tmp_path / "told"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_TELLING.format(told=str(told)))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    async with world(tmp_path) as here, here.opened() as store:
+        await store.add(await here.write(here.seal_records))
+        await store.idle()
+        assert here.ranges() == [(1, here.seal_records)]
+    seen = list(map(int, told.read_text().split()))
+    assert seen == [min(19, os.nice(0) + 5)]
+
+
+@asynchronous
+async def test_many_small_files_become_few_large_ones_and_nothing_else_changes(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, seal_records=10) as here:
+        async with here.opened() as store:
+            for _ in range(40):
+                await store.add(await here.write(5))
+            await store.idle()
+            await here.check(store)
+        ranges = here.ranges()
+        assert len(ranges) < 8
+        assert ranges[0][0] == 1
+        assert all(b[0] == a[1] + 1 for a, b in itertools.pairwise(ranges))
+        assert len(here.files()) == len(ranges)
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("left", [0, 1, 2])
+@asynchronous
+async def test_of_a_merging_that_was_cut_short_before_its_parts_went_only_one_counts(
+    tmp_path: Path, left: int
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 30), (31, 60), (61, 90))
+        parts = [here.history / name for name in here.files()]
+        merged = merge(parts)
+        for part in parts[left:]:
+            part.unlink()
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.files() == [merged.name]
+
+
+def test_files_that_do_not_follow_one_another_are_not_merged(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with world(tmp_path) as here:
+            await here.write(90)
+            await here.seal((1, 30), (61, 90))
+            with pytest.raises(RuntimeError, match="does not follow"):
+                merge([here.history / name for name in here.files()])
+            assert here.ranges() == [(1, 30), (61, 90)]
+
+    run(story())
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("at", [0.2, 0.6, 0.99])
+@asynchronous
+async def test_a_flipped_bit_is_found_at_the_start_without_any_look_up(
+    tmp_path: Path, at: float
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(50)
+        await here.seal((1, 40))
+        file = here.history / here.files()[0]
+        content = bytearray(file.read_bytes())
+        content[int(len(content) * at)] ^= 1
+        file.write_bytes(content)
+        async with here.opened() as store:
+            await eventually(lambda: store.is_checked)
+            assert store.damaged == [file.name]
+            assert store.recorded.missing == []
+            await here.check(store)
+        assert here.ranges() == [(1, 40)]
+        (made,) = [name for name in here.files() if NAME.match(name)]
+        assert is_whole(SealedFile(here.history / made, Series.JOURNAL, 1, 40, made[42:58], False))

@@ -1,0 +1,318 @@
+"""Recorded events: sealing, damaged and missing files, the archive."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from opentrail.adapters.duckdb import recorded as recorded_module
+from opentrail.adapters.duckdb.schema import row_of as row_of_entry
+from opentrail.adapters.duckdb.store import DuckdbEvents
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.core.attributes import Attributes
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
+from opentrail.ports.event_store import FoundEvent, Snapshot
+from tests.adapters.duckdb.worlds import ALL, NAME, world
+from tests.factories import event_id
+from tests.fakes import PATIENCE, asynchronous, naive_page, turns
+
+pytestmark = pytest.mark.slow
+
+
+@asynchronous
+async def test_full_hot_tables_become_files_whose_names_follow_one_another(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        async with here.opened() as store:
+            for count in (39, 1, 17, 60, 5):
+                await store.add(await here.write(count))
+            await store.idle()
+            await here.check(store)
+            ranges = here.ranges()
+            assert ranges[0][0] == 1
+            assert all(b[0] == a[1] + 1 for a, b in itertools.pairwise(ranges))
+            assert here.journal.head - here.seal_records < ranges[-1][1] <= here.journal.head
+            assert len(here.files()) == len(ranges)
+        assert here.ranges() == ranges
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@asynchronous
+async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, until = row_of_entry, 30
+
+    def row_of(entry: Entry, found: Attributes) -> tuple[Any, ...]:
+        if entry.position > until:
+            raise StorageFailed("no more memory")
+        return real(entry, found)
+
+    monkeypatch.setattr(recorded_module, "row_of", row_of)
+    async with world(tmp_path) as here, here.opened() as store:
+        entries = await here.write(100)
+        with pytest.raises(StorageFailed, match="no more memory"):
+            await store.add(entries)
+        assert store.position == 0
+        await store.add(entries[:20])
+        until = 100
+        await store.add(entries)
+        await store.idle()
+        await here.check(store)
+
+
+@asynchronous
+async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path, seal_records=50) as here, here.opened() as store:
+        writing = True
+        looked = 0
+
+        async def look() -> None:
+            nonlocal looked
+            while writing or looked < 20:
+                await turns(1)
+                until = store.position
+                query = replace(ALL, limit=11, snapshot=Snapshot(until))
+                seen: list[FoundEvent] = []
+                while page := await store.lookup(query):
+                    seen.extend(page)
+                    query = replace(query, before=(page[-1].event_time, page[-1].position))
+                assert sorted(event.position for event in seen) == list(range(1, until + 1))
+                looked += 1
+
+        async def write() -> None:
+            nonlocal writing
+            for _ in range(15):
+                await store.add(await here.write(10))
+                await store.idle()
+            writing = False
+
+        await asyncio.gather(write(), look(), look())
+        await here.check(store)
+        assert len(here.ranges()) == 3
+
+
+@asynchronous
+async def test_a_range_that_cannot_be_sealed_stays_visible_and_is_sealed_later(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here, here.opened() as store:
+        in_the_way = here.history / f"{1:020d}-{40:020d}.duckdb"
+        in_the_way.mkdir()
+        await store.add(await here.write(40))
+        await store.idle()
+        assert in_the_way.is_dir()
+        await here.check(store)
+        in_the_way.rmdir()
+        await store.add(await here.write(40))
+        await store.idle()
+        assert here.ranges() == [(1, 40), (41, 80)]
+        await here.check(store)
+
+
+@asynchronous
+async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        async with here.opened() as store:
+            await store.add(await here.write(45))
+        async with asyncio.timeout(PATIENCE), here.opened() as store:
+            await here.check(store)
+            await store.idle()
+        assert not [name for name in here.files() if not NAME.match(name)]
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("missing", [0, 1, 2])
+@asynchronous
+async def test_a_sealed_file_that_is_gone_is_made_again(tmp_path: Path, missing: int) -> None:
+    async with world(tmp_path) as here:
+        await here.write(130)
+        ranges = [(1, 40), (41, 80), (81, 120)]
+        await here.seal(*ranges)
+        (here.history / here.files()[missing]).unlink()
+        async with here.opened() as store:
+            await here.check(store)
+            await store.idle()
+            await here.check(store)
+        assert here.ranges()[:2] == ranges[:2]
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_several_neighbouring_files_that_are_gone_are_made_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(130)
+        await here.seal((1, 40), (41, 80), (81, 120))
+        for name in here.files()[:2]:
+            (here.history / name).unlink()
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.ranges() == [(1, 80), (81, 120)]
+
+
+def _empty(content: bytes) -> bytes:
+    return content[:0]
+
+
+def _cut_short(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _nonsense(content: bytes) -> bytes:
+    return b"\xff" * len(content)
+
+
+def _without_tables(content: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.duckdb"
+        duckdb.connect(str(file)).close()
+        return file.read_bytes()
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("damage", [_empty, _cut_short, _nonsense, _without_tables])
+@asynchronous
+async def test_a_damaged_file_is_set_aside_and_made_again(tmp_path: Path, damage: object) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 40), (41, 80))
+        file = here.history / here.files()[0]
+        assert callable(damage)
+        file.write_bytes(damage(file.read_bytes()))
+        async with here.opened() as store:
+            await here.check(store)
+        assert here.ranges() == [(1, 40), (41, 80)]
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_file_with_another_files_content_is_made_again(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(120)
+        await here.seal((1, 40), (41, 110))
+        first, second = (here.history / name for name in here.files())
+        second.write_bytes(first.read_bytes())
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_file_with_another_range_of_the_same_length_is_made_again(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(90)
+        await here.seal((1, 40), (41, 80))
+        first, second = (here.history / name for name in here.files())
+        second.write_bytes(first.read_bytes())
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("part", range(8))
+@asynchronous
+async def test_wherever_a_sealed_file_is_damaged_look_ups_stay_right(
+    tmp_path: Path, part: int
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(50)
+        await here.seal((1, 40))
+        file = here.history / here.files()[0]
+        content = bytearray(file.read_bytes())
+        used = [i for i in range(0, len(content), 512) if any(content[i : i + 512])]
+        begin = used[len(used) * part // 8]
+        content[begin : begin + 64] = bytes(byte ^ 0xFF for byte in content[begin : begin + 64])
+        file.write_bytes(content)
+        async with here.opened() as store:
+            await here.check(store)
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_what_neither_file_nor_journal_holds_is_named_and_the_rest_is_shown(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.write(80)
+        await here.seal((1, 40), (41, 80))
+        entries = await here.entries()
+    (here.history / here.files()[0]).unlink()
+    for segment in here.journal_folder.iterdir():
+        segment.unlink()
+    store = DuckdbEvents(here.history, here.journal_folder)
+    assert await store.open() == 80
+    assert store.recorded.missing == [(1, 40)]
+    assert await store.lookup(ALL) == naive_page(entries[40:], ALL)
+    assert [entry.position for entry in await store.read(0, 1_000, 80)] == list(range(41, 81))
+    await store.close()
+
+
+@asynchronous
+async def test_sealed_files_give_back_the_journals_entries_whole(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 40), (41, 90))
+        entries = await here.entries()
+        async with here.opened() as store:
+            assert await store.read(0, 1_000, 1_000) == entries[:90]
+            assert await store.read(0, 7, 90) == entries[:7]
+            assert await store.read(7, 50, 90) == entries[7:57]
+            assert await store.read(57, 50, 60) == entries[57:60]
+            assert await store.read(35, 10, 90) == entries[35:45]
+            assert await store.read(90, 10, 100) == []
+            assert await store.find(event_id(17)) == 17
+            assert await store.find("no-such-id") is None
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_last_file_that_is_lost_behind_a_trimmed_journal_is_named_at_every_start(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as here:
+        await here.journal.close()
+        here.journal = SqliteJournal(here.journal_folder, segment_bytes=24 * 1024)
+        for _ in range(50):
+            await here.write(1)
+        await here.seal((1, 20), (21, 40))
+        entries = await here.entries()
+        await here.journal.trim(40)
+        first = here.journal.first
+        assert first > 30
+        (here.history / here.files()[1]).unlink()
+        for _ in range(2):
+            store = DuckdbEvents(here.history, here.journal_folder)
+            assert await store.open() == first - 1
+            assert store.recorded.missing == [(21, first - 1)]
+            await store.add(entries[first - 1 :])
+            expected = naive_page([*entries[:20], *entries[first - 1 :]], ALL)
+            assert await store.lookup(ALL) == expected
+            await store.close()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_of_files_that_overlap_each_event_is_shown_once(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        await here.write(100)
+        await here.seal((1, 50), (41, 90))
+        async with here.opened() as store:
+            await here.check(store)
+            seen = await store.read(0, 1_000, 100)
+            assert [entry.position for entry in seen] == list(range(1, seen[-1].position + 1))
