@@ -56,7 +56,7 @@ _TEXT_COLUMNS = frozenset(
 )
 _INDEXED = frozenset({"event_id", "resource_names"})
 _LISTS = frozenset({"resource_names", "resource_types"})
-#: Characters that JSON does not escape, or only as \\uXXXX; and a member name of such characters.
+#: Characters that JSON does not escape, or only as \uXXXX; and a member name of such characters.
 _PLAIN, _PLAIN_NAME = (
     re.compile(r"[A-Za-z0-9 _.:,;=@#+-]+"),
     re.compile(r'"[A-Za-z0-9 _.:,;=@#+-]*"'),
