@@ -8,7 +8,7 @@ import random
 import tarfile
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -17,9 +17,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
-from opentrail.imports import gzipped, records
-from opentrail.imports.documents import read_file
-from opentrail.imports.records import DIGEST_FILE, AcceptedRecord, RejectedRecord
+from opentrail.imports import documents, gzipped, records
+from opentrail.imports.documents import (
+    RECORD_TOO_LARGE,
+    elements_of,
+    lines_of,
+    read_file,
+    wraps_one_list,
+)
+from opentrail.imports.gzipped import Large
+from opentrail.imports.records import (
+    DIGEST_FILE,
+    NOT_JSON,
+    AcceptedRecord,
+    InvalidText,
+    RejectedRecord,
+)
 from tests.collection import IS_WHOLE, WHOLE, collected_files, needs_the_whole, unpacked
 from tests.factories import (
     a_record,
@@ -91,7 +104,7 @@ SHAPES: dict[str, Callable[[Sequence[bytes]], bytes]] = {
 def test_records_of_every_shape_are_taken_as_their_exact_bytes(
     shape: str, packed: str, bom: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gzipped, "KEPT", 1000 if "large" in packed else 64 << 20)
+    monkeypatch.setattr(gzipped, "MOST_IN_MEMORY", 1000 if "large" in packed else 64 << 20)
     raw = [record_bytes(record) for record in real_records()]
     content = bom + SHAPES[shape](raw)
     results = read(content if packed == "plain" else gzip.compress(content))
@@ -128,13 +141,13 @@ def test_a_large_packed_file_gives_what_a_small_one_gives(lines: list[bytes], le
     content = record_bytes(a_record()) + b"\n" + b"\n".join(lines)
     packed = gzip.compress(content, level)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(gzipped, "KEPT", 100)
+        patched.setattr(gzipped, "MOST_IN_MEMORY", 100)
         large = read(packed)
     assert large == read(packed)
 
 
 def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gzipped, "KEPT", 1 << 20)
+    monkeypatch.setattr(gzipped, "MOST_IN_MEMORY", 1 << 20)
     line = record_bytes(a_record()) + b"\n"
     packed = gzip.compress(line * 100, 1) * 100  # 10 MB
     tracemalloc.start()
@@ -204,8 +217,8 @@ def test_an_insights_event_is_taken() -> None:
         (b"5", records.NOT_AN_OBJECT),
         (b'"eventName"', records.NOT_AN_OBJECT),
         (b'{"Records":{"a":1}}', records.NOT_A_RECORD),
-        (b'{"Records":[],"Records":[]}', records.TWICE),
-        (b'{"Records":[],"Re\\u0063ords":[{}]}', records.TWICE),
+        (b'{"Records":[],"Records":[]}', records.DUPLICATE_MEMBER),
+        (b'{"Records":[],"Re\\u0063ords":[{}]}', records.DUPLICATE_MEMBER),
         (b'{"Records":[],"x":"\xff"}', records.NOT_UTF8),
         (b'{"Records":[],"\xff":1}', records.NOT_UTF8),
         (b'{"Records":[' + b"[" * 100_000, records.TOO_DEEP),
@@ -387,6 +400,97 @@ def test_any_bytes_are_read_without_a_crash(content: bytes, head: bytes) -> None
     results = read(head + content)
     text = (head + content).removeprefix(b"\xef\xbb\xbf").strip()
     assert results or text in (b"", b"[]", b'{"Records":[]}')
+
+
+# Large packed files, part by part
+
+OBJECTS = st.dictionaries(
+    st.sampled_from("ab"),
+    st.text(max_size=30) | st.lists(st.dictionaries(st.sampled_from("xy"), st.text(max_size=9))),
+)
+
+
+def in_parts(text: bytes, size: int) -> Iterator[bytes]:
+    for position in range(0, len(text), size):
+        yield text[position : position + size]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of 50 to 400 bytes."""
+    monkeypatch.setattr(documents, "_WINDOW", 50)
+    monkeypatch.setattr(documents, "_LARGEST_WINDOW", 400)
+
+
+@given(st.binary(), st.integers(1, 50))
+def test_lines_are_the_same_however_the_text_comes(text: bytes, size: int) -> None:
+    lines = list(lines_of(in_parts(text, size)))
+    assert b"".join(lines) == text.removeprefix(b"\xef\xbb\xbf") or size < 3
+    assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines[:-1])
+
+
+@pytest.mark.hypothesis
+@given(st.lists(OBJECTS), st.integers(1, 200), st.sampled_from([None, 0, 3]), st.booleans())
+def test_elements_are_the_same_however_the_text_comes(
+    records: list[Any], size: int, indent: int | None, bom: bool
+) -> None:
+    text = json.dumps({"Records": records}, indent=indent).encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(documents, "_WINDOW", 50)
+        whole = b"\xef\xbb\xbf" * bom + text + b"\n"
+        elements = list(elements_of(in_parts(whole, size + 30)))
+    assert [json.loads(element) for element in elements] == records
+
+
+@pytest.mark.parametrize(
+    ("head", "tail", "does"),
+    [
+        (b'{"Records":[{', b"}]}", True),
+        (b'\xef\xbb\xbf\n{ "Events" : [', b" ] \n} \n", True),
+        (b'{"Records":[', b'],"x":[1]}', True),
+        (b'{"x":1,"Records":[', b"]}", False),
+        (b'{"Records":[', b'],"x":1}', False),
+        (b"[{", b"}]", False),
+    ],
+)
+def test_a_log_file_is_known_by_its_ends(head: bytes, tail: bytes, does: bool) -> None:
+    assert wraps_one_list(Large(head, tail)) is does
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    "rest", [b'{"a":}', b"{} {}", b'{"a":1', b'{}],"x":[{}', b'{}],"Records":[{}']
+)
+def test_what_is_wrong_later_leaves_what_came_before(rest: bytes) -> None:
+    text = b'{"Records":[' + b'{"a":1},' * 50 + rest + b"]}"
+    given: list[bytes] = []
+    with pytest.raises(InvalidText) as refused:
+        given.extend(elements_of(in_parts(text, 60)))
+    assert refused.value.reason == NOT_JSON
+    assert 40 <= len(given) <= 51
+
+
+@pytest.mark.usefixtures("small")
+def test_a_record_without_an_end_is_refused_before_it_fills_the_memory() -> None:
+    read = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal read
+        yield b'{"Records":[{"a":"'
+        while True:
+            read += 100
+            yield b"x" * 100
+
+    with pytest.raises(InvalidText) as refused:
+        list(elements_of(endless()))
+    assert refused.value.reason == RECORD_TOO_LARGE
+    assert read < 1000
+
+
+@pytest.mark.usefixtures("small")
+def test_a_list_that_never_begins_is_refused() -> None:
+    with pytest.raises(InvalidText):
+        list(elements_of([b"[]"]))
 
 
 # Real files

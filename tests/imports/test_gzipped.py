@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from opentrail.imports import gzipped
 from opentrail.imports.gzipped import DAMAGED_GZIP, TOO_DENSE, TOO_LARGE, unpack
-from opentrail.imports.records import Unfit
+from opentrail.imports.records import InvalidText
 
 
-def refused(content: bytes) -> Unfit:
-    with pytest.raises(Unfit) as refusal:
+def refused(content: bytes) -> InvalidText:
+    with pytest.raises(InvalidText) as refusal:
         unpack(content)
     return refusal.value
 

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from opentrail.core.attributes import attributes_of
 from opentrail.imports import records
-from opentrail.imports.records import AcceptedRecord, RejectedRecord, Unfit, decode, shown, take
+from opentrail.imports.records import (
+    AcceptedRecord,
+    InvalidText,
+    RejectedRecord,
+    accept,
+    decode,
+    shown,
+)
 from tests.factories import ABSENT, a_record, record_bytes
 
 JSON = st.recursive(
@@ -41,8 +48,8 @@ MEMBERS = (
 )
 
 
-def refused(raw: bytes) -> Unfit:
-    with pytest.raises(Unfit) as refusal:
+def refused(raw: bytes) -> InvalidText:
+    with pytest.raises(InvalidText) as refusal:
         decode(raw)
     return refusal.value
 
@@ -50,8 +57,8 @@ def refused(raw: bytes) -> Unfit:
 def taken(**changes: Any) -> AcceptedRecord | RejectedRecord:
     record = a_record(**changes)
     try:
-        return take(record_bytes(record), record, 7)
-    except Unfit as unfit:
+        return accept(record_bytes(record), record, 7)
+    except InvalidText as unfit:
         return unfit.at(7)
 
 
@@ -78,20 +85,20 @@ def test_json_of_any_form_is_decoded(value: Any, indent: int | None, ascii_only:
         (b"[01]", records.NOT_JSON),
         (b'["\xff"]', records.NOT_UTF8),
         (b'["\xed\xa0\x80"]', records.NOT_UTF8),
-        (b'["\\ud800"]', records.HALF_A_CHARACTER),
-        (b'["\\udc00x"]', records.HALF_A_CHARACTER),
-        (b'["\\ud800\\u0041"]', records.HALF_A_CHARACTER),
-        (b"[1" + b"0" * 400 + b"]", records.TOO_BIG_A_NUMBER),
-        (b"[" + b"9" * 100_000 + b"]", records.TOO_BIG_A_NUMBER),
-        (b"[1e999]", records.TOO_BIG_A_NUMBER),
+        (b'["\\ud800"]', records.LONE_SURROGATE),
+        (b'["\\udc00x"]', records.LONE_SURROGATE),
+        (b'["\\ud800\\u0041"]', records.LONE_SURROGATE),
+        (b"[1" + b"0" * 400 + b"]", records.NUMBER_TOO_LARGE),
+        (b"[" + b"9" * 100_000 + b"]", records.NUMBER_TOO_LARGE),
+        (b"[1e999]", records.NUMBER_TOO_LARGE),
         (b"[" * 300 + b"]" * 300, records.TOO_DEEP),
         (b"[" * 100_000, records.TOO_DEEP),
-        (b'{"a":1,"a":1}', records.TWICE),
-        (b'{"a":1,"\\u0061":1}', records.TWICE),
-        (b'{"a\\u0022":1,"a\\"":1}', records.TWICE),
-        (b'[{"x":[{"a":{},"b":[],"a":{}}]}]', records.TWICE),
-        (b'{"a":"\\u0022","a":""}', records.TWICE),
-        (b'{"a":"\\u0022\\u0022", "a":"\\u0022\\u0022"}', records.TWICE),
+        (b'{"a":1,"a":1}', records.DUPLICATE_MEMBER),
+        (b'{"a":1,"\\u0061":1}', records.DUPLICATE_MEMBER),
+        (b'{"a\\u0022":1,"a\\"":1}', records.DUPLICATE_MEMBER),
+        (b'[{"x":[{"a":{},"b":[],"a":{}}]}]', records.DUPLICATE_MEMBER),
+        (b'{"a":"\\u0022","a":""}', records.DUPLICATE_MEMBER),
+        (b'{"a":"\\u0022\\u0022", "a":"\\u0022\\u0022"}', records.DUPLICATE_MEMBER),
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
 )
@@ -201,8 +208,8 @@ def test_what_is_taken_has_columns_for_the_search(changes: dict[str, Any], namel
     if nameless:
         del record["eventName"], record["eventSource"]
     try:
-        found = take(record_bytes(record), record, 1)
-    except Unfit:
+        found = accept(record_bytes(record), record, 1)
+    except InvalidText:
         return
     attributes = attributes_of(found.record)
     assert attributes.event_id == record["eventID"]

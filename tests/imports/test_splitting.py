@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.imports.records import NOT_JSON, NOT_UTF8, TOO_DEEP, TWICE, Unfit
+from opentrail.imports.records import DUPLICATE_MEMBER, NOT_JSON, NOT_UTF8, TOO_DEEP, InvalidText
 from opentrail.imports.splitting import members_of, split
 
 #: Texts with quotation marks, backslashes and halves of surrogate pairs.
@@ -47,9 +47,9 @@ def test_an_object_is_cut_into_what_it_was_written_from(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b'{"a":1,"a":1}', TWICE),
-        (b'{"a":1,"\\u0061":2}', TWICE),
-        (b'{"a":"\\ud800","a":1}', TWICE),
+        (b'{"a":1,"a":1}', DUPLICATE_MEMBER),
+        (b'{"a":1,"\\u0061":2}', DUPLICATE_MEMBER),
+        (b'{"a":"\\ud800","a":1}', DUPLICATE_MEMBER),
         (b'{"\xff":1}', NOT_UTF8),
         (b'{"a":', NOT_JSON),
         (b'{"a":"\\ud83d\\ude00"', NOT_JSON),
@@ -59,19 +59,19 @@ def test_an_object_is_cut_into_what_it_was_written_from(
     ],
 )
 def test_an_object_that_is_none_is_refused_by_name(text: bytes, reason: str) -> None:
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidText) as refused:
         members_of(text)
     assert refused.value.reason == reason
 
 
 @pytest.mark.parametrize("text", [b"[", b"[1", b"[1] 2", b"[1,]", b"{}", b'["\\ud83d\\ude00"'])
 def test_a_list_that_is_none_is_refused(text: bytes) -> None:
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidText) as refused:
         split(text)
     assert refused.value.reason == NOT_JSON
 
 
 def test_an_early_end_is_told_by_its_place() -> None:
-    with pytest.raises(Unfit) as refused:
+    with pytest.raises(InvalidText) as refused:
         split(b'["\\ud83d\\ude00", ')
     assert refused.value.detail == "it ends early, at byte 17"

@@ -1,6 +1,6 @@
-"""Many files in one body: what `opentrail import` sends, and how it is taken apart again.
+"""The request body of an import: many files, written by `pack` and read by `unpack`.
 
-Each file is a line of JSON, `{"name": …, "size": …, "line": …}`, and then `size` bytes.
+Each file is a header line of JSON, `{"name": …, "size": …, "line": …}`, and then `size` bytes.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from opentrail.core.errors import CloudTrailError
 
-#: Files of one body, and bytes of one file and of one name.
+#: Maximum files of a body, bytes of a file, and characters of a name.
 MOST_FILES = 10_000
 LARGEST_FILE = 512 << 20
 LONGEST_NAME = 4096
-#: Enough for the longest name with every character written as `\\uXXXX`.
+#: Maximum bytes of a header line: the longest name with every character written as `\\uXXXX`.
 _LONGEST_HEADER = 8 * LONGEST_NAME
 
 
@@ -30,7 +30,7 @@ class BatchFile:
 
 
 def header_of(file: BatchFile) -> bytes:
-    r"""Returns what stands before the file's bytes.
+    r"""Returns the header line of a file.
 
     >>> header_of(BatchFile("a.json", b"{}"))
     b'{"name":"a.json","size":2,"line":1}\n'
@@ -40,15 +40,14 @@ def header_of(file: BatchFile) -> bytes:
 
 
 def pack(files: Iterable[BatchFile]) -> bytes:
-    """Returns the files as one body."""
     return b"".join(part for file in files for part in (header_of(file), file.content))
 
 
 def unpack(chunks: Iterable[bytes]) -> Iterator[BatchFile]:
-    """Yields the files of a body that comes in chunks, each as soon as it is whole.
+    """Yields the files of a body, each as soon as its last chunk is there.
 
     Raises:
-        CloudTrailError: the body is not what `pack` makes, or goes beyond its bounds.
+        CloudTrailError: the body is invalid or exceeds a limit.
     """
     unpacker = Unpacker()
     for chunk in chunks:
@@ -57,7 +56,7 @@ def unpack(chunks: Iterable[bytes]) -> Iterator[BatchFile]:
 
 
 class Unpacker:
-    """Takes a body apart while it comes, for bodies that are awaited chunk by chunk."""
+    """Reads a body chunk by chunk."""
 
     def __init__(self) -> None:
         self._waiting = bytearray()
@@ -65,10 +64,10 @@ class Unpacker:
         self._files = 0
 
     def feed(self, chunk: bytes) -> Iterator[BatchFile]:
-        """Yields the files that are whole with this chunk; go through all of them.
+        """Yields the files that this chunk completes; the caller must iterate over all of them.
 
         Raises:
-            CloudTrailError: the body is not what `pack` makes, or goes beyond its bounds.
+            CloudTrailError: the body is invalid or exceeds a limit.
         """
         self._waiting += chunk
         position = 0
@@ -90,10 +89,10 @@ class Unpacker:
             del self._waiting[:position]
 
     def close(self) -> None:
-        """Returns if the body has ended where a file ends.
+        """Checks that the body ends at the end of a file.
 
         Raises:
-            CloudTrailError: the last file is not whole.
+            CloudTrailError: the last file is incomplete.
         """
         if self._next is not None:
             name, size, _ = self._next
@@ -102,7 +101,7 @@ class Unpacker:
             raise _wrong("the body ends within the description of a file")
 
     def _header_at(self, position: int) -> int:
-        """Reads the description of the next file if it is whole; returns where it ends."""
+        """Reads the header line of the next file if it is complete; returns its end."""
         end = self._waiting.find(b"\n", position, position + _LONGEST_HEADER)
         if end < 0:
             if len(self._waiting) - position >= _LONGEST_HEADER:

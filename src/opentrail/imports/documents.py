@@ -1,12 +1,14 @@
-"""The shapes in which files hold records: log files, NDJSON, LookupEvents' output, envelopes."""
+"""Reads files: plain or gzip; one JSON object, a JSON list, or lines (NDJSON).
+
+A file larger than memory is read in parts if it holds lines or is one object that lists records.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 from opentrail.imports.gzipped import (
     NOT_GZIP,
@@ -16,41 +18,51 @@ from opentrail.imports.gzipped import (
     unpack,
     unpack_large,
 )
-from opentrail.imports.large_files import elements_of, lines_of, wraps_one_list
+from opentrail.imports.readers import (
+    LISTS,
+    LOG_FILE_START,
+    list_reader,
+    read_object,
+    read_record,
+)
 from opentrail.imports.records import (
-    NOT_A_RECORD,
+    DUPLICATE_MEMBER,
     NOT_AN_OBJECT,
     NOT_JSON,
     NOT_UTF8,
-    TWICE,
-    AcceptedRecord,
-    RejectedRecord,
-    Unfit,
+    InvalidText,
+    Result,
     decode,
-    looks_like_record,
-    no_record,
-    take,
 )
 from opentrail.imports.splitting import Slice, members_of, split
 
+RECORD_TOO_LARGE = "no end of a record in 64 MiB"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-#: How AWS's own log files begin and end.
-_HEAD, _FOOT = b'{"Records":[', b"]}"
-#: Members that wrap a list of records, or of LookupEvents' events.
-_WRAPPERS = ("Records", "Events")
 _MORE = re.compile(rb"[^ \t\r\n]")
+#: How AWS's own log files end.
+_LOG_FILE_END = b"]}"
+_LISTED = "|".join(re.escape(reader.member) for reader in LISTS.values()).encode()
+_OPENING = re.compile(
+    rb'(?:\xef\xbb\xbf)?[ \t\r\n]*\{[ \t\r\n]*"(?:%b)"[ \t\r\n]*:[ \t\r\n]*\[' % _LISTED
+)
+_CLOSING = re.compile(rb"\][ \t\r\n]*\}[ \t\r\n]*\Z")
+_BETWEEN = re.compile(rb"\}[ \t\r\n]*(,)[ \t\r\n]*\{")
+#: Bytes of a list that are read before it is split; the window doubles up to the maximum.
+_WINDOW, _LARGEST_WINDOW = 4 << 20, 64 << 20
+#: The end of the last complete element is searched in this many bytes, at this many commas.
+_NEAR, _TRIES = 256 << 10, 64
+#: Maximum bytes from the end of the list to the end of the file.
+_LAST = 8 << 10
 
 
-def read_file(
-    name: str, content: bytes, first_line: int = 1
-) -> Iterator[AcceptedRecord | RejectedRecord]:
-    """Yields each record of a file, or why it is not taken; never raises for what a file holds.
+def read_file(name: str, content: bytes, first_line: int = 1) -> Iterator[Result]:
+    """Yields each record of a file or the reason for its rejection; no content raises an error.
 
     Args:
-        name: the file's name; what the file is, its content alone tells.
-        content: the file's bytes, packed or not.
-        first_line: the number of the first line, for a piece of a large NDJSON file.
+        name: the file's name; only the content decides on the format.
+        content: the file's bytes, plain or gzip.
+        first_line: the number of the first line, for a part of a large NDJSON file.
     """
     try:
         text = unpack(content) if is_gzip(content) else content
@@ -58,39 +70,37 @@ def read_file(
             yield from _read_large(content, text, first_line)
         else:
             yield from _read_text(text.removeprefix(_BOM), first_line)
-    except Unfit as unfit:
-        if name.endswith(".gz") and not is_gzip(content) and unfit.reason in (NOT_UTF8, NOT_JSON):
-            unfit = Unfit(NOT_GZIP, f"and {unfit.reason}")
-        yield unfit.at(first_line)
+    except InvalidText as invalid:
+        if name.endswith(".gz") and not is_gzip(content) and invalid.reason in (NOT_UTF8, NOT_JSON):
+            invalid = InvalidText(NOT_GZIP, f"and {invalid.reason}")
+        yield invalid.at(first_line)
 
 
-def _read_large(
-    content: bytes, large: Large, first_line: int
-) -> Iterator[AcceptedRecord | RejectedRecord]:
-    """Yields the records of a large packed file, which need not be in memory all at once."""
+def _read_large(content: bytes, large: Large, first_line: int) -> Iterator[Result]:
+    """Yields the records of a large gzip file, in parts if the format allows it."""
     if _begins_as_lines(large.head.removeprefix(_BOM)):
-        yield from _numbered_lines(lines_of(parts_of(content)), first_line)
+        yield from _numbered_texts(lines_of(parts_of(content)), first_line)
     elif wraps_one_list(large):
         line = 0
         try:
             for line, element in enumerate(elements_of(parts_of(content)), 1):
-                yield _element(element, line)
-        except Unfit as unfit:
-            yield unfit.at(line + 1)
+                yield read_record(element, line)
+        except InvalidText as invalid:
+            yield invalid.at(line + 1)
     else:
         yield from _read_text(unpack_large(content).removeprefix(_BOM), first_line)
 
 
-def _read_text(text: bytes, first_line: int) -> Iterator[AcceptedRecord | RejectedRecord]:
+def _read_text(text: bytes, first_line: int) -> Iterator[Result]:
     if not text or text.isspace():
         return iter(())
     if first_line > 1 or _begins_as_lines(text):
-        return _numbered_lines(io.BytesIO(text), first_line)
+        return _numbered_texts(io.BytesIO(text), first_line)
     try:
         return _document(text.strip(_SPACE))
-    except Unfit:
+    except InvalidText:
         if any(_is_whole_object(line) for line in io.BytesIO(text)):
-            return _numbered_lines(io.BytesIO(text), first_line)
+            return _numbered_texts(io.BytesIO(text), first_line)
         raise
 
 
@@ -105,112 +115,114 @@ def _is_whole_object(line: bytes) -> bool:
         return False
     try:
         members_of(stripped)
-    except Unfit as unfit:
-        return unfit.reason == TWICE
+    except InvalidText as invalid:
+        return invalid.reason == DUPLICATE_MEMBER
     return True
 
 
-def _numbered_lines(
-    lines: Iterable[bytes], first_line: int
-) -> Iterator[AcceptedRecord | RejectedRecord]:
+def _numbered_texts(lines: Iterable[bytes], first_line: int) -> Iterator[Result]:
     for number, line in enumerate(lines, first_line):
         raw = line.strip(_SPACE)
         if raw:
-            yield from _value(raw, number)
+            yield from read_object(raw, number)
 
 
-def _value(raw: bytes, line: int) -> Iterator[AcceptedRecord | RejectedRecord]:
-    """Yields what a JSON text holds: a record, or something that wraps records."""
-    try:
-        if raw.startswith(_HEAD):
-            yield from _wrapped(members_of(raw), line)
-            return
-        value = decode(raw)
-        if not isinstance(value, dict):
-            raise Unfit(NOT_AN_OBJECT)
-        if not looks_like_record(value) and any(wrapper in value for wrapper in _WRAPPERS):
-            yield from _wrapped(members_of(raw), line)
-        else:
-            yield _record(raw, value, line)
-    except Unfit as unfit:
-        yield unfit.at(line)
-
-
-def _wrapped(members: Mapping[str, Slice], line: int) -> Iterator[AcceptedRecord | RejectedRecord]:
-    """Yields the records of a log file that is itself a line; all have the line's number."""
-    for element in _elements_in(members):
-        yield _element(bytes(element), line)
-
-
-def _element(raw: bytes, line: int) -> AcceptedRecord | RejectedRecord:
-    try:
-        value = decode(raw)
-        if not isinstance(value, dict):
-            raise Unfit(NOT_AN_OBJECT)
-        return _record(raw, value, line)
-    except Unfit as unfit:
-        return unfit.at(line)
-
-
-def _record(raw: bytes, value: dict[str, Any], line: int) -> AcceptedRecord:
-    """Returns the record that an object is, or the one inside it."""
-    if looks_like_record(value):
-        return take(raw, value, line)
-    told = value.get("CloudTrailEvent")
-    if isinstance(told, str):
-        raw = told.strip(" \t\r\n").encode()
-        value = decode(raw)
-        if not isinstance(value, dict):
-            raise Unfit(NOT_AN_OBJECT, "CloudTrailEvent")
-    elif isinstance(value.get("detail"), dict) and "detail-type" in value:
-        value = value["detail"]
-        raw = bytes(members_of(raw)["detail"])
-    if not looks_like_record(value):
-        raise no_record(value)
-    return take(raw, value, line)
-
-
-# Whole files that are one JSON text
-
-
-def _document(text: bytes) -> Iterator[AcceptedRecord | RejectedRecord]:
+def _document(text: bytes) -> Iterator[Result]:
     """Returns the records of a JSON text.
 
     Raises:
-        Unfit: it is no JSON as a whole, so that no record in it can be trusted.
+        InvalidText: it is not JSON, so that no record in it can be trusted.
     """
-    if text.startswith(_HEAD) and text.endswith(_FOOT):
-        listed = memoryview(text)[len(_HEAD) - 1 : -1]
-        with contextlib.suppress(Unfit):  # then the careful way below finds out what is wrong
-            return _numbered(split(listed))
+    if text.startswith(LOG_FILE_START) and text.endswith(_LOG_FILE_END):
+        listed = memoryview(text)[len(LOG_FILE_START) - 1 : -1]
+        with contextlib.suppress(InvalidText):  # the code below finds the reason
+            return _numbered_records(split(listed))
     if text.startswith(b"["):
-        return _numbered_values(split(text))
+        return _numbered_texts(map(bytes, split(text)), 1)
     if not text.startswith(b"{"):
         decode(text)
-        raise Unfit(NOT_AN_OBJECT)
+        raise InvalidText(NOT_AN_OBJECT)
     members = members_of(text)
-    if looks_like_record(members) or not any(wrapper in members for wrapper in _WRAPPERS):
-        return _value(text, 1)
-    return _numbered(_elements_in(members))
+    reader = list_reader(members)
+    return read_object(text, 1) if reader is None else _numbered_records(reader.elements(members))
 
 
-def _numbered(elements: Sequence[Slice]) -> Iterator[AcceptedRecord | RejectedRecord]:
+def _numbered_records(elements: Sequence[Slice]) -> Iterator[Result]:
     for number, element in enumerate(elements, 1):
-        yield _element(bytes(element), number)
+        yield read_record(bytes(element), number)
 
 
-def _numbered_values(elements: Sequence[Slice]) -> Iterator[AcceptedRecord | RejectedRecord]:
-    for number, element in enumerate(elements, 1):
-        yield from _value(bytes(element), number)
+# Large files, read in parts
 
 
-def _elements_in(members: Mapping[str, Slice]) -> Sequence[Slice]:
-    """Returns the elements of what wraps them; the other members are only checked."""
-    wrapper = next(name for name in _WRAPPERS if name in members)
-    for name, value in members.items():
-        if name != wrapper:
-            decode(bytes(value))
-    listed = bytes(members[wrapper])
-    if not listed.startswith(b"["):
-        raise Unfit(NOT_A_RECORD, f"{wrapper} is no list")
-    return split(listed)
+def lines_of(parts: Iterable[bytes]) -> Iterator[bytes]:
+    r"""Yields the lines of a text that comes in parts.
+
+    >>> list(lines_of([b"a\nb", b"c", b"\n", b"d"]))
+    [b'a\n', b'bc\n', b'd']
+    """
+    waiting: list[bytes] = []
+    for number, part in enumerate(parts):
+        text = part if number else part.removeprefix(_BOM)
+        end = text.rfind(b"\n") + 1
+        if not end:
+            waiting.append(text)
+            continue
+        yield from io.BytesIO(b"".join([*waiting, text[:end]]))
+        waiting = [text[end:]]
+    yield b"".join(waiting)
+
+
+def wraps_one_list(large: Large) -> bool:
+    """Returns whether a file begins and ends like an object with a list and no other member."""
+    return bool(_OPENING.match(large.head) and _CLOSING.search(large.tail))
+
+
+def elements_of(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields the elements of the only list of a JSON object that comes in parts.
+
+    Raises:
+        InvalidText: the text after the last yielded element is not JSON.
+    """
+    waiting: list[bytes] = []
+    size, wanted, has_begun = 0, _WINDOW, False
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size < wanted:
+            continue
+        text = b"".join(waiting) if has_begun else _after_opening(b"".join(waiting))
+        has_begun = True
+        elements, end = _cut(text)
+        if not end and size >= _LARGEST_WINDOW:
+            raise InvalidText(RECORD_TOO_LARGE)
+        for element in elements:
+            yield bytes(element)
+        waiting = [text[end:]]
+        size = len(waiting[0])
+        wanted = _WINDOW if end else 2 * size
+    text = b"".join(waiting) if has_begun else _after_opening(b"".join(waiting))
+    closing = _CLOSING.search(text, max(0, len(text) - _LAST))
+    if closing is None:
+        raise InvalidText(NOT_JSON, "the list of records does not end")
+    for element in split(b"[%b]" % text[: closing.start()]):
+        yield bytes(element)
+
+
+def _after_opening(text: bytes) -> bytes:
+    opening = _OPENING.match(text)
+    if opening is None:
+        raise InvalidText(NOT_JSON, "the list of records does not begin")
+    return text[opening.end() :]
+
+
+def _cut(text: bytes) -> tuple[Sequence[Slice], int]:
+    """Returns the complete elements and the start of the next one, 0 if it was not found.
+
+    A comma between objects separates elements if the text before it and a `]` are a JSON list.
+    """
+    commas = [m.start(1) for m in _BETWEEN.finditer(text, max(0, len(text) - _NEAR))]
+    for comma in reversed(commas[-_TRIES:]):
+        with contextlib.suppress(InvalidText):
+            return split(b"[%b]" % text[:comma]), comma + 1
+    return (), 0

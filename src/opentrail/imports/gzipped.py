@@ -1,4 +1,4 @@
-"""Unpacks gzip files, of any number of members, within bounds (guarantee N5)."""
+"""Unpacks gzip files of any number of members, within limits (guarantee N5)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,30 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from opentrail.imports.records import Unfit
+from opentrail.imports.records import InvalidText
 
 NOT_GZIP = "not a gzip file"
 DAMAGED_GZIP = "damaged gzip file"
 TOO_LARGE = "larger than 512 MiB unpacked"
 TOO_DENSE = "unpacks to more than 200 times its size"
+#: Maximum bytes, unpacked, of a file.
 MOST_UNPACKED = 512 << 20
-#: What is larger unpacked is not kept while its checksums are looked at.
-KEPT = 64 << 20
-_TAIL = 4 << 10
+#: Maximum bytes, unpacked, of a file that is read as a whole.
+MOST_IN_MEMORY = 64 << 20
+#: Bytes of a large file that are known at its end, and at its start after the first line.
+_END = 4 << 10
 _MAGIC = b"\x1f\x8b"
+#: Maximum ratio of unpacked to packed bytes; the first bytes are exempt.
 _RATIO, _FREE = 200, 1 << 20
 _GZIP = 16 + zlib.MAX_WBITS
-#: A member is read in growing steps, so that many small ones cost no more than few large ones.
+#: Packed bytes read at a time; growing steps keep many small members cheap.
 _FIRST_STEP, _LARGEST_STEP = 4 << 10, 64 << 10
-_ROOM = 1 << 20
+#: Maximum unpacked bytes of a part.
+_PART = 1 << 20
 
 
 def is_gzip(content: bytes) -> bool:
-    r"""Tells whether content begins as gzip files do, whatever its name.
+    r"""Returns whether content begins like a gzip file.
 
     >>> is_gzip(b"\x1f\x8b\x08")
     True
@@ -36,33 +40,35 @@ def is_gzip(content: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Large:
-    """A file that is right but too large to be kept: how it begins and ends."""
+    """The first line and more, and the end, of a valid file that is too large for memory."""
 
     head: bytes
     tail: bytes
 
 
 def unpack(content: bytes) -> bytes | Large:
-    """Returns what a gzip file holds, once the checksums of all its members are found right.
+    """Returns the content of a gzip file after checking the checksums of all members.
 
     Raises:
-        Unfit: it is damaged, or too large.
+        InvalidText: the file is damaged or too large.
     """
-    kept, size = io.BytesIO(), 0
+    start, size = io.BytesIO(), 0
     head = tail = b""
     for part in parts_of(content):
-        head = head or part
-        tail = part if len(part) >= _TAIL else tail[-_TAIL:] + part
+        tail = part if len(part) >= _END else tail[-_END:] + part
         size += len(part)
-        if size <= KEPT:
-            kept.write(part)
-        elif kept.tell():
-            kept = io.BytesIO()
-    return kept.getvalue() if size <= KEPT else Large(head, tail)
+        if not head:
+            start.write(part)
+            if size > MOST_IN_MEMORY:
+                text = start.getvalue()
+                head = text[: text.find(b"\n") + _END]
+                start = io.BytesIO()
+                del text
+    return Large(head, tail) if head else start.getvalue()
 
 
 def unpack_large(content: bytes) -> bytes:
-    """Returns all that a large gzip file holds, without having it in memory twice."""
+    """Returns the content of a large gzip file; `bytes.join` would need twice the memory."""
     whole = io.BytesIO()
     for part in parts_of(content):
         whole.write(part)
@@ -70,10 +76,10 @@ def unpack_large(content: bytes) -> bytes:
 
 
 def parts_of(content: bytes) -> Iterator[bytes]:
-    """Yields what a gzip file holds in parts; only after the last one are its checksums known.
+    """Yields the content of a gzip file in parts; the checksums are valid only after the last one.
 
     Raises:
-        Unfit: it is damaged, or too large.
+        InvalidText: the file is damaged or too large.
     """
     bound = min(MOST_UNPACKED, max(_FREE, _RATIO * len(content)))
     view = memoryview(content)
@@ -81,19 +87,19 @@ def parts_of(content: bytes) -> Iterator[bytes]:
     while position < len(content):
         if not content.startswith(_MAGIC, position):
             if content.count(0, position) == len(content) - position:
-                break  # padding with zeros, as tape archives have it
-            raise Unfit(DAMAGED_GZIP, f"something else from byte {position} on")
+                break  # zero padding, as in tape archives
+            raise InvalidText(DAMAGED_GZIP, f"something else from byte {position} on")
         member = _Member(view, position)
         for part in member.parts():
             size += len(part)
             if size > bound:
-                raise Unfit(TOO_LARGE if bound == MOST_UNPACKED else TOO_DENSE)
+                raise InvalidText(TOO_LARGE if bound == MOST_UNPACKED else TOO_DENSE)
             yield part
         position = member.position
 
 
 class _Member:
-    """One member of a gzip file; when all its parts are read, `position` is where it ends."""
+    """One member of a gzip file; `position` is its end once all parts are read."""
 
     def __init__(self, view: memoryview, position: int) -> None:
         self._view = view
@@ -106,14 +112,14 @@ class _Member:
         while not inflate.eof:
             if not waiting:
                 if self.position == len(self._view):
-                    raise Unfit(DAMAGED_GZIP, f"it ends early, at byte {self.position}")
+                    raise InvalidText(DAMAGED_GZIP, f"it ends early, at byte {self.position}")
                 waiting = self._view[self.position : self.position + step]
                 self.position += len(waiting)
                 step = min(_LARGEST_STEP, step * 4)
             try:
-                part = inflate.decompress(waiting, _ROOM)
+                part = inflate.decompress(waiting, _PART)
             except zlib.error as error:
-                raise Unfit(DAMAGED_GZIP, f"{error}, before byte {self.position}") from error
+                raise InvalidText(DAMAGED_GZIP, f"{error}, before byte {self.position}") from error
             waiting = inflate.unconsumed_tail
             if part:
                 yield part

@@ -1,4 +1,4 @@
-"""One JSON text and the CloudTrail record in it, checked (guarantee N5)."""
+"""Decodes JSON and checks CloudTrail records (guarantee N5)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from opentrail.core.event import INSIGHT, Record, as_object, parse_time
 
 NOT_JSON = "not JSON"
 NOT_UTF8 = "not valid UTF-8"
-#: orjson writes 254 levels, so that is how deep a record may go (bodies may be 512 levels deep).
+#: orjson writes at most 254 levels.
 TOO_DEEP = "nested too deeply"
-TWICE = "a member stands twice in an object"
-#: A number beyond 64-bit floats; whole numbers of up to 308 digits are kept digit by digit.
-TOO_BIG_A_NUMBER = "a number is too large"
-HALF_A_CHARACTER = "a text holds half of a surrogate pair"
+DUPLICATE_MEMBER = "a member stands twice in an object"
+#: A number beyond 64-bit floats; integers of up to 308 digits keep all digits.
+NUMBER_TOO_LARGE = "a number is too large"
+LONE_SURROGATE = "a text holds half of a surrogate pair"
 NOT_AN_OBJECT = "not a JSON object"
 NOT_A_RECORD = "not a CloudTrail record"
 DIGEST_FILE = "digest file"
@@ -40,21 +40,21 @@ _OF_DIGESTS = ("digestStartTime", "digestSignatureAlgorithm")
 _FIRST_YEAR = 1970
 _LONGEST_DETAIL = 200
 _MOST_NAMES = 5
-#: What orjson says, and what that means here.
-_MEANINGS = (
+#: Part of orjson's message → reason.
+_REASONS = (
     ("UTF-8", NOT_UTF8),
-    ("surrogate in", HALF_A_CHARACTER),
+    ("surrogate in", LONE_SURROGATE),
     ("depth", TOO_DEEP),
-    ("infinity", TOO_BIG_A_NUMBER),
+    ("infinity", NUMBER_TOO_LARGE),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRecord:
-    """A record that can be taken; `raw` holds its exact JSON bytes as they stand in the file.
+    """A record to import; `raw` holds its exact JSON bytes in the file.
 
-    `line` is the line of NDJSON, or the place in `Records` or `Events`, from 1 on. Of LookupEvents'
-    output `raw` is the text of `CloudTrailEvent`, of an EventBridge envelope its `detail`.
+    `line` is the line of NDJSON or the index in the list of records, from 1. In the output of
+    LookupEvents `raw` is the text of `CloudTrailEvent`, in an EventBridge event its `detail`.
     """
 
     line: int
@@ -64,15 +64,18 @@ class AcceptedRecord:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRecord:
-    """What was not taken: a record, a line or, with the number of its first line, a whole file."""
+    """A record, a line or, with the number of its first line, a file that is not imported."""
 
     line: int
     reason: str
     detail: str = ""
 
 
-class Unfit(Exception):  # noqa: N818 - named for what the text is
-    """A text cannot be taken: one of the reasons, and what more is known."""
+Result = AcceptedRecord | RejectedRecord
+
+
+class InvalidText(Exception):  # noqa: N818 - named for what the text is
+    """A text cannot be imported: one of the reasons, and details."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -80,12 +83,11 @@ class Unfit(Exception):  # noqa: N818 - named for what the text is
         self.detail = detail
 
     def at(self, line: int) -> RejectedRecord:
-        """Returns what to report of the line."""
         return RejectedRecord(line, self.reason, shown(self.detail))
 
 
 def shown(text: str) -> str:
-    r"""Returns text of bounded length that steers no terminal (guarantee N8).
+    r"""Returns text of limited length without control characters (guarantee N8).
 
     >>> shown("a\x1b[31m")
     'a\\x1b[31m'
@@ -98,7 +100,7 @@ def decode(raw: bytes) -> Any:
     """Returns the value of a JSON text that orjson can write again.
 
     Raises:
-        Unfit: it is no JSON, or JSON that guarantee N5 does not allow.
+        InvalidText: it is not JSON, or guarantee N5 does not allow it.
     """
     try:
         value = orjson.loads(raw)
@@ -107,19 +109,19 @@ def decode(raw: bytes) -> Any:
     try:
         written = orjson.dumps(value)
     except TypeError as error:
-        raise Unfit(TOO_DEEP) from error
-    # The same bytes: no name stands twice. As many quotation marks, none in disguise: neither.
+        raise InvalidText(TOO_DEEP) from error
+    # Equal bytes, or as many quotation marks and none escaped: no member occurs twice.
     if written != raw and (written.count(b'"') != raw.count(b'"') or b"\\u0022" in raw):
         _check_names(raw)
     return value
 
 
-def _undecodable(error: orjson.JSONDecodeError) -> Unfit:
+def _undecodable(error: orjson.JSONDecodeError) -> InvalidText:
     detail = f"{error.msg}, character {error.pos + 1}"
-    for said, reason in _MEANINGS:
-        if said in error.msg:
-            return Unfit(reason, detail)
-    return Unfit(NOT_JSON, detail)
+    for part, reason in _REASONS:
+        if part in error.msg:
+            return InvalidText(reason, detail)
+    return InvalidText(NOT_JSON, detail)
 
 
 def _check_names(raw: bytes) -> None:
@@ -127,17 +129,17 @@ def _check_names(raw: bytes) -> None:
         names = set()
         for name, _ in members:
             if name in names:
-                raise Unfit(TWICE, name)
+                raise InvalidText(DUPLICATE_MEMBER, name)
             names.add(name)
 
     try:
         json.loads(raw, object_pairs_hook=once, parse_int=len, parse_float=len)
     except RecursionError as error:
-        raise Unfit(TOO_DEEP) from error
+        raise InvalidText(TOO_DEEP) from error
 
 
 def looks_like_record(value: Mapping[str, Any]) -> bool:
-    """Tells whether an object is a record, perhaps an incomplete one, and no wrapping of records.
+    """Returns whether an object is a record, perhaps an incomplete one.
 
     >>> looks_like_record({"eventName": "CreateUser"}), looks_like_record({"Records": []})
     (True, False)
@@ -145,11 +147,11 @@ def looks_like_record(value: Mapping[str, Any]) -> bool:
     return any(member in value for member in _OF_RECORDS)
 
 
-def take(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
-    """Returns the record if it has what every record needs.
+def accept(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
+    """Returns the record if it has the members that every record needs.
 
     Raises:
-        Unfit: the record lacks a member.
+        InvalidText: a member is missing or invalid.
     """
     time, identifier = record.get("eventTime"), record.get("eventID")
     name, source = record.get("eventName"), record.get("eventSource")
@@ -161,9 +163,9 @@ def take(raw: bytes, record: Mapping[str, Any], line: int) -> AcceptedRecord:
     try:
         year = parse_time(record["eventTime"]).year
     except (ValueError, OverflowError) as error:
-        raise Unfit(BAD_TIME, record["eventTime"]) from error
+        raise InvalidText(BAD_TIME, record["eventTime"]) from error
     if year < _FIRST_YEAR:
-        raise Unfit(BAD_TIME, record["eventTime"])
+        raise InvalidText(BAD_TIME, record["eventTime"])
     return AcceptedRecord(line, raw, record)
 
 
@@ -171,17 +173,17 @@ def _is_text(value: object) -> bool:
     return type(value) is str and value != ""
 
 
-def _lacking(**members: object) -> Unfit:
+def _lacking(**members: object) -> InvalidText:
     for member, value in members.items():
         if not _is_text(value):
             detail = "" if value is None else f"it is {json.dumps(value)[:_LONGEST_DETAIL]}"
-            return Unfit(_MISSING[member], detail)
+            return InvalidText(_MISSING[member], detail)
     raise AssertionError("a member is missing")
 
 
-def no_record(value: Mapping[str, Any]) -> Unfit:
-    """Returns why an object that wraps nothing known is not taken."""
+def not_a_record(value: Mapping[str, Any]) -> InvalidText:
+    """Returns the reason for rejecting an object of an unknown format."""
     if any(member in value for member in _OF_DIGESTS):
-        return Unfit(DIGEST_FILE)
+        return InvalidText(DIGEST_FILE)
     names = ", ".join(list(value)[:_MOST_NAMES])
-    return Unfit(NOT_A_RECORD, f"it has {names}" if names else "it is empty")
+    return InvalidText(NOT_A_RECORD, f"it has {names}" if names else "it is empty")

@@ -1,4 +1,4 @@
-"""Cuts JSON into its parts without changing a byte of them."""
+"""Splits JSON lists and objects into the exact bytes of their parts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import msgspec
 
-from opentrail.imports.records import NOT_JSON, NOT_UTF8, TOO_DEEP, TWICE, Unfit
+from opentrail.imports.records import DUPLICATE_MEMBER, NOT_JSON, NOT_UTF8, TOO_DEEP, InvalidText
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-#: As long as what it stands for.
+#: As long as the escape that it replaces.
 _PLACEHOLDER = rb"\\u0041"
 _BEFORE_ELEMENT = re.compile(rb"[ \t\r\n,]*")
 _BEFORE_VALUE = re.compile(rb'[ \t\r\n,]*"(?:[^"\\]|\\.)*"[ \t\r\n]*:[ \t\r\n]*')
@@ -28,7 +28,7 @@ def members_of(text: bytes) -> Mapping[str, Slice]:
     """Returns the members of a JSON object, each as its bytes.
 
     Raises:
-        Unfit: it is no JSON, or a member stands twice.
+        InvalidText: it is not a JSON object, or a member occurs twice.
     """
     try:
         members = _MEMBERS.decode(text)
@@ -36,10 +36,10 @@ def members_of(text: bytes) -> Mapping[str, Slice]:
     except (ValueError, RecursionError) as error:
         readable = _without_surrogates(text, error)
         members = _decoded(_MEMBERS, readable)
-    # A member that stands twice is lost above: its quotation marks are missing here.
+    # Of two members with one name only one is decoded: some quotation marks are missing.
     found = sum(2 + name.count('"') + bytes(value).count(b'"') for name, value in members.items())
     if found != readable.count(b'"'):
-        raise Unfit(TWICE)
+        raise InvalidText(DUPLICATE_MEMBER)
     if readable is text:
         return members
     return dict(zip(members, _parts(text, members.values(), _BEFORE_VALUE), strict=True))
@@ -49,7 +49,7 @@ def split(listed: bytes | memoryview) -> Sequence[Slice]:
     """Returns the elements of a JSON list, each as its bytes.
 
     Raises:
-        Unfit: it is no JSON.
+        InvalidText: it is not a JSON list.
     """
     try:
         return _ELEMENTS.decode(listed)
@@ -60,10 +60,10 @@ def split(listed: bytes | memoryview) -> Sequence[Slice]:
 
 
 def _without_surrogates(text: bytes, error: Exception) -> bytes:
-    """Returns a copy of the same form in which no half of a surrogate pair can be.
+    """Returns a copy of the same length without escaped surrogates.
 
-    Half of a pair makes msgspec give up the whole text. In the copy it sees where the parts begin
-    and end, so that only the record in question is lost.
+    msgspec rejects a whole text for a lone surrogate. The copy shows where the parts begin and
+    end, so that only the record with the lone surrogate is rejected.
     """
     copy = _SURROGATE.sub(_PLACEHOLDER, text)
     if copy == text:
@@ -79,25 +79,25 @@ def _decoded(decoder: msgspec.json.Decoder[Parts], text: bytes) -> Parts:
 
 
 def _parts(text: bytes, like: Iterable[msgspec.Raw], before: re.Pattern[bytes]) -> list[bytes]:
-    """Cuts a list or object where a copy of it of the same form has its parts."""
+    """Splits a list or object where its copy has its parts."""
     parts: list[bytes] = []
     position = 1
     for part in like:
         found = before.match(text, position)
         if found is None:
-            raise Unfit(NOT_JSON)
+            raise InvalidText(NOT_JSON)
         end = found.end() + len(bytes(part))
         parts.append(text[found.end() : end])
         position = end
     return parts
 
 
-def _unreadable(error: Exception, text: bytes) -> Unfit:
+def _unreadable(error: Exception, text: bytes) -> InvalidText:
     if isinstance(error, RecursionError):
-        return Unfit(TOO_DEEP)
+        return InvalidText(TOO_DEEP)
     if isinstance(error, UnicodeDecodeError):
-        return Unfit(NOT_UTF8, "in the name of a member")
-    said = str(error)
-    if said == "Input data was truncated":
-        return Unfit(NOT_JSON, f"it ends early, at byte {len(text)}")
-    return Unfit(NOT_JSON, said)
+        return InvalidText(NOT_UTF8, "in the name of a member")
+    message = str(error)
+    if message == "Input data was truncated":
+        return InvalidText(NOT_JSON, f"it ends early, at byte {len(text)}")
+    return InvalidText(NOT_JSON, message)
