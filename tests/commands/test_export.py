@@ -1,4 +1,4 @@
-"""`opentrail export` against a small server."""
+"""`opentrail export`: rows, part files, and the command against a small server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,205 @@ from typing import Any
 import duckdb
 import pytest
 
+from opentrail.adapters.duckdb.parquet import COLUMNS
 from opentrail.cli import main
-from opentrail.commands import export_files as parts
-from tests.commands.test_export_rows import an_event
-from tests.factories import a_record, event_id, record_bytes
+from opentrail.commands import export as module
+from opentrail.commands.export import KINDS, Parts, csv_cells, record_line, row_of
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.history.event_history import shown_event
+from opentrail.ports.event_store import FoundEvent
+from tests.factories import ACCOUNT, REGION, a_record, event_id, real_records, record_bytes
 from tests.stub_console import StubConsole, stub_console
+
+
+def an_event(record: dict[str, Any], text: str | None = None) -> dict[str, Any]:
+    """Returns a line of the stream."""
+    found = attributes_of(record)
+    event = FoundEvent(
+        7,
+        found.event_time,
+        found.event_id,
+        found.event_name,
+        found.event_source,
+        found.read_only,
+        found.username,
+        found.access_key_id,
+        found.resources,
+        text or record_bytes(record).decode(),
+    )
+    return {"position": 7, **shown_event(event)}
+
+
+def named(record: dict[str, Any]) -> dict[str, Any]:
+    return dict(zip(COLUMNS, row_of(an_event(record)), strict=True))
+
+
+def test_a_row_has_the_columns_that_events_are_searched_by() -> None:
+    record = a_record(errorCode="AccessDenied", readOnly=True)
+    row = named(record)
+    assert row == {
+        "position": 7,
+        "event_time": 1_577_869_200,
+        "event_id": record["eventID"],
+        "event_name": "CreateUser",
+        "event_source": "iam.amazonaws.com",
+        "read_only": True,
+        "username": "John",
+        "access_key_id": record["userIdentity"]["accessKeyId"],
+        "account": ACCOUNT,
+        "region": REGION,
+        "category": "Management",
+        "source_ip": record["sourceIPAddress"],
+        "error_code": "AccessDenied",
+        "principal_arn": record["userIdentity"]["arn"],
+        "resource_types": row["resource_types"],
+        "resource_names": row["resource_names"],
+        "record": record_bytes(record).decode(),
+    }
+    assert "Mary" in row["resource_names"]
+    assert len(row["resource_types"]) == len(row["resource_names"])
+
+
+def test_every_real_record_makes_a_row() -> None:
+    for record in real_records():
+        row = named(record)
+        found = attributes_of(record)
+        assert row["resource_names"] == [resource.name for resource in found.resources]
+        assert row["resource_types"] == [resource.type for resource in found.resources]
+        assert row["username"] == found.username
+        assert len(csv_cells(an_event(record))) == len(COLUMNS)
+
+
+def test_cells_are_harmless_texts_and_the_record_is_as_it_is() -> None:
+    record = a_record(eventName="=1+1", readOnly=True, requestParameters={"userName": "=x\x00"})
+    cells = dict(zip(COLUMNS, csv_cells(an_event(record)), strict=True))
+    assert cells["event_name"] == "'=1+1"
+    assert cells["event_time"] == "2020-01-01T09:00:00Z"
+    assert cells["read_only"] == "true"
+    assert cells["error_code"] == ""
+    assert cells["resource_names"].startswith(r"'=x\x00")
+    assert cells["record"] == record_bytes(record).decode()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_record_on_several_lines_is_put_on_one_and_says_the_same(end: str) -> None:
+    record = a_record(userAgent="a\nb", requestParameters={"n": 12345678901234567890123})
+    text = json.dumps(record, indent=1).replace("\n", end)
+    line = record_line(an_event(record, text))
+    assert line.endswith("\n")
+    assert line.count("\n") == 1
+    assert "\r" not in line
+    assert json.loads(line) == record
+    plain = record_bytes(a_record()).decode()
+    assert record_line({"CloudTrailEvent": plain}) == f"{plain}\n"
+
+
+SUFFIXES = sorted(KINDS)
+
+
+def events(count: int, first: int = 1) -> list[dict[str, Any]]:
+    return [an_event(a_record(eventID=event_id(n))) for n in range(first, first + count)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def ids_in(file: Path) -> list[str]:
+    if file.suffix == ".parquet":
+        rows = duckdb.execute(f"SELECT event_id FROM read_parquet('{file}')").fetchall()  # noqa: S608
+        return [row[0] for row in rows]
+    with file.open(newline="") as lines:
+        if file.suffix == ".csv":
+            return [row["event_id"] for row in csv.DictReader(lines)]
+        return [json.loads(line)["eventID"] for line in lines]
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_events_fill_one_file_after_the_other(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 10)
+    folder = tmp_path / "new" / "folder"
+    parts = Parts(folder, kind, overwrite=False)
+    parts.check()
+    parts.begin()
+    for first, count in ((1, 7), (8, 20), (28, 3)):
+        parts.add(events(count, first))
+    parts.finish()
+    assert names(folder) == ["_SUCCESS", *(f"events-0000{n}.{kind}" for n in (1, 2, 3))]
+    found = [ids_in(folder / name) for name in parts.names]
+    assert [len(ids) for ids in found] == [10, 10, 10]
+    assert [one for ids in found for one in ids] == [event_id(n) for n in range(1, 31)]
+    assert parts.whole == 30
+
+
+def test_large_records_fill_a_file_sooner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 5_000)
+    parts = Parts(tmp_path, "ndjson", overwrite=False)
+    parts.begin()
+    parts.add(events(40))
+    parts.finish()
+    assert len(parts.names) > 5
+    assert all((tmp_path / name).stat().st_size < 10_000 for name in parts.names)
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_no_events_make_one_empty_file(kind: str, tmp_path: Path) -> None:
+    parts = Parts(tmp_path, kind, overwrite=False)
+    parts.begin()
+    parts.finish()
+    assert names(tmp_path) == ["_SUCCESS", f"events-00001.{kind}"]
+    assert ids_in(tmp_path / f"events-00001.{kind}") == []
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_what_is_not_whole_has_no_name(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ROWS", 10)
+    parts = Parts(tmp_path, kind, overwrite=False)
+    parts.begin()
+    parts.add(events(15))
+    assert f"events-00002.{kind}" not in names(tmp_path)
+    parts.abandon()
+    assert names(tmp_path) == [f"events-00001.{kind}"]
+    assert parts.whole == 10
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(UsageError, match="--overwrite"):
+        Parts(tmp_path, "csv", overwrite=False).check()
+    with pytest.raises(UsageError, match="no folder"):
+        Parts(tmp_path / "letter.txt", "csv", overwrite=True).check()
+    assert names(tmp_path) == ["letter.txt"]
+
+
+def test_overwriting_replaces_our_files_and_no_others(tmp_path: Path) -> None:
+    ours = ["events-00001.csv", "events-00002.csv", ".events-00003.parquet.tmp", "_SUCCESS"]
+    others = ["letter.txt", "events.csv", "events-00001.csv.bak", "my-events-00001.csv"]
+    for name in (*ours, *others):
+        (tmp_path / name).write_text("old")
+    (tmp_path / "events-00009.csv").mkdir()
+    parts = Parts(tmp_path, "csv", overwrite=True)
+    parts.check()
+    parts.begin()
+    parts.add(events(1))
+    parts.finish()
+    kept = [*others, "events-00009.csv", "events-00001.csv", "_SUCCESS"]
+    assert names(tmp_path) == sorted(kept)
+    assert all((tmp_path / name).read_text() == "old" for name in others)
+    assert ids_in(tmp_path / "events-00001.csv") == [event_id(1)]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    parts = Parts(tmp_path / "file" / "folder", "csv", overwrite=False)
+    with pytest.raises(StorageFailed, match="cannot be written"):
+        parts.begin()
+
 
 Capture = pytest.CaptureFixture[str]
 EVIL = "名\x00\"',\r\n\u2028\U0001f600=1 \\"
@@ -120,7 +314,7 @@ def test_an_answer_without_its_end_is_not_good(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(parts, "MOST_ROWS", 3)
+    monkeypatch.setattr(module, "MOST_ROWS", 3)
     stream(console, records(), *end)
     folder = tmp_path / "out"
     assert main(["export", f"--{kind}", str(folder)]) == 1

@@ -1,4 +1,4 @@
-"""`opentrail import` against a small server, and from a real S3 endpoint."""
+"""`opentrail import`: batches, requests sent again, totals; and a real S3 endpoint."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ import boto3
 import pytest
 
 from opentrail.cli import main
-from opentrail.commands import import_batches as reading
-from opentrail.commands import import_files, import_upload
-from opentrail.commands.import_sources import find_files
-from opentrail.core.errors import OpentrailError
+from opentrail.commands import import_files, import_sources
+from opentrail.commands.client import Console
+from opentrail.commands.import_files import Sender, Totals, batches
+from opentrail.commands.import_sources import NotSent, find_files
+from opentrail.core.errors import OpentrailError, TryLater, UsageError
+from opentrail.imports.batch import BatchFile
+from opentrail.imports.records import DIGEST_FILE
 from tests.collection import IS_WHOLE, collected_files, unpacked
 from tests.commands.stub_server import BUSY, ImportServer, import_server
 from tests.factories import a_record, event_id, record_bytes, some_records
 from tests.live.processes import moto_server
+from tests.stub_console import TOKEN
 
 Capture = pytest.CaptureFixture[str]
 
@@ -144,8 +149,8 @@ def test_standard_input_is_read(
 def test_a_large_file_goes_in_pieces_and_lines_keep_their_numbers(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "PIECE", 4000)
-    monkeypatch.setattr(import_upload, "_BATCH", 9000)
+    monkeypatch.setattr(import_sources, "PIECE", 4000)
+    monkeypatch.setattr(import_files, "_BATCH", 9000)
     raw = [record_bytes(record) for record in some_records(50)]
     raw[36] = b"no"
     (tmp_path / "a").write_bytes(b"\n".join(raw))
@@ -166,7 +171,7 @@ def test_a_busy_server_only_slows_the_import(
 def test_a_failure_tells_how_far_the_import_came_and_a_second_run_goes_on(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_upload, "_BATCH", 1)
+    monkeypatch.setattr(import_files, "_BATCH", 1)
     (tmp_path / "logs").mkdir()
     for number in range(9):
         (tmp_path / "logs" / str(number)).write_bytes(a_log_file(1, number))
@@ -258,3 +263,227 @@ def test_a_prefix_is_imported_through_several_pages_and_late_keys_by_a_second_ru
             import_files.run(argparse.Namespace(
                 paths=["s3://gone"], rejected=None, json=True, data_dir=None, endpoint=None
             ))  # fmt: skip
+
+
+FILE = BatchFile("a.json", b"\n".join(record_bytes(record) for record in some_records(3)))
+
+
+def sender(server: ImportServer, waited: list[str] | None = None) -> Sender:
+    console = Console(server.stub.url, TOKEN)
+    note = waited.append if waited is not None else lambda _: None
+    return Sender(lambda: console, note, first_pause=0.001)
+
+
+# Batches
+
+
+def sizes(pieces: list[BatchFile | NotSent]) -> list[int]:
+    return [len(batch) for batch in batches(pieces, lambda _: None)]
+
+
+def test_a_batch_is_filled_until_it_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_files, "_BATCH", 100)
+    plain = BatchFile("a", b"x" * 40)
+    packed = BatchFile("b", b"\x1f\x8b345")
+    assert sizes([plain] * 5) == [2, 2, 1]
+    assert sizes([packed] * 3) == [1, 1, 1]
+    assert sizes([plain, BatchFile("c", b"x" * 500), plain]) == [1, 1, 1]
+    assert sizes([]) == []
+
+
+def test_a_batch_holds_no_more_files_than_a_request_may() -> None:
+    assert sizes([BatchFile("a", b"")] * 10_001) == [10_000, 1]
+
+
+def test_what_is_not_sent_is_noted_and_sent_is_the_rest() -> None:
+    noted: list[NotSent] = []
+    lost = NotSent("b", "cannot be read")
+    (batch,) = batches([FILE, lost, FILE], noted.append)
+    assert batch == [FILE, FILE]
+    assert noted == [lost]
+
+
+# Requests
+
+
+def test_a_batch_arrives_and_is_answered(server: ImportServer) -> None:
+    (answer,) = sender(server).send([FILE])
+    assert answer == {"name": "a.json", "state": "imported", "lines": 3, "imported": 3,
+                      "doubled": 0, "rejected": []}  # fmt: skip
+    assert server.batches == [[FILE]]
+    assert server.stub.asked[0].authorization == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_busy_server_is_asked_again(server: ImportServer, status: int) -> None:
+    waited: list[str] = []
+    server.failures = [(status, BUSY[1])] * 3
+    (answer,) = sender(server, waited).send([FILE])
+    assert answer["imported"] == 3
+    assert waited == ["the disk does not keep up"] * 3 + [""]
+    assert len({asked.body for asked in server.stub.asked}) == 1
+
+
+def test_a_server_that_stays_busy_ends_the_sending(server: ImportServer) -> None:
+    server.failures = [BUSY] * 100
+    with pytest.raises(TryLater, match="the disk does not keep up"):
+        sender(server).send([FILE])
+    assert 5 <= len(server.stub.asked) <= 10
+
+
+def test_a_server_that_comes_back_elsewhere_is_found(server: ImportServer) -> None:
+    places: list[Any] = [
+        Console("http://127.0.0.1:1", "old"),
+        UsageError("no server runs on data directory x"),
+        Console(server.stub.url, TOKEN),
+    ]
+
+    def find() -> Console:
+        place = places.pop(0)
+        if isinstance(place, UsageError):
+            raise place
+        assert isinstance(place, Console)
+        return place
+
+    (answer,) = Sender(find, first_pause=0.001).send([FILE])
+    assert answer["imported"] == 3
+
+
+def test_a_request_whose_answer_was_lost_may_come_twice(server: ImportServer) -> None:
+    sender(server).send([FILE])
+    (again,) = sender(server).send([FILE])
+    assert (again["state"], again["imported"]) == ("known", 3)
+    assert len(server.event_ids) == 3
+
+
+def test_a_refusal_is_not_asked_again(server: ImportServer) -> None:
+    server.failures = [(400, {"code": "InvalidParameterException", "error": "file 1: size"})]
+    with pytest.raises(OpentrailError, match="file 1: size"):
+        sender(server).send([FILE])
+    assert len(server.stub.asked) == 1
+
+
+def test_an_end_is_not_put_off_by_a_pause(server: ImportServer) -> None:
+    server.failures = [BUSY] * 100
+    slow = Sender(lambda: Console(server.stub.url, TOKEN), first_pause=60)
+    raised = []
+
+    def send() -> None:
+        with pytest.raises(TryLater) as error:
+            slow.send([FILE])
+        raised.append(error)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    slow.end()
+    thread.join(10)
+    assert raised
+
+
+GOOD = {"name": "a.json", "state": "imported", "lines": 3, "imported": 3, "doubled": 0,
+        "rejected": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    [
+        ({}, "not about"),
+        ({"files": []}, "not about"),
+        ({"files": [GOOD, GOOD]}, "not about"),
+        ({"files": [GOOD | {"name": "b"}]}, "not about"),
+        ({"files": [GOOD | {"lines": 4}]}, "every line of a.json"),
+        ({"files": [GOOD | {"doubled": 1}]}, "every line of a.json"),
+        ({"files": [{"name": "a.json"}]}, "understood"),
+        ({"files": [GOOD | {"lines": None}]}, "understood"),
+        ({"files": [None]}, "understood"),
+        ({"files": [GOOD | {"lines": 4, "rejected": [{}]}]}, "understood"),
+    ],
+)
+def test_an_answer_that_does_not_account_for_every_line_is_no_answer(
+    server: ImportServer, answer: Any, named: str
+) -> None:
+    server.failures = [(200, answer)]
+    with pytest.raises(OpentrailError, match=named):
+        sender(server).send([FILE])
+
+
+def an_answer(imported: int = 0, doubled: int = 0, *rejected: str, state: str = "imported") -> Any:
+    lost = [{"line": n, "reason": reason, "detail": ""} for n, reason in enumerate(rejected, 1)]
+    lines = imported + doubled + len(lost)
+    return {"state": state, "lines": lines, "imported": imported, "doubled": doubled,
+            "rejected": lost}  # fmt: skip
+
+
+def test_counts_are_added_up_and_told() -> None:
+    totals = Totals()
+    totals.note_sent(BatchFile("a", b""), an_answer(1200, 3, "not JSON", "no eventID", "not JSON"))
+    totals.note_sent(BatchFile("b", b""), an_answer(5, state="known"))
+    totals.note_not_sent(NotSent("c", "symbolic link in a folder", is_lost=False))
+    totals.note_not_sent(NotSent("d", "cannot be read", "Permission denied"))
+    assert totals.told().splitlines() == [
+        "3 files, 1 of them imported before",
+        "1,212 lines = 1,200 imported + 8 doubled + 4 rejected",
+        "        2 not JSON",
+        "        1 no eventID",
+        "        1 cannot be read",
+        "skipped",
+        "        1 symbolic link in a folder",
+        "a:1: not JSON",
+        "a:2: no eventID",
+        "a:3: not JSON",
+        "d:1: cannot be read (Permission denied)",
+    ]
+    assert not totals.is_complete
+
+
+def test_the_pieces_of_a_file_are_one_file() -> None:
+    totals = Totals()
+    totals.note_sent(BatchFile("a", b"", 1), an_answer(1))
+    totals.note_sent(BatchFile("a", b"", 2), an_answer(1))
+    totals.note_not_sent(NotSent("a", "cannot be read", line=3))
+    assert totals.as_json()["files"] == 1
+    assert totals.told().splitlines()[0] == "1 file"
+
+
+def test_an_import_with_digest_files_only_is_complete() -> None:
+    totals = Totals()
+    assert totals.is_complete
+    totals.note_sent(BatchFile("a", b""), an_answer(1, 0, DIGEST_FILE))
+    assert totals.is_complete
+    totals.note_sent(BatchFile("a", b""), an_answer(1, 0, "not JSON"))
+    assert not totals.is_complete
+
+
+def test_the_first_losses_are_told_and_all_are_written() -> None:
+    file = io.StringIO()
+    totals = Totals(file)
+    totals.note_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))
+    told = totals.told().splitlines()
+    assert told[3:5] == ["é:1: not JSON", "é:2: not JSON"]
+    assert told[-2:] == ["é:3: not JSON", "... and 22 more; --rejected FILE writes all of them"]
+    written = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [loss["line"] for loss in written] == list(range(1, 26))
+    assert written[0] == {"name": "é", "line": 1, "reason": "not JSON", "detail": ""}
+    assert len(totals.as_json()["first_rejected"]) == 3
+
+
+def test_names_and_reasons_steer_no_terminal() -> None:
+    totals = Totals()
+    totals.note_sent(BatchFile("\x1b[2J\u202e", b""), an_answer(0, 0, "\x07\n"))
+    assert all(line.isprintable() for line in totals.told().splitlines())
+
+
+def test_counts_as_json_are_all_there() -> None:
+    totals = Totals()
+    totals.note_sent(BatchFile("a", b""), an_answer(2, 1, "not JSON"))
+    assert totals.as_json() == {
+        "files": 1,
+        "known": 0,
+        "lines": 4,
+        "imported": 2,
+        "doubled": 1,
+        "rejected": 1,
+        "reasons": {"not JSON": 1},
+        "skipped": {},
+        "first_rejected": [{"name": "a", "line": 1, "reason": "not JSON", "detail": ""}],
+    }

@@ -1,18 +1,28 @@
-"""The command itself: a streamed search goes into files, part by part."""
+"""Exports events that match a search into files of limited size."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import os
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import orjson
+
+from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
+from opentrail.adapters.files import sync_folder
 from opentrail.commands.client import find
-from opentrail.commands.export_files import KINDS, Parts
 from opentrail.commands.progress import Progress
-from opentrail.core.errors import OpentrailError
+from opentrail.commands.rendering import harmless, one_line
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
+from opentrail.core.event import format_time
 from opentrail.core.text import printable
 
 PATH = "/api/v1/events/stream"
@@ -82,3 +92,226 @@ def _stopped(error: OpentrailError, parts: Parts) -> OpentrailError:
     )
     stopped.exit_code = error.exit_code
     return stopped
+
+
+Row = tuple[Any, ...]
+
+
+def row_of(event: dict[str, Any]) -> Row:
+    """Returns the row of an event in LookupEvents' form, in the order of Parquet's columns."""
+    record = event["CloudTrailEvent"]
+    found = attributes_of(orjson.loads(record))
+    return (
+        event["position"],
+        event["EventTime"],
+        event["EventId"],
+        event["EventName"],
+        event["EventSource"],
+        found.read_only,
+        event.get("Username"),
+        event.get("AccessKeyId"),
+        found.account,
+        found.region,
+        found.category,
+        found.source_ip,
+        found.error_code,
+        found.principal_arn,
+        [resource.get("ResourceType") for resource in event["Resources"]],
+        [resource["ResourceName"] for resource in event["Resources"]],
+        record,
+    )
+
+
+def csv_cells(event: dict[str, Any]) -> list[str]:
+    """Returns the row as cells of CSV, without formulas (guarantee N7)."""
+    position, seconds, *values, record = row_of(event)
+    moment = format_time(datetime.fromtimestamp(seconds, UTC))
+    return [str(position), moment, *(harmless(_text(value)) for value in values), record]
+
+
+def record_line(event: dict[str, Any]) -> str:
+    """Returns the record on one line."""
+    return one_line(event["CloudTrailEvent"]) + "\n"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(item or "" for item in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "" if value is None else str(value)
+
+
+#: A file is full with so many events or bytes of records; Parquet packs those to a tenth.
+MOST_ROWS, MOST_BYTES = 250_000, 128_000_000
+#: Says to Spark and others that all is there.
+SUCCESS = "_SUCCESS"
+_OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
+
+
+Event = dict[str, Any]
+
+
+class PartFile(Protocol):
+    """A file that rows of its own form are added to."""
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """Adds rows."""
+        ...
+
+    def finish(self) -> None:
+        """Returns once the file is written, not yet durably."""
+        ...
+
+    def close(self) -> None:
+        """Gives the file up."""
+        ...
+
+
+class NdjsonFile:
+    """The exact records, one on each line."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def add(self, rows: Sequence[str]) -> None:
+        """Writes lines."""
+        self._file.writelines(rows)
+
+    def finish(self) -> None:
+        """Writes what is left."""
+        self._file.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+class CsvFile(NdjsonFile):
+    """A header, then a row for each event."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._writer = csv.writer(self._file)
+        self._writer.writerow(COLUMNS)
+
+    def add(self, rows: Sequence[Sequence[str]]) -> None:
+        """Writes rows."""
+        self._writer.writerows(rows)
+
+
+#: Kind → its file, and the form in which events come into it.
+KINDS: dict[str, tuple[Callable[[Path], PartFile], Callable[[Event], Any]]] = {
+    "parquet": (ParquetFile, row_of),
+    "ndjson": (NdjsonFile, record_line),
+    "csv": (CsvFile, csv_cells),
+}
+
+
+class Parts:
+    """The files of one export in a folder.
+
+    Raises:
+        UsageError: the folder holds something, and that may not be overwritten.
+        StorageFailed: something cannot be written.
+    """
+
+    def __init__(self, folder: Path, kind: str, overwrite: bool) -> None:
+        self.folder = folder
+        self.names: list[str] = []
+        #: Events in whole files.
+        self.whole = 0
+        self._kind = kind
+        self._make, self._form = KINDS[kind]
+        self._overwrite = overwrite
+        self._part: PartFile | None = None
+        self._rows = self._bytes = 0
+
+    def check(self) -> None:
+        """Makes sure that nothing stands in the way."""
+        try:
+            holds = self.folder.is_dir() and any(self.folder.iterdir())
+        except OSError as error:
+            raise UsageError(f"{self.folder}: {error.strerror}") from error
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder} is no folder")
+        if holds and not self._overwrite:
+            raise UsageError(
+                f"{self.folder} is not empty; --overwrite replaces the files of an earlier export"
+            )
+
+    def begin(self) -> None:
+        """Makes the folder, and removes what an earlier export left there; all else stays."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for file in self.folder.iterdir():
+                if _OURS.fullmatch(file.name) and file.is_file():
+                    file.unlink()
+            self._open_part()
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Adds events; those that fill a file are followed by those of the next."""
+        rows = []
+        try:
+            for event in events:
+                rows.append(self._form(event))
+                self._rows += 1
+                self._bytes += len(event["CloudTrailEvent"])
+                if self._rows >= MOST_ROWS or self._bytes >= MOST_BYTES:
+                    self._open_part().add(rows)
+                    self._finish_part()
+                    rows = []
+            if rows:
+                self._open_part().add(rows)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def finish(self) -> None:
+        """Makes the last file whole, an empty one if there are no events, and says so."""
+        try:
+            if self._part is not None:
+                self._finish_part()
+            (self.folder / SUCCESS).write_bytes(b"")
+            sync_folder(self.folder)
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def abandon(self) -> None:
+        """Removes the file that is not whole."""
+        if self._part is not None:
+            self._part.close()
+            self._part = None
+            self._temporary.unlink(missing_ok=True)
+
+    def _open_part(self) -> PartFile:
+        if self._part is None:
+            self._part = self._make(self._temporary)
+        return self._part
+
+    def _finish_part(self) -> None:
+        part, temporary = self._open_part(), self._temporary
+        part.finish()
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        name = self._name
+        temporary.rename(self.folder / name)
+        sync_folder(self.folder)
+        self.names.append(name)
+        self.whole += self._rows
+        self._part, self._rows, self._bytes = None, 0, 0
+
+    @property
+    def _name(self) -> str:
+        return f"events-{len(self.names) + 1:05}.{self._kind}"
+
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / f".{self._name}.tmp"
+
+    def _failed(self, error: OSError) -> StorageFailed:
+        return StorageFailed(f"{self.folder} cannot be written: {error.strerror}")
