@@ -271,7 +271,7 @@ def test_errors_of_the_reader_are_not_taken_for_errors_of_the_server(console: St
 @pytest.mark.parametrize("body", [b"<html>\n", b"[]\n", b"\xff\n"])
 def test_lines_that_are_no_json_are_an_error_of_ours(console: StubConsole, body: bytes) -> None:
     console.body = body
-    with pytest.raises(OpentrailError, match="no opentrail server"):
+    with pytest.raises(OpentrailError, match="not an opentrail server"):
         lines_of(console)
 
 

@@ -182,7 +182,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(UsageError, match="--overwrite"):
         Parts(tmp_path, "csv", overwrite=False).check()
-    with pytest.raises(UsageError, match="no folder"):
+    with pytest.raises(UsageError, match="not a folder"):
         Parts(tmp_path / "letter.txt", "csv", overwrite=True).check()
     assert names(tmp_path) == ["letter.txt"]
 

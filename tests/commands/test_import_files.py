@@ -420,7 +420,7 @@ def test_counts_are_added_up_and_told() -> None:
     totals.note_sent(BatchFile("b", b""), an_answer(5, state="known"))
     totals.note_not_sent(NotSent("c", "symbolic link in a folder", is_lost=False))
     totals.note_not_sent(NotSent("d", "cannot be read", "Permission denied"))
-    assert totals.told().splitlines() == [
+    assert totals.as_text().splitlines() == [
         "3 files, 1 of them imported before",
         "1,212 lines = 1,200 imported + 8 doubled + 4 rejected",
         "        2 not JSON",
@@ -442,7 +442,7 @@ def test_the_pieces_of_a_file_are_one_file() -> None:
     totals.note_sent(BatchFile("a", b"", 2), an_answer(1))
     totals.note_not_sent(NotSent("a", "cannot be read", line=3))
     assert totals.as_json()["files"] == 1
-    assert totals.told().splitlines()[0] == "1 file"
+    assert totals.as_text().splitlines()[0] == "1 file"
 
 
 def test_an_import_with_digest_files_only_is_complete() -> None:
@@ -458,7 +458,7 @@ def test_the_first_losses_are_told_and_all_are_written() -> None:
     file = io.StringIO()
     totals = Totals(file)
     totals.note_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))
-    told = totals.told().splitlines()
+    told = totals.as_text().splitlines()
     assert told[3:5] == ["é:1: not JSON", "é:2: not JSON"]
     assert told[-2:] == ["é:3: not JSON", "... and 22 more; --rejected FILE writes all of them"]
     written = [json.loads(line) for line in file.getvalue().splitlines()]
@@ -470,7 +470,7 @@ def test_the_first_losses_are_told_and_all_are_written() -> None:
 def test_names_and_reasons_steer_no_terminal() -> None:
     totals = Totals()
     totals.note_sent(BatchFile("\x1b[2J\u202e", b""), an_answer(0, 0, "\x07\n"))
-    assert all(line.isprintable() for line in totals.told().splitlines())
+    assert all(line.isprintable() for line in totals.as_text().splitlines())
 
 
 def test_counts_as_json_are_all_there() -> None:

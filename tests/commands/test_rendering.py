@@ -246,7 +246,7 @@ def test_an_answer_tells_all_that_happened_in_order(capsys: Capture) -> None:
 
 def test_what_no_record_tells_is_said(capsys: Capture) -> None:
     out = told(capsys, {**ONE, "created": None, "deleted": DEED})
-    assert out.startswith("No record tells who created it.\n\nDeleted:\n")
+    assert out.startswith("No record shows who created it.\n\nDeleted:\n")
     broken = {"steps": [], "kind": "unknown", "end": "the chain ends here"}
     assert "\n  The chain ends here.\n" in told(capsys, {**ONE, "caller": broken})
 

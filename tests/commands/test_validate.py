@@ -101,7 +101,7 @@ def test_only_what_is_asked_for_is_validated(tmp_path: Path, keys: Path, capsys:
     [
         (["none"], "there is no folder none"),
         (["s3://"], "s3:// names no bucket"),
-        (["arn:aws:s3:::x"], "arn:aws:s3:::x is no ARN of a trail"),
+        (["arn:aws:s3:::x"], "arn:aws:s3:::x is not the ARN of a trail"),
         ([ARN, ARN], "one trail at a time"),
         ([".", "--since", "noon"], "--since must be a time like"),
         ([".", "--since", "2020-01-02", "--until", "2020-01-01"], "--since must be before --until"),

@@ -100,7 +100,7 @@ def test_who_of_somebody_unknown_says_so_and_exits_1(
 ) -> None:
     said = story[0].opentrail("who", "Nobody")
     assert said.returncode == 1
-    assert "no record tells who created Nobody" in said.stdout
+    assert "no record shows who created Nobody" in said.stdout
 
 
 def test_secrets_of_the_story_are_nowhere_on_disk(story: tuple[Opentrail, dict[str, Any]]) -> None:

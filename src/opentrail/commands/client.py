@@ -1,4 +1,4 @@
-"""Asking a running server, over HTTP on its console port."""
+"""HTTP client for a running server's console port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import orjson
 from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
 
 _SECONDS = 120.0
-#: HTTP statuses of a server, or of what stands before it, that is busy or about to come back.
+#: HTTP statuses of a server, or a load balancer in front of it, that may work again soon.
 _LATER = (429, 502, 503, 504)
 _CODES_OF_WRONG_USE = (
     "InvalidLookupAttributesException",
@@ -33,11 +33,11 @@ _READ = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """A running server, found by the folder that it works on."""
+    """The address and token of a running server."""
 
     url: str
     token: str
-    #: Where it answers the CloudTrail API, if it says so.
+    #: Its AWS endpoint, if known.
     aws_endpoint: str | None = None
 
     def ask(
@@ -50,19 +50,19 @@ class Console:
         """Returns the server's JSON answer; a body, given in parts, makes it a POST.
 
         Raises:
-            TryLater: the server cannot be reached, or has no room now.
+            TryLater: the server cannot be reached or is overloaded.
             UsageError: the request is wrong.
-            OpentrailError: the server says no.
+            OpentrailError: the server refuses the request.
         """
         with self._open(path, parts, content_type, seconds) as answer, _reaching(self.url):
             return _document(answer.read(), self.url)
 
     def health(self) -> dict[str, Any]:
-        """Returns the state that `/health` shows, also that of a server that is failing.
+        """Returns the answer of `/health`, also from a server that is not healthy.
 
         Raises:
             TryLater: the server cannot be reached.
-            OpentrailError: what answers is not an opentrail server.
+            OpentrailError: the answer is not from an opentrail server.
         """
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
@@ -74,18 +74,18 @@ class Console:
         with answer, _reaching(self.url):
             document = _document(answer.read(), self.url)
         if "status" not in document:
-            raise OpentrailError(f"what answers at {self.url} is no opentrail server")
+            raise OpentrailError(f"what answers at {self.url} is not an opentrail server")
         return document
 
     @contextlib.contextmanager
     def lines(
         self, path: str, query: Mapping[str, str | None], seconds: float = _SECONDS
     ) -> Iterator[Iterator[list[dict[str, Any]]]]:
-        """Gives the JSON lines of an answer that goes on, so many at a time as have come.
+        """Yields the JSON lines of a streamed answer, in lists as they arrive.
 
         Raises:
-            TryLater: as `ask`; also, in the middle, when nothing comes for so many seconds or the
-                connection is cut. An answer that tells no end of its own may just stop.
+            TryLater: as `ask`; also after `seconds` without data, or when the connection is cut.
+                An answer without an end marker may stop without an error.
             UsageError, OpentrailError: as `ask`.
         """
         with self._open(f"{path}?{_encoded(query)}", None, "application/json", seconds) as answer:
@@ -135,9 +135,9 @@ def _line(line: bytes, url: str) -> dict[str, Any]:
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise OpentrailError(f"what answers at {url} is no opentrail server") from error
+        raise OpentrailError(f"what answers at {url} is not an opentrail server") from error
     if not isinstance(document, dict):
-        raise OpentrailError(f"what answers at {url} is no opentrail server")
+        raise OpentrailError(f"what answers at {url} is not an opentrail server")
     return document
 
 
@@ -156,7 +156,7 @@ def ask(
 
     Raises:
         UsageError: no server is found, or the request is wrong.
-        OpentrailError: the server cannot be reached, or says no.
+        OpentrailError: the server cannot be reached or refuses the request.
     """
     parts = None if body is None else [json.dumps(body).encode()]
     return find(options).ask(f"{path}?{_encoded(query)}", parts)
@@ -166,16 +166,16 @@ def _document(body: bytes, console: str) -> dict[str, Any]:
     try:
         document = json.loads(body)
     except ValueError as error:
-        raise OpentrailError(f"what answers at {console} is no opentrail server") from error
+        raise OpentrailError(f"what answers at {console} is not an opentrail server") from error
     if not isinstance(document, dict):
-        raise OpentrailError(f"what answers at {console} is no opentrail server")
+        raise OpentrailError(f"what answers at {console} is not an opentrail server")
     return document
 
 
 def find(options: argparse.Namespace) -> Console:
-    """Returns the server of the data directory that is given or usual, or that of `--endpoint`.
+    """Returns the server of `--endpoint`, or of the given or default data directory.
 
-    The token is that of the data directory, or `OPENTRAIL_TOKEN` where there is none.
+    The token comes from the data directory; with `--endpoint`, `OPENTRAIL_TOKEN` overrides it.
 
     Raises:
         UsageError: no server is found.
@@ -208,16 +208,16 @@ def _console_url(text: str) -> str:
 
 
 def _refusal(error: urllib.error.HTTPError) -> OpentrailError:
-    said: Any = None
+    body: Any = None
     with contextlib.suppress(ValueError):
-        said = json.load(error)
-    reason = said.get("error") if isinstance(said, dict) else None
+        body = json.load(error)
+    reason = body.get("error") if isinstance(body, dict) else None
     if not isinstance(reason, str):
         reason = f"the server answered with HTTP status {error.code}"
     if error.code in _LATER:
         return TryLater(reason)
     if error.code == http.HTTPStatus.UNAUTHORIZED:
         return TokenRefused(reason)
-    if not isinstance(said, dict):
+    if not isinstance(body, dict):
         return OpentrailError(reason)
-    return UsageError(reason) if said.get("code") in _CODES_OF_WRONG_USE else OpentrailError(reason)
+    return UsageError(reason) if body.get("code") in _CODES_OF_WRONG_USE else OpentrailError(reason)

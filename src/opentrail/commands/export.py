@@ -29,11 +29,11 @@ PATH = "/api/v1/events/stream"
 
 
 def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> int:
-    """Writes what fits into files, tells how much it was, and returns the exit code.
+    """Writes the events that match into files, prints their number and returns the exit code.
 
     Raises:
-        UsageError: the folder is not empty, no server is found, or the search makes no sense.
-        OpentrailError: not all was written; the files that are there are whole.
+        UsageError: the folder is not empty, no server is found, or the search is invalid.
+        OpentrailError: the export is incomplete; the files that exist are complete.
     """
     kind = next(kind for kind in KINDS if getattr(options, kind) is not None)
     parts = Parts(Path(getattr(options, kind)), kind, options.overwrite)
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> in
     finally:
         progress.end()
     if options.json:
-        told = {"events": count, "folder": str(parts.folder), "files": parts.names}
-        sys.stdout.write(json.dumps(told) + "\n")
+        document = {"events": count, "folder": str(parts.folder), "files": parts.names}
+        sys.stdout.write(json.dumps(document) + "\n")
     else:
         files = "1 file" if len(parts.names) == 1 else f"{len(parts.names):,} files"
         folder = printable(str(parts.folder))
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> in
 
 
 def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Progress) -> int:
-    """Writes all events of an answer, and returns how many its last line says there are."""
+    """Writes all events of an answer and returns their number, checked against its last line."""
     count = 0
     for lines in answer:
         events = [line for line in lines if "EventId" in line]
@@ -85,10 +85,10 @@ def _checked(end: dict[str, Any], count: int) -> int:
 
 
 def _stopped(error: OpentrailError, parts: Parts) -> OpentrailError:
-    """Returns the error with how far the export came."""
+    """Returns the error with the progress of the export."""
     stopped = OpentrailError(
         f"{error}; {parts.whole:,} events are in {len(parts.names):,} whole files of"
-        f" {printable(str(parts.folder))}. Run the same command with --overwrite to start anew"
+        f" {printable(str(parts.folder))}. Run the same command with --overwrite to start again"
     )
     stopped.exit_code = error.exit_code
     return stopped
@@ -98,7 +98,7 @@ Row = tuple[Any, ...]
 
 
 def row_of(event: dict[str, Any]) -> Row:
-    """Returns the row of an event in LookupEvents' form, in the order of Parquet's columns."""
+    """Returns an event in the form of LookupEvents as a row, in the order of `COLUMNS`."""
     record = event["CloudTrailEvent"]
     found = attributes_of(orjson.loads(record))
     return (
@@ -123,14 +123,13 @@ def row_of(event: dict[str, Any]) -> Row:
 
 
 def csv_cells(event: dict[str, Any]) -> list[str]:
-    """Returns the row as cells of CSV, without formulas (guarantee N7)."""
+    """Returns an event as CSV cells without formulas (guarantee N7)."""
     position, seconds, *values, record = row_of(event)
     moment = format_time(datetime.fromtimestamp(seconds, UTC))
     return [str(position), moment, *(harmless(_text(value)) for value in values), record]
 
 
 def record_line(event: dict[str, Any]) -> str:
-    """Returns the record on one line."""
     return one_line(event["CloudTrailEvent"]) + "\n"
 
 
@@ -142,9 +141,9 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-#: A file is full with so many events or bytes of records; Parquet packs those to a tenth.
+#: Maximum events of a file, and bytes of their records; Parquet needs a tenth of the bytes.
 MOST_ROWS, MOST_BYTES = 250_000, 128_000_000
-#: Says to Spark and others that all is there.
+#: An empty file that marks a complete export for Spark and others.
 SUCCESS = "_SUCCESS"
 _OURS = re.compile(r"events-\d{5,}\.(parquet|ndjson|csv)|\.events-\d{5,}\.\w+\.tmp|_SUCCESS")
 
@@ -153,18 +152,16 @@ Event = dict[str, Any]
 
 
 class PartFile(Protocol):
-    """A file that rows of its own form are added to."""
+    """A file of rows."""
 
-    def add(self, rows: Sequence[Any]) -> None:
-        """Adds rows."""
-        ...
+    def add(self, rows: Sequence[Any]) -> None: ...
 
     def finish(self) -> None:
         """Returns once the file is written, not yet durably."""
         ...
 
     def close(self) -> None:
-        """Gives the file up."""
+        """Abandons the file."""
         ...
 
 
@@ -175,15 +172,12 @@ class NdjsonFile:
         self._file = path.open("w", encoding="utf-8", newline="")
 
     def add(self, rows: Sequence[str]) -> None:
-        """Writes lines."""
         self._file.writelines(rows)
 
     def finish(self) -> None:
-        """Writes what is left."""
         self._file.close()
 
     def close(self) -> None:
-        """Closes the file."""
         self._file.close()
 
 
@@ -196,11 +190,10 @@ class CsvFile(NdjsonFile):
         self._writer.writerow(COLUMNS)
 
     def add(self, rows: Sequence[Sequence[str]]) -> None:
-        """Writes rows."""
         self._writer.writerows(rows)
 
 
-#: Kind → its file, and the form in which events come into it.
+#: Kind → its file, and the function that makes a row.
 KINDS: dict[str, tuple[Callable[[Path], PartFile], Callable[[Event], Any]]] = {
     "parquet": (ParquetFile, row_of),
     "ndjson": (NdjsonFile, record_line),
@@ -212,14 +205,14 @@ class Parts:
     """The files of one export in a folder.
 
     Raises:
-        UsageError: the folder holds something, and that may not be overwritten.
-        StorageFailed: something cannot be written.
+        UsageError: the folder is not empty and may not be overwritten.
+        StorageFailed: a file cannot be written.
     """
 
     def __init__(self, folder: Path, kind: str, overwrite: bool) -> None:
         self.folder = folder
         self.names: list[str] = []
-        #: Events in whole files.
+        #: Events in complete files.
         self.whole = 0
         self._kind = kind
         self._make, self._form = KINDS[kind]
@@ -228,20 +221,20 @@ class Parts:
         self._rows = self._bytes = 0
 
     def check(self) -> None:
-        """Makes sure that nothing stands in the way."""
+        """Checks that the folder is missing, empty or may be overwritten."""
         try:
             holds = self.folder.is_dir() and any(self.folder.iterdir())
         except OSError as error:
             raise UsageError(f"{self.folder}: {error.strerror}") from error
         if self.folder.exists() and not self.folder.is_dir():
-            raise UsageError(f"{self.folder} is no folder")
+            raise UsageError(f"{self.folder} is not a folder")
         if holds and not self._overwrite:
             raise UsageError(
                 f"{self.folder} is not empty; --overwrite replaces the files of an earlier export"
             )
 
     def begin(self) -> None:
-        """Makes the folder, and removes what an earlier export left there; all else stays."""
+        """Creates the folder and removes the files of an earlier export; other files stay."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             for file in self.folder.iterdir():
@@ -252,7 +245,7 @@ class Parts:
             raise self._failed(error) from error
 
     def add(self, events: Sequence[Event]) -> None:
-        """Adds events; those that fill a file are followed by those of the next."""
+        """Adds events; a full file is finished and the next one opened."""
         rows = []
         try:
             for event in events:
@@ -269,7 +262,7 @@ class Parts:
             raise self._failed(error) from error
 
     def finish(self) -> None:
-        """Makes the last file whole, an empty one if there are no events, and says so."""
+        """Finishes the last file, empty if there are no events, and marks the export complete."""
         try:
             if self._part is not None:
                 self._finish_part()
@@ -279,7 +272,7 @@ class Parts:
             raise self._failed(error) from error
 
     def abandon(self) -> None:
-        """Removes the file that is not whole."""
+        """Removes the unfinished file."""
         if self._part is not None:
             self._part.close()
             self._part = None

@@ -11,7 +11,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
+from concurrent.futures import TimeoutError as FutureTimeout
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,10 +23,11 @@ from opentrail.core.text import printable
 from opentrail.imports.batch import MOST_FILES, BatchFile, header_of
 from opentrail.imports.records import DIGEST_FILE
 
-#: Requests under way; while they are, a third batch is filled.
+#: Concurrent requests; a third batch is filled meanwhile.
 _UNDER_WAY = 2
+#: Seconds between updates of the progress.
 _LOOK = 0.25
-#: How long the end waits for the thread that counts, which may be listing a bucket.
+#: Seconds that the end waits for the thread that counts, which may be listing a bucket.
 _LAST_WAIT = 1.0
 
 Answer = dict[str, Any]
@@ -34,11 +35,11 @@ Sent = tuple[list[BatchFile], Future[list[Answer]]]
 
 
 def run(options: argparse.Namespace) -> int:
-    """Imports what the paths name, tells what came of it, and returns the exit code.
+    """Imports the named files, prints the outcome and returns the exit code.
 
     Raises:
-        UsageError: a path names nothing, or no server is found.
-        OpentrailError: the server or a store failed; all that was answered stays imported.
+        UsageError: a path does not exist, or no server is found.
+        OpentrailError: the server or a store failed; answered batches stay imported.
     """
     check(options.paths)
     find(options)
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(totals.as_json()) + "\n")
     else:
-        sys.stdout.write(totals.told() + "\n")
+        sys.stdout.write(totals.as_text() + "\n")
     return 0 if totals.is_complete else 1
 
 
@@ -78,7 +79,7 @@ def _losses(path: str | None) -> Iterator[TextIO | None]:
 
 @contextlib.contextmanager
 def _counted_ahead(paths: list[str], progress: Progress) -> Iterator[None]:
-    """Finds out meanwhile how many bytes there are, which tells the time that remains."""
+    """Counts all bytes in a thread, for the remaining time."""
     ended = threading.Event()
 
     def count() -> None:
@@ -100,10 +101,10 @@ def _counted_ahead(paths: list[str], progress: Progress) -> Iterator[None]:
 
 
 def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> None:
-    def waits(reason: str) -> None:
+    def on_wait(reason: str) -> None:
         progress.waiting = printable(reason)
 
-    sender = Sender(lambda: find(options), waits)
+    sender = Sender(lambda: find(options), on_wait)
     pool = ThreadPoolExecutor(_UNDER_WAY)
     under_way: deque[Sent] = deque()
     pieces = read_all(find_files(options.paths))
@@ -130,7 +131,7 @@ def _settle(sent: Sent, totals: Totals, progress: Progress) -> None:
         try:
             answers = future.result(_LOOK)
             break
-        except NotYet:
+        except FutureTimeout:
             progress.show()
     for file, answer in zip(batch, answers, strict=True):
         totals.note_sent(file, answer)
@@ -139,7 +140,7 @@ def _settle(sent: Sent, totals: Totals, progress: Progress) -> None:
 
 
 def _stopped(error: OpentrailError | str, totals: Totals) -> OpentrailError:
-    """Returns the error with how far the import came."""
+    """Returns the error with the progress of the import."""
     stopped = OpentrailError(
         f"{error}; until then {totals.sum()} of {totals.files:,} files."
         " Run the same command again to go on"
@@ -150,8 +151,8 @@ def _stopped(error: OpentrailError | str, totals: Totals) -> OpentrailError:
 
 
 PATH = "/api/v1/import"
-#: What a batch may come to unpacked, and how many times a packed file becomes larger, as a guess.
-#: Two batches under way and one being filled, with all else, stay below 300 MB.
+#: Maximum bytes of a batch, unpacked, and the assumed ratio of unpacked to packed bytes. Three
+#: batches at a time keep the command below 300 MB of memory.
 _BATCH, _GUESS = 64_000_000, 12
 _GZIP = b"\x1f\x8b"
 _SECONDS = 600.0
@@ -162,7 +163,7 @@ _COUNTS = ("lines", "imported", "doubled")
 def batches(
     pieces: Iterable[BatchFile | NotSent], note: Callable[[NotSent], None]
 ) -> Iterator[list[BatchFile]]:
-    """Yields the files of one request after the other; tells `note` what is not sent."""
+    """Yields the files of each request; passes what is not sent to `note`."""
     batch: list[BatchFile] = []
     size = 0
     for piece in pieces:
@@ -180,45 +181,45 @@ def batches(
 
 
 class Sender:
-    """Sends batches to a server, also one that is started again meanwhile; used by threads.
+    """Sends batches to a server and retries across its restarts; safe for threads.
 
     Args:
-        find: finds the server, anew for each attempt.
-        waits: is told why sending waits, and an empty text when it does no more.
+        find: finds the server, called for each attempt.
+        on_wait: called with the reason for a retry, and with an empty text after success.
     """
 
     def __init__(
         self,
         find: Callable[[], Console],
-        waits: Callable[[str], None] = lambda _: None,
+        on_wait: Callable[[str], None] = lambda _: None,
         first_pause: float = 0.5,
     ) -> None:
         self._find = find
-        self._waits = waits
+        self._on_wait = on_wait
         self._first_pause = first_pause
         self._ended = threading.Event()
         self._chance = random.SystemRandom()
 
     def end(self) -> None:
-        """Makes all sending end at the next failure."""
+        """Stops retrying: the next failure is raised."""
         self._ended.set()
 
     def send(self, batch: list[BatchFile]) -> list[Answer]:
-        """Returns what came of each file, once that is durable.
+        """Returns the outcome of each file once it is durable.
 
         Raises:
-            TryLater: the server stayed away or without room.
-            OpentrailError: the server says no, or does not account for every line.
+            TryLater: the server was not reached or overloaded in all attempts.
+            OpentrailError: the server refuses the batch or does not account for every line.
         """
         parts = [part for file in batch for part in (header_of(file), file.content)]
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 console = self._find_again() if attempt > 1 else self._find()
                 answer = console.ask(PATH, parts, "application/octet-stream", _SECONDS)
-                self._waits("")
+                self._on_wait("")
                 return _accounted(answer, batch)
             except TryLater as error:
-                self._waits(str(error))
+                self._on_wait(str(error))
                 pause = min(_LONGEST_PAUSE, self._first_pause * 2 ** (attempt - 1))
                 pause *= self._chance.uniform(0.5, 1)
                 if attempt == _ATTEMPTS or self._ended.wait(pause):
@@ -233,7 +234,7 @@ class Sender:
 
 
 def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
-    """Returns the answer's files if it accounts for every line sent (guarantee N5)."""
+    """Returns the files of an answer that accounts for every line (guarantee N5)."""
     files = answer.get("files")
     try:
         if not isinstance(files, list) or [f["name"] for f in files] != [f.name for f in batch]:
@@ -251,28 +252,28 @@ def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
     return files
 
 
-#: Losses that are shown: so many of one reason, and so many in all.
+#: Maximum rejected lines shown, of one reason and in all.
 _SHOWN_OF_ONE, _SHOWN = 3, 20
 
 
 class Totals:
-    """Counts; `losses` gets every rejected line as JSON, if there is such a file."""
+    """Counts lines by outcome; writes every rejected line as JSON to `losses`, if given."""
 
     def __init__(self, losses: TextIO | None = None) -> None:
         self.files = self.known = self.lines = self.imported = self.doubled = 0
         self.reasons: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
-        #: The first losses of each reason.
+        #: The first rejected lines of each reason.
         self._first: list[dict[str, Any]] = []
         self._losses = losses
 
     def note_sent(self, sent: BatchFile, answer: dict[str, Any]) -> None:
-        """Counts what the server says of a file or a piece of one."""
+        """Counts the lines of a file, or of a part of one, from the server's answer."""
         if sent.line == 1:
             self.files += 1
             self.known += answer["state"] == "known"
         self.lines += answer["lines"]
-        if answer["state"] == "known":  # what an earlier import took in is not taken in again
+        if answer["state"] == "known":  # imported earlier, so all its events are doubled now
             self.doubled += answer["imported"] + answer["doubled"]
         else:
             self.imported += answer["imported"]
@@ -281,7 +282,7 @@ class Totals:
             self._note_loss(sent.name, lost["line"], str(lost["reason"]), str(lost["detail"]))
 
     def note_not_sent(self, passed: NotSent) -> None:
-        """Counts what was not even sent; what may have held records is a rejected line."""
+        """Counts a file that was not sent, as a rejected line if it may have held records."""
         if not passed.is_lost:
             self.skipped[passed.reason] += 1
             return
@@ -299,16 +300,15 @@ class Totals:
 
     @property
     def rejected(self) -> int:
-        """Lines that were not taken."""
+        """The number of rejected lines."""
         return self.reasons.total()
 
     @property
     def is_complete(self) -> bool:
-        """Whether all was taken, but for digest files, which hold no events."""
+        """Whether nothing but digest files, which hold no events, was rejected."""
         return set(self.reasons) <= {DIGEST_FILE}
 
     def as_json(self) -> dict[str, Any]:
-        """Returns all counts and the first losses."""
         return {
             "files": self.files,
             "known": self.known,
@@ -321,8 +321,7 @@ class Totals:
             "first_rejected": self._first,
         }
 
-    def told(self) -> str:
-        """Returns the counts and the first losses as text."""
+    def as_text(self) -> str:
         known = f", {self.known:,} of them imported before" if self.known else ""
         lines = [f"{self.files:,} {'file' if self.files == 1 else 'files'}{known}", self.sum()]
         lines += [f"{n:>9,} {printable(reason)}" for reason, n in self.reasons.most_common()]
@@ -336,7 +335,7 @@ class Totals:
         return "\n".join(lines)
 
     def sum(self) -> str:
-        """Returns the sum of lines, each of which is in one of its parts (guarantee N5)."""
+        """Returns the sum in which every line is counted once (guarantee N5)."""
         return (
             f"{self.lines:,} lines = {self.imported:,} imported + {self.doubled:,} doubled"
             f" + {self.rejected:,} rejected"

@@ -1,4 +1,4 @@
-"""Finds the files that an import names and reads them, large files of lines in pieces."""
+"""Finds the files to import and reads them; large NDJSON files are read in parts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ NO_FILE = "neither file nor folder"
 EMPTY = "empty file"
 STANDARD_INPUT = "-"
 _S3 = "s3://"
-#: Seconds that a named pipe may be without a writer.
+#: Maximum seconds to wait for the writer of a named pipe.
 PIPE_SECONDS = 10
-#: Bytes that are read of a pipe first, and milliseconds between looks for a writer.
+#: Bytes of the first read of a pipe, and milliseconds between checks for a writer.
 _PIPE_PART, _PIPE_LOOK = 64 << 10, 100
 
 
@@ -39,17 +39,15 @@ class Stream(Protocol):
     """Bytes that are read once."""
 
     def read(self, size: int, /) -> bytes:
-        """Returns at most so many bytes, and none at the end."""
+        """Returns at most `size` bytes, empty at the end."""
         ...
 
-    def close(self) -> None:
-        """Ends the reading."""
-        ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file to import; `size` is what was told of it, 0 if nothing was."""
+    """A file to import; `size` is 0 if it is unknown."""
 
     name: str
     size: int
@@ -59,7 +57,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """What is not sent: lost, if it may have held records, else skipped."""
+    """A file, or the rest of one, that is not sent: lost if it may hold records, else skipped."""
 
     name: str
     reason: str
@@ -69,10 +67,10 @@ class NotSent:
 
 
 def check(paths: Sequence[str]) -> None:
-    """Returns if every path names something.
+    """Checks that every path exists.
 
     Raises:
-        UsageError: a path names nothing.
+        UsageError: a path does not exist.
     """
     for path in paths:
         if path.startswith(_S3):
@@ -85,7 +83,7 @@ def check(paths: Sequence[str]) -> None:
 def find_files(
     paths: Sequence[str], s3: Callable[[], S3Reader] = S3Reader
 ) -> Iterator[Found | NotSent]:
-    """Yields what the paths name, in the order of the paths, each folder sorted.
+    """Yields the files of the paths in their order, those of a folder sorted.
 
     Raises:
         ObjectStoreError: a bucket cannot be listed.
@@ -122,7 +120,7 @@ def _object(reader: S3Reader, bucket: str, key: str) -> Callable[[], Stream]:
 
 
 def _in_folder(folder: Path) -> Iterator[Found | NotSent]:
-    """Yields the files under a folder; links are not followed, so that nothing outside comes in."""
+    """Yields the files under a folder; links are not followed, they may lead outside."""
     waiting = [folder]
     while waiting:
         path = waiting.pop()
@@ -137,24 +135,24 @@ def _in_folder(folder: Path) -> Iterator[Found | NotSent]:
             else:
                 yield NotSent(_name(path), NO_FILE, is_lost=False)
         except OSError as error:
-            yield NotSent(_name(path), CANNOT_BE_READ, _said(error))
+            yield NotSent(_name(path), CANNOT_BE_READ, _reason(error))
 
 
 def _named_file(path: Path) -> Found | NotSent:
-    """Returns what a path names that is no folder; a pipe must have somebody who writes to it."""
+    """Returns the file or pipe of a path that is not a folder."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISFIFO(mode):
             return Found(_name(path), 0, lambda: _Pipe(path))
     except OSError as error:
-        return NotSent(_name(path), CANNOT_BE_READ, _said(error))
+        return NotSent(_name(path), CANNOT_BE_READ, _reason(error))
     if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
         return NotSent(_name(path), NO_FILE)
     return _file(path)
 
 
 class _Pipe:
-    """A named pipe, which is only read once some process has it open for writing."""
+    """A named pipe; it is read once a process has opened it for writing."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -173,18 +171,16 @@ class _Pipe:
             try:
                 if part := os.read(self._descriptor, _PIPE_PART):
                     return part
-            except BlockingIOError:  # somebody has it open, and has not written yet
+            except BlockingIOError:  # a writer has opened it and not written yet
                 return b""
             waiting.poll(_PIPE_LOOK)
         raise OSError(errno.EAGAIN, f"no process opened the pipe within {PIPE_SECONDS} seconds")
 
     def read(self, size: int, /) -> bytes:
-        """Returns at most so many bytes, and none at the end."""
         part, self._first = self._first[:size], self._first[size:]
         return part or os.read(self._descriptor, size)
 
     def close(self) -> None:
-        """Ends the reading."""
         os.close(self._descriptor)
 
 
@@ -192,32 +188,32 @@ def _file(path: Path) -> Found | NotSent:
     try:
         size = path.stat().st_size
     except OSError as error:
-        return NotSent(_name(path), CANNOT_BE_READ, _said(error))
+        return NotSent(_name(path), CANNOT_BE_READ, _reason(error))
     return Found(_name(path), size, lambda: path.open("rb"))
 
 
 def _name(path: Path) -> str:
-    """Returns a path as text; bytes that are none are written as numbers."""
+    """Returns a path as text; bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")[-LONGEST_NAME:]
 
 
-def _said(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
 TOO_LARGE = "larger than 512 MiB"
-#: Bytes of a piece, cut at the last end of a line.
+#: Minimum bytes of a file that is read in parts, and bytes of a part, which ends with a line.
 PIECE = 16 << 20
-#: Files of a store that are got at the same time, and how many wait for their turn.
+#: Concurrent downloads; maximum files, and their bytes, read ahead.
 _READERS, _MOST_WAITING, _MOST_WAITING_BYTES = 8, 64, 64 << 20
-#: A file holds lines if one of its first ones is a whole JSON object.
+#: A file holds lines if one of this many first lines is a JSON object.
 _TRIED_LINES = 20
 
 Piece = BatchFile | NotSent
 
 
 def read_all(found: Iterable[Found | NotSent]) -> Generator[Piece]:
-    """Yields the pieces of all files in order; those of a store are got ahead, several at once."""
+    """Yields the parts of all files in order; objects of a bucket are read ahead concurrently."""
     waiting: deque[tuple[int, Found | NotSent | Future[list[Piece]]]] = deque()
     size = 0
     pool = ThreadPoolExecutor(_READERS)
@@ -252,19 +248,19 @@ def _all_pieces(found: Found) -> list[Piece]:
 
 
 def pieces(found: Found) -> Iterator[Piece]:
-    """Yields a file, or its pieces, or why there is none; never raises for what cannot be read."""
+    """Yields a file, its parts, or the reason why it cannot be read."""
     line = 1
     try:
         with contextlib.closing(found.open()) as stream:
             head = _read(stream, PIECE)
             if not head:
-                # A packed file of nothing would still have a header.
+                # A gzip file of no content has a header, so this one lost its content.
                 yield NotSent(found.name, EMPTY, is_lost=found.name.endswith(".gz"))
             elif len(head) < PIECE:
                 yield BatchFile(found.name, head)
             elif _holds_lines(head):
                 lines = _lines(found.name, head, stream)
-                del head  # it is a part of the first piece; nobody else needs it
+                del head  # frees memory: the first part holds a copy
                 for piece in lines:
                     yield piece
                     if isinstance(piece, BatchFile):
@@ -275,8 +271,7 @@ def pieces(found: Found) -> Iterator[Piece]:
                 whole = head + _read(stream, LARGEST_FILE + 1 - PIECE)
                 yield _unless_too_large(found.name, whole, 1)
     except OSError as error:
-        said = error.strerror or type(error).__name__
-        yield NotSent(found.name, CANNOT_BE_READ, said, line)
+        yield NotSent(found.name, CANNOT_BE_READ, _reason(error), line)
     except ObjectStoreError as error:
         yield NotSent(found.name, CANNOT_BE_READ, str(error), line)
 
@@ -308,7 +303,7 @@ def _unless_too_large(name: str, content: bytes, line: int) -> Piece:
 
 
 def _read(stream: Stream, size: int) -> bytes:
-    """Reads until so many bytes are there or the stream ends; pipes give less at a time."""
+    """Returns `size` bytes, fewer only at the end; one read of a pipe may return fewer."""
     parts: list[bytes] = []
     while size > 0:
         part = stream.read(min(size, PIECE))

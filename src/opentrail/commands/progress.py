@@ -1,4 +1,7 @@
-"""How far long work is: a bar on a terminal, else a line now and then."""
+"""Progress of long work: a bar on a terminal, else a line every ten seconds.
+
+Not the bar of `rich`: its import takes 60 ms, and the texts are needed without a terminal, too.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import TextIO
 
-_REDRAWN, _TOLD = 0.2, 10.0
-#: The rate is that of so many seconds.
+#: Seconds between updates, on a terminal and elsewhere.
+_REDRAW_SECONDS, _LINE_SECONDS = 0.2, 10.0
+#: Seconds over which the rate is measured.
 _WINDOW = 30.0
 _NARROWEST_BAR, _WIDEST_BAR = 10, 40
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 
 class Progress:
-    """Shows bytes, records (or what `noun` calls them) and time.
+    """Shows bytes, records (`noun` gives their name), rate and remaining time.
 
-    `total` is set once it is known; `waiting` tells what sending waits for, if anything.
+    The owner sets `total`, the number of bytes, once it is known, and `waiting`, the reason for a
+    delay.
     """
 
     def __init__(
@@ -40,7 +45,7 @@ class Progress:
         self._past: deque[tuple[float, int, int]] = deque([(clock(), 0, 0)])
 
     def advance(self, size: int, records: int) -> None:
-        """Counts what is imported now."""
+        """Adds finished bytes and records."""
         self._bytes += size
         self._records += records
         now = self._clock()
@@ -50,21 +55,21 @@ class Progress:
         self.show()
 
     def show(self) -> None:
-        """Draws the bar again or writes a line, if it is time for that."""
+        """Redraws the bar or writes a line, if that is due."""
         now = self._clock()
-        if now - self._shown_at < (_REDRAWN if self._is_terminal else _TOLD):
+        if now - self._shown_at < (_REDRAW_SECONDS if self._is_terminal else _LINE_SECONDS):
             return
         self._shown_at = now
         if not self._is_terminal:
-            self._stream.write(f"{self._told(now)}\n")
+            self._stream.write(f"{self._text(now)}\n")
         else:
-            text = self._with_bar(self._told(now))
+            text = self._with_bar(self._text(now))
             self._stream.write(f"\r{text.ljust(self._drawn)}")
             self._drawn = len(text)
         self._stream.flush()
 
     def end(self) -> None:
-        """Takes the bar off the terminal."""
+        """Removes the bar from the terminal."""
         if self._drawn:
             self._stream.write(f"\r{' ' * self._drawn}\r")
             self._stream.flush()
@@ -78,7 +83,7 @@ class Progress:
             text = f"[{'#' * full}{'-' * (bar - full)}] {text}"
         return text[: max(0, room)]
 
-    def _told(self, now: float) -> str:
+    def _text(self, now: float) -> str:
         return f"waiting: {self.waiting}; {self._rates(now)}" if self.waiting else self._rates(now)
 
     def _rates(self, now: float) -> str:
@@ -97,7 +102,7 @@ class Progress:
 
 
 def _size(count: float) -> str:
-    """Returns bytes as people read them.
+    """Returns a number of bytes as text.
 
     >>> _size(999), _size(1_200_000)
     ('999 B', '1.2 MB')
@@ -110,7 +115,7 @@ def _size(count: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Returns a time as people read it.
+    """Returns a duration as text.
 
     >>> _duration(59.6), _duration(3725)
     ('1:00', '1:02:05')

@@ -1,4 +1,4 @@
-"""Events and answers on a terminal: a table, CSV, one record a line, sentences."""
+"""Prints events and answers: tables, CSV, JSON lines, sentences."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from rich.text import Text
 
 from opentrail.core.text import printable
 
-#: What makes a spreadsheet read a cell as a formula, also in full width (guarantee N7).
+#: Characters with which a formula begins, also in full width (guarantee N7).
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-#: Where a formula begins: at a cell's own begin, and behind what separates cells in spreadsheets of
-#: other languages.
+#: Where a formula can begin: at the start of a cell, and after a separator of other locales.
 _CELL_BEGIN = re.compile(rf"(^|[;|\t\r\n])(?= *[{re.escape(''.join(_FORMULAS))}])")
 _COLUMNS = ("Event time", "User name", "Event name", "Event source", "Resource name", "Error code")
-#: Widths below which columns are left out, and which ones go first.
+#: Minimum widths of the columns, and the columns to leave out, in this order.
 _LEAST, _EXPENDABLE = (20, 8, 18, 8, 14, 6), (3, 4, 1)
-#: Columns that are cut last: time and event name.
+#: Columns that are not shortened while others can be: time and event name.
 _PRECIOUS = (0, 2)
 #: Minimum width of a table on a terminal.
 _MIN_ROOM = 40
-#: Where there is no terminal nothing is cut, but longer cells do not widen their column.
+#: Maximum width of a column without a terminal; longer cells are not shortened.
 _MAX_WIDTH = 48
-#: User, event and source of an event that is shown on a line of its own.
+#: Widths of user, event name and source in `print_lines`.
 _LINE = (16, 24, 10)
 _CSV = (
     "Event name",
@@ -54,13 +53,13 @@ _BREAKS = str.maketrans("\r\n\t", "   ")
 
 
 def print_records(events: Sequence[dict[str, Any]]) -> None:
-    """Prints each event's CloudTrail record on a line of its own."""
+    """Prints each event's CloudTrail record on one line."""
     for event in events:
         sys.stdout.write(f"{_escaped(event['CloudTrailEvent'])}\n")
 
 
 def one_line(text: str) -> str:
-    r"""Returns JSON on one line: its own breaks stand only where a space may stand, too.
+    r"""Returns JSON on one line: its line breaks are whitespace, never inside strings.
 
     >>> one_line('{\n  "a": 1\r\n}')
     '{   "a": 1  }'
@@ -69,7 +68,7 @@ def one_line(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Returns JSON that says the same with what could steer a terminal written as numbers."""
+    """Returns equal JSON with control characters escaped."""
     text = one_line(text)
     if text.isprintable():
         return text
@@ -77,7 +76,7 @@ def _escaped(text: str) -> str:
 
 
 def print_events(events: Sequence[dict[str, Any]]) -> None:
-    """Prints a table: as wide as the terminal, or uncut where there is none."""
+    """Prints a table: as wide as the terminal, or complete without one."""
     rows = [_row(event) for event in events]
     if sys.stdout.isatty():
         _print_fitting(rows)
@@ -119,7 +118,7 @@ def _cell(text: str) -> Text:
 
 
 def print_lines(events: Sequence[dict[str, Any]]) -> None:
-    """Prints a line for each event; on a terminal no longer than it is wide."""
+    """Prints a line for each event, shortened to the width of a terminal."""
     room = shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else None
     for event in events:
         moment, *cells, resources, error = _with_short_source(_row(event))
@@ -152,13 +151,13 @@ def _row(event: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _short_names(resources: Sequence[dict[str, Any]]) -> list[str]:
-    """Returns names without the ARNs that say the same of the same resource at more length."""
+    """Returns names without the ARNs of resources that are named already."""
     names = list(dict.fromkeys(str(resource["ResourceName"]) for resource in resources))
     plain = [name for name in names if not name.startswith("arn:")]
-    return [name for name in names if name in plain or not _says(name, plain)]
+    return [name for name in names if name in plain or not _names_one_of(name, plain)]
 
 
-def _says(arn: str, names: Sequence[str]) -> bool:
+def _names_one_of(arn: str, names: Sequence[str]) -> bool:
     return any(arn.endswith((f"/{name.lstrip('/')}", f":{name}")) for name in names)
 
 
@@ -166,7 +165,7 @@ def _says(arn: str, names: Sequence[str]) -> bool:
 
 
 def print_status(health: dict[str, Any]) -> None:
-    """Prints whether a server is well, and everything that it has lost."""
+    """Prints the state of a server and everything that it has lost."""
     journal, history = health["journal"], health["history"]
     out = sys.stdout.write
     out(f"{health['status']}\n\n")
@@ -194,13 +193,13 @@ def _lost(one: dict[str, Any]) -> str:
 
 
 def warn_of_missing(answer: dict[str, Any]) -> None:
-    """Says on standard error what an answer may lack."""
+    """Prints on standard error what is missing from an answer."""
     for what in answer.get("missing", ()):
         sys.stderr.write(f"opentrail: missing: {printable(what)}\n")
 
 
 def warn_of_hidden(answer: dict[str, Any]) -> None:
-    """Says on standard error which events the defaults hide, and which flag shows them."""
+    """Prints on standard error which events the defaults hide, and which flags show them."""
     hidden = answer.get("hidden")
     if hidden:
         more = "" if hidden["complete"] else "at least "
@@ -214,7 +213,7 @@ def print_answer(answer: dict[str, Any], asked: str) -> None:
     """Prints who created, changed and deleted a resource, with the evidence."""
     if not answer["sentence"]:
         name, count = printable(asked), answer["events"]
-        sys.stdout.write(f"no record tells who created {name} ({count} events name it)\n")
+        sys.stdout.write(f"no record shows who created {name} ({count} events name it)\n")
         return
     answers = answer.get("answers") or [{"created": answer}]
     if len(answers) > 1:
@@ -230,29 +229,28 @@ def print_answer(answer: dict[str, Any], asked: str) -> None:
 def _print_one(answer: dict[str, Any]) -> None:
     created, changed, deleted = (answer.get(k) for k in ("created", "changed", "deleted"))
     if created:
-        _print_deed(created)
+        _print_change(created)
     else:
-        sys.stdout.write("No record tells who created it.\n")
+        sys.stdout.write("No record shows who created it.\n")
     if changed:
         times = "once" if changed["times"] == 1 else f"{changed['times']} times, the last time"
         sys.stdout.write(f"\nChanged {times}:\n")
-        _print_deed(changed)
+        _print_change(changed)
     if deleted:
         sys.stdout.write("\nDeleted:\n")
-        _print_deed(deleted)
+        _print_change(deleted)
     caller = answer.get("caller") or {}
     if caller and (caller["steps"] or caller["kind"] != "human"):
         sys.stdout.write("\nHow the caller got there:\n")
-        told = [*(step["sentence"] for step in caller["steps"]), caller["end"]]
-        _print_list(told)
+        _print_list([*(step["sentence"] for step in caller["steps"]), caller["end"]])
     if answer.get("next"):
         sys.stdout.write("\nWhat the same caller did next:\n")
         _print_list([step["sentence"] for step in answer["next"]])
 
 
-def _print_deed(deed: dict[str, Any]) -> None:
-    sys.stdout.write(f"{printable(deed['sentence'])}.\n\n")
-    for name, value in deed["evidence"].items():
+def _print_change(change: dict[str, Any]) -> None:
+    sys.stdout.write(f"{printable(change['sentence'])}.\n\n")
+    for name, value in change["evidence"].items():
         if value is not None:
             sys.stdout.write(f"  {name:<16} {printable(str(value))}\n")
 
@@ -266,7 +264,7 @@ def _print_list(sentences: Sequence[str]) -> None:
 
 
 def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> None:
-    """Prints CSV with the columns of AWS's download; formulas are made harmless (guarantee N7)."""
+    """Prints CSV with the columns of AWS's download and without formulas (guarantee N7)."""
     writer = csv.writer(sys.stdout)
     if with_header:
         writer.writerow(_CSV)
@@ -292,7 +290,7 @@ def print_csv(events: Sequence[dict[str, Any]], with_header: bool = True) -> Non
 
 
 def harmless(cell: str) -> str:
-    """Returns a cell that no spreadsheet takes for a formula, and no terminal for an order.
+    """Returns a cell without formulas and control characters.
 
     >>> harmless("=1+1"), harmless("a;=1+1")
     ("'=1+1", "a;'=1+1")

@@ -1,4 +1,4 @@
-"""Upstreams in child processes that end with us: moto, and SeaweedFS for S3 that lasts."""
+"""The sandbox's upstreams, as child processes: moto, and SeaweedFS for durable S3."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 
 ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
-#: moto checks no signatures, so any secret would do.
+#: moto checks no signatures: any secret works.
 ADMIN_SECRET = "opentrail-sandbox"  # noqa: S105 - of a sandbox on this machine alone
-#: What the directory says of the admin; the id has the form of IAM's user ids.
+#: The admin's entry in the directory; the id has the form of IAM's user ids.
 ADMIN = {"user": "admin", "principal_id": f"{key_for_account(DEFAULT_ACCOUNT, 'AIDA')}A"}
 _SEAWEED_SECONDS = 60.0
 _PR_SET_PDEATHSIG = 1
@@ -36,7 +36,6 @@ class MotoChild:
     url: str
 
     def stop(self) -> None:
-        """Ends it."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -47,11 +46,11 @@ class MotoChild:
 
 
 def start_moto() -> MotoChild:
-    """Starts moto on a free port; its standard input is the thread its life hangs by.
+    """Starts moto on a free port; it ends when its standard input is closed.
 
     Raises:
         UsageError: the extra `opentrail[sandbox]` is not installed.
-        OpentrailError: it did not come up.
+        OpentrailError: it did not start.
     """
     if importlib.util.find_spec("moto") is None:
         raise UsageError("the sandbox needs moto: pip install 'opentrail[sandbox]'")
@@ -79,7 +78,7 @@ class SeaweedChild:
     url: str
 
     def stop(self) -> None:
-        """Ends it. Its own orderly end takes 15 s, and what it has acknowledged is written."""
+        """Stops it without its shutdown of 15 s; acknowledged data are on disk already."""
         self.process.terminate()
         try:
             self.process.wait(timeout=2)
@@ -89,13 +88,13 @@ class SeaweedChild:
 
 
 def start_seaweedfs(folder: Path) -> SeaweedChild:
-    """Starts SeaweedFS on free ports; its data are in `folder` and outlive a restart.
+    """Starts SeaweedFS on free ports; its data are in `folder` and survive a restart.
 
     Only the sandbox admin's key may use it; signatures are checked.
 
     Raises:
         UsageError: the extra `opentrail[sandbox-s3]` is not installed.
-        OpentrailError: it did not come up.
+        OpentrailError: it did not start.
     """
     program = Path(sys.executable).parent / "weed"
     if not program.exists():
@@ -109,7 +108,7 @@ def start_seaweedfs(folder: Path) -> SeaweedChild:
     access.chmod(0o600)
     arguments, port = _weed_arguments(folder, access)
     with (folder / "weed.log").open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - a program of our own environment
+        process = subprocess.Popen(  # noqa: S603 - a program of this environment
             [str(program), *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -159,7 +158,7 @@ def _wait_for_seaweedfs(child: SeaweedChild, folder: Path) -> None:
         try:
             open_directly(f"{child.url}/status", timeout=2).close()
         except urllib.error.HTTPError:
-            return  # it answers, if only to refuse an unsigned call
+            return  # it refuses the unsigned call, so it is up
         except OSError:
             time.sleep(0.1)
         else:
@@ -169,12 +168,12 @@ def _wait_for_seaweedfs(child: SeaweedChild, folder: Path) -> None:
 
 
 def _end_with_parent() -> None:
-    """Has the kernel end the child when its parent dies (Linux)."""
+    """Makes the kernel stop the child when its parent dies (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> None:
-    """Runs as the child: serves until standard input ends, as it does when the parent dies."""
+    """Serves in the child until standard input is closed, at the latest when the parent dies."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)

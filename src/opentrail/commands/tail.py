@@ -1,4 +1,4 @@
-"""Following events as they are recorded, over restarts of the server and of the command."""
+"""Prints events as they are recorded, across restarts of the server and of the command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from opentrail.core.errors import StorageFailed, TokenRefused, TryLater, UsageEr
 from opentrail.core.text import printable
 
 PATH = "/api/v1/tail"
-#: The server says something every few seconds: after a longer silence it is gone.
+#: Maximum seconds without data; the server sends a line every few seconds.
 _SECONDS = 30.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
@@ -30,17 +30,17 @@ Lines = list[dict[str, Any]]
 
 
 def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> int:
-    """Prints events as they come, until it is interrupted.
+    """Prints events as they arrive, until it is interrupted.
 
     Raises:
-        UsageError: no server is found, or it cannot follow what is asked for.
-        OpentrailError: the server says no; one that is gone for a while is waited for.
+        UsageError: no server is found, or the search cannot be followed.
+        OpentrailError: the server refuses the request.
     """
     if options.after is not None and options.last is not None:
         raise UsageError("--after and --last exclude each other")
-    place = TailCursor(options.resume)
-    if place.position is None and options.after is not None:
-        place.position = _position(options.after, "--after")
+    cursor = TailCursor(options.resume)
+    if cursor.position is None and options.after is not None:
+        cursor.position = _position(options.after, "--after")
     show: Callable[[Lines], None] = print_lines
     if options.json:
         show = print_records
@@ -48,54 +48,54 @@ def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> in
         print_csv([])
         show = _print_csv_rows
     with Interrupts() as interrupts:
-        for lines in follow(lambda: find(options), {**conditions, "last": options.last}, place):
-            with interrupts.held():
-                _print(lines, show, place)
+        for lines in follow(lambda: find(options), {**conditions, "last": options.last}, cursor):
+            with interrupts.deferred():
+                _print(lines, show, cursor)
     return 0
 
 
 class Interrupts:
-    """Interrupts that wait while lines are printed: what was printed must not come again.
+    """Defers the first interrupt while lines are printed, so that no line is printed twice.
 
-    A second one waits no more. And none is lost: Python raises `KeyboardInterrupt` wherever it is,
-    in a finalizer too, which cannot pass it on. The server says something every few seconds.
+    The second interrupt is immediate. The first is remembered: `KeyboardInterrupt` raised in a
+    finalizer would be lost. The check in `deferred` runs every few seconds.
     """
 
     def __init__(self) -> None:
         self._count = 0
-        self._is_held = False
+        self._is_deferred = False
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        """Begins; only in the main thread there are interrupts."""
+        """Installs the handler in the main thread, the only one with signals."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves interrupts to whoever had them before."""
+        """Restores the earlier handler."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._count += 1
-        if not self._is_held or self._count > 1:
+        if not self._is_deferred or self._count > 1:
             raise KeyboardInterrupt
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Lets interrupts wait.
+    def deferred(self) -> Iterator[None]:
+        """Defers interrupts within the block.
 
         Raises:
-            KeyboardInterrupt: there was one, before or meanwhile.
+            KeyboardInterrupt: there was an interrupt, before or within the block.
         """
         if self._count:
             raise KeyboardInterrupt
-        self._is_held = True
+        self._is_deferred = True
         try:
             yield
         finally:
-            self._is_held = False
+            self._is_deferred = False
         if self._count:
             raise KeyboardInterrupt
 
@@ -103,25 +103,25 @@ class Interrupts:
 def follow(
     find_server: Callable[[], Console],
     query: Mapping[str, str | None],
-    place: TailCursor,
+    cursor: TailCursor,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lines]:
-    """Gives lines as they come, for ever; `place` tells where to go on behind a lost server."""
+    """Yields lines without end; reconnects at the position of `cursor` after a failure."""
     failures, chance = 0, random.SystemRandom()
     while True:
-        after = place.position
+        after = cursor.position
         given = query if after is None else {**query, "last": None, "after": str(after)}
         try:
-            with _found(find_server, place).lines(PATH, given, _SECONDS) as answer:
+            with _found(find_server, cursor).lines(PATH, given, _SECONDS) as answer:
                 for lines in answer:
-                    told = _told(lines)
+                    checked = _checked(lines)
                     if failures:
                         sys.stderr.write("opentrail: the server is back\n")
                     failures = 0
-                    yield told
+                    yield checked
             raise TryLater("the server has ended the answer")
         except (TryLater, TokenRefused) as error:
-            if not place.is_known:
+            if not cursor.is_known:
                 raise
             if not failures:
                 sys.stderr.write(f"opentrail: waiting for the server: {printable(str(error))}\n")
@@ -130,28 +130,32 @@ def follow(
         failures += 1
 
 
-def _found(find_server: Callable[[], Console], place: TailCursor) -> Console:
-    """Returns the server; once there was one, its absence is only a matter of time."""
+def _found(find_server: Callable[[], Console], cursor: TailCursor) -> Console:
+    """Returns the server; after the first connection a missing server is retried."""
     try:
         return find_server()
     except UsageError as error:
-        if not place.is_known:
+        if not cursor.is_known:
             raise
         raise TryLater(str(error)) from error
 
 
-def _told(lines: Lines) -> Lines:
-    """Returns the lines unless one of them says that the server cannot go on."""
+def _checked(lines: Lines) -> Lines:
+    """Returns the lines before an error line.
+
+    Raises:
+        TryLater: the first line is an error.
+    """
     for number, line in enumerate(lines):
         if "error" in line:
             if number:
-                return lines[:number]  # the connection ends behind it, which says the same
+                return lines[:number]  # the connection ends after it, which is retried
             raise TryLater(str(line["error"]))
     return lines
 
 
-def _print(lines: Lines, show: Callable[[Lines], None], place: TailCursor) -> None:
-    """Prints the events among lines, and only then keeps the position of the last one."""
+def _print(lines: Lines, show: Callable[[Lines], None], cursor: TailCursor) -> None:
+    """Prints the events of lines, then stores the position of the last one."""
     if not any("EventId" in line for line in lines):
         _check_reader()
     printed: int | None = None
@@ -160,10 +164,10 @@ def _print(lines: Lines, show: Callable[[Lines], None], place: TailCursor) -> No
             if "EventId" in line:
                 show([line])
             printed = line["position"]
-    finally:  # also when it ends here: what was printed must not come again
+    finally:  # also after an error: printed events must not be printed again
         if printed is not None:
             sys.stdout.flush()
-            place.move(printed)
+            cursor.move(printed)
 
 
 def _print_csv_rows(events: Sequence[dict[str, Any]]) -> None:
@@ -171,7 +175,7 @@ def _print_csv_rows(events: Sequence[dict[str, Any]]) -> None:
 
 
 def _check_reader() -> None:
-    """Raises BrokenPipeError if nobody reads what is printed: `tail | head` ends at once."""
+    """Raises BrokenPipeError if the reader of standard output is gone, as in `tail | head`."""
     try:
         descriptor = sys.stdout.fileno()
     except OSError:
@@ -183,18 +187,18 @@ def _check_reader() -> None:
 
 
 class TailCursor:
-    """The position up to which everything that fits has been printed; kept in a file, if given."""
+    """The position up to which all matching events are printed, stored in a file if given."""
 
     def __init__(self, file: str | None = None) -> None:
         self._file = None if file is None else Path(file)
         self.position: int | None = None
-        #: Whether the server has told a position since the start: then it was there.
+        #: Whether the server has sent a position since the start.
         self.is_known = False
         if self._file is not None:
-            self.position = _kept(self._file)
+            self.position = _stored(self._file)
 
     def move(self, position: int) -> None:
-        """Goes on to a position.
+        """Moves to a position.
 
         Raises:
             StorageFailed: the file cannot be written.
@@ -208,7 +212,7 @@ class TailCursor:
             raise StorageFailed(f"--resume {self._file}: {error.strerror}") from error
 
 
-def _kept(file: Path) -> int | None:
+def _stored(file: Path) -> int | None:
     try:
         return _position(file.read_bytes().decode("ascii", "replace").strip(), f"--resume {file}:")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The command itself: what to look at, what to trust, and what came of it."""
+"""Validates log files and digest files: reads options, runs the validation, prints the outcome."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ _ARN = re.compile(
 
 
 def run(options: argparse.Namespace) -> int:
-    """Validates what is named, tells what came of it, and returns the exit code.
+    """Validates the named sources, prints the outcome and returns the exit code.
 
     Raises:
-        UsageError: what is named makes no sense, or there are no public keys.
-        OpentrailError: a bucket or server failed, so that nothing can be decided.
+        UsageError: the options are invalid, or there are no public keys.
+        OpentrailError: a bucket or server failed.
     """
     progress = Progress(sys.stderr, noun="files")
-    told = _Told(progress, options.json)
-    report = Report(show=told.show)
+    output = _Output(progress, options.json)
+    report = Report(show=output.show)
     try:
         setting = _Setting(options)
         known = setting.validate(report, progress)
     except OpentrailError as error:
         if error.exit_code == NOT_GOOD and report.exit_code != NOT_GOOD:
-            error.exit_code = UNDECIDED  # nothing was found that is not good
+            error.exit_code = UNDECIDED  # no invalid file was found
         raise
     finally:
         progress.end()
@@ -63,8 +63,8 @@ def run(options: argparse.Namespace) -> int:
     return report.exit_code
 
 
-class _Told:
-    """Shows findings as they come; notes and what is wrong both go to standard output."""
+class _Output:
+    """Prints findings to standard output as they come, unless the output is JSON."""
 
     def __init__(self, progress: Progress, is_json: bool) -> None:
         self._progress = progress
@@ -77,7 +77,7 @@ class _Told:
 
 
 class _Setting:
-    """What the options say, and who is asked because of them."""
+    """The sources, keys and limits that the options name."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -95,13 +95,13 @@ class _Setting:
         self._buckets = Buckets(S3Gets)
 
     def validate(self, report: Report, progress: Progress) -> list[Known]:
-        """Validates, and returns what is known of the chains now."""
+        """Runs the validation and returns the new checkpoints of the chains."""
         options = self._options
         export = Export(Path(options.export)) if options.export else None
         signatures = read_signatures(Path(options.signatures)) if options.signatures else {}
         keys = self._keys()
         known = read_checkpoint(Path(options.checkpoint)) if options.checkpoint else []
-        # What the server knows must not be newer than what is listed.
+        # The server's state is read before the listing, so that it is not newer.
         known += self._known_by_server()
         wanted = Wanted(options.account, options.region, options.trail)
         sources = self._sources()
@@ -169,16 +169,16 @@ class _Setting:
             return []
         arn = _arn(self._arns[0])
         answer = self._server.ask(f"{_DIGESTS}?name={arn.string}&account={arn['account']}")
-        return [known_from(told, "the server", is_current=True) for told in answer["chains"]]
+        return [known_from(chain, "the server", is_current=True) for chain in answer["chains"]]
 
 
 def _is_trail_name(source: str) -> bool:
-    """Returns whether a source that is no folder could be the name of a trail."""
+    """Returns whether a source could be the name of a trail and not a path."""
     return _TRAIL_NAME.fullmatch(source) is not None and not Path(source).exists()
 
 
 def _server(options: argparse.Namespace) -> Console | None:
-    """Returns the running server, None if there is none and none was named."""
+    """Returns the running server, None if none runs and the options name none."""
     try:
         return find(options)
     except UsageError:
@@ -188,7 +188,7 @@ def _server(options: argparse.Namespace) -> Console | None:
 
 
 def _list(source: Source, inventory: Inventory, report: Report, progress: Progress) -> None:
-    """Lists a source; a bucket that is gone is an empty one."""
+    """Lists a source; a bucket that does not exist counts as empty."""
     try:
         inventory.add(source, lambda _count: progress.show())
     except ObjectMissing as error:
@@ -201,7 +201,7 @@ def _list(source: Source, inventory: Inventory, report: Report, progress: Progre
 def _arn(text: str) -> re.Match[str]:
     match = _ARN.fullmatch(text)
     if match is None:
-        raise UsageError(f"{text} is no ARN of a trail")
+        raise UsageError(f"{text} is not the ARN of a trail")
     return match
 
 

@@ -1,4 +1,4 @@
-"""The command that verifies a data directory: every record of journal and event history."""
+"""Verifies every record in the journal and event history of a data directory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from opentrail.core.text import printable
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verifies the data directory, prints what is not good, and returns the exit code.
+    """Verifies the data directory, prints the damage and returns the exit code.
 
     Raises:
         UsageError: the folder is not a data directory.
