@@ -24,7 +24,6 @@ FREE_FOLDERS = (
     "conformance",
     "anomaly",
     "contracts",
-    "decoding",
     "golden",
     "live",
     "transcripts",

@@ -20,7 +20,6 @@ import boto3
 import botocore.exceptions
 import pytest
 
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import (
     Opentrail,
     free_port,
@@ -28,6 +27,7 @@ from tests.live.processes import (
     opentrail_server,
     run_opentrail,
 )
+from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live]
 

@@ -22,8 +22,8 @@ import boto3
 import pytest
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import PATIENCE, Opentrail, free_port, moto_server
+from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from tests.anomaly.test_bad_days import eventually, health
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import opentrail_server, run_opentrail
+from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
 

@@ -17,8 +17,8 @@ import botocore.exceptions
 import pytest
 
 from tests.capture.proxy.wires import scope
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import Opentrail, opentrail_server
+from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.live, pytest.mark.anomaly]
 

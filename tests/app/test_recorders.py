@@ -18,8 +18,8 @@ import pytest
 from opentrail.core.identity import key_for_account
 from tests.anomaly.test_overload import stalled_disk
 from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import Opentrail, moto_server, opentrail_server, runs
+from tests.stub_upstream import StubUpstream
 
 pytestmark = pytest.mark.live
 

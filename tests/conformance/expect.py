@@ -17,7 +17,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from tests.conformance import tables
 from tests.conformance.answers import ERROR_CODE, json_text, output_of
 from tests.conformance.generate import Case, service_model
-from tests.decoding.literals import without_literals
+from tests.conformance.literals import without_literals
 
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _GONE: Any = object()
@@ -76,9 +76,9 @@ def source_of(service: str) -> str:
     return tables.EVENT_SOURCES.get(service, prefix.rpartition(".")[2])
 
 
-def region_of(case: Case, scope: list[str]) -> str:
+def region_of(service: str, scope: list[str]) -> str:
     """Returns awsRegion: where the call was signed for; calls without signature name none."""
-    if source_of(case.service) in tables.GLOBAL_SOURCES or not scope:
+    if source_of(service) in tables.GLOBAL_SOURCES or not scope:
         return "us-east-1"
     return scope[1]
 
@@ -155,6 +155,7 @@ class Recorded:
         self._service = service
         self._source = source_of(service)
         self._names: Mapping[tuple[str, str], str] = tables.MEMBER_NAMES
+        self._is_query = protocol in ("query", "ec2")
         self._is_flat = protocol in ("query", "ec2", "rest-xml")
         self._dynamodb = service.startswith("dynamodb")
 
@@ -187,7 +188,9 @@ class Recorded:
         return shown
 
     def _is_unsent(self, shape: Shape, value: Any) -> bool:
-        """Tells whether nothing is on the wire: no element of a flattened list, no name."""
+        """Returns whether the protocol has no way to send an empty value."""
+        if isinstance(shape, StructureShape | MapShape):
+            return self._is_query and not value
         flattened = isinstance(shape, ListShape) and shape.serialization.get("flattened")
         return bool(self._is_flat and flattened and not value)
 

@@ -16,8 +16,6 @@ from typing import Any
 from botocore.loaders import Loader
 from botocore.model import ListShape, MapShape, OperationModel, ServiceModel, Shape, StructureShape
 
-from tests.decoding import generate as five_services
-
 VARIANTS = ("minimal", "full", "awkward")
 REGIONS = ("eu-central-1", "us-east-1", "ap-southeast-2", "us-west-2")
 PROTOCOLS = ("json", "query", "ec2", "rest-json", "rest-xml", "smithy-rpc-v2-cbor")
@@ -182,7 +180,9 @@ def cases(service: str, operations: Sequence[str] | None = None) -> Iterator[Cas
 
 @cache
 def _s3_parameters() -> dict[tuple[str, str], dict[str, Any]]:
-    return {(case.operation, case.variant): case.params for case in five_services.cases("s3")}
+    from tests.conformance.five_services.generate import cases as s3_cases  # imports this module
+
+    return {(case.operation, case.variant): case.params for case in s3_cases("s3")}
 
 
 def parameters(operation: OperationModel, protocol: str, variant: str) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from typing import Any
 from tests.conformance.answers import Answer, answer_of
 from tests.conformance.compare import differences, kind_of
 from tests.conformance.expect import EXCEPTED
+from tests.conformance.five_services import expect_s3
 from tests.conformance.generate import Case
 from tests.conformance.send import Sender, Sent, send_all
-from tests.decoding import expect_s3
-from tests.decoding.stub_upstream import RawRequest, StubUpstream
 from tests.live.processes import opentrail_server
+from tests.stub_upstream import RawRequest, StubUpstream
 
 #: A key that names no account, and anybody's secret: nothing is verified.
 _KEY, _SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

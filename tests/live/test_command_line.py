@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import (
     Opentrail,
     clean_environment,
@@ -18,6 +17,7 @@ from tests.live.processes import (
     opentrail_server,
     run_opentrail,
 )
+from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
 from tests.capture.proxy.wires import PATIENCE, Wire, scope
-from tests.decoding.stub_upstream import StubUpstream
 from tests.live.processes import moto_server, opentrail_server, run_opentrail
+from tests.stub_upstream import StubUpstream
 
 pytestmark = pytest.mark.live
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
-from tests.decoding import expect_s3
-from tests.decoding.expect import comparable, expected
-from tests.decoding.generate import SERVICES, Case, cases
-from tests.decoding.send import EXCEPTED, send
-from tests.decoding.stub_upstream import StubUpstream
+from tests.conformance.five_services import expect_s3
+from tests.conformance.five_services.expect import comparable, expected
+from tests.conformance.five_services.generate import SERVICES, Case, cases
+from tests.conformance.five_services.send import EXCEPTED, send
 from tests.live.processes import Opentrail, opentrail_server
+from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 

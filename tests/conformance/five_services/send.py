@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from botocore.session import Session
 
-from tests.decoding.generate import Case
+from tests.conformance.five_services.generate import Case
 
 #: Operations that botocore cannot send to a custom endpoint, with the reason; none so far.
 EXCEPTED: dict[tuple[str, str], str] = {}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.decoding.expect import HIDDEN, Expected, comparable, expected
-from tests.decoding.generate import REGIONS, SERVICES, VARIANTS, Case, cases, service_model
-from tests.decoding.send import send
-from tests.decoding.stub_upstream import StubUpstream
+from tests.conformance.five_services.expect import HIDDEN, Expected, comparable, expected
+from tests.conformance.five_services.generate import REGIONS, SERVICES, VARIANTS, Case, cases
+from tests.conformance.five_services.send import send
+from tests.conformance.generate import service_model
+from tests.stub_upstream import StubUpstream
 
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 

@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
 
-from tests.decoding.generate import Case, service_model
-from tests.decoding.literals import without_literals
+from tests.conformance.five_services.generate import Case
+from tests.conformance.generate import service_model
+from tests.conformance.literals import without_literals
 
 DATA_OPERATIONS = frozenset(
     {

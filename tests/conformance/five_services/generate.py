@@ -3,22 +3,14 @@
 Nothing here is random: the same case has the same parameters in every run.
 """
 
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from functools import cache
 from typing import Any
 
-from botocore.loaders import Loader
-from botocore.model import (
-    ListShape,
-    MapShape,
-    OperationModel,
-    ServiceModel,
-    Shape,
-    StructureShape,
-)
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StructureShape
+
+from tests.conformance.generate import ABSENT, Builder, service_model, stretched
 
 SERVICES = ("iam", "sts", "s3", "sqs", "dynamodb")
 #: Two rotations of the same awkward values, so that each list is empty here and long there.
@@ -27,7 +19,6 @@ REGIONS = ("us-east-1", "eu-central-1", "ap-southeast-2")
 
 #: Below this depth only required members are generated.
 _DEPTH_LIMIT = 9
-_ABSENT: Any = object()
 _KOLKATA = timezone(timedelta(hours=5, minutes=30))
 
 _TEXTS = (
@@ -69,7 +60,6 @@ _HEADER_TEXTS = (
     "true",
     "v" * 300,
 )
-_MAP_KEYS = ("UPPER Case", "lower", "caf\u00e9.\u65e5\u672c", "a=b&c/d", "X", "x")
 #: An odd number of them, so that the variants of successive operations meet every one.
 _OBJECT_KEYS = (
     "caf\u00e9/\u65e5\u672c \U0001f600.txt",
@@ -99,10 +89,6 @@ _TIMES = (
     datetime(1999, 5, 2, 12, 30, 5, tzinfo=UTC),
     datetime(2038, 11, 10, 13, 0, 9, tzinfo=_KOLKATA),
 )
-_TIME = datetime(2023, 7, 10, 12, 9, 47, tzinfo=UTC)
-_INTEGERS = (0, -1, 2**31 - 1, -(2**31))
-_LONGS = (2**53 + 1, -(2**53) - 1, 2**63 - 1, 0)
-_FLOATS = (-0.25, 1e-7, 12345678.5)
 #: Attribute values that cannot be part of a primary key.
 _OTHER_ATTRIBUTES: tuple[dict[str, Any], ...] = (
     {"SS": ["a", "b"]},
@@ -156,9 +142,9 @@ _S3_VALUES: dict[str, tuple[tuple[Any, ...], ...]] = {
     ),
     "ContentEncoding": (("identity",), ("gzip",), ("gzip",)),
     "SSECustomerKey": (("0123456789abcdef0123456789abcdef",),) * 3,
-    "SSECustomerKeyMD5": (("bWQ1",), ("bWQ1",), (_ABSENT,)),
+    "SSECustomerKeyMD5": (("bWQ1",), ("bWQ1",), (ABSENT,)),
     "CopySourceSSECustomerKey": (("fedcba9876543210fedcba9876543210",),) * 3,
-    "CopySourceSSECustomerKeyMD5": (("bWQ1",), ("bWQ1",), (_ABSENT,)),
+    "CopySourceSSECustomerKeyMD5": (("bWQ1",), ("bWQ1",), (ABSENT,)),
     "Policy": ((_POLICY,), (_WIDE_POLICY,), ('not json {"Statement": [',)),
     "Metadata": (
         ({},),
@@ -188,12 +174,6 @@ class Case:
         return f"{self.service}-{self.operation}-{self.variant}"
 
 
-@cache
-def service_model(service: str) -> ServiceModel:
-    """Returns a private copy of the model, untouched by botocore's clients."""
-    return ServiceModel(Loader().load_service_model(service, "service-2"), service)
-
-
 def cases(service: str) -> Iterator[Case]:
     """Yields one case per operation and variant, always in the same order and number."""
     model = service_model(service)
@@ -206,138 +186,78 @@ def cases(service: str) -> Iterator[Case]:
             number += 1
 
 
-class _Builder:
+class _Builder(Builder):
     """Makes the parameters of one case."""
 
     def __init__(self, operation: OperationModel, variant: str, number: int) -> None:
-        self._operation = operation
-        self._service = operation.service_model.service_name
-        self._style = variant.removesuffix("-again")
+        seed = f"{operation.service_model.service_name}.{operation.name}.{variant}"
+        super().__init__(operation, "", variant.removesuffix("-again"), seed)
+        self._input = operation.input_shape
         self._number = number
-        self._turn = zlib.crc32(f"{self._service}.{operation.name}.{variant}".encode())
 
     def parameters(self) -> dict[str, Any]:
-        shape = self._operation.input_shape
-        if shape is None:
-            return {}
-        return self._structure(shape, ())
-
-    def _pick(self, choices: Sequence[Any]) -> Any:
-        self._turn = (self._turn * 1_103_515_245 + 12_345) & 0x7FFF_FFFF
-        return choices[(self._turn >> 8) % len(choices)]
-
-    def _structure(
-        self, shape: StructureShape, path: tuple[str, ...], index: int = 0
-    ) -> dict[str, Any]:
-        made: dict[str, Any] = {}
-        for name in self._members(shape, path, index):
-            required = name in shape.required_members
-            value = self._member(name, shape.members[name], (*path, shape.name), required)
-            if value is not _ABSENT:
-                made[name] = value
-        return made
+        return {} if self._input is None else self.structure(self._input)
 
     def _members(self, shape: StructureShape, path: tuple[str, ...], index: int) -> list[str]:
         names = list(shape.members)
         if shape.is_tagged_union:
             return [names[index % len(names)]]
-        if self._style == "minimal" or len(path) >= _DEPTH_LIMIT or shape.name in path:
-            # botocore fills in absent idempotency tokens, which nobody could foretell
-            tokens = self._operation.idempotent_members if not path else []
+        if self._variant == "minimal" or len(path) >= _DEPTH_LIMIT or shape.name in path:
+            # botocore fills in absent idempotency tokens with random values.
+            tokens = self._tokens if not path else []
             return [n for n in names if n in shape.required_members or n in tokens]
         return names
 
-    def _member(self, name: str, shape: Shape, path: tuple[str, ...], required: bool) -> Any:
-        if self._service == "s3" and len(path) == 1:
-            if name == "Key" and self._style == "awkward":
+    def _member(self, name: str, parent: StructureShape, path: tuple[str, ...]) -> Any:
+        if self._service == "s3" and not path:
+            if name == "Key" and self._variant == "awkward":
                 return _OBJECT_KEYS[self._number % len(_OBJECT_KEYS)]
             if name in _S3_VALUES:
-                return self._pick(_S3_VALUES[name][VARIANTS.index(self._style)])
+                return self._pick(_S3_VALUES[name][VARIANTS.index(self._variant)])
             if name == "ContentLength":
-                return len(_BODIES[self._style])
-        return self._value(name, shape, path, required)
+                return len(_BODIES[self._variant])
+        required = name in parent.required_members
+        return self._value(name, parent.members[name], (*path, parent.name), required)
 
     def _value(
         self, name: str, shape: Shape, path: tuple[str, ...], required: bool, index: int = 0
     ) -> Any:
         if shape.name == "AttributeValue":
             return self._attribute_value(in_key="Key" in path)
-        match shape:
-            case StructureShape():
-                return self._structure(shape, path, index)
-            case ListShape():
-                deeper = (*path, shape.name)
-                indexes = range(self._size(shape, shape.member, required))
-                return [self._value(name, shape.member, deeper, True, i) for i in indexes]
-            case MapShape():
-                return self._map(name, shape, (*path, shape.name), required)
-        return self._scalar(name, shape, required)
+        return super()._value(name, shape, path, required, index)
 
-    def _size(self, shape: Shape, element: Shape, required: bool) -> int:
+    def _size(self, shape: Shape, element: Shape, required: bool, path: tuple[str, ...]) -> int:
         least = max(int(shape.metadata.get("min", 0)), 1 if required else 0)
-        if self._style == "minimal":
+        if self._variant == "minimal":
             return max(least, 1)
-        if self._style == "full":
+        if self._variant == "full":
             if isinstance(element, StructureShape) and element.is_tagged_union:
                 return max(least, len(element.members))
             return max(least, 2)
         many = 3 if isinstance(element, StructureShape | ListShape | MapShape) else 30
         return max(least, int(self._pick((0, 1, many))))
 
-    def _map(
-        self, name: str, shape: MapShape, path: tuple[str, ...], required: bool
-    ) -> dict[str, Any]:
-        enum = shape.key.metadata.get("enum", [])
-        pool = list(_MAP_KEYS) if self._style == "awkward" else [*enum, "KeyOne", "keyTwo"]
-        keys = [_stretched(key, shape.key) for key in pool]
-        size = self._size(shape, shape.value, required)
-        return {key: self._value(name, shape.value, path, True) for key in keys[:size]}
-
     def _scalar(self, name: str, shape: Shape, required: bool) -> Any:
-        awkward = self._style == "awkward"
-        match shape.type_name:
-            case "string":
-                return self._string(name, shape, required)
-            case "integer":
-                return _bounded(self._pick(_INTEGERS) if awkward else 7, shape)
-            case "long":
-                return _bounded(self._pick(_LONGS) if awkward else 10_000_000_000, shape)
-            case "float" | "double":
-                return self._pick(_FLOATS) if awkward else 70.5
-            case "boolean":
-                return self._pick((True, False)) if awkward else True
-            case "timestamp":
-                return self._pick(_TIMES) if awkward else _TIME
-            case "blob":
-                return _BODIES[self._style]
-        raise NotImplementedError(f"type {shape.type_name!r} of {name!r}")
+        if shape.type_name == "timestamp" and self._variant == "awkward":
+            return self._pick(_TIMES)
+        if shape.type_name == "blob":
+            return _BODIES[self._variant]
+        return super()._scalar(name, shape, required)
 
     def _string(self, name: str, shape: Shape, required: bool) -> str:
         if enum := shape.metadata.get("enum"):
             return str(self._pick(enum))
-        if self._style != "awkward":
-            return _stretched(f"{name}-{self._style}", shape)
+        if self._variant != "awkward":
+            return stretched(f"{name}-{self._variant}", shape)
         in_header = shape.serialization.get("location") == "header"
         text = self._pick(_HEADER_TEXTS if in_header else _TEXTS)
         if not text and required:
             text = "a=b&c+d %2F"
-        return _stretched(text, shape)
+        return stretched(text, shape)
 
     def _attribute_value(self, in_key: bool) -> dict[str, Any]:
-        if self._style == "minimal":
+        if self._variant == "minimal":
             return {"S": "x"}
         keys: list[dict[str, Any]] = [{"S": self._pick(_TEXTS)}, {"N": "-1.5e10"}]
         keys.append({"B": b"\x00\xff blob"})
         return dict(self._pick(keys if in_key else [*keys, *_OTHER_ATTRIBUTES]))
-
-
-def _stretched(text: str, shape: Shape) -> str:
-    """Returns the text made long enough for the shape, or cut to its greatest length."""
-    least = int(shape.metadata.get("min", 0))
-    most = int(shape.metadata.get("max", 4096))
-    return (text + "x" * max(0, least - len(text)))[: max(least, most)]
-
-
-def _bounded(number: int, shape: Shape) -> int:
-    least = int(shape.metadata.get("min", number))
-    return max(least, min(number, int(shape.metadata.get("max", number))))

@@ -1,1 +1,0 @@
-"""Conformance test "Decoding": requests made by botocore and the records they must give."""
