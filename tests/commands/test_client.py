@@ -116,16 +116,14 @@ def test_a_folder_without_a_server_is_wrong_use(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"console": "http://x"}', "null"])
-def test_a_description_of_a_server_that_says_nothing_is_wrong_use(
-    tmp_path: Path, text: str
-) -> None:
+def test_an_empty_server_description_is_a_usage_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.json").write_text(text)
     with pytest.raises(UsageError) as wrong:
         ask(options(tmp_path), "/x", {})
     assert str(tmp_path) in str(wrong.value)
 
 
-def test_the_servers_aws_endpoint_is_known_if_it_says_so(console: StubConsole) -> None:
+def test_the_aws_endpoint_is_read_from_the_server_description(console: StubConsole) -> None:
     assert find(options(console.data_dir)).aws_endpoint is None
     file = console.data_dir / "server.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "endpoint": "http://x:1"}))
@@ -176,7 +174,7 @@ def test_a_server_that_is_away_may_be_asked_later(console: StubConsole) -> None:
         ask(options(console.data_dir, "http://127.0.0.1:1"), "/x", {})
 
 
-def test_a_refusal_says_why(console: StubConsole) -> None:
+def test_a_refusal_has_the_servers_reason(console: StubConsole) -> None:
     console.answers({"code": "TrailNotFoundException", "error": "Unknown trail: x"}, 404)
     with pytest.raises(OpentrailError, match="Unknown trail: x") as refused:
         ask(options(console.data_dir), "/x", {})
@@ -186,9 +184,7 @@ def test_a_refusal_says_why(console: StubConsole) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>502</html>", b"{}", b"[]", b"null", b'{"error": null}', b"\xff"]
 )
-def test_a_refusal_that_says_nothing_is_told_by_its_status(
-    console: StubConsole, body: bytes
-) -> None:
+def test_a_refusal_without_a_reason_shows_the_status(console: StubConsole, body: bytes) -> None:
     console.status, console.body = 502, body
     with pytest.raises(OpentrailError, match="502"):
         ask(options(console.data_dir), "/x", {})
@@ -256,7 +252,9 @@ def test_an_answer_that_is_cut_is_noticed_behind_what_came(
     assert found == [{"a": 1}]
 
 
-def test_errors_of_the_reader_are_not_taken_for_errors_of_the_server(console: StubConsole) -> None:
+def test_errors_of_the_reader_are_not_reported_as_errors_of_the_server(
+    console: StubConsole,
+) -> None:
     console.body = b"{}\n"
 
     def read() -> None:
@@ -275,7 +273,7 @@ def test_lines_that_are_no_json_are_an_error_of_ours(console: StubConsole, body:
         lines_of(console)
 
 
-def test_a_token_of_another_server_is_told_from_other_refusals(console: StubConsole) -> None:
+def test_a_refused_token_is_distinguished_from_other_refusals(console: StubConsole) -> None:
     console.answers({"error": "a valid token is needed"}, 401)
     with pytest.raises(TokenRefused, match="valid token"):
         lines_of(console)

@@ -93,7 +93,7 @@ def test_cells_are_harmless_texts_and_the_record_is_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_record_on_several_lines_is_put_on_one_and_says_the_same(end: str) -> None:
+def test_a_record_on_several_lines_is_put_on_one_unchanged(end: str) -> None:
     record = a_record(userAgent="a\nb", requestParameters={"n": 12345678901234567890123})
     text = json.dumps(record, indent=1).replace("\n", end)
     line = record_line(an_event(record, text))
@@ -198,13 +198,13 @@ def test_overwriting_replaces_our_files_and_no_others(tmp_path: Path) -> None:
     parts.begin()
     parts.add(events(1))
     parts.finish()
-    kept = [*others, "events-00009.csv", "events-00001.csv", "_SUCCESS"]
-    assert names(tmp_path) == sorted(kept)
+    remaining = [*others, "events-00009.csv", "events-00001.csv", "_SUCCESS"]
+    assert names(tmp_path) == sorted(remaining)
     assert all((tmp_path / name).read_text() == "old" for name in others)
     assert ids_in(tmp_path / "events-00001.csv") == [event_id(1)]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     parts = Parts(tmp_path / "file" / "folder", "csv", overwrite=False)
     with pytest.raises(StorageFailed, match="cannot be written"):
@@ -319,9 +319,9 @@ def test_an_answer_without_its_end_is_not_good(
     folder = tmp_path / "out"
     assert main(["export", f"--{kind}", str(folder)]) == 1
     assert [file.name for file in folder.iterdir()] == [f"events-00001.{kind}"]
-    said = capsys.readouterr().err
-    assert "3 events are in 1 whole files" in said
-    assert "--overwrite" in said
+    output = capsys.readouterr().err
+    assert "3 events are in 1 whole files" in output
+    assert "--overwrite" in output
 
 
 def test_a_connection_that_is_cut_is_not_good(

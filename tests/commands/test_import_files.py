@@ -46,7 +46,7 @@ def a_log_file(count: int, first: int = 1) -> bytes:
 
 
 def imported(*arguments: object, capsys: Capture, code: int = 0) -> dict[str, Any]:
-    """Runs the command and returns what it tells as JSON."""
+    """Runs the command and returns its JSON output."""
     assert main(["import", *map(str, arguments), "--json"]) == code, capsys.readouterr().err
     totals: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert totals["lines"] == totals["imported"] + totals["doubled"] + totals["rejected"]
@@ -54,7 +54,7 @@ def imported(*arguments: object, capsys: Capture, code: int = 0) -> dict[str, An
     return totals
 
 
-def test_a_folder_is_imported_and_told(
+def test_a_folder_is_imported_and_counted(
     server: ImportServer, tmp_path: Path, capsys: Capture
 ) -> None:
     folder = tmp_path / "logs"
@@ -91,7 +91,7 @@ def test_late_and_unsorted_files_are_imported_by_a_later_run(
     assert len(server.event_ids) == 10
 
 
-def test_every_loss_is_told_and_the_exit_code_says_so(
+def test_every_rejected_line_is_shown_and_the_exit_code_is_one(
     server: ImportServer, tmp_path: Path, capsys: Capture
 ) -> None:
     good = record_bytes(a_record())
@@ -168,7 +168,7 @@ def test_a_busy_server_only_slows_the_import(
     assert imported(tmp_path / "a", capsys=capsys)["imported"] == 3
 
 
-def test_a_failure_tells_how_far_the_import_came_and_a_second_run_goes_on(
+def test_a_failure_shows_the_progress_and_a_second_run_continues(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(import_files, "_BATCH", 1)
@@ -187,7 +187,7 @@ def test_a_failure_tells_how_far_the_import_came_and_a_second_run_goes_on(
     assert len(server.event_ids) == 9
 
 
-def test_an_interrupt_tells_how_far_the_import_came(
+def test_an_interrupt_shows_the_progress_of_the_import(
     server: ImportServer, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def settle(*_: object) -> None:
@@ -414,7 +414,7 @@ def an_answer(imported: int = 0, doubled: int = 0, *rejected: str, state: str = 
             "rejected": lost}  # fmt: skip
 
 
-def test_counts_are_added_up_and_told() -> None:
+def test_counts_are_added_up_and_shown() -> None:
     totals = Totals()
     totals.note_sent(BatchFile("a", b""), an_answer(1200, 3, "not JSON", "no eventID", "not JSON"))
     totals.note_sent(BatchFile("b", b""), an_answer(5, state="known"))
@@ -454,13 +454,13 @@ def test_an_import_with_digest_files_only_is_complete() -> None:
     assert not totals.is_complete
 
 
-def test_the_first_losses_are_told_and_all_are_written() -> None:
+def test_the_first_rejected_lines_are_shown_and_all_are_written() -> None:
     file = io.StringIO()
     totals = Totals(file)
     totals.note_sent(BatchFile("é", b""), an_answer(0, 0, *["not JSON"] * 25))
-    told = totals.as_text().splitlines()
-    assert told[3:5] == ["é:1: not JSON", "é:2: not JSON"]
-    assert told[-2:] == ["é:3: not JSON", "... and 22 more; --rejected FILE writes all of them"]
+    answer = totals.as_text().splitlines()
+    assert answer[3:5] == ["é:1: not JSON", "é:2: not JSON"]
+    assert answer[-2:] == ["é:3: not JSON", "... and 22 more; --rejected FILE writes all of them"]
     written = [json.loads(line) for line in file.getvalue().splitlines()]
     assert [loss["line"] for loss in written] == list(range(1, 26))
     assert written[0] == {"name": "é", "line": 1, "reason": "not JSON", "detail": ""}

@@ -49,12 +49,12 @@ def test_a_folder_is_walked_in_sorted_order(tmp_path: Path) -> None:
     assert relative == ["B.json", "a.json", "b/1.json", "b/2.json", "c/d/e.json"]
 
 
-def test_paths_are_taken_in_their_order(tmp_path: Path) -> None:
+def test_paths_are_read_in_their_order(tmp_path: Path) -> None:
     tree = a_tree(tmp_path)
     assert names(tree / "c", tree / "a.json") == [f"{tree}/c/d/e.json", f"{tree}/a.json"]
 
 
-def test_a_file_that_is_found_tells_its_size_and_is_read(tmp_path: Path) -> None:
+def test_a_found_file_has_its_size_and_is_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"12345")
     (one,) = find_files([str(tmp_path)])
     assert isinstance(one, Found)
@@ -141,9 +141,7 @@ def test_folder_keys_of_a_bucket_are_skipped_if_they_are_empty() -> None:
     ]
 
 
-def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipe_without_a_writer_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_sources, "PIPE_SECONDS", 0)
     os.mkfifo(tmp_path / "pipe")
     (one,) = find_files([str(tmp_path / "pipe")])
@@ -261,7 +259,7 @@ def test_lines_of_any_number_are_never_too_large() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_line_that_is_too_large_is_named_where_it_stands() -> None:
+def test_a_line_that_is_too_large_is_reported_with_its_number() -> None:
     read = list(pieces(found(LINE * 9 + b"x" * 5000)))
     assert b"".join(contents(read[:-1])) == LINE * 9
     assert read[-1] == NotSent("file", TOO_LARGE, "from this line on", 10)

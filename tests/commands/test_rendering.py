@@ -96,7 +96,7 @@ def test_an_event_without_a_user_has_an_empty_cell(capsys: Capture) -> None:
     assert "CreateUser" in capsys.readouterr().out
 
 
-def test_no_events_are_said_beside_the_table(capsys: Capture) -> None:
+def test_an_empty_result_is_reported_on_standard_error(capsys: Capture) -> None:
     print_events([])
     captured = capsys.readouterr()
     assert captured.out.startswith("Event time")
@@ -120,7 +120,7 @@ def test_a_table_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Makes standard output a terminal of so many columns."""
+    """Makes standard output a terminal of `width` columns."""
 
     def of_width(columns: int) -> None:
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -182,7 +182,7 @@ def test_what_is_no_terminal_gets_every_name_whole_and_no_endless_spaces(capsys:
     assert len(out.splitlines()[-1]) < 200
 
 
-def test_an_arn_that_says_a_name_again_is_left_out_of_the_table(capsys: Capture) -> None:
+def test_an_arn_that_repeats_a_name_is_left_out_of_the_table(capsys: Capture) -> None:
     arns = ["arn:aws:iam::1:user/Mary", "arn:aws:sqs:us-east-1:1:jobs", "arn:aws:iam::1:user/Ma"]
     names = ["Mary", *arns, "Mary"]
     print_events([an_event(Resources=[{"ResourceName": name} for name in names])])
@@ -199,12 +199,12 @@ def test_a_member_that_is_null_is_an_empty_cell(capsys: Capture) -> None:
 # Answers
 
 EVIDENCE = {"eventId": "the-id", "accessKeyId": None}
-DEED = {"sentence": "On January 1, 2020 at 9:00 AM UTC, John did it", "evidence": EVIDENCE}
+CHANGE = {"sentence": "On January 1, 2020 at 9:00 AM UTC, John did it", "evidence": EVIDENCE}
 ONE: dict[str, Any] = {
     "type": "AWS::IAM::User",
     "account": "123456789012",
     "region": None,
-    "created": DEED,
+    "created": CHANGE,
     "changed": None,
     "deleted": None,
     "caller": {"steps": [], "kind": "human", "end": "it begins with IAM user John"},
@@ -212,27 +212,27 @@ ONE: dict[str, Any] = {
 }
 
 
-def told(capsys: Capture, *answers: dict[str, Any]) -> str:
-    print_answer({**DEED, "events": 3, "answers": list(answers)}, "Mary")
+def shown_answer(capsys: Capture, *answers: dict[str, Any]) -> str:
+    print_answer({**CHANGE, "events": 3, "answers": list(answers)}, "Mary")
     out: str = capsys.readouterr().out
     return out
 
 
 def test_an_answer_is_a_sentence_and_its_evidence(capsys: Capture) -> None:
-    assert told(capsys, ONE) == (
+    assert shown_answer(capsys, ONE) == (
         "On January 1, 2020 at 9:00 AM UTC, John did it.\n\n  eventId          the-id\n"
     )
 
 
-def test_an_answer_tells_all_that_happened_in_order(capsys: Capture) -> None:
+def test_an_answer_shows_all_events_in_order(capsys: Capture) -> None:
     whole = {
         **ONE,
-        "changed": {"times": 2, **DEED},
-        "deleted": DEED,
-        "caller": {"steps": [DEED], "kind": "human", "end": "it begins with IAM user John"},
-        "next": [DEED, DEED],
+        "changed": {"times": 2, **CHANGE},
+        "deleted": CHANGE,
+        "caller": {"steps": [CHANGE], "kind": "human", "end": "it begins with IAM user John"},
+        "next": [CHANGE, CHANGE],
     }
-    out = told(capsys, whole)
+    out = shown_answer(capsys, whole)
     heads = [line for line in out.splitlines() if line.endswith(":")]
     assert heads == [
         "Changed 2 times, the last time:",
@@ -241,30 +241,30 @@ def test_an_answer_tells_all_that_happened_in_order(capsys: Capture) -> None:
         "What the same caller did next:",
     ]
     assert "  It begins with IAM user John.\n" in out
-    assert "Changed once:" in told(capsys, {**ONE, "changed": {"times": 1, **DEED}})
+    assert "Changed once:" in shown_answer(capsys, {**ONE, "changed": {"times": 1, **CHANGE}})
 
 
-def test_what_no_record_tells_is_said(capsys: Capture) -> None:
-    out = told(capsys, {**ONE, "created": None, "deleted": DEED})
+def test_an_unknown_creator_is_reported(capsys: Capture) -> None:
+    out = shown_answer(capsys, {**ONE, "created": None, "deleted": CHANGE})
     assert out.startswith("No record shows who created it.\n\nDeleted:\n")
     broken = {"steps": [], "kind": "unknown", "end": "the chain ends here"}
-    assert "\n  The chain ends here.\n" in told(capsys, {**ONE, "caller": broken})
+    assert "\n  The chain ends here.\n" in shown_answer(capsys, {**ONE, "caller": broken})
 
 
-def test_several_resources_are_told_apart(capsys: Capture) -> None:
-    out = told(capsys, ONE, {**ONE, "type": "AWS::IAM::Group", "region": "eu-west-1"})
+def test_several_resources_are_distinguished(capsys: Capture) -> None:
+    out = shown_answer(capsys, ONE, {**ONE, "type": "AWS::IAM::Group", "region": "eu-west-1"})
     assert out.startswith("2 resources are called Mary:\n\nAWS::IAM::User 123456789012\n")
     assert "\n\nAWS::IAM::Group 123456789012 eu-west-1\n" in out
 
 
 def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None:
-    deed = {"sentence": STEERING, "evidence": {"userAgent": STEERING}}
+    change = {"sentence": STEERING, "evidence": {"userAgent": STEERING}}
     evil = {
-        **dict.fromkeys(("created", "deleted"), deed),
-        "changed": {"times": 1, **deed},
+        **dict.fromkeys(("created", "deleted"), change),
+        "changed": {"times": 1, **change},
         "type": STEERING,
-        "caller": {"steps": [deed], "kind": "unknown", "end": STEERING},
-        "next": [deed],
+        "caller": {"steps": [change], "kind": "unknown", "end": STEERING},
+        "next": [change],
     }
     print_answer({"sentence": STEERING, "events": 1, "answers": [evil, evil]}, STEERING)
     print_answer({"sentence": None, "events": 1}, STEERING)
@@ -338,8 +338,8 @@ def test_each_record_is_a_line_of_its_own(capsys: Capture) -> None:
     assert [json.loads(line) for line in lines] == records
 
 
-def test_a_record_says_the_same_without_what_steers_a_terminal(capsys: Capture) -> None:
-    """JSON can say any character by its number (guarantee N8 is for records, too)."""
+def test_a_record_is_equal_without_control_characters(capsys: Capture) -> None:
+    """JSON can escape every character (guarantee N8 holds for records, too)."""
     record = a_record(userAgent=f"agent{STEERING}")
     print_records([an_event(record)])
     out = capsys.readouterr().out

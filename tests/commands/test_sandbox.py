@@ -29,7 +29,7 @@ sys.stdin.read()
 
 
 def soon(condition: Callable[[], bool]) -> bool:
-    """Waits for what nobody announces: the end of a process that is not our child."""
+    """Waits for the end of a process that is not our child, of which there is no event."""
     ends = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > ends:

@@ -121,7 +121,7 @@ def test_a_lost_server_is_waited_for_and_nothing_comes_twice(
     assert captured.err.endswith("opentrail: that was all\n")
 
 
-def test_the_server_is_found_anew_each_time(tmp_path: Path) -> None:
+def test_the_server_is_found_again_each_time(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     place, paused = TailCursor(), 0
     with stub_console(folder) as one:
@@ -147,9 +147,9 @@ def test_the_server_is_found_anew_each_time(tmp_path: Path) -> None:
             other.body = b'{"position": 4}\n'
             lines = follow(found, {}, place, pause)
             for expected in (3, 4):
-                (told,) = next(lines)
-                place.move(told["position"])
-                assert told == {"position": expected}
+                (answer,) = next(lines)
+                place.move(answer["position"])
+                assert answer == {"position": expected}
             assert other.asked[0].path == "/api/v1/tail?after=3"
             assert other.url != url
 
@@ -174,10 +174,10 @@ def test_a_place_that_makes_no_sense_is_wrong_use(
     assert server.asked == []
 
 
-# The file that the position is kept in
+# The file with the position
 
 
-def test_the_position_is_kept_in_a_file_and_wins_over_where_to_begin(
+def test_the_position_in_a_file_overrides_after(
     server: Server, tmp_path: Path, capsys: Capture
 ) -> None:
     file = tmp_path / "place"
@@ -192,7 +192,7 @@ def test_the_position_is_kept_in_a_file_and_wins_over_where_to_begin(
     capsys.readouterr()
 
 
-def test_a_file_that_holds_no_position_or_cannot_be_written_is_told(
+def test_an_invalid_or_unwritable_position_file_is_an_error(
     server: Server, tmp_path: Path, capsys: Capture
 ) -> None:
     file = tmp_path / "place"
@@ -223,9 +223,7 @@ def test_what_was_printed_when_interrupted_does_not_come_again(
     assert file.read_text() == "7\n"
 
 
-def test_what_nobody_reads_any_more_is_not_taken_for_printed(
-    server: Server, tmp_path: Path
-) -> None:
+def test_events_that_were_not_read_do_not_count_as_printed(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "place"
     server.scripts = [[at(5)], [line(6), line(7)]]
     command = f"{sys.executable} -m opentrail tail --resume {file} | true"
@@ -278,10 +276,10 @@ def test_an_interrupt_that_python_loses_ends_it_with_the_next_lines(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_an_interrupt_waits_until_what_is_printed_is_kept(
+def test_an_interrupt_waits_until_the_position_is_stored(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture, tmp_path: Path
 ) -> None:
-    kept = tmp_path / "place"
+    stored = tmp_path / "place"
 
     def interrupt(lines: list[dict[str, Any]]) -> None:
         print_records(lines)
@@ -289,15 +287,15 @@ def test_an_interrupt_waits_until_what_is_printed_is_kept(
 
     monkeypatch.setattr("opentrail.commands.tail.print_records", interrupt)
     server.scripts = [[at(5), line(6)]]
-    assert main(["tail", "--json", "--resume", str(kept)]) == 130
+    assert main(["tail", "--json", "--resume", str(stored)]) == 130
     assert len(capsys.readouterr().out.splitlines()) == 1
-    assert kept.read_text() == "6\n"
+    assert stored.read_text() == "6\n"
 
 
 def test_a_second_interrupt_does_not_wait(
     server: Server, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """As when nobody reads what is printed."""
+    """The reader of standard output is gone."""
 
     def interrupt_twice(_lines: list[dict[str, Any]]) -> None:
         signal.raise_signal(signal.SIGINT)

@@ -44,9 +44,7 @@ def run(*arguments: object) -> int:
     return main(["validate", *map(str, arguments)])
 
 
-def test_a_copy_is_validated_while_nobody_is_around(
-    tmp_path: Path, keys: Path, capsys: Capture
-) -> None:
+def test_a_copy_is_validated_without_a_server(tmp_path: Path, keys: Path, capsys: Capture) -> None:
     trail = six_hours()
     copy, checkpoint = tmp_path / "copy", tmp_path / "checkpoint.json"
     trail.write(copy)
@@ -78,10 +76,10 @@ def test_scripts_get_one_document(tmp_path: Path, keys: Path, capsys: Capture) -
     trail = six_hours()
     del trail.bucket[trail.logs()[3]]
     assert run(trail.write(tmp_path / "copy"), "--keys", keys, "--json") == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["verdict"] == "not good"
-    assert [f["kind"] for f in told["findings"] if f["status"] == "bad"] == ["log file"]
-    assert {chain["region"] for chain in told["chains"]} == {"us-east-1", FAR}
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["verdict"] == "not good"
+    assert [f["kind"] for f in answer["findings"] if f["status"] == "bad"] == ["log file"]
+    assert {chain["region"] for chain in answer["chains"]} == {"us-east-1", FAR}
 
 
 def test_only_what_is_asked_for_is_validated(tmp_path: Path, keys: Path, capsys: Capture) -> None:
@@ -97,7 +95,7 @@ def test_only_what_is_asked_for_is_validated(tmp_path: Path, keys: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["none"], "there is no folder none"),
         (["s3://"], "s3:// names no bucket"),
@@ -110,17 +108,19 @@ def test_only_what_is_asked_for_is_validated(tmp_path: Path, keys: Path, capsys:
         ([".", "--data-dir", "none"], "no server runs on data directory none"),
     ],
 )
-def test_wrong_use_is_told(arguments: list[str], said: str, capsys: Capture) -> None:
+def test_invalid_options_are_usage_errors(
+    arguments: list[str], message: str, capsys: Capture
+) -> None:
     assert run(*arguments) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_without_keys_a_copy_is_not_validated(tmp_path: Path, capsys: Capture) -> None:
     copy = six_hours().write(tmp_path / "copy")
     assert run(copy) == 5
-    said = capsys.readouterr().err
-    assert "the CloudTrail API cannot be asked" in said
-    assert "--keys FILE" in said
+    output = capsys.readouterr().err
+    assert "the CloudTrail API cannot be asked" in output
+    assert "--keys FILE" in output
 
 
 # A bucket, and a server that knows the trail
@@ -189,15 +189,15 @@ def test_a_bucket_that_is_gone_is_not_good_for_a_trail_that_had_digests(
     bucket.objects.delete()
     bucket.delete()
     assert run(ARN) == 1
-    said = capsys.readouterr().out
-    assert trail.digests()[-1] in said
-    assert "there is nothing to list" in said
+    output = capsys.readouterr().out
+    assert trail.digests()[-1] in output
+    assert "there is nothing to list" in output
     bucket.create()
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("server")
-def test_a_trail_that_the_server_does_not_have_is_told(capsys: Capture) -> None:
+def test_a_trail_that_the_server_does_not_have_is_an_error(capsys: Capture) -> None:
     assert run(f"{ARN}-other") == 2
     assert "there is no trail" in capsys.readouterr().err
 

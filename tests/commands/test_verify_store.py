@@ -27,8 +27,8 @@ def made(folder: Path) -> Path:
 def test_a_whole_directory_is_good(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = made(tmp_path / "data")
     assert main(["verify-store", "--data-dir", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert said == "50 records verified in 1 journal segments, 1 sealed files: all good\n"
+    output = capsys.readouterr().out
+    assert output == "50 records verified in 1 journal segments, 1 sealed files: all good\n"
 
 
 def test_damage_is_printed_by_file_and_position(
@@ -38,15 +38,15 @@ def test_damage_is_printed_by_file_and_position(
     (sealed,) = (folder / "history").glob("*.duckdb")
     sealed.write_bytes(sealed.read_bytes()[:-1])
     assert main(["verify-store", "--data-dir", str(folder)]) == 1
-    said = capsys.readouterr().out
-    assert f"{sealed.name}, positions 1 to 20: its content is not what its name says\n" in said
-    assert said.endswith("1 problems\n")
+    output = capsys.readouterr().out
+    assert f"{sealed.name}, positions 1 to 20: its content is not what its name says\n" in output
+    assert output.endswith("1 problems\n")
     assert main(["verify-store", "--data-dir", str(folder), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert [(one["first"], one["last"]) for one in document["findings"]] == [(1, 20)]
 
 
-def test_a_folder_that_is_none_is_wrong_use(
+def test_a_folder_that_is_not_a_data_directory_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify-store", "--data-dir", str(tmp_path)]) == 2

@@ -97,9 +97,9 @@ def test_the_longest_name_passes_and_a_longer_one_does_not() -> None:
     ],
 )
 def test_a_wrong_description_is_named(described: object, named: str) -> None:
-    said = refused(json.dumps(described).encode() + b"\nx")
-    assert "file 1" in said
-    assert named in said
+    message = refused(json.dumps(described).encode() + b"\nx")
+    assert "file 1" in message
+    assert named in message
 
 
 def test_a_description_without_an_end_is_refused_before_it_fills_the_memory() -> None:
@@ -107,7 +107,7 @@ def test_a_description_without_an_end_is_refused_before_it_fills_the_memory() ->
     assert "described" in refused(b"[" * 30_000 + b"\n")
 
 
-def test_a_body_that_ends_early_tells_where() -> None:
+def test_the_error_of_a_short_body_names_the_position() -> None:
     assert refused(pack([BatchFile("a", b"1234")])[:-1]) == "file 'a' ends after 3 of 4 bytes"
     assert "description" in refused(b'{"name"')
 

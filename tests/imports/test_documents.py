@@ -71,7 +71,7 @@ def log_file(raw: Sequence[bytes]) -> bytes:
 
 
 def event(raw: bytes) -> dict[str, Any]:
-    """Returns what LookupEvents says of a record."""
+    """Returns a record as an event of LookupEvents."""
     return {"EventId": "x", "ReadOnly": "true", "CloudTrailEvent": raw.decode()}
 
 
@@ -101,7 +101,7 @@ SHAPES: dict[str, Callable[[Sequence[bytes]], bytes]] = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("packed", ["plain", "packed", "packed and large"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-def test_records_of_every_shape_are_taken_as_their_exact_bytes(
+def test_records_of_every_layout_keep_their_exact_bytes(
     shape: str, packed: str, bom: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gzipped, "MOST_IN_MEMORY", 1000 if "large" in packed else 64 << 20)
@@ -158,7 +158,7 @@ def test_a_large_packed_file_is_not_in_memory_as_a_whole(monkeypatch: pytest.Mon
         tracemalloc.stop()
 
 
-def test_log_files_in_lines_are_taken_under_the_numbers_of_their_lines() -> None:
+def test_records_of_log_files_in_lines_have_the_line_number() -> None:
     raw = [record_bytes(record) for record in some_records(4)]
     content = log_file(raw[:2]) + b"\n\n" + log_file(raw[2:3]) + b"\n" + raw[3]
     assert raws(read(content)) == raw
@@ -172,7 +172,7 @@ def test_a_piece_of_a_file_counts_from_its_first_line_on() -> None:
     assert read(b"no", 100)[0].line == 100
 
 
-def test_a_single_record_is_taken_in_one_line_or_many() -> None:
+def test_a_single_record_is_accepted_on_one_line_or_several() -> None:
     record = a_record()
     for indent in (None, 2):
         raw = json.dumps(record, indent=indent).encode()
@@ -198,7 +198,7 @@ def test_a_digest_file_is_recognised() -> None:
         assert read(content) == [RejectedRecord(1, DIGEST_FILE)]
 
 
-def test_an_insights_event_is_taken() -> None:
+def test_an_insights_event_is_accepted() -> None:
     insight = a_record(eventCategory="Insight", insightDetails={"state": "Start"})
     assert len(raws(read(log_file([record_bytes(insight)])))) == 1
 
@@ -235,10 +235,10 @@ def test_a_file_without_records_is_one_loss_with_its_reason(content: bytes, reas
     assert (rejected.line, rejected.reason) == (1, reason)
 
 
-def test_a_list_in_a_record_is_not_taken_for_more_records() -> None:
+def test_a_list_in_a_record_is_not_read_as_records() -> None:
     inner = record_bytes(a_record())
-    (taken,) = read(record_bytes(a_record(Records=[json.loads(inner)])))
-    assert isinstance(taken, AcceptedRecord)
+    (accepted,) = read(record_bytes(a_record(Records=[json.loads(inner)])))
+    assert isinstance(accepted, AcceptedRecord)
     (nested,) = read(log_file([log_file([inner])]))
     assert nested == RejectedRecord(1, records.NOT_A_RECORD, "it has Records")
 
@@ -453,7 +453,7 @@ def test_elements_are_the_same_however_the_text_comes(
         (b"[{", b"}]", False),
     ],
 )
-def test_a_log_file_is_known_by_its_ends(head: bytes, tail: bytes, does: bool) -> None:
+def test_a_log_file_is_recognised_by_its_ends(head: bytes, tail: bytes, does: bool) -> None:
     assert wraps_one_list(Large(head, tail)) is does
 
 
@@ -496,23 +496,23 @@ def test_a_list_that_never_begins_is_refused() -> None:
 # Real files
 
 
-def test_every_line_of_the_collection_is_taken_or_named() -> None:
+def test_every_line_of_the_collection_is_accepted_or_rejected() -> None:
     reasons: Counter[str] = Counter()
-    taken = lines = 0
+    accepted = lines = 0
     for file in collected_files():
         lines += unpacked(file).count(b"\n")
         for result in read(file.read_bytes()):
-            taken += isinstance(result, AcceptedRecord)
+            accepted += isinstance(result, AcceptedRecord)
             if isinstance(result, RejectedRecord):
                 reasons[result.reason] += 1
-    print(f"{lines} lines, {taken} taken, {dict(reasons)}")
-    assert lines == taken + reasons.total()
+    print(f"{lines} lines, {accepted} accepted, {dict(reasons)}")
+    assert lines == accepted + reasons.total()
     of_the_whole = {records.NO_TIME: 52, records.NO_ID: 14, records.BAD_TIME: 2}
     assert reasons == (of_the_whole if IS_WHOLE else {records.NO_ID: 2})
 
 
 @needs_the_whole
-def test_delivered_log_files_are_taken_whole() -> None:
+def test_all_records_of_delivered_log_files_are_accepted() -> None:
     for archive in sorted(WHOLE.glob("original-files/*.tar.gz")):
         with tarfile.open(archive) as files:
             for member in files:
@@ -536,7 +536,7 @@ def test_published_digest_files_are_recognised() -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00binary", b"PK\x03\x04 zip", b"no JSON"])
-def test_a_gz_file_that_is_none_is_called_so(content: bytes) -> None:
+def test_a_gz_file_that_is_not_gzip_has_that_reason(content: bytes) -> None:
     (rejected,) = read_file("log.json.gz", content)
     assert isinstance(rejected, RejectedRecord)
     assert rejected.reason == "not a gzip file"

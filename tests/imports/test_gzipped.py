@@ -27,7 +27,7 @@ def test_members_are_unpacked_one_after_the_other(parts: list[bytes]) -> None:
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 1 << 20, (1 << 20) + 1, 3 << 20])
 def test_any_size_is_unpacked(size: int) -> None:
     whole = bytes(range(256)) * (size // 256 + 1)
-    pattern = zlib.compress(whole[:size], 0)  # stored, so that no ratio stands in the way
+    pattern = zlib.compress(whole[:size], 0)  # stored, to stay below the maximum ratio
     assert unpack(gzip.compress(zlib.decompress(pattern), 0)) == whole[:size]
 
 
@@ -35,7 +35,7 @@ def test_padding_with_zeros_is_nothing() -> None:
     assert unpack(gzip.compress(b"abc") + b"\0" * 500) == b"abc"
 
 
-def test_what_follows_a_member_and_is_none_is_named() -> None:
+def test_bytes_after_the_last_member_are_rejected() -> None:
     packed = gzip.compress(b"abc")
     refusal = refused(packed + b"\0\0{}")
     assert (refusal.reason, refusal.detail) == (

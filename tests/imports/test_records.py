@@ -1,4 +1,4 @@
-"""One record: what is checked before it is taken."""
+"""The checks of one record."""
 
 import json
 from typing import Any
@@ -54,7 +54,7 @@ def refused(raw: bytes) -> InvalidText:
     return refusal.value
 
 
-def taken(**changes: Any) -> AcceptedRecord | RejectedRecord:
+def checked(**changes: Any) -> AcceptedRecord | RejectedRecord:
     record = a_record(**changes)
     try:
         return accept(record_bytes(record), record, 7)
@@ -102,7 +102,7 @@ def test_json_of_any_form_is_decoded(value: Any, indent: int | None, ascii_only:
     ],
     ids=lambda value: repr(value[:30]) if isinstance(value, bytes) else None,
 )
-def test_json_that_is_not_allowed_is_refused_by_name(raw: bytes, reason: str) -> None:
+def test_json_that_is_not_allowed_is_rejected_with_a_reason(raw: bytes, reason: str) -> None:
     refusal = refused(raw)
     assert refusal.reason == reason
     assert len(refusal.detail) < 120
@@ -123,16 +123,16 @@ def test_json_that_only_looks_odd_is_decoded(raw: bytes) -> None:
     assert decode(raw) == orjson.loads(raw)
 
 
-def test_the_name_that_stands_twice_is_told() -> None:
+def test_the_detail_names_the_duplicate_member() -> None:
     assert refused(b'{"a":{"userName":1, "userName":2}}').detail == "userName"
 
 
 # Records
 
 
-def test_a_whole_record_is_taken() -> None:
+def test_a_complete_record_is_accepted() -> None:
     record = a_record()
-    assert taken() == AcceptedRecord(7, record_bytes(record), record)
+    assert checked() == AcceptedRecord(7, record_bytes(record), record)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_whole_record_is_taken() -> None:
 def test_a_member_that_every_record_needs_is_named(
     member: str, reason: str, value: Any, detail: str
 ) -> None:
-    assert taken(**{member: value}) == RejectedRecord(7, reason, detail)
+    assert checked(**{member: value}) == RejectedRecord(7, reason, detail)
 
 
 @pytest.mark.parametrize(
@@ -174,15 +174,15 @@ def test_a_member_that_every_record_needs_is_named(
         "\x1b[31m",
     ],
 )
-def test_a_time_that_is_none_is_named(time: str) -> None:
-    assert taken(eventTime=time) == RejectedRecord(7, records.BAD_TIME, shown(time))
+def test_an_invalid_time_is_rejected(time: str) -> None:
+    assert checked(eventTime=time) == RejectedRecord(7, records.BAD_TIME, shown(time))
 
 
 @pytest.mark.parametrize(
     "time", ["1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2020-01-01T10:00:00.123+01:00"]
 )
-def test_times_of_iso_8601_are_taken(time: str) -> None:
-    assert isinstance(taken(eventTime=time), AcceptedRecord)
+def test_times_of_iso_8601_are_accepted(time: str) -> None:
+    assert isinstance(checked(eventTime=time), AcceptedRecord)
 
 
 def an_insight(**details: Any) -> dict[str, Any]:
@@ -196,14 +196,16 @@ def an_insight(**details: Any) -> dict[str, Any]:
 
 
 def test_an_insights_event_has_its_names_in_the_details() -> None:
-    assert isinstance(taken(**an_insight()), AcceptedRecord)
-    assert taken(**an_insight(eventName=None)) == RejectedRecord(7, records.NO_NAME)
-    assert taken(**an_insight(eventSource={})) == RejectedRecord(7, records.NO_SOURCE)
+    assert isinstance(checked(**an_insight()), AcceptedRecord)
+    assert checked(**an_insight(eventName=None)) == RejectedRecord(7, records.NO_NAME)
+    assert checked(**an_insight(eventSource={})) == RejectedRecord(7, records.NO_SOURCE)
 
 
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.sampled_from(MEMBERS), JSON), st.booleans())
-def test_what_is_taken_has_columns_for_the_search(changes: dict[str, Any], nameless: bool) -> None:
+def test_an_accepted_record_has_columns_for_the_search(
+    changes: dict[str, Any], nameless: bool
+) -> None:
     record = a_record(**changes)
     if nameless:
         del record["eventName"], record["eventSource"]
@@ -220,7 +222,7 @@ def test_the_deepest_record_has_columns_too() -> None:
     items: Any = {"instanceId": "i-1"}
     for _ in range(240):
         items = {"items": items}
-    found = taken(requestParameters={"set": items}, eventSource="ec2.amazonaws.com")
+    found = checked(requestParameters={"set": items}, eventSource="ec2.amazonaws.com")
     assert isinstance(found, AcceptedRecord)
     decode(found.raw)
     assert attributes_of(found.record).event_name == "CreateUser"

@@ -58,20 +58,20 @@ def test_an_object_is_cut_into_what_it_was_written_from(
         (b'{"a":' + b"[" * 100_000, TOO_DEEP),
     ],
 )
-def test_an_object_that_is_none_is_refused_by_name(text: bytes, reason: str) -> None:
+def test_an_invalid_object_is_rejected_with_a_reason(text: bytes, reason: str) -> None:
     with pytest.raises(InvalidText) as refused:
         members_of(text)
     assert refused.value.reason == reason
 
 
 @pytest.mark.parametrize("text", [b"[", b"[1", b"[1] 2", b"[1,]", b"{}", b'["\\ud83d\\ude00"'])
-def test_a_list_that_is_none_is_refused(text: bytes) -> None:
+def test_an_invalid_list_is_rejected(text: bytes) -> None:
     with pytest.raises(InvalidText) as refused:
         split(text)
     assert refused.value.reason == NOT_JSON
 
 
-def test_an_early_end_is_told_by_its_place() -> None:
+def test_the_detail_of_an_early_end_is_its_position() -> None:
     with pytest.raises(InvalidText) as refused:
         split(b'["\\ud83d\\ude00", ')
     assert refused.value.detail == "it ends early, at byte 17"
