@@ -16,7 +16,7 @@ from opentrail.adapters.ipc.messages import Commit, InvalidBatch, Stage
 from opentrail.core.errors import StorageFailed
 from opentrail.imports.batch import BatchFile, pack
 from opentrail.imports.records import DIGEST_FILE
-from opentrail.imports.worker import TAKEN_ID, ImportWorker
+from opentrail.imports.worker import ID_IN_USE, ImportWorker
 from tests.factories import a_record, some_records
 from tests.fakes import asynchronous, run
 
@@ -72,11 +72,11 @@ async def test_every_line_is_imported_doubled_or_rejected(place: Place) -> None:
     assert [lost["line"] for lost in b["rejected"]] == [16]
     assert [lost["reason"] for lost in c["rejected"]] == [DIGEST_FILE]
     assert (d["lines"], d["rejected"]) == (0, [])
-    assert e["rejected"] == [{"line": 1, "reason": TAKEN_ID, "detail": ""}]
+    assert e["rejected"] == [{"line": 1, "reason": ID_IN_USE, "detail": ""}]
 
 
 @asynchronous
-async def test_the_same_file_is_known_and_its_counts_are_told_again(place: Place) -> None:
+async def test_the_same_file_is_known_and_its_counts_are_reported_again(place: Place) -> None:
     file = log_file("a", some_records(4))
     (first,) = await place.bring(file)
     written = place.files

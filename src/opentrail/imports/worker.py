@@ -1,4 +1,4 @@
-"""One of a few processes that read batches of files and write them to sealed files.
+"""A process that reads batches of files and writes them to sealed files.
 
 python -m opentrail.imports.worker SOCKET HISTORY-FOLDER JOURNAL-FOLDER
 """
@@ -28,7 +28,8 @@ from opentrail.imports.records import AcceptedRecord
 
 T = TypeVar("T")
 
-TAKEN_ID = "another event has this eventID"
+ID_IN_USE = "another event has this eventID"
+#: Bytes of a read, and rows of a statement.
 _READ, _BATCH = 1 << 20, 2_000
 _NICENESS, _TRIES = 10, 5
 
@@ -37,23 +38,23 @@ _NICENESS, _TRIES = 10, 5
 class _File:
     name: str
     digest: str
-    #: What became of it before, if it is known.
+    #: The outcome of an earlier import of the same content.
     known: dict[str, Any] | None = None
     lines: int = 0
     rejected: list[dict[str, Any]] = field(default_factory=list)
 
 
 class ImportWorker:
-    """Stages one batch at a time, and commits it when the server says that it is its turn."""
+    """Stages one batch at a time, and commits it when the server asks for it."""
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._files: list[_File] = []
-        #: The batch that is staged.
+        #: The staged batch.
         self._batch: str | None = None
 
     async def stage(self, request: Stage) -> InvalidBatch | None:
-        """Reads a batch in place of the one before."""
+        """Reads a batch; it replaces the one before."""
         self._batch = None
         try:
             await asyncio.to_thread(self._stage, Path(request.batch))
@@ -105,28 +106,28 @@ class ImportWorker:
     def _commit(self, last: int) -> list[dict[str, Any]]:
         duplicates = Duplicates()
         _again(lambda: self._staging.deduplicate(duplicates))
-        told = [self._outcome(number, duplicates) for number in range(len(self._files))]
-        outcomes = [
+        outcomes = [self._outcome(number, duplicates) for number in range(len(self._files))]
+        new = [
             (file.digest, file.name, outcome)
-            for file, outcome in zip(self._files, told, strict=True)
+            for file, outcome in zip(self._files, outcomes, strict=True)
             if file.known is None
         ]
-        self._staging.write(datetime.now(UTC), outcomes, last)
+        self._staging.write(datetime.now(UTC), new, last)
         reach("import.written")
         self._staging.clear()
         return [
             {"name": file.name, "state": "imported" if file.known is None else "known", **outcome}
-            for file, outcome in zip(self._files, told, strict=True)
+            for file, outcome in zip(self._files, outcomes, strict=True)
         ]
 
     def _outcome(self, number: int, duplicates: Duplicates) -> dict[str, Any]:
-        """Returns what became of a file: lines = imported + doubled + rejected (guarantee N5)."""
+        """Returns the outcome of a file: lines = imported + doubled + rejected (guarantee N5)."""
         file = self._files[number]
         if file.known is not None:
             return file.known
         lines = sorted(duplicates.other.get(number, ()))
-        taken = [{"line": line, "reason": TAKEN_ID, "detail": ""} for line in lines]
-        rejected = sorted([*file.rejected, *taken], key=lambda lost: int(lost["line"]))
+        in_use = [{"line": line, "reason": ID_IN_USE, "detail": ""} for line in lines]
+        rejected = sorted([*file.rejected, *in_use], key=lambda line: int(line["line"]))
         doubled = duplicates.same[number]
         imported = file.lines - doubled - len(rejected)
         counts = {"lines": file.lines, "imported": imported, "doubled": doubled}
@@ -134,7 +135,7 @@ class ImportWorker:
 
 
 def _again(work: Callable[[], T]) -> T:
-    """Does what may fail because a file is merged away meanwhile."""
+    """Retries work that fails when compaction removes a file."""
     for attempt in range(1, _TRIES + 1):
         try:
             return work()
