@@ -197,4 +197,4 @@ def test_of_two_neighbouring_digests_ours_tells_the_whole_gap(world: World) -> N
         code, said = world.own()
         assert code == 1
         assert f"{newer}\tis missing" in said
-        assert "no digest file that is good covers this time" in said
+        assert "no good digest file covers this time" in said

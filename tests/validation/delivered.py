@@ -97,7 +97,7 @@ class Trail:
         return gzip.decompress(self.bucket[key].content)
 
     def put(self, key: str, content: bytes, like: str | None = None, **metadata: str) -> None:
-        """Writes an object as somebody with access to the bucket can."""
+        """Writes an object as anyone with access to the bucket can."""
         stored = self.bucket[like or key]
         packed = gzip.compress(content)
         self.bucket[key] = replace(stored, content=packed, metadata={**stored.metadata, **metadata})
@@ -116,7 +116,7 @@ class Trail:
 
     def server_knows(self) -> list[Known]:
         """Returns what the server says to the verifier."""
-        return [known_from(told, "the server", is_current=True) for told in self.known]
+        return [known_from(known, "the server", is_current=True) for known in self.known]
 
     def validate(
         self,

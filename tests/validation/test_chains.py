@@ -40,7 +40,7 @@ def test_a_digest_whose_name_says_another_end_is_not_good() -> None:
     sign_by_the_trail(trail, key, lambda d: d.update(digestEndTime="2020-01-01T14:59:59Z"))
     outcome = trail.validate(known=[])
     assert outcome.code == 1
-    assert outcome.reason(key) == "ends at 2020-01-01T14:59:59Z, its name says otherwise"
+    assert outcome.reason(key) == "ends at 2020-01-01T14:59:59Z, which is not the time in its name"
 
 
 def test_digests_whose_times_do_not_meet_are_named() -> None:
@@ -49,7 +49,7 @@ def test_digests_whose_times_do_not_meet_are_named() -> None:
     sign_by_the_trail(trail, key, lambda d: d.update(digestStartTime="2020-01-01T14:10:00Z"))
     outcome = trail.validate(known=[])
     assert outcome.code == 1
-    assert "goes on from 2020-01-01T14:10:00Z" in outcome.reason(trail.digests()[-2])
+    assert "starts at 2020-01-01T14:10:00Z" in outcome.reason(trail.digests()[-2])
 
 
 def test_a_digest_that_names_another_hash_before_it_is_found() -> None:

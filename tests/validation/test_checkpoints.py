@@ -33,13 +33,13 @@ def test_no_file_is_no_knowledge(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         ("{", "is not JSON"),
-        ("[]", "no checkpoint of version 1"),
-        ('{"version": 2, "chains": []}', "no checkpoint of version 1"),
+        ("[]", "not a checkpoint of version 1"),
+        ('{"version": 2, "chains": []}', "not a checkpoint of version 1"),
         ('{"version": 1}', "has no list chains"),
-        ('{"version": 1, "chains": [{}]}', "does not tell of chains as it should"),
+        ('{"version": 1, "chains": [{}]}', "does not describe chains in the expected form"),
     ],
 )
-def test_what_is_no_checkpoint_is_told(tmp_path: Path, text: str, reason: str) -> None:
+def test_an_invalid_checkpoint_is_an_error(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "checkpoint.json"
     file.write_text(text)
     with pytest.raises(UsageError, match=reason):
@@ -50,13 +50,13 @@ def test_what_is_no_checkpoint_is_told(tmp_path: Path, text: str, reason: str) -
     "change",
     [{"newest": {"bucket": "b", "key": "k", "sha256": "s"}}, {"since": "noon"}, {"starts": None}],
 )
-def test_what_names_no_digest_is_no_checkpoint(change: dict[str, Any]) -> None:
+def test_an_invalid_entry_is_an_error(change: dict[str, Any]) -> None:
     (known, _) = six_hours().validate(known=[]).known
-    with pytest.raises(UsageError, match="FILE does not tell"):
+    with pytest.raises(UsageError, match="FILE does not describe"):
         known_from({**known.as_json(), **change}, "FILE")
 
 
-def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         write_checkpoint(tmp_path / "none" / "checkpoint.json", [])
 
@@ -72,11 +72,11 @@ def test_a_checkpoint_of_a_range_does_not_speak_of_what_came_before() -> None:
 
 def test_a_start_that_the_server_never_made_is_named() -> None:
     trail = stopped_and_started()
-    for told in trail.known:
-        told["starts"] = told["starts"][:1]
+    for known in trail.known:
+        known["starts"] = known["starts"][:1]
     outcome = trail.validate()
     assert outcome.code == 1
-    assert "begins a chain of which the server does not know" in outcome.reason(trail.digests()[4])
+    assert "begins a chain that the server does not know" in outcome.reason(trail.digests()[4])
 
 
 def test_an_end_that_is_gone_is_named() -> None:
@@ -91,8 +91,8 @@ def test_an_end_that_is_gone_is_named() -> None:
 
 def test_a_server_of_an_earlier_version_knows_no_beginning() -> None:
     trail = six_hours()
-    for told in trail.known:
-        told.update(starts=[], ends=[], since="2020-01-01T15:00:00Z")
+    for known in trail.known:
+        known.update(starts=[], ends=[], since="2020-01-01T15:00:00Z")
     outcome = trail.validate()
     assert outcome.code == 5
     assert "before 2020-01-01T09:00:00Z" in outcome.text()

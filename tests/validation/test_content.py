@@ -30,7 +30,7 @@ def test_all_members_count_as_one_content(members: list[bytes], level: int) -> N
 
 
 @given(raw=st.binary(max_size=2000), cut=st.integers(1, 40))
-def test_a_file_that_is_cut_is_told(raw: bytes, cut: int) -> None:
+def test_a_truncated_file_is_invalid(raw: bytes, cut: int) -> None:
     packed = gzip.compress(raw)
     with pytest.raises(BadContent, match=r"truncated|empty"):
         hashed(packed[: max(0, len(packed) - cut)])
@@ -53,14 +53,14 @@ def test_anything_is_unpacked_as_gzip_does_or_refused(raw: bytes) -> None:
     [
         (b"", "empty"),
         (b"plain", "not a gzip file"),
-        (gzip.compress(b"x") + b"y", "something stands behind"),
-        (gzip.compress(b"x") + b"\0" * 100, "something stands behind"),
+        (gzip.compress(b"x") + b"y", "data after the end"),
+        (gzip.compress(b"x") + b"\0" * 100, "data after the end"),
         (gzip.compress(b"x") + b"\x1f", "truncated"),
         (gzip.compress(b"x" * 1000)[:-5] + b"\0" * 5, "damaged gzip file|not a gzip file"),
     ],
     ids=["empty", "plain", "one more byte", "zeros behind", "half a head", "another checksum"],
 )
-def test_what_is_not_whole_gzip_is_told(packed: bytes, reason: str) -> None:
+def test_a_damaged_gzip_file_is_invalid(packed: bytes, reason: str) -> None:
     with pytest.raises(BadContent, match=reason):
         hashed(packed)
 
@@ -74,8 +74,8 @@ def test_what_unpacks_to_too_much_is_refused_before_it_does() -> None:
         hashed(large + bytes(0), limit=1 << 20)
 
 
-def test_what_is_read_can_be_kept() -> None:
-    kept: list[bytes] = []
+def test_the_compressed_bytes_can_be_copied() -> None:
+    copied: list[bytes] = []
     packed = gzip.compress(b"content")
-    hash_unpacked(io.BytesIO(packed), keep=kept.append)
-    assert b"".join(kept) == packed
+    hash_unpacked(io.BytesIO(packed), keep=copied.append)
+    assert b"".join(copied) == packed

@@ -8,7 +8,7 @@ import pytest
 
 from opentrail.validation.bucket import BucketRoot
 from opentrail.validation.chains import Chain, DigestFile, Ending, UncoveredPeriod
-from opentrail.validation.coverage import Where, patience, where_is
+from opentrail.validation.coverage import Coverage, coverage_of, longest_wait
 from opentrail.validation.digests import read_digest
 from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.names import digest_name, split_key
@@ -36,62 +36,62 @@ def at(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("minute", "where"),
     [
-        ("08:59", Where.BEFORE),
-        ("09:00", Where.COVERED),
-        ("12:30", Where.COVERED),
-        ("14:59", Where.COVERED),
-        ("15:00", Where.PENDING),
-        ("17:14", Where.PENDING),
-        ("17:15", Where.GAP),
+        ("08:59", Coverage.BEFORE),
+        ("09:00", Coverage.COVERED),
+        ("12:30", Coverage.COVERED),
+        ("14:59", Coverage.COVERED),
+        ("15:00", Coverage.PENDING),
+        ("17:14", Coverage.PENDING),
+        ("17:15", Coverage.GAP),
     ],
 )
-def test_a_minute_lies_before_in_or_behind_a_chain(minute: str, where: Where) -> None:
-    assert where_is(chain(), at(minute))[0] is where
+def test_a_minute_lies_before_in_or_behind_a_chain(minute: str, where: Coverage) -> None:
+    assert coverage_of(chain(), at(minute))[0] is where
 
 
 def test_log_files_long_behind_the_newest_digest_make_a_gap() -> None:
     there = chain()
     for minute in ("20:00", "18:00"):
-        assert where_is(there, at(minute))[0] is Where.GAP
-    (stretch,) = there.stretches
-    assert (stretch.start, stretch.end) == (at("15:00"), at("20:01"))
+        assert coverage_of(there, at(minute))[0] is Coverage.GAP
+    (gap,) = there.gaps
+    assert (gap.start, gap.end) == (at("15:00"), at("20:01"))
 
 
-def test_a_minute_in_a_stretch_belongs_to_it() -> None:
+def test_a_minute_in_a_gap_is_not_covered() -> None:
     there = chain()
     gap = UncoveredPeriod(at("11:00"), at("12:00"))
     stopped = UncoveredPeriod(at("12:00"), at("13:00"), ending=Ending("StopLogging", at("12:00")))
     unvalidated = UncoveredPeriod(
         at("13:00"), at("14:00"), ending=Ending("UpdateTrail", at("13:00"))
     )
-    there.stretches = [gap, stopped, unvalidated]
-    assert where_is(there, at("11:30")) == (Where.GAP, gap)
-    assert where_is(there, at("12:30")) == (Where.COVERED, None)
-    assert where_is(there, at("13:30")) == (Where.UNVALIDATED, None)
+    there.gaps = [gap, stopped, unvalidated]
+    assert coverage_of(there, at("11:30")) == (Coverage.GAP, gap)
+    assert coverage_of(there, at("12:30")) == (Coverage.COVERED, None)
+    assert coverage_of(there, at("13:30")) == (Coverage.UNVALIDATED, None)
 
 
 def test_behind_a_chain_that_was_switched_off_nothing_is_validated() -> None:
     there = chain()
     there.ending = Ending("UpdateTrail", at("15:00"))
-    assert where_is(there, at("20:00")) == (Where.UNVALIDATED, None)
+    assert coverage_of(there, at("20:00")) == (Coverage.UNVALIDATED, None)
 
 
 def test_without_any_digest_all_is_a_gap() -> None:
     there = chain()
-    assert where_is(Chain(there.id, []), at("12:00")) == (Where.GAP, None)
+    assert coverage_of(Chain(there.id, []), at("12:00")) == (Coverage.GAP, None)
 
 
 def test_patience_is_twice_the_usual_time_and_a_quarter() -> None:
     good = [file.digest for file in chain().files if file.digest]
-    assert patience(good).total_seconds() == 2 * 3600 + 900
+    assert longest_wait(good).total_seconds() == 2 * 3600 + 900
 
 
 @pytest.mark.parametrize(
     ("minute", "where"),
-    [("11:59", Where.COVERED), ("12:00", Where.NOT_YET), ("14:59", Where.NOT_YET)],
+    [("11:59", Coverage.COVERED), ("12:00", Coverage.NOT_YET), ("14:59", Coverage.NOT_YET)],
 )
 def test_what_came_while_the_clock_was_set_back_is_not_yet_covered(
-    minute: str, where: Where
+    minute: str, where: Coverage
 ) -> None:
-    assert where_is(chain(), at(minute), now=at("12:30"))[0] is where
-    assert where_is(chain(), at(minute), now=at("15:01"))[0] is Where.COVERED
+    assert coverage_of(chain(), at(minute), now=at("12:30"))[0] is where
+    assert coverage_of(chain(), at(minute), now=at("15:01"))[0] is Coverage.COVERED

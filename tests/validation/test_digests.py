@@ -16,31 +16,31 @@ from tests.validation.delivered import six_hours
 
 def document(number: int = 2) -> dict[str, Any]:
     trail = six_hours()
-    told: dict[str, Any] = json.loads(trail.content(trail.digests()[number]))
-    return told
+    content: dict[str, Any] = json.loads(trail.content(trail.digests()[number]))
+    return content
 
 
-def packed(told: object) -> bytes:
-    return gzip.compress(json.dumps(told).encode())
+def packed(content: object) -> bytes:
+    return gzip.compress(json.dumps(content).encode())
 
 
 def test_a_digest_says_what_it_lists_and_what_comes_before() -> None:
-    told = document()
-    digest = read_digest(packed(told))
+    content = document()
+    digest = read_digest(packed(content))
     assert (digest.start, digest.end) == (utc("2020-01-01T11:00:00"), utc("2020-01-01T12:00:00"))
     assert digest.previous is not None
-    assert digest.previous.key == told["previousDigestS3Object"]
-    assert [log.key for log in digest.logs()] == [log["s3Object"] for log in told["logFiles"]]
+    assert digest.previous.key == content["previousDigestS3Object"]
+    assert [log.key for log in digest.logs()] == [log["s3Object"] for log in content["logFiles"]]
     assert digest.log_places == {("my-bucket", "")}
 
 
 def test_the_text_to_sign_is_that_of_the_format() -> None:
-    told = document(0)
-    digest = read_digest(packed(told))
+    content = document(0)
+    digest = read_digest(packed(content))
     lines = digest.text_to_sign().decode().split("\n")
     assert lines == [
-        told["digestEndTime"],
-        f"{told['digestS3Bucket']}/{told['digestS3Object']}",
+        content["digestEndTime"],
+        f"{content['digestS3Bucket']}/{content['digestS3Object']}",
         digest.sha256,
         "null",
     ]
@@ -56,42 +56,42 @@ def test_the_text_to_sign_is_that_of_the_format() -> None:
     ("member", "value", "reason"),
     [
         ("digestEndTime", "2020-01-01T11:00:00Z", "not before digestEndTime"),
-        ("digestEndTime", "noon", "digestEndTime: 'noon' is no time"),
-        ("digestStartTime", None, "digestStartTime: None is no time"),
+        ("digestEndTime", "noon", "digestEndTime: 'noon' is not a time"),
+        ("digestStartTime", None, "digestStartTime: None is not a time"),
         ("digestS3Object", "", "no digestS3Object"),
         ("digestPublicKeyFingerprint", 5, "no digestPublicKeyFingerprint"),
         ("previousDigestHashValue", None, "no previousDigestHashValue"),
-        ("previousDigestHashValue", "00", "previousDigestHashValue is no SHA-256"),
+        ("previousDigestHashValue", "00", "previousDigestHashValue is not a SHA-256"),
         ("previousDigestHashAlgorithm", "MD5", "previousDigestHashAlgorithm is not SHA-256"),
-        ("logFiles", None, "no list logFiles"),
-        ("logFiles", ["x"], "logFiles holds what is no object"),
+        ("logFiles", None, "logFiles is not a list"),
+        ("logFiles", ["x"], "an element of logFiles is not an object"),
         ("logFiles", [{"s3Bucket": "b"}], "no s3Object"),
     ],
 )
-def test_what_is_no_digest_is_told(member: str, value: object, reason: str) -> None:
+def test_an_invalid_digest_is_an_error(member: str, value: object, reason: str) -> None:
     with pytest.raises(BadContent, match=reason):
         read_digest(packed({**document(), member: value}))
 
 
 def test_every_member_before_must_be_there() -> None:
-    told = document(0)
-    del told["previousDigestSignature"]
+    content = document(0)
+    del content["previousDigestSignature"]
     with pytest.raises(BadContent, match="no previousDigestSignature"):
-        read_digest(packed(told))
+        read_digest(packed(content))
 
 
 @pytest.mark.parametrize(
     ("member", "value"), [("hashAlgorithm", "MD5"), ("hashValue", "00"), ("hashValue", None)]
 )
-def test_a_log_file_with_another_hash_is_told(member: str, value: object) -> None:
-    told = document()
-    told["logFiles"][1][member] = value
+def test_an_invalid_log_file_entry_is_an_error(member: str, value: object) -> None:
+    content = document()
+    content["logFiles"][1][member] = value
     with pytest.raises(BadContent, match=r"hashAlgorithm|hashValue"):
-        read_digest(packed(told))
+        read_digest(packed(content))
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"x"', b"\xff", b"1"])
-def test_what_is_no_json_object_is_told(content: bytes) -> None:
+def test_a_digest_must_be_a_json_object(content: bytes) -> None:
     with pytest.raises(BadContent, match=r"not JSON|not a JSON object"):
         read_digest(gzip.compress(content))
 

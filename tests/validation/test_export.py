@@ -43,7 +43,7 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
         Export(tmp_path)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="--export"):
         Export(tmp_path / "file" / "export")
@@ -53,5 +53,5 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def test_no_name_leads_out_of_the_folder(tmp_path: Path, key: str) -> None:
     export = Export(tmp_path / "export")
     with pytest.raises(UsageError, match="cannot be the name of a file"):
-        export.keep("bucket", key)
+        export.open_copy("bucket", key)
     assert list((tmp_path / "export").iterdir()) == []

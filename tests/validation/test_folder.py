@@ -23,7 +23,7 @@ def signatures_of(trail: Trail) -> list[dict[str, str]]:
 
 
 def write_signatures(trail: Trail, file: Path) -> Path:
-    file.write_text("".join(json.dumps(told) + "\n" for told in signatures_of(trail)))
+    file.write_text("".join(json.dumps(line) + "\n" for line in signatures_of(trail)))
     return file
 
 
@@ -41,8 +41,8 @@ def test_with_its_signature_in_a_side_file_a_copy_is_good(tmp_path: Path) -> Non
     trail.write(tmp_path)
     write_signatures(trail, tmp_path / SIGNATURES)
     starts = [
-        {**told, "newest": {k: v for k, v in told["newest"].items() if k != "signature"}}
-        for told in trail.known
+        {**known, "newest": {k: v for k, v in known["newest"].items() if k != "signature"}}
+        for known in trail.known
     ]
     trail.known = starts
     outcome = trail.validate_copy(tmp_path)
@@ -87,7 +87,7 @@ def test_a_moved_digest_of_a_copy_is_named(tmp_path: Path) -> None:
     trail.bucket[key.replace("/2020/01/01/", "/2020/01/02/")] = trail.bucket.pop(key)
     outcome = trail.validate_copy(trail.write(tmp_path))
     assert outcome.code == 1
-    assert any("has not the name" in f.reason for f in outcome.of(Status.BAD))
+    assert any("does not have the name" in f.reason for f in outcome.of(Status.BAD))
 
 
 def test_a_copy_may_lie_in_parts(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_copy_may_lie_in_parts(tmp_path: Path) -> None:
     assert outcome.code == 0, outcome.text()
 
 
-def test_links_are_told_and_never_followed(tmp_path: Path) -> None:
+def test_symbolic_links_are_reported_and_not_followed(tmp_path: Path) -> None:
     trail = six_hours()
     copy, outside = tmp_path / "copy", tmp_path / "outside"
     trail.write(copy)
@@ -139,25 +139,25 @@ def test_what_is_no_file_is_never_read(tmp_path: Path) -> None:
     ((root, _, _), *_) = Folder(str(tmp_path)).files()
     (tmp_path / key).unlink()
     os.mkfifo(tmp_path / key)
-    with pytest.raises(ObjectStoreError, match="is no file"):
+    with pytest.raises(ObjectStoreError, match="is not a regular file"):
         root.open(key)
     with pytest.raises(ObjectMissing):
         root.open(f"{key}x")
 
 
-def test_what_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no folder"):
         Folder(str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"bucket": "b"}'])
-def test_a_side_file_of_another_form_is_told(tmp_path: Path, line: str) -> None:
+def test_an_invalid_signature_file_is_an_error(tmp_path: Path, line: str) -> None:
     file = tmp_path / "s"
     file.write_text(f'{{"bucket": "b", "key": "k", "signature": "00"}}\n{line}\n')
-    with pytest.raises(UsageError, match=r"s:2 is no JSON object with bucket, key and signature"):
+    with pytest.raises(UsageError, match="s:2 is not a JSON object with bucket"):
         read_signatures(file)
 
 
-def test_a_side_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_signature_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_signatures(tmp_path / "none")

@@ -20,7 +20,7 @@ def listed(trail: Trail, wanted: Wanted | None = None) -> Inventory:
     return inventory
 
 
-def test_log_files_and_digests_are_told_apart() -> None:
+def test_log_files_and_digests_are_distinguished() -> None:
     trail = six_hours()
     inventory = listed(trail)
     assert sorted(f.tail for f in inventory.digests) == sorted(
@@ -29,7 +29,7 @@ def test_log_files_and_digests_are_told_apart() -> None:
     names = {place.tail(short) for (_, place), shorts in inventory.logs.items() for short in shorts}
     assert names == {*trail.logs(), *trail.logs(FAR)}
     assert inventory.log_bytes == sum(len(trail.bucket[name].content) for name in names)
-    assert inventory.strange == []
+    assert inventory.misnamed == []
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_log_files_and_digests_are_told_apart() -> None:
         (Wanted(trails=["other"]), 36),
     ],
 )
-def test_only_wanted_places_are_kept(wanted: Wanted, count: int) -> None:
+def test_filters_select_accounts_and_regions(wanted: Wanted, count: int) -> None:
     inventory = listed(six_hours(), wanted)
     assert sum(map(len, inventory.logs.values())) == count
 
@@ -59,9 +59,9 @@ def test_files_of_other_names_are_strange_only_where_a_trail_writes() -> None:
         trail.bucket[key] = empty
     marked = "AWSLogs/123456789012/CloudTrail/us-east-1/2020/x"
     trail.bucket[marked] = empty
-    strange = {found.tail for found in listed(trail).strange}
+    strange = {found.tail for found in listed(trail).misnamed}
     assert strange == {marked, "AWSLogs/123456789012/CloudTrail/"}
-    assert {f.tail for f in listed(trail, Wanted(regions=[FAR])).strange} == set()
+    assert {f.tail for f in listed(trail, Wanted(regions=[FAR])).misnamed} == set()
 
 
 def test_an_object_is_looked_for_wherever_it_would_be() -> None:
@@ -70,7 +70,7 @@ def test_an_object_is_looked_for_wherever_it_would_be() -> None:
     key = trail.logs()[0]
     found = inventory.open(BUCKET, key)
     assert found is not None
-    assert found[0].told(found[1]) == f"s3://{BUCKET}/{key}"
+    assert found[0].address(found[1]) == f"s3://{BUCKET}/{key}"
     assert found[2].stream.read(1 << 20) == trail.bucket[key].content
     with pytest.raises(ObjectMissing):
         inventory.open(BUCKET, f"{key}x")
@@ -81,9 +81,9 @@ def test_what_a_digest_lists_is_struck_off() -> None:
     trail = six_hours()
     inventory = listed(trail)
     key = trail.logs()[0]
-    inventory.strike(BUCKET, key)
-    inventory.strike(BUCKET, key)
-    inventory.strike(BUCKET, "AWSLogs/nothing")
+    inventory.mark_listed(BUCKET, key)
+    inventory.mark_listed(BUCKET, key)
+    inventory.mark_listed(BUCKET, "AWSLogs/nothing")
     log = log_name(key)
     assert log is not None
     assert all(
@@ -106,5 +106,5 @@ def test_a_copy_is_of_the_bucket_that_most_of_its_digests_name() -> None:
         + [("two", tail), ("three", "AWSLogs/1/b")] * 2
         + [("one", f"team/{tail}")]
     )
-    inventory.settle([(root, tail, bucket, key) for bucket, key in claims])
+    inventory.identify_copies([(root, tail, bucket, key) for bucket, key in claims])
     assert [root.bucket, root.prefix] == ["one", "team/"]

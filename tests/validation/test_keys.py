@@ -28,9 +28,9 @@ def printed(**changes: Any) -> dict[str, Any]:
     return {"PublicKeyList": [{**key, **changes}]}
 
 
-def written(folder: Path, told: object) -> Path:
+def written(folder: Path, document: object) -> Path:
     file = folder / "keys.json"
-    file.write_text(told if isinstance(told, str) else json.dumps(told))
+    file.write_text(document if isinstance(document, str) else json.dumps(document))
     return file
 
 
@@ -48,24 +48,24 @@ def test_keys_written_are_keys_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("document", "reason"),
     [
         ("{", "is not JSON"),
         ([], "has no PublicKeyList"),
         ({"PublicKeyList": []}, "has no PublicKeyList"),
-        ({"PublicKeyList": ["x"]}, "a key is no JSON object"),
+        ({"PublicKeyList": ["x"]}, "a key is not a JSON object"),
         (printed(Value="?"), "Value of key 31e8"),
         (printed(Fingerprint=None), "has no Fingerprint"),
         (printed(ValidityStartTime="soon"), "valid from or until 'soon'"),
         (printed(ValidityEndTime=1e300), "valid from or until"),
     ],
 )
-def test_what_are_no_keys_is_told(tmp_path: Path, told: object, reason: str) -> None:
+def test_invalid_keys_are_an_error(tmp_path: Path, document: object, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        read_keys(written(tmp_path, told))
+        read_keys(written(tmp_path, document))
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_keys(tmp_path / "none")
 
@@ -75,8 +75,8 @@ def test_keys_are_asked_for_once_for_a_region_and_time() -> None:
 
     def ask(region: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
         asked.append((region, start, end))
-        told: list[dict[str, Any]] = printed(ValidityEndTime=END)["PublicKeyList"]
-        return told
+        document: list[dict[str, Any]] = printed(ValidityEndTime=END)["PublicKeyList"]
+        return document
 
     keys = PublicKeys(ask=ask)
     for _ in range(2):
@@ -95,6 +95,6 @@ def test_keys_are_asked_for_once_for_a_region_and_time() -> None:
 
 def test_a_key_counts_from_when_it_was_made() -> None:
     (key,) = six_hours().public_keys()
-    assert key.counts_at(START)
-    assert not key.counts_at(utc("2019-12-31T00:00:00"))
-    assert not key.counts_at(utc("2040-01-01T00:00:00"))
+    assert key.is_valid_at(START)
+    assert not key.is_valid_at(utc("2019-12-31T00:00:00"))
+    assert not key.is_valid_at(utc("2040-01-01T00:00:00"))

@@ -1,4 +1,4 @@
-"""Log files are compared by many threads, and told of in order."""
+"""Log files are compared by many threads and reported in order."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_no_more_is_thought_of_than_threads_can_soon_take() -> None:
     assert taken == 40 * 18
 
 
-def test_what_is_not_good_is_told_with_what_became_of_it() -> None:
+def test_an_invalid_log_file_is_reported_with_the_new_place_of_its_content() -> None:
     trail = six_hours()
     logs = listed(trail)
     one, two, gone, lost = trail.logs()[:4]
@@ -74,7 +74,7 @@ def test_what_is_not_good_is_told_with_what_became_of_it() -> None:
     report, count, checks = checked(trail, MemoryReader(trail.objects), logs)
     assert checks.is_any_missing
     assert count.good_logs == 14
-    checks.tell({logs[2].sha256: "s3://my-bucket/new-name"})
+    checks.report_bad({logs[2].sha256: "s3://my-bucket/new-name"})
     reasons = {finding.name: finding.reason for finding in report.findings}
     assert reasons == {
         f"s3://{BUCKET}/{one}": f"holds the content of s3://{BUCKET}/{two}",
@@ -92,7 +92,7 @@ def test_what_cannot_be_read_or_was_not_given_is_unknown() -> None:
     trail = six_hours()
     elsewhere = ListedLog("elsewhere", trail.logs()[0], "0" * 64)
     report, _, checks = checked(trail, Refusing(trail.objects), [listed(trail)[0], elsewhere])
-    checks.tell({})
+    checks.report_bad({})
     assert [finding.status for finding in report.findings] == [Status.UNKNOWN] * 2
     assert "AccessDenied" in report.findings[0].reason
     assert report.findings[1].reason == "is in a place that was not given"

@@ -13,13 +13,13 @@ from opentrail.validation.names import (
     ChainId,
     digest_name,
     folder_of,
+    format_time,
     log_minute,
     log_name,
     minute_after,
     minute_of,
     read_time,
     split_key,
-    told_time,
 )
 from tests.fakes import utc
 
@@ -44,7 +44,7 @@ def test_a_backfill_digest_is_of_a_chain_of_its_own() -> None:
     name = digest_name(DIGEST.replace(".json.gz", "_backfill.json.gz"))
     assert name is not None
     assert name.chain.backfill
-    assert "(backfill)" in name.chain.told()
+    assert "(backfill)" in name.chain.describe()
 
 
 def test_names_of_an_organization_have_its_id() -> None:
@@ -145,9 +145,9 @@ def test_the_folder_of_a_strange_file_is_known() -> None:
 
 
 def test_times_are_read_in_one_form_only() -> None:
-    assert told_time(read_time("2020-01-01T09:00:00Z")) == "2020-01-01T09:00:00Z"
+    assert format_time(read_time("2020-01-01T09:00:00Z")) == "2020-01-01T09:00:00Z"
     for text in ("2020-01-01 09:00:00", "2020-01-01T09:00:00+00:00", "2020-13-01T09:00:00Z", 5):
-        with pytest.raises(ValueError, match=r"no time|match|month"):
+        with pytest.raises(ValueError, match=r"not a time|match|month"):
             read_time(text)
 
 

@@ -56,7 +56,7 @@ def attackers_fingerprint() -> str:
 
 
 def sign_anew(trail: Trail, key: str) -> None:
-    """Signs a digest as it is now, with a key that nobody trusts."""
+    """Signs a digest as it is now, with an untrusted key."""
     document = json.loads(trail.content(key))
     text = "\n".join(
         [
@@ -414,7 +414,7 @@ TAMPERED: list[Tamper] = [
     damage_a_digest,
     write_a_digest_that_is_no_object,
 ]
-#: What only somebody who knows how far the trail had come can tell.
+#: Only found with a checkpoint.
 AT_THE_ENDS = (delete_the_newest_digest, cut_the_tail, delete_everything)
 
 
@@ -483,7 +483,7 @@ def test_a_trail_whose_objects_were_compressed_anew_is_good() -> None:
     assert trail.validate().code == 0
 
 
-def test_markers_of_folders_are_nobodys_log_files() -> None:
+def test_folder_markers_are_not_log_files() -> None:
     trail = six_hours()
     marker = StoredObject(b"", {}, "application/json", None)
     trail.bucket["AWSLogs/123456789012/CloudTrail/"] = marker
@@ -541,9 +541,9 @@ def test_a_checkpoint_is_not_moved_past_what_was_not_looked_at() -> None:
 def test_a_server_that_knows_more_than_the_bucket_holds_is_believed() -> None:
     trail = six_hours()
     newest = trail.digests()[-1]
-    for told in trail.known:
-        told = {**told, "newest": {**told["newest"], "sha256": "0" * 64}}
-        outcome = replace(trail, known=[told]).validate()
+    for known in trail.known:
+        changed = {**known, "newest": {**known["newest"], "sha256": "0" * 64}}
+        outcome = replace(trail, known=[changed]).validate()
         assert outcome.code == 1
     assert newest in outcome.text() or trail.digests(FAR)[-1] in outcome.text()
 
@@ -551,7 +551,7 @@ def test_a_server_that_knows_more_than_the_bucket_holds_is_believed() -> None:
 # Chains that end
 
 
-def test_logging_that_was_stopped_and_started_is_good_and_told() -> None:
+def test_stopped_and_restarted_logging_is_good_and_noted() -> None:
     outcome = stopped_and_started().validate()
     assert outcome.code == 0, outcome.text()
     notes = outcome.of(Status.NOTE)
@@ -569,14 +569,14 @@ def test_a_chain_cut_before_its_end_is_no_chain_that_was_stopped() -> None:
     assert outcome.code == 1
     gaps = [f for f in outcome.of(Status.BAD) if f.kind is FindingKind.GAP]
     assert gaps
-    assert all("no event tells that logging stopped" in gap.reason for gap in gaps)
+    assert all("no event shows that logging stopped" in gap.reason for gap in gaps)
 
 
 def test_without_the_home_region_it_cannot_be_known_whether_logging_stopped() -> None:
     trail = stopped_and_started()
     outcome = trail.validate(wanted=Wanted(regions=[FAR]))
     assert outcome.code == 5
-    assert "told by log files of us-east-1" in outcome.text()
+    assert "is in log files of us-east-1" in outcome.text()
 
 
 def test_a_log_planted_while_logging_was_off_is_named() -> None:
@@ -648,16 +648,16 @@ def test_a_log_planted_in_a_region_without_digests_is_named() -> None:
     keys = [planted(trail, "ap-south-1", minute) for minute in ("0000", "1200", "2359")]
     outcome = trail.validate()
     assert outcome.code == 1
-    assert all(outcome.reason(key) == "no digest file tells of its Region" for key in keys)
+    assert all(outcome.reason(key) == "no digest file covers its Region" for key in keys)
 
 
-def test_very_many_logs_of_a_region_without_digests_are_told_together() -> None:
+def test_many_logs_of_a_region_without_digests_are_reported_together() -> None:
     trail = six_hours()
     for minute in range(60):
         planted(trail, "ap-south-1", f"12{minute:02d}")
     outcome = trail.validate()
     assert outcome.code == 1
-    assert "no digest file tells of 60 log files" in outcome.text()
+    assert "no digest file covers 60 log files" in outcome.text()
 
 
 async def _validation_off_and_on() -> Trail:
@@ -672,14 +672,14 @@ async def _validation_off_and_on() -> Trail:
     return await delivered(world)
 
 
-def test_log_files_without_validation_are_told_as_not_proven() -> None:
+def test_log_files_without_validation_are_reported_as_unproven() -> None:
     outcome = run(_validation_off_and_on()).validate()
     assert outcome.code == 5, outcome.text()
     assert "came while validation was off" in outcome.text()
     assert "UpdateTrail" in outcome.text()
 
 
-def test_log_files_before_the_first_digest_are_told_as_not_proven() -> None:
+def test_log_files_before_the_first_digest_are_reported_as_unproven() -> None:
     async def story() -> Trail:
         world = World()
         await world.add()
@@ -802,7 +802,7 @@ async def _two_trails() -> Trail:
     return await delivered(world)
 
 
-def test_trails_in_one_bucket_are_told_apart_by_their_digests() -> None:
+def test_trails_in_one_bucket_are_distinguished_by_their_digests() -> None:
     trail = run(_two_trails())
     outcome = trail.validate()
     assert outcome.code == 0, outcome.text()
@@ -861,7 +861,7 @@ def test_a_key_counts_only_while_it_is_valid() -> None:
     late = [replace(key, valid_from=utc("2020-01-01T18:00:00")) for key in trail.public_keys()]
     outcome = trail.validate(keys=PublicKeys(late))
     assert outcome.code == 1
-    assert "did not count" in outcome.text()
+    assert "was not valid" in outcome.text()
 
 
 def test_digests_that_stopped_coming_cannot_be_decided() -> None:
@@ -895,7 +895,7 @@ def test_log_files_that_go_on_long_after_the_digests_show_that_the_tail_is_cut()
         del trail.bucket[key]
     outcome = trail.validate(known=[])
     assert outcome.code == 1
-    assert "no digest file that is good covers this time" in outcome.text()
+    assert "no good digest file covers this time" in outcome.text()
 
 
 def test_nothing_at_all_cannot_be_decided() -> None:
@@ -950,8 +950,8 @@ def test_no_object_removed_renamed_swapped_or_added_is_ever_good(data: st.DataOb
         trail.bucket[key] = trail.bucket[other]
     else:
         name = data.draw(st.sampled_from(sorted(trail.bucket[key].metadata)))
-        kept = {n: v for n, v in trail.bucket[key].metadata.items() if n != name}
-        trail.bucket[key] = replace(trail.bucket[key], metadata=kept)
+        metadata = {n: v for n, v in trail.bucket[key].metadata.items() if n != name}
+        trail.bucket[key] = replace(trail.bucket[key], metadata=metadata)
     outcome = trail.validate()
     assert outcome.code == 1, (what, key, other)
     assert key in outcome.text() or other in outcome.text()

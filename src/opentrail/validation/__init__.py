@@ -1,1 +1,4 @@
-"""Validating a trail: an independent verifier of log files and digests; no code of the writer's."""
+"""Validating a trail: an independent verifier of log files and digests.
+
+It shares no code with the writer in `trails/`.
+"""

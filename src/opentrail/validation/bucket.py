@@ -1,4 +1,4 @@
-"""Buckets, read with the user's own access."""
+"""Buckets, read with the user's credentials."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ S3 = "s3://"
 
 
 class Listed(Protocol):
-    """What a listing tells of an object."""
+    """An object in a listing."""
 
     @property
-    def key(self) -> str:
-        """The object's key."""
-        ...
+    def key(self) -> str: ...
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """Size in bytes."""
         ...
 
 
@@ -48,7 +46,7 @@ class Reader(Protocol):
 
 
 class BucketRoot(Root):
-    """`AWSLogs/` behind a prefix of a bucket."""
+    """`AWSLogs/` under a prefix of a bucket."""
 
     def __init__(self, reader: Reader, bucket: str, prefix: str) -> None:
         super().__init__(bucket, prefix)
@@ -56,18 +54,18 @@ class BucketRoot(Root):
         self._bucket = bucket
 
     def covers(self, tail: str) -> bool:
-        """Returns whether it names something CloudTrail may have written."""
+        """Returns whether CloudTrail may have written this key."""
         return tail.startswith(ROOT)
 
-    def told(self, tail: str) -> str:
+    def address(self, tail: str) -> str:
         """Returns the object's address."""
         return f"{S3}{self._bucket}/{self.prefix}{tail}"
 
     def open(self, tail: str) -> Opened:
-        """Returns the object and what its metadata say of its signature.
+        """Returns the object with the signature in its metadata.
 
         Raises:
-            ObjectMissing, ObjectStoreError: it is not there, or cannot be read.
+            ObjectMissing, ObjectStoreError: the object does not exist or cannot be read.
         """
         body = self._reader.open(self._bucket, f"{self.prefix}{tail}")
         metadata = body.metadata
@@ -75,7 +73,7 @@ class BucketRoot(Root):
 
 
 class Buckets:
-    """All that is read with one access; a bucket that comes up later can be listed, too."""
+    """All buckets that one set of credentials reads; buckets can be added during a run."""
 
     def __init__(self, reader: Callable[[], Reader]) -> None:
         self._make = reader
@@ -85,27 +83,27 @@ class Buckets:
 
     @property
     def is_used(self) -> bool:
-        """Whether any bucket was named."""
+        """Whether any bucket is listed."""
         return bool(self._listed)
 
-    def under(self, bucket: str, prefix: str) -> Part:
-        """Returns what stands behind a prefix of a bucket, to be listed."""
+    def under(self, bucket: str, prefix: str) -> BucketListing:
+        """Returns the objects under a prefix of a bucket, as a source to list."""
         self._listed.add((bucket, prefix))
-        return Part(self, bucket, prefix)
+        return BucketListing(self, bucket, prefix)
 
     def has_listed(self, bucket: str, key: str) -> bool:
-        """Returns whether a listing held, or would have held, a key."""
+        """Returns whether a listing covered a key."""
         return any(b == bucket and key.startswith(prefix) for b, prefix in self._listed)
 
     def files(self, bucket: str, prefix: str) -> Iterator[tuple[Root, str, int]]:
-        """Yields each file of a trail under a prefix."""
+        """Yields the files of trails under a prefix."""
         for listed in self._opened().keys(bucket, prefix):
             before, tail = split_key(listed.key)
             if tail:
                 yield self.root(bucket, before), tail, listed.size
 
     def root(self, bucket: str, prefix: str) -> BucketRoot:
-        """Returns what stands for `AWSLogs/` behind a prefix of a bucket."""
+        """Returns the root for `AWSLogs/` under a prefix of a bucket."""
         if (bucket, prefix) not in self._roots:
             self._roots[bucket, prefix] = BucketRoot(self._opened(), bucket, prefix)
         return self._roots[bucket, prefix]
@@ -116,8 +114,8 @@ class Buckets:
         return self._reader
 
 
-class Part:
-    """What stands behind a prefix of a bucket."""
+class BucketListing:
+    """The objects under a prefix of a bucket."""
 
     def __init__(self, buckets: Buckets, bucket: str, prefix: str) -> None:
         self._buckets = buckets
@@ -125,15 +123,15 @@ class Part:
         self._prefix = prefix
 
     def files(self) -> Iterator[tuple[Root, str, int]]:
-        """Yields each file of a trail."""
+        """Yields the files of trails."""
         return self._buckets.files(self._bucket, self._prefix)
 
 
 def bucket_and_prefix(address: str) -> tuple[str, str]:
-    """Returns what `s3://BUCKET/PREFIX` names; a prefix without a slash at its end gets one.
+    """Splits `s3://BUCKET/PREFIX`; a prefix without a trailing slash gets one.
 
     Raises:
-        UsageError: it names no bucket.
+        UsageError: the address names no bucket.
     """
     bucket, _, prefix = address.removeprefix(S3).partition("/")
     if not bucket:

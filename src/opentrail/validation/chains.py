@@ -1,4 +1,4 @@
-"""Chains of digests: each one proven by its signature, and tied to the one before it."""
+"""Chains of digests: each is proven by its signature and linked to the one before it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentrail.ports.verifier import Verifier
 from opentrail.validation.digests import SIGNATURE_ALGORITHM, Digest, signature_bytes
 from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.keys import PublicKeys
-from opentrail.validation.names import ChainId, digest_name, split_key, told_time
+from opentrail.validation.names import ChainId, digest_name, format_time, split_key
 from opentrail.validation.report import FindingKind, Report
 
 #: Bucket and key of a digest.
@@ -22,52 +22,52 @@ Signatures = Mapping[Place, str]
 
 @dataclass(slots=True)
 class DigestFile:
-    """A digest file, what was read of it, and what came of checking it."""
+    """A digest file, its content and the result of its checks."""
 
     found: FoundDigest
     digest: Digest | None
     #: Signature and algorithm in the object's metadata.
     signature: str | None = None
     algorithm: str | None = None
-    #: Why it is not good, if it is not.
+    #: Why the file is invalid; None if it is valid.
     reason: str | None = None
-    #: The signature, from wherever, that proves all that it says, whatever else is wrong.
+    #: A signature that proves the content, from metadata, the next digest or `--signatures`.
     proof: str | None = None
-    #: Whether nothing shows what its signature is.
+    #: Whether its signature is not known from any source.
     is_unsigned: bool = False
-    #: Why it could not be read, if so: then nothing is known of it.
+    #: Why the file could not be read; None if it was read.
     unread: str | None = None
 
     @property
     def is_proven(self) -> bool:
-        """Whether a signature of it holds."""
+        """Whether a signature of it verifies."""
         return self.proof is not None
 
     @property
-    def counts(self) -> bool:
-        """Whether its list of log files and its place in the chain are gone by."""
+    def is_accepted(self) -> bool:
+        """Whether its list of log files and its links are used."""
         return self.digest is not None and (self.is_proven or self.is_unsigned)
 
     @property
     def end(self) -> datetime:
-        """When it ends, by its name."""
+        """Its end time, from its name."""
         return self.found.name.stamp
 
     @property
-    def told(self) -> str:
-        """Its name, for people."""
-        return self.found.root.told(self.found.tail)
+    def address(self) -> str:
+        """Its address for messages."""
+        return self.found.root.address(self.found.tail)
 
     @property
     def place(self) -> Place:
-        """Bucket and key by where it lies."""
+        """Bucket and key at which it was found."""
         root = self.found.root
         return root.bucket or "", f"{root.prefix or ''}{self.found.tail}"
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """An event after which no digests are to be expected."""
+    """An event after which no digests are expected."""
 
     name: str
     time: datetime
@@ -75,15 +75,15 @@ class Ending:
 
 @dataclass(slots=True)
 class UncoveredPeriod:
-    """A time between two digests of a chain that no digest covers."""
+    """A time that no digest of a chain covers."""
 
     start: datetime
     end: datetime
-    #: Set if the chain ended with this file and another begins behind: logging may have been off.
+    #: Set if the chain ended with this file and began again later: logging may have been off.
     ended_with: DigestFile | None = None
-    #: The event that says so.
+    #: The event that shows that logging was off.
     ending: Ending | None = None
-    #: Log files that were delivered in it, of which no digest tells.
+    #: Number of log files delivered in this time that no digest lists.
     logs: int = 0
 
 
@@ -93,23 +93,22 @@ class Chain:
 
     id: ChainId
     files: list[DigestFile]
-    stretches: list[UncoveredPeriod] = field(default_factory=list)
-    #: The event that ended it behind the newest digest, if there is one.
+    gaps: list[UncoveredPeriod] = field(default_factory=list)
+    #: The event that ended the chain after its newest digest.
     ending: Ending | None = None
-    #: Digests that begin it while logging was on: log files from before may have come late.
+    #: First digests written while logging was on: older log files may have arrived late.
     begins_late: list[Digest] = field(default_factory=list)
 
     @property
     def good(self) -> list[DigestFile]:
-        """Those that count."""
-        return [file for file in self.files if file.counts]
+        """The accepted digests."""
+        return [file for file in self.files if file.is_accepted]
 
-    def has_unread(self, stretch: UncoveredPeriod) -> bool:
-        """Returns whether digests of a stretch are there that could not be read."""
-        return any(f.unread and stretch.start <= f.end <= stretch.end for f in self.files)
+    def has_unread(self, gap: UncoveredPeriod) -> bool:
+        """Returns whether digests of a gap exist but could not be read."""
+        return any(f.unread and gap.start <= f.end <= gap.end for f in self.files)
 
     def file(self, place: Place) -> DigestFile | None:
-        """Returns the file at a place."""
         return next((file for file in self.files if file.place == place), None)
 
 
@@ -124,7 +123,7 @@ class DigestChecks:
         self._given = list(given)
 
     def check(self, files: Sequence[DigestFile]) -> None:
-        """Fills in what each file of a chain is worth; they are sorted, oldest first."""
+        """Sets the result of each file of a chain; files are sorted, oldest first."""
         claimed: dict[Place, list[str]] = defaultdict(list)
         for file in files:
             if file.digest is not None and file.digest.previous is not None:
@@ -138,14 +137,14 @@ class DigestChecks:
                 file.reason = reason or self._unproven(file, file.digest, claimed)
 
     def _misplaced(self, file: DigestFile, digest: Digest) -> str | None:
-        """Says what is wrong with where and what a digest is."""
+        """Returns why the digest does not belong where it was found; None if it does."""
         if (digest.bucket, digest.key) != file.place:
             return f"has been moved from s3://{digest.bucket}/{digest.key}"
         name = file.found.name
         if digest.account != name.chain.account:
             return f"is of account {digest.account}"
         if not name.chain.backfill and digest.end != name.stamp:
-            return f"ends at {digest.end_text}, its name says otherwise"
+            return f"ends at {digest.end_text}, which is not the time in its name"
         return None
 
     def _unproven(
@@ -158,9 +157,9 @@ class DigestChecks:
         if not keys:
             return f"no public key of fingerprint {digest.fingerprint} is known"
         if not file.found.name.chain.backfill:
-            keys = [key for key in keys if key.counts_at(digest.end)]
+            keys = [key for key in keys if key.is_valid_at(digest.end)]
             if not keys:
-                return f"public key {digest.fingerprint} did not count when it was signed"
+                return f"public key {digest.fingerprint} was not valid when it was signed"
         try:
             return self._signed(file, digest, [key.der for key in keys], claimed[file.place])
         except ValueError as error:
@@ -194,13 +193,13 @@ class DigestChecks:
         return None
 
 
-class Links:
-    """Checks how the digests of a chain follow each other.
+class LinkChecks:
+    """Checks the links between the digests of a chain.
 
     Args:
-        since: the beginning of what is validated; what lies before is not missed.
-        is_there: tells whether there is any digest file at a place, in range or not.
-        is_given: tells whether what was given to the command could hold a place.
+        since: the start of the validated range; older digests are not expected.
+        is_there: returns whether a digest file exists at a place, in range or not.
+        is_given: returns whether the sources given to the command cover a place.
     """
 
     def __init__(
@@ -216,64 +215,62 @@ class Links:
         self._is_given = is_given
 
     def check(self, chain: Chain) -> None:
-        """Names what is wrong, and notes which times no digest covers."""
+        """Reports errors and records the times that no digest covers."""
         good = chain.good
         if not good:
-            self._nothing_counts(chain)
+            self._none_accepted(chain)
             return
         self._head(chain, good[0])
         for before, after in pairwise(good):
             self._pair(chain, before, after)
         newer = [file for file in chain.files if file.end > good[-1].end]
         if newer:
-            chain.stretches.append(UncoveredPeriod(good[-1].end, newer[-1].end))
+            chain.gaps.append(UncoveredPeriod(good[-1].end, newer[-1].end))
 
-    def _nothing_counts(self, chain: Chain) -> None:
+    def _none_accepted(self, chain: Chain) -> None:
         if chain.files:
             begin = min(
                 (f.digest.start for f in chain.files if f.digest), default=chain.files[0].end
             )
-            chain.stretches.append(
-                UncoveredPeriod(min(begin, chain.files[0].end), chain.files[-1].end)
-            )
+            chain.gaps.append(UncoveredPeriod(min(begin, chain.files[0].end), chain.files[-1].end))
 
     def _head(self, chain: Chain, oldest: DigestFile) -> None:
         digest = oldest.digest
         if digest is None or digest.previous is None:
             older = [file for file in chain.files if file.end < oldest.end]
             if digest is not None and older:
-                chain.stretches.append(UncoveredPeriod(older[0].end, digest.start))
+                chain.gaps.append(UncoveredPeriod(older[0].end, digest.start))
             return
         if self._since is not None and digest.start <= self._since:
             return
         self._missing(chain, oldest, digest.start)
 
     def _missing(self, chain: Chain, after: DigestFile, since: datetime) -> None:
-        """Names the digest that another one names as the one before it, unless it is there."""
+        """Reports the previous digest that `after` names if it does not exist."""
         digest = after.digest
         if digest is None or digest.previous is None:
             return
         place = (digest.previous.bucket, digest.previous.key)
         name = digest_name(split_key(place[1])[1])
         start = min(since, name.stamp if name else since)
-        chain.stretches.append(UncoveredPeriod(start, digest.start))
+        chain.gaps.append(UncoveredPeriod(start, digest.start))
         if self._is_there(place):
             return
         address = f"s3://{place[0]}/{place[1]}"
         if not self._is_given(place):
-            reason = f"is in a place that was not given, and {after.told} follows it"
+            reason = f"is in a place that was not given, and {after.address} follows it"
             self._report.unknown(FindingKind.DIGEST, address, reason)
             return
         count = self._report.count(chain.id)
         count.digests += 1
-        self._report.bad(FindingKind.DIGEST, address, f"is missing; {after.told} follows it")
+        self._report.bad(FindingKind.DIGEST, address, f"is missing; {after.address} follows it")
 
     def _pair(self, chain: Chain, before: DigestFile, after: DigestFile) -> None:
         digest, older = after.digest, before.digest
         if digest is None or older is None:
             return
         if digest.previous is None:
-            chain.stretches.append(UncoveredPeriod(older.end, digest.start, before))
+            chain.gaps.append(UncoveredPeriod(older.end, digest.start, before))
             return
         place = (digest.previous.bucket, digest.previous.key)
         if place != before.place:
@@ -281,53 +278,53 @@ class Links:
             if earlier is not None and earlier.end < before.end:
                 self._report.bad(
                     FindingKind.DIGEST,
-                    before.told,
-                    f"is not in the chain: {after.told} follows another",
+                    before.address,
+                    f"is not in the chain: {after.address} follows another",
                 )
             self._missing(chain, after, older.end)
             return
         for reason in self._differences(chain, before, older, after, digest):
-            self._report.bad(FindingKind.DIGEST, before.told, reason)
+            self._report.bad(FindingKind.DIGEST, before.address, reason)
 
     @staticmethod
     def _differences(
         chain: Chain, before: DigestFile, older: Digest, after: DigestFile, digest: Digest
     ) -> Iterator[str]:
-        assert digest.previous is not None  # noqa: S101 - it names the one before
+        assert digest.previous is not None  # noqa: S101 - it has a previous digest
         if digest.previous.sha256 != older.sha256:
-            yield f"its hash is not the one that {after.told} names"
+            yield f"its hash is not the one that {after.address} names"
         own = before.signature
         if (
             before.reason is None
             and own is not None
             and own.lower() != digest.previous.signature.lower()
         ):
-            yield f"its signature is not the one that {after.told} names"
+            yield f"its signature is not the one that {after.address} names"
         if not chain.id.backfill and digest.start != older.end:
             yield (
-                f"ends at {told_time(older.end)}, but {after.told}"
-                f" goes on from {told_time(digest.start)}"
+                f"ends at {format_time(older.end)}, but {after.address}"
+                f" starts at {format_time(digest.start)}"
             )
 
 
-def told_files(files: Iterable[DigestFile], report: Report) -> None:
-    """Tells what each digest file of a chain is worth, and counts it."""
+def report_files(files: Iterable[DigestFile], report: Report) -> None:
+    """Reports and counts the result of each digest file of a chain."""
     for file in files:
         count = report.count(file.found.name.chain)
         count.digests += 1
         if file.unread is not None:
-            report.unknown(FindingKind.DIGEST, file.told, file.unread)
+            report.unknown(FindingKind.DIGEST, file.address, file.unread)
         elif file.reason is not None:
-            report.bad(FindingKind.DIGEST, file.told, file.reason)
+            report.bad(FindingKind.DIGEST, file.address, file.reason)
         elif file.is_unsigned:
             report.unknown(
                 FindingKind.DIGEST,
-                file.told,
-                "nothing here has its signature: no digest file follows it,"
+                file.address,
+                "its signature is not known: no digest file follows it,"
                 " and a copy has no metadata (--signatures FILE)",
             )
         else:
             count.good_digests += 1
-        if file.digest is not None and file.counts:
+        if file.digest is not None and file.is_accepted:
             count.start = min(count.start or file.digest.start, file.digest.start)
             count.end = max(count.end or file.digest.end, file.digest.end)

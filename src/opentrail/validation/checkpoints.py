@@ -1,4 +1,4 @@
-"""What is known of a chain from elsewhere: its starts, and how far it had come (guarantee L10)."""
+"""Checkpoints: the starts and the newest digest of a chain, from another source (guarantee L10)."""
 
 from __future__ import annotations
 
@@ -16,68 +16,64 @@ import orjson
 from opentrail.core.errors import UsageError
 from opentrail.validation.chains import Chain, DigestFile, Place, UncoveredPeriod
 from opentrail.validation.digests import Digest
-from opentrail.validation.names import ChainId, digest_name, read_time, split_key, told_time
+from opentrail.validation.names import ChainId, digest_name, format_time, read_time, split_key
 from opentrail.validation.report import FindingKind, Report
 
 _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class KnownDigest:
     """A digest that is known to exist."""
 
     bucket: str
     key: str
     sha256: str
-    #: For copies, which have no metadata; "" if it is not known.
+    #: Needed for copies, which have no metadata; "" if unknown.
     signature: str = field(default="", compare=False)
 
     @property
     def place(self) -> Place:
-        """Bucket and key."""
         return self.bucket, self.key
 
     @property
     def end(self) -> datetime | None:
-        """When it ends, by its name."""
+        """Its end time, from its name."""
         name = digest_name(split_key(self.key)[1])
         return name.stamp if name else None
 
     @property
-    def told(self) -> str:
-        """Its address."""
+    def address(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
 
     def as_json(self) -> dict[str, str]:
-        """Returns the mark as JSON values."""
-        told = {"bucket": self.bucket, "key": self.key, "sha256": self.sha256}
-        return {**told, "signature": self.signature} if self.signature else told
+        document = {"bucket": self.bucket, "key": self.key, "sha256": self.sha256}
+        return {**document, "signature": self.signature} if self.signature else document
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What somebody knows of a chain.
+    """What a server or an earlier run knows of a chain.
 
-    `starts` are all digests that begin the chain, or begin it anew, from `since` on; from the very
-    beginning if that is None. `ends` are those after which it began anew. `newest` is its newest
-    digest when they knew.
+    `starts` are all digests that start or restart the chain from `since` on; all there ever were if
+    `since` is None. `ends` are the digests before each restart. `newest` is the newest digest at
+    the time of the checkpoint.
     """
 
     chain: ChainId
-    starts: tuple[Mark, ...]
-    ends: tuple[Mark, ...]
-    newest: Mark
+    starts: tuple[KnownDigest, ...]
+    ends: tuple[KnownDigest, ...]
+    newest: KnownDigest
     since: datetime | None
     origin: str
-    #: Whether it is the trail's own server that knows it, now; before `since` was no such trail.
+    #: Whether the trail's server says this now; then the trail did not exist before `since`.
     is_current: bool = False
 
     def knows_beginning(self, start: datetime) -> bool:
-        """Returns whether there can be no digests before a start but those it knows."""
+        """Returns whether all digests before a start are known."""
         return self.since is None or (self.is_current and self.since <= start)
 
     def as_json(self) -> dict[str, Any]:
-        """Returns what is known as JSON values."""
         return {
             "account": self.chain.account,
             "region": self.chain.region,
@@ -85,49 +81,53 @@ class Known:
             "homeRegion": self.chain.home_region,
             "organization": self.chain.organization,
             "backfill": self.chain.backfill,
-            "since": told_time(self.since) if self.since else None,
+            "since": format_time(self.since) if self.since else None,
             "starts": [mark.as_json() for mark in self.starts],
             "ends": [mark.as_json() for mark in self.ends],
             "newest": self.newest.as_json(),
         }
 
 
-def known_from(told: Mapping[str, Any], origin: str, is_current: bool = False) -> Known:
-    """Returns what JSON tells of a chain.
+def known_from(document: Mapping[str, Any], origin: str, is_current: bool = False) -> Known:
+    """Reads what `Known.as_json` returned.
 
     Raises:
-        UsageError: it is not of the form of `Known.as_json`.
+        UsageError: the document has another form.
     """
     try:
         chain = ChainId(
-            str(told["account"]),
-            str(told["region"]),
-            str(told["trail"]),
-            str(told["homeRegion"]),
-            str(told.get("organization") or ""),
-            bool(told.get("backfill")),
+            str(document["account"]),
+            str(document["region"]),
+            str(document["trail"]),
+            str(document["homeRegion"]),
+            str(document.get("organization") or ""),
+            bool(document.get("backfill")),
         )
-        since = None if told["since"] is None else read_time(told["since"])
-        starts = tuple(_mark(mark) for mark in told["starts"])
-        ends = tuple(_mark(mark) for mark in told["ends"])
-        return Known(chain, starts, ends, _mark(told["newest"]), since, origin, is_current)
+        since = None if document["since"] is None else read_time(document["since"])
+        starts = tuple(_mark(mark) for mark in document["starts"])
+        ends = tuple(_mark(mark) for mark in document["ends"])
+        return Known(chain, starts, ends, _mark(document["newest"]), since, origin, is_current)
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{origin} does not tell of chains as it should: {error!r}") from error
+        raise UsageError(
+            f"{origin} does not describe chains in the expected form: {error!r}"
+        ) from error
 
 
-def _mark(told: Mapping[str, Any]) -> Mark:
-    signature = str(told.get("signature", ""))
-    mark = Mark(str(told["bucket"]), str(told["key"]), str(told["sha256"]), signature)
+def _mark(document: Mapping[str, Any]) -> KnownDigest:
+    signature = str(document.get("signature", ""))
+    mark = KnownDigest(
+        str(document["bucket"]), str(document["key"]), str(document["sha256"]), signature
+    )
     if mark.end is None:
         raise ValueError(f"{mark.key} is not the name of a digest file")
     return mark
 
 
 def read_checkpoint(file: Path) -> list[Known]:
-    """Returns what an earlier run wrote; nothing if there is no file yet.
+    """Reads the checkpoint of an earlier run; returns [] if the file does not exist.
 
     Raises:
-        UsageError: it cannot be read or is no checkpoint.
+        UsageError: the file cannot be read or is not a checkpoint.
     """
     try:
         document = orjson.loads(file.read_bytes())
@@ -138,18 +138,18 @@ def read_checkpoint(file: Path) -> list[Known]:
     except orjson.JSONDecodeError as error:
         raise UsageError(f"{file} is not JSON") from error
     if not isinstance(document, dict) or document.get("version") != _VERSION:
-        raise UsageError(f"{file} is no checkpoint of version {_VERSION}")
+        raise UsageError(f"{file} is not a checkpoint of version {_VERSION}")
     chains = document.get("chains")
     if not isinstance(chains, list):
         raise UsageError(f"{file} has no list chains")
-    return [known_from(told, str(file)) for told in chains]
+    return [known_from(chain, str(file)) for chain in chains]
 
 
 def write_checkpoint(file: Path, known: Iterable[Known]) -> None:
-    """Writes what is known now, whole or not at all.
+    """Replaces the checkpoint file atomically.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     chains = [one.as_json() for one in sorted(known, key=lambda one: one.chain)]
     document = {"version": _VERSION, "chains": chains}
@@ -164,8 +164,8 @@ def write_checkpoint(file: Path, known: Iterable[Known]) -> None:
         raise UsageError(f"{file}: {error.strerror}") from error
 
 
-def advanced(chain: Chain, earlier: Known | None, since: datetime | None) -> Known | None:
-    """Returns what is known of a chain after it was validated, and found not bad."""
+def advance_checkpoint(chain: Chain, earlier: Known | None, since: datetime | None) -> Known | None:
+    """Returns the checkpoint of a chain after it was validated without an error."""
     proven = [(file, file.digest) for file in chain.good if file.digest and file.is_proven]
     if not proven:
         return earlier
@@ -175,7 +175,7 @@ def advanced(chain: Chain, earlier: Known | None, since: datetime | None) -> Kno
     complete = since
     if earlier is not None:
         if earlier.newest.end is not None and oldest.start > earlier.newest.end:
-            return earlier  # what lies between was not looked at
+            return earlier  # the time between was not validated
         if earlier.since is None or (since is not None and earlier.since < since):
             complete = earlier.since
         starts |= set(earlier.starts)
@@ -184,20 +184,20 @@ def advanced(chain: Chain, earlier: Known | None, since: datetime | None) -> Kno
     return Known(chain.id, _in_order(starts), _in_order(ends), newest, complete, "")
 
 
-def _in_order(marks: Iterable[Mark]) -> tuple[Mark, ...]:
+def _in_order(marks: Iterable[KnownDigest]) -> tuple[KnownDigest, ...]:
     return tuple(sorted(marks, key=lambda mark: (_end(mark), mark.key)))
 
 
-def _end(mark: Mark) -> str:
-    return told_time(mark.end) if mark.end else ""
+def _end(mark: KnownDigest) -> str:
+    return format_time(mark.end) if mark.end else ""
 
 
-def _mark_of(file: DigestFile, digest: Digest) -> Mark:
-    return Mark(*file.place, digest.sha256, file.proof or "")
+def _mark_of(file: DigestFile, digest: Digest) -> KnownDigest:
+    return KnownDigest(*file.place, digest.sha256, file.proof or "")
 
 
-class Marks:
-    """Compares chains with what is known of them."""
+class CheckpointChecks:
+    """Compares chains with checkpoints."""
 
     def __init__(
         self, report: Report, known: Iterable[Known], since: datetime | None, until: datetime | None
@@ -211,11 +211,11 @@ class Marks:
 
     @property
     def chains(self) -> list[ChainId]:
-        """The chains of which anything is known."""
+        """The chains that have a checkpoint."""
         return list(self._known)
 
     def check(self, chain: Chain) -> None:
-        """Names known digests that are not there, and what nothing is known about."""
+        """Reports known digests that are missing, and ends of chains that are not known."""
         for known in self._known.get(chain.id, ()):
             self._newest(chain, known)
             self._starts(chain, known)
@@ -231,7 +231,7 @@ class Marks:
             return
         if reached is None or reached < end:
             start = reached or (chain.files[0].end if chain.files else end)
-            chain.stretches.append(UncoveredPeriod(min(start, end), end))
+            chain.gaps.append(UncoveredPeriod(min(start, end), end))
 
     def _starts(self, chain: Chain, known: Known) -> None:
         for mark in known.starts:
@@ -248,27 +248,27 @@ class Marks:
             is_early = known.since is not None and digest.start < known.since
             if known.newest.end is None or digest.end > known.newest.end or is_early:
                 continue
-            reason = f"begins a chain of which {known.origin} does not know"
-            self._report.bad(FindingKind.DIGEST, file.told, reason)
+            reason = f"begins a chain that {known.origin} does not know"
+            self._report.bad(FindingKind.DIGEST, file.address, reason)
 
-    def _is_there(self, chain: Chain, mark: Mark, what: str) -> bool:
-        """Returns whether a known digest is there as it is known; names it, if it is not."""
+    def _is_there(self, chain: Chain, mark: KnownDigest, what: str) -> bool:
+        """Returns whether a known digest exists unchanged; reports it if it does not."""
         file = chain.file(mark.place)
         if file is None:
             if not any(
-                finding.name == mark.told and finding.kind is FindingKind.DIGEST
+                finding.name == mark.address and finding.kind is FindingKind.DIGEST
                 for finding in self._report.findings
             ):
                 self._report.count(chain.id).digests += 1
-                self._report.bad(FindingKind.DIGEST, mark.told, f"is missing; it {what}")
+                self._report.bad(FindingKind.DIGEST, mark.address, f"is missing; it {what}")
             return False
-        if file.counts and file.digest is not None and file.digest.sha256 != mark.sha256:
-            self._report.bad(FindingKind.DIGEST, file.told, f"{what} with another hash")
+        if file.is_accepted and file.digest is not None and file.digest.sha256 != mark.sha256:
+            self._report.bad(FindingKind.DIGEST, file.address, f"{what} with another hash")
             return False
-        return file.counts
+        return file.is_accepted
 
     def _unknown(self, chain: Chain) -> None:
-        """Says what nobody knows of the ends of a chain."""
+        """Reports the ends of a chain that no source knows."""
         known, good = self._known.get(chain.id, []), chain.good
         if not good or good[0].digest is None:
             return
@@ -279,14 +279,14 @@ class Marks:
         if is_start and not is_cut_off and not is_known:
             self._report.unknown(
                 FindingKind.CHAIN,
-                chain.id.told(),
-                f"nothing tells whether there were digest files before {told_time(oldest.start)}",
+                chain.id.describe(),
+                f"nothing tells whether there were digest files before {format_time(oldest.start)}",
             )
         if not known and (self._until is None or newest.end < self._until):
             self._report.unknown(
                 FindingKind.CHAIN,
-                chain.id.told(),
-                f"nothing tells whether there were digest files after {told_time(newest.end)}",
+                chain.id.describe(),
+                f"nothing tells whether there were digest files after {format_time(newest.end)}",
             )
 
     def _is_in_range(self, end: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Unpacking, within limits, and hashing of what unpacks (guarantee N5)."""
+"""Decompresses within limits and hashes the result (guarantee N5)."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from dataclasses import dataclass
 from typing import Protocol
 
 _READ = 256 * 1024
-#: At most so much comes out of the unpacker at a time.
+#: Maximum bytes that one call of the decompressor returns.
 _PIECE = 1024 * 1024
-#: Limits as those of imports: in all, and, behind the first MiB, against what was read.
+#: Limits as for imports: decompressed bytes, and, after the first MiB, their ratio to bytes read.
 MOST_UNPACKED, _RATIO, _FREE = 512 * 1024 * 1024, 200, 1024 * 1024
-#: A log file has at most 50 MB (cloudtrail-format §5.2); one that is parsed may not be longer.
+#: Maximum bytes of a log file that is parsed; CloudTrail's have at most 50 MB
+#: (cloudtrail-format §5.2).
 LARGEST_LOG = 128 * 1024 * 1024
 
 
 class Readable(Protocol):
-    """Bytes that are read once."""
+    """A stream of bytes."""
 
     def read(self, size: int, /) -> bytes:
-        """Returns at most so many bytes, and none at the end."""
+        """Returns at most `size` bytes; b"" at the end."""
         ...
 
 
 class BadContent(Exception):  # noqa: N818 - a finding, not an error of this program
-    """The bytes are not what they should be; the text says why."""
+    """The content is invalid; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hashed:
-    """The hash of what an object unpacks to, how many bytes that is, and how many were read."""
+    """The hash of an object's decompressed content, and its size before and after."""
 
     sha256: str
     unpacked: int
@@ -41,10 +42,10 @@ class Hashed:
 def hash_unpacked(
     source: Readable, limit: int = MOST_UNPACKED, keep: Callable[[bytes], object] | None = None
 ) -> Hashed:
-    """Returns the hash of all that a gzip file holds; `keep` takes each packed piece.
+    """Returns the hash of a gzip file's content; `keep` is called with each compressed piece.
 
     Raises:
-        BadContent: it is not whole gzip, something stands behind it, or it unpacks to too much.
+        BadContent: the file is not valid gzip, has trailing data, or is too large.
     """
     hashed, packed, unpacked = hashlib.sha256(), _Counted(source, keep), 0
     for piece in _pieces(packed, limit):
@@ -54,7 +55,7 @@ def hash_unpacked(
 
 
 def unpack(source: Readable, limit: int) -> bytes:
-    """Returns all that a gzip file holds.
+    """Returns the content of a gzip file.
 
     Raises:
         BadContent: as `hash_unpacked`.
@@ -77,7 +78,7 @@ class _Counted:
 
 
 def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
-    """Yields what all members of a gzip file hold, as `gzip -d` would write it."""
+    """Yields the content of all members of a gzip file, as `gzip -d` does."""
     inflate, size, has_begun = _inflater(), 0, False
     waiting = source.read(_READ)
     if not waiting:
@@ -99,11 +100,10 @@ def _pieces(source: _Counted, limit: int) -> Iterator[bytes]:
             if not waiting:
                 return
             if not b"\x1f\x8b".startswith(waiting[:2]):
-                raise BadContent("something stands behind the end of the gzip file")
+                raise BadContent("data after the end of the gzip file")
             inflate = _inflater()
         elif not waiting:
             waiting = source.read(_READ)
-    # What is still in the unpacker when the file has ended.
     raise BadContent("truncated gzip file")
 
 

@@ -1,4 +1,4 @@
-"""Log files that no digest lists: which are out of order, and which are explained."""
+"""Log files that no digest lists: which are errors, and which are explained."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from opentrail.core.errors import ObjectStoreError
 from opentrail.validation.chains import Chain, UncoveredPeriod
 from opentrail.validation.content import LARGEST_LOG, BadContent, hash_unpacked, unpack
 from opentrail.validation.digests import Digest
-from opentrail.validation.evidence import tells_start
+from opentrail.validation.evidence import starts_logging
 from opentrail.validation.inventory import Inventory, Root
 from opentrail.validation.names import (
     LogName,
     LogPlace,
+    format_time,
     log_minute,
     log_name,
     minute_after,
     minute_of,
     read_time,
-    told_time,
 )
 from opentrail.validation.report import FindingKind, Report
 
-#: How far digests end apart, and how late one may be.
+#: The usual time between two digests, and the maximum delay of one.
 _HOUR, _LATE = timedelta(hours=1), timedelta(minutes=15)
-#: Clocks of two machines differ by less.
+#: Maximum difference between the clocks of two machines.
 _SKEW = timedelta(minutes=1)
-#: So many log files of a place of which no digest tells are named one by one.
+#: Maximum log files per place that are reported one by one.
 _MOST_NAMED = 50
 
 
-class Where(IntEnum):
-    """How the time of a log file lies to a chain; the largest of several chains counts."""
+class Coverage(IntEnum):
+    """How a chain covers the time of a log file; of several chains the largest value is used."""
 
     #: A digest covers it and does not list it.
     COVERED = 0
-    #: Behind the last digest, after logging was stopped or the trail deleted.
+    #: After the last digest, because logging was stopped or the trail deleted.
     ENDED = 1
     #: Before the chain began.
     BEFORE = 2
@@ -49,7 +49,7 @@ class Where(IntEnum):
     UNVALIDATED = 3
     #: In the time of a digest that ends in the future: the next one may list it.
     NOT_YET = 4
-    #: Behind the newest digest.
+    #: After the newest digest.
     PENDING = 5
     #: In a time that should have been covered.
     GAP = 6
@@ -57,7 +57,7 @@ class Where(IntEnum):
 
 @dataclass(slots=True)
 class _Group:
-    """Log files of a place that are told of together."""
+    """Log files of a place that are reported together."""
 
     first: datetime
     last: datetime
@@ -66,7 +66,7 @@ class _Group:
 
 @dataclass(frozen=True, slots=True)
 class _Ended:
-    """A log file from after the end of a chain."""
+    """A log file delivered after the end of a chain."""
 
     chain: Chain
     root: Root
@@ -76,12 +76,12 @@ class _Ended:
 
 
 @dataclass(slots=True)
-class Leftovers:
-    """What is left when all digests have struck off what they list.
+class UnlistedLogs:
+    """The log files that no digest lists.
 
     Args:
-        chains: all chains, of unwanted trails, too: names of log files tell no trail.
-        now: when the objects were listed, None for copies.
+        chains: all chains, also of trails not validated: log file names do not contain the trail.
+        now: when the objects were listed; None for copies.
     """
 
     inventory: Inventory
@@ -90,19 +90,19 @@ class Leftovers:
     since: datetime | None
     until: datetime | None
     now: datetime | None = None
-    #: Names of files that no digest lists, though one covers their time.
+    #: Files that no digest lists although one covers their time.
     extra: list[tuple[Root, str]] = field(default_factory=list)
-    #: Those after an end, by trail and home Region, with their minutes and chains.
+    #: Files after the end of a chain, by trail and home Region.
     _ended: dict[tuple[str, str], list[_Ended]] = field(default_factory=dict)
-    #: Names of files of places without a chain.
+    #: Files in places without a chain.
     _strays: dict[tuple[Root, LogPlace], list[bytes]] = field(default_factory=dict)
-    _groups: dict[tuple[Root, LogPlace, Where | None], _Group] = field(default_factory=dict)
+    _groups: dict[tuple[Root, LogPlace, Coverage | None], _Group] = field(default_factory=dict)
 
-    def sort(self) -> None:
-        """Tells those that are explained from those that are not."""
+    def classify(self) -> None:
+        """Sorts the files by how their time is covered."""
         for chain in self.chains:
-            for stretch in chain.stretches:
-                stretch.logs = 0
+            for gap in chain.gaps:
+                gap.logs = 0
         for (root, place), shorts in self.inventory.logs.items():
             chains = [chain for chain in self.chains if _is_of(chain, place)]
             for short in sorted(shorts):
@@ -110,86 +110,86 @@ class Leftovers:
                 if minute is None:
                     self.extra.append((root, place.tail(short)))
                 elif self._is_in_range(minute):
-                    self._take(root, place, short, minute, chains)
+                    self._classify_log(root, place, short, minute, chains)
         for files in self._ended.values():
-            # Logging may have been started again: then its first digest is yet to come.
-            is_on = any(_tells_start(file) for file in files)
+            # Logging may have started again: then its first digest is still to come.
+            is_on = any(_starts_logging(file) for file in files)
             for file in files:
                 if is_on:
-                    self._count(file.root, file.place, Where.PENDING, file.minute)
+                    self._count(file.root, file.place, Coverage.PENDING, file.minute)
                 else:
                     self.extra.append((file.root, file.place.tail(file.short)))
         self.extra.sort(key=lambda found: found[1])
 
-    def _take(
+    def _classify_log(
         self, root: Root, place: LogPlace, short: bytes, minute: datetime, chains: list[Chain]
     ) -> None:
-        lies = [(*where_is(chain, minute, self.now), chain) for chain in chains]
-        if not lies:
+        covering = [(*coverage_of(chain, minute, self.now), chain) for chain in chains]
+        if not covering:
             self._strays.setdefault((root, place), []).append(short)
             self._count(root, place, None, minute)
             return
-        where, stretch, chain = max(lies, key=lambda found: found[0])
-        if where is Where.COVERED:
+        where, gap, chain = max(covering, key=lambda found: found[0])
+        if where is Coverage.COVERED:
             self.extra.append((root, place.tail(short)))
             return
-        if where is Where.ENDED:
+        if where is Coverage.ENDED:
             trail = (chain.id.trail, chain.id.home_region)
             ended = _Ended(chain, root, place, short, minute)
             self._ended.setdefault(trail, []).append(ended)
             return
-        if stretch is not None:
-            stretch.logs += 1
-        self._count(root, place, None if where is Where.GAP and stretch is None else where, minute)
+        if gap is not None:
+            gap.logs += 1
+        self._count(root, place, None if where is Coverage.GAP and gap is None else where, minute)
 
-    def _count(self, root: Root, place: LogPlace, where: Where | None, minute: datetime) -> None:
+    def _count(self, root: Root, place: LogPlace, where: Coverage | None, minute: datetime) -> None:
         group = self._groups.setdefault((root, place, where), _Group(minute, minute))
         group.first, group.last = min(group.first, minute), max(group.last, minute)
         group.count += 1
 
-    def tell(self) -> None:
-        """Counts and names those that are not `extra`."""
+    def report_groups(self) -> None:
+        """Reports the files that are not in `extra`."""
         for (root, place, where), group in self._groups.items():
-            if where is Where.PENDING:
+            if where is Coverage.PENDING:
                 self.report.pending_logs += group.count
                 continue
-            if where is Where.GAP:
-                continue  # told with the gap
-            name, files = root.told(place.folder_tail), _files(group.count)
+            if where is Coverage.GAP:
+                continue  # reported with the gap
+            name, files = root.address(place.folder_tail), _files(group.count)
             when = (group.first, minute_after(group.last))
             strays = self._strays.get((root, place), ())
             if where is None and 0 < len(strays) <= _MOST_NAMED:
                 for short in strays:
-                    told = root.told(place.tail(short))
-                    self.report.bad(FindingKind.LOG, told, "no digest file tells of its Region")
+                    address = root.address(place.tail(short))
+                    self.report.bad(FindingKind.LOG, address, "no digest file covers its Region")
             elif where is None:
-                self.report.bad(FindingKind.GAP, name, f"no digest file tells of {files}", *when)
-            elif where is Where.NOT_YET:
+                self.report.bad(FindingKind.GAP, name, f"no digest file covers {files}", *when)
+            elif where is Coverage.NOT_YET:
                 reason = f"{files} not yet covered: the newest digest file ends in the future"
                 self.report.unknown(FindingKind.GAP, name, reason, *when)
             else:
                 reason = (
                     "came before the first digest file"
-                    if where is Where.BEFORE
+                    if where is Coverage.BEFORE
                     else "came while validation was off"
                 )
                 self.report.unknown(
                     FindingKind.GAP, name, f"{files} {reason}: nothing proves them", *when
                 )
 
-    def tell_extra(self) -> None:
-        """Names each file that no digest lists, though one covers its time."""
+    def report_extra(self) -> None:
+        """Reports each file in `extra`."""
         for root, tail in self.extra:
             name = log_name(tail)
             start = self._late_start(name) if name is not None else None
             if start is not None and _is_all_before(root, tail, start):
                 reason = "its events are from before the first digest file: nothing proves it"
-                self.report.unknown(FindingKind.LOG, root.told(tail), reason)
+                self.report.unknown(FindingKind.LOG, root.address(tail), reason)
             else:
-                self.report.bad(FindingKind.LOG, root.told(tail), "no digest file lists it")
+                self.report.bad(FindingKind.LOG, root.address(tail), "no digest file lists it")
 
     def _late_start(self, name: LogName) -> datetime | None:
-        """Returns since when a chain goes that began in the time of a log file, while logging."""
+        """Returns the start of a chain that began, while logging was on, when the file came."""
         minute = log_minute(name.short)
         for chain in (chain for chain in self.chains if _is_of(chain, name.place)):
             for digest in chain.begins_late:
@@ -198,112 +198,111 @@ class Leftovers:
         return None
 
     def hashes(self) -> Iterator[tuple[str, str]]:
-        """Yields hash and name of each extra file that can be unpacked."""
+        """Yields hash and address of each extra file that can be decompressed."""
         for root, tail in self.extra:
             try:
                 with closing(root.open(tail).stream) as stream:
-                    yield hash_unpacked(stream).sha256, root.told(tail)
+                    yield hash_unpacked(stream).sha256, root.address(tail)
             except (ObjectStoreError, BadContent):
                 continue
 
     def _is_in_range(self, minute: datetime) -> bool:
-        # A log file of the very minute may be listed by the digest before.
+        # A log file of this minute may be listed by the previous digest.
         is_late = self.since is None or minute > minute_of(self.since)
         return is_late and (self.until is None or minute < self.until)
 
 
-def where_is(
+def coverage_of(
     chain: Chain, minute: datetime, now: datetime | None = None
-) -> tuple[Where, UncoveredPeriod | None]:
-    """Returns how a minute lies to a chain, and the stretch that it is in.
+) -> tuple[Coverage, UncoveredPeriod | None]:
+    """Returns how a chain covers a minute, and the gap that the minute is in.
 
     Args:
         chain: the chain.
         minute: a minute of a log file that no digest lists.
-        now: the present time, if it is known that what was listed is of now. A clock that went
-            ahead and was set back leaves digests that end in the future; log files that come
-            meanwhile are listed by the first digest after that time.
+        now: when the objects were listed, if known. A clock that ran ahead and was set back
+            leaves digests that end in the future; log files that come until then are listed by
+            the first digest after that time.
     """
     after = minute_after(minute)
-    for stretch in chain.stretches:
-        if stretch.start < after and minute <= stretch.end:
-            if stretch.ending is None:
-                return Where.GAP, stretch
-            if stretch.ending.name == "UpdateTrail":
-                return Where.UNVALIDATED, None
+    for gap in chain.gaps:
+        if gap.start < after and minute <= gap.end:
+            if gap.ending is None:
+                return Coverage.GAP, gap
+            if gap.ending.name == "UpdateTrail":
+                return Coverage.UNVALIDATED, None
     good = [file.digest for file in chain.good if file.digest is not None]
     if not good:
-        return Where.GAP, chain.stretches[0] if chain.stretches else None
+        return Coverage.GAP, chain.gaps[0] if chain.gaps else None
     early = next((d for d in good if now is not None and d.end > now + _SKEW), None)
     if early is not None and minute_of(early.start) <= minute <= good[-1].end:
-        return Where.NOT_YET, None
+        return Coverage.NOT_YET, None
     if minute >= minute_of(good[-1].end):
         return _behind(chain, good, minute)
     if after <= good[0].start:
-        return Where.BEFORE, None
-    return Where.COVERED, None
+        return Coverage.BEFORE, None
+    return Coverage.COVERED, None
 
 
-def patience(good: Sequence[Digest]) -> timedelta:
-    """Returns how long after a digest of a chain the next must have come."""
+def longest_wait(good: Sequence[Digest]) -> timedelta:
+    """Returns the maximum time between the end of a digest and the arrival of the next."""
     windows = sorted(digest.end - digest.start for digest in good)
     return 2 * max(_HOUR, windows[len(windows) // 2]) + _LATE
 
 
 def _behind(
     chain: Chain, good: Sequence[Digest], minute: datetime
-) -> tuple[Where, UncoveredPeriod | None]:
-    """Returns how a minute behind the newest digest lies."""
+) -> tuple[Coverage, UncoveredPeriod | None]:
+    """Returns how a chain covers a minute after its newest digest."""
     if chain.ending is not None:
         is_update = chain.ending.name == "UpdateTrail"
-        return (Where.UNVALIDATED if is_update else Where.ENDED), None
+        return (Coverage.UNVALIDATED if is_update else Coverage.ENDED), None
     end = good[-1].end
-    if minute < end + patience(good):
-        return Where.PENDING, None
-    # Log files went on for longer than digests ever take: the tail is gone.
-    if not chain.stretches or chain.stretches[-1].start != end:
-        chain.stretches.append(UncoveredPeriod(end, end))
-    tail = chain.stretches[-1]
+    if minute < end + longest_wait(good):
+        return Coverage.PENDING, None
+    # Log files continued for longer than a digest can take: the last digests are missing.
+    if not chain.gaps or chain.gaps[-1].start != end:
+        chain.gaps.append(UncoveredPeriod(end, end))
+    tail = chain.gaps[-1]
     tail.end = max(tail.end, minute_after(minute))
-    return Where.GAP, tail
+    return Coverage.GAP, tail
 
 
-def tell_stretches(chain: Chain, report: Report, can_tell: bool) -> None:
-    """Names the times of a chain that no digest covers, and why.
+def report_gaps(chain: Chain, report: Report, has_events: bool) -> None:
+    """Reports the times of a chain that no digest covers, and why.
 
-    The home Region's events tell whether logging was stopped, if they are there: `can_tell`.
+    `has_events` says whether the home Region's events are available, which would show that logging
+    was stopped.
     """
-    for stretch in chain.stretches:
-        if stretch.start >= stretch.end and not stretch.logs and stretch.ended_with is None:
+    for gap in chain.gaps:
+        if gap.start >= gap.end and not gap.logs and gap.ended_with is None:
             continue
-        when = (stretch.start, max(stretch.start, stretch.end))
-        logs = f"; {_files(stretch.logs)} delivered then not proven" if stretch.logs else ""
-        name = chain.id.told()
-        if chain.has_unread(stretch):
+        when = (gap.start, max(gap.start, gap.end))
+        logs = f"; {_files(gap.logs)} delivered then not proven" if gap.logs else ""
+        name = chain.id.describe()
+        if chain.has_unread(gap):
             reason = f"digest files of this time cannot be read{logs}"
             report.unknown(FindingKind.GAP, name, reason, *when)
-        elif stretch.ended_with is None:
-            report.bad(
-                FindingKind.GAP, name, f"no digest file that is good covers this time{logs}", *when
-            )
-        elif stretch.ending is not None:
-            event = f"{stretch.ending.name} at {told_time(stretch.ending.time)}"
+        elif gap.ended_with is None:
+            report.bad(FindingKind.GAP, name, f"no good digest file covers this time{logs}", *when)
+        elif gap.ending is not None:
+            event = f"{gap.ending.name} at {format_time(gap.ending.time)}"
             report.note(FindingKind.GAP, name, f"nothing was signed, after {event}", *when)
-        elif can_tell:
+        elif has_events:
             reason = (
-                f"the chain ends and another begins, but no event tells that logging stopped{logs}"
+                f"the chain ends and another begins, but no event shows that logging stopped{logs}"
             )
             report.bad(FindingKind.GAP, name, reason, *when)
         else:
             reason = (
-                "the chain ends and another begins; whether logging stopped is told by log files"
+                "the chain ends and another begins; whether logging stopped is in log files"
                 f" of {chain.id.home_region}, which are not here{logs}"
             )
             report.unknown(FindingKind.GAP, name, reason, *when)
 
 
 def _is_all_before(root: Root, tail: str, start: datetime) -> bool:
-    """Returns whether all events of a log file are from before a time."""
+    """Returns whether all events of a log file are older than a time."""
     try:
         with closing(root.open(tail).stream) as stream:
             records = orjson.loads(unpack(stream, LARGEST_LOG))["Records"]
@@ -312,11 +311,11 @@ def _is_all_before(root: Root, tail: str, start: datetime) -> bool:
         return False
 
 
-def _tells_start(file: _Ended) -> bool:
-    """Returns whether a log file tells that logging was started."""
+def _starts_logging(file: _Ended) -> bool:
+    """Returns whether a log file has an event that started logging."""
     try:
         with closing(file.root.open(file.place.tail(file.short)).stream) as stream:
-            return tells_start(unpack(stream, LARGEST_LOG), file.chain.id)
+            return starts_logging(unpack(stream, LARGEST_LOG), file.chain.id)
     except (ObjectStoreError, BadContent):
         return False
 

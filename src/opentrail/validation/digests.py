@@ -1,4 +1,4 @@
-"""What a digest file says, and whether it is by itself what it says (cloudtrail-format §5.3)."""
+"""Parses digest files and checks their form (cloudtrail-format §5.3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import orjson
 from opentrail.validation.content import BadContent, unpack
 from opentrail.validation.names import read_time, split_key
 
-#: A digest of an hour lists what was delivered in it; 32 MiB are some 75,000 log files.
+#: Maximum bytes of a digest: 32 MiB list about 75,000 log files, far more than an hour has.
 _LARGEST = 32 * 1024 * 1024
 SIGNATURE_ALGORITHM = "SHA256withRSA"
 HASH_ALGORITHM = "SHA-256"
@@ -32,7 +32,7 @@ _PREVIOUS = (
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """The digest file before, as a digest names it."""
+    """The reference of a digest to the previous one."""
 
     bucket: str
     key: str
@@ -51,7 +51,7 @@ class ListedLog:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """A digest file that could be read; what it says is proven by nothing but its signature."""
+    """A parsed digest file; only its signature proves what it says."""
 
     bucket: str
     key: str
@@ -63,10 +63,10 @@ class Digest:
     algorithm: str
     previous: Previous | None
     previous_signature: str
-    #: Buckets and prefixes of the log files that it lists.
+    #: Buckets and prefixes of the listed log files.
     log_places: frozenset[tuple[str, str]]
     sha256: str
-    #: As it was read: a tenth of what it unpacks to, and needed again for its list of log files.
+    #: The compressed file, from which `logs` reads the list again; a tenth of its content's size.
     packed: bytes
 
     def text_to_sign(self) -> bytes:
@@ -75,16 +75,16 @@ class Digest:
         return "\n".join((self.end_text, place, self.sha256, self.previous_signature)).encode()
 
     def logs(self) -> Iterator[ListedLog]:
-        """Yields the log files that it lists."""
+        """Yields the listed log files."""
         for listed in orjson.loads(_unpacked(self.packed))["logFiles"]:
             yield ListedLog(listed["s3Bucket"], listed["s3Object"], listed["hashValue"].lower())
 
 
 def read_digest(packed: bytes) -> Digest:
-    """Returns what a digest file says.
+    """Parses a digest file.
 
     Raises:
-        BadContent: it is no digest file.
+        BadContent: the file is not a digest file.
     """
     content = _unpacked(packed)
     try:
@@ -114,7 +114,7 @@ def read_digest(packed: bytes) -> Digest:
 
 
 def signature_bytes(text: str) -> bytes | None:
-    """Returns a signature that is written in hex, None if it is not."""
+    """Decodes a signature from hex; None if it is not hex."""
     return bytes.fromhex(text) if _HEX.fullmatch(text) else None
 
 
@@ -123,7 +123,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def _previous(document: Mapping[str, Any]) -> Previous | None:
-    """Returns the digest before, None in the first of a chain."""
+    """Returns the reference to the previous digest; None in the first of a chain."""
     absent = [name for name in _PREVIOUS if name not in document]
     if absent:
         raise BadContent(f"no {absent[0]}")
@@ -133,24 +133,24 @@ def _previous(document: Mapping[str, Any]) -> Previous | None:
     if algorithm != HASH_ALGORITHM:
         raise BadContent(f"previousDigestHashAlgorithm is not {HASH_ALGORITHM}")
     if not _HEX_SHA256.fullmatch(sha256):
-        raise BadContent("previousDigestHashValue is no SHA-256 in hex")
+        raise BadContent("previousDigestHashValue is not a SHA-256 in hex")
     return Previous(bucket, key, sha256.lower(), signature)
 
 
 def _log_places(document: Mapping[str, Any]) -> frozenset[tuple[str, str]]:
-    """Returns where log files are, and checks the list of them."""
+    """Returns buckets and prefixes of the listed log files; checks the list."""
     logs = document.get("logFiles")
     if not isinstance(logs, list):
-        raise BadContent("no list logFiles")
+        raise BadContent("logFiles is not a list")
     places = set()
     for listed in logs:
         if not isinstance(listed, dict):
-            raise BadContent("logFiles holds what is no object")
+            raise BadContent("an element of logFiles is not an object")
         places.add((_text(listed, "s3Bucket"), split_key(_text(listed, "s3Object"))[0]))
         if listed.get("hashAlgorithm") != HASH_ALGORITHM:
             raise BadContent(f"hashAlgorithm of a log file is not {HASH_ALGORITHM}")
         if not _HEX_SHA256.fullmatch(_text(listed, "hashValue")):
-            raise BadContent("hashValue of a log file is no SHA-256 in hex")
+            raise BadContent("hashValue of a log file is not a SHA-256 in hex")
     return frozenset(places)
 
 

@@ -1,4 +1,4 @@
-"""Events that begin or end a chain of digests, looked for in log files that are proven."""
+"""Finds events that begin or end a chain of digests, in proven log files only."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from opentrail.validation.names import ChainId, read_time
 _SOURCE = "cloudtrail.amazonaws.com"
 _START = "StartLogging"
 _NAMES = (_START, "StopLogging", "DeleteTrail", "UpdateTrail")
-#: A call's event may be delivered so long after it.
+#: Maximum delay between a call and the delivery of its event.
 _LATE = timedelta(minutes=30)
 
 
 class Evidence:
-    """Finds out whether a chain began or ended because logging or validation was switched.
+    """Finds calls that started or stopped logging or validation.
 
-    The calls are events of the trail's home Region, so the log files of its chain tell.
+    They are events of the trail's home Region, so the log files of that Region's chain have them.
     """
 
     def __init__(self, inventory: Inventory, chains: Mapping[ChainId, Chain]) -> None:
@@ -34,8 +34,8 @@ class Evidence:
         self._chains = chains
         self._known: dict[str, list[Mapping[str, Any]]] = {}
 
-    def can_tell(self, chain: ChainId) -> bool:
-        """Returns whether the chain of the trail's home Region is there to be asked."""
+    def has_events(self, chain: ChainId) -> bool:
+        """Returns whether the chain of the trail's home Region is available."""
         return any(True for _ in self._home(chain))
 
     def ending(self, chain: ChainId, file: DigestFile) -> Ending | None:
@@ -44,7 +44,7 @@ class Evidence:
         return next((event for event in found if event.name != _START), None)
 
     def is_start(self, chain: ChainId, file: DigestFile) -> bool:
-        """Returns whether logging, and not validation alone, was started with a digest."""
+        """Returns whether logging, not only validation, started with a digest."""
         return any(event.name == _START for event in self._events(chain, file))
 
     def _events(self, chain: ChainId, file: DigestFile) -> Iterator[Ending]:
@@ -56,7 +56,7 @@ class Evidence:
             for other in [file] if is_own else home.good:
                 if other.digest is None or not other.is_proven:
                     continue
-                # The digests of all Regions that end with logging are of about the same time.
+                # When logging ends, the last digests of all Regions end at about the same time.
                 if other.digest.end <= begin or other.digest.start >= end:
                     continue
                 for event in self._in(other, chain):
@@ -68,19 +68,19 @@ class Evidence:
             its = other.id
             if (its.trail, its.home_region) != (chain.trail, chain.home_region) or its.backfill:
                 continue
-            # Who manages an organization's trail has its calls in an account of its own.
+            # The calls on an organization's trail are made in its management account.
             is_owner = its.account == chain.account or its.organization == chain.organization != ""
             if its.region == its.home_region and is_owner and other.good:
                 yield other
 
     def _in(self, file: DigestFile, chain: ChainId) -> list[Ending]:
-        if file.told not in self._known:
+        if file.address not in self._known:
             logs = file.digest.logs() if file.digest else iter(())
-            self._known[file.told] = [record for log in logs for record in self._read(log)]
-        return [event for record in self._known[file.told] if (event := _event(record, chain))]
+            self._known[file.address] = [record for log in logs for record in self._read(log)]
+        return [event for record in self._known[file.address] if (event := _event(record, chain))]
 
     def _read(self, log: ListedLog) -> list[Mapping[str, Any]]:
-        """Returns CloudTrail's own events in a log file; one that was changed tells nothing."""
+        """Returns CloudTrail's own events in a log file; [] if the file was altered."""
         try:
             found = self._inventory.open(log.bucket, log.key)
             if found is None:
@@ -102,8 +102,8 @@ class Evidence:
             return []
 
 
-def tells_start(content: bytes, chain: ChainId) -> bool:
-    """Returns whether a log file tells that logging of a chain's trail was started."""
+def starts_logging(content: bytes, chain: ChainId) -> bool:
+    """Returns whether a log file has the event that started logging of a chain's trail."""
     if _START.encode() not in content:
         return False
     try:
@@ -125,14 +125,14 @@ def _is_own(record: Any) -> bool:
 
 
 def _event(record: Mapping[str, Any], chain: ChainId) -> Ending | None:
-    """Returns the event that a record is, if it begins or ends a chain of this trail."""
-    name, asked = record["eventName"], record["requestParameters"]
-    trail = str(asked.get("name", ""))
+    """Returns the record as an event if it begins or ends a chain of this trail."""
+    name, parameters = record["eventName"], record["requestParameters"]
+    trail = str(parameters.get("name", ""))
     if trail != chain.trail and not trail.endswith(
         f":{chain.home_region}:{_arn_end(chain, trail)}"
     ):
         return None
-    if name == "UpdateTrail" and not _ends(asked, chain):
+    if name == "UpdateTrail" and not _ends(parameters, chain):
         return None
     try:
         return Ending(str(name), read_time(record.get("eventTime")))
@@ -145,8 +145,8 @@ def _arn_end(chain: ChainId, arn: str) -> str:
     return f"{account}:trail/{chain.trail}"
 
 
-def _ends(asked: Mapping[str, Any], chain: ChainId) -> bool:
-    """Returns whether an UpdateTrail switched off what makes digests of a chain."""
-    if asked.get("enableLogFileValidation") is False:
+def _ends(parameters: Mapping[str, Any], chain: ChainId) -> bool:
+    """Returns whether an UpdateTrail stopped the digests of a chain."""
+    if parameters.get("enableLogFileValidation") is False:
         return True
-    return asked.get("isMultiRegionTrail") is False and chain.region != chain.home_region
+    return parameters.get("isMultiRegionTrail") is False and chain.region != chain.home_region

@@ -1,4 +1,4 @@
-"""Keeps all that a validation reads, so that it can be done again without bucket and server."""
+"""Copies all that a validation reads, so that it can be repeated offline."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from opentrail.validation.chains import DigestFile
 from opentrail.validation.folder import SIGNATURES
 from opentrail.validation.keys import PublicKeys
 
-#: Named as what prints it: `aws cloudtrail list-public-keys`.
+#: The output of `aws cloudtrail list-public-keys`.
 KEYS = "public-keys.json"
 
 
 class Export:
-    """A folder: objects by bucket and key, digests' signatures, public keys.
+    """A folder with objects by bucket and key, signatures of digests, and public keys.
 
     Raises:
-        UsageError: there is something in the folder already, or it cannot be made.
+        UsageError: the folder is not empty, or cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._making = threading.Lock()
+        self._making_folders = threading.Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
@@ -34,26 +34,27 @@ class Export:
         except OSError as error:
             raise UsageError(f"--export {folder}: {error.strerror}") from error
 
-    def keep(self, bucket: str, key: str) -> tuple[Callable[[bytes], object], Callable[[], None]]:
-        """Returns what takes an object's bytes, and what is to be called behind the last."""
+    def open_copy(
+        self, bucket: str, key: str
+    ) -> tuple[Callable[[bytes], object], Callable[[], None]]:
+        """Opens the copy of an object; returns its write and close functions."""
         file = self._opened(bucket, key)
         return file.write, file.close
 
     def write_digest(self, file: DigestFile) -> None:
-        """Keeps a digest file."""
         if file.digest is not None:
-            write, done = self.keep(*file.place)
+            write, done = self.open_copy(*file.place)
             write(file.digest.packed)
             done()
 
     def finish(self, files: Iterable[DigestFile], keys: PublicKeys) -> None:
-        """Writes the signatures and the keys."""
+        """Writes signatures and public keys."""
         with (self._folder / SIGNATURES).open("w", encoding="utf-8") as lines:
             for file in files:
                 if file.proof is not None:
                     bucket, key = file.place
-                    told = {"bucket": bucket, "key": key, "signature": file.proof}
-                    lines.write(json.dumps(told) + "\n")
+                    line = {"bucket": bucket, "key": key, "signature": file.proof}
+                    lines.write(json.dumps(line) + "\n")
         (self._folder / KEYS).write_text(json.dumps(keys.as_json(), indent=1) + "\n")
 
     def _opened(self, bucket: str, key: str) -> BinaryIO:
@@ -62,7 +63,7 @@ class Export:
             raise UsageError(f"--export: s3://{bucket}/{key} cannot be the name of a file")
         path = self._folder.joinpath(*parts)
         try:
-            with self._making:
+            with self._making_folders:
                 path.parent.mkdir(parents=True, exist_ok=True)
             return path.open("xb")
         except OSError as error:

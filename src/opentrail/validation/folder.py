@@ -1,4 +1,4 @@
-"""Copies of buckets in folders; nothing outside of them is ever opened (guarantee N6)."""
+"""Copies of buckets in folders; nothing outside of them is opened (guarantee N6)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from opentrail.core.errors import ObjectMissing, ObjectStoreError, UsageError
 from opentrail.validation.inventory import Opened, Root
 from opentrail.validation.names import ROOT
 
-#: Signatures of digests beside a copy, which has no metadata: a JSON object a line.
+#: Signatures of digests in a copy, which has no metadata: one JSON object per line.
 SIGNATURES = "signatures.ndjson"
 _LONGEST_SIDE_FILE = 1 << 30
 
 
 class FolderRoot(Root):
-    """A part of a folder in which `AWSLogs/` lies, or which lies in `AWSLogs/`.
+    """A part of a folder that contains `AWSLogs/` or is inside it.
 
     Args:
         base: the folder that the user named.
-        inner: path from there to where `AWSLogs/` is, with a slash at its end, or "".
-        outer: what of a key, from `AWSLogs/` on, leads to the folder, or "".
+        inner: path from `base` to the parent of `AWSLogs/`, with a trailing slash, or "".
+        outer: the part of the key from `AWSLogs/` to `base`, or "".
     """
 
     is_live = False
@@ -39,22 +39,24 @@ class FolderRoot(Root):
         """Returns whether a file of this tail would be in the folder."""
         return tail.startswith(self._outer)
 
-    def told(self, tail: str) -> str:
+    def address(self, tail: str) -> str:
         """Returns the path of a file."""
         return str(self._base / self._path(tail))
 
     def open(self, tail: str) -> Opened:
-        """Returns a file; a copy has no metadata.
+        """Returns a file, without a signature: a copy has no metadata.
 
         Raises:
-            ObjectMissing, ObjectStoreError: it is not there, or cannot be read.
+            ObjectMissing, ObjectStoreError: the file does not exist or cannot be read.
         """
         try:
             descriptor = _open_beneath(self._base, self._path(tail).split("/"))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise ObjectMissing("NoSuchKey", self.told(tail)) from error
+            raise ObjectMissing("NoSuchKey", self.address(tail)) from error
         except OSError as error:
-            raise ObjectStoreError(type(error).__name__, f"{self.told(tail)}: {error}") from error
+            raise ObjectStoreError(
+                type(error).__name__, f"{self.address(tail)}: {error}"
+            ) from error
         return Opened(os.fdopen(descriptor, "rb"), None, None)
 
     def _path(self, tail: str) -> str:
@@ -62,7 +64,7 @@ class FolderRoot(Root):
 
 
 def _open_beneath(base: Path, parts: list[str]) -> int:
-    """Returns a descriptor of a file, come to without following any link."""
+    """Opens a file without following symbolic links; returns its descriptor."""
     at = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:
@@ -74,15 +76,15 @@ def _open_beneath(base: Path, parts: list[str]) -> int:
         os.close(at)
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise OSError(f"{parts[-1]} is no file")
+        raise OSError(f"{parts[-1]} is not a regular file")
     return file
 
 
 class Folder:
-    """A folder that the user named; a side file of signatures in it is read, too.
+    """A folder that the user named, with the signature file in it.
 
     Raises:
-        UsageError: it is no folder that can be read.
+        UsageError: the folder does not exist or cannot be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -97,7 +99,7 @@ class Folder:
         self.signatures = read_signatures(beside) if has_signatures else {}
 
     def files(self) -> Iterator[tuple[Root, str, int]]:
-        """Yields each file of a trail: where it lies, its tail, its size.
+        """Yields root, tail and size of each file of a trail.
 
         Raises:
             ObjectStoreError: a part of the folder cannot be read.
@@ -122,7 +124,7 @@ class Folder:
                 raise ObjectStoreError(type(error).__name__, str(error)) from error
 
     def _placed(self, path: str, outer: str, size: int) -> Iterator[tuple[Root, str, int]]:
-        """Yields a file if it is below some `AWSLogs/`; a name that is no text is no trail's."""
+        """Yields a file if it is below an `AWSLogs/`."""
         path = os.fsencode(path).decode("utf-8", "backslashreplace")
         if outer:
             yield self._root("", outer), f"{outer}{path}", size
@@ -138,10 +140,10 @@ class Folder:
 
 
 def read_signatures(file: Path) -> dict[tuple[str, str], str]:
-    """Returns the signatures in a side file, by bucket and key of the digest.
+    """Reads a file of signatures, by bucket and key of the digest.
 
     Raises:
-        UsageError: it cannot be read, or a line is not what it should be.
+        UsageError: the file cannot be read, or a line has another form.
     """
     found = {}
     try:
@@ -150,12 +152,12 @@ def read_signatures(file: Path) -> dict[tuple[str, str], str]:
         with file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 try:
-                    told = orjson.loads(line)
-                    place = (str(told["bucket"]), str(told["key"]))
-                    found[place] = str(told["signature"])
+                    entry = orjson.loads(line)
+                    place = (str(entry["bucket"]), str(entry["key"]))
+                    found[place] = str(entry["signature"])
                 except (orjson.JSONDecodeError, TypeError, KeyError) as error:
                     raise UsageError(
-                        f"{file}:{number} is no JSON object with bucket, key and signature"
+                        f"{file}:{number} is not a JSON object with bucket, key and signature"
                     ) from error
     except OSError as error:
         raise UsageError(f"{file}: {error.strerror}") from error

@@ -1,4 +1,4 @@
-"""What is there: digest files, log files and what is neither, found by listing once."""
+"""The inventory: digest files, log files and misnamed files, from one listing."""
 
 from __future__ import annotations
 
@@ -23,16 +23,14 @@ from opentrail.validation.names import (
 
 
 class OpenedObject(Readable, Protocol):
-    """Bytes that are read once."""
+    """A stream of bytes that can be closed."""
 
-    def close(self) -> None:
-        """Ends the reading."""
-        ...
+    def close(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An object being read, with what its metadata say of its signature."""
+    """An open object, with the signature in its metadata."""
 
     stream: OpenedObject
     signature: str | None
@@ -40,53 +38,51 @@ class Opened:
 
 
 class Root(ABC):
-    """Where a bucket's `AWSLogs/` is found: in the bucket itself, or in a copy."""
+    """The parent of `AWSLogs/`, in a bucket or in a copy."""
 
-    #: Whether it is the bucket itself, metadata and all.
+    #: Whether this is the bucket itself, with metadata.
     is_live = True
 
     def __init__(self, bucket: str | None = None, prefix: str | None = None) -> None:
-        #: Which bucket and prefix it is; of a copy it shows only once its digests are read.
+        #: Bucket and prefix; of a copy they are known once its digests are read.
         self.bucket = bucket
         self.prefix = prefix
 
     @abstractmethod
     def covers(self, tail: str) -> bool:
-        """Returns whether an object of this tail would be here."""
+        """Returns whether an object with this tail would be here."""
 
     @abstractmethod
-    def told(self, tail: str) -> str:
-        """Returns the name of an object here, for people."""
+    def address(self, tail: str) -> str:
+        """Returns the address of an object for messages."""
 
     @abstractmethod
     def open(self, tail: str) -> Opened:
         """Returns an object.
 
         Raises:
-            ObjectMissing, ObjectStoreError: it is not there, or cannot be read.
+            ObjectMissing, ObjectStoreError: the object does not exist or cannot be read.
         """
 
 
 class Source(Protocol):
-    """Something that is listed."""
+    """A bucket or folder to list."""
 
     def files(self) -> Iterator[tuple[Root, str, int]]:
-        """Yields each file of a trail: where it lies, its tail, its size."""
+        """Yields root, tail and size of each file of a trail."""
         ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundDigest:
-    """A digest file, by its name."""
-
     root: Root
     tail: str
     name: DigestName
 
 
 @dataclass(frozen=True, slots=True)
-class Strange:
-    """A file in a trail's folder whose name is none that a trail gives."""
+class MisnamedFile:
+    """A file in a trail's folder that does not have the name of a log or digest file."""
 
     root: Root
     tail: str
@@ -95,41 +91,41 @@ class Strange:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be validated of all that is found; None is all."""
+    """Filters for what is validated; None selects all."""
 
     accounts: Sequence[str] | None = None
     regions: Sequence[str] | None = None
     trails: Sequence[str] | None = None
     home_regions: Sequence[str] | None = None
 
-    def takes_place(self, account: str, region: str) -> bool:
-        """Returns whether objects of an account and Region are wanted."""
+    def includes_place(self, account: str, region: str) -> bool:
+        """Returns whether objects of an account and Region are validated."""
         return _fits(account, self.accounts) and _fits(region, self.regions)
 
-    def takes(self, chain: ChainId) -> bool:
-        """Returns whether a chain is wanted."""
-        is_placed = self.takes_place(chain.account, chain.region)
+    def includes(self, chain: ChainId) -> bool:
+        """Returns whether a chain is validated."""
+        is_placed = self.includes_place(chain.account, chain.region)
         is_home = _fits(chain.home_region, self.home_regions)
         return is_placed and is_home and _fits(chain.trail, self.trails)
 
 
 @dataclass(slots=True)
 class Inventory:
-    """All that was listed. A log file takes some 120 bytes of memory."""
+    """All listed files. A log file takes about 120 bytes of memory."""
 
     wanted: Wanted
     digests: list[FoundDigest] = field(default_factory=list)
-    #: Log files that no digest is known to list, yet.
+    #: Log files that no digest read so far lists.
     logs: dict[tuple[Root, LogPlace], set[bytes]] = field(default_factory=lambda: defaultdict(set))
-    strange: list[Strange] = field(default_factory=list)
+    misnamed: list[MisnamedFile] = field(default_factory=list)
     roots: list[Root] = field(default_factory=list)
     log_bytes: int = 0
 
     def add(self, source: Source, listed: Callable[[int], object]) -> None:
-        """Takes in all that a source has; `listed` is told of each thousand.
+        """Adds all files of a source; `listed` is called after each 1,000.
 
         Raises:
-            ObjectStoreError: it cannot be listed.
+            ObjectStoreError: the source cannot be listed.
         """
         for number, (root, tail, size) in enumerate(source.files(), 1):
             if root not in self.roots:
@@ -140,33 +136,33 @@ class Inventory:
 
     def _add(self, root: Root, tail: str, size: int) -> None:
         if tail.endswith("/") and not size:
-            return  # an empty object by which tools make folders
+            return  # an empty object that marks a folder
         log = log_name(tail)
         if log is not None:
-            if self.wanted.takes_place(log.place.account, log.place.region):
+            if self.wanted.includes_place(log.place.account, log.place.region):
                 self.logs[root, log.place].add(log.short)
                 self.log_bytes += size
             return
         digest = digest_name(tail)
         if digest is not None:
-            # Those of other trails say which log files are theirs.
-            if self.wanted.takes_place(digest.chain.account, digest.chain.region):
+            # Digests of other trails are needed too: they list their log files.
+            if self.wanted.includes_place(digest.chain.account, digest.chain.region):
                 self.digests.append(FoundDigest(root, tail, digest))
         elif (folder := folder_of(tail)) and self._is_near(tail):
-            self.strange.append(Strange(root, tail, folder))
+            self.misnamed.append(MisnamedFile(root, tail, folder))
 
     def _is_near(self, tail: str) -> bool:
-        """Returns whether a strange file may have to do with what is wanted."""
+        """Returns whether a misnamed file may belong to a validated trail."""
         parts = tail.split("/")
         account = next((p for p in parts[1:3] if p.isdigit()), "")
         after = parts[parts.index(folder_of(tail)) + 1 :]
-        return self.wanted.takes_place(account, after[0] if after else "")
+        return self.wanted.includes_place(account, after[0] if after else "")
 
-    def settle(self, claims: Iterable[tuple[Root, str, str, str]]) -> None:
-        """Finds out which bucket a copy is of: what most of its digests say of themselves.
+    def identify_copies(self, claims: Iterable[tuple[Root, str, str, str]]) -> None:
+        """Sets bucket and prefix of copies to those that most of their digests name.
 
         Args:
-            claims: root, tail, and the bucket and key that a digest there says it has.
+            claims: root and tail of a digest, and the bucket and key in it.
         """
         votes: dict[Root, Counter[tuple[str, str]]] = defaultdict(Counter)
         for root, tail, bucket, key in claims:
@@ -175,8 +171,8 @@ class Inventory:
         for root, counted in votes.items():
             (root.bucket, root.prefix), _ = counted.most_common(1)[0]
 
-    def at(self, bucket: str, key: str) -> list[tuple[Root, str]]:
-        """Returns where an object would be: roots that stand for the place, and its tail."""
+    def locations(self, bucket: str, key: str) -> list[tuple[Root, str]]:
+        """Returns the roots that may have an object, and its tail."""
         prefix, tail = split_key(key)
         return [
             (root, tail)
@@ -185,13 +181,13 @@ class Inventory:
         ]
 
     def open(self, bucket: str, key: str) -> tuple[Root, str, Opened] | None:
-        """Returns an object from wherever it is first found, None if no place was given for it.
+        """Returns an object from the first root that has it; None if no root covers it.
 
         Raises:
-            ObjectMissing: it is nowhere.
-            ObjectStoreError: it cannot be read.
+            ObjectMissing: the object does not exist.
+            ObjectStoreError: the object cannot be read.
         """
-        places = self.at(bucket, key)
+        places = self.locations(bucket, key)
         missing: ObjectMissing | None = None
         for root, tail in places:
             try:
@@ -202,17 +198,17 @@ class Inventory:
             raise missing
         return None
 
-    def strike(self, bucket: str, key: str) -> None:
-        """Takes a log file off the list of those that no digest lists."""
+    def mark_listed(self, bucket: str, key: str) -> None:
+        """Removes a log file from those that no digest lists."""
         log = log_name(split_key(key)[1])
         if log is not None:
-            for root, _ in self.at(bucket, key):
+            for root, _ in self.locations(bucket, key):
                 self.logs.get((root, log.place), set()).discard(log.short)
 
 
-def is_digest_folder(strange: Strange) -> bool:
-    """Returns whether a strange file lies among digests."""
-    return strange.folder == DIGESTS
+def is_digest_folder(file: MisnamedFile) -> bool:
+    """Returns whether a misnamed file is in a folder of digests."""
+    return file.folder == DIGESTS
 
 
 def _fits(value: str, wanted: Sequence[str] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Public keys: from a file that `aws cloudtrail list-public-keys` wrote, or asked for."""
+"""Public keys, from a file of `aws cloudtrail list-public-keys` or from the API."""
 
 from __future__ import annotations
 
@@ -13,53 +13,53 @@ from typing import Any
 import orjson
 
 from opentrail.core.errors import UsageError
-from opentrail.validation.names import told_time
+from opentrail.validation.names import format_time
 
-#: A digest is signed soon after it ends, a key may take as long to be used.
+#: How far outside its validity a key is accepted: a digest is signed some time after it ends.
 _SLACK = timedelta(hours=2)
 
-#: Gives the keys of a Region, as the API answers, for digests of a time range.
-AskKeys = Callable[[str, datetime, datetime], Iterable[Mapping[str, Any]]]
+#: Returns the keys of a Region for digests of a time range, in the form of the API.
+FetchKeys = Callable[[str, datetime, datetime], Iterable[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
-    """A key, PKCS#1 DER, and when signatures by it count."""
+    """A key (PKCS#1 DER) and its validity."""
 
     fingerprint: str
     der: bytes
     valid_from: datetime
     valid_until: datetime
 
-    def counts_at(self, moment: datetime) -> bool:
-        """Returns whether a digest that ended then may be signed with it."""
+    def is_valid_at(self, moment: datetime) -> bool:
+        """Returns whether the key may sign a digest that ended at this time."""
         return self.valid_from - _SLACK <= moment <= self.valid_until + _SLACK
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the key as `aws cloudtrail list-public-keys` shows it."""
+        """Returns the key in the form of `aws cloudtrail list-public-keys`."""
         return {
             "Value": base64.b64encode(self.der).decode(),
-            "ValidityStartTime": told_time(self.valid_from),
-            "ValidityEndTime": told_time(self.valid_until),
+            "ValidityStartTime": format_time(self.valid_from),
+            "ValidityEndTime": format_time(self.valid_until),
             "Fingerprint": self.fingerprint,
         }
 
 
 class PublicKeys:
-    """The keys that are trusted; those of a Region are asked for when they are needed."""
+    """The trusted keys; those of a Region are fetched when they are needed."""
 
-    def __init__(self, given: Iterable[PublicKey] = (), ask: AskKeys | None = None) -> None:
+    def __init__(self, given: Iterable[PublicKey] = (), ask: FetchKeys | None = None) -> None:
         self._given = list(given)
         self._ask = ask
-        self._asked: dict[str, list[PublicKey]] = {}
+        self._fetched: dict[str, list[PublicKey]] = {}
         self._ranges: dict[str, tuple[datetime, datetime]] = {}
 
     def load(self, region: str, start: datetime, end: datetime) -> None:
-        """Asks for the keys of a Region, if they are to be asked for and were not yet.
+        """Fetches the keys of a Region unless this time range was fetched before.
 
         Raises:
-            OpentrailError: who is asked refused or failed.
-            UsageError: what came are no keys.
+            OpentrailError: the API refused or failed.
+            UsageError: the answer has no valid keys.
         """
         if self._ask is None:
             return
@@ -68,25 +68,24 @@ class PublicKeys:
             return
         self._ranges[region] = first, last = min(first, start), max(last, end)
         answer = self._ask(region, first - _SLACK, last + _SLACK)
-        self._asked[region] = [_key(key, "ListPublicKeys") for key in answer]
+        self._fetched[region] = [_key(key, "ListPublicKeys") for key in answer]
 
     def find(self, region: str, fingerprint: str) -> list[PublicKey]:
-        """Returns the keys of this fingerprint."""
-        known = [*self._given, *self._asked.get(region, ())]
+        known = [*self._given, *self._fetched.get(region, ())]
         return [key for key in known if key.fingerprint == fingerprint]
 
     def as_json(self) -> dict[str, Any]:
-        """Returns all keys as `aws cloudtrail list-public-keys` shows them."""
-        every = {*self._given, *(key for keys in self._asked.values() for key in keys)}
+        """Returns all keys in the form of `aws cloudtrail list-public-keys`."""
+        every = {*self._given, *(key for keys in self._fetched.values() for key in keys)}
         shown = sorted(every, key=lambda key: (key.valid_from, key.fingerprint))
         return {"PublicKeyList": [key.as_json() for key in shown]}
 
 
 def read_keys(file: Path) -> list[PublicKey]:
-    """Returns the keys in a file that `aws cloudtrail list-public-keys` wrote.
+    """Reads the output of `aws cloudtrail list-public-keys`.
 
     Raises:
-        UsageError: it cannot be read or holds no keys.
+        UsageError: the file cannot be read or has no keys.
     """
     try:
         document = orjson.loads(file.read_bytes())
@@ -104,7 +103,7 @@ def read_keys(file: Path) -> list[PublicKey]:
 
 def _key(listed: object, origin: str) -> PublicKey:
     if not isinstance(listed, Mapping):
-        raise UsageError(f"{origin}: a key is no JSON object")
+        raise UsageError(f"{origin}: a key is not a JSON object")
     value, fingerprint = listed.get("Value"), listed.get("Fingerprint")
     if not isinstance(fingerprint, str):
         raise UsageError(f"{origin}: a key has no Fingerprint")
@@ -117,7 +116,7 @@ def _key(listed: object, origin: str) -> PublicKey:
 
 
 def _moment(value: object, origin: str) -> datetime:
-    """Returns a time as aws-cli prints it: seconds since 1970, or ISO 8601."""
+    """Parses a time of aws-cli: seconds since 1970, or ISO 8601."""
     try:
         if isinstance(value, datetime):
             return value.astimezone(UTC)
@@ -125,5 +124,5 @@ def _moment(value: object, origin: str) -> datetime:
             return datetime.fromtimestamp(value, UTC)
         moment = datetime.fromisoformat(str(value))
     except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f"{origin}: a key is valid from or until {value!r}, no time") from error
+        raise UsageError(f"{origin}: a key is valid from or until {value!r}, not a time") from error
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

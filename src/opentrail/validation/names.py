@@ -1,4 +1,4 @@
-"""What the keys of delivered objects say (cloudtrail-format §5.1), read independently."""
+"""Parses the keys of delivered objects (cloudtrail-format §5.1), independently of the writer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-#: What a trail's folders are called, by what they hold.
+#: Names of a trail's folders.
 DIGESTS = "CloudTrail-Digest"
 LOG_FOLDERS = (
     "CloudTrail",
@@ -14,7 +14,7 @@ LOG_FOLDERS = (
     "CloudTrail-NetworkActivity",
     "CloudTrail-Aggregated",
 )
-#: The part of a key that begins what CloudTrail itself names.
+#: Coverage the part of a key begins that CloudTrail names.
 ROOT = "AWSLogs/"
 
 _PLACE = (
@@ -33,7 +33,7 @@ _MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True, order=True)
 class ChainId:
-    """Whose digests they are; the bucket may change while the chain goes on."""
+    """Identifies a chain; its bucket may change over time."""
 
     account: str
     region: str
@@ -42,8 +42,8 @@ class ChainId:
     organization: str = ""
     backfill: bool = False
 
-    def told(self) -> str:
-        """Returns the chain as people name it."""
+    def describe(self) -> str:
+        """Returns the chain's name for messages."""
         kind = " (backfill)" if self.backfill else ""
         owner = f"{self.organization}/{self.account}" if self.organization else self.account
         return f"trail {self.trail} of {self.home_region}, {owner} {self.region}{kind}"
@@ -51,7 +51,7 @@ class ChainId:
 
 @dataclass(frozen=True, slots=True)
 class DigestName:
-    """A digest file by its name; `stamp` is its end time."""
+    """The parsed name of a digest file; `stamp` is its end time."""
 
     chain: ChainId
     stamp: datetime
@@ -59,7 +59,7 @@ class DigestName:
 
 @dataclass(frozen=True, slots=True, order=True)
 class LogPlace:
-    """The folder of all log files of an account, Region and kind, behind bucket and prefix."""
+    """The folder of log files of an account, Region and kind, without bucket and prefix."""
 
     organization: str
     account: str
@@ -69,12 +69,12 @@ class LogPlace:
 
     @property
     def folder_tail(self) -> str:
-        """The folder's key behind the prefix."""
+        """The folder's key without the prefix."""
         owner = f"{self.organization}/{self.account}" if self.organization else self.account
         return f"{ROOT}{owner}/{self.folder}/{self.region}/"
 
     def tail(self, short: bytes) -> str:
-        """Returns the key behind the prefix of the log file `short`; inverse of `log_name`."""
+        """Returns the key of the log file `short` without the prefix; inverse of `log_name`."""
         text = short.decode()
         day = f"{text[:4]}/{text[4:6]}/{text[6:8]}"
         file = f"{self.account}_{self.infix}_{self.region}_{text}.json.gz"
@@ -83,14 +83,14 @@ class LogPlace:
 
 @dataclass(frozen=True, slots=True)
 class LogName:
-    """A log file by its name; `short` is what tells it from others of its place."""
+    """The parsed name of a log file; `short` identifies it in its place."""
 
     place: LogPlace
     short: bytes
 
 
 def split_key(key: str) -> tuple[str, str]:
-    """Returns a key's prefix and what CloudTrail named behind it; no tail if it named nothing.
+    """Splits a key before `AWSLogs/` into prefix and tail; the tail is "" if it has none.
 
     >>> split_key("team/AWSLogs/1/x")
     ('team/', 'AWSLogs/1/x')
@@ -100,7 +100,7 @@ def split_key(key: str) -> tuple[str, str]:
 
 
 def log_name(tail: str) -> LogName | None:
-    """Returns what the tail of a log file's key says, None if it is not a log file's."""
+    """Parses the tail of a log file's key; None if it is not one."""
     found = _LOG.fullmatch(tail)
     if found is None or found["folder"] not in LOG_FOLDERS or not _is_in_its_day(found):
         return None
@@ -117,7 +117,7 @@ def log_name(tail: str) -> LogName | None:
 
 
 def digest_name(tail: str) -> DigestName | None:
-    """Returns what the tail of a digest file's key says, None if it is not a digest file's."""
+    """Parses the tail of a digest file's key; None if it is not one."""
     found = _DIGEST.fullmatch(tail)
     if found is None or (found["folder"], found["infix"]) != (DIGESTS, DIGESTS):
         return None
@@ -139,7 +139,7 @@ def digest_name(tail: str) -> DigestName | None:
 
 
 def folder_of(tail: str) -> str:
-    """Returns the folder of a trail in which an object lies, "" if in none."""
+    """Returns the trail's folder that an object is in; "" if it is in none."""
     for part in tail.split("/")[2:4]:
         if part == DIGESTS or part in LOG_FOLDERS:
             return part
@@ -147,7 +147,7 @@ def folder_of(tail: str) -> str:
 
 
 def log_minute(short: bytes) -> datetime | None:
-    """Returns the minute in which a log file was delivered, None if there is no such time."""
+    """Returns the minute in which a log file was delivered; None if it is not a time."""
     try:
         return datetime.strptime(short[:14].decode(), "%Y%m%dT%H%MZ").replace(tzinfo=UTC)
     except ValueError:
@@ -155,28 +155,26 @@ def log_minute(short: bytes) -> datetime | None:
 
 
 def minute_of(moment: datetime) -> datetime:
-    """Returns the minute that a moment is in."""
     return moment - timedelta(seconds=moment.second, microseconds=moment.microsecond)
 
 
 def minute_after(minute: datetime) -> datetime:
-    """Returns the minute that follows."""
     return minute + _MINUTE
 
 
 def read_time(text: object) -> datetime:
-    """Returns a time in the one form that digests have.
+    """Parses a time in the form that digests have.
 
     Raises:
-        ValueError: it is not of this form.
+        ValueError: the text has another form.
     """
     if not isinstance(text, str) or not _TIME.fullmatch(text):
-        raise ValueError(f"{text!r} is no time like 2020-01-01T09:00:00Z")
+        raise ValueError(f"{text!r} is not a time like 2020-01-01T09:00:00Z")
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 
-def told_time(moment: datetime) -> str:
-    """Returns a time in the form that digests have."""
+def format_time(moment: datetime) -> str:
+    """Formats a time as in digests."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -1,4 +1,4 @@
-"""What a validation finds, as people and as scripts read it."""
+"""The findings of a validation, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from enum import StrEnum
 from typing import Any
 
 from opentrail.core.text import printable
-from opentrail.validation.names import ChainId, told_time
+from opentrail.validation.names import ChainId, format_time
 
 GOOD, NOT_GOOD, UNDECIDED = 0, 1, 5
 _VERDICTS = {GOOD: "good", NOT_GOOD: "not good", UNDECIDED: "cannot be decided"}
 
 
 class Status(StrEnum):
-    """What a finding means for the whole."""
+    """What a finding means for the verdict."""
 
     BAD = "bad"
     UNKNOWN = "unknown"
-    #: Worth knowing, and in order.
+    #: Not an error, but worth knowing.
     NOTE = "note"
 
 
 class FindingKind(StrEnum):
-    """What a finding is about."""
-
     DIGEST = "digest file"
     LOG = "log file"
     GAP = "gap"
@@ -35,7 +33,7 @@ class FindingKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One object or stretch of time, and what is to be said of it."""
+    """What was found about one object or period."""
 
     status: Status
     kind: FindingKind
@@ -45,32 +43,31 @@ class Finding:
     end: datetime | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the finding as JSON values."""
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "status": str(self.status),
             "kind": str(self.kind),
             "name": self.name,
             "reason": self.reason,
         }
         if self.start is not None:
-            told["start"] = told_time(self.start)
+            document["start"] = format_time(self.start)
         if self.end is not None:
-            told["end"] = told_time(self.end)
-        return told
+            document["end"] = format_time(self.end)
+        return document
 
     def line(self) -> str:
-        """Returns the finding as people read it: status, kind, name, reason, each told by tabs."""
+        """Returns status, kind, name and reason, separated by tabs."""
         words = {Status.BAD: "NOT GOOD", Status.UNKNOWN: "UNKNOWN", Status.NOTE: "note"}
         when = ""
         if self.start is not None and self.end is not None:
-            when = f"{told_time(self.start)} to {told_time(self.end)}: "
+            when = f"{format_time(self.start)} to {format_time(self.end)}: "
         parts = (words[self.status], str(self.kind), self.name, f"{when}{self.reason}")
         return "\t".join(printable(part) for part in parts)
 
 
 @dataclass(slots=True)
 class ChainCount:
-    """How many objects of a chain were validated, and what time they are of."""
+    """Number of validated objects of a chain, and the time they cover."""
 
     chain: ChainId
     start: datetime | None = None
@@ -81,7 +78,6 @@ class ChainCount:
     good_logs: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Returns the count as JSON values."""
         return {
             "trail": self.chain.trail,
             "homeRegion": self.chain.home_region,
@@ -89,19 +85,20 @@ class ChainCount:
             "organization": self.chain.organization or None,
             "region": self.chain.region,
             "backfill": self.chain.backfill,
-            "start": told_time(self.start) if self.start else None,
-            "end": told_time(self.end) if self.end else None,
+            "start": format_time(self.start) if self.start else None,
+            "end": format_time(self.end) if self.end else None,
             "digestFiles": {"valid": self.good_digests, "all": self.digests},
             "logFiles": {"valid": self.good_logs, "all": self.logs},
         }
 
-    def told(self) -> str:
-        """Returns the count as people read it."""
+    def describe(self) -> str:
         when = (
-            f", {told_time(self.start)} to {told_time(self.end)}" if self.start and self.end else ""
+            f", {format_time(self.start)} to {format_time(self.end)}"
+            if self.start and self.end
+            else ""
         )
         return printable(
-            f"{self.chain.told()}{when}:"
+            f"{self.chain.describe()}{when}:"
             f" {self.good_digests:,}/{self.digests:,} digest files valid,"
             f" {self.good_logs:,}/{self.logs:,} log files valid"
         )
@@ -109,39 +106,37 @@ class ChainCount:
 
 @dataclass(slots=True)
 class Report:
-    """All that was found; `show` is given each finding as it comes."""
+    """All findings; `show` is called with each one as it is added."""
 
     show: Callable[[Finding], object] = lambda _: None
     findings: list[Finding] = field(default_factory=list)
     counts: dict[ChainId, ChainCount] = field(default_factory=dict)
-    #: Log files that no digest lists yet, for they came after the newest one.
+    #: Number of log files delivered after the newest digest.
     pending_logs: int = 0
     bytes_unpacked: int = 0
 
     def add(self, finding: Finding) -> None:
-        """Takes a finding in."""
         self.findings.append(finding)
         self.show(finding)
 
     def bad(self, kind: FindingKind, name: str, reason: str, *when: datetime | None) -> None:
-        """Says that something is not good."""
+        """Adds a finding that something is not good."""
         self.add(Finding(Status.BAD, kind, name, reason, *when))
 
     def unknown(self, kind: FindingKind, name: str, reason: str, *when: datetime | None) -> None:
-        """Says that something cannot be known."""
+        """Adds a finding that something cannot be decided."""
         self.add(Finding(Status.UNKNOWN, kind, name, reason, *when))
 
     def note(self, kind: FindingKind, name: str, reason: str, *when: datetime | None) -> None:
-        """Says that something is in order, and worth knowing."""
+        """Adds a note."""
         self.add(Finding(Status.NOTE, kind, name, reason, *when))
 
     def count(self, chain: ChainId) -> ChainCount:
-        """Returns the count of a chain."""
         return self.counts.setdefault(chain, ChainCount(chain))
 
     @property
     def exit_code(self) -> int:
-        """What all findings together mean."""
+        """The exit code for all findings."""
         found = {finding.status for finding in self.findings}
         if Status.BAD in found:
             return NOT_GOOD
@@ -162,8 +157,8 @@ class Report:
         }
 
     def told(self) -> Sequence[str]:
-        """Returns the lines that sum it up."""
-        lines = [count.told() for count in self._sorted()]
+        """Returns the summary: a line per chain and the verdict."""
+        lines = [count.describe() for count in self._sorted()]
         if self.pending_logs:
             files = (
                 "1 log file was"

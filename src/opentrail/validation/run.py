@@ -1,4 +1,4 @@
-"""The validation itself: list, prove the digests, compare the log files, account for the rest."""
+"""The validation: verify the digests, compare the log files, explain the rest."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from opentrail.validation.chains import (
     Chain,
     DigestChecks,
     DigestFile,
-    Links,
+    LinkChecks,
     Place,
     Signatures,
-    told_files,
+    report_files,
 )
-from opentrail.validation.checkpoints import Known, Marks, advanced
+from opentrail.validation.checkpoints import CheckpointChecks, Known, advance_checkpoint
 from opentrail.validation.content import BadContent
-from opentrail.validation.coverage import Leftovers, patience, tell_stretches
+from opentrail.validation.coverage import UnlistedLogs, longest_wait, report_gaps
 from opentrail.validation.digests import ListedLog, read_digest
 from opentrail.validation.evidence import Evidence
 from opentrail.validation.export import Export
@@ -33,14 +33,14 @@ from opentrail.validation.logs import THREADS, LogChecks
 from opentrail.validation.names import ROOT, ChainId
 from opentrail.validation.report import ChainCount, FindingKind, Report
 
-#: As large as a digest's list may be packed; what lies in a bucket may be of any size.
+#: Maximum compressed bytes of a digest file.
 _LARGEST_PACKED = 16 * 1024 * 1024
 _READ = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Task:
-    """What is to be validated, and by which knowledge."""
+    """What is validated, and with which keys and checkpoints."""
 
     verifier: Verifier
     keys: PublicKeys
@@ -48,7 +48,7 @@ class Task:
     since: datetime | None = None
     until: datetime | None = None
     known: Sequence[Known] = ()
-    #: When the validation happens, unless all there is are copies, which tell no "now".
+    #: The present time; None if all sources are copies, whose age is unknown.
     now: datetime | None = None
     export: Export | None = None
 
@@ -73,20 +73,20 @@ class Validation:
         self.chains: dict[ChainId, Chain] = {}
 
     def run(self) -> list[Known]:
-        """Validates, and returns what is known of the chains now.
+        """Validates; returns the new checkpoints.
 
         Raises:
-            ObjectStoreError: something cannot be listed.
-            OpentrailError: the public keys cannot be had.
+            ObjectStoreError: a bucket or folder cannot be listed.
+            OpentrailError: the public keys cannot be fetched.
         """
-        self._prove()
-        marks = Marks(self._report, self._task.known, self._task.since, self._task.until)
+        self._verify()
+        marks = CheckpointChecks(self._report, self._task.known, self._task.since, self._task.until)
         for known in marks.chains:
-            if self._inventory.wanted.takes(known):
+            if self._inventory.wanted.includes(known):
                 self.chains.setdefault(known, Chain(known, []))
-        wanted = [c for c in self.chains.values() if self._inventory.wanted.takes(c.id)]
+        wanted = [c for c in self.chains.values() if self._inventory.wanted.includes(c.id)]
         for chain in wanted:
-            told_files(chain.files, self._report)
+            report_files(chain.files, self._report)
             self._links(self._report).check(chain)
             marks.check(chain)
         others = [chain for chain in self.chains.values() if chain not in wanted]
@@ -95,22 +95,22 @@ class Validation:
         evidence = Evidence(self._inventory, self.chains)
         for chain in self.chains.values():
             self._explain(chain, evidence)
-        self._tell_strange()
+        self._report_misnamed()
         self._compare_logs(wanted)
         for chain in wanted:
-            tell_stretches(chain, self._report, evidence.can_tell(chain.id))
-            self._tell_silence(chain)
-        self._tell_others(others)
+            report_gaps(chain, self._report, evidence.has_events(chain.id))
+            self._report_silence(chain)
+        self._report_others(others)
         if not wanted and not self._report.findings:
             self._report.unknown(FindingKind.CHAIN, "digest files", "there are none to validate")
         return self._known(wanted)
 
     @staticmethod
     def _explain(chain: Chain, evidence: Evidence) -> None:
-        """Looks for what explains that a chain began or ended."""
-        for stretch in chain.stretches:
-            if stretch.ended_with is not None:
-                stretch.ending = evidence.ending(chain.id, stretch.ended_with)
+        """Looks for the events that began or ended a chain."""
+        for gap in chain.gaps:
+            if gap.ended_with is not None:
+                gap.ending = evidence.ending(chain.id, gap.ended_with)
         for file in chain.good:
             begins = file.digest is not None and file.digest.previous is None
             if begins and file.digest and not evidence.is_start(chain.id, file):
@@ -118,45 +118,45 @@ class Validation:
         if chain.good:
             chain.ending = evidence.ending(chain.id, chain.good[-1])
 
-    def _tell_strange(self) -> None:
-        for strange in self._inventory.strange:
-            kind = FindingKind.DIGEST if is_digest_folder(strange) else FindingKind.LOG
-            reason = "has not the name of a log file or digest file of its folder"
-            self._report.bad(kind, strange.root.told(strange.tail), reason)
+    def _report_misnamed(self) -> None:
+        for file in self._inventory.misnamed:
+            kind = FindingKind.DIGEST if is_digest_folder(file) else FindingKind.LOG
+            reason = "does not have the name of a log file or digest file of its folder"
+            self._report.bad(kind, file.root.address(file.tail), reason)
 
-    def _tell_silence(self, chain: Chain) -> None:
-        """Says so if digests ended without a reason, and nobody knows whether they did."""
+    def _report_silence(self, chain: Chain) -> None:
+        """Reports a chain whose digests ended without a known reason."""
         good = [file.digest for file in chain.good if file.digest is not None]
         now = self._task.now
         if not good or now is None or self._task.until is not None or chain.ending is not None:
             return
         is_current = any(k.is_current and k.chain == chain.id for k in self._task.known)
-        if is_current or chain.id.backfill or now < good[-1].end + patience(good):
+        if is_current or chain.id.backfill or now < good[-1].end + longest_wait(good):
             return
-        reason = "no digest file came since, and no event tells that logging stopped"
-        self._report.unknown(FindingKind.GAP, chain.id.told(), reason, good[-1].end, now)
+        reason = "no digest file came since, and no event shows that logging stopped"
+        self._report.unknown(FindingKind.GAP, chain.id.describe(), reason, good[-1].end, now)
 
-    def _tell_others(self, others: Sequence[Chain]) -> None:
-        """Says which log files may be of trails that were not asked for."""
+    def _report_others(self, others: Sequence[Chain]) -> None:
+        """Reports log files that may belong to trails that are not validated."""
         for chain in others:
-            for stretch in (stretch for stretch in chain.stretches if stretch.logs):
-                reason = f"{stretch.logs} log files may be of this trail, which was not asked for"
-                when = (stretch.start, stretch.end)
-                self._report.unknown(FindingKind.GAP, chain.id.told(), reason, *when)
+            for gap in (gap for gap in chain.gaps if gap.logs):
+                reason = f"{gap.logs} log files may be of this trail, which was not asked for"
+                when = (gap.start, gap.end)
+                self._report.unknown(FindingKind.GAP, chain.id.describe(), reason, *when)
 
     def _known(self, wanted: Sequence[Chain]) -> list[Known]:
-        """Returns what the next run can know."""
+        """Returns the checkpoints for the next run."""
         earlier = {k.chain: k for k in self._task.known if not k.is_current}
         for chain in wanted:
-            known = advanced(chain, earlier.get(chain.id), self._task.since)
+            known = advance_checkpoint(chain, earlier.get(chain.id), self._task.since)
             if known is not None:
                 earlier[chain.id] = known
         return list(earlier.values())
 
     # Digests
 
-    def _prove(self) -> None:
-        """Reads and proves digests until none names a bucket that was not looked at."""
+    def _verify(self) -> None:
+        """Reads and verifies digests until none names a bucket that is not listed yet."""
         while True:
             self._load()
             claims = [
@@ -164,9 +164,9 @@ class Validation:
                 for file in self._read.values()
                 if file.digest is not None
             ]
-            self._inventory.settle(claims)
-            self._chain_up()
-            if not self._follow():
+            self._inventory.identify_copies(claims)
+            self._build_chains()
+            if not self._list_named_buckets():
                 return
 
     def _load(self) -> None:
@@ -177,9 +177,9 @@ class Validation:
                 self._advance(len(file.digest.packed) if file.digest else 0, 1)
 
     def _in_range(self) -> list[FoundDigest]:
-        """Returns the digests of the time that is asked for, with the next two of each chain.
+        """Returns the digests in range, and the next two of each chain.
 
-        The first of them may begin in range; the second holds its signature.
+        The first of these may begin in range; the second has its signature.
         """
         chains: dict[ChainId, list[FoundDigest]] = defaultdict(list)
         for found in self._inventory.digests:
@@ -215,8 +215,8 @@ class Validation:
             file.reason = f"invalid format: {error}"
         return file
 
-    def _chain_up(self) -> None:
-        """Sorts digests into chains and checks each by itself; of two copies the first counts."""
+    def _build_chains(self) -> None:
+        """Groups digests by chain and checks each of them; of two copies the first is used."""
         by_chain: dict[ChainId, dict[Place, DigestFile]] = defaultdict(dict)
         for file in self._read.values():
             file.proof, file.is_unsigned = None, False
@@ -231,19 +231,19 @@ class Validation:
             files = sorted(named.values(), key=lambda file: (file.end, file.place))
             self._task.keys.load(chain.region, files[0].end, files[-1].end)
             checks.check(files)
-            inside = [file for file in files if not self._begins_behind(file, files)]
+            inside = [file for file in files if not self._begins_after_range(file, files)]
             self.chains[chain] = Chain(chain, inside)
 
-    def _begins_behind(self, file: DigestFile, files: Sequence[DigestFile]) -> bool:
-        """Returns whether a digest is only there for what it says of the one before."""
+    def _begins_after_range(self, file: DigestFile, files: Sequence[DigestFile]) -> bool:
+        """Returns whether a digest was read only for the signature of the previous one."""
         until = self._task.until
         if until is None or file.end < until:
             return False
         first = next(other for other in files if other.end >= until)
         return file is not first or (file.digest is not None and file.digest.start >= until)
 
-    def _follow(self) -> bool:
-        """Lists buckets that proven digests name and that were not given, if buckets are read."""
+    def _list_named_buckets(self) -> bool:
+        """Lists further buckets that proven digests name; returns whether there were any."""
         if not self._buckets.is_used:
             return False
         named: set[tuple[str, str, str]] = set()
@@ -259,58 +259,59 @@ class Validation:
         new = {
             (bucket, part)
             for bucket, prefix, part in named
-            if not self._inventory.at(bucket, part) and not self._buckets.has_listed(bucket, part)
+            if not self._inventory.locations(bucket, part)
+            and not self._buckets.has_listed(bucket, part)
         }
         for bucket, part in sorted(new):
             self._inventory.roots.append(self._buckets.root(bucket, part.partition(ROOT)[0]))
             self._inventory.add(self._buckets.under(bucket, part), lambda _count: None)
         return bool(new)
 
-    def _links(self, report: Report) -> Links:
+    def _links(self, report: Report) -> LinkChecks:
         there = {
             (found.root.bucket or "", f"{found.root.prefix or ''}{found.tail}")
             for found in self._inventory.digests
         }
-        return Links(
+        return LinkChecks(
             report,
             self._task.since,
             lambda place: place in there,
-            lambda place: bool(self._inventory.at(*place)),
+            lambda place: bool(self._inventory.locations(*place)),
         )
 
     # Log files
 
     def _compare_logs(self, wanted: Sequence[Chain]) -> None:
         for chain in self.chains.values():
-            self._strike(chain.good)
+            self._mark_listed(chain.good)
         export = self._task.export
         checks = LogChecks(
-            self._inventory, self._report, self._advance, export.keep if export else None
+            self._inventory, self._report, self._advance, export.open_copy if export else None
         )
         checks.check(self._listed(wanted))
-        leftovers = self._leftovers()
-        if leftovers.extra and self._task.until is not None:
-            self._strike_later()
-            leftovers = self._leftovers()
-        checks.tell(dict(leftovers.hashes()) if checks.is_any_missing else {})
-        leftovers.tell()
-        leftovers.tell_extra()
+        unlisted = self._unlisted()
+        if unlisted.extra and self._task.until is not None:
+            self._mark_listed_later()
+            unlisted = self._unlisted()
+        checks.report_bad(dict(unlisted.hashes()) if checks.is_any_missing else {})
+        unlisted.report_groups()
+        unlisted.report_extra()
         if export is not None:
             export.finish((file for chain in wanted for file in chain.files), self._task.keys)
 
     def _listed(self, wanted: Sequence[Chain]) -> Iterator[tuple[ListedLog, ChainCount]]:
-        """Yields the log files that digests list, with the count that each belongs to."""
+        """Yields the listed log files, each with the count of its chain."""
         for chain in wanted:
             count = self._report.count(chain.id)
             for file in chain.files:
                 if self._task.export is not None:
                     self._task.export.write_digest(file)
-                if file.counts and file.digest is not None:
+                if file.is_accepted and file.digest is not None:
                     for log in file.digest.logs():
                         yield log, count
 
-    def _leftovers(self) -> Leftovers:
-        leftovers = Leftovers(
+    def _unlisted(self) -> UnlistedLogs:
+        unlisted = UnlistedLogs(
             self._inventory,
             list(self.chains.values()),
             self._report,
@@ -318,20 +319,20 @@ class Validation:
             self._task.until,
             self._task.now,
         )
-        leftovers.sort()
-        return leftovers
+        unlisted.classify()
+        return unlisted
 
-    def _strike_later(self) -> None:
-        """Lets digests behind the range say which log files are theirs: they came late."""
+    def _mark_listed_later(self) -> None:
+        """Removes log files that digests after the range list, because they arrived late."""
         later = replace(self._task, until=None, known=(), export=None)
         beyond = Validation(self._inventory, self._buckets, later, Report())
         beyond._read = self._read
-        beyond._prove()
+        beyond._verify()
         for chain in beyond.chains.values():
-            self._strike(chain.good)
+            self._mark_listed(chain.good)
 
-    def _strike(self, files: Iterable[DigestFile]) -> None:
+    def _mark_listed(self, files: Iterable[DigestFile]) -> None:
         for file in files:
             if file.digest is not None:
                 for log in file.digest.logs():
-                    self._inventory.strike(log.bucket, log.key)
+                    self._inventory.mark_listed(log.bucket, log.key)
