@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from opentrail.app.server import Server
     from opentrail.settings import Settings
 
-#: How the record of a caller begins whose access key nobody has named.
+#: Part of the record of a caller with an unknown access key.
 _UNKNOWN_CALLER = '"userIdentity":{"type":"Unknown"'
 _NAMING = (
     'name access keys in the file given by --config: [directory.ACCESS-KEY-ID] with user = "NAME"'
@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     root.add_argument("--version", action="version", version=f"opentrail {__version__}")
     commands = root.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands, "serve", _serve, "record calls on their way to an upstream")
-    _add_serve(commands, "sandbox", _sandbox, "serve, with a moto upstream of its own")
+    _add_serve(commands, "sandbox", _sandbox, "serve, with a built-in moto upstream")
     _add_lookup(commands)
     _add_who(commands)
     _add_tail(commands)
@@ -90,7 +90,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     serve = commands.add_parser(name, help=text, description=text)
     serve.set_defaults(run=run)
     add = serve.add_argument
-    add("--data-dir", metavar="DIR", help="folder for everything kept (./opentrail-data)")
+    add("--data-dir", metavar="DIR", help="folder with all data (./opentrail-data)")
     add("--listen", metavar="HOST:PORT", help="the AWS endpoint (127.0.0.1:4747)")
     add("--console-listen", metavar="HOST:PORT", help="health and API (127.0.0.1:4748)")
     add("--upstream", metavar="[SERVICE=]URL", action="append", help="where calls go; repeatable")
@@ -131,7 +131,7 @@ def _add_lookup(commands: Any) -> None:
     lookup = commands.add_parser("lookup", help=text, description=text)
     lookup.set_defaults(run=_lookup)
     _add_conditions(lookup)
-    lookup.add_argument("--limit", metavar="N", default="50", help="at most so many events (50)")
+    lookup.add_argument("--limit", metavar="N", default="50", help="maximum number of events (50)")
     lookup.add_argument("--csv", action="store_true", help="print CSV")
     _add_client(lookup)
 
@@ -156,22 +156,22 @@ def _add_conditions(parser: argparse.ArgumentParser, with_times: bool = True) ->
 
 def _add_tail(commands: Any) -> None:
     text = "show events as they are recorded"
-    more = "Goes on by itself when the server is started again; Ctrl-C ends it."
+    more = "Continues by itself when the server is restarted; Ctrl-C ends it."
     tail = commands.add_parser("tail", help=text, description=f"{text}. {more}")
     tail.set_defaults(run=_tail)
     _add_conditions(tail, with_times=False)
-    tail.add_argument("--last", metavar="N", help="first the last N events that fit")
-    tail.add_argument("--after", metavar="POSITION", help="all behind this position")
+    tail.add_argument("--last", metavar="N", help="start with the last N events that match")
+    tail.add_argument("--after", metavar="POSITION", help="start after this position")
     tail.add_argument(
-        "--resume", metavar="FILE", help="keep the position in FILE, and go on from there"
+        "--resume", metavar="FILE", help="store the position in FILE, and continue from it"
     )
     tail.add_argument("--csv", action="store_true", help="print CSV")
     _add_client(tail)
 
 
 def _add_export(commands: Any) -> None:
-    text = "write what fits into files, newest first"
-    more = "The files are whole or not there; a file _SUCCESS at the end says that all are."
+    text = "write events to files, newest first"
+    more = "Each file is written atomically; a file _SUCCESS at the end marks a complete export."
     export = commands.add_parser("export", help=text, description=f"{text}. {more}")
     export.set_defaults(run=_export)
     _add_conditions(export)
@@ -186,7 +186,7 @@ def _add_export(commands: Any) -> None:
 
 
 def _add_who(commands: Any) -> None:
-    text = "tell who created, changed and deleted a resource, when, and by which method"
+    text = "find out who created, changed and deleted a resource, when, and by which method"
     who = commands.add_parser("who", help=text, description=text)
     who.set_defaults(run=_who)
     who.add_argument(
@@ -198,21 +198,21 @@ def _add_who(commands: Any) -> None:
 
 
 def _add_import(commands: Any) -> None:
-    text = "take in records that CloudTrail or others wrote"
+    text = "import records that CloudTrail or other tools wrote"
     more = (
-        "Log files, NDJSON, LookupEvents output and EventBridge envelopes, packed or not, are told"
-        " by what is in them. What was imported before is known by its event ids."
+        "The format is detected: log files, NDJSON, LookupEvents output and EventBridge envelopes,"
+        " compressed or not. Events that were imported before are recognized by their ids."
     )
-    take_in = commands.add_parser("import", help=text, description=f"{text}. {more}")
-    take_in.set_defaults(run=_import)
-    take_in.add_argument(
+    importing = commands.add_parser("import", help=text, description=f"{text}. {more}")
+    importing.set_defaults(run=_import)
+    importing.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
         help="file, folder, s3://BUCKET/PREFIX, or - for standard input",
     )
-    take_in.add_argument("--rejected", metavar="FILE", help="write every rejected line, as JSON")
-    _add_client(take_in)
+    importing.add_argument("--rejected", metavar="FILE", help="write every rejected line, as JSON")
+    _add_client(importing)
 
 
 def _add_trail(commands: Any) -> None:
@@ -228,8 +228,8 @@ def _add_trail(commands: Any) -> None:
 def _add_validate(commands: Any) -> None:
     text = "validate the log files and digest files of a trail"
     more = (
-        "A trail by its name or ARN, its bucket, or a copy of it in a folder; several are looked"
-        " through in turn. Exit codes: 0 good, 1 not good, 5 cannot be decided."
+        "A trail by its name or ARN, its bucket, or a copy of the bucket in a folder; several are"
+        " searched in order. Exit codes: 0 good, 1 not good, 5 cannot be decided."
     )
     validate = commands.add_parser("validate", help=text, description=f"{text}. {more}")
     validate.set_defaults(run=_validate)
@@ -245,14 +245,14 @@ def _add_validate(commands: Any) -> None:
     add(
         "--checkpoint",
         metavar="FILE",
-        help="hold against what FILE knows, then bring it up to date",
+        help="compare with the digests in FILE, then update it",
     )
-    add("--export", metavar="DIR", help="keep all that is read in DIR, to validate it again")
+    add("--export", metavar="DIR", help="copy all that is read to DIR, to validate it again")
     _add_client(validate)
 
 
 def _add_status(commands: Any) -> None:
-    text = "show whether a server is well, and what it has lost"
+    text = "show whether a server is healthy, and what it has lost"
     status = commands.add_parser(
         "status", help=text, description=f"{text}. Exit code 1: it is not."
     )
@@ -341,8 +341,8 @@ def _announce_sandbox(server: Server, has_history: bool) -> None:
     from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 
     forgotten = (
-        "sandbox  events of earlier runs are kept, but the users, keys, topics and all else that"
-        " moto held are gone"
+        "sandbox  events of earlier runs remain, but the users, keys, topics and other resources"
+        " of moto are gone"
     )
     _announce(server, (forgotten,) if has_history else ())
     print("\nPaste this into another terminal, then use aws-cli or any SDK as always:\n")

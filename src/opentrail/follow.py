@@ -1,4 +1,4 @@
-"""Followers: consumers of the journal, each with a cursor of its own."""
+"""Followers: consumers of the journal, each with its own cursor."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def follow(
             )
             await asyncio.sleep(backoff * random.uniform(0.5, 1))  # noqa: S311
             continue
-        except Exception:  # a mistake of ours must neither end a follower nor go unseen
+        except Exception:  # a bug must neither end a follower nor go unnoticed
             failures += 1
             about = {"follower": follower.name, "after": cursor}
             log.exception("follower failed unexpectedly, trying again", extra=about)

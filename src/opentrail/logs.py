@@ -1,4 +1,4 @@
-"""Logging: one JSON object a line on standard error."""
+"""Logging: one JSON object per line on standard error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 def set_up_logging() -> None:
-    """Sends everything of level INFO to standard error; libraries only from WARNING on."""
+    """Logs level INFO to standard error; libraries only from WARNING."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -20,7 +20,7 @@ def set_up_logging() -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: control characters cannot reach a terminal raw (guarantee N8)."""
+    """One JSON object per line: control characters cannot reach a terminal raw (guarantee N8)."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line."""

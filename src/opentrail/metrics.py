@@ -18,7 +18,7 @@ Sample = tuple[str, tuple[tuple[str, str], ...], float]
 #: Gauges of each process whose sum is that of the server.
 SUMMED_GAUGES = frozenset({"opentrail_open_connections", "opentrail_connection_limit"})
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-#: Quantiles are those of the newest records: maximum number, and age in seconds.
+#: Maximum number, and age in seconds, of the records that quantiles are calculated from.
 _REMEMBERED, _RECENT = 10_000, 60.0
 _QUANTILES = (0.5, 0.99)
 _SECOND = timedelta(seconds=1)
@@ -51,7 +51,7 @@ class Metrics:
         )
         self.connection_limit = Gauge(
             "opentrail_connection_limit",
-            "Connections that clients may have at once",
+            "Maximum connections of clients",
             registry=self.registry,
         )
         self.idle_closed = Counter(
@@ -92,22 +92,22 @@ class Metrics:
             registry=self.registry,
         )
         self.notifications = Counter(
-            "opentrail_notifications", "Log files that topics were told of", registry=self.registry
+            "opentrail_notifications", "Log files announced to topics", registry=self.registry
         )
         self.lost_notifications = Counter(
             "opentrail_lost_notifications",
-            "Log files that no topic could be told of in time",
+            "Log files that could not be announced to a topic in time",
             registry=self.registry,
         )
         self.streamed_events = Counter(
             "opentrail_streamed_events",
-            "Events for log groups, taken or refused by them",
+            "Events for log groups, accepted (taken) or rejected (refused)",
             ["outcome"],
             registry=self.registry,
         )
         self.bus_events = Counter(
             "opentrail_bus_events",
-            "Events for event buses, taken by them, too large, or given up",
+            "Events for event buses: accepted (taken), too large, or given up",
             ["outcome"],
             registry=self.registry,
         )
@@ -126,7 +126,7 @@ class Metrics:
         self.append_seconds.observe(seconds)
 
     def samples(self) -> list[Sample]:
-        """Returns what has been counted, for another process to add to its own."""
+        """Returns the samples, for another process to add to its own."""
         return [
             (sample.name, tuple(sorted(sample.labels.items())), sample.value)
             for family in self.registry.collect()
@@ -136,7 +136,7 @@ class Metrics:
         ]
 
     def exposition(self, others: Sequence[Iterable[Sample]] = ()) -> bytes:
-        """Returns the text that `/metrics` shows, with what other processes counted added."""
+        """Returns the body of `/metrics`, with the samples of other processes added."""
         if not others:
             return generate_latest(self.registry)
         whole = CollectorRegistry()
@@ -164,7 +164,7 @@ class Freshness(Collector):
 
     def observe(self, made: Iterable[datetime], now: datetime) -> None:
         """Observes records that became visible at `now`, by the times when they were made."""
-        # The clock may have been put back meanwhile.
+        # The clock may have been set back.
         waits = [max(0.0, (now - moment) / _SECOND) for moment in made]
         if not waits:
             return

@@ -61,15 +61,15 @@ class UpstreamAccess:
     session_token: str | None = None
     #: Region that calls are signed for; without it, the caller's own.
     region: str | None = None
-    #: Whether calls to this upstream are signed anew with these credentials.
+    #: Whether calls to this upstream are re-signed with these credentials.
     resign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a server is told."""
+    """The settings of a server."""
 
-    #: Folder that holds everything the server keeps.
+    #: Folder with all data of the server.
     data_dir: Path = Path("opentrail-data")
     #: Address of the AWS endpoint.
     listen: Address = Address("127.0.0.1", 4747)
@@ -83,46 +83,46 @@ class Settings:
     delivery_interval: float = 300.0
     #: Seconds between digest files; in the sandbox 60.
     digest_interval: float = 3600.0
-    #: Days for which a key signs digests before a new one takes over.
+    #: Days for which a key signs digests before a new one replaces it.
     signing_key_days: int = 90
     #: `permissive`: a bucket that can be written to may be a trail's; `enforced`: its policy must
     #: allow CloudTrail to deliver, as AWS demands.
     bucket_policy_check: str = "permissive"
-    #: `auto`: rules of the upstream's event buses get the events that trails take; `off`: none.
+    #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
     event_bridge: str = "auto"
     #: Days that event history shows.
     history_retention_days: int = 90
-    #: Records that are sealed together into one file of event history.
+    #: Records per file of event history.
     history_seal_records: int = 120_000
     #: PEM file with the certificate of the AWS endpoint, which then speaks TLS.
     tls_certificate: Path | None = None
     #: PEM file with the certificate's key.
     tls_key: Path | None = None
-    #: `scheme`: with TLS, URLs of the endpoint in answers are https; `off`: none are changed.
+    #: `scheme`: with TLS, URLs of the endpoint in answers become https; `off`: no change.
     rewrite_urls: str = "off"
-    #: PEM file with the authorities that upstreams' certificates are checked by.
+    #: PEM file with the certificate authorities to trust for upstreams.
     upstream_ca: Path | None = None
-    #: Networks of proxies whose `X-Forwarded-For` tells the caller's address.
+    #: Networks of proxies whose `X-Forwarded-For` is trusted for the caller's address.
     trusted_proxies: tuple[str, ...] = ()
-    #: `permissive`: the caller is whom the access key id says; only on loopback addresses.
+    #: `permissive`: the caller is the owner of the access key id, unverified; loopback only.
     auth: str = "permissive"
-    #: `refuse`: no answer without its record; `allow`: answer first, count what is lost.
+    #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
     on_record_failure: str = "refuse"
     #: Recorder processes that share the port, when one core is not enough.
     recorders: int = 1
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
     directory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    #: VPC endpoints: id → networks that come through it, perhaps its owner's account.
+    #: VPC endpoints: id → networks behind it, and optionally its owner's account.
     vpc_endpoints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Credentials for upstreams: service name → access; `""` is every other service.
     access: Mapping[str, UpstreamAccess] = field(default_factory=dict)
 
 
-#: What the sandbox starts from: whoever tries a trail wants to see its files soon.
+#: Defaults of the sandbox, where log files should appear soon.
 SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0)
-#: More processes than any machine has cores are a slip of the pen.
+#: Maximum of `recorders`, to catch typing errors.
 MOST_RECORDERS = 256
-#: A hundred years.
+#: Maximum of `signing_key_days`: a hundred years.
 MOST_DAYS = 36_500
 _CHOICES = {
     "auth": ("permissive", "enforced"),
@@ -350,7 +350,7 @@ def _check(settings: Settings) -> None:
     for service, access in settings.access.items():
         if access.resign and service not in settings.upstream:
             name = service or "default"
-            raise UsageError(f"upstream.{name}: resign needs a url of its own in the same place")
+            raise UsageError(f"upstream.{name}: resign needs a url in the same table")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UsageError("--tls-certificate and --tls-key belong together")
     for name in ("listen", "console_listen"):
@@ -358,7 +358,7 @@ def _check(settings: Settings) -> None:
         if not address.is_loopback:
             raise UsageError(
                 f"--{name.replace('_', '-')} {address.host} is not a loopback address: with "
-                "--auth permissive anybody who can connect could claim to be anybody"
+                "--auth permissive anyone who can connect could claim any identity"
             )
 
 

@@ -13,7 +13,7 @@ def test_a_plan_is_made_once_for_each_event() -> None:
 
 
 def test_only_so_many_plans_and_members_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource_rules, "_MOST_PLANS", 3)
+    monkeypatch.setattr(resource_rules, "_MOST_RULES", 3)
     monkeypatch.setattr(resource_rules, "_MOST_MEMBERS", 3)
     for number in range(10):
         plan = plan_of("odd", f"Event{number}", False)

@@ -1,4 +1,4 @@
-"""Appends that wait for their turn: there is room for so many, and they are taken in groups."""
+"""A bounded queue of appends, from which the writer takes groups."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 
 @dataclass(slots=True)
 class Append:
-    """Entries of one caller, who waits until `done`; `size` is that of their records.
+    """The entries of one caller, who waits for `done`; `size` is the bytes of their records.
 
-    `since` is a time by the loop's clock.
+    `since` is a time of the loop's clock.
     """
 
     entries: Sequence[NewEntry]
@@ -25,26 +25,26 @@ class Append:
     since: float
 
     def succeed(self, last: int) -> None:
-        """Tells the caller the position of the last entry."""
+        """Completes the append with the position of its last entry."""
         if not self.done.done():
             self.done.set_result(last)
 
     def fail(self, error: Exception) -> None:
-        """Tells the caller that the entries are not kept."""
+        """Completes the append with an error: its entries were not written."""
         if not self.done.done():
             self.done.set_exception(error)
 
 
 class Appends:
-    """A queue of appends, and the group of them that is under way.
+    """A queue of appends, and the group that is being written.
 
-    Who takes groups in another thread than the one that adds must hold a lock for both.
+    If one thread adds and another takes groups, both must hold the same lock.
     """
 
     def __init__(self) -> None:
         self._queue: deque[Append] = deque()
         self._records = self._bytes = 0
-        #: Since when the oldest append of the group has waited that is under way.
+        #: `since` of the oldest append in the group that is being written.
         self._under_way: float | None = None
 
     def __len__(self) -> int:
@@ -52,8 +52,8 @@ class Appends:
 
     @property
     def oldest(self) -> float | None:
-        """Since when the append has waited that has waited longest; any thread may ask."""
-        # Every call asks: it must not wait for a lock. What leaves the queue is under way before.
+        """`since` of the oldest append; any thread may read it."""
+        # No lock, as every call reads it: `take` sets `_under_way` before it removes an append.
         since = self._under_way
         if since is None:
             try:
@@ -63,10 +63,10 @@ class Appends:
         return since
 
     def add(self, append: Append) -> None:
-        """Takes an append in.
+        """Adds an append.
 
         Raises:
-            RecordRefused: too many wait already; one finds room in an empty queue in any case.
+            RecordRefused: the queue is full. An empty queue accepts an append of any size.
         """
         records, size = self._records + len(append.entries), self._bytes + append.size
         if self._queue and (records > QUEUE_RECORDS or size > QUEUE_BYTES):
@@ -75,9 +75,9 @@ class Appends:
         self._records, self._bytes = records, size
 
     def take(self, most_records: int, most_bytes: int = QUEUE_BYTES) -> list[Append]:
-        """Returns the next group: the first append, and others while there is room for them.
+        """Returns the next group: the first append, and more up to these limits.
 
-        It is under way until the next one is taken, or `ended` is called.
+        It counts as being written until the next call, or until `ended` is called.
         """
         group: list[Append] = []
         records = size = 0
@@ -95,11 +95,11 @@ class Appends:
         return group
 
     def ended(self) -> None:
-        """No group is under way any more."""
+        """Marks the group as written."""
         self._under_way = None
 
 
 def append_of(entries: Sequence[NewEntry], loop: asyncio.AbstractEventLoop) -> Append:
-    """Returns the append of a caller who begins to wait now."""
+    """Returns an append whose wait starts now."""
     size = sum(len(entry.record) for entry in entries)
     return Append(entries, size, loop.create_future(), loop.time())

@@ -11,7 +11,7 @@ from opentrail.ports.journal import Archive, LostPositions
 
 
 class ArchivedJournal:
-    """A `Journal`: what the one in a folder has let go, its archive still gives."""
+    """A `Journal` that reads trimmed entries from an archive."""
 
     def __init__(self, journal: SqliteJournal, archive: Archive) -> None:
         self._journal = journal
@@ -29,7 +29,7 @@ class ArchivedJournal:
 
     @property
     def unverified(self) -> str | None:
-        """Why a segment could be neither verified nor repaired, None if none is known."""
+        """Why a segment could be neither verified nor repaired; None if there is none."""
         return self._journal.unverified
 
     @property
@@ -39,12 +39,12 @@ class ArchivedJournal:
 
     @property
     def failure(self) -> str | None:
-        """Why records cannot be taken now."""
+        """Why the journal accepts no records now."""
         return self._journal.failure
 
     @property
     def backlog_seconds(self) -> float:
-        """How long the record has waited that has waited longest."""
+        """Seconds that the oldest record has waited."""
         return self._journal.backlog_seconds
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
@@ -52,10 +52,7 @@ class ArchivedJournal:
         return await self._journal.append(entries)
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
-        """Returns up to `limit` durable entries behind `after`, in order.
-
-        Of what was let go, positions that the archive has let go, too, are left out.
-        """
+        """Returns up to `limit` durable entries after `after`, in order; omits expired ones."""
         while True:
             first = self._journal.first
             if after + 1 < first:
@@ -66,7 +63,7 @@ class ArchivedJournal:
             try:
                 return await self._journal.read(max(after, first - 1), limit, until)
             except StorageFailed:
-                # Unless a segment was let go just then, it is what it says.
+                # A segment may have been trimmed just now; then the archive has it.
                 if self._journal.first == first:
                     raise
 
@@ -78,7 +75,7 @@ class ArchivedJournal:
         return found
 
     async def wait_beyond(self, position: int) -> None:
-        """Returns once a record behind `position` is durable."""
+        """Returns once a record after `position` is durable."""
         await self._journal.wait_beyond(position)
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from opentrail.version import DATA_VERSION
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Writes a file so that after a power cut it is there whole or not at all.
+    """Writes a file atomically and durably.
 
     Raises:
         OSError: the file cannot be written.
@@ -48,23 +48,23 @@ class DataDirectory:
         self.history = root / "history"
         self.keys = root / "keys"
         self.state = root / "state.db"
-        #: What is known of lost records, a file for each recorder.
+        #: Gap files, one per recorder process.
         self.lost = root / "lost"
         self.server_file = root / "server.json"
         self._lock = -1
 
     def open(self) -> None:
-        """Makes the folders, takes the lock, checks the version.
+        """Creates the folders, locks the directory, checks its version.
 
         Raises:
-            DataDirectoryInUse: another server holds it.
+            DataDirectoryInUse: another server has the lock.
             DataTooNew: a newer version wrote it.
-            StorageFailed: it cannot be made or written.
+            StorageFailed: the directory cannot be created or written.
         """
         try:
             for folder in (self.root, self.journal, self.history, self.keys):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._take_lock()
+            self._lock_directory()
             self._check_version()
         except OSError as error:
             self.close()
@@ -73,7 +73,7 @@ class DataDirectory:
             self.close()
             raise
 
-    def _take_lock(self) -> None:
+    def _lock_directory(self) -> None:
         self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,7 +101,7 @@ class DataDirectory:
             )
 
     def close(self) -> None:
-        """Lets the lock go."""
+        """Releases the lock."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -1,4 +1,4 @@
-"""What is known of lost records, kept for the next start should this one end before it is told."""
+"""Stores the number of lost records until it is recorded, also across a restart."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 
 from opentrail.core.gaps import Gap
 
-#: The file has its final size before the disk may be full.
+#: The file is created at its final size, because the disk may be full later.
 _SIZE = 2048
 
 
 class GapFile:
-    """One process's file in a folder; it is there only as long as the process, or a gap.
+    """A file per process in a folder; it is removed when the process ends without a gap.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,13 +29,13 @@ class GapFile:
         os.fsync(self._descriptor)
 
     def keep(self, gap: Gap | None) -> None:
-        """Replaces what the file tells; it outlives the process, and mostly a power cut."""
+        """Replaces the content. It survives a kill, and usually a power cut: it is not synced."""
         self._gap = gap
         text = b"" if gap is None else gap.as_json()
         os.pwrite(self._descriptor, text[:_SIZE].ljust(_SIZE), 0)
 
     def close(self) -> None:
-        """Lets the file go; without a gap it is removed."""
+        """Closes the file; removes it if there is no gap."""
         os.fsync(self._descriptor)
         os.close(self._descriptor)
         if self._gap is None:
@@ -43,6 +43,6 @@ class GapFile:
 
 
 def kept_gaps(folder: Path) -> Iterator[tuple[Path, Gap | None]]:
-    """Yields the files of processes that have ended, with what each tells."""
+    """Yields the files of processes that have ended, with their gaps."""
     for path in sorted(folder.glob("*.json")):
         yield path, Gap.from_json(path.read_bytes())

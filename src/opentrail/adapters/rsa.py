@@ -21,20 +21,20 @@ from opentrail.ports.signer import SigningKey
 log = logging.getLogger(__name__)
 
 _KEY_BITS = 2048
-#: How much longer than it signs a key is listed, before and behind: verifiers ask for the keys of a
-#: range of time, which may end at a rotation, and clocks may be put back (guarantee L8).
+#: How much longer than it signs a key is listed, before and after: verifiers request the keys of a
+#: time range, which may end at a rotation, and clocks may be set back (guarantee L8).
 _OVERLAP = timedelta(days=1)
 
 
 class RsaSigner:
-    """Keeps RSA keys as `signing-<created>.pem` (0600), made when needed, and never removes one.
+    """Stores RSA keys as `signing-<created>.pem` (0600); never removes one.
 
     The fingerprint is the MD5 of the PKCS#1 DER public key, as AWS's are (cloudtrail-format §5.3).
 
     Args:
         folder: where the keys are.
         clock: the time.
-        lifetime: for how long a key signs before a new one takes over.
+        lifetime: how long a key signs before a new one replaces it.
     """
 
     def __init__(self, folder: Path, clock: Clock, lifetime: timedelta) -> None:
@@ -42,7 +42,7 @@ class RsaSigner:
         self._clock = clock
         self._lifetime = lifetime
         self._lock = asyncio.Lock()
-        self._loaded: list[_Key] = []
+        self._loaded: list[_PrivateKey] = []
 
     async def keys(self) -> list[SigningKey]:
         """Returns every key, oldest first."""
@@ -52,7 +52,7 @@ class RsaSigner:
         return [key.listed(end) for key, end in zip(self._loaded, ends, strict=True)]
 
     async def current(self, moment: datetime | None = None) -> SigningKey:
-        """Returns the newest key that was made by then; a new one is made when it is time."""
+        """Returns the newest key created by `moment`; creates a new key if the last has expired."""
         async with self._lock:
             if not self._loaded:
                 self._loaded = await asyncio.to_thread(self._load)
@@ -72,10 +72,10 @@ class RsaSigner:
         (private,) = (key.private for key in self._loaded if key.fingerprint == fingerprint)
         return await asyncio.to_thread(private.sign, content, padding.PKCS1v15(), hashes.SHA256())
 
-    def _load(self) -> list[_Key]:
+    def _load(self) -> list[_PrivateKey]:
         return [self._read(file) for file in sorted(self._folder.glob("signing-*.pem"))]
 
-    def _made(self) -> _Key:
+    def _made(self) -> _PrivateKey:
         file = self._create()
         key = self._read(file)
         log.info("a new key signs digests", extra={"fingerprint": key.fingerprint})
@@ -93,7 +93,7 @@ class RsaSigner:
         write_durably(file, pem, mode=0o600)
         return file
 
-    def _read(self, file: Path) -> _Key:
+    def _read(self, file: Path) -> _PrivateKey:
         if file.stat().st_mode & 0o077:
             raise StorageFailed(f"key file {file} is open to others; run: chmod 600 {file}")
         try:
@@ -106,12 +106,14 @@ class RsaSigner:
             serialization.Encoding.DER, serialization.PublicFormat.PKCS1
         )
         fingerprint = hashlib.md5(der, usedforsecurity=False).hexdigest()
-        return _Key(parse_time(file.stem.removeprefix("signing-")), fingerprint, der, private)
+        return _PrivateKey(
+            parse_time(file.stem.removeprefix("signing-")), fingerprint, der, private
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """A key, and when it was made."""
+class _PrivateKey:
+    """A key and its creation time."""
 
     created: datetime
     fingerprint: str
@@ -119,7 +121,7 @@ class _Key:
     private: rsa.RSAPrivateKey
 
     def listed(self, end: datetime) -> SigningKey:
-        """Returns the key as it is listed if it signs until `end`."""
+        """Returns the public key, valid until `end`."""
         return SigningKey(
             self.fingerprint, self.public_der, self.created - _OVERLAP, end + _OVERLAP
         )

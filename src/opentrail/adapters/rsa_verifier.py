@@ -21,7 +21,7 @@ class RsaVerifier:
         """Returns whether the key made this signature.
 
         Raises:
-            ValueError: the key is no RSA key of 2048 bits or more in PKCS#1 DER.
+            ValueError: the key is not an RSA key of 2048 bits or more in PKCS#1 DER.
         """
         key = self._keys.get(public_der)
         if key is None:

@@ -103,7 +103,7 @@ def _change(connection: sa.Connection, change: StoreWrite) -> None:
         return
     present = connection.execute(sa.select(_documents.c.version).where(here)).scalar()
     if change.expected is not None and (present or 0) != change.expected:
-        raise Conflict(f"{change.kind} {change.key!r} was changed by somebody else")
+        raise Conflict(f"{change.kind} {change.key!r} was changed since it was read")
     body = json.dumps(change.document, separators=(",", ":"))
     if present is None:
         row = {"kind": change.kind, "key": change.key, "version": 1, "body": body}
@@ -113,8 +113,8 @@ def _change(connection: sa.Connection, change: StoreWrite) -> None:
 
 
 def _put_many(connection: sa.Connection, puts: Sequence[Put]) -> None:
-    """Writes documents whatever is there, in one statement for all."""
-    # Each dialect takes megabytes and tenths of a second to load.
+    """Writes documents of any version, in one statement."""
+    # Loading a dialect takes megabytes and a tenth of a second or more.
     dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     insert = dialect.insert
     statement = insert(_documents).values(

@@ -24,17 +24,17 @@ from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import UNKNOWN, chain_at, lost_in, read_verified
 from opentrail.core.errors import JournalDamaged, StorageFailed
 
-#: Rows that are read at a time.
+#: Maximum rows per batch.
 _BATCH = 5_000
-#: A log that a server writes to may look damaged at one look, but not at each of these.
-_LOOKS = 3
+#: Times to check a write-ahead log: one that a server is writing may look damaged once.
+_CHECKS = 3
 _FOLLOWING = "SELECT min(position) FROM entries WHERE position >= ?"
 Advance = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """What is not good about a file; `first` and `last` are positions, if they are known."""
+    """A problem of a file; `first` and `last` are positions, if known."""
 
     file: str
     problem: str
@@ -43,12 +43,12 @@ class Damage:
 
 
 class StoreCheck:
-    """Reads a data directory; a server may be writing to it.
+    """Verifies a data directory; a server may be writing to it.
 
     Args:
         journal: the folder of segments.
         history: the folder of sealed files.
-        advance: is told how many bytes and records were verified.
+        advance: is called with the number of bytes and records verified.
     """
 
     def __init__(self, journal: Path, history: Path, advance: Advance) -> None:
@@ -59,12 +59,12 @@ class StoreCheck:
 
     @property
     def size(self) -> int:
-        """The bytes that are to be verified."""
+        """The number of bytes to verify."""
         paths = [*self._journal.glob("*.db"), *self._history.glob("*.duckdb")]
         return sum(path.stat().st_size for path in paths)
 
     def findings(self) -> Iterator[Damage]:
-        """Verifies every file and yields what is not good.
+        """Verifies every file and yields its problems.
 
         Raises:
             StorageFailed: a folder cannot be read.
@@ -96,7 +96,7 @@ class StoreCheck:
     ) -> Iterator[Damage]:
         path = segment.path
         try:
-            if all(has_hidden_commits(path) for _ in range(_LOOKS)):
+            if all(has_hidden_commits(path) for _ in range(_CHECKS)):
                 yield Damage(path.name, "its write-ahead log is damaged", segment.first)
             with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
                 written = newest(reader)
@@ -121,7 +121,7 @@ class StoreCheck:
             except JournalDamaged as error:
                 end = _end_of_hole(reader, error.position, last)
                 yield Damage(path.name, str(error), error.position, end)
-                # Others may be damaged behind it.
+                # Later entries may be damaged too.
                 after = end
                 continue
             self.records += len(entries)

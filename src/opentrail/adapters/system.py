@@ -9,11 +9,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-#: Objects that may be made before a collection looks through the youngest.
+#: Objects created before the garbage collector runs on the youngest generation.
 _COLLECT_AFTER = 20_000
-#: More open files and sockets than this are not asked for.
+#: Maximum descriptors that are requested.
 _MOST_DESCRIPTORS = 65_536
-#: Niceness of a thread of low priority: it gets a quarter of a processor that another one wants.
+#: Niceness of a low-priority thread: it gets a quarter of a processor that it shares with another.
 _NICENESS = 5
 
 
@@ -26,10 +26,7 @@ class SystemClock:
 
 
 def descriptor_limit() -> int:
-    """Returns how many files and sockets this process may have open, after asking for more.
-
-    Only the hard limit, or a bound above any need, stops it.
-    """
+    """Raises the limit of open files and sockets as far as allowed, and returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _MOST_DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -39,10 +36,10 @@ def descriptor_limit() -> int:
 
 
 def settle_memory() -> None:
-    """Spares collections of garbage what is loaded for good, and has them come less often.
+    """Excludes loaded modules from garbage collection, and collects less often.
 
-    A call leaves no cycles behind, so little is found; each look through all objects would be felt
-    by the calls under way.
+    A call leaves no cycles behind, so there is little to collect; a full collection would delay
+    running calls.
     """
     gc.collect()
     gc.freeze()
@@ -50,15 +47,12 @@ def settle_memory() -> None:
 
 
 def unsettle_memory() -> None:
-    """Undoes that before a process ends; else libraries complain of leaks."""
+    """Reverts `settle_memory` before a process ends; otherwise libraries report leaks."""
     gc.unfreeze()
 
 
 def low_priority_thread(name: str) -> ThreadPoolExecutor:
-    """Returns a thread that gives way to others where they share a processor.
-
-    On Linux each thread has a niceness of its own.
-    """
+    """Returns an executor with one thread of lower priority; on Linux niceness is per thread."""
 
     def lower() -> None:
         thread = threading.get_native_id()

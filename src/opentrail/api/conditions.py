@@ -1,4 +1,4 @@
-"""What a question to the console port asks for: its parameters, read and checked."""
+"""Parses the query parameters of the console's API."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def search_in(query: Mapping[str, str], now: datetime) -> Search:
     """Returns the search by `expression`, `since`, `until`, account, Region and categories.
 
     Raises:
-        CloudTrailError: one of them makes no sense.
+        CloudTrailError: a parameter is invalid.
     """
     return Search(
         account=query.get("account"),
@@ -43,10 +43,10 @@ _FLAGS = {
 
 
 def defaults_in(query: Mapping[str, str]) -> list[str]:
-    """Returns the conditions that are there by default, and not because somebody asked for them.
+    """Returns the conditions that the command line added by default.
 
     Raises:
-        CloudTrailError: one of them has no default.
+        CloudTrailError: a condition has no default.
     """
     names = [name for name in query.get("defaults", "").split(",") if name]
     for name in names:
@@ -64,7 +64,7 @@ def without_defaults(search: Search, defaults: Sequence[str]) -> Search:
 
 
 def hiding_defaults(search: Search, defaults: Sequence[str], event: FoundEvent) -> list[str]:
-    """Returns the flags that it takes to see an event in spite of the defaults of a search."""
+    """Returns the flags that lift the defaults which hide an event."""
     found = attributes_of(orjson.loads(event.record))
     hides = {
         "account": found.account != search.account,
@@ -75,10 +75,10 @@ def hiding_defaults(search: Search, defaults: Sequence[str], event: FoundEvent) 
 
 
 def count_in(query: Mapping[str, str], name: str, most: int = MOST_EVENTS) -> int | None:
-    """Returns how many events are asked for, None if nothing is said.
+    """Returns the number in a parameter; None if it is absent.
 
     Raises:
-        CloudTrailError: `InvalidMaxResultsException` for what is no number from 1 to `most`.
+        CloudTrailError: `InvalidMaxResultsException` unless it is a number from 1 to `most`.
     """
     text = query.get(name)
     if text is None:
@@ -92,10 +92,10 @@ def count_in(query: Mapping[str, str], name: str, most: int = MOST_EVENTS) -> in
 
 
 def position_in(query: Mapping[str, str], name: str, head: int) -> int | None:
-    """Returns a position of the journal, None if nothing is said.
+    """Returns the journal position in a parameter; None if it is absent.
 
     Raises:
-        CloudTrailError: `InvalidParameterException` for what is no position up to `head`.
+        CloudTrailError: `InvalidParameterException` unless it is a position up to `head`.
     """
     text = query.get(name)
     if text is None:

@@ -43,14 +43,14 @@ class ConsoleApi:
     """An ASGI application.
 
     Args:
-        services: what operations work with.
-        exposition: gives the text that `/metrics` shows.
-        health: gives the state that `/health` shows.
-        token: what callers must bear.
-        ingest: takes NDJSON records in, told whether they may have come before; returns how many.
-        identify: tells whom an access key id stands for.
-        missing: returns what event history is known to lack, a description for each range.
-        imports: imports the files of a body, and returns what became of each.
+        services: what operations use.
+        exposition: returns the body of `/metrics`.
+        health: returns the body of `/health`.
+        token: the bearer token that clients must send.
+        ingest: records NDJSON records, which may be repeated if the flag is set; returns how many.
+        identify: returns the identity of an access key id.
+        missing: returns a description of each range that event history lacks.
+        imports: imports the files of a body; returns the result of each.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ConsoleApi:
     def _guarded(
         self, handler: Callable[[Request], Awaitable[Any]]
     ) -> Callable[[Request], Awaitable[Response]]:
-        """Lets only bearers of the token in, and turns errors into JSON answers."""
+        """Checks the token, and turns errors into JSON responses."""
 
         async def guarded(request: Request) -> Response:
             given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -121,7 +121,7 @@ class ConsoleApi:
         return Response(text, media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
 
     async def _events(self, request: Request) -> dict[str, Any]:
-        """Returns events that fit `expression`, `since`, `until`, account, Region, categories."""
+        """Returns events that match `expression`, `since`, `until`, account, Region, categories."""
         query = request.query_params
         search = search_in(query, self._services.clock.now())
         limit = count_in(query, "limit") or PAGE
@@ -133,7 +133,7 @@ class ConsoleApi:
         return answer
 
     async def _hidden(self, search: Search, defaults: Sequence[str]) -> dict[str, Any] | None:
-        """Returns how many events fit but for the defaults, and which flags show them."""
+        """Returns how many events the defaults hide, and which flags show them."""
         wide = without_defaults(search, defaults)
         found = await self._services.history.latest(wide, _MOST_COUNTED)
         flags: set[str] = set()
@@ -147,7 +147,7 @@ class ConsoleApi:
         return {"count": count, "complete": len(found) < _MOST_COUNTED, "flags": sorted(flags)}
 
     async def _who(self, request: Request) -> dict[str, Any]:
-        """Returns who made, changed and removed a resource, in sentences, with the evidence."""
+        """Returns who created, changed and deleted a resource, in sentences, with the evidence."""
         query = request.query_params
         name = query.get("resource", "")
         if not name:
@@ -156,16 +156,16 @@ class ConsoleApi:
         return {**answer, "missing": self._missing()}
 
     async def _records(self, request: Request) -> dict[str, Any]:
-        """Takes records that hooks and middleware made; `again=true`: they may be here already."""
+        """Records what hooks and middleware send; `again=true`: they may have sent it before."""
         if self._ingest is None:
-            raise Unsupported("taking records here")
+            raise Unsupported("receiving records here")
         again = request.query_params.get("again") == "true"
         return {"taken": await self._ingest(await request.body(), again)}
 
     async def _identity(self, request: Request) -> dict[str, Any]:
-        """Returns whom an access key id stands for, as far as anybody knows."""
+        """Returns the identity of an access key id."""
         if self._identify is None:
-            raise Unsupported("telling identities here")
+            raise Unsupported("looking up identities here")
         known = self._identify(request.path_params["key"])
         return {
             "account": known.account,
@@ -186,7 +186,7 @@ class ConsoleApi:
         return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
 
     async def _digests(self, request: Request) -> dict[str, Any]:
-        """Returns which digests a trail must have: those that begin its chains, the newest."""
+        """Returns the digests that a trail must have: the first ones of its chains, the newest."""
         query = request.query_params
         trail = await self._the_trail(query.get("name", ""), query.get("account"))
         chains = await self._services.deliveries.known_digests(trail)

@@ -115,7 +115,7 @@ class CloudTrailApi:
 
 
 def _validate_member(shape: Any, value: Any, member: str, code: str) -> None:
-    """Checks a member whose misfits have an error of their own."""
+    """Checks a member that has its own error code for invalid values."""
     wrapper = _Wrapper(member, shape)
     try:
         validate(wrapper, {member: value})

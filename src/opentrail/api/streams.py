@@ -1,6 +1,7 @@
-"""Answers of the console port that go on: all events of a search, and events as they come.
+"""Streaming responses of the console: all events of a search, and new events as they come.
 
-Lines of JSON, written as fast as the reader takes them; at any moment a stream holds a page or two.
+A response is lines of JSON, written as fast as the client reads; it holds at most two pages in
+memory.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ from opentrail.history.event_history import Page, Search, shown_event
 from opentrail.ports.event_store import FoundEvent
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-#: A page has so many events at first and at most, and about so many bytes of records.
+#: Events in the first page, minimum and maximum events per page, and the aim in bytes of records.
 _FIRST_PAGE, _LEAST_PAGE, _LARGEST_PAGE = 500, 50, 2_000
 _PAGE_BYTES = 8_000_000
-#: `limit` may be anything, `last` is held in memory.
+#: `limit` is unlimited; `last` is not, because its events are held in memory.
 _UNLIMITED = 10**18
-#: A reader who follows hears where it is at least so often …
+#: Maximum seconds between two position lines of a tail …
 _HEARTBEAT = 5.0
-#: … and so often while events come that do not fit.
-_TOLD = 1.0
-#: Records gather for so many seconds before they are looked at.
+#: … and while events arrive that do not match.
+_BUSY_HEARTBEAT = 1.0
+#: Seconds to wait after a batch while records gather for the next one.
 _LINGER = 0.02
-#: So long a reader has to take what is said at the end.
-_LAST_WORDS = 0.5
+#: Seconds that a client has to read the last line when the server stops.
+_STOP_SECONDS = 0.5
 _STOPPING = "the server is stopping"
 
 
 class Streams:
-    """Answers whose lines come one after the other, until the reader or the server goes."""
+    """The streaming responses of a server."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -49,10 +50,10 @@ class Streams:
         self._running: set[asyncio.Future[None]] = set()
 
     async def end(self) -> None:
-        """Ends all streams, saying why to those who read; others do not hold the server up."""
+        """Ends all streams with an error line; clients that do not read are cut off."""
         self._stopping.set()
         if self._running:
-            _, stuck = await asyncio.wait(self._running, timeout=_LAST_WORDS)
+            _, stuck = await asyncio.wait(self._running, timeout=_STOP_SECONDS)
             for answer in stuck:
                 answer.cancel()
             await asyncio.gather(*stuck, return_exceptions=True)
@@ -60,14 +61,14 @@ class Streams:
     # All events of a search
 
     async def events(self, request: Request) -> Response:
-        """Streams every event of a search, newest first; the last line tells how many."""
+        """Streams every event of a search, newest first; the last line has their number."""
         search = search_in(request.query_params, self._services.clock.now())
         limit = count_in(request.query_params, "limit", _UNLIMITED) or _UNLIMITED
         first = await self._services.history.search(search, min(_FIRST_PAGE, limit))
-        return _Streamed(self._told(self._pages(search, limit, first)), self._running)
+        return _Streamed(self._with_error(self._pages(search, limit, first)), self._running)
 
     async def _pages(self, search: Search, limit: int, first: Page) -> AsyncGenerator[bytes, None]:
-        """Gives the lines of page after page; while one is read, the next is looked up."""
+        """Yields the lines of each page; the next page is looked up meanwhile."""
         sent, size, events, token = 0, _FIRST_PAGE, first.events, first.next_token
         coming: asyncio.Future[Page] | None = None
         try:
@@ -80,7 +81,7 @@ class Streams:
                         self._services.history.search(search, wanted, token)
                     )
                 lines = await asyncio.to_thread(_lines, events)
-                events = []  # a slow reader holds the lines only
+                events = []  # a slow client holds only the lines in memory
                 yield lines
                 if coming is None:
                     break
@@ -99,13 +100,11 @@ class Streams:
     async def tail(self, request: Request) -> Response:
         """Streams events in the order of the journal as they become durable.
 
-        A line without an event tells the position that has been looked at.
+        A line without an event has the position that has been searched.
         """
         query = request.query_params
         if "since" in query or "until" in query:
-            raise CloudTrailError(
-                "InvalidParameterException", "what is followed has no since and until"
-            )
+            raise CloudTrailError("InvalidParameterException", "a tail has no since and until")
         search = search_in(query, self._services.clock.now())
         last = count_in(query, "last")
         after = position_in(query, "after", self._services.journal.head)
@@ -116,12 +115,12 @@ class Streams:
             after, shown = await self._last(search, last)
         if after is None:
             after = self._services.journal.head
-        return _Streamed(self._told(self._follow(search, after, shown)), self._running)
+        return _Streamed(self._with_error(self._follow(search, after, shown)), self._running)
 
     async def _last(self, search: Search, count: int) -> tuple[int, list[FoundEvent]]:
         """Returns a position, and the last events up to it in the order of the journal."""
         history = self._services.history
-        await history.search(search, 1)  # sees the newest, so that the position is up to date
+        await history.search(search, 1)  # waits until history has the newest record
         position = await history.cursor()
         shown: list[FoundEvent] = []
         token: str | None = None
@@ -146,25 +145,25 @@ class Streams:
         size = _FIRST_PAGE
         try:
             yield _lines(shown) + _line({"position": position})
-            told = loop.time()
+            written = loop.time()
             while not self._stopping.is_set():
                 entries = await journal.read(position, size)
                 found = b""
                 if entries:
                     size = _next_size(size, sum(len(entry.record) for entry in entries))
                     position = entries[-1].position
-                    found = await asyncio.to_thread(_fitting, search, entries)
-                    patience = _TOLD
+                    found = await asyncio.to_thread(_matching, search, entries)
+                    interval = _BUSY_HEARTBEAT
                 else:
                     if beyond is None or beyond.done():
                         beyond = asyncio.ensure_future(journal.wait_beyond(position))
-                    rest = max(0.0, told + _HEARTBEAT - loop.time())
+                    rest = max(0.0, written + _HEARTBEAT - loop.time())
                     both = (beyond, stopping)
                     await asyncio.wait(both, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-                    patience = _HEARTBEAT
-                if found or loop.time() - told >= patience:
+                    interval = _HEARTBEAT
+                if found or loop.time() - written >= interval:
                     yield found + _line({"position": position})
-                    told = loop.time()
+                    written = loop.time()
                 if len(entries) < size:
                     await asyncio.sleep(_LINGER)
             raise OpentrailError(_STOPPING)
@@ -173,8 +172,8 @@ class Streams:
             if beyond is not None:
                 beyond.cancel()
 
-    async def _told(self, lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """Makes what goes wrong in the middle the last line."""
+    async def _with_error(self, lines: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Yields lines; an error becomes the last line."""
         try:
             async for line in lines:
                 yield line
@@ -185,7 +184,7 @@ class Streams:
 
 
 class _Streamed(StreamingResponse):
-    """Lines of JSON; whatever makes them is ended with the answer, also when the reader goes."""
+    """Lines of JSON; their generator is closed when the client disconnects."""
 
     def __init__(
         self, lines: AsyncGenerator[bytes, None], running: set[asyncio.Future[None]]
@@ -208,14 +207,14 @@ class _Streamed(StreamingResponse):
             answer.result()
 
 
-def _next_size(size: int, held: int) -> int:
-    """Returns how many events the next page should have, from the bytes that so many had."""
-    fitting = size * _PAGE_BYTES // max(1, held)
+def _next_size(size: int, size_bytes: int) -> int:
+    """Returns the number of events for the next page, from number and bytes of the last one."""
+    fitting = size * _PAGE_BYTES // max(1, size_bytes)
     return max(_LEAST_PAGE, min(_LARGEST_PAGE, size * 4, fitting))
 
 
-def _fitting(search: Search, entries: Sequence[Entry]) -> bytes:
-    """Returns the lines of those entries that fit a search."""
+def _matching(search: Search, entries: Sequence[Entry]) -> bytes:
+    """Returns the lines of the entries that match a search."""
     found = []
     for entry in entries:
         if search.account not in (None, entry.account):

@@ -1,4 +1,4 @@
-"""Wiring: which engine stands behind which port, and which process does what.
+"""Wiring: which engine is behind which port, and which process does what.
 
 Nothing is imported here, so that recorder processes load only what recording needs.
 """

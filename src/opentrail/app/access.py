@@ -8,19 +8,19 @@ from opentrail.adapters.aws.object_store import S3Access
 from opentrail.capture.proxy.upstream import at
 from opentrail.settings import Settings
 
-#: What upstreams that check no signatures are told.
+#: Credentials for upstreams that check no signatures.
 _PLACEHOLDER = S3Access(None, "opentrail", "opentrail")
 
 
 def store_access(settings: Settings) -> S3Access:
-    """Returns how buckets are reached: in the Region of their credentials, else the first one."""
+    """Returns access to S3, in the Region of its credentials, else in us-east-1."""
     access = settings.access.get("s3") or settings.access.get("")
     region = access.region if access and access.region else "us-east-1"
     return service_access(settings, "s3", region)
 
 
 def service_access(settings: Settings, service: str, region: str) -> S3Access:
-    """Returns how a service's upstream is reached in a Region; without a URL if it has none."""
+    """Returns access to a service's upstream in a Region; without a URL if it has none."""
     url = settings.upstream.get(service) or settings.upstream.get("")
     access = settings.access.get(service) or settings.access.get("")
     if url is not None:

@@ -90,11 +90,11 @@ class ProxiedCalls:
         return ProxiedAnswer(answer.status, answer.headers, answer.body, bool(own.when_recorded))
 
     async def recorded(self, recorded: CallRecorded) -> None:
-        """Does what had to wait for the call's record."""
+        """Runs the actions that waited for the call's record."""
         await self._settle(recorded.event_id, recorded.position)
 
     async def orphaned(self, owner: object, position: int) -> None:
-        """Settles the calls of a process that has ended: their effect counts from now on."""
+        """Completes the calls of a process that has ended; their effect starts at `position`."""
         left = [event_id for event_id, (by, _) in self._waiting.items() if by is owner]
         for event_id in left:
             await self._settle(event_id, position)

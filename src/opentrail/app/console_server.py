@@ -10,12 +10,11 @@ from typing import Any
 import uvicorn
 
 
-class _Console(uvicorn.Server):
+class _UvicornServer(uvicorn.Server):
     """uvicorn without its signal handlers: this process has its own."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
-        """Leaves signals alone."""
         yield
 
 
@@ -24,7 +23,7 @@ async def serve_console(
 ) -> None:
     """Serves an ASGI application on a socket until `stack` is closed; returns once it is served."""
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
-    server = _Console(config)
+    server = _UvicornServer(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
 
     async def stop() -> None:
@@ -33,7 +32,7 @@ async def serve_console(
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(stop)
-    # uvicorn has no event for this; the socket listens already, so nobody is turned away.
+    # uvicorn has no event for this; the socket is listening, so no connection is refused.
     while not server.started and not task.done():  # noqa: ASYNC110
         await asyncio.sleep(0.005)
     if task.done():

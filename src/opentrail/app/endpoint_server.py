@@ -31,19 +31,19 @@ from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
-#: A TLS handshake is as long as a head may be (guarantee N2).
+#: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
-#: Descriptors for everything that is no connection: the journal, files of bodies, other processes.
+#: Descriptors reserved for the journal, files of bodies and other processes.
 _OTHER_DESCRIPTORS = 256
 _LEAST_CONNECTIONS = 16
-#: SIGTERM to exit takes at most 10 s (guarantee D18); this is what calls under way get of it.
+#: Seconds for running calls to finish; SIGTERM to exit takes at most 10 s (guarantee D18).
 FINISH_SECONDS = 7.0
-#: Models that nearly every caller needs; the rest are loaded when first seen.
+#: Models loaded at start, because nearly every client needs them; others are loaded when needed.
 PRELOADED = ("cloudtrail", "iam", "s3", "sts")
 
 
 class EndpointServer:
-    """Records and forwards what comes in on connections of this process."""
+    """Records and forwards the calls on connections of this process."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class EndpointServer:
     async def serve(self, client: socket.socket) -> None:
         """Serves a connection that another process accepted."""
         loop = asyncio.get_running_loop()
-        # A client that goes at once, or fails the TLS handshake, is its own affair.
+        # The client may disconnect early or fail the TLS handshake.
         with contextlib.suppress(OSError):
             await loop.connect_accepted_socket(
                 lambda: ClientConnection(self._endpoint),
@@ -110,15 +110,15 @@ class EndpointServer:
             )
 
     def learn(self, record: Record) -> None:
-        """Takes in what a record teaches that another way in brought."""
+        """Learns the identities in a record that was not recorded here."""
         self._identities.learn(record)
 
     async def counted(self) -> list[list[Sample]]:
-        """Returns what other processes have counted: there are none."""
+        """Returns the metrics of other processes: there are none."""
         return []
 
     async def stop(self) -> None:
-        """Lets calls under way finish, and their records be written (guarantee D18)."""
+        """Finishes running calls and writes their records (guarantee D18)."""
         if self._server is not None:
             self._server.close()
         await self._endpoint.stop(FINISH_SECONDS)
@@ -130,7 +130,7 @@ class EndpointServer:
 
 
 def connection_limit(descriptors: int) -> int:
-    """Returns how many connections fit: each may need one to its upstream, too."""
+    """Returns the maximum number of connections; each may need another to its upstream."""
     return max(_LEAST_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2)
 
 
@@ -138,7 +138,7 @@ def bind(address: Address, name: str) -> socket.socket:
     """Returns a socket bound to the address.
 
     Raises:
-        UsageError: the address is taken, or is none of this machine.
+        UsageError: the address is in use or not one of this machine.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -156,10 +156,10 @@ def bind(address: Address, name: str) -> socket.socket:
 
 
 def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
-    """Returns what the endpoint speaks TLS with, None if it does not.
+    """Returns the endpoint's TLS context; None without TLS.
 
     Raises:
-        UsageError: certificate and key do not fit, or are none.
+        UsageError: certificate and key are invalid or do not match.
     """
     if settings.tls_certificate is None or settings.tls_key is None:
         return None
@@ -172,10 +172,10 @@ def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
 
 
 def upstreams_of(settings: Settings) -> Upstreams:
-    """Returns which upstream serves which service.
+    """Returns the upstreams by service.
 
     Raises:
-        UsageError: an address cannot be an upstream's.
+        UsageError: an upstream's URL or service is invalid.
     """
     parsed = {}
     _require_known_services([name for name in settings.upstream if name])
@@ -191,10 +191,10 @@ def upstreams_of(settings: Settings) -> Upstreams:
 
 
 def _require_known_services(names: Sequence[str]) -> None:
-    """Returns if calls of every named service may come.
+    """Checks that every named service exists.
 
     Raises:
-        UsageError: nobody would ever be forwarded to one of them.
+        UsageError: a service is unknown.
     """
     known = ServiceCatalog().names if names else frozenset[str]()
     for name in names:
@@ -205,7 +205,6 @@ def _require_known_services(names: Sequence[str]) -> None:
 
 
 def networks_of(settings: Settings) -> Networks:
-    """Returns what addresses mean."""
     endpoints = [
         VpcEndpoint(name, tuple(network(text) for text in given["networks"]), given.get("account"))
         for name, given in settings.vpc_endpoints.items()
@@ -223,7 +222,7 @@ def arm_faults() -> None:
     """Arms a crash point for tests: `OPENTRAIL_CRASH_AT=NAME:COUNT`.
 
     Raises:
-        UsageError: there is no such point.
+        UsageError: the point is unknown.
     """
     text = os.environ.get("OPENTRAIL_CRASH_AT")
     if not text:

@@ -1,4 +1,4 @@
-"""What is done now and then: expiry of history, and trimming of a journal kept elsewhere."""
+"""Periodic work: expiry of event history, and trimming of the journal once history has it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from opentrail.trails.worker import TrailDeliveries
 log = logging.getLogger(__name__)
 
 _INTERVAL = 60.0
-#: So many of the journal's newest segments stay although sealed files hold their records, too.
-_KEPT_SEGMENTS = 2
+#: Number of newest journal segments that are never trimmed.
+_RETAINED_SEGMENTS = 2
 
 
 class Housekeeping:
-    """Deletes what is kept long enough, or kept elsewhere; nothing that a follower still needs."""
+    """Deletes what has expired or is stored twice; nothing that a follower still needs."""
 
     def __init__(
         self,
@@ -38,15 +38,15 @@ class Housekeeping:
         self._identities = identities
         self._deliveries = deliveries
 
-    def _may_be_made_again(self, missing: Sequence[tuple[int, int]]) -> bool:
-        """Returns whether the journal still has what history misses."""
+    def _can_be_rebuilt(self, missing: Sequence[tuple[int, int]]) -> bool:
+        """Returns whether the journal still has positions that history lacks."""
         begin, lost = self._journal.first, self._journal.lost
         return any(
             first_not_lost(lost, max(first, begin), last) is not None for first, last in missing
         )
 
     async def run(self) -> None:
-        """Works for ever; a round that fails is made up for by the next one."""
+        """Runs until it is cancelled; the next round makes up for a failed one."""
         while True:
             await asyncio.sleep(_INTERVAL)
             try:
@@ -55,13 +55,13 @@ class Housekeeping:
                 log.warning("housekeeping failed", extra={"error": str(error)})
 
     async def once(self) -> None:
-        """Expires files, then trims the journal up to what sealed files are known to hold."""
+        """Expires files, then trims the journal up to the last position in verified files."""
         needed = min(await self._identities.cursor(), await self._deliveries.needed_after())
         gone = await self._store.expire(self._history.kept_since, needed)
         if gone:
             log.info("expired from event history", extra={"records": gone})
         state = await self._store.refresh()
-        if state.is_checked and not self._may_be_made_again(state.missing):
-            trimmed = await self._journal.trim(state.sealed, keep=_KEPT_SEGMENTS)
+        if state.is_checked and not self._can_be_rebuilt(state.missing):
+            trimmed = await self._journal.trim(state.sealed, keep=_RETAINED_SEGMENTS)
             if trimmed:
                 log.info("trimmed the journal", extra={"segments": trimmed})

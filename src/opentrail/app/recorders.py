@@ -45,7 +45,7 @@ _ACCEPT_PAUSE = 1.0
 _ACCEPTED_AT_ONCE = 64
 
 
-class _Recorder:
+class _RecorderHandle:
     """One recorder process, or its successors."""
 
     def __init__(self, recorders: Recorders) -> None:
@@ -140,7 +140,7 @@ class Recorders:
     """The recorder processes of one server.
 
     New connections go to the processes in turn. What a record teaches about identities is known
-    in every process before the call is answered, so that a new key works at once.
+    in every process before the call is answered, so that a new key works immediately.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Recorders:
         self.identities = identities
         self.proxied_calls = proxied_calls
         self._metrics = metrics
-        self._recorders = [_Recorder(self) for _ in range(settings.recorders)]
+        self._recorders = [_RecorderHandle(self) for _ in range(settings.recorders)]
         #: Totals of processes that have ended.
         self._ended_totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._next = 0
@@ -227,7 +227,7 @@ class Recorders:
 
     # What processes learn from each other
 
-    async def appended(self, by: _Recorder, entries: Sequence[NewEntry]) -> None:
+    async def appended(self, by: _RecorderHandle, entries: Sequence[NewEntry]) -> None:
         """Has all other processes learn what the entries of one teach."""
         self._metrics.journal_position.set(self.journal.head)
         learned = [
@@ -243,7 +243,7 @@ class Recorders:
         """Learns from a record of this process, and passes it on."""
         self._in_background(self._spread(self._recorders, self.identities.learn(record)))
 
-    async def _spread(self, recorders: Sequence[_Recorder], learned: Learned) -> None:
+    async def _spread(self, recorders: Sequence[_RecorderHandle], learned: Learned) -> None:
         if learned:
             await asyncio.gather(*(recorder.send(Learn(learned)) for recorder in recorders))
 
@@ -265,7 +265,7 @@ class Recorders:
 
     # Ends
 
-    async def ended(self, recorder: _Recorder, samples: Sequence[Sample]) -> None:
+    async def ended(self, recorder: _RecorderHandle, samples: Sequence[Sample]) -> None:
         """Takes over what a process left when it ended."""
         for name, labels, value in samples:
             if name not in SUMMED_GAUGES:  # its connections ended with it

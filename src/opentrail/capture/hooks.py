@@ -1,4 +1,4 @@
-"""The first public name of `BotocoreHook`, kept for those who import it."""
+"""The first public name of `BotocoreHook`, for compatibility."""
 
 from opentrail.capture.in_process.hooks import BotocoreHook
 

@@ -1,4 +1,4 @@
-"""The first public name of `ServerShipper`, kept for those who import it."""
+"""The first public name of `ServerShipper`, for compatibility."""
 
 from opentrail.capture.in_process.shipping import ServerShipper
 

@@ -37,7 +37,7 @@ class Resource(NamedTuple):
     name: str
 
 
-#: `Resource(…)` without a Python frame of its own: half the time.
+#: `Resource(…)` without a Python frame, in half the time.
 _new = tuple.__new__
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class OpentrailError(Exception):
-    """Anything opentrail refuses or cannot do; the text is fit to show to a user."""
+    """Base of all errors that opentrail raises; the text may be shown to users."""
 
     #: Exit code of a command that ends with this error.
     exit_code = 1
@@ -21,7 +21,7 @@ class UsageError(OpentrailError):
 
 
 class DataDirectoryInUse(OpentrailError):
-    """Another server holds the data directory."""
+    """Another server has locked the data directory."""
 
     exit_code = 3
 
@@ -39,7 +39,7 @@ class StorageFailed(OpentrailError):
 
 
 class JournalDamaged(StorageFailed):
-    """A segment of the journal is not what was written to it; `position` is in that segment."""
+    """A segment's content is not what was written; `position` is in that segment."""
 
     def __init__(self, message: str, position: int) -> None:
         super().__init__(message)
@@ -47,11 +47,11 @@ class JournalDamaged(StorageFailed):
 
 
 class StoreRestarted(StorageFailed):
-    """A store has lost what it held in memory and must be filled again; then it can be asked."""
+    """A store has lost its memory and must be filled again before it answers queries."""
 
 
 class RecordRefused(OpentrailError):
-    """The journal cannot take a record now; nothing was lost, the call must be refused."""
+    """The journal cannot accept a record now; nothing was lost, the call must be refused."""
 
 
 class JournalBroken(StorageFailed):
@@ -59,15 +59,15 @@ class JournalBroken(StorageFailed):
 
 
 class TryLater(OpentrailError):
-    """The server cannot be reached or has no room now; the same request may do well later."""
+    """The server cannot be reached or is overloaded; a later retry may succeed."""
 
 
 class TokenRefused(OpentrailError):
-    """The token is not that of the server that answers, which may be a new one."""
+    """The server rejected the token; it may have been replaced by a new server."""
 
 
 class Conflict(OpentrailError):
-    """A document was changed by somebody else since it was read."""
+    """A document was changed since it was read."""
 
 
 class ObjectStoreError(OpentrailError):
@@ -79,11 +79,11 @@ class ObjectStoreError(OpentrailError):
 
 
 class ObjectMissing(ObjectStoreError):
-    """No such object, or no such bucket."""
+    """The object or bucket does not exist."""
 
 
 class ObjectExists(ObjectStoreError):
-    """An object with this key is there already."""
+    """An object with this key exists."""
 
 
 class ServiceError(OpentrailError):
@@ -95,7 +95,7 @@ class ServiceError(OpentrailError):
 
 
 class ServiceMissing(ServiceError):
-    """What was named is not there."""
+    """The named resource does not exist."""
 
 
 class CloudTrailError(OpentrailError):

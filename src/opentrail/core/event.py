@@ -21,8 +21,8 @@ NETWORK_ACTIVITY = "NetworkActivity"
 #: The event source of the console's logins.
 SIGN_IN = "signin.amazonaws.com"
 
-#: A label of a host name, as botocore demands: private clouds and stores have Regions of their own,
-#: such as `garage`. None has a single letter or only digits.
+#: A label of a host name, as botocore requires: private clouds and stores have custom Regions, such
+#: as `garage`. A single letter or only digits are not a Region.
 _REGION = re.compile(r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
@@ -48,7 +48,7 @@ class Entry:
     """A record in the journal: numbered and durable.
 
     `chain` is SHA-256(chain of the previous entry + record), so that an altered, added or removed
-    row shows.
+    row is detected.
     """
 
     position: int

@@ -1,4 +1,4 @@
-"""Named points at which a test may make the process die, to prove that nothing is lost.
+"""Named crash points at which a test may kill the process, to prove that nothing is lost.
 
 `OPENTRAIL_CRASH_AT=NAME:COUNT` arms one point at the start; the others cost a dictionary look-up.
 """
@@ -13,8 +13,8 @@ POINTS = {
     "journal.committed": "a group is durable, no answer has left yet",
     "journal.repaired": "a repaired segment is whole, the damaged one is still in its place",
     "history.sealed": "a sealed file is written and synced under its temporary name",
-    "history.merged": "a merged file is in place, the files that it holds are still there, too",
-    "history.expired": "it is written that positions have expired, their file is still there",
+    "history.merged": "a merged file is in place, the files merged into it still exist",
+    "history.expired": "positions are marked as expired, their file still exists",
     "import.written": "imported records are in a sealed file, the client has no response yet",
     "delivery.planned": "log files are planned in the state store, none is written",
     "delivery.put": "a log file is in the bucket, the state store does not know it yet",
@@ -33,7 +33,7 @@ def arm(name: str, count: int, die: Callable[[], None]) -> None:
     """Makes the `count`-th passage of point `name` call `die`.
 
     Raises:
-        KeyError: there is no such point.
+        KeyError: the point is unknown.
     """
     global _die
     if name not in POINTS:

@@ -102,7 +102,7 @@ class DeliveredLog:
 
 @dataclass(frozen=True, slots=True)
 class PreviousDigest:
-    """The digest before, as the next one names it."""
+    """The reference of a digest to the previous one."""
 
     bucket: str
     key: str

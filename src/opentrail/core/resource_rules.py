@@ -1,14 +1,14 @@
 """Which members of an event's request and answer name resources: tables first, then rules.
 
-What is decided about a member of an event is kept, because `attributes_of` runs for every call.
+Decisions about the members of an event are cached, because `attributes_of` runs for every call.
 
 For members that no table has:
 
-- The event's own thing is named by its name: `CreateWorkGroup` by `name`, `workGroup`,
-  `workGroupName`, `workGroupId` and `workGroupArn`.
-- In calls that write, an ARN names a resource, of the type that the ARN tells; in services that
+- An event names its own resource in members called after it: `CreateWorkGroup` in `name`,
+  `workGroup`, `workGroupName`, `workGroupId` and `workGroupArn`.
+- In calls that write, an ARN names a resource, of the type in the ARN; in services that
   have a table, only the service's own ARNs do.
-- Calls of EC2 that only read do not name what stands in their lists; nor do AWS's.
+- Calls of EC2 that only read do not name the items of their lists; nor do AWS's records.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from opentrail.core.resource_types import (
     WRAPPERS,
 )
 
-#: Decisions beside a type and None: by what the value is; or its type is not known.
+#: Decisions other than a type or None: depends on the value, or the type is unknown.
 IF_ARN, BY_ID, UNTYPED = "if arn", "by id", "untyped"
 
 _OWN = re.compile(
@@ -37,7 +37,7 @@ _WRITES = ("Create", "Delete", "Update", "Put", "Modify", "Register", "Deregiste
 _ENDINGS = ("", "name", "id", "arn", "identifier")
 _BARE = ("name", "id", "arn")
 #: Maximum members of one event, and maximum events in the cache; foreign records may have any.
-_MOST_MEMBERS, _MOST_PLANS = 128, 2_048
+_MOST_MEMBERS, _MOST_RULES = 128, 2_048
 
 
 class Kinds(dict[str, str | None]):
@@ -48,7 +48,6 @@ class Kinds(dict[str, str | None]):
         self._plan, self._top = plan, top
 
     def __missing__(self, member: str) -> str | None:
-        """Decides."""
         kind = self._plan.decide(member, self._top)
         if len(self) < _MOST_MEMBERS:
             self[member] = kind
@@ -63,7 +62,6 @@ class Wrappers(dict[str, str | None]):
         self._plan = plan
 
     def __missing__(self, member: str) -> str | None:
-        """Decides."""
         kind = self._plan.wrapped(member)
         if len(self) < _MOST_MEMBERS:
             self[member] = kind
@@ -101,7 +99,7 @@ class ResourceRule:
         own = _OWN.fullmatch(event_name)
         self._verb = own.group(1) if own else ""
         self._own = own.group(2).lower() if own else None
-        #: Whether the table says how the event's own thing is named.
+        #: Whether the table has the member that names the event's resource.
         self._own_is_known = bool(self._own) and any(
             name.lower() in (f"{self._own}name", f"{self._own}id", f"{self._own}arn")
             for name in self._table
@@ -113,7 +111,7 @@ class ResourceRule:
         self.wrappers = Wrappers(self)
 
     def decide(self, member: str, top: bool) -> str | None:
-        """Returns what text in this member names: a type, `BY_ID`, `IF_ARN`, `UNTYPED` or None."""
+        """Returns a type, `BY_ID`, `IF_ARN` or `UNTYPED`; None if it names no resource."""
         name = member[:1].lower() + member[1:]
         if name in self._table:
             return self._table[name]
@@ -131,7 +129,7 @@ class ResourceRule:
         return top and not self._has_table and name in _BARE and self._verb in _WRITES
 
     def wrapped(self, member: str) -> str | None:
-        """Returns the type of what an object in this member is; None if it says nothing."""
+        """Returns the type of an object in this member; None if it is unknown."""
         known = self._wrappers.get(member) or self._table.get(f"{member}Name")
         known = known or self._table.get(f"{member}Id")
         if known:
@@ -140,7 +138,7 @@ class ResourceRule:
         return self._own_type if own else None
 
     def type_of_arn(self, text: str) -> str | None:
-        """Returns the type that an ARN tells, `UNTYPED` if none; None if it is not to be named."""
+        """Returns the type in an ARN, or `UNTYPED`; None if it is not one of the event."""
         arn = parse_arn(text)
         if arn is None or (self._has_table and arn.service != self._source):
             return None
@@ -164,14 +162,14 @@ def plan_of(source: str, event_name: str, reads: bool) -> ResourceRule:
     key = (source, event_name, reads)
     plan = _plans.get(key)
     if plan is None:
-        if len(_plans) >= _MOST_PLANS:
+        if len(_plans) >= _MOST_RULES:
             _plans.clear()
         plan = _plans[key] = ResourceRule(source.partition(".")[0], event_name, reads)
     return plan
 
 
 def type_of_id(text: str) -> str | None:
-    """Returns the type of a thing of EC2 by the start of its id.
+    """Returns the type of an EC2 resource by the prefix of its id.
 
     >>> type_of_id("i-0abc")
     'AWS::EC2::Instance'

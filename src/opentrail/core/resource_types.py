@@ -148,7 +148,7 @@ OF_EVENTS: Mapping[str, Mapping[str, Mapping[str, str | None]]] = MappingProxyTy
     }
 )
 
-#: Members of answers that wrap what a call was about, where the member's own name does not say it.
+#: Members of answers that contain the call's resource under another name.
 WRAPPERS = MappingProxyType(
     {
         "sts": {"assumedRoleUser": "AWS::STS::AssumedRole"},
@@ -179,7 +179,7 @@ ID_TYPES = MappingProxyType(
     }
 )
 
-#: What a person calls a resource of a type, in sentences.
+#: Everyday names of resource types, for sentences.
 SPOKEN = MappingProxyType(
     {
         "AWS::AutoScaling::AutoScalingGroup": "Auto Scaling group",

@@ -51,7 +51,7 @@ def with_tags(present: Tags, added: Tags) -> Tags:
 
 
 def without_tags(present: Tags, removed: Iterable[str]) -> Tags:
-    """Returns present tags without those of some keys; keys that are not there do not matter."""
+    """Returns present tags without those of the removed keys, which need not exist."""
     gone = frozenset(removed)
     return tuple(tag for tag in present if tag[0] not in gone)
 

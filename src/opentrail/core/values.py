@@ -10,7 +10,7 @@ else:
     from dataclasses import dataclass
 
     def value_class(*, frozen: bool, slots: bool):
-        """Makes a dataclass that only the type checker holds to be frozen.
+        """Makes a dataclass that is frozen for the type checker only.
 
         To make a frozen one takes five times as long, for each member goes through
         `object.__setattr__`; a call makes a dozen of them.

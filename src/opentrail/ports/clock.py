@@ -1,4 +1,4 @@
-"""Time, as something that is passed in."""
+"""The clock, as a dependency that tests can replace."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time."""
+    """A clock."""
 
     def now(self) -> datetime:
         """Return the present time, aware and UTC."""

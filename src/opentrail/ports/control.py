@@ -11,7 +11,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A document as it was read; `version` must be given back to change it."""
+    """A document as it was read; changing it requires its `version`."""
 
     key: str
     version: int
@@ -20,7 +20,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Writes a document. `expected` is the version read, 0 for a new one, None for whatever."""
+    """Writes a document. `expected` is the version read, 0 for a new document, None for any."""
 
     kind: str
     key: str
@@ -30,7 +30,7 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Removes a document, if it is there."""
+    """Removes a document if it exists."""
 
     kind: str
     key: str
@@ -51,7 +51,7 @@ class ControlStore(Protocol):
         ...
 
     async def apply(self, changes: Sequence[StoreWrite]) -> None:
-        """Return only once all changes are durable; none is when one of them cannot be made.
+        """Return only once all changes are durable; on an error none is made.
 
         Raises:
             Conflict: a document has another version than expected.

@@ -8,16 +8,15 @@ from typing import Protocol
 
 from opentrail.core.event import Entry, NewEntry
 
-#: More than this waiting and a journal refuses records (guarantee D15).
+#: Maximum records and bytes that wait; beyond that a journal refuses records (guarantee D15).
 QUEUE_RECORDS, QUEUE_BYTES = 50_000, 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class LostPositions:
-    """Positions whose records the journal cannot give any more.
+    """Positions whose records the journal has lost.
 
-    `last` is None where nobody knows how many records were lost behind `first`; then new records
-    continue at `first`.
+    `last` is None if the number of lost records is unknown; then new records continue at `first`.
     """
 
     first: int
@@ -30,7 +29,7 @@ class LostPositions:
 
 
 class JournalWriter(Protocol):
-    """Where records are made durable: all that a recorder needs of a journal."""
+    """The write side of a journal, as a recorder needs it."""
 
     @property
     def head(self) -> int:
@@ -39,19 +38,19 @@ class JournalWriter(Protocol):
 
     @property
     def failure(self) -> str | None:
-        """Why records cannot be taken now, or None while all is well."""
+        """Why the journal accepts no records now; None if it accepts them."""
         ...
 
     @property
     def backlog_seconds(self) -> float:
-        """How long the record has waited that has waited longest to become durable."""
+        """Seconds that the oldest record has waited to become durable."""
         ...
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         """Return only once the records are durable; the result is the last one's position.
 
         Raises:
-            RecordRefused: nothing was written; trying again later may work.
+            RecordRefused: nothing was written; a later retry may succeed.
         """
         ...
 
@@ -76,7 +75,7 @@ class Journal(JournalWriter, Protocol):
         ...
 
     async def wait_beyond(self, position: int) -> None:
-        """Return once a record behind `position` is durable."""
+        """Return once a record after `position` is durable."""
         ...
 
     async def close(self) -> None:
@@ -85,12 +84,12 @@ class Journal(JournalWriter, Protocol):
 
 
 class Archive(Protocol):
-    """Entries that a journal has let go, kept elsewhere."""
+    """Entries that a journal has trimmed."""
 
     async def read(self, after: int, limit: int, until: int) -> list[Entry]:
         """Return up to `limit` entries with `after < position <= until`, in order.
 
-        Positions that are kept nowhere any more are left out.
+        Expired positions are left out.
         """
         ...
 

@@ -17,14 +17,14 @@ class NewObject:
     content_type: str = "application/json"
     content_encoding: str | None = "gzip"
     metadata: Mapping[str, str] = field(default_factory=dict)
-    #: ARN of the KMS key to encrypt it with, and for what the key is used; else the bucket decides.
+    #: ARN of the KMS key and its encryption context; without a key, the bucket's default applies.
     kms_key: str = ""
     encryption_context: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What a store tells of a bucket: its Region, and its policy (JSON) if it has one."""
+    """A bucket's Region, and its policy (JSON) if it has one."""
 
     region: str
     policy: str | None
@@ -34,7 +34,7 @@ class ObjectStore(Protocol):
     """An S3-like store. Every method raises `ObjectStoreError` (or `ObjectMissing`) on failure."""
 
     async def check_bucket(self, bucket: str) -> None:
-        """Return if the bucket is there and may be read."""
+        """Return if the bucket exists and may be read."""
         ...
 
     async def describe_bucket(self, bucket: str) -> Bucket:
@@ -42,14 +42,14 @@ class ObjectStore(Protocol):
         ...
 
     async def create_bucket(self, bucket: str) -> None:
-        """Return once the bucket is there."""
+        """Return once the bucket exists."""
         ...
 
     async def put(self, new: NewObject) -> None:
         """Return once the object is stored.
 
         Raises:
-            ObjectExists: an object with this key is there already; it is left as it is.
+            ObjectExists: an object with this key exists; it is not changed.
         """
         ...
 

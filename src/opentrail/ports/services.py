@@ -12,7 +12,7 @@ class Topics(Protocol):
     """SNS-like topics. Methods raise `ServiceError` (or `ServiceMissing`) on failure."""
 
     async def publish(self, topic_arn: str, subject: str, message: str) -> None:
-        """Return once the topic has taken the message; after a failure it may have, too."""
+        """Return once the topic has accepted the message; on an error it may have it as well."""
         ...
 
 
@@ -27,20 +27,20 @@ class LogEvent:
 class LogGroups(Protocol):
     """CloudWatch-Logs-like groups. Methods raise `ServiceError` (or `ServiceMissing`) on failure.
 
-    A group is named by its ARN, with or without `:*` behind it.
+    A group is named by its ARN, with or without a trailing `:*`.
     """
 
     async def create_stream(self, group_arn: str, stream: str) -> None:
-        """Return once the stream is there."""
+        """Return once the stream exists."""
         ...
 
     async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
-        """Return once the stream has taken the events, and how many of them it refused for good.
+        """Return once the stream has accepted the events; the result is how many it rejected.
 
         Args:
             group_arn: the group.
-            stream: the name of a stream that is there.
-            events: by time; at most 10,000 of them, 1 MiB (26 bytes for each counted in), a day.
+            stream: the name of an existing stream.
+            events: in order of time; at most 10,000, 1 MiB (plus 26 bytes each) and 24 hours.
         """
         ...
 
@@ -51,7 +51,7 @@ class LogGroups(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BusEvent:
-    """An event as a bus takes it; `detail` is JSON."""
+    """An event for a bus; `detail` is JSON."""
 
     source: str
     detail_type: str
@@ -60,16 +60,16 @@ class BusEvent:
 
 
 class EventBus(Protocol):
-    """EventBridge-like default buses, one a Region. Methods raise `ServiceError` on failure."""
+    """EventBridge-like default buses, one per Region. Methods raise `ServiceError` on failure."""
 
     async def rule_states(self, region: str) -> frozenset[str]:
         """Return the states in which the bus has rules, such as `ENABLED`."""
         ...
 
     async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
-        """Return the numbers of the events that the bus did not take, once it has the others.
+        """Return the indexes of the events that the bus rejected, once it has accepted the others.
 
-        At most 10 events, of 256 KiB together.
+        Maximum 10 events, 256 KiB in total.
         """
         ...
 
@@ -81,7 +81,7 @@ class EncryptionKeys(Protocol):
         """Return the ARN of an enabled key, given its id, ARN, alias or alias ARN.
 
         Raises:
-            ServiceMissing: there is no such key in the Region.
-            ServiceError: it is not enabled, with code `DisabledException`.
+            ServiceMissing: the key does not exist in the Region.
+            ServiceError: the key is not enabled, with code `DisabledException`.
         """
         ...

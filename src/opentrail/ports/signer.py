@@ -9,7 +9,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """The public half of a signing key: PKCS#1 DER and when signatures by it count."""
+    """The public half of a signing key (PKCS#1 DER) and its validity."""
 
     fingerprint: str
     public_der: bytes
@@ -25,10 +25,11 @@ class Signer(Protocol):
         ...
 
     async def current(self, moment: datetime | None = None) -> SigningKey:
-        """Return the key that signs what ends at a moment, by default now.
+        """Return the key that signs a digest that ends at `moment`, by default now.
 
-        When the last one has served its time, it is a new one. What ended before a key was made is
-        signed by an older one, so that the keys of a range of time are enough to verify it.
+        A new key is created when the last one has expired. A digest that ended before a key was
+        created is signed with an older key, so that the keys valid in a time range are enough to
+        verify its digests.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Checking signatures by public keys that were published."""
+"""Verifies signatures with public keys."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ class Verifier(Protocol):
         """Return whether the key, PKCS#1 DER, made this signature of `content`.
 
         Raises:
-            ValueError: the key is no RSA key of 2048 bits or more in this form.
+            ValueError: the key is not an RSA key of 2048 bits or more in this form.
         """
         ...

@@ -1,4 +1,4 @@
-"""The trails of every account, as the control store keeps them."""
+"""The trails of every account, stored in the control store."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class TrailRegistry:
         What delivery did to its spans meanwhile stays.
 
         Raises:
-            CloudTrailError: `ConflictException` if somebody else changed it meanwhile.
+            CloudTrailError: `ConflictException` if it was changed since it was read.
         """
 
         def changes(version: int, trail: Trail) -> list[StoreWrite]:

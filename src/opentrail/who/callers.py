@@ -115,7 +115,7 @@ def _origin(record: Record) -> dict[str, Any]:
         return _begins(words, "human")
     if words.startswith("AWS service "):
         return _begins(words, "service")
-    return _ends(f"the record tells only of {words}")
+    return _ends(f"the record names only {words}")
 
 
 def _broken_end(record: Record, identity: Record) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from opentrail.adapters.aws.services import (
     KmsKeys,
     ServiceClients,
     SnsTopics,
-    _refused,
+    _rejected,
 )
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.ports.services import BusEvent, LogEvent
@@ -111,7 +111,7 @@ async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
 def test_events_outside_of_what_a_stream_takes_are_counted(
     told: dict[str, int], refused: int
 ) -> None:
-    assert _refused(told, 10) == refused
+    assert _rejected(told, 10) == refused
 
 
 class _Nobody(BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.sqlite.verify import agrees, differing, first_not_lost, sound_entries
+from opentrail.adapters.sqlite.verify import agrees, differing, first_not_lost, intact_entries
 from opentrail.core.event import Entry
 from opentrail.ports.journal import LostPositions
 from tests.factories import an_entry, some_records
@@ -32,7 +32,7 @@ WHOLE = chained()
 @given(gone=st.sets(st.integers(1, COUNT)))
 def test_entries_between_missing_ones_are_believed(gone: set[int]) -> None:
     found = {entry.position: [entry] for entry in WHOLE if entry.position not in gone}
-    believed = list(sound_entries(found, 1, COUNT, GENESIS))
+    believed = list(intact_entries(found, 1, COUNT, GENESIS))
     assert believed == [entry for entry in WHOLE if entry.position not in gone]
 
 
@@ -45,14 +45,14 @@ def test_an_altered_record_is_not_believed(at: int, byte: int, has_both: bool) -
     found = {entry.position: [entry] for entry in WHOLE}
     found[at] = [altered, entry] if has_both else [altered]
     expected = WHOLE if has_both else [one for one in WHOLE if one.position != at]
-    assert list(sound_entries(found, 1, COUNT, GENESIS)) == expected
+    assert list(intact_entries(found, 1, COUNT, GENESIS)) == expected
 
 
 @given(at=st.integers(1, COUNT - 1))
 def test_an_altered_chain_costs_no_record_that_the_next_entry_vouches_for(at: int) -> None:
     found = {entry.position: [entry] for entry in WHOLE}
     found[at] = [replace(WHOLE[at - 1], chain=b"x" * 32)]
-    assert list(sound_entries(found, 1, COUNT, GENESIS)) == WHOLE
+    assert list(intact_entries(found, 1, COUNT, GENESIS)) == WHOLE
 
 
 def test_columns_that_disagree_with_the_record_are_named() -> None:

@@ -1,8 +1,7 @@
-"""Many small objects from a bucket: what a GET costs through botocore is more than they do.
+"""Fast GETs of many small objects, for which botocore's overhead is larger than the transfer.
 
-Only plain GETs of objects are made here, with the address and the credentials that botocore finds.
-Whatever is not answered by the object itself goes to botocore, which knows about redirects, retries
-and errors.
+Only plain GETs are sent from here, with the address and the credentials that botocore finds. If the
+answer is not the object, botocore repeats the call: it handles redirects, retries and errors.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ _SECONDS = 60.0
 _METADATA = "x-amz-meta-"
 _RECEIVED, _LONGEST_HEAD = 64 * 1024, 64 * 1024
 _NOT_PLAIN = ("transfer-encoding",)
-#: What a bad connection raises.
+#: Errors of a broken connection.
 _BROKEN = (OSError, http.client.HTTPException)
 
 
 @dataclass(slots=True)
-class _Place:
-    """Where the objects of a bucket are; connections that nobody uses wait in `idle`."""
+class _BucketAddress:
+    """The address of a bucket, with its idle connections."""
 
     is_secure: bool
     host: str
@@ -47,19 +46,19 @@ class _Place:
 
 
 class S3Gets(S3Reader):
-    """An `S3Reader` that opens objects at little cost; it may be used by many threads."""
+    """An `S3Reader` with fast GETs; many threads may use it."""
 
     def __init__(self) -> None:
         session = boto3.session.Session()
         super().__init__(session)
         self._credentials = session.get_credentials()
-        self._places: dict[str, _Place | None] = {}
+        self._places: dict[str, _BucketAddress | None] = {}
 
     def open(self, bucket: str, key: str) -> S3Stream:
         """Returns the bytes of an object.
 
         Raises:
-            ObjectStoreError: the store refused or failed; reading may raise it, too.
+            ObjectStoreError: the store refused or failed; reading may raise it as well.
         """
         if bucket not in self._places:
             self._places[bucket] = self._place(bucket)
@@ -71,8 +70,8 @@ class S3Gets(S3Reader):
                     return answer
         return super().open(bucket, key)
 
-    def _get(self, place: _Place, key: str) -> S3Stream | None:
-        """Returns an object, None if the answer is anything else."""
+    def _get(self, place: _BucketAddress, key: str) -> S3Stream | None:
+        """Returns an object; None if the answer is not the object."""
         path = place.path + urllib.parse.quote(key, safe="/-_.~")
         lines = [f"{name}: {value}\r\n" for name, value in self._signed(place, path).items()]
         connection = _connection(place)
@@ -87,8 +86,8 @@ class S3Gets(S3Reader):
         if headers is None or not length.isdigit() or len(rest) > int(length):
             connection.close()
             return None
-        is_kept = headers.get("connection", "").lower() != "close"
-        body = _Body(connection, rest, int(length), place, is_kept)
+        is_reusable = headers.get("connection", "").lower() != "close"
+        body = _ObjectBody(connection, rest, int(length), place, is_reusable)
         metadata = {
             name.removeprefix(_METADATA): value
             for name, value in headers.items()
@@ -96,7 +95,7 @@ class S3Gets(S3Reader):
         }
         return S3Stream(body, f"{place.host}{path}", metadata)
 
-    def _signed(self, place: _Place, path: str) -> Mapping[str, str]:
+    def _signed(self, place: _BucketAddress, path: str) -> Mapping[str, str]:
         """Returns the headers of a signed GET (signature version 4)."""
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         headers = {"host": place.host, "x-amz-content-sha256": _NO_BODY, "x-amz-date": now}
@@ -116,8 +115,8 @@ class S3Gets(S3Reader):
         )
         return headers
 
-    def _place(self, bucket: str) -> _Place | None:
-        """Returns where a bucket's objects are, None if botocore alone can reach them."""
+    def _place(self, bucket: str) -> _BucketAddress | None:
+        """Returns the address of a bucket; None if only botocore can reach it."""
         if self._credentials is None:
             return None
         example = self._s3.generate_presigned_url("get_object", {"Bucket": bucket, "Key": "x"})
@@ -125,23 +124,30 @@ class S3Gets(S3Reader):
         proxies = urllib.request.getproxies()
         if url.scheme in proxies and not urllib.request.proxy_bypass(url.hostname or ""):
             return None
-        return _Place(url.scheme == "https", url.netloc, url.path[:-1], self._s3.meta.region_name)
+        return _BucketAddress(
+            url.scheme == "https", url.netloc, url.path[:-1], self._s3.meta.region_name
+        )
 
 
-class _Body:
-    """The body of an answer; its connection is used again once all of it was read."""
+class _ObjectBody:
+    """The body of an answer; its connection is reused once all of it has been read."""
 
     def __init__(
-        self, connection: socket.socket, begun: bytes, length: int, place: _Place, is_kept: bool
+        self,
+        connection: socket.socket,
+        begun: bytes,
+        length: int,
+        place: _BucketAddress,
+        is_reusable: bool,
     ) -> None:
         self._connection = connection
         self._begun = begun
         self._left = length
         self._place = place
-        self._is_kept = is_kept
+        self._is_reusable = is_reusable
 
     def read(self, size: int) -> bytes:
-        """Returns at most so many bytes, and none at the end."""
+        """Returns at most `size` bytes; b"" at the end."""
         if not self._left:
             return b""
         if self._begun:
@@ -154,30 +160,27 @@ class _Body:
         return content
 
     def close(self) -> None:
-        """Gives the connection back."""
-        if self._left or not self._is_kept:
+        """Reuses the connection if the body was read to its end, else closes it."""
+        if self._left or not self._is_reusable:
             self._connection.close()
         else:
             self._place.idle.append(self._connection)
 
 
 def _answer(connection: socket.socket) -> tuple[bytes, bytes]:
-    """Returns the head of an answer, and what came of its body with it."""
+    """Returns the head of an answer, and the part of its body that arrived with it."""
     came = b""
     while b"\r\n\r\n" not in came:
         more = connection.recv(_RECEIVED)
         if not more or len(came) > _LONGEST_HEAD:
-            raise OSError("no head of an HTTP answer came")
+            raise OSError("the answer has no valid head")
         came += more
     head, _, rest = came.partition(b"\r\n\r\n")
     return head, rest
 
 
 def _headers(head: bytes) -> dict[str, str] | None:
-    """Returns the headers of an answer whose body is the object, as long as they say.
-
-    Anything but the plainest form is none: botocore may make something of it.
-    """
+    """Returns the headers of an answer whose body is the object; None for any other answer."""
     status, *lines = head.decode("latin-1").split("\r\n")
     if not status.startswith("HTTP/1.1 200"):
         return None
@@ -191,7 +194,7 @@ def _headers(head: bytes) -> dict[str, str] | None:
     return headers
 
 
-def _connection(place: _Place) -> socket.socket:
+def _connection(place: _BucketAddress) -> socket.socket:
     with contextlib.suppress(IndexError):
         return place.idle.pop()
     if place.is_secure:

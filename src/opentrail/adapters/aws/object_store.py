@@ -1,4 +1,4 @@
-"""S3 through boto3: the ObjectStore on any endpoint, and reading with the user's own access."""
+"""S3 through boto3: the ObjectStore on any endpoint, and a reader with the user's credentials."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
 from opentrail.ports.objects import Bucket, NewObject
 
 if TYPE_CHECKING:
-    # It takes ten megabytes and a fifth of a second: who needs no client does not load it.
+    # Loading it takes ten megabytes and a fifth of a second, so only clients import it.
     import boto3
 
 T = TypeVar("T")
 
 _MISSING = frozenset({"NoSuchBucket", "NoSuchKey", "404", "NotFound"})
 _EXISTS = frozenset({"PreconditionFailed", "412"})
-#: Without the right to read it, a policy counts as none.
+#: A bucket whose policy may not be read is treated as one without a policy.
 _NO_POLICY = frozenset(
     {"NoSuchBucketPolicy", "NotImplemented", "501", "MethodNotAllowed", "AccessDenied"}
 )
-#: What old buckets' locations are called, and what a bucket of the first Region says.
+#: Locations that are not Region names: of old buckets, and of us-east-1.
 _REGION_NAMES = {None: "us-east-1", "": "us-east-1", "EU": "eu-west-1"}
-#: What else a call may end with: no answer, or one that is not the service's.
+#: Errors of a call other than the service's: no response, or one that cannot be parsed.
 FAILED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError, OSError)
-#: Calls at a time: a store that does not answer holds up nothing else.
+#: Concurrent calls, in their own threads: a store that does not answer delays nothing else.
 _AT_ONCE = 8
 _NO_CONDITIONS = frozenset({"NotImplemented", "501"})
 
 
 @dataclass(frozen=True, slots=True)
 class S3Access:
-    """How a store is reached."""
+    """Endpoint and credentials of a store."""
 
     endpoint_url: str | None
     access_key_id: str
     secret_access_key: str
     region: str = "us-east-1"
-    #: PEM file with the authorities that its certificate is checked by.
+    #: PEM file with the certificate authorities to trust.
     ca: Path | None = None
     session_token: str | None = None
 
 
 class S3Objects:
-    """An `ObjectStore`; the client is made when it is first needed."""
+    """An `ObjectStore`; the client is created when it is first needed."""
 
     def __init__(self, access: S3Access) -> None:
         self._access = access
@@ -63,7 +63,7 @@ class S3Objects:
         self._threads = ThreadPoolExecutor(_AT_ONCE, "s3")
 
     async def check_bucket(self, bucket: str) -> None:
-        """Returns if the bucket is there and may be read."""
+        """Returns if the bucket exists and may be read."""
         await self._call(lambda s3: s3.head_bucket(Bucket=bucket), f"bucket {bucket}")
 
     async def describe_bucket(self, bucket: str) -> Bucket:
@@ -82,11 +82,11 @@ class S3Objects:
         return await self._call(describe, f"bucket {bucket}")
 
     async def create_bucket(self, bucket: str) -> None:
-        """Returns once the bucket is there."""
+        """Returns once the bucket exists."""
         await self._call(lambda s3: s3.create_bucket(Bucket=bucket), f"bucket {bucket}")
 
     async def put(self, new: NewObject) -> None:
-        """Writes the object if there is none of its key yet (guarantee L1)."""
+        """Writes the object unless one with its key exists (guarantee L1)."""
         arguments: dict[str, Any] = {
             "Bucket": new.bucket,
             "Key": new.key,
@@ -113,7 +113,7 @@ class S3Objects:
             else:
                 return
         if await self._is_there(new.bucket, new.key):
-            raise ObjectExists("PreconditionFailed", f"{name} is there already")
+            raise ObjectExists("PreconditionFailed", f"{name} exists already")
         await self._call(lambda s3: s3.put_object(**arguments), name)
 
     async def get(self, bucket: str, key: str) -> bytes:
@@ -165,14 +165,14 @@ class S3Objects:
 
 @dataclass(frozen=True, slots=True)
 class S3Key:
-    """What a listing tells of an object."""
+    """An object in a listing."""
 
     key: str
     size: int
 
 
 class S3Stream:
-    """The bytes of an object, as they come, and the metadata that its writer gave it."""
+    """An object as a stream, with its user metadata."""
 
     def __init__(self, body: Any, name: str, metadata: Mapping[str, str]) -> None:
         self._body = body
@@ -180,12 +180,12 @@ class S3Stream:
         self.metadata = metadata
 
     def read(self, size: int, /) -> bytes:
-        """Returns at most so many bytes, and none at the end."""
+        """Returns at most `size` bytes; b"" at the end."""
         content: bytes = _translated(lambda body: body.read(size), self._body, self._name)
         return content
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Returns the connection to its pool."""
         self._body.close()
 
 
@@ -198,8 +198,8 @@ class S3Reader:
     def keys(self, bucket: str, prefix: str) -> Iterator[S3Key]:
         """Yields every object under a prefix.
 
-        Pages follow each other by the store's own token. Nothing goes on from the last key of an
-        earlier listing, before which a late object may have come.
+        Paging uses the store's token. A listing never resumes after the last key of an earlier one,
+        because an object with a smaller key may have been written since.
 
         Raises:
             ObjectStoreError: the store refused or failed.
@@ -219,7 +219,7 @@ class S3Reader:
         """Returns the bytes of an object.
 
         Raises:
-            ObjectStoreError: the store refused or failed; reading may raise it, too.
+            ObjectStoreError: the store refused or failed; reading may raise it as well.
         """
         name = f"s3://{bucket}/{key}"
         got = _translated(lambda s3: s3.get_object(Bucket=bucket, Key=key), self._s3, name)
@@ -227,7 +227,7 @@ class S3Reader:
 
 
 def _own_client(session: boto3.session.Session | None = None) -> Any:
-    """Returns a client as the user's environment has it; stores other than AWS by path."""
+    """Returns a client from the user's environment; stores other than AWS are addressed by path."""
     settings = botocore.config.Config(
         retries={"max_attempts": 4, "mode": "standard"}, max_pool_connections=16
     )
@@ -257,6 +257,6 @@ def _translated(work: Callable[[Any], Any], s3: Any, name: str) -> Any:
 
 
 def refusal(error: botocore.exceptions.ClientError, name: str) -> tuple[str, str]:
-    """Returns the code of a service's refusal, and its text behind what was asked for."""
-    told = error.response.get("Error", {})
-    return str(told.get("Code", "Unknown")), f"{name}: {told.get('Message', '')}"
+    """Returns the code of a service's error, and `name` with its message."""
+    details = error.response.get("Error", {})
+    return str(details.get("Code", "Unknown")), f"{name}: {details.get('Message', '')}"

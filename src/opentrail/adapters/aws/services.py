@@ -20,32 +20,32 @@ from opentrail.ports.services import BusEvent, LogEvent
 T = TypeVar("T")
 
 _MISSING = frozenset({"NotFound", "NotFoundException", "ResourceNotFoundException", "404"})
-#: Calls of one service at a time, and clients that are kept.
+#: Concurrent calls per service, and maximum clients in the cache.
 _AT_ONCE, _MOST_CLIENTS = 4, 32
 _SECOND = timedelta(seconds=1)
 
 
 class ServiceClients:
-    """Clients of services by Region, made when they are first needed.
+    """Clients of services by Region, created when they are first needed.
 
     Args:
-        access: returns how a service is reached in a Region, both given by name.
+        access: returns endpoint and credentials for a service and a Region.
     """
 
     def __init__(self, access: Callable[[str, str], S3Access]) -> None:
         self._access = access
-        #: The ones used last are at the end.
+        #: Least recently used first.
         self._made: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._lock = asyncio.Lock()
         self._session: Any = None
-        #: A service that does not answer holds up nothing but itself.
+        #: One pool per service: one that does not answer delays no other.
         self._threads: dict[str, ThreadPoolExecutor] = {}
 
     async def call(self, service: str, region: str, work: Callable[[Any], T], name: str) -> T:
-        """Returns what `work` gives, done with the client in a thread.
+        """Runs `work` with the client in a thread and returns its result.
 
         Raises:
-            ServiceError: the service refused or failed; `name` says at what.
+            ServiceError: the service refused or failed; the message begins with `name`.
         """
         loop = asyncio.get_running_loop()
         threads = self._threads.get(service)
@@ -69,7 +69,7 @@ class ServiceClients:
                 "NoUpstream", f"no upstream serves {service}: add --upstream {service}=URL"
             )
         if self._session is None:
-            # One for all: it keeps the services' models, which are large.
+            # One session for all: it caches the services' models, which are large.
             import boto3  # not before it is needed, see `adapters/aws/object_store.py`
 
             self._session = boto3.session.Session()
@@ -103,7 +103,11 @@ def _translated(work: Callable[[Any], T], client: Any, name: str) -> T:
 
 
 def _member(answer: Any, name: str) -> Any:
-    """Returns a member that the service must answer; something else may stand in its place."""
+    """Returns a member of a response.
+
+    Raises:
+        ServiceError: it is absent: another server may have answered.
+    """
     if name not in answer:
         raise ServiceError("UnexpectedAnswer", f"the answer has no {name}")
     return answer[name]
@@ -116,11 +120,11 @@ class SnsTopics:
         self._clients = clients
 
     async def publish(self, topic_arn: str, subject: str, message: str) -> None:
-        """Returns once the topic has taken the message."""
+        """Returns once the topic has accepted the message."""
 
         def publish(sns: Any) -> None:
-            taken = sns.publish(TopicArn=topic_arn, Subject=subject, Message=message)
-            _member(taken, "MessageId")
+            answer = sns.publish(TopicArn=topic_arn, Subject=subject, Message=message)
+            _member(answer, "MessageId")
 
         await self._clients.call("sns", topic_arn.split(":")[3], publish, topic_arn)
 
@@ -132,7 +136,7 @@ class CloudWatchLogGroups:
         self._clients = clients
 
     async def create_stream(self, group_arn: str, stream: str) -> None:
-        """Returns once the stream is there."""
+        """Returns once the stream exists."""
 
         def create(logs: Any) -> None:
             try:
@@ -143,14 +147,14 @@ class CloudWatchLogGroups:
         await self._call(group_arn, create, stream)
 
     async def put(self, group_arn: str, stream: str, events: Sequence[LogEvent]) -> int:
-        """Returns once the stream has taken the events, and how many of them it refused."""
+        """Returns once the stream has accepted the events; the result is how many it rejected."""
         described = [{"timestamp": _millis(e.time), "message": e.message} for e in events]
 
         def put(logs: Any) -> int:
             answer = logs.put_log_events(
                 logGroupName=_group(group_arn), logStreamName=stream, logEvents=described
             )
-            return _refused(answer.get("rejectedLogEventsInfo") or {}, len(described))
+            return _rejected(answer.get("rejectedLogEventsInfo") or {}, len(described))
 
         return await self._call(group_arn, put, stream)
 
@@ -172,7 +176,7 @@ class CloudWatchLogGroups:
                 found = _member(page, "events")
                 if any(one.get("message") == event.message for one in found):
                     return True
-                # The token of the last page is the one that was asked with.
+                # The last page returns the token of its request.
                 if page.get("nextForwardToken") in (token, None) or not found:
                     return False
                 token = page["nextForwardToken"]
@@ -193,10 +197,10 @@ def _millis(moment: datetime) -> int:
     return int(moment.astimezone(UTC).timestamp() * 1000)
 
 
-def _refused(told: dict[str, int], count: int) -> int:
-    """Returns how many events are outside of what a stream takes: too old, expired, too new."""
-    first = max(told.get("tooOldLogEventEndIndex", 0), told.get("expiredLogEventEndIndex", 0))
-    last = told.get("tooNewLogEventStartIndex", count)
+def _rejected(info: dict[str, int], count: int) -> int:
+    """Returns how many events a stream rejected as too old, expired or too new."""
+    first = max(info.get("tooOldLogEventEndIndex", 0), info.get("expiredLogEventEndIndex", 0))
+    last = info.get("tooNewLogEventStartIndex", count)
     return count - max(0, last - first)
 
 
@@ -218,7 +222,7 @@ class EventBridgeBus:
         return await self._clients.call("events", region, look, f"event bus in {region}")
 
     async def put(self, region: str, events: Sequence[BusEvent]) -> list[int]:
-        """Returns the numbers of the events that the bus did not take."""
+        """Returns the indexes of the events that the bus rejected."""
         described = [
             {
                 "Source": event.source,
@@ -232,8 +236,8 @@ class EventBridgeBus:
 
         def put(client: Any) -> list[int]:
             answer = client.put_events(Entries=described)
-            told = _member(answer, "Entries") if answer.get("FailedEntryCount", 1) else ()
-            return [number for number, entry in enumerate(told) if entry.get("ErrorCode")]
+            results = _member(answer, "Entries") if answer.get("FailedEntryCount", 1) else ()
+            return [number for number, entry in enumerate(results) if entry.get("ErrorCode")]
 
         return await self._clients.call("events", region, put, f"event bus in {region}")
 

@@ -1,4 +1,4 @@
-"""The CloudTrail API, asked with the user's own access: a trail, and public keys."""
+"""Reads trails and public keys from the CloudTrail API with the user's credentials."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from opentrail.core.errors import OpentrailError
 
 
 class TrailReader:
-    """Asks with the credentials that SDKs find in the environment.
+    """Calls the API with the credentials that SDKs find in the environment.
 
     Args:
-        endpoint_url: where the API is; where SDKs find it, if None.
+        endpoint_url: URL of the API; None for the one that SDKs use.
     """
 
     def __init__(self, endpoint_url: str | None = None) -> None:
@@ -25,7 +25,7 @@ class TrailReader:
         self._clients: dict[str, Any] = {}
 
     def trail(self, wanted: str, region: str) -> Mapping[str, Any] | None:
-        """Returns a trail as DescribeTrails does, None if there is none of this name or ARN.
+        """Returns the trail with this name or ARN from DescribeTrails; None if it does not exist.
 
         Raises:
             OpentrailError: the service refused or cannot be reached.

@@ -1,7 +1,7 @@
 """Journal on SQLite: one database file per segment, group commit, a hash chain over the rows.
 
-A thread owns the writing connection. Whatever waits while one group is being committed forms the
-next group, so the cost of a sync is shared exactly when it matters.
+A thread owns the writing connection. The appends that arrive while a group is being committed form
+the next group, so that they share the cost of a sync.
 """
 
 from __future__ import annotations
@@ -34,32 +34,32 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 256 * 1024 * 1024
-#: A group is at most this many records, so that the first of them does not wait for long.
+#: Maximum records per group, so that the first of them does not wait for long.
 GROUP_RECORDS = 2_000
-#: The newest entries stay in memory, up to so many or so large, for followers that keep up.
+#: Maximum records and bytes of the newest entries, which are cached for followers.
 TAIL_RECORDS, TAIL_BYTES = 12_000, 16 * 1024 * 1024
 _CHECK_BYTES = 1024 * 1024
-#: So many pages of the write-ahead log are moved into the database at a time: while they are, and
-#: are synced, the next group waits. SQLite's own 1,000 take 8 ms where a sync takes 0.3.
+#: Pages of the write-ahead log per checkpoint, during which the next group waits. SQLite's default
+#: of 1,000 takes 8 ms where a sync takes 0.3 ms.
 _CHECKPOINT_PAGES = 250
-#: So many of the oldest entries are let go at a time.
-_LET_GO = 64
+#: Entries that are evicted from the cache at a time.
+_EVICTED = 64
 #: Seconds until a failed append is tried again.
 _PROBE_SECONDS = 0.25
 #: Longest wait for the writing thread to start a new segment.
 _ROLL_SECONDS = 30.0
 #: Seconds until segments are verified again if one of them could not be.
 _CHECK_PAUSE = 60.0
-#: Entries that are verified at a time.
+#: Entries per batch of a verification.
 _VERIFIED = 2_000
 _GENESIS = b"\0" * 32
 
 
 @dataclass(frozen=True, slots=True)
 class KnownPositions:
-    """What others know of a journal: if it knows less itself, it has lost files.
+    """Positions that others know of; a journal that does not have them has lost files.
 
-    `sealed` is the last position whose record is kept elsewhere too, `written` a position that
+    `sealed` is the last position whose record is also in event history, `written` a position that
     was written.
     """
 
@@ -72,9 +72,9 @@ class SqliteJournal:
 
     Args:
         folder: its segments.
-        on_broken: is called once if a sync fails, for then nothing may be acknowledged any more.
+        on_broken: is called once if a sync fails: nothing may be acknowledged after that.
         segment_bytes: size at which a new segment is started.
-        known: what others know of it; None if it was never written to.
+        known: positions that others know of; None if the journal was never written to.
         on_lost: is called in the loop when positions turn out to be lost.
     """
 
@@ -96,14 +96,14 @@ class SqliteJournal:
         self._closing = self._broken = False
         self._failure: str | None = None
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
-        #: Bytes written since the segment's size was last looked at.
+        #: Bytes written since the segment's size was last checked.
         self._unchecked = 0
         self._tail: list[Entry] = []
         self._tail_bytes = 0
         self._readers = Readers()
-        #: Held while segments are added or taken away; while one is deleted or repaired.
+        #: `_listing` is held to change the list of segments, `_changing` to delete or repair one.
         self._listing, self._changing = threading.Lock(), threading.Lock()
-        #: Set to have the writing thread start a new segment; it clears it when it has tried.
+        #: Asks the writing thread for a new segment; the thread clears it after its attempt.
         self._roll_due = False
         self._rolled = threading.Condition()
         #: The writing thread has ended; set by itself, with `_rolled` held.
@@ -126,7 +126,7 @@ class SqliteJournal:
 
     @property
     def failure(self) -> str | None:
-        """Why records cannot be taken now."""
+        """Why the journal accepts no records now."""
         return self._failure
 
     @property
@@ -136,7 +136,7 @@ class SqliteJournal:
 
     @property
     def backlog_seconds(self) -> float:
-        """How long the record has waited that has waited longest."""
+        """Seconds that the oldest record has waited."""
         oldest = self._appends.oldest
         return 0.0 if oldest is None else self._loop.time() - oldest
 
@@ -151,7 +151,7 @@ class SqliteJournal:
         return await append.done
 
     async def read(self, after: int, limit: int, until: int | None = None) -> list[Entry]:
-        """Returns up to `limit` durable entries behind `after`, in order."""
+        """Returns up to `limit` durable entries after `after`, in order."""
         last = self._durable if until is None else min(until, self._durable)
         if after >= last:
             return []
@@ -180,7 +180,7 @@ class SqliteJournal:
         self.is_checked = True
 
     async def keep_checking(self) -> None:
-        """Does as `check`, again and again until every segment was verified."""
+        """Repeats `check` until every segment has been verified."""
         while not self.is_checked:
             try:
                 await self.check()
@@ -197,7 +197,7 @@ class SqliteJournal:
                 await self._repairing(lambda segment=segment: self._verify(segment))  # type: ignore[misc]
 
     async def _repairing(self, work: Callable[[], T]) -> T:
-        """Returns what reading gives, done in a thread; damage that it meets is repaired first."""
+        """Runs a read in a thread; repairs the damage that it finds and runs it again."""
         repaired: set[int] = set()
         while True:
             try:
@@ -217,16 +217,16 @@ class SqliteJournal:
         """Deletes the oldest segments all of whose entries are at most at `until`.
 
         Args:
-            until: what is kept elsewhere.
-            keep: so many of the newest segments stay in any case.
+            until: the last position that is also in event history.
+            keep: number of newest segments that are never deleted.
 
         Returns:
-            How many segments were deleted.
+            The number of deleted segments.
         """
         return await asyncio.to_thread(self._trim, until, max(1, keep))
 
     async def wait_beyond(self, position: int) -> None:
-        """Returns once a record behind `position` is durable."""
+        """Returns once a record after `position` is durable."""
         if self._durable > position:
             return
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -324,7 +324,7 @@ class SqliteJournal:
             self._loop.call_soon_threadsafe(self._on_broken, self._failure)
 
     def _probe(self) -> None:
-        """Tries a write as large as a record, so that calls are taken again once there is room."""
+        """Tries a write as large as a record, to accept calls again once there is space."""
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             self._writer.execute("INSERT INTO probe (filler) VALUES (zeroblob(65536))")
@@ -352,7 +352,7 @@ class SqliteJournal:
         error: Exception | None,
         entries: Sequence[Entry],
     ) -> None:
-        self._keep(entries)
+        self._cache(entries)
         head = self._durable
         for index, append in enumerate(group):
             if error is not None:
@@ -365,10 +365,10 @@ class SqliteJournal:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _keep(self, entries: Sequence[Entry]) -> None:
-        """Keeps durable entries at hand, and lets the oldest go when they are too many.
+    def _cache(self, entries: Sequence[Entry]) -> None:
+        """Caches durable entries and evicts the oldest.
 
-        They go a few at a time: to free thousands at once takes milliseconds, for which calls wait.
+        Evicts a few at a time: freeing thousands takes milliseconds, in which calls wait.
         """
         if not entries:
             return
@@ -376,7 +376,7 @@ class SqliteJournal:
         self._tail.extend(entries)
         self._tail_bytes += sum(len(entry.record) for entry in entries)
         while len(self._tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
-            oldest = self._tail[:_LET_GO]
+            oldest = self._tail[:_EVICTED]
             self._tail_bytes -= sum(len(entry.record) for entry in oldest)
             del self._tail[: len(oldest)]
 
@@ -389,13 +389,13 @@ class SqliteJournal:
             self._roll()
 
     def _roll(self) -> bool:
-        """Starts a new segment, and returns whether that worked; one without entries is new."""
+        """Starts a new segment unless the newest is empty; returns whether it succeeded."""
         try:
             if self._segments[-1].first == self._head + 1:
                 return True
             writer = self._create(self._head + 1, self._chain)
             old, self._writer = self._writer, writer
-            # Who waits may move the files of the old segment: SQLite must be done with them.
+            # A waiting repair may move the old segment's files, so SQLite must close them first.
             with contextlib.suppress(sqlite3.Error):
                 old.close()
             return True
@@ -414,16 +414,16 @@ class SqliteJournal:
         return [Segment(int(file.stem), file, _lost_of(file)) for file in files]
 
     def _missing_before(self, known: KnownPositions | None) -> tuple[LostPositions, ...]:
-        """Returns the positions before the oldest segment that are kept nowhere."""
+        """Returns the positions before the oldest segment that event history lacks too."""
         if known is None or not self._segments or self._segments[0].first <= known.sealed + 1:
             return ()
         last = self._segments[0].first - 1
         return (LostPositions(known.sealed + 1, last, "segments of the journal are missing"),)
 
     def _open_last(self, known: KnownPositions | None) -> tuple[sqlite3.Connection, int, bytes]:
-        """Opens the newest segment that holds entries; SQLite itself undoes what is half written.
+        """Opens the newest segment with entries; SQLite rolls back an unfinished transaction.
 
-        A segment without entries is one whose making was cut short: it is made again when needed.
+        The creation of a segment without entries was interrupted; it is created again when needed.
         """
         written = known.written if known else 0
         try:
@@ -443,7 +443,7 @@ class SqliteJournal:
     def _opened(
         self, segment: Segment, written: int
     ) -> tuple[sqlite3.Connection, int, bytes] | None:
-        """Opens a segment, repaired if need be; returns None if it holds nothing."""
+        """Opens a segment and repairs it if necessary; returns None if it is empty."""
         path = segment.path
         is_empty = path.stat().st_size == 0 and written >= segment.first
         if is_empty or has_hidden_commits(path):
@@ -470,7 +470,7 @@ class SqliteJournal:
     def _repaired(
         self, segment: Segment, written: int, reason: str
     ) -> tuple[sqlite3.Connection, int, bytes]:
-        """Repairs the newest segment, of which nobody knows where it ended, and opens it."""
+        """Repairs and opens the newest segment, whose last position is unknown."""
         lost = repair(segment.path, None, chain_before_of(segment.path), reason, written)
         segment.lost = tuple(lost)
         self._report_lost(segment.path, lost)
@@ -480,9 +480,9 @@ class SqliteJournal:
     def _with_missing(
         self, writer: sqlite3.Connection, head: int, chain: bytes, written: int
     ) -> tuple[sqlite3.Connection, int, bytes]:
-        """Notes positions behind the newest segment as lost if others know that they were written.
+        """Marks positions after the newest segment as lost if others know that they were written.
 
-        They are never given to other records.
+        They are never assigned to other records.
         """
         if head >= written:
             return writer, head, chain
@@ -491,7 +491,7 @@ class SqliteJournal:
         return writer, written, UNKNOWN
 
     def _begin_again(self, known: KnownPositions) -> tuple[sqlite3.Connection, int, bytes]:
-        """Starts a journal that has no files any more, behind all that it is known to have held."""
+        """Starts a journal whose files are all lost, after the last position that is known."""
         writer = self._create(known.sealed + 1, UNKNOWN)
         segment, reason = self._segments[-1], "all segments of the journal are missing"
         head = max(known.sealed, known.written)
@@ -511,7 +511,7 @@ class SqliteJournal:
         """Reads a segment from its first entry to its last.
 
         Raises:
-            JournalDamaged: it is not what was written to it.
+            JournalDamaged: the content is not what was written.
         """
         after = segment.first - 1
         while True:
@@ -526,10 +526,10 @@ class SqliteJournal:
             after = entries[-1].position if len(entries) == _VERIFIED else end
 
     def _repair(self, damage: JournalDamaged) -> None:
-        """Repairs the segment that holds a damaged position; the newest is no longer written then.
+        """Repairs the segment of a damaged position; the newest one is no longer written then.
 
         Raises:
-            StorageFailed: it cannot be repaired.
+            StorageFailed: the segment cannot be repaired.
         """
         with self._changing:
             segment = next(
@@ -542,7 +542,7 @@ class SqliteJournal:
             except JournalDamaged:
                 pass
             else:
-                return  # somebody else has repaired it
+                return  # another thread has repaired it
             if segment is self._segments[-1]:
                 self._roll_and_wait(segment)
             last = self._segments[self._segments.index(segment) + 1].first - 1
@@ -594,7 +594,7 @@ class SqliteJournal:
             ends = [segment.first - 1 for segment in segments[1:]]
             count = sum(end <= until for end in ends[: len(segments) - keep])
             for segment in segments[:count]:
-                # Oldest first, each for good, so that what is left has no gap.
+                # Oldest first, each durably, so that the remaining segments have no gap.
                 with self._listing:
                     self._segments = self._segments[1:]
                 with self._readers.without(segment.path):
@@ -612,7 +612,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _begin_of(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
-    """Returns position and chain before the first entry of a segment, None if it is half made."""
+    """Returns position and chain before the first entry; None if the segment is incomplete."""
     with contextlib.suppress(sqlite3.OperationalError):
         found = writer.execute("SELECT first, chain_before FROM segment").fetchone()
         return (found[0] - 1, bytes(found[1])) if found else None
@@ -620,7 +620,7 @@ def _begin_of(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
 
 
 def _lost_of(path: Path) -> tuple[LostPositions, ...]:
-    """Returns which positions a segment says are lost, none if it cannot be read."""
+    """Returns the lost positions that a segment lists; () if it cannot be read."""
     try:
         with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
             return tuple(lost_in(reader))
@@ -629,7 +629,7 @@ def _lost_of(path: Path) -> tuple[LostPositions, ...]:
 
 
 def _remove(path: Path) -> None:
-    """Removes a segment that holds nothing, with SQLite's files beside it."""
+    """Removes a segment with its write-ahead log and shared memory file."""
     for file in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
         if not file.is_dir():
             file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Repairs a damaged segment: copies what is sound to a new file, and names there what is lost.
+"""Repairs a damaged segment: copies intact entries to a new file, and lists lost positions there.
 
-The damaged file is kept as `<first>.db.damaged`, with its write-ahead log, for whoever wants to
-look at it; the new one takes its place. A repair that is cut short is finished at the next start.
+The new file replaces the damaged one, which is renamed to `<first>.db.damaged`, with its
+write-ahead log, for analysis. An interrupted repair is finished at the next start.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from opentrail.adapters.sqlite.verify import (
     UNKNOWN,
     differing,
     first_not_lost,
+    intact_entries,
     lost_in,
-    sound_entries,
 )
 from opentrail.core.event import Entry, micros, parse_time
 from opentrail.core.faults import reach
 from opentrail.ports.journal import LostPositions
 
-#: Whole, but not in its place yet; under the other name it may be anything.
+#: Endings of a repaired segment before it replaces the damaged one: complete, and still partial.
 _REPAIRED, _UNFINISHED = ".repaired", ".repaired.tmp"
 _DAMAGED = ".damaged"
 _CHAIN_BEFORE = "SELECT chain_before FROM segment"
-#: No damage between two entries of a segment is wider than this many positions.
+#: Maximum positions that damage between two entries of a segment may span.
 _FARTHEST = 1_000_000
 #: The last microsecond of the year 9999.
 _LATEST = 253_402_300_799_000_000
@@ -44,28 +44,28 @@ _LATEST = 253_402_300_799_000_000
 def repair(
     path: Path, last: int | None, before: bytes, reason: str, known: int = 0
 ) -> list[LostPositions]:
-    """Puts a file that holds all sound entries in the place of a damaged or missing segment.
+    """Replaces a damaged or missing segment with one that has all intact entries.
 
     Args:
         path: the segment's file, named by its first position.
-        last: the last position that was written to it; None if nobody knows.
+        last: the last position that was written to it; None if unknown.
         before: the chain before its first position, or `UNKNOWN`.
-        reason: why it is repaired, for people.
+        reason: why it is repaired, for messages.
         known: a position that is known to have been written, if `last` is not known.
 
     Returns:
         The positions that are lost.
 
     Raises:
-        OSError: a file cannot be read or written; the segment is as it was.
-        sqlite3.Error: the new file cannot be written; the segment is as it was.
+        OSError: a file cannot be read or written; the segment is unchanged.
+        sqlite3.Error: the new file cannot be written; the segment is unchanged.
     """
     first = int(path.stem)
     if path.with_name(path.name + _REPAIRED).exists():
-        _put_in_place(path)  # an earlier repair failed in the middle of it
+        _put_in_place(path)  # an earlier repair was interrupted
     found = _found(path, first, last)
     end = max((known, first - 1, *found)) if last is None else last
-    entries = list(sound_entries(found, first, end, before))
+    entries = list(intact_entries(found, first, end, before))
     known_lost = _known_lost(path)
     if last is None:
         entries = _without_strays(entries, known_lost)
@@ -85,7 +85,7 @@ def repair(
 
 
 def _without_strays(entries: list[Entry], known: Sequence[LostPositions]) -> list[Entry]:
-    """Leaves out the last entries if a damaged number carried them far away from all others."""
+    """Omits last entries whose damaged position is far from all others."""
     for index in range(len(entries) - 1, 0, -1):
         before, after = entries[index - 1].position, entries[index].position
         is_far = after - before > _FARTHEST
@@ -95,7 +95,7 @@ def _without_strays(entries: list[Entry], known: Sequence[LostPositions]) -> lis
 
 
 def finish_repairs(folder: Path) -> None:
-    """Finishes the repairs that were cut short."""
+    """Finishes interrupted repairs."""
     for path in folder.glob(f"*.db{_REPAIRED}"):
         _put_in_place(path.with_name(path.name.removesuffix(_REPAIRED)))
 
@@ -119,7 +119,7 @@ def _unused(path: Path) -> Path:
 
 
 def _found(path: Path, first: int, last: int | None) -> dict[int, list[Entry]]:
-    """Returns every version of every entry that can be read of a segment."""
+    """Returns every version of every readable entry of a segment."""
     found: dict[int, list[Entry]] = {}
     for row in rows_in(path, COLUMNS):
         position = row[0]

@@ -15,8 +15,8 @@ CREATE TABLE IF NOT EXISTS segment (first INTEGER NOT NULL, chain_before BLOB NO
 CREATE TABLE IF NOT EXISTS lost (first INTEGER NOT NULL, last INTEGER, reason TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS probe (id INTEGER PRIMARY KEY, filler BLOB);
 """
-#: Rows of one statement. Each statement lets other threads run, and may wait long for its turn to
-#: go on: most groups take one. (SQLite keeps up to 128 statements prepared.)
+#: Rows per statement. After each statement the thread may have to wait for others, so most groups
+#: need only one. (SQLite caches up to 128 prepared statements.)
 _ROWS = (128, 64, *range(32, 0, -1))
 _ONE_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _INSERTS = {
@@ -32,7 +32,7 @@ SELECT = (
 
 
 def inserts(entries: Sequence[Entry]) -> Iterator[tuple[str, list[object]]]:
-    """Yields statements and their values that insert all entries, as few as there can be."""
+    """Yields the statements that insert all entries, with their values; as few as possible."""
     start = 0
     for rows in _ROWS:
         while len(entries) - start >= rows:

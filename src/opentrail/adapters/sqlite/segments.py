@@ -24,7 +24,7 @@ from opentrail.ports.journal import LostPositions
 
 _CHAIN = "SELECT chain FROM entries WHERE position = ?"
 _IDS = "SELECT position, event_id FROM entries WHERE position > ? ORDER BY position LIMIT ?"
-#: While a statement is under way, what is written cannot be moved into the database.
+#: Maximum rows per statement: a running statement blocks checkpoints of the write-ahead log.
 _IDS_AT_ONCE = 5_000
 _RECORD = "SELECT record FROM entries WHERE position = ?"
 _FIND = "SELECT position FROM entries WHERE event_id = ?"
@@ -32,7 +32,7 @@ _FIND = "SELECT position FROM entries WHERE event_id = ?"
 
 @dataclass(slots=True)
 class Segment:
-    """A journal's file, the position of its first entry, and which of its positions are lost."""
+    """A file of the journal, the position of its first entry, and its lost positions."""
 
     first: int
     path: Path
@@ -40,7 +40,7 @@ class Segment:
 
 
 class Readers:
-    """Reads segments in worker threads, over one connection for each that stays open."""
+    """Reads segments in worker threads, over one open connection per segment."""
 
     def __init__(self) -> None:
         self._open: dict[Path, sqlite3.Connection] = {}
@@ -50,7 +50,7 @@ class Readers:
         """Returns up to `limit` entries with `after < position <= last`, in order.
 
         Raises:
-            JournalDamaged: a segment is not what was written to it.
+            JournalDamaged: a segment's content is not what was written.
             StorageFailed: a segment cannot be read.
         """
         entries: list[Entry] = []
@@ -67,7 +67,7 @@ class Readers:
         """Returns the position of the record with this event id, searching newest first.
 
         Raises:
-            JournalDamaged: a segment is not what was written to it.
+            JournalDamaged: a segment's content is not what was written.
             StorageFailed: a segment cannot be read.
         """
         for segment in reversed(segments):
@@ -79,14 +79,14 @@ class Readers:
 
     @contextmanager
     def _reading(self, segment: Segment) -> Iterator[sqlite3.Connection]:
-        with self._lock, _telling_damage(segment.path):
+        with self._lock, _damage_as_error(segment.path):
             if segment.path not in self._open:
                 self._open[segment.path] = _reader(segment.path)
             yield self._open[segment.path]
 
     @contextmanager
     def without(self, path: Path) -> Iterator[None]:
-        """Keeps a segment from being read, so that it can be removed."""
+        """Prevents reads of a segment while it is removed."""
         with self._lock:
             reader = self._open.pop(path, None)
             if reader is not None:
@@ -105,7 +105,7 @@ def ends_of(segments: Sequence[Segment], last: int) -> Iterator[tuple[Segment, i
     """Yields each segment with the last position that was written to it.
 
     Args:
-        segments: neighbours, in order.
+        segments: consecutive segments, in order.
         last: the last position of the last one.
     """
     for segment, following in itertools.zip_longest(segments, segments[1:]):
@@ -117,11 +117,11 @@ def _reader(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _telling_damage(path: Path) -> Iterator[None]:
-    """Raises what SQLite says of a segment as damage, or as a failure that may pass.
+def _damage_as_error(path: Path) -> Iterator[None]:
+    """Raises SQLite's errors as damage of the segment, or as a failure that may be temporary.
 
     Raises:
-        JournalDamaged: the segment is damaged, or is not there.
+        JournalDamaged: the segment is damaged or missing.
         StorageFailed: it cannot be read for another reason.
     """
     try:
@@ -134,7 +134,7 @@ def _telling_damage(path: Path) -> Iterator[None]:
 
 
 def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
-    """Returns position and chain of a segment's last entry, None if it holds none."""
+    """Returns position and chain of a segment's last entry; None if it has no entry."""
     made = writer.execute("SELECT 1 FROM sqlite_master WHERE name = 'entries'").fetchone()
     if made is None:
         return None
@@ -149,19 +149,19 @@ def newest(writer: sqlite3.Connection) -> tuple[int, bytes] | None:
 
 
 def first_position(folder: Path) -> int:
-    """Returns the first position that a journal may still hold; 1 for one that is empty."""
+    """Returns the first position that a journal may still have; 1 for an empty one."""
     return min((int(path.stem) for path in folder.glob("*.db")), default=1)
 
 
 def chain_before(folder: Path, position: int) -> bytes | None:
-    """Returns the chain before an entry of a journal; None if it does not hold the entry.
+    """Returns the chain before an entry of a journal; `UNKNOWN` after lost ones.
 
-    Of an entry behind lost ones it is `UNKNOWN`.
+    Returns None if the journal does not have the entry.
     """
     for path in sorted(folder.glob("*.db"), reverse=True):
         if int(path.stem) > position:
             continue
-        with closing(_reader(path)) as reader, _telling_damage(path):
+        with closing(_reader(path)) as reader, _damage_as_error(path):
             if reader.execute(_CHAIN, (position,)).fetchone() is None:
                 return None
             return chain_at(reader, path, position - 1)
@@ -169,10 +169,10 @@ def chain_before(folder: Path, position: int) -> bytes | None:
 
 
 def lost_between(folder: Path, first: int, last: int) -> list[LostPositions]:
-    """Returns which positions between two are lost, in order."""
+    """Returns the lost positions from `first` to `last`, in order."""
     found: list[LostPositions] = []
     for path in sorted(folder.glob("*.db")):
-        with closing(_reader(path)) as reader, _telling_damage(path):
+        with closing(_reader(path)) as reader, _damage_as_error(path):
             found += lost_in(reader) if newest(reader) else []
     return [one for one in found if one.last and one.first <= last and one.last >= first]
 
@@ -180,7 +180,7 @@ def lost_between(folder: Path, first: int, last: int) -> list[LostPositions]:
 def records_behind(
     folder: Path, position: int, wanted: Container[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Yields event id and record of the entries behind a position whose ids are wanted."""
+    """Yields event id and record of the entries after a position whose ids are in `wanted`."""
     paths = sorted(folder.glob("*.db"))
     begin = bisect_right([int(path.stem) for path in paths], position + 1) - 1
     for path in paths[max(0, begin) :]:
@@ -199,16 +199,16 @@ def read_range(folder: Path, first: int, last: int, batch: int = 5_000) -> Itera
     """Yields the entries `first`…`last` in batches, from a journal another process may write.
 
     Raises:
-        JournalDamaged: a segment is not what was written to it.
+        JournalDamaged: a segment's content is not what was written.
         StorageFailed: a segment cannot be read.
     """
     after = first - 1
     paths = sorted(folder.glob("*.db"))
-    # Those that end before are not opened: they may be trimmed at any moment.
+    # Earlier segments are not opened, because they may be trimmed at any moment.
     begin = bisect_right([int(path.stem) for path in paths], first) - 1
     segments = [Segment(int(path.stem), path) for path in paths[max(0, begin) :]]
     for segment, end in ends_of(segments, last):
-        with closing(_reader(segment.path)) as reader, _telling_damage(segment.path):
+        with closing(_reader(segment.path)) as reader, _damage_as_error(segment.path):
             written = newest(reader)
             if written is None:
                 continue

@@ -1,4 +1,4 @@
-"""Verifies what is read from a segment: by its hash chain, and by what its records say."""
+"""Verifies entries that are read from a segment, by its hash chain and by their records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HAS_LOST = "SELECT 1 FROM sqlite_master WHERE name = 'lost'"
 _DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR})
 #: Types of the values of a row.
 _TYPES = (int, str, int, str, str, str, str, bytes, bytes)
-#: Members of a record that a row repeats in columns of its own, which the chain does not cover.
+#: Members of a record that a row repeats in columns, which the chain does not cover.
 _REPEATED = {
     b'"eventID":"': "event_id",
     b'"recipientAccountId":"': "account",
@@ -35,7 +35,7 @@ _REPEATED = {
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Returns whether an error means that the file is damaged, and not busy or out of reach."""
+    """Returns whether an error means that the file is damaged, not busy or inaccessible."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return "decode to UTF-8" in str(error)
@@ -43,12 +43,12 @@ def is_damage(error: sqlite3.Error) -> bool:
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Returns whether a file that is written to turned out to be damaged."""
+    """Returns whether a write failed because the file is damaged."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE - {sqlite3.SQLITE_IOERR}
 
 
 def lost_in(reader: sqlite3.Connection) -> list[LostPositions]:
-    """Returns the positions that a segment says are lost, in order."""
+    """Returns the lost positions that a segment lists, in order."""
     if reader.execute(_HAS_LOST).fetchone() is None:  # written by an older version
         return []
     return [LostPositions(*row) for row in reader.execute(_LOST)]
@@ -62,12 +62,12 @@ def read_verified(
     Args:
         reader: a connection to the segment.
         path: the segment's file, named by its first position.
-        after: the position before the first one that is wanted.
+        after: the position before the first one to read.
         until: a position of the segment that was written.
-        limit: at most this many entries.
+        limit: maximum number of entries.
 
     Raises:
-        JournalDamaged: an entry is missing that is not known to be lost, or is not what was
+        JournalDamaged: an entry is missing and not listed as lost, or is not what was
             written.
         sqlite3.Error: the segment cannot be read.
     """
@@ -107,7 +107,7 @@ def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
     """Returns the chain at a position of a segment or just before it, `UNKNOWN` if it is lost.
 
     Raises:
-        JournalDamaged: what is in its place is no chain.
+        JournalDamaged: the stored chain has the wrong type.
     """
     if position < int(path.stem):
         found = reader.execute(_CHAIN_BEFORE).fetchone()
@@ -116,12 +116,12 @@ def chain_at(reader: sqlite3.Connection, path: Path, position: int) -> bytes:
     if found is None:
         return UNKNOWN
     if not isinstance(found[0], bytes):
-        raise _damaged(path, max(position, int(path.stem)), "has a chain that is none")
+        raise _damaged(path, max(position, int(path.stem)), "has an invalid chain")
     return found[0]
 
 
 def first_not_lost(lost: Sequence[LostPositions], first: int, last: int) -> int | None:
-    """Returns the first position between two that is not lost, given what is lost in order."""
+    """Returns the first position from `first` to `last` that is not in `lost` (in order)."""
     for one in lost:
         if one.last is not None and one.first <= first <= one.last:
             first = one.last + 1
@@ -148,7 +148,7 @@ def agrees(entry: Entry) -> bool:
 
 
 def is_record(entry: Entry) -> bool:
-    """Returns whether an entry holds a JSON object: all that can be said behind lost entries."""
+    """Returns whether an entry is a JSON object: the only check possible after lost entries."""
     try:
         return isinstance(orjson.loads(entry.record), dict)
     except orjson.JSONDecodeError:
@@ -156,7 +156,7 @@ def is_record(entry: Entry) -> bool:
 
 
 def differing(entry: Entry) -> dict[str, str]:
-    """Returns the columns of a row that its record says otherwise, with the record's values."""
+    """Returns the columns of a row that differ from its record, with the record's values."""
     try:
         record = orjson.loads(entry.record)
     except orjson.JSONDecodeError:
@@ -171,16 +171,16 @@ def differing(entry: Entry) -> dict[str, str]:
     }
 
 
-def sound_entries(
+def intact_entries(
     found: Mapping[int, Sequence[Entry]], first: int, last: int, chain: bytes
 ) -> Iterator[Entry]:
-    """Yields the entries among those found that are what was written, in order of positions.
+    """Yields the intact entries in order of position.
 
-    An entry is believed if it follows the chain of the entry before it, or if the entry behind it
-    follows its own chain. After a gap, an entry that nothing contradicts is believed.
+    An entry is intact if it continues the chain of the previous entry, or if the next entry
+    continues its chain. After a gap, an entry is accepted if nothing contradicts it.
 
     Args:
-        found: what was found of each position; damaged files may hold several versions.
+        found: the entries found, by position; damaged files may have several versions.
         first: the first position.
         last: the last position.
         chain: the chain before `first`, or `UNKNOWN`.
@@ -191,21 +191,21 @@ def sound_entries(
             continue
         if position != expected:
             chain = UNKNOWN
-        entry, chain = _believed(found[position], found.get(position + 1, ()), chain)
+        entry, chain = _intact(found[position], found.get(position + 1, ()), chain)
         if entry is not None:
             yield entry
         expected = position + 1
 
 
-def _believed(
+def _intact(
     versions: Sequence[Entry], following: Sequence[Entry], chain: bytes
 ) -> tuple[Entry | None, bytes]:
-    """Returns the version of an entry to believe, and the chain at its position."""
+    """Returns the intact version of an entry, if any, and the chain at its position."""
     for entry in versions:
         if chain and hashlib.sha256(chain + entry.record).digest() == entry.chain:
             return entry, entry.chain
     for entry in versions if chain else ():
-        # The chain itself may be what is damaged.
+        # The stored chain may be damaged instead.
         computed = hashlib.sha256(chain + entry.record).digest()
         if _follows(following, computed):
             return replace(entry, chain=computed), computed

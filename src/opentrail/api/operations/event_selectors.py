@@ -29,7 +29,7 @@ async def put_event_selectors(call: OperationCall) -> Json:
     changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, changed)
     call.settle_when_recorded(changed)
-    _tell_unknown_types(trail, selection)
+    _warn_of_unknown_types(trail, selection)
     return _selectors(trail)
 
 
@@ -45,8 +45,8 @@ def _selectors(trail: Trail) -> Json:
     return {"TrailARN": trail.arn, **Selection.from_document(trail.selectors).document()}
 
 
-def _tell_unknown_types(trail: Trail, selection: Selection) -> None:
-    """AWS adds types of resources often, so an unknown one is taken, but it may be misspelt."""
+def _warn_of_unknown_types(trail: Trail, selection: Selection) -> None:
+    """Warns about unknown resource types: AWS often adds types, but it may be a misspelling."""
     unknown = sorted(selection.resource_types - KNOWN_TYPES)
     if unknown:
         extra = {"trail": trail.arn, "types": unknown}

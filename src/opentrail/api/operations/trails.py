@@ -164,18 +164,18 @@ async def get_trail_status(call: OperationCall) -> Json:
     trail = stored.trail
     control = call.services.control
     state = await load_state(control, trail.uid)
-    told, streamed = (
+    notified, streamed = (
         await sink_status(control, NOTICE, trail.uid),
         await sink_status(control, STREAM, trail.uid),
     )
     status: Json = {"IsLogging": trail.logging}
-    # Asked in another Region, a trail tells of the files of that one.
+    # In another Region, the status is that of the files of that Region.
     delivered = state.latest_delivery
     if call.region != trail.home_region:
         delivered = state.deliveries.get(call.region)
     for member, moment in (
         ("LatestDeliveryTime", delivered),
-        ("LatestNotificationTime", told.latest),
+        ("LatestNotificationTime", notified.latest),
         ("LatestCloudWatchLogsDeliveryTime", streamed.latest),
         ("StartLoggingTime", trail.started_at),
         ("StopLoggingTime", trail.stopped_at),
@@ -186,23 +186,23 @@ async def get_trail_status(call: OperationCall) -> Json:
     for member, error in (
         ("LatestDeliveryError", state.latest_error),
         ("LatestDigestDeliveryError", state.latest_digest_error),
-        ("LatestNotificationError", told.error),
+        ("LatestNotificationError", notified.error),
         ("LatestCloudWatchLogsDeliveryError", streamed.error),
     ):
         if error:
             status[member] = error
-    status.update(_legacy_status(trail, state, told, delivered))
+    status.update(_legacy_status(trail, state, notified, delivered))
     return status
 
 
 def _legacy_status(
-    trail: Trail, state: DeliveryState, told: SinkStatus, delivered: str | None
+    trail: Trail, state: DeliveryState, notified: SinkStatus, delivered: str | None
 ) -> Json:
     """Returns the string members that AWS keeps for old clients; unset ones are empty."""
     times = {
         "LatestDeliveryAttemptTime": state.latest_attempt,
-        "LatestNotificationAttemptTime": told.latest_attempt,
-        "LatestNotificationAttemptSucceeded": told.latest,
+        "LatestNotificationAttemptTime": notified.latest_attempt,
+        "LatestNotificationAttemptSucceeded": notified.latest,
         "LatestDeliveryAttemptSucceeded": delivered,
         "TimeLoggingStarted": trail.started_at,
         "TimeLoggingStopped": trail.stopped_at,

@@ -105,7 +105,7 @@ class BotocoreHook:
             attempt.answer = response_dict
 
     def _failed(self, exception: Exception, **_: Any) -> None:
-        """Records a call whose answer botocore could not parse; there is no other event then."""
+        """Records a call whose answer botocore could not parse; no other event reports it."""
         attempt = self._attempt.get()
         if attempt is not None:
             self._received(attempt.answer, exception)

@@ -72,7 +72,7 @@ def default_name(seen: Seen) -> str:
     return seen.method.capitalize() + "".join(w[:1].upper() + w[1:] for w in words[:8])
 
 
-def nobody(_seen: Seen) -> dict[str, Any]:
+def unknown_caller(_seen: Seen) -> dict[str, Any]:
     """Returns the identity of an unknown caller."""
     return {"type": "Unknown", "accountId": DEFAULT_ACCOUNT}
 
@@ -93,14 +93,14 @@ class Recording:
     event_source: str
     shipper: Shipper
     describe: Callable[[Seen], str] = default_name
-    identify: Callable[[Seen], dict[str, Any]] = nobody
+    identify: Callable[[Seen], dict[str, Any]] = unknown_caller
     account: str = DEFAULT_ACCOUNT
     region: str = GLOBAL_REGION
 
     def __post_init__(self) -> None:
         if not _SOURCE.match(self.event_source) or self.event_source.endswith(".amazonaws.com"):
             raise UsageError(
-                f"event_source must be a domain of one's own like orders.example.com, "
+                f"event_source must be your own domain, like orders.example.com, "
                 f"not {self.event_source!r}"
             )
         if not is_region(self.region):
@@ -111,7 +111,7 @@ class Recording:
     def record(self, seen: Seen, failure: Failure | None = None) -> None:
         """Makes the record of a request and ships it; `failure` says why it broke off."""
         notes: dict[str, str] = {}
-        name, identity = default_name(seen), nobody(seen)
+        name, identity = default_name(seen), unknown_caller(seen)
         # The request was served: it is recorded even if these functions fail.
         try:
             name = _name_of(self.describe(seen))

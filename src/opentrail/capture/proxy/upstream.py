@@ -258,7 +258,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._parser is None:
-            # More than one answer: the rest must not be taken for the next one.
+            # More than one answer: the rest must not be read as the answer to the next call.
             self.reusable, self._spare, self._overflowed = False, None, True
         self._headers, self._reason = [], b""
 

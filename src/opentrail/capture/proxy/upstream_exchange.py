@@ -338,7 +338,7 @@ class UpstreamExchange:
         """Returns the bytes of an answer that are held, and those of a longer one's end."""
         if not self._endpoint.recorder.refuse:
             return 0, 0
-        # Events of a stream are passed on at once; its last chunk waits for the record.
+        # Events of a stream are passed on immediately; its last chunk waits for the record.
         endless = "content-length" not in head.folded
         streams = endless and head.folded.get("content-type", "").startswith(_STREAMS)
         return (0, 0) if streams else (HOLD_BYTES, HOLD_TAIL_BYTES)

@@ -164,7 +164,7 @@ def _is_leaf(node: Tree) -> bool:
 
 
 def _items(node: Tree) -> list[tuple[int, Tree]] | None:
-    """Returns the numbered children in order; None if the node is no list."""
+    """Returns the numbered children in order; None if the node is not a list."""
     if _is_leaf(node):
         return None
     children = _named_children(node)

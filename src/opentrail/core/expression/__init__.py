@@ -3,12 +3,12 @@
     eventName=Create* AND NOT user=admin last 2h
     requestParameters.bucketName=logs (is:failure OR sourceIPAddress=10.0.0.0/8)
 
-A comparison has a field, an operator and a value; two terms beside each other must both hold.
-`=` and `!=` compare whole values, with `*` and `?` as wildcards and a network where an address is
-meant; `:` looks for a part of a value, in any case; `<`, `<=`, `>`, `>=` compare numbers and times,
-else texts; `IN (a, b)` offers several values. A word alone is looked for in all values.
-`is:success`, `is:failure`, `is:read` and `is:write` tell of the outcome and the kind. `last 2h`,
-`since T`, `until T` and `T..T` narrow the time; a day alone is a whole day.
+A comparison has a field, an operator and a value; two adjacent terms must both match.
+`=` and `!=` compare whole values, with `*` and `?` as wildcards, and networks for addresses; `:`
+finds a part of a value, ignoring case; `<`, `<=`, `>`, `>=` compare numbers and times, else texts;
+`IN (a, b)` lists alternatives. A single word is searched for in all values. `is:success`,
+`is:failure`, `is:read` and `is:write` test the outcome and the kind. `last 2h`, `since T`,
+`until T` and `T..T` limit the time; a date without a time is a whole day.
 """
 
 from opentrail.core.expression.parser import ExpressionError, parse

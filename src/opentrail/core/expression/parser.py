@@ -1,4 +1,4 @@
-"""How an expression is written: from a text to its parts, or to an error that says where."""
+"""Parses search expressions; errors have the position."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
 class ExpressionError(UsageError):
-    """An expression that cannot be read; the text says where, and what was expected."""
+    """An invalid expression; the text has the position and what was expected."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    """A piece of an expression: `word`, `quoted`, `operator`, `(`, `)`, `,` or `end`."""
+    """A token of an expression: `word`, `quoted`, `operator`, `(`, `)`, `,` or `end`."""
 
     kind: str
     text: str
@@ -49,14 +49,14 @@ _PIECE = re.compile(
 
 
 def parse(text: str, now: datetime) -> Expression:
-    """Returns the expression in `text`; an empty one holds for every event.
+    """Parses an expression; an empty one matches every event.
 
     Args:
-        text: what somebody wrote.
-        now: what `last 2h` is counted from; aware.
+        text: the expression.
+        now: the time that `last 2h` ends at; aware.
 
     Raises:
-        ExpressionError: it cannot be read; the message names the column and what was expected.
+        ExpressionError: it is invalid; the message has the column and what was expected.
     """
     if len(text) > _LONGEST:
         raise ExpressionError(f"the expression is longer than {_LONGEST} characters")
@@ -85,7 +85,7 @@ def _tokens(text: str) -> list[_Token]:
 
 
 def _split_word(word: str, at: int, before: list[_Token]) -> list[_Token]:
-    """Takes `field:value` apart; values behind operators, times and ARNs keep their colons."""
+    """Splits `field:value`; colons in values after operators, in times and in ARNs remain."""
     follows_operator = bool(before) and before[-1].kind == "operator"
     name, colon, value = word.partition(":")
     is_field = name.lower() in FIELDS or name.partition(".")[0] in MEMBERS or name == "is"
@@ -102,7 +102,7 @@ def _unexpected(at: int, expected: str, found: str) -> ExpressionError:
 
 
 class _Parser:
-    """Recursive descent over the pieces of one expression."""
+    """A recursive descent parser over the tokens of one expression."""
 
     def __init__(self, text: str, now: datetime) -> None:
         self._tokens = _tokens(text)
@@ -262,7 +262,7 @@ class _Parser:
             raise _unexpected(token.at, "a span that fits the calendar", token.text) from error
 
     def _moment(self, token: _Token) -> tuple[datetime, datetime]:
-        """Returns the first moment that a time means, and the first one behind it."""
+        """Returns the start and the end of the period that a time means."""
         try:
             moment = parse_time(token.text)
             span = timedelta(days=1) if _DAY.fullmatch(token.text) else timedelta(seconds=1)
@@ -273,13 +273,13 @@ class _Parser:
 
 
 def _likely_fields(name: str) -> str:
-    """Returns the fields that somebody may have meant."""
+    """Returns known fields with a similar name."""
     likely = get_close_matches(name.partition(".")[0], [*FIELDS, *MEMBERS], cutoff=0.5)
     return ", ".join(likely or ("eventName", "user", "requestParameters.bucketName"))
 
 
 def _path(name: str) -> tuple[tuple[str, ...], bool] | None:
-    """Returns where a name leads: a field, or a path into the record; None if nowhere."""
+    """Returns the field or the path into the record that a name means; None if it is unknown."""
     field = FIELDS.get(name.lower())
     if field is not None:
         return (field,), True

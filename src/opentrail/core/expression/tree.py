@@ -1,4 +1,4 @@
-"""What an expression means: its parts, and whether an event fits."""
+"""The parts of a search expression, and whether an event matches it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ MEMBERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A text with wildcards: `*` for any characters, `?` for one; a backslash takes one literally.
+    """A text with wildcards: `*` for any characters, `?` for one; a backslash makes one literal.
 
     `parts` are literal texts, None for `*` and `Ellipsis` for `?`.
     """
@@ -98,7 +98,7 @@ class Pattern:
         return [part for part in self.parts if isinstance(part, str)]
 
     def matches(self, text: str) -> bool:
-        """Whether the whole text fits.
+        """Whether the whole text matches.
 
         >>> Pattern.parse("Create*").matches("CreateUser")
         True
@@ -116,19 +116,19 @@ def _regex(pattern: Pattern) -> re.Pattern[str]:
 
 
 class And(msgspec.Struct, frozen=True, tag=True):
-    """All parts hold."""
+    """All parts match."""
 
     parts: tuple[Expression, ...]
 
 
 class Or(msgspec.Struct, frozen=True, tag=True):
-    """One of the parts holds."""
+    """At least one part matches."""
 
     parts: tuple[Expression, ...]
 
 
 class Not(msgspec.Struct, frozen=True, tag=True):
-    """The part does not hold."""
+    """The part does not match."""
 
     part: Expression
 
@@ -177,7 +177,7 @@ Expression = And | Or | Not | Compare | Text | Is | Between
 
 
 def fields_in(expression: Expression) -> set[str]:
-    """Returns the fields of `Attributes` that an expression asks for.
+    """Returns the fields of `Attributes` that an expression uses.
 
     >>> sorted(fields_in(And((Compare(("region",), "=", "eu-west-1", True), Text("x")))))
     ['region']
@@ -196,7 +196,7 @@ def fields_in(expression: Expression) -> set[str]:
 
 
 def holds(expression: Expression, attributes: Attributes, record: Record) -> bool:
-    """Returns whether an event fits."""
+    """Returns whether an event matches."""
     return _HOLDS[type(expression)](expression, attributes, record)
 
 
@@ -223,7 +223,7 @@ def field_values(attributes: Attributes, name: str) -> list[Any]:
 
 
 def values_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
-    """Gives the scalars that a path leads to; lists are looked through at every step."""
+    """Yields the scalars at a path; at every step lists are searched."""
     if isinstance(value, list):
         for item in value:
             yield from values_at(item, path)
@@ -235,7 +235,7 @@ def values_at(value: Any, path: Sequence[str]) -> Iterator[Any]:
 
 
 def as_text(value: Any) -> str:
-    """Returns a scalar as it is compared: booleans and numbers as JSON writes them."""
+    """Returns a scalar as text for comparison: booleans and numbers as in JSON."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -257,7 +257,7 @@ _ADDRESSES = ("ip", "ipaddress", "ipv6", "cidr", "cidrblock")
 
 
 def network_of(compare: Compare) -> Any:
-    """Returns the network that a comparison with addresses names, None if it names none."""
+    """Returns the network in a comparison with addresses; None if it is not one."""
     if "/" not in compare.value or not compare.path[-1].lower().endswith(_ADDRESSES):
         return None
     return _network(compare.value)

@@ -371,7 +371,7 @@ def _resource_test(fields: _Fields) -> Test:
 
 
 def _matches(field: FieldSelector) -> tuple[TextTest | None, TextTest | None]:
-    """Returns the tests that must and must not hold, None where there is no such condition."""
+    """Returns the tests that must and must not hold; None for one without a condition."""
     demanded = [_MATCHES[c.operator](c.values) for c in field.conditions if c.operator in _MATCHES]
     excluded = [
         _MATCHES[_OPPOSITES[c.operator]](c.values)
