@@ -69,20 +69,20 @@ def exits(*arguments: str) -> int:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_tells_how_it_is_used(command: tuple[str, ...], capsys: Capture) -> None:
+def test_every_command_has_help(command: tuple[str, ...], capsys: Capture) -> None:
     assert exits(*command, "--help") == 0
     out = capsys.readouterr().out
     assert out.startswith(f"usage: opentrail {' '.join(command)}")
     assert "--help" in out
 
 
-def test_every_command_is_told_of(capsys: Capture) -> None:
+def test_help_lists_every_command(capsys: Capture) -> None:
     assert exits("--help") == 0
     out = capsys.readouterr().out
     assert all(command[0] in out for command in COMMANDS)
 
 
-def test_the_version_is_told(capsys: Capture) -> None:
+def test_the_version_is_printed(capsys: Capture) -> None:
     assert exits("--version") == 0
     assert capsys.readouterr().out == f"opentrail {__version__}\n"
 
@@ -283,9 +283,7 @@ SENTENCE = (
 )
 
 
-def test_who_created_something_is_told_with_its_evidence(
-    console: StubConsole, capsys: Capture
-) -> None:
+def test_who_prints_the_creator_with_the_evidence(console: StubConsole, capsys: Capture) -> None:
     evidence = {"eventId": event_id(1), "userAgent": "aws-cli/2.15.17", "accessKeyId": None}
     console.answers({"sentence": SENTENCE, "evidence": evidence, "events": 3, "record": "{}"})
     assert main(["who", "Mary"]) == 0
@@ -295,7 +293,9 @@ def test_who_created_something_is_told_with_its_evidence(
     assert console.asked[0].path == "/api/v1/who?resource=Mary"
 
 
-def test_that_nobody_is_known_is_told_and_not_good(console: StubConsole, capsys: Capture) -> None:
+def test_an_unknown_creator_is_reported_and_exits_with_1(
+    console: StubConsole, capsys: Capture
+) -> None:
     console.answers({"sentence": None, "events": 3, "first": []})
     assert main(["who", "Mary"]) == 1
     assert "Mary" in capsys.readouterr().out
@@ -341,7 +341,9 @@ def test_who_shows_nothing_that_steers_a_terminal(console: StubConsole, capsys: 
 # trail flush
 
 
-def test_a_flush_tells_how_much_was_delivered(console: StubConsole, capsys: Capture) -> None:
+def test_a_flush_prints_the_number_of_delivered_files(
+    console: StubConsole, capsys: Capture
+) -> None:
     answer = {"trail": "arn:trail", "logFiles": ["a", "b"], "digestFiles": ["c"]}
     console.answers(answer)
     assert main(["trail", "flush", "my-trail"]) == 0
@@ -372,7 +374,7 @@ def test_the_package_runs_as_a_module(tmp_path: Path) -> None:
     assert done.stdout == f"opentrail {__version__}\n"
 
 
-def test_a_reader_that_goes_away_is_no_error(console: StubConsole, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_not_an_error(console: StubConsole, tmp_path: Path) -> None:
     """As in `opentrail lookup | head -1`."""
     console.answers({"events": [an_event(eventID=event_id(n)) for n in range(3_000)]})
     command = [sys.executable, "-m", "opentrail", "lookup", "--json"]

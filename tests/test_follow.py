@@ -78,7 +78,7 @@ async def test_a_follower_gets_what_there_is_and_what_comes() -> None:
 
 
 @asynchronous
-async def test_a_rest_ends_as_soon_as_somebody_waits() -> None:
+async def test_the_linger_ends_as_soon_as_a_caller_waits() -> None:
     journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
     await append(journal, 1)
     task = asyncio.create_task(follow(journal, collector, 1_000_000.0, hurry))

@@ -68,7 +68,7 @@ def test_every_port_has_a_contract(port: Path) -> None:
     assert (TESTS / "contracts" / f"test_{port.stem}_contract.py").is_file()
 
 
-def test_every_test_mirrors_a_module_or_stands_in_a_folder_of_its_own() -> None:
+def test_every_test_mirrors_a_module_or_is_in_a_listed_folder() -> None:
     mirrored = {mirror_of(module) for module in modules()}
     strays = [
         str(file)

@@ -34,7 +34,7 @@ def test_every_metric_is_ours_by_name_and_has_help() -> None:
     assert all(len(line.split(" ", 3)[3]) > 3 for line in helps)
 
 
-def test_what_is_counted_measured_and_told_has_its_kind() -> None:
+def test_each_metric_has_its_type() -> None:
     kinds = families(Metrics())
     assert kinds["opentrail_calls"] == "counter"
     assert kinds["opentrail_records"] == "counter"
@@ -47,7 +47,7 @@ def test_what_is_counted_measured_and_told_has_its_kind() -> None:
     assert kinds["opentrail_history_position"] == "gauge"
 
 
-def test_losses_stand_at_zero_before_anything_is_lost() -> None:
+def test_losses_are_zero_before_anything_is_lost() -> None:
     """An alarm on them needs a number, not an absence."""
     found = samples(Metrics())
     assert found["opentrail_lost_records_total", ()] == 0

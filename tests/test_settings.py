@@ -223,7 +223,7 @@ def test_an_upstream_may_be_a_table_with_its_credentials(write: Write) -> None:
     assert found.access == {"s3": UpstreamAccess("AKIA", "secret", region="eu-west-1")}
 
 
-def test_calls_may_be_signed_anew_for_any_upstream(write: Write) -> None:
+def test_calls_may_be_re_signed_for_any_upstream(write: Write) -> None:
     file = write(
         '[upstream.default]\nurl = "https://{service}.{region}.amazonaws.com"\nresign = true\n'
         'access_key_id = "ASIA"\nsecret_access_key = "secret"\nsession_token = "token"\n'
@@ -231,7 +231,7 @@ def test_calls_may_be_signed_anew_for_any_upstream(write: Write) -> None:
     assert load({}, {}, file).access == {"": UpstreamAccess("ASIA", "secret", "token", None, True)}
 
 
-def test_a_table_of_the_default_upstream_is_for_every_service(write: Write) -> None:
+def test_the_table_of_the_default_upstream_applies_to_every_service(write: Write) -> None:
     file = write('[upstream.default]\nurl = "http://all"\n')
     assert load({}, {}, file).upstream == {"": "http://all"}
 
@@ -244,7 +244,7 @@ def test_vpc_endpoints_are_tables_of_networks(write: Write) -> None:
     assert load({}, {}, file).vpc_endpoints["vpce-1"]["networks"] == ("10.0.0.0/8", "::1")
 
 
-def test_signing_anew_needs_an_upstream_of_its_own(write: Write) -> None:
+def test_re_signing_needs_a_url_in_the_same_table(write: Write) -> None:
     file = write('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = true\n')
     with pytest.raises(UsageError, match=r"upstream\.s3.*url"):
         load({"upstream": ["http://other"]}, {}, file)
@@ -254,7 +254,7 @@ def test_signing_anew_needs_an_upstream_of_its_own(write: Write) -> None:
 # The directory
 
 
-def test_a_directory_of_keys_stands_in_the_file_or_beside_it(write: Write, tmp_path: Path) -> None:
+def test_a_directory_of_keys_is_in_the_file_or_next_to_it(write: Write, tmp_path: Path) -> None:
     inside = write('[directory.AKIA]\nuser = "John"\n[directory.ROOT]\nroot = true\n')
     keys = {"AKIA": {"user": "John"}, "ROOT": {"root": True}}
     assert load({}, {}, inside).directory == keys
@@ -302,7 +302,7 @@ def test_a_wrong_flag_is_named(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "1000000000"])
-def test_a_wrong_number_is_told_both_limits(text: str) -> None:
+def test_the_error_for_a_wrong_number_has_both_limits(text: str) -> None:
     told = refused({"history_seal_records": text})
     assert f"a whole number greater than 0 and less than 10^9, not '{text}'" in told
 
@@ -370,7 +370,7 @@ def test_a_wrong_value_of_the_file_is_named_with_the_file(
 
 
 @pytest.mark.parametrize("text", ["listen =", "= 1", "[a", "a = 1\na = 2"])
-def test_a_file_that_is_no_toml_is_named(text: str, write: Write) -> None:
+def test_a_file_that_is_not_toml_is_named(text: str, write: Write) -> None:
     assert "opentrail.toml" in refused(config=write(text))
 
 
@@ -477,7 +477,7 @@ def test_any_text_is_a_setting_or_wrong_use(name: str, text: str) -> None:
         ({}, {}, "delivery_interval = 300", (300.0, 60.0)),
     ],
 )
-def test_the_sandbox_delivers_soon_unless_told_otherwise(
+def test_the_sandbox_delivers_soon_by_default(
     flags: dict[str, str],
     environment: dict[str, str],
     text: str,

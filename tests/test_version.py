@@ -9,7 +9,7 @@ import opentrail
 from opentrail.version import DATA_VERSION, __version__
 
 
-def test_the_package_tells_its_version() -> None:
+def test_the_package_has_a_version() -> None:
     assert opentrail.__version__ == __version__
     assert re.fullmatch(r"\d+\.\d+\.\d+((a|b|rc)\d+)?", __version__)
 
@@ -18,7 +18,7 @@ def test_the_installed_package_is_this_one() -> None:
     assert version("opentrail") == __version__
 
 
-def test_the_version_stands_in_one_place() -> None:
+def test_the_version_is_defined_in_one_place() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
     assert "version" in project["project"]["dynamic"]
     assert project["tool"]["hatch"]["version"]["path"] == "src/opentrail/version.py"

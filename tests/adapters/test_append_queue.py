@@ -54,7 +54,7 @@ def test_groups_hold_all_in_order_and_as_many_as_fit(
 
 
 @asynchronous
-async def test_there_is_room_for_so_many_records_and_again_once_some_are_taken() -> None:
+async def test_the_queue_is_limited_in_records_until_some_are_removed() -> None:
     appends = Appends()
     appends.add(an_append(QUEUE_RECORDS - 1))
     appends.add(an_append(1))
@@ -67,7 +67,7 @@ async def test_there_is_room_for_so_many_records_and_again_once_some_are_taken()
 
 
 @asynchronous
-async def test_there_is_room_for_so_many_bytes() -> None:
+async def test_the_queue_is_limited_in_bytes() -> None:
     appends = Appends()
     appends.add(an_append(size=QUEUE_BYTES))
     with pytest.raises(RecordRefused):

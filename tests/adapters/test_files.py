@@ -76,7 +76,7 @@ def test_a_directory_can_be_opened_again_and_keeps_its_content(tmp_path: Path) -
         assert (directory.keys / "kept").read_text() == "x"
 
 
-def test_a_second_holder_is_refused_and_told_who_the_first_is(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_with_the_process_id_of_the_first(tmp_path: Path) -> None:
     with opened(tmp_path):
         with pytest.raises(DataDirectoryInUse, match=rf"process id {os.getpid()}$") as refused:
             DataDirectory(tmp_path).open()
@@ -141,7 +141,7 @@ def test_data_of_a_newer_layout_is_refused_and_not_held(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"one\n", b"-1\n", b"1.0\n", b"\xb2\xff\n", "²\n".encode()]
 )
-def test_a_version_that_is_no_number_is_storage_failed(tmp_path: Path, content: bytes) -> None:
+def test_a_version_that_is_not_a_number_is_storage_failed(tmp_path: Path, content: bytes) -> None:
     with opened(tmp_path):
         pass
     (tmp_path / "version").write_bytes(content)

@@ -41,7 +41,7 @@ async def test_documents_are_rows_that_other_tools_can_read(tmp_path: Path) -> N
     assert found == [("k", "x", 1, '{"n":1}')]
 
 
-def test_a_file_that_is_no_database_is_an_error_of_ours(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_storage_failed(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"this is not a database " * 100)
     with pytest.raises(StorageFailed, match="state store cannot be opened"):
         SqlControl.in_file(tmp_path / "state.db")
@@ -92,7 +92,7 @@ asyncio.run(main())
 
 
 @pytest.mark.anomaly
-def test_a_killed_process_loses_no_change_that_it_was_told_of(tmp_path: Path) -> None:
+def test_a_killed_process_loses_no_acknowledged_change(tmp_path: Path) -> None:
     file = tmp_path / "state.db"
     killed = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(file)],

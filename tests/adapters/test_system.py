@@ -27,7 +27,7 @@ def niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_a_thread_of_low_priority_gives_way_to_the_others() -> None:
+def test_a_thread_of_low_priority_has_a_higher_niceness() -> None:
     own = niceness()
     with low_priority_thread("background") as thread:
         assert thread.submit(niceness).result() == min(19, own + 5)

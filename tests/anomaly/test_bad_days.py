@@ -184,7 +184,7 @@ def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk
 
 
 @pytest.mark.parametrize("recorders", ["1", "2"])
-def test_what_was_lost_before_a_stop_is_told_after_the_next_start(
+def test_losses_before_a_stop_are_reported_after_the_next_start(
     small_disk: Path, recorders: str
 ) -> None:
     flags = ("--on-record-failure", "allow", "--recorders", recorders)

@@ -43,9 +43,7 @@ def ids(answer: Answer) -> list[str]:
 
 @pytest.mark.parametrize(("state", "status"), [("ok", 200), ("failing", 503)])
 @asynchronous
-async def test_health_needs_no_token_and_tells_bad_news_by_its_status(
-    state: str, status: int
-) -> None:
+async def test_health_needs_no_token_and_its_status_shows_failure(state: str, status: int) -> None:
     api = Api()
     api.health = {"status": state, "journal": {"position": 5}}
     answer = await api.ask("/health", token=None)
@@ -199,7 +197,7 @@ async def test_a_question_that_does_not_fit_is_refused_with_its_reason(
 
 
 @asynchronous
-async def test_who_tells_in_a_sentence_with_the_evidence() -> None:
+async def test_who_answers_in_a_sentence_with_the_evidence() -> None:
     record = a_record(eventID="the-id")
     api = await filled(record, *some_records(3, eventName="GetUser", responseElements=None))
     answer = await api.ask(WHO, resource="Mary")
@@ -242,7 +240,7 @@ async def test_who_passes_over_calls_that_were_refused_or_only_read() -> None:
 
 
 @asynchronous
-async def test_of_what_was_made_twice_who_tells_the_latest() -> None:
+async def test_who_describes_the_latest_creation() -> None:
     api = await filled(
         a_record(eventID="first"),
         a_record(eventID="deleted", eventTime="2020-01-01T09:01:00Z", eventName="DeleteUser"),
@@ -307,7 +305,7 @@ def asked(**body: Any) -> bytes:
 
 
 @asynchronous
-async def test_a_flush_delivers_and_signs_and_tells_what_it_wrote() -> None:
+async def test_a_flush_delivers_and_signs_and_returns_what_it_wrote() -> None:
     api = await logging_trail()
     arn = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/my-trail"
     answer = await api.post(FLUSH, asked(name="my-trail"))
@@ -366,7 +364,7 @@ async def test_flushing_a_name_that_several_trails_have_names_them_all() -> None
 
 
 @asynchronous
-async def test_flushing_to_a_bucket_that_fails_tells_its_error() -> None:
+async def test_flushing_to_a_bucket_that_fails_returns_its_error() -> None:
     api = await logging_trail()
     api.world.objects.down = "AccessDenied"
     answer = await api.post(FLUSH, asked(name="my-trail"))

@@ -132,7 +132,7 @@ async def test_a_body_that_is_not_json_is_a_serialization_error(body: bytes) -> 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"true", b"null"])
 @asynchronous
-async def test_a_body_that_is_no_object_is_a_serialization_error(body: bytes) -> None:
+async def test_a_body_that_is_not_an_object_is_a_serialization_error(body: bytes) -> None:
     code, text = await Api().error("ListTrails", body=body)
     assert code == "SerializationException"
     assert "object" in text
@@ -140,7 +140,7 @@ async def test_a_body_that_is_no_object_is_a_serialization_error(body: bytes) ->
 
 @pytest.mark.parametrize("body", [b"", b"  \n", b"{}", b'{"NextToken":null}'])
 @asynchronous
-async def test_an_empty_body_is_no_parameters(body: bytes) -> None:
+async def test_an_empty_body_has_no_parameters(body: bytes) -> None:
     assert await Api().ok("ListTrails", body=body) == {"Trails": []}
 
 
@@ -171,7 +171,7 @@ async def test_parameters_are_checked_against_the_model(
 
 
 @asynchronous
-async def test_a_missing_parameter_is_told_in_awss_words() -> None:
+async def test_a_missing_parameter_is_refused_with_awss_message() -> None:
     assert await Api().error("GetTrail") == (
         "ValidationException",
         "1 validation error detected: Value null at 'name' failed to satisfy constraint: "

@@ -42,7 +42,7 @@ async def whole(api: Api, **query: str) -> list[Any]:
 
 
 @asynchronous
-async def test_a_stream_has_every_event_newest_first_and_tells_its_end() -> None:
+async def test_a_stream_has_every_event_newest_first_and_marks_its_end() -> None:
     api = await filled(*some_records(1_234))
     *lines, end = await whole(api)
     assert ids_of(lines) == [event_id(number) for number in range(1_234, 0, -1)]
@@ -240,7 +240,7 @@ async def test_a_tail_takes_account_region_categories_and_expression() -> None:
 
 
 @asynchronous
-async def test_a_tail_tells_where_it_is_though_nothing_fits(
+async def test_a_tail_sends_its_position_even_if_no_event_matches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streams, "_HEARTBEAT", 0.05)
@@ -276,7 +276,9 @@ async def test_a_tail_that_makes_no_sense_is_refused(query: dict[str, str]) -> N
 
 
 @asynchronous
-async def test_a_reader_who_takes_nothing_holds_nobody_up_and_frees_all_when_going() -> None:
+async def test_a_client_that_does_not_read_blocks_no_one_and_frees_all_when_it_disconnects() -> (
+    None
+):
     api = await filled(*some_records(3))
     before = len(asyncio.all_tasks())
     async with api.stream(TAIL) as slow, api.stream(TAIL) as quick:

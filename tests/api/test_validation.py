@@ -153,15 +153,13 @@ def test_a_wrong_json_type_is_a_serialization_error_that_names_the_place(
         ),
     ],
 )
-def test_a_value_that_does_not_fit_is_told_in_awss_words(
-    value: dict[str, Any], problem: str
-) -> None:
+def test_an_invalid_value_is_refused_with_awss_message(value: dict[str, Any], problem: str) -> None:
     code, message = refused(**{"Name": "ab", **value})
     assert code == "ValidationException"
     assert message == f"1 validation error detected: {problem}"
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_in_one_message() -> None:
     code, message = refused(Count=0, Kind="three", Items=[])
     assert code == "ValidationException"
     assert message.startswith("4 validation errors detected: Value null at 'name' ")

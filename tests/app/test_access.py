@@ -23,7 +23,7 @@ def test_service_and_region_are_parts_of_an_address() -> None:
     assert made.endpoint_url == "https://sns.eu-west-1.amazonaws.com"
 
 
-def test_without_credentials_an_upstream_is_told_placeholders() -> None:
+def test_without_credentials_an_upstream_gets_placeholders() -> None:
     made = service_access(Settings(upstream={"": EVERYTHING}), "logs", "eu-west-1")
     assert made == S3Access(EVERYTHING, "opentrail", "opentrail", "eu-west-1")
 

@@ -26,7 +26,7 @@ def test_a_socket_is_bound_to_its_address_and_does_not_block() -> None:
             assert not bound.getblocking()
 
 
-def test_an_address_that_is_taken_is_wrong_use_and_names_the_flag() -> None:
+def test_an_address_in_use_is_a_usage_error_that_names_the_flag() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -45,7 +45,7 @@ def test_every_service_has_its_upstream_or_the_default() -> None:
         upstreams_of(Settings(upstream={"": "ftp://x"}))
 
 
-def test_names_of_the_endpoint_are_those_that_buckets_may_stand_before() -> None:
+def test_names_of_the_endpoint_are_those_that_buckets_may_precede() -> None:
     assert "localhost" in base_hosts(Address("127.0.0.1", 1))
     assert "127.0.0.1" not in base_hosts(Address("127.0.0.1", 1))
     assert "trail.local" in base_hosts(Address("trail.local", 1))

@@ -67,7 +67,7 @@ async def test_the_last_imported_event_is_remembered() -> None:
 
 
 @asynchronous
-async def test_a_mark_that_cannot_be_stored_is_no_failure() -> None:
+async def test_a_mark_that_cannot_be_stored_is_not_a_failure() -> None:
     class FullControl(MemoryControl):
         async def apply(self, changes: Sequence[StoreWrite]) -> None:
             del changes

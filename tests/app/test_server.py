@@ -84,7 +84,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.live
-def test_a_server_tells_where_it_is_answers_and_stops_in_order(server: Server) -> None:
+def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Server) -> None:
     file = server.data_dir / "server.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     described = server.described
@@ -212,7 +212,7 @@ def test_a_full_disk_at_the_start_is_failed_storage_without_a_traceback(tmp_path
 
 @pytest.mark.live
 @pytest.mark.anomaly
-def test_a_state_store_that_is_no_database_is_failed_storage_that_names_it(
+def test_a_state_store_that_is_not_a_database_fails_and_is_named(
     tmp_path: Path,
 ) -> None:
     damaged = tmp_path / "data" / "state.db"

@@ -128,7 +128,7 @@ async def test_changes_are_made_in_their_order(open_store: Open) -> None:
 
 
 @asynchronous
-async def test_a_removed_document_may_be_made_anew(open_store: Open) -> None:
+async def test_a_removed_document_may_be_created_again(open_store: Open) -> None:
     async with opened(open_store) as store:
         await store.apply([Put("trail", "x", {"n": 1}), Put("trail", "x", {"n": 2})])
         await store.apply([Remove("trail", "x"), Remove("trail", "never there")])

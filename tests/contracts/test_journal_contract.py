@@ -225,7 +225,7 @@ async def test_waiting_ends_when_a_record_behind_the_position_is_durable(
 
 
 @asynchronous
-async def test_giving_up_waiting_disturbs_nobody(open_journal: Open) -> None:
+async def test_a_cancelled_wait_does_not_affect_others(open_journal: Open) -> None:
     async with opened(open_journal) as journal:
         given_up, patient = (asyncio.create_task(journal.wait_beyond(0)) for _ in range(2))
         await turns()

@@ -66,7 +66,7 @@ async def test_an_object_is_never_overwritten(store: ObjectStore, bucket: str) -
 
 
 @asynchronous
-async def test_a_missing_object_is_told_apart_from_a_missing_bucket(
+async def test_a_missing_object_is_distinguished_from_a_missing_bucket(
     store: ObjectStore, bucket: str
 ) -> None:
     with pytest.raises(ObjectMissing) as no_bucket:
@@ -91,7 +91,9 @@ async def test_writing_to_a_missing_bucket_fails_and_works_once_it_is_there(
 
 
 @asynchronous
-async def test_checking_a_bucket_tells_whether_it_is_there(store: ObjectStore, bucket: str) -> None:
+async def test_checking_a_bucket_finds_out_whether_it_exists(
+    store: ObjectStore, bucket: str
+) -> None:
     with pytest.raises(ObjectMissing) as missing:
         await store.check_bucket(bucket)
     assert missing.value.code == "NoSuchBucket"

@@ -52,7 +52,7 @@ def test_anything_else_is_refused(verifier: Verifier) -> None:
 
 
 @pytest.mark.parametrize("key", [b"", b"no key", bytes(300)])
-def test_what_is_no_key_is_an_error(verifier: Verifier, key: bytes) -> None:
+def test_an_invalid_key_is_an_error(verifier: Verifier, key: bytes) -> None:
     with pytest.raises(ValueError, match="not a public key"):
         verifier.verifies(key, b"signature", b"content")
 

@@ -26,7 +26,7 @@ from opentrail.core.arns import ARN_TYPES, NAMESPACES, parse_arn
         ("arn:aws:new:us-east-1:1:thing/", None, "thing/", "1"),
     ],
 )
-def test_an_arn_tells_type_name_and_account(
+def test_an_arn_has_type_name_and_account(
     text: str, kind: str | None, name: str, account: str
 ) -> None:
     arn = parse_arn(text)
@@ -35,7 +35,7 @@ def test_an_arn_tells_type_name_and_account(
 
 
 @pytest.mark.parametrize("text", ["", "Mary", "arn:", "arn:aws", "arn:aws:s3::", "arn:aws:s3:::"])
-def test_what_is_no_arn_tells_nothing(text: str) -> None:
+def test_a_text_that_is_not_an_arn_is_not_parsed(text: str) -> None:
     assert parse_arn(text) is None
 
 

@@ -76,7 +76,7 @@ def test_read_only_may_be_a_boolean_or_the_string_of_look_ups(value: Any, expect
         ({"eventCategory": "NetworkActivity"}, "NetworkActivity"),
     ],
 )
-def test_a_category_is_told_by_old_records_too(changes: dict[str, Any], expected: str) -> None:
+def test_old_records_have_a_category(changes: dict[str, Any], expected: str) -> None:
     assert attributes_of(a_record(**changes)).category == expected
 
 
@@ -512,7 +512,7 @@ MEMBERS = (
 
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.sampled_from(MEMBERS), anything))
-def test_whatever_stands_in_a_members_place_a_record_of_others_can_be_searched(
+def test_a_record_with_members_of_the_wrong_type_can_be_searched(
     odd: dict[str, Any],
 ) -> None:
     found = attributes_of({**a_record(), **odd})

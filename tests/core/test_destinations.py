@@ -40,7 +40,7 @@ def test_the_arn_of_a_topic_stays_as_it_is() -> None:
         "\u00e9",
     ],
 )
-def test_what_is_no_topic_is_refused(name: str) -> None:
+def test_an_invalid_topic_is_refused(name: str) -> None:
     code, message = refused(lambda: topic_arn(name, "eu-west-1", ACCOUNT))
     assert code == "InvalidSnsTopicNameException"
     assert repr(name) in message
@@ -67,7 +67,7 @@ def test_a_log_group_ends_with_a_star(name: str) -> None:
     ],
     ids=["empty", "name", "no star", "no name", "space", "other account", "other service"],
 )
-def test_what_is_no_log_group_of_the_account_is_refused(arn: str) -> None:
+def test_an_invalid_log_group_is_refused(arn: str) -> None:
     code, message = refused(lambda: check_log_group(arn, ACCOUNT))
     assert code == "InvalidCloudWatchLogsLogGroupArnException"
     assert ACCOUNT in message
@@ -85,7 +85,7 @@ def test_a_role_of_the_account_may_write_logs(arn: str) -> None:
     ["", "role", f"arn:aws:iam::{ACCOUNT}:user/u", "arn:aws:iam::210987654321:role/r"],
     ids=["empty", "name", "user", "other account"],
 )
-def test_what_is_no_role_of_the_account_is_refused(arn: str) -> None:
+def test_an_invalid_role_is_refused(arn: str) -> None:
     code, message = refused(lambda: check_log_role(arn, ACCOUNT))
     assert code == "InvalidCloudWatchLogsRoleArnException"
     assert "role/NAME" in message
@@ -104,7 +104,7 @@ def test_a_key_is_given_by_id_arn_or_alias(key: str) -> None:
 @pytest.mark.parametrize(
     "key", ["", "key", "alias/", f"{KMS}{KEY}", f"arn:aws:s3:::{KEY}", "alias/a b"]
 )
-def test_what_is_no_key_is_refused(key: str) -> None:
+def test_an_invalid_key_is_refused(key: str) -> None:
     code, message = refused(lambda: check_kms_key(key))
     assert code == "InvalidKmsKeyIdException"
     assert repr(key) in message

@@ -37,7 +37,7 @@ def test_a_time_is_read_as_utc(text: str, moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2020-13-01T00:00:00Z", "1577869200"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"isoformat|month must be"):
         parse_time(text)
 

@@ -155,6 +155,6 @@ def test_each_view_is_decoded_once() -> None:
     assert event.event_time is event.event_time
 
 
-def test_bytes_that_are_no_record_are_refused() -> None:
+def test_bytes_that_are_not_a_record_are_refused() -> None:
     with pytest.raises(ValueError, match="Expecting value"):
         _ = EventRecord(b"never read").fields

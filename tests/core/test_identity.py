@@ -126,7 +126,7 @@ def test_an_account_is_decoded_from_a_new_style_key(key: str, account: str) -> N
         "MYKEYSTORAGESERVICEX",
     ],
 )
-def test_an_old_or_hand_made_key_tells_no_account(key: str) -> None:
+def test_an_old_or_hand_made_key_has_no_account(key: str) -> None:
     assert account_of_key(key) is None
 
 
@@ -153,11 +153,11 @@ def test_an_identity_shows_its_members_in_the_order_of_aws() -> None:
     ]
 
 
-def test_a_user_whose_id_nobody_told_has_none() -> None:
+def test_a_user_with_an_unknown_id_has_none() -> None:
     assert "principalId" not in iam_user(ACCOUNT, "John", None, None)
 
 
-def test_a_key_that_nobody_told_us_about_is_honestly_unknown() -> None:
+def test_a_key_that_was_never_recorded_is_unknown() -> None:
     assert unknown(ACCOUNT, "AKIAX").as_record() == {
         "type": "Unknown",
         "accountId": ACCOUNT,
@@ -233,7 +233,7 @@ def test_a_root_session_of_a_member_account_says_that_it_was_assumed(principal: 
     assert (context["assumedRoot"], context["sourceIdentity"]) == ("true", "alice")
 
 
-def test_a_user_of_the_same_name_in_another_account_is_somebody_else() -> None:
+def test_a_user_of_the_same_name_in_another_account_is_another_user() -> None:
     users = {("999999999999", "Mary"): ("AIDAOTHER", "arn:aws:iam::999999999999:user/Mary")}
     (identity,) = learn(create_access_key(), users).identities
     assert "AIDAOTHER" not in identity.user_identity.values()
@@ -289,7 +289,7 @@ def test_a_source_identity_may_come_from_a_token() -> None:
     assert identity.user_identity["sessionContext"]["sourceIdentity"] == "bob@example.com"
 
 
-def test_a_session_token_stands_for_the_same_user() -> None:
+def test_a_session_token_is_of_the_same_user() -> None:
     (identity,) = learn(session_token(), {}).identities
     expected = {
         **an_iam_user("John", key="ASIAEXAMPLESESSION"),
@@ -310,7 +310,7 @@ def test_a_session_got_with_a_device_says_so_as_a_string() -> None:
     assert attributes["mfaAuthenticated"] == "true"
 
 
-def test_a_federation_token_stands_for_the_federated_user_as_in_a_real_record() -> None:
+def test_a_federation_token_is_of_the_federated_user_as_in_a_real_record() -> None:
     """AWS's own two records: GetFederationToken, then a call with the key that it gave."""
     taught = learn(a_real_record("GetFederationToken"), {})
     later = a_real_record("GetCallerIdentity", "FederatedUser")
@@ -358,7 +358,7 @@ def test_neither_secrets_nor_tokens_are_learned() -> None:
     role_id=st.text(max_size=12),
     asked=st.none() | st.dictionaries(st.sampled_from(["roleArn", "x"]), st.text(max_size=8)),
 )
-def test_an_odd_answer_of_the_upstream_is_no_reason_to_fail(
+def test_an_unexpected_answer_of_the_upstream_does_not_raise(
     arn: str, role_id: str, asked: dict[str, str] | None
 ) -> None:
     answer = {
@@ -452,7 +452,7 @@ def test_a_session_of_a_web_identity_names_its_provider() -> None:
     }
 
 
-def test_a_deleted_key_is_told_with_the_event_that_deleted_it() -> None:
+def test_a_deleted_key_has_the_event_that_deleted_it() -> None:
     record = a_record(
         eventName="DeleteAccessKey",
         requestParameters={"accessKeyId": "AKIAGONE"},
@@ -477,7 +477,7 @@ members = st.sampled_from(["userIdentity", "requestParameters", "responseElement
 
 @pytest.mark.hypothesis
 @given(names, st.sampled_from(["iam", "sts"]), st.dictionaries(members, anything))
-def test_whatever_stands_in_a_members_place_a_record_can_be_learned_from(
+def test_a_record_with_members_of_the_wrong_type_can_be_learned_from(
     name: str, source: str, odd: dict[str, Any]
 ) -> None:
     record = a_record(eventName=name, eventSource=f"{source}.amazonaws.com")

@@ -76,7 +76,7 @@ def test_a_digest_has_the_key_that_aws_gives_it() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["audit/prod", "audit/prod/"])
-def test_a_prefix_stands_before_awslogs_with_one_slash(prefix: str) -> None:
+def test_a_prefix_precedes_awslogs_with_one_slash(prefix: str) -> None:
     place = LogFileLocation("my-bucket", prefix, "111122223333", "us-east-2")
     assert log_key(place, MOMENT, "u" * 16).startswith("audit/prod/AWSLogs/111122223333/")
     assert digest_key(place, "t", "us-east-2", END).startswith("audit/prod/AWSLogs/111122223333/")

@@ -12,7 +12,7 @@ def test_a_plan_is_made_once_for_each_event() -> None:
     assert plan_of("iam.amazonaws.com", "CreateUser", True) is not first
 
 
-def test_only_so_many_plans_and_members_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_caches_of_rules_and_members_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource_rules, "_MOST_RULES", 3)
     monkeypatch.setattr(resource_rules, "_MOST_MEMBERS", 3)
     for number in range(10):
@@ -56,6 +56,6 @@ def test_an_object_is_what_its_member_is_called() -> None:
     assert ResourceRule("athena", "CreateWorkGroup", False).wrappers["other"] is None
 
 
-def test_ids_of_ec2_tell_their_kind() -> None:
+def test_ids_of_ec2_have_their_type() -> None:
     assert type_of_id("vol-1") == "AWS::EC2::Volume"
     assert type_of_id("odd-1") is None

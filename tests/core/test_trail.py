@@ -112,7 +112,7 @@ def test_a_stopped_span_ends_with_the_position_of_its_last_call() -> None:
     assert not span.open
 
 
-def test_a_changed_trail_delivers_earlier_calls_as_before_and_later_ones_anew() -> None:
+def test_a_changed_trail_delivers_earlier_calls_as_before_and_later_ones_as_changed() -> None:
     trail = replace(a_trail().started(41, NOW), bucket="new-bucket")
     changed = trail.reconfigured("event-update", 45, LATER).settled("event-update", 50)
     before, after = changed.spans
@@ -238,7 +238,7 @@ def message_about_trail(name: str) -> str:
 @pytest.mark.parametrize(
     "name", ["abc", "my-trail", "My_Trail.1", "a" * 128, "management-events", "1.2.3", "0a9"]
 )
-def test_a_name_of_a_trail_is_taken(name: str) -> None:
+def test_a_valid_trail_name_is_accepted(name: str) -> None:
     check_trail_name(name)
 
 
@@ -282,7 +282,7 @@ def test_a_name_that_is_none_is_refused_in_the_words_of_aws(name: str, message: 
 
 
 @pytest.mark.parametrize("name", ["my..trail", "my--trail", "my_-trail", "192.168.5.4"])
-def test_adjacent_marks_and_addresses_are_no_names(name: str) -> None:
+def test_adjacent_marks_and_addresses_are_not_names(name: str) -> None:
     assert message_about_trail(name)
 
 
@@ -290,7 +290,7 @@ def test_adjacent_marks_and_addresses_are_no_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["abc", "my-bucket", "my.bucket.1", "a" * 63, "123", "1-a"])
-def test_a_bucket_name_is_taken(name: str) -> None:
+def test_a_valid_bucket_name_is_accepted(name: str) -> None:
     check_bucket_name(name)
 
 
@@ -325,7 +325,7 @@ def test_a_bucket_name_that_s3_does_not_know_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "prefix", ["audit", "audit/", "audit/prod/2020", "a" * 200, "it's (1)!*_.-", "a.b", "...a"]
 )
-def test_a_prefix_is_taken(prefix: str) -> None:
+def test_a_valid_prefix_is_accepted(prefix: str) -> None:
     check_prefix(prefix)
 
 

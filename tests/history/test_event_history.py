@@ -108,7 +108,7 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
 
-def test_a_look_up_does_not_wait_for_ever_for_what_does_not_come() -> None:
+def test_a_look_up_stops_waiting_after_its_timeout() -> None:
     async def story() -> None:
         world = World()
         history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 99)
@@ -254,7 +254,7 @@ async def test_a_token_is_refused_for_another_search(other: Search) -> None:
     ids=["empty", "short", "padding", "zeros", "spaces", "umlaut", "surrogate", "long", "no seal"],
 )
 @asynchronous
-async def test_what_is_no_token_of_ours_is_refused(token: str) -> None:
+async def test_an_invalid_token_is_refused(token: str) -> None:
     history = await World().filled(entries_of(some_records(10)))
     await refused(history, SEARCH, token)
 

@@ -468,7 +468,7 @@ async def test_of_temporary_keys_the_oldest_are_forgotten_everywhere() -> None:
     assert len(await control.scan("identity")) == 9
 
 
-def test_a_user_of_the_directory_has_the_id_that_a_record_told() -> None:
+def test_a_user_of_the_directory_has_the_id_in_a_record() -> None:
     known = KnownIdentities(directory_identities({NEW_KEY: {"user": "Mary", "account": ACCOUNT}}))
     assert "principalId" not in known.resolve(NEW_KEY).as_record()
     known.learn(create_user())

@@ -102,7 +102,7 @@ def test_output_that_cannot_be_written_is_a_message(
     assert done.returncode == 74
 
 
-def test_a_reader_that_goes_away_is_no_error(server: Opentrail) -> None:
+def test_a_closed_pipe_is_not_an_error(server: Opentrail) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     done = subprocess.run(

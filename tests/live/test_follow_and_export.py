@@ -129,7 +129,7 @@ def test_a_tail_goes_on_over_restarts_with_nothing_twice_and_nothing_left_out(
             assert follower.said == ""
 
 
-def test_a_tail_that_nobody_reads_holds_no_call_up(tmp_path: Path) -> None:
+def test_a_tail_without_a_reader_delays_no_call(tmp_path: Path) -> None:
     with (
         moto_server() as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream) as server,

@@ -27,7 +27,7 @@ def write_log(path: Path, records: list[dict[str, Any]]) -> None:
     path.write_bytes(gzip.compress(json.dumps({"Records": records}).encode()))
 
 
-def test_marys_story_is_told_from_an_imported_file(tmp_path: Path) -> None:
+def test_who_answers_from_an_imported_file(tmp_path: Path) -> None:
     record = a_record(
         eventTime="2020-01-01T09:00:00Z",
         userIdentity=an_iam_user("John"),

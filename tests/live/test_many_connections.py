@@ -19,7 +19,7 @@ FEW = 400
 
 
 @pytest.mark.parametrize("recorders", [1, 2])
-def test_idle_connections_shut_nobody_out_and_health_counts_them(
+def test_idle_connections_block_no_client_and_health_counts_them(
     tmp_path: Path, recorders: int
 ) -> None:
     flags = ("--upstream", "http://127.0.0.1:9", "--recorders", str(recorders))

@@ -95,7 +95,7 @@ def test_who_answers_in_one_sentence_with_evidence(story: tuple[Opentrail, dict[
     assert "IAM user John created IAM user Pete through the AWS SDK for Python (Boto3)" in pete
 
 
-def test_who_of_somebody_unknown_says_so_and_exits_1(
+def test_who_of_an_unknown_resource_says_so_and_exits_1(
     story: tuple[Opentrail, dict[str, Any]],
 ) -> None:
     said = story[0].opentrail("who", "Nobody")

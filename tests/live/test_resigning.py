@@ -94,7 +94,7 @@ def test_an_unsigned_call_does_not_get_our_rights(server: Opentrail) -> None:
 
 
 @pytest.mark.parametrize("trailer", [False, True])
-def test_uploads_in_signed_chunks_are_signed_anew_chunk_by_chunk(
+def test_uploads_in_signed_chunks_are_re_signed_chunk_by_chunk(
     server: Opentrail, trailer: bool
 ) -> None:
     pieces = [DATA[:65536], DATA[65536:131072], DATA[131072:140000]]

@@ -89,7 +89,7 @@ def test_objects_that_are_deleted_together_have_a_record_each(server: Opentrail)
             assert record["additionalEventData"]["opentrail"] == {"partOf": call["eventID"]}
 
 
-def test_presigned_urls_work_and_tell_their_method(server: Opentrail) -> None:
+def test_presigned_urls_work_and_record_their_method(server: Opentrail) -> None:
     s3 = server.boto("s3", signature_version="s3v4")
     put = s3.generate_presigned_url("put_object", Params={"Bucket": "real", "Key": "signed"})
     request = urllib.request.Request(put, data=DATA[:5000], method="PUT")  # noqa: S310

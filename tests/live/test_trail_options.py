@@ -84,7 +84,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def test_every_option_of_create_trail_is_taken_and_shown(world: World) -> None:
+def test_every_option_of_create_trail_is_accepted_and_shown(world: World) -> None:
     made = json.loads(
         world.server.aws(
             *("cloudtrail", "create-trail", "--name", "whole", "--s3-bucket-name", "evidence"),
@@ -125,7 +125,7 @@ def test_every_option_of_create_trail_is_taken_and_shown(world: World) -> None:
     assert listed["ResourceTagList"] == [{"ResourceId": ARN, "TagsList": tags}]
 
 
-def test_files_are_told_of_encrypted_and_streamed_and_rules_get_events(world: World) -> None:
+def test_files_are_announced_encrypted_and_streamed_and_rules_get_events(world: World) -> None:
     server = world.server
     server.aws("cloudtrail", "start-logging", "--name", "whole")
     for user in ("Mary", "Anna"):
@@ -171,7 +171,7 @@ def test_files_are_told_of_encrypted_and_streamed_and_rules_get_events(world: Wo
         assert event["detail"] == records[event["detail"]["eventID"]]
 
 
-def test_the_status_tells_how_all_of_it_went(world: World) -> None:
+def test_the_status_has_the_result_of_every_sink(world: World) -> None:
     status = json.loads(world.server.aws("cloudtrail", "get-trail-status", "--name", ARN))
     assert status["IsLogging"] is True
     for name in (
@@ -200,7 +200,7 @@ def test_what_lies_in_the_bucket_is_valid_for_both_verifiers(world: World) -> No
     assert ours.returncode == 0, ours.stdout + ours.stderr
 
 
-def test_every_option_of_update_trail_is_taken_and_cleared(world: World) -> None:
+def test_every_option_of_update_trail_is_accepted_and_cleared(world: World) -> None:
     server = world.server
     changed = json.loads(
         server.aws(

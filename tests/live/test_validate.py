@@ -184,7 +184,7 @@ def test_ours_finds_what_aws_does_not(world: World, tamper: Callable[[World], li
             assert key in said
 
 
-def test_of_two_neighbouring_digests_ours_tells_the_whole_gap(world: World) -> None:
+def test_of_two_missing_neighbouring_digests_the_whole_gap_is_reported(world: World) -> None:
     digests = world.keys(DIGESTS)
     older, newer = digests[1:3]
 

@@ -381,9 +381,7 @@ async def test_records_are_parsed_only_where_their_category_does_not_decide(
     [("", ""), ("audit", "audit/"), ("audit/2020/", "audit/2020/")],
 )
 @asynchronous
-async def test_a_files_name_is_awss_and_tells_when_it_was_delivered(
-    prefix: str, start: str
-) -> None:
+async def test_a_files_name_is_awss_and_has_the_delivery_time(prefix: str, start: str) -> None:
     world = World()
     await world.add(prefix=prefix)
     expected = [await world.start_logging()]
@@ -580,7 +578,7 @@ async def test_a_put_that_fails_is_repeated_with_the_same_name_and_bytes(fault: 
 
 
 @asynchronous
-async def test_planned_files_are_written_before_anything_is_planned_anew() -> None:
+async def test_planned_files_are_written_before_new_ones_are_planned() -> None:
     world = World()
     await world.add(multi_region=True)
     first = [await world.start_logging(), *await world.event(awsRegion=OTHER)]
@@ -611,7 +609,7 @@ async def test_wrong_stored_bytes_raise_the_alarm_and_stay_as_they_are() -> None
 
 
 @asynchronous
-async def test_a_missing_bucket_is_told_and_delivered_to_once_it_is_there() -> None:
+async def test_a_missing_bucket_is_reported_and_delivered_to_once_it_exists() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -634,7 +632,7 @@ async def test_a_missing_bucket_is_told_and_delivered_to_once_it_is_there() -> N
 
 
 @asynchronous
-async def test_an_endpoint_that_does_not_answer_is_told_too() -> None:
+async def test_an_endpoint_that_does_not_answer_is_reported() -> None:
     world = World()
     await world.add()
     expected = [await world.start_logging()]
@@ -704,7 +702,7 @@ async def test_a_file_that_is_written_again_after_a_restart_has_the_same_bytes()
 
 
 @asynchronous
-async def test_the_state_tells_when_the_latest_file_was_delivered() -> None:
+async def test_the_state_has_the_time_of_the_latest_delivery() -> None:
     world = World()
     await world.add()
     assert await load_state(world.control, "4f1c6a52-trail") == await world.state()

@@ -125,7 +125,7 @@ async def test_a_key_that_cannot_be_used_is_refused() -> None:
 
 
 @asynchronous
-async def test_a_topic_is_told_that_it_will_be_used_once() -> None:
+async def test_a_topic_gets_one_validation_message() -> None:
     scene = Scene()
     trail = await scene.settled(topic=TOPIC)
     assert scene.services.topics[TOPIC] == [(SUBJECT, FIRST)]

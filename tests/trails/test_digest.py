@@ -157,7 +157,7 @@ async def test_flushing_adds_a_digest_at_once_and_the_next_is_due_an_interval_la
 
 
 @asynchronous
-async def test_end_times_rise_by_a_second_at_least_though_the_clock_stands_still() -> None:
+async def test_end_times_rise_by_at_least_a_second_even_if_the_clock_stops() -> None:
     world, expected = await logging_trail()
     for _ in range(5):
         expected += await world.event()
@@ -290,7 +290,7 @@ async def test_stopping_and_starting_within_a_second_gives_digests_of_different_
 
 
 @asynchronous
-async def test_a_trail_that_is_made_anew_at_once_gives_digests_of_different_names() -> None:
+async def test_a_trail_that_is_recreated_immediately_has_digests_with_other_names() -> None:
     world, expected = await logging_trail()
     await world.deliver(flush=True)
     expected.append(await world.delete())
@@ -445,7 +445,7 @@ async def test_an_outage_of_hours_leaves_no_gap_in_the_chain() -> None:
 
 
 @asynchronous
-async def test_a_bucket_that_vanished_with_its_digests_is_told() -> None:
+async def test_a_bucket_that_vanished_with_its_digests_is_reported() -> None:
     world, _ = await logging_trail()
     await world.deliver(flush=True)
     world.buckets.objects.pop(BUCKET)

@@ -84,7 +84,7 @@ def logging(**changes: object) -> Trail:
 
 
 @asynchronous
-async def test_what_some_logging_trail_takes_is_taken() -> None:
+async def test_an_event_is_selected_if_any_logging_trail_selects_it() -> None:
     journal = await a_journal()
     entries = await journal.read(0, 100)
 

@@ -91,7 +91,7 @@ async def test_what_may_still_grow_is_not_kept() -> None:
 
 
 @asynchronous
-async def test_only_so_many_bytes_are_kept() -> None:
+async def test_the_cache_is_limited_in_bytes() -> None:
     journal = CountingJournal(5_000)
     size = EntryBatch(await journal.read(0, BATCH)).bytes
     reading = SharedReading(journal, cached_bytes=3 * size)

@@ -76,7 +76,7 @@ async def test_a_trail_with_its_whole_past_is_read_as_it_was_written(
     ],
 )
 @asynchronous
-async def test_what_is_not_found_is_told_with_awss_words(
+async def test_an_unknown_trail_is_refused_with_awss_message(
     registry: TrailRegistry, name: str, expected: tuple[str, str]
 ) -> None:
     await registry.add(a_trail())
@@ -112,7 +112,7 @@ async def test_a_trail_is_changed_only_in_its_home_region(registry: TrailRegistr
 
 
 @asynchronous
-async def test_a_name_is_taken_once_in_a_region_by_own_and_by_shadow_trails(
+async def test_a_name_is_unique_in_a_region_among_trails_and_shadow_trails(
     registry: TrailRegistry,
 ) -> None:
     await registry.add(named("single"))
@@ -157,7 +157,7 @@ async def test_the_quota_holds_when_many_are_added_at_once(tmp_path: Path) -> No
 
 
 @asynchronous
-async def test_of_two_that_add_the_same_trail_at_once_one_is_told(tmp_path: Path) -> None:
+async def test_one_of_two_concurrent_additions_of_a_trail_fails(tmp_path: Path) -> None:
     stores: list[ControlStore] = [MemoryControl(), SqlControl.in_file(tmp_path / "state.db")]
     for control in stores:
         registry = TrailRegistry(control)
@@ -191,7 +191,7 @@ async def test_visible_are_own_and_shadow_trails_of_the_account(registry: TrailR
 
 
 @asynchronous
-async def test_a_change_of_what_somebody_else_changed_is_a_conflict(
+async def test_a_change_of_a_trail_that_has_changed_is_a_conflict(
     registry: TrailRegistry,
 ) -> None:
     await registry.add(a_trail())
@@ -233,7 +233,7 @@ async def test_retiring_what_was_changed_meanwhile_is_a_conflict(registry: Trail
 
 
 @asynchronous
-async def test_amending_is_repeated_until_nobody_comes_in_between(registry: TrailRegistry) -> None:
+async def test_amending_is_retried_until_there_is_no_conflict(registry: TrailRegistry) -> None:
     await registry.add(a_trail(prefix=""))
 
     def longer(trail: Trail) -> Trail:
@@ -258,7 +258,7 @@ async def test_amending_reaches_a_retired_trail_and_nothing_else(registry: Trail
 
 
 @asynchronous
-async def test_what_delivery_does_to_spans_meanwhile_is_no_conflict() -> None:
+async def test_changes_of_spans_by_delivery_are_not_a_conflict() -> None:
     world = World()
     await world.add()
     await world.start_logging()

@@ -266,7 +266,7 @@ async def test_only_one_round_runs_at_a_time() -> None:
 
 
 @asynchronous
-async def test_a_round_tells_what_it_wrote() -> None:
+async def test_a_round_returns_what_it_wrote() -> None:
     world = World()
     await first_delivery(world)
     done = await world.deliver(flush=True)
@@ -463,7 +463,7 @@ async def test_retired_trails_are_delivered_after_a_restart() -> None:
 
 
 @asynchronous
-async def test_a_lost_bucket_is_made_again_and_its_chain_starts_anew() -> None:
+async def test_a_lost_bucket_is_created_again_and_its_chain_restarts() -> None:
     world = World()
     await first_delivery(world)
     await world.deliver(flush=True)
@@ -735,7 +735,7 @@ async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> No
 
 
 @asynchronous
-async def test_a_chain_that_waits_for_a_bucket_that_is_gone_begins_anew_in_the_next_one() -> None:
+async def test_a_chain_that_waits_for_a_deleted_bucket_restarts_in_the_next_one() -> None:
     world = World()
     await world.add(validation=True)
     await world.start_logging()
@@ -826,7 +826,7 @@ def test_after_a_good_round_the_pace_is_the_usual_one() -> None:
 
 
 @asynchronous
-async def test_whoever_is_woken_begins_at_once() -> None:
+async def test_a_woken_worker_starts_immediately() -> None:
     wake, rounds = asyncio.Event(), 0
 
     async def work() -> bool:

@@ -58,7 +58,7 @@ async def test_the_reference_question() -> None:
 
 
 @asynchronous
-async def test_changes_are_counted_and_the_last_is_told() -> None:
+async def test_changes_are_counted_and_the_last_is_described() -> None:
     policy = {"userName": "Mary", "policyArn": "arn:aws:iam::aws:policy/Admin"}
     said = await asked(
         "Mary",
@@ -76,7 +76,7 @@ async def test_changes_are_counted_and_the_last_is_told() -> None:
 
 
 @asynchronous
-async def test_a_deletion_is_told_with_what_was_before_it() -> None:
+async def test_a_deletion_is_described_with_what_was_before_it() -> None:
     said = await asked("Mary", at(0), did(5, "DeleteUser", {"userName": "Mary"}))
     (one,) = said["answers"]
     assert deed(one["created"]) == deed(said) == "IAM user John created IAM user Mary"
@@ -84,7 +84,7 @@ async def test_a_deletion_is_told_with_what_was_before_it() -> None:
 
 
 @asynchronous
-async def test_what_was_made_again_is_told_of_its_last_life() -> None:
+async def test_a_recreated_resource_is_described_since_its_last_creation() -> None:
     said = await asked(
         "Mary",
         at(0),
@@ -98,7 +98,7 @@ async def test_what_was_made_again_is_told_of_its_last_life() -> None:
 
 
 @asynchronous
-async def test_without_a_creation_the_last_call_is_told() -> None:
+async def test_without_a_creation_the_last_call_is_described() -> None:
     tagged = did(1, "TagUser", {"userName": "Mary"})
     said = await asked("Mary", tagged)
     assert deed(said) == "IAM user John tagged IAM user Mary"
@@ -108,7 +108,7 @@ async def test_without_a_creation_the_last_call_is_told() -> None:
 
 
 @asynchronous
-async def test_calls_that_only_name_a_resource_tell_nothing_of_it() -> None:
+async def test_calls_that_only_name_a_resource_are_not_changes() -> None:
     said = await asked(
         "subnet-1",
         did(
@@ -212,7 +212,7 @@ async def test_temporary_keys_and_sessions_were_made_by_who_assumed_the_role(nam
     assert deed(one["created"]) == "IAM user Alice assumed IAM role DataRole as session etl"
 
 
-def test_a_question_tells_type_and_account_if_it_can() -> None:
+def test_a_question_may_have_type_and_account() -> None:
     question = understood(MARY)
     assert (question.name, question.kind, question.account) == ("Mary", "AWS::IAM::User", ACCOUNT)
     assert understood("in/a.csv").kind is None

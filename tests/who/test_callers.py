@@ -95,7 +95,7 @@ async def test_where_no_record_leads_on_the_chain_says_so() -> None:
 
 
 @asynchronous
-async def test_what_a_session_tells_of_its_owner_is_said_where_the_chain_ends() -> None:
+async def test_the_end_of_a_chain_has_hints_about_the_owner_of_the_session() -> None:
     session = a_session("ASIA1", inScopeOf={"credentialsIssuedTo": "arn:aws:lambda:::f"})
     session["sessionContext"] = {
         **session["sessionContext"],
@@ -195,7 +195,7 @@ async def test_a_federated_user_leads_to_who_vouched_for_it() -> None:
 
 
 @asynchronous
-async def test_the_next_five_calls_of_the_same_key_are_told_in_order() -> None:
+async def test_the_next_five_calls_of_the_same_key_are_in_order() -> None:
     later = [
         did(n, "TagUser", {"userName": f"user-{n}"}, userIdentity=an_iam_user(key=KEY))
         for n in range(1, 9)

@@ -43,7 +43,7 @@ def test_the_reference_sentence() -> None:
         ("2020-07-04T23:30:00-02:00", "On July 5, 2020 at 1:30 AM UTC, "),
     ],
 )
-def test_a_time_is_told_as_people_say_it_in_utc(time: str, shown: str) -> None:
+def test_a_time_is_written_in_words_in_utc(time: str, shown: str) -> None:
     assert sentence(a_record(eventTime=time)).startswith(shown)
 
 
@@ -57,7 +57,7 @@ def test_a_time_is_told_as_people_say_it_in_utc(time: str, shown: str) -> None:
         ("ResyncMFADevice", "called ResyncMFADevice on IAM user Mary"),
     ],
 )
-def test_a_deed_is_told_by_the_verb_of_its_name(event_name: str, deed: str) -> None:
+def test_a_call_is_described_by_the_verb_of_its_name(event_name: str, deed: str) -> None:
     record = a_record(eventName=event_name, responseElements=None, userAgent=ABSENT)
     assert sentence(record).endswith(f"IAM user John {deed}")
 
@@ -76,7 +76,7 @@ def test_a_deed_is_told_by_the_verb_of_its_name(event_name: str, deed: str) -> N
         ("DeleteUserPolicy", {"userName": "Mary", "policyName": "p"}, None),
     ],
 )
-def test_what_was_made_or_removed_for_a_user_is_not_told_as_the_user(
+def test_what_was_made_or_removed_for_a_user_is_not_described_as_the_user(
     event_name: str, parameters: dict[str, Any], answer: dict[str, Any] | None
 ) -> None:
     told = sentence(
@@ -104,14 +104,14 @@ def test_a_resource_of_no_known_type_is_just_a_resource() -> None:
     assert "created New thing x" in sentence(record, Resource("AWS::New::Thing", "x"))
 
 
-def test_a_call_about_nothing_is_told_by_its_name() -> None:
+def test_a_call_without_a_resource_is_described_by_its_name() -> None:
     record = a_record(
         eventName="ListUsers", requestParameters=None, responseElements=None, userAgent=ABSENT
     )
     assert sentence(record) == "On January 1, 2020 at 9:00 AM UTC, IAM user John called ListUsers"
 
 
-def test_a_refused_call_is_told_as_refused() -> None:
+def test_a_refused_call_is_described_as_refused() -> None:
     told = sentence(a_record(errorCode="AccessDenied", responseElements=None))
     assert told.endswith("through the AWS CLI and was refused (AccessDenied)")
     assert sentence(a_record()).endswith("through the AWS CLI")
@@ -173,11 +173,11 @@ POLICY = "arn:aws:iam::aws:policy/AdministratorAccess"
         (iam("UpdateAccessKey", {"accessKeyId": 5, "userName": []}), "called UpdateAccessKey"),
     ],
 )
-def test_a_call_is_told_in_words_of_its_own(record: dict[str, Any], words: str) -> None:
+def test_a_call_is_described_by_its_phrase(record: dict[str, Any], words: str) -> None:
     assert sentence(record).endswith(f"IAM user John {words}")
 
 
-def test_a_sign_in_that_failed_is_told_as_refused_though_it_has_no_error_code() -> None:
+def test_a_failed_sign_in_is_described_as_refused_although_it_has_no_error_code() -> None:
     record = a_record(
         eventSource="signin.amazonaws.com",
         eventName="ConsoleLogin",
@@ -244,7 +244,7 @@ def test_a_kind_is_called_as_people_call_it(kind: str | None, words: str) -> Non
         (None, "an unknown caller"),
     ],
 )
-def test_a_caller_is_told_in_words(identity: dict[str, Any] | None, words: str) -> None:
+def test_a_caller_is_described_in_words(identity: dict[str, Any] | None, words: str) -> None:
     assert actor(a_record(userIdentity=identity)) == words
 
 
@@ -268,17 +268,17 @@ def test_what_is_not_recorded_of_a_caller_is_named_so(identity: dict[str, Any], 
 
 
 @pytest.mark.parametrize("kind", ["SAMLUser", "WebIdentityUser", "Directory", "Role"])
-def test_a_caller_whose_name_is_recorded_is_told_by_it(kind: str) -> None:
+def test_a_caller_is_described_by_the_recorded_name(kind: str) -> None:
     identity = {"type": kind, "userName": "carol", "identityProvider": "accounts.google.com"}
     assert "carol" in actor(a_record(userIdentity=identity))
 
 
-def test_a_caller_of_another_account_is_told_by_its_account() -> None:
+def test_a_caller_of_another_account_is_described_by_its_account() -> None:
     identity = {"type": "AWSAccount", "principalId": "AIDAX", "accountId": "999999999999"}
     assert "999999999999" in actor(a_record(userIdentity=identity))
 
 
-def test_an_identity_center_user_is_told_by_the_id_that_the_record_has() -> None:
+def test_an_identity_center_user_is_described_by_the_recorded_id() -> None:
     identity = {
         "type": "IdentityCenterUser",
         "accountId": ACCOUNT,
@@ -331,7 +331,7 @@ def test_an_identity_center_user_is_told_by_the_id_that_the_record_has() -> None
         (ABSENT, None),
     ],
 )
-def test_a_method_is_told_by_the_user_agent(agent: Any, method: str | None) -> None:
+def test_a_method_is_described_by_the_user_agent(agent: Any, method: str | None) -> None:
     assert method_of(a_record(userAgent=agent)) == method
 
 
@@ -359,7 +359,7 @@ def test_a_session_of_the_console_is_the_console_whatever_the_agent_says() -> No
         ({"invokedBy": "ec2.amazonaws.com"}, "ec2.amazonaws.com", None),
     ],
 )
-def test_a_service_that_called_on_behalf_of_somebody_is_the_method(
+def test_a_service_that_called_on_behalf_of_a_user_is_the_method(
     identity: dict[str, Any], agent: str, method: str | None
 ) -> None:
     assert method_of(a_record(userIdentity=identity, userAgent=agent)) == method
@@ -384,11 +384,11 @@ def test_a_long_strange_agent_is_cut_and_shown_as_a_literal() -> None:
         ("GetSecretValue", "read secret"),
     ],
 )
-def test_a_real_record_is_told_in_words_of_its_own(event_name: str, words: str) -> None:
+def test_a_real_record_is_described_by_its_phrase(event_name: str, words: str) -> None:
     assert words in sentence(a_real_record(event_name))
 
 
-def test_every_real_record_can_be_told() -> None:
+def test_every_real_record_can_be_described() -> None:
     for record in real_records():
         told = sentence(record)
         assert told.startswith("On ")
@@ -396,7 +396,7 @@ def test_every_real_record_can_be_told() -> None:
         assert ("and was refused" in told) == bool(record.get("errorCode"))
 
 
-def test_a_data_record_can_be_told() -> None:
+def test_a_data_record_can_be_described() -> None:
     assert "role DataRole (session etl)" in sentence(a_data_record())
 
 
@@ -417,7 +417,7 @@ EVENTS = ("CreateUser", "AttachUserPolicy", "ConsoleLogin", "AssumeRole", "PutOb
     st.sampled_from(["IAMUser", "AssumedRole", "FederatedUser", "Root", "AWSService", None]),
     st.dictionaries(st.sampled_from(MEMBERS), anything),
 )
-def test_whatever_stands_in_a_members_place_a_record_of_others_can_be_told(
+def test_a_record_with_members_of_the_wrong_type_can_be_described(
     event_name: str, identity: dict[str, Any], kind: str | None, odd: dict[str, Any]
 ) -> None:
     who = {**identity, "type": kind} if kind else identity

@@ -100,7 +100,7 @@ def test_a_bomb_inside_a_bomb_stays_packed() -> None:
     assert plain_body(GZIP, gzip.compress(inner)) == inner
 
 
-def test_a_body_of_just_the_limit_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(message, "MAX_BODY", 1_000)
     assert plain_body(GZIP, gzip.compress(b"x" * 1_000)) == b"x" * 1_000
     with pytest.raises(ValueError, match="1000"):

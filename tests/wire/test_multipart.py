@@ -38,7 +38,7 @@ def test_a_key_may_ask_for_the_name_of_the_file(told: str) -> None:
     assert form_fields(FORM, body) == {"key": "in/a b.txt"}
 
 
-def test_what_stands_behind_the_file_is_not_looked_at() -> None:
+def test_fields_after_the_file_are_ignored() -> None:
     body = form(("key", "k"), ("file", "the object"), ("policy", "late"))
     assert form_fields(FORM, body) == {"key": "k"}
 

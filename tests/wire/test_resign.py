@@ -204,7 +204,7 @@ def chunk_signer(seed: str = "seed") -> ChunkSigner:
     st.booleans(),
     st.lists(st.integers(1, 400), min_size=1, max_size=8),
 )
-def test_signed_chunks_are_signed_anew_however_they_arrive(
+def test_signed_chunks_are_re_signed_however_they_arrive(
     pieces: list[bytes], trailer: bool, cuts: list[int]
 ) -> None:
     last = b"x-amz-checksum-crc32:AAAAAA==" if trailer else b""

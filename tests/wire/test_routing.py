@@ -138,7 +138,7 @@ def test_a_bucket_may_be_called_like_the_version_of_another_service(path: str) -
     assert call.labels["Bucket"] == path.split("/")[1]
 
 
-def test_the_control_service_of_s3_is_told_by_its_path_and_account_header() -> None:
+def test_s3_control_is_recognized_by_its_path_and_account_header() -> None:
     account = {"x-amz-account-id": "123456789012"}
     path = "/v20180820/configuration/publicAccessBlock"
     assert named(an_s3_request("GET", path, "", account)) == ("s3control", "GetPublicAccessBlock")
@@ -233,7 +233,7 @@ def test_a_link_that_confirms_a_subscription_is_a_call_to_sns() -> None:
 
 
 @pytest.mark.parametrize("query", ["Action=SendMessage&MessageBody=x", "Version=1&Action=Foo"])
-def test_an_unsigned_action_that_no_service_claims_is_no_call_to_s3(query: str) -> None:
+def test_an_unsigned_action_of_no_service_is_not_a_call_to_s3(query: str) -> None:
     request = an_s3_request("GET", "/", query, {})
     assert Router(catalog()).identify(request, None) == NOTHING
 
@@ -343,7 +343,7 @@ def test_calls_that_rds_neptune_and_docdb_share_are_those_of_rds(
         ("CreateLoadBalancer", "2015-12-01", "elbv2"),
     ],
 )
-def test_the_version_tells_services_of_one_signing_name_apart(
+def test_the_version_distinguishes_services_with_one_signing_name(
     action: str, version: str, service: str
 ) -> None:
     assert named(a_query_request("elasticloadbalancing", action, version)) == (service, action)
@@ -391,7 +391,7 @@ LIST = b"Action=ListUsers&Version=2010-05-08"
 
 
 @pytest.mark.parametrize("body", [DELETE + b"&" + LIST, LIST + b"&" + DELETE])
-def test_a_form_with_two_actions_cannot_be_told(body: bytes) -> None:
+def test_a_form_with_two_actions_is_not_routed(body: bytes) -> None:
     assert identify(a_request("iam", headers=FORM, body=body)).operation is None
 
 
@@ -400,12 +400,12 @@ def test_the_same_action_twice_is_one_action() -> None:
     assert named(a_request("iam", headers=FORM, body=body)) == ("iam", "DeleteUser")
 
 
-def test_an_action_beside_the_target_of_another_operation_cannot_be_told() -> None:
+def test_an_action_beside_the_target_of_another_operation_is_not_routed() -> None:
     headers = {**FORM, "x-amz-target": "AmazonSQS.ListQueues"}
     assert identify(a_request("iam", headers=headers, body=DELETE)).operation is None
 
 
-def test_an_action_in_the_body_beside_another_in_the_query_cannot_be_told() -> None:
+def test_an_action_in_the_body_beside_another_in_the_query_is_not_routed() -> None:
     request = a_request("iam", query=LIST.decode(), headers=FORM, body=DELETE)
     assert identify(request).operation is None
 
@@ -511,7 +511,7 @@ def test_a_label_may_not_be_empty() -> None:
     assert identify(a_request("eks", "GET", "/clusters//nodegroups")).operation is None
 
 
-def test_services_of_one_signing_name_are_told_apart_by_their_routes() -> None:
+def test_services_with_one_signing_name_are_distinguished_by_their_routes() -> None:
     bedrock = [
         ("GET", "/foundation-models", ("bedrock", "ListFoundationModels")),
         ("POST", "/model/m/invoke", ("bedrock-runtime", "InvokeModel")),
@@ -530,14 +530,14 @@ def test_an_unsigned_request_is_one_of_s3_unless_a_service_allows_it() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-def test_an_unsigned_object_is_not_taken_for_a_call_of_sign_on(method: str) -> None:
+def test_an_unsigned_object_is_not_a_call_of_sign_on(method: str) -> None:
     call = identify(a_request(None, method, "/token"))
     assert call.service is not None
     assert call.service.name == "s3"
 
 
 @pytest.mark.parametrize("service", ["no-such-service", "S3", "..", "é"])
-def test_a_service_that_nobody_knows_is_nothing(service: str) -> None:
+def test_an_unknown_service_is_not_routed(service: str) -> None:
     assert identify(a_request(service, "GET", "/x/y")) == Call(None, None, None)
 
 

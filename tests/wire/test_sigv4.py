@@ -147,7 +147,7 @@ def test_a_header_of_version_2_is_one_of_s3() -> None:
     )
 
 
-def test_a_form_of_version_2_tells_its_key() -> None:
+def test_a_form_of_version_2_has_its_key() -> None:
     found = signed_by_body(
         "Action=ListQueues&Version=2012-11-05&SignatureVersion=2&AWSAccessKeyId=AKIAEXAMPLE"
         "&SignatureMethod=HmacSHA256&Signature=x"
@@ -198,7 +198,7 @@ def test_a_request_without_a_signature_is_unsigned() -> None:
         ",",
     ],
 )
-def test_a_header_of_no_known_form_names_nobody(value: str) -> None:
+def test_a_header_of_an_unknown_form_has_no_signer(value: str) -> None:
     assert signed_by_header(value) is None
 
 
@@ -213,7 +213,7 @@ def test_a_header_of_no_known_form_names_nobody(value: str) -> None:
         "note=AWSAccessKeyId=x",
     ],
 )
-def test_a_query_of_no_known_form_names_nobody(query: str) -> None:
+def test_a_query_of_an_unknown_form_has_no_signer(query: str) -> None:
     assert signed_by_query(query) is None
 
 
@@ -229,7 +229,7 @@ def test_the_header_counts_before_the_query() -> None:
     assert found.access_key_id == "ASIAEXAMPLE"
 
 
-def test_an_object_that_looks_like_a_signed_form_names_nobody() -> None:
+def test_an_object_that_looks_like_a_signed_form_has_no_signer() -> None:
     body = "AWSAccessKeyId=AKIAEXAMPLE&SignatureVersion=2"
     assert signed_by_body(body, "text/plain") is None
     assert signed_by_body("AWSAccessKeyId=AKIAEXAMPLE&Action=x") is None
@@ -243,7 +243,7 @@ def test_an_object_that_looks_like_a_signed_form_names_nobody() -> None:
     query=st.text(st.sampled_from("X-AmzCredentialKId=&/%2Fab"), max_size=60),
     body=st.binary(max_size=60),
 )
-def test_any_text_names_somebody_or_nobody(header: str, query: str, body: bytes) -> None:
+def test_any_text_has_a_signer_or_none(header: str, query: str, body: bytes) -> None:
     for headers in ({"authorization": header}, {"content-type": FORM}, {}):
         found = read_credential(Request("POST", "/", query, headers, b"AWSAccessKeyId=" + body))
         assert found is None or isinstance(found.access_key_id, str)

@@ -128,7 +128,7 @@ def test_an_answer_that_is_cut_is_an_error_and_no_shorter_object() -> None:
         stream.close()
 
 
-def test_a_connection_that_was_closed_meanwhile_is_no_error() -> None:
+def test_a_connection_that_was_closed_meanwhile_is_not_an_error() -> None:
     def once(handler: BaseHTTPRequestHandler) -> None:
         say(handler, 200, b"content")
         handler.close_connection = True
@@ -140,7 +140,7 @@ def test_a_connection_that_was_closed_meanwhile_is_no_error() -> None:
         assert len(came) >= 3
 
 
-def test_what_is_no_object_is_left_to_botocore() -> None:
+def test_an_answer_that_is_not_the_object_is_left_to_botocore() -> None:
     error = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     with store(lambda handler: say(handler, 403, error)) as came:
         with pytest.raises(ObjectStoreError, match="AccessDenied: s3://bucket/key: no"):

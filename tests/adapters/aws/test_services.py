@@ -133,7 +133,7 @@ class _Nobody(BaseHTTPRequestHandler):
 
 @pytest.mark.live
 @asynchronous
-async def test_an_answer_of_something_else_is_no_success() -> None:
+async def test_an_answer_of_another_server_is_not_a_success() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Nobody)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -159,7 +159,7 @@ async def test_an_answer_of_something_else_is_no_success() -> None:
 
 
 @asynchronous
-async def test_clients_of_many_regions_are_not_kept_for_ever() -> None:
+async def test_the_cache_of_clients_is_limited() -> None:
     asked: list[tuple[str, str]] = []
     made = clients(asked)
     for number in range(40):

@@ -52,12 +52,12 @@ def test_keys_of_all_pages_are_returned(api: StubConsole) -> None:
     assert keys[1]["Value"] == b"der"
 
 
-def test_a_refusal_is_told(api: StubConsole) -> None:
+def test_a_refusal_is_reported(api: StubConsole) -> None:
     api.answers({"__type": "AccessDeniedException", "message": "no"}, 400)
     with pytest.raises(OpentrailError, match=r"CloudTrail API cannot be asked.*AccessDenied"):
         TrailReader(api.url).trail(ARN, "us-east-1")
 
 
-def test_a_server_that_does_not_answer_is_told(api: StubConsole) -> None:
+def test_a_server_that_does_not_answer_is_reported(api: StubConsole) -> None:
     with pytest.raises(OpentrailError, match="cannot be asked"):
         TrailReader("http://127.0.0.1:9").public_keys("us-east-1", START, END)

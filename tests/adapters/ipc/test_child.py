@@ -45,7 +45,7 @@ def test_the_whole_family_dies_at_the_point_that_is_armed() -> None:
     assert done.stdout == ""
 
 
-def test_at_other_points_nobody_dies() -> None:
+def test_other_crash_points_do_not_kill_the_process() -> None:
     done = run("history.merged:1")
     assert done.returncode == 0
     assert done.stdout == "survived\n0\n"

@@ -140,7 +140,7 @@ async def test_more_than_the_queue_holds_is_refused_and_what_waits_is_kept(
 
 
 @asynchronous
-async def test_an_appender_that_gives_up_disturbs_nobody() -> None:
+async def test_a_cancelled_append_does_not_affect_others() -> None:
     far = FarSide()
     journal = linked(far)
     far.open.clear()

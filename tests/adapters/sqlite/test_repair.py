@@ -485,7 +485,7 @@ async def test_entries_behind_a_wide_gap_that_is_known_stay_when_the_end_is_repa
 
 @pytest.mark.parametrize("position", [3, 60])
 @asynchronous
-async def test_what_is_no_record_behind_a_lost_one_is_lost_too(
+async def test_an_entry_after_a_lost_one_that_is_not_a_record_is_lost_too(
     tmp_path: Path, position: int
 ) -> None:
     before = await written(tmp_path, 1 << 30)
@@ -501,7 +501,7 @@ async def test_what_is_no_record_behind_a_lost_one_is_lost_too(
 
 
 @asynchronous
-async def test_two_damages_side_by_side_leave_nothing_that_is_no_record(tmp_path: Path) -> None:
+async def test_two_adjacent_damages_leave_only_records(tmp_path: Path) -> None:
     before = await written(tmp_path, 1 << 30)
     (path,) = segments(tmp_path)
     with closing(sqlite3.connect(path)) as database:

@@ -81,7 +81,7 @@ def _log_of(path: Path, groups: list[int]) -> list[int]:
     return sizes
 
 
-def test_blocks_of_the_last_commit_that_never_reached_the_disk_are_no_damage(
+def test_blocks_of_the_last_commit_that_never_reached_the_disk_are_not_damage(
     tmp_path: Path,
 ) -> None:
     _, before, end = _log_of(tmp_path / "a.db", [10, 10, 60])

@@ -119,7 +119,7 @@ async def test_other_changes_of_a_trail_leave_its_selectors() -> None:
 
 
 @asynchronous
-async def test_a_trail_made_anew_has_nothing_of_the_one_before() -> None:
+async def test_a_recreated_trail_has_nothing_of_the_deleted_one() -> None:
     api = await with_trail()
     await put(api, AdvancedEventSelectors=ADVANCED)
     await api.ok("DeleteTrail", Name="my-trail")
@@ -146,7 +146,7 @@ async def test_a_shadow_trails_selectors_are_read_by_arn_and_changed_at_home() -
 
 @pytest.mark.parametrize("operation", ["PutEventSelectors", "GetEventSelectors"])
 @asynchronous
-async def test_an_unknown_trail_is_told_in_awss_words(operation: str) -> None:
+async def test_an_unknown_trail_is_refused_with_awss_message(operation: str) -> None:
     api = await with_trail()
     unknown = ARN.replace("my-trail", "nothing")
     for name in ("nothing", unknown):
@@ -222,7 +222,7 @@ async def test_a_wrong_json_type_is_a_serialization_error() -> None:
 
 
 @asynchronous
-async def test_a_type_that_is_not_known_is_taken_with_a_warning() -> None:
+async def test_an_unknown_type_is_accepted_with_a_warning() -> None:
     api = await with_trail()
 
     def of_type(kind: str) -> list[dict[str, Any]]:

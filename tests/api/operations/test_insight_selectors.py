@@ -37,7 +37,7 @@ async def test_a_trail_without_insights_is_refused_in_the_words_of_aws(name: str
     ],
 )
 @asynchronous
-async def test_what_is_no_trail_is_refused_as_by_aws(given: dict[str, object], code: str) -> None:
+async def test_an_unknown_trail_is_refused_as_by_aws(given: dict[str, object], code: str) -> None:
     assert (await Api().error("GetInsightSelectors", **given))[0] == code
 
 

@@ -164,7 +164,7 @@ async def test_other_names_that_are_none_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["abc", "a" * 128, "My.Trail-1_x", "123", "1.2.3"])
 @asynchronous
-async def test_names_within_the_rules_are_taken(name: str) -> None:
+async def test_names_within_the_rules_are_accepted(name: str) -> None:
     assert (await Api().ok("CreateTrail", Name=name, S3BucketName=BUCKET))["Name"] == name
 
 
@@ -212,7 +212,7 @@ async def test_a_prefix_that_leads_astray_is_refused(prefix: str) -> None:
 
 @pytest.mark.parametrize("prefix", ["a" * 200, "a/b/c", "a/", "A-b_c.d!*'()"])
 @asynchronous
-async def test_prefixes_within_the_rules_are_taken(prefix: str) -> None:
+async def test_prefixes_within_the_rules_are_accepted(prefix: str) -> None:
     api = await with_trail(S3KeyPrefix=prefix)
     assert (await api.ok("GetTrail", Name="my-trail"))["Trail"]["S3KeyPrefix"] == prefix
 
@@ -239,7 +239,7 @@ async def test_a_bucket_that_may_not_be_written_is_refused_in_awss_words(refusal
 
 
 @asynchronous
-async def test_a_name_that_is_taken_is_refused_in_awss_words() -> None:
+async def test_a_name_in_use_is_refused_with_awss_message() -> None:
     api = await with_trail()
     assert await api.error("CreateTrail", Name="my-trail", S3BucketName=BUCKET) == (
         "TrailAlreadyExistsException",
@@ -363,7 +363,7 @@ async def test_trails_are_described_by_name_at_home_and_by_arn_everywhere() -> N
 
 
 @asynchronous
-async def test_a_malformed_arn_is_refused_where_names_are_taken() -> None:
+async def test_a_malformed_arn_is_refused_where_names_are_accepted() -> None:
     api = await with_trail()
     code, _ = await api.error("DescribeTrails", trailNameList=["arn:aws:nonsense"])
     assert code == "CloudTrailARNInvalidException"
@@ -377,7 +377,7 @@ async def test_a_malformed_arn_is_refused_where_names_are_taken() -> None:
     *[["GetTrail", "GetTrailStatus", "UpdateTrail", "StartLogging", "StopLogging", "DeleteTrail"]],
 )
 @asynchronous
-async def test_an_unknown_trail_is_told_in_awss_words(operation: str) -> None:
+async def test_an_unknown_trail_is_refused_with_awss_message(operation: str) -> None:
     api = await with_trail()
     unknown = ARN.replace("my-trail", "nothing")
     for name in ("nothing", unknown):
@@ -390,7 +390,7 @@ async def test_an_unknown_trail_is_told_in_awss_words(operation: str) -> None:
 
 
 @asynchronous
-async def test_another_accounts_trail_is_told_as_one_that_is_not_there() -> None:
+async def test_another_accounts_trail_is_reported_as_unknown() -> None:
     api = await with_trail()
     theirs = "210987654321"
     unknown = await api.error("GetTrail", Name=ARN.replace("my-trail", "none"), account=theirs)
@@ -586,7 +586,7 @@ async def test_a_deleted_trails_name_may_be_used_again_at_once() -> None:
 
 
 @asynchronous
-async def test_of_two_that_change_a_trail_at_once_nobodys_change_is_lost() -> None:
+async def test_no_change_is_lost_of_two_concurrent_changes() -> None:
     api = await with_trail()
 
     async def update(prefix: str) -> Answer:
@@ -618,7 +618,7 @@ async def test_the_status_of_a_new_trail_has_only_what_has_happened() -> None:
 
 
 @asynchronous
-async def test_the_status_tells_when_things_happened_in_seconds_and_in_iso_text() -> None:
+async def test_the_status_has_times_in_seconds_and_in_iso_text() -> None:
     api = await with_trail(EnableLogFileValidation=True)
     clock = api.world.clock
     clock.advance(10)
@@ -645,7 +645,7 @@ async def test_the_status_tells_when_things_happened_in_seconds_and_in_iso_text(
 
 
 @asynchronous
-async def test_the_status_tells_the_stores_error_until_delivery_works_again() -> None:
+async def test_the_status_has_the_stores_error_until_delivery_works_again() -> None:
     api = await with_trail(EnableLogFileValidation=True)
     await api.ok("StartLogging", Name="my-trail")
     (stored,) = await api.world.registry.all()
@@ -667,7 +667,7 @@ async def test_the_status_tells_the_stores_error_until_delivery_works_again() ->
 
 
 @asynchronous
-async def test_the_status_tells_of_files_of_the_region_where_it_is_asked() -> None:
+async def test_the_status_is_about_files_of_the_region_of_the_call() -> None:
     api = await with_trail(IsMultiRegionTrail=True)
     await api.ok("StartLogging", Name="my-trail")
     await flush(api)
@@ -864,7 +864,7 @@ async def test_what_is_not_there_makes_no_trail() -> None:
 
 
 @asynchronous
-async def test_a_trail_that_there_is_no_room_for_touches_nothing() -> None:
+async def test_a_trail_beyond_the_limit_changes_nothing() -> None:
     api = with_services(Api())
     for number in range(5):
         await api.ok("CreateTrail", Name=f"trail-{number}", S3BucketName=BUCKET)
@@ -875,7 +875,7 @@ async def test_a_trail_that_there_is_no_room_for_touches_nothing() -> None:
 
 
 @asynchronous
-async def test_files_are_encrypted_told_of_and_their_events_streamed_from_the_call_on() -> None:
+async def test_files_are_encrypted_announced_and_streamed_from_the_call_on() -> None:
     api = with_services(await with_trail())
     await api.ok("StartLogging", Name="my-trail")
     before = await events(api, 2)
@@ -899,7 +899,7 @@ async def test_files_are_encrypted_told_of_and_their_events_streamed_from_the_ca
 
 
 @asynchronous
-async def test_the_status_tells_of_notifications_and_log_streams() -> None:
+async def test_the_status_has_notifications_and_log_streams() -> None:
     api = await with_everything()
     await api.ok("StartLogging", Name="my-trail")
     await events(api, 2)

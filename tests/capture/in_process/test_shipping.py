@@ -111,7 +111,7 @@ def test_what_cannot_be_stored_is_refused_and_what_is_wrong_is_an_error(server: 
         shipper.ship(b"{}")
 
 
-def test_nobody_there_is_a_refusal() -> None:
+def test_an_absent_server_is_a_refusal() -> None:
     with pytest.raises(RecordRefused, match="no server answers"):
         ServerShipper("http://127.0.0.1:9", "token").ship(b"{}")
 
@@ -183,7 +183,7 @@ def test_what_is_sent_again_says_so(server: Server) -> None:
     assert server.paths == ["/api/v1/records", "/api/v1/records?again=true"]
 
 
-def test_a_shipper_tells_whom_the_server_knows_behind_a_key(server: Server) -> None:
+def test_a_shipper_returns_the_identity_that_the_server_knows(server: Server) -> None:
     server.known = {"account": "222222222222", "userIdentity": {"type": "Root"}, "deletedBy": "e"}
     known = ServerShipper(server.url, "token").identity("AKIA/1")
     assert known is not None

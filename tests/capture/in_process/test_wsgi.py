@@ -70,7 +70,7 @@ def test_a_wsgi_application_that_fails_is_recorded() -> None:
     assert found.records[0]["errorCode"] == "InternalServerError"
 
 
-def test_a_wsgi_answer_that_nobody_reads_to_its_end_is_recorded() -> None:
+def test_a_wsgi_answer_that_is_not_read_to_its_end_is_recorded() -> None:
     closed = []
 
     class Pieces(list[bytes]):
@@ -123,7 +123,7 @@ def read_line_by_line(body: Any) -> bytes:
     "read", [read_all, read_some, read_lines, read_lines_at_once, read_line_by_line]
 )
 @pytest.mark.parametrize(("announced", "code"), [(7, None), (8, "IncompleteBody")])
-def test_a_wsgi_request_that_breaks_off_is_no_successful_call(
+def test_a_wsgi_request_that_breaks_off_is_not_a_successful_call(
     read: Callable[[Any], bytes], announced: int, code: str | None
 ) -> None:
     """Not even if the application answers what it has got as if it were whole."""
@@ -145,7 +145,7 @@ def test_a_wsgi_request_that_breaks_off_is_no_successful_call(
     assert record.get("errorCode") == code
 
 
-def test_a_wsgi_application_that_leaves_a_body_unread_is_no_client_that_left() -> None:
+def test_a_wsgi_body_that_the_application_leaves_unread_is_not_a_disconnected_client() -> None:
     def hasty(environ: Any, start: Any) -> list[bytes]:
         assert environ["wsgi.input"].read(3) == b"a=1"
         start("201 Created", [])

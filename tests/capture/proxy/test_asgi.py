@@ -7,7 +7,7 @@ import asyncio
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, Message, Scope, ask
 
 
-def test_an_application_sees_the_request_and_its_answer_is_taken_whole() -> None:
+def test_an_application_gets_the_request_and_its_whole_answer_is_returned() -> None:
     seen: list[object] = []
 
     async def app(scope: Scope, receive: object, send: object) -> None:

@@ -27,7 +27,7 @@ def test_pieces_come_out_in_order_and_then_nothing() -> None:
     assert asyncio.run(run()) == [b"ab", b"c", b""]
 
 
-def test_a_sender_is_paused_at_high_water_and_resumed_when_it_is_taken() -> None:
+def test_a_sender_is_paused_at_high_water_and_resumed_when_the_queue_drains() -> None:
     said: list[str] = []
     flow = Flow(lambda: said.append("pause"), lambda: said.append("resume"))
     flow.feed(b"x" * HIGH_WATER)
@@ -101,7 +101,7 @@ def test_an_answer_with_a_length_goes_as_it_is() -> None:
     assert framing.keep_alive
 
 
-def test_a_chunked_answer_is_chunked_anew() -> None:
+def test_a_chunked_answer_is_chunked_again() -> None:
     framing = Framing(keep_alive=True, chunked=True, unframed=False)
     assert framing.piece(b"abc") == b"3\r\nabc\r\n"
     assert framing.end == b"0\r\n\r\n"

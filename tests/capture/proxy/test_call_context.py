@@ -38,7 +38,7 @@ def transcript(
     return made
 
 
-def test_a_small_body_that_came_with_its_head_tells_the_operation() -> None:
+def test_a_small_body_that_came_with_its_head_names_the_operation() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
     assert made.call.operation == "ListUsers"
     assert made.is_form
@@ -103,7 +103,7 @@ def test_so_does_an_answer() -> None:
     assert noted == {"bytes": 17 * 1024 * 1024, "sha256": whole}
 
 
-def test_a_trusted_proxy_tells_the_callers_address() -> None:
+def test_a_trusted_proxy_sets_the_callers_address() -> None:
     forwarded = (b"X-Forwarded-For", b"203.0.113.9")
     assert transcript(b"GET", b"/b/k", signed("s3")).exchange(b"").source_ip == "192.0.2.1"
     made = transcript(b"GET", b"/b/k", signed("s3", forwarded))

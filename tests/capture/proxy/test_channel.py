@@ -151,7 +151,7 @@ def test_an_upstream_that_falls_silent_within_a_long_answer_breaks_it_off(tmp_pa
     assert "did not" in record["additionalEventData"]["opentrail"]["failure"]
 
 
-def test_a_client_that_reads_slowly_is_no_silent_upstream(tmp_path: Path) -> None:
+def test_a_client_that_reads_slowly_is_not_a_silent_upstream(tmp_path: Path) -> None:
     size = 20_000_000  # more than sockets hold
 
     def generous(wire: Wire) -> None:

@@ -220,7 +220,7 @@ def test_a_chunked_body_after_a_request_to_switch_protocols_passes(server: Opent
     ],
     ids=["header", "target of the next request", "trailer", "chunk extension"],
 )
-def test_what_is_no_body_is_taken_only_so_far(server: Opentrail, start: str) -> None:
+def test_data_that_is_not_a_body_is_read_up_to_a_limit(server: Opentrail, start: str) -> None:
     wire = Wire.to(server.url).send(f"GET /b/k HTTP/1.1\r\n{start}")
     sent, piece = 0, b"a" * 65536
     with contextlib.suppress(ConnectionError):
@@ -283,7 +283,7 @@ class Told:
 
 @pytest.mark.hypothesis
 @given(st.binary(min_size=1, max_size=200), st.booleans(), st.data())
-def test_body_and_next_request_are_told_and_the_head_is_not(
+def test_body_and_next_request_are_passed_on_and_the_head_is_not(
     body: bytes, chunked: bool, data: st.DataObject
 ) -> None:
     told = Told()

@@ -87,7 +87,7 @@ def told(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) -> He
     return made.headers
 
 
-def test_scheme_host_and_client_are_told_behind_what_the_client_sent() -> None:
+def test_scheme_host_and_client_are_added_to_what_the_client_sent() -> None:
     agent = (b"User-Agent", b"x")
     assert told([HOST, *FORGED, agent]) == [
         HOST,

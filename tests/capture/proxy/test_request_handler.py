@@ -221,7 +221,7 @@ def test_a_client_that_sends_too_much_reads_the_answer(tmp_path: Path, megabytes
         assert len(server.records()) == 5
 
 
-def test_a_client_that_never_ends_is_not_read_for_ever(tmp_path: Path) -> None:
+def test_reading_from_a_client_that_never_ends_is_limited(tmp_path: Path) -> None:
     head = (
         f"POST / HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('cloudtrail')}\r\n"
         "X-Amz-Target: CloudTrail_20131101.ListTrails\r\n"
@@ -239,7 +239,7 @@ def send_for_ever(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("expectation", ["tea", "100-continue, tea", "100-continued"])
-def test_an_expectation_that_nobody_knows_is_answered_417(tmp_path: Path, expectation: str) -> None:
+def test_an_unknown_expectation_is_answered_417(tmp_path: Path, expectation: str) -> None:
     with (
         scripted(lambda wire: wire.send(ok(b"x"))) as stub,
         opentrail_server(tmp_path / "data", "--upstream", stub.url) as server,

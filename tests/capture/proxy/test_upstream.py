@@ -34,7 +34,7 @@ def between(
 @pytest.mark.parametrize(
     "more", [ok(b"EVIL"), b"HTTP/1.1 200 OK\r\nX-Pois", b"HTTP/1.1 200 OK\r\n", b"garbage"]
 )
-def test_what_an_upstream_sends_unasked_reaches_nobody(tmp_path: Path, more: bytes) -> None:
+def test_unsolicited_bytes_of_an_upstream_are_dropped(tmp_path: Path, more: bytes) -> None:
     def overflowing(wire: Wire) -> None:
         wire.request()
         wire.send(ok(b"ok") + more)
@@ -50,7 +50,7 @@ def test_what_an_upstream_sends_unasked_reaches_nobody(tmp_path: Path, more: byt
         assert wire.buffer == b""
 
 
-def test_a_trailer_of_an_answer_is_no_header(tmp_path: Path) -> None:
+def test_a_trailer_of_an_answer_is_not_a_header(tmp_path: Path) -> None:
     def trailing(wire: Wire) -> None:
         wire.request()
         wire.send(

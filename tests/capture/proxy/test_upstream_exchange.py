@@ -17,7 +17,7 @@ from tests.live.processes import opentrail_server
 pytestmark = pytest.mark.live
 
 
-def test_service_and_region_may_stand_in_the_upstreams_name(tmp_path: Path) -> None:
+def test_service_and_region_may_be_in_the_upstreams_name(tmp_path: Path) -> None:
     reached = threading.Event()
 
     def upstream(wire: Wire) -> None:

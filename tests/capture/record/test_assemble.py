@@ -358,7 +358,7 @@ def test_a_global_service_is_recorded_in_us_east_1_wherever_it_was_called() -> N
     "region",
     ["us_east_1", "..", "r" * 1_100, "US-EAST-1", "a-", "x", "us-east-"],
 )
-def test_what_is_no_region_is_shown_and_never_part_of_a_key(region: str) -> None:
+def test_an_invalid_region_is_recorded_and_never_part_of_a_key(region: str) -> None:
     request = a_query_request("sqs", "ListQueues", "2012-11-05", region=region)
     made = Assembler(resolve).assemble(an_exchange(request))
     assert made.entry.region == made.record["awsRegion"] == "us-east-1"
@@ -366,14 +366,14 @@ def test_what_is_no_region_is_shown_and_never_part_of_a_key(region: str) -> None
 
 
 @pytest.mark.parametrize("service", ["..", "UPPER", "s" * 1_100, "a_b", "é"])
-def test_what_is_no_service_is_shown_and_never_an_event_source(service: str) -> None:
+def test_an_unknown_service_is_recorded_and_never_an_event_source(service: str) -> None:
     record = recorded(an_exchange(a_request(service, "POST", "/")))
     assert record["eventSource"] == "unknown.opentrail.internal"
     assert record["additionalEventData"]["opentrail"]["service"].startswith(service[:60])
 
 
 @pytest.mark.parametrize("account", ["../x", "1", "1234567890123", "\u0661" * 12, "a" * 12])
-def test_what_is_no_account_is_not_the_account_of_an_unsigned_call(account: str) -> None:
+def test_an_invalid_account_is_not_the_account_of_an_unsigned_call(account: str) -> None:
     given = {
         "RoleArn": f"arn:aws:iam::{account}:role/Web",
         "RoleSessionName": "s",
@@ -387,7 +387,7 @@ def test_what_is_no_account_is_not_the_account_of_an_unsigned_call(account: str)
     assert made.entry.account == made.record["recipientAccountId"] == DEFAULT_ACCOUNT
 
 
-def test_a_key_that_nobody_knows_is_recorded_as_unknown() -> None:
+def test_an_unknown_key_is_recorded_as_unknown() -> None:
     request = a_query_request("iam", "ListUsers", "2010-05-08", key="AKIAUNKNOWN")
     assert recorded(an_exchange(request))["userIdentity"] == {
         "type": "Unknown",
@@ -430,7 +430,7 @@ def test_what_cannot_be_named_is_recorded_all_the_same(
     assert record["eventCategory"] == "Management"
 
 
-def test_what_nobody_signed_and_nobody_knows_has_a_source_of_ours() -> None:
+def test_an_unsigned_unknown_call_has_opentrails_event_source() -> None:
     request = a_json_request("sqs", "Nothing.Known", {})
     unsigned = Request("POST", "/", "", {**request.headers, "authorization": ""}, request.body)
     record = recorded(an_exchange(unsigned))
@@ -718,7 +718,7 @@ def test_a_call_whose_answer_never_came_is_recorded_with_the_reason() -> None:
     assert record["requestID"]
 
 
-def test_notes_of_the_recorder_stand_in_our_block() -> None:
+def test_notes_of_the_recorder_are_in_the_opentrail_block() -> None:
     exchange = an_exchange(notes={"requestBody": {"length": 20_000_000, "sha256": "ab"}})
     block = recorded(exchange)["additionalEventData"]["opentrail"]
     assert block == {"requestBody": {"length": 20_000_000, "sha256": "ab"}}
@@ -791,7 +791,7 @@ def test_no_record_is_larger_than_256_kilobytes(size: int) -> None:
     assert len(made.entry.record) <= 256 * 1024
 
 
-def test_a_record_of_long_names_is_no_larger_than_256_kilobytes() -> None:
+def test_a_record_with_long_names_is_at_most_256_kilobytes() -> None:
     target = "DynamoDB_20120810." + "X" * 60_000
     parameters = {"TableName": "arn:aws:dynamodb:us-east-1:1:table/" + "t" * 102_200}
     for request in (
@@ -831,7 +831,7 @@ ECHOED = {
 
 
 @pytest.mark.parametrize("name", ECHOED)
-def test_an_error_tells_nothing_that_is_hidden(name: str) -> None:
+def test_an_error_contains_no_hidden_value(name: str) -> None:
     request = ECHOED[name]
     told = [request.body.decode(), unquote_plus(request.body.decode()), request.query, "CANARY-1"]
     told += [request.headers["authorization"], "the key CANARY-1", "https://a:CANARY-1@h/"]
@@ -982,7 +982,7 @@ def test_a_call_without_an_answer_has_neither_elements_nor_error() -> None:
         assert not {"errorCode", "errorMessage", "resources"} & set(record)
 
 
-def test_why_there_is_no_answer_is_recorded_without_secrets() -> None:
+def test_the_reason_for_a_missing_answer_is_recorded_without_secrets() -> None:
     failure = Failure("Error", "no connection to http://h/?access_token=CANARY")
     record = recorded(an_exchange(answered=False, failure=failure))
     noted = record["additionalEventData"]["opentrail"]["failure"]

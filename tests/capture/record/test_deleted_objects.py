@@ -129,14 +129,14 @@ def test_a_call_that_failed_as_a_whole_deleted_nothing(status: int) -> None:
     assert records(asked("a"), error, status) == []
 
 
-def test_a_call_without_an_answer_tells_its_keys_and_no_more() -> None:
+def test_a_call_without_an_answer_records_only_its_keys() -> None:
     exchange = an_exchange(asked("a"), answered=False, failure=Failure("BadGateway", "no"))
     call = Assembler(resolve).assemble(exchange)
     assert call.more == ()
     assert own(json.loads(call.entry.record))["deletedKeys"] == ["a"]
 
 
-def test_a_quiet_answer_tells_of_errors_only() -> None:
+def test_a_quiet_answer_records_only_errors() -> None:
     answer = b"""<DeleteResult><Error><Key>kept</Key><VersionId>v1</VersionId>
       <Code>InternalError</Code></Error></DeleteResult>"""
     gone, kept = records(asked("gone", ("kept", "v1"), quiet=True), answer)
@@ -208,7 +208,7 @@ def element(told: str) -> str:
 
 
 @pytest.mark.parametrize("name", MATCHES)
-def test_what_is_told_is_told_of_the_right_object(name: str) -> None:
+def test_each_result_is_recorded_for_its_object(name: str) -> None:
     objects, told, quiet, expected = MATCHES[name]
     answer = f"<DeleteResult>{''.join(map(element, told.split()))}</DeleteResult>"
     found = records(asked(*objects, quiet=quiet), answer.encode())
@@ -220,7 +220,7 @@ def test_what_is_told_is_told_of_the_right_object(name: str) -> None:
     assert known == expected
 
 
-def test_a_marker_is_told_of_the_object_that_it_hides() -> None:
+def test_a_delete_marker_is_recorded_for_the_object_that_it_hides() -> None:
     answer = b"""<DeleteResult><Deleted><Key>a</Key><DeleteMarker>true</DeleteMarker>
       <DeleteMarkerVersionId>m</DeleteMarkerVersionId></Deleted></DeleteResult>"""
     first, second = records(asked("a", ("a", "v2")), answer)
@@ -238,7 +238,7 @@ def test_an_error_of_an_object_does_not_repeat_the_signature() -> None:
     assert record["errorMessage"].startswith("not ")
 
 
-def test_nothing_of_an_answer_repeats_what_is_never_told() -> None:
+def test_nothing_of_an_answer_repeats_what_is_never_recorded() -> None:
     token, code = "T" * 40, "938271"
     headers = {"x-amz-security-token": token, "x-amz-mfa": f"arn:aws:iam::1:mfa/x {code}"}
     body = b"<Delete><Object><Key>a</Key></Object><Object><Key>b</Key></Object></Delete>"
@@ -261,7 +261,7 @@ def test_an_error_may_repeat_what_the_record_shows() -> None:
     assert records(request, answer)[0]["errorMessage"] == "DeleteObjects is not allowed"
 
 
-def test_of_very_many_different_errors_the_codes_are_told() -> None:
+def test_of_many_different_errors_the_codes_are_recorded() -> None:
     keys = [f"k{number}" for number in range(100)]
     errors = "".join(
         f"<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>not {key}</Message></Error>"
@@ -323,14 +323,14 @@ def test_another_call_has_no_such_records() -> None:
     assert own_block == {}
 
 
-def test_so_many_objects_have_records_as_s3_takes_in_a_call() -> None:
+def test_as_many_objects_have_records_as_s3_accepts_in_a_call() -> None:
     call = made(asked(*(f"k{n}" for n in range(MAX_DELETED_OBJECTS + 7))), b"<DeleteResult/>")
     keys = [json.loads(entry.record)["requestParameters"]["key"] for entry in call.more]
     assert keys == [f"k{n}" for n in range(MAX_DELETED_OBJECTS)]
     assert own(json.loads(call.entry.record))["deletedKeysWithoutRecord"] == 7
 
 
-def test_so_many_bytes_of_records_are_made_as_hold_nobody_up() -> None:
+def test_the_bytes_of_object_records_are_limited() -> None:
     keys = [f"{number:04}{'k' * 9_000}" for number in range(MAX_DELETED_OBJECTS)]
     call = made(asked(*keys, quiet=True), b"<DeleteResult/>")
     assert (
@@ -343,7 +343,7 @@ def test_so_many_bytes_of_records_are_made_as_hold_nobody_up() -> None:
 # The call's own record
 
 
-def test_keys_are_told_in_our_own_block() -> None:
+def test_keys_are_recorded_in_the_opentrail_block() -> None:
     call = made(asked("a", ("b/c", "3"), quiet=True), b"<DeleteResult/>")
     assert own(json.loads(call.entry.record)) == {"deletedKeys": ["a", "b/c"]}
 
@@ -356,7 +356,7 @@ def test_of_a_call_that_failed_it_is_not_said_that_objects_have_no_record() -> N
 
 
 @pytest.mark.parametrize("key", ["contracts/{:06}.pdf", '{:04}"' + '"' * 1_000])
-def test_keys_are_told_as_far_as_there_is_room(key: str) -> None:
+def test_keys_are_recorded_up_to_the_limit(key: str) -> None:
     keys = [key.format(number) for number in range(MAX_DELETED_OBJECTS)]
     extra = json.loads(made(asked(*keys)).entry.record)["additionalEventData"]
     told = extra["opentrail"]["deletedKeys"]

@@ -264,7 +264,7 @@ def test_tags_are_a_set_here_and_a_plain_list_in_specifications() -> None:
     }
 
 
-def test_shared_images_and_snapshots_tell_the_attribute() -> None:
+def test_shared_images_and_snapshots_record_the_attribute() -> None:
     """Invictus, 10 July 2023."""
     assert shown(
         "ModifyImageAttribute",
@@ -385,7 +385,7 @@ def test_create_launch_template_removes_its_user_data() -> None:
         ("DescribeInstanceTypes", {"MaxResults": 100}, {"MaxResults": 100}),
     ],
 )
-def test_later_operations_stand_under_their_own_name(
+def test_later_operations_are_recorded_under_their_own_name(
     operation: str, parameters: dict[str, Any], expected: Any
 ) -> None:
     assert shown(operation, **parameters) == {f"{operation}Request": expected}
@@ -452,7 +452,7 @@ def test_private_addresses_of_an_answer_are_in_item_not_items() -> None:
     }
 
 
-def test_terminated_instances_tell_both_states() -> None:
+def test_terminated_instances_have_both_states() -> None:
     """CloudTrail's user guide."""
     states = (
         "<currentState><code>32</code><name>shutting-down</name></currentState>"
@@ -472,7 +472,7 @@ def test_terminated_instances_tell_both_states() -> None:
     }
 
 
-def test_a_created_key_pair_tells_everything_but_the_key() -> None:
+def test_a_created_key_pair_is_recorded_without_the_key() -> None:
     """CloudTrail's user guide."""
     assert answered(
         "CreateKeyPair",
@@ -502,7 +502,7 @@ def test_answers_of_later_operations_are_xml_turned_to_json() -> None:
     }
 
 
-def test_an_answer_without_a_body_tells_nothing_and_a_broken_one_is_refused() -> None:
+def test_an_empty_answer_has_no_elements_and_a_broken_one_is_refused() -> None:
     call = Call(ec2(), "CreateTags", "ec2")
     assert ec2_answer(call, Response(200, {}, b" ")) is None
     with pytest.raises(ValueError, match="XML"):
@@ -583,7 +583,7 @@ def test_names_that_sound_like_secrets_hide_their_values(operation: str, name: s
     assert "hunter2" not in json.dumps(raw(operation, {name: "hunter2"}))
 
 
-def test_signatures_in_the_form_are_no_parameters() -> None:
+def test_signatures_in_the_form_are_not_parameters() -> None:
     query = (
         "Action=DescribeRegions&Version=2016-11-15&X-Amz-Signature=hunter2&SecurityToken=hunter2"
     )
@@ -613,7 +613,7 @@ def test_what_no_table_and_no_model_knows_is_kept() -> None:
     }
 
 
-def test_bytes_that_are_no_text_are_marked() -> None:
+def test_bytes_that_are_not_text_are_marked() -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     request = a_request("ec2", headers=form, body=b"A\x80=\xff")
     found = ec2_parameters(Call(ec2(), "DescribeTags", "ec2"), request, {})

@@ -99,7 +99,7 @@ def test_a_record_that_had_to_be_changed_says_so(value: Any) -> None:
     assert opentrail_block(record) == {"altered": True}
 
 
-def test_the_mark_stands_beside_what_the_block_holds_already() -> None:
+def test_the_mark_is_added_to_the_members_of_the_block() -> None:
     record = a_record(
         requestParameters={"x": "\ud800"},
         additionalEventData={"SignatureVersion": "SigV4", "opentrail": {"duplicateKeys": True}},
@@ -112,13 +112,13 @@ def test_the_mark_stands_beside_what_the_block_holds_already() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_float_that_is_no_number_is_told_as_text(value: float) -> None:
+def test_a_float_that_is_not_finite_is_recorded_as_text(value: float) -> None:
     shown = written({"x": value})["x"]
     assert isinstance(shown, str)
     assert str(float(shown)) == str(value)
 
 
-def test_values_of_other_kinds_are_told_as_text() -> None:
+def test_values_of_other_types_are_recorded_as_text() -> None:
     """CBOR may bring decimals and tuples."""
     assert written({"x": Decimal("1.50")}) == {"x": "1.50"}
     assert written({"x": (1, "\ud800")}) == {"x": [1, "\ufffd"]}
@@ -126,13 +126,13 @@ def test_values_of_other_kinds_are_told_as_text() -> None:
     assert isinstance(written({"x": b"\xff"})["x"], str)
 
 
-def test_names_that_are_no_text_become_text() -> None:
+def test_names_that_are_not_text_become_text() -> None:
     assert written({1: "a", None: "b", "c": "d"}) == {"1": "a", "None": "b", "c": "d"}
 
 
 @pytest.mark.parametrize("surrogate", ["", "\ud800"])
 @pytest.mark.parametrize("depth", [250, 300, 512])
-def test_a_deeply_nested_value_is_no_reason_to_fail(depth: int, surrogate: str) -> None:
+def test_a_deeply_nested_value_does_not_raise(depth: int, surrogate: str) -> None:
     """Bodies may be nested 512 levels deep; no record is lost for that."""
     value: Any = surrogate
     for _ in range(depth // 2):

@@ -99,7 +99,7 @@ def test_a_value_of_the_wrong_kind_is_shown_as_it_is(value: Any) -> None:
     }
 
 
-def test_names_that_are_no_text_are_no_reason_to_fail() -> None:
+def test_names_that_are_not_text_do_not_raise() -> None:
     """CBOR maps may have keys of any kind."""
     shown = asked("cloudwatch", "PutMetricData", {1: "a", "Namespace": "n", b"x": "b"})
     assert shown["namespace"] == "n"
@@ -161,7 +161,7 @@ def test_a_time_of_ec2_is_epoch_milliseconds() -> None:
     assert shown["instances"][0]["launchTime"] == 1688979845000
 
 
-def test_what_is_no_time_is_shown_as_it_came() -> None:
+def test_an_invalid_time_is_recorded_unchanged() -> None:
     answer = {"Credentials": {"Expiration": "tomorrow"}}
     assert answered("sts", "AssumeRole", answer) == {"credentials": {"expiration": "tomorrow"}}
 
@@ -454,14 +454,14 @@ def test_batches_and_transactions_show_keys_and_names_only() -> None:
         ("PutItem", "Item", ["CANARY"]),
     ],
 )
-def test_no_value_of_an_attribute_is_shown_wherever_it_stands(
+def test_no_value_of_an_attribute_is_recorded_at_any_depth(
     operation: str, member: str, value: Any
 ) -> None:
     assert "CANARY" not in str(asked("dynamodb", operation, {"TableName": "t", member: value}))
 
 
 @pytest.mark.parametrize("key", ["text", {"a": "raw"}, {"a": {}}, {"a": {"S": "x", "N": "1"}}])
-def test_a_key_of_no_known_form_is_no_reason_to_fail(key: Any) -> None:
+def test_a_key_of_an_unknown_form_does_not_raise(key: Any) -> None:
     assert asked("dynamodb", "GetItem", {"TableName": "t", "Key": key})["tableName"] == "t"
 
 

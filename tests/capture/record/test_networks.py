@@ -30,7 +30,7 @@ PROXIES = [network("10.0.0.0/8"), network("fd00::/8")]
         ("not an address", "6.6.6.6", "not an address"),
     ],
 )
-def test_only_a_trusted_proxy_tells_the_callers_address(
+def test_only_a_trusted_proxy_sets_the_callers_address(
     peer: str, forwarded: str, client: str
 ) -> None:
     assert Networks(PROXIES).client_of(peer, {"x-forwarded-for": forwarded}) == client
@@ -57,7 +57,7 @@ def test_the_first_endpoint_whose_networks_hold_the_address_counts() -> None:
     assert Networks().endpoint_of("10.1.2.3") is None
 
 
-def test_what_is_no_network_is_refused() -> None:
+def test_an_invalid_network_is_refused() -> None:
     for text in ("10.0.0.1/8", "host", ""):
         with pytest.raises(ValueError, match=r"network|address|host bits"):
             network(text)

@@ -165,7 +165,7 @@ async def test_what_is_not_durable_is_refused_and_teaches_nothing() -> None:
 
 
 @asynchronous
-async def test_with_allow_nothing_is_refused_but_losses_are_counted_and_told() -> None:
+async def test_with_allow_nothing_is_refused_and_losses_are_counted_and_recorded() -> None:
     world = World(refuse=False)
     world.journal.failure = "no room"
     assert world.recorder.failure is None

@@ -128,7 +128,7 @@ def test_a_kms_call_touches_its_key(key: str, arn: str, owner: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["alias/app", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/app", None])
-def test_an_alias_is_not_told_as_a_key(key: str | None) -> None:
+def test_an_alias_is_not_recorded_as_a_key(key: str | None) -> None:
     """Which key it stands for only the upstream knows."""
     assert touched(json_call("kms", "TrentService.Encrypt"), "kms", {"keyId": key}) == []
 
@@ -205,7 +205,7 @@ def test_most_services_touch_nothing_that_is_listed() -> None:
         ("sqs", "AmazonSQS.SendMessage", "queueUrl", "AWS::SQS::Queue"),
     ],
 )
-def test_a_parameter_that_is_no_name_tells_no_arn(
+def test_a_parameter_that_is_not_a_name_has_no_arn(
     service: str, target: str, member: str, kind: str | None, value: Any
 ) -> None:
     """A data event keeps its type all the same, so that selectors by type take it."""

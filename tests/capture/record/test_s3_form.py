@@ -149,13 +149,13 @@ def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
     assert resources("GetObject", found) == resources("GetObject", expected)
 
 
-def test_a_list_asked_for_twice_is_told_by_one_prefix() -> None:
+def test_a_repeated_list_parameter_is_recorded_once() -> None:
     request = an_s3_request("GET", "/b", "prefix=in/&prefix=out/")
     (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
     assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
 
 
-def test_a_key_in_the_query_of_a_list_is_no_object() -> None:
+def test_a_key_in_the_query_of_a_list_is_not_an_object() -> None:
     request = an_s3_request("GET", "/b", "key=elsewhere")
     (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
     assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
@@ -227,7 +227,7 @@ def test_headers_that_are_secrets_or_parts_of_signatures_are_left_out(header: st
     assert found == {"bucketName": "b", "key": "k", "x-amz-acl": "private"}
 
 
-def test_headers_of_other_kinds_are_no_parameters() -> None:
+def test_other_headers_are_not_parameters() -> None:
     headers = {"content-type": "text/plain", "cookie": "CANARY", "range": "bytes=0-1"}
     assert shown(an_s3_request("PUT", "/b/k", "", headers)) == {"bucketName": "b", "key": "k"}
 
@@ -258,7 +258,7 @@ def test_a_bucket_policy_is_shown_as_an_object() -> None:
     }
 
 
-def test_a_bucket_policy_that_is_no_json_is_shown_as_text() -> None:
+def test_a_bucket_policy_that_is_not_json_is_recorded_as_text() -> None:
     found = shown(an_s3_request("PUT", "/b", "policy", {}, b"not json \xff"))
     assert found["bucketPolicy"] == "not json \ufffd"
 
@@ -286,7 +286,7 @@ def test_a_body_that_was_not_kept_whole_is_not_looked_into() -> None:
     assert shown(request) == {"bucketName": "b", "tagging": ""}
 
 
-def test_a_configuration_that_is_no_xml_is_refused() -> None:
+def test_a_configuration_that_is_not_xml_is_refused() -> None:
     request = an_s3_request("PUT", "/b", "tagging", {}, b"<Tagging>")
     with pytest.raises(ValueError, match="XML"):
         s3_parameters(call_of(request), request, {})

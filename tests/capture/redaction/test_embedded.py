@@ -202,7 +202,7 @@ def test_what_holds_no_secret_stays_byte_for_byte(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_taken(text: str) -> None:
+def test_any_text_is_accepted(text: str) -> None:
     assert isinstance(within(text), str)
     assert within("{" + text)[:1] in ("{", "H")
     assert isinstance(within(quote(text, safe="=&")), str)

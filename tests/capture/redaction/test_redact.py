@@ -191,13 +191,13 @@ def test_no_literal_of_a_statement_survives_however_it_is_written(statement: str
     assert "4111" not in shown
 
 
-def test_a_name_with_a_digit_is_no_literal() -> None:
+def test_a_name_with_a_digit_is_not_a_literal() -> None:
     statement = "SELECT a1, b_2 FROM table3 WHERE c4 = ?"
     assert without_literals(statement) == statement
 
 
 @pytest.mark.parametrize("value", [None, 5, ["a"], {"a": "b"}, b"x"])
-def test_a_statement_that_is_no_text_is_hidden(value: Any) -> None:
+def test_a_statement_that_is_not_text_is_hidden(value: Any) -> None:
     assert without_literals(value) == HIDDEN
 
 
@@ -224,7 +224,7 @@ def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) 
     assert "b" not in scrubbed(form(secret), {"A": secret}, {})
 
 
-def test_the_words_of_a_body_that_nobody_could_read_are_hidden_but_for_what_is_shown() -> None:
+def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> None:
     told = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
     assert told == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
 

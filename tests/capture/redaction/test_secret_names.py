@@ -31,7 +31,7 @@ from opentrail.capture.redaction.secret_names import (
         "x" * 300 + "password",
     ],
 )
-def test_a_name_that_tells_of_a_secret(name: str) -> None:
+def test_a_name_means_a_secret(name: str) -> None:
     assert looks_secret(name)
 
 
@@ -47,7 +47,7 @@ def test_a_name_that_does_not(name: str) -> None:
     "name",
     ["token", "API_KEY", "x-api-key", "secrets", "tokens", "db_pass", "Cookie", "set-cookie"],
 )
-def test_a_name_that_tells_of_a_secret_where_no_model_does(name: str) -> None:
+def test_a_name_means_a_secret_where_the_model_does_not_say(name: str) -> None:
     assert sounds_secret(name)
     assert not looks_secret(name)
 
@@ -56,7 +56,7 @@ def test_a_name_that_tells_of_a_secret_where_no_model_does(name: str) -> None:
     "name",
     ["nextToken", "ClientRequestToken", "max_tokens", "httpTokens", "compass", "spin", "secretId"],
 )
-def test_a_name_that_tells_of_no_secret_anywhere(name: str) -> None:
+def test_a_name_never_means_a_secret(name: str) -> None:
     assert not sounds_secret(name)
 
 
@@ -97,11 +97,11 @@ def test_a_model_names_a_secret_or_only_something_about_one(name: str, is_secret
         ("hostEnvironment", False),
     ],
 )
-def test_a_name_tells_of_environment_variables(name: str, holds: bool) -> None:
+def test_a_name_means_environment_variables(name: str, holds: bool) -> None:
     assert names_environment(name) == holds
 
 
-def test_a_name_may_stand_beside_its_value() -> None:
+def test_a_name_may_be_next_to_its_value() -> None:
     assert hidden_member({"Key": "password", "Value": "x"}) == "Value"
     assert hidden_member({"name": "sessionToken", "values": ["x"]}) == "values"
     assert hidden_member({"name": "team", "value": "password"}) is None

@@ -143,7 +143,7 @@ def test_a_pattern_with_everything_escaped_matches_its_own_text_only(text: str, 
 
 
 @given(st.text(), st.text(), st.text())
-def test_a_star_stands_for_anything(before: str, middle: str, after: str) -> None:
+def test_a_star_matches_anything(before: str, middle: str, after: str) -> None:
     def escaped(text: str) -> str:
         return "".join(f"\\{character}" for character in text)
 

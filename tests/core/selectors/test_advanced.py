@@ -184,7 +184,7 @@ def test_a_value_that_is_none_is_named_with_its_field_and_what_was_expected(
     assert message.endswith(expected)
 
 
-def test_types_that_aws_may_add_later_are_taken() -> None:
+def test_types_that_aws_may_add_later_are_accepted() -> None:
     check(selector({**DATA, "resources.type": {"Equals": ["AWS::Brand::New"]}}))
 
 

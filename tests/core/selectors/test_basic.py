@@ -72,7 +72,7 @@ def test_what_is_given_is_kept() -> None:
         (TABLE, "arn:aws-us-gov:dynamodb:us-gov-west-1:111111111111:table/T"),
     ],
 )
-def test_values_of_awss_forms_are_taken(kind: str, value: str) -> None:
+def test_values_of_awss_forms_are_accepted(kind: str, value: str) -> None:
     check_basic([BasicSelector.from_json(of_values(kind, value))])
 
 
@@ -122,7 +122,7 @@ def test_a_type_without_values_is_refused(values: list[str] | None) -> None:
     assert message == f"DataResources.Values of {S3} must have at least one value."
 
 
-def test_only_two_sources_may_be_left_out_and_only_of_what_is_taken() -> None:
+def test_only_two_sources_may_be_excluded_and_only_from_management_events() -> None:
     for source in ("kms.amazonaws.com", "rdsdata.amazonaws.com"):
         check_basic([BasicSelector(excluded_sources=(source,))])
     message = refusal({"ExcludeManagementEventSources": ["iam.amazonaws.com"]})

@@ -89,7 +89,7 @@ def chosen_or_refused(request: Json, taker: SelectorOwner) -> Selection | CloudT
 @pytest.mark.slow
 @settings(deadline=None, max_examples=2_000)
 @given(requests, st.sampled_from(SelectorOwner))
-def test_whatever_the_model_lets_pass_is_taken_or_refused_and_documents_are_inverse(
+def test_what_the_model_allows_is_accepted_or_refused_and_documents_are_inverse(
     request: Json, taker: SelectorOwner
 ) -> None:
     validate(INPUT, request)
@@ -224,7 +224,7 @@ def test_an_event_data_store_has_advanced_selectors_only() -> None:
     )
 
 
-def test_resource_types_of_both_kinds_are_told() -> None:
+def test_resource_types_of_both_kinds_are_returned() -> None:
     of_basic = [{"DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3"]}]}]
     assert Selection.from_document({"EventSelectors": of_basic}).resource_types == {
         "AWS::S3::Object"

@@ -148,7 +148,7 @@ async def test_without_rules_nothing_is_put(states: tuple[str, ...]) -> None:
 
 
 @asynchronous
-async def test_while_no_trail_logs_nobody_is_asked_for_rules() -> None:
+async def test_rules_are_not_requested_while_no_trail_logs() -> None:
     scene = Scene()
     scene.logs, scene.services.asked_for_rules = False, 0
     await scene.follower.process(entries(3))
@@ -159,7 +159,7 @@ async def test_while_no_trail_logs_nobody_is_asked_for_rules() -> None:
 
 
 @asynchronous
-async def test_only_regions_of_which_something_is_taken_are_asked() -> None:
+async def test_rules_are_requested_only_for_regions_with_selected_events() -> None:
     scene = Scene()
     scene.left_out = set(range(1, 1_000))
     for start in range(0, 600, 100):

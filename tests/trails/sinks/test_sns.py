@@ -59,7 +59,7 @@ async def test_each_file_has_a_message_in_awss_form() -> None:
 
 
 @asynchronous
-async def test_many_files_are_told_of_once_each() -> None:
+async def test_each_of_many_files_is_announced_once() -> None:
     scene = Scene()
     keys = await scene.deliver(50)
     await scene.notices.send("one")
@@ -71,7 +71,7 @@ async def test_many_files_are_told_of_once_each() -> None:
 
 @pytest.mark.parametrize("fault", [Fault.UNAVAILABLE, Fault.LOST_ANSWER])
 @asynchronous
-async def test_what_failed_is_told_again_and_the_rest_is_not(fault: Fault) -> None:
+async def test_only_failed_messages_are_sent_again(fault: Fault) -> None:
     scene = Scene()
     keys = await scene.deliver(20)
     scene.services.faults.extend([None, None, fault])

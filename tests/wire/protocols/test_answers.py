@@ -103,7 +103,7 @@ def test_a_cbor_error_is_named_by_its_type() -> None:
 
 
 @pytest.mark.parametrize("message", [b"5", b"null", b'{"a":1}', b"[]"])
-def test_a_message_that_is_no_text_is_left_out(message: bytes) -> None:
+def test_a_message_that_is_not_text_is_left_out(message: bytes) -> None:
     assert error(JSON, 400, b'{"__type":"X","message":%s}' % message) == WireError("X", None)
 
 
@@ -204,24 +204,24 @@ def test_an_answer_without_a_body_is_named_by_its_status(
         ),
     ],
 )
-def test_an_answer_of_s3_without_a_body_is_told_as_a_get_is_answered(
+def test_an_answer_of_s3_without_a_body_has_the_error_of_a_get(
     request_: Request, status: int, code: str, message: str
 ) -> None:
     assert error(request_, status) == WireError(code, message)
 
 
-def test_an_object_whose_newest_version_is_a_deletion_is_no_key() -> None:
+def test_an_object_whose_newest_version_is_a_delete_marker_does_not_exist() -> None:
     found = error(KEY_OF_VERSION, 404, x_amz_delete_marker="true")
     assert found is not None
     assert found.code == "NoSuchKey"
 
 
-def test_a_head_that_has_not_changed_is_no_error() -> None:
+def test_a_head_answered_not_modified_is_not_an_error() -> None:
     assert error(KEY, 304) is None
     assert error(KEY, 206) is None
 
 
-def test_stores_that_tell_an_error_in_headers_are_heard() -> None:
+def test_errors_in_headers_of_stores_are_read() -> None:
     found = error(KEY, 403, x_minio_error_code="InvalidAccessKeyId", x_minio_error_desc="unknown")
     assert found == WireError("InvalidAccessKeyId", "unknown")
     found = error(KEY, 404, x_amz_error_code="NoSuchBucket", x_amz_error_message="no bucket")
@@ -253,7 +253,7 @@ def test_an_error_that_cannot_be_read_still_is_one(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 304])
-def test_a_good_answer_is_no_error(status: int) -> None:
+def test_a_successful_answer_is_not_an_error(status: int) -> None:
     for request in (JSON, QUERY, EC2, OBJECT, LAMBDA, UNKNOWN):
         assert error(request, status, b'{"__type":"NotAnError","message":"x"}') is None
 
@@ -317,7 +317,7 @@ def test_elements_of_an_ec2_answer() -> None:
     ]
 
 
-def test_elements_of_a_rest_answer_stand_in_headers_and_body() -> None:
+def test_elements_of_a_rest_answer_are_in_headers_and_body() -> None:
     headers = {"x-amz-version-id": "3", "content-type": "application/xml"}
     body = b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
     found = decode_answer(call_of(COPY), Response(200, headers, body))
@@ -325,7 +325,7 @@ def test_elements_of_a_rest_answer_stand_in_headers_and_body() -> None:
     assert found["CopyObjectResult"] == {"ETag": "e"}
 
 
-def test_the_bytes_of_an_object_are_no_element() -> None:
+def test_the_bytes_of_an_object_are_not_an_element() -> None:
     found = answer(OBJECT, b"the object", content_type="text/plain", x_amz_version_id="3")
     assert found == {"ContentType": "text/plain", "VersionId": "3"}
 
@@ -341,7 +341,7 @@ INVOKE = a_request("lambda", "POST", "/2021-11-15/functions/f/response-streaming
         (JSON, {}),
     ],
 )
-def test_events_of_a_stream_are_no_elements(request_: Request, expected: dict[str, str]) -> None:
+def test_events_of_a_stream_are_not_elements(request_: Request, expected: dict[str, str]) -> None:
     frames = b"\x00\x00\x00\x6d\x00\x00\x00\x57\x1a\x2b"
     assert answer(request_, frames, content_type=EVENTS, x_amz_executed_version="3") == expected
 

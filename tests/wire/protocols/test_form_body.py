@@ -62,7 +62,7 @@ def test_an_empty_list_is_one_without_members() -> None:
 
 
 @pytest.mark.parametrize("name", ["Tags.member.x", "Tags.member.-1", "Tags.member.¹", "Tags.x.1"])
-def test_what_has_no_number_is_no_member(name: str) -> None:
+def test_an_entry_without_a_number_is_not_a_member(name: str) -> None:
     assert decode("iam", "CreateUser", [(name, "v")]) == {"Tags": []}
 
 
@@ -146,13 +146,13 @@ def test_sqs_batches_and_attributes_and_tags() -> None:
         [("Tags.member.1.Key.", "x"), ("Tags.member.1.Key", "y")],
     ],
 )
-def test_a_name_with_an_empty_part_is_no_reason_to_fail(pairs: list[tuple[str, str]]) -> None:
+def test_a_name_with_an_empty_part_does_not_raise(pairs: list[tuple[str, str]]) -> None:
     decoded = decode("iam", "CreateUser", [*pairs, ("Path", "/")])
     assert decoded["Path"] == "/"
     assert isinstance(decoded.get("UserName", ""), str)
 
 
-def test_a_very_long_name_is_no_reason_to_fail() -> None:
+def test_a_very_long_name_does_not_raise() -> None:
     pairs = [("A." * 50_000, "x"), ("UserName", "Mary")]
     assert decode("iam", "CreateUser", pairs) == {"UserName": "Mary"}
 

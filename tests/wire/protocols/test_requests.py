@@ -224,7 +224,7 @@ def test_an_empty_body_gives_no_parameters() -> None:
 # Forms
 
 
-def test_parameters_of_the_protocol_itself_are_no_parameters() -> None:
+def test_parameters_of_the_protocol_are_not_those_of_the_operation() -> None:
     signing = {
         "AWSAccessKeyId": "AKIA",
         "SignatureVersion": "2",
@@ -240,7 +240,7 @@ def test_parameters_of_the_protocol_itself_are_no_parameters() -> None:
     }
 
 
-def test_parameters_of_a_get_stand_in_its_query() -> None:
+def test_parameters_of_a_get_are_in_its_query() -> None:
     query = "Action=GetUser&Version=2010-05-08&UserName=Mary%20Major&X-Amz-Signature=0"
     assert parameters(a_request("iam", "GET", "/", query)) == {"UserName": "Mary Major"}
 

@@ -121,7 +121,7 @@ def test_text_of_any_kind_is_decoded_or_left_as_it_is(kind: str, value: Any) -> 
 
 @pytest.mark.parametrize("extreme", EXTREMES[:2], ids=["first", "last"])
 @pytest.mark.parametrize("hours", [-14, 14])
-def test_a_time_that_utc_does_not_have_is_no_reason_to_fail(extreme: datetime, hours: int) -> None:
+def test_a_time_outside_of_utcs_range_does_not_raise(extreme: datetime, hours: int) -> None:
     """CBOR's tag 0 may bring such a time (year 1 east of Greenwich)."""
     moment = extreme.replace(tzinfo=timezone(timedelta(hours=hours)))
     assert timestamp(moment) is not None
@@ -160,7 +160,7 @@ def test_a_time_is_read_in_every_form_that_sdks_send(value: Any, moment: datetim
 
 
 @pytest.mark.parametrize("value", ["", "tomorrow", True, None, [], {}, 1e300, "nan", "inf", b"1"])
-def test_what_tells_no_time_is_left_as_it_is(value: Any) -> None:
+def test_a_value_that_is_not_a_time_is_unchanged(value: Any) -> None:
     found = timestamp(value)
     assert found == value
     assert type(found) is type(value)
@@ -169,7 +169,7 @@ def test_what_tells_no_time_is_left_as_it_is(value: Any) -> None:
 # JSON
 
 
-def test_json_is_read_as_it_stands() -> None:
+def test_json_is_read_unchanged() -> None:
     document = JsonDocument(b'{"a": [1, 2.5, true, null, "x"]}')
     assert document.value == {"a": [1, 2.5, True, None, "x"]}
     assert not document.duplicate_keys

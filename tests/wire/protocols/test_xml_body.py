@@ -137,7 +137,7 @@ def test_lists_structures_and_attributes_of_s3() -> None:
     }
 
 
-def test_flattened_lists_stand_side_by_side() -> None:
+def test_flattened_lists_may_be_side_by_side() -> None:
     raw = b"""<Delete><Quiet>true</Quiet><Object><Key>a</Key></Object>
       <Object><Key>b</Key><VersionId>3</VersionId></Object></Delete>"""
     assert decode("s3", "DeleteObjects", "Delete", raw) == {
