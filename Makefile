@@ -1,6 +1,6 @@
 # opentrail: `make run` sets up and starts the sandbox, `make test` sets up and runs every test.
 
-# Compiled tests are kept: compiling them anew takes a fifth of `make check`.
+# Cache compiled tests: compiling them takes a fifth of `make check`.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run check test bench conformance requirements clean
@@ -11,7 +11,7 @@ help:
 	@echo "make test         all that CI runs"
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
-	@echo "make requirements compile the hashed requirement files anew"
+	@echo "make requirements update the hashed requirement files"
 
 run:
 	@scripts/set_up.sh run

@@ -32,8 +32,8 @@ def settings_page() -> str:
         "the file (`user = NAME` or `root = true`; `account`, `arn`, `principal_id`) say who is",
         "behind a key; `[upstream.SERVICE]` tables (`[upstream.default]` for all others) hold",
         "`url` and perhaps `access_key_id`, `secret_access_key`, `session_token`, `region`: for",
-        "`s3`, what trails are delivered with; with `resign = true`, what calls are signed with",
-        "anew. Both exist in the file only.\n",
+        "`s3`, the credentials for delivery; with `resign = true`, those for re-signing calls.",
+        "Both exist in the file only.\n",
         "| flag | variable | default | effect |",
         "|---|---|---|---|",
     ]

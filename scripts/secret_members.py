@@ -1,6 +1,6 @@
-"""Lists members of AWS's models that suggest a secret and that nobody has reviewed; 1 if any are.
+"""Lists unreviewed members of AWS's models that suggest a secret; exits with 1 if there are any.
 
-With `--all` every such member is listed, with what hides it, or why it is shown.
+With `--all` it lists every such member, with the rule that hides it or why it is shown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from opentrail.capture.redaction.secret_members import candidates, reviews, unre
 
 
 def main() -> int:
-    """Lists the members, one a line."""
+    """Lists the members, one per line."""
     if "--all" in sys.argv:
         for one in candidates():
             why = next((review.why for review in reviews() if review.covers(one)), "NOT REVIEWED")

@@ -149,7 +149,7 @@ def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
     assert resources("GetObject", found) == resources("GetObject", expected)
 
 
-def test_a_repeated_list_parameter_is_recorded_once() -> None:
+def test_a_repeated_prefix_of_a_list_is_recorded_once() -> None:
     request = an_s3_request("GET", "/b", "prefix=in/&prefix=out/")
     (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
     assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
