@@ -421,7 +421,7 @@ def _lookup(options: argparse.Namespace) -> int:
         print_events(events)
     warn_of_hidden(answer)
     if any(_UNKNOWN_CALLER in event["CloudTrailEvent"] for event in events):
-        _tell_how_to_name()
+        _print_naming_hint()
     return 0
 
 
@@ -430,7 +430,7 @@ def _require_one_form(options: argparse.Namespace) -> None:
         raise UsageError("--json and --csv exclude each other")
 
 
-def _tell_how_to_name() -> None:
+def _print_naming_hint() -> None:
     print(f"some callers are unknown to the server; {_NAMING}", file=sys.stderr)
 
 
@@ -446,7 +446,7 @@ def _who(options: argparse.Namespace) -> int:
     else:
         print_answer(answer, options.resource)
     if "an unknown caller" in (answer["sentence"] or ""):
-        _tell_how_to_name()
+        _print_naming_hint()
     return 0 if answer["sentence"] else 1
 
 
