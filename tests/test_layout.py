@@ -34,6 +34,7 @@ FREE_TESTS = {
     "capture/test_former_names.py": "names that only import from another module",
     "capture/test_secrets.py": "guarantee S4 over all of capture",
     "test_docs.py": "what code and documents cite",
+    "test_language.py": "the words of code and documents",
     "test_version.py": "version.py needs none, but has one",
 }
 

@@ -1,0 +1,167 @@
+"""Code and documents use plain English, and one name for one thing."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+CHECKED = ("src", "docs", "scripts", "README.md", "CONTRIBUTING.md", "Makefile")
+SUFFIXES = {".py", ".md", ".sh", ""}
+#: Files and folders that are not rewritten yet. Remove an entry once its text is.
+NOT_YET = (
+    "src/opentrail/commands/",
+    "src/opentrail/imports/",
+    "src/opentrail/adapters/duckdb/",
+    "src/opentrail/adapters/ipc/link.py",
+    "src/opentrail/app/server.py",
+    "src/opentrail/validation/checkpoints.py",
+    "src/opentrail/validation/report.py",
+)
+#: Texts that records contain, so they cannot change.
+RECORDED = ("the answer does not tell",)
+
+#: Words to avoid → what to write instead. `_` counts as a space, so identifiers match too.
+WORDS = {
+    r"(?:un)?told|tells?|telling": "describe, report, message, name; for 'told apart', distinguish",
+    r"taker|takers": "the name of the thing, such as selector or batch",
+    r"(?:is|are|was|were|be|been) taken(?! from)": "accepted, read, used, selected",
+    r"so (?:many|much|often)": "the number and its unit: 'Maximum records per batch.'",
+    r"stands?|stood": "is, means, matches",
+    r"whoever": "name the role: caller, client, user",
+    r"nobody|somebody": "name the role, or say 'unknown', 'no caller', 'another process'",
+    r"anew": "again, or a verb with re-",
+    r"for ever": "until it is cancelled, permanently",
+    r"patience": "timeout, deadline, interval",
+    r"deeds?": "change, call",
+    r"of one's own|one's own": "own, custom, separate",
+    r"lets? go(?: of)?": "release, close, trim, evict",
+    r"(?<!there )is no (?!longer|more|less|other)\w+": "is not a …",
+}
+_WORDS = {re.compile(rf"\b(?:{word})\b", re.IGNORECASE): use for word, use in WORDS.items()}
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_QUOTED = re.compile(r"`[^`\n]*`")
+
+#: Public names of two classes, with the reason.
+SAME_NAME = {
+    "Request": "an HTTP request, and a message between processes; rename the one in adapters/ipc",
+}
+
+
+@cache
+def files() -> tuple[Path, ...]:
+    """Returns the committed and new files to check."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", *CHECKED],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    paths = [Path(name) for name in listed if not name.startswith(NOT_YET)]
+    return tuple(p for p in paths if p.suffix in SUFFIXES and (ROOT / p).is_file())
+
+
+def without_quotations(text: str) -> str:
+    """Returns Markdown with spaces in place of code: commands and output are not prose."""
+    for pattern in (_FENCED, _QUOTED):
+        text = pattern.sub(lambda found: re.sub(r"\S", " ", found[0]), text)
+    return text
+
+
+def findings(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yields line number, word and replacement of each word to avoid."""
+    for recorded in RECORDED:
+        text = text.replace(recorded, "")
+    for number, line in enumerate(text.splitlines(), 1):
+        spaced = line.replace("_", " ")
+        for pattern, replacement in _WORDS.items():
+            for found in pattern.finditer(spaced):
+                yield number, found[0], replacement
+
+
+def test_no_file_has_words_to_avoid() -> None:
+    found = []
+    for path in files():
+        text = (ROOT / path).read_text()
+        text = without_quotations(text) if path.suffix == ".md" else text
+        found += [f"{path}:{n}: {word!r}: write {use}" for n, word, use in findings(text)]
+    assert found == [], "\n".join(found)
+
+
+def test_the_files_are_found() -> None:
+    assert len(files()) > 150
+    assert Path("src/opentrail/core/event.py") in files()
+    assert Path("README.md") in files()
+
+
+@pytest.mark.parametrize("path", NOT_YET)
+def test_only_files_that_need_it_are_excluded(path: str) -> None:
+    """A rewritten file must leave the list, so that it stays clean."""
+    excluded = [ROOT / path] if path.endswith(".py") else sorted((ROOT / path).rglob("*.py"))
+    assert any(list(findings(file.read_text())) for file in excluded), f"remove {path}"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("#: At most so many are read.", "so many"),
+        ("advance: is told of each batch", "told"),
+        ("def tell_unknown_types() -> None:", "tell"),
+        ("told = orjson.loads(line)", "told"),
+        ("Nobody knows where it ended.", "Nobody"),
+        ('raise UsageError(f"{path} is no folder")', "is no folder"),
+        ("records that are taken in groups", "are taken"),
+        ("the bucket behind which it stands", "stands"),
+        ("signing anew", "anew"),
+    ],
+)
+def test_a_word_to_avoid_is_found(text: str, word: str) -> None:
+    assert [found for _, found, _ in findings(text)] == [word]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "there is no upstream",
+        "it is no longer read",
+        "the call may have taken effect",
+        "keys are taken from the file",
+        "understand, outstanding, standard, teller",
+        'labels("taken")',
+        "as long as the server runs",
+    ],
+)
+def test_other_words_are_not_found(text: str) -> None:
+    assert list(findings(text)) == []
+
+
+def test_code_in_markdown_is_not_prose() -> None:
+    text = "told `told`\n```\n$ tell\n```\nanew"
+    assert [(n, word) for n, word, _ in findings(without_quotations(text))] == [
+        (1, "told"),
+        (5, "anew"),
+    ]
+
+
+def class_names() -> dict[str, set[str]]:
+    """Returns the modules of each public class."""
+    modules = defaultdict(set)
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                modules[node.name].add(str(path.relative_to(ROOT)))
+    return modules
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    shared = {name: paths for name, paths in class_names().items() if len(paths) > 1}
+    assert {name: paths for name, paths in shared.items() if name not in SAME_NAME} == {}
+    assert set(SAME_NAME) <= set(shared), "remove the names that are no longer shared"
