@@ -11,7 +11,7 @@ from tests.factories import ACCOUNT, a_record, event_id
 
 
 async def asked(text: str, *records: dict[str, Any], **narrowed: str) -> dict[str, Any]:
-    """Returns what is answered when these records are all there are; ids tell their order."""
+    """Returns the answer for these records; their ids contain their order."""
     api = Api()
     api.world.clock.advance(86_400)
     default = event_id(1)
@@ -32,8 +32,8 @@ def at(minute: int, **changes: Any) -> dict[str, Any]:
 
 def did(minute: int, event_name: str, asked: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """Returns a call of IAM on its parameters, with no answer."""
-    told = {"eventName": event_name, "requestParameters": asked, "responseElements": None}
-    return at(minute, **{**told, **changes})
+    members = {"eventName": event_name, "requestParameters": asked, "responseElements": None}
+    return at(minute, **{**members, **changes})
 
 
 def deed(answer: dict[str, Any] | None) -> str:

@@ -230,7 +230,7 @@ def an_entry(
     recorded_at: datetime = MOMENT,
     chain: bytes | None = None,
 ) -> Entry:
-    """Returns a record in the journal; by default one whose event id tells its position."""
+    """Returns a record in the journal; by default one whose event id contains its position."""
     record = a_record(eventID=event_id(position)) if record is None else record
     new = a_new_entry(record, origin=origin, recorded_at=recorded_at)
     return Entry(

@@ -107,7 +107,7 @@ class _SkippingLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, work: Any, *arguments: Any
     ) -> Any:
-        """Returns what a thread would give; nobody could wait for one here."""
+        """Returns the result of a thread; a test cannot wait for one here."""
         done = self.create_future()
         try:
             done.set_result(work(*arguments))
@@ -136,7 +136,7 @@ async def turns(count: int = 20) -> None:
 async def eventually(
     condition: Callable[[], object], every: float = 0.005, patience: float = PATIENCE
 ) -> None:
-    """Returns once something holds that nobody announces; it must hold in time."""
+    """Polls until a condition without an event holds; fails after a timeout."""
     async with asyncio.timeout(patience):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(every)
@@ -181,7 +181,7 @@ def fill(folder: Path, leave_kilobytes: int = 0) -> Path:
 
 
 class SettableClock:
-    """A `Clock` that stands still until it is told otherwise."""
+    """A `Clock` that moves only when a test sets it."""
 
     def __init__(self, now: datetime = MOMENT) -> None:
         self.moment = now
@@ -205,7 +205,7 @@ class PowerCutError(BaseException):
 class Breaker:
     """Counts the operations of stores and cuts the power at the n-th.
 
-    With `done`, the operation has been carried out, only nobody hears of it any more.
+    With `done`, the operation has been carried out, but its result is not reported.
     """
 
     def __init__(self, at: int = 0, done: bool = False) -> None:

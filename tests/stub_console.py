@@ -1,4 +1,4 @@
-"""A console port that answers what a test tells it to, for commands that ask a server."""
+"""A console port with the answers of a test, for commands that need a server."""
 
 from __future__ import annotations
 

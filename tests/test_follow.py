@@ -18,7 +18,7 @@ DAY = 86_400.0
 
 
 class Collector:
-    """A follower that remembers every batch, and fails as often as it is told."""
+    """A follower that remembers every batch, and fails a given number of times."""
 
     name = "collector"
 

@@ -28,7 +28,7 @@ FREE_FOLDERS = (
     "live",
     "transcripts",
 )
-#: Tests that mirror no module, and why they stand where they stand.
+#: Tests that mirror no module, and why.
 FREE_TESTS = {
     "test_layout.py": "this one",
     "capture/test_former_names.py": "names that only import from another module",
@@ -49,7 +49,7 @@ def modules() -> list[Path]:
 
 
 def mirror_of(module: Path) -> Path:
-    """Returns where the test of a module must stand, relative to the tests."""
+    """Returns the path of a module's test, relative to the tests."""
     return module.with_name(f"test_{module.name}")
 
 

@@ -303,8 +303,8 @@ def test_a_wrong_flag_is_named(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["0", "1000000000"])
 def test_the_error_for_a_wrong_number_has_both_limits(text: str) -> None:
-    told = refused({"history_seal_records": text})
-    assert f"a whole number greater than 0 and less than 10^9, not '{text}'" in told
+    message = refused({"history_seal_records": text})
+    assert f"a whole number greater than 0 and less than 10^9, not '{text}'" in message
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, text in WRONG if text])

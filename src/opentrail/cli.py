@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Opens standard streams that were closed, so that a write to them is an error with a name."""
+    """Opens standard streams that were closed, so that a write to them has a clear error."""
     for name, number in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:
             with contextlib.suppress(OSError):
@@ -60,7 +60,7 @@ def _open_closed_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Makes what is still to be written go nowhere, so that ending does not fail again."""
+    """Discards pending output, so that the exit does not fail again."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -352,11 +352,11 @@ def _announce_sandbox(server: Server, has_history: bool) -> None:
     print("export AWS_DEFAULT_REGION=us-east-1\n", flush=True)
 
 
-# Commands that ask a server
+# Commands that need a server
 
 
 def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
-    """Returns the query of a search. What flags and expression leave open has a default."""
+    """Returns the query of a search, with defaults for what flags and expression do not set."""
     query = {
         "expression": options.expression,
         "since": vars(options).get("since"),
@@ -370,7 +370,7 @@ def _conditions(options: argparse.Namespace) -> dict[str, str | None]:
 
 
 def _defaults(options: argparse.Namespace) -> dict[str, str | None]:
-    """Returns the conditions that neither a flag nor the expression decides."""
+    """Returns the conditions that neither a flag nor the expression sets."""
     from opentrail.core.identity import DEFAULT_ACCOUNT
 
     own_region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
@@ -385,7 +385,7 @@ def _defaults(options: argparse.Namespace) -> dict[str, str | None]:
 
 
 def _named_in(expression: str | None) -> set[str]:
-    """Returns the conditions with defaults that an expression decides itself."""
+    """Returns the conditions with defaults that an expression sets itself."""
     from datetime import UTC, datetime
 
     from opentrail.core.expression import ExpressionError, fields_in, parse
@@ -393,7 +393,7 @@ def _named_in(expression: str | None) -> set[str]:
     try:
         fields = fields_in(parse(expression or "", datetime.now(UTC)))
     except ExpressionError:
-        return set()  # the server says what is wrong with it
+        return set()  # the server reports the error
     conditions = {"account": "account", "region": "region", "category": "categories"}
     return {conditions[field] for field in fields if field in conditions}
 

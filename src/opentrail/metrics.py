@@ -224,7 +224,7 @@ class _Sum(Collector):
 
 
 def _names_of(family: Metric) -> set[str]:
-    """Returns the names that samples of a counter have, though it may have none yet."""
+    """Returns the sample names of a counter, which may have no sample yet."""
     return {f"{family.name}_total"} if family.type == "counter" else set()
 
 

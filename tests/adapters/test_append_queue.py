@@ -101,12 +101,12 @@ async def test_the_oldest_counts_until_its_group_has_ended() -> None:
 
 @asynchronous
 async def test_a_caller_who_waits_no_more_is_left_alone() -> None:
-    gone, told, failed = an_append(), an_append(), an_append()
+    gone, written, failed = an_append(), an_append(), an_append()
     gone.done.cancel()
     gone.succeed(1)
     gone.fail(StorageFailed("disk full"))
-    told.succeed(2)
+    written.succeed(2)
     failed.fail(StorageFailed("disk full"))
-    assert await told.done == 2
+    assert await written.done == 2
     with pytest.raises(StorageFailed, match="disk full"):
         await failed.done

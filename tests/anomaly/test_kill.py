@@ -136,7 +136,7 @@ class Evidence:
 
 
 @dataclass
-class Told:
+class Sinks:
     """What a topic's subscriber and a log group have, read without opentrail."""
 
     sqs: Any
@@ -176,7 +176,7 @@ class World:
 
     server: Opentrail
     evidence: Evidence
-    told: Told
+    sinks: Sinks
 
     def looked_up(self, since: float) -> Counter[str]:
         """Returns how often LookupEvents shows each user that was created since then."""
@@ -264,8 +264,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             )
             client.start_logging(Name="killed")
             server.stop()
-            told = Told(direct["sqs"], direct["logs"], queue)
-            yield World(server, Evidence(direct["s3"]), told)
+            sinks = Sinks(direct["sqs"], direct["logs"], queue)
+            yield World(server, Evidence(direct["s3"]), sinks)
         finally:
             server.close()
 
@@ -328,12 +328,12 @@ def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
     assert set(world.evidence.users) == set(found)
     assert set(found.values()) == {1}
     assert set(world.evidence.users.values()) == {1}
-    # Telling has its own rounds; in the end everybody was told of every file and event.
+    # Sinks have their own rounds; in the end each has every file and event.
     end = time.monotonic() + PATIENCE
-    while untold := world.evidence.seen.keys() - world.told.read_keys().keys():
-        assert time.monotonic() < end, untold
+    while missing := world.evidence.seen.keys() - world.sinks.read_keys().keys():
+        assert time.monotonic() < end, missing
         time.sleep(0.2)
-    while left := world.evidence.event_ids.keys() - (streamed := world.told.events()).keys():
+    while left := world.evidence.event_ids.keys() - (streamed := world.sinks.events()).keys():
         assert time.monotonic() < end, len(left)
         time.sleep(0.2)
     assert set(streamed.values()) == {1}

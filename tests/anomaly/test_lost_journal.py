@@ -180,10 +180,10 @@ def test_a_damaged_journal_is_never_silent_and_costs_no_other_record(
             assert state["journal"]["lost"]
         if state["journal"]["lost"]:
             assert state["status"] == "degraded"
-            told = eventually(
+            events = eventually(
                 lambda: server.records("eventName=RecordsLost"), "a record of the loss"
             )
-            assert len(told) == len(state["journal"]["lost"])
+            assert len(events) == len(state["journal"]["lost"])
             shown = server.opentrail("status")
             assert shown.returncode == 1
             assert "degraded" in shown.stdout

@@ -28,7 +28,7 @@ POLICY = "x" * 60_000
 
 @contextmanager
 def stalled_disk(server: Opentrail) -> Iterator[None]:
-    """Has somebody else hold the journal's write lock: nothing becomes durable meanwhile."""
+    """Holds the journal's write lock in another process: nothing becomes durable meanwhile."""
     file = max((server.data_dir / "journal").glob("*.db"))
     holder = sqlite3.connect(file, isolation_level=None, timeout=30)
     holder.execute("BEGIN IMMEDIATE")
@@ -82,7 +82,7 @@ def test_while_the_disk_stalls_calls_are_throttled_in_their_services_words(
                 waiting = pool.submit(lambda: server.boto("iam").create_user(UserName="waits"))
                 wait_until(lambda: backlog(server) > 0.6)
                 forwarded = stub.count
-                # Answers come though the disk still stalls: nobody waits for it.
+                # Answers come although the disk still stalls: no call waits for it.
                 assert {code: outcome(call) for code, call in calls.items()} == {
                     code: code for code in calls
                 }

@@ -84,7 +84,7 @@ async def send(
 
 
 def scope_of(method: str, path: str, headers: dict[str, str] | None) -> dict[str, Any]:
-    """Returns what an ASGI application is told of a request."""
+    """Returns the ASGI scope of a request."""
     path, _, query = path.partition("?")
     return {
         "type": "http",
@@ -126,7 +126,7 @@ class Stream:
         return json.loads(self._lines.pop(0))
 
     async def event(self) -> str:
-        """Returns the id of the next event, passing over lines that only tell a position."""
+        """Returns the id of the next event, skipping lines that only have a position."""
         while True:
             line = await self.line()
             assert "error" not in line, line

@@ -166,9 +166,9 @@ def a_group_arn() -> str:
 @asynchronous
 async def test_a_message_reaches_those_who_follow_the_topic(kit: Kit) -> None:
     arn = a_topic_arn()
-    told = kit.make_topic(arn)
+    messages = kit.make_topic(arn)
     await kit.topics.publish(arn, "The subject", '{"a":"\u00e9 \\n"}')
-    assert told() == [("The subject", '{"a":"\u00e9 \\n"}')]
+    assert messages() == [("The subject", '{"a":"\u00e9 \\n"}')]
 
 
 @asynchronous

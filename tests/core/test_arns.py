@@ -1,4 +1,4 @@
-"""What an ARN tells."""
+"""The parts of ARNs."""
 
 import pytest
 from hypothesis import given

@@ -478,7 +478,7 @@ def test_a_real_record_names_what_it_is_about(event_name: str, resource: str | N
     assert types == [] if resource is None else resource in types
 
 
-#: Sources of the collection whose records AWS wrote and nobody reshaped.
+#: Sources of the collection whose records are as AWS wrote them.
 AS_WRITTEN = ("invictus-aws_dataset", "sans504-s3-ransomware", "stratus-red-team")
 
 

@@ -1,4 +1,4 @@
-"""Gaps: what is told of records that were never taken."""
+"""Gaps: the summary of lost records."""
 
 from __future__ import annotations
 

@@ -277,7 +277,7 @@ def test_a_source_identity_is_handed_on_to_the_session() -> None:
     asked = {"roleArn": ROLE_ARN, "roleSessionName": "etl", "sourceIdentity": "alice@example.com"}
     (identity,) = learn(assume_role(requestParameters=asked), {}).identities
     assert identity.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"
-    # It stays when this session assumes another role, and nobody gives it again.
+    # It stays when this session assumes another role, although it is not given again.
     following = assume_role(userIdentity=dict(identity.user_identity))
     (chained,) = learn(following, {}).identities
     assert chained.user_identity["sessionContext"]["sourceIdentity"] == "alice@example.com"

@@ -42,7 +42,7 @@ def test_a_tag_needs_no_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tag", "told"),
+    ("tag", "expected"),
     [
         ({"Key": "", "Value": "x"}, "1 to 128"),
         ({"Key": "k" * 129, "Value": "x"}, "1 to 128"),
@@ -55,8 +55,8 @@ def test_a_tag_needs_no_value() -> None:
     ],
     ids=["empty", "long key", "long value", "reserved", "Reserved", "sign", "line", "bidi"],
 )
-def test_a_wrong_tag_is_refused_and_named(tag: dict[str, str], told: str) -> None:
-    assert told in refused(tag)
+def test_a_wrong_tag_is_refused_and_named(tag: dict[str, str], expected: str) -> None:
+    assert expected in refused(tag)
 
 
 def test_a_key_given_twice_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Who is behind a key: the directory tells, a call taught us, or honestly nobody knows."""
+"""The identity behind a key: from the directory, learned from a call, or unknown."""
 
 from __future__ import annotations
 
@@ -279,7 +279,7 @@ async def test_no_secret_reaches_the_store() -> None:
     assert "SECRET" not in kept
 
 
-# The directory, and nobody
+# The directory, and unknown keys
 
 
 @asynchronous

@@ -168,7 +168,7 @@ def test_a_call_that_breaks_off_has_an_error_and_is_not_a_success(
 ) -> None:
     scripts = [one[2] for name, one in BREAKS.items() if name != OWN]
     flags = ("--on-record-failure", mode)
-    told: dict[str, tuple[str, str, str]] = {}
+    errors: dict[str, tuple[str, str, str]] = {}
     with (
         scripted(*scripts) as upstream,
         opentrail_server(tmp_path / "data", "--upstream", upstream.url, *flags) as server,
@@ -177,12 +177,12 @@ def test_a_call_that_breaks_off_has_an_error_and_is_not_a_success(
             if mode == "allow" and script is leaves_in_a_short_answer:
                 goes_on = reads_what_comes  # its head has left already
             goes_on(Wire.to(server.url).send(sent))
-            records = recorded(server, len(told) + 1)
+            records = recorded(server, len(errors) + 1)
             newest = records[0]
-            told[name] = (newest["eventName"], newest["errorCode"], newest["errorMessage"])
+            errors[name] = (newest["eventName"], newest["errorCode"], newest["errorMessage"])
         assert server.records("is:success") == []
         assert len(server.records("is:failure")) == len(BREAKS)
-    assert told == {name: tuple(one[3:]) for name, one in BREAKS.items()}
+    assert errors == {name: tuple(one[3:]) for name, one in BREAKS.items()}
     assert all(record["responseElements"] is None for record in records)
 
 
@@ -202,9 +202,9 @@ def test_who_does_not_count_an_upload_that_broke_off(tmp_path: Path) -> None:
         broken = f"PUT /made?policy HTTP/1.1\r\nHost: h\r\nAuthorization: {scope('s3')}\r\n"
         Wire.to(server.url).send(f"{broken}Content-Length: 500\r\n\r\n{{").close()
         recorded(server, 2)
-        told = server.opentrail("who", "made").stdout
-    assert "created" in told
-    assert "changed" not in told
+        text = server.opentrail("who", "made").stdout
+    assert "created" in text
+    assert "changed" not in text
 
 
 def recorded(server: Opentrail, count: int) -> list[Mapping[str, Any]]:

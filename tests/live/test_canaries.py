@@ -68,7 +68,7 @@ def base64_of(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-#: Calls whose models know nothing of the secrets that stand in their texts, maps and pairs.
+#: Calls with secrets in texts, maps and pairs that their models do not mark.
 UNKNOWING: list[tuple[str, str, Callable[[Secret], dict[str, Any]]]] = [
     (
         "events",
@@ -638,7 +638,7 @@ def _told_by_answers(number: int) -> list[tuple[str, Request, list[int], bytes]]
     answer = json.dumps({"app": given | {"appId": "x"}}).encode()
     user = {"UserName": "u", "AuthenticationMode": {"Type": "password", "Passwords": [second]}}
     error = {"__type": "InvalidParameterValueException", "message": f"'{second}' is too short"}
-    told = json.dumps(error).encode()
+    text = json.dumps(error).encode()
     changed = {"name": "w", "authenticationConfiguration": {"SecretToken": third}}
     hook = json.dumps({"webhook": {"definition": changed, "url": "https://u"}}).encode()
     return [
@@ -647,7 +647,7 @@ def _told_by_answers(number: int) -> list[tuple[str, Request, list[int], bytes]]
             "error with a list's text",
             an_sdk_request("memorydb", "CreateUser", user),
             [number + 1],
-            b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(told), told),
+            b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text),
         ),
         (
             "answer with a token",
@@ -747,12 +747,12 @@ def test_no_secret_comes_out_of_any_interface(
         headers={"Authorization": f"Bearer {token['token']}"},
     )
     with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
-        told = answer.read().decode()
+        text = answer.read().decode()
     for page in ("metrics", "health"):
         with urllib.request.urlopen(f"{token['console']}/{page}", timeout=60) as answer:  # noqa: S310
             assert found_in(answer.read().decode()) == []
-    assert told.count("\n") > len(CALLS)
-    assert [number for line in told.splitlines() for number in found_in(line)] == []
+    assert text.count("\n") > len(CALLS)
+    assert [number for line in text.splitlines() for number in found_in(line)] == []
     pages = running.boto("cloudtrail").get_paginator("lookup_events").paginate()
     for page in pages:
         assert found_in(json.dumps(page["Events"], default=str)) == []

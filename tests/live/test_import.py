@@ -38,15 +38,15 @@ def test_who_answers_from_an_imported_file(tmp_path: Path) -> None:
         done = server.opentrail("import", str(tmp_path / "logs"))
         assert done.returncode == 0, done.stderr
         assert "1 lines = 1 imported + 0 doubled + 0 rejected" in done.stdout
-        told = server.opentrail("who", "Mary").stdout
-        assert told.startswith(
+        text = server.opentrail("who", "Mary").stdout
+        assert text.startswith(
             "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary"
             " through the AWS Management Console"
         )
 
 
 def some_files(folder: Path, files: int, records: int) -> set[str]:
-    """Writes log files; a tenth of the records stand in two of them."""
+    """Writes log files; a tenth of the records are in two of them."""
     ids = set()
     for number in range(files):
         first = number * records - (records // 10 if number else 0)

@@ -1,4 +1,4 @@
-"""Calls signed anew for a real SeaweedFS that knows our key only, under another host name."""
+"""Re-signed calls for a real SeaweedFS that knows our key only, under another host name."""
 
 from __future__ import annotations
 

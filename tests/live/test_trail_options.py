@@ -29,10 +29,10 @@ class World:
         server.aws("logs", "create-log-group", "--log-group-name", "trail-events")
         self.key = json.loads(server.aws("kms", "create-key"))["KeyMetadata"]["Arn"]
         self.topic = json.loads(server.aws("sns", "create-topic", "--name", "news"))["TopicArn"]
-        self.told = self._queue("told")
+        self.notifications = self._queue("notifications")
         self.ruled = self._queue("ruled")
         server.boto("sns").subscribe(
-            TopicArn=self.topic, Protocol="sqs", Endpoint=self._arn(self.told)
+            TopicArn=self.topic, Protocol="sqs", Endpoint=self._arn(self.notifications)
         )
         events = server.boto("events")
         events.put_rule(Name="all", EventPattern=json.dumps({"source": ["aws.iam"]}))
@@ -142,16 +142,16 @@ def test_files_are_announced_encrypted_and_streamed_and_rules_get_events(world: 
         head = s3.head_object(Bucket="evidence", Key=key)
         assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", world.key)
     logs = [key for key in keys if "/CloudTrail/" in key]
-    told: list[str] = []
+    announced: list[str] = []
 
     def all_told() -> bool:
-        for body in world.messages(world.told):
+        for body in world.messages(world.notifications):
             if body["Message"].startswith("{"):
-                told.extend(json.loads(body["Message"])["s3ObjectKey"])
-        return set(told) >= set(logs)
+                announced.extend(json.loads(body["Message"])["s3ObjectKey"])
+        return set(announced) >= set(logs)
 
     until(all_told)
-    assert sorted(told) == sorted(logs), "one message for each file"
+    assert sorted(announced) == sorted(logs), "one message for each file"
     records = {r["eventID"]: r for r in server.records() if r["awsRegion"] == "us-east-1"}
     created = {i for i, r in records.items() if r["eventName"] == "CreateUser"}
     until(lambda: created <= set(world.streamed()))

@@ -1,4 +1,4 @@
-"""Destinations: what a trail is told to use is tried first; AWS's error says what is wrong."""
+"""Destinations: each is tried before a trail uses it; failures have AWS's errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trails take, read anew: for a plan that is made again, a log group, an event bus."""
+"""Events that trails select, read again for a repeated plan, a log group or an event bus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading for several trails: every entry once and in order, kept while somebody else reads."""
+"""Reading for several trails: every entry once and in order, cached while another trail reads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fakes import MemoryJournal, asynchronous, run
 
 
 class CountingJournal(MemoryJournal):
-    """A journal that tells how often it is read, and may have let positions go."""
+    """A journal that counts its reads, and may have trimmed positions."""
 
     def __init__(self, count: int, gone: Sequence[int] = ()) -> None:
         super().__init__([an_entry(n) for n in range(1, count + 1)])

@@ -1,4 +1,4 @@
-"""Digests are proven one by one and tied to each other, whoever made them."""
+"""Digests are verified one by one and linked, independently of the writer."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_without_any_digest_all_is_a_gap() -> None:
     assert coverage_of(Chain(there.id, []), at("12:00")) == (Coverage.GAP, None)
 
 
-def test_patience_is_twice_the_usual_time_and_a_quarter() -> None:
+def test_the_longest_wait_is_twice_the_usual_time_and_a_quarter() -> None:
     good = [file.digest for file in chain().files if file.digest]
     assert longest_wait(good).total_seconds() == 2 * 3600 + 900
 

@@ -126,8 +126,8 @@ async def test_calls_that_only_name_a_resource_are_not_changes() -> None:
 @asynchronous
 async def test_an_object_that_is_written_over_was_made_by_the_first_call() -> None:
     def put(minute: int, name: str, **changes: Any) -> dict[str, Any]:
-        told = {"userIdentity": an_iam_user(name), "eventID": f"put-{minute}"}
-        return a_data_record(eventTime=f"2020-01-01T09:{minute:02}:00Z", **{**told, **changes})
+        members = {"userIdentity": an_iam_user(name), "eventID": f"put-{minute}"}
+        return a_data_record(eventTime=f"2020-01-01T09:{minute:02}:00Z", **{**members, **changes})
 
     elsewhere = {"bucketName": "other", "key": "in/a.csv"}
     said = await asked(

@@ -248,7 +248,7 @@ async def test_without_a_key_the_principal_is_followed() -> None:
         (6, 7, False),
         (-8, -7, True),  # imported events count downwards
         (-6, -7, False),
-        (-8, 7, False),  # nobody knows
+        (-8, 7, False),  # unknown
         (8, -7, False),
     ],
 )

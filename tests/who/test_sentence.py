@@ -79,11 +79,11 @@ def test_a_call_is_described_by_the_verb_of_its_name(event_name: str, deed: str)
 def test_what_was_made_or_removed_for_a_user_is_not_described_as_the_user(
     event_name: str, parameters: dict[str, Any], answer: dict[str, Any] | None
 ) -> None:
-    told = sentence(
+    said = sentence(
         a_record(eventName=event_name, requestParameters=parameters, responseElements=answer)
     )
-    assert "created IAM user Mary" not in told
-    assert "deleted IAM user Mary" not in told
+    assert "created IAM user Mary" not in said
+    assert "deleted IAM user Mary" not in said
 
 
 def test_the_resource_asked_about_is_the_one_spoken_of() -> None:
@@ -112,8 +112,8 @@ def test_a_call_without_a_resource_is_described_by_its_name() -> None:
 
 
 def test_a_refused_call_is_described_as_refused() -> None:
-    told = sentence(a_record(errorCode="AccessDenied", responseElements=None))
-    assert told.endswith("through the AWS CLI and was refused (AccessDenied)")
+    said = sentence(a_record(errorCode="AccessDenied", responseElements=None))
+    assert said.endswith("through the AWS CLI and was refused (AccessDenied)")
     assert sentence(a_record()).endswith("through the AWS CLI")
 
 
@@ -167,7 +167,7 @@ POLICY = "arn:aws:iam::aws:policy/AdministratorAccess"
             of("athena", "CreateWorkGroup", {"name": "primary"}),
             "created Athena work group primary",
         ),
-        # What lacks a member of its words is told by its name.
+        # A call that lacks a member of its phrase is described by its name.
         (iam("AttachUserPolicy", {"userName": "Mary"}), "called AttachUserPolicy on IAM user Mary"),
         (iam("AttachUserPolicy", None), "called AttachUserPolicy"),
         (iam("UpdateAccessKey", {"accessKeyId": 5, "userName": []}), "called UpdateAccessKey"),
@@ -390,10 +390,10 @@ def test_a_real_record_is_described_by_its_phrase(event_name: str, words: str) -
 
 def test_every_real_record_can_be_described() -> None:
     for record in real_records():
-        told = sentence(record)
-        assert told.startswith("On ")
-        assert ", IAM user None " not in told or "userName" not in record["userIdentity"]
-        assert ("and was refused" in told) == bool(record.get("errorCode"))
+        said = sentence(record)
+        assert said.startswith("On ")
+        assert ", IAM user None " not in said or "userName" not in record["userIdentity"]
+        assert ("and was refused" in said) == bool(record.get("errorCode"))
 
 
 def test_a_data_record_can_be_described() -> None:
@@ -421,17 +421,17 @@ def test_a_record_with_members_of_the_wrong_type_can_be_described(
     event_name: str, identity: dict[str, Any], kind: str | None, odd: dict[str, Any]
 ) -> None:
     who = {**identity, "type": kind} if kind else identity
-    told = sentence(a_record(**{**odd, "eventName": event_name, "userIdentity": who}))
-    assert told.startswith("On January 1, 2020 at 9:00 AM UTC, ")
+    said = sentence(a_record(**{**odd, "eventName": event_name, "userIdentity": who}))
+    assert said.startswith("On January 1, 2020 at 9:00 AM UTC, ")
 
 
 def test_no_record_of_the_collection_is_a_reason_to_fail() -> None:
-    told = 0
+    described = 0
     for source, record in collected_records():
         if source in ("invictus-aws_dataset", "sans504-s3-ransomware", "umccr-flaws-sample"):
             assert " at " in sentence(record)
-            told += 1
-    assert told > at_least(15_000, 100)
+            described += 1
+    assert described > at_least(15_000, 100)
 
 
 def test_a_refused_call_does_not_read_as_if_it_had_been_done() -> None:

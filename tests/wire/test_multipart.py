@@ -26,12 +26,12 @@ def test_fields_are_read_by_lower_case_name() -> None:
     }
 
 
-@pytest.mark.parametrize("told", ["a b.txt", "C:\\\\mail\\\\a b.txt", "/home/mary/a b.txt"])
-def test_a_key_may_ask_for_the_name_of_the_file(told: str) -> None:
+@pytest.mark.parametrize("filename", ["a b.txt", "C:\\\\mail\\\\a b.txt", "/home/mary/a b.txt"])
+def test_a_key_may_ask_for_the_name_of_the_file(filename: str) -> None:
     body = (
         form(("key", "in/${filename}")).removesuffix(b"--XX--\r\n")
         + (
-            f'--XX\r\nContent-Disposition: form-data; name="file"; filename="{told}"\r\n\r\n'
+            f'--XX\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n\r\n'
             "the object\r\n--XX--\r\n"
         ).encode()
     )

@@ -1,4 +1,4 @@
-"""Calls signed anew: an upstream that knows only our key accepts them under its own name."""
+"""Re-signed calls: an upstream that knows only our key accepts them under its own name."""
 
 from __future__ import annotations
 

@@ -618,7 +618,7 @@ SIGNED_OTHERWISE = {
     ("s3control", "CreateBucket"): "s3-outposts",
 }
 #: service → services with the same signing name and the same operation on the same URI, version
-#: or target; on one endpoint nothing tells them apart.
+#: or target; on one endpoint nothing distinguishes them.
 TWINS = {
     "bedrock-agent-runtime": ("bedrock-agent",),
     "bedrock-data-automation": ("bedrock",),

@@ -1,4 +1,4 @@
-"""Verifier on cryptography; it shares nothing with the signer."""
+"""Verifier on cryptography; it shares no code with the signer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FEWEST_BITS = 2048
 
 
 class RsaVerifier:
-    """A `Verifier` that keeps the keys it has read."""
+    """A `Verifier` that caches parsed keys."""
 
     def __init__(self) -> None:
         self._keys: dict[bytes, RSAPublicKey] = {}

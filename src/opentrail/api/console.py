@@ -34,7 +34,7 @@ from opentrail.core.trail import Trail
 from opentrail.history.event_history import PAGE, Search, shown_event
 from opentrail.who.answers import who
 
-#: Events that are looked at to count those that defaults hide.
+#: Maximum events that are searched to count those that defaults hide.
 _MOST_COUNTED = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

@@ -1,4 +1,4 @@
-"""What an API operation is given, and the register of those that exist."""
+"""The input of API operations, and their register."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What operations work with."""
+    """The features that operations use."""
 
     history: History
     trails: TrailRegistry
@@ -45,15 +45,15 @@ class OperationCall:
     region: str
     event_id: str
     services: Services
-    #: Adds an action that gets the position of this call's own record, before the answer leaves.
+    #: Adds an action that runs with the position of this call's record, before the answer is sent.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 
     def now(self) -> str:
-        """Returns the present as documents keep it."""
+        """Returns the present time in the form of stored documents."""
         return stored_time(self.services.clock.now())
 
     def settle_when_recorded(self, trail: Trail) -> None:
-        """Has the span that this call closes end at the position of the call's own record."""
+        """Ends the span that this call closes at the position of the call's record."""
         if not any(span.closing_event == self.event_id for span in trail.spans):
             return
 
@@ -81,12 +81,12 @@ class OperationCall:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation that exists. `without` are members of its input that opentrail lacks."""
+    """An implemented operation; `without` are the members of its input that are not supported."""
 
     name: str
     handler: Callable[[OperationCall], Awaitable[Json]]
     without: frozenset[str]
-    #: Input member → the error code that AWS uses when its value does not fit the model.
+    #: Input member → AWS's error code for a value that does not match the model.
     errors: dict[str, str]
 
 

@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 #: Modules whose import registers operations.
 OPERATION_MODULES = (event_data_stores, event_selectors, history, insight_selectors, tags, trails)
-#: What helps until an operation is there.
+#: Alternatives to operations that are not implemented.
 _UNTIL_THEN = {
     "PutInsightSelectors": "it arrives with Insights; until then apply stacks without insight "
     "selectors",
 }
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
-#: Values that ask for nothing, so that a member opentrail lacks may have them.
+#: Values that change nothing, which unsupported members may have.
 _NOTHING: tuple[object, ...] = (None, False, "", [], {})
 
 

@@ -20,7 +20,7 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def validate(shape: Any, value: dict[str, Any]) -> None:
-    """Returns if `value` fits `shape`.
+    """Returns if `value` matches `shape`.
 
     Raises:
         CloudTrailError: `SerializationException` for a wrong JSON type, `ValidationException` in

@@ -1,4 +1,4 @@
-"""What `/health` shows: whether calls are recorded, and everything that was lost."""
+"""The content of `/health`: whether calls are recorded, and all losses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Health:
         return "ok" if is_whole and self._store.is_responding else "degraded"
 
     def missing(self) -> list[str]:
-        """Returns what look-ups cannot find, a description for each range."""
+        """Returns a description of each range that look-ups cannot find."""
         return list(self._missing())
 
     def _missing(self) -> Iterator[str]:
@@ -47,12 +47,12 @@ class Health:
     def document(
         self, on_record_failure: str, recorders: int, counted: Sequence[Sequence[Sample]]
     ) -> dict[str, Any]:
-        """Returns what `/health` answers.
+        """Returns the body of `/health`.
 
         Args:
             on_record_failure: the setting.
             recorders: the setting.
-            counted: what each process has counted.
+            counted: the metrics of each process.
         """
         journal, state = self._journal, self._store.state
         return {

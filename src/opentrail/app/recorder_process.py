@@ -21,7 +21,7 @@ from opentrail.metrics import Metrics, Sample
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
 
-#: TLS handshakes under way at the end may take this long.
+#: Maximum seconds for unfinished TLS handshakes when the process ends.
 _HANDSHAKE_SECONDS = 0.5
 #: Maximum connections handed over in one message.
 _CONNECTIONS = 16
@@ -66,7 +66,7 @@ class RecorderProcess:
         self._server: EndpointServer | None = None
 
     async def serve(self, end: socket.socket) -> None:
-        """Serves until the server asks it to end, or is gone."""
+        """Serves until the server asks it to end, or ends itself."""
         self._link = await Link.over(
             end,
             {

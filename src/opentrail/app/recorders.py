@@ -52,7 +52,7 @@ class _RecorderHandle:
         self._recorders = recorders
         self._passing: socket.socket | None = None
         self._link: Link | None = None
-        #: Its metrics when it was last asked.
+        #: Its latest metrics.
         self.samples: list[Sample] = []
         #: The last failure of the journal that it was sent.
         self.journal_failure: str | None = None
@@ -78,7 +78,7 @@ class _RecorderHandle:
         return theirs
 
     async def _prepare(self, link: Link) -> None:
-        # From now on it gets what others learn, too.
+        # From now on it also gets what others learn.
         self._link = link
         for part in _parts(self._recorders.identities.learned()):
             await link.ask(Learn(part))
@@ -104,7 +104,7 @@ class _RecorderHandle:
         return self.child.is_ready
 
     def hand_over(self, client: socket.socket) -> bool:
-        """Returns whether the process has been sent a connection."""
+        """Sends a connection to the process; returns whether that succeeded."""
         if self._passing is None or not self.is_ready:
             return False
         try:
@@ -114,7 +114,7 @@ class _RecorderHandle:
         return True
 
     async def send(self, request: Request[T]) -> T | None:
-        """Returns the response; None if there is none soon: then it is slow or gone."""
+        """Returns the response; None if the process is slow or has ended."""
         if self._link is None:
             return None
         try:
@@ -131,7 +131,7 @@ class _RecorderHandle:
         self.samples, self.journal_failure = [], None
 
     async def stop(self) -> None:
-        """Lets calls under way finish, then ends the process."""
+        """Finishes running calls, then ends the process."""
         self.samples = await self.child.stop(StopRecorder(), _STOP_SECONDS) or self.samples
         await self._ended()
 
@@ -228,7 +228,7 @@ class Recorders:
     # What processes learn from each other
 
     async def appended(self, by: _RecorderHandle, entries: Sequence[NewEntry]) -> None:
-        """Has all other processes learn what the entries of one teach."""
+        """Sends the identities in the entries of one process to all others."""
         self._metrics.journal_position.set(self.journal.head)
         learned = [
             self.identities.learn(orjson.loads(entry.record))
@@ -266,7 +266,7 @@ class Recorders:
     # Ends
 
     async def ended(self, recorder: _RecorderHandle, samples: Sequence[Sample]) -> None:
-        """Takes over what a process left when it ended."""
+        """Adds up the metrics of a process that has ended and completes its API calls."""
         for name, labels, value in samples:
             if name not in SUMMED_GAUGES:  # its connections ended with it
                 total = self._ended_totals.get((name, labels), 0.0)
@@ -275,7 +275,7 @@ class Recorders:
         await self.proxied_calls.orphaned(recorder, self.journal.head)
 
     async def stop(self) -> None:
-        """Lets calls under way finish, then ends the processes (guarantee D18)."""
+        """Finishes running calls, then ends the processes (guarantee D18)."""
         self._is_stopping = True
         if self._listening is not None:
             asyncio.get_running_loop().remove_reader(self._listening)
@@ -295,7 +295,7 @@ def _merged(learned: Sequence[Learned]) -> Learned:
 
 
 def _parts(learned: Learned) -> list[Learned]:
-    """Returns what was learned in parts that fit into a message."""
+    """Splits learned identities into parts that fit into a message."""
     longest = max(len(learned.identities), len(learned.users), len(learned.deleted), 1)
     return [
         Learned(

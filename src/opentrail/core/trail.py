@@ -48,7 +48,7 @@ class Span:
     global_services: bool
     validation: bool
     closing_event: str | None = None
-    #: Whether the digest chain of the span before goes on (settings changed while logging).
+    #: Whether the previous span's digest chain continues (settings changed while logging).
     continues: bool = False
     #: ARNs of the key that encrypts files, of the topic for notifications, and of the log group
     #: that also gets the events.
@@ -100,7 +100,7 @@ class Trail:
         return f"arn:aws:cloudtrail:{self.home_region}:{self.account}:trail/{self.name}"
 
     def started(self, after: int, now: str) -> Self:
-        """Returns the trail with logging on, from the position behind `after`."""
+        """Returns the trail with logging on, from the position after `after`."""
         span = self._span(after, now)
         return replace(self, logging=True, started_at=now, spans=(*self.spans, span))
 

@@ -81,7 +81,7 @@ class KnownIdentities:
         return whole
 
     def learn(self, record: Record) -> Learned:
-        """Learns the identities of a record at once, for the calls that follow it."""
+        """Learns the identities of a record immediately, for the calls that follow it."""
         taught = learn(record, self._users)
         change = renamed(record)
         if change is not None:
@@ -160,7 +160,7 @@ class _Taught:
 
 
 class Identities(KnownIdentities):
-    """Knows keys at once (`learn`), and stores them as a follower of the journal.
+    """Learns keys in memory (`learn`), and stores them as a follower of the journal.
 
     Identities are derived from records alone, so nothing is known that was not recorded.
     """
@@ -188,7 +188,7 @@ class Identities(KnownIdentities):
         return oldest
 
     def learn(self, record: Record) -> Learned:
-        """Learns the identities of a record at once, for the calls that follow it."""
+        """Learns the identities of a record immediately, for the calls that follow it."""
         taught = super().learn(record)
         if taught and len(self._taught) < _MOST_TAUGHT:
             self._taught[record["eventID"]] = taught

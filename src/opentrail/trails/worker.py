@@ -1,4 +1,4 @@
-"""One worker per trail: delivers at intervals, retries, and delivers at once on request."""
+"""One worker per trail: delivers at intervals, retries, and delivers immediately on request."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class TrailWorker:
             await repeat(round_of_its_own, self.wake, interval, {"trail": self.uid})
 
     async def deliver(self, flush: bool = False) -> Delivered:
-        """Delivers everything that is durable now; with `flush`, digests are signed at once.
+        """Delivers everything that is durable now; with `flush`, digests are signed immediately.
 
         Raises:
             ObjectStoreError: the bucket failed; the state has the error, and a later round retries.

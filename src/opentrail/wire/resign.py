@@ -69,7 +69,7 @@ class Original:
     credential: Credential | None
     #: Host (and port, unless it is the scheme's own) of the upstream.
     host: str
-    #: Bucket of a virtual-host style request, which goes on in path style.
+    #: Bucket of a virtual-host style request, which is passed on in path style.
     bucket: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""Clients of services: one for each Region, made once; what they refuse is told apart."""
+"""Clients of services: one for each Region, created once; errors have their codes."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "refused"),
+    ("info", "refused"),
     [
         ({}, 0),
         ({"tooOldLogEventEndIndex": 3}, 3),
@@ -109,9 +109,9 @@ async def test_a_service_that_is_not_there_is_an_error_of_the_service() -> None:
     ids=str,
 )
 def test_events_outside_of_what_a_stream_takes_are_counted(
-    told: dict[str, int], refused: int
+    info: dict[str, int], refused: int
 ) -> None:
-    assert _rejected(told, 10) == refused
+    assert _rejected(info, 10) == refused
 
 
 class _Nobody(BaseHTTPRequestHandler):

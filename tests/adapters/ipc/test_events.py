@@ -117,5 +117,5 @@ async def test_a_process_that_cannot_be_started_is_an_error(
 
 async def eventually_sealed(store: IpcEventStore, position: int) -> None:
     async with asyncio.timeout(30):
-        while (await store.refresh()).sealed < position:  # noqa: ASYNC110 - nobody announces it
+        while (await store.refresh()).sealed < position:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.02)

@@ -236,7 +236,7 @@ def held() -> Iterator[Held]:
 
 
 class Held:
-    """Holds the journal's writer at a named point until it is let go."""
+    """Holds the journal's writer at a named point until it is released."""
 
     def __init__(self) -> None:
         self.point = ""

@@ -341,8 +341,8 @@ async def test_an_altered_row_is_found_and_the_record_stays_if_the_chain_vouches
 
 @asynchronous
 async def test_damage_while_the_journal_is_written_does_not_stop_it(tmp_path: Path) -> None:
-    told: list[LostPositions] = []
-    journal = SqliteJournal(tmp_path, segment_bytes=1 << 30, on_lost=told.append)
+    reported: list[LostPositions] = []
+    journal = SqliteJournal(tmp_path, segment_bytes=1 << 30, on_lost=reported.append)
     try:
         for new in entries():
             await journal.append([new])
@@ -356,7 +356,7 @@ async def test_damage_while_the_journal_is_written_does_not_stop_it(tmp_path: Pa
         with pytest.raises(JournalDamaged, match="position 60"):
             list(read_range(tmp_path, 1, COUNT))
         await journal.repair(50, 70)
-        assert [(one.first, one.last) for one in told] == [(60, 60)]
+        assert [(one.first, one.last) for one in reported] == [(60, 60)]
         found = [entry.position for batch in read_range(tmp_path, 1, COUNT) for entry in batch]
         assert found == [n for n in range(1, COUNT + 1) if n != 60]
         assert await journal.append([a_new_entry()]) == COUNT + 1

@@ -66,7 +66,7 @@ def test_a_file_that_is_not_there_has_no_rows(tmp_path: Path) -> None:
 
 
 def _log_of(path: Path, groups: list[int]) -> list[int]:
-    """Writes a database with a commit of so many rows for each group; returns its log's sizes."""
+    """Writes a database with a commit for each group of rows; returns its log's sizes."""
     sizes = []
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")

@@ -235,9 +235,9 @@ async def test_an_unknown_type_is_accepted_with_a_warning() -> None:
     logs = unittest.TestCase()
     with logs.assertNoLogs(level="WARNING"):
         await put(api, AdvancedEventSelectors=of_type("AWS::SQS::Queue"))
-    with logs.assertLogs(level="WARNING") as told:
+    with logs.assertLogs(level="WARNING") as logged:
         await put(api, AdvancedEventSelectors=of_type("AWS::S3::Objects"))
-    (warning,) = told.records
+    (warning,) = logged.records
     assert warning.types == ["AWS::S3::Objects"]  # type: ignore[attr-defined]
 
 

@@ -887,11 +887,11 @@ async def test_files_are_encrypted_announced_and_streamed_from_the_call_on() -> 
     await eventually(lambda: len(stream) == 3 and len(services.topics[TOPIC]) == 2)
     objects = api.world.buckets.objects[BUCKET]
     files = [key for key in objects if key.endswith(".gz")]
-    (told,) = [key for key in files if key.startswith("audit/")]
-    assert {objects[key].kms_key for key in files if key != told} == {""}
-    assert objects[told].kms_key == KEY
+    (announced,) = [key for key in files if key.startswith("audit/")]
+    assert {objects[key].kms_key for key in files if key != announced} == {""}
+    assert objects[announced].kms_key == KEY
     messages = [json.loads(text) for _, text in services.topics[TOPIC][1:]]
-    assert messages == [{"s3Bucket": BUCKET, "s3ObjectKey": [told]}]
+    assert messages == [{"s3Bucket": BUCKET, "s3ObjectKey": [announced]}]
     assert [json.loads(event.message)["eventID"] for event in stream] == after
     delivered = (await api.world.verified()).event_ids
     assert set(before + after) <= set(delivered)

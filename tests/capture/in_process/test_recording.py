@@ -63,11 +63,11 @@ def test_a_request_that_cannot_be_described_is_recorded() -> None:
     assert record["additionalEventData"]["opentrail"] == {"undescribed": "KeyError"}
 
 
-@pytest.mark.parametrize("told", [None, "", 5, b"Name"])
+@pytest.mark.parametrize("value", [None, "", 5, b"Name"])
 @pytest.mark.parametrize("option", ["describe", "identify"])
-def test_a_request_that_is_described_by_nonsense_is_recorded(option: str, told: Any) -> None:
+def test_a_request_that_is_described_by_nonsense_is_recorded(option: str, value: Any) -> None:
     found = Collector()
-    app = AsgiRecorder(orders, "orders.example.com", found, **{option: lambda _seen: told})
+    app = AsgiRecorder(orders, "orders.example.com", found, **{option: lambda _seen: value})
     ask(app, "POST", "/orders/17", b"{}")
     (record,) = found.records
     assert record["eventName"] == "PostOrders"

@@ -16,7 +16,7 @@ from opentrail.core.errors import OpentrailError, RecordRefused, UsageError
 
 
 class Server:
-    """Keeps the lines it is sent; answers with the statuses it is told, the last one for ever."""
+    """Stores the lines it gets; answers with the given statuses, repeating the last one."""
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []

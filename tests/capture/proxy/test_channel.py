@@ -168,7 +168,7 @@ def test_a_client_that_reads_slowly_is_not_a_silent_upstream(tmp_path: Path) -> 
     with between(tmp_path, generous, silent, flags=flags) as (server, upstream):
         wire = Wire.to(server.url).send(GET)
         wire.until(b"\r\n\r\n")
-        # That another one is given up tells that meanwhile the endpoint has looked for silence.
+        # Once another one is closed, the endpoint has checked for silence meanwhile.
         assert Wire.to(server.url).send(GET).answer()[0] == 504
         assert len(wire.exactly(size)) == size
         wire.close()

@@ -255,30 +255,30 @@ def test_each_call_of_these_tests_has_one_record(server: Opentrail) -> None:
 # The body after a request to switch protocols
 
 
-class Told:
-    """What was told, in order; pieces of a target and of a body as one."""
+class Callbacks:
+    """The callbacks in order; pieces of a target and of a body are joined."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.names: list[str] = []
         self.body = self.target = b""
 
     def on_message_begin(self) -> None:
-        self.told.append("begin")
+        self.names.append("begin")
 
     def on_url(self, target: bytes) -> None:
         self.target += target
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.told.append(f"{name.decode()}: {value.decode()}")
+        self.names.append(f"{name.decode()}: {value.decode()}")
 
     def on_headers_complete(self) -> None:
-        self.told.append("head")
+        self.names.append("head")
 
     def on_body(self, data: bytes) -> None:
         self.body += data
 
     def on_message_complete(self) -> None:
-        self.told.append("end")
+        self.names.append("end")
 
 
 @pytest.mark.hypothesis
@@ -286,15 +286,15 @@ class Told:
 def test_body_and_next_request_are_passed_on_and_the_head_is_not(
     body: bytes, chunked: bool, data: st.DataObject
 ) -> None:
-    told = Told()
+    callbacks = Callbacks()
     folded = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
-    parser = after_head(told, framing_of(folded))
-    assert told.told == []
+    parser = after_head(callbacks, framing_of(folded))
+    assert callbacks.names == []
     framed = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
     sent = framed + b"GET /next HTTP/1.1\r\nHost: h\r\n\r\n"
     cut = data.draw(st.integers(0, len(sent)))
     for piece in (sent[:cut], sent[cut:]):
         parser.feed_data(piece)
-    assert told.body == body
-    assert told.target == b"/next"
-    assert told.told == ["end", "begin", "Host: h", "head", "end"]
+    assert callbacks.body == body
+    assert callbacks.target == b"/next"
+    assert callbacks.names == ["end", "begin", "Host: h", "head", "end"]

@@ -79,7 +79,7 @@ HOST = (b"Host", b"h:4747")
 FORGED: Headers = [(b"X-Forwarded-Proto", b"http"), (b"FORWARDED", b"for=6.6.6.6")]
 
 
-def told(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) -> Headers:
+def forwarded(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) -> Headers:
     head = Head(b"GET", b"/b/k", "1.1", headers, is_passed_on_whole=True)
     made = with_forwarded(head, peer, trusted)
     assert head.headers == headers
@@ -89,7 +89,7 @@ def told(headers: Headers, peer: str = "192.0.2.1", trusted: bool = False) -> He
 
 def test_scheme_host_and_client_are_added_to_what_the_client_sent() -> None:
     agent = (b"User-Agent", b"x")
-    assert told([HOST, *FORGED, agent]) == [
+    assert forwarded([HOST, *FORGED, agent]) == [
         HOST,
         agent,
         (b"X-Forwarded-For", b"192.0.2.1"),
@@ -100,15 +100,15 @@ def test_scheme_host_and_client_are_added_to_what_the_client_sent() -> None:
 
 
 def test_an_address_of_ipv6_is_quoted() -> None:
-    assert told([HOST], "2001:db8::1")[-1] == (
+    assert forwarded([HOST], "2001:db8::1")[-1] == (
         b"Forwarded",
         b'for="[2001:db8::1]";host="h:4747";proto=https',
     )
 
 
 def test_a_trusted_proxy_speaks_for_its_clients() -> None:
-    assert told([HOST, *FORGED], trusted=True) == [HOST, *FORGED]
-    assert len(told([HOST], trusted=True)) == 5, "one that says nothing does not"
+    assert forwarded([HOST, *FORGED], trusted=True) == [HOST, *FORGED]
+    assert len(forwarded([HOST], trusted=True)) == 5, "one that says nothing does not"
 
 
 @pytest.mark.parametrize(

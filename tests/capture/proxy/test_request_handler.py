@@ -43,7 +43,7 @@ def test_the_record_is_durable_when_the_last_byte_arrives(tmp_path: Path, size: 
 
 
 def test_an_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
-    """The journal is locked by somebody else: all but the end of the answer arrives."""
+    """The journal is locked by another process: all but the end of the answer arrives."""
 
     def answering(wire: Wire) -> None:
         wire.request()
@@ -263,7 +263,7 @@ def test_an_unknown_expectation_is_answered_417(tmp_path: Path, expectation: str
 def test_what_is_ignored_of_a_request_reaches_no_upstream(
     tmp_path: Path, line: str, chunk: str
 ) -> None:
-    """Chunk extensions and further blanks mean nothing, and nobody can read them otherwise."""
+    """Chunk extensions and further blanks mean nothing, so no reader can misread them."""
     seen: list[bytes] = []
 
     def upstream(wire: Wire) -> None:

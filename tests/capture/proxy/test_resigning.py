@@ -1,4 +1,4 @@
-"""Calls signed anew: what of them is signed, and what is left as it was."""
+"""Re-signed calls: which parts are signed, and which are unchanged."""
 
 from __future__ import annotations
 

@@ -803,7 +803,7 @@ def test_a_record_with_long_names_is_at_most_256_kilobytes() -> None:
         assert len(json.loads(made.entry.record)["eventName"]) <= 1024
 
 
-# An error repeats nothing that is hidden: here upstreams that tell the whole request
+# An error repeats nothing that is hidden: here upstreams that repeat the whole request
 
 ECHOED = {
     "cut json": a_json_request(
@@ -833,9 +833,9 @@ ECHOED = {
 @pytest.mark.parametrize("name", ECHOED)
 def test_an_error_contains_no_hidden_value(name: str) -> None:
     request = ECHOED[name]
-    told = [request.body.decode(), unquote_plus(request.body.decode()), request.query, "CANARY-1"]
-    told += [request.headers["authorization"], "the key CANARY-1", "https://a:CANARY-1@h/"]
-    for text in told:
+    texts = [request.body.decode(), unquote_plus(request.body.decode()), request.query, "CANARY-1"]
+    texts += [request.headers["authorization"], "the key CANARY-1", "https://a:CANARY-1@h/"]
+    for text in texts:
         body = json.dumps({"__type": "E", "message": f"cannot read {text}"}).encode()
         s3 = b"<Error><Code>E</Code><Message>%s</Message></Error>"
         for answer in (a_response(body, 400), a_response(s3 % escape(text).encode(), 400)):

@@ -63,8 +63,8 @@ def records(request: Request, answer: bytes = b"", status: int = 200) -> list[di
 
 def own(record: dict[str, Any]) -> dict[str, Any]:
     """Returns our own block of a record."""
-    told: dict[str, Any] = record["additionalEventData"]["opentrail"]
-    return told
+    notes: dict[str, Any] = record["additionalEventData"]["opentrail"]
+    return notes
 
 
 def test_each_object_has_a_record_as_if_it_was_deleted_by_itself() -> None:
@@ -169,11 +169,16 @@ def test_a_redirect_deleted_nothing() -> None:
     assert records(asked("x", quiet=True), b"<html/>", 302) == []
 
 
-#: Objects that are asked for, what is told, and what is known then of each.
+#: Objects to delete, the answer, and the recorded result of each.
 MATCHES: dict[str, tuple[list[str | tuple[str, str]], str, bool, list[str]]] = {
-    "told apart by version": ([("a", "1"), ("a", "2")], "D:a:1 E:a:2", False, ["deleted", "error"]),
-    "nothing told": (["a"], "", False, ["untold"]),
-    "another is told": (["a"], "D:b", False, ["untold"]),
+    "distinguished by version": (
+        [("a", "1"), ("a", "2")],
+        "D:a:1 E:a:2",
+        False,
+        ["deleted", "error"],
+    ),
+    "no result": (["a"], "", False, ["untold"]),
+    "the result of another": (["a"], "D:b", False, ["untold"]),
     "quiet": (["a", ("a", "2")], "", True, ["deleted", "deleted"]),
     "quiet, one error": (["a", "b"], "E:a", True, ["error", "deleted"]),
     "quiet, the plain one failed": (["a", ("a", "2")], "E:a", True, ["error", "deleted"]),
@@ -193,14 +198,14 @@ MATCHES: dict[str, tuple[list[str | tuple[str, str]], str, bool, list[str]]] = {
         ["untold", "untold"],
     ),
     "plain and version, both kinds": (["a", ("a", "2")], "D:a E:a", False, ["untold", "untold"]),
-    "only the plain one is told": (["a", ("a", "2")], "D:a", False, ["deleted", "untold"]),
+    "a result of the plain one only": (["a", ("a", "2")], "D:a", False, ["deleted", "untold"]),
     "both kinds of one version": ([("a", "1")], "D:a:1 E:a:1", False, ["untold"]),
 }
 
 
-def element(told: str) -> str:
+def element(result: str) -> str:
     """Returns the element of an answer for `D:KEY:VERSION` or `E:KEY:VERSION`."""
-    kind, key, *version = told.split(":")
+    kind, key, *version = result.split(":")
     versions = "".join(f"<VersionId>{one}</VersionId>" for one in version)
     if kind == "D":
         return f"<Deleted><Key>{key}</Key>{versions}</Deleted>"
@@ -209,8 +214,8 @@ def element(told: str) -> str:
 
 @pytest.mark.parametrize("name", MATCHES)
 def test_each_result_is_recorded_for_its_object(name: str) -> None:
-    objects, told, quiet, expected = MATCHES[name]
-    answer = f"<DeleteResult>{''.join(map(element, told.split()))}</DeleteResult>"
+    objects, results, quiet, expected = MATCHES[name]
+    answer = f"<DeleteResult>{''.join(map(element, results.split()))}</DeleteResult>"
     found = records(asked(*objects, quiet=quiet), answer.encode())
     known = []
     for record in found:
@@ -359,9 +364,9 @@ def test_of_a_call_that_failed_it_is_not_said_that_objects_have_no_record() -> N
 def test_keys_are_recorded_up_to_the_limit(key: str) -> None:
     keys = [key.format(number) for number in range(MAX_DELETED_OBJECTS)]
     extra = json.loads(made(asked(*keys)).entry.record)["additionalEventData"]
-    told = extra["opentrail"]["deletedKeys"]
-    assert told == keys[: len(told)]
-    assert len(told) + extra["opentrail"]["deletedKeysLeftOut"] == MAX_DELETED_OBJECTS
+    result = extra["opentrail"]["deletedKeys"]
+    assert result == keys[: len(result)]
+    assert len(result) + extra["opentrail"]["deletedKeysLeftOut"] == MAX_DELETED_OBJECTS
     assert "AuthenticationMethod" in extra
 
 

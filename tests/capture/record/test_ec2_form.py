@@ -35,13 +35,13 @@ def shown(operation: str, **parameters: Any) -> dict[str, Any]:
 
 
 def raw(operation: str, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Returns the parameters of a form as it stands."""
+    """Returns the parameters of a form."""
     request = a_query_request("ec2", operation, VERSION, fields)
     return ec2_parameters(Call(ec2(), operation, "ec2"), request, {})
 
 
 def answered(operation: str, inner: str) -> dict[str, Any] | None:
-    """Returns the elements of an answer; `inner` is what stands in its root."""
+    """Returns the elements of an answer; `inner` is the content of its root."""
     body = f'<{operation}Response xmlns="{XMLNS}">{inner}</{operation}Response>'
     return ec2_answer(Call(ec2(), operation, "ec2"), Response(200, {}, body.encode()))
 

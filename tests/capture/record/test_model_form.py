@@ -149,10 +149,10 @@ def test_a_time_of_iam_and_ssm_has_one_comma(
 def test_a_time_of_bedrock_is_what_the_answer_says() -> None:
     """A real record has nine digits (stratus-red-team's UpdateGuardrail)."""
     nine = "2025-01-21T17:39:10.379877250Z"
-    told = {"updatedAt": timestamp(nine), "version": "DRAFT"}
-    assert answered("bedrock", "UpdateGuardrail", told) == {"updatedAt": nine, "version": "DRAFT"}
-    told = {"updatedAt": NINE}
-    assert answered("bedrock", "UpdateGuardrail", told) == {"updatedAt": "2023-07-10T09:04:05Z"}
+    answer = {"updatedAt": timestamp(nine), "version": "DRAFT"}
+    assert answered("bedrock", "UpdateGuardrail", answer) == {"updatedAt": nine, "version": "DRAFT"}
+    answer = {"updatedAt": NINE}
+    assert answered("bedrock", "UpdateGuardrail", answer) == {"updatedAt": "2023-07-10T09:04:05Z"}
 
 
 def test_a_time_of_ec2_is_epoch_milliseconds() -> None:

@@ -43,8 +43,8 @@ def test_without_trusted_proxies_nothing_changes_the_address(forwarded: str) -> 
 
 @given(st.text())
 def test_whatever_is_forwarded_a_caller_cannot_hide_behind_it(forwarded: str) -> None:
-    told = {"x-forwarded-for": f"{forwarded}, 203.0.113.9"}
-    assert Networks(PROXIES).client_of("10.0.0.1", told) == "203.0.113.9"
+    headers = {"x-forwarded-for": f"{forwarded}, 203.0.113.9"}
+    assert Networks(PROXIES).client_of("10.0.0.1", headers) == "203.0.113.9"
 
 
 def test_the_first_endpoint_whose_networks_hold_the_address_counts() -> None:

@@ -1,4 +1,4 @@
-"""Records of exchanges: durable before they count, and losses that are told."""
+"""Records of exchanges: durable before the answer, and losses that are recorded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.fakes import MemoryJournal, SettableClock, asynchronous, run_skipping
 
 
 class BrokenJournal(MemoryJournal):
-    """A journal that refuses while it is told to."""
+    """A journal that refuses while a test sets it to."""
 
     async def append(self, entries: Sequence[NewEntry]) -> int:
         if self.failure:

@@ -129,7 +129,7 @@ def test_a_kms_call_touches_its_key(key: str, arn: str, owner: str) -> None:
 
 @pytest.mark.parametrize("key", ["alias/app", f"arn:aws:kms:eu-west-1:{ACCOUNT}:alias/app", None])
 def test_an_alias_is_not_recorded_as_a_key(key: str | None) -> None:
-    """Which key it stands for only the upstream knows."""
+    """Only the upstream knows the key behind an alias."""
     assert touched(json_call("kms", "TrentService.Encrypt"), "kms", {"keyId": key}) == []
 
 

@@ -44,7 +44,7 @@ def shown(request: Request) -> dict[str, Any]:
     return parameters
 
 
-# XML as org.json tells it
+# XML as org.json converts it
 
 
 @pytest.mark.parametrize(

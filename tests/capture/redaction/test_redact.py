@@ -225,8 +225,8 @@ def test_an_error_repeats_no_secret_in_another_form(form: Callable[[str], str]) 
 
 
 def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> None:
-    told = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
-    assert told == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
+    hidden = without_words_of(b'{"a": "hunter%202', "no hunter 2: 'hunter%202' of /hunt", "/hunt")
+    assert hidden == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
 
 
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:

@@ -23,7 +23,7 @@ from tests.factories import ACCOUNT, MOMENT, an_exchange, an_sdk_request, catalo
 
 pytestmark = pytest.mark.slow
 
-#: A call carries at most so many canaries, so that its record is not cut.
+#: Maximum canaries per call, so that its record is not cut.
 _MOST = 25
 _DEEPEST = 4
 _LIST, _MAP = "[]", "{}"

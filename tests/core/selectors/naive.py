@@ -26,7 +26,7 @@ def takes(document: Mapping[str, Any], record: Mapping[str, Any]) -> bool:
 
 
 def category_of(record: Mapping[str, Any]) -> str:
-    """Older records lack eventCategory; then managementEvent tells."""
+    """Older records lack eventCategory; then managementEvent decides."""
     given = record.get("eventCategory")
     if given:
         return str(given)

@@ -35,7 +35,7 @@ ALL = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
 
 
 class Scene:
-    """A bus with rules in one Region, and a trail that takes everything but what it is told."""
+    """A bus with rules in one Region, and a trail that excludes given events."""
 
     def __init__(self, *states: str) -> None:
         self.control, self.services = MemoryControl(), MemoryServices()
@@ -66,7 +66,7 @@ class Scene:
         return [entry for entry in entries if entry.position not in self.left_out]
 
     def numbers(self, region: str = REGION) -> list[int]:
-        """The positions of the events on the bus, which their ids tell."""
+        """The positions of the events on the bus, from their ids."""
         ids = {event_id(n): n for n in range(1, 200)}
         events = self.services.bus.get(region, [])
         return [ids[json.loads(event.detail)["eventID"]] for event in events]

@@ -1,4 +1,4 @@
-"""Notes of what is still to be told: in order, until they are told, never for ever."""
+"""Notes of messages to send: in order, until they are sent or expire."""
 
 from __future__ import annotations
 

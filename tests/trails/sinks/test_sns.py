@@ -19,7 +19,7 @@ TOPIC = "arn:aws:sns:us-east-1:123456789012:news"
 
 
 class Scene:
-    """A trail with files that a topic is to be told of."""
+    """A trail with files to announce to a topic."""
 
     def __init__(self) -> None:
         self.control, self.services = MemoryControl(), MemoryServices()
@@ -41,8 +41,8 @@ class Scene:
         return keys
 
     @property
-    def told(self) -> list[str]:
-        """The keys that the topic was told of."""
+    def announced(self) -> list[str]:
+        """The keys that were announced to the topic."""
         return [json.loads(m)["s3ObjectKey"][0] for _, m in self.services.topics[TOPIC]]
 
 
@@ -55,7 +55,7 @@ async def test_each_file_has_a_message_in_awss_form() -> None:
         (SUBJECT, f'{{"s3Bucket":"my-bucket","s3ObjectKey":["{key}"]}}')
     ]
     await scene.notices.send("one")
-    assert len(scene.told) == 1
+    assert len(scene.announced) == 1
 
 
 @asynchronous
@@ -63,7 +63,7 @@ async def test_each_of_many_files_is_announced_once() -> None:
     scene = Scene()
     keys = await scene.deliver(50)
     await scene.notices.send("one")
-    assert sorted(scene.told) == keys
+    assert sorted(scene.announced) == keys
     assert await scene.outbox.waiting("one") == []
     now = stored_time(MOMENT)
     assert await scene.outbox.status("one") == SinkStatus(now, now, None)
@@ -81,8 +81,8 @@ async def test_only_failed_messages_are_sent_again(fault: Fault) -> None:
     assert (how.error, how.latest) != (None, None)
     await scene.notices.send("one")
     twice = 1 if fault is Fault.LOST_ANSWER else 0
-    assert sorted(set(scene.told)) == keys
-    assert len(scene.told) == len(keys) + twice
+    assert sorted(set(scene.announced)) == keys
+    assert len(scene.announced) == len(keys) + twice
     assert (await scene.outbox.status("one")).error is None
 
 
@@ -99,7 +99,7 @@ async def test_a_topic_that_is_gone_is_tried_for_a_day() -> None:
     scene.clock.advance(1)
     scene.services.topics[TOPIC] = []
     await scene.notices.send("one")
-    assert scene.told == late
+    assert scene.announced == late
 
 
 @asynchronous

@@ -146,7 +146,7 @@ def _frames(log: bytes) -> Iterator[_Frame]:
     whole = _FRAME_HEADER + size
     for start in range(_LOG_HEADER, len(log) - whole + 1, whole):
         head = log[start : start + _FRAME_HEADER]
-        # A head of zeros was never written.
+        # A header of zeros was never written.
         if head[8:16] == salt or (not salt and any(head)):
             yield _Frame(start, head, log[start + _FRAME_HEADER : start + whole])
 

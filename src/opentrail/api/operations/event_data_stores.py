@@ -11,8 +11,8 @@ from opentrail.core.errors import CloudTrailError
     errors={"MaxResults": "InvalidMaxResultsException", "NextToken": "InvalidNextTokenException"},
 )
 async def list_event_data_stores(call: OperationCall) -> Json:
-    """Returns an empty list: nothing makes an event data store yet."""
+    """Returns an empty list: event data stores cannot be created yet."""
     if call.input.get("NextToken") is not None:
-        # One page holds all there is, so no token was ever given out.
+        # There is only one page, so no token was ever issued.
         raise CloudTrailError("InvalidNextTokenException", "The next token is not valid.")
     return {"EventDataStores": []}

@@ -20,7 +20,7 @@ _REFUSED = "InvalidEventSelectorsException"
     errors={"EventSelectors": _REFUSED, "AdvancedEventSelectors": _REFUSED},
 )
 async def put_event_selectors(call: OperationCall) -> Json:
-    """Says which events a trail takes from this call on; one kind of selectors clears the other."""
+    """Sets the events that a trail selects from this call on; each kind replaces the other."""
     stored = await call.services.trails.find_at_home(
         call.account, call.region, call.input["TrailName"]
     )
@@ -35,7 +35,7 @@ async def put_event_selectors(call: OperationCall) -> Json:
 
 @operation("GetEventSelectors")
 async def get_event_selectors(call: OperationCall) -> Json:
-    """Returns the event selectors of a trail, of the kind that it has."""
+    """Returns the event selectors of a trail, basic or advanced."""
     name = call.input["TrailName"]
     stored = await call.services.trails.find(call.account, call.region, name)
     return _selectors(stored.trail)

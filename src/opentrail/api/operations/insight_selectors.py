@@ -8,7 +8,7 @@ from opentrail.core.errors import CloudTrailError
 
 @operation("GetInsightSelectors", without=("EventDataStore",))
 async def get_insight_selectors(call: OperationCall) -> Json:
-    """Refuses as AWS does for a trail without Insights, which every trail is."""
+    """Returns AWS's error for a trail without Insights, which is every trail."""
     name = call.input.get("TrailName")
     if name is None:
         raise CloudTrailError(

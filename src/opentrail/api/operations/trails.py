@@ -25,7 +25,7 @@ from opentrail.trails.plans import DeliveryState, load_state
 from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, sink_status
 
 _LATER = ("IsOrganizationTrail",)
-#: Texts that UpdateTrail clears when they are empty, and the settings that they are.
+#: Members that UpdateTrail clears if they are empty, and their settings.
 _TEXTS = {
     "S3KeyPrefix": "prefix",
     "KmsKeyId": "kms_key",
@@ -58,7 +58,7 @@ async def create_trail(call: OperationCall) -> Json:
 
 @operation("UpdateTrail", without=_LATER)
 async def update_trail(call: OperationCall) -> Json:
-    """Changes settings of a trail; they take effect at this call, delivery goes on meanwhile."""
+    """Changes settings of a trail; they take effect at this call, and delivery continues."""
     asked = call.input
     stored = await call.services.trails.find_at_home(call.account, call.region, asked["Name"])
     before = stored.trail
@@ -102,7 +102,7 @@ async def get_trail(call: OperationCall) -> Json:
 
 @operation("DescribeTrails")
 async def describe_trails(call: OperationCall) -> Json:
-    """Returns the trails of the Region, with shadow trails unless they are not wanted.
+    """Returns the trails of the Region, with shadow trails unless they are excluded.
 
     By its ARN a trail of another Region is returned, too.
     """
@@ -137,7 +137,7 @@ async def list_trails(call: OperationCall) -> Json:
 
 @operation("StartLogging")
 async def start_logging(call: OperationCall) -> Json:
-    """Starts delivery, with this call as the first event that it takes."""
+    """Starts delivery with the event of this call."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     if not stored.trail.logging:
         started = stored.trail.started(call.services.journal.head, call.now())
@@ -148,7 +148,7 @@ async def start_logging(call: OperationCall) -> Json:
 
 @operation("StopLogging")
 async def stop_logging(call: OperationCall) -> Json:
-    """Stops delivery behind this call; events stay in event history."""
+    """Stops delivery after the event of this call; event history keeps all events."""
     stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
     if stored.trail.logging:
         stopped = stored.trail.stopped(call.event_id, call.now())
@@ -159,7 +159,7 @@ async def stop_logging(call: OperationCall) -> Json:
 
 @operation("GetTrailStatus")
 async def get_trail_status(call: OperationCall) -> Json:
-    """Returns whether a trail logs, and how its deliveries went."""
+    """Returns whether a trail logs, and the results of its deliveries."""
     stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
     trail = stored.trail
     control = call.services.control

@@ -20,9 +20,9 @@ from opentrail.capture.record.exchange import INCOMPLETE
 
 #: Requests that a client may send ahead before reading pauses.
 _MAX_AHEAD = 16
-#: Bytes behind a refused request that are read and dropped while earlier calls are answered.
+#: Bytes after a refused request that are read and dropped while earlier calls are answered.
 _MAX_DROPPED = 1024 * 1024
-#: Bytes and seconds for which a request is read that was answered before its end: closing at once
+#: Bytes and seconds for which a request is read after it was answered early: closing immediately
 #: would reset the connection, and the client might never see the answer.
 _MAX_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
 
@@ -73,7 +73,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
             rest = self._feed(rest)
 
     def _feed(self, data: bytes) -> bytes | None:
-        """Parses data; returns the rest behind a request to switch protocols."""
+        """Parses data; returns the rest after a request to switch protocols."""
         if self._deaf:
             self._dropped += len(data)
             if self._dropped > self._max_dropped:
@@ -331,7 +331,7 @@ def _tls_of(transport: asyncio.BaseTransport) -> dict[str, str] | None:
     return {"tlsVersion": secured.version() or "", "cipherSuite": cipher[0] if cipher else ""}
 
 
-# The body of a request to switch protocols, which the parser does not take for HTTP.
+# The body of a request to switch protocols, which the parser does not read as HTTP.
 
 
 class ParserCallbacks(Protocol):

@@ -155,7 +155,7 @@ _parsed = lru_cache(512)(Pattern.parse)
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
-    """A text that occurs in one of the record's values, in any case."""
+    """A text that occurs in one of the record's values, ignoring case."""
 
     text: str
 

@@ -10,7 +10,7 @@ from botocore.model import Shape
 
 from opentrail.wire.protocols.values import ByShape, from_text
 
-#: `Name=` with nothing behind it, and children by the next part of the name.
+#: `Name=` without a value, and children by the next part of the name.
 Tree = dict[str | None, Any]
 #: Key of a node's value; no part of a name is None.
 _VALUE = None
