@@ -8,7 +8,7 @@ from opentrail.core.errors import CloudTrailError
 
 @operation("GetInsightSelectors", without=("EventDataStore",))
 async def get_insight_selectors(call: OperationCall) -> Json:
-    """Returns AWS's error for a trail without Insights, which is every trail."""
+    """Raises AWS's error for a trail without Insights, which every trail is."""
     name = call.input.get("TrailName")
     if name is None:
         raise CloudTrailError(
