@@ -15,16 +15,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CHECKED = ("src", "docs", "scripts", "README.md", "CONTRIBUTING.md", "Makefile")
 SUFFIXES = {".py", ".md", ".sh", ""}
-#: Files and folders that are not rewritten yet. Remove an entry once its text is.
-NOT_YET = (
-    "src/opentrail/commands/",
-    "src/opentrail/imports/",
-    "src/opentrail/adapters/duckdb/",
-    "src/opentrail/adapters/ipc/link.py",
-    "src/opentrail/app/server.py",
-    "src/opentrail/validation/checkpoints.py",
-    "src/opentrail/validation/report.py",
-)
 #: Texts that records contain, so they cannot change.
 RECORDED = ("the answer does not tell",)
 
@@ -49,11 +39,6 @@ _WORDS = {re.compile(rf"\b(?:{word})\b", re.IGNORECASE): use for word, use in WO
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r"`[^`\n]*`")
 
-#: Public names of two classes, with the reason.
-SAME_NAME = {
-    "Request": "an HTTP request, and a message between processes; rename the one in adapters/ipc",
-}
-
 
 @cache
 def files() -> tuple[Path, ...]:
@@ -65,8 +50,7 @@ def files() -> tuple[Path, ...]:
         text=True,
         check=True,
     ).stdout.splitlines()
-    paths = [Path(name) for name in listed if not name.startswith(NOT_YET)]
-    return tuple(p for p in paths if p.suffix in SUFFIXES and (ROOT / p).is_file())
+    return tuple(p for p in map(Path, listed) if p.suffix in SUFFIXES and (ROOT / p).is_file())
 
 
 def without_quotations(text: str) -> str:
@@ -100,13 +84,6 @@ def test_the_files_are_found() -> None:
     assert len(files()) > 150
     assert Path("src/opentrail/core/event.py") in files()
     assert Path("README.md") in files()
-
-
-@pytest.mark.parametrize("path", NOT_YET)
-def test_only_files_that_need_it_are_excluded(path: str) -> None:
-    """A rewritten file must leave the list, so that it stays clean."""
-    excluded = [ROOT / path] if path.endswith(".py") else sorted((ROOT / path).rglob("*.py"))
-    assert any(list(findings(file.read_text())) for file in excluded), f"remove {path}"
 
 
 @pytest.mark.parametrize(
@@ -163,5 +140,4 @@ def class_names() -> dict[str, set[str]]:
 
 def test_no_two_public_classes_share_a_name() -> None:
     shared = {name: paths for name, paths in class_names().items() if len(paths) > 1}
-    assert {name: paths for name, paths in shared.items() if name not in SAME_NAME} == {}
-    assert set(SAME_NAME) <= set(shared), "remove the names that are no longer shared"
+    assert shared == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.adapters.ipc.link import Request
+from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.app.api_proxy import ApiProxy, CallRecorded, ProxiedCalls, ProxyCall
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, Message, Scope
 from opentrail.core.identity import Identity
@@ -50,7 +50,7 @@ class ServerLink:
     def __init__(self, server: ProxiedCalls) -> None:
         self._server = server
 
-    async def ask(self, request: Request[Any]) -> Any:
+    async def ask(self, request: IpcRequest[Any]) -> Any:
         if isinstance(request, ProxyCall):
             return await self._server.answer(request, PROCESS)
         assert isinstance(request, CallRecorded)

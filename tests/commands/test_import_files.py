@@ -226,7 +226,7 @@ def test_the_collection_of_real_records_is_imported_to_the_last_line(
     lines = sum(unpacked(file).count(b"\n") for file in files)
     totals = imported(*files, capsys=capsys, code=1)
     assert totals["lines"] == lines
-    reasons = {"no eventTime": 52, "no eventID": 14, "eventTime is no time": 2}
+    reasons = {"no eventTime": 52, "no eventID": 14, "eventTime is not a time": 2}
     assert totals["reasons"] == (reasons if IS_WHOLE else {"no eventID": 2})
     assert totals["doubled"] == (3_467 if IS_WHOLE else 0)
 

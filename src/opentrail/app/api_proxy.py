@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from opentrail.adapters.ipc.link import Link, Request
+from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.capture.proxy.asgi import ApiAnswer, ApiCall, AsgiApp, Headers, ask
 from opentrail.core.identity import Identity
 
@@ -21,7 +21,7 @@ class ProxiedAnswer(msgspec.Struct, frozen=True):
     awaits_record: bool
 
 
-class ProxyCall(Request[ProxiedAnswer], frozen=True):
+class ProxyCall(IpcRequest[ProxiedAnswer], frozen=True):
     """Answer a call."""
 
     method: bytes
@@ -36,7 +36,7 @@ class ProxyCall(Request[ProxiedAnswer], frozen=True):
     flaw: str | None
 
 
-class CallRecorded(Request[None], frozen=True):
+class CallRecorded(IpcRequest[None], frozen=True):
     """The record of a call is durable at a position."""
 
     event_id: str

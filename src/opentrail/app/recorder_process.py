@@ -12,7 +12,7 @@ import socket
 
 from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.journal import IpcJournalWriter
-from opentrail.adapters.ipc.link import Link, Request
+from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.app.api_proxy import ApiProxy
 from opentrail.app.endpoint_server import PRELOADED, EndpointServer
 from opentrail.core.identity import Learned
@@ -27,29 +27,29 @@ _HANDSHAKE_SECONDS = 0.5
 _CONNECTIONS = 16
 
 
-class StartRecorder(Request[None], frozen=True):
+class StartRecorder(IpcRequest[None], frozen=True):
     """Serve connections from now on."""
 
     settings: Settings
 
 
-class Learn(Request[None], frozen=True):
+class Learn(IpcRequest[None], frozen=True):
     """Know these identities from now on."""
 
     learned: Learned
 
 
-class JournalState(Request[None], frozen=True):
+class JournalState(IpcRequest[None], frozen=True):
     """Why the journal fails, None if it works."""
 
     failure: str | None
 
 
-class GetSamples(Request[list[Sample]], frozen=True):
+class GetSamples(IpcRequest[list[Sample]], frozen=True):
     """Return this process's metrics."""
 
 
-class StopRecorder(Request[list[Sample]], frozen=True):
+class StopRecorder(IpcRequest[list[Sample]], frozen=True):
     """Finish the calls under way and end; returns the last metrics."""
 
 

@@ -12,7 +12,7 @@ import orjson
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, append_to
-from opentrail.adapters.ipc.link import Link, LinkError, Request
+from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.app.api_proxy import CallRecorded, ProxiedAnswer, ProxiedCalls, ProxyCall
 from opentrail.app.recorder_process import (
     GetSamples,
@@ -113,7 +113,7 @@ class _RecorderHandle:
             return False
         return True
 
-    async def send(self, request: Request[T]) -> T | None:
+    async def send(self, request: IpcRequest[T]) -> T | None:
         """Returns the response; None if the process is slow or has ended."""
         if self._link is None:
             return None

@@ -1,4 +1,4 @@
-"""One server: which engine stands behind which port, in what order things start and stop."""
+"""One server: which engine is behind which port, and the order of start and stop."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ _HISTORY_LINGER = 0.03
 #: Identities are known in memory at once; storing them may take its time. At most so long: records
 #: that are older are read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
-#: Events of so many seconds are put on an event bus together.
+#: Seconds of events that are put on an event bus together.
 _BUS_LINGER = 0.5
 _SWITCH_SECONDS = 0.0005
 #: Seconds until a record that could not be appended is tried again.
@@ -135,7 +135,7 @@ class Server:
         self.endpoint_url = self.console_url = ""
 
     async def run(self, when_ready: Callable[[Server], None]) -> None:
-        """Serves until told to stop.
+        """Serves until it is asked to stop.
 
         Raises:
             OpentrailError: it cannot start, or storage failed.
@@ -363,7 +363,7 @@ class Server:
         stack.callback(self._remove_server_file)
 
     def _remove_server_file(self) -> None:
-        """Removes the file if it is still ours (somebody may have replaced the whole folder)."""
+        """Removes the file if it is still ours (the whole folder may have been replaced)."""
         with contextlib.suppress(OSError, ValueError):
             if json.loads(self._data.server_file.read_text())["pid"] == os.getpid():
                 self._data.server_file.unlink()

@@ -85,7 +85,7 @@ class ListReader:
                 decode(bytes(value))
         listed = bytes(members[self.member])
         if not listed.startswith(b"["):
-            raise InvalidText(NOT_A_RECORD, f"{self.member} is no list")
+            raise InvalidText(NOT_A_RECORD, f"{self.member} is not a list")
         return split(listed)
 
 

@@ -15,7 +15,7 @@ NOT_JSON = "not JSON"
 NOT_UTF8 = "not valid UTF-8"
 #: orjson writes at most 254 levels.
 TOO_DEEP = "nested too deeply"
-DUPLICATE_MEMBER = "a member stands twice in an object"
+DUPLICATE_MEMBER = "a member occurs twice in an object"
 #: A number beyond 64-bit floats; integers of up to 308 digits keep all digits.
 NUMBER_TOO_LARGE = "a number is too large"
 LONE_SURROGATE = "a text holds half of a surrogate pair"
@@ -26,7 +26,7 @@ NO_TIME = "no eventTime"
 NO_NAME = "no eventName"
 NO_SOURCE = "no eventSource"
 NO_ID = "no eventID"
-BAD_TIME = "eventTime is no time"
+BAD_TIME = "eventTime is not a time"
 
 _MISSING = {
     "eventTime": NO_TIME,

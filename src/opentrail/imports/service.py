@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _WORKERS, _WAITING = 2, 16
 _LARGEST = 1 << 30
 _WRITTEN_AT_ONCE = 1 << 20
-#: A worker that has nothing to do ends after so many seconds.
+#: Seconds after which an idle worker ends.
 _IDLE_SECONDS = 10.0
 _START_SECONDS, _SILENCE_SECONDS, _SECONDS = 30.0, 30.0, 1_800.0
 

@@ -33,7 +33,7 @@ class Body(OpenedObject, Protocol):
         ...
 
 
-class Reader(Protocol):
+class BucketReader(Protocol):
     """Reads buckets."""
 
     def keys(self, bucket: str, prefix: str) -> Iterator[Listed]:
@@ -48,7 +48,7 @@ class Reader(Protocol):
 class BucketRoot(Root):
     """`AWSLogs/` under a prefix of a bucket."""
 
-    def __init__(self, reader: Reader, bucket: str, prefix: str) -> None:
+    def __init__(self, reader: BucketReader, bucket: str, prefix: str) -> None:
         super().__init__(bucket, prefix)
         self._reader = reader
         self._bucket = bucket
@@ -75,9 +75,9 @@ class BucketRoot(Root):
 class Buckets:
     """All buckets that one set of credentials reads; buckets can be added during a run."""
 
-    def __init__(self, reader: Callable[[], Reader]) -> None:
+    def __init__(self, reader: Callable[[], BucketReader]) -> None:
         self._make = reader
-        self._reader: Reader | None = None
+        self._reader: BucketReader | None = None
         self._roots: dict[tuple[str, str], BucketRoot] = {}
         self._listed: set[tuple[str, str]] = set()
 
@@ -108,7 +108,7 @@ class Buckets:
             self._roots[bucket, prefix] = BucketRoot(self._opened(), bucket, prefix)
         return self._roots[bucket, prefix]
 
-    def _opened(self) -> Reader:
+    def _opened(self) -> BucketReader:
         if self._reader is None:
             self._reader = self._make()
         return self._reader

@@ -13,26 +13,26 @@ import msgspec
 import pytest
 
 from opentrail.adapters.ipc import link as module
-from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Handlers, Link, LinkError, Request
+from opentrail.adapters.ipc.link import MAX_FRAME_BYTES, Handlers, IpcRequest, Link, LinkError
 from opentrail.core.identity import Identity
 from opentrail.settings import Settings
 from tests.factories import MOMENT, an_identity
 from tests.fakes import asynchronous
 
 
-class Echo(Request[bytes], frozen=True):
+class Echo(IpcRequest[bytes], frozen=True):
     body: bytes = b""
 
 
-class Slow(Request[bytes], frozen=True):
+class Slow(IpcRequest[bytes], frozen=True):
     pass
 
 
-class SlowCancellable(Slow, Request[bytes], frozen=True):
+class SlowCancellable(Slow, IpcRequest[bytes], frozen=True):
     is_cancellable = True
 
 
-class Bad(Request[None], frozen=True):
+class Bad(IpcRequest[None], frozen=True):
     pass
 
 
@@ -43,7 +43,7 @@ class Everything(msgspec.Struct, frozen=True):
     settings: Settings
 
 
-class SendEverything(Request[Everything], frozen=True):
+class SendEverything(IpcRequest[Everything], frozen=True):
     everything: Everything
 
 

@@ -59,8 +59,8 @@ class Duplicates:
 class Staging:
     """Collects records, removes those that history contains already, and writes the others.
 
-    Only one thread may use it. Between `deduplicate` and the end of `write` nobody else may write
-    a file of imported events.
+    Only one thread may use it. Between `deduplicate` and the end of `write` no other process may
+    write a file of imported events.
     """
 
     def __init__(self, history: Path, journal: Path) -> None:

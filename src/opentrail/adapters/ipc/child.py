@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import uvloop
 
-from opentrail.adapters.ipc.link import Handlers, Link, LinkError, Request
+from opentrail.adapters.ipc.link import Handlers, IpcRequest, Link, LinkError
 from opentrail.adapters.system import settle_memory, unsettle_memory
 from opentrail.core.errors import StorageFailed
 from opentrail.core.faults import arm
@@ -114,7 +114,7 @@ class ChildProcess:
                 log.error("process did not start", extra=self._described(error))
         self._supervising = asyncio.create_task(self._supervise())
 
-    async def ask(self, request: Request[T], seconds: float, *, resend: bool = True) -> T:
+    async def ask(self, request: IpcRequest[T], seconds: float, *, resend: bool = True) -> T:
         """Returns the response to a request.
 
         Args:
@@ -142,7 +142,7 @@ class ChildProcess:
         except (LinkError, TimeoutError) as error:
             raise StorageFailed(f"{self._module}: no response: {error!r}") from error
 
-    async def stop(self, farewell: Request[T] | None = None, seconds: float = 0.0) -> T | None:
+    async def stop(self, farewell: IpcRequest[T] | None = None, seconds: float = 0.0) -> T | None:
         """Ends the process for good.
 
         Args:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from opentrail.adapters.append_queue import Append, Appends, append_of
-from opentrail.adapters.ipc.link import Link, LinkError, Request
+from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.core.errors import RecordRefused
 from opentrail.core.event import NewEntry
 from opentrail.ports.journal import JournalWriter
@@ -28,7 +28,7 @@ class Appended(msgspec.Struct, frozen=True):
     failure: str | None = None
 
 
-class AppendEntries(Request[Appended], frozen=True):
+class AppendEntries(IpcRequest[Appended], frozen=True):
     """Append a batch to the journal."""
 
     entries: list[NewEntry]

@@ -44,7 +44,7 @@ def _decode_other(kind: type, value: Any) -> Any:
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode_other)
 
 
-class Request(msgspec.Struct, Generic[T], frozen=True, tag=True):
+class IpcRequest(msgspec.Struct, Generic[T], frozen=True, tag=True):
     """A request; `T` is the type of its response."""
 
     #: Whether cancelling the wait for the response also cancels the work on it.
@@ -52,7 +52,7 @@ class Request(msgspec.Struct, Generic[T], frozen=True, tag=True):
 
 
 #: Handlers by the class of request.
-Handlers: TypeAlias = Mapping[type[Request[Any]], Callable[[Any], Awaitable[Any]]]
+Handlers: TypeAlias = Mapping[type[IpcRequest[Any]], Callable[[Any], Awaitable[Any]]]
 
 
 class LinkError(ConnectionError):
@@ -93,7 +93,7 @@ class Link(asyncio.Protocol):
         _, link = await loop.create_connection(lambda: cls(handlers), sock=end)
         return link
 
-    async def ask(self, request: Request[T]) -> T:
+    async def ask(self, request: IpcRequest[T]) -> T:
         """Sends a request and returns its response.
 
         Raises:
@@ -144,7 +144,7 @@ class Link(asyncio.Protocol):
             response = _encoder.encode(await self._handlers[type(request)](request))
             if len(response) > MAX_FRAME_BYTES:
                 raise LinkError(f"a response of {len(response)} bytes is too long")
-        except Exception as error:  # whatever it was, the other side must not wait for ever
+        except Exception as error:  # whatever it was, the other side must get an answer
             log.exception("a request of another process failed")
             self._send(_Kind.FAILURE, number, f"{type(error).__name__}: {error}".encode())
         else:
@@ -200,7 +200,7 @@ class Link(asyncio.Protocol):
 
 
 @cache
-def _response_decoder(request: type[Request[Any]]) -> msgspec.msgpack.Decoder[Any]:
-    """Returns a decoder of the `T` in `class …(Request[T])`."""
+def _response_decoder(request: type[IpcRequest[Any]]) -> msgspec.msgpack.Decoder[Any]:
+    """Returns a decoder of the `T` in `class …(IpcRequest[T])`."""
     (response,) = get_args(request.__orig_bases__[0])  # type: ignore[attr-defined]
     return msgspec.msgpack.Decoder(response, dec_hook=_decode_other)

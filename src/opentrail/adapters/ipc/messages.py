@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from opentrail.adapters.ipc.link import Request
+from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.core.event import Entry
 from opentrail.ports.event_store import EventQuery, FoundEvent
 
@@ -38,19 +38,19 @@ class HistoryState(msgspec.Struct, frozen=True):
 # Requests to the history process
 
 
-class OpenStore(Request[HistoryState], frozen=True):
+class OpenStore(IpcRequest[HistoryState], frozen=True):
     """Open the store; `last_import` is the number of the last known imported event."""
 
     last_import: int
 
 
-class AddEntries(Request[HistoryState], frozen=True):
+class AddEntries(IpcRequest[HistoryState], frozen=True):
     """Make entries visible to look-ups."""
 
     entries: list[Entry]
 
 
-class LookUp(Request[list[FoundEvent]], frozen=True):
+class LookUp(IpcRequest[list[FoundEvent]], frozen=True):
     """Look up one page."""
 
     is_cancellable = True
@@ -58,7 +58,7 @@ class LookUp(Request[list[FoundEvent]], frozen=True):
     query: EventQuery
 
 
-class ReadSealed(Request[list[Entry]], frozen=True):
+class ReadSealed(IpcRequest[list[Entry]], frozen=True):
     """Read up to `limit` sealed entries with `after < position <= until`."""
 
     after: int
@@ -66,35 +66,35 @@ class ReadSealed(Request[list[Entry]], frozen=True):
     until: int
 
 
-class FindSealed(Request[int | None], frozen=True):
+class FindSealed(IpcRequest[int | None], frozen=True):
     """Find the position of the sealed record with an event id."""
 
     event_id: str
 
 
-class ShowImports(Request[HistoryState], frozen=True):
+class ShowImports(IpcRequest[HistoryState], frozen=True):
     """Make imported events visible."""
 
 
-class Expire(Request[int], frozen=True):
+class Expire(IpcRequest[int], frozen=True):
     """Delete files recorded before a time, up to position `last_needed`; returns the records."""
 
     recorded_before: datetime
     last_needed: int
 
 
-class GetState(Request[HistoryState], frozen=True):
+class GetState(IpcRequest[HistoryState], frozen=True):
     """Return the state."""
 
 
-class CloseStore(Request[None], frozen=True):
+class CloseStore(IpcRequest[None], frozen=True):
     """Close the store and end."""
 
 
 # A request of the history process to the server
 
 
-class RepairJournal(Request[None], frozen=True):
+class RepairJournal(IpcRequest[None], frozen=True):
     """Repair damage to the journal between two positions."""
 
     first: int
@@ -111,13 +111,13 @@ class InvalidBatch(msgspec.Struct, frozen=True, tag=True):
     message: str
 
 
-class Stage(Request[InvalidBatch | None], frozen=True):
+class Stage(IpcRequest[InvalidBatch | None], frozen=True):
     """Read the files of a batch, which is a file itself."""
 
     batch: str
 
 
-class Commit(Request[list[dict[str, Any]]], frozen=True):
+class Commit(IpcRequest[list[dict[str, Any]]], frozen=True):
     """Write the events of a staged batch; returns a report for each file.
 
     `last` is the number of the last imported event.
