@@ -150,7 +150,7 @@ def test_the_sandbox_says_what_a_restart_took_and_its_admin_is_a_whole_user(tmp_
         assert server.stop() == 0
         assert "earlier runs" not in server.output
         server.start()
-        assert "events of earlier runs are kept, but the users, keys" in server.output
+        assert "events of earlier runs remain, but the users, keys" in server.output
 
 
 def test_serve_says_how_callers_get_names_unless_a_directory_has_some(tmp_path: Path) -> None:
