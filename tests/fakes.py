@@ -51,14 +51,14 @@ from tests.factories import MOMENT
 T = TypeVar("T")
 
 #: Nothing that a test waits for may take longer.
-PATIENCE = 30.0
+TIMEOUT_SECONDS = 30.0
 GENESIS = b"\0" * 32
 
 
 # Running asynchronous stories
 
 
-def run(story: Coroutine[Any, Any, T], seconds: float = PATIENCE) -> T:
+def run(story: Coroutine[Any, Any, T], seconds: float = TIMEOUT_SECONDS) -> T:
     """Runs a coroutine in a loop of its own; it must end in time."""
 
     async def limited() -> T:
@@ -134,10 +134,10 @@ async def turns(count: int = 20) -> None:
 
 
 async def eventually(
-    condition: Callable[[], object], every: float = 0.005, patience: float = PATIENCE
+    condition: Callable[[], object], every: float = 0.005, timeout: float = TIMEOUT_SECONDS
 ) -> None:
     """Polls until a condition without an event holds; fails after a timeout."""
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110 - there is no event to wait for
             await asyncio.sleep(every)
 
@@ -153,7 +153,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
         [mount, "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(folder)],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     if done.returncode:
@@ -161,7 +161,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "-l", str(folder)], timeout=PATIENCE, check=True)
+        subprocess.run(["umount", "-l", str(folder)], timeout=TIMEOUT_SECONDS, check=True)
 
 
 def fill(folder: Path, leave_kilobytes: int = 0) -> Path:

@@ -318,7 +318,7 @@ def test_who_may_be_narrowed_to_a_type_and_an_account(
     console.answers({"sentence": None, "events": 0, "answers": [], "first": []})
     assert main(["who", "Mary", "--type", "user", "--account", "123456789012"]) == 1
     assert console.asked[0].path == "/api/v1/who?resource=Mary&type=user&account=123456789012"
-    assert "no record tells" in capsys.readouterr().out
+    assert "no record shows" in capsys.readouterr().out
 
 
 def test_who_may_be_answered_as_json(console: StubConsole, capsys: Capture) -> None:

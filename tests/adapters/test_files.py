@@ -16,7 +16,7 @@ import pytest
 from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
 from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
 from opentrail.version import DATA_VERSION
-from tests.fakes import PATIENCE, fill, small_disk
+from tests.fakes import TIMEOUT_SECONDS, fill, small_disk
 
 
 @contextmanager
@@ -109,7 +109,7 @@ def test_a_killed_holder_leaves_no_lock_behind(tmp_path: Path) -> None:
         with pytest.raises(DataDirectoryInUse, match=rf"process id {child.pid}$"):
             DataDirectory(tmp_path).open()
         child.send_signal(signal.SIGKILL)
-        child.wait(PATIENCE)
+        child.wait(TIMEOUT_SECONDS)
     with opened(tmp_path) as directory:
         assert (directory.root / "lock").read_text() == f"{os.getpid()}\n"
 

@@ -32,12 +32,12 @@ from tests.stub_upstream import StubUpstream
 pytestmark = [pytest.mark.anomaly, pytest.mark.live]
 
 NOBODY = "http://127.0.0.1:9"
-PATIENCE = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
 def eventually(question: Callable[[], Any], what: str) -> Any:
     """Asks until the answer is true; fails when that takes too long."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_SECONDS
     pause = threading.Event()
     while time.monotonic() < end:
         answer = question()

@@ -51,9 +51,9 @@ def delivered(upstream: str) -> Counter[str]:
     return found
 
 
-def flushed(server: Opentrail, patience: float = 60) -> int:
+def flushed(server: Opentrail, timeout: float = 60) -> int:
     """Flushes until it does well; returns how often it did not."""
-    end, failed = time.monotonic() + patience, 0
+    end, failed = time.monotonic() + timeout, 0
     while server.opentrail("trail", "flush", "tried").returncode:
         failed += 1
         assert time.monotonic() < end

@@ -22,7 +22,7 @@ import boto3
 import pytest
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
-from tests.live.processes import PATIENCE, Opentrail, free_port, moto_server
+from tests.live.processes import TIMEOUT_SECONDS, Opentrail, free_port, moto_server
 from tests.stub_upstream import StubUpstream
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
@@ -329,7 +329,7 @@ def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
     assert set(found.values()) == {1}
     assert set(world.evidence.users.values()) == {1}
     # Sinks have their own rounds; in the end each has every file and event.
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_SECONDS
     while missing := world.evidence.seen.keys() - world.sinks.read_keys().keys():
         assert time.monotonic() < end, missing
         time.sleep(0.2)

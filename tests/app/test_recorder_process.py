@@ -14,7 +14,7 @@ import pytest
 
 from opentrail.app.recorder_process import GetSamples
 from opentrail.metrics import Sample
-from tests.live.processes import PATIENCE
+from tests.live.processes import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -34,7 +34,7 @@ def a_process() -> Iterator[tuple[subprocess.Popen[bytes], socket.socket]]:
                 pass_fds=(theirs.fileno(), taking.fileno()),
                 stderr=subprocess.PIPE,
             )
-        ours.settimeout(PATIENCE)
+        ours.settimeout(TIMEOUT_SECONDS)
         try:
             yield process, ours
         finally:
@@ -55,7 +55,7 @@ def test_it_ends_when_its_server_is_gone() -> None:
     with a_process() as (process, link):
         assert ask(link, GetSamples())[0] == 1
         link.close()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_SECONDS) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -79,7 +79,11 @@ def test_a_question_it_does_not_know_is_answered_as_a_failure() -> None:
 def test_it_loads_neither_database_nor_console() -> None:
     wanted = "import sys, opentrail.app.recorder_process as p; print(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", wanted], capture_output=True, text=True, check=True, timeout=PATIENCE
+        [sys.executable, "-c", wanted],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
     )
     heavy = {"duckdb", "sqlalchemy", "boto3", "starlette", "uvicorn", "moto"}
     assert heavy & set(done.stdout.split()) == set()

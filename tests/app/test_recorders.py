@@ -17,7 +17,7 @@ import pytest
 
 from opentrail.core.identity import key_for_account
 from tests.anomaly.test_overload import stalled_disk
-from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.live.processes import Opentrail, moto_server, opentrail_server, runs
 from tests.stub_upstream import StubUpstream
 
@@ -39,7 +39,7 @@ def children(server: Opentrail) -> list[int]:
 
 def until(condition: Any, what: str) -> None:
     """Waits for something that must come."""
-    waiting, give_up = threading.Event(), PATIENCE / 0.02
+    waiting, give_up = threading.Event(), TIMEOUT_SECONDS / 0.02
     while not condition():
         give_up -= 1
         assert give_up > 0, f"no {what}"
@@ -48,7 +48,7 @@ def until(condition: Any, what: str) -> None:
 
 def get(server: Opentrail, path: str) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(server.console + path, timeout=PATIENCE) as answer:
+    with opener.open(server.console + path, timeout=TIMEOUT_SECONDS) as answer:
         return str(answer.read().decode())
 
 
@@ -61,7 +61,7 @@ def create_user(server: Opentrail, name: str, key: str | None = None) -> int:
         "Content-Type: application/x-www-form-urlencoded\r\n"
         f"Content-Length: {len(body)}\r\n\r\n{body}"
     )
-    wire.socket.settimeout(3 * PATIENCE)
+    wire.socket.settimeout(3 * TIMEOUT_SECONDS)
     status = wire.answer()[0]
     wire.close()
     return status
@@ -225,7 +225,7 @@ def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -
     def slow(wire: Wire) -> None:
         wire.request()
         reached.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT_SECONDS)
         wire.send(ok(b"late but whole"))
 
     with (
@@ -236,7 +236,7 @@ def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -
     ):
         wire = Wire.to(server.url).send(GET)
         idle = Wire.to(server.url)
-        assert reached.wait(PATIENCE)
+        assert reached.wait(TIMEOUT_SECONDS)
         assert server.process is not None
         for pid in (*children(server), server.process.pid):
             os.kill(pid, signal.SIGTERM)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from opentrail.version import DATA_VERSION, __version__
-from tests.fakes import PATIENCE, fill, small_disk
+from tests.fakes import TIMEOUT_SECONDS, fill, small_disk
 from tests.live.processes import clean_environment
 
 UPSTREAM = ("--upstream", "http://127.0.0.1:9")
@@ -39,7 +39,7 @@ def run_to_end(data_dir: Path, *flags: str, **environment: str) -> tuple[int, st
     """Returns the exit code of a server that cannot start, and what it complained of."""
     with start(data_dir, *flags, **environment) as process:
         try:
-            _, complaint = process.communicate(timeout=PATIENCE)
+            _, complaint = process.communicate(timeout=TIMEOUT_SECONDS)
         finally:
             process.kill()
         return process.returncode, complaint
@@ -55,7 +55,7 @@ class Server:
         self.said = ""
         while not self.said.endswith(f"{data_dir.resolve()}\n"):
             line = self.process.stdout.readline()
-            assert line, self.process.communicate(timeout=PATIENCE)
+            assert line, self.process.communicate(timeout=TIMEOUT_SECONDS)
             self.said += line
         self.described: dict[str, Any] = json.loads((data_dir / "server.json").read_text())
 
@@ -64,14 +64,14 @@ class Server:
         request = urllib.request.Request(self.described["console"] + path, headers=headers)  # noqa: S310 - http
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=PATIENCE) as answer:
+            with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             return error.code, json.load(error)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        self.process.communicate(timeout=PATIENCE)
+        self.process.communicate(timeout=TIMEOUT_SECONDS)
         return self.process.returncode
 
 

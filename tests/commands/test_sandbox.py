@@ -16,7 +16,7 @@ import pytest
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
 from opentrail.core.identity import DEFAULT_ACCOUNT, account_of_key
-from tests.fakes import PATIENCE
+from tests.fakes import TIMEOUT_SECONDS
 from tests.live.processes import runs
 
 PARENT = """
@@ -30,7 +30,7 @@ sys.stdin.read()
 
 def soon(condition: Callable[[], bool]) -> bool:
     """Waits for the end of a process that is not our child, of which there is no event."""
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         if time.monotonic() > ends:
             return False
@@ -41,7 +41,7 @@ def soon(condition: Callable[[], bool]) -> bool:
 def answers(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/moto-api/", timeout=PATIENCE):
+        with opener.open(f"{url}/moto-api/", timeout=TIMEOUT_SECONDS):
             return True
     except (urllib.error.URLError, ConnectionError):
         return False
@@ -89,7 +89,7 @@ def test_stopping_ends_it_and_stopping_again_is_harmless(moto: MotoChild) -> Non
 def test_it_ends_when_its_standard_input_ends(moto: MotoChild) -> None:
     assert moto.process.stdin is not None
     moto.process.stdin.close()
-    assert moto.process.wait(PATIENCE) == 0
+    assert moto.process.wait(TIMEOUT_SECONDS) == 0
 
 
 @pytest.mark.live
@@ -103,7 +103,7 @@ def test_it_ends_when_its_parent_is_killed(number: signal.Signals) -> None:
         process_id, url = parent.stdout.readline().split()
         assert answers(url)
         parent.send_signal(number)
-        parent.wait(PATIENCE)
+        parent.wait(TIMEOUT_SECONDS)
     assert soon(lambda: not runs(int(process_id)))
     assert not answers(url)
 

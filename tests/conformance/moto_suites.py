@@ -28,7 +28,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.live.processes import PATIENCE, clean_environment, opentrail_server
+from tests.live.processes import TIMEOUT_SECONDS, clean_environment, opentrail_server
 
 #: No suite may take longer, in seconds.
 MOST_SECONDS = 900.0
@@ -208,7 +208,7 @@ def _server(moto: Moto, suite: Suite, log: Path) -> Iterator[int]:
     finally:
         process.stdin.close()
         try:
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -271,7 +271,7 @@ def _run_of(lines: list[dict[str, str]], log: Path, seconds: float) -> Run:
 
 
 def _counters(console: str) -> dict[str, float]:
-    with urllib.request.urlopen(f"{console}/metrics", timeout=PATIENCE) as answer:  # noqa: S310
+    with urllib.request.urlopen(f"{console}/metrics", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
         text = answer.read().decode()
     found: dict[str, float] = defaultdict(float)
     for family in text_string_to_metric_families(text):

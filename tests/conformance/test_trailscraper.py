@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.live.processes import (
-    PATIENCE,
+    TIMEOUT_SECONDS,
     Opentrail,
     clean_environment,
     opentrail_server,
@@ -61,7 +61,7 @@ def scraped(trailscraper: Path, server: Opentrail, folder: Path) -> list[dict[st
             capture_output=True,
             text=True,
             env=environment,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
         assert done.returncode == 0, done.stderr

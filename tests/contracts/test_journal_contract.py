@@ -24,7 +24,7 @@ from opentrail.core.errors import RecordRefused
 from opentrail.core.event import Entry, NewEntry
 from opentrail.ports.journal import Journal
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
-from tests.fakes import GENESIS, PATIENCE, MemoryJournal, asynchronous, run, turns
+from tests.fakes import GENESIS, TIMEOUT_SECONDS, MemoryJournal, asynchronous, run, turns
 
 #: Small enough that a handful of records fills a segment.
 TINY_SEGMENT = 24 * 1024
@@ -214,12 +214,12 @@ async def test_waiting_ends_when_a_record_behind_the_position_is_durable(
         await turns()
         assert [task.done() for task in waiting] == [False, False]
         await journal.append(some_new_entries(1, 3))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await waiting[0]
         await turns()
         assert not waiting[1].done()
         await journal.append(some_new_entries(1, 4))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await waiting[1]
         assert journal.head == 4
 
@@ -231,7 +231,7 @@ async def test_a_cancelled_wait_does_not_affect_others(open_journal: Open) -> No
         await turns()
         given_up.cancel()
         await journal.append(some_new_entries(1))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_SECONDS):
             await patient
         with pytest.raises(asyncio.CancelledError):
             await given_up
@@ -317,7 +317,7 @@ async def test_closing_finishes_what_was_being_appended(open_journal: Open) -> N
     ]
     await asyncio.sleep(0)
     await journal.close()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT_SECONDS):
         answers = await asyncio.gather(*appending, return_exceptions=True)
     taken = [answer for answer in answers if isinstance(answer, int)]
     assert len(taken) + sum(isinstance(a, RecordRefused) for a in answers) == 20

@@ -19,7 +19,7 @@ from botocore.config import Config
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
 
 #: Nothing in these tests may take longer than this.
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 BIN = Path(sys.executable).parent
 
 
@@ -71,7 +71,7 @@ class Opentrail:
             if line.startswith("  data "):
                 break
         else:
-            code = self.process.wait(PATIENCE)
+            code = self.process.wait(TIMEOUT_SECONDS)
             raise AssertionError(f"server ended with {code}:\n{self.output}")
         described = json.loads((self.data_dir / "server.json").read_text())
         self.url, self.console = described["endpoint"], described["console"]
@@ -96,7 +96,7 @@ class Opentrail:
 
     def _wait(self) -> int:
         assert self.process is not None
-        said, _ = self.process.communicate(timeout=PATIENCE)
+        said, _ = self.process.communicate(timeout=TIMEOUT_SECONDS)
         self.output += said
         return self.process.returncode
 
@@ -138,7 +138,7 @@ class Opentrail:
             capture_output=True,
             text=True,
             env=environment,
-            timeout=PATIENCE * 3,
+            timeout=TIMEOUT_SECONDS * 3,
             check=False,
         )
         if check and done.returncode:
@@ -194,7 +194,7 @@ def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedPr
         capture_output=True,
         text=True,
         env=clean_environment(**environment),
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
 

@@ -13,7 +13,13 @@ import pytest
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.settings import load
-from tests.live.processes import BIN, PATIENCE, Opentrail, clean_environment, opentrail_server
+from tests.live.processes import (
+    BIN,
+    TIMEOUT_SECONDS,
+    Opentrail,
+    clean_environment,
+    opentrail_server,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -69,7 +75,7 @@ class Shell:
         return "".join(lines)
 
     def close(self) -> None:
-        self._bash.communicate(timeout=PATIENCE)
+        self._bash.communicate(timeout=TIMEOUT_SECONDS)
 
 
 def settings_in(text: str) -> list[str]:

@@ -18,7 +18,7 @@ import duckdb
 import pytest
 
 from tests.live.processes import (
-    PATIENCE,
+    TIMEOUT_SECONDS,
     Opentrail,
     clean_environment,
     free_port,
@@ -62,14 +62,14 @@ class Follower:
         return [record["requestParameters"]["userName"] for record in self.records]
 
     def until(self, count: int) -> None:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while len(self.records) < count:
             assert time.monotonic() < deadline, (self.names(), self.said)
             time.sleep(0.01)
 
     def interrupt(self) -> int:
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(PATIENCE)
+        code = self.process.wait(TIMEOUT_SECONDS)
         for thread in self._threads:
             thread.join()
         return code
@@ -148,7 +148,7 @@ def test_a_tail_without_a_reader_delays_no_call(tmp_path: Path) -> None:
             assert len(server.records("name=CreateUser")) == 101
         finally:
             os.close(read)
-            assert slow.wait(PATIENCE) == 0  # its reader is gone
+            assert slow.wait(TIMEOUT_SECONDS) == 0  # its reader is gone
 
 
 def test_an_export_is_what_look_ups_find(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.capture.proxy.wires import PATIENCE, Wire, get
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, get
 from tests.live.processes import Opentrail
 
 pytestmark = pytest.mark.live
@@ -47,7 +47,7 @@ def test_idle_connections_block_no_client_and_health_counts_them(
 
 def raw(server: Opentrail) -> socket.socket:
     host, _, port = server.url.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)), PATIENCE)
+    return socket.create_connection((host, int(port)), TIMEOUT_SECONDS)
 
 
 def connections(server: Opentrail) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
-from tests.capture.proxy.wires import PATIENCE, Wire, scope
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, scope
 from tests.live.processes import moto_server, opentrail_server, run_opentrail
 from tests.stub_upstream import StubUpstream
 
@@ -168,7 +168,7 @@ def test_an_upstream_hears_which_scheme_and_host_the_client_used(
         )
         signed = scope("s3").replace("SignedHeaders=host", "SignedHeaders=host;x-forwarded-host")
         for signature in (scope("s3"), signed):
-            with socket.create_connection((host, int(port)), PATIENCE) as raw:
+            with socket.create_connection((host, int(port)), TIMEOUT_SECONDS) as raw:
                 wire = Wire(context.wrap_socket(raw, server_hostname=host))
                 wire.send(
                     f"GET /b/k HTTP/1.1\r\nHost: {authority}\r\n{forged}"
@@ -196,7 +196,7 @@ def test_what_a_trusted_proxy_says_passes_as_it_came(
         opentrail_server(tmp_path / "data", "--upstream", stub.url, *flags) as server,
     ):
         host, port = server.url.removeprefix("https://").split(":")
-        with socket.create_connection((host, int(port)), PATIENCE) as raw:
+        with socket.create_connection((host, int(port)), TIMEOUT_SECONDS) as raw:
             wire = Wire(context.wrap_socket(raw, server_hostname=host))
             said = "X-Forwarded-Proto: http\r\nX-Forwarded-For: 192.0.2.7\r\n"
             wire.send(f"GET /b/k HTTP/1.1\r\nHost: h\r\n{said}Authorization: {scope('s3')}\r\n\r\n")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.live.processes import PATIENCE, Opentrail, opentrail_server
+from tests.live.processes import TIMEOUT_SECONDS, Opentrail, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -78,7 +78,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Waits for what others do in rounds of their own."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.1)

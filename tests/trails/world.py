@@ -17,8 +17,8 @@ from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import DeliveryState, EntrySelector, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
-from opentrail.trails.sinks.cloudwatch_logs import LogStreams
-from opentrail.trails.sinks.sns import Notices
+from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
+from opentrail.trails.sinks.sns import SnsSink
 from opentrail.trails.worker import Delivered as Round
 from opentrail.trails.worker import TrailDeliveries, TrailWorker
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, a_trail, event_id
@@ -82,8 +82,8 @@ class World:
             self.digests,
             DELIVERY_INTERVAL,
             (
-                Notices(self.control, self.services, self.clock, self.metrics),
-                LogStreams(
+                SnsSink(self.control, self.services, self.clock, self.metrics),
+                CloudWatchLogsSink(
                     self.control,
                     self.services,
                     self.clock,

@@ -188,7 +188,7 @@ class Outcome:
 
     def text(self) -> str:
         """Returns all lines."""
-        return "\n".join([*(f.line() for f in self.report.findings), *self.report.lines()])
+        return "\n".join([*(f.line() for f in self.report.findings), *self.report.summary()])
 
 
 async def hours(world: World, count: int, regions: tuple[str, ...] = ("us-east-1", FAR)) -> None:

@@ -20,7 +20,7 @@ def test_bad_outweighs_unknown_and_unknown_outweighs_good() -> None:
     assert (report.exit_code, report.verdict) == (5, "cannot be decided")
     report.bad(FindingKind.LOG, "x", "is missing")
     assert (report.exit_code, report.verdict) == (1, "not good")
-    assert report.lines()[-1] == "not good (1 not good, 1 unknown)"
+    assert report.summary()[-1] == "not good (1 not good, 1 unknown)"
 
 
 def test_findings_are_shown_as_they_come() -> None:
@@ -85,7 +85,7 @@ def test_people_get_a_line_for_each_chain() -> None:
     count = report.count(CHAIN)
     count.digests = count.good_digests = 1234
     report.pending_logs = 1
-    assert report.lines() == [
+    assert report.summary() == [
         "trail my-trail of us-east-1, 123456789012 us-east-1:"
         " 1,234/1,234 digest files valid, 0/0 log files valid",
         "1 log file was delivered after the newest digest file, which the next one will list",

@@ -726,7 +726,7 @@ def test_a_trail_that_moves_to_another_bucket_goes_on_there() -> None:
         return report
 
     report = validated()
-    assert report.exit_code == 0, report.lines()
+    assert report.exit_code == 0, report.summary()
     (count,) = report.counts.values()
     assert (count.good_digests, count.good_logs) == (4, 13)
     del trail.bucket[trail.logs()[0]]

@@ -83,9 +83,9 @@ from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
-from opentrail.trails.sinks.cloudwatch_logs import LogStreams
+from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.sinks.eventbridge import EntryMatcher, EventBridgeFollower
-from opentrail.trails.sinks.sns import Notices
+from opentrail.trails.sinks.sns import SnsSink
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
@@ -240,8 +240,8 @@ class Server:
             DigestChains(control, objects, signer, clock, metrics, digest_interval),
             timedelta(seconds=settings.delivery_interval),
             (
-                Notices(control, topics, clock, metrics),
-                LogStreams(control, groups, clock, metrics, selector.entries_of_note),
+                SnsSink(control, topics, clock, metrics),
+                CloudWatchLogsSink(control, groups, clock, metrics, selector.entries_of_note),
             ),
         )
         # What an earlier run learned must be known before the first call is recorded.

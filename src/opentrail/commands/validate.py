@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         sys.stdout.write(json.dumps(report.as_json()) + "\n")
     else:
-        sys.stdout.write("".join(f"{line}\n" for line in report.lines()))
+        sys.stdout.write("".join(f"{line}\n" for line in report.summary()))
     if options.checkpoint is not None and report.exit_code != NOT_GOOD:
         write_checkpoint(Path(options.checkpoint), known)
     return report.exit_code

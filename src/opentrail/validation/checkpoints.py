@@ -280,13 +280,13 @@ class CheckpointChecks:
             self._report.unknown(
                 FindingKind.CHAIN,
                 chain.id.describe(),
-                f"nothing shows whether there were digest files before {format_time(oldest.start)}",
+                f"not known whether there were digest files before {format_time(oldest.start)}",
             )
         if not known and (self._until is None or newest.end < self._until):
             self._report.unknown(
                 FindingKind.CHAIN,
                 chain.id.describe(),
-                f"nothing shows whether there were digest files after {format_time(newest.end)}",
+                f"not known whether there were digest files after {format_time(newest.end)}",
             )
 
     def _is_in_range(self, end: datetime) -> bool:

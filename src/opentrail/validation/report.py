@@ -156,7 +156,7 @@ class Report:
             "findings": [finding.as_json() for finding in self.findings],
         }
 
-    def lines(self) -> Sequence[str]:
+    def summary(self) -> Sequence[str]:
         """Returns the summary: a line per chain and the verdict."""
         lines = [count.describe() for count in self._sorted()]
         if self.pending_logs:

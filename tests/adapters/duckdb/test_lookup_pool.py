@@ -16,7 +16,7 @@ from opentrail.adapters.duckdb.lookup_pool import Damaged, LookupPool
 from opentrail.adapters.duckdb.table_set import PARALLEL_LOOKUPS, Database, EventTable
 from opentrail.core.errors import StorageFailed
 from tests.adapters.duckdb.test_index import a_file
-from tests.fakes import PATIENCE, asynchronous
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +40,10 @@ def fail(*_: object) -> NoReturn:
 
 @asynchronous
 async def test_work_is_done_side_by_side_and_told_in_order(database: Database) -> None:
-    hot, together = database.new_hot(1), threading.Barrier(PARALLEL_LOOKUPS, timeout=PATIENCE)
+    hot, together = (
+        database.new_hot(1),
+        threading.Barrier(PARALLEL_LOOKUPS, timeout=TIMEOUT_SECONDS),
+    )
 
     def work(number: int) -> list[int]:
         together.wait()
@@ -62,7 +65,7 @@ async def test_when_one_fails_the_others_are_waited_for(database: Database) -> N
         fail()
 
     def end_later() -> list[int]:
-        assert failed.wait(PATIENCE)
+        assert failed.wait(TIMEOUT_SECONDS)
         ended.set()
         return []
 

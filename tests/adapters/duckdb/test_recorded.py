@@ -22,7 +22,7 @@ from opentrail.core.event import Entry
 from opentrail.ports.event_store import FoundEvent, Snapshot
 from tests.adapters.duckdb.worlds import ALL, NAME, world
 from tests.factories import event_id
-from tests.fakes import PATIENCE, asynchronous, naive_page, turns
+from tests.fakes import TIMEOUT_SECONDS, asynchronous, naive_page, turns
 
 pytestmark = pytest.mark.slow
 
@@ -127,7 +127,7 @@ async def test_closing_while_a_file_is_sealed_ends_in_time_and_loses_nothing(
     async with world(tmp_path) as here:
         async with here.opened() as store:
             await store.add(await here.write(45))
-        async with asyncio.timeout(PATIENCE), here.opened() as store:
+        async with asyncio.timeout(TIMEOUT_SECONDS), here.opened() as store:
             await here.check(store)
             await store.idle()
         assert not [name for name in here.files() if not NAME.match(name)]

@@ -18,7 +18,7 @@ from opentrail.adapters.duckdb.seal import seal
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core import faults
 from tests.factories import a_new_entry, event_id, record_bytes, some_records
-from tests.fakes import PATIENCE, PowerCutError, run
+from tests.fakes import TIMEOUT_SECONDS, PowerCutError, run
 
 pytestmark = pytest.mark.slow
 
@@ -116,7 +116,7 @@ def test_the_child_process_seals_and_says_so_with_its_exit_code(
             command(*arguments),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
 
@@ -142,7 +142,7 @@ def test_a_child_whose_parent_is_gone_does_nothing(journal: Path, history: Path)
     gone.wait()
     late = command("journal", journal, history, 1, 60)
     late[3] = str(gone.pid)
-    done = subprocess.run(late, capture_output=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(late, capture_output=True, timeout=TIMEOUT_SECONDS, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGKILL, b"")
     assert list(history.iterdir()) == []
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 
-from tests.fakes import PATIENCE
+from tests.fakes import TIMEOUT_SECONDS
 
 # A server that starts a history process, which starts a child that reaches the point.
 SERVER = """
@@ -33,7 +33,7 @@ def run(point: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", SERVER, HISTORY, CHILD],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
         env={"OPENTRAIL_CRASH_AT": point, "PYTHONPATH": ":".join(sys.path)},
     )

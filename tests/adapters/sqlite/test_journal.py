@@ -26,7 +26,7 @@ from opentrail.ports.journal import QUEUE_BYTES, QUEUE_RECORDS
 from tests.factories import a_new_entry, a_record, event_id, some_new_entries
 from tests.fakes import (
     GENESIS,
-    PATIENCE,
+    TIMEOUT_SECONDS,
     asynchronous,
     eventually,
     fill,
@@ -249,7 +249,7 @@ class Held:
 
     def _stay(self) -> None:
         self.reached.set()
-        self._go_on.wait(PATIENCE)
+        self._go_on.wait(TIMEOUT_SECONDS)
 
     def let_go(self) -> None:
         self._go_on.set()
@@ -264,7 +264,7 @@ async def test_nothing_is_seen_or_acknowledged_before_it_is_committed(
         held.arm("journal.mid-commit")
         appending = asyncio.create_task(journal.append(some_new_entries(2, 4)))
         waiting = asyncio.create_task(journal.wait_beyond(3))
-        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        assert await asyncio.to_thread(held.reached.wait, TIMEOUT_SECONDS)
         await turns()
         assert not appending.done()
         assert not waiting.done()
@@ -285,7 +285,7 @@ async def test_appends_that_wait_together_are_committed_together_and_in_order(
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         held.arm("journal.mid-commit")
         first = asyncio.create_task(journal.append(some_new_entries(1)))
-        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        assert await asyncio.to_thread(held.reached.wait, TIMEOUT_SECONDS)
         others = [
             asyncio.create_task(journal.append(some_new_entries(1, n))) for n in range(2, 200)
         ]
@@ -305,7 +305,7 @@ async def test_more_records_than_the_queue_takes_are_refused_and_the_rest_is_kep
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         held.arm("journal.mid-commit")
         first = asyncio.create_task(journal.append([small]))
-        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        assert await asyncio.to_thread(held.reached.wait, TIMEOUT_SECONDS)
         many = asyncio.create_task(journal.append([small] * QUEUE_RECORDS))
         await turns()
         with pytest.raises(RecordRefused, match="too many records"):
@@ -324,7 +324,7 @@ async def test_more_bytes_than_the_queue_takes_are_refused(tmp_path: Path, held:
     async with opened(tmp_path, segment_bytes=1 << 30) as journal:
         held.arm("journal.mid-commit")
         first = asyncio.create_task(journal.append(some_new_entries(1)))
-        assert await asyncio.to_thread(held.reached.wait, PATIENCE)
+        assert await asyncio.to_thread(held.reached.wait, TIMEOUT_SECONDS)
         waiting = [asyncio.create_task(journal.append([half])) for _ in range(2)]
         await turns()
         with pytest.raises(RecordRefused, match="too many records"):
@@ -464,7 +464,7 @@ def test_a_failed_sync_breaks_the_journal_for_good(tmp_path: Path, nth: int) -> 
         ],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )
     if "INJECTED" not in (tmp_path / "trace").read_text():

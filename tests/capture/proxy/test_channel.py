@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from tests.capture.proxy.wires import PATIENCE, Script, ScriptedUpstream, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import (
+    TIMEOUT_SECONDS,
+    Script,
+    ScriptedUpstream,
+    Wire,
+    ok,
+    scope,
+    scripted,
+)
 from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
@@ -54,7 +62,7 @@ def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) ->
         wire = Wire.to(server.url).send(GET)
         wire.until(b"hello")
         wire.close()
-        assert left.wait(PATIENCE)
+        assert left.wait(TIMEOUT_SECONDS)
         records: list[Any] = []
         while not records:
             records = list(server.records())
@@ -80,7 +88,7 @@ def test_a_download_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -
         wire = Wire.to(server.url).send(GET)
         wire.exactly(1_000_000)
         wire.close()
-        assert ended.wait(PATIENCE)
+        assert ended.wait(TIMEOUT_SECONDS)
 
 
 def test_an_upstream_that_still_takes_the_request_is_not_silent(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.live.processes import opentrail_server
 
 pytestmark = pytest.mark.live
@@ -64,7 +64,7 @@ def test_an_end_of_a_long_answer_waits_for_its_record(tmp_path: Path) -> None:
             wire.exactly(5_000)
         holder.execute("ROLLBACK")
         holder.close()
-        wire.socket.settimeout(PATIENCE)
+        wire.socket.settimeout(TIMEOUT_SECONDS)
         wire.exactly(5_000)
         assert len(journalled(server.data_dir)) == 1
 
@@ -87,7 +87,7 @@ def test_events_of_known_length_wait_for_their_record_too(tmp_path: Path) -> Non
             wire.exactly(1)
         holder.execute("ROLLBACK")
         holder.close()
-        wire.socket.settimeout(PATIENCE)
+        wire.socket.settimeout(TIMEOUT_SECONDS)
         assert wire.answer()[2] == b"event\n"
 
 
@@ -105,7 +105,7 @@ def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded(tmp_path: Path) 
         opentrail_server(tmp_path / "data", "--upstream", upstream.url) as server,
     ):
         Wire.to(server.url).send(GET)
-        assert reached.wait(PATIENCE)
+        assert reached.wait(TIMEOUT_SECONDS)
         assert server.stop() == 0
         (record,) = journalled(server.data_dir)
         own = record["additionalEventData"]["opentrail"]  # type: ignore[index]
@@ -145,7 +145,7 @@ def test_a_refused_call_is_named_by_a_body_that_comes_after_its_head(tmp_path: P
         wire.socket.settimeout(0.2)
         with pytest.raises(TimeoutError):
             wire.exactly(1)
-        wire.socket.settimeout(PATIENCE)
+        wire.socket.settimeout(TIMEOUT_SECONDS)
         assert wire.send("sion=2010-05-08&UserName=xy").answer()[0] == 502
         asking = Wire.to(server.url).send(head + "Expect: 100-continue\r\n\r\n")
         assert asking.answer()[0] == 502, "who asks first is answered at once"
@@ -162,7 +162,7 @@ def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> Non
     def slow(wire: Wire) -> None:
         wire.request()
         reached.set()
-        assert go_on.wait(PATIENCE)
+        assert go_on.wait(TIMEOUT_SECONDS)
         wire.send(ok(b"late but whole"))
 
     with (
@@ -171,7 +171,7 @@ def test_sigterm_lets_a_call_under_way_finish_and_exits_0(tmp_path: Path) -> Non
     ):
         wire = Wire.to(server.url).send(GET)
         idle = Wire.to(server.url)
-        assert reached.wait(PATIENCE)
+        assert reached.wait(TIMEOUT_SECONDS)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
         assert idle.rest() == b"", "idle connections are closed at once"

@@ -11,7 +11,7 @@ import pytest
 from opentrail.capture.proxy.bodies import Flow
 from opentrail.capture.proxy.head import Head
 from opentrail.capture.proxy.tunnel import join, wants_websocket
-from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.fakes import asynchronous
 from tests.live.processes import opentrail_server
 
@@ -171,4 +171,4 @@ def test_an_open_websocket_does_not_delay_the_end(tmp_path: Path) -> None:
         assert wire.answer()[0] == 101
         assert server.stop() == 0
         assert wire.rest() == b""
-        assert ended.wait(PATIENCE)
+        assert ended.wait(TIMEOUT_SECONDS)

@@ -11,7 +11,15 @@ import pytest
 
 from opentrail.capture.proxy.upstream import Upstream, Upstreams
 from opentrail.core.errors import UsageError
-from tests.capture.proxy.wires import PATIENCE, Script, ScriptedUpstream, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import (
+    TIMEOUT_SECONDS,
+    Script,
+    ScriptedUpstream,
+    Wire,
+    ok,
+    scope,
+    scripted,
+)
 from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
@@ -158,7 +166,7 @@ def test_a_long_answer_streams_before_it_is_complete(tmp_path: Path) -> None:
     def slow(wire: Wire) -> None:
         wire.request()
         wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n" + b"a" * 1_000_000)
-        assert seen.wait(PATIENCE)
+        assert seen.wait(TIMEOUT_SECONDS)
         wire.send(b"b" * 1_000_000)
 
     with between(tmp_path, slow) as (server, upstream):

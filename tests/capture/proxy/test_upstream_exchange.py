@@ -10,7 +10,7 @@ import pytest
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.proxy.upstream_exchange import MAX_REWRITTEN, has_urls, with_https
 from opentrail.wire.routing import NOTHING, Call
-from tests.capture.proxy.wires import PATIENCE, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.factories import catalog
 from tests.live.processes import opentrail_server
 
@@ -39,7 +39,7 @@ def test_service_and_region_may_be_in_the_upstreams_name(tmp_path: Path) -> None
             if status == 502:
                 assert b"monitoring.eu-west-1.localhost" in body, "named, where not resolved"
             else:
-                assert reached.wait(PATIENCE)
+                assert reached.wait(TIMEOUT_SECONDS)
             assert len(server.records()) == 2
 
 

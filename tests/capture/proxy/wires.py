@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
 
-PATIENCE = 10.0
+TIMEOUT_SECONDS = 10.0
 Script = Callable[["Wire"], object]
 
 
@@ -23,7 +23,7 @@ class Wire:
     """One connection, read and written byte by byte."""
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT_SECONDS)
         self.socket = connection
         self.buffer = b""
 
@@ -31,7 +31,7 @@ class Wire:
     def to(cls, url: str) -> Wire:
         """Connects to an endpoint."""
         host, _, port = url.removeprefix("http://").rpartition(":")
-        return cls(socket.create_connection((host, int(port)), PATIENCE))
+        return cls(socket.create_connection((host, int(port)), TIMEOUT_SECONDS))
 
     def send(self, data: bytes | str) -> Wire:
         self.socket.sendall(data.encode() if isinstance(data, str) else data)

@@ -13,7 +13,7 @@ from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, format_time
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
-from opentrail.trails.sinks.cloudwatch_logs import LARGEST_EVENT, LogStreams, stream_name
+from opentrail.trails.sinks.cloudwatch_logs import LARGEST_EVENT, CloudWatchLogsSink, stream_name
 from opentrail.trails.sinks.outbox import STREAM, Outbox, note_of
 from tests.factories import ACCOUNT, MOMENT, REGION, a_record, an_entry, event_id
 from tests.fakes import (
@@ -41,9 +41,11 @@ class Scene:
         self.outbox = Outbox(self.control, STREAM, timedelta(days=30))
         self.sink = self.new_sink(self.control)
 
-    def new_sink(self, control: MemoryControl) -> LogStreams:
+    def new_sink(self, control: MemoryControl) -> CloudWatchLogsSink:
         """Returns a sink as another process has it."""
-        return LogStreams(control, self.services, self.clock, self.metrics, self._entries_of)
+        return CloudWatchLogsSink(
+            control, self.services, self.clock, self.metrics, self._entries_of
+        )
 
     async def _entries_of(self, document: dict[str, Any], after: int) -> AsyncIterator[Entry]:
         for entry in self.entries:

@@ -11,7 +11,7 @@ from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.trails.sinks.outbox import NOTICE, Outbox, SinkStatus, note_of
-from opentrail.trails.sinks.sns import SUBJECT, Notices
+from opentrail.trails.sinks.sns import SUBJECT, SnsSink
 from tests.factories import MOMENT
 from tests.fakes import Fault, MemoryControl, MemoryServices, SettableClock, asynchronous
 
@@ -25,7 +25,7 @@ class Scene:
         self.control, self.services = MemoryControl(), MemoryServices()
         self.services.topics[TOPIC] = []
         self.clock = SettableClock()
-        self.notices = Notices(self.control, self.services, self.clock, Metrics())
+        self.notices = SnsSink(self.control, self.services, self.clock, Metrics())
         self.outbox = Outbox(self.control, NOTICE, timedelta(1))
         self.files = 0
 

@@ -67,7 +67,7 @@ class _Batch:
         )
 
 
-class LogStreams:
+class CloudWatchLogsSink:
     """A sink: every event of a trail in the stream of its Region, once.
 
     A batch is noted before it is sent. If the response is lost, the stream is searched for the

@@ -26,7 +26,7 @@ _LONGEST = timedelta(hours=24)
 _AT_ONCE = 8
 
 
-class Notices:
+class SnsSink:
     """A sink: one message for each log file, at least once, in any order."""
 
     name = "notices"
