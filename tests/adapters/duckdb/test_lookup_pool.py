@@ -39,7 +39,7 @@ def fail(*_: object) -> NoReturn:
 
 
 @asynchronous
-async def test_work_is_done_side_by_side_and_told_in_order(database: Database) -> None:
+async def test_work_runs_in_parallel_and_results_are_in_order(database: Database) -> None:
     hot, together = (
         database.new_hot(1),
         threading.Barrier(PARALLEL_LOOKUPS, timeout=TIMEOUT_SECONDS),
