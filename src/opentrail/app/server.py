@@ -93,7 +93,7 @@ from opentrail.wire.service_models import ServiceCatalog
 log = logging.getLogger(__name__)
 
 #: Seconds for which records gather between two inserts into history.
-_HISTORY_LINGER = 0.03
+_HISTORY_LINGER = 0.05
 #: Identities are known in memory at once; storing them may take its time. At most so long: records
 #: that are older are read from disk again when many arrive.
 _IDENTITIES_LINGER = 0.5
