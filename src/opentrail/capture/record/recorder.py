@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _GAP_CHECK_SECONDS = 1.0
 #: A record that waits longer than this shows that the disk is too slow.
 _OVERLOAD_SECONDS = 0.5
+#: Seconds for which calls that end at about the same time gather for one commit. A caller who is
+#: alone never waits.
+_GROUP_SECONDS = 0.002
 #: Bytes of further records, such as those of deleted objects, after which other calls get a turn.
 _MAX_FURTHER_BYTES = 512 * 1024
 RECORDER_SOURCE = "recorder.opentrail.internal"
@@ -71,6 +74,8 @@ class Recorder:
         self._keep_gap = keep_gap
         self._gap: Gap | None = None
         self._waiting: list[_Waiting] = []
+        #: The last group had several calls, so that waiting for others is worth it.
+        self._is_busy = False
         self._writing: set[asyncio.Task[None]] = set()
 
     @property
@@ -105,7 +110,7 @@ class Recorder:
         self._add(exchange, None)
 
     def _add(self, exchange: Exchange, done: asyncio.Future[int] | None) -> None:
-        """Has a call recorded together with those that end in the same iteration of the loop."""
+        """Has a call recorded together with those that end at about the same time."""
         if not self._waiting:
             task = asyncio.get_running_loop().create_task(self._record_waiting())
             self._writing.add(task)
@@ -113,7 +118,10 @@ class Recorder:
         self._waiting.append(_Waiting(exchange, done, time.perf_counter()))
 
     async def _record_waiting(self) -> None:
+        if self._is_busy:
+            await asyncio.sleep(_GROUP_SECONDS)
         waiting, self._waiting = self._waiting, []
+        self._is_busy = len(waiting) > 1
         made: list[tuple[_Waiting, Assembled]] = []
         size = 0
         for one in waiting:
