@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.identity import (
-    KEY_OPERATIONS,
     Identity,
     Learned,
     account_of_key,
@@ -482,6 +481,22 @@ def test_a_record_with_members_of_the_wrong_type_can_be_learned_from(
 ) -> None:
     record = a_record(eventName=name, eventSource=f"{source}.amazonaws.com")
     learn({**record, **odd}, {})
+
+
+#: Operations that create or delete keys, each reviewed: what their records teach is tested above.
+KEY_OPERATIONS = frozenset(
+    {
+        "AssumeRole",
+        "AssumeRoleWithSAML",
+        "AssumeRoleWithWebIdentity",
+        "AssumeRoot",
+        "CreateAccessKey",
+        "DeleteAccessKey",
+        "GetDelegatedAccessToken",
+        "GetFederationToken",
+        "GetSessionToken",
+    }
+)
 
 
 def hands_out_a_key(answer: Shape | None) -> bool:

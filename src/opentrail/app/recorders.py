@@ -164,11 +164,6 @@ class Recorders:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: socket.socket | None = None
 
-    @property
-    def pids(self) -> list[int]:
-        """The processes that run."""
-        return [recorder.child.pid for recorder in self._recorders if recorder.child.pid]
-
     async def start(self, listening: socket.socket) -> None:
         """Starts the processes, then accepts connections for them.
 

@@ -26,14 +26,12 @@ SIGN_IN = "signin.amazonaws.com"
 _REGION = re.compile(r"(?![0-9]+\Z)[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 
-#: Where an entry of the journal came from.
-ORIGINS = ("recorder", "api", "hook", "import", "insight")
-
 
 @value_class(frozen=True, slots=True)
 class NewEntry:
     """A record on its way into the journal; `record` holds its JSON bytes, made once."""
 
+    #: What made the record: `recorder`, `api` or `hook`.
     origin: str
     recorded_at: datetime
     account: str

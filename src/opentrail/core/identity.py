@@ -157,20 +157,6 @@ def _token_user(kind: str, parts: Sequence[Any], name: Any, provider: Any) -> di
     return {"type": kind, **{member: text for member, text in known.items() if text}}
 
 
-#: Operations that create or delete keys: the next call may be signed with one.
-KEY_OPERATIONS = frozenset(
-    {
-        "AssumeRole",
-        "AssumeRoleWithSAML",
-        "AssumeRoleWithWebIdentity",
-        "AssumeRoot",
-        "CreateAccessKey",
-        "DeleteAccessKey",
-        "GetDelegatedAccessToken",
-        "GetFederationToken",
-        "GetSessionToken",
-    }
-)
 _TEACHERS = ("iam.amazonaws.com", "sts.amazonaws.com")
 _NOTHING = Learned()
 
@@ -190,9 +176,7 @@ def learn(record: Record, users: Mapping[tuple[str, str], tuple[str, str]]) -> L
     if record.get("errorCode") or (
         caller.get("type") == "AWSAccount" and "sharedEventID" in record
     ):
-        return (
-            _NOTHING  # the caller's own record of a shared call has everything that this copy has
-        )
+        return _NOTHING  # the caller's own record of a shared call has all that this copy has
     if source == "iam.amazonaws.com":
         return _learn_iam(record, answer, users)
     if source == "sts.amazonaws.com" and answer:

@@ -28,7 +28,6 @@ class Service:
     signing_name: str
     protocols: tuple[str, ...]
     target_prefix: str | None
-    service_id: str
     #: Whether calls carry `Authorization: Bearer` instead of a signature.
     bearer: bool = False
 
@@ -151,7 +150,6 @@ def _service(name: str, metadata: dict[str, Any]) -> Service:
         signing_name=metadata.get("signingName") or endpoint_prefix,
         protocols=tuple(metadata.get("protocols") or [metadata["protocol"]]),
         target_prefix=metadata.get("targetPrefix"),
-        service_id=metadata.get("serviceId", name),
         bearer=metadata.get("signatureVersion") == "bearer"
         or "smithy.api#httpBearerAuth" in metadata.get("auth", ()),
     )
