@@ -244,7 +244,7 @@ async def test_a_tail_sends_its_position_even_if_no_event_matches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(streams, "_HEARTBEAT", 0.05)
-    monkeypatch.setattr(streams, "_TOLD", 0.0)
+    monkeypatch.setattr(streams, "_BUSY_HEARTBEAT", 0.0)
     api = await filled(*some_records(3))
     async with api.stream(TAIL, expression="name=Nothing") as stream:
         for _ in range(3):
