@@ -156,6 +156,7 @@ class Recorder:
             for one, _ in made:
                 self._refuse(one, str(error))
             return
+        self._metrics.journal_position.set(self._journal.head)
         for one, assembled in made:
             if one.done is not None:
                 self._learn_from(assembled)
@@ -198,7 +199,6 @@ class Recorder:
         self._metrics.count(name, made.entry.category, seconds, len(made.more))
         if not made.decoded:
             self._metrics.undecoded.inc()
-        self._metrics.journal_position.set(self._journal.head)
 
     async def close_gaps(self) -> None:
         """Runs until cancelled: records lost records once the journal works again."""
