@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.capture.proxy.wires import (
+    GET,
+    HEAD,
     TIMEOUT_SECONDS,
-    Script,
-    ScriptedUpstream,
     Wire,
+    between,
     ok,
-    scope,
-    scripted,
 )
-from tests.live.processes import Opentrail, opentrail_server
 
 pytestmark = pytest.mark.live
-
-HEAD = f"Host: h\r\nAuthorization: {scope('s3')}\r\n"
-GET = f"GET /bucket/key HTTP/1.1\r\n{HEAD}\r\n"
-
-
-@contextmanager
-def between(
-    tmp_path: Path, *scripts: Script, flags: tuple[str, ...] = ()
-) -> Iterator[tuple[Opentrail, ScriptedUpstream]]:
-    with (
-        scripted(*scripts) as upstream,
-        opentrail_server(tmp_path / "data", "--upstream", upstream.url, *flags) as server,
-    ):
-        yield server, upstream
 
 
 def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:

@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
+from tests.capture.proxy.wires import GET, TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.live.processes import opentrail_server
 
 pytestmark = pytest.mark.live
-
-HEAD = f"Host: h\r\nAuthorization: {scope('s3')}\r\n"
-GET = f"GET /bucket/key HTTP/1.1\r\n{HEAD}\r\n"
 
 
 def journalled(data_dir: Path) -> list[dict[str, object]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,31 +10,19 @@ import pytest
 from opentrail.capture.proxy.upstream import Upstream, Upstreams
 from opentrail.core.errors import UsageError
 from tests.capture.proxy.wires import (
+    GET,
+    HEAD,
     TIMEOUT_SECONDS,
     Script,
-    ScriptedUpstream,
     Wire,
+    between,
     ok,
     scope,
     scripted,
 )
-from tests.live.processes import Opentrail, opentrail_server
+from tests.live.processes import opentrail_server
 
 pytestmark = pytest.mark.live
-
-HEAD = f"Host: h\r\nAuthorization: {scope('s3')}\r\n"
-GET = f"GET /bucket/key HTTP/1.1\r\n{HEAD}\r\n"
-
-
-@contextmanager
-def between(
-    tmp_path: Path, *scripts: Script, flags: tuple[str, ...] = ()
-) -> Iterator[tuple[Opentrail, ScriptedUpstream]]:
-    with (
-        scripted(*scripts) as upstream,
-        opentrail_server(tmp_path / "data", "--upstream", upstream.url, *flags) as server,
-    ):
-        yield server, upstream
 
 
 @pytest.mark.parametrize(

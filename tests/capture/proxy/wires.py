@@ -6,8 +6,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID
+from tests.live.processes import Opentrail, opentrail_server
 
 TIMEOUT_SECONDS = 10.0
 Script = Callable[["Wire"], object]
@@ -175,3 +177,18 @@ def put(body: bytes, target: str = "/bucket/key", *headers: str) -> bytes:
         *headers,
     ]
     return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+HEAD = f"Host: h\r\nAuthorization: {scope('s3')}\r\n"
+GET = f"GET /bucket/key HTTP/1.1\r\n{HEAD}\r\n"
+
+
+@contextmanager
+def between(
+    tmp_path: Path, *scripts: Script, flags: tuple[str, ...] = ()
+) -> Iterator[tuple[Opentrail, ScriptedUpstream]]:
+    with (
+        scripted(*scripts) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url, *flags) as server,
+    ):
+        yield server, upstream

@@ -42,7 +42,7 @@ def expected(case: Case, host: str = "localhost") -> Expected:
     name, source, model = case.operation, source_of(case.service), service_model(case.service)
     if case.service == "s3":
         parameters: dict[str, Any] | None = expect_s3.parameters(case, host)
-        name = expect_s3.EVENT_NAMES.get(name, name)
+        name = tables.EVENT_NAMES["s3"].get(name, name)
     else:
         shape = model.operation_model(case.operation).input_shape
         parameters = Recorded(case.service, model.metadata["protocol"]).request(shape, case.params)

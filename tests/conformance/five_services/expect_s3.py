@@ -85,22 +85,6 @@ def is_part(
     )
 
 
-#: Operations whose eventName differs from the operation's name.
-EVENT_NAMES = {
-    "DeletePublicAccessBlock": "DeleteBucketPublicAccessBlock",
-    "GetBucketAccelerateConfiguration": "GetAccelerateConfiguration",
-    "GetBucketLifecycleConfiguration": "GetBucketLifecycle",
-    "GetBucketNotificationConfiguration": "GetBucketNotification",
-    "GetObjectLockConfiguration": "GetBucketObjectLockConfiguration",
-    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
-    "ListObjectsV2": "ListObjects",
-    "PutBucketAccelerateConfiguration": "PutAccelerateConfiguration",
-    "PutBucketLifecycleConfiguration": "PutBucketLifecycle",
-    "PutBucketNotificationConfiguration": "PutBucketNotification",
-    "PutObjectLockConfiguration": "PutBucketObjectLockConfiguration",
-    "PutPublicAccessBlock": "PutBucketPublicAccessBlock",
-}
-
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 _HIDDEN_HEADERS = frozenset(
     {
