@@ -171,7 +171,7 @@ def _ask(server: Server, path: str, body: bytes) -> None:
 
 def _records(bucket: Store) -> list[tuple[float, str]]:
     """Returns when each delivered record came into its bucket, and its id."""
-    found = []
+    found: list[tuple[float, str]] = []
     for path, (came, packed) in bucket.objects().items():
         if "/CloudTrail/" in path and path.endswith(".gz"):
             records = orjson.loads(gzip.decompress(packed))["Records"]

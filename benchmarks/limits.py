@@ -52,7 +52,6 @@ def bare_duckdb(folder: Path, values: dict[str, list[str]]) -> Figures:
         for value in drawn:
             query = EventQuery(
                 50,
-                2**61,
                 account="123456789012",
                 region="us-east-1",
                 categories=("Management",),

@@ -49,9 +49,9 @@ def sealing() -> Figures:
     if files < ROUNDS:
         raise RuntimeError(f"only {files} files were sealed in {ROUNDS} rounds")
     figures = {"calls/s": rate, "files sealed in all rounds": files}
-    for name, taken in rounds.items():
+    for name, each in rounds.items():
         for share in (50, 90, 99):
-            figures[f"{name} p{share} ms"] = median(percentile(one, share / 100) for one in taken)
+            figures[f"{name} p{share} ms"] = median(percentile(one, share / 100) for one in each)
     ratio = figures["with sealing p99 ms"] / figures["without sealing p99 ms"]
     return {**figures, "with / without sealing, p99 ratio": ratio}
 
