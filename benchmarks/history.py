@@ -134,11 +134,11 @@ def _opentrail(server: Server, *arguments: str) -> str:
 
 
 def _settled(server: Server) -> Figures:
-    """Waits until merging is over; tells what a record costs on the disk."""
+    """Waits until merging is over; returns what a record needs on the disk."""
     folder = server.data / "history"
     before: list[str] = []
     started = time.perf_counter()
-    while (now := sorted(file.name for file in folder.iterdir())) != before:
+    while (now := sorted(file.name for file in folder.iterdir())) != before or _merging(now):
         before = now
         time.sleep(20 if EVENTS > 1_000_000 else 5)
     size = sum(file.stat().st_size for file in folder.glob("import-*.duckdb"))
@@ -147,6 +147,10 @@ def _settled(server: Server) -> Figures:
         "sealed files": len(now),
         "s of merging after the import": time.perf_counter() - started,
     }
+
+
+def _merging(names: list[str]) -> bool:
+    return any(".tmp" in name for name in names)
 
 
 def _sealed_files(server: Server) -> int:
