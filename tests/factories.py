@@ -162,6 +162,53 @@ def a_data_record(**changes: Any) -> dict[str, Any]:
     )
 
 
+def an_insight_record(state: str = "Start", **details: Any) -> dict[str, Any]:
+    """Returns a complete Insights record: `iam:CreateUser` is called unusually often.
+
+    A keyword sets a member of `insightDetails`, `ABSENT` leaves one out.
+    """
+    attributions = [
+        {
+            "attribute": attribute,
+            "insight": [{"value": value, "average": 8.4}],
+            "baseline": [{"value": value, "average": 0.0017}],
+        }
+        for attribute, value in (
+            ("userIdentityArn", f"arn:aws:iam::{ACCOUNT}:user/John"),
+            ("userAgent", AGENT),
+            ("errorCode", "null"),
+        )
+    ]
+    members = {
+        "state": state,
+        "eventSource": "iam.amazonaws.com",
+        "eventName": "CreateUser",
+        "insightType": "ApiCallRateInsight",
+        "sourceEventCategory": "Management",
+        "insightContext": {
+            "statistics": {
+                "baseline": {"average": 0.0017},
+                "insight": {"average": 8.4},
+                "insightDuration": 5,
+                "baselineDuration": 10080,
+            },
+            "attributions": attributions,
+        },
+        **details,
+    }
+    return {
+        "eventVersion": "1.09",
+        "eventTime": "2020-01-01T09:00:00Z",
+        "awsRegion": REGION,
+        "eventID": event_id(1),
+        "eventType": "AwsCloudTrailInsight",
+        "recipientAccountId": ACCOUNT,
+        "sharedEventID": event_id(2),
+        "insightDetails": {name: v for name, v in members.items() if v is not ABSENT},
+        "eventCategory": "Insight",
+    }
+
+
 def an_iam_user(name: str = "John", account: str = ACCOUNT, key: str = KEY) -> dict[str, Any]:
     """Returns the `userIdentity` of an IAM user."""
     return {

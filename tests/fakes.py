@@ -15,7 +15,7 @@ import os
 import selectors
 import shutil
 import subprocess
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -41,7 +41,15 @@ from opentrail.core.errors import (
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
 from opentrail.ports.control import Document, Put, Stored, StoreWrite
-from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
+from opentrail.ports.event_store import (
+    PRESENT,
+    CallCounts,
+    CallKey,
+    EventQuery,
+    FoundEvent,
+    Snapshot,
+    ValueCounts,
+)
 from opentrail.ports.journal import LostPositions
 from opentrail.ports.objects import Bucket, NewObject
 from opentrail.ports.services import BusEvent, LogEvent
@@ -589,6 +597,79 @@ class MemoryEvents:
         await asyncio.sleep(0)
         return naive_page(self._entries, query)
 
+    async def count_calls(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[CallCounts]:
+        """Counts all kinds."""
+        await asyncio.sleep(0)
+        counts: dict[tuple[Any, ...], Counter[int]] = {}
+        for entry in self._between(start, end, snapshot, recorded_since):
+            known = _attributes(entry.record)
+            if known.category in ("Management", "Data"):
+                kind = (
+                    *(known.account, known.region, known.category, known.event_source),
+                    *(known.event_name, known.error_code, known.read_only),
+                )
+                minute = int(known.event_time.timestamp()) // 60
+                counts.setdefault(kind, Counter())[minute] += 1
+        rows: list[list[Any]] = [
+            [*kind, sorted(found), [found[minute] for minute in sorted(found)]]
+            for kind, found in counts.items()
+        ]
+        return [CallCounts(*row) for row in rows]
+
+    async def count_values(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+        limit: int = 50,
+    ) -> ValueCounts:
+        """Counts values."""
+        await asyncio.sleep(0)
+        counts: tuple[Counter[str], ...] = (Counter(), Counter(), Counter())
+        for entry in self._between(start, end, snapshot, recorded_since):
+            if _is_of(entry, key):
+                for counter, value in zip(counts, _attributed(entry), strict=True):
+                    if value:
+                        counter[value] += 1
+        return ValueCounts(
+            *(sorted(c.items(), key=lambda item: (-item[1], item[0]))[:limit] for c in counts)
+        )
+
+    async def count_key(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        period: int,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[tuple[datetime, int]]:
+        """Counts by period."""
+        await asyncio.sleep(0)
+        counts: Counter[int] = Counter()
+        for entry in self._between(start, end, snapshot, recorded_since):
+            if _is_of(entry, key):
+                moment = int(_attributes(entry.record).event_time.timestamp())
+                counts[moment - moment % period] += 1
+        return [(datetime.fromtimestamp(moment, UTC), counts[moment]) for moment in sorted(counts)]
+
+    def _between(
+        self, start: datetime, end: datetime, snapshot: Snapshot, recorded_since: datetime | None
+    ) -> list[Entry]:
+        query = EventQuery(
+            0, snapshot, start=start, end=end, recorded_since=recorded_since, categories=None
+        )
+        fitting = [entry for entry in self._entries if _fits(entry, query)]
+        return [e for e in fitting if _attributes(e.record).event_time.replace(microsecond=0) < end]
+
     async def close(self) -> None:
         """Does nothing."""
 
@@ -627,6 +708,28 @@ def _fits(entry: Entry, query: EventQuery) -> bool:
         query.expression is None or holds(query.expression, known, _decoded(entry.record)),
     )
     return all(conditions)
+
+
+def _is_of(entry: Entry, key: CallKey) -> bool:
+    known = _attributes(entry.record)
+    same = (
+        (known.account, known.region, known.category, known.event_source, known.event_name)
+    ) == (key.account, key.region, key.category, key.event_source, key.event_name)
+    if key.error_code is not None:
+        return same and known.error_code == key.error_code
+    return same and not (key.category == "Management" and known.read_only)
+
+
+def _attributed(entry: Entry) -> tuple[str | None, str | None, str]:
+    """Returns caller, user agent and error code, as Insights events name them."""
+    record, known = _decoded(entry.record), _attributes(entry.record)
+    identity = record.get("userIdentity")
+    identity = identity if isinstance(identity, dict) else {}
+    arn = known.principal_arn
+    if arn and ":sts::" in arn and ":assumed-role/" in arn:
+        arn = "/".join(arn.split("/")[:2])
+    caller = arn or identity.get("invokedBy") or identity.get("principalId")
+    return caller, record.get("userAgent"), known.error_code or "null"
 
 
 def attribute_values(entry: Entry, key: str) -> list[str | None]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,18 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import Resource
 from opentrail.core.event import Entry
 from opentrail.core.expression import parse
-from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, Snapshot
+from opentrail.ports.event_store import (
+    CallCounts,
+    CallKey,
+    EventQuery,
+    EventStore,
+    FoundEvent,
+    Snapshot,
+    ValueCounts,
+)
 from opentrail.ports.journal import Journal
 from tests.factories import (
+    ABSENT,
     ACCOUNT,
     MOMENT,
     REGION,
@@ -35,6 +44,7 @@ from tests.factories import (
     an_assumed_role,
     an_entry,
     an_iam_user,
+    an_insight_record,
     event_id,
     record_bytes,
 )
@@ -414,6 +424,133 @@ async def test_many_may_look_at_once(place: Place) -> None:
         assert all(answer == expected for answer in answers)
 
 
+# Counts
+
+_STEPS: list[dict[str, Any]] = [
+    a_record(eventID="c-1", eventTime=at(0)),
+    a_record(eventID="c-2", eventTime=at(59), userAgent="other"),
+    a_record(eventID="c-3", eventTime=at(60), errorCode="AccessDenied", responseElements=None),
+    a_record(eventID="c-4", eventTime=at(61), readOnly=True, errorCode="AccessDenied"),
+    a_record(eventID="c-5", eventTime=at(62), readOnly=True),
+    a_record(eventID="c-6", eventTime=at(63), awsRegion="eu-west-1"),
+    a_record(eventID="c-7", eventTime=at(64), recipientAccountId="210987654321"),
+    a_data_record(eventID="c-8", eventTime=at(65)),
+    a_data_record(eventID="c-9", eventTime=at(66), readOnly=True, errorCode="NoSuchKey"),
+    {**an_insight_record(), "eventID": "c-10", "eventTime": at(60)},
+    {**an_insight_record("End", eventName="PutObject"), "eventID": "c-11", "eventTime": at(60)},
+    a_record(eventID="c-12", eventTime=at(120)),
+]
+_CREATES = CallKey(ACCOUNT, REGION, "Management", "iam.amazonaws.com", "CreateUser")
+_PUTS = CallKey(ACCOUNT, REGION, "Data", "s3.amazonaws.com", "PutObject")
+_FIRST_MINUTE = int(MOMENT.timestamp()) // 60
+
+
+def between(start: float, end: float) -> tuple[datetime, datetime]:
+    return MOMENT + timedelta(seconds=start), MOMENT + timedelta(seconds=end)
+
+
+def by_kind(found: Sequence[CallCounts]) -> dict[tuple[Any, ...], dict[int, int]]:
+    """Returns the counts by minute from `MOMENT`, and says if a kind is there twice."""
+    kinds = {
+        (c.account, c.region, c.category, c.event_name, c.error_code, c.read_only): {
+            minute - _FIRST_MINUTE: count for minute, count in zip(c.minutes, c.counts, strict=True)
+        }
+        for c in found
+    }
+    assert len(kinds) == len(found)
+    assert all(list(minutes) == sorted(minutes) for minutes in kinds.values())
+    return kinds
+
+
+@asynchronous
+async def test_calls_are_counted_by_kind_and_minute_and_insights_events_never(
+    place: Place,
+) -> None:
+    async with filled(place, _STEPS) as store:
+        home, user = (ACCOUNT, REGION, "Management"), "CreateUser"
+        assert by_kind(await store.count_calls(*between(0, 120))) == {
+            (*home, user, None, False): {0: 2},
+            (*home, user, "AccessDenied", False): {1: 1},
+            (*home, user, "AccessDenied", True): {1: 1},
+            (*home, user, None, True): {1: 1},
+            (ACCOUNT, "eu-west-1", "Management", user, None, False): {1: 1},
+            ("210987654321", REGION, "Management", user, None, False): {1: 1},
+            (ACCOUNT, REGION, "Data", "PutObject", None, False): {1: 1},
+            (ACCOUNT, REGION, "Data", "PutObject", "NoSuchKey", True): {1: 1},
+        }
+        found = by_kind(await store.count_calls(*between(0, 121)))
+        assert found[(*home, user, None, False)] == {0: 2, 2: 1}
+        assert await store.count_calls(*between(121, 1_000)) == []
+        assert await store.count_calls(*between(120, 120)) == []
+
+
+@asynchronous
+async def test_counts_are_of_what_a_snapshot_has_and_was_recorded_since(place: Place) -> None:
+    async with filled(place, _STEPS) as store:
+        whole = between(0, 200)
+        seen = by_kind(await store.count_calls(*whole, Snapshot(2)))
+        assert list(seen.values()) == [{0: 2}]
+        for since, events in ((MOMENT, 4), (MOMENT + timedelta(seconds=1), 0)):
+            counted = await store.count_key(_CREATES, *whole, 3600, recorded_since=since)
+            assert sum(count for _, count in counted) == events
+        assert await store.count_key(_CREATES, *whole, 3600, Snapshot(0)) == []
+        nothing = await store.count_values(_CREATES, *whole, Snapshot(0))
+        assert nothing == ValueCounts([], [], [])
+
+
+@asynchronous
+async def test_a_key_is_counted_by_period(place: Place) -> None:
+    async with filled(place, _STEPS) as store:
+
+        async def counted(key: CallKey, period: int, *ends: float) -> dict[float, int]:
+            found = await store.count_key(key, *between(*(ends or (0, 200))), period)
+            assert found == sorted(found)
+            return {(moment - MOMENT).total_seconds(): count for moment, count in found}
+
+        assert await counted(_CREATES, 60) == {0: 2, 60: 1, 120: 1}
+        assert await counted(_CREATES, 300) == {0: 4}
+        assert await counted(_CREATES, 60, 59, 120) == {0: 1, 60: 1}
+        assert await counted(replace(_CREATES, error_code="AccessDenied"), 60) == {60: 2}
+        assert await counted(replace(_CREATES, error_code="Other"), 60) == {}
+        assert await counted(_PUTS, 60) == {60: 2}
+        assert await counted(replace(_PUTS, error_code="NoSuchKey"), 60) == {60: 1}
+        assert await counted(replace(_CREATES, category="Data"), 60) == {}
+        assert await counted(replace(_CREATES, event_source="s3.amazonaws.com"), 60) == {}
+        assert await counted(replace(_CREATES, region="eu-west-1"), 60) == {60: 1}
+
+
+@asynchronous
+async def test_the_values_of_a_key_are_counted_the_most_frequent_first(place: Place) -> None:
+    def a_call(number: int, **changes: Any) -> dict[str, Any]:
+        return a_record(**{"eventID": f"v-{number}", "eventTime": at(number), **changes})
+
+    service = {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    records = [
+        a_call(1, userIdentity=an_assumed_role("Deploy", "one"), userAgent="b"),
+        a_call(2, userIdentity=an_assumed_role("Deploy", "two"), userAgent="b"),
+        a_call(3, userIdentity=an_assumed_role("Deploy", "two"), userAgent="a"),
+        a_call(4, userIdentity=service, userAgent="a", errorCode="AccessDenied"),
+        a_call(5, userIdentity={"type": "AWSAccount", "principalId": "P"}, userAgent='"\n\0é'),
+        a_call(6, userIdentity=ABSENT, userAgent=ABSENT),
+        a_call(7, userIdentity="AWS", userAgent=None, errorCode="AccessDenied"),
+        a_call(8, userIdentity=an_iam_user("John"), userAgent="c", readOnly=True),
+        a_call(9, userIdentity=an_iam_user("Mary"), userAgent="c", eventName="DeleteUser"),
+    ]
+    role = f"arn:aws:sts::{ACCOUNT}:assumed-role/Deploy"
+    async with filled(place, records) as store:
+        assert await store.count_values(_CREATES, *between(0, 100)) == ValueCounts(
+            user_identity_arn=[(role, 3), ("P", 1), ("ec2.amazonaws.com", 1)],
+            user_agent=[("a", 2), ("b", 2), ('"\n\0é', 1)],
+            error_code=[("null", 5), ("AccessDenied", 2)],
+        )
+        denied = replace(_CREATES, error_code="AccessDenied")
+        assert await store.count_values(denied, *between(0, 100)) == ValueCounts(
+            [("ec2.amazonaws.com", 1)], [("a", 1)], [("AccessDenied", 2)]
+        )
+        first = await store.count_values(_CREATES, *between(3, 6), limit=1)
+        assert first == ValueCounts([("P", 1)], [("a", 2)], [("null", 2)])
+
+
 # Any query, against a plain list
 
 
@@ -449,6 +586,8 @@ def random_records(count: int) -> list[dict[str, Any]]:
                 awsRegion=chance.choice([REGION, "eu-west-1"]),
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
                 userIdentity=identity,
+                userAgent=chance.choice(["a", "b", "c", ABSENT]),
+                errorCode=chance.choice([ABSENT, ABSENT, "AccessDenied", "Other"]),
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
                 ),
@@ -566,3 +705,43 @@ def test_the_pages_of_any_search_hold_each_of_its_events_once(
 
     whole = replace(query, limit=10_000, before=None)
     assert many.runner.run(pages()) == naive_page(many.entries, whole)
+
+
+keys = st.builds(
+    CallKey,
+    account=st.sampled_from([ACCOUNT, "210987654321"]),
+    region=st.sampled_from([REGION, "eu-west-1"]),
+    category=st.sampled_from(["Management", "Data"]),
+    event_source=st.sampled_from(["iam.amazonaws.com", "s3.amazonaws.com"]),
+    event_name=st.sampled_from(["CreateUser", "GetUser"]),
+    error_code=st.none() | st.just("AccessDenied"),
+)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=50, deadline=None)
+@given(
+    key=keys,
+    start=moments,
+    end=moments,
+    snapshot=st.builds(Snapshot, st.integers(0, 320)),
+    period=st.sampled_from([1, 7, 60]),
+)
+@pytest.mark.slow
+def test_any_counts_are_those_of_a_plain_list(
+    many: Filled, key: CallKey, start: datetime, end: datetime, snapshot: Snapshot, period: int
+) -> None:
+    async def compared() -> None:
+        plain = MemoryEvents()
+        await plain.add(many.entries)
+        one, other = [
+            (
+                sorted(await store.count_calls(start, end, snapshot), key=repr),
+                await store.count_key(key, start, end, period, snapshot),
+                await store.count_values(key, start, end, snapshot, limit=2),
+            )
+            for store in (many.store, plain)
+        ]
+        assert one == other
+
+    many.runner.run(compared())

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from opentrail.core.attributes import Attributes, Resource
-from opentrail.core.event import Entry
+from opentrail.core.event import MANAGEMENT, Entry
 from opentrail.core.expression import Expression
 
 #: Greater than any position.
@@ -24,6 +24,10 @@ class Snapshot:
 
     recorded: int = LAST_POSITION
     imported: int = LAST_POSITION
+
+
+#: The events that a store contains now.
+PRESENT = Snapshot()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,73 @@ class FoundEvent:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CallCounts:
+    """The number of events of one kind, by minute of event time.
+
+    `minutes`, in ascending order, are minutes since 1970. `counts` has the number of events of each
+    of them. Minutes without events are left out.
+    """
+
+    account: str
+    region: str
+    category: str
+    event_source: str
+    event_name: str
+    error_code: str | None
+    read_only: bool
+    minutes: list[int]
+    counts: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class CallKey:
+    """What a call rate or an error rate is about.
+
+    With an error code, the key has all events with this code. Without one it has the events that
+    count for a call rate (cloudtrail-format §11.1): writes among management events, all data
+    events.
+    """
+
+    account: str
+    region: str
+    category: str
+    event_source: str
+    event_name: str
+    error_code: str | None = None
+
+    @property
+    def only_writes(self) -> bool:
+        """Whether read-only events are left out."""
+        return self.error_code is None and self.category == MANAGEMENT
+
+
+#: A value and the number of events that have it.
+ValueCount = tuple[str, int]
+#: The error code that events without one are counted under (cloudtrail-format §11.2).
+NO_ERROR = "null"
+
+
+@dataclass(frozen=True, slots=True)
+class ValueCounts:
+    """The most frequent values of a key's events, in descending order of their numbers of events.
+
+    The fields are the attributions of an Insights event (cloudtrail-format §11.2). Events without
+    an ARN are counted by `invokedBy`, then by `principalId`; those without the value, nowhere.
+    """
+
+    user_identity_arn: list[ValueCount]
+    user_agent: list[ValueCount]
+    error_code: list[ValueCount]
+
+
 class EventStore(Protocol):
-    """Records by their attributes."""
+    """Records by their attributes.
+
+    The counts are of the events of a snapshot with `start <= event time < end`, and with
+    `recorded_since` only of those recorded or imported since then. They may take long, and end
+    when they are cancelled.
+    """
 
     @property
     def position(self) -> int:
@@ -113,6 +182,47 @@ class EventStore(Protocol):
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
         """Return the page that `query` describes."""
+        ...
+
+    async def count_calls(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[CallCounts]:
+        """Return the counts of all kinds of management and data events, in any order.
+
+        A response has up to 6 bytes for each minute of each kind. Ask by the hour: an hour of a
+        store with 360,000 events a day is 0.5 MB.
+        """
+        ...
+
+    async def count_values(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+        limit: int = 50,
+    ) -> ValueCounts:
+        """Return the exact counts of the `limit` most frequent values of each attribute."""
+        ...
+
+    async def count_key(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        period: int,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[tuple[datetime, int]]:
+        """Return the number of a key's events in each period that has any, in order of time.
+
+        Periods have `period` seconds, and begin at multiples of that since 1970.
+        """
         ...
 
     async def close(self) -> None:

@@ -107,4 +107,4 @@ async def test_a_file_that_changed_is_damaged_and_compared_once(
     assert len(compared) == 2, "later it is compared again"
     file.path.unlink()
     with pytest.raises(Damaged):
-        await pool.one([source], fail)
+        await pool.one([source], fail, is_search=True)

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.ipc.messages import AddEntries, LookUp
+from opentrail.adapters.ipc.messages import AddEntries, CountCalls, CountKey, CountValues, LookUp
 from opentrail.core.attributes import Resource
 from opentrail.core.expression import parse
-from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
+from opentrail.ports.event_store import (
+    CallCounts,
+    CallKey,
+    EventQuery,
+    FoundEvent,
+    Snapshot,
+    ValueCounts,
+)
 from tests.factories import MOMENT, a_record, an_entry
 
 T = TypeVar("T")
@@ -90,3 +97,24 @@ def test_found_events_arrive_as_they_were_sent(
         for number in range(3)
     ]
     assert arrived(found, list[FoundEvent]) == found
+
+
+@pytest.mark.hypothesis
+@given(texts, st.none() | texts, moments, st.lists(st.integers(0, 2**62), max_size=3))
+def test_counts_and_requests_for_them_arrive_as_they_were_sent(
+    text: str, code: str | None, moment: datetime, numbers: list[int]
+) -> None:
+    key = CallKey(text, text, text, text, text, code)
+    snapshot = Snapshot(7, 8)
+    for request in (
+        CountCalls(moment, moment, snapshot, None),
+        CountValues(key, moment, moment, snapshot, moment, 5),
+        CountKey(key, moment, moment, 60, snapshot, moment),
+    ):
+        assert arrived(request, type(request)) == request
+    counts = CallCounts(text, text, text, text, text, code, True, numbers, numbers)
+    assert arrived([counts], list[CallCounts]) == [counts]
+    values = ValueCounts([(text, number) for number in numbers], [], [(text, 1)])
+    assert arrived(values, ValueCounts) == values
+    periods = [(moment, number) for number in numbers]
+    assert arrived(periods, list[tuple[datetime, int]]) == periods

@@ -57,15 +57,26 @@ class LookupPool:
         return [item for part in done if not isinstance(part, BaseException) for item in part]
 
     async def one(
-        self, tables: Sequence[EventTable], work: Callable[..., list[T]], *arguments: Any
+        self,
+        tables: Sequence[EventTable],
+        work: Callable[..., list[T]],
+        *arguments: Any,
+        is_search: bool = False,
     ) -> list[T]:
         """Returns the result of one piece of work, which reads these tables.
+
+        Args:
+            tables: the tables.
+            work: the function to call with `arguments`.
+            arguments: its arguments.
+            is_search: the work may take long, and must not delay look-ups.
 
         Raises:
             Damaged: one of them is a file that has changed since it was written.
             StorageFailed: the work failed for another reason.
         """
-        return await self._done(tables, self._database.run(work, *arguments))
+        run = self._database.search if is_search else self._database.run
+        return await self._done(tables, run(work, *arguments))
 
     async def _done(self, tables: Sequence[EventTable], work: Awaitable[list[T]]) -> list[T]:
         try:

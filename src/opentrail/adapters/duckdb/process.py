@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from datetime import datetime
 from pathlib import Path
+
+from msgspec import structs
 
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.ipc.child import arm_in_child, run_child, until_gone
@@ -18,6 +21,9 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
+    CountCalls,
+    CountKey,
+    CountValues,
     Expire,
     FindSealed,
     GetState,
@@ -29,7 +35,7 @@ from opentrail.adapters.ipc.messages import (
     ShowImports,
 )
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import FoundEvent
+from opentrail.ports.event_store import CallCounts, FoundEvent, ValueCounts
 
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
@@ -51,6 +57,9 @@ class HistoryProcess:
                 OpenStore: self._open,
                 AddEntries: self._add,
                 LookUp: self._lookup,
+                CountCalls: self._count_calls,
+                CountValues: self._count_values,
+                CountKey: self._count_key,
                 ReadSealed: self._read,
                 FindSealed: self._find,
                 ShowImports: self._show_imports,
@@ -76,6 +85,15 @@ class HistoryProcess:
 
     async def _lookup(self, request: LookUp) -> list[FoundEvent]:
         return await self._store.lookup(request.query)
+
+    async def _count_calls(self, request: CountCalls) -> list[CallCounts]:
+        return await self._store.count_calls(*structs.astuple(request))
+
+    async def _count_values(self, request: CountValues) -> ValueCounts:
+        return await self._store.count_values(*structs.astuple(request))
+
+    async def _count_key(self, request: CountKey) -> list[tuple[datetime, int]]:
+        return await self._store.count_key(*structs.astuple(request))
 
     async def _read(self, request: ReadSealed) -> list[Entry]:
         entries = await self._store.read(request.after, request.limit, request.until)

@@ -191,20 +191,10 @@ def entry_of(row: Sequence[Any], chain: bytes) -> Entry:
     return Entry(position, origin, moment, account, region, category, event_id, chain, raw)
 
 
-def select_page(
-    table: Table,
-    query: EventQuery,
-    columns: str = _SHOWN,
-    rows: Sequence[int] | None = None,
-) -> tuple[str, list[Any]]:
-    """Returns the statement and arguments that read one table's own newest page.
+def conditions_of(query: EventQuery) -> tuple[list[str], list[Any]]:
+    """Returns the conditions of a query, and their arguments.
 
-    Args:
-        table: the table.
-        query: the query.
-        columns: the columns to read.
-        rows: the only rows that may have the query's attribute, if they are known. If they fit on
-            the page, the result is not ordered.
+    Attribute, expression and `before` are left out.
     """
     conditions: list[str] = ["position BETWEEN ? AND ?"]
     arguments: list[Any] = [-query.snapshot.imported, query.snapshot.recorded]
@@ -223,6 +213,25 @@ def select_page(
         marks = ", ".join("?" * len(query.categories))
         conditions.append(f"category IN ({marks})")
         arguments.extend(query.categories)
+    return conditions, arguments
+
+
+def select_page(
+    table: Table,
+    query: EventQuery,
+    columns: str = _SHOWN,
+    rows: Sequence[int] | None = None,
+) -> tuple[str, list[Any]]:
+    """Returns the statement and arguments that read one table's own newest page.
+
+    Args:
+        table: the table.
+        query: the query.
+        columns: the columns to read.
+        rows: the only rows that may have the query's attribute, if they are known. If they fit on
+            the page, the result is not ordered.
+    """
+    conditions, arguments = conditions_of(query)
     if rows is not None:
         conditions.append("rowid IN (SELECT unnest(?::BIGINT[]))")
         arguments.append(list(rows))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
+from opentrail.adapters.duckdb.counting import Counts, events_between
 from opentrail.adapters.duckdb.event_files import EventFiles
 from opentrail.adapters.duckdb.files import Series, left_over, remove
 from opentrail.adapters.duckdb.imported import ImportedEvents
@@ -15,7 +17,17 @@ from opentrail.adapters.duckdb.paging import Pages
 from opentrail.adapters.duckdb.recorded import SEAL_RECORDS, RecordedEvents, RepairJournal
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.event import Entry, micros
-from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
+from opentrail.ports.event_store import (
+    PRESENT,
+    CallCounts,
+    CallKey,
+    EventQuery,
+    FoundEvent,
+    Snapshot,
+    ValueCounts,
+)
+
+T = TypeVar("T")
 
 
 class DuckdbEvents:
@@ -36,6 +48,7 @@ class DuckdbEvents:
         self._database = Database(folder / "look-ups.tmp.swap")
         self._pool = LookupPool(self._database)
         self._pages = Pages(self._database, self._pool)
+        self._counts = Counts(self._database, self._pool)
         self.recorded = RecordedEvents(
             folder, journal, self._database, seal_records, repair_journal
         )
@@ -90,13 +103,56 @@ class DuckdbEvents:
 
         A sealed file that turns out to be damaged is replaced first.
         """
+        return await self._reading(lambda tables: self._pages.page(tables, query))
+
+    async def count_calls(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[CallCounts]:
+        """Returns the counts of all kinds of management and data events."""
+        counted = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(lambda tables: self._counts.calls(tables, counted))
+
+    async def count_values(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+        limit: int = 50,
+    ) -> ValueCounts:
+        """Returns the exact counts of the `limit` most frequent values of each attribute."""
+        counted = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(lambda tables: self._counts.values(tables, key, counted, limit))
+
+    async def count_key(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        period: int,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[tuple[datetime, int]]:
+        """Returns the number of a key's events in each period that has any."""
+        counted = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(
+            lambda tables: self._counts.by_period(tables, key, counted, period)
+        )
+
+    async def _reading(self, read: Callable[[list[EventTable]], Awaitable[T]]) -> T:
+        """Returns what `read` finds in the tables, once damaged files among them are replaced."""
         while True:
             try:
                 with (
                     self.recorded.tables.reading() as recorded,
                     self.imported.tables.reading() as imported,
                 ):
-                    return await self._pages.page([*recorded, *imported], query)
+                    return await read([*recorded, *imported])
             except Damaged as error:
                 # Other look-ups wait for it, too: it continues if this one is cancelled.
                 await asyncio.shield(self._repair(error.table))

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from opentrail.adapters.ipc.child import SILENCE_SECONDS, ChildProcess
-from opentrail.adapters.ipc.link import Link, LinkError
+from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
+    CountCalls,
+    CountKey,
+    CountValues,
     Expire,
     FindSealed,
     GetState,
@@ -23,7 +27,17 @@ from opentrail.adapters.ipc.messages import (
 )
 from opentrail.core.errors import StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery, FoundEvent, Snapshot
+from opentrail.ports.event_store import (
+    PRESENT,
+    CallCounts,
+    CallKey,
+    EventQuery,
+    FoundEvent,
+    Snapshot,
+    ValueCounts,
+)
+
+T = TypeVar("T")
 
 #: Records of one request, in bytes.
 _PART_BYTES = 16 * 1024 * 1024
@@ -115,11 +129,64 @@ class IpcEventStore:
         Raises:
             StoreRestarted: meanwhile the process was replaced by one that lacks the newest events.
         """
+        return await self._read_all(LookUp(query), _SECONDS)
+
+    async def count_calls(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[CallCounts]:
+        """Returns the counts of all kinds of management and data events.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        request = CountCalls(start, end, snapshot, recorded_since)
+        return await self._read_all(request, _LONG_SECONDS)
+
+    async def count_values(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+        limit: int = 50,
+    ) -> ValueCounts:
+        """Returns the exact counts of the `limit` most frequent values of each attribute.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        request = CountValues(key, start, end, snapshot, recorded_since, limit)
+        return await self._read_all(request, _LONG_SECONDS)
+
+    async def count_key(
+        self,
+        key: CallKey,
+        start: datetime,
+        end: datetime,
+        period: int,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[tuple[datetime, int]]:
+        """Returns the number of a key's events in each period that has any.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        request = CountKey(key, start, end, period, snapshot, recorded_since)
+        return await self._read_all(request, _LONG_SECONDS)
+
+    async def _read_all(self, request: IpcRequest[T], seconds: float) -> T:
+        """Returns the response to a request that reads the hot layer, too."""
         generation = self._child.generation
-        found = await self._child.ask(LookUp(query), _SECONDS)
+        response = await self._child.ask(request, seconds)
         if self._child.generation != generation:
             raise StoreRestarted("history was started again")
-        return found
+        return response
 
     async def read(self, after: int, limit: int, until: int) -> list[Entry]:
         """Returns up to `limit` sealed entries with `after < position <= until`, in order."""

@@ -9,7 +9,14 @@ import msgspec
 
 from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import (
+    CallCounts,
+    CallKey,
+    EventQuery,
+    FoundEvent,
+    Snapshot,
+    ValueCounts,
+)
 
 #: First and last position of a range.
 Range = tuple[int, int]
@@ -56,6 +63,43 @@ class LookUp(IpcRequest[list[FoundEvent]], frozen=True):
     is_cancellable = True
 
     query: EventQuery
+
+
+class CountCalls(IpcRequest[list[CallCounts]], frozen=True):
+    """Count all kinds of management and data events."""
+
+    is_cancellable = True
+
+    start: datetime
+    end: datetime
+    snapshot: Snapshot
+    recorded_since: datetime | None
+
+
+class CountValues(IpcRequest[ValueCounts], frozen=True):
+    """Count the values of a key's events."""
+
+    is_cancellable = True
+
+    key: CallKey
+    start: datetime
+    end: datetime
+    snapshot: Snapshot
+    recorded_since: datetime | None
+    limit: int
+
+
+class CountKey(IpcRequest[list[tuple[datetime, int]]], frozen=True):
+    """Count a key's events by period."""
+
+    is_cancellable = True
+
+    key: CallKey
+    start: datetime
+    end: datetime
+    period: int
+    snapshot: Snapshot
+    recorded_since: datetime | None
 
 
 class ReadSealed(IpcRequest[list[Entry]], frozen=True):
