@@ -25,6 +25,7 @@ NOW = "2020-01-01T09:00:00.000000+00:00"
 LATER = "2020-01-01T10:00:00.000000+00:00"
 
 selectors = st.none() | st.sampled_from([{"EventSelectors": [{"ReadWriteType": "All"}]}])
+insights = st.sampled_from([[], [{"InsightType": "ApiCallRateInsight"}]])
 spans = st.builds(
     Span,
     after=st.integers(0, 10**9),
@@ -38,6 +39,7 @@ spans = st.builds(
     closing_event=st.none() | st.text(max_size=8),
     continues=st.booleans(),
     selectors=selectors,
+    insight_selectors=insights,
 )
 trails = st.builds(
     Trail,
@@ -57,6 +59,7 @@ trails = st.builds(
     deleted=st.booleans(),
     spans=st.lists(spans, max_size=3).map(tuple),
     selectors=selectors,
+    insight_selectors=insights,
 )
 
 

@@ -1,7 +1,7 @@
 """The calls of Terraform's aws_cloudtrail, with boto3: after each apply a read shows no difference.
 
 Written from the provider's sequences (create, read, update, import, destroy); the cases are those
-of its acceptance tests that need no organisation and no Insights.
+of its acceptance tests that need no organisation.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ DEFAULTS: Config = {
     "tags": {},
     "event_selector": [],
     "advanced_event_selector": [],
+    "insight_selector": [],
 }
 _MEMBERS = {
     "s3_bucket_name": "S3BucketName",
@@ -73,6 +74,13 @@ class Provider:
         if wanted["enable_logging"]:
             self._cloudtrail.start_logging(Name=self.arn)
         self._select(wanted)
+        if wanted["insight_selector"]:
+            self._set_insights(wanted)
+
+    def _set_insights(self, wanted: Config) -> None:
+        self._cloudtrail.put_insight_selectors(
+            TrailName=self.arn, InsightSelectors=wanted["insight_selector"]
+        )
 
     def _select(self, wanted: Config) -> None:
         if wanted["event_selector"]:
@@ -112,6 +120,8 @@ class Provider:
                 self._cloudtrail.put_event_selectors(
                     TrailName=self.arn, EventSelectors=_DEFAULT_SELECTOR
                 )
+        if "insight_selector" in changed:
+            self._set_insights(wanted)
 
     def read(self) -> Config | None:
         """Returns the attributes as the provider reads them, by ARN alone, as an import does."""
@@ -133,8 +143,13 @@ class Provider:
             selectors = self._cloudtrail.get_event_selectors(TrailName=self.arn)
             state["event_selector"] = selectors.get("EventSelectors", [])
             state["advanced_event_selector"] = selectors.get("AdvancedEventSelectors", [])
-        assert trail["HasInsightSelectors"] is False
+        state["insight_selector"] = self._insights() if trail["HasInsightSelectors"] else []
         return state
+
+    def _insights(self) -> list[dict[str, Any]]:
+        """Returns the Insights types, which are all that the provider knows of selectors."""
+        found = self._cloudtrail.get_insight_selectors(TrailName=self.arn)["InsightSelectors"]
+        return [{"InsightType": selector["InsightType"]} for selector in found]
 
     def destroy(self) -> None:
         """Deletes the trail; that it is gone already is as good."""
@@ -214,12 +229,18 @@ ADVANCED = [
         "FieldSelectors": [{"Field": "eventCategory", "Equals": ["Management"]}],
     },
 ]
+_RATE, _ERRORS = {"InsightType": "ApiCallRateInsight"}, {"InsightType": "ApiErrorRateInsight"}
 #: Configurations that are applied one after the other.
 CASES: dict[str, list[Config]] = {
     "basic": [{}, {"s3_key_prefix": "prefix", "include_global_service_events": False}],
     "cloud watch": [
         {_LOGS[0]: f"{GROUP}first:*", _LOGS[1]: ROLE},
         {_LOGS[0]: f"{GROUP}second:*", _LOGS[1]: ROLE},
+        {},
+    ],
+    "insight selector": [
+        {"insight_selector": [_RATE]},
+        {"insight_selector": [_RATE, _ERRORS]},
         {},
     ],
     "enable logging": [{}, {"enable_logging": False}, {"enable_logging": True}],
@@ -327,7 +348,20 @@ def test_what_is_not_built_is_refused_by_name(server: Opentrail) -> None:
     client = server.boto("cloudtrail")
     with pytest.raises(botocore.exceptions.ClientError, match="IsOrganizationTrail"):
         client.create_trail(Name="tf-org", S3BucketName="one", IsOrganizationTrail=True)
-    with pytest.raises(botocore.exceptions.ClientError, match="PutInsightSelectors"):
+    with pytest.raises(botocore.exceptions.ClientError, match="EventDataStore"):
         client.put_insight_selectors(
-            TrailName="tf-org", InsightSelectors=[{"InsightType": "ApiCallRateInsight"}]
+            EventDataStore="tf-eds", InsightSelectors=[{"InsightType": "ApiCallRateInsight"}]
         )
+
+
+def test_without_insights_the_provider_ignores_the_error_that_says_so(server: Opentrail) -> None:
+    provider = Provider(server, "tf-insights")
+    client = server.boto("cloudtrail")
+    provider.create({"s3_bucket_name": "one", "insight_selector": [_RATE]})
+    try:
+        client.put_insight_selectors(TrailName=provider.arn, InsightSelectors=[])
+        with pytest.raises(client.exceptions.InsightNotEnabledException):
+            client.get_insight_selectors(TrailName=provider.arn)
+        assert (provider.read() or {})["insight_selector"] == []
+    finally:
+        provider.destroy()

@@ -88,13 +88,18 @@ class Operation:
     without: frozenset[str]
     #: Input member → AWS's error code for a value that does not match the model.
     errors: dict[str, str]
+    #: Groups of input members; a call must have members of exactly one group.
+    either: tuple[tuple[str, ...], ...] = ()
 
 
 REGISTER: dict[str, Operation] = {}
 
 
 def operation(
-    name: str, without: tuple[str, ...] = (), errors: dict[str, str] | None = None
+    name: str,
+    without: tuple[str, ...] = (),
+    errors: dict[str, str] | None = None,
+    either: tuple[tuple[str, ...], ...] = (),
 ) -> Callable[
     [Callable[[OperationCall], Awaitable[Json]]], Callable[[OperationCall], Awaitable[Json]]
 ]:
@@ -103,7 +108,7 @@ def operation(
     def register(
         handler: Callable[[OperationCall], Awaitable[Json]],
     ) -> Callable[[OperationCall], Awaitable[Json]]:
-        REGISTER[name] = Operation(name, handler, frozenset(without), errors or {})
+        REGISTER[name] = Operation(name, handler, frozenset(without), errors or {}, either)
         return handler
 
     return register

@@ -29,11 +29,6 @@ log = logging.getLogger(__name__)
 
 #: Modules whose import registers operations.
 OPERATION_MODULES = (event_data_stores, event_selectors, history, insight_selectors, tags, trails)
-#: Alternatives to operations that are not implemented.
-_UNTIL_THEN = {
-    "PutInsightSelectors": "it arrives with Insights; until then apply stacks without insight "
-    "selectors",
-}
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that change nothing, which unsupported members may have.
@@ -80,7 +75,7 @@ class CloudTrailApi:
         if name in REGISTER:
             return REGISTER[name]
         if name in self._model.operation_names:
-            raise Unsupported(f"operation {name}", _UNTIL_THEN.get(name))
+            raise Unsupported(f"operation {name}")
         raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
 
     def _call(self, operation: Operation, given: Json, request: Request) -> OperationCall:
@@ -102,6 +97,7 @@ class CloudTrailApi:
         )
 
     def _validate(self, operation: Operation, given: Json) -> None:
+        _check_either(operation, given)
         for member in operation.without:
             if given.get(member) not in _NOTHING:
                 raise Unsupported(f"parameter {member} of {operation.name}")
@@ -112,6 +108,18 @@ class CloudTrailApi:
             if given.get(member) is not None and member in shape.members:
                 _validate_member(shape.members[member], given[member], member, code)
         validate(shape, given)
+
+
+def _check_either(operation: Operation, given: Json) -> None:
+    """Checks that a call has members of exactly one of an operation's groups."""
+    present = [group for group in operation.either if any(name in given for name in group)]
+    if operation.either and len(present) != 1:
+        names = " or ".join(group[0] for group in operation.either)
+        found = ", ".join(name for group in present for name in group if name in given)
+        raise CloudTrailError(
+            "InvalidParameterCombinationException",
+            f"You must specify either {names}, but {found or 'neither'} is given.",
+        )
 
 
 def _validate_member(shape: Any, value: Any, member: str, code: str) -> None:

@@ -117,7 +117,5 @@ class CloudTrailError(OpentrailError):
 class Unsupported(CloudTrailError):
     """An operation or parameter that opentrail does not have yet."""
 
-    def __init__(self, what: str, advice: str | None = None) -> None:
-        message = f"opentrail does not support {what} yet"
-        message = f"{message}: {advice}" if advice else message
-        super().__init__("UnsupportedOperationException", message)
+    def __init__(self, what: str) -> None:
+        super().__init__("UnsupportedOperationException", f"opentrail does not support {what} yet")

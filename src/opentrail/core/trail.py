@@ -57,6 +57,7 @@ class Span:
     log_group: str = ""
     #: The selectors in effect, as the API shows them; None are the default ones.
     selectors: dict[str, Any] | None = None
+    insight_selectors: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def open(self) -> bool:
@@ -93,6 +94,8 @@ class Trail:
     tags: Tags = ()
     #: Event selectors as the API shows them; None if they were never configured.
     selectors: dict[str, Any] | None = None
+    #: Insight selectors as the API shows them; Insights is off without any.
+    insight_selectors: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def arn(self) -> str:
@@ -141,6 +144,7 @@ class Trail:
             topic=self.topic,
             log_group=self.log_group,
             selectors=self.selectors,
+            insight_selectors=self.insight_selectors,
         )
 
     def _closed(self, event_id: str) -> tuple[Span, ...]:

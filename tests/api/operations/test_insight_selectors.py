@@ -1,6 +1,8 @@
-"""GetInsightSelectors and PutInsightSelectors while trails have no Insights."""
+"""The operations on insight selectors: what they answer, and how they refuse."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
@@ -9,40 +11,217 @@ from tests.factories import ACCOUNT, REGION
 from tests.fakes import asynchronous
 from tests.trails.world import BUCKET
 
+OTHER = "eu-west-1"
 ARN = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/my-trail"
 DISABLED = (
     f"Trail {ARN} does not have Insights enabled. Edit the trail settings to enable Insights, and "
     "then try the operation again."
 )
+REFUSED = "InvalidInsightSelectorsException"
+RATE, ERRORS = {"InsightType": "ApiCallRateInsight"}, {"InsightType": "ApiErrorRateInsight"}
+OF_DATA = {"EventCategories": ["Data"]}
+READS = {"ReadWriteType": "ReadOnly"}
+OBJECTS = {"DataResources": [{"Type": "AWS::S3::Object", "Values": ["arn:aws:s3"]}]}
+
+
+async def with_trail(selectors: dict[str, Any] | None = None, **settings: Any) -> Api:
+    api = Api()
+    await api.ok("CreateTrail", **{"Name": "my-trail", "S3BucketName": BUCKET, **settings})
+    if selectors is not None:
+        await api.ok("PutEventSelectors", TrailName="my-trail", EventSelectors=[selectors])
+    return api
+
+
+async def put(api: Api, *selectors: dict[str, Any], name: str = "my-trail", **given: Any) -> Any:
+    return await api.ok(
+        "PutInsightSelectors", TrailName=name, InsightSelectors=list(selectors), **given
+    )
+
+
+async def got(api: Api, name: str = "my-trail", **given: Any) -> Any:
+    return await api.ok("GetInsightSelectors", TrailName=name, **given)
+
+
+async def has_insights(api: Api) -> bool:
+    (described,) = (await api.ok("DescribeTrails"))["trailList"]
+    assert (await api.ok("GetTrail", Name=ARN))["Trail"] == described
+    return bool(described["HasInsightSelectors"])
+
+
+# Putting and getting
 
 
 @pytest.mark.parametrize("name", ["my-trail", ARN])
 @asynchronous
 async def test_a_trail_without_insights_is_refused_in_the_words_of_aws(name: str) -> None:
-    api = Api()
-    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    api = await with_trail()
     refused = await api.error("GetInsightSelectors", TrailName=name)
     assert refused == ("InsightNotEnabledException", DISABLED)
+    assert await has_insights(api) is False
 
 
+@pytest.mark.parametrize("name", ["my-trail", ARN])
+@asynchronous
+async def test_insight_selectors_are_answered_with_their_defaults_and_read_back(name: str) -> None:
+    api = await with_trail()
+    of_both = {**ERRORS, "EventCategories": ["Management"]}
+    expected = {
+        "TrailARN": ARN,
+        "InsightSelectors": [{**RATE, "EventCategories": ["Management"]}, of_both],
+    }
+    assert await put(api, RATE, of_both, name=name) == expected
+    assert await got(api, name) == expected
+    assert await has_insights(api) is True
+
+
+@asynchronous
+async def test_a_list_replaces_the_one_before_and_an_empty_one_turns_insights_off() -> None:
+    api = await with_trail(OBJECTS)
+    await put(api, RATE, ERRORS)
+    data = {**ERRORS, "EventCategories": ["Data", "Management"]}
+    assert (await put(api, data))["InsightSelectors"] == [data]
+    assert (await got(api))["InsightSelectors"] == [data]
+    assert await put(api) == {"TrailARN": ARN, "InsightSelectors": []}
+    assert (await api.error("GetInsightSelectors", TrailName=ARN))[1] == DISABLED
+    assert await has_insights(api) is False
+
+
+@asynchronous
+async def test_other_changes_of_a_trail_leave_its_insight_selectors() -> None:
+    api = await with_trail()
+    await put(api, RATE)
+    await api.ok("StartLogging", Name="my-trail")
+    await api.ok("UpdateTrail", Name="my-trail", S3BucketName="other-bucket")
+    await api.ok("PutEventSelectors", TrailName="my-trail", EventSelectors=[OBJECTS])
+    await api.ok("StopLogging", Name="my-trail")
+    assert len((await got(api))["InsightSelectors"]) == 1
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_a_recreated_trail_has_nothing_of_the_deleted_one() -> None:
+    api = await with_trail()
+    await put(api, RATE)
+    await api.ok("DeleteTrail", Name="my-trail")
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    assert (await api.error("GetInsightSelectors", TrailName=ARN))[1] == DISABLED
+    await api.world.deliveries.stop()
+
+
+@asynchronous
+async def test_a_shadow_trails_insight_selectors_are_read_by_arn_and_changed_at_home() -> None:
+    api = await with_trail(IsMultiRegionTrail=True)
+    await put(api, RATE)
+    assert len((await got(api, ARN, region=OTHER))["InsightSelectors"]) == 1
+    code, text = await api.error(
+        "PutInsightSelectors", TrailName=ARN, InsightSelectors=[], region=OTHER
+    )
+    assert code == "InvalidHomeRegionException"
+    assert ARN in text
+    assert await has_insights(api) is True
+
+
+@asynchronous
+async def test_a_change_takes_effect_at_the_position_of_its_call() -> None:
+    api = await with_trail()
+    await api.ok("StartLogging", Name="my-trail")
+    await put(api, RATE)
+    (stored,) = await api.world.registry.all()
+    head = api.world.journal.head
+    assert [(s.after, s.until, len(s.insight_selectors)) for s in stored.trail.spans] == [
+        (1, head, 0),
+        (head, None, 1),
+    ]
+    await api.world.deliveries.stop()
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("operation", ["GetInsightSelectors", "PutInsightSelectors"])
 @pytest.mark.parametrize(
-    ("given", "code"),
+    ("given", "code", "part"),
     [
-        ({"TrailName": "absent"}, "TrailNotFoundException"),
-        ({"TrailName": "x"}, "InvalidTrailNameException"),
-        ({"TrailName": "arn:aws:cloudtrail:nowhere"}, "CloudTrailARNInvalidException"),
-        ({}, "InvalidParameterCombinationException"),
-        ({"EventDataStore": "store"}, "UnsupportedOperationException"),
-        ({"TrailName": 5}, "SerializationException"),
+        ({"TrailName": "absent"}, "TrailNotFoundException", "trail/absent"),
+        ({"TrailName": "x"}, "InvalidTrailNameException", "too short"),
+        ({"TrailName": "arn:aws:cloudtrail:nowhere"}, "CloudTrailARNInvalidException", "nowhere"),
+        ({"TrailName": 5}, "SerializationException", "trailName"),
+        ({}, "InvalidParameterCombinationException", "either TrailName or EventDataStore"),
+        (
+            {"TrailName": "my-trail", "EventDataStore": "store"},
+            "InvalidParameterCombinationException",
+            "but TrailName, EventDataStore is given",
+        ),
+        ({"EventDataStore": "store"}, "UnsupportedOperationException", "EventDataStore"),
     ],
 )
 @asynchronous
-async def test_an_unknown_trail_is_refused_as_by_aws(given: dict[str, object], code: str) -> None:
-    assert (await Api().error("GetInsightSelectors", **given))[0] == code
+async def test_a_call_about_no_trail_is_refused_as_by_aws(
+    operation: str, given: dict[str, Any], code: str, part: str
+) -> None:
+    more = {"InsightSelectors": [RATE]} if operation == "PutInsightSelectors" else {}
+    found = await Api().error(operation, **given, **more)
+    assert found[0] == code
+    assert part in found[1]
 
 
 @asynchronous
-async def test_what_arrives_with_insights_says_so() -> None:
-    refused = await Api().error("PutInsightSelectors", TrailName="my-trail", InsightSelectors=[])
-    assert refused[0] == "UnsupportedOperationException"
-    assert "PutInsightSelectors yet: it arrives with Insights" in refused[1]
+async def test_the_destination_of_an_event_data_store_does_not_go_with_a_trail() -> None:
+    api = await with_trail()
+    code, text = await api.error(
+        "PutInsightSelectors", TrailName="my-trail", InsightSelectors=[], InsightsDestination="eds"
+    )
+    assert code == "InvalidParameterCombinationException"
+    assert "InsightsDestination" in text
+
+
+@pytest.mark.parametrize(
+    ("selectors", "given", "part"),
+    [
+        (None, [{"InsightType": "ApiRate"}], "'insightSelectors.1.member.insightType'"),
+        (None, [RATE, {}], "InsightType is required"),
+        (None, [RATE, ERRORS, RATE], "ApiCallRateInsight for InsightType occurs more than once"),
+        (None, [{**RATE, "EventCategories": ["Insight"]}], "eventCategories.1.member'"),
+        (READS, [RATE], "a trail that logs write management events"),
+        ({**OBJECTS, "IncludeManagementEvents": False}, [RATE], "write management events"),
+        ({**OBJECTS, "IncludeManagementEvents": False}, [ERRORS], "that logs management events"),
+        (None, [{**RATE, **OF_DATA}], "Value Data for EventCategories needs a trail"),
+        (None, [ERRORS, {**RATE, **OF_DATA}], "Value Data for EventCategories needs a trail"),
+    ],
+)
+@asynchronous
+async def test_a_refused_insight_selector_names_its_field_and_changes_nothing(
+    selectors: dict[str, Any] | None, given: list[dict[str, Any]], part: str
+) -> None:
+    api = await with_trail(selectors)
+    code, text = await api.error(
+        "PutInsightSelectors", TrailName="my-trail", InsightSelectors=given
+    )
+    assert code == REFUSED
+    assert part in text
+    assert await has_insights(api) is False
+
+
+@pytest.mark.parametrize(
+    ("selectors", "given"),
+    [
+        (READS, [ERRORS]),
+        ({**READS, **OBJECTS}, [{**RATE, **OF_DATA}, ERRORS]),
+        ({**OBJECTS, "IncludeManagementEvents": False}, [{**RATE, **OF_DATA}]),
+        ({"ReadWriteType": "WriteOnly"}, [RATE, ERRORS]),
+    ],
+)
+@asynchronous
+async def test_a_trail_may_have_insights_on_what_it_logs(
+    selectors: dict[str, Any], given: list[dict[str, Any]]
+) -> None:
+    api = await with_trail(selectors)
+    await put(api, *given)
+    assert await has_insights(api) is True
+
+
+@asynchronous
+async def test_the_list_of_insight_selectors_is_required() -> None:
+    api = await with_trail()
+    code, text = await api.error("PutInsightSelectors", TrailName="my-trail")
+    assert (code, "insightSelectors" in text) == ("ValidationException", True)

@@ -1,23 +1,58 @@
-"""GetInsightSelectors, of trails that have no Insights."""
+"""The operations on the insight selectors of trails."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.errors import CloudTrailError
+from opentrail.core.insight_selectors import check_insights, insight_selectors
+from opentrail.core.selectors import Selection
+from opentrail.core.trail import Trail
+
+#: A call is about a trail or about an event data store.
+_OF_STORE = ("EventDataStore", "InsightsDestination")
 
 
-@operation("GetInsightSelectors", without=("EventDataStore",))
-async def get_insight_selectors(call: OperationCall) -> Json:
-    """Raises AWS's error for a trail without Insights, which every trail is."""
-    name = call.input.get("TrailName")
-    if name is None:
-        raise CloudTrailError(
-            "InvalidParameterCombinationException",
-            "You must specify either a TrailName or an EventDataStore.",
-        )
-    stored = await call.services.trails.find(call.account, call.region, name)
-    raise CloudTrailError(
-        "InsightNotEnabledException",
-        f"Trail {stored.trail.arn} does not have Insights enabled. Edit the trail settings to "
-        "enable Insights, and then try the operation again.",
+@operation(
+    "PutInsightSelectors",
+    without=_OF_STORE,
+    errors={"InsightSelectors": "InvalidInsightSelectorsException"},
+    either=(("TrailName",), _OF_STORE),
+)
+async def put_insight_selectors(call: OperationCall) -> Json:
+    """Sets the Insights types of a trail from this call on; an empty list turns Insights off."""
+    stored = await call.services.trails.find_at_home(
+        call.account, call.region, call.input["TrailName"]
     )
+    selectors = insight_selectors(call.input["InsightSelectors"])
+    selection = Selection.from_document(stored.trail.selectors)
+    check_insights(selectors, selection, stored.trail.arn)
+    documents = [selector.to_json() for selector in selectors]
+    trail = replace(stored.trail, insight_selectors=documents)
+    changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
+    await call.services.trails.change(stored, changed)
+    call.settle_when_recorded(changed)
+    return _selectors(trail)
+
+
+@operation(
+    "GetInsightSelectors",
+    without=("EventDataStore",),
+    either=(("TrailName",), ("EventDataStore",)),
+)
+async def get_insight_selectors(call: OperationCall) -> Json:
+    """Returns the Insights types of a trail."""
+    name = call.input["TrailName"]
+    trail = (await call.services.trails.find(call.account, call.region, name)).trail
+    if not trail.insight_selectors:
+        raise CloudTrailError(
+            "InsightNotEnabledException",
+            f"Trail {trail.arn} does not have Insights enabled. Edit the trail settings to "
+            "enable Insights, and then try the operation again.",
+        )
+    return _selectors(trail)
+
+
+def _selectors(trail: Trail) -> Json:
+    return {"TrailARN": trail.arn, "InsightSelectors": trail.insight_selectors}

@@ -292,5 +292,5 @@ def _described(trail: Trail) -> Json:
         **_settings(trail),
         "HomeRegion": trail.home_region,
         "HasCustomEventSelectors": Selection.from_document(trail.selectors).custom,
-        "HasInsightSelectors": False,
+        "HasInsightSelectors": bool(trail.insight_selectors),
     }

@@ -61,6 +61,14 @@ class AdvancedSelector:
         """The one category of a selector that has been checked."""
         return next(f.values(EQUALS)[0] for f in self.fields if f.field == CATEGORY)
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether a selector that has been checked excludes all writes."""
+        return any(
+            field.field == _READ_ONLY.name and "false" not in field.values(EQUALS)
+            for field in self.fields
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Returns the selector as the API shows it, with what was given."""
         fields = [

@@ -20,6 +20,7 @@ from opentrail.core.selectors.advanced import (
     fields_test,
 )
 from opentrail.core.selectors.basic import (
+    READ_ONLY,
     BasicSelector,
     check_basic,
     data_test,
@@ -57,6 +58,17 @@ class Selection:
             for kind in field.values(EQUALS)
         }
         return frozenset(basic | advanced)
+
+    def logs(self, category: str, only_writes: bool = False) -> bool:
+        """Returns whether management or data events, or writes among them, may be selected."""
+        return any(
+            (selector.management if category == MANAGEMENT else selector.resources)
+            and not (only_writes and selector.read_write == READ_ONLY)
+            for selector in self.basic
+        ) or any(
+            selector.category == category and not (only_writes and selector.only_reads)
+            for selector in self.advanced
+        )
 
     def document(self) -> dict[str, Any]:
         """Returns the selectors as the API shows them, under the API's name of their kind."""
