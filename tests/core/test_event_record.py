@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.event_record import EventFields, EventRecord
+from opentrail.core.event_record import EventFields, EventRecord, InsightFields
 from tests.factories import (
     ABSENT,
     a_data_record,
     a_record,
+    an_insight_record,
     real_records,
     record_bytes,
 )
@@ -153,6 +154,18 @@ def test_each_view_is_decoded_once() -> None:
     assert event.whole is event.whole
     assert event.fields is event.fields
     assert event.event_time is event.event_time
+    insight = EventRecord(record_bytes(an_insight_record()))
+    assert insight.insight is insight.insight
+
+
+def test_an_insights_event_gives_what_it_is_about() -> None:
+    record = an_insight_record(insightSource="arn", sourceEventCategory="Data")
+    assert EventRecord(record_bytes(record)).insight == InsightFields(
+        "iam.amazonaws.com", "ApiCallRateInsight", "Data", "arn"
+    )
+    odd = {**record, "insightDetails": {"eventSource": 5, "insightType": ["x"]}}
+    for other in (odd, {**record, "insightDetails": "odd"}, a_record()):
+        assert EventRecord(record_bytes(other)).insight == InsightFields()
 
 
 def test_bytes_that_are_not_a_record_are_refused() -> None:

@@ -13,7 +13,15 @@ import pytest
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event_record import EventRecord
 from opentrail.trails.plans import load_state
-from tests.factories import ABSENT, MOMENT, a_data_record, a_new_entry, a_record
+from tests.factories import (
+    ABSENT,
+    ACCOUNT,
+    MOMENT,
+    REGION,
+    a_data_record,
+    a_new_entry,
+    a_record,
+)
 from tests.fakes import Breaker, Fault, asynchronous
 from tests.trails.world import BUCKET, World
 
@@ -38,6 +46,9 @@ NETWORK_TOO = {
         },
     ]
 }
+RATE, ERRORS = {"InsightType": "ApiCallRateInsight"}, {"InsightType": "ApiErrorRateInsight"}
+#: The members of an Insights event about an error rate.
+OF_ERRORS = {"insightType": "ApiErrorRateInsight", "errorCode": "AccessDenied"}
 #: A call that a VPC endpoint's policy refused.
 REFUSED: dict[str, Any] = {
     "eventCategory": "NetworkActivity",
@@ -232,9 +243,126 @@ async def test_insights_events_are_not_delivered_without_insight_selectors() -> 
     await world.add(selectors=NETWORK_TOO)
     expected = [await world.start_logging()]
     await world.event(eventCategory="Insight", eventType="AwsCloudTrailInsight")
+    await world.insight()
     await world.event(eventCategory="Unheard-of")
     await world.deliver()
     await world.check(expected)
+
+
+@asynchronous
+async def test_insights_events_have_files_of_their_own_in_the_same_digest() -> None:
+    world = World()
+    await world.add(insight_selectors=[RATE, ERRORS], validation=True, multi_region=True)
+    expected = [await world.start_logging()]
+    expected += await world.insight()
+    expected += await world.insight("End")
+    expected += await world.insight(awsRegion=OTHER, **OF_ERRORS)
+    await world.deliver(flush=True)
+    delivered = await world.check(expected, chains=1)
+    assert sorted(log.key.split("/")[2:4] for log in delivered.logs) == [
+        ["CloudTrail", "us-east-1"],
+        ["CloudTrail-Insight", OTHER],
+        ["CloudTrail-Insight", "us-east-1"],
+    ]
+    (home,) = delivered.chains["us-east-1"]
+    assert [len(digest.logs) for digest in home] == [2]
+
+
+ARN = f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/my-trail"
+OF_DATA = {"sourceEventCategory": "Data"}
+
+
+@pytest.mark.parametrize(
+    ("selectors", "changes", "is_delivered"),
+    [
+        ([RATE], {}, True),
+        ([RATE], OF_ERRORS, False),
+        ([ERRORS], OF_ERRORS, True),
+        ([ERRORS], {}, False),
+        ([RATE], {"insightType": "NewPrincipal"}, False),
+        ([RATE], {"recipientAccountId": "210987654321"}, False),
+        ([RATE], {"awsRegion": OTHER}, False),
+        ([RATE], {"eventSource": "ec2.amazonaws.com"}, True),
+        ([RATE], {"insightDetails": None}, False),
+        ([RATE], {**OF_DATA, "insightSource": ARN}, False),
+        ([{**RATE, "EventCategories": ["Data"]}], {**OF_DATA, "insightSource": ARN}, True),
+        ([{**RATE, "EventCategories": ["Data"]}], {**OF_DATA, "insightSource": f"{ARN}2"}, False),
+        ([{**RATE, "EventCategories": ["Data"]}], OF_DATA, False),
+        ([{**RATE, "EventCategories": ["Data"]}], {}, False),
+        ([{**RATE, "EventCategories": ["Data", "Management"]}], {}, True),
+    ],
+)
+@asynchronous
+async def test_a_trail_has_insights_events_of_its_types_categories_account_and_region(
+    selectors: list[dict[str, Any]], changes: dict[str, Any], is_delivered: bool
+) -> None:
+    world = World()
+    await world.add(insight_selectors=selectors)
+    expected = [await world.start_logging()]
+    found = await world.insight(**changes)
+    await world.deliver()
+    await world.check(expected + (found if is_delivered else []))
+
+
+@asynchronous
+async def test_without_global_services_insights_events_about_them_are_left_out() -> None:
+    world = World()
+    await world.add(insight_selectors=[RATE], include_global_services=False)
+    expected = [await world.start_logging()]
+    await world.insight(eventSource="iam.amazonaws.com")
+    expected += await world.insight(eventSource="ec2.amazonaws.com")
+    await world.deliver()
+    await world.check(expected)
+
+
+@asynchronous
+async def test_a_change_of_insight_selectors_takes_effect_at_the_calls_position() -> None:
+    world = World()
+    await world.add(validation=True)
+    expected = [await world.start_logging()]
+    await world.insight()
+    expected.append(await world.update(insight_selectors=[RATE]))
+    expected += await world.insight()
+    expected.append(await world.update(insight_selectors=[]))
+    await world.insight()
+    await world.deliver(flush=True)
+    await world.check(expected, chains=1)
+
+
+@asynchronous
+async def test_a_file_of_insights_events_is_made_again_with_the_selectors_of_its_time() -> None:
+    world = World()
+    await world.add(insight_selectors=[{**RATE, "EventCategories": ["Data"]}, ERRORS])
+    expected = [await world.start_logging()]
+    expected += await world.insight(**OF_DATA, insightSource=ARN)
+    expected += await world.insight(**OF_ERRORS)
+    await world.insight()
+    world.objects.down = "SlowDown"
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    expected.append(await world.update(insight_selectors=[]))
+    await world.restarted().deliver()
+    await world.check(expected)
+
+
+@asynchronous
+async def test_insights_events_reach_the_log_group_and_their_files_the_topic() -> None:
+    world = World()
+    group, topic = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:g", f"arn:aws:sns:{REGION}:1:t"
+    world.services.groups[group] = {}
+    world.services.topics[topic] = []
+    data = {**RATE, "EventCategories": ["Data"]}
+    await world.add(insight_selectors=[data], log_group=f"{group}:*", topic=topic)
+    expected = [await world.start_logging(), *await world.insight(**OF_DATA, insightSource=ARN)]
+    await world.insight()
+    await world.deliver()
+    for sink in world.sinks:
+        await sink.send("4f1c6a52-trail")
+    (stream,) = world.services.groups[group].items()
+    assert stream[0] == f"{ACCOUNT}_CloudTrail_{REGION}"
+    assert [json.loads(event.message)["eventID"] for event in stream[1]] == expected
+    keys = [json.loads(text)["s3ObjectKey"][0] for _, text in world.services.topics[topic]]
+    assert sorted(key.split("/")[2] for key in keys) == ["CloudTrail", "CloudTrail-Insight"]
 
 
 @asynchronous
@@ -346,7 +474,8 @@ async def test_a_plan_that_was_stored_before_there_were_selectors_is_written() -
     (plan,) = [key for key in world.documents if key[0] == "plan"]
     version, text = world.documents[plan]
     document = json.loads(text)
-    del document["kind"], document["selectors"]
+    for member in ("kind", "selectors", "insight_selectors", "trail"):
+        del document[member]
     world.documents[plan] = (version, json.dumps(document))
     await world.restarted().deliver()
     await world.check(expected)

@@ -15,6 +15,8 @@ from tests.factories import (
     a_new_entry,
     a_record,
     a_trail,
+    an_entry,
+    an_insight_record,
     event_id,
 )
 from tests.fakes import MemoryControl, MemoryJournal, asynchronous
@@ -100,6 +102,22 @@ async def test_an_event_is_selected_if_any_logging_trail_selects_it() -> None:
     assert taken(logging(selectors=ONLY_DATA)) == [5]
     assert taken(logging(selectors=ONLY_DATA), logging(multi_region=True)) == [1, 2, 3, 5]
     assert EntrySelector.matcher_of([logging().stopped("call", stored_time(MOMENT))]) is None
+
+
+@asynchronous
+async def test_an_insights_event_is_selected_by_logging_trails_with_its_type() -> None:
+    entry = an_entry(1, an_insight_record(), origin="insight")
+    rate, errors = [{"InsightType": "ApiCallRateInsight"}], [{"InsightType": "ApiErrorRateInsight"}]
+
+    def is_selected(*trails: Trail) -> bool:
+        matches = EntrySelector.matcher_of(trails)
+        assert matches is not None
+        return bool(matches([entry]))
+
+    assert is_selected(logging(insight_selectors=rate))
+    assert is_selected(logging(), logging(insight_selectors=rate, selectors=ONLY_DATA))
+    assert not is_selected(logging())
+    assert not is_selected(logging(insight_selectors=errors))
 
 
 @asynchronous

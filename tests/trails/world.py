@@ -21,7 +21,15 @@ from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
 from opentrail.trails.sinks.sns import SnsSink
 from opentrail.trails.worker import Delivered as Round
 from opentrail.trails.worker import TrailDeliveries, TrailWorker
-from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, a_trail, event_id
+from tests.factories import (
+    ACCOUNT,
+    REGION,
+    a_new_entry,
+    a_record,
+    a_trail,
+    an_insight_record,
+    event_id,
+)
 from tests.fakes import (
     Breaker,
     Buckets,
@@ -73,6 +81,16 @@ class World:
             self.metrics,
             self.digest_interval,
         )
+        self.sinks = (
+            SnsSink(self.control, self.services, self.clock, self.metrics),
+            CloudWatchLogsSink(
+                self.control,
+                self.services,
+                self.clock,
+                self.metrics,
+                self.selector.entries_of_note,
+            ),
+        )
         self.deliveries = TrailDeliveries(
             self.registry,
             self.journal,
@@ -81,16 +99,7 @@ class World:
             self.delivery,
             self.digests,
             DELIVERY_INTERVAL,
-            (
-                SnsSink(self.control, self.services, self.clock, self.metrics),
-                CloudWatchLogsSink(
-                    self.control,
-                    self.services,
-                    self.clock,
-                    self.metrics,
-                    self.selector.entries_of_note,
-                ),
-            ),
+            self.sinks,
         )
         self.destinations = Destinations(
             self.objects, self.services, self.services, self.services, self.policy_enforced
@@ -118,6 +127,24 @@ class World:
             entry = a_new_entry(a_record(**given), origin=origin, recorded_at=self.clock.now())
             await self.journal.append([entry])
         return made
+
+    async def insight(self, state: str = "Start", **changes: Any) -> list[str]:
+        """Appends an Insights event as the detector does; returns its id.
+
+        Members of the record and of `insightDetails` can be changed.
+        """
+        record = an_insight_record(state)
+        made = event_id(self.journal.head + 1)
+        record |= {"eventTime": format_time(self.clock.now()), "eventID": made}
+        own = {name: changes.pop(name) for name in list(changes) if name in record}
+        details = {**record["insightDetails"], **changes}
+        entry = a_new_entry(
+            {**record, "insightDetails": details, **own},
+            origin="insight",
+            recorded_at=self.clock.now(),
+        )
+        await self.journal.append([entry])
+        return [made]
 
     async def start_logging(self, name: str = "my-trail") -> str:
         """Starts logging; returns the id of the call's own event."""

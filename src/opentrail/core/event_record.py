@@ -38,12 +38,24 @@ class _Members(msgspec.Struct, rename="camel"):
     resources: list[_Resource | _Other] | dict[str, Any] | str | float | bool | None = None
 
 
+class _InsightDetails(msgspec.Struct, rename="camel"):
+    event_source: Any = None
+    insight_type: Any = None
+    source_event_category: Any = None
+    insight_source: Any = None
+
+
+class _Insight(msgspec.Struct, rename="camel"):
+    insight_details: _InsightDetails | _Other = None
+
+
 class _Time(msgspec.Struct, rename="camel"):
     event_time: Any = msgspec.UNSET
 
 
 T = TypeVar("T")
 _MEMBERS = msgspec.json.Decoder(_Members)
+_INSIGHT = msgspec.json.Decoder(_Insight)
 _TIME = msgspec.json.Decoder(_Time)
 _WHOLE: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
@@ -69,15 +81,29 @@ class EventFields:
     vpc_endpoint_id: str | None = None
 
 
+@value_class(frozen=True, slots=True)
+class InsightFields:
+    """The members of `insightDetails` that select an Insights event; "" if left out.
+
+    `source` is the trail that an Insights event about data events belongs to.
+    """
+
+    event_source: str = ""
+    insight_type: str = ""
+    category: str = ""
+    source: str = ""
+
+
 class EventRecord:
     """The record of one event; each view of its bytes is decoded at most once, when first read."""
 
-    __slots__ = ("_event_time", "_fields", "_whole", "raw")
+    __slots__ = ("_event_time", "_fields", "_insight", "_whole", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
         self._event_time: str | None = None
         self._fields: EventFields | None = None
+        self._insight: InsightFields | None = None
         self._whole: dict[str, Any] | None = None
 
     @property
@@ -113,6 +139,20 @@ class EventRecord:
                 _text(members.vpc_endpoint_id),
             )
         return self._fields
+
+    @property
+    def insight(self) -> InsightFields:
+        """The fields of an Insights event."""
+        if self._insight is None:
+            details = _decode(_INSIGHT, self.raw).insight_details
+            found = details if isinstance(details, _InsightDetails) else _InsightDetails()
+            self._insight = InsightFields(
+                _text(found.event_source) or "",
+                _text(found.insight_type) or "",
+                _text(found.source_event_category) or "",
+                _text(found.insight_source) or "",
+            )
+        return self._insight
 
     @property
     def whole(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.event_record import InsightFields
 from opentrail.core.selectors import Selection
 
 CALL_RATE, ERROR_RATE = "ApiCallRateInsight", "ApiErrorRateInsight"
@@ -55,6 +56,16 @@ def check_insights(
         seen.add(selector.insight_type)
         for category in selector.categories:
             _check_logged(selector.insight_type, category, selection, trail_arn)
+
+
+def selects(selectors: Iterable[InsightSelector], trail_arn: str, fields: InsightFields) -> bool:
+    """Returns whether a trail with these selectors has an Insights event."""
+    if fields.category == DATA and fields.source != trail_arn:
+        return False
+    return any(
+        selector.insight_type == fields.insight_type and fields.category in selector.categories
+        for selector in selectors
+    )
 
 
 def _check_logged(insight_type: str, category: str, selection: Selection, trail_arn: str) -> None:

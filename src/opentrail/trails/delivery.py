@@ -234,6 +234,8 @@ def _planned(
         validation=span.validation,
         kind=kind,
         selectors=span.selectors,
+        insight_selectors=span.insight_selectors,
+        trail=trail.arn,
         kms_key=span.kms_key,
         topic=span.topic,
         since=stored_time(now),

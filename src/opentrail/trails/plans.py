@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
-from opentrail.core.event import Entry
+from opentrail.core.event import INSIGHT, Entry
+from opentrail.core.insight_selectors import insight_selectors, selects
 from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS
 from opentrail.core.selectors import Selection, predicate_of
 from opentrail.core.trail import Span, Trail, includes
@@ -49,6 +50,9 @@ class LogFilePlan:
     #: One of `LOG_KINDS`.
     kind: str = CLOUDTRAIL
     selectors: dict[str, Any] | None = None
+    insight_selectors: list[dict[str, Any]] = field(default_factory=list)
+    #: ARN of the trail.
+    trail: str = ""
     kms_key: str = ""
     #: ARN of the topic to notify once it is written.
     topic: str = ""
@@ -112,7 +116,7 @@ class EntrySelector:
         """Reads until a file is full; returns the last position read, and the selected entries."""
         selected: SelectedFiles = {}
         position, size, count = start, 0, 0
-        matches = _matcher(trail.account, trail.home_region, span)
+        matches = _matcher(trail.arn, trail.account, trail.home_region, span)
         while position < until and size < _FILE_BYTES and count < _FILE_RECORDS:
             batch, entries, reached = await self.reading.read(position, until)
             _log_lost(trail, position, entries, reached)
@@ -148,8 +152,9 @@ class EntrySelector:
             plan.global_services,
             plan.validation,
             selectors=plan.selectors,
+            insight_selectors=plan.insight_selectors,
         )
-        matches = _matcher(account, home_region, span)
+        matches = _matcher(plan.trail, account, home_region, span)
         position = max(plan.after, after)
         while position < plan.until:
             batch, entries, position = await self.reading.read(position, plan.until)
@@ -170,7 +175,7 @@ class EntrySelector:
     def matcher_of(trails: Sequence[Trail]) -> Callable[[Sequence[Entry]], list[Entry]] | None:
         """Returns a filter for the entries that any trail selects; None if no trail logs."""
         matchers = [
-            _matcher(trail.account, trail.home_region, span)
+            _matcher(trail.arn, trail.account, trail.home_region, span)
             for trail in trails
             for span in trail.spans
             if span.open
@@ -183,19 +188,24 @@ class EntrySelector:
         return selected if matchers else None
 
 
-def _matcher(account: str, home_region: str, span: Span) -> Callable[[Entry, EntryBatch], bool]:
+def _matcher(
+    arn: str, account: str, home_region: str, span: Span
+) -> Callable[[Entry, EntryBatch], bool]:
     """Returns a function that matches the events which a span selects in the trail's own account.
 
     Imported events never match. A record is parsed only if its columns in the journal do not
     suffice for the decision.
     """
     predicate = predicate_of(Selection.from_document(span.selectors))
+    insights = insight_selectors(span.insight_selectors)
     needs_source = not (span.every_region or span.global_services)
 
     @cache
     def decided(region: str, category: str) -> bool | None:
         """Returns the decision for a Region and category, None if it depends on the record."""
         decision = predicate.decides(category) if category in LOG_KINDS else False
+        if category == INSIGHT and insights:
+            decision = None
         if decision is False or not includes(span, home_region, region, ""):
             return False
         return True if decision and not needs_source else None
@@ -206,6 +216,11 @@ def _matcher(account: str, home_region: str, span: Span) -> Callable[[Entry, Ent
         decision = decided(entry.region, entry.category)
         if decision is not None:
             return decision
+        if entry.category == INSIGHT:
+            insight = batch.record_of(entry).insight
+            return includes(span, home_region, entry.region, insight.event_source) and selects(
+                insights, arn, insight
+            )
         fields = batch.record_of(entry).fields
         return includes(span, home_region, entry.region, fields.event_source) and predicate.matches(
             entry.category, fields

@@ -19,6 +19,7 @@ from tests.factories import (
     a_data_record,
     a_record,
     an_entry,
+    an_insight_record,
     event_id,
     record_bytes,
 )
@@ -114,6 +115,15 @@ def test_sources_and_kinds_have_awss_names(
     event = bus_event(EventRecord(record_bytes(record)))
     assert source in (None, event.source)
     assert detail_type in (None, event.detail_type)
+
+
+@asynchronous
+async def test_insights_events_are_of_cloudtrail_and_match_every_rule() -> None:
+    scene = Scene("ENABLED")
+    await scene.follower.process([an_entry(1, an_insight_record(), origin="insight")])
+    (event,) = scene.services.bus[REGION]
+    assert (event.source, event.detail_type) == ("aws.cloudtrail", "AWS Insight via CloudTrail")
+    assert event.time == MOMENT
 
 
 @pytest.mark.parametrize(
