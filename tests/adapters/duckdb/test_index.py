@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from opentrail.adapters.duckdb.staging import Duplicates, Staging
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import attributes_of
+from opentrail.core.expression import Text
 from opentrail.ports.event_store import EventQuery
 from tests.factories import (
     a_new_entry,
@@ -185,6 +187,8 @@ async def test_ids_with_the_same_hash_are_told_apart(
             query = EventQuery(1, attribute=("EventId", event_id(number)))
             assert [event.position for event in await store.lookup(query)] == [number]
             assert await store.find(event_id(number)) == number
+            searched = replace(query, limit=9, expression=Text("CreateUser"))
+            assert [event.position for event in await store.lookup(searched)] == [number]
         absent = EventQuery(50, attribute=("EventId", event_id(61)))
         assert await store.lookup(absent) == []
         staging = Staging(tmp_path / "history", tmp_path / "journal")

@@ -184,6 +184,8 @@ class Pages:
         self, table: Table, query: EventQuery, expression: Expression
     ) -> list[FoundEvent]:
         """Evaluates an expression on rows that SQL selected, newest first, in growing steps."""
+        key, value = query.attribute or (None, None)
+        event_id = value if key == "EventId" else None  # other ids may have the same hash
         page: list[FoundEvent] = []
         step, before = max(query.limit, _FIRST_STEP), query.before
         deadline = time.monotonic() + _SEARCH_SECONDS
@@ -193,6 +195,8 @@ class Pages:
             part = replace(query, limit=step, before=before)
             rows = self._database.execute(*select_page(table, part))
             for event in map(found_event, rows):
+                if event_id not in (None, event.event_id):
+                    continue
                 record = orjson.loads(event.record)
                 if holds(expression, attributes_of(record), record):
                     page.append(event)
