@@ -26,6 +26,7 @@ SHAPES: dict[str, Any] = {
             "Kind": {"shape": "Kind"},
             "Items": {"shape": "Items"},
             "Tags": {"shape": "Tags"},
+            "Counts": {"shape": "Counts"},
             "Words": {"shape": "Words"},
         },
     },
@@ -43,6 +44,7 @@ SHAPES: dict[str, Any] = {
     },
     "Any": {"type": "string"},
     "Tags": {"type": "map", "key": {"shape": "Any"}, "value": {"shape": "Text"}},
+    "Counts": {"type": "map", "key": {"shape": "Kind"}, "value": {"shape": "Count"}},
 }
 SHAPE = ServiceModel({"metadata": {}, "shapes": SHAPES, "operations": {}}).shape_for("In")
 
@@ -72,6 +74,7 @@ def judged(shape: Any, value: dict[str, Any]) -> str | None:
         {"Items": [{"Key": "ab"}, {"Key": "abcd", "Value": ""}]},
         {"Tags": {}},
         {"Tags": {"any key": "ab"}},
+        {"Counts": {"one": 1, "two": 2}},
         {"Words": "Zoë 1_."},
         {"Unknown": object()},
         {"Count": None, "Items": None},
@@ -144,6 +147,11 @@ def test_a_wrong_json_type_is_a_serialization_error_that_names_the_place(
         (
             {"Kind": "three"},
             "Value 'three' at 'kind' failed to satisfy constraint: "
+            "Member must satisfy enum value set: [one, two]",
+        ),
+        (
+            {"Counts": {"one": 1, "three": 3}},
+            "Value 'three' at 'counts.key' failed to satisfy constraint: "
             "Member must satisfy enum value set: [one, two]",
         ),
         (

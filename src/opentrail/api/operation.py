@@ -62,11 +62,11 @@ class OperationCall:
 
         self.when_recorded(settle)
 
-    def time(self, member: str) -> datetime | None:
+    def time(self, member: str, code: str = "InvalidTimeRangeException") -> datetime | None:
         """Returns a timestamp member of the input.
 
         Raises:
-            CloudTrailError: `InvalidTimeRangeException` for a time no calendar has.
+            CloudTrailError: with this code, for a time no calendar has.
         """
         seconds = self.input.get(member)
         if seconds is None:
@@ -74,9 +74,20 @@ class OperationCall:
         try:
             return datetime.fromtimestamp(seconds, UTC)
         except (ValueError, OverflowError, OSError) as error:
-            raise CloudTrailError(
-                "InvalidTimeRangeException", f"{member} {seconds} is not a time"
-            ) from error
+            raise CloudTrailError(code, f"{member} {seconds} is not a time") from error
+
+    def times(
+        self, code: str = "InvalidTimeRangeException"
+    ) -> tuple[datetime | None, datetime | None]:
+        """Returns `StartTime` and `EndTime` of the input.
+
+        Raises:
+            CloudTrailError: with this code, if the start is after the end, or as `time`.
+        """
+        start, end = self.time("StartTime", code), self.time("EndTime", code)
+        if start is not None and end is not None and start > end:
+            raise CloudTrailError(code, "The start time must not be after the end time.")
+        return start, end
 
 
 @dataclass(frozen=True, slots=True)

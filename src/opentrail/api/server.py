@@ -18,6 +18,7 @@ from opentrail.api.operations import (
     event_selectors,
     history,
     insight_selectors,
+    insights,
     tags,
     trails,
 )
@@ -28,7 +29,15 @@ from opentrail.wire.service_models import ServiceCatalog
 log = logging.getLogger(__name__)
 
 #: Modules whose import registers operations.
-OPERATION_MODULES = (event_data_stores, event_selectors, history, insight_selectors, tags, trails)
+OPERATION_MODULES = (
+    event_data_stores,
+    event_selectors,
+    history,
+    insight_selectors,
+    insights,
+    tags,
+    trails,
+)
 _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that change nothing, which unsupported members may have.

@@ -46,7 +46,8 @@ def _check(shape: Any, value: Any, path: str, problems: list[str]) -> None:
         for index, item in enumerate(value, 1):
             _check(shape.member, item, f"{path}.{index}.member", problems)
     elif shape.type_name == "map":
-        for item in value.values():
+        for key, item in value.items():
+            _check(shape.key, key, f"{path}.key", problems)
             _check(shape.value, item, f"{path}.value", problems)
     elif shape.type_name == "string":
         _check_text(shape, value, path, problems)

@@ -9,17 +9,26 @@ import contextlib
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from opentrail.core.errors import CloudTrailError, StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
-from opentrail.ports.event_store import EventQuery, EventStore, FoundEvent, Snapshot
+from opentrail.ports.event_store import (
+    CallKey,
+    EventQuery,
+    EventStore,
+    FoundEvent,
+    Snapshot,
+)
+
+T = TypeVar("T")
 
 PAGE = 50
 #: Maximum seconds that a look-up waits for records that are durable but not yet visible.
@@ -46,6 +55,30 @@ class Page:
     """Events, newest first, and the token of the next page if there is one."""
 
     events: list[FoundEvent]
+    next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CountSearch:
+    """The number of a key's events in each period of `period` seconds.
+
+    `start` is inclusive, `end` exclusive; None means as far as `kept`, and now. `with_zeros`
+    includes periods without events.
+    """
+
+    key: CallKey
+    period: int
+    kept: timedelta
+    start: datetime | None = None
+    end: datetime | None = None
+    with_zeros: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CountPage:
+    """Starts of periods with their numbers of events, and the token of the next page if any."""
+
+    counts: list[tuple[datetime, int]]
     next_token: str | None
 
 
@@ -109,19 +142,58 @@ class History:
             CloudTrailError: `InvalidNextTokenException` for a token that is not ours, or was given
                 for another search.
         """
+        return await self._answered(lambda: self._search(search, limit, token))
+
+    async def count(self, search: CountSearch, limit: int, token: str | None = None) -> CountPage:
+        """Returns one page of counts, in order of time; as with `search`, a token freezes them.
+
+        Every period is counted whole, also those that `start` and `end` are in.
+
+        Raises:
+            CloudTrailError: as `search`.
+        """
+        return await self._answered(lambda: self._count(search, limit, token))
+
+    async def _answered(self, answer: Callable[[], Awaitable[T]]) -> T:
+        """Returns an answer once the hot layer has been rebuilt."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LONGEST_REBUILD):
                     await self._caught_up.wait()
             with contextlib.suppress(StoreRestarted):
-                return await self._search(search, limit, token)
+                return await answer()
+
+    async def _count(self, search: CountSearch, limit: int, token: str | None) -> CountPage:
+        if token is None:
+            await self._see_newest()
+            first, last = _periods(search, self._clock.now())
+            snapshot = self._store.snapshot
+        else:
+            first, last, *seen = self._read_token(token, search)
+            snapshot = Snapshot(*seen)
+        if first >= last:
+            return CountPage([], None)
+        begin, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
+        counts = await self._store.count_key(
+            search.key, begin, end, search.period, snapshot, self.kept_since
+        )
+        if search.with_zeros:
+            found = dict(counts)
+            starts = [datetime.fromtimestamp(s, UTC) for s in range(first, last, search.period)]
+            counts = [(start, found.get(start, 0)) for start in starts]
+        if len(counts) <= limit:
+            return CountPage(counts, None)
+        rest = [int(counts[limit][0].timestamp()), last, *astuple(snapshot)]
+        return CountPage(counts[:limit], self._write_token(rest, search))
 
     async def _search(self, search: Search, limit: int, token: str | None) -> Page:
         if token is None:
             await self._see_newest()
             before, snapshot = None, self._store.snapshot
         else:
-            before, snapshot = self._read_token(token, search)
+            seconds, position, *seen = self._read_token(token, search)
+            before = (datetime.fromtimestamp(seconds, UTC), position)
+            snapshot = Snapshot(*seen)
         query = EventQuery(
             limit=limit + 1,
             snapshot=snapshot,
@@ -139,7 +211,9 @@ class History:
         if len(found) <= limit:
             return Page(found, None)
         page = found[:limit]
-        return Page(page, self._write_token(page[-1], snapshot, search))
+        last = page[-1]
+        rest = [int(last.event_time.timestamp()), last.position, *astuple(snapshot)]
+        return Page(page, self._write_token(rest, search))
 
     async def _see_newest(self) -> None:
         """Waits until all that was durable before is visible, so that callers find their own calls.
@@ -162,12 +236,12 @@ class History:
         """The start of the retention period, by time of recording or import."""
         return self._clock.now() - self._retention
 
-    def _write_token(self, last: FoundEvent, snapshot: Snapshot, search: Search) -> str:
-        seen = astuple(snapshot)
-        body = json.dumps([int(last.event_time.timestamp()), last.position, *seen]).encode()
+    def _write_token(self, numbers: list[int], search: Search | CountSearch) -> str:
+        body = json.dumps(numbers).encode()
         return base64.urlsafe_b64encode(self._seal(body, search) + body).decode()
 
-    def _read_token(self, token: str, search: Search) -> tuple[tuple[datetime, int], Snapshot]:
+    def _read_token(self, token: str, search: Search | CountSearch) -> list[int]:
+        """Returns the numbers of a token."""
         try:
             raw = base64.urlsafe_b64decode(token.encode())
         except (binascii.Error, ValueError) as error:
@@ -175,10 +249,10 @@ class History:
         seal, body = raw[:16], raw[16:]
         if not hmac.compare_digest(seal, self._seal(body, search)):
             raise _bad_token()
-        seconds, position, *seen = json.loads(body)
-        return (datetime.fromtimestamp(seconds, UTC), position), Snapshot(*seen)
+        numbers: list[int] = json.loads(body)
+        return numbers
 
-    def _seal(self, body: bytes, search: Search) -> bytes:
+    def _seal(self, body: bytes, search: Search | CountSearch) -> bytes:
         """Binds a token to the caller's account and to the whole search (guarantee Z3)."""
         conditions = json.dumps(asdict(search), default=str, sort_keys=True).encode()
         return hmac.digest(self._token_key, body + hashlib.sha256(conditions).digest(), "sha256")[
@@ -200,6 +274,16 @@ class History:
     async def about(self, name: str, search: Search, limit: int = 1_000) -> list[FoundEvent]:
         """Returns the events that name a resource `name`, which may be an ARN."""
         return await self.latest(replace(search, attribute=("ResourceName", name)), limit)
+
+
+def _periods(search: CountSearch, now: datetime) -> tuple[int, int]:
+    """Returns the start of the first period, and the end of the last, in seconds since 1970."""
+    period = search.period
+    kept = -(-int((now - search.kept).timestamp()) // period) * period
+    end = math.ceil(min(search.end or now, now).timestamp() / period) * period
+    if search.start is None:
+        return kept, end
+    return max(kept, int(search.start.timestamp()) // period * period), end
 
 
 def _bad_token() -> CloudTrailError:

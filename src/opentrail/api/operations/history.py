@@ -5,10 +5,13 @@ from __future__ import annotations
 from opentrail.api.operation import Json, OperationCall, operation
 from opentrail.core.attributes import LOOKUP_KEYS
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import INSIGHT, MANAGEMENT
-from opentrail.history.event_history import PAGE, Search, shown_event
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT
+from opentrail.core.expression import Compare, Not
+from opentrail.history.event_history import PAGE, Page, Search, shown_event
 
 _INSIGHT_KEYS = ("EventId", "EventName", "EventSource")
+#: Insights events about data events, which LookupEvents leaves out (cloudtrail-format §11.3).
+ABOUT_DATA_EVENTS = Compare(("insightDetails", "sourceEventCategory"), "=", DATA, is_field=False)
 
 
 @operation(
@@ -22,21 +25,24 @@ _INSIGHT_KEYS = ("EventId", "EventName", "EventSource")
 async def lookup_events(call: OperationCall) -> Json:
     """Finds management (or Insights) events of the caller's account and Region, newest first."""
     insight = call.input.get("EventCategory") == "insight"
-    start, end = call.time("StartTime"), call.time("EndTime")
-    if start is not None and end is not None and start > end:
-        raise CloudTrailError(
-            "InvalidTimeRangeException", "The start time must not be after the end time."
-        )
+    start, end = call.times()
     search = Search(
         account=call.account,
         region=call.region,
         categories=(INSIGHT,) if insight else (MANAGEMENT,),
         attribute=_attribute(call.input.get("LookupAttributes") or [], insight),
+        expression=Not(ABOUT_DATA_EVENTS) if insight else None,
         start=start,
         end=end,
     )
     limit = call.input.get("MaxResults") or PAGE
-    page = await call.services.history.search(search, limit, call.input.get("NextToken"))
+    return shown_page(
+        await call.services.history.search(search, limit, call.input.get("NextToken"))
+    )
+
+
+def shown_page(page: Page) -> Json:
+    """Returns a page of events as the API shows it."""
     answer: Json = {"Events": [shown_event(event) for event in page.events]}
     if page.next_token is not None:
         answer["NextToken"] = page.next_token

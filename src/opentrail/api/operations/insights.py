@@ -1,0 +1,146 @@
+"""The operations on Insights data (cloudtrail-format §11.3)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from opentrail.api.operation import Json, OperationCall, operation
+from opentrail.api.operations.history import ABOUT_DATA_EVENTS, shown_page
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT
+from opentrail.core.expression import And, Compare
+from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE
+from opentrail.core.trail import Trail
+from opentrail.history.event_history import PAGE, CountPage, CountSearch, Search
+from opentrail.ports.event_store import CallKey
+
+_INVALID = "InvalidParameterException"
+#: Seconds of a period → how long its values are kept.
+_KEPT = {60: timedelta(days=15), 300: timedelta(days=63), 3600: timedelta(days=90)}
+_DEFAULT_PERIOD, _MOST_VALUES = 3600, 21_600
+_WITH_ZEROS = "FillWithZeros"
+
+
+@operation(
+    "ListInsightsData",
+    errors=dict.fromkeys(
+        ("InsightSource", "DataType", "Dimensions", "MaxResults", "NextToken"), _INVALID
+    ),
+)
+async def list_insights_data(call: OperationCall) -> Json:
+    """Finds the Insights events about data events of a trail in the caller's Region."""
+    source = call.input["InsightSource"]
+    if not source.startswith("arn:"):
+        raise _invalid(f"InsightSource must be the ARN of a trail, not {source}.")
+    trail = await _trail(call, source, "InsightSource")
+    start, end = call.times(_INVALID)
+    of_trail = Compare(("insightDetails", "insightSource"), "=", trail.arn, is_field=False)
+    search = Search(
+        account=call.account,
+        region=call.region,
+        categories=(INSIGHT,),
+        attribute=next(iter(call.input.get("Dimensions", {}).items()), None),
+        expression=And((ABOUT_DATA_EVENTS, of_trail)),
+        start=start,
+        end=end,
+    )
+    limit, token = call.input.get("MaxResults") or PAGE, call.input.get("NextToken")
+    try:
+        return shown_page(await call.services.history.search(search, limit, token))
+    except CloudTrailError as error:
+        raise _of_token(error) from error
+
+
+@operation(
+    "ListInsightsMetricData",
+    errors=dict.fromkeys(
+        (
+            *("TrailName", "EventSource", "EventName", "InsightType", "ErrorCode"),
+            *("Period", "DataType", "MaxResults", "NextToken"),
+        ),
+        _INVALID,
+    ),
+)
+async def list_insights_metric_data(call: OperationCall) -> Json:
+    """Returns the calls, or the errors of one kind, per minute of an operation over time.
+
+    With a trail, they are those of data events. All of the account and Region count, also data
+    events that the trail's event selectors leave out.
+    """
+    given = call.input
+    trail = await _trail(call, given["TrailName"], "TrailName") if "TrailName" in given else None
+    page = await _counted(call, trail)
+    minutes = _period(call) / 60
+    echoed = ("EventSource", "EventName", "InsightType", "ErrorCode")
+    answer: Json = {
+        **({"TrailARN": trail.arn} if trail else {}),
+        **{member: given[member] for member in echoed if member in given},
+        "Timestamps": [int(start.timestamp()) for start, _ in page.counts],
+        "Values": [count / minutes for _, count in page.counts],
+    }
+    if page.next_token is not None:
+        answer["NextToken"] = page.next_token
+    return answer
+
+
+async def _counted(call: OperationCall, trail: Trail | None) -> CountPage:
+    given = call.input
+    start, end = call.times(_INVALID)
+    key = CallKey(
+        call.account,
+        call.region,
+        MANAGEMENT if trail is None else DATA,
+        given["EventSource"],
+        given["EventName"],
+        _error_code(call),
+    )
+    period = _period(call)
+    with_zeros = given.get("DataType") == _WITH_ZEROS
+    search = CountSearch(key, period, _KEPT[period], start, end, with_zeros)
+    limit, token = given.get("MaxResults") or _MOST_VALUES, given.get("NextToken")
+    try:
+        return await call.services.history.count(search, limit, token)
+    except CloudTrailError as error:
+        raise _of_token(error) from error
+
+
+def _period(call: OperationCall) -> int:
+    period: int = call.input.get("Period") or _DEFAULT_PERIOD
+    if period not in _KEPT:
+        raise _invalid(f"Period must be 60, 300 or 3600 seconds, not {period}.")
+    return period
+
+
+def _error_code(call: OperationCall) -> str | None:
+    code: str | None = call.input.get("ErrorCode")
+    if call.input["InsightType"] == ERROR_RATE and not code:
+        raise _invalid(f"ErrorCode is required if InsightType is {ERROR_RATE}.")
+    if call.input["InsightType"] == CALL_RATE and code:
+        raise _invalid(f"ErrorCode {code} does not go with InsightType {CALL_RATE}.")
+    return code
+
+
+async def _trail(call: OperationCall, name_or_arn: str, member: str) -> Trail:
+    """Returns a trail of the account.
+
+    Raises:
+        CloudTrailError: `InvalidParameterException` that names the member, or
+            `InvalidTrailNameException`; the operations have no other errors in AWS's model.
+    """
+    try:
+        return (await call.services.trails.find(call.account, call.region, name_or_arn)).trail
+    except CloudTrailError as error:
+        if error.code == "InvalidTrailNameException" and member == "TrailName":
+            raise
+        raise _invalid(f"{member} is not a trail of this account: {error.message}") from error
+
+
+def _of_token(error: CloudTrailError) -> CloudTrailError:
+    """Returns the error of an invalid token, by the code that these operations have for it."""
+    if error.code != "InvalidNextTokenException":
+        return error
+    return _invalid(f"NextToken: {error.message}")
+
+
+def _invalid(message: str) -> CloudTrailError:
+    return CloudTrailError(_INVALID, message)
