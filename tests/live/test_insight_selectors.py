@@ -16,10 +16,23 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/watched"
 RATE = {"InsightType": "ApiCallRateInsight", "EventCategories": ["Management"]}
+MINUTE = datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+def ship_insight(data_dir: Path, number: int, **details: str) -> None:
+    """Sends an Insights event to the server, as if its detector had made it."""
+    record = an_insight_record(**details)
+    record |= {
+        "eventID": event_id(number),
+        "eventTime": f"{MINUTE - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}",
+        # What the API for other processes requires of every record.
+        "eventSource": "iam.amazonaws.com",
+        "eventName": "CreateUser",
+    }
+    ServerShipper.of_data_dir(data_dir).ship(record_bytes(record))
 
 
 def test_insights_events_are_delivered_valid_for_both_verifiers_and_found(tmp_path: Path) -> None:
-    minute = datetime.now(UTC).replace(second=0, microsecond=0)
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.aws("s3", "mb", "s3://evidence")
         trail = ("--name", "watched", "--s3-bucket-name", "evidence")
@@ -29,17 +42,8 @@ def test_insights_events_are_delivered_valid_for_both_verifiers_and_found(tmp_pa
         assert json.loads(said) == {"TrailARN": ARN, "InsightSelectors": [RATE]}
         server.aws("cloudtrail", "start-logging", "--name", ARN)
 
-        shipper = ServerShipper.of_data_dir(tmp_path / "data")
-        for number, insight_type in enumerate(("ApiCallRateInsight", "ApiErrorRateInsight")):
-            record = an_insight_record(insightType=insight_type)
-            record |= {
-                "eventID": event_id(number),
-                "eventTime": f"{minute - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}",
-                # What the API for other processes requires of every record.
-                "eventSource": "iam.amazonaws.com",
-                "eventName": "CreateUser",
-            }
-            shipper.ship(record_bytes(record))
+        ship_insight(tmp_path / "data", 0)
+        ship_insight(tmp_path / "data", 1, insightType="ApiErrorRateInsight")
         assert server.opentrail("trail", "flush", "watched").returncode == 0
 
         listed = server.aws("s3", "ls", "--recursive", "s3://evidence/")
@@ -63,3 +67,35 @@ def test_insights_events_are_delivered_valid_for_both_verifiers_and_found(tmp_pa
         assert {event["EventId"] for event in found} == {event_id(0), event_id(1)}
         assert {event["EventName"] for event in found} == {"CreateUser"}
         assert not any("Username" in event for event in found)
+
+
+def test_insights_data_is_listed_and_rates_are_those_of_the_calls(tmp_path: Path) -> None:
+    with opentrail_server(tmp_path / "data", command="sandbox") as server:
+        server.aws("s3", "mb", "s3://evidence")
+        server.aws(
+            "cloudtrail", "create-trail", "--name", "watched", "--s3-bucket-name", "evidence"
+        )
+        ship_insight(tmp_path / "data", 0)
+        about_data = {"sourceEventCategory": "Data", "insightSource": ARN}
+        ship_insight(tmp_path / "data", 1, **about_data, eventName="PutObject")
+        iam = server.boto("iam")
+        for name in ("one", "two", "three"):
+            iam.create_user(UserName=name)
+
+        listing = ("cloudtrail", "list-insights-data", "--insight-source", ARN)
+        listed = server.aws(
+            *(*listing, "--data-type", "InsightsEvents", "--dimensions", "EventName=PutObject")
+        )
+        assert [event["EventId"] for event in json.loads(listed)["Events"]] == [event_id(1)]
+        looked_up = server.aws("cloudtrail", "lookup-events", "--event-category", "insight")
+        assert [event["EventId"] for event in json.loads(looked_up)["Events"]] == [event_id(0)]
+
+        rates = json.loads(
+            server.aws(
+                *("cloudtrail", "list-insights-metric-data", "--period", "60"),
+                *("--event-source", "iam.amazonaws.com", "--event-name", "CreateUser"),
+                *("--insight-type", "ApiCallRateInsight"),
+            )
+        )
+        assert sum(rates["Values"]) == 3
+        assert len(rates["Timestamps"]) == len(rates["Values"])

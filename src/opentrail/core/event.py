@@ -31,7 +31,7 @@ _ACCOUNT = re.compile(r"[0-9]{12}")
 class NewEntry:
     """A record on its way into the journal; `record` holds its JSON bytes, made once."""
 
-    #: What made the record: `recorder`, `api` or `hook`.
+    #: What made the record: `recorder`, `api`, `hook` or `insight`.
     origin: str
     recorded_at: datetime
     account: str
