@@ -43,6 +43,7 @@ def test_members_that_are_left_out_or_have_errors_of_their_own_are_in_the_model(
     members = set(MODEL.operation_model(name).input_shape.members)
     assert registered.without <= members
     assert set(registered.errors) <= members
+    assert {member for group in registered.either for member in group} <= members
     for code in registered.errors.values():
         assert code in MODEL.shape_names
 

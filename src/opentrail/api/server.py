@@ -121,13 +121,15 @@ class CloudTrailApi:
 
 def _check_either(operation: Operation, given: Json) -> None:
     """Checks that a call has members of exactly one of an operation's groups."""
-    present = [group for group in operation.either if any(name in given for name in group)]
-    if operation.either and len(present) != 1:
+    present = [[name for name in group if name in given] for group in operation.either]
+    found = [group[0] for group in present if group]
+    if operation.either and len(found) != 1:
         names = " or ".join(group[0] for group in operation.either)
-        found = ", ".join(name for group in present for name in group if name in given)
         raise CloudTrailError(
             "InvalidParameterCombinationException",
-            f"You must specify either {names}, but {found or 'neither'} is given.",
+            f"{' and '.join(found)} cannot be specified together."
+            if found
+            else f"You must specify either {names}.",
         )
 
 
