@@ -193,8 +193,8 @@ class EventStore(Protocol):
     ) -> list[CallCounts]:
         """Return the counts of all kinds of management and data events, in any order.
 
-        A response has up to 6 bytes for each minute of each kind. Ask by the hour: an hour of a
-        store with 360,000 events a day is 0.5 MB.
+        A response has up to 8 bytes for each minute of each kind. Ask by the day: one with 360,000
+        events is 3 MB, and is counted in half a second.
         """
         ...
 
