@@ -634,13 +634,15 @@ class MemoryEvents:
         """Counts values."""
         await asyncio.sleep(0)
         counts: tuple[Counter[str], ...] = (Counter(), Counter(), Counter())
-        for entry in self._between(start, end, snapshot, recorded_since):
-            if _is_of(entry, key):
-                for counter, value in zip(counts, _attributed(entry), strict=True):
-                    if value:
-                        counter[value] += 1
+        between = self._between(start, end, snapshot, recorded_since)
+        of_key = [entry for entry in between if _is_of(entry, key)]
+        for entry in of_key:
+            for counter, value in zip(counts, _attributed(entry), strict=True):
+                if value:
+                    counter[value] += 1
         return ValueCounts(
-            *(sorted(c.items(), key=lambda item: (-item[1], item[0]))[:limit] for c in counts)
+            len(of_key),
+            *(sorted(c.items(), key=lambda item: (-item[1], item[0]))[:limit] for c in counts),
         )
 
     async def count_key(

@@ -495,7 +495,7 @@ async def test_counts_are_of_what_a_snapshot_has_and_was_recorded_since(place: P
             assert sum(count for _, count in counted) == events
         assert await store.count_key(_CREATES, *whole, 3600, Snapshot(0)) == []
         nothing = await store.count_values(_CREATES, *whole, Snapshot(0))
-        assert nothing == ValueCounts([], [], [])
+        assert nothing == ValueCounts(0, [], [], [])
 
 
 @asynchronous
@@ -539,16 +539,17 @@ async def test_the_values_of_a_key_are_counted_the_most_frequent_first(place: Pl
     role = f"arn:aws:sts::{ACCOUNT}:assumed-role/Deploy"
     async with filled(place, records) as store:
         assert await store.count_values(_CREATES, *between(0, 100)) == ValueCounts(
+            events=7,
             user_identity_arn=[(role, 3), ("P", 1), ("ec2.amazonaws.com", 1)],
             user_agent=[("a", 2), ("b", 2), ('"\n\0é', 1)],
             error_code=[("null", 5), ("AccessDenied", 2)],
         )
         denied = replace(_CREATES, error_code="AccessDenied")
         assert await store.count_values(denied, *between(0, 100)) == ValueCounts(
-            [("ec2.amazonaws.com", 1)], [("a", 1)], [("AccessDenied", 2)]
+            2, [("ec2.amazonaws.com", 1)], [("a", 1)], [("AccessDenied", 2)]
         )
         first = await store.count_values(_CREATES, *between(3, 6), limit=1)
-        assert first == ValueCounts([("P", 1)], [("a", 2)], [("null", 2)])
+        assert first == ValueCounts(3, [("P", 1)], [("a", 2)], [("null", 2)])
 
 
 # Any query, against a plain list

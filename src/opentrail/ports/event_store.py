@@ -147,12 +147,13 @@ NO_ERROR = "null"
 
 @dataclass(frozen=True, slots=True)
 class ValueCounts:
-    """The most frequent values of a key's events, in descending order of their numbers of events.
+    """The number of a key's events, and their most frequent values in descending order.
 
-    The fields are the attributions of an Insights event (cloudtrail-format §11.2). Events without
-    an ARN are counted by `invokedBy`, then by `principalId`; those without the value, nowhere.
+    The lists are the attributions of an Insights event (cloudtrail-format §11.2). Events without an
+    ARN are counted by `invokedBy`, then by `principalId`; those without the value, in no list.
     """
 
+    events: int
     user_identity_arn: list[ValueCount]
     user_agent: list[ValueCount]
     error_code: list[ValueCount]
@@ -207,7 +208,7 @@ class EventStore(Protocol):
         recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
-        """Return the exact counts of the `limit` most frequent values of each attribute."""
+        """Return the exact counts of a key's events and of each attribute's `limit` top values."""
         ...
 
     async def count_key(

@@ -6,10 +6,12 @@ import asyncio
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from opentrail.adapters.duckdb.table_set import PARALLEL_LOOKUPS
+from opentrail.adapters.duckdb import counting as module
+from opentrail.adapters.duckdb.table_set import PARALLEL_LOOKUPS, PARALLEL_SEARCHES
 from opentrail.ports.event_store import CallKey, Snapshot
 from tests.adapters.duckdb.worlds import world
 from tests.factories import ACCOUNT, MOMENT, REGION
@@ -48,6 +50,36 @@ async def test_imported_events_are_counted_with_the_recorded_ones(tmp_path: Path
             assert await store.count_key(_KEY, *_WHOLE, 3600) == [(MOMENT, 2 + 5)]
             snapshot = Snapshot(recorded=0, imported=3)
             assert await store.count_key(_KEY, *_WHOLE, 3600, snapshot) == [(MOMENT, 3)]
+
+
+@asynchronous
+async def test_counts_that_are_cancelled_stop_and_delay_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = "SELECT 0, count(*) FROM range(100000000000000), ({1}) WHERE hash(range) = 0"
+    async with world(tmp_path) as here:
+        await here.write(10)
+        async with here.opened() as store:
+            begun, execute = threading.Semaphore(0), store._database.execute
+
+            def noted(*arguments: Any) -> list[tuple[Any, ...]]:
+                begun.release()
+                return execute(*arguments)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(module, "_PERIODS", endless)
+                patched.setattr(store._database, "execute", noted)
+                counts = [
+                    asyncio.create_task(store.count_key(_KEY, *_WHOLE, 3600))
+                    for _ in range(2 * PARALLEL_SEARCHES)
+                ]
+                for _ in range(PARALLEL_SEARCHES):
+                    assert await asyncio.to_thread(begun.acquire, timeout=TIMEOUT_SECONDS)
+                for count in counts:
+                    count.cancel()
+                ended = await asyncio.gather(*counts, return_exceptions=True)
+            assert all(isinstance(one, asyncio.CancelledError) for one in ended)
+            assert await store.count_key(_KEY, *_WHOLE, 3600) == [(MOMENT, 5)]
 
 
 @asynchronous

@@ -114,7 +114,7 @@ def test_counts_and_requests_for_them_arrive_as_they_were_sent(
         assert arrived(request, type(request)) == request
     counts = CallCounts(text, text, text, text, text, code, True, numbers, numbers)
     assert arrived([counts], list[CallCounts]) == [counts]
-    values = ValueCounts([(text, number) for number in numbers], [], [(text, 1)])
+    values = ValueCounts(7, [(text, number) for number in numbers], [], [(text, 1)])
     assert arrived(values, ValueCounts) == values
     periods = [(moment, number) for number in numbers]
     assert arrived(periods, list[tuple[datetime, int]]) == periods

@@ -38,7 +38,7 @@ _FOUND = f"TRY(json_extract_string(record, {_MEMBERS}))"
 #: The ARN of a role session, without the name of the session.
 _ROLE = "'^(arn:[^:]*:sts::[^:]*:assumed-role/[^/]+)/.*$'"
 _VALUED = f"principal_arn, error_code, {_FOUND} AS found"
-#: One row per attribute (by its number) and value.
+#: One row per attribute (by its number) and value, and one of number 3 for all events.
 _VALUES = f"""
 WITH of_key AS (
     SELECT coalesce(
@@ -48,11 +48,12 @@ WITH of_key AS (
     ) AS arn, nullif(found[{_AGENT}], '') AS agent, coalesce(error_code, '{NO_ERROR}') AS code
     FROM ({{events}})
 ), counted AS (
-    SELECT CASE WHEN grouping(arn) = 0 THEN 0 WHEN grouping(agent) = 0 THEN 1 ELSE 2 END AS number,
+    SELECT CASE WHEN grouping(arn) = 0 THEN 0 WHEN grouping(agent) = 0 THEN 1
+        WHEN grouping(code) = 0 THEN 2 ELSE 3 END AS number,
         coalesce(arn, agent, code) AS value, count(*) AS events
-    FROM of_key GROUP BY GROUPING SETS ((arn), (agent), (code))
+    FROM of_key GROUP BY GROUPING SETS ((arn), (agent), (code), ())
 )
-SELECT number, value, events FROM counted WHERE value IS NOT NULL
+SELECT number, value, events FROM counted WHERE value IS NOT NULL OR number = 3
 QUALIFY row_number() OVER (PARTITION BY number ORDER BY events DESC, value) <= ?
 ORDER BY number, events DESC, value
 """  # noqa: S608 - ours
@@ -103,16 +104,17 @@ class Counts:
     async def values(
         self, tables: Sequence[EventTable], key: CallKey, query: EventQuery, limit: int
     ) -> ValueCounts:
-        """Returns the most frequent values of a key's events.
+        """Returns the number of a key's events, and their most frequent values.
 
         Raises:
             Damaged: a sealed file cannot be read.
         """
         rows = await self._rows(tables, *_of_key(query, key), _VALUED, _VALUES, limit)
-        found: list[list[ValueCount]] = [[], [], []]
+        found: list[list[ValueCount]] = [[], [], [], []]
         for number, value, events in rows:
             found[number].append((value, events))
-        return ValueCounts(*found)
+        *values, whole = found
+        return ValueCounts(sum(events for _, events in whole), *values)
 
     async def _rows(
         self,

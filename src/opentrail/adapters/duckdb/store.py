@@ -125,7 +125,7 @@ class DuckdbEvents:
         recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
-        """Returns the exact counts of the `limit` most frequent values of each attribute."""
+        """Returns the exact counts of a key's events and of each attribute's top values."""
         counted = events_between(start, end, snapshot, recorded_since)
         return await self._reading(lambda tables: self._counts.values(tables, key, counted, limit))
 

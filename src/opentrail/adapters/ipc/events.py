@@ -155,7 +155,7 @@ class IpcEventStore:
         recorded_since: datetime | None = None,
         limit: int = 50,
     ) -> ValueCounts:
-        """Returns the exact counts of the `limit` most frequent values of each attribute.
+        """Returns the exact counts of a key's events and of each attribute's top values.
 
         Raises:
             StoreRestarted: as `lookup`.
