@@ -69,7 +69,8 @@ async def test_many_at_once_that_overlap_bring_each_event_once(tmp_path: Path) -
         assert sum(answer["files"][0]["imported"] for answer in done) == 330
         found = await store.lookup(ALL)
         assert len({event.event_id for event in found}) == len(found) == 330
-    assert list((tmp_path / "history").glob("import-*.tmp")) == []
+    # What a batch was staged in is gone; a merge may have been under way.
+    assert list((tmp_path / "history").glob(f"import-{'[0-9a-f]' * 16}.tmp")) == []
 
 
 @pytest.mark.anomaly
