@@ -1,0 +1,1 @@
+"""Judges Insights: synthetic accounts with labelled incidents, scores, plain baselines."""
