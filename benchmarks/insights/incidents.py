@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.insights.schedule import DAY, Counts, Floats
+from benchmarks.insights.schedule import DAY, WEEK, Counts, Floats
 from benchmarks.insights.traffic import ERROR_KINDS, Generator, log_uniform
 
 Changes = NDArray[np.int64]
@@ -56,6 +56,16 @@ def _under_way(row: Counts, start: int) -> bool:
     return start >= 60 and bool(row[start - 60 : start].reshape(3, 20).any(axis=1).all())
 
 
+def _at_usual_level(row: Counts, start: int) -> bool:
+    """Returns whether the last hour had at least as many calls as on half of the same weekdays.
+
+    A multiple of a lull is no surge.
+    """
+    ends = range(start % WEEK, row.size, WEEK)
+    hours = [int(row[max(0, end - 60) : end].sum()) for end in ends]
+    return hours[start // WEEK] >= float(np.median(hours))
+
+
 def _added(rng: Generator, row: Counts, start: int, rate: Floats) -> Change | None:
     """Draws additional calls of the given rate; None if they are too few for an incident."""
     noisy = rate * rng.gamma(10, 0.1, rate.size)
@@ -70,14 +80,31 @@ def _added(rng: Generator, row: Counts, start: int, rate: Floats) -> Change | No
 
 
 def surge(rng: Generator, row: Counts, start: int) -> Change | None:
-    """Current traffic times 2, 3, 5 or 10 for 8 to 60 minutes."""
+    """Current traffic times 2, 3, 5 or 10 for 8 to 60 minutes.
+
+    What the key shows around that hour on another day anyway is no surge times 5 or 10.
+    """
     duration = int(rng.integers(8, 61))
-    factor = float(rng.choice([2, 3, 5, 10], p=[0.25, 0.25, 0.25, 0.25]))
+    # Larger factors are drawn more often, because fewer of them find a place below.
+    factor = float(rng.choice([2, 3, 5, 10], p=[0.15, 0.2, 0.3, 0.35]))
     rate = row[start - 60 : start + duration].mean()
-    if not _under_way(row, start) or (factor - 1) * rate * duration < 2 * FEWEST:
+    if (
+        not _under_way(row, start)
+        or rate * duration < 2 * FEWEST
+        or not _at_usual_level(row, start)
+    ):
         return None
     added = _added(rng, row, start, np.full(duration, (factor - 1) * rate))
-    return Change(added.start, added.change, factor) if added else None
+    if added is None or (factor >= 5 and not _is_unseen(row, added)):
+        return None
+    return Change(added.start, added.change, factor)
+
+
+def _is_unseen(normal: Counts, change: Change) -> bool:
+    """Returns whether a change is above the sums around its hour on all other days."""
+    end = change.start + change.change.size
+    during = normal[change.start : end].sum() + change.change.sum()
+    return bool(during > _elsewhere(normal, change.start, end, change.change.size)[0])
 
 
 def spike(rng: Generator, row: Counts, start: int) -> Change | None:
@@ -252,14 +279,20 @@ def _sticks_out(normal: Counts, change: Change, window: int) -> bool:
     start, end = change.start, change.start + change.change.size
     during = normal[start:end].astype(np.int64) + change.change
     peak = int(_sums(during, window).max())
-    sums = np.zeros(normal.size, np.int64)
-    sums[window - 1 :] = _sums(normal.astype(np.int64), window)
-    by_day = sums.reshape(-1, DAY)
-    first_day, last_day = start // DAY, (end - 1) // DAY
-    others = np.delete(by_day, np.arange(first_day, last_day + 1), axis=0)
-    clock = np.arange(start - 60, min(end + 60, start - 60 + DAY)) % DAY
-    near = int(others[:, clock].max()) if others.size else 0
-    daily = others.max(axis=1) if others.size else np.zeros(0)
+    near, daily = _elsewhere(normal, start, end, window)
     active = daily[daily > 0]
     usual_burst = float(np.percentile(active, 95)) if active.size else 0.0
     return peak >= 3 * near and peak >= usual_burst and peak >= 8
+
+
+def _elsewhere(normal: Counts, start: int, end: int, window: int) -> tuple[int, Changes]:
+    """Returns the largest sum within an hour of the clock time, and each day's largest sum.
+
+    The days between `start` and `end` are left out.
+    """
+    sums = np.zeros(normal.size, np.int64)
+    sums[window - 1 :] = _sums(normal.astype(np.int64), window)
+    days = np.arange(start // DAY, (end - 1) // DAY + 1)
+    others = np.delete(sums.reshape(-1, DAY), days, axis=0)
+    clock = np.arange(start - 60, min(end + 60, start - 60 + DAY)) % DAY
+    return int(others[:, clock].max()), others.max(axis=1)

@@ -65,7 +65,7 @@ def human(rng: Generator, schedule: Schedule) -> Counts:
     """People at consoles and command lines: working hours, sessions, clumps of calls."""
     rate = office_hours(rng, schedule, float(rng.uniform(0.01, 0.25)))
     rate = rate * skewed(rng, 2, 6000) / DAY
-    rate *= blocks(rng, rate.size, log_uniform(rng, 0.5, 6), int(rng.integers(8, 45)))
+    rate *= blocks(rng, rate.size, log_uniform(rng, 1, 10), int(rng.integers(5, 30)))
     return draw_counts(rng, rate, log_uniform(rng, 0.2, 4))
 
 
@@ -76,7 +76,7 @@ def monday(rng: Generator, schedule: Schedule) -> Counts:
     start = int(rng.integers(6 * 60, 10 * 60))
     length = int(rng.integers(45, 150))
     rate[(minute >= start) & (minute < start + length)] *= rng.uniform(3, 8)
-    rate *= blocks(rng, rate.size, log_uniform(rng, 1, 8), int(rng.integers(8, 45)))
+    rate *= blocks(rng, rate.size, log_uniform(rng, 2, 15), int(rng.integers(5, 30)))
     return draw_counts(rng, rate, log_uniform(rng, 0.2, 3))
 
 
@@ -146,7 +146,7 @@ def autoscale(rng: Generator, schedule: Schedule) -> Counts:
     load = 0.3 + office_hours(rng, schedule, float(rng.uniform(0.3, 0.9)))
     load *= slow_noise(rng, load.size, float(rng.uniform(0.15, 0.4)))
     rate = load / load.mean() * skewed(rng, 0.03, 25)
-    rate *= blocks(rng, rate.size, log_uniform(rng, 2, 15), int(rng.integers(3, 12)))
+    rate *= blocks(rng, rate.size, log_uniform(rng, 3, 20), int(rng.integers(3, 12)))
     return draw_counts(rng, rate, log_uniform(rng, 0.3, 4))
 
 
@@ -170,7 +170,7 @@ def growth(rng: Generator, schedule: Schedule) -> Counts:
         rate = 0.5 + 0.5 * rate
     trend = np.linspace(0, np.log(rng.uniform(2, 5)), rate.size)
     rate = rate * np.exp(trend) * skewed(rng, 20, 6000) / DAY
-    rate *= blocks(rng, rate.size, log_uniform(rng, 1, 10), int(rng.integers(5, 40)))
+    rate *= blocks(rng, rate.size, log_uniform(rng, 2, 20), int(rng.integers(5, 30)))
     return draw_counts(rng, rate, log_uniform(rng, 0.2, 3))
 
 
@@ -184,7 +184,7 @@ def migration(rng: Generator, schedule: Schedule) -> Counts:
     level = rng.uniform(2, 5) if rng.random() < 0.7 else rng.uniform(0.2, 0.5)
     ramp = np.interp(np.arange(rate.size), [start, start + 90, end, end + 90], [0, 1, 1, 0])
     rate *= 1 + (level - 1) * ramp
-    rate *= blocks(rng, rate.size, log_uniform(rng, 1, 10), int(rng.integers(5, 40)))
+    rate *= blocks(rng, rate.size, log_uniform(rng, 2, 20), int(rng.integers(5, 30)))
     return draw_counts(rng, rate, log_uniform(rng, 0.2, 3))
 
 
@@ -196,7 +196,7 @@ def go_live(rng: Generator, schedule: Schedule) -> Counts:
     rate = office_hours(rng, schedule, weekend) * skewed(rng, 30, 6000) / DAY
     first_days = np.clip((np.arange(rate.size) - start) / rng.uniform(120, 3 * DAY), 0, 1)
     rate *= np.maximum(first_days, 0.05 * (first_days > 0))
-    rate *= blocks(rng, rate.size, log_uniform(rng, 1, 8), int(rng.integers(5, 40)))
+    rate *= blocks(rng, rate.size, log_uniform(rng, 1, 10), int(rng.integers(5, 30)))
     counts = draw_counts(rng, rate, log_uniform(rng, 0.2, 3))
     for day in range(int(rng.integers(0, 4))):
         test = start - int(rng.uniform(0.5, 4 + day) * DAY)
