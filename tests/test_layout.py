@@ -23,6 +23,7 @@ WITHOUT_CONTRACT = ("clock.py",)
 FREE_FOLDERS = (
     "conformance",
     "anomaly",
+    "benchmarks",
     "contracts",
     "golden",
     "live",

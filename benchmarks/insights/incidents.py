@@ -85,8 +85,7 @@ def surge(rng: Generator, row: Counts, start: int) -> Change | None:
     What the key shows around that hour on another day anyway is no surge times 5 or 10.
     """
     duration = int(rng.integers(8, 61))
-    # Larger factors are drawn more often, because fewer of them find a place below.
-    factor = float(rng.choice([2, 3, 5, 10], p=[0.15, 0.2, 0.3, 0.35]))
+    factor = float(rng.choice([2, 3, 5, 10]))
     rate = row[start - 60 : start + duration].mean()
     if (
         not _under_way(row, start)
@@ -237,6 +236,9 @@ class Injection:
             row = self._counts[key]
             change = TYPES[type_][0](self._rng, row, start)
             if change is None or not self._is_free(key, change, last):
+                continue
+            if type_ == "new API" and key in self._busy:
+                # It would not be new, or the other incident's API would not be.
                 continue
             span = slice(change.start, change.start + change.change.size)
             row[span] = np.clip(row[span] + change.change, 0, np.iinfo(row.dtype).max)

@@ -1,12 +1,12 @@
 """A synthetic account: calls per minute of every key over some weeks, with labelled incidents.
 
 The last fortnight is scored; all before it is history, which has incidents too. The generator knows
-nothing of how they are found.
+nothing of how detectors find them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ class Workload:
     error_rate: NDArray[np.bool_]
     labels: list[Incident]
     names: list[Name]
-    #: Days without office work: weekdays that are no anomaly.
+    #: Weekdays without office work, as numbers from 0.
     holidays: tuple[int, ...] = field(default=())
     scored_days: int = SCORED_DAYS
 
@@ -72,6 +72,17 @@ class Workload:
     def history_start(self, history_days: int) -> int:
         """Returns the first minute that a detector with so long a history may see."""
         return max(0, self.scored_start - history_days * DAY)
+
+    def until(self, scored_days: int) -> Workload:
+        """Returns the same account some days earlier, to see what a detector knew by then."""
+        minutes = self.scored_start + scored_days * DAY
+        return replace(
+            self,
+            minutes=minutes,
+            counts=self.counts[:, :minutes],
+            labels=[label for label in self.labels if label.end <= minutes],
+            scored_days=scored_days,
+        )
 
 
 def make(seed: int, keys: int = 1000, weeks: int = 6, incidents_per_key: float = 0.3) -> Workload:
@@ -90,9 +101,10 @@ def make(seed: int, keys: int = 1000, weeks: int = 6, incidents_per_key: float =
     injection = Injection(rng, counts, kinds, error_rate)
     scored_start = schedule.minutes - SCORED_DAYS * DAY
     number = round(keys * incidents_per_key)
-    placed = _place(rng, injection, number, 2 * DAY, scored_start - DAY)
+    # The scored ones first: there are not enough rarely used APIs for both.
     scored = _place(rng, injection, number, scored_start + 60, schedule.minutes - DAY // 2 - 1)
-    labels = _label(seed, rng, counts, placed, scored)
+    unscored = _place(rng, injection, number, 2 * DAY, scored_start - DAY)
+    labels = _label(seed, rng, counts, unscored, scored)
     names = [_name(key, bool(error)) for key, error in enumerate(error_rate)]
     return Workload(
         seed,

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.insights.__main__ import run, run_examples
+from benchmarks.insights.schedule import DAY
+from benchmarks.insights.scoring import Finding
+from benchmarks.insights.workload import Workload
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    arguments = ["--keys", "50", "--weeks", "3", "--seeds", "1,2", "--json", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.insights", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "| measure | must | ambitious |" in done.stdout
+    figures = json.loads(file.read_text())
+    assert figures["options"]["keys"] == "50"
+    scores = figures["scores"]["seasonal negative binomial, 16"]
+    # Two accounts of 50 keys with 0.3 incidents a key.
+    assert scores["incidents"] <= 30
+    assert 0 < scores["precision"] < 1
+
+
+def _perfect(workload: Workload) -> list[Finding]:
+    return [Finding(x.key, x.start, x.end, x.start, x.up) for x in workload.labels]
+
+
+def test_scores_cover_all_seeds() -> None:
+    scores, cost = run({"perfect": _perfect}, [1, 2], keys=50, weeks=3, incidents_per_key=0.3)
+    assert scores["perfect"].f1 == 1
+    assert scores["perfect"].incidents > 20
+    assert cost["perfect"] > 0
+
+
+def test_examples_are_run_with_preset_and_history() -> None:
+    seen = []
+
+    def detect(workload: Workload, preset: str, history_days: int) -> list[Finding]:
+        seen.append((preset, history_days, workload.minutes))
+        return _perfect(workload)
+
+    assert all(run_examples(detect, "aws").values())
+    assert set(seen) == {("aws", 28, 29 * DAY)}
