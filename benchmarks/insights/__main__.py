@@ -19,7 +19,16 @@ import orjson
 
 from benchmarks.insights.aws_examples import examples
 from benchmarks.insights.baselines import BASELINES, Detector
-from benchmarks.insights.scoring import Finding, Outcome, Scores, match, summarise, table, targets
+from benchmarks.insights.scoring import (
+    Finding,
+    Outcome,
+    Scores,
+    count_changed_by_later_data,
+    match,
+    summarise,
+    table,
+    targets,
+)
 from benchmarks.insights.workload import Workload, make
 from benchmarks.servers import machine
 
@@ -44,6 +53,11 @@ def main() -> None:
     for detector, one in scores.items():
         kinds = ", ".join(f"{kind} {number}" for kind, number in one.false_by_kind.items())
         print(f"\n{detector}: {cost[detector]:.2f} µs a key-minute; false starts by kind: {kinds}")
+    changed = None
+    if detect is not None:
+        first = make(options.seeds[0], min(options.keys, 200), options.weeks)
+        changed = count_changed_by_later_data(first, detectors[name])
+        print(f"\nlook-ahead: {changed} decisions change with later data")
     passed = {} if detect is None else run_examples(detect, options.preset)
     for example, is_passed in passed.items():
         print(f"{'✓' if is_passed else '✗'} {example}")
@@ -57,6 +71,7 @@ def main() -> None:
             "options": {key: str(value) for key, value in vars(options).items()},
             "scores": {key: asdict(value) for key, value in scores.items()},
             "us_per_key_minute": cost,
+            "changed_by_later_data": changed,
             "aws_examples": passed,
         }
         # orjson writes NaN as null.

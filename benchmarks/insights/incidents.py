@@ -59,7 +59,7 @@ def _under_way(row: Counts, start: int) -> bool:
 def _at_usual_level(row: Counts, start: int) -> bool:
     """Returns whether the last hour had at least as many calls as on half of the same weekdays.
 
-    A multiple of a lull is no surge.
+    A multiple of a lull is not a surge.
     """
     ends = range(start % WEEK, row.size, WEEK)
     hours = [int(row[max(0, end - 60) : end].sum()) for end in ends]
@@ -82,7 +82,7 @@ def _added(rng: Generator, row: Counts, start: int, rate: Floats) -> Change | No
 def surge(rng: Generator, row: Counts, start: int) -> Change | None:
     """Current traffic times 2, 3, 5 or 10 for 8 to 60 minutes.
 
-    What the key shows around that hour on another day anyway is no surge times 5 or 10.
+    A surge times 5 or 10 is more than the key shows around that hour on any other day.
     """
     duration = int(rng.integers(8, 61))
     factor = float(rng.choice([2, 3, 5, 10]))

@@ -80,7 +80,7 @@ def shares(number: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.asarray(weights / weights.sum())
 
 
-def calls_of(workload: Workload, key: int, first: int, last: int) -> Iterator[Call]:
+def events_of(workload: Workload, key: int, first: int, last: int) -> Iterator[Call]:
     """Yields the calls of a key from minute `first` up to, excluding, `last`.
 
     Each minute has as many as its count, and the same ones whatever the range is.
@@ -113,7 +113,3 @@ def _culprit_calls(
     for place in range(number):
         code = error or (None if agents or place % 2 else "AccessDenied")
         yield Call(minute, label.culprit, agents[0] if agents else _AGENTS[0], code)
-
-
-#: The name in the benchmark's interface.
-events_of = calls_of

@@ -176,6 +176,25 @@ def _percentile(values: Sequence[float], percent: float) -> float:
     return float(np.percentile(values, percent)) if values else nan
 
 
+def count_changed_by_later_data(
+    workload: Workload, detect: Callable[[Workload], list[Finding]], scored_days: int = 5
+) -> int:
+    """Returns how many decisions of the first scored days differ once later days are there too.
+
+    A decision is that a finding begins; a detector that never looks ahead changes none.
+    """
+    earlier = workload.until(scored_days)
+    begun = [
+        {
+            (one.key, one.start, one.detected, one.up)
+            for one in detect(seen)
+            if one.detected < earlier.minutes
+        }
+        for seen in (workload, earlier)
+    ]
+    return len(begun[0] ^ begun[1])
+
+
 @dataclass(frozen=True)
 class Target:
     """A figure with the value that it must reach and the one that would be very good."""

@@ -11,6 +11,7 @@ from benchmarks.insights.scoring import (
     BALANCED,
     GRACE,
     Finding,
+    count_changed_by_later_data,
     match,
     score,
     summarise,
@@ -174,3 +175,14 @@ def test_targets_depend_on_preset_and_history() -> None:
         "recall, x5 and up, plain",
         "false starts per 1,000 key-weeks",
     }
+
+
+def test_a_detector_that_looks_ahead_is_found() -> None:
+    def fixed(workload: Workload) -> list[Finding]:
+        return [Finding(0, FIRST + 50, FIRST + 60, FIRST + 51)]
+
+    def knows_the_end(workload: Workload) -> list[Finding]:
+        return [Finding(0, FIRST + workload.scored_days, None, FIRST + 51)]
+
+    assert count_changed_by_later_data(account(), fixed) == 0
+    assert count_changed_by_later_data(account(), knows_the_end) == 2
