@@ -131,8 +131,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--incidents-per-key",
         type=float,
-        default=0.3,
-        help="incidents in the scored fortnight, divided by keys (default: 0.3)",
+        default=0.75,
+        help="incidents in the scored fortnight, divided by keys (default: 0.75)",
     )
     parser.add_argument(
         "--history",

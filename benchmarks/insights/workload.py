@@ -85,7 +85,7 @@ class Workload:
         )
 
 
-def make(seed: int, keys: int = 1000, weeks: int = 6, incidents_per_key: float = 0.3) -> Workload:
+def make(seed: int, keys: int = 1000, weeks: int = 6, incidents_per_key: float = 0.75) -> Workload:
     """Makes the account of a seed; `incidents_per_key` is their number in the scored fortnight."""
     if weeks < 3:
         raise ValueError(f"weeks is {weeks}; it must be 3 or more: two are scored")

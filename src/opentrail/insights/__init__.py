@@ -1,0 +1,1 @@
+"""Unusual activity: how often APIs are called, what is usual, and when it was not."""

@@ -1,0 +1,500 @@
+"""What is usual for each key: its calls by time of day, how much they vary, and its records.
+
+A key's index is its place on the last axis of every array. Minutes, half-hours and days are
+numbers since 1970, in UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.intp]
+
+DAY = 1440
+#: Widths in minutes: of the windows in which more calls than usual are looked for, ...
+WINDOWS = (1, 5, 15, 60, 240)
+#: ... of those in which fewer are, and one more, from which `LOCAL` is computed.
+DROP_WINDOWS = (30, 60, 120)
+_WIDTHS = (*WINDOWS, *DROP_WINDOWS, 135)
+#: Places in `sums` of the two windows whose difference are the two hours that ended 15 minutes ago.
+_UNTIL_NOW, _RECENT = 8, 2
+#: Minutes of which the counts of each minute are kept.
+RING = 300
+#: Days over which the largest scores are kept.
+DAYS = 28
+#: Half-hours of which the expected rates are kept: the present one is the next to last.
+_SLOTS, _PRESENT = 12, 10
+#: What a day weighs in a profile, compared with the day after it.
+_DAY_DECAY = 0.95
+#: What days weigh for another day: days of the same weekday, of the same part of the week, others.
+_SAME_DAY, _SAME_CLASS, _OTHER = 1.0, 0.35, 0.04
+_ALL_DAYS = 0.3
+#: The standard deviation of a key of which little is known, and the days that it weighs.
+_PRIOR_DEVIATION, _PRIOR_DAYS = 0.6, 1.0
+_SPREAD_DECAY, _ENVELOPE_DECAY, _OTHER_CLASS = 0.9, 0.985, 0.8
+#: Largest number that half precision holds, nearly.
+_LARGEST = 60_000.0
+NEVER = -1
+#: How long ago the minutes were that leave the windows now.
+_LEAVING = np.array(_WIDTHS)
+#: Standard deviations beyond which calls do not count as more dispersed.
+_CLIP = 3.0
+
+#: Name → shape without the keys' axis, type, first value.
+_ARRAYS: dict[str, tuple[tuple[int, ...], type, float]] = {
+    # Calls of each minute, without those of incidents.
+    "ring": ((RING,), np.float16, 0),
+    # Sums of calls in the windows that end now.
+    "sums": ((len(_WIDTHS),), np.float32, 0),
+    # Calls per minute in the half-hours of each weekday: sums over days, weighted by age.
+    "profile": ((7, 48), np.float16, 0),
+    "today": ((48,), np.float16, 0),
+    # The largest score of each day: of the windows for rises, then of those for drops.
+    "peaks": ((len(WINDOWS) + len(DROP_WINDOWS), DAYS + 1), np.float16, 0),
+    "highest": ((len(WINDOWS) + len(DROP_WINDOWS),), np.float32, 0),
+    # The largest number of calls in a window in each hour, on weekdays and at weekends.
+    "envelope": ((2, len(WINDOWS), 24), np.float16, 0),
+    "envelope_today": ((len(WINDOWS), 24), np.float16, 0),
+    # Days, sum and sum of squares of the logarithms of the largest sums of days with calls.
+    "daily": ((3, len(WINDOWS)), np.float32, 0),
+    # Sums of (calls - expected)² - expected, and of expected², by window.
+    "spread": ((2, len(WINDOWS)), np.float32, 0),
+    "dispersion": ((len(WINDOWS),), np.float32, 1),
+    # Calls and expected calls of about a day, from which the level is computed.
+    "level_sums": ((2,), np.float32, 0),
+    "level": ((), np.float32, 1),
+    # Expected calls per minute in the last and the next half-hours.
+    "slots": ((_SLOTS,), np.float32, 0),
+    # The same, but no more than in each half-hour itself.
+    "lows": ((_SLOTS,), np.float32, 0),
+    # Days with calls, weighted like the envelope.
+    "active_days": ((), np.float32, 0),
+    "first": ((), np.int32, NEVER),
+    "last": ((), np.int32, NEVER),
+    "total": ((), np.float32, 0),
+}
+
+
+def weekday(day: int) -> int:
+    """Returns 0 for a Monday.
+
+    >>> weekday(0)  # 1970-01-01 was a Thursday
+    3
+    """
+    return (day + 3) % 7
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A minute of some keys: their calls in all windows, and the rates expected around it."""
+
+    minute: int
+    rows: Rows
+    sums: Floats
+    slots: Floats
+
+    def of(self, places: Rows) -> Moment:
+        """Returns the same of some of the keys."""
+        sums, slots = self.sums[:, places], self.slots[:, places]
+        return Moment(self.minute, self.rows[places], sums, slots)
+
+
+class Baselines:
+    """The baselines of all keys, advanced minute by minute."""
+
+    ring: NDArray[np.float16]
+    sums: Floats
+    profile: NDArray[np.float16]
+    today: NDArray[np.float16]
+    peaks: NDArray[np.float16]
+    highest: Floats
+    envelope: NDArray[np.float16]
+    envelope_today: NDArray[np.float16]
+    daily: Floats
+    spread: Floats
+    dispersion: Floats
+    level_sums: Floats
+    level: Floats
+    slots: Floats
+    lows: Floats
+    active_days: Floats
+    first: NDArray[np.int32]
+    last: NDArray[np.int32]
+    total: Floats
+
+    def __init__(self, since: int) -> None:
+        #: Keys, and the room for keys in the arrays.
+        self.count = self._room = 0
+        #: The minute that was closed last.
+        self.now = since - 1
+        self._half = since // 30
+        self._day = since // DAY
+        self._grow(64)
+
+    def _grow(self, room: int) -> None:
+        for name, (shape, kind, fill) in _ARRAYS.items():
+            array: NDArray[Any] = np.full((*shape, room), fill, kind)
+            if self._room:
+                array[..., : self._room] = getattr(self, name)
+            setattr(self, name, array)
+        self._room = room
+
+    def add(self, count: int) -> None:
+        """Adds keys without calls."""
+        self.count += count
+        while self.count > self._room:
+            self._grow(2 * self._room)
+
+    # Minutes
+
+    def begin(self, minute: int) -> None:
+        """Begins the minute after `now`; half-hours and days that have ended are learned."""
+        if minute // 30 != self._half:
+            self._end_half()
+            if minute // DAY != self._day:
+                self._end_day()
+            self._half, self._day = minute // 30, minute // DAY
+            n = self.count
+            self.slots[:, :n], self.lows[:, :n] = self._slots(slice(n), self._half)
+        n = self.count
+        self.sums[:, :n] -= self.ring[(minute - _LEAVING) % RING, :n]
+        self.ring[minute % RING, :n] = 0
+        self.now = minute
+
+    def add_calls(self, rows: Rows, calls: Floats) -> None:
+        """Counts calls of the present minute."""
+        calls = np.minimum(calls, _LARGEST).astype(np.float16)
+        self.ring[self.now % RING, rows] = calls
+        self.sums[:, rows] += calls.astype(np.float32)
+        self.first[rows] = np.where(self.first[rows] == NEVER, self.now, self.first[rows])
+        self.last[rows] = self.now
+        self.total[rows] += calls
+
+    def calls(self, row: int, minutes: int, until: int) -> Floats:
+        """Returns the calls of each minute up to `until`, newest first."""
+        places = (until - np.arange(minutes)) % RING
+        calls: Floats = self.ring[places, row].astype(np.float32)
+        return calls
+
+    def add_late(self, rows: Rows, minute: int, calls: Floats) -> None:
+        """Counts calls of a minute that is over, but still in the ring."""
+        for row, late in zip(rows.tolist(), calls.tolist(), strict=True):
+            self.replace(row, minute, float(self.ring[minute % RING, row]) + late)
+        known = self.first[rows] != NEVER
+        self.first[rows] = np.where(known, np.minimum(self.first[rows], minute), minute)
+        self.last[rows] = np.maximum(self.last[rows], minute)
+        self.total[rows] += calls
+
+    def replace(self, row: int, minute: int, calls: float) -> None:
+        """Replaces the calls of a minute that is still in the ring."""
+        place = minute % RING
+        old = self.ring[place, row]
+        self.ring[place, row] = min(calls, _LARGEST)
+        difference = np.float32(self.ring[place, row]) - np.float32(old)
+        for window, width in enumerate(_WIDTHS):
+            if minute > self.now - width:
+                self.sums[window, row] += difference
+        if minute // 30 < self._half and minute // DAY == self._day:
+            self.today[minute // 30 % 48, row] += np.float16(difference / 30)
+
+    # What is expected
+
+    def present(self, rows: Rows) -> Moment:
+        """Returns the present minute of keys."""
+        return Moment(self.now, rows, self.sums[:, rows], self.slots[:, rows])
+
+    def past(self, rows: Rows, minute: int) -> Moment:
+        """Returns a minute that is over; windows that begin too early have no calls."""
+        places = (minute - np.arange(max(_WIDTHS))) % RING
+        upto = self.ring[:, rows][places].astype(np.float32).cumsum(axis=0)
+        reach = RING - (self.now - minute)
+        sums = np.stack([upto[width - 1] * (width <= reach) for width in _WIDTHS])
+        return Moment(minute, rows, sums, self._slots(rows, minute // 30)[0])
+
+    def at(self, rows: Rows, minute: int) -> Moment:
+        """Returns the present or an earlier minute of keys."""
+        return self.present(rows) if minute == self.now else self.past(rows, minute)
+
+    def before(self, at: Moment) -> Floats:
+        """Returns the calls that each of `DROP_WINDOWS` would have at the rate of before it.
+
+        It is 0 if calls did not come in each of the three 40 minutes before the window, at about
+        the same rate.
+        """
+        reach = DROP_WINDOWS[-1] + 120
+        places = (self.now - np.arange(reach)) % RING
+        upto = self.ring[:, at.rows][places].astype(np.float32).cumsum(axis=0)
+        expected = np.zeros((len(DROP_WINDOWS), len(at.rows)), np.float32)
+        for place, width in enumerate(DROP_WINDOWS):
+            parts = np.diff(upto[width - 1 : width + 120 : 40], axis=0)
+            rate = parts.mean(axis=0) / 40
+            steady = parts.min(axis=0) >= 0.4 * parts.mean(axis=0)
+            expected[place] = np.where(steady, rate * width, 0)
+        return expected
+
+    def is_new(self, at: Moment) -> NDArray[np.bool_]:
+        """Returns whether there is no whole day yet from which a profile could be made."""
+        return at.minute // DAY - self.first[at.rows] // DAY < 2
+
+    def age(self, at: Moment) -> Floats:
+        """Returns the days since the first call of each key."""
+        return ((at.minute - self.first[at.rows]) / DAY).astype(np.float32)
+
+    def _expected(self, at: Moment) -> Floats:
+        """Returns the expected calls in each of the windows, without the level."""
+        expected: Floats = np.einsum("sw,sn->wn", _WEIGHTS[at.minute % 30], at.slots)
+        return expected
+
+    def _expected_of_new(self, at: Moment) -> Floats:
+        """Returns the expected calls per minute of keys that are new."""
+        age = (at.minute - self.first[at.rows]).astype(np.float32)
+        seen = self.total[at.rows] - at.sums[3]  # all but the last hour's
+        return np.where(age < 60, 0.5 / 60, (np.maximum(seen, 0) + 0.5) / (age + 60))
+
+    def expected_rises(self, at: Moment) -> Floats:
+        """Returns the expected calls in each of `WINDOWS`: no fewer than usual."""
+        expected = self._expected(at) * np.maximum(self.level[at.rows], 1)
+        local = at.sums[_UNTIL_NOW] - at.sums[_RECENT]
+        usual = expected[_UNTIL_NOW] - expected[_RECENT]
+        windows = expected[: len(WINDOWS)]
+        windows[:3] *= np.clip((local + 20) / (usual + 20), 0.6, 1.8)
+        new = np.nonzero(self.is_new(at))[0]
+        if len(new):
+            rate = self._expected_of_new(at.of(new))
+            windows[:, new] = rate * np.array(WINDOWS, np.float32)[:, None]
+        return windows
+
+    def expected_drops(self, at: Moment) -> Floats:
+        """Returns the expected calls in each of `DROP_WINDOWS`: no more than usual."""
+        weights = _WEIGHTS[at.minute % 30], _STEPS[at.minute % 30]
+        # At the end of a working day rates change from one half-hour to the next.
+        lows = self.lows[:, at.rows]
+        smooth, steps = (np.einsum("sw,sn->wn", each, lows) for each in weights)
+        windows = slice(len(WINDOWS), len(WINDOWS) + len(DROP_WINDOWS))
+        expected: Floats = np.minimum(smooth, steps)[windows]
+        return expected * np.minimum(self.level[at.rows], 1)
+
+    def rate(self, at: Moment, rises: bool) -> Floats:
+        """Returns the expected calls of the minute."""
+        limit = np.maximum if rises else np.minimum
+        rate = self._expected(at)[0] * limit(self.level[at.rows], 1)
+        return np.where(self.is_new(at), self._expected_of_new(at), rate)
+
+    def largest_near(self, at: Moment) -> tuple[Floats, Floats]:
+        """Returns the largest sums of `WINDOWS` within 90 minutes of this time of day, and of any.
+
+        They are those of past days of the same part of the week.
+        """
+        part = int(weekday(at.minute // DAY) >= 5)
+        envelope = self.envelope[part][:, :, at.rows].astype(np.float32)
+        hours = [int((at.minute / 60 + off) % 24) for off in (-1.5, -0.5, 0.5, 1.5)]
+        return envelope[:, hours].max(axis=1), envelope.max(axis=1)
+
+    def largest_usual(self, at: Moment, deviations: float) -> Floats:
+        """Returns what the largest number of calls of a day exceeds rarely, for each of `WINDOWS`.
+
+        It assumes that the logarithms of the largest numbers of days are normally distributed.
+        """
+        days, logs, squares = self.daily[:, :, at.rows]
+        mean = logs / np.maximum(days, 1e-6)
+        variance = np.maximum(0, squares / np.maximum(days, 1e-6) - mean**2)
+        variance = (days * variance + _PRIOR_DAYS * _PRIOR_DEVIATION**2) / (days + _PRIOR_DAYS)
+        deviation = np.sqrt(variance * (1 + 1 / np.maximum(days, 0.5)))
+        return np.where(days > 0.3, np.exp(mean + deviations * deviation), 0)
+
+    def remember(self, rows: Rows, scores: Floats, first: int) -> None:
+        """Keeps the largest scores and sums of a day; `first` is the place of the first score."""
+        day = self._day % (DAYS + 1)
+        places = slice(first, first + len(scores))
+        peaks = self.peaks[places, day]
+        peaks[:, rows] = np.maximum(peaks[:, rows], np.minimum(scores, _LARGEST))
+
+    def remember_sums(self, at: Moment) -> None:
+        """Keeps the largest number of calls in each window today."""
+        if at.minute // DAY != self._day:
+            return
+        largest = self.envelope_today[:, at.minute // 60 % 24]
+        sums = np.minimum(at.sums[: len(WINDOWS)], _LARGEST)
+        largest[:, at.rows] = np.maximum(largest[:, at.rows], sums)
+
+    # Learning
+
+    def _end_half(self) -> None:
+        """Learns from the half-hour that has ended."""
+        n, end = self.count, (self._half + 1) * 30
+        places = (end - 1 - np.arange(90)) % RING  # newest first
+        recent = self.ring[places, :n].astype(np.float32)
+        self.today[self._half % 48, :n] = recent[:30].sum(0) / 30
+        self._learn_dispersion(recent[:30])
+        self.level_sums[:, :n] *= 1 - 1 / 48
+        self.level_sums[0, :n] += recent[60:].sum(0)
+        self.level_sums[1, :n] += self.slots[_PRESENT - 2, :n] * 30
+        calls, expected = self.level_sums[:, :n]
+        self.level[:n] = np.clip((calls + 20) / (expected + 20), 0.5, 5) ** 0.8
+        # Sums of half precision are added up again, so that no error of rounding grows.
+        sums = np.zeros((len(_WIDTHS), n), np.float32)
+        total = np.zeros(n, np.float32)
+        for i in range(max(_WIDTHS)):
+            total += self.ring[(self.now - i) % RING, :n]
+            for place, width in enumerate(_WIDTHS):
+                if width == i + 1:
+                    sums[place] = total
+        self.sums[:, :n] = sums
+
+    def _learn_dispersion(self, half: Floats) -> None:
+        """Adds how much the calls of the half-hour differ from what was expected."""
+        n = self.count
+        old = self._day - self.first[:n] // DAY >= 2
+        old &= self.first[:n] != NEVER
+        level = np.maximum(self.level[:n], 1)
+        local = self.sums[_UNTIL_NOW, :n] - self.sums[_RECENT, :n]
+        halves = self.slots[:, :n] * (30 * level)
+        usual = halves[_PRESENT - 4 : _PRESENT].sum(0) + halves[_PRESENT] / 2
+        usual -= halves[_PRESENT - 4] / 2
+        local = np.clip((local + 20) / (usual + 20), 0.6, 1.8)
+        for place, width in enumerate(WINDOWS):
+            if width <= 30:
+                sums = half.reshape(30 // width, width, n).sum(1)
+                expected = halves[_PRESENT] * (width / 30) * local
+            elif width == 60 or (self._half + 1) % 4 == 0:
+                sums = self.sums[place, :n][None]
+                expected = halves[_PRESENT + 1 - width // 30 : _PRESENT + 1].sum(0)
+            else:
+                continue
+            # What happens rarely must not hide itself: that is what peaks and envelopes are for.
+            deviation = np.sqrt(expected + expected**2 / self.dispersion[place, :n])
+            sums = np.minimum(sums, expected + _CLIP * deviation + 3)
+            squares = ((sums - expected) ** 2 - expected).sum(0)
+            self.spread[0, place, :n] += np.where(old, squares, 0)
+            self.spread[1, place, :n] += np.where(old, expected**2 * len(sums), 0)
+        excess, squares = self.spread[:, :, :n]
+        ratio = squares / np.maximum(excess, 1e-9)
+        self.dispersion[:, :n] = np.where(excess > 1e-6 * squares, np.clip(ratio, 1, 1e6), 1e6)
+        self.dispersion[:, :n][squares == 0] = 1
+
+    def _end_day(self) -> None:
+        """Learns from the day that has ended."""
+        n, day = self.count, self._day
+        profile = self.profile[:, :, :n].astype(np.float32) * _DAY_DECAY
+        whole = self.first[:n] // DAY < day  # no key's first day, of which it has only a part
+        profile[weekday(day)] += np.where(whole, self.today[:, :n], 0)
+        self.profile[:, :, :n] = np.maximum(profile, 0)
+        self.active_days[:n] *= _ENVELOPE_DECAY
+        self.active_days[:n] += self.last[:n] >= day * DAY
+        self.today[:, :n] = 0
+        busiest = self.envelope_today[..., :n].max(axis=1).astype(np.float32)
+        logs = np.log(np.maximum(busiest, 1))
+        self.daily[..., :n] *= _ENVELOPE_DECAY
+        self.daily[..., :n] += np.where(
+            busiest > 0, np.stack([np.ones_like(logs), logs, logs**2]), 0
+        )
+        envelope = self.envelope[..., :n].astype(np.float32) * _ENVELOPE_DECAY
+        own = int(weekday(day) >= 5)
+        largest = self.envelope_today[..., :n].astype(np.float32)
+        envelope[own] = np.maximum(envelope[own], largest)
+        envelope[1 - own] = np.maximum(envelope[1 - own], _OTHER_CLASS * largest)
+        self.envelope[..., :n] = envelope
+        self.envelope_today[..., :n] = 0
+        self.spread[..., :n] *= _SPREAD_DECAY
+        self._end_peaks(day + 1)
+
+    def _end_peaks(self, today: int) -> None:
+        """Finds the largest scores of past days; a key's first days count only for a week."""
+        n = self.count
+        first_day = self.first[:n] // DAY
+        is_old = today - first_day >= 7
+        self.highest[:, :n] = 0
+        for day in range(today - DAYS, today):
+            counts = ~is_old | (day >= first_day + 3)
+            peaks = self.peaks[:, day % (DAYS + 1), :n]
+            self.highest[:, :n] = np.maximum(self.highest[:, :n], np.where(counts, peaks, 0))
+        self.peaks[:, today % (DAYS + 1), :n] = 0
+
+    def _slots(self, rows: Rows | slice, present: int) -> tuple[Floats, Floats]:
+        """Returns the expected rates of the half-hours around one, and cautious ones for drops."""
+        today = present // 48
+        first_day = self.first[rows] // DAY
+        weights = _weights_by_age(today)[:, np.clip(today - first_day - 1, 0, _OLDEST)]
+        every = np.maximum(weights.sum(0), 1e-6)
+        rates = np.empty((_SLOTS + 2, len(first_day)), np.float32)
+        calls = np.empty_like(rates)
+        for place in range(_SLOTS + 2):
+            half = present - _PRESENT - 1 + place
+            shares = _shares(half // 48)
+            profile = self.profile[:, half % 48, rows].astype(np.float32)
+            own = shares @ profile
+            rates[place] = own + _ALL_DAYS * profile.sum(0) / every
+            rates[place] /= shares @ weights + _ALL_DAYS
+            calls[place] = own * 30
+        beside = np.clip(1 / (1 + calls / 20), 0.05, 0.5)[1:-1]
+        slots = (1 - beside) * rates[1:-1] + beside / 2 * (rates[:-2] + rates[2:])
+        rare = 0.5 / (DAY * np.maximum(1, today - first_day))
+        lows = np.minimum(rates[1:-1], slots)
+        return (slots + rare).astype(np.float32), lows.astype(np.float32)
+
+    # Snapshots
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """Returns all arrays, without the room for more keys."""
+        return {name: getattr(self, name)[..., : self.count] for name in _ARRAYS}
+
+    @classmethod
+    def of(cls, now: int, arrays: dict[str, NDArray[np.generic]]) -> Baselines:
+        """Returns the baselines whose `now` and `arrays()` these are."""
+        self = cls(now + 1)
+        self.now, self._half, self._day = now, now // 30, now // DAY
+        self.count = self._room = arrays["first"].shape[-1]
+        for name, (_, kind, _) in _ARRAYS.items():
+            setattr(self, name, arrays[name].astype(kind))
+        return self
+
+
+#: Days after which a key is no longer any older.
+_OLDEST = 60
+
+
+def _weights_by_age(today: int) -> Floats:
+    """Returns the weights of all past days of each weekday, by the age of a key in days."""
+    weights = np.zeros((7, _OLDEST + 1), np.float32)
+    for age in range(1, _OLDEST + 1):
+        weights[:, age] = weights[:, age - 1]
+        weights[weekday(today - age), age] += _DAY_DECAY ** (age - 1)
+    return weights
+
+
+def _shares(day: int) -> Floats:
+    """Returns how much each weekday's past says about a day."""
+    own = weekday(day)
+    same = [(each >= 5) == (own >= 5) for each in range(7)]
+    shares = np.where(same, _SAME_CLASS, _OTHER)
+    shares[own] = _SAME_DAY
+    return shares.astype(np.float32)
+
+
+def _window_weights(smooth: bool) -> Floats:
+    """Returns the weight of each half-hour's rate in the expected calls of each window.
+
+    Rates change at the end of half-hours, or if `smooth` is set, steadily between their middles.
+    The first axis is the minute of the present half-hour with which the windows end.
+    """
+    weights = np.zeros((30, _SLOTS, len(_WIDTHS)), np.float32)
+    for minute in range(30):
+        each = np.zeros((max(_WIDTHS), _SLOTS), np.float32)
+        for back in range(max(_WIDTHS)):
+            place = _PRESENT + (minute - back + 0.5) / 30
+            below, share = divmod(place - 0.5, 1) if smooth else (place // 1, 0)
+            each[back, int(below)] += 1 - share
+            if share:
+                each[back, int(below) + 1] += share
+        upto = each.cumsum(0)
+        for place, width in enumerate(_WIDTHS):
+            weights[minute, :, place] = upto[width - 1]
+    return weights
+
+
+_WEIGHTS, _STEPS = _window_weights(smooth=True), _window_weights(smooth=False)

@@ -1,0 +1,473 @@
+"""Finds unusual activity: minutes in which a key has more, or fewer, calls than is usual for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from opentrail.insights.baseline import (
+    DAY,
+    DAYS,
+    DROP_WINDOWS,
+    WINDOWS,
+    Baselines,
+    Floats,
+    Moment,
+    Rows,
+)
+from opentrail.insights.incident import Incident
+
+#: Minutes after a drop in which no other one of the key is looked for.
+_REARM = 120
+#: Fewest expected calls of keys whose drops are looked for, and their largest share of them.
+_DROP_CALLS, _DROP_SHARE = 35, 0.3
+#: A drop's score is the logarithm of expected over actual calls. It must be this high, and exceed
+#: the highest score of past days by this number.
+_DROP_FLOOR, _DROP_MORE = 1.8, 0.8
+_WEEK = 7
+#: Incident days that count as usual: the third time is expected.
+_KNOWN = 3
+#: An incident's calls are learned if the key had incidents in the last days, or for many minutes.
+_DAYS_IN_A_ROW, _MOST_MASKED = 4, 900
+
+
+#: A key of this dispersion or more is even: its score says enough. One below the other is bursty.
+_EVEN, _NOT_BURSTY = 3.0, 1.5
+#: What makes a record of calls, of keys with calls on this number of days; then a share of the
+#: score that is needed otherwise is enough.
+_RECORD_FACTOR, _RECORD_MORE, _RECORD_DEVIATIONS, _RECORD_DAYS = 1.2, 5.0, 3.0, 18.0
+_RECORD_SHARE = 0.4
+#: Incidents per account and week, and for each key more; if there are more, thresholds rise.
+BUDGET, _BUDGET_PER_KEY = 10.0, 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """How unusual activity must be."""
+
+    #: Every score must be this high, ...
+    floor: float = 16.0
+    #: ... and this many times the highest score of past days, plus this.
+    slope: float = 1.7
+    offset: float = 1.0
+    #: What all that is multiplied by.
+    threshold: float = 1.0
+    #: Of bursty keys, calls must exceed the largest number of past days near this time of day ...
+    near_factor: float = 1.6
+    near_more: float = 6.0
+    #: ... a share of the largest number at any time of day, ...
+    any_share: float = 0.4
+    #: ... and the usual largest number of a day by this number of standard deviations.
+    deviations: float = 2.0
+    #: Fewest calls in a window, and on a key's first day.
+    fewest: float = 8.0
+    fewest_new: float = 12.0
+    #: Added in a key's first week, divided by its age in days.
+    cold: float = 20.0
+    cold_slope: float = 1.0
+
+
+PRESETS = {
+    "balanced": Preset(),
+    "strict": Preset(threshold=1.5, near_more=14.0),
+    "aws": Preset(
+        floor=12.0,
+        slope=1.3,
+        near_factor=1.2,
+        near_more=1.0,
+        any_share=0.3,
+        deviations=0.0,
+        fewest=3.0,
+        fewest_new=6.0,
+        cold=10.0,
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """An incident began, or it is over (`end` is set)."""
+
+    row: int
+    start: int
+    found: int
+    rises: bool
+    ratio: float
+    end: int | None = None
+
+
+class DetectorState(msgspec.Struct):
+    """What a detector knows beside its baselines; the members are those of `Detector`."""
+
+    since: int
+    accounts: list[str]
+    account_of: list[int]
+    dials: list[float]
+    ratios: list[tuple[int, int, float]]
+    incidents: list[Incident]
+    past: dict[int, list[tuple[int, list[float]]]]
+    masked: dict[int, tuple[int, int]]
+    armed: dict[int, int]
+    steady: list[int]
+
+
+class Detector:
+    """Closes one minute after another; what it says of a minute never depends on later ones."""
+
+    def __init__(self, preset: Preset, since: int, budget: float = BUDGET) -> None:
+        self.preset = preset
+        self.budget = budget
+        self._since = since
+        self.baselines = Baselines(since)
+        self.incidents: dict[int, Incident] = {}
+        #: Which account each key is of, and by how much the thresholds of accounts are raised.
+        self._accounts: dict[str, int] = {}
+        self._account_of: list[int] = []
+        self._dials: list[float] = []
+        #: The largest ratio of each day and key that was high enough.
+        self._ratios: dict[tuple[int, int], float] = {}
+        #: Day and scores of the incidents of the last 28 days.
+        self._past: dict[int, list[tuple[int, list[float]]]] = {}
+        #: Day and number of minutes that were left out of learning on it.
+        self._masked: dict[int, tuple[int, int]] = {}
+        self._armed: dict[int, int] = {}
+        self._steady = np.zeros(0, np.intp)
+
+    def add(self, account: str) -> int:
+        """Adds a key of an account and returns its row."""
+        number = self._accounts.setdefault(account, len(self._accounts))
+        if number == len(self._dials):
+            self._dials.append(self.preset.threshold)
+        self._account_of.append(number)
+        self.baselines.add(1)
+        return self.baselines.count - 1
+
+    def close(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
+        """Closes a minute, the next one, in which these keys had calls."""
+        base = self.baselines
+        is_new_half = minute % 30 == 0
+        if minute % DAY == 0:
+            self._set_dials(minute // DAY)
+        base.begin(minute)
+        base.add_calls(rows, calls)
+        if is_new_half:
+            self._steady = self._steady_keys()
+        changes = self._continue(minute, rows, calls)
+        changes += self._find_rises(base.present(self._usual(rows)))
+        changes += self._find_drops(minute)
+        return changes
+
+    def add_late(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
+        """Counts calls of a minute that is over, as if they had been known when it was closed."""
+        base = self.baselines
+        usual = []
+        for place, row in enumerate(rows.tolist()):
+            incident = self.incidents.get(row)
+            if incident is None or minute < incident.start:
+                usual.append(place)
+            else:
+                incident.calls[minute - incident.start] += float(calls[place])
+        base.add_late(rows[usual], minute, calls[usual])
+        changes = self._find_rises(base.past(self._usual(rows[usual]), minute))
+        for change in list(changes):
+            incident = self.incidents[change.row]
+            later = base.calls(change.row, base.now - minute, base.now)[::-1]
+            for now, each in enumerate(later.tolist(), minute + 1):
+                changes += self._advance(incident, now, each)
+                if incident.row not in self.incidents:
+                    break
+        return changes
+
+    def _usual(self, rows: Rows) -> Rows:
+        """Returns the keys that have no incident."""
+        if not self.incidents:
+            return rows
+        return np.setdiff1d(rows, np.fromiter(self.incidents, np.intp))
+
+    # Snapshots
+
+    def state(self) -> DetectorState:
+        """Returns all but the arrays of the baselines."""
+        return DetectorState(
+            self._since,
+            list(self._accounts),
+            self._account_of,
+            self._dials,
+            [(day, row, ratio) for (day, row), ratio in self._ratios.items()],
+            list(self.incidents.values()),
+            self._past,
+            self._masked,
+            self._armed,
+            self._steady.tolist(),
+        )
+
+    def restore(self, baselines: Baselines, state: DetectorState) -> None:
+        """Goes on from the baselines and the state of another detector."""
+        self.baselines, self._since = baselines, state.since
+        self._accounts = {account: number for number, account in enumerate(state.accounts)}
+        self._account_of, self._dials = state.account_of, state.dials
+        self._ratios = {(day, row): ratio for day, row, ratio in state.ratios}
+        self.incidents = {incident.row: incident for incident in state.incidents}
+        self._past, self._masked, self._armed = state.past, state.masked, state.armed
+        self._steady = np.array(state.steady, np.intp)
+
+    # The budget of alerts
+
+    def _note(self, row: int, ratio: float) -> bool:
+        """Notes that a key's activity is unusual; returns whether it is to be reported.
+
+        Nothing is in the first day, nor what is below the dial of the key's account.
+        """
+        if self.baselines.now - self._since < DAY:
+            return False
+        key = self.baselines.now // DAY, row
+        self._ratios[key] = max(ratio, self._ratios.get(key, 0.0))
+        return ratio >= self._dials[self._account_of[row]]
+
+    def _note_whole(self, incident: Incident, at: Moment) -> None:
+        """Notes how unusual a rise was as a whole: more than in the minute in which it began."""
+        if not incident.rises:
+            return
+        duration = incident.end - incident.start
+        window = next((n for n, width in enumerate(WINDOWS) if width >= duration), -1)
+        sums = np.array([sum(incident.calls[:duration])], np.float32)
+        expected = np.array([sum(incident.expected[:duration])], np.float32)
+        whole = score(sums, expected, self.baselines.dispersion[window, at.rows])
+        self._note(incident.row, float((whole / self._thresholds(at)[window])[0]))
+
+    def _set_dials(self, today: int) -> None:
+        """Raises the thresholds of accounts that had more incidents than their budget allows."""
+        self._ratios = {key: each for key, each in self._ratios.items() if key[0] >= today - DAYS}
+        ratios: list[list[float]] = [[] for _ in self._accounts]
+        for (_, row), ratio in self._ratios.items():
+            ratios[self._account_of[row]].append(ratio)
+        keys = np.bincount(self._account_of, minlength=len(ratios))
+        for account, each in enumerate(ratios):
+            budget = (self.budget + _BUDGET_PER_KEY * keys[account]) * DAYS / 7
+            above = sorted(each, reverse=True)[int(min(budget, len(each))) :]
+            self._dials[account] = max(above, default=self.preset.threshold)
+
+    # Incidents
+
+    def _continue(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
+        """Adds the minute to the incidents; ends those that are over."""
+        if not self.incidents:
+            return []
+        given = dict(zip(rows.tolist(), calls.tolist(), strict=True))
+        return [
+            change
+            for row, incident in list(self.incidents.items())
+            for change in self._advance(incident, minute, given.get(row, 0.0))
+        ]
+
+    def _advance(self, incident: Incident, minute: int, calls: float) -> list[Transition]:
+        """Adds a minute to an incident, and ends it if it is over."""
+        row, day = incident.row, minute // DAY
+        at = self.baselines.at(np.array([row]), minute)
+        incident.add(minute, calls, float(self.baselines.rate(at, incident.rises)[0]))
+        if not incident.learned:
+            self._clean(incident, minute)
+            masked_day, count = self._masked.get(row, (0, 0))
+            self._masked[row] = (day, count + 1 if masked_day == day else 1)
+        if not incident.is_over(minute):
+            return []
+        del self.incidents[row]
+        self._note_whole(incident, at)
+        self._past.setdefault(row, []).append((incident.found // DAY, incident.scores))
+        if not incident.rises:
+            self._armed[row] = minute + _REARM
+        return [Transition(row, incident.start, minute, incident.rises, 0.0, incident.end)]
+
+    def _begin(self, incident: Incident, ratio: float) -> Transition:
+        now, row = incident.found, incident.row
+        today = now // DAY
+        self._past[row] = [each for each in self._past.get(row, ()) if each[0] >= today - DAYS]
+        recent = {day for day, _ in self._past[row] if today - _DAYS_IN_A_ROW <= day < today}
+        day, masked = self._masked.get(row, (0, 0))
+        is_young = now - int(self.baselines.first[row]) < _WEEK * DAY
+        too_much = day == today and masked > _MOST_MASKED
+        incident.learned = bool(is_young or len(recent) >= _DAYS_IN_A_ROW or too_much)
+        incident.refresh(now)
+        self.incidents[row] = incident
+        if not incident.learned:
+            for minute in range(incident.start, now + 1):
+                self._clean(incident, minute)
+        return Transition(row, incident.start, now, incident.rises, ratio)
+
+    def _clean(self, incident: Incident, minute: int) -> None:
+        """Has a minute of an incident count as a usual one."""
+        place = minute - incident.start
+        calls, expected = incident.calls[place], incident.expected[place]
+        usual = min(calls, expected) if incident.rises else max(calls, expected)
+        self.baselines.replace(incident.row, minute, usual)
+
+    # Rises
+
+    def _find_rises(self, at: Moment) -> list[Transition]:
+        """Begins incidents of keys with more calls than usual; of the others, learns."""
+        base, preset = self.baselines, self.preset
+        if not len(at.rows):
+            return []
+        base.remember_sums(at)
+        at = at.of(np.nonzero(at.sums[len(WINDOWS) - 1] >= preset.fewest)[0])
+        if not len(at.rows):
+            return []
+        sums = at.sums[: len(WINDOWS)]
+        expected = base.expected_rises(at)
+        scores = score(sums, expected, base.dispersion[:, at.rows])
+        scores[(sums <= expected) | (sums < preset.fewest)] = 0
+        found: dict[int, Transition] = {}
+        least = preset.floor * preset.threshold * _RECORD_SHARE
+        high = np.nonzero(scores.max(axis=0) >= least)[0]
+        if len(high):
+            part = at.of(high)
+            ratios = scores[:, high] / self._thresholds(part)
+            is_record = self._is_record(part)
+            ratios = np.where(
+                is_record, ratios / _RECORD_SHARE, np.where(self._is_large(part), ratios, 0)
+            )
+            for place, ratio in enumerate(ratios.max(axis=0).tolist()):
+                key = int(high[place])
+                if ratio >= preset.threshold and self._note(int(at.rows[key]), ratio):
+                    own = ratios[:, place], scores[:, key], sums[:, key], expected[:, key]
+                    found[key] = self._rise(at.minute, int(at.rows[key]), *own)
+        usual = np.delete(np.arange(len(at.rows)), list(found))
+        base.remember(at.rows[usual], scores[:, usual], 0)
+        return list(found.values())
+
+    def _is_large(self, at: Moment) -> NDArray[np.bool_]:
+        """Returns whether calls exceed what bursty and new keys show now and then."""
+        base, preset, sums = self.baselines, self.preset, at.sums[: len(WINDOWS)]
+        near, at_any_time = base.largest_near(at)
+        large = sums >= preset.near_factor * near + preset.near_more
+        large &= sums >= preset.any_share * at_any_time
+        large &= sums >= base.largest_usual(at, preset.deviations)
+        large |= (base.dispersion[:, at.rows] >= _EVEN) & (sums >= near)
+        large &= (base.age(at) >= 1) | (sums >= preset.fewest_new)
+        return large
+
+    def _is_record(self, at: Moment) -> NDArray[np.bool_]:
+        """Returns whether calls of keys that are known well far exceed all earlier ones."""
+        base, sums = self.baselines, at.sums[: len(WINDOWS)]
+        _, at_any_time = base.largest_near(at)
+        record = sums >= _RECORD_FACTOR * at_any_time + _RECORD_MORE
+        record &= sums >= base.largest_usual(at, _RECORD_DEVIATIONS)
+        record &= base.dispersion[:, at.rows] >= _NOT_BURSTY
+        return record & (base.active_days[at.rows] >= _RECORD_DAYS)
+
+    def _highest(self, rows: Rows) -> Floats:
+        """Returns the highest scores of past days; the third incident of a kind is expected."""
+        highest = self.baselines.highest[:, rows]
+        for place, row in enumerate(rows.tolist()):
+            past = self._past.get(row, ())
+            if len(past) >= _KNOWN:
+                third = np.sort([scores for _, scores in past], axis=0)[-_KNOWN]
+                highest[:, place] = np.maximum(highest[:, place], third)
+        return highest
+
+    def _thresholds(self, at: Moment) -> Floats:
+        preset = self.preset
+        highest = self._highest(at.rows)[: len(WINDOWS)]
+        highest[1] = np.maximum(highest[1], highest[2])
+        highest[0] = np.maximum(highest[0], highest[1])
+        age = self.baselines.age(at)
+        young = np.maximum(0, (_WEEK - age) / _WEEK)
+        slope = preset.slope + preset.cold_slope * young
+        cold = np.where(young > 0, preset.cold / np.maximum(1, age), 0)
+        return np.maximum(preset.floor, slope * highest + preset.offset) + cold
+
+    def _rise(
+        self, minute: int, row: int, ratios: Floats, scores: Floats, sums: Floats, expected: Floats
+    ) -> Transition:
+        window = int(ratios.argmax())
+        width = WINDOWS[window]
+        calls = self.baselines.calls(row, width, minute)
+        high = np.nonzero(calls >= 0.5 * sums[window] / width)[0]
+        back = int(high[-1]) if len(high) else 0
+        rate = float(expected[window]) / width
+        incident = Incident(
+            row,
+            minute - back,
+            minute,
+            True,
+            scores.tolist() + [0.0] * len(DROP_WINDOWS),
+            False,
+            calls[back::-1].tolist(),
+            [rate] * (back + 1),
+            minute,
+        )
+        return self._begin(incident, float(ratios[window]))
+
+    # Drops
+
+    def _steady_keys(self) -> Rows:
+        """Returns the keys whose drops can be seen at this time of day."""
+        base = self.baselines
+        rows = np.nonzero(base.first[: base.count] >= 0)[0]
+        at = base.present(rows)
+        steady = (base.expected_drops(at)[-1] >= _DROP_CALLS) & (base.age(at) >= _WEEK)
+        chosen: Rows = rows[steady & (base.dispersion[3, rows] >= _NOT_BURSTY)]
+        return chosen
+
+    def _find_drops(self, minute: int) -> list[Transition]:
+        """Begins incidents of keys that were steady and have far fewer calls now."""
+        base, first = self.baselines, len(WINDOWS)
+        if not len(self._steady):
+            return []
+        at = base.present(self._steady)
+        sums = at.sums[first : first + len(DROP_WINDOWS)]
+        low = sums < _DROP_SHARE * base.expected_drops(at)
+        at = at.of(np.nonzero(low.any(axis=0))[0])
+        rows = np.array([row for row in at.rows.tolist() if self._armed.get(row, 0) <= minute])
+        rows = self._usual(rows.astype(np.intp))
+        if not len(rows):
+            return []
+        at = base.present(rows)
+        expected = np.minimum(base.expected_drops(at), base.before(at))
+        sums = at.sums[first : first + len(DROP_WINDOWS)]
+        scores = np.log((expected + 1) / (sums + 1))
+        scores[(sums >= expected) | (expected < _DROP_CALLS)] = 0
+        needed = np.maximum(_DROP_FLOOR, self._highest(rows)[first:] + _DROP_MORE)
+        ratios = scores / needed
+        changes = []
+        usual = np.ones(len(rows), bool)
+        for place, ratio in enumerate(ratios.max(axis=0).tolist()):
+            row = int(rows[place])
+            if ratio >= self.preset.threshold and self._note(row, ratio):
+                usual[place] = False
+                own = ratios[:, place], scores[:, place], expected[:, place]
+                changes.append(self._drop(minute, row, *own))
+        base.remember(rows[usual], scores[:, usual], first)
+        return changes
+
+    def _drop(
+        self, minute: int, row: int, ratios: Floats, scores: Floats, expected: Floats
+    ) -> Transition:
+        window = int(ratios.argmax())
+        width = DROP_WINDOWS[window]
+        rate = float(expected[window]) / width
+        calls = self.baselines.calls(row, width, minute)
+        back = int(np.cumsum(0.5 * rate - calls).argmax())
+        incident = Incident(
+            row,
+            minute - back,
+            minute,
+            False,
+            [0.0] * len(WINDOWS) + scores.tolist(),
+            False,
+            calls[back::-1].tolist(),
+            [rate] * (back + 1),
+            minute,
+        )
+        return self._begin(incident, float(ratios[window]))
+
+
+def score(sums: Floats, expected: Floats, dispersion: Floats) -> Floats:
+    """Returns the log likelihood ratio of negative binomial counts."""
+    logs = np.log(np.maximum(sums, 1e-9) / expected)
+    together = (sums + dispersion) * np.log((sums + dispersion) / (expected + dispersion))
+    ratio: Floats = np.where(sums > 0, sums * logs, 0) - together
+    return ratio

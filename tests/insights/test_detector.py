@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from opentrail.insights.baseline import DAY
+from opentrail.insights.detector import PRESETS, Detector, Transition
+
+pytestmark = pytest.mark.slow
+
+#: A Monday.
+START = 28_401_120
+Counts = NDArray[np.int64]
+#: When incidents of an account over its budget are no longer reported.
+LATER = START + 15 * DAY
+
+
+def detector_of(keys: int, preset: str = "balanced", budget: float = 1e9) -> Detector:
+    detector = Detector(PRESETS[preset], START, budget)
+    for _ in range(keys):
+        detector.add("123456789012")
+    return detector
+
+
+def feed(detector: Detector, counts: Counts, first: int = START) -> list[Transition]:
+    """Closes minutes, whose calls are the columns, and returns all changes."""
+    changes: list[Transition] = []
+    for minute in range(counts.shape[1]):
+        rows = np.nonzero(counts[:, minute])[0]
+        calls = counts[rows, minute].astype(np.float32)
+        changes += detector.close(first + minute, rows, calls)
+    return changes
+
+
+def known(changes: list[Transition]) -> list[Transition]:
+    """Returns the changes of keys that have been known for a week."""
+    return [change for change in changes if change.start >= START + 7 * DAY]
+
+
+def office(days: int, per_minute: float = 0.3, keys: int = 1, seed: int = 1) -> Counts:
+    """Returns random calls in working hours, a few on other days."""
+    minute = np.arange(days * DAY)
+    works = (minute % DAY >= 8 * 60) & (minute % DAY < 18 * 60) & (minute // DAY % 7 < 5)
+    rate = np.where(works, per_minute, per_minute / 50)
+    return np.random.default_rng(seed).poisson(rate, (keys, len(minute)))
+
+
+def test_five_times_as_many_calls_are_found_within_three_minutes() -> None:
+    counts = office(29, 4.0)
+    burst = 28 * DAY + 10 * 60
+    counts[0, burst : burst + 20] += 20
+    start, end = known(feed(detector_of(1), counts))
+    assert start.rises
+    assert start.end is None
+    assert start.start == START + burst
+    assert start.found < START + burst + 3
+    assert end.start == start.start
+    assert end.end is not None
+    assert abs(end.end - (START + burst + 20)) <= 5
+    assert end.found <= START + burst + 20 + 15
+
+
+def test_ordinary_days_are_never_unusual() -> None:
+    assert known(feed(detector_of(3), office(40, 1.0, keys=3))) == []
+
+
+def test_the_first_burst_of_an_api_is_found() -> None:
+    counts = np.zeros((1, 10 * DAY), np.int64)
+    counts[0, 9 * DAY : 9 * DAY + 5] = 10
+    start, end = feed(detector_of(1), counts)
+    assert start.start == START + 9 * DAY
+    assert end.end == START + 9 * DAY + 5
+
+
+def test_a_steady_key_that_falls_silent_is_found() -> None:
+    counts = np.full((1, 29 * DAY), 2, np.int64)
+    silence = 28 * DAY + 600
+    counts[0, silence : silence + 120] = 0
+    start, end = known(feed(detector_of(1), counts))
+    assert not start.rises
+    assert abs(start.start - (START + silence)) <= 1
+    assert start.found <= START + silence + 60
+    assert end.end is not None
+    assert abs(end.end - (START + silence + 120)) <= 1
+
+
+def test_a_nightly_batch_is_usual_even_if_it_is_late() -> None:
+    counts = np.zeros((1, 35 * DAY), np.int64)
+    for day in range(35):
+        late = 40 if day == 30 else 0
+        counts[0, day * DAY + 120 + late : day * DAY + 130 + late] = 30
+    assert known(feed(detector_of(1), counts)) == []
+
+
+def test_an_incident_does_not_become_the_norm() -> None:
+    counts = office(32, 4.0)
+    for day in (28, 29):
+        at = day * DAY + 10 * 60
+        counts[0, at : at + 20] += 30
+    assert [c.start for c in known(feed(detector_of(1), counts)) if c.end is None] == [
+        START + 28 * DAY + 600,
+        START + 29 * DAY + 600,
+    ]
+
+
+def test_strict_reports_less_than_balanced_and_aws_more() -> None:
+    starts = {}
+    counts = office(33, 1.0)
+    for number, size in enumerate((2, 3, 5, 8, 20)):
+        at = (28 + number) * DAY + 600
+        counts[0, at : at + 6] += size
+    for preset in PRESETS:
+        changes = feed(detector_of(1, preset), counts)
+        starts[preset] = sum(change.end is None for change in changes)
+    assert starts["strict"] <= starts["balanced"] <= starts["aws"]
+    assert starts["strict"] < starts["aws"]
+
+
+def test_an_account_over_its_budget_reports_only_what_is_most_unusual() -> None:
+    keys = 12
+    counts = office(18, 1.0, keys)
+    for key in range(keys):
+        for day in (9, 16):
+            at = day * DAY + 600 + key
+            counts[key, at : at + 10] += 10
+    counts[0, 16 * DAY + 600 : 16 * DAY + 610] += 90
+    many, few = (
+        {c.row for c in feed(detector_of(keys, budget=budget), counts) if c.found > LATER}
+        for budget in (1e9, 0.5)
+    )
+    assert 0 in few < many
+
+
+def workloads(days: int) -> st.SearchStrategy[Counts]:
+    """Draws a few keys with ordinary calls and bursts."""
+
+    @st.composite
+    def drawn(draw: st.DrawFn) -> Counts:
+        counts = office(days, draw(st.sampled_from([0.05, 0.5, 3.0])), 3, draw(st.integers(0, 99)))
+        for _ in range(draw(st.integers(0, 4))):
+            at = draw(st.integers(0, days * DAY - 40))
+            size, width = draw(st.integers(3, 60)), draw(st.integers(1, 30))
+            counts[draw(st.integers(0, 2)), at : at + width] += size
+        return counts
+
+    return drawn()
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=8, deadline=None)
+@given(workloads(3), st.integers(1, 3 * DAY - 1), st.integers(0, 200))
+def test_later_calls_never_change_what_was_found_before(
+    counts: Counts, now: int, later: int
+) -> None:
+    other = counts.copy()
+    other[:, now:] = later
+    limit = START + now
+    found = [change for change in feed(detector_of(3), counts) if change.found < limit]
+    assert [change for change in feed(detector_of(3), other) if change.found < limit] == found
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=8, deadline=None)
+@given(workloads(3), st.integers(1, 3 * DAY - 1))
+def test_late_calls_of_a_minute_count_in_that_minute(counts: Counts, at: int) -> None:
+    """A burst that arrives late is found where it happened, not when it arrived."""
+    at = min(at, 3 * DAY - 200)
+    counts[:, at : at + 150] = 0
+    detector = detector_of(3)
+    feed(detector, counts[:, : at + 100])
+    late = [
+        change
+        for minute in range(at + 20, at + 25)
+        for change in detector.add_late(START + minute, np.array([1]), np.array([40.0], np.float32))
+    ]
+    starts = [change for change in late if change.end is None]
+    assert all(START + at + 20 <= change.start < START + at + 25 for change in starts)
+    assert feed(detector, counts[:, at + 100 :], START + at + 100) is not None
