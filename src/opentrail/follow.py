@@ -53,10 +53,10 @@ async def follow(
         hurry: ends that wait, because a caller waits for the follower or its cursor moved back.
     """
     hurry = hurry or asyncio.Event()
-    cursor, failures = await follower.cursor(), 0
+    cursor, failures = -1, 0
     while True:
         try:
-            if failures:
+            if cursor < 0 or failures:
                 cursor = await follower.cursor()  # it may have lost what it held in memory
             entries = await journal.read(cursor, BATCH)
             if not entries:

@@ -90,6 +90,10 @@ class Settings:
     bucket_policy_check: str = "permissive"
     #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
     event_bridge: str = "auto"
+    #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
+    insights: str = "on"
+    #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
+    insights_preset: str = "balanced"
     #: Days that event history shows.
     history_retention_days: int = 90
     #: Records per file of event history.
@@ -129,6 +133,8 @@ _CHOICES = {
     "on_record_failure": ("refuse", "allow"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
+    "insights": ("on", "off"),
+    "insights_preset": ("balanced", "strict", "aws"),
     "rewrite_urls": ("off", "scheme"),
 }
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")

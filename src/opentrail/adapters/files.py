@@ -47,6 +47,7 @@ class DataDirectory:
         self.journal = root / "journal"
         self.history = root / "history"
         self.keys = root / "keys"
+        self.insights = root / "insights"
         self.state = root / "state.db"
         #: Gap files, one per recorder process.
         self.lost = root / "lost"

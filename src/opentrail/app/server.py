@@ -57,6 +57,7 @@ from opentrail.app.endpoint_server import (
 )
 from opentrail.app.health import Health
 from opentrail.app.housekeeping import Housekeeping
+from opentrail.app.insights import WatchProcess, has_insights, sources
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
@@ -73,6 +74,7 @@ from opentrail.follow import Follower, follow
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.imports.service import Imports
+from opentrail.insights.follower import Insights
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -99,6 +101,9 @@ _HISTORY_LINGER = 0.05
 _IDENTITIES_LINGER = 0.5
 #: Seconds of events that are put on an event bus together.
 _BUS_LINGER = 0.5
+#: Seconds of events that are counted for Insights together, and between two looks at whether any
+#: trail wants them.
+_INSIGHTS_LINGER, _INSIGHTS_WANTED = 1.0, 5.0
 _SWITCH_SECONDS = 0.0005
 #: Seconds until a record that could not be appended is tried again.
 _RECORD_AGAIN = 5.0
@@ -262,6 +267,7 @@ class Server:
                 control, EventBridgeBus(clients), clock, metrics, matcher, lambda: journal.head
             )
             _run_beside(stack, follow(journal, sink, _BUS_LINGER))
+        _run_beside(stack, self._follow_insights(engines, trails))
         housekeeping = Housekeeping(
             engines.sqlite, engines.store, engines.history, engines.identities, deliveries
         )
@@ -350,6 +356,30 @@ class Server:
         history = engines.history
         history.catch_up_to(engines.journal.head)
         await follow(engines.journal, history, _HISTORY_LINGER, history.hurry)
+
+    async def _follow_insights(self, engines: _Engines, trails: TrailRegistry) -> None:
+        """Has unusual activity found, as soon as anybody wants it."""
+        settings, always = self.settings, self.settings.insights == "on"
+        while not always:
+            await asyncio.sleep(_INSIGHTS_WANTED)
+            if any(has_insights(each.trail) for each in await trails.all()):
+                break
+        watch = WatchProcess(self._data.insights, settings.insights_preset)
+        insights = Insights(
+            watch,
+            engines.store,
+            engines.journal,
+            engines.clock,
+            engines.history.until_visible,
+            partial(sources, trails, always),
+        )
+        try:
+            await watch.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(insights.run())
+                tasks.create_task(follow(engines.journal, insights, _INSIGHTS_LINGER))
+        finally:
+            await watch.stop()
 
     def _write_server_file(self, stack: contextlib.AsyncExitStack, token: str) -> None:
         described = {

@@ -231,6 +231,12 @@ class History:
                     if self._store.position < head:
                         self.hurry.set()
 
+    async def until_visible(self, position: int) -> None:
+        """Returns once everything up to a position is visible."""
+        while self._store.position < position:
+            self.hurry.set()
+            await self._advanced.wait()
+
     @property
     def kept_since(self) -> datetime:
         """The start of the retention period, by time of recording or import."""

@@ -184,7 +184,7 @@ class IpcEventStore:
         """Returns the response to a request that reads the hot layer, too."""
         generation = self._child.generation
         response = await self._child.ask(request, seconds)
-        if self._child.generation != generation:
+        if generation and self._child.generation != generation:
             raise StoreRestarted("history was started again")
         return response
 

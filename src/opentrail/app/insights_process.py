@@ -1,0 +1,223 @@
+"""The process that counts events and finds unusual activity, so that it delays no call.
+
+python -m opentrail.app.insights_process SOCKET FOLDER PRESET
+
+It ends with the server. A snapshot of what it has learned is written every few minutes; events
+after it are read from the journal again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+# One thread computes, and gives way to the server's other processes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+from opentrail.adapters.files import write_durably
+from opentrail.adapters.ipc.child import run_child, until_gone
+from opentrail.adapters.ipc.link import IpcRequest, Link
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
+from opentrail.insights.findings import WatchState
+from opentrail.insights.watch import Watch
+from opentrail.ports.event_store import CallCounts
+
+log = logging.getLogger(__name__)
+
+_NICENESS = 10
+#: How often a snapshot is written, at least; and how many times as long as writing one takes.
+_SNAPSHOT_SECONDS, _SNAPSHOT_SHARE = 300.0, 50
+
+
+class GetWatch(IpcRequest[WatchState], frozen=True):
+    """Return the state."""
+
+
+class Observe(IpcRequest[WatchState], frozen=True):
+    """Count entries of the journal."""
+
+    entries: list[Entry]
+
+
+class PassTime(IpcRequest[WatchState], frozen=True):
+    """Close the minutes whose events have arrived by this time."""
+
+    moment: datetime
+
+
+class Acknowledge(IpcRequest[None], frozen=True):
+    """Forget findings up to a number: they are recorded."""
+
+    number: int
+
+
+class BeginLearning(IpcRequest[None], frozen=True):
+    """Begin to learn in a second watch; `since` is its first minute."""
+
+    since: int
+
+
+class LearnCounts(IpcRequest[None], frozen=True):
+    """Learn from the counts of a period that ends at `until`."""
+
+    counts: list[CallCounts]
+    until: datetime
+
+
+class Adopt(IpcRequest[WatchState], frozen=True):
+    """Replace the watch by the second one, which has counted all up to these events."""
+
+    cursor: int
+    imported: int
+
+
+class StopWatch(IpcRequest[None], frozen=True):
+    """Write a snapshot and end."""
+
+
+class InsightsProcess:
+    """Handles the server's requests to one watch."""
+
+    def __init__(self, folder: Path, preset: str) -> None:
+        self._file = folder / "baselines.snapshot"
+        self._preset = preset
+        self._watch: Watch | None = None
+        self._learning: Watch | None = None
+        self._snapshot_due = time.monotonic() + _SNAPSHOT_SECONDS
+        self._lock = asyncio.Lock()
+        self._stopped = asyncio.Event()
+
+    async def serve(self, end: socket.socket) -> None:
+        """Handles requests until the server asks it to end, or is gone."""
+        await asyncio.to_thread(self._load)
+        link = await Link.over(
+            end,
+            {
+                GetWatch: self._get,
+                Observe: self._observe,
+                PassTime: self._pass_time,
+                Acknowledge: self._acknowledge,
+                BeginLearning: self._begin,
+                LearnCounts: self._learn,
+                Adopt: self._adopt,
+                StopWatch: self._stop,
+            },
+        )
+        await until_gone(link, self._stopped)
+
+    async def _get(self, _request: GetWatch) -> WatchState:
+        return self._state()
+
+    async def _observe(self, request: Observe) -> WatchState:
+        if self._watch is not None:
+            await self._run(self._watch.observe, request.entries)
+        return self._state()
+
+    async def _pass_time(self, request: PassTime) -> WatchState:
+        if self._watch is not None:
+            await self._run(self._watch.close_until, request.moment)
+        return self._state()
+
+    async def _acknowledge(self, request: Acknowledge) -> None:
+        if self._watch is not None:
+            self._watch.acknowledge(request.number)
+
+    async def _begin(self, request: BeginLearning) -> None:
+        self._learning = Watch(self._preset, request.since)
+
+    async def _learn(self, request: LearnCounts) -> None:
+        if self._learning is None:
+            raise StorageFailed("insights: learning has not begun")
+        learning = self._learning
+
+        def learn() -> None:
+            learning.learn(request.counts)
+            learning.close_until(request.until)
+
+        await self._run(learn)
+
+    async def _adopt(self, request: Adopt) -> WatchState:
+        if self._learning is None:
+            raise StorageFailed("insights: learning has not begun")
+        learning, self._learning = self._learning, None
+        learning.take_over(request.cursor, request.imported, self._watch)
+        self._watch = learning
+        self._snapshot_due = 0.0
+        await self._run(lambda: None)
+        return self._state()
+
+    async def _stop(self, _request: StopWatch) -> None:
+        async with self._lock:
+            await asyncio.to_thread(self._write)
+        asyncio.get_running_loop().call_soon(self._stopped.set)
+
+    async def _run(self, work: Callable[..., object], *arguments: object) -> None:
+        """Runs work in a thread, so that the server sees that this process is alive."""
+        async with self._lock:
+            await asyncio.to_thread(work, *arguments)
+            if time.monotonic() >= self._snapshot_due:
+                await asyncio.to_thread(self._write)
+
+    def _state(self) -> WatchState:
+        watch = self._watch
+        if watch is None:
+            return WatchState()
+        return WatchState(
+            True,
+            watch.cursor,
+            watch.imported,
+            watch.now,
+            watch.since,
+            watch.keys,
+            watch.unwatched,
+            len(watch.detector.incidents),
+            tuple(watch.findings),
+        )
+
+    # Snapshots: the SHA-256 of the rest, then what `Watch.snapshot` returns
+
+    def _write(self) -> None:
+        if self._watch is None:
+            return
+        began = time.monotonic()
+        snapshot = self._watch.snapshot()
+        write_durably(self._file, hashlib.sha256(snapshot).digest() + snapshot)
+        taken = time.monotonic() - began
+        self._snapshot_due = began + max(_SNAPSHOT_SECONDS, _SNAPSHOT_SHARE * taken)
+
+    def _load(self) -> None:
+        """Reads the snapshot. A damaged one is set aside: baselines are learned again."""
+        try:
+            stored = self._file.read_bytes()
+        except FileNotFoundError:
+            return
+        try:
+            if hashlib.sha256(stored[32:]).digest() != stored[:32]:
+                raise StorageFailed("its hash does not match")
+            watch = Watch.of(stored[32:])
+        except StorageFailed as error:
+            aside = self._file.with_suffix(".damaged")
+            self._file.replace(aside)
+            about = {"file": str(aside), "error": str(error)}
+            log.error("snapshot of insights is damaged; baselines are learned again", extra=about)
+            return
+        if watch.preset == self._preset:
+            self._watch = watch
+
+
+async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
+    folder, preset = arguments
+    os.nice(_NICENESS)
+    await InsightsProcess(Path(folder), preset).serve(ends[0])
+
+
+if __name__ == "__main__":
+    run_child(_serve, ends=1)

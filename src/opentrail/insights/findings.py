@@ -1,0 +1,62 @@
+"""What is found: unusual activity of a key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from opentrail.ports.event_store import CallKey
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """Unusual activity of a key: its start, or its end if that is known.
+
+    Times are minutes since 1970. `found` is the minute after whose events it was found, and `since`
+    the first minute that is known about anything.
+    """
+
+    number: int
+    key: CallKey
+    start: int
+    found: int
+    rises: bool
+    end: int | None
+    since: int
+
+
+class WatchState(msgspec.Struct, frozen=True):
+    """How far a watch is. `now` is the last closed minute, `since` the first known one."""
+
+    is_learned: bool = False
+    #: Position of the last entry, and number of the last imported event, that are counted.
+    cursor: int = 0
+    imported: int = 0
+    now: int = 0
+    since: int = 0
+    keys: int = 0
+    #: Calls that are not counted, because there were too many keys.
+    unwatched: int = 0
+    incidents: int = 0
+    #: What is found and not acknowledged yet.
+    findings: tuple[Detection, ...] = ()
+
+
+def minute_of(moment: datetime) -> int:
+    """Returns minutes since 1970.
+
+    >>> minute_of(datetime(1970, 1, 1, 1, 0, 59, tzinfo=UTC))
+    60
+    """
+    return int(moment.timestamp()) // 60
+
+
+def time_of(minute: int) -> datetime:
+    """Returns the beginning of a minute; the inverse of `minute_of`.
+
+    >>> minute_of(time_of(29_000_000))
+    29000000
+    """
+    return datetime.fromtimestamp(minute * 60, UTC)

@@ -1,0 +1,169 @@
+"""Follows the journal for Insights: has events counted, and appends what is found."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from opentrail.core.errors import OpentrailError
+from opentrail.core.event import Entry
+from opentrail.insights.findings import WatchState, minute_of
+from opentrail.insights.records import insight_event
+from opentrail.ports.clock import Clock
+from opentrail.ports.event_store import CallCounts, CallKey, EventStore
+from opentrail.ports.journal import Journal
+
+log = logging.getLogger(__name__)
+
+#: Days of events from which baselines are learned.
+LEARNED_DAYS = 28
+#: How often time passes for minutes without events.
+_TICK_SECONDS = 5.0
+#: Events recorded longer ago than this are in the journal.
+_IN_JOURNAL = timedelta(seconds=5)
+_DAY = timedelta(days=1)
+
+
+class RemoteWatch(Protocol):
+    """A watch, which may be in another process."""
+
+    async def state(self) -> WatchState:
+        """Return how far the watch is."""
+        ...
+
+    async def observe(self, entries: Sequence[Entry]) -> WatchState:
+        """Count entries of the journal; those that are counted already are left out."""
+        ...
+
+    async def pass_time(self, moment: datetime) -> WatchState:
+        """Close the minutes whose events have arrived by this time."""
+        ...
+
+    async def acknowledge(self, number: int) -> None:
+        """Forget findings up to a number."""
+        ...
+
+    async def begin(self, since: int) -> None:
+        """Begin to learn; `since` is the first minute that is known about."""
+        ...
+
+    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> None:
+        """Learn from the counts of a period that ends at `until`."""
+        ...
+
+    async def adopt(self, cursor: int, imported: int) -> WatchState:
+        """Watch with what was learned from all events up to these."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LearningProgress:
+    """What Insights is doing; `learned` of `days` days have been learned."""
+
+    state: str = "starting"
+    learned: int = 0
+    days: int = LEARNED_DAYS
+
+
+class Insights:
+    """A follower that has unusual activity found and recorded.
+
+    Args:
+        watch: counts and finds, in another process.
+        store: the events that baselines are learned from, and records describe.
+        journal: where records of unusual activity go.
+        clock: the present time.
+        until_visible: returns once the store has all events up to a position.
+        sources: returns the ARNs of the trails that want a key's insights about data events; for
+            management events [None] if anybody wants them.
+    """
+
+    name = "insights"
+
+    def __init__(
+        self,
+        watch: RemoteWatch,
+        store: EventStore,
+        journal: Journal,
+        clock: Clock,
+        until_visible: Callable[[int], Awaitable[None]],
+        sources: Callable[[CallKey], Awaitable[Sequence[str | None]]],
+    ) -> None:
+        self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
+        self._until_visible, self._sources = until_visible, sources
+        self._lock = asyncio.Lock()
+        self._imported = store.snapshot.imported
+        self.progress = LearningProgress()
+
+    async def cursor(self) -> int:
+        """Returns the position up to which entries are counted; baselines are learned first."""
+        async with self._lock:
+            state = await self._watch.state()
+            if not state.is_learned:
+                state = await self._learn()
+            return state.cursor
+
+    async def process(self, entries: Sequence[Entry]) -> None:
+        """Has entries counted, and records what is found."""
+        async with self._lock:
+            await self._record(await self._watch.observe(entries))
+
+    async def run(self) -> None:
+        """Lets time pass until it is cancelled."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            try:
+                await self.tick()
+            except (OpentrailError, OSError) as error:
+                log.warning("insights failed, trying again", extra={"error": str(error)})
+
+    async def tick(self) -> None:
+        """Records what is found as time passes, and learns again once an import has ended."""
+        async with self._lock:
+            state = await self._watch.state()
+            if not state.is_learned:
+                return
+            imported = self._store.snapshot.imported
+            if imported != state.imported and imported == self._imported:
+                state = await self._learn()  # an import has ended
+            self._imported = imported
+            now = self._clock.now()
+            if state.cursor >= self._journal.head:
+                state = await self._watch.pass_time(now - _IN_JOURNAL)
+            await self._record(state)
+
+    async def _learn(self) -> WatchState:
+        """Learns baselines from all events that are stored."""
+        await self._until_visible(self._journal.head)
+        snapshot, now = self._store.snapshot, self._clock.now()
+        day = (now - LEARNED_DAYS * _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
+        days, began = (now - day) // _DAY + 1, False
+        for learned in range(days):
+            self.progress = LearningProgress("learning", learned, days)
+            counts = await self._store.count_calls(day, day + _DAY, snapshot)
+            if counts and not began:
+                await self._watch.begin(min(each.minutes[0] for each in counts))
+                began = True
+            day += _DAY
+            if began:
+                await self._watch.learn(counts, min(day, now))
+        if not began:
+            await self._watch.begin(minute_of(now))
+        self.progress = LearningProgress("watching", days, days)
+        return await self._watch.adopt(snapshot.recorded, snapshot.imported)
+
+    async def _record(self, state: WatchState) -> None:
+        """Appends records of findings; one that exists already is not appended again."""
+        for finding in state.findings:
+            for source in await self._sources(finding.key):
+                await self._until_visible(state.cursor)
+                now, snapshot = self._clock.now(), self._store.snapshot
+                event = await insight_event(self._store, snapshot, finding, now, source)
+                if await self._journal.find(event.event_id) is None:
+                    await self._journal.append([event])
+        if state.findings:
+            await self._watch.acknowledge(state.findings[-1].number)

@@ -1,0 +1,134 @@
+"""Records of Insights events (cloudtrail-format §11.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from opentrail.core.event import INSIGHT, NewEntry, format_time
+from opentrail.insights.findings import Detection, time_of
+from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCount, ValueCounts
+
+#: Minutes before an incident of which the baseline's average is.
+BASELINE_MINUTES = 10_080
+#: Values of each attribution.
+_TOP = 5
+_EVENT_VERSION = "1.09"
+_NAMESPACE = uuid.UUID("9d3f4c06-7c1e-5b7e-9c55-0f6f6b1c8e52")
+_MINUTE = timedelta(minutes=1)
+START, END = "Start", "End"
+
+
+def shared_event_id(key: CallKey, start: int, source: str | None = None) -> str:
+    """Returns the id that the start and the end of an incident share.
+
+    Args:
+        key: what is unusual.
+        start: the minute since 1970 in which it began.
+        source: the ARN of the trail, for insights about data events.
+    """
+    parts = (key.account, key.region, key.category, key.event_source, key.event_name)
+    return str(
+        uuid.uuid5(_NAMESPACE, orjson.dumps([*parts, key.error_code, start, source]).decode())
+    )
+
+
+def event_id(shared: str, state: str) -> str:
+    """Returns the id of one of the two events of an incident."""
+    return str(uuid.uuid5(_NAMESPACE, f"{shared} {state}"))
+
+
+async def insight_event(
+    store: EventStore, snapshot: Snapshot, finding: Detection, now: datetime, source: str | None
+) -> NewEntry:
+    """Returns the event of a finding, with averages and attributions of the stored events.
+
+    Args:
+        store: the events.
+        snapshot: those of them that count.
+        finding: the start or the end of an incident.
+        now: when the record is made.
+        source: the ARN of the trail, for insights about data events.
+    """
+    key = finding.key
+    state = START if finding.end is None else END
+    begin = time_of(finding.start)
+    end = time_of(finding.found + 1 if finding.end is None else finding.end)
+    minutes = max(1, (end - begin) // _MINUTE)
+    baseline_minutes = min(BASELINE_MINUTES, finding.start - finding.since)
+    before = begin - baseline_minutes * _MINUTE
+    usual, unusual = await asyncio.gather(
+        store.count_values(key, before, begin, snapshot, limit=_TOP),
+        store.count_values(key, begin, end, snapshot, limit=_TOP),
+    )
+    shared = shared_event_id(key, finding.start, source)
+    details: dict[str, Any] = {
+        "state": state,
+        "eventSource": key.event_source,
+        "eventName": key.event_name,
+        "insightType": "ApiCallRateInsight" if key.error_code is None else "ApiErrorRateInsight",
+    }
+    if key.error_code is not None:
+        details["errorCode"] = key.error_code
+    details["sourceEventCategory"] = key.category
+    if source is not None:
+        details["insightSource"] = source
+    details["insightContext"] = {
+        "statistics": {
+            "baseline": {"average": average(usual.events, baseline_minutes)},
+            "insight": {"average": average(unusual.events, minutes)},
+            "insightDuration": minutes,
+            "baselineDuration": baseline_minutes,
+        },
+        "attributions": _attributions(key, unusual, minutes, usual, baseline_minutes),
+    }
+    own_id = event_id(shared, state)
+    record = {
+        "eventVersion": _EVENT_VERSION,
+        "eventTime": format_time(begin if finding.end is None else end),
+        "awsRegion": key.region,
+        "eventID": own_id,
+        "eventType": "AwsCloudTrailInsight",
+        "recipientAccountId": key.account,
+        "sharedEventID": shared,
+        "insightDetails": details,
+        "eventCategory": INSIGHT,
+    }
+    raw = orjson.dumps(record)
+    return NewEntry("insight", now, key.account, key.region, INSIGHT, own_id, raw)
+
+
+def average(events: int, minutes: int) -> float:
+    """Returns events per minute.
+
+    >>> average(36, 2), average(1, 10080), average(0, 0)
+    (18, 9.92063e-05, 0)
+    """
+    mean = round(events / minutes, 10) if minutes else 0
+    return int(mean) if mean == int(mean) else mean
+
+
+def _attributions(
+    key: CallKey, insight: ValueCounts, minutes: int, baseline: ValueCounts, before: int
+) -> list[dict[str, Any]]:
+    """Returns the attributes by which the calls are divided; errors have no error code."""
+    names = {"userIdentityArn": "user_identity_arn", "userAgent": "user_agent"}
+    if key.error_code is None:
+        names["errorCode"] = "error_code"
+    return [
+        {
+            "attribute": name,
+            "insight": _averages(getattr(insight, member), minutes),
+            "baseline": _averages(getattr(baseline, member), before),
+        }
+        for name, member in names.items()
+    ]
+
+
+def _averages(counts: Sequence[ValueCount], minutes: int) -> list[dict[str, Any]]:
+    return [{"value": value, "average": average(count, minutes)} for value, count in counts]

@@ -1,0 +1,255 @@
+"""Counts events by key and minute, and closes minutes when their events have arrived."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import DATA, MANAGEMENT, Entry, parse_time
+from opentrail.core.event_record import EventRecord
+from opentrail.insights.baseline import DAY, Baselines
+from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition
+from opentrail.insights.findings import Detection, minute_of, time_of
+from opentrail.insights.incident import Incident
+from opentrail.ports.event_store import CallCounts, CallKey
+
+#: Time after the end of a minute within which its events arrive, but for late ones.
+LATENESS = timedelta(seconds=30)
+#: Minutes: events that are later than this are not looked at, and those so far ahead neither.
+_TOO_LATE, _TOO_EARLY = 180, DAY
+#: Maximum number of keys; calls of others are not watched.
+MOST_KEYS = 250_000
+#: Days without a call after which a key is forgotten.
+_FORGOTTEN = 35
+_FORMAT = 1
+_NO_SNAPSHOT = (ValueError, KeyError, OSError, EOFError, BadZipFile, msgspec.MsgspecError)
+
+
+class _Meta(msgspec.Struct):
+    """What a snapshot holds beside arrays."""
+
+    format: int
+    preset: str
+    cursor: int
+    imported: int
+    since: int
+    now: int
+    watermark: datetime
+    keys: list[CallKey]
+    pending: list[tuple[int, list[tuple[int, int]]]]
+    late: list[tuple[int, list[tuple[int, int]]]]
+    detector: DetectorState
+    findings: list[Detection]
+    number: int
+
+
+class Watch:
+    """All keys, and the minutes that are not closed yet.
+
+    Whatever it finds follows from the events and the times given, never from the present time.
+    """
+
+    def __init__(self, preset: str, since: int) -> None:
+        self.preset = preset
+        #: The first minute that is known about.
+        self.since = since
+        #: Position of the last entry, and number of the last imported event, that are counted.
+        self.cursor = self.imported = 0
+        self.findings: list[Detection] = []
+        self.detector = Detector(PRESETS[preset], since)
+        self.unwatched = 0
+        self._watermark = time_of(since)
+        self._keys: list[CallKey] = []
+        self._rows: dict[tuple[Any, ...], int] = {}
+        self._pending: defaultdict[int, defaultdict[int, int]] = defaultdict(_counts)
+        self._late: defaultdict[int, defaultdict[int, int]] = defaultdict(_counts)
+        self._number = 0
+        self._set_next()
+
+    @property
+    def now(self) -> int:
+        """The last closed minute."""
+        return self.detector.baselines.now
+
+    @property
+    def keys(self) -> int:
+        return len(self._keys)
+
+    # Events
+
+    def observe(self, entries: Sequence[Entry]) -> None:
+        """Counts entries of the journal; those that are counted already are left out."""
+        for entry in entries:
+            if entry.position <= self.cursor:
+                continue
+            self.cursor = entry.position
+            if entry.recorded_at >= self._next:
+                self.close_until(entry.recorded_at)
+            if entry.category in (MANAGEMENT, DATA):
+                self._count(entry)
+
+    def _count(self, entry: Entry) -> None:
+        record = EventRecord(entry.record)
+        fields = record.fields
+        try:
+            minute = minute_of(parse_time(record.event_time))
+        except (KeyError, ValueError):
+            return  # a foreign record
+        key = (entry.account, entry.region, entry.category, fields.event_source, fields.event_name)
+        if entry.category == DATA or not fields.read_only:
+            self._add((*key, None), minute, 1)
+        if fields.error_code:
+            self._add((*key, fields.error_code), minute, 1)
+
+    def learn(self, counts: Iterable[CallCounts]) -> None:
+        """Counts events of minutes that are not closed yet."""
+        for each in counts:
+            key = (each.account, each.region, each.category, each.event_source, each.event_name)
+            for minute, count in zip(each.minutes, each.counts, strict=True):
+                if each.category == DATA or not each.read_only:
+                    self._add((*key, None), minute, count)
+                if each.error_code:
+                    self._add((*key, each.error_code), minute, count)
+
+    def _add(self, key: tuple[Any, ...], minute: int, count: int) -> None:
+        row = self._rows.get(key)
+        if row is None:
+            if len(self._keys) >= MOST_KEYS:
+                self.unwatched += count
+                return
+            row = self._rows[key] = len(self._keys)
+            self._keys.append(CallKey(*key))
+            self.detector.add(str(key[0]))
+        if minute > self.now:
+            if minute - self.now < _TOO_EARLY:
+                self._pending[minute][row] += count
+        elif self.now - minute < _TOO_LATE:
+            self._late[minute][row] += count
+
+    # Time
+
+    def close_until(self, moment: datetime) -> None:
+        """Closes the minutes whose events have arrived by this time."""
+        self._watermark = max(self._watermark, moment)
+        while self._next <= self._watermark:
+            for minute in sorted(self._late):
+                self._report(self.detector.add_late(minute, *_arrays(self._late.pop(minute))))
+            minute = self.now + 1
+            self._report(self.detector.close(minute, *_arrays(self._pending.pop(minute, {}))))
+            self._set_next()
+
+    def _set_next(self) -> None:
+        """Computes the time at which the next minute is closed."""
+        self._next = time_of(self.now + 2) + LATENESS
+
+    def _report(self, changes: Iterable[Transition]) -> None:
+        for change in changes:
+            self._number += 1
+            key = self._keys[change.row]
+            start, found, rises, end = change.start, change.found, change.rises, change.end
+            self.findings.append(Detection(self._number, key, start, found, rises, end, self.since))
+
+    def take_over(self, cursor: int, imported: int, before: Watch | None) -> None:
+        """Goes on in place of the watch before, once everything up to these events is learned.
+
+        What the other watch reported and is not over goes on as it was.
+        """
+        self.cursor, self.imported = cursor, imported
+        self.findings = []
+        if before is None:
+            self._report_open(self.detector.incidents)
+            return
+        self._number, self.findings = before._number, before.findings
+        self.detector.incidents.clear()
+        for row, incident in before.detector.incidents.items():
+            own = self._rows.get(_tuple(before._keys[row]))
+            if own is not None:
+                incident.row = own
+                self.detector.incidents[own] = incident
+
+    def _report_open(self, incidents: dict[int, Incident]) -> None:
+        self._report(
+            Transition(one.row, one.start, one.found, one.rises, 0.0) for one in incidents.values()
+        )
+
+    def acknowledge(self, number: int) -> None:
+        """Forgets the findings up to a number: they are recorded."""
+        self.findings = [finding for finding in self.findings if finding.number > number]
+
+    # Snapshots
+
+    def snapshot(self) -> bytes:
+        """Returns everything that `Watch.of` needs."""
+        meta = _Meta(
+            _FORMAT,
+            self.preset,
+            self.cursor,
+            self.imported,
+            self.since,
+            self.now,
+            self._watermark,
+            self._keys,
+            _listed(self._pending),
+            _listed(self._late),
+            self.detector.state(),
+            self.findings,
+            self._number,
+        )
+        file = io.BytesIO()
+        described = np.frombuffer(msgspec.msgpack.encode(meta), np.uint8)
+        arrays = self.detector.baselines.arrays()
+        np.savez(file, meta=described, **cast(dict[str, Any], arrays))
+        return file.getvalue()
+
+    @classmethod
+    def of(cls, snapshot: bytes) -> Watch:
+        """Returns the watch that a snapshot was made of.
+
+        Raises:
+            StorageFailed: it is not a snapshot of this version.
+        """
+        try:
+            with np.load(io.BytesIO(snapshot), allow_pickle=False) as arrays:
+                meta = msgspec.msgpack.decode(arrays["meta"].tobytes(), type=_Meta)
+                baselines = Baselines.of(meta.now, {k: arrays[k] for k in arrays if k != "meta"})
+        except _NO_SNAPSHOT as error:
+            raise StorageFailed(f"not a snapshot of insights: {error}") from error
+        if meta.format != _FORMAT:
+            raise StorageFailed(f"a snapshot of format {meta.format}, not {_FORMAT}")
+        self = cls(meta.preset, meta.since)
+        self.cursor, self.imported, self._number = meta.cursor, meta.imported, meta.number
+        self.findings, self._watermark = meta.findings, meta.watermark
+        self._keys = meta.keys
+        self._rows = {_tuple(key): row for row, key in enumerate(meta.keys)}
+        for target, listed in ((self._pending, meta.pending), (self._late, meta.late)):
+            for minute, counts in listed:
+                target[minute] = defaultdict(int, counts)
+        self.detector.restore(baselines, meta.detector)
+        self._set_next()
+        return self
+
+
+def _counts() -> defaultdict[int, int]:
+    return defaultdict(int)
+
+
+def _arrays(counts: dict[int, int]) -> tuple[Any, Any]:
+    """Returns rows, in order, and their counts."""
+    rows = np.fromiter(sorted(counts), np.intp, len(counts))
+    return rows, np.array([counts[row] for row in rows.tolist()], np.float32)
+
+
+def _listed(counts: dict[int, defaultdict[int, int]]) -> list[tuple[int, list[tuple[int, int]]]]:
+    return [(minute, list(each.items())) for minute, each in counts.items()]
+
+
+def _tuple(key: CallKey) -> tuple[Any, ...]:
+    return (key.account, key.region, key.category, key.event_source, key.event_name, key.error_code)

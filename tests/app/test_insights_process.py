@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opentrail.app.insights import WatchProcess
+from opentrail.core.errors import StorageFailed
+from opentrail.insights.findings import minute_of
+from tests.factories import an_entry
+from tests.fakes import asynchronous, utc
+
+
+@asynchronous
+async def test_a_damaged_snapshot_is_set_aside(tmp_path: Path) -> None:
+    watch = WatchProcess(tmp_path, "balanced")
+    (tmp_path / "baselines.snapshot").write_bytes(b"x" * 100)
+    await watch.start()
+    try:
+        assert not (await watch.state()).is_learned
+        assert (tmp_path / "baselines.damaged").read_bytes() == b"x" * 100
+    finally:
+        await watch.stop()
+
+
+@asynchronous
+async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
+    for expected in (False, True):
+        watch = WatchProcess(tmp_path, "balanced")
+        await watch.start()
+        try:
+            assert (await watch.state()).is_learned is expected
+            if not expected:
+                await watch.begin(minute_of(utc("2020-01-01T08:00:00Z")))
+                await watch.adopt(5, 0)
+            state = await watch.observe([an_entry(number) for number in range(4, 9)])
+            assert (state.cursor, state.keys) == (8, 1)
+        finally:
+            await watch.stop()
+
+
+@asynchronous
+async def test_another_preset_learns_again(tmp_path: Path) -> None:
+    for preset, expected in (("balanced", False), ("strict", False), ("strict", True)):
+        watch = WatchProcess(tmp_path, preset)
+        await watch.start()
+        try:
+            assert (await watch.state()).is_learned is expected
+            if not expected:
+                await watch.begin(minute_of(utc("2020-01-01T08:00:00Z")))
+                await watch.adopt(5, 0)
+        finally:
+            await watch.stop()
+
+
+@asynchronous
+async def test_nothing_is_adopted_before_it_is_learned(tmp_path: Path) -> None:
+    watch = WatchProcess(tmp_path, "balanced")
+    await watch.start()
+    try:
+        with pytest.raises(StorageFailed, match="learning has not begun"):
+            await watch.adopt(1, 0)
+    finally:
+        await watch.stop()

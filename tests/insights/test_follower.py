@@ -1,0 +1,176 @@
+"""Insights from the journal to its records, with the real process that watches."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from opentrail.app.insights import WatchProcess
+from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
+from opentrail.follow import BATCH
+from opentrail.insights.follower import Insights
+from opentrail.ports.event_store import CallKey
+from tests.factories import a_new_entry, a_record, an_assumed_role, an_iam_user
+from tests.fakes import MemoryEvents, MemoryJournal, SettableClock, asynchronous, utc
+
+#: A Monday.
+NOW = utc("2024-01-29T10:00:00Z")
+MINUTE = timedelta(minutes=1)
+DEPLOY = an_assumed_role("deploy", session="i-0abc")
+
+
+class World:
+    """A journal with its event store, and Insights that follow it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = SettableClock(NOW)
+        self.journal = MemoryJournal()
+        self.store = MemoryEvents()
+        self.folder = folder
+        self.random = random.Random(1)
+        self.restart()
+
+    def restart(self) -> None:
+        self.watch = WatchProcess(self.folder, "balanced")
+        self.insights = Insights(
+            self.watch, self.store, self.journal, self.clock, self._visible, self._sources
+        )
+
+    async def _visible(self, position: int) -> None:
+        await self.store.add(await self.journal.read(self.store.position, position))
+
+    async def _sources(self, key: CallKey) -> Sequence[str | None]:
+        return [None]
+
+    def launches(self, count: int, minute: datetime, **changes: Any) -> list[NewEntry]:
+        """Returns calls within a minute, recorded two seconds later."""
+        entries = []
+        for _ in range(count):
+            moment = minute + timedelta(seconds=self.random.randrange(60))
+            record = a_record(
+                eventSource="ec2.amazonaws.com",
+                eventName="RunInstances",
+                eventTime=format_time(moment),
+                eventID=f"{self.random.getrandbits(128):032x}",
+                **changes,
+            )
+            entries.append(a_new_entry(record, recorded_at=moment + timedelta(seconds=2)))
+        return sorted(entries, key=lambda entry: entry.recorded_at)
+
+    async def month(self) -> None:
+        """Fills the journal with four weeks of ordinary calls."""
+        entries: list[NewEntry] = []
+        for hour in range(28 * 24, 0, -1):
+            for _ in range(self.random.randrange(4)):
+                minute = NOW - timedelta(hours=hour) + self.random.randrange(60) * MINUTE
+                identity = an_iam_user(self.random.choice(["John", "Ann"]))
+                entries += self.launches(1, minute, userIdentity=identity)
+        await self.journal.append(entries)
+
+    async def follow(self) -> None:
+        """Has everything processed, as `opentrail.follow` does."""
+        cursor = await self.insights.cursor()
+        while entries := await self.journal.read(cursor, BATCH):
+            await self.insights.process(entries)
+            cursor = entries[-1].position
+        await self.insights.tick()
+
+    async def pass_minutes(self, minutes: int, calls: int = 0, **changes: Any) -> None:
+        """Lets minutes pass, each with so many calls."""
+        for _ in range(minutes):
+            await self.journal.append(self.launches(calls, self.clock.now(), **changes))
+            self.clock.advance(60)
+            await self.follow()
+        self.clock.advance(45)
+        await self.follow()
+        self.clock.advance(15)
+
+    def found(self) -> list[dict[str, Any]]:
+        """Returns the records of Insights, in order of their positions."""
+        return [json.loads(e.record) for e in self.journal.disk if e.category == INSIGHT]
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    made = World(folder)
+    await made.month()
+    await made.watch.start()
+    try:
+        yield made
+    finally:
+        await made.watch.stop()
+
+
+@asynchronous
+async def test_a_burst_is_recorded_with_its_start_and_its_end(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.follow()
+        assert w.found() == []
+        await w.pass_minutes(2, 7, userIdentity=DEPLOY)
+        (start,) = w.found()
+        assert start["eventTime"] == "2024-01-29T10:00:00Z"
+        await w.pass_minutes(3, 7, userIdentity=DEPLOY)
+        await w.pass_minutes(20)
+        _, end = w.found()
+        assert end["sharedEventID"] == start["sharedEventID"]
+        assert end["eventID"] != start["eventID"]
+        assert end["insightDetails"]["state"] == "End"
+        for record in (start, end):
+            check_figures(record, w.journal.disk)
+
+
+def check_figures(record: dict[str, Any], entries: Sequence[Entry]) -> None:
+    """Compares the figures of a record with those that plain counting gives."""
+    details = record["insightDetails"]
+    context = details["insightContext"]
+    minutes = context["statistics"]["insightDuration"]
+    edge = utc(record["eventTime"])
+    begin = NOW if details["state"] == "Start" else edge - minutes * MINUTE
+    assert begin == NOW
+    before = context["statistics"]["baselineDuration"]
+    assert before == 10_080
+    periods = {
+        "insight": (begin, begin + minutes * MINUTE, minutes),
+        "baseline": (begin - before * MINUTE, begin, before),
+    }
+    for name, (first, last, length) in periods.items():
+        events = [json.loads(entry.record) for entry in entries if entry.category == "Management"]
+        events = [event for event in events if first <= utc(event["eventTime"]) < last]
+        assert context["statistics"][name]["average"] == round(len(events) / length, 10)
+        arns = Counter(
+            event["userIdentity"]["arn"].removesuffix("/i-0abc") for event in events
+        ).most_common()
+        shown = next(a for a in context["attributions"] if a["attribute"] == "userIdentityArn")
+        assert {each["value"]: each["average"] for each in shown[name]} == {
+            arn: round(count / length, 10) for arn, count in arns
+        }
+
+
+@asynchronous
+async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path) -> None:
+    records = []
+    for stops in ((), (1, 3), (0, 2, 4)):
+        folder = tmp_path / f"{len(stops)}"
+        async with world(folder) as w:
+            await w.follow()
+            for minute in range(30):
+                await w.pass_minutes(1, 9 if minute < 5 else 0, userIdentity=DEPLOY)
+                if minute in stops:
+                    if minute % 2:
+                        await w.watch.stop()
+                        w.restart()
+                        await w.watch.start()
+                    else:
+                        assert w.watch.pid is not None
+                        os.kill(w.watch.pid, signal.SIGKILL)  # another one is started
+            records.append([(r["eventID"], r["eventTime"]) for r in w.found()])
+    assert len(records[0]) == 2
+    assert records[1:] == records[:1] * 2

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry, format_time
+from opentrail.insights.findings import minute_of
+from opentrail.insights.watch import Watch
+from tests.factories import a_record, an_entry
+from tests.fakes import utc
+
+START = utc("2024-01-01T00:00:00Z")
+DAY = timedelta(days=1)
+
+
+def entry(position: int, seconds: float, **changes: object) -> Entry:
+    """Returns the entry of a call, that many seconds after the start, recorded a second later."""
+    moment = START + timedelta(seconds=seconds)
+    record = a_record(eventTime=format_time(moment), eventID=f"{position:032x}", **changes)
+    return an_entry(position, record, recorded_at=moment + timedelta(seconds=1))
+
+
+def burst(first: int, at: float, calls: int = 60, **changes: object) -> list[Entry]:
+    return [entry(first + n, at + n, **changes) for n in range(calls)]
+
+
+def a_watch() -> Watch:
+    return Watch("balanced", minute_of(START))
+
+
+def test_a_minute_is_closed_once_its_events_have_arrived() -> None:
+    watch = a_watch()
+    watch.observe([entry(1, 10.0)])
+    watch.close_until(START + timedelta(seconds=89))
+    assert watch.now == minute_of(START) - 1
+    watch.close_until(START + timedelta(seconds=90))
+    assert watch.now == minute_of(START)
+
+
+def test_the_first_day_only_learns() -> None:
+    watch = a_watch()
+    watch.observe(burst(1, 3600.0))
+    watch.close_until(START + timedelta(hours=2))
+    assert watch.findings == []
+
+
+def test_entries_are_counted_once() -> None:
+    twice, once = a_watch(), a_watch()
+    entries = burst(1, 2 * 86_400.0)
+    once.observe(entries)
+    for _ in range(2):
+        twice.observe(entries[:40])
+        twice.observe(entries)
+    for watch in (twice, once):
+        watch.close_until(START + 2 * DAY + timedelta(minutes=30))
+    assert twice.findings == once.findings != []
+
+
+def test_reads_count_only_where_they_fail() -> None:
+    watch = a_watch()
+    watch.observe(burst(1, 2 * 86_400.0, readOnly=True))
+    watch.observe(burst(101, 2 * 86_400.0 + 61, readOnly=True, errorCode="AccessDenied"))
+    watch.close_until(START + 2 * DAY + timedelta(minutes=30))
+    assert {finding.key.error_code for finding in watch.findings} == {"AccessDenied"}
+
+
+def test_a_record_without_a_time_is_left_out() -> None:
+    watch = a_watch()
+    watch.observe([entry(1, 0.0), an_entry(2, a_record(eventTime="then"))])
+    assert watch.keys == 1
+
+
+def test_reported_findings_are_forgotten() -> None:
+    watch = a_watch()
+    watch.observe(burst(1, 2 * 86_400.0))
+    watch.close_until(START + 2 * DAY + timedelta(minutes=30))
+    start, end = watch.findings
+    assert (start.end, end.end) == (None, minute_of(START + 2 * DAY) + 1)
+    watch.acknowledge(start.number)
+    assert watch.findings == [end]
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=10, deadline=None)
+@given(st.integers(1, 59), st.integers(0, 40))
+def test_a_snapshot_goes_on_as_if_nothing_had_happened(cut: int, minutes: int) -> None:
+    entries = [*burst(1, 2 * 86_400.0), *burst(101, 2 * 86_400.0 + 300, 20)]
+    whole, first = a_watch(), a_watch()
+    first.observe(entries[:cut])
+    first.close_until(START + 2 * DAY + timedelta(seconds=cut))
+    second = Watch.of(first.snapshot())
+    for watch in (whole, second):
+        watch.observe(entries)
+        watch.close_until(START + 2 * DAY + timedelta(minutes=10 + minutes))
+    assert second.findings == whole.findings
+    assert second.snapshot() == whole.snapshot()
+
+
+def test_what_is_no_snapshot_is_refused() -> None:
+    for wrong in (b"", b"PK", a_watch().snapshot()[:-40]):
+        with pytest.raises(StorageFailed, match="snapshot"):
+            Watch.of(wrong)
