@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _add_serve(commands, "sandbox", _sandbox, "serve, with a built-in moto upstream")
     _add_lookup(commands)
     _add_who(commands)
+    _add_insights(commands)
     _add_tail(commands)
     _add_import(commands)
     _add_export(commands)
@@ -103,6 +104,8 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--signing-key-days", metavar="N", help="how long a key signs digests (90)")
     add("--bucket-policy-check", metavar="MODE", help="permissive (default) or enforced, as AWS")
     add("--event-bridge", metavar="MODE", help="auto (default): rules get events; or off")
+    add("--insights", metavar="MODE", help="on (default): record unusual activity; or off")
+    add("--insights-preset", metavar="NAME", help="balanced (default), strict or aws")
     add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
     add("--tls-certificate", metavar="FILE", help="PEM certificate: the AWS endpoint speaks TLS")
     add("--tls-key", metavar="FILE", help="PEM key of the certificate")
@@ -195,6 +198,23 @@ def _add_who(commands: Any) -> None:
     who.add_argument("--type", metavar="TYPE", help="only of this type: user, AWS::IAM::User")
     who.add_argument("--account", metavar="ID", help="only of this account")
     _add_client(who)
+
+
+def _add_insights(commands: Any) -> None:
+    text = "list unusual activity, or show one incident"
+    more = "An incident is an API whose calls or errors are far more, or fewer, than usual."
+    insights = commands.add_parser("insights", help=text, description=f"{text}. {more}")
+    insights.set_defaults(run=_insights)
+    add = insights.add_argument
+    add("action", nargs="?", choices=("list", "show"), default="list", help="list (default), show")
+    add("id", nargs="?", metavar="ID", help="incident to show; the beginning of its id suffices")
+    add("--since", metavar="T", help="from this time on: 2020-01-01T09:00:00Z, 1h, 7d")
+    add("--until", metavar="T", help="up to this time")
+    add("--account", metavar="ID", help="only of this account")
+    add("--region", metavar="REGION", help="only of this Region")
+    add("--limit", metavar="N", default="50", help="maximum number of incidents (50)")
+    add("--events", action="store_true", help="with show: print the calls of the incident")
+    _add_client(insights)
 
 
 def _add_import(commands: Any) -> None:
@@ -448,6 +468,16 @@ def _who(options: argparse.Namespace) -> int:
     if "an unknown caller" in (answer["sentence"] or ""):
         _print_naming_hint()
     return 0 if answer["sentence"] else 1
+
+
+def _insights(options: argparse.Namespace) -> int:
+    if options.action == "show" and not options.id:
+        raise UsageError("insights show needs the ID of an incident; 'opentrail insights' has them")
+    if options.action == "list" and (options.id or options.events):
+        raise UsageError("ID and --events are for 'opentrail insights show ID'")
+    from opentrail.commands.insights import list_incidents, show_incident
+
+    return show_incident(options) if options.action == "show" else list_incidents(options)
 
 
 def _tail(options: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from opentrail.api.conditions import (
     search_in,
     without_defaults,
 )
+from opentrail.api.insights import list_incidents, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
 from opentrail.core.errors import (
@@ -29,6 +31,7 @@ from opentrail.core.errors import (
     RecordRefused,
     Unsupported,
 )
+from opentrail.core.event import INSIGHT
 from opentrail.core.identity import Identity
 from opentrail.core.trail import Trail
 from opentrail.history.event_history import PAGE, Search, shown_event
@@ -82,6 +85,8 @@ class ConsoleApi:
                 Route("/api/v1/tail", self._guarded(self.streams.tail)),
                 Route("/api/v1/who", self._guarded(self._who)),
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
+                Route("/api/v1/insights", self._guarded(self._insights)),
+                Route("/api/v1/insights/{id}", self._guarded(self._insight)),
                 Route("/api/v1/identities/{key}", self._guarded(self._identity)),
                 Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
                 Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
@@ -154,6 +159,19 @@ class ConsoleApi:
             raise CloudTrailError("InvalidParameterException", "resource must be given")
         answer = await who(self._services.history, name, query.get("type"), query.get("account"))
         return {**answer, "missing": self._missing()}
+
+    async def _insights(self, request: Request) -> dict[str, Any]:
+        """Returns incidents of unusual activity that match `since`, `until`, account, Region."""
+        now = self._services.clock.now()
+        wanted = replace(search_in(request.query_params, now), categories=(INSIGHT,))
+        limit = count_in(request.query_params, "limit") or PAGE
+        incidents = await list_incidents(self._services.history, wanted, limit, now)
+        return {"incidents": incidents, "missing": self._missing()}
+
+    async def _insight(self, request: Request) -> dict[str, Any]:
+        """Returns one incident with its record and its calls of each minute."""
+        now, shared_id = self._services.clock.now(), request.path_params["id"]
+        return await show_incident(self._services.history, shared_id, now)
 
     async def _records(self, request: Request) -> dict[str, Any]:
         """Records what hooks and middleware send; `again=true`: they may have sent it before."""

@@ -1,0 +1,162 @@
+"""Insights in the JSON API behind the command line: incidents, each with its calls over time."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
+from opentrail.core.expression import And, Compare
+from opentrail.history.event_history import CountSearch, History, Search
+from opentrail.insights.incidents import IncidentReport, incidents_of, sentence
+from opentrail.ports.event_store import CallKey
+
+#: Characters of an incident's id.
+_ID = re.compile("[0-9a-f-]{1,36}")
+#: Records that are read to see whether more than one incident has an id that begins so.
+_AMBIGUOUS = 3
+#: Maximum calls of an incident that are read to find out where most came from.
+_MOST_CALLS = 500
+_MINUTE = timedelta(minutes=1)
+#: Maximum minutes of a chart: those of the longest incident, and those around it.
+_MOST_MINUTES = 2_000
+#: Minutes that a chart shows before and after an incident.
+_BEFORE, _AFTER = 60, 30
+
+
+async def list_incidents(
+    history: History, search: Search, limit: int, now: datetime
+) -> list[dict[str, Any]]:
+    """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
+    found = await history.latest(search, 2 * limit)  # each has one record, or two
+    incidents = incidents_of([orjson.loads(event.record) for event in found])[:limit]
+    return [await _shown(history, await _whole(history, each, now)) for each in incidents]
+
+
+async def show_incident(history: History, shared_id: str, now: datetime) -> dict[str, Any]:
+    """Returns an incident with its records' figures and its calls of each minute.
+
+    Raises:
+        CloudTrailError: no incident, or more than one, has an id that begins so.
+    """
+    incident = await _whole(history, await find_incident(history, shared_id), now)
+    last = incident.start + incident.minutes * _MINUTE
+    begin, end = incident.start - _BEFORE * _MINUTE, min(now, last + _AFTER * _MINUTE)
+    counts = await _counts(history, incident, begin, end, now)
+    return {
+        **await _shown(history, incident),
+        "record": incident.record,
+        "minutes": [[format_time(moment), count] for moment, count in counts],
+        "from": format_time(begin),
+        "until": format_time(end),
+    }
+
+
+async def find_incident(history: History, shared_id: str) -> IncidentReport:
+    """Returns the incident whose id begins so.
+
+    Raises:
+        CloudTrailError: no incident, or more than one, has such an id.
+    """
+    found = []
+    if _ID.fullmatch(shared_id):
+        begins = Compare(("sharedEventID",), "=", f"{shared_id}*", is_field=False)
+        found = await history.latest(Search(categories=(INSIGHT,), expression=begins), _AMBIGUOUS)
+    fitting = incidents_of([orjson.loads(event.record) for event in found])
+    if not fitting:
+        message = f"no incident has the id {shared_id}; 'opentrail insights' lists them"
+        raise CloudTrailError("InsightNotFoundException", message, 404)
+    if len(fitting) > 1:
+        message = f"{shared_id} is the beginning of more than one incident's id; give more of it"
+        raise CloudTrailError("InvalidParameterException", message)
+    return fitting[0]
+
+
+async def _whole(history: History, incident: IncidentReport, now: datetime) -> IncidentReport:
+    """Returns an incident with its end, or if it is going on, with its calls up to now."""
+    if incident.end is None:
+        incident = await find_incident(history, incident.id)
+    minutes = min(_MOST_MINUTES, (now - incident.start) // _MINUTE)
+    if incident.end is not None or minutes <= incident.minutes:
+        return incident
+    end = incident.start + minutes * _MINUTE
+    counts = await _counts(history, incident, incident.start, end, now)
+    return replace(incident, minutes=minutes, average=sum(each for _, each in counts) / minutes)
+
+
+async def _counts(
+    history: History, incident: IncidentReport, start: datetime, end: datetime, now: datetime
+) -> Sequence[tuple[datetime, int]]:
+    """Returns the calls, or errors, in each minute of a period."""
+    kept = now - start + _MINUTE
+    search = CountSearch(key_of(incident), 60, kept, start, end, with_zeros=True)
+    return (await history.count(search, _MOST_MINUTES)).counts
+
+
+def key_of(incident: IncidentReport) -> CallKey:
+    """Returns what an incident is about."""
+    details = as_object(incident.record.get("insightDetails"))
+    return CallKey(
+        incident.account,
+        incident.region,
+        str(details.get("sourceEventCategory", MANAGEMENT)),
+        incident.event_source,
+        incident.event_name,
+        incident.error_code,
+    )
+
+
+async def _shown(history: History, incident: IncidentReport) -> dict[str, Any]:
+    source_ip = await _top_source_ip(history, incident)
+    return {
+        "id": incident.id,
+        "sentence": sentence(incident, source_ip),
+        "state": "over" if incident.end else "open",
+        "start": format_time(incident.start),
+        "end": format_time(incident.end) if incident.end else None,
+        "account": incident.account,
+        "region": incident.region,
+        "eventSource": incident.event_source,
+        "eventName": incident.event_name,
+        "insightType": incident.insight_type,
+        "errorCode": incident.error_code,
+        "minutes": incident.minutes,
+        "average": incident.average,
+        "baseline": incident.baseline,
+        "identity": incident.identity,
+        "sourceIPAddress": source_ip,
+    }
+
+
+async def _top_source_ip(history: History, incident: IncidentReport) -> str | None:
+    """Returns the address from which most of an incident's calls came."""
+    key = key_of(incident)
+    source = Compare(("eventSource",), "=", key.event_source, is_field=False)
+    wanted = [source]
+    if key.error_code is not None:
+        wanted.append(Compare(("errorCode",), "=", key.error_code, is_field=False))
+    search = Search(
+        account=key.account,
+        region=key.region,
+        categories=(DATA,) if key.category == DATA else (MANAGEMENT,),
+        attribute=("EventName", key.event_name),
+        expression=And(tuple(wanted)),
+        start=incident.start,
+        end=incident.start + incident.minutes * _MINUTE - timedelta(seconds=1),
+    )
+    found = await history.latest(search, _MOST_CALLS)
+    addresses = Counter(_address(orjson.loads(event.record)) for event in found)
+    addresses.pop(None, None)
+    return addresses.most_common(1)[0][0] if addresses else None
+
+
+def _address(record: Mapping[str, Any]) -> str | None:
+    address = record.get("sourceIPAddress")
+    return address if isinstance(address, str) else None

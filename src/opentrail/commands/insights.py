@@ -1,0 +1,132 @@
+"""`opentrail insights`: incidents in sentences, and one of them with a chart and its calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from opentrail.commands.client import ask
+from opentrail.commands.rendering import print_events, print_records, warn_of_missing
+from opentrail.core.text import printable
+
+#: Characters of an id that the list shows.
+_SHORT_ID = 8
+_BARS = "▁▂▃▄▅▆▇█"
+_CHART_LINES = 8
+_MOST_EVENTS = "10000"
+
+
+def list_incidents(options: argparse.Namespace) -> int:
+    """Prints one line for each incident, newest first."""
+    query = {name: vars(options)[name] for name in ("since", "until", "account", "region", "limit")}
+    answer = ask(options, "/api/v1/insights", query)
+    warn_of_missing(answer)
+    incidents = answer["incidents"]
+    if options.json:
+        for incident in incidents:
+            sys.stdout.write(json.dumps(incident) + "\n")
+        return 0
+    for incident in incidents:
+        going_on = "" if incident["end"] else " (going on)"
+        line = f"{incident['start']}  {incident['id'][:_SHORT_ID]}  {incident['sentence']}"
+        sys.stdout.write(f"{printable(line)}{going_on}\n")
+    if not incidents:
+        sys.stderr.write("no unusual activity found\n")
+    return 0
+
+
+def show_incident(options: argparse.Namespace) -> int:
+    """Prints an incident: figures, chart and attributions, or the calls themselves."""
+    path = f"/api/v1/insights/{quote(options.id, safe='')}"
+    incident = ask(options, path, {})
+    if options.events:
+        return _print_calls(options, incident)
+    if options.json:
+        sys.stdout.write(json.dumps(incident) + "\n")
+        return 0
+    end = incident["end"] or "going on"
+    out = sys.stdout.write
+    out(f"{printable(incident['sentence'])}\n\n")
+    out(f"  id        {incident['id']}\n")
+    out(f"  time      {incident['start']} to {end}\n")
+    out(f"  account   {printable(incident['account'])}, {printable(incident['region'])}\n")
+    out(f"  a minute  {incident['average']:.4g}, usually {incident['baseline']:.4g}\n\n")
+    room = shutil.get_terminal_size((100, 24)).columns
+    lines = chart([count for _, count in incident["minutes"]], incident["baseline"], room)
+    first, last = incident["from"][11:16], incident["until"][11:16]
+    axis = f"{'':8}{first}{last:>{max(6, max(map(len, lines)) - 8 - len(first))}}"
+    out("\n".join([*lines, axis]) + "\n")
+    _print_attributions(incident["record"]["insightDetails"]["insightContext"])
+    out(f"\nopentrail insights show {incident['id'][:_SHORT_ID]} --events prints the calls\n")
+    return 0
+
+
+def chart(counts: Sequence[int], baseline: float, room: int) -> list[str]:
+    """Returns the lines of a bar chart of calls per minute, at most `room` characters wide.
+
+    Where there is not room for every minute, a bar is the largest of several.
+    """
+    width = max(10, min(room, 100) - 8)
+    step = -(-len(counts) // width) if counts else 1
+    bars = [max(counts[at : at + step]) for at in range(0, len(counts), step)]
+    top = max([1, *bars])
+    usual = round(baseline / top * _CHART_LINES) if baseline else 0
+    lines = []
+    for level in range(_CHART_LINES, 0, -1):
+        cells = [_cell(bar / top * _CHART_LINES - level + 1) for bar in bars]
+        if level == usual:
+            cells = ["┄" if cell == " " else cell for cell in cells]
+        label = f"{top}" if level == _CHART_LINES else ("0" if level == 1 else "")
+        lines.append(f"{label:>6}  {''.join(cells)}".rstrip())
+    return lines
+
+
+def _cell(height: float) -> str:
+    """Returns a character that is filled from below up to a height of 0 to 1."""
+    if height <= 0:
+        return " "
+    return _BARS[min(len(_BARS), max(1, round(height * len(_BARS)))) - 1]
+
+
+def _print_attributions(context: dict[str, Any]) -> None:
+    names = {
+        "userIdentityArn": "identities",
+        "userAgent": "user agents",
+        "errorCode": "error codes",
+    }
+    for attribution in context["attributions"]:
+        usual = {each["value"]: each["average"] for each in attribution["baseline"]}
+        sys.stdout.write(f"\n  {names.get(attribution['attribute'], attribution['attribute'])}\n")
+        for each in attribution["insight"]:
+            value = "no error" if each["value"] == "null" else printable(str(each["value"]))
+            before = usual.get(each["value"], 0)
+            sys.stdout.write(
+                f"    {each['average']:>8.4g} a minute, usually {before:.4g}  {value}\n"
+            )
+
+
+def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
+    """Prints the calls, or errors, of an incident as `lookup` does."""
+    conditions = [
+        f'eventName = "{incident["eventName"]}"',
+        f'eventSource = "{incident["eventSource"]}"',
+    ]
+    if incident["errorCode"]:
+        conditions.append(f'errorCode = "{incident["errorCode"]}"')
+    query = {
+        "expression": " and ".join(conditions),
+        "since": incident["start"],
+        "until": incident["end"],
+        "account": incident["account"],
+        "region": incident["region"],
+        "categories": "all",
+        "limit": _MOST_EVENTS,
+    }
+    answer = ask(options, "/api/v1/events", query)
+    (print_records if options.json else print_events)(answer["events"])
+    return 0

@@ -1,0 +1,150 @@
+"""Incidents as people read them: the start and the end of each, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentrail.core.event import as_object, parse_time
+from opentrail.insights.records import END, START
+
+#: Words for the periods of a rate, with their lengths in minutes.
+_PERIODS = (("a minute", 1), ("an hour", 60), ("a day", 1440), ("a week", 10_080))
+#: The least rate that is given by a period, but for the longest one.
+_LEAST = 0.1
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentReport:
+    """An incident, from the records of its start and its end, if it has ended.
+
+    `average` and `baseline` are calls per minute.
+    """
+
+    id: str
+    account: str
+    region: str
+    event_source: str
+    event_name: str
+    insight_type: str
+    error_code: str | None
+    start: datetime
+    end: datetime | None
+    minutes: int
+    average: float
+    baseline: float
+    identity: str | None
+    record: Mapping[str, Any]
+
+    @property
+    def calls(self) -> int:
+        """The number of calls, or of errors."""
+        return round(self.average * self.minutes)
+
+    @property
+    def is_drop(self) -> bool:
+        """Whether there were fewer calls than usual."""
+        return self.average < self.baseline
+
+
+def incidents_of(records: Iterable[Mapping[str, Any]]) -> list[IncidentReport]:
+    """Returns the incidents that Insights records are about, newest first."""
+    by_id: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for record in records:
+        state = as_object(record.get("insightDetails")).get("state")
+        if state in (START, END):
+            by_id.setdefault(str(record.get("sharedEventID")), {})[state] = record
+    found = [_incident(shared, each) for shared, each in by_id.items()]
+    return sorted(found, key=lambda incident: (incident.start, incident.id), reverse=True)
+
+
+def _incident(shared: str, records: Mapping[str, Mapping[str, Any]]) -> IncidentReport:
+    record = records.get(END) or records[START]
+    details = record["insightDetails"]
+    context = details["insightContext"]
+    statistics = context["statistics"]
+    minutes = int(statistics["insightDuration"])
+    end = parse_time(record["eventTime"]) if END in records else None
+    start = parse_time(records[START]["eventTime"]) if START in records else None
+    return IncidentReport(
+        id=shared,
+        account=str(record.get("recipientAccountId", "")),
+        region=str(record.get("awsRegion", "")),
+        event_source=details["eventSource"],
+        event_name=details["eventName"],
+        insight_type=details["insightType"],
+        error_code=details.get("errorCode"),
+        start=start or parse_time(record["eventTime"]) - minutes * _MINUTE,
+        end=end,
+        minutes=minutes,
+        average=statistics["insight"]["average"],
+        baseline=statistics["baseline"]["average"],
+        identity=_top(context.get("attributions", ()), "userIdentityArn"),
+        record=record,
+    )
+
+
+def _top(attributions: Iterable[Mapping[str, Any]], attribute: str) -> str | None:
+    for each in attributions:
+        if each.get("attribute") == attribute and each.get("insight"):
+            return str(each["insight"][0]["value"])
+    return None
+
+
+def sentence(incident: IncidentReport, source_ip: str | None = None) -> str:
+    """Returns what happened, in one sentence.
+
+    Args:
+        incident: the incident.
+        source_ip: where most calls came from.
+    """
+    service = incident.event_source.removesuffix(".amazonaws.com").upper()
+    what = f"{service} {incident.event_name}"
+    noun = "call" if incident.error_code is None else f"{incident.error_code} error"
+    calls = f"{incident.calls:,} {noun}{'' if incident.calls == 1 else 's'}"
+    minutes = f"{incident.minutes} minute{'' if incident.minutes == 1 else 's'}"
+    text = f"{what}: {calls} in {minutes}, {usual_rate(incident.baseline)}"
+    if incident.identity is not None and not incident.is_drop:
+        text += f", mostly by {short_identity(incident.identity)}"
+        if source_ip is not None:
+            text += f" from {source_ip}"
+    return text
+
+
+def usual_rate(per_minute: float) -> str:
+    """Returns a baseline in words.
+
+    >>> usual_rate(20), usual_rate(0.3), usual_rate(0.018)
+    ('usually 20 a minute', 'usually 0.3 a minute', 'usually 1.1 an hour')
+    >>> usual_rate(0.0001), usual_rate(0)
+    ('usually 0.1 a day', 'usually none')
+    """
+    if not per_minute:
+        return "usually none"
+    for words, minutes in _PERIODS:
+        rate = per_minute * minutes
+        if rate >= _LEAST or words == _PERIODS[-1][0]:
+            return f"usually {rate:.1f}".removesuffix(".0") + f" {words}"
+    raise AssertionError
+
+
+def short_identity(arn: str) -> str:
+    """Returns a short name of an identity.
+
+    >>> short_identity("arn:aws:sts::123456789012:assumed-role/deploy")
+    'role deploy'
+    >>> short_identity("arn:aws:iam::123456789012:user/team/Mary")
+    'user Mary'
+    >>> short_identity("arn:aws:iam::123456789012:root")
+    'root'
+    >>> short_identity("autoscaling.amazonaws.com")
+    'autoscaling.amazonaws.com'
+    """
+    if not arn.startswith("arn:"):
+        return arn
+    kind, slash, name = arn.rpartition(":")[2].partition("/")
+    kind = {"assumed-role": "role", "federated-user": "federated user"}.get(kind, kind)
+    return f"{kind} {name.rpartition('/')[2]}" if slash else kind

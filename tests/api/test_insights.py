@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+from tests.api.caller import Api
+from tests.factories import ACCOUNT, a_record, an_insight_record, event_id
+from tests.fakes import asynchronous, utc
+
+INSIGHTS = "/api/v1/insights"
+SHARED = event_id(2)
+
+
+def calls(*times: str, address: str = "203.0.113.9") -> list[dict[str, Any]]:
+    return [
+        a_record(eventID=event_id(100 + n), eventTime=time, sourceIPAddress=address)
+        for n, time in enumerate(times)
+    ]
+
+
+def end_of(start: dict[str, Any], time: str) -> dict[str, Any]:
+    return {**an_insight_record("End"), "eventID": event_id(3), "eventTime": time}
+
+
+async def at(moment: str, *records: dict[str, Any]) -> Api:
+    api = Api()
+    api.world.clock.advance((utc(moment) - api.world.clock.now()).total_seconds())
+    await api.record(list(records))
+    return api
+
+
+@asynchronous
+async def test_an_incident_that_is_over_has_the_figures_of_its_end() -> None:
+    start = an_insight_record("Start")
+    burst = calls("2020-01-01T09:00:05Z", "2020-01-01T09:04:59Z")
+    end = end_of(start, "2020-01-01T09:05:00Z")
+    api = await at("2020-01-01T10:00:00Z", *burst, start, end)
+    (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
+    assert incident["state"] == "over"
+    assert incident["sentence"] == (
+        "IAM CreateUser: 42 calls in 5 minutes, usually 0.1 an hour, mostly by user John"
+        " from 203.0.113.9"
+    )
+
+
+@asynchronous
+async def test_an_incident_that_is_going_on_counts_its_calls_up_to_now() -> None:
+    burst = calls(*(f"2020-01-01T09:{minute:02}:00Z" for minute in range(10)))
+    api = await at("2020-01-01T09:10:00Z", *burst, an_insight_record("Start"))
+    (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
+    assert incident["state"] == "open"
+    assert (incident["minutes"], incident["average"]) == (10, 1)
+
+
+@asynchronous
+async def test_the_end_of_an_incident_is_known_though_the_period_is_before_it() -> None:
+    start = an_insight_record("Start")
+    end = end_of(start, "2020-01-01T09:05:00Z")
+    api = await at("2020-01-01T10:00:00Z", start, end)
+    (incident,) = (await api.ask(INSIGHTS, until="2020-01-01T09:01:00Z")).json["incidents"]
+    assert incident["end"] == "2020-01-01T09:05:00Z"
+
+
+@asynchronous
+async def test_the_newest_incidents_are_listed_up_to_a_limit() -> None:
+    records = [
+        {
+            **an_insight_record(),
+            "eventID": event_id(10 + n),
+            "sharedEventID": event_id(20 + n),
+            "eventTime": f"2020-01-01T09:0{n}:00Z",
+        }
+        for n in range(5)
+    ]
+    api = await at("2020-01-01T10:00:00Z", *records)
+    answer = await api.ask(INSIGHTS, limit="2")
+    assert [each["start"][14:16] for each in answer.json["incidents"]] == ["04", "03"]
+    assert (await api.ask(INSIGHTS, limit="0")).status == 400
+
+
+@asynchronous
+async def test_one_incident_has_its_record_and_the_calls_of_each_minute_around_it() -> None:
+    start = an_insight_record("Start")
+    end = end_of(start, "2020-01-01T09:05:00Z")
+    burst = calls("2020-01-01T08:59:00Z", "2020-01-01T09:00:05Z", "2020-01-01T09:00:06Z")
+    api = await at("2020-01-01T12:00:00Z", *burst, start, end)
+    incident = (await api.ask(f"{INSIGHTS}/{SHARED}")).json
+    assert incident["record"] == end
+    assert (incident["from"], incident["until"]) == ("2020-01-01T08:00:00Z", "2020-01-01T09:35:00Z")
+    minutes = dict(incident["minutes"])
+    assert len(minutes) == 95
+    assert {minute: count for minute, count in minutes.items() if count} == {
+        "2020-01-01T08:59:00Z": 1,
+        "2020-01-01T09:00:00Z": 2,
+    }
+
+
+@asynchronous
+async def test_the_beginning_of_an_id_must_be_of_one_incident() -> None:
+    one = an_insight_record()
+    other = {**one, "eventID": event_id(9), "sharedEventID": SHARED[:-1] + "f"}
+    api = await at("2020-01-01T12:00:00Z", one, other)
+    assert (await api.ask(f"{INSIGHTS}/{SHARED}")).json["id"] == SHARED
+    twice = await api.ask(f"{INSIGHTS}/{SHARED[:8]}")
+    assert (twice.status, "more than one" in twice.json["error"]) == (400, True)
+    for unknown in ("0badcafe", "*", "%", "x" * 300):
+        answer = await api.ask(f"{INSIGHTS}/{unknown}")
+        assert answer.status == 404, unknown
+
+
+@asynchronous
+async def test_only_an_account_and_a_region_are_listed() -> None:
+    api = await at("2020-01-01T12:00:00Z", an_insight_record())
+    assert (await api.ask(INSIGHTS, account=ACCOUNT)).json["incidents"]
+    assert not (await api.ask(INSIGHTS, account="999999999999")).json["incidents"]
+    assert not (await api.ask(INSIGHTS, region="eu-west-1")).json["incidents"]

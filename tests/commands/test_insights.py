@@ -1,0 +1,122 @@
+"""`opentrail insights`: what it prints of a server's answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.cli import main
+from opentrail.commands.insights import chart
+from tests.factories import an_insight_record
+from tests.stub_console import StubConsole, stub_console
+
+INCIDENT = {
+    "id": "5f0c11d2-0000-5000-8000-000000000000",
+    "sentence": "EC2 RunInstances: 42 calls in 6 minutes, usually 0.3 a minute",
+    "state": "over",
+    "start": "2020-01-01T09:00:00Z",
+    "end": "2020-01-01T09:06:00Z",
+    "account": "123456789012",
+    "region": "us-east-1",
+    "eventSource": "ec2.amazonaws.com",
+    "eventName": "RunInstances",
+    "errorCode": None,
+    "average": 7,
+    "baseline": 0.3,
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StubConsole]:
+    with stub_console(tmp_path) as stub:
+        yield stub
+
+
+def run(server: StubConsole, *arguments: str) -> int:
+    return main(["insights", *arguments, "--data-dir", str(server.data_dir)])
+
+
+def test_incidents_are_one_line_each(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_one = {**INCIDENT, "end": None, "start": "2020-01-02T09:00:00Z"}
+    server.answers({"incidents": [open_one, INCIDENT]})
+    assert run(server, "--since", "2020-01-01", "--limit", "7") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"2020-01-02T09:00:00Z  5f0c11d2  {INCIDENT['sentence']} (going on)",
+        f"2020-01-01T09:00:00Z  5f0c11d2  {INCIDENT['sentence']}",
+    ]
+    assert server.asked[0].path == "/api/v1/insights?since=2020-01-01&limit=7"
+
+
+def test_that_there_are_none_is_said_aside(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"incidents": []})
+    assert run(server) == 0
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "no unusual activity found\n")
+
+
+def test_json_is_one_incident_a_line(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"incidents": [INCIDENT, INCIDENT]})
+    run(server, "--json")
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [INCIDENT] * 2
+
+
+def shown() -> dict[str, Any]:
+    minutes = [[f"2020-01-01T09:{n:02}:00Z", n] for n in range(9)]
+    around = {"from": "2020-01-01T09:00:00Z", "until": "2020-01-01T09:09:00Z"}
+    return {**INCIDENT, "record": an_insight_record("End"), "minutes": minutes, **around}
+
+
+def test_one_incident_is_shown_with_its_chart_and_attributions(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers(shown())
+    assert run(server, "show", "5f0c/11") == 0
+    assert server.asked[0].path == "/api/v1/insights/5f0c%2F11?"
+    out = capsys.readouterr().out
+    assert out.startswith("EC2 RunInstances: 42 calls")
+    assert "2020-01-01T09:00:00Z to 2020-01-01T09:06:00Z" in out
+    assert "▁▂▃▄▅▆▇█" not in out
+    assert "8.4 a minute, usually 0.0017  arn:aws:iam::123456789012:user/John" in out
+
+
+def test_the_calls_of_an_incident_are_looked_up(server: StubConsole) -> None:
+    def react(asked: Any) -> tuple[int, Any]:
+        if asked.path.startswith("/api/v1/insights/"):
+            return 200, {**shown(), "errorCode": "AccessDenied"}
+        return 200, {"events": []}
+
+    server.react = react
+    assert run(server, "show", "5f0c11d2", "--events") == 0
+    query = server.asked[1].path
+    assert "eventName+%3D+%22RunInstances%22" in query
+    assert "errorCode+%3D+%22AccessDenied%22" in query
+    assert "since=2020-01-01T09%3A00%3A00Z&until=2020-01-01T09%3A06%3A00Z" in query
+
+
+@pytest.mark.parametrize("wrong", [["show"], ["list", "5f0c"], ["--events"]])
+def test_wrong_use_is_refused(server: StubConsole, wrong: list[str]) -> None:
+    assert run(server, *wrong) == 2
+    assert server.asked == []
+
+
+def test_a_chart_has_bars_up_to_the_largest_number_and_a_line_at_what_is_usual() -> None:
+    lines = chart([0, 8, 4], baseline=4, room=80)
+    assert len(lines) == 8
+    assert lines[0].split() == ["8", "█"]
+    assert lines[4] == "        ┄██"
+
+
+def test_a_chart_of_many_minutes_shows_the_largest_of_several() -> None:
+    lines = chart([0] * 500 + [9] + [0] * 499, baseline=0, room=60)
+    assert all(len(line) <= 60 for line in lines)
+    assert lines[0].count("█") == 1
