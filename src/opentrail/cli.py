@@ -200,13 +200,17 @@ def _add_who(commands: Any) -> None:
     _add_client(who)
 
 
+#: What `opentrail insights` does; the first is the default.
+_INSIGHTS = ("list", "show", "status")
+
+
 def _add_insights(commands: Any) -> None:
     text = "list unusual activity, or show one incident"
     more = "An incident is an API whose calls or errors are far more, or fewer, than usual."
     insights = commands.add_parser("insights", help=text, description=f"{text}. {more}")
     insights.set_defaults(run=_insights)
     add = insights.add_argument
-    add("action", nargs="?", choices=("list", "show"), default="list", help="list (default), show")
+    add("action", nargs="?", choices=_INSIGHTS, default="list", help=", ".join(_INSIGHTS))
     add("id", nargs="?", metavar="ID", help="incident to show; the beginning of its id suffices")
     add("--since", metavar="T", help="from this time on: 2020-01-01T09:00:00Z, 1h, 7d")
     add("--until", metavar="T", help="up to this time")
@@ -473,11 +477,12 @@ def _who(options: argparse.Namespace) -> int:
 def _insights(options: argparse.Namespace) -> int:
     if options.action == "show" and not options.id:
         raise UsageError("insights show needs the ID of an incident; 'opentrail insights' has them")
-    if options.action == "list" and (options.id or options.events):
+    if options.action != "show" and (options.id or options.events):
         raise UsageError("ID and --events are for 'opentrail insights show ID'")
-    from opentrail.commands.insights import list_incidents, show_incident
+    from opentrail.commands import insights
 
-    return show_incident(options) if options.action == "show" else list_incidents(options)
+    run = {"list": insights.list_incidents, "show": insights.show_incident}
+    return run.get(options.action, insights.show_status)(options)
 
 
 def _tail(options: argparse.Namespace) -> int:

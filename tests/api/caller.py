@@ -11,18 +11,22 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
 from opentrail.api.console import ConsoleApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
+from opentrail.app.insights import sources
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
 from opentrail.history.event_history import History
+from opentrail.insights.follower import Insights
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
+from tests.insights.local_watch import LocalWatch
 from tests.trails.world import World
 
 TOKEN = "the-token"
@@ -183,6 +187,14 @@ class Api:
             self.world.destinations,
             self.world.signer,
             self.world.clock,
+            Insights(
+                LocalWatch(),
+                self.events,
+                self.world.journal,
+                self.world.clock,
+                self.history.until_visible,
+                partial(sources, self.world.registry, True),
+            ),
         )
         self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
         self.health: dict[str, Any] = {"status": "ok"}

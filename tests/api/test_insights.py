@@ -108,6 +108,23 @@ async def test_the_beginning_of_an_id_must_be_of_one_incident() -> None:
 
 
 @asynchronous
+async def test_the_status_says_how_far_insights_is() -> None:
+    api = await at("2020-01-01T12:00:00Z", *calls("2020-01-01T09:00:00Z"))
+    assert (await api.ask(f"{INSIGHTS}/status")).json["state"] == "off"
+    await api.services.insights.cursor()
+    assert (await api.ask(f"{INSIGHTS}/status")).json == {
+        "state": "watching",
+        "daysLearned": 28,
+        "daysToLearn": 28,
+        "knownSince": "2020-01-01T09:00:00Z",
+        "watchedUntil": "2020-01-01T11:59:00Z",
+        "keys": 1,
+        "unwatchedCalls": 0,
+        "openIncidents": 0,
+    }
+
+
+@asynchronous
 async def test_only_an_account_and_a_region_are_listed() -> None:
     api = await at("2020-01-01T12:00:00Z", an_insight_record())
     assert (await api.ask(INSIGHTS, account=ACCOUNT)).json["incidents"]

@@ -49,11 +49,21 @@ def test_a_trail_that_does_not_log_wants_nothing() -> None:
 @asynchronous
 async def test_event_history_has_insights_about_management_events_of_all() -> None:
     trails = TrailRegistry(MemoryControl())
-    assert await sources(trails, True, CALLS) == [None]
-    assert await sources(trails, True, OBJECTS) == []
-    assert await sources(trails, False, CALLS) == []
+    assert await sources(trails, True, CALLS, in_past=False) == [None]
+    assert await sources(trails, True, OBJECTS, in_past=False) == []
+    assert await sources(trails, False, CALLS, in_past=False) == []
     trail = a_logging_trail()
     await trails.add(trail)
-    assert await sources(trails, False, CALLS) == [None]
-    assert await sources(trails, False, ERRORS) == []
-    assert await sources(trails, True, OBJECTS) == [trail.arn]
+    assert await sources(trails, False, CALLS, in_past=False) == [None]
+    assert await sources(trails, False, ERRORS, in_past=False) == []
+    assert await sources(trails, True, OBJECTS, in_past=False) == [trail.arn]
+
+
+@asynchronous
+async def test_a_trail_that_stopped_may_have_had_the_start_of_an_incident() -> None:
+    trails = TrailRegistry(MemoryControl())
+    trail = a_trail(insight_selectors=[CALL_RATE])
+    await trails.add(trail)
+    assert await sources(trails, False, CALLS, in_past=True) == [None]
+    assert await sources(trails, False, OBJECTS, in_past=True) == [trail.arn]
+    assert await sources(trails, False, OBJECTS, in_past=False) == []

@@ -103,6 +103,42 @@ def test_the_calls_of_an_incident_are_looked_up(server: StubConsole) -> None:
     assert "since=2020-01-01T09%3A00%3A00Z&until=2020-01-01T09%3A06%3A00Z" in query
 
 
+def test_the_status_is_one_line_for_each_figure(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = {
+        "state": "learning",
+        "daysLearned": 3,
+        "daysToLearn": 28,
+        "watchedUntil": None,
+        "unwatchedCalls": 0,
+    }
+    server.answers(status)
+    assert run(server, "status") == 0
+    assert capsys.readouterr().out == "state           learning: 3 of 28 days of event history\n"
+    watching = {
+        **status,
+        "state": "watching",
+        "knownSince": "2020-01-01T09:00:00Z",
+        "watchedUntil": "2020-01-29T09:00:00Z",
+        "keys": 1200,
+        "openIncidents": 1,
+        "unwatchedCalls": 5,
+    }
+    server.answers(watching)
+    run(server, "status")
+    assert capsys.readouterr().out.splitlines() == [
+        "state           watching",
+        "watches         1,200 APIs and error codes of APIs",
+        "events from     2020-01-01T09:00:00Z",
+        "counted until   2020-01-29T09:00:00Z",
+        "open incidents  1",
+        "not watched     5 calls: there are too many keys",
+    ]
+    run(server, "status", "--json")
+    assert json.loads(capsys.readouterr().out) == watching
+
+
 @pytest.mark.parametrize("wrong", [["show"], ["list", "5f0c"], ["--events"]])
 def test_wrong_use_is_refused(server: StubConsole, wrong: list[str]) -> None:
     assert run(server, *wrong) == 2

@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from opentrail.app.insights import WatchProcess
 from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
 from opentrail.follow import BATCH
@@ -35,6 +37,8 @@ class World:
         self.journal = MemoryJournal()
         self.store = MemoryEvents()
         self.folder = folder
+        #: Whether anybody wants Insights events.
+        self.wanted = True
         self.random = random.Random(1)
         self.restart()
 
@@ -47,8 +51,8 @@ class World:
     async def _visible(self, position: int) -> None:
         await self.store.add(await self.journal.read(self.store.position, position))
 
-    async def _sources(self, key: CallKey) -> Sequence[str | None]:
-        return [None]
+    async def _sources(self, key: CallKey, in_past: bool) -> Sequence[str | None]:
+        return [None] if self.wanted or in_past else []
 
     def launches(self, count: int, minute: datetime, **changes: Any) -> list[NewEntry]:
         """Returns calls within a minute, recorded two seconds later."""
@@ -155,22 +159,57 @@ def check_figures(record: dict[str, Any], entries: Sequence[Entry]) -> None:
 
 
 @asynchronous
-async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path) -> None:
+async def test_an_incident_ends_even_if_nobody_wants_insights_any_more(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.follow()
+        await w.pass_minutes(3, 9, userIdentity=DEPLOY)
+        w.wanted = False
+        await w.pass_minutes(20)
+        assert [r["insightDetails"]["state"] for r in w.found()] == ["Start", "End"]
+
+
+@asynchronous
+async def test_of_an_incident_that_began_unwanted_nothing_is_recorded(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.follow()
+        w.wanted = False
+        await w.pass_minutes(3, 9, userIdentity=DEPLOY)
+        w.wanted = True
+        await w.pass_minutes(20)
+        assert w.found() == []
+
+
+@asynchronous
+async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        assert (await w.insights.status()).state == "off"
+        await w.follow()
+        status = await w.insights.status()
+        assert (status.state, status.learned, status.days) == ("watching", 28, 28)
+        assert (status.keys, status.incidents) == (1, 0)
+        assert status.known_since is not None
+        assert NOW - timedelta(days=28) <= status.known_since < NOW - timedelta(days=27)
+        await w.pass_minutes(3, 9, userIdentity=DEPLOY)
+        status = await w.insights.status()
+        assert (status.watched_until, status.incidents) == (NOW + 3 * MINUTE, 1)
+
+
+@pytest.mark.parametrize("stops", [(1, 3), (0, 2, 4)], ids=["stop", "kill"])
+@asynchronous
+async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path, stops: Sequence[int]) -> None:
     records = []
-    for stops in ((), (1, 3), (0, 2, 4)):
-        folder = tmp_path / f"{len(stops)}"
-        async with world(folder) as w:
+    for name, breaks in (("undisturbed", ()), ("stopped", stops)):
+        async with world(tmp_path / name) as w:
             await w.follow()
-            for minute in range(30):
+            for minute in range(18):
                 await w.pass_minutes(1, 9 if minute < 5 else 0, userIdentity=DEPLOY)
-                if minute in stops:
-                    if minute % 2:
-                        await w.watch.stop()
-                        w.restart()
-                        await w.watch.start()
-                    else:
-                        assert w.watch.pid is not None
-                        os.kill(w.watch.pid, signal.SIGKILL)  # another one is started
+                if minute in breaks and minute % 2:
+                    await w.watch.stop()
+                    w.restart()
+                    await w.watch.start()
+                elif minute in breaks:
+                    assert w.watch.pid is not None
+                    os.kill(w.watch.pid, signal.SIGKILL)  # another one is started
             records.append([(r["eventID"], r["eventTime"]) for r in w.found()])
     assert len(records[0]) == 2
-    assert records[1:] == records[:1] * 2
+    assert records[1] == records[0]

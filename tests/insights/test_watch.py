@@ -71,7 +71,7 @@ def test_reads_count_only_where_they_fail() -> None:
 def test_a_record_without_a_time_is_left_out() -> None:
     watch = a_watch()
     watch.observe([entry(1, 0.0), an_entry(2, a_record(eventTime="then"))])
-    assert watch.keys == 1
+    assert watch.state.keys == 1
 
 
 def test_reported_findings_are_forgotten() -> None:
@@ -104,3 +104,12 @@ def test_what_is_no_snapshot_is_refused() -> None:
     for wrong in (b"", b"PK", a_watch().snapshot()[:-40]):
         with pytest.raises(StorageFailed, match="snapshot"):
             Watch.of(wrong)
+
+
+def test_drops_are_not_looked_for_after_a_time_without_recording() -> None:
+    watch = a_watch()
+    watch.resume(START + timedelta(minutes=5))
+    assert watch.detector.drops_from == minute_of(START)
+    watch.resume(START + timedelta(hours=1))
+    assert watch.detector.drops_from == minute_of(START + timedelta(hours=3))
+    assert Watch.of(watch.snapshot()).detector.drops_from == watch.detector.drops_from

@@ -21,7 +21,7 @@ from opentrail.api.conditions import (
     search_in,
     without_defaults,
 )
-from opentrail.api.insights import list_incidents, show_incident
+from opentrail.api.insights import describe, list_incidents, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
 from opentrail.core.errors import (
@@ -86,6 +86,7 @@ class ConsoleApi:
                 Route("/api/v1/who", self._guarded(self._who)),
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
                 Route("/api/v1/insights", self._guarded(self._insights)),
+                Route("/api/v1/insights/status", self._guarded(self._insights_status)),
                 Route("/api/v1/insights/{id}", self._guarded(self._insight)),
                 Route("/api/v1/identities/{key}", self._guarded(self._identity)),
                 Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
@@ -167,6 +168,9 @@ class ConsoleApi:
         limit = count_in(request.query_params, "limit") or PAGE
         incidents = await list_incidents(self._services.history, wanted, limit, now)
         return {"incidents": incidents, "missing": self._missing()}
+
+    async def _insights_status(self, _request: Request) -> dict[str, Any]:
+        return await describe(self._services.insights)
 
     async def _insight(self, request: Request) -> dict[str, Any]:
         """Returns one incident with its record and its calls of each minute."""

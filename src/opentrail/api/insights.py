@@ -15,6 +15,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare
 from opentrail.history.event_history import CountSearch, History, Search
+from opentrail.insights.follower import Insights
 from opentrail.insights.incidents import IncidentReport, incidents_of, sentence
 from opentrail.ports.event_store import CallKey
 
@@ -29,6 +30,22 @@ _MINUTE = timedelta(minutes=1)
 _MOST_MINUTES = 2_000
 #: Minutes that a chart shows before and after an incident.
 _BEFORE, _AFTER = 60, 30
+
+
+async def describe(insights: Insights) -> dict[str, Any]:
+    """Returns what Insights is doing, and how far it is."""
+    status = await insights.status()
+    since, until = status.known_since, status.watched_until
+    return {
+        "state": status.state,
+        "daysLearned": status.learned,
+        "daysToLearn": status.days,
+        "knownSince": format_time(since) if since else None,
+        "watchedUntil": format_time(until) if until else None,
+        "keys": status.keys,
+        "unwatchedCalls": status.unwatched,
+        "openIncidents": status.incidents,
+    }
 
 
 async def list_incidents(

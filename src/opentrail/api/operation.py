@@ -10,6 +10,7 @@ from typing import Any
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail, stored_time
 from opentrail.history.event_history import History
+from opentrail.insights.follower import Insights
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
@@ -33,6 +34,7 @@ class Services:
     destinations: Destinations
     signer: Signer
     clock: Clock
+    insights: Insights
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from opentrail.app.insights_process import (
     LearnCounts,
     Observe,
     PassTime,
+    Resume,
     StopWatch,
 )
 from opentrail.core.event import DATA, Entry
@@ -35,7 +36,7 @@ class WatchProcess:
     """A watch in a child process, which is started again if it ends."""
 
     def __init__(self, folder: Path, preset: str) -> None:
-        folder.mkdir(exist_ok=True)
+        self._folder = folder
         self._child = ChildProcess(
             "opentrail.app.insights_process",
             (str(folder), preset),
@@ -53,6 +54,7 @@ class WatchProcess:
         Raises:
             StorageFailed: it did not start.
         """
+        self._folder.mkdir(exist_ok=True)
         await self._child.start()
 
     async def stop(self) -> None:
@@ -67,6 +69,10 @@ class WatchProcess:
     async def state(self) -> WatchState:
         """Returns how far the watch is."""
         return await self._child.ask(GetWatch(), _SECONDS)
+
+    async def resume(self, moment: datetime) -> None:
+        """Goes on at this time; nothing was recorded since the watch ended."""
+        await self._child.ask(Resume(moment), _SECONDS)
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
         """Has entries of the journal counted; those that are counted already are left out."""
@@ -121,21 +127,24 @@ def wants(trail: Trail, key: CallKey) -> bool:
     )
 
 
-async def sources(trails: TrailRegistry, always: bool, key: CallKey) -> list[str | None]:
+async def sources(
+    trails: TrailRegistry, always: bool, key: CallKey, in_past: bool
+) -> list[str | None]:
     """Returns the ARNs of the trails that get a key's Insights events, if they name a trail.
 
     Args:
         trails: all trails.
         always: whether event history has all Insights events about management events.
         key: what is unusual.
+        in_past: whether to return also what may have got them before.
 
     Returns:
         Those about management events name no trail: [None] if there are any.
     """
-    if always and key.category != DATA:
+    if (always or in_past) and key.category != DATA:
         return [None]
     stored = [each.trail for each in await trails.all(key.account)]
-    wanting = [trail.arn for trail in stored if wants(trail, key)]
+    wanting = [trail.arn for trail in stored if in_past or wants(trail, key)]
     if key.category == DATA:
         return [*wanting]
     return [None] if wanting else []

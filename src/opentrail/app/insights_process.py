@@ -41,6 +41,12 @@ class GetWatch(IpcRequest[WatchState], frozen=True):
     """Return the state."""
 
 
+class Resume(IpcRequest[None], frozen=True):
+    """Go on at this time; nothing was recorded since the watch ended."""
+
+    moment: datetime
+
+
 class Observe(IpcRequest[WatchState], frozen=True):
     """Count entries of the journal."""
 
@@ -102,6 +108,7 @@ class InsightsProcess:
             end,
             {
                 GetWatch: self._get,
+                Resume: self._resume,
                 Observe: self._observe,
                 PassTime: self._pass_time,
                 Acknowledge: self._acknowledge,
@@ -115,6 +122,10 @@ class InsightsProcess:
 
     async def _get(self, _request: GetWatch) -> WatchState:
         return self._state()
+
+    async def _resume(self, request: Resume) -> None:
+        if self._watch is not None:
+            self._watch.resume(request.moment)
 
     async def _observe(self, request: Observe) -> WatchState:
         if self._watch is not None:
@@ -167,20 +178,7 @@ class InsightsProcess:
                 await asyncio.to_thread(self._write)
 
     def _state(self) -> WatchState:
-        watch = self._watch
-        if watch is None:
-            return WatchState()
-        return WatchState(
-            True,
-            watch.cursor,
-            watch.imported,
-            watch.now,
-            watch.since,
-            watch.keys,
-            watch.unwatched,
-            len(watch.detector.incidents),
-            tuple(watch.findings),
-        )
+        return WatchState() if self._watch is None else self._watch.state
 
     # Snapshots: the SHA-256 of the rest, then what `Watch.snapshot` returns
 

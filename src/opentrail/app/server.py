@@ -267,7 +267,16 @@ class Server:
                 control, EventBridgeBus(clients), clock, metrics, matcher, lambda: journal.head
             )
             _run_beside(stack, follow(journal, sink, _BUS_LINGER))
-        _run_beside(stack, self._follow_insights(engines, trails))
+        watch = WatchProcess(self._data.insights, settings.insights_preset)
+        insights = Insights(
+            watch,
+            engines.store,
+            journal,
+            clock,
+            engines.history.until_visible,
+            partial(sources, trails, settings.insights == "on"),
+        )
+        _run_beside(stack, self._follow_insights(watch, insights, journal, trails))
         housekeeping = Housekeeping(
             engines.sqlite, engines.store, engines.history, engines.identities, deliveries
         )
@@ -278,7 +287,15 @@ class Server:
         enforced = settings.bucket_policy_check == "enforced"
         destinations = Destinations(objects, topics, groups, KmsKeys(clients), enforced)
         return Services(
-            engines.history, trails, deliveries, control, journal, destinations, signer, clock
+            engines.history,
+            trails,
+            deliveries,
+            control,
+            journal,
+            destinations,
+            signer,
+            clock,
+            insights,
         )
 
     async def _serve(
@@ -357,27 +374,19 @@ class Server:
         history.catch_up_to(engines.journal.head)
         await follow(engines.journal, history, _HISTORY_LINGER, history.hurry)
 
-    async def _follow_insights(self, engines: _Engines, trails: TrailRegistry) -> None:
+    async def _follow_insights(
+        self, watch: WatchProcess, insights: Insights, journal: Journal, trails: TrailRegistry
+    ) -> None:
         """Has unusual activity found, as soon as anybody wants it."""
-        settings, always = self.settings, self.settings.insights == "on"
-        while not always:
+        while self.settings.insights == "off":
             await asyncio.sleep(_INSIGHTS_WANTED)
             if any(has_insights(each.trail) for each in await trails.all()):
                 break
-        watch = WatchProcess(self._data.insights, settings.insights_preset)
-        insights = Insights(
-            watch,
-            engines.store,
-            engines.journal,
-            engines.clock,
-            engines.history.until_visible,
-            partial(sources, trails, always),
-        )
         try:
             await watch.start()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(insights.run())
-                tasks.create_task(follow(engines.journal, insights, _INSIGHTS_LINGER))
+                tasks.create_task(follow(journal, insights, _INSIGHTS_LINGER))
         finally:
             await watch.stop()
 

@@ -16,6 +16,12 @@ from opentrail.core.text import printable
 
 #: Characters of an id that the list shows.
 _SHORT_ID = 8
+_STATES = {
+    "off": "off: neither --insights on nor a trail with insight selectors",
+    "starting": "starting",
+    "learning": "learning: {daysLearned} of {daysToLearn} days of event history",
+    "watching": "watching",
+}
 _BARS = "▁▂▃▄▅▆▇█"
 _CHART_LINES = 8
 _MOST_EVENTS = "10000"
@@ -37,6 +43,26 @@ def list_incidents(options: argparse.Namespace) -> int:
         sys.stdout.write(f"{printable(line)}{going_on}\n")
     if not incidents:
         sys.stderr.write("no unusual activity found\n")
+    return 0
+
+
+def show_status(options: argparse.Namespace) -> int:
+    """Prints what Insights is doing and how far it is."""
+    status = ask(options, "/api/v1/insights/status", {})
+    if options.json:
+        sys.stdout.write(json.dumps(status) + "\n")
+        return 0
+    lines = {"state": _STATES[status["state"]].format(**status)}
+    if status["watchedUntil"]:
+        keys = status["keys"]
+        lines["watches"] = f"{keys:,} API{'' if keys == 1 else 's'} and error codes of APIs"
+        lines["events from"] = status["knownSince"]
+        lines["counted until"] = status["watchedUntil"]
+        lines["open incidents"] = str(status["openIncidents"])
+    if status["unwatchedCalls"]:
+        lines["not watched"] = f"{status['unwatchedCalls']:,} calls: there are too many keys"
+    for name, value in lines.items():
+        sys.stdout.write(f"{name:<16}{value}\n")
     return 0
 
 

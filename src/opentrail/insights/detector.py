@@ -112,6 +112,7 @@ class DetectorState(msgspec.Struct):
     masked: dict[int, tuple[int, int]]
     armed: dict[int, int]
     steady: list[int]
+    drops_from: int
 
 
 class Detector:
@@ -135,6 +136,8 @@ class Detector:
         self._masked: dict[int, tuple[int, int]] = {}
         self._armed: dict[int, int] = {}
         self._steady = np.zeros(0, np.intp)
+        #: The first minute in which drops are looked for: before it, calls were perhaps not seen.
+        self.drops_from = since
 
     def add(self, account: str) -> int:
         """Adds a key of an account and returns its row."""
@@ -202,6 +205,7 @@ class Detector:
             self._masked,
             self._armed,
             self._steady.tolist(),
+            self.drops_from,
         )
 
     def restore(self, baselines: Baselines, state: DetectorState) -> None:
@@ -213,6 +217,7 @@ class Detector:
         self.incidents = {incident.row: incident for incident in state.incidents}
         self._past, self._masked, self._armed = state.past, state.masked, state.armed
         self._steady = np.array(state.steady, np.intp)
+        self.drops_from = state.drops_from
 
     # The budget of alerts
 
@@ -415,7 +420,7 @@ class Detector:
     def _find_drops(self, minute: int) -> list[Transition]:
         """Begins incidents of keys that were steady and have far fewer calls now."""
         base, first = self.baselines, len(WINDOWS)
-        if not len(self._steady):
+        if not len(self._steady) or minute < self.drops_from:
             return []
         at = base.present(self._steady)
         sums = at.sums[first : first + len(DROP_WINDOWS)]

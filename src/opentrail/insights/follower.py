@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry
-from opentrail.insights.findings import WatchState, minute_of
-from opentrail.insights.records import insight_event
+from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
+from opentrail.insights.records import insight_event, start_id
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import CallCounts, CallKey, EventStore
 from opentrail.ports.journal import Journal
@@ -33,6 +33,10 @@ class RemoteWatch(Protocol):
 
     async def state(self) -> WatchState:
         """Return how far the watch is."""
+        ...
+
+    async def resume(self, moment: datetime) -> None:
+        """Go on at this time; nothing was recorded since the watch ended."""
         ...
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
@@ -64,9 +68,33 @@ class RemoteWatch(Protocol):
 class LearningProgress:
     """What Insights is doing; `learned` of `days` days have been learned."""
 
-    state: str = "starting"
+    state: str = "off"
     learned: int = 0
     days: int = LEARNED_DAYS
+
+
+@dataclass(frozen=True, slots=True)
+class InsightsStatus:
+    """What Insights is doing, and how far it is.
+
+    Args:
+        state: `off`, `starting`, `learning` (days of event history) or `watching`.
+        learned: days of event history that are learned, of `days`.
+        known_since: the first minute from which there are events.
+        watched_until: the end of the last minute whose events are counted.
+        keys: the number of APIs, and of their error codes, by account and Region.
+        unwatched: calls that are not counted because there are too many keys.
+        incidents: the number of those that are going on.
+    """
+
+    state: str
+    learned: int
+    days: int
+    known_since: datetime | None = None
+    watched_until: datetime | None = None
+    keys: int = 0
+    unwatched: int = 0
+    incidents: int = 0
 
 
 class Insights:
@@ -79,7 +107,8 @@ class Insights:
         clock: the present time.
         until_visible: returns once the store has all events up to a position.
         sources: returns the ARNs of the trails that want a key's insights about data events; for
-            management events [None] if anybody wants them.
+            management events [None] if anybody wants them. If the second argument is true, it
+            returns all that may have wanted them before.
     """
 
     name = "insights"
@@ -91,20 +120,44 @@ class Insights:
         journal: Journal,
         clock: Clock,
         until_visible: Callable[[int], Awaitable[None]],
-        sources: Callable[[CallKey], Awaitable[Sequence[str | None]]],
+        sources: Callable[[CallKey, bool], Awaitable[Sequence[str | None]]],
     ) -> None:
         self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
         self._until_visible, self._sources = until_visible, sources
         self._lock = asyncio.Lock()
         self._imported = store.snapshot.imported
-        self.progress = LearningProgress()
+        self._progress = LearningProgress()
+
+    async def status(self) -> InsightsStatus:
+        """Returns what Insights is doing."""
+        state, learned, days = astuple(self._progress)
+        if state in ("off", "starting"):
+            return InsightsStatus(state, learned, days)
+        watch = await self._watch.state()
+        if not watch.is_learned:
+            return InsightsStatus(state, learned, days)
+        return InsightsStatus(
+            state,
+            learned,
+            days,
+            time_of(watch.since),
+            time_of(watch.now + 1),
+            watch.keys,
+            watch.unwatched,
+            watch.incidents,
+        )
 
     async def cursor(self) -> int:
         """Returns the position up to which entries are counted; baselines are learned first."""
         async with self._lock:
+            is_first = self._progress.state == "off"
+            self._progress = LearningProgress("starting")
             state = await self._watch.state()
             if not state.is_learned:
                 state = await self._learn()
+            elif is_first:
+                await self._watch.resume(self._clock.now())
+            self._progress = LearningProgress("watching", LEARNED_DAYS)
             return state.cursor
 
     async def process(self, entries: Sequence[Entry]) -> None:
@@ -130,6 +183,7 @@ class Insights:
             imported = self._store.snapshot.imported
             if imported != state.imported and imported == self._imported:
                 state = await self._learn()  # an import has ended
+                self._progress = LearningProgress("watching", LEARNED_DAYS)
             self._imported = imported
             now = self._clock.now()
             if state.cursor >= self._journal.head:
@@ -141,9 +195,9 @@ class Insights:
         await self._until_visible(self._journal.head)
         snapshot, now = self._store.snapshot, self._clock.now()
         day = (now - LEARNED_DAYS * _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
-        days, began = (now - day) // _DAY + 1, False
-        for learned in range(days):
-            self.progress = LearningProgress("learning", learned, days)
+        began = False
+        for learned in range(LEARNED_DAYS + 1):
+            self._progress = LearningProgress("learning", min(learned, LEARNED_DAYS))
             counts = await self._store.count_calls(day, day + _DAY, snapshot)
             if counts and not began:
                 await self._watch.begin(min(each.minutes[0] for each in counts))
@@ -153,13 +207,12 @@ class Insights:
                 await self._watch.learn(counts, min(day, now))
         if not began:
             await self._watch.begin(minute_of(now))
-        self.progress = LearningProgress("watching", days, days)
         return await self._watch.adopt(snapshot.recorded, snapshot.imported)
 
     async def _record(self, state: WatchState) -> None:
         """Appends records of findings; one that exists already is not appended again."""
         for finding in state.findings:
-            for source in await self._sources(finding.key):
+            for source in await self._sources_of(finding):
                 await self._until_visible(state.cursor)
                 now, snapshot = self._clock.now(), self._store.snapshot
                 event = await insight_event(self._store, snapshot, finding, now, source)
@@ -167,3 +220,13 @@ class Insights:
                     await self._journal.append([event])
         if state.findings:
             await self._watch.acknowledge(state.findings[-1].number)
+
+    async def _sources_of(self, finding: Detection) -> Sequence[str | None]:
+        """Returns who gets a finding: an end is for all who got the start, even if they stopped."""
+        if finding.end is None:
+            return await self._sources(finding.key, False)
+        return [
+            source
+            for source in await self._sources(finding.key, True)
+            if await self._journal.find(start_id(finding.key, finding.start, source)) is not None
+        ]

@@ -43,6 +43,11 @@ def event_id(shared: str, state: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{shared} {state}"))
 
 
+def start_id(key: CallKey, start: int, source: str | None) -> str:
+    """Returns the id of the event of an incident's start; arguments as for `shared_event_id`."""
+    return event_id(shared_event_id(key, start, source), START)
+
+
 async def insight_event(
     store: EventStore, snapshot: Snapshot, finding: Detection, now: datetime, source: str | None
 ) -> NewEntry:

@@ -15,9 +15,9 @@ import numpy as np
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import DATA, MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
-from opentrail.insights.baseline import DAY, Baselines
+from opentrail.insights.baseline import DAY, DROP_WINDOWS, Baselines
 from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition
-from opentrail.insights.findings import Detection, minute_of, time_of
+from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
 from opentrail.insights.incident import Incident
 from opentrail.ports.event_store import CallCounts, CallKey
 
@@ -25,6 +25,8 @@ from opentrail.ports.event_store import CallCounts, CallKey
 LATENESS = timedelta(seconds=30)
 #: Minutes: events that are later than this are not looked at, and those so far ahead neither.
 _TOO_LATE, _TOO_EARLY = 180, DAY
+#: Minutes that may pass unobserved before drops are not looked for, as no calls were recorded.
+_UNOBSERVED = 10
 #: Maximum number of keys; calls of others are not watched.
 MOST_KEYS = 250_000
 #: Days without a call after which a key is forgotten.
@@ -80,8 +82,19 @@ class Watch:
         return self.detector.baselines.now
 
     @property
-    def keys(self) -> int:
-        return len(self._keys)
+    def state(self) -> WatchState:
+        """How far the watch is, and what it found."""
+        return WatchState(
+            True,
+            self.cursor,
+            self.imported,
+            self.now,
+            self.since,
+            len(self._keys),
+            self.unwatched,
+            len(self.detector.incidents),
+            tuple(self.findings),
+        )
 
     # Events
 
@@ -146,6 +159,12 @@ class Watch:
             self._report(self.detector.close(minute, *_arrays(self._pending.pop(minute, {}))))
             self._set_next()
 
+    def resume(self, moment: datetime) -> None:
+        """Goes on at this time; if it is long after the last minute, calls were not recorded."""
+        minute = minute_of(moment)
+        if minute - self.now > _UNOBSERVED:
+            self.detector.drops_from = minute + DROP_WINDOWS[-1]
+
     def _set_next(self) -> None:
         """Computes the time at which the next minute is closed."""
         self._next = time_of(self.now + 2) + LATENESS
@@ -165,9 +184,15 @@ class Watch:
         self.cursor, self.imported = cursor, imported
         self.findings = []
         if before is None:
-            self._report_open(self.detector.incidents)
+            # What was imported ends at some time: no calls since then are no drop.
+            self.detector.drops_from = self.now + DROP_WINDOWS[-1]
+            incidents = self.detector.incidents
+            rises = {row: one for row, one in incidents.items() if one.rises}
+            self.detector.incidents = rises
+            self._report_open(rises)
             return
         self._number, self.findings = before._number, before.findings
+        self.detector.drops_from = before.detector.drops_from
         self.detector.incidents.clear()
         for row, incident in before.detector.incidents.items():
             own = self._rows.get(_tuple(before._keys[row]))
