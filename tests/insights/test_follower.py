@@ -39,7 +39,7 @@ class World:
         self.folder = folder
         #: Whether anybody wants Insights events.
         self.wanted = True
-        self.random = random.Random(1)
+        self.random = random.Random(2)
         self.restart()
 
     def restart(self) -> None:
@@ -69,10 +69,10 @@ class World:
             entries.append(a_new_entry(record, recorded_at=moment + timedelta(seconds=2)))
         return sorted(entries, key=lambda entry: entry.recorded_at)
 
-    async def month(self) -> None:
-        """Fills the journal with four weeks of ordinary calls."""
+    async def fortnight(self) -> None:
+        """Fills the journal with two weeks of ordinary calls."""
         entries: list[NewEntry] = []
-        for hour in range(28 * 24, 0, -1):
+        for hour in range(14 * 24, 0, -1):
             for _ in range(self.random.randrange(4)):
                 minute = NOW - timedelta(hours=hour) + self.random.randrange(60) * MINUTE
                 identity = an_iam_user(self.random.choice(["John", "Ann"]))
@@ -105,7 +105,7 @@ class World:
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     made = World(folder)
-    await made.month()
+    await made.fortnight()
     await made.watch.start()
     try:
         yield made
@@ -188,7 +188,7 @@ async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> No
         assert (status.state, status.learned, status.days) == ("watching", 28, 28)
         assert (status.keys, status.incidents) == (1, 0)
         assert status.known_since is not None
-        assert NOW - timedelta(days=28) <= status.known_since < NOW - timedelta(days=27)
+        assert NOW - timedelta(days=14) <= status.known_since < NOW - timedelta(days=13)
         await w.pass_minutes(3, 9, userIdentity=DEPLOY)
         status = await w.insights.status()
         assert (status.watched_until, status.incidents) == (NOW + 3 * MINUTE, 1)
