@@ -201,7 +201,7 @@ def _add_who(commands: Any) -> None:
 
 
 #: What `opentrail insights` does; the first is the default.
-_INSIGHTS = ("list", "show", "status")
+_INSIGHTS = ("list", "show", "expected", "status")
 
 
 def _add_insights(commands: Any) -> None:
@@ -211,13 +211,19 @@ def _add_insights(commands: Any) -> None:
     insights.set_defaults(run=_insights)
     add = insights.add_argument
     add("action", nargs="?", choices=_INSIGHTS, default="list", help=", ".join(_INSIGHTS))
-    add("id", nargs="?", metavar="ID", help="incident to show; the beginning of its id suffices")
+    add(
+        "id",
+        nargs="?",
+        metavar="ID",
+        help="incident to show or to mark; the beginning of its id suffices",
+    )
     add("--since", metavar="T", help="from this time on: 2020-01-01T09:00:00Z, 1h, 7d")
     add("--until", metavar="T", help="up to this time")
     add("--account", metavar="ID", help="only of this account")
     add("--region", metavar="REGION", help="only of this Region")
     add("--limit", metavar="N", default="50", help="maximum number of incidents (50)")
     add("--events", action="store_true", help="with show: print the calls of the incident")
+    add("--note", metavar="TEXT", help="with expected: why the activity was expected")
     _add_client(insights)
 
 
@@ -475,14 +481,25 @@ def _who(options: argparse.Namespace) -> int:
 
 
 def _insights(options: argparse.Namespace) -> int:
-    if options.action == "show" and not options.id:
-        raise UsageError("insights show needs the ID of an incident; 'opentrail insights' has them")
-    if options.action != "show" and (options.id or options.events):
-        raise UsageError("ID and --events are for 'opentrail insights show ID'")
+    needs_id = options.action in ("show", "expected")
+    if needs_id and not options.id:
+        text = f"insights {options.action} needs the ID of an incident; 'opentrail insights' has it"
+        raise UsageError(text)
+    if options.id and not needs_id:
+        raise UsageError("an ID is for 'opentrail insights show ID' or 'expected ID'")
+    if options.events and options.action != "show":
+        raise UsageError("--events is for 'opentrail insights show ID'")
+    if options.note is not None and options.action != "expected":
+        raise UsageError("--note is for 'opentrail insights expected ID'")
     from opentrail.commands import insights
 
-    run = {"list": insights.list_incidents, "show": insights.show_incident}
-    return run.get(options.action, insights.show_status)(options)
+    run = {
+        "list": insights.list_incidents,
+        "show": insights.show_incident,
+        "expected": insights.mark_expected,
+        "status": insights.show_status,
+    }
+    return run[options.action](options)
 
 
 def _tail(options: argparse.Namespace) -> int:

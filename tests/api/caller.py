@@ -23,6 +23,7 @@ from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall, AsgiApp
 from opentrail.core.event import Entry, format_time
 from opentrail.core.identity import Identity
 from opentrail.history.event_history import History
+from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
@@ -194,6 +195,7 @@ class Api:
                 self.world.clock,
                 self.history.until_visible,
                 partial(sources, self.world.registry, True),
+                ExpectedIncidents(self.world.control),
             ),
         )
         self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.api.caller import Api
+import pytest
+
+from tests.api.caller import Answer, Api
 from tests.factories import ACCOUNT, a_record, an_insight_record, event_id
 from tests.fakes import asynchronous, utc
 
@@ -122,6 +124,35 @@ async def test_the_status_says_how_far_insights_is() -> None:
         "unwatchedCalls": 0,
         "openIncidents": 0,
     }
+
+
+async def mark(api: Api, body: bytes) -> Answer:
+    return await api.post(f"{INSIGHTS}/{SHARED}/expected", body)
+
+
+@asynchronous
+async def test_an_incident_is_marked_as_expected_with_a_note() -> None:
+    start = an_insight_record("Start")
+    burst = calls("2020-01-01T09:00:05Z", "2020-01-01T09:00:06Z", "2020-01-01T09:04:59Z")
+    end = end_of(start, "2020-01-01T09:05:00Z")
+    api = await at("2020-01-01T10:00:00Z", *burst, start, end)
+    assert (await api.ask(f"{INSIGHTS}/{SHARED}")).json["expected"] is None
+    answer = await mark(api, b'{"note": "load test"}')
+    assert (answer.status, answer.json["expected"]) == (200, "load test")
+    assert (await api.ask(INSIGHTS)).json["incidents"][0]["expected"] == "load test"
+    (marked,) = await api.services.insights.expected.that_count(api.world.clock.now())
+    assert marked.largest == [2, 3, 3, 3, 3]
+    assert marked.rises
+
+
+@pytest.mark.parametrize("wrong", [b"[]", b'{"note": 7}', b"{", b'{"note": "%s"}' % (b"x" * 1001)])
+@asynchronous
+async def test_a_wrong_note_is_refused(wrong: bytes) -> None:
+    api = await at("2020-01-01T10:00:00Z", an_insight_record("Start"))
+    answer = await mark(api, wrong)
+    assert answer.status == 400
+    assert answer.json["code"] == "InvalidParameterException"
+    assert not await api.services.insights.expected.notes()
 
 
 @asynchronous

@@ -25,6 +25,7 @@ INCIDENT = {
     "eventSource": "ec2.amazonaws.com",
     "eventName": "RunInstances",
     "errorCode": None,
+    "expected": None,
     "average": 7,
     "baseline": 0.3,
 }
@@ -43,11 +44,12 @@ def run(server: StubConsole, *arguments: str) -> int:
 def test_incidents_are_one_line_each(
     server: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_one = {**INCIDENT, "end": None, "start": "2020-01-02T09:00:00Z"}
+    changes = {"end": None, "start": "2020-01-02T09:00:00Z", "expected": "a test"}
+    open_one = {**INCIDENT, **changes}
     server.answers({"incidents": [open_one, INCIDENT]})
     assert run(server, "--since", "2020-01-01", "--limit", "7") == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"2020-01-02T09:00:00Z  5f0c11d2  {INCIDENT['sentence']} (going on)",
+        f"2020-01-02T09:00:00Z  5f0c11d2  {INCIDENT['sentence']} (going on) (expected: a test)",
         f"2020-01-01T09:00:00Z  5f0c11d2  {INCIDENT['sentence']}",
     ]
     assert server.asked[0].path == "/api/v1/insights?since=2020-01-01&limit=7"
@@ -139,7 +141,24 @@ def test_the_status_is_one_line_for_each_figure(
     assert json.loads(capsys.readouterr().out) == watching
 
 
-@pytest.mark.parametrize("wrong", [["show"], ["list", "5f0c"], ["--events"]])
+def test_an_incident_is_marked_as_expected(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({**INCIDENT, "expected": "load test"})
+    assert run(server, "expected", "5f0c11d2", "--note", "load test") == 0
+    (asked,) = server.asked
+    assert (asked.method, asked.path) == ("POST", "/api/v1/insights/5f0c11d2/expected?")
+    assert json.loads(asked.body) == {"note": "load test"}
+    assert capsys.readouterr().out == (
+        "expected: for 90 days from 2020-01-01T09:00:00Z,"
+        " ec2 RunInstances is reported only if it is more\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["show"], ["expected"], ["list", "5f0c"], ["--events"], ["show", "5f0c", "--note", "x"]],
+)
 def test_wrong_use_is_refused(server: StubConsole, wrong: list[str]) -> None:
     assert run(server, *wrong) == 2
     assert server.asked == []

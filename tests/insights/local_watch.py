@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from opentrail.core.event import Entry
+from opentrail.insights.expected import Expected
 from opentrail.insights.findings import WatchState
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts
@@ -24,6 +25,10 @@ class LocalWatch:
     async def resume(self, moment: datetime) -> None:
         assert self._watch is not None
         self._watch.resume(moment)
+
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        assert self._watch is not None
+        self._watch.expect(expected)
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
         assert self._watch is not None

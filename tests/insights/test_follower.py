@@ -18,14 +18,17 @@ import pytest
 from opentrail.app.insights import WatchProcess
 from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
 from opentrail.follow import BATCH
+from opentrail.insights.expected import Expected, ExpectedIncidents
+from opentrail.insights.findings import minute_of
 from opentrail.insights.follower import Insights
 from opentrail.ports.event_store import CallKey
-from tests.factories import a_new_entry, a_record, an_assumed_role, an_iam_user
-from tests.fakes import MemoryEvents, MemoryJournal, SettableClock, asynchronous, utc
+from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_assumed_role, an_iam_user
+from tests.fakes import MemoryControl, MemoryEvents, MemoryJournal, SettableClock, asynchronous, utc
 
 #: A Monday.
 NOW = utc("2024-01-29T10:00:00Z")
 MINUTE = timedelta(minutes=1)
+LAUNCHES = CallKey(ACCOUNT, REGION, "Management", "ec2.amazonaws.com", "RunInstances")
 DEPLOY = an_assumed_role("deploy", session="i-0abc")
 
 
@@ -37,6 +40,7 @@ class World:
         self.journal = MemoryJournal()
         self.store = MemoryEvents()
         self.folder = folder
+        self.control = MemoryControl()
         #: Whether anybody wants Insights events.
         self.wanted = True
         self.random = random.Random(2)
@@ -45,7 +49,13 @@ class World:
     def restart(self) -> None:
         self.watch = WatchProcess(self.folder, "balanced")
         self.insights = Insights(
-            self.watch, self.store, self.journal, self.clock, self._visible, self._sources
+            self.watch,
+            self.store,
+            self.journal,
+            self.clock,
+            self._visible,
+            self._sources,
+            ExpectedIncidents(self.control),
         )
 
     async def _visible(self, position: int) -> None:
@@ -177,6 +187,27 @@ async def test_of_an_incident_that_began_unwanted_nothing_is_recorded(tmp_path: 
         w.wanted = True
         await w.pass_minutes(20)
         assert w.found() == []
+
+
+@asynchronous
+async def test_what_was_expected_is_reported_again_only_if_it_is_larger(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.follow()
+        await w.pass_minutes(5, 9, userIdentity=DEPLOY)
+        await w.pass_minutes(60)
+        (start, _) = w.found()
+        burst = Expected(
+            start["sharedEventID"], LAUNCHES, minute_of(NOW), True, [9, 45, 45, 46, 60]
+        )
+        await w.insights.expect(burst)
+        for calls, records in ((9, 2), (30, 4)):
+            await w.watch.stop()
+            w.restart()  # the mark outlives the process
+            await w.watch.start()
+            await w.follow()
+            await w.pass_minutes(3, calls, userIdentity=DEPLOY)
+            await w.pass_minutes(300)
+            assert len(w.found()) == records, calls
 
 
 @asynchronous

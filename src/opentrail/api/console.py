@@ -21,7 +21,7 @@ from opentrail.api.conditions import (
     search_in,
     without_defaults,
 )
-from opentrail.api.insights import describe, list_incidents, show_incident
+from opentrail.api.insights import describe, expect_incident, list_incidents, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
 from opentrail.core.errors import (
@@ -39,6 +39,8 @@ from opentrail.who.answers import who
 
 #: Maximum events that are searched to count those that defaults hide.
 _MOST_COUNTED = 1_000
+#: Maximum characters of the note of an expected incident.
+_LONGEST_NOTE = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -88,6 +90,11 @@ class ConsoleApi:
                 Route("/api/v1/insights", self._guarded(self._insights)),
                 Route("/api/v1/insights/status", self._guarded(self._insights_status)),
                 Route("/api/v1/insights/{id}", self._guarded(self._insight)),
+                Route(
+                    "/api/v1/insights/{id}/expected",
+                    self._guarded(self._expect),
+                    methods=["POST"],
+                ),
                 Route("/api/v1/identities/{key}", self._guarded(self._identity)),
                 Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
                 Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
@@ -163,10 +170,12 @@ class ConsoleApi:
 
     async def _insights(self, request: Request) -> dict[str, Any]:
         """Returns incidents of unusual activity that match `since`, `until`, account, Region."""
-        now = self._services.clock.now()
-        wanted = replace(search_in(request.query_params, now), categories=(INSIGHT,))
-        limit = count_in(request.query_params, "limit") or PAGE
-        incidents = await list_incidents(self._services.history, wanted, limit, now)
+        query = request.query_params
+        search = search_in(query, self._services.clock.now())
+        limit = count_in(query, "limit") or PAGE
+        incidents = await list_incidents(
+            self._services, replace(search, categories=(INSIGHT,)), limit
+        )
         return {"incidents": incidents, "missing": self._missing()}
 
     async def _insights_status(self, _request: Request) -> dict[str, Any]:
@@ -174,8 +183,15 @@ class ConsoleApi:
 
     async def _insight(self, request: Request) -> dict[str, Any]:
         """Returns one incident with its record and its calls of each minute."""
-        now, shared_id = self._services.clock.now(), request.path_params["id"]
-        return await show_incident(self._services.history, shared_id, now)
+        return await show_incident(self._services, request.path_params["id"])
+
+    async def _expect(self, request: Request) -> dict[str, Any]:
+        """Marks an incident as expected, with a note."""
+        note = _object(await request.body(), '{"note": "load test"}').get("note", "")
+        if not isinstance(note, str) or len(note) > _LONGEST_NOTE:
+            message = f"note must be a text of up to {_LONGEST_NOTE} characters"
+            raise CloudTrailError("InvalidParameterException", message)
+        return await expect_incident(self._services, request.path_params["id"], note)
 
     async def _records(self, request: Request) -> dict[str, Any]:
         """Records what hooks and middleware send; `again=true`: they may have sent it before."""
@@ -229,16 +245,23 @@ class ConsoleApi:
 
 def _asked_trail(body: bytes) -> tuple[str, str | None]:
     """Reads `{"name": …, "account": …}`; the account may be left out."""
+    given = _object(body, '{"name": "my-trail"}')
+    name, account = given.get("name", ""), given.get("account")
+    if not isinstance(name, str):
+        raise CloudTrailError("InvalidParameterException", "name must be a text")
+    return name, account if isinstance(account, str) else None
+
+
+def _object(body: bytes, example: str) -> dict[str, Any]:
     try:
         given = orjson.loads(body or b"{}")
     except orjson.JSONDecodeError:
         given = None
-    if not isinstance(given, dict) or not isinstance(given.get("name", ""), str):
+    if not isinstance(given, dict):
         raise CloudTrailError(
-            "InvalidParameterException", 'the body must be JSON such as {"name": "my-trail"}'
+            "InvalidParameterException", f"the body must be JSON such as {example}"
         )
-    account = given.get("account")
-    return given.get("name", ""), account if isinstance(account, str) else None
+    return given
 
 
 def _json(document: Any, status: int = 200) -> Response:

@@ -11,10 +11,13 @@ from typing import Any
 
 import orjson
 
+from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, as_object, format_time
 from opentrail.core.expression import And, Compare
 from opentrail.history.event_history import CountSearch, History, Search
+from opentrail.insights.expected import Expected, largest_sums
+from opentrail.insights.findings import minute_of
 from opentrail.insights.follower import Insights
 from opentrail.insights.incidents import IncidentReport, incidents_of, sentence
 from opentrail.ports.event_store import CallKey
@@ -48,32 +51,51 @@ async def describe(insights: Insights) -> dict[str, Any]:
     }
 
 
-async def list_incidents(
-    history: History, search: Search, limit: int, now: datetime
-) -> list[dict[str, Any]]:
+async def list_incidents(services: Services, search: Search, limit: int) -> list[dict[str, Any]]:
     """Returns up to `limit` incidents of a period, newest first, each with a sentence."""
+    history, now = services.history, services.clock.now()
     found = await history.latest(search, 2 * limit)  # each has one record, or two
     incidents = incidents_of([orjson.loads(event.record) for event in found])[:limit]
-    return [await _shown(history, await _whole(history, each, now)) for each in incidents]
+    notes = await services.insights.expected.notes()
+    return [
+        await _shown(history, await _whole(history, incident, now), notes) for incident in incidents
+    ]
 
 
-async def show_incident(history: History, shared_id: str, now: datetime) -> dict[str, Any]:
+async def show_incident(services: Services, shared_id: str) -> dict[str, Any]:
     """Returns an incident with its records' figures and its calls of each minute.
 
     Raises:
         CloudTrailError: no incident, or more than one, has an id that begins so.
     """
+    history, now = services.history, services.clock.now()
     incident = await _whole(history, await find_incident(history, shared_id), now)
-    last = incident.start + incident.minutes * _MINUTE
-    begin, end = incident.start - _BEFORE * _MINUTE, min(now, last + _AFTER * _MINUTE)
+    begin = incident.start - _BEFORE * _MINUTE
+    end = min(now, _end(incident) + _AFTER * _MINUTE)
     counts = await _counts(history, incident, begin, end, now)
     return {
-        **await _shown(history, incident),
+        **await _shown(history, incident, await services.insights.expected.notes()),
         "record": incident.record,
         "minutes": [[format_time(moment), count] for moment, count in counts],
         "from": format_time(begin),
         "until": format_time(end),
     }
+
+
+async def expect_incident(services: Services, shared_id: str, note: str) -> dict[str, Any]:
+    """Marks an incident as expected: what is no larger is not reported again for a while.
+
+    Raises:
+        CloudTrailError: no incident, or more than one, has an id that begins so.
+    """
+    history, now = services.history, services.clock.now()
+    incident = await _whole(history, await find_incident(history, shared_id), now)
+    counts = await _counts(history, incident, incident.start, _end(incident), now)
+    largest = largest_sums([count for _, count in counts])
+    start, rises = minute_of(incident.start), not incident.is_drop
+    key = key_of(incident)
+    await services.insights.expect(Expected(incident.id, key, start, rises, largest, note))
+    return await _shown(history, incident, {incident.id: note})
 
 
 async def find_incident(history: History, shared_id: str) -> IncidentReport:
@@ -108,6 +130,10 @@ async def _whole(history: History, incident: IncidentReport, now: datetime) -> I
     return replace(incident, minutes=minutes, average=sum(each for _, each in counts) / minutes)
 
 
+def _end(incident: IncidentReport) -> datetime:
+    return incident.end or incident.start + incident.minutes * _MINUTE
+
+
 async def _counts(
     history: History, incident: IncidentReport, start: datetime, end: datetime, now: datetime
 ) -> Sequence[tuple[datetime, int]]:
@@ -130,7 +156,9 @@ def key_of(incident: IncidentReport) -> CallKey:
     )
 
 
-async def _shown(history: History, incident: IncidentReport) -> dict[str, Any]:
+async def _shown(
+    history: History, incident: IncidentReport, notes: Mapping[str, str]
+) -> dict[str, Any]:
     source_ip = await _top_source_ip(history, incident)
     return {
         "id": incident.id,
@@ -149,6 +177,7 @@ async def _shown(history: History, incident: IncidentReport) -> dict[str, Any]:
         "baseline": incident.baseline,
         "identity": incident.identity,
         "sourceIPAddress": source_ip,
+        "expected": notes.get(incident.id),
     }
 
 

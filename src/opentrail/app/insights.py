@@ -12,6 +12,7 @@ from opentrail.app.insights_process import (
     Acknowledge,
     Adopt,
     BeginLearning,
+    Expect,
     GetWatch,
     LearnCounts,
     Observe,
@@ -22,6 +23,7 @@ from opentrail.app.insights_process import (
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
+from opentrail.insights.expected import Expected
 from opentrail.insights.findings import WatchState
 from opentrail.ports.event_store import CallCounts, CallKey
 from opentrail.trails.registry import TrailRegistry
@@ -73,6 +75,10 @@ class WatchProcess:
     async def resume(self, moment: datetime) -> None:
         """Goes on at this time; nothing was recorded since the watch ended."""
         await self._child.ask(Resume(moment), _SECONDS)
+
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Has what was as large in these incidents not reported again; others do not count."""
+        await self._child.ask(Expect(list(expected)), _SECONDS, resend=False)
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
         """Has entries of the journal counted; those that are counted already are left out."""

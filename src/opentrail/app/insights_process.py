@@ -26,6 +26,7 @@ from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
+from opentrail.insights.expected import Expected
 from opentrail.insights.findings import WatchState
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts
@@ -45,6 +46,12 @@ class Resume(IpcRequest[None], frozen=True):
     """Go on at this time; nothing was recorded since the watch ended."""
 
     moment: datetime
+
+
+class Expect(IpcRequest[None], frozen=True):
+    """Have what was as large in these incidents not reported again; others do not count."""
+
+    expected: list[Expected]
 
 
 class Observe(IpcRequest[WatchState], frozen=True):
@@ -109,6 +116,7 @@ class InsightsProcess:
             {
                 GetWatch: self._get,
                 Resume: self._resume,
+                Expect: self._expect,
                 Observe: self._observe,
                 PassTime: self._pass_time,
                 Acknowledge: self._acknowledge,
@@ -126,6 +134,10 @@ class InsightsProcess:
     async def _resume(self, request: Resume) -> None:
         if self._watch is not None:
             self._watch.resume(request.moment)
+
+    async def _expect(self, request: Expect) -> None:
+        if self._watch is not None:
+            await self._run(self._watch.expect, request.expected)
 
     async def _observe(self, request: Observe) -> WatchState:
         if self._watch is not None:

@@ -74,6 +74,7 @@ from opentrail.follow import Follower, follow
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.imports.service import Imports
+from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
@@ -275,6 +276,7 @@ class Server:
             clock,
             engines.history.until_visible,
             partial(sources, trails, settings.insights == "on"),
+            ExpectedIncidents(control),
         )
         _run_beside(stack, self._follow_insights(watch, insights, journal, trails))
         housekeeping = Housekeeping(

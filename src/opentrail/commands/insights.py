@@ -38,12 +38,36 @@ def list_incidents(options: argparse.Namespace) -> int:
             sys.stdout.write(json.dumps(incident) + "\n")
         return 0
     for incident in incidents:
-        going_on = "" if incident["end"] else " (going on)"
         line = f"{incident['start']}  {incident['id'][:_SHORT_ID]}  {incident['sentence']}"
-        sys.stdout.write(f"{printable(line)}{going_on}\n")
+        line += "" if incident["end"] else " (going on)"
+        line += "" if incident["expected"] is None else f" (expected{_colon(incident['expected'])})"
+        sys.stdout.write(f"{printable(line)}\n")
     if not incidents:
         sys.stderr.write("no unusual activity found\n")
     return 0
+
+
+def _colon(note: str) -> str:
+    return f": {note}" if note else ""
+
+
+def mark_expected(options: argparse.Namespace) -> int:
+    """Marks an incident as expected."""
+    incident = ask(options, f"{_path(options.id)}/expected", {}, {"note": options.note or ""})
+    if options.json:
+        sys.stdout.write(json.dumps(incident) + "\n")
+        return 0
+    api = f"{incident['eventSource'].removesuffix('.amazonaws.com')} {incident['eventName']}"
+    if incident["average"] < incident["baseline"]:
+        learned = f"for 90 days from {incident['start']}, no drop of {api} is reported"
+    else:
+        learned = f"for 90 days from {incident['start']}, {api} is reported only if it is more"
+    sys.stdout.write(printable(f"expected: {learned}") + "\n")
+    return 0
+
+
+def _path(incident: str) -> str:
+    return f"/api/v1/insights/{quote(incident, safe='')}"
 
 
 def show_status(options: argparse.Namespace) -> int:
@@ -68,8 +92,7 @@ def show_status(options: argparse.Namespace) -> int:
 
 def show_incident(options: argparse.Namespace) -> int:
     """Prints an incident: figures, chart and attributions, or the calls themselves."""
-    path = f"/api/v1/insights/{quote(options.id, safe='')}"
-    incident = ask(options, path, {})
+    incident = ask(options, _path(options.id), {})
     if options.events:
         return _print_calls(options, incident)
     if options.json:
@@ -80,6 +103,8 @@ def show_incident(options: argparse.Namespace) -> int:
     out(f"{printable(incident['sentence'])}\n\n")
     out(f"  id        {incident['id']}\n")
     out(f"  time      {incident['start']} to {end}\n")
+    if incident["expected"] is not None:
+        out(f"  expected  {printable(incident['expected'] or 'yes')}\n")
     out(f"  account   {printable(incident['account'])}, {printable(incident['region'])}\n")
     out(f"  a minute  {incident['average']:.4g}, usually {incident['baseline']:.4g}\n\n")
     room = shutil.get_terminal_size((100, 24)).columns

@@ -136,6 +136,10 @@ class Detector:
         self._masked: dict[int, tuple[int, int]] = {}
         self._armed: dict[int, int] = {}
         self._steady = np.zeros(0, np.intp)
+        #: The largest numbers of calls of expected incidents, by key and window, and the keys with
+        #: expected drops: no more than that is unusual.
+        self.expected_sums: dict[int, Floats] = {}
+        self.expected_drops: set[int] = set()
         #: The first minute in which drops are looked for: before it, calls were perhaps not seen.
         self.drops_from = since
 
@@ -334,6 +338,9 @@ class Detector:
             ratios = np.where(
                 is_record, ratios / _RECORD_SHARE, np.where(self._is_large(part), ratios, 0)
             )
+            for place, row in enumerate(part.rows.tolist()):
+                if row in self.expected_sums:
+                    ratios[part.sums[: len(WINDOWS), place] <= self.expected_sums[row], place] = 0
             for place, ratio in enumerate(ratios.max(axis=0).tolist()):
                 key = int(high[place])
                 if ratio >= preset.threshold and self._note(int(at.rows[key]), ratio):
@@ -426,7 +433,13 @@ class Detector:
         sums = at.sums[first : first + len(DROP_WINDOWS)]
         low = sums < _DROP_SHARE * base.expected_drops(at)
         at = at.of(np.nonzero(low.any(axis=0))[0])
-        rows = np.array([row for row in at.rows.tolist() if self._armed.get(row, 0) <= minute])
+        rows = np.array(
+            [
+                row
+                for row in at.rows.tolist()
+                if self._armed.get(row, 0) <= minute and row not in self.expected_drops
+            ]
+        )
         rows = self._usual(rows.astype(np.intp))
         if not len(rows):
             return []

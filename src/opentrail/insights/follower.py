@@ -11,6 +11,7 @@ from typing import Protocol
 
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry
+from opentrail.insights.expected import Expected, ExpectedIncidents
 from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
 from opentrail.insights.records import insight_event, start_id
 from opentrail.ports.clock import Clock
@@ -37,6 +38,10 @@ class RemoteWatch(Protocol):
 
     async def resume(self, moment: datetime) -> None:
         """Go on at this time; nothing was recorded since the watch ended."""
+        ...
+
+    async def expect(self, expected: Sequence[Expected]) -> None:
+        """Have what was as large in these incidents not reported again; others do not count."""
         ...
 
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
@@ -109,6 +114,7 @@ class Insights:
         sources: returns the ARNs of the trails that want a key's insights about data events; for
             management events [None] if anybody wants them. If the second argument is true, it
             returns all that may have wanted them before.
+        expected: the incidents that were marked as expected.
     """
 
     name = "insights"
@@ -121,7 +127,9 @@ class Insights:
         clock: Clock,
         until_visible: Callable[[int], Awaitable[None]],
         sources: Callable[[CallKey, bool], Awaitable[Sequence[str | None]]],
+        expected: ExpectedIncidents,
     ) -> None:
+        self.expected = expected
         self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
         self._until_visible, self._sources = until_visible, sources
         self._lock = asyncio.Lock()
@@ -157,6 +165,7 @@ class Insights:
                 state = await self._learn()
             elif is_first:
                 await self._watch.resume(self._clock.now())
+            await self._expect()
             self._progress = LearningProgress("watching", LEARNED_DAYS)
             return state.cursor
 
@@ -183,12 +192,23 @@ class Insights:
             imported = self._store.snapshot.imported
             if imported != state.imported and imported == self._imported:
                 state = await self._learn()  # an import has ended
+                await self._expect()
                 self._progress = LearningProgress("watching", LEARNED_DAYS)
             self._imported = imported
             now = self._clock.now()
             if state.cursor >= self._journal.head:
                 state = await self._watch.pass_time(now - _IN_JOURNAL)
             await self._record(state)
+
+    async def expect(self, incident: Expected) -> None:
+        """Marks an incident as expected: activity that is no larger is not reported again."""
+        async with self._lock:
+            await self.expected.add(incident)
+            if (await self._watch.state()).is_learned:
+                await self._expect()
+
+    async def _expect(self) -> None:
+        await self._watch.expect(await self.expected.that_count(self._clock.now()))
 
     async def _learn(self) -> WatchState:
         """Learns baselines from all events that are stored."""

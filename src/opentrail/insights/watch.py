@@ -17,6 +17,7 @@ from opentrail.core.event import DATA, MANAGEMENT, Entry, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.insights.baseline import DAY, DROP_WINDOWS, Baselines
 from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition
+from opentrail.insights.expected import Expected
 from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
 from opentrail.insights.incident import Incident
 from opentrail.ports.event_store import CallCounts, CallKey
@@ -132,15 +133,20 @@ class Watch:
                 if each.error_code:
                     self._add((*key, each.error_code), minute, count)
 
-    def _add(self, key: tuple[Any, ...], minute: int, count: int) -> None:
+    def _row(self, key: tuple[Any, ...]) -> int | None:
+        """Returns the row of a key, or None if there are too many."""
         row = self._rows.get(key)
-        if row is None:
-            if len(self._keys) >= MOST_KEYS:
-                self.unwatched += count
-                return
+        if row is None and len(self._keys) < MOST_KEYS:
             row = self._rows[key] = len(self._keys)
             self._keys.append(CallKey(*key))
             self.detector.add(str(key[0]))
+        return row
+
+    def _add(self, key: tuple[Any, ...], minute: int, count: int) -> None:
+        row = self._row(key)
+        if row is None:
+            self.unwatched += count
+            return
         if minute > self.now:
             if minute - self.now < _TOO_EARLY:
                 self._pending[minute][row] += count
@@ -204,6 +210,22 @@ class Watch:
         self._report(
             Transition(one.row, one.start, one.found, one.rises, 0.0) for one in incidents.values()
         )
+
+    def expect(self, expected: Sequence[Expected]) -> None:
+        """Has what was as large in these incidents not reported again; others do not count."""
+        detector = self.detector
+        detector.expected_sums.clear()
+        detector.expected_drops.clear()
+        for each in expected:
+            row = self._row(_tuple(each.key))
+            if row is None:
+                continue
+            if not each.rises:
+                detector.expected_drops.add(row)
+                continue
+            largest = np.array(each.largest, np.float32)
+            others = detector.expected_sums.get(row, np.zeros_like(largest))
+            detector.expected_sums[row] = np.maximum(largest, others)
 
     def acknowledge(self, number: int) -> None:
         """Forgets the findings up to a number: they are recorded."""

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.insights.baseline import WINDOWS
+from opentrail.insights.expected import COUNTS, Expected, ExpectedIncidents, largest_sums
+from opentrail.insights.findings import minute_of
+from opentrail.insights.watch import Watch
+from opentrail.ports.event_store import CallKey
+from tests.factories import ACCOUNT, REGION
+from tests.fakes import MemoryControl, asynchronous, utc
+
+NOW = utc("2024-01-29T10:00:00Z")
+KEY = CallKey(ACCOUNT, REGION, "Management", "ec2.amazonaws.com", "RunInstances", "AccessDenied")
+
+
+def an_expected(**changes: object) -> Expected:
+    members = {"id": "1", "key": KEY, "start": minute_of(NOW), "rises": True, "largest": [1.0] * 5}
+    return Expected(**{**members, **changes})  # type: ignore[arg-type]
+
+
+@asynchronous
+async def test_a_mark_outlives_its_time_only_as_a_note() -> None:
+    expected = ExpectedIncidents(MemoryControl())
+    mark = an_expected(note="load test")
+    await expected.add(an_expected(note="?"))
+    await expected.add(mark)
+    assert await expected.that_count(NOW + COUNTS) == [mark]
+    assert await expected.that_count(NOW + COUNTS + timedelta(minutes=1)) == []
+    assert await expected.notes() == {"1": "load test"}
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=400))
+def test_the_largest_sums_are_those_of_any_window(counts: list[int]) -> None:
+    padded = np.pad(counts, 240)
+    sums = [np.convolve(padded, np.ones(width)).max() for width in WINDOWS]
+    assert largest_sums(counts) == sums
+
+
+def test_marks_of_one_key_add_up_and_can_be_removed() -> None:
+    watch = Watch("balanced", minute_of(NOW))
+    other = an_expected(id="2", largest=[0.0, 2, 2, 2, 2])
+    watch.expect([an_expected(), other])
+    assert watch.detector.expected_sums[0].tolist() == [1, 2, 2, 2, 2]
+    watch.expect([an_expected(rises=False)])
+    assert (watch.detector.expected_sums, watch.detector.expected_drops) == ({}, {0})
