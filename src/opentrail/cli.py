@@ -201,7 +201,7 @@ def _add_who(commands: Any) -> None:
 
 
 #: What `opentrail insights` does; the first is the default.
-_INSIGHTS = ("list", "show", "expected", "status")
+_INSIGHTS = ("list", "show", "expected", "scan", "status")
 
 
 def _add_insights(commands: Any) -> None:
@@ -217,7 +217,7 @@ def _add_insights(commands: Any) -> None:
         metavar="ID",
         help="incident to show or to mark; the beginning of its id suffices",
     )
-    add("--since", metavar="T", help="from this time on: 2020-01-01T09:00:00Z, 1h, 7d")
+    add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")
     add("--until", metavar="T", help="up to this time")
     add("--account", metavar="ID", help="only of this account")
     add("--region", metavar="REGION", help="only of this Region")
@@ -489,6 +489,8 @@ def _insights(options: argparse.Namespace) -> int:
         raise UsageError("an ID is for 'opentrail insights show ID' or 'expected ID'")
     if options.events and options.action != "show":
         raise UsageError("--events is for 'opentrail insights show ID'")
+    if options.action == "scan" and not options.since:
+        raise UsageError("insights scan needs --since T, the first time to look at")
     if options.note is not None and options.action != "expected":
         raise UsageError("--note is for 'opentrail insights expected ID'")
     from opentrail.commands import insights
@@ -497,6 +499,7 @@ def _insights(options: argparse.Namespace) -> int:
         "list": insights.list_incidents,
         "show": insights.show_incident,
         "expected": insights.mark_expected,
+        "scan": insights.scan,
         "status": insights.show_status,
     }
     return run[options.action](options)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from opentrail.core.event import format_time
 from tests.api.caller import Answer, Api
 from tests.factories import ACCOUNT, a_record, an_insight_record, event_id
 from tests.fakes import asynchronous, utc
@@ -123,6 +125,8 @@ async def test_the_status_says_how_far_insights_is() -> None:
         "keys": 1,
         "unwatchedCalls": 0,
         "openIncidents": 0,
+        "daysScanned": None,
+        "daysToScan": None,
     }
 
 
@@ -153,6 +157,37 @@ async def test_a_wrong_note_is_refused(wrong: bytes) -> None:
     assert answer.status == 400
     assert answer.json["code"] == "InvalidParameterException"
     assert not await api.services.insights.expected.notes()
+
+
+def ten_days_with_a_burst() -> list[dict[str, Any]]:
+    """Returns a call an hour, and forty calls within four minutes of the ninth day."""
+    first = utc("2020-01-10T00:00:30Z")
+    times = [first + timedelta(hours=hour) for hour in range(240)]
+    times += [first + timedelta(days=8, hours=9, seconds=6 * n) for n in range(40)]
+    return [
+        a_record(eventID=event_id(1000 + n), eventTime=format_time(time))
+        for n, time in enumerate(times)
+    ]
+
+
+@asynchronous
+async def test_a_scan_finds_and_records_what_was_unusual_once() -> None:
+    api = await at("2020-01-20T00:00:00Z", *ten_days_with_a_burst())
+    scan, since = f"{INSIGHTS}/scan", "2020-01-12"
+    refused = await api.ask(scan, method="POST", since=since)
+    assert (refused.status, refused.json["code"]) == (400, "InsightNotEnabledException")
+    await api.services.insights.cursor()
+    answer = (await api.ask(scan, method="POST", since=since)).json
+    (incident,) = answer["incidents"]
+    assert (incident["start"], incident["end"]) == ("2020-01-18T09:00:00Z", "2020-01-18T09:05:00Z")
+    assert incident["sentence"].startswith("IAM CreateUser: 41 calls in 5 minutes, usually 1 an ho")
+    assert answer["known"] == 0
+    await api.record([])  # what was recorded becomes visible
+    assert (await api.ask(INSIGHTS)).json["incidents"] == [incident]
+    assert (await api.ask(scan, method="POST", since=since)).json == {"incidents": [], "known": 1}
+    later = await api.ask(scan, method="POST", since="2020-01-19")
+    assert later.json == {"incidents": [], "known": 0}
+    assert (await api.ask(scan, method="POST")).status == 400
 
 
 @asynchronous

@@ -114,6 +114,7 @@ def test_the_status_is_one_line_for_each_figure(
         "daysToLearn": 28,
         "watchedUntil": None,
         "unwatchedCalls": 0,
+        "daysToScan": None,
     }
     server.answers(status)
     assert run(server, "status") == 0
@@ -126,6 +127,8 @@ def test_the_status_is_one_line_for_each_figure(
         "keys": 1200,
         "openIncidents": 1,
         "unwatchedCalls": 5,
+        "daysScanned": 3,
+        "daysToScan": 34,
     }
     server.answers(watching)
     run(server, "status")
@@ -135,6 +138,7 @@ def test_the_status_is_one_line_for_each_figure(
         "events from     2020-01-01T09:00:00Z",
         "counted until   2020-01-29T09:00:00Z",
         "open incidents  1",
+        "scan            3 of 34 days",
         "not watched     5 calls: there are too many keys",
     ]
     run(server, "status", "--json")
@@ -155,9 +159,28 @@ def test_an_incident_is_marked_as_expected(
     )
 
 
+def test_a_scan_prints_what_it_found(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"incidents": [INCIDENT], "known": 2})
+    assert run(server, "scan", "--since", "2020-01-01") == 0
+    (asked,) = server.asked
+    assert (asked.method, asked.path) == ("POST", "/api/v1/insights/scan?since=2020-01-01")
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert err == "1 found and recorded, 2 recorded before\n"
+
+
 @pytest.mark.parametrize(
     "wrong",
-    [["show"], ["expected"], ["list", "5f0c"], ["--events"], ["show", "5f0c", "--note", "x"]],
+    [
+        ["show"],
+        ["expected"],
+        ["scan"],
+        ["list", "5f0c"],
+        ["--events"],
+        ["show", "5f0c", "--note", "x"],
+    ],
 )
 def test_wrong_use_is_refused(server: StubConsole, wrong: list[str]) -> None:
     assert run(server, *wrong) == 2

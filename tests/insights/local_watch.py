@@ -7,7 +7,7 @@ from datetime import datetime
 
 from opentrail.core.event import Entry
 from opentrail.insights.expected import Expected
-from opentrail.insights.findings import WatchState
+from opentrail.insights.findings import Detection, WatchState
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts
 
@@ -47,10 +47,15 @@ class LocalWatch:
     async def begin(self, since: int) -> None:
         self._learning = Watch("balanced", since)
 
-    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> None:
+    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> list[Detection]:
         assert self._learning is not None
         self._learning.learn(counts)
         self._learning.close_until(until)
+        findings, self._learning.findings = self._learning.findings, []
+        return findings
+
+    async def abandon(self) -> None:
+        self._learning = None
 
     async def adopt(self, cursor: int, imported: int) -> WatchState:
         assert self._learning is not None

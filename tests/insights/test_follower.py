@@ -211,6 +211,23 @@ async def test_what_was_expected_is_reported_again_only_if_it_is_larger(tmp_path
 
 
 @asynchronous
+async def test_a_scan_finds_in_old_events_what_was_found_when_they_were_new(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as w:
+        await w.follow()
+        await w.pass_minutes(5, 9, userIdentity=DEPLOY)
+        await w.pass_minutes(60)
+        start, end = w.found()
+        ((found, over),) = await w.insights.scan(NOW - timedelta(days=2))
+        assert found.start == minute_of(NOW)
+        events = await w.insights.record([(found, over)])
+        assert [each.event_id for each in events] == [start["eventID"], end["eventID"]]
+        assert w.found() == [start, end]  # no event is recorded twice
+        assert await w.insights.scan(NOW + timedelta(minutes=30)) == []
+
+
+@asynchronous
 async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         assert (await w.insights.status()).state == "off"

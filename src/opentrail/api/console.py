@@ -21,7 +21,7 @@ from opentrail.api.conditions import (
     search_in,
     without_defaults,
 )
-from opentrail.api.insights import describe, expect_incident, list_incidents, show_incident
+from opentrail.api.insights import describe, expect_incident, list_incidents, scan, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
 from opentrail.core.errors import (
@@ -89,6 +89,7 @@ class ConsoleApi:
                 Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
                 Route("/api/v1/insights", self._guarded(self._insights)),
                 Route("/api/v1/insights/status", self._guarded(self._insights_status)),
+                Route("/api/v1/insights/scan", self._guarded(self._scan), methods=["POST"]),
                 Route("/api/v1/insights/{id}", self._guarded(self._insight)),
                 Route(
                     "/api/v1/insights/{id}/expected",
@@ -177,6 +178,13 @@ class ConsoleApi:
             self._services, replace(search, categories=(INSIGHT,)), limit
         )
         return {"incidents": incidents, "missing": self._missing()}
+
+    async def _scan(self, request: Request) -> dict[str, Any]:
+        """Finds and records incidents in old events; `since` is when they begin."""
+        since = search_in(request.query_params, self._services.clock.now()).start
+        if since is None:
+            raise CloudTrailError("InvalidParameterException", "since must be given")
+        return await scan(self._services, since)
 
     async def _insights_status(self, _request: Request) -> dict[str, Any]:
         return await describe(self._services.insights)

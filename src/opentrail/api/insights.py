@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import inf
 from typing import Any
 
 import orjson
@@ -24,6 +25,9 @@ from opentrail.ports.event_store import CallKey
 
 #: Characters of an incident's id.
 _ID = re.compile("[0-9a-f-]{1,36}")
+#: Maximum records that are compared with what a scan finds, and the longest time from the start of
+#: an incident to its end.
+_MOST_RECORDS, _LONGEST = 100_000, timedelta(days=2)
 #: Records that are read to see whether more than one incident has an id that begins so.
 _AMBIGUOUS = 3
 #: Maximum calls of an incident that are read to find out where most came from.
@@ -48,6 +52,8 @@ async def describe(insights: Insights) -> dict[str, Any]:
         "keys": status.keys,
         "unwatchedCalls": status.unwatched,
         "openIncidents": status.incidents,
+        "daysScanned": status.scanned[0] if status.scanned else None,
+        "daysToScan": status.scanned[1] if status.scanned else None,
     }
 
 
@@ -80,6 +86,42 @@ async def show_incident(services: Services, shared_id: str) -> dict[str, Any]:
         "from": format_time(begin),
         "until": format_time(end),
     }
+
+
+async def scan(services: Services, since: datetime) -> dict[str, Any]:
+    """Finds and records the incidents in events that are stored.
+
+    Returns:
+        The incidents found, and the number of those left out because they, or others of the same
+        key that overlap them, are recorded already.
+
+    Raises:
+        CloudTrailError: Insights does not watch, or has not learned yet.
+    """
+    insights, history = services.insights, services.history
+    status = await insights.status()
+    if status.state != "watching":
+        message = f"Insights is {status.state}; a scan is possible while it is watching"
+        raise CloudTrailError("InsightNotEnabledException", message)
+    found = await insights.scan(since)
+    search = Search(categories=(INSIGHT,), start=since - _LONGEST)
+    records = [orjson.loads(each.record) for each in await history.latest(search, _MOST_RECORDS)]
+    known: dict[CallKey, list[tuple[int, float]]] = {}
+    for incident in incidents_of(records):
+        end = minute_of(incident.end) if incident.end else inf
+        known.setdefault(key_of(incident), []).append((minute_of(incident.start), end))
+    new = [
+        (start, end)
+        for start, end in found
+        if not any(
+            first < (end.end or inf) and start.start < last
+            for first, last in known.get(start.key, ())
+        )
+    ]
+    made = [orjson.loads(entry.record) for entry in await insights.record(new)]
+    notes = await insights.expected.notes()
+    incidents = [await _shown(history, incident, notes) for incident in incidents_of(made)]
+    return {"incidents": incidents, "known": len(found) - len(new)}
 
 
 async def expect_incident(services: Services, shared_id: str, note: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import Link
 from opentrail.app.insights_process import (
+    AbandonLearning,
     Acknowledge,
     Adopt,
     BeginLearning,
@@ -24,7 +25,7 @@ from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
 from opentrail.insights.expected import Expected
-from opentrail.insights.findings import WatchState
+from opentrail.insights.findings import Detection, WatchState
 from opentrail.ports.event_store import CallCounts, CallKey
 from opentrail.trails.registry import TrailRegistry
 
@@ -106,9 +107,14 @@ class WatchProcess:
         """Begins to learn; `since` is the first minute that is known about."""
         await self._child.ask(BeginLearning(since), _SECONDS, resend=False)
 
-    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> None:
-        """Learns from the counts of a period that ends at `until`."""
-        await self._child.ask(LearnCounts(list(counts), until), _LONG_SECONDS, resend=False)
+    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> list[Detection]:
+        """Learns from the counts of a period that ends at `until`; returns what was unusual."""
+        request = LearnCounts(list(counts), until)
+        return await self._child.ask(request, _LONG_SECONDS, resend=False)
+
+    async def abandon(self) -> None:
+        """Forgets what was learned."""
+        await self._child.ask(AbandonLearning(), _SECONDS)
 
     async def adopt(self, cursor: int, imported: int) -> WatchState:
         """Watches with what was learned from all events up to these."""

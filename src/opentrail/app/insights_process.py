@@ -27,7 +27,7 @@ from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.core.errors import StorageFailed
 from opentrail.core.event import Entry
 from opentrail.insights.expected import Expected
-from opentrail.insights.findings import WatchState
+from opentrail.insights.findings import Detection, WatchState
 from opentrail.insights.watch import Watch
 from opentrail.ports.event_store import CallCounts
 
@@ -78,11 +78,15 @@ class BeginLearning(IpcRequest[None], frozen=True):
     since: int
 
 
-class LearnCounts(IpcRequest[None], frozen=True):
-    """Learn from the counts of a period that ends at `until`."""
+class LearnCounts(IpcRequest[list[Detection]], frozen=True):
+    """Learn from the counts of a period that ends at `until`; return what was unusual."""
 
     counts: list[CallCounts]
     until: datetime
+
+
+class AbandonLearning(IpcRequest[None], frozen=True):
+    """Forget the second watch."""
 
 
 class Adopt(IpcRequest[WatchState], frozen=True):
@@ -122,6 +126,7 @@ class InsightsProcess:
                 Acknowledge: self._acknowledge,
                 BeginLearning: self._begin,
                 LearnCounts: self._learn,
+                AbandonLearning: self._abandon,
                 Adopt: self._adopt,
                 StopWatch: self._stop,
             },
@@ -156,7 +161,7 @@ class InsightsProcess:
     async def _begin(self, request: BeginLearning) -> None:
         self._learning = Watch(self._preset, request.since)
 
-    async def _learn(self, request: LearnCounts) -> None:
+    async def _learn(self, request: LearnCounts) -> list[Detection]:
         if self._learning is None:
             raise StorageFailed("insights: learning has not begun")
         learning = self._learning
@@ -166,6 +171,11 @@ class InsightsProcess:
             learning.close_until(request.until)
 
         await self._run(learn)
+        findings, learning.findings = learning.findings, []
+        return findings
+
+    async def _abandon(self, _request: AbandonLearning) -> None:
+        self._learning = None
 
     async def _adopt(self, request: Adopt) -> WatchState:
         if self._learning is None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from opentrail.commands.client import ask
+from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
 from opentrail.core.text import printable
 
@@ -24,6 +24,8 @@ _STATES = {
 }
 _BARS = "▁▂▃▄▅▆▇█"
 _CHART_LINES = 8
+#: How long a scan may take.
+_SCAN_SECONDS = 24 * 3600.0
 _MOST_EVENTS = "10000"
 
 
@@ -33,18 +35,33 @@ def list_incidents(options: argparse.Namespace) -> int:
     answer = ask(options, "/api/v1/insights", query)
     warn_of_missing(answer)
     incidents = answer["incidents"]
+    _print_incidents(options, incidents)
+    if not incidents:
+        sys.stderr.write("no unusual activity found\n")
+    return 0
+
+
+def scan(options: argparse.Namespace) -> int:
+    """Has unusual activity in old events found, and prints it."""
+    answer = find(options).ask(
+        f"/api/v1/insights/scan?since={quote(options.since)}", [], seconds=_SCAN_SECONDS
+    )
+    _print_incidents(options, answer["incidents"])
+    new, known = len(answer["incidents"]), answer["known"]
+    sys.stderr.write(f"{new} found and recorded, {known} recorded before\n")
+    return 0
+
+
+def _print_incidents(options: argparse.Namespace, incidents: list[dict[str, Any]]) -> None:
     if options.json:
         for incident in incidents:
             sys.stdout.write(json.dumps(incident) + "\n")
-        return 0
+        return
     for incident in incidents:
         line = f"{incident['start']}  {incident['id'][:_SHORT_ID]}  {incident['sentence']}"
         line += "" if incident["end"] else " (going on)"
         line += "" if incident["expected"] is None else f" (expected{_colon(incident['expected'])})"
         sys.stdout.write(f"{printable(line)}\n")
-    if not incidents:
-        sys.stderr.write("no unusual activity found\n")
-    return 0
 
 
 def _colon(note: str) -> str:
@@ -83,6 +100,8 @@ def show_status(options: argparse.Namespace) -> int:
         lines["events from"] = status["knownSince"]
         lines["counted until"] = status["watchedUntil"]
         lines["open incidents"] = str(status["openIncidents"])
+    if status["daysToScan"]:
+        lines["scan"] = f"{status['daysScanned']} of {status['daysToScan']} days"
     if status["unwatchedCalls"]:
         lines["not watched"] = f"{status['unwatchedCalls']:,} calls: there are too many keys"
     for name, value in lines.items():

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from opentrail.core.errors import OpentrailError
-from opentrail.core.event import Entry
+from opentrail.core.event import Entry, NewEntry
 from opentrail.insights.expected import Expected, ExpectedIncidents
 from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
 from opentrail.insights.records import insight_event, start_id
 from opentrail.ports.clock import Clock
-from opentrail.ports.event_store import CallCounts, CallKey, EventStore
+from opentrail.ports.event_store import CallCounts, CallKey, EventStore, Snapshot
 from opentrail.ports.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,8 @@ _TICK_SECONDS = 5.0
 #: Events recorded longer ago than this are in the journal.
 _IN_JOURNAL = timedelta(seconds=5)
 _DAY = timedelta(days=1)
+#: The start and the end of one that is over.
+Incident = tuple[Detection, Detection]
 
 
 class RemoteWatch(Protocol):
@@ -60,8 +62,12 @@ class RemoteWatch(Protocol):
         """Begin to learn; `since` is the first minute that is known about."""
         ...
 
-    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> None:
-        """Learn from the counts of a period that ends at `until`."""
+    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> list[Detection]:
+        """Learn from the counts of a period that ends at `until`; return what was unusual."""
+        ...
+
+    async def abandon(self) -> None:
+        """Forget what was learned."""
         ...
 
     async def adopt(self, cursor: int, imported: int) -> WatchState:
@@ -90,6 +96,7 @@ class InsightsStatus:
         keys: the number of APIs, and of their error codes, by account and Region.
         unwatched: calls that are not counted because there are too many keys.
         incidents: the number of those that are going on.
+        scanned: days of old events that were looked at, and are to be, if a scan is under way.
     """
 
     state: str
@@ -100,6 +107,7 @@ class InsightsStatus:
     keys: int = 0
     unwatched: int = 0
     incidents: int = 0
+    scanned: tuple[int, int] | None = None
 
 
 class Insights:
@@ -135,6 +143,9 @@ class Insights:
         self._lock = asyncio.Lock()
         self._imported = store.snapshot.imported
         self._progress = LearningProgress()
+        #: Held while a second watch learns: for a new baseline, or of old events.
+        self._learning = asyncio.Lock()
+        self._scanned: tuple[int, int] | None = None
 
     async def status(self) -> InsightsStatus:
         """Returns what Insights is doing."""
@@ -153,6 +164,7 @@ class Insights:
             watch.keys,
             watch.unwatched,
             watch.incidents,
+            self._scanned,
         )
 
     async def cursor(self) -> int:
@@ -214,30 +226,85 @@ class Insights:
         """Learns baselines from all events that are stored."""
         await self._until_visible(self._journal.head)
         snapshot, now = self._store.snapshot, self._clock.now()
-        day = (now - LEARNED_DAYS * _DAY).replace(hour=0, minute=0, second=0, microsecond=0)
-        began = False
-        for learned in range(LEARNED_DAYS + 1):
-            self._progress = LearningProgress("learning", min(learned, LEARNED_DAYS))
+        async with self._learning:
+            began = False
+            async for day, counts, end in self._days(now - LEARNED_DAYS * _DAY, now, snapshot):
+                self._progress = LearningProgress("learning", day)
+                began = await self._learn_day(counts, end, began) is not None
+            if not began:
+                await self._watch.begin(minute_of(now))
+            return await self._watch.adopt(snapshot.recorded, snapshot.imported)
+
+    async def scan(self, since: datetime) -> list[Incident]:
+        """Returns the incidents in events that are stored: those found since a time, and over."""
+        await self._until_visible(self._journal.head)
+        snapshot, now = self._store.snapshot, self._clock.now()
+        starts: dict[tuple[CallKey, int], Detection] = {}
+        found: list[Incident] = []
+        async with self._learning:
+            try:
+                began, days = False, (now - since) // _DAY + LEARNED_DAYS + 1
+                async for day, counts, end in self._days(
+                    since - LEARNED_DAYS * _DAY, now, snapshot
+                ):
+                    self._scanned = day, days
+                    findings = await self._learn_day(counts, end, began)
+                    began = findings is not None
+                    for each in findings or ():
+                        start = each.key, each.start
+                        if each.end is None:
+                            starts[start] = each
+                        elif (first := starts.pop(start)).found >= minute_of(since):
+                            found.append((first, each))
+            finally:
+                self._scanned = None
+                await self._watch.abandon()
+        return found
+
+    async def _days(
+        self, since: datetime, now: datetime, snapshot: Snapshot
+    ) -> AsyncIterator[tuple[int, Sequence[CallCounts], datetime]]:
+        """Yields the number, the counts and the end of each day."""
+        day, number = since.replace(hour=0, minute=0, second=0, microsecond=0), 0
+        while day < now:
             counts = await self._store.count_calls(day, day + _DAY, snapshot)
-            if counts and not began:
-                await self._watch.begin(min(each.minutes[0] for each in counts))
-                began = True
             day += _DAY
-            if began:
-                await self._watch.learn(counts, min(day, now))
+            yield number, counts, min(day, now)
+            number += 1
+
+    async def _learn_day(
+        self, counts: Sequence[CallCounts], end: datetime, began: bool
+    ) -> list[Detection] | None:
+        """Returns what was unusual on a day; None if there was no event yet."""
         if not began:
-            await self._watch.begin(minute_of(now))
-        return await self._watch.adopt(snapshot.recorded, snapshot.imported)
+            if not counts:
+                return None
+            await self._watch.begin(min(each.minutes[0] for each in counts))
+        return await self._watch.learn(counts, end)
+
+    async def record(self, incidents: Sequence[Incident]) -> list[NewEntry]:
+        """Appends the records of incidents and returns them."""
+        entries: list[NewEntry] = []
+        async with self._lock:
+            for start, end in incidents:
+                for source in await self._sources(start.key, False):
+                    entries += [await self._append(each, source) for each in (start, end)]
+        return entries
+
+    async def _append(self, finding: Detection, source: str | None) -> NewEntry:
+        """Appends the record of a finding, unless it exists already."""
+        now, snapshot = self._clock.now(), self._store.snapshot
+        event = await insight_event(self._store, snapshot, finding, now, source)
+        if await self._journal.find(event.event_id) is None:
+            await self._journal.append([event])
+        return event
 
     async def _record(self, state: WatchState) -> None:
         """Appends records of findings; one that exists already is not appended again."""
         for finding in state.findings:
             for source in await self._sources_of(finding):
                 await self._until_visible(state.cursor)
-                now, snapshot = self._clock.now(), self._store.snapshot
-                event = await insight_event(self._store, snapshot, finding, now, source)
-                if await self._journal.find(event.event_id) is None:
-                    await self._journal.append([event])
+                await self._append(finding, source)
         if state.findings:
             await self._watch.acknowledge(state.findings[-1].number)
 
