@@ -101,7 +101,9 @@ def test_the_calls_of_an_incident_are_looked_up(server: StubConsole) -> None:
     assert run(server, "show", "5f0c11d2", "--events") == 0
     query = server.asked[1].path
     assert "eventName+%3D+%22RunInstances%22" in query
-    assert "errorCode+%3D+%22AccessDenied%22" in query
+    assert "eventName+%3D+%22RunInstances%22+AND+eventSource" in query
+    assert "+AND+eventCategory+%3D+%22Management%22+AND" in query
+    assert "+AND+errorCode+%3D+%22AccessDenied%22" in query
     assert "since=2020-01-01T09%3A00%3A00Z&until=2020-01-01T09%3A06%3A00Z" in query
 
 

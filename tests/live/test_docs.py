@@ -28,6 +28,7 @@ VOLATILE = (
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME"),
     (r"On \w+ \d+, \d{4} at \d+:\d\d [AP]M", "WHEN"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID"),
+    (r"TIME  [0-9a-f]{8}\b", "TIME ID"),
     (r"AKIA[A-Z0-9]{16}", "KEY"),
     (r"aws-cli/.*", "AGENT"),
     (r"[ \t]+", " "),

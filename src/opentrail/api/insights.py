@@ -96,12 +96,11 @@ async def scan(services: Services, since: datetime) -> dict[str, Any]:
         key that overlap them, are recorded already.
 
     Raises:
-        CloudTrailError: Insights does not watch, or has not learned yet.
+        CloudTrailError: Insights is off.
     """
     insights, history = services.insights, services.history
-    status = await insights.status()
-    if status.state != "watching":
-        message = f"Insights is {status.state}; a scan is possible while it is watching"
+    if (await insights.status()).state == "off":
+        message = "Insights is off: start the server with --insights on"
         raise CloudTrailError("InsightNotEnabledException", message)
     found = await insights.scan(since)
     search = Search(categories=(INSIGHT,), start=since - _LONGEST)
@@ -125,7 +124,7 @@ async def scan(services: Services, since: datetime) -> dict[str, Any]:
 
 
 async def expect_incident(services: Services, shared_id: str, note: str) -> dict[str, Any]:
-    """Marks an incident as expected: what is no larger is not reported again for a while.
+    """Marks an incident as expected: only more calls than these are reported again.
 
     Raises:
         CloudTrailError: no incident, or more than one, has an id that begins so.

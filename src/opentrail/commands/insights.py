@@ -185,11 +185,12 @@ def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
     conditions = [
         f'eventName = "{incident["eventName"]}"',
         f'eventSource = "{incident["eventSource"]}"',
+        f'eventCategory = "{incident["record"]["insightDetails"]["sourceEventCategory"]}"',
     ]
     if incident["errorCode"]:
         conditions.append(f'errorCode = "{incident["errorCode"]}"')
     query = {
-        "expression": " and ".join(conditions),
+        "expression": " AND ".join(conditions),
         "since": incident["start"],
         "until": incident["end"],
         "account": incident["account"],

@@ -1,4 +1,4 @@
-"""Incidents that somebody marked as expected, so that the same is not reported again."""
+"""Incidents that were marked as expected, so that the same is not reported again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KIND = "expected-incident"
 class Expected(msgspec.Struct, frozen=True):
     """An expected incident. `largest` are its largest numbers of calls in each of `WINDOWS`.
 
-    For `COUNTS` after its start, no more calls than these are unusual; after a drop, none is.
+    For `COUNTS` after its start, only more calls than these are unusual; after a drop, no drop is.
     """
 
     id: str

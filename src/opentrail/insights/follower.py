@@ -213,7 +213,7 @@ class Insights:
             await self._record(state)
 
     async def expect(self, incident: Expected) -> None:
-        """Marks an incident as expected: activity that is no larger is not reported again."""
+        """Marks an incident as expected: only more calls than these are reported again."""
         async with self._lock:
             await self.expected.add(incident)
             if (await self._watch.state()).is_learned:
