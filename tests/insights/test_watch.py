@@ -113,3 +113,9 @@ def test_drops_are_not_looked_for_after_a_time_without_recording() -> None:
     watch.resume(START + timedelta(hours=1))
     assert watch.detector.drops_from == minute_of(START + timedelta(hours=3))
     assert Watch.of(watch.snapshot()).detector.drops_from == watch.detector.drops_from
+
+
+def test_a_snapshot_without_keys_takes_new_ones() -> None:
+    watch = Watch.of(a_watch().snapshot())
+    watch.observe([entry(1, 10.0)])
+    assert watch.state.keys == 1

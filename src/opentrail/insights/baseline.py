@@ -148,7 +148,7 @@ class Baselines:
         """Adds keys without calls."""
         self.count += count
         while self.count > self._room:
-            self._grow(2 * self._room)
+            self._grow(max(64, 2 * self._room))
 
     # Minutes
 
