@@ -27,6 +27,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from opentrail.core.arns import without_session
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.errors import (
     Conflict,
@@ -40,6 +41,7 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
+from opentrail.core.user_agents import family_of
 from opentrail.ports.control import Document, Put, Stored, StoreWrite
 from opentrail.ports.event_store import (
     PRESENT,
@@ -47,6 +49,7 @@ from opentrail.ports.event_store import (
     CallKey,
     EventQuery,
     FoundEvent,
+    PrincipalCounts,
     Snapshot,
     ValueCounts,
 )
@@ -621,6 +624,34 @@ class MemoryEvents:
             for kind, found in counts.items()
         ]
         return [CallCounts(*row) for row in rows]
+
+    async def count_principals(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[PrincipalCounts]:
+        """Counts by principal."""
+        await asyncio.sleep(0)
+        counts: dict[tuple[Any, ...], Counter[int]] = {}
+        for entry in self._between(start, end, snapshot, recorded_since):
+            known = _attributes(entry.record)
+            if known.category in ("Management", "Data"):
+                agent = _decoded(entry.record).get("userAgent")
+                kind = (
+                    *(known.account, known.region, known.event_source, known.event_name),
+                    known.principal_arn and without_session(known.principal_arn),
+                    family_of(agent) if agent else None,
+                    known.error_code,
+                )
+                minute = int(known.event_time.timestamp()) // 60
+                counts.setdefault(kind, Counter())[minute] += 1
+        rows: list[list[Any]] = [
+            [*kind, sorted(found), [found[minute] for minute in sorted(found)]]
+            for kind, found in counts.items()
+        ]
+        return [PrincipalCounts(*row) for row in rows]
 
     async def count_values(
         self,

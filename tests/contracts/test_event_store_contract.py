@@ -552,6 +552,56 @@ async def test_the_values_of_a_key_are_counted_the_most_frequent_first(place: Pl
         assert first == ValueCounts(3, [("P", 1)], [("a", 2)], [("null", 2)])
 
 
+@asynchronous
+async def test_calls_are_counted_by_principal_program_and_minute(place: Place) -> None:
+    def a_call(number: int, second: int, **changes: Any) -> dict[str, Any]:
+        return a_record(**{"eventID": f"p-{number}", "eventTime": at(second), **changes})
+
+    cli = {"userAgent": "aws-cli/2.15.30 md/awscrt#0.19.19"}
+    service = {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}
+    records = [
+        a_call(1, 1, userIdentity=an_assumed_role("Deploy", "one"), **cli),
+        a_call(2, 59, userIdentity=an_assumed_role("Deploy", "two"), userAgent="[aws-cli/1.2]"),
+        a_call(3, 60, userIdentity=an_assumed_role("Deploy", "two"), **cli, readOnly=True),
+        a_call(4, 2, userIdentity=an_iam_user("John"), userAgent="APN/1.0 HashiCorp/1.0 x"),
+        a_call(5, 3, userIdentity=an_iam_user("John"), userAgent="/", errorCode="AccessDenied"),
+        a_call(6, 4, userIdentity=service, userAgent=ABSENT, awsRegion="eu-west-1"),
+        a_call(7, 5, userIdentity="AWS", userAgent="a" * 70),
+        a_data_record(eventID="p-8", eventTime=at(6), userAgent='é"\n\0/1'),
+        {**an_insight_record(), "eventID": "p-9", "eventTime": at(7)},
+        a_call(10, 120, **cli),
+    ]
+    role = f"arn:aws:sts::{ACCOUNT}:assumed-role"
+    john = f"arn:aws:iam::{ACCOUNT}:user/John"
+    creates, iam = ("iam.amazonaws.com", "CreateUser"), (ACCOUNT, REGION)
+    puts = (ACCOUNT, REGION, "s3.amazonaws.com", "PutObject")
+    async with filled(place, records) as store:
+        found = await store.count_principals(*between(0, 120))
+        counted = {
+            (
+                *(c.account, c.region, c.event_source, c.event_name),
+                *(c.principal, c.user_agent_family, c.error_code),
+            ): {
+                minute - _FIRST_MINUTE: count
+                for minute, count in zip(c.minutes, c.counts, strict=True)
+            }
+            for c in found
+        }
+        assert len(counted) == len(found)
+        assert counted == {
+            (*iam, *creates, f"{role}/Deploy", "aws-cli", None): {0: 2, 1: 1},
+            (*iam, *creates, john, "HashiCorp", None): {0: 1},
+            (*iam, *creates, john, None, "AccessDenied"): {0: 1},
+            (ACCOUNT, "eu-west-1", *creates, None, None, None): {0: 1},
+            (*iam, *creates, None, "a" * 64, None): {0: 1},
+            (*puts, f"{role}/DataRole", 'é"\n\0', None): {0: 1},
+        }
+        assert len(await store.count_principals(*between(0, 121))) == 7
+        assert await store.count_principals(*between(0, 120), Snapshot(0)) == []
+        since = MOMENT + timedelta(seconds=1)
+        assert await store.count_principals(*between(0, 120), recorded_since=since) == []
+
+
 # Any query, against a plain list
 
 
@@ -587,7 +637,7 @@ def random_records(count: int) -> list[dict[str, Any]]:
                 awsRegion=chance.choice([REGION, "eu-west-1"]),
                 recipientAccountId=chance.choice([ACCOUNT, ACCOUNT, "210987654321"]),
                 userIdentity=identity,
-                userAgent=chance.choice(["a", "b", "c", ABSENT]),
+                userAgent=chance.choice(["a/1 b", "a/2", "[b/1]", "c", ABSENT]),
                 errorCode=chance.choice([ABSENT, ABSENT, "AccessDenied", "Other"]),
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
@@ -738,6 +788,7 @@ def test_any_counts_are_those_of_a_plain_list(
         one, other = [
             (
                 sorted(await store.count_calls(start, end, snapshot), key=repr),
+                sorted(await store.count_principals(start, end, snapshot), key=repr),
                 await store.count_key(key, start, end, period, snapshot),
                 await store.count_values(key, start, end, snapshot, limit=2),
             )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.core.arns import ARN_TYPES, NAMESPACES, parse_arn
+from opentrail.core.arns import ARN_TYPES, NAMESPACES, parse_arn, without_session
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,18 @@ def test_no_text_is_a_reason_to_fail(text: str) -> None:
     for given_text in (text, f"arn:{text}", f"arn:aws:s3:::{text}", f"arn:aws:iam::1:{text}"):
         arn = parse_arn(given_text)
         assert arn is None or arn.name
+
+
+@pytest.mark.parametrize(
+    ("arn", "expected"),
+    [
+        ("arn:aws:sts::1:assumed-role/Deploy/a@b.c", "arn:aws:sts::1:assumed-role/Deploy"),
+        ("arn:aws-cn:sts::1:assumed-role/Deploy/a/b", "arn:aws-cn:sts::1:assumed-role/Deploy"),
+        ("arn:aws:sts::1:assumed-role/Deploy", "arn:aws:sts::1:assumed-role/Deploy"),
+        ("arn:aws:sts::1:federated-user/Mary", "arn:aws:sts::1:federated-user/Mary"),
+        ("arn:aws:iam::1:role/a/b", "arn:aws:iam::1:role/a/b"),
+        ("", ""),
+    ],
+)
+def test_only_the_arn_of_a_role_session_loses_its_last_part(arn: str, expected: str) -> None:
+    assert without_session(arn) == expected

@@ -170,6 +170,9 @@ NAMESPACES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+#: The ARN of a role session, of which group 1 is without the session; DuckDB reads it, too.
+ROLE_SESSION = "^(arn:[^:]*:sts::[^:]*:assumed-role/[^/]+)/.*$"
+_ROLE_SESSION = re.compile(ROLE_SESSION)
 _FORM = re.compile(r"arn:[^:]*:([^:]+):([^:]*):([^:]*):(.+)", re.DOTALL)
 #: Services whose names contain slashes: the name is everything after the kind.
 _LONG_NAMES = ("s3", "ssm", "logs", "secretsmanager", "ecr")
@@ -217,3 +220,14 @@ def parse_arn(text: str) -> Arn | None:
 def _split(rest: str) -> tuple[str, str]:
     mark = re.search(r"[/:]", rest)
     return (rest[: mark.start()], rest[mark.end() :]) if mark else ("", rest)
+
+
+def without_session(arn: str) -> str:
+    """Returns an ARN without the name of the session, if it is a role session's.
+
+    >>> without_session("arn:aws:sts::123456789012:assumed-role/deploy/i-0abc")
+    'arn:aws:sts::123456789012:assumed-role/deploy'
+    >>> without_session("arn:aws:iam::123456789012:user/staff/Mary")
+    'arn:aws:iam::123456789012:user/staff/Mary'
+    """
+    return _ROLE_SESSION.sub(r"\1", arn)

@@ -139,6 +139,26 @@ class CallKey:
         return self.error_code is None and self.category == MANAGEMENT
 
 
+@dataclass(frozen=True, slots=True)
+class PrincipalCounts:
+    """The number of events of one kind by one principal with one program, by minute of event time.
+
+    `principal` is an ARN, without the session's name if it is a role session's; None if the caller
+    has no ARN. `user_agent_family` is as in `core/user_agents.py`. `minutes` and `counts` are as in
+    `CallCounts`.
+    """
+
+    account: str
+    region: str
+    event_source: str
+    event_name: str
+    principal: str | None
+    user_agent_family: str | None
+    error_code: str | None
+    minutes: list[int]
+    counts: list[int]
+
+
 #: A value and the number of events that have it.
 ValueCount = tuple[str, int]
 #: The error code that events without one are counted under (cloudtrail-format §11.2).
@@ -196,6 +216,20 @@ class EventStore(Protocol):
 
         A response has up to 8 bytes for each minute of each kind. Ask by the day: one with 360,000
         events is 3 MB, and is counted in half a second.
+        """
+        ...
+
+    async def count_principals(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[PrincipalCounts]:
+        """Return the counts of management and data events by principal, in any order.
+
+        Ask by the day: every record is read for its user agent, which makes it slower than
+        `count_calls`.
         """
         ...
 

@@ -10,12 +10,15 @@ from typing import Any
 from opentrail.adapters.duckdb.lookup_pool import LookupPool
 from opentrail.adapters.duckdb.schema import conditions_of
 from opentrail.adapters.duckdb.table_set import Database, EventTable
+from opentrail.core.arns import ROLE_SESSION
 from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.user_agents import FAMILY
 from opentrail.ports.event_store import (
     NO_ERROR,
     CallCounts,
     CallKey,
     EventQuery,
+    PrincipalCounts,
     Snapshot,
     ValueCount,
     ValueCounts,
@@ -35,14 +38,13 @@ _AGENT, _INVOKER, _PRINCIPAL = range(1, 4)
 _MEMBERS = "['$.userAgent', '$.userIdentity.invokedBy', '$.userIdentity.principalId']"
 #: NULL for a record that DuckDB rejects, such as one with an escaped lone surrogate.
 _FOUND = f"TRY(json_extract_string(record, {_MEMBERS}))"
-#: The ARN of a role session, without the name of the session.
-_ROLE = "'^(arn:[^:]*:sts::[^:]*:assumed-role/[^/]+)/.*$'"
+_WITHOUT_SESSION = f"regexp_replace(principal_arn, '{ROLE_SESSION}', '\\1')"
 _VALUED = f"principal_arn, error_code, {_FOUND} AS found"
 #: One row per attribute (by its number) and value, and one of number 3 for all events.
 _VALUES = f"""
 WITH of_key AS (
     SELECT coalesce(
-        regexp_replace(principal_arn, {_ROLE}, '\\1'),
+        {_WITHOUT_SESSION},
         nullif(found[{_INVOKER}], ''),
         nullif(found[{_PRINCIPAL}], '')
     ) AS arn, nullif(found[{_AGENT}], '') AS agent, coalesce(error_code, '{NO_ERROR}') AS code
@@ -57,6 +59,20 @@ SELECT number, value, events FROM counted WHERE value IS NOT NULL OR number = 3
 QUALIFY row_number() OVER (PARTITION BY number ORDER BY events DESC, value) <= ?
 ORDER BY number, events DESC, value
 """  # noqa: S608 - ours
+_USER = "account, region, event_source, event_name, principal, agent, error_code"
+_AGENT_FAMILY = (
+    f"nullif(regexp_extract(TRY(json_extract_string(record, '$.userAgent')), '{FAMILY}', 1), '')"
+)
+_USED = (
+    f"account, region, event_source, event_name, {_WITHOUT_SESSION} AS principal,"
+    f" {_AGENT_FAMILY} AS agent, error_code, event_time"
+)
+#: One row per kind, principal and program, as in `_CALLS`.
+_PRINCIPALS = (
+    f"SELECT {_USER}, list(minute ORDER BY minute), list(events ORDER BY minute) FROM"  # noqa: S608
+    f" (SELECT {_USER}, event_time // 60 AS minute, count(*) AS events FROM ({{events}})"
+    " GROUP BY ALL) GROUP BY ALL"
+)
 
 
 def events_between(
@@ -88,6 +104,18 @@ class Counts:
         counted = replace(query, categories=(MANAGEMENT, DATA))
         rows = await self._rows(tables, counted, [], f"{_KIND}, event_time", _CALLS)
         return [CallCounts(*row) for row in rows]
+
+    async def principals(
+        self, tables: Sequence[EventTable], query: EventQuery
+    ) -> list[PrincipalCounts]:
+        """Returns the counts of management and data events by principal and minute.
+
+        Raises:
+            Damaged: a sealed file cannot be read.
+        """
+        counted = replace(query, categories=(MANAGEMENT, DATA))
+        rows = await self._rows(tables, counted, [], _USED, _PRINCIPALS)
+        return [PrincipalCounts(*row) for row in rows]
 
     async def by_period(
         self, tables: Sequence[EventTable], key: CallKey, query: EventQuery, period: int

@@ -23,6 +23,7 @@ from opentrail.adapters.ipc.messages import (
     CloseStore,
     CountCalls,
     CountKey,
+    CountPrincipals,
     CountValues,
     Expire,
     FindSealed,
@@ -35,7 +36,7 @@ from opentrail.adapters.ipc.messages import (
     ShowImports,
 )
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import CallCounts, FoundEvent, ValueCounts
+from opentrail.ports.event_store import CallCounts, FoundEvent, PrincipalCounts, ValueCounts
 
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
@@ -58,6 +59,7 @@ class HistoryProcess:
                 AddEntries: self._add,
                 LookUp: self._lookup,
                 CountCalls: self._count_calls,
+                CountPrincipals: self._count_principals,
                 CountValues: self._count_values,
                 CountKey: self._count_key,
                 ReadSealed: self._read,
@@ -88,6 +90,9 @@ class HistoryProcess:
 
     async def _count_calls(self, request: CountCalls) -> list[CallCounts]:
         return await self._store.count_calls(*structs.astuple(request))
+
+    async def _count_principals(self, request: CountPrincipals) -> list[PrincipalCounts]:
+        return await self._store.count_principals(*structs.astuple(request))
 
     async def _count_values(self, request: CountValues) -> ValueCounts:
         return await self._store.count_values(*structs.astuple(request))

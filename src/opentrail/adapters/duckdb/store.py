@@ -23,6 +23,7 @@ from opentrail.ports.event_store import (
     CallKey,
     EventQuery,
     FoundEvent,
+    PrincipalCounts,
     Snapshot,
     ValueCounts,
 )
@@ -115,6 +116,17 @@ class DuckdbEvents:
         """Returns the counts of all kinds of management and data events."""
         counted = events_between(start, end, snapshot, recorded_since)
         return await self._reading(lambda tables: self._counts.calls(tables, counted))
+
+    async def count_principals(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[PrincipalCounts]:
+        """Returns the counts of management and data events by principal."""
+        counted = events_between(start, end, snapshot, recorded_since)
+        return await self._reading(lambda tables: self._counts.principals(tables, counted))
 
     async def count_values(
         self,

@@ -14,6 +14,7 @@ from opentrail.adapters.ipc.messages import (
     CloseStore,
     CountCalls,
     CountKey,
+    CountPrincipals,
     CountValues,
     Expire,
     FindSealed,
@@ -33,6 +34,7 @@ from opentrail.ports.event_store import (
     CallKey,
     EventQuery,
     FoundEvent,
+    PrincipalCounts,
     Snapshot,
     ValueCounts,
 )
@@ -144,6 +146,21 @@ class IpcEventStore:
             StoreRestarted: as `lookup`.
         """
         request = CountCalls(start, end, snapshot, recorded_since)
+        return await self._read_all(request, _LONG_SECONDS)
+
+    async def count_principals(
+        self,
+        start: datetime,
+        end: datetime,
+        snapshot: Snapshot = PRESENT,
+        recorded_since: datetime | None = None,
+    ) -> list[PrincipalCounts]:
+        """Returns the counts of management and data events by principal.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        request = CountPrincipals(start, end, snapshot, recorded_since)
         return await self._read_all(request, _LONG_SECONDS)
 
     async def count_values(

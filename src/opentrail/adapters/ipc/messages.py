@@ -14,6 +14,7 @@ from opentrail.ports.event_store import (
     CallKey,
     EventQuery,
     FoundEvent,
+    PrincipalCounts,
     Snapshot,
     ValueCounts,
 )
@@ -67,6 +68,17 @@ class LookUp(IpcRequest[list[FoundEvent]], frozen=True):
 
 class CountCalls(IpcRequest[list[CallCounts]], frozen=True):
     """Count all kinds of management and data events."""
+
+    is_cancellable = True
+
+    start: datetime
+    end: datetime
+    snapshot: Snapshot
+    recorded_since: datetime | None
+
+
+class CountPrincipals(IpcRequest[list[PrincipalCounts]], frozen=True):
+    """Count management and data events by principal."""
 
     is_cancellable = True
 
