@@ -22,7 +22,10 @@ from botocore.serialize import create_serializer
 from opentrail.capture.record.exchange import Exchange
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.identity import Identity, iam_user, key_for_account
+from opentrail.core.insight_types import BURST_TYPES
 from opentrail.core.trail import Trail
+from opentrail.insights.findings import PrincipalFinding
+from opentrail.insights.principal_records import principal_event
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
@@ -207,6 +210,31 @@ def an_insight_record(state: str = "Start", **details: Any) -> dict[str, Any]:
         "insightDetails": {name: v for name, v in members.items() if v is not ABSENT},
         "eventCategory": "Insight",
     }
+
+
+def a_principal_record(name: str = "new-api", state: str = "Start", **changes: Any) -> Any:
+    """Returns a complete record of a type of Insights about principals; John did it.
+
+    A keyword sets a member of the finding.
+    """
+    finding = PrincipalFinding(
+        number=1,
+        type=name,
+        account=ACCOUNT,
+        region=REGION,
+        principal=f"arn:aws:iam::{ACCOUNT}:user/John",
+        value="iam:CreateAccessKey" if name not in BURST_TYPES else None,
+        event_source="iam.amazonaws.com",
+        event_name="CreateAccessKey",
+        event_id=event_id(7),
+        start=1_577_869_200,  # 2020-01-01T09:00:00Z
+        end=None if state == "Start" else 1_577_869_200 + 420,
+        usual=0,
+        observed=1,
+        days=28,
+    )
+    made = principal_event(replace(finding, **changes), datetime(2020, 1, 1, 9, tzinfo=UTC))
+    return json.loads(made.record)
 
 
 def an_iam_user(name: str = "John", account: str = ACCOUNT, key: str = KEY) -> dict[str, Any]:

@@ -583,12 +583,16 @@ class MemoryEvents:
     @property
     def position(self) -> int:
         """Returns the last position."""
-        return self._entries[-1].position if self._entries else 0
+        return max(0, self._entries[-1].position) if self._entries else 0
 
     @property
     def snapshot(self) -> Snapshot:
         """Returns what it contains now."""
-        return Snapshot(self.position)
+        return Snapshot(self.position, max((0, *(-each.position for each in self._entries[:1]))))
+
+    def add_imported(self, entry: Entry) -> None:
+        """Keeps an imported event, whose position is negative and less than the others'."""
+        self._entries.insert(0, entry)
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Keeps what is new."""

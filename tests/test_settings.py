@@ -10,6 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from opentrail.core.errors import UsageError
+from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.settings import (
     NAMES,
     SANDBOX_DEFAULTS,
@@ -84,6 +85,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "event_bridge": (('"off"', "off"), ("auto", "auto"), ("off", "off")),
     "insights": (('"off"', "off"), ("on", "on"), ("off", "off")),
     "insights_preset": (('"strict"', "strict"), ("aws", "aws"), ("balanced", "balanced")),
+    "insights_types": (
+        ('["new-api", "new-region"]', ("new-api", "new-region")),
+        ("access-denied, new-api", ("new-api", "access-denied")),
+        ("all", PRINCIPAL_TYPES),
+    ),
     "rewrite_urls": (('"scheme"', "scheme"), ("off", "off"), ("scheme", "scheme")),
     "history_retention_days": (("1", 1), ("2", 2), ("3", 3)),
     "history_seal_records": (("10", 10), ("20", 20), ("30", 30)),
@@ -125,6 +131,16 @@ def test_certificate_and_key_belong_together() -> None:
             load({name: __file__}, {})
         with pytest.raises(UsageError, match="must name a file"):
             load({**both, name: "/nowhere/at/all"}, {})
+
+
+def test_types_of_insights_are_off_by_default_and_an_empty_text_turns_them_off() -> None:
+    assert Settings().insights_types == ()
+    assert load({"insights_types": ""}, {variable("insights_types"): "all"}).insights_types == ()
+
+
+def test_the_error_for_an_unknown_type_of_insights_has_all_names() -> None:
+    message = refused({"insights_types": "new-city"})
+    assert all(name in message for name in PRINCIPAL_TYPES)
 
 
 def test_without_anything_the_defaults_hold() -> None:
@@ -289,6 +305,7 @@ WRONG_TEXTS = {
     "event_bridge": ["on", "yes"],
     "insights": ["auto", "yes"],
     "insights_preset": ["relaxed", "AWS"],
+    "insights_types": ["new-apis", "all,new-api", "OpenTrail.NewApi", "new-api access-denied"],
     "rewrite_urls": ["on", "https"],
     "trusted_proxies": ["10.0.0.0/33", "proxy", "10.0.0.1/8", ""],
     "recorders": ["0", "1.5", "x"],

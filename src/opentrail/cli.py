@@ -106,6 +106,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--event-bridge", metavar="MODE", help="auto (default): rules get events; or off")
     add("--insights", metavar="MODE", help="on (default): record unusual activity; or off")
     add("--insights-preset", metavar="NAME", help="balanced (default), strict or aws")
+    add("--insights-types", metavar="NAMES", help="types about principals to record, or all")
     add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
     add("--tls-certificate", metavar="FILE", help="PEM certificate: the AWS endpoint speaks TLS")
     add("--tls-key", metavar="FILE", help="PEM key of the certificate")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from opentrail.core.errors import UsageError
+from opentrail.core.insight_types import PRINCIPAL_TYPES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,9 @@ class Settings:
     insights: str = "on"
     #: How unusual activity must be: `balanced`, `strict` (fewer alarms) or `aws` (more).
     insights_preset: str = "balanced"
+    #: Types of unusual activity of principals to record in event history, such as
+    #: `new-api,access-denied`, or `all`; none by default.
+    insights_types: tuple[str, ...] = ()
     #: Days that event history shows.
     history_retention_days: int = 90
     #: Records per file of event history.
@@ -247,6 +251,21 @@ def _networks(value: Any, source: str) -> tuple[str, ...]:
     return tuple(str(text).strip() for text in given)
 
 
+def _insights_types(value: Any, source: str) -> tuple[str, ...]:
+    """Reads names of types, or `all`, with commas between them or in a list."""
+    given = value.split(",") if isinstance(value, str) else value
+    listed = [str(name).strip() for name in given] if isinstance(given, list | tuple) else None
+    if listed == ["all"]:
+        return PRINCIPAL_TYPES
+    if listed is None or not set(listed) <= {*PRINCIPAL_TYPES, ""}:
+        expected = f"all, or some of {', '.join(PRINCIPAL_TYPES)}"
+        raise UsageError(f"{source} must be {expected}, not {value!r}")
+    return tuple(name for name in PRINCIPAL_TYPES if name in listed)
+
+
+_LISTS = {"trusted_proxies": _networks, "insights_types": _insights_types}
+
+
 def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
     """Reads `[upstream]`: a URL or a table with `url` for each service, `default` for the rest."""
     for service, value in table.items():
@@ -295,8 +314,8 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = Path(value)
     elif name == "upstream":
         value = {**settings.upstream, **_upstreams(value, source)}
-    elif name == "trusted_proxies":
-        value = _networks(value, source)
+    elif name in _LISTS:
+        value = _LISTS[name](value, source)
     elif name in _SECONDS:
         value = _number(value, source)
     elif name in _WHOLE:

@@ -5,13 +5,22 @@ from typing import Any
 
 import pytest
 
+from opentrail.commands.insights import search_for
 from opentrail.core.event import format_time
 from tests.api.caller import Answer, Api
-from tests.factories import ACCOUNT, a_record, an_insight_record, event_id
+from tests.factories import (
+    ACCOUNT,
+    a_principal_record,
+    a_record,
+    an_assumed_role,
+    an_insight_record,
+    event_id,
+)
 from tests.fakes import asynchronous, utc
 
 INSIGHTS = "/api/v1/insights"
 SHARED = event_id(2)
+DEPLOY = f"arn:aws:sts::{ACCOUNT}:assumed-role/deploy"
 
 
 def calls(*times: str, address: str = "203.0.113.9") -> list[dict[str, Any]]:
@@ -196,3 +205,72 @@ async def test_only_an_account_and_a_region_are_listed() -> None:
     assert (await api.ask(INSIGHTS, account=ACCOUNT)).json["incidents"]
     assert not (await api.ask(INSIGHTS, account="999999999999")).json["incidents"]
     assert not (await api.ask(INSIGHTS, region="eu-west-1")).json["incidents"]
+
+
+@asynchronous
+async def test_what_principals_did_is_listed_and_shown_with_its_extension() -> None:
+    start, end = (a_principal_record("access-denied", each) for each in ("Start", "End"))
+    first = a_principal_record()
+    api = await at("2020-01-01T10:00:00Z", start, end, first)
+    incidents = (await api.ask(INSIGHTS)).json["incidents"]
+    assert {each["insightType"]: each["state"] for each in incidents} == {
+        "OpenTrail.NewApi": "over",
+        "OpenTrail.AccessDenied": "over",
+    }
+    shown = (await api.ask(f"{INSIGHTS}/{first['sharedEventID']}")).json
+    assert shown["extension"] == first["insightDetails"]["extension"]
+    assert (shown["record"], shown["minutes"]) == (first, [])
+
+
+@asynchronous
+async def test_a_burst_of_a_principal_that_goes_on_is_open() -> None:
+    api = await at("2020-01-01T10:00:00Z", a_principal_record("api-fan-out"))
+    (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
+    assert (incident["state"], incident["end"]) == ("open", None)
+
+
+@asynchronous
+async def test_the_event_of_a_first_use_is_found_by_its_id_and_time() -> None:
+    (event,) = calls("2020-01-01T09:00:00Z")
+    first = a_principal_record(event_id=event["eventID"])
+    api = await at("2020-01-01T10:00:00Z", event, first)
+    (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
+    asked = {
+        "expression": search_for(incident),
+        "since": incident["start"],
+        "until": incident["end"],
+    }
+    (found,) = (await api.ask("/api/v1/events", categories="all", **asked)).json["events"]
+    assert event["eventID"] in str(found)
+
+
+@asynchronous
+async def test_the_refused_calls_of_a_role_are_found_whatever_their_session_and_region() -> None:
+    role = [an_assumed_role("deploy", session=f"i-{n}") for n in range(2)]
+    refused = {"errorCode": "Client.UnauthorizedOperation", "eventTime": "2020-01-01T09:03:00Z"}
+    wanted = [
+        a_record(eventID=event_id(100 + n), userIdentity=each, awsRegion=region, **refused)
+        for n, (each, region) in enumerate(zip(role, ("eu-west-3", "us-east-1"), strict=True))
+    ]
+    other = [
+        a_record(eventID=event_id(200), userIdentity=role[0], eventTime=refused["eventTime"]),
+        a_record(
+            eventID=event_id(201), userIdentity=an_assumed_role("deploy2", session="x"), **refused
+        ),
+    ]
+    burst = a_principal_record("access-denied", principal=DEPLOY)
+    api = await at("2020-01-01T10:00:00Z", *wanted, *other, burst)
+    (incident,) = (await api.ask(INSIGHTS)).json["incidents"]
+    asked = search_for(incident)
+    answer = await api.ask("/api/v1/events", expression=asked, categories="all")
+    assert len(answer.json["events"]) == 2
+
+
+@asynchronous
+async def test_the_calls_of_an_unusual_rate_are_found() -> None:
+    wanted = calls("2020-01-01T09:00:05Z", "2020-01-01T09:04:59Z")
+    other = a_record(eventID=event_id(200), eventName="DeleteUser")
+    api = await at("2020-01-01T10:00:00Z", *wanted, other, an_insight_record("Start"))
+    incident = (await api.ask(f"{INSIGHTS}/{SHARED}")).json
+    answer = await api.ask("/api/v1/events", expression=search_for(incident), categories="all")
+    assert len(answer.json["events"]) == 2

@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from opentrail.cli import main
 from opentrail.commands.insights import chart
-from tests.factories import an_insight_record
+from tests.factories import a_principal_record, an_insight_record
 from tests.stub_console import StubConsole, stub_console
 
 INCIDENT = {
@@ -171,6 +172,50 @@ def test_a_scan_prints_what_it_found(
     out, err = capsys.readouterr()
     assert out.count("\n") == 1
     assert err == "1 found and recorded, 2 recorded before\n"
+
+
+def shown_of_principal(name: str) -> dict[str, Any]:
+    record = a_principal_record(name, "End")
+    extension = {**record["insightDetails"]["extension"], "eventID": "7"}
+    return {**INCIDENT, "record": record, "extension": extension, "minutes": []}
+
+
+def test_what_a_principal_did_is_shown_without_a_chart(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers(shown_of_principal("new-api"))
+    assert run(server, "show", "5f0c11d2") == 0
+    out = capsys.readouterr().out
+    assert "  principal arn:aws:iam::123456789012:user/John\n" in out
+    assert "  new       iam:CreateAccessKey\n" in out
+    assert "┄" not in out
+    assert "a minute, usually" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("new-api", 'eventID = "7"'),
+        (
+            "api-fan-out",
+            '(userIdentity.arn = "arn:aws:iam::123456789012:user/John"'
+            ' OR userIdentity.arn = "arn:aws:iam::123456789012:user/John/*")',
+        ),
+        ("access-denied", ' AND (errorCode = "AccessDenied*" OR errorCode = "*Unauthorized'),
+    ],
+)
+def test_the_calls_of_a_principal_are_looked_up(
+    server: StubConsole, name: str, expected: str
+) -> None:
+    def react(asked: Any) -> tuple[int, Any]:
+        if asked.path.startswith("/api/v1/insights/"):
+            return 200, shown_of_principal(name)
+        return 200, {"events": []}
+
+    server.react = react
+    assert run(server, "show", "5f0c11d2", "--events") == 0
+    (expression,) = parse_qs(urlsplit(server.asked[1].path).query)["expression"]
+    assert expected in expression
 
 
 @pytest.mark.parametrize(

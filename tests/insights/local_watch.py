@@ -9,7 +9,7 @@ from opentrail.core.event import Entry
 from opentrail.insights.expected import Expected
 from opentrail.insights.findings import Detection, WatchState
 from opentrail.insights.watch import Watch
-from opentrail.ports.event_store import CallCounts
+from opentrail.ports.event_store import CallCounts, PrincipalCounts
 
 
 class LocalWatch:
@@ -53,6 +53,10 @@ class LocalWatch:
         self._learning.close_until(until)
         findings, self._learning.findings = self._learning.findings, []
         return findings
+
+    async def learn_principals(self, counts: Sequence[PrincipalCounts]) -> None:
+        assert self._learning is not None
+        self._learning.principals.learn(counts)
 
     async def abandon(self) -> None:
         self._learning = None

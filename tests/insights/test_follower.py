@@ -17,12 +17,21 @@ import pytest
 
 from opentrail.app.insights import WatchProcess
 from opentrail.core.event import INSIGHT, Entry, NewEntry, format_time
+from opentrail.core.insight_types import PRINCIPAL_TYPES
 from opentrail.follow import BATCH
 from opentrail.insights.expected import Expected, ExpectedIncidents
 from opentrail.insights.findings import minute_of
 from opentrail.insights.follower import Insights
 from opentrail.ports.event_store import CallKey
-from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_assumed_role, an_iam_user
+from tests.factories import (
+    ACCOUNT,
+    REGION,
+    a_new_entry,
+    a_record,
+    an_assumed_role,
+    an_entry,
+    an_iam_user,
+)
 from tests.fakes import MemoryControl, MemoryEvents, MemoryJournal, SettableClock, asynchronous, utc
 
 #: A Monday.
@@ -35,7 +44,8 @@ DEPLOY = an_assumed_role("deploy", session="i-0abc")
 class World:
     """A journal with its event store, and Insights that follow it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, types: Sequence[str] = ()) -> None:
+        self.types = types
         self.clock = SettableClock(NOW)
         self.journal = MemoryJournal()
         self.store = MemoryEvents()
@@ -47,7 +57,7 @@ class World:
         self.restart()
 
     def restart(self) -> None:
-        self.watch = WatchProcess(self.folder, "balanced")
+        self.watch = WatchProcess(self.folder, "balanced", self.types)
         self.insights = Insights(
             self.watch,
             self.store,
@@ -56,6 +66,7 @@ class World:
             self._visible,
             self._sources,
             ExpectedIncidents(self.control),
+            of_principals=bool(self.types),
         )
 
     async def _visible(self, position: int) -> None:
@@ -80,9 +91,9 @@ class World:
         return sorted(entries, key=lambda entry: entry.recorded_at)
 
     async def fortnight(self) -> None:
-        """Fills the journal with two weeks of ordinary calls."""
+        """Fills the journal with fifteen days of ordinary calls."""
         entries: list[NewEntry] = []
-        for hour in range(14 * 24, 0, -1):
+        for hour in range(15 * 24, 0, -1):
             for _ in range(self.random.randrange(4)):
                 minute = NOW - timedelta(hours=hour) + self.random.randrange(60) * MINUTE
                 identity = an_iam_user(self.random.choice(["John", "Ann"]))
@@ -113,8 +124,8 @@ class World:
 
 
 @asynccontextmanager
-async def world(folder: Path) -> AsyncIterator[World]:
-    made = World(folder)
+async def world(folder: Path, types: Sequence[str] = ()) -> AsyncIterator[World]:
+    made = World(folder, types)
     await made.fortnight()
     await made.watch.start()
     try:
@@ -236,7 +247,7 @@ async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> No
         assert (status.state, status.learned, status.days) == ("watching", 28, 28)
         assert (status.keys, status.incidents) == (1, 0)
         assert status.known_since is not None
-        assert NOW - timedelta(days=14) <= status.known_since < NOW - timedelta(days=13)
+        assert NOW - timedelta(days=15) <= status.known_since < NOW - timedelta(days=14)
         await w.pass_minutes(3, 9, userIdentity=DEPLOY)
         status = await w.insights.status()
         assert (status.watched_until, status.incidents) == (NOW + 3 * MINUTE, 1)
@@ -261,3 +272,50 @@ async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path, stops: Seq
             records.append([(r["eventID"], r["eventTime"]) for r in w.found()])
     assert len(records[0]) == 2
     assert records[1] == records[0]
+
+
+@asynchronous
+async def test_what_principals_do_is_recorded_once_whatever_stops(tmp_path: Path) -> None:
+    found = []
+    for stops in ((), (0, 1, 2)):
+        async with world(tmp_path / f"{len(stops)}", PRINCIPAL_TYPES) as w:
+            await w.follow()
+            assert w.found() == [], "nothing that was learned is new"
+            john = an_iam_user("John")
+            for minute in range(3):
+                changes = {"awsRegion": "eu-west-3"} if minute == 1 else {}
+                await w.pass_minutes(
+                    1, 12, userIdentity=john, errorCode="Client.UnauthorizedOperation", **changes
+                )
+                if minute in stops and minute % 2:
+                    await w.watch.stop()
+                    w.restart()
+                    await w.watch.start()
+                elif minute in stops:
+                    assert w.watch.pid is not None
+                    os.kill(w.watch.pid, signal.SIGKILL)
+            await w.pass_minutes(20)
+            records = [r for r in w.found() if "extension" in r["insightDetails"]]
+            found.append([(r["eventID"], r["insightDetails"]) for r in records])
+    assert [(d["insightType"], d["state"]) for _, d in found[0]] == [
+        ("OpenTrail.NewRegion", "Start"),
+        ("OpenTrail.AccessDenied", "Start"),
+        ("OpenTrail.AccessDenied", "End"),
+    ]
+    assert found[1] == found[0]
+
+
+@asynchronous
+async def test_an_import_is_known_and_hides_nothing_new(tmp_path: Path) -> None:
+    async with world(tmp_path, PRINCIPAL_TYPES) as w:
+        await w.follow()
+        ann = an_iam_user("Ann")
+        (past,) = w.launches(1, NOW - timedelta(days=9), userIdentity=ann, awsRegion="eu-west-3")
+        w.store.add_imported(an_entry(-1, json.loads(past.record), recorded_at=past.recorded_at))
+        await w.insights.tick()
+        # Recorded before Insights has learned again, and not counted before.
+        await w.journal.append(w.launches(1, NOW, userIdentity=ann, awsRegion="eu-north-1"))
+        await w.insights.tick()
+        await w.journal.append(w.launches(1, NOW, userIdentity=ann, awsRegion="eu-west-3"))
+        await w.follow()
+        assert [r["insightDetails"]["extension"]["value"] for r in w.found()] == ["eu-north-1"]

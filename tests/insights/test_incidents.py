@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from opentrail.insights.incidents import incidents_of, sentence
-from tests.factories import an_insight_record
+from tests.factories import a_principal_record, an_insight_record
 from tests.fakes import utc
 
 
@@ -44,3 +48,55 @@ def test_a_sentence_says_how_much_is_usual_and_who_it_was() -> None:
         " mostly by role deploy from 203.0.113.9"
     )
     assert sentence(incident).endswith("mostly by role deploy")
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        (
+            a_principal_record(),
+            "IAM user John called iam:CreateAccessKey for the first time in 28 days",
+        ),
+        (
+            a_principal_record(principal="arn:aws:sts::123456789012:assumed-role/deploy", days=1),
+            "Role deploy called iam:CreateAccessKey for the first time in 1 day",
+        ),
+        (
+            a_principal_record("new-region", value="eu-west-3"),
+            "Account 123456789012 used eu-west-3 for the first time in 28 days, by IAM user John",
+        ),
+        (
+            a_principal_record("new-region", value="eu-west-3", principal=None),
+            "Account 123456789012 used eu-west-3 for the first time in 28 days, by a service",
+        ),
+        (
+            a_principal_record("new-principal"),
+            "IAM user John used account 123456789012 for the first time in 28 days",
+        ),
+        (
+            a_principal_record("new-user-agent", value="Boto3"),
+            "IAM user John used Boto3 for the first time in 28 days",
+        ),
+        (
+            a_principal_record("access-denied", observed=1200, usual=3),
+            "IAM user John was denied 1,200 calls in 15 minutes, at most 3 in the 28 days before",
+        ),
+        (
+            a_principal_record("api-fan-out", observed=45, usual=12),
+            "IAM user John called 45 different APIs in 15 minutes, at most 12 in the 28 days"
+            " before",
+        ),
+    ],
+)
+def test_what_principals_did_is_one_sentence(record: dict[str, Any], expected: str) -> None:
+    (incident,) = incidents_of([record])
+    assert sentence(incident) == expected
+
+
+def test_a_first_use_is_over_at_once_and_a_burst_when_it_ends() -> None:
+    start, end = (a_principal_record("access-denied", each) for each in ("Start", "End"))
+    (first,), (open_one,), (over,) = map(
+        incidents_of, ([a_principal_record()], [start], [start, end])
+    )
+    assert (first.end, open_one.end) == (first.start, None)
+    assert (over.end, over.minutes) == (utc("2020-01-01T09:07:00Z"), 7)

@@ -12,6 +12,7 @@ import pytest
 
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.core.event_record import EventRecord
+from opentrail.core.insight_types import PRINCIPAL_TYPES, insight_type
 from opentrail.trails.plans import load_state
 from tests.factories import (
     ABSENT,
@@ -279,7 +280,7 @@ OF_DATA = {"sourceEventCategory": "Data"}
         ([RATE], OF_ERRORS, False),
         ([ERRORS], OF_ERRORS, True),
         ([ERRORS], {}, False),
-        ([RATE], {"insightType": "NewPrincipal"}, False),
+        *(([RATE, ERRORS], {"insightType": insight_type(n)}, False) for n in PRINCIPAL_TYPES),
         ([RATE], {"recipientAccountId": "210987654321"}, False),
         ([RATE], {"awsRegion": OTHER}, False),
         ([RATE], {"eventSource": "ec2.amazonaws.com"}, True),

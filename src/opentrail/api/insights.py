@@ -78,7 +78,9 @@ async def show_incident(services: Services, shared_id: str) -> dict[str, Any]:
     incident = await _whole(history, await find_incident(history, shared_id), now)
     begin = incident.start - _BEFORE * _MINUTE
     end = min(now, _end(incident) + _AFTER * _MINUTE)
-    counts = await _counts(history, incident, begin, end, now)
+    counts: Sequence[tuple[datetime, int]] = ()
+    if incident.extension is None:
+        counts = await _counts(history, incident, begin, end, now)
     return {
         **await _shown(history, incident, await services.insights.expected.notes()),
         "record": incident.record,
@@ -163,6 +165,8 @@ async def _whole(history: History, incident: IncidentReport, now: datetime) -> I
     """Returns an incident with its end, or if it is going on, with its calls up to now."""
     if incident.end is None:
         incident = await find_incident(history, incident.id)
+    if incident.extension is not None:
+        return incident
     minutes = min(_MOST_MINUTES, (now - incident.start) // _MINUTE)
     if incident.end is not None or minutes <= incident.minutes:
         return incident
@@ -200,7 +204,9 @@ def key_of(incident: IncidentReport) -> CallKey:
 async def _shown(
     history: History, incident: IncidentReport, notes: Mapping[str, str]
 ) -> dict[str, Any]:
-    source_ip = await _top_source_ip(history, incident)
+    source_ip = None
+    if incident.extension is None:
+        source_ip = await _top_source_ip(history, incident)
     return {
         "id": incident.id,
         "sentence": sentence(incident, source_ip),
@@ -219,6 +225,7 @@ async def _shown(
         "identity": incident.identity,
         "sourceIPAddress": source_ip,
         "expected": notes.get(incident.id),
+        "extension": incident.extension,
     }
 
 

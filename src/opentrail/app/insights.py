@@ -16,6 +16,7 @@ from opentrail.app.insights_process import (
     Expect,
     GetWatch,
     LearnCounts,
+    LearnPrincipals,
     Observe,
     PassTime,
     Resume,
@@ -26,7 +27,7 @@ from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_sele
 from opentrail.core.trail import Trail, includes
 from opentrail.insights.expected import Expected
 from opentrail.insights.findings import Detection, WatchState
-from opentrail.ports.event_store import CallCounts, CallKey
+from opentrail.ports.event_store import CallCounts, CallKey, PrincipalCounts
 from opentrail.trails.registry import TrailRegistry
 
 #: Deadlines: for a request, for one that may take as long as the events of a day, and to end.
@@ -38,11 +39,11 @@ _PART_BYTES = 16 * 1024 * 1024
 class WatchProcess:
     """A watch in a child process, which is started again if it ends."""
 
-    def __init__(self, folder: Path, preset: str) -> None:
+    def __init__(self, folder: Path, preset: str, types: Sequence[str] = ()) -> None:
         self._folder = folder
         self._child = ChildProcess(
             "opentrail.app.insights_process",
-            (str(folder), preset),
+            (str(folder), preset, ",".join(types)),
             {},
             self._prepare,
             prepare_seconds=_SECONDS,
@@ -115,6 +116,10 @@ class WatchProcess:
     async def abandon(self) -> None:
         """Forgets what was learned."""
         await self._child.ask(AbandonLearning(), _SECONDS)
+
+    async def learn_principals(self, counts: Sequence[PrincipalCounts]) -> None:
+        """Learns what principals did in the period whose counts are learned next."""
+        await self._child.ask(LearnPrincipals(list(counts)), _LONG_SECONDS, resend=False)
 
     async def adopt(self, cursor: int, imported: int) -> WatchState:
         """Watches with what was learned from all events up to these."""

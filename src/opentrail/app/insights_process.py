@@ -1,6 +1,6 @@
 """The process that counts events and finds unusual activity, so that it delays no call.
 
-python -m opentrail.app.insights_process SOCKET FOLDER PRESET
+python -m opentrail.app.insights_process SOCKET FOLDER PRESET TYPE,…
 
 It ends with the server. A snapshot of what it has learned is written every few minutes; events
 after it are read from the journal again.
@@ -14,7 +14,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from opentrail.core.event import Entry
 from opentrail.insights.expected import Expected
 from opentrail.insights.findings import Detection, WatchState
 from opentrail.insights.watch import Watch
-from opentrail.ports.event_store import CallCounts
+from opentrail.ports.event_store import CallCounts, PrincipalCounts
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +89,12 @@ class AbandonLearning(IpcRequest[None], frozen=True):
     """Forget the second watch."""
 
 
+class LearnPrincipals(IpcRequest[None], frozen=True):
+    """Learn what principals did in the period whose counts are learned next."""
+
+    counts: list[PrincipalCounts]
+
+
 class Adopt(IpcRequest[WatchState], frozen=True):
     """Replace the watch by the second one, which has counted all up to these events."""
 
@@ -103,9 +109,9 @@ class StopWatch(IpcRequest[None], frozen=True):
 class InsightsProcess:
     """Handles the server's requests to one watch."""
 
-    def __init__(self, folder: Path, preset: str) -> None:
+    def __init__(self, folder: Path, preset: str, types: Sequence[str] = ()) -> None:
         self._file = folder / "baselines.snapshot"
-        self._preset = preset
+        self._preset, self._types = preset, tuple(types)
         self._watch: Watch | None = None
         self._learning: Watch | None = None
         self._snapshot_due = time.monotonic() + _SNAPSHOT_SECONDS
@@ -127,6 +133,7 @@ class InsightsProcess:
                 BeginLearning: self._begin,
                 LearnCounts: self._learn,
                 AbandonLearning: self._abandon,
+                LearnPrincipals: self._learn_principals,
                 Adopt: self._adopt,
                 StopWatch: self._stop,
             },
@@ -159,7 +166,7 @@ class InsightsProcess:
             self._watch.acknowledge(request.number)
 
     async def _begin(self, request: BeginLearning) -> None:
-        self._learning = Watch(self._preset, request.since)
+        self._learning = Watch(self._preset, request.since, self._types)
 
     async def _learn(self, request: LearnCounts) -> list[Detection]:
         if self._learning is None:
@@ -176,6 +183,11 @@ class InsightsProcess:
 
     async def _abandon(self, _request: AbandonLearning) -> None:
         self._learning = None
+
+    async def _learn_principals(self, request: LearnPrincipals) -> None:
+        if self._learning is None:
+            raise StorageFailed("insights: learning has not begun")
+        await self._run(self._learning.principals.learn, request.counts)
 
     async def _adopt(self, request: Adopt) -> WatchState:
         if self._learning is None:
@@ -229,14 +241,14 @@ class InsightsProcess:
             about = {"file": str(aside), "error": str(error)}
             log.error("snapshot of insights is damaged; baselines are learned again", extra=about)
             return
-        if watch.preset == self._preset:
+        if watch.preset == self._preset and watch.principals.types == self._types:
             self._watch = watch
 
 
 async def _serve(ends: list[socket.socket], arguments: list[str]) -> None:
-    folder, preset = arguments
+    folder, preset, types = arguments
     os.nice(_NICENESS)
-    await InsightsProcess(Path(folder), preset).serve(ends[0])
+    await InsightsProcess(Path(folder), preset, types.split(",") if types else ()).serve(ends[0])
 
 
 if __name__ == "__main__":

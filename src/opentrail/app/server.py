@@ -268,7 +268,8 @@ class Server:
                 control, EventBridgeBus(clients), clock, metrics, matcher, lambda: journal.head
             )
             _run_beside(stack, follow(journal, sink, _BUS_LINGER))
-        watch = WatchProcess(self._data.insights, settings.insights_preset)
+        types = settings.insights_types if settings.insights == "on" else ()
+        watch = WatchProcess(self._data.insights, settings.insights_preset, types)
         insights = Insights(
             watch,
             engines.store,
@@ -277,6 +278,7 @@ class Server:
             engines.history.until_visible,
             partial(sources, trails, settings.insights == "on"),
             ExpectedIncidents(control),
+            of_principals=bool(types),
         )
         _run_beside(stack, self._follow_insights(watch, insights, journal, trails))
         housekeeping = Housekeeping(

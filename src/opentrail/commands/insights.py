@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
+from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import printable
 
 #: Characters of an id that the list shows.
@@ -125,6 +126,17 @@ def show_incident(options: argparse.Namespace) -> int:
     if incident["expected"] is not None:
         out(f"  expected  {printable(incident['expected'] or 'yes')}\n")
     out(f"  account   {printable(incident['account'])}, {printable(incident['region'])}\n")
+    extension = incident.get("extension")
+    if extension:
+        _print_extension(extension)
+    else:
+        _print_figures(incident)
+    out(f"\nopentrail insights show {incident['id'][:_SHORT_ID]} --events prints the calls\n")
+    return 0
+
+
+def _print_figures(incident: dict[str, Any]) -> None:
+    out = sys.stdout.write
     out(f"  a minute  {incident['average']:.4g}, usually {incident['baseline']:.4g}\n\n")
     room = shutil.get_terminal_size((100, 24)).columns
     lines = chart([count for _, count in incident["minutes"]], incident["baseline"], room)
@@ -132,8 +144,12 @@ def show_incident(options: argparse.Namespace) -> int:
     axis = f"{'':8}{first}{last:>{max(6, max(map(len, lines)) - 8 - len(first))}}"
     out("\n".join([*lines, axis]) + "\n")
     _print_attributions(incident["record"]["insightDetails"]["insightContext"])
-    out(f"\nopentrail insights show {incident['id'][:_SHORT_ID]} --events prints the calls\n")
-    return 0
+
+
+def _print_extension(extension: dict[str, Any]) -> None:
+    for name, label in (("principal", "principal"), ("value", "new"), ("eventID", "event")):
+        if extension.get(name):
+            sys.stdout.write(f"  {label:<9} {printable(str(extension[name]))}\n")
 
 
 def chart(counts: Sequence[int], baseline: float, room: int) -> list[str]:
@@ -182,6 +198,28 @@ def _print_attributions(context: dict[str, Any]) -> None:
 
 def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
     """Prints the calls, or errors, of an incident as `lookup` does."""
+    query = {
+        "expression": search_for(incident),
+        "since": incident["start"],
+        "until": incident["end"],
+        "account": incident["account"],
+        "region": None if incident.get("extension") else incident["region"],
+        "categories": "all",
+        "limit": _MOST_EVENTS,
+    }
+    answer = ask(options, "/api/v1/events", query)
+    (print_records if options.json else print_events)(answer["events"])
+    return 0
+
+
+def search_for(incident: dict[str, Any]) -> str:
+    """Returns the search expression that finds the calls, or errors, of an incident."""
+    extension = incident.get("extension")
+    conditions = _conditions_of_principal(extension) if extension else _conditions(incident)
+    return " AND ".join(conditions)
+
+
+def _conditions(incident: dict[str, Any]) -> list[str]:
     conditions = [
         f'eventName = "{incident["eventName"]}"',
         f'eventSource = "{incident["eventSource"]}"',
@@ -189,15 +227,16 @@ def _print_calls(options: argparse.Namespace, incident: dict[str, Any]) -> int:
     ]
     if incident["errorCode"]:
         conditions.append(f'errorCode = "{incident["errorCode"]}"')
-    query = {
-        "expression": " AND ".join(conditions),
-        "since": incident["start"],
-        "until": incident["end"],
-        "account": incident["account"],
-        "region": incident["region"],
-        "categories": "all",
-        "limit": _MOST_EVENTS,
-    }
-    answer = ask(options, "/api/v1/events", query)
-    (print_records if options.json else print_events)(answer["events"])
-    return 0
+    return conditions
+
+
+def _conditions_of_principal(extension: dict[str, Any]) -> list[str]:
+    """Returns which events an incident of a type about principals consists of."""
+    if extension["type"] not in BURST_TYPES:
+        return [f'eventID = "{extension["eventID"]}"']
+    arn = extension["principal"]
+    # A role's ARN has no session's name, the event's has.
+    conditions = [f'(userIdentity.arn = "{arn}" OR userIdentity.arn = "{arn}/*")']
+    if extension["type"] == ACCESS_DENIED:
+        conditions.append("(" + " OR ".join(f'errorCode = "{each}"' for each in DENIED) + ")")
+    return conditions

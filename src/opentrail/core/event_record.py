@@ -53,10 +53,15 @@ class _Time(msgspec.Struct, rename="camel"):
     event_time: Any = msgspec.UNSET
 
 
+class _Agent(msgspec.Struct, rename="camel"):
+    user_agent: Any = None
+
+
 T = TypeVar("T")
 _MEMBERS = msgspec.json.Decoder(_Members)
 _INSIGHT = msgspec.json.Decoder(_Insight)
 _TIME = msgspec.json.Decoder(_Time)
+_AGENT = msgspec.json.Decoder(_Agent)
 _WHOLE: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -153,6 +158,10 @@ class EventRecord:
                 _text(found.insight_source) or "",
             )
         return self._insight
+
+    @property
+    def user_agent(self) -> str | None:
+        return _text(_decode(_AGENT, self.raw).user_agent)
 
     @property
     def whole(self) -> dict[str, Any]:

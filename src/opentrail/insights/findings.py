@@ -27,6 +27,31 @@ class Detection:
     since: int
 
 
+@dataclass(frozen=True, slots=True)
+class PrincipalFinding:
+    """A first use, or the start or the end of a burst, of a type beyond AWS's two.
+
+    `start` and `end` are seconds since 1970; only a burst that is over has an end. `usual` is what
+    the type counted in the `days` before, `observed` what it counts now. The other members are
+    those of the event that was found.
+    """
+
+    number: int
+    type: str
+    account: str
+    region: str
+    principal: str | None
+    value: str | None
+    event_source: str
+    event_name: str
+    event_id: str | None
+    start: int
+    end: int | None
+    usual: int
+    observed: int
+    days: int
+
+
 class WatchState(msgspec.Struct, frozen=True):
     """How far a watch is. `now` is the last closed minute, `since` the first known one."""
 
@@ -42,6 +67,9 @@ class WatchState(msgspec.Struct, frozen=True):
     incidents: int = 0
     #: What is found and not acknowledged yet.
     findings: tuple[Detection, ...] = ()
+    principal_findings: tuple[PrincipalFinding, ...] = ()
+    #: Uses that the types about principals do not watch, because there were too many values.
+    unwatched_values: int = 0
 
 
 def minute_of(moment: datetime) -> int:

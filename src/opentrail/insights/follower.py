@@ -11,11 +11,13 @@ from typing import Protocol
 
 from opentrail.core.errors import OpentrailError
 from opentrail.core.event import Entry, NewEntry
+from opentrail.follow import BATCH
 from opentrail.insights.expected import Expected, ExpectedIncidents
 from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
+from opentrail.insights.principal_records import principal_event
 from opentrail.insights.records import insight_event, start_id
 from opentrail.ports.clock import Clock
-from opentrail.ports.event_store import CallCounts, CallKey, EventStore, Snapshot
+from opentrail.ports.event_store import CallCounts, CallKey, EventStore, PrincipalCounts, Snapshot
 from opentrail.ports.journal import Journal
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,10 @@ class RemoteWatch(Protocol):
 
     async def abandon(self) -> None:
         """Forget what was learned."""
+        ...
+
+    async def learn_principals(self, counts: Sequence[PrincipalCounts]) -> None:
+        """Learn what principals did in the period whose counts are learned next."""
         ...
 
     async def adopt(self, cursor: int, imported: int) -> WatchState:
@@ -123,6 +129,7 @@ class Insights:
             management events [None] if anybody wants them. If the second argument is true, it
             returns all that may have wanted them before.
         expected: the incidents that were marked as expected.
+        of_principals: whether types about principals are on, which are learned separately.
     """
 
     name = "insights"
@@ -136,10 +143,12 @@ class Insights:
         until_visible: Callable[[int], Awaitable[None]],
         sources: Callable[[CallKey, bool], Awaitable[Sequence[str | None]]],
         expected: ExpectedIncidents,
+        of_principals: bool = False,
     ) -> None:
         self.expected = expected
         self._watch, self._store, self._journal, self._clock = watch, store, journal, clock
         self._until_visible, self._sources = until_visible, sources
+        self._of_principals = of_principals
         self._lock = asyncio.Lock()
         self._imported = store.snapshot.imported
         self._progress = LearningProgress()
@@ -228,11 +237,17 @@ class Insights:
         snapshot, now = self._store.snapshot, self._clock.now()
         async with self._learning:
             began = False
-            async for day, counts, end in self._days(now - LEARNED_DAYS * _DAY, now, snapshot):
-                self._progress = LearningProgress("learning", day)
-                began = await self._learn_day(counts, end, began) is not None
+            async for learned, day, counts in self._days(now - LEARNED_DAYS * _DAY, now, snapshot):
+                self._progress = LearningProgress("learning", learned)
+                began = await self._begin(counts, began)
+                if began and self._of_principals:
+                    principals = await self._store.count_principals(day, day + _DAY, snapshot)
+                    await self._watch.learn_principals(principals)
+                if began:
+                    await self._watch.learn(counts, min(day + _DAY, now))
             if not began:
                 await self._watch.begin(minute_of(now))
+            await self._count_until(snapshot.recorded)
             return await self._watch.adopt(snapshot.recorded, snapshot.imported)
 
     async def scan(self, since: datetime) -> list[Incident]:
@@ -244,13 +259,13 @@ class Insights:
         async with self._learning:
             try:
                 began, days = False, (now - since) // _DAY + LEARNED_DAYS + 1
-                async for day, counts, end in self._days(
-                    since - LEARNED_DAYS * _DAY, now, snapshot
-                ):
-                    self._scanned = day, days
-                    findings = await self._learn_day(counts, end, began)
-                    began = findings is not None
-                    for each in findings or ():
+                before = since - LEARNED_DAYS * _DAY
+                async for number, day, counts in self._days(before, now, snapshot):
+                    self._scanned = number, days
+                    began = await self._begin(counts, began)
+                    if not began:
+                        continue
+                    for each in await self._watch.learn(counts, min(day + _DAY, now)):
                         start = each.key, each.start
                         if each.end is None:
                             starts[start] = each
@@ -263,24 +278,19 @@ class Insights:
 
     async def _days(
         self, since: datetime, now: datetime, snapshot: Snapshot
-    ) -> AsyncIterator[tuple[int, Sequence[CallCounts], datetime]]:
-        """Yields the number, the counts and the end of each day."""
+    ) -> AsyncIterator[tuple[int, datetime, Sequence[CallCounts]]]:
+        """Yields the number, the start and the counts of each day."""
         day, number = since.replace(hour=0, minute=0, second=0, microsecond=0), 0
         while day < now:
-            counts = await self._store.count_calls(day, day + _DAY, snapshot)
-            day += _DAY
-            yield number, counts, min(day, now)
-            number += 1
+            yield number, day, await self._store.count_calls(day, day + _DAY, snapshot)
+            day, number = day + _DAY, number + 1
 
-    async def _learn_day(
-        self, counts: Sequence[CallCounts], end: datetime, began: bool
-    ) -> list[Detection] | None:
-        """Returns what was unusual on a day; None if there was no event yet."""
-        if not began:
-            if not counts:
-                return None
+    async def _begin(self, counts: Sequence[CallCounts], began: bool) -> bool:
+        """Begins to learn with the first event; returns whether it has begun."""
+        if not began and counts:
             await self._watch.begin(min(each.minutes[0] for each in counts))
-        return await self._watch.learn(counts, end)
+            began = True
+        return began
 
     async def record(self, incidents: Sequence[Incident]) -> list[NewEntry]:
         """Appends the records of incidents and returns them."""
@@ -294,10 +304,25 @@ class Insights:
     async def _append(self, finding: Detection, source: str | None) -> NewEntry:
         """Appends the record of a finding, unless it exists already."""
         now, snapshot = self._clock.now(), self._store.snapshot
-        event = await insight_event(self._store, snapshot, finding, now, source)
+        return await self._append_once(
+            await insight_event(self._store, snapshot, finding, now, source)
+        )
+
+    async def _append_once(self, event: NewEntry) -> NewEntry:
+        """Appends an event, unless it was appended before."""
         if await self._journal.find(event.event_id) is None:
             await self._journal.append([event])
         return event
+
+    async def _count_until(self, position: int) -> None:
+        """Has a watch that is replaced count what is learned, too: it may find something there."""
+        state = await self._watch.state()
+        if not state.is_learned:
+            return
+        cursor = state.cursor
+        while entries := await self._journal.read(cursor, BATCH, position):
+            await self._watch.observe(entries)
+            cursor = entries[-1].position
 
     async def _record(self, state: WatchState) -> None:
         """Appends records of findings; one that exists already is not appended again."""
@@ -305,8 +330,12 @@ class Insights:
             for source in await self._sources_of(finding):
                 await self._until_visible(state.cursor)
                 await self._append(finding, source)
-        if state.findings:
-            await self._watch.acknowledge(state.findings[-1].number)
+        for finding_of_principal in state.principal_findings:
+            await self._append_once(principal_event(finding_of_principal, self._clock.now()))
+        if state.findings or state.principal_findings:
+            numbers = [finding.number for finding in state.findings]
+            numbers += [finding.number for finding in state.principal_findings]
+            await self._watch.acknowledge(max(numbers))
 
     async def _sources_of(self, finding: Detection) -> Sequence[str | None]:
         """Returns who gets a finding: an end is for all who got the start, even if they stopped."""

@@ -8,6 +8,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from opentrail.core.event import as_object, parse_time
+from opentrail.core.insight_types import (
+    ACCESS_DENIED,
+    API_FAN_OUT,
+    BURST_TYPES,
+    NEW_API,
+    NEW_PRINCIPAL,
+    NEW_REGION,
+    NEW_USER_AGENT,
+    WINDOW_MINUTES,
+)
 from opentrail.insights.records import END, START
 
 #: Words for the periods of a rate, with their lengths in minutes.
@@ -21,7 +31,9 @@ _MINUTE = timedelta(minutes=1)
 class IncidentReport:
     """An incident, from the records of its start and its end, if it has ended.
 
-    `average` and `baseline` are calls per minute.
+    `average` and `baseline` are calls per minute; in an incident of a type about principals they
+    are what the type counts in 15 minutes, and `extension` is the record's. A first use is over at
+    once.
     """
 
     id: str
@@ -38,6 +50,7 @@ class IncidentReport:
     baseline: float
     identity: str | None
     record: Mapping[str, Any]
+    extension: Mapping[str, Any] | None = None
 
     @property
     def calls(self) -> int:
@@ -64,6 +77,8 @@ def incidents_of(records: Iterable[Mapping[str, Any]]) -> list[IncidentReport]:
 def _incident(shared: str, records: Mapping[str, Mapping[str, Any]]) -> IncidentReport:
     record = records.get(END) or records[START]
     details = record["insightDetails"]
+    if as_object(details.get("extension")):
+        return _incident_of_principal(shared, record, END in records)
     context = details["insightContext"]
     statistics = context["statistics"]
     minutes = int(statistics["insightDuration"])
@@ -87,6 +102,29 @@ def _incident(shared: str, records: Mapping[str, Mapping[str, Any]]) -> Incident
     )
 
 
+def _incident_of_principal(shared: str, record: Mapping[str, Any], has_end: bool) -> IncidentReport:
+    details, time = record["insightDetails"], parse_time(record["eventTime"])
+    extension = details["extension"]
+    start = parse_time(extension["start"])
+    return IncidentReport(
+        id=shared,
+        account=str(record.get("recipientAccountId", "")),
+        region=str(record.get("awsRegion", "")),
+        event_source=details["eventSource"],
+        event_name=details["eventName"],
+        insight_type=details["insightType"],
+        error_code=None,
+        start=start,
+        end=time if has_end or extension["type"] not in BURST_TYPES else None,
+        minutes=max(1, (time - start) // _MINUTE),
+        average=extension["observed"],
+        baseline=extension["usual"],
+        identity=extension.get("principal"),
+        record=record,
+        extension=extension,
+    )
+
+
 def _top(attributions: Iterable[Mapping[str, Any]], attribute: str) -> str | None:
     for each in attributions:
         if each.get("attribute") == attribute and each.get("insight"):
@@ -101,6 +139,8 @@ def sentence(incident: IncidentReport, source_ip: str | None = None) -> str:
         incident: the incident.
         source_ip: where most calls came from.
     """
+    if incident.extension is not None:
+        return _sentence_of_principal(incident, incident.extension)
     service = incident.event_source.removesuffix(".amazonaws.com").upper()
     what = f"{service} {incident.event_name}"
     noun = "call" if incident.error_code is None else f"{incident.error_code} error"
@@ -112,6 +152,34 @@ def sentence(incident: IncidentReport, source_ip: str | None = None) -> str:
         if source_ip is not None:
             text += f" from {source_ip}"
     return text
+
+
+def _sentence_of_principal(incident: IncidentReport, extension: Mapping[str, Any]) -> str:
+    by = _named(incident.identity)
+    who = by[:1].upper() + by[1:]
+    value, observed = extension.get("value"), f"{extension['observed']:,}"
+    days = f"{extension['days']} day{'' if extension['days'] == 1 else 's'}"
+    first = f"for the first time in {days}"
+    before = f"in {WINDOW_MINUTES} minutes, at most {extension['usual']:,} in the {days} before"
+    sentences = {
+        NEW_API: f"{who} called {value} {first}",
+        NEW_REGION: f"Account {incident.account} used {value} {first}, by {by}",
+        NEW_PRINCIPAL: f"{who} used account {incident.account} {first}",
+        NEW_USER_AGENT: f"{who} used {value} {first}",
+        ACCESS_DENIED: f"{who} was denied {observed} calls {before}",
+        API_FAN_OUT: f"{who} called {observed} different APIs {before}",
+    }
+    return sentences.get(extension["type"], f"{who}: {incident.insight_type}")
+
+
+def _named(arn: str | None) -> str:
+    """Returns a short name of an identity for a sentence.
+
+    >>> _named("arn:aws:iam::123456789012:user/john"), _named(None)
+    ('IAM user john', 'a service')
+    """
+    name = short_identity(arn) if arn else "a service"
+    return f"IAM {name}" if name.startswith("user ") else name
 
 
 def usual_rate(per_minute: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 from zipfile import BadZipFile
@@ -18,8 +19,15 @@ from opentrail.core.event_record import EventRecord
 from opentrail.insights.baseline import DAY, DROP_WINDOWS, Baselines
 from opentrail.insights.detector import PRESETS, Detector, DetectorState, Transition
 from opentrail.insights.expected import Expected
-from opentrail.insights.findings import Detection, WatchState, minute_of, time_of
+from opentrail.insights.findings import (
+    Detection,
+    PrincipalFinding,
+    WatchState,
+    minute_of,
+    time_of,
+)
 from opentrail.insights.incident import Incident
+from opentrail.insights.principals import Principals, PrincipalsState
 from opentrail.ports.event_store import CallCounts, CallKey
 
 #: Time after the end of a minute within which its events arrive, but for late ones.
@@ -52,6 +60,8 @@ class _Meta(msgspec.Struct):
     detector: DetectorState
     findings: list[Detection]
     number: int
+    principals: PrincipalsState = msgspec.field(default_factory=PrincipalsState)
+    principal_findings: list[PrincipalFinding] = []
 
 
 class Watch:
@@ -60,14 +70,17 @@ class Watch:
     Whatever it finds follows from the events and the times given, never from the present time.
     """
 
-    def __init__(self, preset: str, since: int) -> None:
+    def __init__(self, preset: str, since: int, types: Sequence[str] = ()) -> None:
         self.preset = preset
         #: The first minute that is known about.
         self.since = since
         #: Position of the last entry, and number of the last imported event, that are counted.
         self.cursor = self.imported = 0
         self.findings: list[Detection] = []
+        self.principal_findings: list[PrincipalFinding] = []
         self.detector = Detector(PRESETS[preset], since)
+        #: Finds first uses and bursts of principals.
+        self.principals = Principals(types, since - 1)
         self.unwatched = 0
         self._watermark = time_of(since)
         self._keys: list[CallKey] = []
@@ -95,6 +108,8 @@ class Watch:
             self.unwatched,
             len(self.detector.incidents),
             tuple(self.findings),
+            tuple(self.principal_findings),
+            self.principals.unwatched,
         )
 
     # Events
@@ -109,6 +124,7 @@ class Watch:
                 self.close_until(entry.recorded_at)
             if entry.category in (MANAGEMENT, DATA):
                 self._count(entry)
+                self._report_principals(self.principals.observe(entry))
 
     def _count(self, entry: Entry) -> None:
         record = EventRecord(entry.record)
@@ -163,6 +179,7 @@ class Watch:
                 self._report(self.detector.add_late(minute, *_arrays(self._late.pop(minute))))
             minute = self.now + 1
             self._report(self.detector.close(minute, *_arrays(self._pending.pop(minute, {}))))
+            self._report_principals(self.principals.close(minute))
             self._set_next()
 
     def resume(self, moment: datetime) -> None:
@@ -182,12 +199,18 @@ class Watch:
             start, found, rises, end = change.start, change.found, change.rises, change.end
             self.findings.append(Detection(self._number, key, start, found, rises, end, self.since))
 
+    def _report_principals(self, found: Iterable[PrincipalFinding]) -> None:
+        for finding in found:
+            self._number += 1
+            self.principal_findings.append(replace(finding, number=self._number))
+
     def take_over(self, cursor: int, imported: int, before: Watch | None) -> None:
         """Goes on in place of the watch before, once everything up to these events is learned.
 
         What the other watch reported and is not over goes on as it was.
         """
         self.cursor, self.imported = cursor, imported
+        self._take_over_principals(before)
         self.findings = []
         if before is None:
             # What was imported ends at some time: no calls since then are no drop.
@@ -205,6 +228,16 @@ class Watch:
             if own is not None:
                 incident.row = own
                 self.detector.incidents[own] = incident
+
+    def _take_over_principals(self, before: Watch | None) -> None:
+        """Goes on with what the other watch knows of principals, and what is learned."""
+        self.principal_findings = []
+        if before is None or before.principals.types != self.principals.types:
+            self._report_principals(self.principals.open_bursts())
+            return
+        self.principal_findings = before.principal_findings
+        before.principals.add(self.principals)
+        self.principals = before.principals
 
     def _report_open(self, incidents: dict[int, Incident]) -> None:
         self._report(
@@ -230,6 +263,7 @@ class Watch:
     def acknowledge(self, number: int) -> None:
         """Forgets the findings up to a number: they are recorded."""
         self.findings = [finding for finding in self.findings if finding.number > number]
+        self.principal_findings = [each for each in self.principal_findings if each.number > number]
 
     # Snapshots
 
@@ -249,6 +283,8 @@ class Watch:
             self.detector.state(),
             self.findings,
             self._number,
+            self.principals.state(),
+            self.principal_findings,
         )
         file = io.BytesIO()
         described = np.frombuffer(msgspec.msgpack.encode(meta), np.uint8)
@@ -280,6 +316,8 @@ class Watch:
             for minute, counts in listed:
                 target[minute] = defaultdict(int, counts)
         self.detector.restore(baselines, meta.detector)
+        self.principals = Principals.of(meta.principals)
+        self.principal_findings = meta.principal_findings
         self._set_next()
         return self
 

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE
+from opentrail.core.insight_types import PRINCIPAL_TYPES, insight_type
+
+
+def test_every_type_has_its_own_name_in_records_and_none_is_one_of_awss() -> None:
+    names = {insight_type(name) for name in PRINCIPAL_TYPES}
+    assert names == {
+        "OpenTrail.NewApi",
+        "OpenTrail.NewRegion",
+        "OpenTrail.NewPrincipal",
+        "OpenTrail.NewUserAgent",
+        "OpenTrail.AccessDenied",
+        "OpenTrail.ApiFanOut",
+    }
+    assert not names & {CALL_RATE, ERROR_RATE}

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+
+from opentrail.insights import seen_values
+from opentrail.insights.seen_values import FORGOTTEN_DAYS, SeenValues, hash_of
+
+
+def test_a_value_is_known_until_it_was_not_seen_for_90_days() -> None:
+    seen = SeenValues()
+    seen.see(1, 100)
+    assert seen.has(1, 100 + FORGOTTEN_DAYS)
+    assert not seen.has(1, 101 + FORGOTTEN_DAYS)
+    seen.see(1, 150)
+    assert seen.has(1, 150 + FORGOTTEN_DAYS)
+    assert (seen.first(1), seen.last(1)) == (100, 150)
+
+
+def test_a_forgotten_value_begins_again() -> None:
+    seen = SeenValues()
+    seen.see(1, 100)
+    seen.see(1, 300)
+    assert seen.first(1) == 300
+
+
+def test_a_late_event_moves_the_first_day_and_not_the_last() -> None:
+    seen = SeenValues()
+    seen.see(1, 100)
+    seen.see(1, 95)
+    assert (seen.first(1), seen.last(1)) == (95, 100)
+
+
+def test_forgotten_values_leave_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seen_values, "MOST_VALUES", 1)
+    seen = SeenValues()
+    assert seen.see(1, 100)
+    assert not seen.see(2, 100)
+    assert seen.see(1, 101), "a known value needs no room"
+    seen.forget(300)
+    assert len(seen) == 0
+    assert seen.see(2, 300)
+
+
+def test_sets_are_added_and_what_is_refused_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = SeenValues(), SeenValues()
+    one.see(1, 100)
+    other.see(1, 90)
+    other.see(2, 90)
+    monkeypatch.setattr(seen_values, "MOST_VALUES", 1)
+    assert one.add(other) == 1
+    assert (one.first(1), one.last(1), one.first(2)) == (90, 100, None)
+
+
+def test_a_state_has_all_values() -> None:
+    seen = SeenValues()
+    seen.see(hash_of("a", "b"), 100)
+    seen.see(hash_of("a\0b", ""), 101)
+    again = SeenValues.of(seen.state())
+    assert len(again) == 2
+    assert again.first(hash_of("a", "b")) == 100
