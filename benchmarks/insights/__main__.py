@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
 import shlex
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,8 +16,8 @@ import orjson
 
 from benchmarks.insights.aws_examples import examples
 from benchmarks.insights.baselines import BASELINES, Detector
+from benchmarks.insights.detecting import detect
 from benchmarks.insights.scoring import (
-    Finding,
     Outcome,
     Scores,
     count_changed_by_later_data,
@@ -29,23 +26,16 @@ from benchmarks.insights.scoring import (
     table,
     targets,
 )
-from benchmarks.insights.workload import Workload, make
+from benchmarks.insights.workload import make
 from benchmarks.servers import machine
-
-_DETECTING = "benchmarks.insights.detecting"
-Detect = Callable[[Workload, str, int], list[Finding]]
 
 
 def main() -> None:
     """Prints the figures of baselines and detector, and which of AWS's examples it passes."""
     options = _options()
-    detect = _detect()
     detectors: dict[str, Detector] = {} if options.no_baselines else dict(BASELINES)
     name = f"Insights, {options.preset}"
-    if detect is None:
-        print(f"{_DETECTING} is missing: only the baselines run")
-    else:
-        detectors[name] = partial(_call, detect, options.preset, options.history)
+    detectors[name] = partial(detect, preset=options.preset, history_days=options.history)
     scores, cost = run(
         detectors, options.seeds, options.keys, options.weeks, options.incidents_per_key
     )
@@ -53,12 +43,10 @@ def main() -> None:
     for detector, one in scores.items():
         kinds = ", ".join(f"{kind} {number}" for kind, number in one.false_by_kind.items())
         print(f"\n{detector}: {cost[detector]:.2f} µs a key-minute; false starts by kind: {kinds}")
-    changed = None
-    if detect is not None:
-        first = make(options.seeds[0], min(options.keys, 200), options.weeks)
-        changed = count_changed_by_later_data(first, detectors[name])
-        print(f"\nlook-ahead: {changed} decisions change with later data")
-    passed = {} if detect is None else run_examples(detect, options.preset)
+    first = make(options.seeds[0], min(options.keys, 200), options.weeks)
+    changed = count_changed_by_later_data(first, detectors[name])
+    print(f"\nlook-ahead: {changed} decisions change with later data")
+    passed = run_examples(options.preset)
     for example, is_passed in passed.items():
         print(f"{'✓' if is_passed else '✗'} {example}")
     if options.json:
@@ -90,9 +78,9 @@ def run(
     seconds: dict[str, float] = defaultdict(float)
     for seed in seeds:
         workload = make(seed, keys, weeks, incidents_per_key)
-        for name, detect in detectors.items():
+        for name, detector in detectors.items():
             began = time.process_time()
-            findings = detect(workload)
+            findings = detector(workload)
             seconds[name] += time.process_time() - began
             outcomes[name].append(match(workload, findings))
     key_minutes = len(seeds) * keys * weeks * 7 * 1440
@@ -102,20 +90,9 @@ def run(
     )
 
 
-def run_examples(detect: Detect, preset: str) -> dict[str, bool]:
+def run_examples(preset: str) -> dict[str, bool]:
     """Returns which of AWS's examples a detector passes."""
     return {one.name: one.passes(detect(one.workload, preset, 28)) for one in examples()}
-
-
-def _call(detect: Detect, preset: str, history_days: int, workload: Workload) -> list[Finding]:
-    return detect(workload, preset, history_days)
-
-
-def _detect() -> Detect | None:
-    if importlib.util.find_spec(_DETECTING) is None:
-        return None
-    detect: Detect = importlib.import_module(_DETECTING).detect
-    return detect
 
 
 def _options() -> argparse.Namespace:

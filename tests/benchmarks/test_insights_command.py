@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.insights.__main__ import run, run_examples
-from benchmarks.insights.schedule import DAY
+from benchmarks.insights.__main__ import run
 from benchmarks.insights.scoring import Finding
 from benchmarks.insights.workload import Workload
 
@@ -18,7 +17,18 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
-    arguments = ["--keys", "20", "--weeks", "3", "--seeds", "1,2", "--json", str(file)]
+    arguments = [
+        "--keys",
+        "20",
+        "--weeks",
+        "3",
+        "--seeds",
+        "1,2",
+        "--preset",
+        "aws",
+        "--json",
+        str(file),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.insights", *arguments],
         cwd=ROOT,
@@ -33,6 +43,8 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     # Two accounts of 20 keys with 0.75 incidents a key.
     assert scores["incidents"] <= 40
     assert 0 < scores["precision"] < 1
+    assert figures["changed_by_later_data"] == 0
+    assert all(figures["aws_examples"].values())
 
 
 def _perfect(workload: Workload) -> list[Finding]:
@@ -44,14 +56,3 @@ def test_scores_cover_all_seeds() -> None:
     assert scores["perfect"].f1 == 1
     assert scores["perfect"].incidents > 20
     assert cost["perfect"] > 0
-
-
-def test_examples_are_run_with_preset_and_history() -> None:
-    seen = []
-
-    def detect(workload: Workload, preset: str, history_days: int) -> list[Finding]:
-        seen.append((preset, history_days, workload.minutes))
-        return _perfect(workload)
-
-    assert all(run_examples(detect, "aws").values())
-    assert set(seen) == {("aws", 28, 29 * DAY)}

@@ -123,9 +123,9 @@ def test_an_account_over_its_budget_reports_only_what_is_most_unusual() -> None:
     keys = 12
     counts = office(18, 1.0, keys)
     for key in range(keys):
-        for day in (9, 16):
+        for day, size in ((9, 14), (16, 8)):
             at = day * DAY + 600 + key
-            counts[key, at : at + 10] += 10
+            counts[key, at : at + 10] += size
     counts[0, 16 * DAY + 600 : 16 * DAY + 610] += 90
     many, few = (
         {c.row for c in feed(detector_of(keys, budget=budget), counts) if c.found > LATER}

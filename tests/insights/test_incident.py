@@ -11,7 +11,6 @@ def an_incident(rises: bool = True) -> Incident:
         start=100,
         found=102,
         rises=rises,
-        scores=[],
         learned=False,
         calls=[calls] * 3,
         expected=[expected] * 3,

@@ -119,3 +119,22 @@ def test_a_snapshot_without_keys_takes_new_ones() -> None:
     watch = Watch.of(a_watch().snapshot())
     watch.observe([entry(1, 10.0)])
     assert watch.state.keys == 1
+
+
+def test_keys_without_calls_for_35_days_are_forgotten() -> None:
+    """Whatever was going on then goes on: here an incident at midnight."""
+    idle = burst(1, 0.0, 3, eventName="DeleteRole")
+    ordinary = [entry(100 + n, n * 7_200.0, eventName="CreateRole") for n in range(12 * 36 - 1)]
+    midnight = 36 * 86_400.0
+    unusual = burst(1_000, midnight - 240, 600, eventName="CreateRole")
+    results = []
+    for entries in (idle, []):
+        watch = a_watch()
+        watch.observe([*entries, *ordinary, *unusual])
+        watch.close_until(START + 36 * DAY + timedelta(hours=1))
+        assert watch.state.keys == 1
+        results.append([(each.key, each.start, each.end) for each in watch.findings])
+    assert results[0] == results[1]
+    starts = [start for _, start, end in results[0] if end is None]
+    assert minute_of(START + 36 * DAY) - 4 in starts
+    assert len(results[0]) == 2 * len(starts)

@@ -27,6 +27,10 @@ _UNTIL_NOW, _RECENT = 8, 2
 RING = 300
 #: Days over which the largest scores are kept.
 DAYS = 28
+#: Days after which the highest score of a day may be of an incident that was not found.
+_ENOUGH_DAYS = 14
+#: Keys whose half-hours and days end together: what is computed for them needs memory.
+_BLOCK = 4096
 #: Half-hours of which the expected rates are kept: the present one is the next to last.
 _SLOTS, _PRESENT = 12, 10
 #: What a day weighs in a profile, compared with the day after it.
@@ -34,8 +38,10 @@ _DAY_DECAY = 0.95
 #: What days weigh for another day: days of the same weekday, of the same part of the week, others.
 _SAME_DAY, _SAME_CLASS, _OTHER = 1.0, 0.35, 0.04
 _ALL_DAYS = 0.3
-#: The standard deviation of a key of which little is known, and the days that it weighs.
-_PRIOR_DEVIATION, _PRIOR_DAYS = 0.6, 1.0
+#: What is assumed of the variance of a key of which little is known, and the calls, and cubes of
+#: calls, that it weighs; see `dispersion`.
+_PRIOR_CLUMP, _PRIOR_CALLS = 1.0, 5.0
+_PRIOR_NOISE, _PRIOR_CUBES = 1.0, 5.0
 _SPREAD_DECAY, _ENVELOPE_DECAY, _OTHER_CLASS = 0.9, 0.985, 0.8
 #: Largest number that half precision holds, nearly.
 _LARGEST = 60_000.0
@@ -60,11 +66,11 @@ _ARRAYS: dict[str, tuple[tuple[int, ...], type, float]] = {
     # The largest number of calls in a window in each hour, on weekdays and at weekends.
     "envelope": ((2, len(WINDOWS), 24), np.float16, 0),
     "envelope_today": ((len(WINDOWS), 24), np.float16, 0),
-    # Days, sum and sum of squares of the logarithms of the largest sums of days with calls.
-    "daily": ((3, len(WINDOWS)), np.float32, 0),
-    # Sums of (calls - expected)² - expected, and of expected², by window.
-    "spread": ((2, len(WINDOWS)), np.float32, 0),
-    "dispersion": ((len(WINDOWS),), np.float32, 1),
+    # Sums of r, r * m, m, m² and m³, where m is the expected number of calls in a window and r is
+    # (calls - m)² - m; and what follows from them, see `dispersion`.
+    "spread": ((5, len(WINDOWS)), np.float32, 0),
+    "clump": ((len(WINDOWS),), np.float32, _PRIOR_CLUMP),
+    "noise": ((len(WINDOWS),), np.float32, _PRIOR_NOISE),
     # Calls and expected calls of about a day, from which the level is computed.
     "level_sums": ((2,), np.float32, 0),
     "level": ((), np.float32, 1),
@@ -72,8 +78,6 @@ _ARRAYS: dict[str, tuple[tuple[int, ...], type, float]] = {
     "slots": ((_SLOTS,), np.float32, 0),
     # The same, but no more than in each half-hour itself.
     "lows": ((_SLOTS,), np.float32, 0),
-    # Days with calls, weighted like the envelope.
-    "active_days": ((), np.float32, 0),
     "first": ((), np.int32, NEVER),
     "last": ((), np.int32, NEVER),
     "total": ((), np.float32, 0),
@@ -115,14 +119,13 @@ class Baselines:
     highest: Floats
     envelope: NDArray[np.float16]
     envelope_today: NDArray[np.float16]
-    daily: Floats
     spread: Floats
-    dispersion: Floats
+    clump: Floats
+    noise: Floats
     level_sums: Floats
     level: Floats
     slots: Floats
     lows: Floats
-    active_days: Floats
     first: NDArray[np.int32]
     last: NDArray[np.int32]
     total: Floats
@@ -138,7 +141,10 @@ class Baselines:
 
     def _grow(self, room: int) -> None:
         for name, (shape, kind, fill) in _ARRAYS.items():
-            array: NDArray[Any] = np.full((*shape, room), fill, kind)
+            # Memory that stays zero is not used yet.
+            array: NDArray[Any] = np.zeros((*shape, room), kind)
+            if fill:
+                array[:] = fill
             if self._room:
                 array[..., : self._room] = getattr(self, name)
             setattr(self, name, array)
@@ -148,20 +154,29 @@ class Baselines:
         """Adds keys without calls."""
         self.count += count
         while self.count > self._room:
-            self._grow(max(64, 2 * self._room))
+            self._grow(self._room + self._room // 4 + 64)
+
+    def keep(self, rows: Rows) -> None:
+        """Forgets all keys but these, which are then numbered in this order."""
+        self.count = len(rows)
+        for name, (_, _, fill) in _ARRAYS.items():
+            array = getattr(self, name)
+            array[..., : self.count] = array[..., rows]
+            array[..., self.count :] = fill
 
     # Minutes
 
     def begin(self, minute: int) -> None:
         """Begins the minute after `now`; half-hours and days that have ended are learned."""
-        if minute // 30 != self._half:
-            self._end_half()
-            if minute // DAY != self._day:
-                self._end_day()
-            self._half, self._day = minute // 30, minute // DAY
-            n = self.count
-            self.slots[:, :n], self.lows[:, :n] = self._slots(slice(n), self._half)
-        n = self.count
+        half, day, n = minute // 30, minute // DAY, self.count
+        if half != self._half:
+            for first in range(0, n, _BLOCK):
+                rows = slice(first, min(first + _BLOCK, n))
+                self._end_half(rows)
+                if day != self._day:
+                    self._end_day(rows)
+                self.slots[:, rows], self.lows[:, rows] = self._slots(rows, half)
+            self._half, self._day = half, day
         self.sums[:, :n] -= self.ring[(minute - _LEAVING) % RING, :n]
         self.ring[minute % RING, :n] = 0
         self.now = minute
@@ -269,6 +284,16 @@ class Baselines:
             windows[:, new] = rate * np.array(WINDOWS, np.float32)[:, None]
         return windows
 
+    def dispersion(self, rows: Rows, expected: Floats) -> Floats:
+        """Returns the sizes of negative binomial counts in each of `WINDOWS`.
+
+        Calls come in clumps, and their rate varies: where m are expected, the variance is
+        m (1 + clump) + noise m².
+        """
+        excess = self.clump[:, rows] / np.maximum(expected, 1e-9) + self.noise[:, rows]
+        sizes: Floats = (1 / np.maximum(excess, 1e-6)).astype(np.float32)
+        return sizes
+
     def expected_drops(self, at: Moment) -> Floats:
         """Returns the expected calls in each of `DROP_WINDOWS`: no more than usual."""
         weights = _WEIGHTS[at.minute % 30], _STEPS[at.minute % 30]
@@ -285,27 +310,16 @@ class Baselines:
         rate = self._expected(at)[0] * limit(self.level[at.rows], 1)
         return np.where(self.is_new(at), self._expected_of_new(at), rate)
 
-    def largest_near(self, at: Moment) -> tuple[Floats, Floats]:
-        """Returns the largest sums of `WINDOWS` within 90 minutes of this time of day, and of any.
+    def largest_near(self, at: Moment) -> Floats:
+        """Returns the largest sums of `WINDOWS` within 90 minutes of this time of day.
 
         They are those of past days of the same part of the week.
         """
         part = int(weekday(at.minute // DAY) >= 5)
-        envelope = self.envelope[part][:, :, at.rows].astype(np.float32)
         hours = [int((at.minute / 60 + off) % 24) for off in (-1.5, -0.5, 0.5, 1.5)]
-        return envelope[:, hours].max(axis=1), envelope.max(axis=1)
-
-    def largest_usual(self, at: Moment, deviations: float) -> Floats:
-        """Returns what the largest number of calls of a day exceeds rarely, for each of `WINDOWS`.
-
-        It assumes that the logarithms of the largest numbers of days are normally distributed.
-        """
-        days, logs, squares = self.daily[:, :, at.rows]
-        mean = logs / np.maximum(days, 1e-6)
-        variance = np.maximum(0, squares / np.maximum(days, 1e-6) - mean**2)
-        variance = (days * variance + _PRIOR_DAYS * _PRIOR_DEVIATION**2) / (days + _PRIOR_DAYS)
-        deviation = np.sqrt(variance * (1 + 1 / np.maximum(days, 0.5)))
-        return np.where(days > 0.3, np.exp(mean + deviations * deviation), 0)
+        envelope = self.envelope[part][:, :, at.rows].astype(np.float32)
+        near: Floats = envelope[:, hours].max(axis=1)
+        return near
 
     def remember(self, rows: Rows, scores: Floats, first: int) -> None:
         """Keeps the largest scores and sums of a day; `first` is the place of the first score."""
@@ -324,96 +338,107 @@ class Baselines:
 
     # Learning
 
-    def _end_half(self) -> None:
+    def _end_half(self, rows: slice) -> None:
         """Learns from the half-hour that has ended."""
-        n, end = self.count, (self._half + 1) * 30
+        end = (self._half + 1) * 30
         places = (end - 1 - np.arange(90)) % RING  # newest first
-        recent = self.ring[places, :n].astype(np.float32)
-        self.today[self._half % 48, :n] = recent[:30].sum(0) / 30
-        self._learn_dispersion(recent[:30])
-        self.level_sums[:, :n] *= 1 - 1 / 48
-        self.level_sums[0, :n] += recent[60:].sum(0)
-        self.level_sums[1, :n] += self.slots[_PRESENT - 2, :n] * 30
-        calls, expected = self.level_sums[:, :n]
-        self.level[:n] = np.clip((calls + 20) / (expected + 20), 0.5, 5) ** 0.8
+        recent = self.ring[places, rows].astype(np.float32)
+        self.today[self._half % 48, rows] = recent[:30].sum(0) / 30
+        self._learn_dispersion(rows, recent[:30])
+        self.level_sums[:, rows] *= 1 - 1 / 48
+        self.level_sums[0, rows] += recent[60:].sum(0)
+        self.level_sums[1, rows] += self.slots[_PRESENT - 2, rows] * 30
+        calls, expected = self.level_sums[:, rows]
+        self.level[rows] = np.clip((calls + 20) / (expected + 20), 0.5, 5) ** 0.8
         # Sums of half precision are added up again, so that no error of rounding grows.
-        sums = np.zeros((len(_WIDTHS), n), np.float32)
-        total = np.zeros(n, np.float32)
+        total = np.zeros_like(recent[0])
+        sums = np.zeros((len(_WIDTHS), len(total)), np.float32)
         for i in range(max(_WIDTHS)):
-            total += self.ring[(self.now - i) % RING, :n]
+            total += self.ring[(self.now - i) % RING, rows]
             for place, width in enumerate(_WIDTHS):
                 if width == i + 1:
                     sums[place] = total
-        self.sums[:, :n] = sums
+        self.sums[:, rows] = sums
 
-    def _learn_dispersion(self, half: Floats) -> None:
+    def _learn_dispersion(self, rows: slice, half: Floats) -> None:
         """Adds how much the calls of the half-hour differ from what was expected."""
-        n = self.count
-        old = self._day - self.first[:n] // DAY >= 2
-        old &= self.first[:n] != NEVER
-        level = np.maximum(self.level[:n], 1)
-        local = self.sums[_UNTIL_NOW, :n] - self.sums[_RECENT, :n]
-        halves = self.slots[:, :n] * (30 * level)
+        old = self._day - self.first[rows] // DAY >= 2
+        old &= self.first[rows] != NEVER
+        level = np.maximum(self.level[rows], 1)
+        local = self.sums[_UNTIL_NOW, rows] - self.sums[_RECENT, rows]
+        halves = self.slots[:, rows] * (30 * level)
         usual = halves[_PRESENT - 4 : _PRESENT].sum(0) + halves[_PRESENT] / 2
         usual -= halves[_PRESENT - 4] / 2
         local = np.clip((local + 20) / (usual + 20), 0.6, 1.8)
         for place, width in enumerate(WINDOWS):
             if width <= 30:
-                sums = half.reshape(30 // width, width, n).sum(1)
+                sums = half.reshape(30 // width, width, -1).sum(1)
                 expected = halves[_PRESENT] * (width / 30) * local
             elif width == 60 or (self._half + 1) % 4 == 0:
-                sums = self.sums[place, :n][None]
+                sums = self.sums[place, rows][None]
                 expected = halves[_PRESENT + 1 - width // 30 : _PRESENT + 1].sum(0)
             else:
                 continue
             # What happens rarely must not hide itself: that is what peaks and envelopes are for.
-            deviation = np.sqrt(expected + expected**2 / self.dispersion[place, :n])
-            sums = np.minimum(sums, expected + _CLIP * deviation + 3)
-            squares = ((sums - expected) ** 2 - expected).sum(0)
-            self.spread[0, place, :n] += np.where(old, squares, 0)
-            self.spread[1, place, :n] += np.where(old, expected**2 * len(sums), 0)
-        excess, squares = self.spread[:, :, :n]
-        ratio = squares / np.maximum(excess, 1e-9)
-        self.dispersion[:, :n] = np.where(excess > 1e-6 * squares, np.clip(ratio, 1, 1e6), 1e6)
-        self.dispersion[:, :n][squares == 0] = 1
+            clump, noise = self.clump[place, rows], self.noise[place, rows]
+            deviation = np.sqrt(expected * (1 + clump) + noise * expected**2)
+            sums = np.minimum(sums, expected + _CLIP * (deviation + clump) + 5)
+            squares = np.where(old, (sums - expected) ** 2 - expected, 0)
+            expected = np.where(old, expected, 0)
+            spread = self.spread[:, place, rows]
+            spread[0] += squares.sum(0)
+            spread[1] += (squares * expected).sum(0)
+            spread[2] += np.where(old, sums, 0).sum(0)
+            spread[3] += expected**2 * len(sums)
+            spread[4] += expected**3 * len(sums)
+        self._solve(rows)
 
-    def _end_day(self) -> None:
+    def _solve(self, rows: slice) -> None:
+        """Computes clump and noise by least squares; neither is below 0."""
+        r, rm, m, m2, m3 = self.spread[:, :, rows].astype(np.float64)
+        r = r + _PRIOR_CALLS * _PRIOR_CLUMP
+        m = m + _PRIOR_CALLS
+        rm = rm + _PRIOR_CUBES * _PRIOR_NOISE
+        m3 = m3 + _PRIOR_CUBES
+        noise = np.clip((rm * m - r * m2) / np.maximum(m * m3 - m2 * m2, 1e-9), 0, 1)
+        clump = (r - noise * m2) / m
+        noise = np.where(clump < 0, np.clip(rm / m3, 0, 1), noise)
+        self.clump[:, rows] = np.maximum(clump, 0)
+        self.noise[:, rows] = noise
+
+    def _end_day(self, rows: slice) -> None:
         """Learns from the day that has ended."""
-        n, day = self.count, self._day
-        profile = self.profile[:, :, :n].astype(np.float32) * _DAY_DECAY
-        whole = self.first[:n] // DAY < day  # no key's first day, of which it has only a part
-        profile[weekday(day)] += np.where(whole, self.today[:, :n], 0)
-        self.profile[:, :, :n] = np.maximum(profile, 0)
-        self.active_days[:n] *= _ENVELOPE_DECAY
-        self.active_days[:n] += self.last[:n] >= day * DAY
-        self.today[:, :n] = 0
-        busiest = self.envelope_today[..., :n].max(axis=1).astype(np.float32)
-        logs = np.log(np.maximum(busiest, 1))
-        self.daily[..., :n] *= _ENVELOPE_DECAY
-        self.daily[..., :n] += np.where(
-            busiest > 0, np.stack([np.ones_like(logs), logs, logs**2]), 0
-        )
-        envelope = self.envelope[..., :n].astype(np.float32) * _ENVELOPE_DECAY
+        day = self._day
+        profile = self.profile[:, :, rows].astype(np.float32) * _DAY_DECAY
+        whole = self.first[rows] // DAY < day  # no key's first day, of which it has only a part
+        profile[weekday(day)] += np.where(whole, self.today[:, rows], 0)
+        self.profile[:, :, rows] = np.maximum(profile, 0)
+        self.today[:, rows] = 0
+        envelope = self.envelope[..., rows].astype(np.float32) * _ENVELOPE_DECAY
         own = int(weekday(day) >= 5)
-        largest = self.envelope_today[..., :n].astype(np.float32)
+        largest = self.envelope_today[..., rows].astype(np.float32)
         envelope[own] = np.maximum(envelope[own], largest)
         envelope[1 - own] = np.maximum(envelope[1 - own], _OTHER_CLASS * largest)
-        self.envelope[..., :n] = envelope
-        self.envelope_today[..., :n] = 0
-        self.spread[..., :n] *= _SPREAD_DECAY
-        self._end_peaks(day + 1)
+        self.envelope[..., rows] = envelope
+        self.envelope_today[..., rows] = 0
+        self.spread[..., rows] *= _SPREAD_DECAY
+        self._end_peaks(rows, day + 1)
 
-    def _end_peaks(self, today: int) -> None:
-        """Finds the largest scores of past days; a key's first days count only for a week."""
-        n = self.count
-        first_day = self.first[:n] // DAY
+    def _end_peaks(self, rows: slice, today: int) -> None:
+        """Finds the high scores of past days; a key's first days count only for a week.
+
+        Of many days, the highest does not count: it may be of an incident that was not found.
+        """
+        first_day = self.first[rows] // DAY
         is_old = today - first_day >= 7
-        self.highest[:, :n] = 0
-        for day in range(today - DAYS, today):
-            counts = ~is_old | (day >= first_day + 3)
-            peaks = self.peaks[:, day % (DAYS + 1), :n]
-            self.highest[:, :n] = np.maximum(self.highest[:, :n], np.where(counts, peaks, 0))
-        self.peaks[:, today % (DAYS + 1), :n] = 0
+        days = np.arange(today - DAYS, today)[:, None]
+        counts = ~is_old | (days >= first_day + 3)
+        places = days[:, 0] % (DAYS + 1)
+        for highest, peaks in zip(self.highest, self.peaks, strict=True):
+            scores = np.where(counts, peaks[places, rows], 0)
+            second, first = np.partition(scores, -2, axis=0)[-2:]
+            highest[rows] = np.where(today - first_day >= _ENOUGH_DAYS, second, first)
+        self.peaks[:, today % (DAYS + 1), rows] = 0
 
     def _slots(self, rows: Rows | slice, present: int) -> tuple[Floats, Floats]:
         """Returns the expected rates of the half-hours around one, and cautious ones for drops."""

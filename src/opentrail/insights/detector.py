@@ -28,18 +28,12 @@ _DROP_CALLS, _DROP_SHARE = 35, 0.3
 #: the highest score of past days by this number.
 _DROP_FLOOR, _DROP_MORE = 1.8, 0.8
 _WEEK = 7
-#: Incident days that count as usual: the third time is expected.
-_KNOWN = 3
 #: An incident's calls are learned if the key had incidents in the last days, or for many minutes.
 _DAYS_IN_A_ROW, _MOST_MASKED = 4, 900
 
 
-#: A key of this dispersion or more is even: its score says enough. One below the other is bursty.
-_EVEN, _NOT_BURSTY = 3.0, 1.5
-#: What makes a record of calls, of keys with calls on this number of days; then a share of the
-#: score that is needed otherwise is enough.
-_RECORD_FACTOR, _RECORD_MORE, _RECORD_DEVIATIONS, _RECORD_DAYS = 1.2, 5.0, 3.0, 18.0
-_RECORD_SHARE = 0.4
+#: A key of this dispersion or more is even; only even keys have drops.
+_EVEN = 3.0
 #: Incidents per account and week, and for each key more; if there are more, thresholds rise.
 BUDGET, _BUDGET_PER_KEY = 10.0, 0.001
 
@@ -48,42 +42,25 @@ BUDGET, _BUDGET_PER_KEY = 10.0, 0.001
 class Preset:
     """How unusual activity must be."""
 
-    #: Every score must be this high, ...
-    floor: float = 16.0
-    #: ... and this many times the highest score of past days, plus this.
-    slope: float = 1.7
-    offset: float = 1.0
+    #: Every score must be this high, that of an even key this high, ...
+    floor: float = 9.0
+    even_floor: float = 12.5
+    #: ... and this many times the high scores of past days.
+    slope: float = 1.4
     #: What all that is multiplied by.
     threshold: float = 1.0
-    #: Of bursty keys, calls must exceed the largest number of past days near this time of day ...
+    #: Unless a key is even, its calls must exceed the largest number of past days near this time
+    #: of day by this factor and this number.
     near_factor: float = 1.6
     near_more: float = 6.0
-    #: ... a share of the largest number at any time of day, ...
-    any_share: float = 0.4
-    #: ... and the usual largest number of a day by this number of standard deviations.
-    deviations: float = 2.0
-    #: Fewest calls in a window, and on a key's first day.
+    #: Fewest calls in a window.
     fewest: float = 8.0
-    fewest_new: float = 12.0
-    #: Added in a key's first week, divided by its age in days.
-    cold: float = 20.0
-    cold_slope: float = 1.0
 
 
 PRESETS = {
     "balanced": Preset(),
-    "strict": Preset(threshold=1.5, near_more=14.0),
-    "aws": Preset(
-        floor=12.0,
-        slope=1.3,
-        near_factor=1.2,
-        near_more=1.0,
-        any_share=0.3,
-        deviations=0.0,
-        fewest=3.0,
-        fewest_new=6.0,
-        cold=10.0,
-    ),
+    "strict": Preset(threshold=1.7, near_more=14.0),
+    "aws": Preset(floor=2.0, even_floor=10.0, slope=1.5, near_more=2.0, fewest=3.0),
 }
 
 
@@ -108,7 +85,7 @@ class DetectorState(msgspec.Struct):
     dials: list[float]
     ratios: list[tuple[int, int, float]]
     incidents: list[Incident]
-    past: dict[int, list[tuple[int, list[float]]]]
+    past: dict[int, list[int]]
     masked: dict[int, tuple[int, int]]
     armed: dict[int, int]
     steady: list[int]
@@ -130,8 +107,8 @@ class Detector:
         self._dials: list[float] = []
         #: The largest ratio of each day and key that was high enough.
         self._ratios: dict[tuple[int, int], float] = {}
-        #: Day and scores of the incidents of the last 28 days.
-        self._past: dict[int, list[tuple[int, list[float]]]] = {}
+        #: Days of the incidents of the last days.
+        self._past: dict[int, list[int]] = {}
         #: Day and number of minutes that were left out of learning on it.
         self._masked: dict[int, tuple[int, int]] = {}
         self._armed: dict[int, int] = {}
@@ -151,6 +128,28 @@ class Detector:
         self._account_of.append(number)
         self.baselines.add(1)
         return self.baselines.count - 1
+
+    def idle(self, days: int) -> Rows:
+        """Returns the keys that had no call for this number of days."""
+        base = self.baselines
+        return np.nonzero(base.last[: base.count] < base.now - days * DAY)[0]
+
+    def keep(self, rows: Rows) -> None:
+        """Forgets all keys but these, which are then numbered in this order."""
+        new = {row: number for number, row in enumerate(rows.tolist())}
+        self.baselines.keep(rows)
+        self._account_of = [self._account_of[row] for row in new]
+        self._ratios = {(d, new[row]): r for (d, row), r in self._ratios.items() if row in new}
+        self.incidents = {new[row]: one for row, one in self.incidents.items() if row in new}
+        for row, incident in self.incidents.items():
+            incident.row = row
+        self._past = {new[row]: days for row, days in self._past.items() if row in new}
+        self._masked = {new[row]: each for row, each in self._masked.items() if row in new}
+        self._armed = {new[row]: until for row, until in self._armed.items() if row in new}
+        self._steady = np.array([new[row] for row in self._steady if row in new], np.intp)
+        sums, drops = self.expected_sums, self.expected_drops
+        self.expected_sums = {new[row]: each for row, each in sums.items() if row in new}
+        self.expected_drops = {new[row] for row in drops if row in new}
 
     def close(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
         """Closes a minute, the next one, in which these keys had calls."""
@@ -244,8 +243,8 @@ class Detector:
         window = next((n for n, width in enumerate(WINDOWS) if width >= duration), -1)
         sums = np.array([sum(incident.calls[:duration])], np.float32)
         expected = np.array([sum(incident.expected[:duration])], np.float32)
-        whole = score(sums, expected, self.baselines.dispersion[window, at.rows])
-        self._note(incident.row, float((whole / self._thresholds(at)[window])[0]))
+        whole = score(sums, expected, self.baselines.dispersion(at.rows, expected)[window])
+        self._note(incident.row, float((whole / self._thresholds(at, expected)[window])[0]))
 
     def _set_dials(self, today: int) -> None:
         """Raises the thresholds of accounts that had more incidents than their budget allows."""
@@ -285,7 +284,7 @@ class Detector:
             return []
         del self.incidents[row]
         self._note_whole(incident, at)
-        self._past.setdefault(row, []).append((incident.found // DAY, incident.scores))
+        self._past.setdefault(row, []).append(incident.found // DAY)
         if not incident.rises:
             self._armed[row] = minute + _REARM
         return [Transition(row, incident.start, minute, incident.rises, 0.0, incident.end)]
@@ -293,8 +292,9 @@ class Detector:
     def _begin(self, incident: Incident, ratio: float) -> Transition:
         now, row = incident.found, incident.row
         today = now // DAY
-        self._past[row] = [each for each in self._past.get(row, ()) if each[0] >= today - DAYS]
-        recent = {day for day, _ in self._past[row] if today - _DAYS_IN_A_ROW <= day < today}
+        past = [day for day in self._past.get(row, ()) if day >= today - _DAYS_IN_A_ROW]
+        recent = {day for day in past if day < today}
+        self._past[row] = past
         day, masked = self._masked.get(row, (0, 0))
         is_young = now - int(self.baselines.first[row]) < _WEEK * DAY
         too_much = day == today and masked > _MOST_MASKED
@@ -326,73 +326,45 @@ class Detector:
             return []
         sums = at.sums[: len(WINDOWS)]
         expected = base.expected_rises(at)
-        scores = score(sums, expected, base.dispersion[:, at.rows])
+        scores = score(sums, expected, base.dispersion(at.rows, expected))
         scores[(sums <= expected) | (sums < preset.fewest)] = 0
         found: dict[int, Transition] = {}
-        least = preset.floor * preset.threshold * _RECORD_SHARE
-        high = np.nonzero(scores.max(axis=0) >= least)[0]
+        high = np.nonzero(scores.max(axis=0) >= preset.floor * preset.threshold)[0]
         if len(high):
             part = at.of(high)
-            ratios = scores[:, high] / self._thresholds(part)
-            is_record = self._is_record(part)
-            ratios = np.where(
-                is_record, ratios / _RECORD_SHARE, np.where(self._is_large(part), ratios, 0)
-            )
+            ratios = scores[:, high] / self._thresholds(part, expected[:, high])
+            ratios = np.where(self._is_large(part, expected[:, high]), ratios, 0)
             for place, row in enumerate(part.rows.tolist()):
                 if row in self.expected_sums:
                     ratios[part.sums[: len(WINDOWS), place] <= self.expected_sums[row], place] = 0
             for place, ratio in enumerate(ratios.max(axis=0).tolist()):
                 key = int(high[place])
                 if ratio >= preset.threshold and self._note(int(at.rows[key]), ratio):
-                    own = ratios[:, place], scores[:, key], sums[:, key], expected[:, key]
+                    own = ratios[:, place], sums[:, key], expected[:, key]
                     found[key] = self._rise(at.minute, int(at.rows[key]), *own)
-        usual = np.delete(np.arange(len(at.rows)), list(found))
-        base.remember(at.rows[usual], scores[:, usual], 0)
+        base.remember(at.rows, scores, 0)
         return list(found.values())
 
-    def _is_large(self, at: Moment) -> NDArray[np.bool_]:
-        """Returns whether calls exceed what bursty and new keys show now and then."""
+    def _is_large(self, at: Moment, expected: Floats) -> NDArray[np.bool_]:
+        """Returns whether calls exceed what keys that are not even show now and then."""
         base, preset, sums = self.baselines, self.preset, at.sums[: len(WINDOWS)]
-        near, at_any_time = base.largest_near(at)
-        large = sums >= preset.near_factor * near + preset.near_more
-        large &= sums >= preset.any_share * at_any_time
-        large &= sums >= base.largest_usual(at, preset.deviations)
-        large |= (base.dispersion[:, at.rows] >= _EVEN) & (sums >= near)
-        large &= (base.age(at) >= 1) | (sums >= preset.fewest_new)
-        return large
+        near = base.largest_near(at)
+        large: NDArray[np.bool_] = sums >= preset.near_factor * near + preset.near_more
+        is_even = base.dispersion(at.rows, expected) >= _EVEN
+        return large | (is_even & (sums >= near))
 
-    def _is_record(self, at: Moment) -> NDArray[np.bool_]:
-        """Returns whether calls of keys that are known well far exceed all earlier ones."""
-        base, sums = self.baselines, at.sums[: len(WINDOWS)]
-        _, at_any_time = base.largest_near(at)
-        record = sums >= _RECORD_FACTOR * at_any_time + _RECORD_MORE
-        record &= sums >= base.largest_usual(at, _RECORD_DEVIATIONS)
-        record &= base.dispersion[:, at.rows] >= _NOT_BURSTY
-        return record & (base.active_days[at.rows] >= _RECORD_DAYS)
-
-    def _highest(self, rows: Rows) -> Floats:
-        """Returns the highest scores of past days; the third incident of a kind is expected."""
-        highest = self.baselines.highest[:, rows]
-        for place, row in enumerate(rows.tolist()):
-            past = self._past.get(row, ())
-            if len(past) >= _KNOWN:
-                third = np.sort([scores for _, scores in past], axis=0)[-_KNOWN]
-                highest[:, place] = np.maximum(highest[:, place], third)
-        return highest
-
-    def _thresholds(self, at: Moment) -> Floats:
+    def _thresholds(self, at: Moment, expected: Floats) -> Floats:
         preset = self.preset
-        highest = self._highest(at.rows)[: len(WINDOWS)]
-        highest[1] = np.maximum(highest[1], highest[2])
-        highest[0] = np.maximum(highest[0], highest[1])
-        age = self.baselines.age(at)
-        young = np.maximum(0, (_WEEK - age) / _WEEK)
-        slope = preset.slope + preset.cold_slope * young
-        cold = np.where(young > 0, preset.cold / np.maximum(1, age), 0)
-        return np.maximum(preset.floor, slope * highest + preset.offset) + cold
+        highest = self.baselines.highest[: len(WINDOWS), at.rows]
+        is_even = self.baselines.dispersion(at.rows, expected) >= _EVEN
+        floor = np.where(is_even, preset.even_floor, preset.floor)
+        days = max(1, (at.minute - self._since) / DAY)
+        early = 1 + 1 / days if days < _WEEK else 1
+        thresholds: Floats = np.maximum(early * floor, preset.slope * highest)
+        return thresholds
 
     def _rise(
-        self, minute: int, row: int, ratios: Floats, scores: Floats, sums: Floats, expected: Floats
+        self, minute: int, row: int, ratios: Floats, sums: Floats, expected: Floats
     ) -> Transition:
         window = int(ratios.argmax())
         width = WINDOWS[window]
@@ -405,7 +377,6 @@ class Detector:
             minute - back,
             minute,
             True,
-            scores.tolist() + [0.0] * len(DROP_WINDOWS),
             False,
             calls[back::-1].tolist(),
             [rate] * (back + 1),
@@ -421,7 +392,7 @@ class Detector:
         rows = np.nonzero(base.first[: base.count] >= 0)[0]
         at = base.present(rows)
         steady = (base.expected_drops(at)[-1] >= _DROP_CALLS) & (base.age(at) >= _WEEK)
-        chosen: Rows = rows[steady & (base.dispersion[3, rows] >= _NOT_BURSTY)]
+        chosen: Rows = rows[steady & (base.dispersion(rows, base.expected_rises(at))[3] >= _EVEN)]
         return chosen
 
     def _find_drops(self, minute: int) -> list[Transition]:
@@ -448,22 +419,18 @@ class Detector:
         sums = at.sums[first : first + len(DROP_WINDOWS)]
         scores = np.log((expected + 1) / (sums + 1))
         scores[(sums >= expected) | (expected < _DROP_CALLS)] = 0
-        needed = np.maximum(_DROP_FLOOR, self._highest(rows)[first:] + _DROP_MORE)
+        needed = np.maximum(_DROP_FLOOR, base.highest[first:, rows] + _DROP_MORE)
         ratios = scores / needed
         changes = []
-        usual = np.ones(len(rows), bool)
         for place, ratio in enumerate(ratios.max(axis=0).tolist()):
             row = int(rows[place])
             if ratio >= self.preset.threshold and self._note(row, ratio):
-                usual[place] = False
-                own = ratios[:, place], scores[:, place], expected[:, place]
+                own = ratios[:, place], expected[:, place]
                 changes.append(self._drop(minute, row, *own))
-        base.remember(rows[usual], scores[:, usual], first)
+        base.remember(rows, scores, first)
         return changes
 
-    def _drop(
-        self, minute: int, row: int, ratios: Floats, scores: Floats, expected: Floats
-    ) -> Transition:
+    def _drop(self, minute: int, row: int, ratios: Floats, expected: Floats) -> Transition:
         window = int(ratios.argmax())
         width = DROP_WINDOWS[window]
         rate = float(expected[window]) / width
@@ -474,7 +441,6 @@ class Detector:
             minute - back,
             minute,
             False,
-            [0.0] * len(WINDOWS) + scores.tolist(),
             False,
             calls[back::-1].tolist(),
             [rate] * (back + 1),

@@ -14,15 +14,13 @@ _REFRESH = 5
 class Incident(msgspec.Struct):
     """An incident that is not over; `calls` and `expected` are those of each minute since `start`.
 
-    `scores` are the scores of all windows when it was found, and `learned` says whether its calls
-    count as usual ones.
+    `learned` says whether its calls count as usual ones.
     """
 
     row: int
     start: int
     found: int
     rises: bool
-    scores: list[float]
     learned: bool
     calls: list[float]
     expected: list[float]

@@ -178,9 +178,31 @@ class Watch:
             for minute in sorted(self._late):
                 self._report(self.detector.add_late(minute, *_arrays(self._late.pop(minute))))
             minute = self.now + 1
+            if minute % DAY == 0:
+                self._forget()
             self._report(self.detector.close(minute, *_arrays(self._pending.pop(minute, {}))))
             self._report_principals(self.principals.close(minute))
             self._set_next()
+
+    def _forget(self) -> None:
+        """Forgets the keys that had no call for a long time."""
+        detector = self.detector
+        idle = set(detector.idle(_FORGOTTEN).tolist()) - detector.expected_drops
+        for rows_in_use in (detector.incidents, detector.expected_sums):
+            idle -= rows_in_use.keys()
+        for counts in (*self._pending.values(), *self._late.values()):
+            idle -= counts.keys()
+        if not idle:
+            return
+        rows = [row for row in range(len(self._keys)) if row not in idle]
+        new = {row: number for number, row in enumerate(rows)}
+        detector.keep(np.array(rows, np.intp))
+        self._keys = [self._keys[row] for row in rows]
+        self._rows = {_tuple(key): row for row, key in enumerate(self._keys)}
+        for pending in (self._pending, self._late):
+            for minute, counts in pending.items():
+                renumbered = {new[row]: count for row, count in counts.items()}
+                pending[minute] = defaultdict(int, renumbered)
 
     def resume(self, moment: datetime) -> None:
         """Goes on at this time; if it is long after the last minute, calls were not recorded."""
