@@ -171,11 +171,32 @@ def test_late_calls_of_a_minute_count_in_that_minute(counts: Counts, at: int) ->
     counts[:, at : at + 150] = 0
     detector = detector_of(3)
     feed(detector, counts[:, : at + 100])
-    late = [
-        change
-        for minute in range(at + 20, at + 25)
-        for change in detector.add_late(START + minute, np.array([1]), np.array([40.0], np.float32))
-    ]
+    late = detector.add_late(
+        [
+            (START + minute, np.array([1]), np.array([40.0], np.float32))
+            for minute in range(at + 20, at + 25)
+        ]
+    )
     starts = [change for change in late if change.end is None]
     assert all(START + at + 20 <= change.start < START + at + 25 for change in starts)
     assert feed(detector, counts[:, at + 100 :], START + at + 100) is not None
+
+
+@pytest.mark.parametrize("later", [15, 60, 170])
+def test_a_burst_that_arrives_late_is_the_incident_it_would_have_been(later: int) -> None:
+    burst = 9 * DAY + 600
+    counts = office(9, 1.0) if later < 60 else np.zeros((1, 9 * DAY), np.int64)
+    counts = np.concatenate([counts, np.zeros((1, DAY), np.int64)], axis=1)
+    calls = [20, 8, 30, 0, 25]
+    in_time = counts.copy()
+    in_time[0, burst : burst + 5] += calls
+    expected = [(each.start, each.end) for each in known(feed(detector_of(1), in_time))]
+    assert [start for start, end in expected if end is None] == [START + burst]
+    detector = detector_of(1)
+    changes = known(feed(detector, counts[:, : burst + later]))
+    row, minutes = np.array([0]), enumerate(calls, START + burst)
+    changes += detector.add_late(
+        [(minute, row, np.array([each], np.float32)) for minute, each in minutes if each]
+    )
+    changes += feed(detector, counts[:, burst + later :], START + burst + later)
+    assert [(each.start, each.end) for each in changes] == expected

@@ -268,7 +268,9 @@ class Baselines:
     def _expected_of_new(self, at: Moment) -> Floats:
         """Returns the expected calls per minute of keys that are new."""
         age = (at.minute - self.first[at.rows]).astype(np.float32)
-        seen = self.total[at.rows] - at.sums[3]  # all but the last hour's
+        later = (self.now - np.arange(self.now - at.minute)) % RING
+        seen = self.total[at.rows] - self.ring[later[:, None], at.rows].sum(0, np.float32)
+        seen -= at.sums[3]  # all but the last hour's
         return np.where(age < 60, 0.5 / 60, (np.maximum(seen, 0) + 0.5) / (age + 60))
 
     def expected_rises(self, at: Moment) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -166,25 +167,32 @@ class Detector:
         changes += self._find_drops(minute)
         return changes
 
-    def add_late(self, minute: int, rows: Rows, calls: Floats) -> list[Transition]:
-        """Counts calls of a minute that is over, as if they had been known when it was closed."""
+    def add_late(self, late: Sequence[tuple[int, Rows, Floats]]) -> list[Transition]:
+        """Counts calls of minutes that are over, in order, as if they had been known in time."""
         base = self.baselines
-        usual = []
-        for place, row in enumerate(rows.tolist()):
-            incident = self.incidents.get(row)
-            if incident is None or minute < incident.start:
-                usual.append(place)
-            else:
-                incident.calls[minute - incident.start] += float(calls[place])
-        base.add_late(rows[usual], minute, calls[usual])
-        changes = self._find_rises(base.past(self._usual(rows[usual]), minute))
-        for change in list(changes):
-            incident = self.incidents[change.row]
-            later = base.calls(change.row, base.now - minute, base.now)[::-1]
-            for now, each in enumerate(later.tolist(), minute + 1):
-                changes += self._advance(incident, now, each)
-                if incident.row not in self.incidents:
-                    break
+        for minute, rows, calls in late:
+            usual = []
+            for place, row in enumerate(rows.tolist()):
+                incident = self.incidents.get(row)
+                if incident is None or minute < incident.start:
+                    usual.append(place)
+                else:
+                    incident.calls[minute - incident.start] += float(calls[place])
+            base.add_late(rows[usual], minute, calls[usual])
+        changes = []
+        #: The minutes in which the incidents that were found here ended.
+        ended: dict[int, int] = {}
+        for minute, rows, _ in late:
+            again = [row for row in self._usual(rows).tolist() if ended.get(row, -1) < minute]
+            for change in self._find_rises(base.past(np.array(again, np.intp), minute)):
+                changes.append(change)
+                incident = self.incidents[change.row]
+                later = base.calls(change.row, base.now - minute, base.now)[::-1]
+                for now, each in enumerate(later.tolist(), minute + 1):
+                    if end := self._advance(incident, now, each):
+                        changes += end
+                        ended[change.row] = now
+                        break
         return changes
 
     def _usual(self, rows: Rows) -> Rows:
@@ -321,7 +329,7 @@ class Detector:
         if not len(at.rows):
             return []
         base.remember_sums(at)
-        at = at.of(np.nonzero(at.sums[len(WINDOWS) - 1] >= preset.fewest)[0])
+        at = at.of(np.nonzero(at.sums[: len(WINDOWS)].max(axis=0) >= preset.fewest)[0])
         if not len(at.rows):
             return []
         sums = at.sums[: len(WINDOWS)]

@@ -175,8 +175,10 @@ class Watch:
         """Closes the minutes whose events have arrived by this time."""
         self._watermark = max(self._watermark, moment)
         while self._next <= self._watermark:
-            for minute in sorted(self._late):
-                self._report(self.detector.add_late(minute, *_arrays(self._late.pop(minute))))
+            if self._late:
+                late = [(each, *_arrays(counts)) for each, counts in sorted(self._late.items())]
+                self._late.clear()
+                self._report(self.detector.add_late(late))
             minute = self.now + 1
             if minute % DAY == 0:
                 self._forget()

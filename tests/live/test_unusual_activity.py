@@ -1,0 +1,177 @@
+"""The story of Insights: far more instances than usual are launched, found and explained."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.capture.in_process.shipping import ServerShipper
+from opentrail.core.event import format_time, parse_time
+from tests.factories import a_record, an_iam_user, event_id, record_bytes
+from tests.live.processes import Opentrail
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/watched"
+Record = Mapping[str, Any]
+#: The next minute may just have begun, ends after 60 s, and is looked at 30 s later.
+_DEADLINE = 180.0
+_WEEK = 10_080
+
+
+def a_call(number: int, moment: datetime, name: str = "RunInstances") -> dict[str, Any]:
+    return a_record(
+        eventID=event_id(number),
+        eventTime=format_time(moment),
+        eventSource="ec2.amazonaws.com",
+        eventName=name,
+        awsRegion="us-east-1",
+        recipientAccountId="123456789012",
+        userIdentity=an_iam_user(f"builder-{number % 2}"),
+    )
+
+
+def import_a_month(server: Opentrail, file: Path) -> None:
+    """Imports 28 days in which instances were launched and ended every second hour."""
+    now = datetime.now(UTC)
+    calls = [
+        a_call(1_000 + 2 * hours + end, now - timedelta(hours=2 * hours, minutes=30 + end), name)
+        for hours in range(28 * 12)
+        for end, name in enumerate(("RunInstances", "TerminateInstances"))
+    ]
+    file.write_text("\n".join(json.dumps(call) for call in calls))
+    done = server.opentrail("import", str(file))
+    assert done.returncode == 0, done.stderr
+
+
+def wait_until_learned(server: Opentrail) -> None:
+    deadline = time.monotonic() + _DEADLINE
+    state = ""
+    while state != "watching":
+        assert time.monotonic() < deadline, f"Insights is still {state}"
+        state = json.loads(server.opentrail("insights", "status", "--json").stdout)["state"]
+
+
+def wait_for(server: Opentrail, *states: tuple[str, str]) -> dict[tuple[str, str], Record]:
+    """Returns the Insights records of these APIs and states, once they can be looked up."""
+    deadline = time.monotonic() + _DEADLINE
+    found: dict[tuple[str, str], Record] = {}
+    while not found.keys() >= set(states):
+        assert time.monotonic() < deadline, f"only {list(found)} of {states} were found"
+        listed = server.aws("cloudtrail", "lookup-events", "--event-category", "insight")
+        for event in json.loads(listed)["Events"]:
+            record = json.loads(event["CloudTrailEvent"])
+            details = record["insightDetails"]
+            found[details["eventName"], details["state"]] = record
+    return found
+
+
+def check_figures(record: Record, calls: Sequence[Record]) -> None:
+    """Compares a record's averages and attributions with those counted one by one."""
+    details = record["insightDetails"]
+    statistics = details["insightContext"]["statistics"]
+    minutes = statistics["insightDuration"]
+    begin = parse_time(record["eventTime"])
+    if details["state"] == "End":
+        begin -= timedelta(minutes=minutes)
+    before = statistics["baselineDuration"]
+    assert before == _WEEK
+    periods = {
+        "insight": (begin, begin + timedelta(minutes=minutes), minutes),
+        "baseline": (begin - timedelta(minutes=before), begin, before),
+    }
+    for period, (first, last, length) in periods.items():
+        counted = [each for each in calls if first <= parse_time(each["eventTime"]) < last]
+        assert statistics[period]["average"] == pytest.approx(len(counted) / length, abs=1e-10)
+        for attribution in details["insightContext"]["attributions"]:
+            values = Counter(_value(each, attribution["attribute"]) for each in counted)
+            averages = {each["value"]: each["average"] for each in attribution[period]}
+            assert averages == pytest.approx(
+                {value: number / length for value, number in values.most_common(5)}, abs=1e-10
+            )
+            assert list(averages.values()) == sorted(averages.values(), reverse=True)
+
+
+def _value(call: Record, attribute: str) -> str:
+    if attribute == "userIdentityArn":
+        return str(call["userIdentity"]["arn"])
+    return str(call.get(attribute, "null"))
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Opentrail]:
+    """A sandbox that has a month of history, a trail for Insights, and Insights on."""
+    server = Opentrail(tmp_path / "data", "--insights", "off", command="sandbox")
+    try:
+        server.start()
+        import_a_month(server, tmp_path / "month.ndjson")
+        server.stop()
+        server.flags = ()
+        server.start()
+        server.aws("s3", "mb", "s3://evidence")
+        trail = ("--name", "watched", "--s3-bucket-name", "evidence")
+        server.aws("cloudtrail", "create-trail", *trail, "--enable-log-file-validation")
+        types = ("InsightType=ApiCallRateInsight", "InsightType=ApiErrorRateInsight")
+        selectors = ("--trail-name", "watched", "--insight-selectors", *types)
+        server.aws("cloudtrail", "put-insight-selectors", *selectors)
+        server.aws("cloudtrail", "start-logging", "--name", ARN)
+        yield server
+    finally:
+        server.close()
+
+
+def test_many_more_instances_than_usual_are_found_within_three_minutes(
+    watched: Opentrail, tmp_path: Path
+) -> None:
+    server = watched
+    wait_until_learned(server)
+    ec2 = server.boto("ec2")
+    began = datetime.now(UTC).replace(second=0, microsecond=0)
+    for _ in range(40):
+        ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
+    # Another process reports 40 calls of half an hour ago only now.
+    shipper, ended = ServerShipper.of_data_dir(tmp_path / "data"), began - timedelta(minutes=30)
+    for number in range(40):
+        moment = ended + timedelta(seconds=6 * number)
+        shipper.ship(record_bytes(a_call(number, moment, "TerminateInstances")))
+
+    found = wait_for(
+        server,
+        ("RunInstances", "Start"),
+        ("TerminateInstances", "Start"),
+        ("TerminateInstances", "End"),
+    )
+    calls = server.records("eventSource:ec2.amazonaws.com AND eventCategory:Management")
+    for (name, _), record in found.items():
+        check_figures(record, [call for call in calls if call["eventName"] == name])
+    launched = found["RunInstances", "Start"]
+    duration = launched["insightDetails"]["insightContext"]["statistics"]["insightDuration"]
+    assert parse_time(launched["eventTime"]) in (began, began + timedelta(minutes=1))
+    assert duration <= 3
+    start, end = (found["TerminateInstances", state] for state in ("Start", "End"))
+    assert start["sharedEventID"] == end["sharedEventID"]
+    assert parse_time(start["eventTime"]) == ended
+    assert parse_time(end["eventTime"]) == ended + timedelta(minutes=4)
+
+    listed = server.opentrail("insights", "--json").stdout.splitlines()
+    (incident,) = [each for each in map(json.loads, listed) if "RunInstances" in each["sentence"]]
+    assert "usually 0.5 an hour" in incident["sentence"]
+    shown = server.opentrail("insights", "show", incident["id"], "--events", "--json").stdout
+    events = [json.loads(line) for line in shown.splitlines()]
+    assert len(events) == 40
+    assert {event["eventName"] for event in events} == {"RunInstances"}
+
+    assert server.opentrail("trail", "flush", "watched").returncode == 0
+    delivered = server.aws("s3", "ls", "--recursive", "s3://evidence/")
+    assert "CloudTrail-Insight/us-east-1/" in delivered
+    since = ("--start-time", "2020-01-01T00:00:00Z")
+    checked = server.try_aws("cloudtrail", "validate-logs", "--trail-arn", ARN, *since)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert " valid" in checked.stdout
