@@ -22,6 +22,7 @@ from benchmarks import (
     starting,
     streaming,
     validating,
+    watching,
 )
 from benchmarks.neighbours import neighbours
 from benchmarks.processes import busy_cpus, find_program, two_cpus
@@ -34,6 +35,7 @@ BENCHMARKS = {
     **main_job.BENCHMARKS,
     **recorder.BENCHMARKS,
     **sealing.BENCHMARKS,
+    **watching.BENCHMARKS,
     **streaming.BENCHMARKS,
     **decoding.BENCHMARKS,
     **attributes.BENCHMARKS,

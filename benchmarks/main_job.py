@@ -46,9 +46,9 @@ def added_latency() -> Figures:
     return figures
 
 
-def visibility() -> Figures:
+def visibility(*flags: str) -> Figures:
     """Calls at a steady rate; a prober asks until each of its own calls is found."""
-    with stub() as upstream, opentrail(upstream) as server:
+    with stub() as upstream, opentrail(upstream, *flags) as server:
         loads = [
             multiprocessing.Process(target=offer, args=(server.port, RATE / CLIENTS, number))
             for number in range(CLIENTS)

@@ -17,6 +17,8 @@ REQUIRED = {
     "allow / mitmproxy, ratio": ">= 5",
     "refuse at half load p99 ms": "< 10",
     "allow at half load p99 ms": "< 10",
+    "Insights on / off, calls/s ratio": ">= 0.9",
+    "Insights on / off, visible p99 ms ratio": "<= 1.1",
     "opentrail up MB/s": ">= 300",
     "opentrail down MB/s": ">= 300",
     "opentrail up memory growth MB": "< 20",

@@ -46,7 +46,7 @@ def main() -> None:
     """Writes the file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.insights.plots")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--seed", type=int, default=301)
+    parser.add_argument("--seed", type=int, default=302)
     options = parser.parse_args()
     workload = make(options.seed, keys=300)
     figure, panels = pyplot.subplots(len(_TYPES), figsize=(9, 12), layout="constrained")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -138,3 +139,13 @@ def test_keys_without_calls_for_35_days_are_forgotten() -> None:
     starts = [start for _, start, end in results[0] if end is None]
     assert minute_of(START + 36 * DAY) - 4 in starts
     assert len(results[0]) == 2 * len(starts)
+
+
+def test_a_name_that_is_no_text_is_not_watched() -> None:
+    watch = a_watch()
+    foreign = entry(1, 10.0, eventName="NAME")
+    record = foreign.record.replace(b"NAME", b"\\ud800")
+    watch.observe([replace(foreign, record=record), entry(2, 11.0)])
+    watch.close_until(START + timedelta(minutes=2))
+    assert Watch.of(watch.snapshot()).state.keys == 1
+    assert watch.unwatched == 1

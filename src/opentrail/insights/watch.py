@@ -150,9 +150,9 @@ class Watch:
                     self._add((*key, each.error_code), minute, count)
 
     def _row(self, key: tuple[Any, ...]) -> int | None:
-        """Returns the row of a key, or None if there are too many."""
+        """Returns the row of a key, or None if there are too many or it is no text."""
         row = self._rows.get(key)
-        if row is None and len(self._keys) < MOST_KEYS:
+        if row is None and len(self._keys) < MOST_KEYS and _is_text(key):
             row = self._rows[key] = len(self._keys)
             self._keys.append(CallKey(*key))
             self.detector.add(str(key[0]))
@@ -354,6 +354,15 @@ def _arrays(counts: dict[int, int]) -> tuple[Any, Any]:
     """Returns rows, in order, and their counts."""
     rows = np.fromiter(sorted(counts), np.intp, len(counts))
     return rows, np.array([counts[row] for row in rows.tolist()], np.float32)
+
+
+def _is_text(key: tuple[Any, ...]) -> bool:
+    """Returns whether a key can be stored: half a surrogate pair, in a foreign record, cannot."""
+    try:
+        "".join(part or "" for part in key).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _listed(counts: dict[int, defaultdict[int, int]]) -> list[tuple[int, list[tuple[int, int]]]]:
