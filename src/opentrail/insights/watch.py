@@ -150,7 +150,7 @@ class Watch:
                     self._add((*key, each.error_code), minute, count)
 
     def _row(self, key: tuple[Any, ...]) -> int | None:
-        """Returns the row of a key, or None if there are too many or it is no text."""
+        """Returns the row of a key, or None if there are too many or it cannot be stored."""
         row = self._rows.get(key)
         if row is None and len(self._keys) < MOST_KEYS and _is_text(key):
             row = self._rows[key] = len(self._keys)
