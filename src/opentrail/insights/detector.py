@@ -251,8 +251,10 @@ class Detector:
         window = next((n for n, width in enumerate(WINDOWS) if width >= duration), -1)
         sums = np.array([sum(incident.calls[:duration])], np.float32)
         expected = np.array([sum(incident.expected[:duration])], np.float32)
-        whole = score(sums, expected, self.baselines.dispersion(at.rows, expected)[window])
-        self._note(incident.row, float((whole / self._thresholds(at, expected)[window])[0]))
+        sizes = self.baselines.dispersion(at.rows, expected)
+        whole = score(sums, expected, sizes[window])
+        thresholds = self._thresholds(at, sizes >= _EVEN)
+        self._note(incident.row, float((whole / thresholds[window])[0]))
 
     def _set_dials(self, today: int) -> None:
         """Raises the thresholds of accounts that had more incidents than their budget allows."""
@@ -334,14 +336,15 @@ class Detector:
             return []
         sums = at.sums[: len(WINDOWS)]
         expected = base.expected_rises(at)
-        scores = score(sums, expected, base.dispersion(at.rows, expected))
+        sizes = base.dispersion(at.rows, expected)
+        scores = score(sums, expected, sizes)
         scores[(sums <= expected) | (sums < preset.fewest)] = 0
         found: dict[int, Transition] = {}
         high = np.nonzero(scores.max(axis=0) >= preset.floor * preset.threshold)[0]
         if len(high):
-            part = at.of(high)
-            ratios = scores[:, high] / self._thresholds(part, expected[:, high])
-            ratios = np.where(self._is_large(part, expected[:, high]), ratios, 0)
+            part, is_even = at.of(high), sizes[:, high] >= _EVEN
+            ratios = scores[:, high] / self._thresholds(part, is_even)
+            ratios = np.where(self._is_large(part, is_even), ratios, 0)
             for place, row in enumerate(part.rows.tolist()):
                 if row in self.expected_sums:
                     ratios[part.sums[: len(WINDOWS), place] <= self.expected_sums[row], place] = 0
@@ -353,18 +356,16 @@ class Detector:
         base.remember(at.rows, scores, 0)
         return list(found.values())
 
-    def _is_large(self, at: Moment, expected: Floats) -> NDArray[np.bool_]:
+    def _is_large(self, at: Moment, is_even: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Returns whether calls exceed what keys that are not even show now and then."""
         base, preset, sums = self.baselines, self.preset, at.sums[: len(WINDOWS)]
         near = base.largest_near(at)
         large: NDArray[np.bool_] = sums >= preset.near_factor * near + preset.near_more
-        is_even = base.dispersion(at.rows, expected) >= _EVEN
         return large | (is_even & (sums >= near))
 
-    def _thresholds(self, at: Moment, expected: Floats) -> Floats:
+    def _thresholds(self, at: Moment, is_even: NDArray[np.bool_]) -> Floats:
         preset = self.preset
         highest = self.baselines.highest[: len(WINDOWS), at.rows]
-        is_even = self.baselines.dispersion(at.rows, expected) >= _EVEN
         floor = np.where(is_even, preset.even_floor, preset.floor)
         days = max(1, (at.minute - self._since) / DAY)
         early = 1 + 1 / days if days < _WEEK else 1
