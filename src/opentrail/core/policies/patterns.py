@@ -1,0 +1,92 @@
+"""Patterns of policies: `*`, `?` and policy variables such as `${aws:username, 'guest'}`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+Context = Mapping[str, tuple[str, ...]]
+#: Whether a text fits, given the context that variables are read from.
+TextMatcher = Callable[[str, Context], bool]
+
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_WITH_DEFAULT = re.compile(r"\s*([^,\s]+)\s*(?:,\s*'([^']*)'\s*)?")
+#: Characters that are meant literally when written so.
+_LITERALS = frozenset("*?$")
+
+
+def globs(patterns: Iterable[str], flags: int = 0) -> re.Pattern[str]:
+    """Returns an expression for patterns with `*` and `?`, which matches in linear time."""
+    sources = (_source([(pattern, False)]) for pattern in patterns)
+    return re.compile("|".join(f"(?:{source})" for source in sources), flags | re.DOTALL)
+
+
+def has_variables(text: str) -> bool:
+    return _VARIABLE.search(text) is not None
+
+
+def resolved(text: str, context: Context) -> str:
+    """Returns a text with its variables replaced; unknown ones stay as they are written."""
+    return "".join(part for part, _ in _parts(text, context))
+
+
+def like_any(patterns: Sequence[str], with_variables: bool) -> TextMatcher:
+    """Returns what decides whether a text is like a pattern; values of variables are literal."""
+    if "*" in patterns:
+        return lambda _text, _context: True
+    variable = [each for each in patterns if with_variables and has_variables(each)]
+    fixed = [each for each in patterns if each not in variable]
+    fullmatch = globs(fixed).fullmatch if fixed else None
+
+    def matches(text: str, context: Context) -> bool:
+        if fullmatch is not None and fullmatch(text) is not None:
+            return True
+        return any(
+            re.fullmatch(_source(_parts(each, context)), text, re.DOTALL) for each in variable
+        )
+
+    return matches
+
+
+def _source(parts: list[tuple[str, bool]]) -> str:
+    """Returns the source of an expression for parts, each a pattern or, if True, literal."""
+    chunks = [""]
+    for part, is_literal in parts:
+        first, *rest = [part] if is_literal else part.split("*")
+        chunks[-1] += _fixed(first, is_literal)
+        chunks += [_fixed(text, is_literal) for text in rest]
+    if len(chunks) == 1:
+        return chunks[0]
+    # The leftmost place of a chunk is as good as any other, so no chunk needs a second try.
+    middle = "".join(f"(?>.*?{chunk})" for chunk in chunks[1:-1] if chunk)
+    return f"{chunks[0]}{middle}.*{chunks[-1]}"
+
+
+def _fixed(text: str, is_literal: bool) -> str:
+    if is_literal or "?" not in text:
+        return re.escape(text)
+    return "".join("." if char == "?" else re.escape(char) for char in text)
+
+
+def _parts(text: str, context: Context) -> list[tuple[str, bool]]:
+    """Returns the parts of a text, and of each whether it is the value of a variable."""
+    parts: list[tuple[str, bool]] = []
+    end = 0
+    for match in _VARIABLE.finditer(text):
+        value = _value(match[1], context)
+        parts.append((text[end : match.start()], False))
+        parts.append((match[0] if value is None else value, True))
+        end = match.end()
+    parts.append((text[end:], False))
+    return parts
+
+
+def _value(variable: str, context: Context) -> str | None:
+    if variable in _LITERALS:
+        return variable
+    match = _WITH_DEFAULT.fullmatch(variable)
+    if match is None:
+        return None
+    values = context.get(match[1].lower(), ())
+    # A key with several values has no one value to insert.
+    return values[0] if len(values) == 1 else match[2]
