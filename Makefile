@@ -3,7 +3,7 @@
 # Cache compiled tests: compiling them takes a fifth of `make check`.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test bench conformance requirements clean
+.PHONY: help run check test bench conformance screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -31,6 +31,7 @@ test:
 	.venv/bin/ruff check src tests benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	@scripts/test_console.sh
 	.venv/bin/pytest -n 2 --dist loadfile
 
 conformance:
@@ -41,12 +42,19 @@ bench:
 	@scripts/set_up.sh dev
 	.venv/bin/python -m benchmarks
 
+screenshots:
+	@scripts/set_up.sh dev
+	.venv/bin/python scripts/screenshots.py screenshots
+
 requirements:
 	@scripts/set_up.sh dev
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header requirements/node.in -o requirements/node.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra sandbox requirements/build.in -o requirements/run.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header pyproject.toml --extra sandbox-s3 --group dev requirements/build.in -o requirements/dev.txt
+	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --group dev requirements/build.in -o requirements/dev.txt
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis console/node_modules console/.build \
+	    src/opentrail/console_static

@@ -11,14 +11,18 @@ from typing import Any
 
 from benchmarks import (
     attributes,
+    console,
+    console_pages,
     decoding,
     delivery,
     history,
     main_job,
     mitmproxy,
+    policies,
     recorder,
     sealing,
     selectors,
+    signatures,
     starting,
     streaming,
     validating,
@@ -40,9 +44,13 @@ BENCHMARKS = {
     **decoding.BENCHMARKS,
     **attributes.BENCHMARKS,
     **selectors.BENCHMARKS,
+    **signatures.BENCHMARKS,
+    **policies.BENCHMARKS,
     **delivery.BENCHMARKS,
     **starting.BENCHMARKS,
     **history.BENCHMARKS,
+    **console.BENCHMARKS,
+    **console_pages.BENCHMARKS,
     **validating.BENCHMARKS,
 }
 

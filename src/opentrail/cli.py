@@ -82,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_trail(commands)
     _add_validate(commands)
+    _add_console(commands)
     _add_status(commands)
     _add_verify_store(commands)
     return root
@@ -114,6 +115,9 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
     add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
     add("--auth", metavar="MODE", help="permissive (default) or enforced")
+    add(
+        "--control-store", metavar="URL", help="sqlite (default) or postgresql://USER@HOST/DATABASE"
+    )
     add("--on-record-failure", metavar="MODE", help="refuse (default) or allow")
     add("--recorders", metavar="N", help="recorder processes (1)")
     if name == "sandbox":
@@ -203,6 +207,14 @@ def _add_who(commands: Any) -> None:
 
 #: What `opentrail insights` does; the first is the default.
 _INSIGHTS = ("list", "show", "expected", "scan", "status")
+
+
+def _add_console(commands: Any) -> None:
+    text = "print a link that opens the web console"
+    more = "It is good once, for ten minutes, in a browser on the server's machine."
+    console = commands.add_parser("console", help=text, description=f"{text}. {more}")
+    console.set_defaults(run=_console)
+    _add_client(console)
 
 
 def _add_insights(commands: Any) -> None:
@@ -357,7 +369,7 @@ def _settings(options: argparse.Namespace, defaults: Settings | None = None) -> 
 
 def _announce(server: Server, notes: Sequence[str] = ()) -> None:
     print(f"opentrail {__version__} records calls on {server.endpoint_url}")
-    print(f"  console  {server.console_url}")
+    print(f"  console  {server.console_link()}")
     for note in notes:
         print(f"  {note}")
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)
@@ -529,6 +541,14 @@ def _validate(options: argparse.Namespace) -> int:
     from opentrail.commands.validate import run
 
     return run(options)
+
+
+def _console(options: argparse.Namespace) -> int:
+    from opentrail.commands.client import ask
+
+    link = ask(options, "/api/v1/console-links", {}, {})
+    print(json.dumps(link) if options.json else link["url"])
+    return 0
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
@@ -114,6 +115,10 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     #: `permissive`: the caller is the owner of the access key id, unverified; loopback only.
     auth: str = "permissive"
+    #: Database with trails, keys and other state: `sqlite` (in the data directory), or
+    #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database for this server alone. A password is
+    #: refused in the flag, where other users of the machine could see it.
+    control_store: str = field(default="sqlite", repr=False)
     #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
     on_record_failure: str = "refuse"
     #: Recorder processes that share the port, when one core is not enough.
@@ -263,9 +268,6 @@ def _insights_types(value: Any, source: str) -> tuple[str, ...]:
     return tuple(name for name in PRINCIPAL_TYPES if name in listed)
 
 
-_LISTS = {"trusted_proxies": _networks, "insights_types": _insights_types}
-
-
 def _upstream_table(settings: Settings, table: dict[str, Any], file: Path) -> Settings:
     """Reads `[upstream]`: a URL or a table with `url` for each service, `default` for the rest."""
     for service, value in table.items():
@@ -314,8 +316,8 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
         value = Path(value)
     elif name == "upstream":
         value = {**settings.upstream, **_upstreams(value, source)}
-    elif name in _LISTS:
-        value = _LISTS[name](value, source)
+    elif name in _READERS:
+        value = _READERS[name](value, source)
     elif name in _SECONDS:
         value = _number(value, source)
     elif name in _WHOLE:
@@ -323,6 +325,38 @@ def _with(settings: Settings, name: str, value: Any, source: str) -> Settings:
     elif name in _CHOICES and value not in _CHOICES[name]:
         raise UsageError(f"{source} must be one of {', '.join(_CHOICES[name])}, not {value!r}")
     return replace(settings, **{name: value})
+
+
+def _control_store(value: Any, source: str) -> str:
+    """Returns the URL of a control store; no message contains it, as it may have a password."""
+    form = "sqlite or postgresql://USER:PASSWORD@HOST/DATABASE"
+    if not isinstance(value, str):
+        raise UsageError(f"{source} must be {form}")
+    if value == "sqlite":
+        return value
+    scheme, mark, _ = value.partition("://")
+    if scheme != "postgresql" or not mark:
+        shown = f", not {scheme}://" if mark and scheme.isascii() and scheme.isalnum() else ""
+        raise UsageError(f"{source} must be {form}{shown}")
+    try:
+        parts = urlsplit(value)
+        has_password = parts.password is not None or "password" in parse_qs(parts.query)
+        _ = parts.port
+    except ValueError:
+        raise UsageError(f"{source} must be {form}; its host or port is not valid") from None
+    if has_password and source.startswith("--"):
+        raise UsageError(
+            f"{source} must not have a password, which other users of this machine could see; set "
+            "OPENTRAIL_CONTROL_STORE, or the password alone as PGPASSWORD or in ~/.pgpass"
+        )
+    return value
+
+
+_READERS: Mapping[str, Callable[[Any, str], Any]] = {
+    "trusted_proxies": _networks,
+    "insights_types": _insights_types,
+    "control_store": _control_store,
+}
 
 
 def _upstreams(value: Any, source: str) -> dict[str, str]:

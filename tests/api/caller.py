@@ -13,9 +13,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
-from opentrail.api.console import ConsoleApi
+from opentrail.api.command_line import CommandLineApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.app.insights import sources
@@ -97,7 +97,7 @@ def scope_of(method: str, path: str, headers: dict[str, str] | None) -> dict[str
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": path,
+        "path": unquote(path),
         "raw_path": path.encode(),
         "query_string": query.encode(),
         "root_path": "",
@@ -130,6 +130,10 @@ class Stream:
             self._lines = part.splitlines()
         return json.loads(self._lines.pop(0))
 
+    async def part(self) -> bytes:
+        """Returns the next part as it was sent."""
+        return await self._parts.get()
+
     async def event(self) -> str:
         """Returns the id of the next event, skipping lines that only have a position."""
         while True:
@@ -152,7 +156,7 @@ class Stream:
 
 
 @asynccontextmanager
-async def streamed(app: AsgiApp, path: str, token: str) -> AsyncIterator[Stream]:
+async def streamed(app: AsgiApp, path: str, headers: dict[str, str]) -> AsyncIterator[Stream]:
     """Asks for an answer that goes on; at the end the reader goes away, and all must be over."""
     stream = Stream()
     asked = [{"type": "http.request", "body": b"", "more_body": False}]
@@ -162,7 +166,6 @@ async def streamed(app: AsgiApp, path: str, token: str) -> AsyncIterator[Stream]
             await stream.gone.wait()
         return asked.pop(0) if asked else {"type": "http.disconnect"}
 
-    headers = {"Authorization": f"Bearer {token}"}
     task = asyncio.ensure_future(app(scope_of("GET", path, headers), receive, stream.take))
     try:
         yield stream
@@ -201,7 +204,7 @@ class Api:
         self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
         self.health: dict[str, Any] = {"status": "ok"}
         self.token = TOKEN
-        api = ConsoleApi(self.services, self._exposition, self._health, self.token)
+        api = CommandLineApi(self.services, self._exposition, self._health, self.token)
         self.console, self.streams = api.app, api.streams
         self.calls = 0
 
@@ -279,7 +282,8 @@ class Api:
 
     def stream(self, path: str, **query: str) -> AbstractAsyncContextManager[Stream]:
         """Asks the console for an answer that goes on."""
-        return streamed(self.console, f"{path}?{urlencode(query)}", TOKEN)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        return streamed(self.console, f"{path}?{urlencode(query)}", headers)
 
     async def post(self, path: str, body: bytes) -> Answer:
         """Posts to the console."""

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from opentrail.app.console_server import serve_console
+from opentrail.adapters.aws.object_store import S3Access
+from opentrail.app.console_server import EventProvers, serve_console
 from opentrail.app.endpoint_server import bind
+from opentrail.core.errors import CloudTrailError
 from opentrail.settings import Address
 from tests.fakes import asynchronous
 
@@ -38,3 +40,13 @@ async def test_an_application_is_served_until_the_end_and_signals_are_left_alone
             assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     with pytest.raises(urllib.error.URLError):
         await asyncio.to_thread(read, url)
+
+
+@asynchronous
+async def test_the_process_that_proves_events_answers_and_its_failure_is_an_error() -> None:
+    provers = EventProvers(lambda: S3Access("http://127.0.0.1:9", "key", "secret"))
+    assert await provers.prove({"questions": [], "keys": []}) == []
+    with pytest.raises(CloudTrailError) as failed:
+        await provers.prove({"questions": [{}], "keys": []})
+    assert (failed.value.code, failed.value.status) == ("ProofFailed", 500)
+    assert await provers.prove({"questions": [], "keys": []}) == []

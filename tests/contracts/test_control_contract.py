@@ -17,9 +17,10 @@ from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import Conflict
 from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
 from tests.fakes import Documents, MemoryControl, asynchronous, run
+from tests.postgres import shared_server
 
 Open = Callable[[], ControlStore]
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", "postgresql")
 
 
 def opener(kind: str, folder: Path) -> Open:
@@ -27,6 +28,9 @@ def opener(kind: str, folder: Path) -> Open:
     if kind == "memory":
         disk: Documents = {}
         return lambda: MemoryControl(disk)
+    if kind == "postgresql":
+        url = shared_server().new_database()
+        return lambda: SqlControl(url)
     return lambda: SqlControl.in_file(folder / "state.db")
 
 
@@ -261,7 +265,9 @@ def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Store
 
 
 @pytest.mark.hypothesis
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]
+)
 @settings(max_examples=40, deadline=None)
 @given(groups=st.lists(st.lists(changes, max_size=4), max_size=12), prefix=names)
 def test_any_sequence_of_changes_ends_as_in_a_plain_dictionary(

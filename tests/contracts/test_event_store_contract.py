@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -26,9 +26,11 @@ from opentrail.core.expression import parse
 from opentrail.ports.event_store import (
     CallCounts,
     CallKey,
+    CountedField,
     EventQuery,
     EventStore,
     FoundEvent,
+    PeriodCounts,
     Snapshot,
     ValueCounts,
 )
@@ -36,6 +38,7 @@ from opentrail.ports.journal import Journal
 from tests.factories import (
     ABSENT,
     ACCOUNT,
+    KEY,
     MOMENT,
     REGION,
     a_data_record,
@@ -424,7 +427,146 @@ async def test_many_may_look_at_once(place: Place) -> None:
         assert all(answer == expected for answer in answers)
 
 
-# Counts
+# Counts and frequent values of a search
+
+FIELDS = get_args(CountedField)
+
+
+@asynchronous
+async def test_the_events_of_a_query_are_counted_up_to_its_limit(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+        for limit, expected in ((1, 1), (9, 9), (10, 10), (11, 10)):
+            assert await store.count(everything(limit)) == expected
+        by_record = parse("requestParameters.userName=Mary NOT id=e-10", MOMENT)
+        for limit, expected in ((1, 1), (4, 4), (5, 4)):
+            query = everything(limit, expression=by_record, account=ACCOUNT)
+            assert await store.count(query) == expected
+        assert await store.count(everything(attribute=("EventId", "e-1"))) == 1
+        assert await store.count(everything(attribute=("EventId", "e-2"), region="x")) == 0
+        assert await store.count(everything(attribute=("ResourceName", "Mary"))) == 6
+
+
+@asynchronous
+async def test_every_event_either_succeeded_or_failed(place: Place) -> None:
+    codes = ["AccessDenied", ABSENT, None, "", 0, 404, ["x"], {"x": 1}, [], True]
+    records = [a_record(eventID=f"o-{number}", errorCode=code) for number, code in enumerate(codes)]
+    async with filled(place, records) as store:
+        succeeded, failed = [
+            set(positions(await store.lookup(everything(expression=parse(text, MOMENT)))))
+            for text in ("is:success", "is:failure")
+        ]
+        assert succeeded | failed == set(range(1, len(codes) + 1))
+        assert not succeeded & failed
+        with_code = everything(expression=parse("error=*", MOMENT))
+        assert failed == set(positions(await store.lookup(with_code)))
+
+
+@asynchronous
+async def test_a_histogram_has_the_periods_with_events(place: Place) -> None:
+    failed = {"errorCode": "AccessDenied", "responseElements": None}
+    records = [
+        a_record(eventID="h-1", eventTime=at(0)),
+        a_record(eventID="h-2", eventTime=at(59), **failed),
+        a_record(eventID="h-3", eventTime=at(300), **failed),
+        a_record(eventID="h-4", eventTime=at(60)),
+        a_record(eventID="h-5", eventTime=at(1), awsRegion="eu-west-1"),
+        a_record(eventID="h-6", eventTime="1969-12-31T23:59:59Z", awsRegion="us-west-2"),
+    ]
+    async with filled(place, records) as store:
+
+        async def found(seconds: int, **conditions: Any) -> list[tuple[float, int, int]]:
+            query = everything(**{"start": MOMENT, **conditions})
+            periods = await store.histogram(query, seconds)
+            return [((p.start - MOMENT).total_seconds(), p.ok, p.failed) for p in periods]
+
+        assert await found(60) == [(0, 2, 1), (60, 1, 0), (300, 0, 1)]
+        assert await found(3600) == [(0, 3, 2)]
+        assert await found(60, region="eu-west-1") == [(0, 1, 0)]
+        assert await found(60, start=MOMENT + timedelta(seconds=59)) == [
+            (0, 0, 1),
+            (60, 1, 0),
+            (300, 0, 1),
+        ]
+        assert await found(60, account="x") == []
+        (oldest,) = await store.histogram(everything(region="us-west-2"), 3600)
+        assert oldest == PeriodCounts(datetime(1969, 12, 31, 23, tzinfo=UTC), 1, 0)
+
+
+@asynchronous
+async def test_the_most_frequent_values_of_each_field_come_first(place: Place) -> None:
+    async with filled(place, HAND_MADE) as store:
+        found = await store.top_values(everything(), FIELDS, 10)
+        assert found == {
+            "access_key_id": [(KEY, 5), ("ASIAIOSFODNN7EXAMPLE", 2), ("AKIAOTHER", 1)],
+            "account": [(ACCOUNT, 9), ("210987654321", 1)],
+            "category": [("Management", 9), ("Data", 1)],
+            "error_code": [],
+            "event_name": [
+                ("CreateUser", 5),
+                ("Decrypt", 1),
+                ("DeleteUser", 1),
+                ("DescribeInstances", 1),
+                ("PutObject", 1),
+                ("createuser", 1),
+            ],
+            "event_source": [
+                ("iam.amazonaws.com", 7),
+                ("ec2.amazonaws.com", 1),
+                ("kms.amazonaws.com", 1),
+                ("s3.amazonaws.com", 1),
+            ],
+            "principal_arn": [
+                (f"arn:aws:iam::{ACCOUNT}:user/John", 5),
+                (f"arn:aws:iam::{ACCOUNT}:user/Zoë", 1),
+                (f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/etl", 1),
+                (f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/mary@example.com", 1),
+            ],
+            "region": [(REGION, 9), ("eu-west-1", 1)],
+            "resource_types": [
+                ("AWS::IAM::User", 7),
+                ("AWS::IAM::Group", 1),
+                ("AWS::S3::Bucket", 1),
+                ("AWS::S3::Object", 1),
+            ],
+            "source_ip": [("192.0.2.10", 10)],
+            "username": [
+                ("John", 5),
+                ("Zoë", 1),
+                ("etl", 1),
+                ("mary@example.com", 1),
+                ("root", 1),
+            ],
+        }
+        assert list(found) == list(FIELDS)
+        query = everything(region="eu-west-1")
+        assert await store.top_values(query, ["event_name"], 10) == {
+            "event_name": [("CreateUser", 1)]
+        }
+        names = await store.top_values(everything(), ["event_name"], 2, "cREATE")
+        assert names == {"event_name": [("CreateUser", 5), ("createuser", 1)]}
+        assert (await store.top_values(everything(), ["username"], 5, "zOË"))["username"] == [
+            ("Zoë", 1)
+        ]
+        assert await store.top_values(everything(), ["event_name"], 5, "%") == {"event_name": []}
+        assert await store.top_values(everything(), [], 5) == {}
+        nothing = await store.top_values(replace(everything(), snapshot=Snapshot(0)), FIELDS, 5)
+        assert nothing == {field: [] for field in FIELDS}
+
+
+@asynchronous
+async def test_a_value_that_an_event_has_twice_is_counted_once(place: Place) -> None:
+    buckets = [{"type": "AWS::S3::Bucket", "ARN": f"arn:aws:s3:::{name}"} for name in "ab"]
+    records = [
+        a_record(eventID=f"t-{number}", resources=buckets[:number], requestParameters=None)
+        for number in range(3)
+    ]
+    async with filled(place, records) as store:
+        query = everything(attribute=("ResourceType", "AWS::S3::Bucket"))
+        found = await store.top_values(query, ["resource_types"], 10, "aws::s3")
+        assert found == {"resource_types": [("AWS::S3::Bucket", 2)]}
+
+
+# Counts of keys
 
 _STEPS: list[dict[str, Any]] = [
     a_record(eventID="c-1", eventTime=at(0)),
@@ -623,11 +765,16 @@ def random_records(count: int) -> list[dict[str, Any]]:
             [
                 an_iam_user("John"),
                 an_iam_user("Mary", key="AKIAMARY"),
+                an_iam_user("\u0130J\u212a"),
                 an_assumed_role(),
                 {"type": "AWSService", "invokedBy": "x"},
             ]
         )
         make = a_data_record if data else a_record
+        login: dict[str, Any] = {}
+        if chance.random() < 0.1:
+            answer = {"ConsoleLogin": chance.choice(["Failure", "Success"])}
+            login = {"eventSource": "signin.amazonaws.com", "responseElements": answer}
         made.append(
             make(
                 eventID=event_id(number),
@@ -642,7 +789,7 @@ def random_records(count: int) -> list[dict[str, Any]]:
                 requestParameters=chance.choice(
                     [None, {"userName": "Mary"}, {"userName": "Mary", "groupName": "g"}]
                 ),
-                responseElements=None,
+                **{"responseElements": None, **login},
             )
         )
     return made
@@ -681,11 +828,16 @@ terms = st.sampled_from(
         "user=John",
         "user!=Mary",
         "user=J?h*",
+        "user:IJ",
+        "user:jk",
+        "user:ohn",
         "key=AKIAMARY",
         "ip=0.0.0.0/0",
         "ip=*.2.*",
         "is:success",
+        "is:failure",
         "is:write",
+        "error:DENIED",
         "readonly=tr*",
         "resource=g",
         "resource=*y",
@@ -756,6 +908,34 @@ def test_the_pages_of_any_search_hold_each_of_its_events_once(
 
     whole = replace(query, limit=10_000, before=None)
     assert many.runner.run(pages()) == naive_page(many.entries, whole)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=100, deadline=None)
+@given(
+    query=queries,
+    seconds=st.sampled_from([1, 7, 60]),
+    limit=st.sampled_from([1, 3, 100]),
+    prefix=st.sampled_from(["", "a", "CREATE", "arn:aws:iam::1", "\u0130"]),
+)
+@pytest.mark.slow
+def test_the_counts_of_any_query_are_those_of_a_plain_list(
+    many: Filled, query: EventQuery, seconds: int, limit: int, prefix: str
+) -> None:
+    async def compared() -> None:
+        plain = MemoryEvents()
+        await plain.add(many.entries)
+        one, other = [
+            (
+                await store.count(query),
+                await store.histogram(query, seconds),
+                await store.top_values(query, FIELDS, limit, prefix),
+            )
+            for store in (many.store, plain)
+        ]
+        assert one == other
+
+    many.runner.run(compared())
 
 
 keys = st.builds(

@@ -99,6 +99,14 @@ def test_a_started_trail_delivers_from_the_next_position_with_its_present_settin
     assert trail.spans[0].open
 
 
+def test_a_position_is_in_the_span_that_delivers_it() -> None:
+    first, second = a_span(after=10, until=20, bucket="old"), a_span(after=30)
+    trail = a_trail(spans=(first, second))
+    found = {position: trail.span_of(position) for position in (10, 11, 20, 21, 30, 31, 99)}
+    expected = {10: None, 11: first, 20: first, 21: None, 30: None, 31: second, 99: second}
+    assert found == expected
+
+
 def test_a_stopped_trail_waits_for_the_position_of_the_call_that_stopped_it() -> None:
     trail = a_trail().started(41, NOW).stopped("event-stop", LATER)
     assert not trail.logging

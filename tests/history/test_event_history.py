@@ -5,26 +5,36 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import Sequence
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opentrail.adapters.duckdb.seal import seal
+from opentrail.adapters.duckdb.store import DuckdbEvents
+from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.core.attributes import LOOKUP_KEYS, Resource
 from opentrail.core.errors import CloudTrailError
-from opentrail.core.event import Entry
-from opentrail.history.event_history import History, Page, Search, shown_event
+from opentrail.core.event import Entry, format_time
+from opentrail.core.expression import parse
+from opentrail.history.event_history import EventCount, History, Page, Search, shown_event
+from opentrail.history.histogram import Histogram
 from opentrail.metrics import Metrics
-from opentrail.ports.event_store import FoundEvent
+from opentrail.ports.event_store import EventQuery, FoundEvent
+from tests.adapters.duckdb.worlds import folders
 from tests.factories import (
+    ABSENT,
     ACCOUNT,
     KEY,
     MOMENT,
     REGION,
+    a_new_entry,
     a_record,
     an_entry,
     an_iam_user,
@@ -32,7 +42,14 @@ from tests.factories import (
     event_id,
     some_records,
 )
-from tests.fakes import MemoryEvents, SettableClock, asynchronous, run, turns
+from tests.fakes import (
+    MemoryEvents,
+    SettableClock,
+    asynchronous,
+    naive_page,
+    run,
+    turns,
+)
 
 
 class World:
@@ -301,6 +318,244 @@ async def test_a_token_does_not_show_the_search_or_the_account_in_clear() -> Non
     history = await World().filled(entries_of(some_records(10)))
     token = await first_token(history, SEARCH)
     assert ACCOUNT.encode() not in base64.urlsafe_b64decode(token)
+
+
+# Counts of the events of a search
+
+
+def an_event(number: int, moment: datetime, **changes: Any) -> Entry:
+    return an_entry(
+        number, a_record(eventID=event_id(number), eventTime=format_time(moment), **changes)
+    )
+
+
+def shown(histogram: Histogram) -> list[tuple[float, int, int]]:
+    """Returns the periods with events, by hours since `MOMENT`."""
+    return [
+        ((period.start - MOMENT) / timedelta(hours=1), period.ok, period.failed)
+        for period in histogram.periods
+        if period.ok or period.failed
+    ]
+
+
+@asynchronous
+async def test_events_are_counted_exactly_up_to_a_number() -> None:
+    history = await World().filled(entries_of(some_records(10)))
+    assert await history.count_events(Search()) == EventCount(10, is_exact=True)
+    assert await history.count_events(Search(), 10) == EventCount(10, is_exact=True)
+    assert await history.count_events(Search(), 9) == EventCount(9, is_exact=False)
+    assert await history.count_events(Search(region="x")) == EventCount(0, is_exact=True)
+
+
+@asynchronous
+async def test_counts_see_all_that_was_durable_before_they_were_asked() -> None:
+    world = World()
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: 3)
+    await history.process(entries_of(some_records(2)))
+    history.catch_up_to(0)
+    counting = asyncio.create_task(history.count_events(Search()))
+    histogram_of_all = asyncio.create_task(history.histogram(Search()))
+    facets_of_all = asyncio.create_task(history.facets(Search(), ["region"]))
+    await turns()
+    await history.process(entries_of(some_records(1, first=3), first=3))
+    count, histogram, facets = await counting, await histogram_of_all, await facets_of_all
+    assert count == EventCount(3, is_exact=True)
+    assert sum(period.ok for period in histogram.periods) == 3
+    assert facets == {"region": [(REGION, 3)]}
+
+
+@asynchronous
+async def test_only_what_is_kept_is_counted() -> None:
+    world = World()
+    history = await world.filled(recorded_a_day_apart(10))
+    world.clock.moment = MOMENT + timedelta(days=94)
+    assert await history.count_events(Search()) == EventCount(7, is_exact=True)
+    assert await history.facets(Search(), ["account"]) == {"account": [(ACCOUNT, 7)]}
+    assert sum(period.ok for period in (await history.histogram(Search())).periods) == 7
+
+
+@asynchronous
+async def test_a_histogram_without_a_range_has_all_events_up_to_now() -> None:
+    world = World()  # it is a day after MOMENT
+    history = await world.filled(
+        [
+            an_event(1, MOMENT - timedelta(days=2, minutes=1)),
+            an_event(2, MOMENT, errorCode="AccessDenied"),
+            an_event(3, MOMENT + timedelta(minutes=59)),
+        ]
+    )
+    whole = await history.histogram(Search())
+    assert (whole.seconds, len(whole.periods)) == (7_200, 37)
+    assert whole.start == MOMENT - timedelta(hours=49)
+    assert whole.end > world.clock.now() >= whole.end - timedelta(seconds=whole.seconds)
+    assert shown(whole) == [(-49, 1, 0), (-1, 1, 1)]
+
+
+@asynchronous
+async def test_a_histogram_has_events_of_the_future_too() -> None:
+    world = World()
+    history = await world.filled([an_event(1, world.clock.now() + timedelta(hours=2))])
+    whole = await history.histogram(Search(start=MOMENT))
+    assert shown(whole) == [(26, 1, 0)]
+    assert whole.periods[-1].ok == 1
+
+
+@asynchronous
+async def test_a_histogram_of_a_range_has_its_periods_alone() -> None:
+    history = await World().filled(entries_of(some_records(5)))
+    end = MOMENT + timedelta(minutes=59, seconds=59)
+    hour = await history.histogram(Search(start=MOMENT, end=end))
+    assert (hour.start, hour.seconds, len(hour.periods)) == (MOMENT, 60, 60)
+    assert hour.end == MOMENT + timedelta(hours=1)
+    assert sum(period.ok for period in hour.periods) == 5
+    for buckets, expected in ((0, 2), (2, 2), (13, 12), (1_000, 120)):
+        some = await history.histogram(Search(start=MOMENT, end=end), buckets)
+        assert len(some.periods) == expected
+    later = Search(start=MOMENT + timedelta(days=3))
+    assert (await history.histogram(later)).periods == []
+
+
+@asynchronous
+async def test_a_histogram_without_events_has_the_last_seven_days() -> None:
+    world = World()
+    histogram = await (await world.filled([])).histogram(Search())
+    assert histogram.end - histogram.start >= timedelta(days=7)
+    assert histogram.end > world.clock.now()
+    assert shown(histogram) == []
+
+
+@asynchronous
+async def test_facets_have_the_names_that_expressions_have() -> None:
+    history = await World().filled(entries_of(some_records(2)))
+    names = ("eventName", "username", "eventSource", "region", "sourceIp", "errorCode")
+    assert await history.facets(Search(), [*names, "resourceType", "account"]) == {
+        "eventName": [("CreateUser", 2)],
+        "username": [("John", 2)],
+        "eventSource": [("iam.amazonaws.com", 2)],
+        "region": [(REGION, 2)],
+        "sourceIp": [("192.0.2.10", 2)],
+        "errorCode": [],
+        "resourceType": [("AWS::IAM::User", 2)],
+        "account": [(ACCOUNT, 2)],
+    }
+    assert await history.facets(Search(), []) == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nothing", "eventId", "readOnly", "resourceName", "event_name"]
+)
+@asynchronous
+async def test_a_field_whose_values_are_not_counted_is_refused(name: str) -> None:
+    history = await World().filled([])
+    with pytest.raises(CloudTrailError, match="field must be one of eventname, ") as refusal:
+        await history.facets(Search(), ["eventName", name])
+    assert refusal.value.code == "InvalidParameterException"
+
+
+@asynchronous
+async def test_values_are_suggested_by_what_they_begin_with() -> None:
+    names = ["CreateUser", "CreateRole", "CreateRole", "DeleteUser"]
+    history = await World().filled(
+        [an_event(n, MOMENT, eventName=name) for n, name in enumerate(names, 1)]
+    )
+    found = await history.values("eventName", "cre", Search())
+    assert found == [("CreateRole", 2), ("CreateUser", 1)]
+    assert await history.values("eventName", "", Search(), 1) == [("CreateRole", 2)]
+    assert await history.values("eventName", "cre", Search(end=MOMENT - timedelta(days=1))) == []
+
+
+EACH_HAS_ONE = ("eventName", "eventSource", "region", "account", "category", "sourceIp")
+RANDOM = random.Random(1)
+ENTRIES = [
+    an_event(
+        number,
+        MOMENT - timedelta(seconds=int(10 ** RANDOM.uniform(0, 7.3))),
+        eventName=RANDOM.choice(["CreateUser", "DeleteUser", "GetUser"]),
+        eventSource=RANDOM.choice(["iam.amazonaws.com", "signin.amazonaws.com"]),
+        awsRegion=RANDOM.choice([REGION, "eu-west-1"]),
+        userIdentity=an_iam_user(RANDOM.choice(["John", "Mary"])),
+        errorCode=RANDOM.choice([ABSENT, "AccessDenied"]),
+        responseElements=RANDOM.choice([None, {"ConsoleLogin": "Failure"}]),
+    )
+    for number in range(1, 301)
+]
+times = st.integers(0, 10**8).map(lambda seconds: MOMENT - timedelta(seconds=seconds / 5))
+searches = st.builds(
+    Search,
+    region=st.none() | st.just("eu-west-1"),
+    categories=st.none() | st.just(("Management",)),
+    expression=st.none()
+    | st.sampled_from(
+        [
+            "name:create",
+            "is:failure NOT user=Mary",
+            "userIdentity.userName=Mary",
+            "NOT (name=GetUser OR responseElements.ConsoleLogin=Failure)",
+        ]
+    ).map(lambda text: parse(text, MOMENT)),
+    start=st.none() | times,
+    end=st.none() | times,
+)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, History]]:
+    """A history over a real store with `ENTRIES`, half of them in a sealed file."""
+    history_folder, journal_folder = folders(tmp_path_factory.mktemp("real"))
+
+    async def opened() -> tuple[SqliteJournal, DuckdbEvents]:
+        journal = SqliteJournal(journal_folder)
+        await journal.append([a_new_entry(json.loads(entry.record)) for entry in ENTRIES])
+        await asyncio.to_thread(seal, journal_folder, history_folder, 1, 150)
+        store = DuckdbEvents(history_folder, journal_folder)
+        await store.open()
+        await store.add(ENTRIES)
+        return journal, store
+
+    with asyncio.Runner() as runner:
+        journal, store = runner.run(opened())
+        history = History(store, SettableClock(), Metrics(), b"k" * 32)
+        history.catch_up_to(0)
+        yield runner, history
+        runner.run(store.close())
+        runner.run(journal.close())
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=100, deadline=None)
+@given(search=searches, buckets=st.integers(2, 120))
+@pytest.mark.slow
+def test_the_counts_of_any_search_are_those_of_its_events(
+    real: tuple[asyncio.Runner, History], search: Search, buckets: int
+) -> None:
+    async def story() -> None:
+        history = real[1]
+        everything = EventQuery(
+            1_000,
+            region=search.region,
+            categories=search.categories,
+            expression=search.expression,
+            start=search.start,
+            end=search.end,
+        )
+        events = naive_page(ENTRIES, everything)
+        assert await history.count_events(search) == EventCount(len(events), is_exact=True)
+        histogram = await history.histogram(search, buckets)
+        failed = sum('"errorCode"' in event.record for event in events)
+        assert sum(period.failed for period in histogram.periods) == failed
+        assert sum(period.ok for period in histogram.periods) == len(events) - failed
+        assert len(histogram.periods) <= buckets
+        for period in histogram.periods:
+            end = period.start + timedelta(seconds=histogram.seconds)
+            inside = sum(period.start <= event.event_time < end for event in events)
+            assert period.ok + period.failed == inside
+        facets = await history.facets(search, [*EACH_HAS_ONE, "username"])
+        for name in EACH_HAS_ONE:
+            assert sum(count for _, count in facets[name]) == len(events)
+        names = Counter(event.username for event in events).items()
+        assert facets["username"] == sorted(names, key=lambda item: (-item[1], item[0] or ""))
+
+    real[0].run(story())
 
 
 # Retention

@@ -39,13 +39,21 @@ def clean_environment(**extra: str) -> dict[str, str]:
 class Opentrail:
     """A server process on a data directory; it may be stopped, killed and started again."""
 
-    def __init__(self, data_dir: Path, *flags: str, command: str = "serve", port: int = 0) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *flags: str,
+        command: str = "serve",
+        port: int = 0,
+        python: str = sys.executable,
+    ) -> None:
         #: A command that runs the server, such as one that sets limits.
         self.prefix: tuple[str, ...] = ()
         self.data_dir = data_dir
         self.flags = flags
         self.command = command
         self.port = port
+        self.python = python
         self.process: subprocess.Popen[str] | None = None
         self.output = ""
 
@@ -53,7 +61,7 @@ class Opentrail:
         """Starts the server and returns once it is ready."""
         arguments = [
             *self.prefix,
-            *(sys.executable, "-m", "opentrail", self.command, "--data-dir", str(self.data_dir)),
+            *(self.python, "-m", "opentrail", self.command, "--data-dir", str(self.data_dir)),
             *("--listen", f"127.0.0.1:{self.port}", "--console-listen", "127.0.0.1:0"),
             *self.flags,
         ]

@@ -31,6 +31,7 @@ VOLATILE = (
     (r"TIME  [0-9a-f]{8}\b", "TIME ID"),
     (r"AKIA[A-Z0-9]{16}", "KEY"),
     (r"aws-cli/.*", "AGENT"),
+    (r"http://127\.0\.0\.1:\d+/console/#t=[\w-]{43}", "LINK"),
     (r"[ \t]+", " "),
 )
 

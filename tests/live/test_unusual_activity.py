@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from opentrail.capture.in_process.shipping import ServerShipper
 from opentrail.core.event import format_time, parse_time
 from tests.factories import a_record, an_iam_user, event_id, record_bytes
+from tests.live.browser import browser
 from tests.live.processes import Opentrail
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
@@ -105,13 +109,26 @@ def _value(call: Record, attribute: str) -> str:
     return str(call.get(attribute, "null"))
 
 
-@pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Opentrail]:
+@dataclass
+class Story:
+    """A server on which far more instances than usual were launched at `began`."""
+
+    server: Opentrail
+    began: datetime
+    #: When another process ended as many, which it reported late.
+    ended: datetime
+    #: Insights records by event name and state.
+    found: Mapping[tuple[str, str], Record]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
     """A sandbox that has a month of history, a trail for Insights, and Insights on."""
-    server = Opentrail(tmp_path / "data", "--insights", "off", command="sandbox")
+    folder = tmp_path_factory.mktemp("watched")
+    server = Opentrail(folder / "data", "--insights", "off", command="sandbox")
     try:
         server.start()
-        import_a_month(server, tmp_path / "month.ndjson")
+        import_a_month(server, folder / "month.ndjson")
         server.stop()
         server.flags = ()
         server.start()
@@ -122,32 +139,34 @@ def watched(tmp_path: Path) -> Iterator[Opentrail]:
         selectors = ("--trail-name", "watched", "--insight-selectors", *types)
         server.aws("cloudtrail", "put-insight-selectors", *selectors)
         server.aws("cloudtrail", "start-logging", "--name", ARN)
+        wait_until_learned(server)
         yield server
     finally:
         server.close()
 
 
-def test_many_more_instances_than_usual_are_found_within_three_minutes(
-    watched: Opentrail, tmp_path: Path
-) -> None:
-    server = watched
-    wait_until_learned(server)
-    ec2 = server.boto("ec2")
+@pytest.fixture(scope="module")
+def story(watched: Opentrail) -> Story:
+    ec2 = watched.boto("ec2")
     began = datetime.now(UTC).replace(second=0, microsecond=0)
     for _ in range(40):
         ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)
     # Another process reports 40 calls of half an hour ago only now.
-    shipper, ended = ServerShipper.of_data_dir(tmp_path / "data"), began - timedelta(minutes=30)
+    shipper, ended = ServerShipper.of_data_dir(watched.data_dir), began - timedelta(minutes=30)
     for number in range(40):
         moment = ended + timedelta(seconds=6 * number)
         shipper.ship(record_bytes(a_call(number, moment, "TerminateInstances")))
-
     found = wait_for(
-        server,
+        watched,
         ("RunInstances", "Start"),
         ("TerminateInstances", "Start"),
         ("TerminateInstances", "End"),
     )
+    return Story(watched, began, ended, found)
+
+
+def test_many_more_instances_than_usual_are_found_within_three_minutes(story: Story) -> None:
+    server, began, ended, found = story.server, story.began, story.ended, story.found
     calls = server.records("eventSource:ec2.amazonaws.com AND eventCategory:Management")
     for (name, _), record in found.items():
         check_figures(record, [call for call in calls if call["eventName"] == name])
@@ -175,3 +194,26 @@ def test_many_more_instances_than_usual_are_found_within_three_minutes(
     checked = server.try_aws("cloudtrail", "validate-logs", "--trail-arn", ARN, *since)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert " valid" in checked.stdout
+
+
+def test_an_incident_is_reviewed_in_the_console_and_marked_as_expected(story: Story) -> None:
+    with browser(story.server) as console:
+        console.open()
+        page = console.page
+        console.go("insights")
+        page.get_by_role("link", name=re.compile("RunInstances")).first.click()
+        expect(page.get_by_role("heading", name=re.compile("RunInstances"))).to_be_visible()
+        expect(page.get_by_role("group", name="Calls around the incident")).to_be_visible()
+        expect(page.get_by_text("arn:aws:iam::123456789012:user/admin").first).to_be_visible()
+        page.get_by_role("tab", name="CloudTrail events").click()
+        page.get_by_role("link", name="Open in Event history").click()
+        expect(page.get_by_role("heading", name="Event history (40)")).to_be_visible()
+        page.go_back()
+        page.get_by_role("button", name="Mark as expected").click()
+        page.get_by_label("Note").fill("a load test")
+        page.get_by_role("dialog").get_by_role("button", name="Mark as expected").click()
+        expect(page.get_by_text("a load test")).to_be_visible()
+        console.check()
+    listed = story.server.opentrail("insights", "--json").stdout.splitlines()
+    (incident,) = [each for each in map(json.loads, listed) if "RunInstances" in each["sentence"]]
+    assert incident["expected"] == "a load test"

@@ -105,6 +105,15 @@ async def test_an_event_is_selected_if_any_logging_trail_selects_it() -> None:
 
 
 @asynchronous
+async def test_a_span_selects_an_entry_whether_the_trail_still_logs_or_not() -> None:
+    entries = await (await a_journal()).read(0, 100)
+    trail = logging().stopped("call", stored_time(MOMENT))
+    (span,) = trail.spans
+    selected = [each.position for each in entries if EntrySelector.selects(trail, span, each)]
+    assert selected == [1, 2]
+
+
+@asynchronous
 async def test_an_insights_event_is_selected_by_logging_trails_with_its_type() -> None:
     entry = an_entry(1, an_insight_record(), origin="insight")
     rate, errors = [{"InsightType": "ApiCallRateInsight"}], [{"InsightType": "ApiErrorRateInsight"}]

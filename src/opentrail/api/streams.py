@@ -152,7 +152,7 @@ class Streams:
                 if entries:
                     size = _next_size(size, sum(len(entry.record) for entry in entries))
                     position = entries[-1].position
-                    found = await asyncio.to_thread(_matching, search, entries)
+                    found = await asyncio.to_thread(_matching_lines, search, entries)
                     interval = _BUSY_HEARTBEAT
                 else:
                     if beyond is None or beyond.done():
@@ -213,8 +213,12 @@ def _next_size(size: int, size_bytes: int) -> int:
     return max(_LEAST_PAGE, min(_LARGEST_PAGE, size * 4, fitting))
 
 
-def _matching(search: Search, entries: Sequence[Entry]) -> bytes:
-    """Returns the lines of the entries that match a search."""
+def _matching_lines(search: Search, entries: Sequence[Entry]) -> bytes:
+    return _lines(matching(search, entries))
+
+
+def matching(search: Search, entries: Sequence[Entry]) -> list[FoundEvent]:
+    """Returns the events of a search among entries of the journal."""
     found = []
     for entry in entries:
         if search.account not in (None, entry.account):
@@ -226,7 +230,7 @@ def _matching(search: Search, entries: Sequence[Entry]) -> bytes:
         event = _event(search, entry)
         if event is not None:
             found.append(event)
-    return _lines(found)
+    return found
 
 
 def _event(search: Search, entry: Entry) -> FoundEvent | None:

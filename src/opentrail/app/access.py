@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.capture.proxy.upstream import at
+from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
 from opentrail.settings import Settings
 
 #: Credentials for upstreams that check no signatures.
@@ -34,4 +35,22 @@ def service_access(settings: Settings, service: str, region: str) -> S3Access:
         region,
         settings.upstream_ca,
         access.session_token,
+    )
+
+
+def own_access(settings: Settings, url: str) -> S3Access:
+    """Returns access to this server's own endpoint, as the owner of the credentials for S3.
+
+    Without such credentials it is the default account, whose calls most emulators accept.
+    """
+    given = settings.access.get("s3") or settings.access.get("")
+    if given is None:
+        key = key_for_account(DEFAULT_ACCOUNT)
+        return S3Access(url, key, "opentrail", ca=settings.tls_certificate)
+    return S3Access(
+        url,
+        given.access_key_id,
+        given.secret_access_key,
+        ca=settings.tls_certificate,
+        session_token=given.session_token,
     )

@@ -4,10 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import os
 import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import orjson
 import uvicorn
+
+from opentrail.adapters.aws.object_store import S3Access
+from opentrail.api.console.web import ConsoleSettings
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: Maximum seconds that a page waits for a verification, and for the proof of an event: less than
+#: the minute after which it gives up a call.
+_VERIFY_SECONDS, _PROOF_SECONDS = 300, 50
+#: Names of this machine for itself.
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+_NO_USERS = (
+    "The web console is closed: --console-listen is not a loopback address, and there are no users "
+    "yet who could sign in. Listen on 127.0.0.1, and reach it through a tunnel such as ssh -L."
+)
+
+
+def console_settings(settings: Settings, port: int) -> ConsoleSettings:
+    """Returns what the web console shows; it is closed unless it listens on loopback only."""
+    names = frozenset(f"{name}:{port}" for name in _LOOPBACK)
+    access = settings.access.get("s3") or settings.access.get("")
+    region = access.region if access and access.region else "us-east-1"
+    closed = None if settings.console_listen.is_loopback else _NO_USERS
+    return ConsoleSettings(DEFAULT_ACCOUNT, region, names, closed)
 
 
 class _UvicornServer(uvicorn.Server):
@@ -16,6 +49,92 @@ class _UvicornServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Any:
         yield
+
+
+async def verify_trail(
+    data_dir: Path, access: Callable[[], S3Access], arn: str
+) -> tuple[bool, list[str]]:
+    """Runs `opentrail validate` on a trail; returns whether all is valid, and what it printed.
+
+    It is a process of its own that reads the bucket through the endpoint, as anybody would.
+
+    Raises:
+        CloudTrailError: `TimedOut`.
+    """
+    command = ("opentrail", "validate", arn, "--data-dir", str(data_dir))
+    try:
+        code, said, _ = await _run(access(), command, _VERIFY_SECONDS)
+    except TimeoutError as error:
+        message = f"Verifying took more than {_VERIFY_SECONDS} s: run `opentrail validate {arn}`."
+        raise CloudTrailError("TimedOut", message, 504) from error
+    return code == 0, said.decode("utf-8", "replace").splitlines()
+
+
+class EventProvers:
+    """Proves events, one at a time, each in a process that reads buckets through the endpoint."""
+
+    def __init__(self, access: Callable[[], S3Access]) -> None:
+        self._access = access
+        self._turn = asyncio.Lock()
+
+    async def prove(self, questions: dict[str, Any]) -> list[Any]:
+        """Returns the answers of `event_prover` to questions in its form.
+
+        Raises:
+            CloudTrailError: `TimedOut` or `ProofFailed`.
+        """
+        command = ("opentrail.app.event_prover",)
+        try:
+            async with asyncio.timeout(_PROOF_SECONDS), self._turn:
+                given = orjson.dumps(questions)
+                code, said, failure = await _run(self._access(), command, _PROOF_SECONDS, given)
+        except TimeoutError as error:
+            message = f"The proof took more than {_PROOF_SECONDS} s; verify the trail instead."
+            raise CloudTrailError("TimedOut", message, 504) from error
+        if code:
+            reason = failure.decode("utf-8", "replace")[-2_000:]
+            log.error("the process that proves events failed", extra={"error": reason})
+            raise CloudTrailError("ProofFailed", "The proof ended with an error.", 500)
+        answers: list[Any] = orjson.loads(said)
+        return answers
+
+
+async def _run(
+    own: S3Access, module: Sequence[str], seconds: float, given: bytes | None = None
+) -> tuple[int, bytes, bytes]:
+    """Runs a Python module with access to the endpoint.
+
+    Returns:
+        Its exit code, its output, and its error output, which are one if nothing is `given` to it.
+
+    Raises:
+        TimeoutError: it took longer than `seconds`; it has been killed.
+    """
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
+        "AWS_ENDPOINT_URL": str(own.endpoint_url),
+        "AWS_ACCESS_KEY_ID": own.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": own.secret_access_key,
+        "AWS_DEFAULT_REGION": own.region,
+        **({"AWS_SESSION_TOKEN": own.session_token} if own.session_token else {}),
+        **({"AWS_CA_BUNDLE": str(own.ca)} if own.ca else {}),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        *module,
+        stdin=asyncio.subprocess.DEVNULL if given is None else asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if given is None else asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        async with asyncio.timeout(seconds):
+            said, failure = await process.communicate(given)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    return process.returncode or 0, said, failure or b""
 
 
 async def serve_console(

@@ -22,7 +22,8 @@ from typing import Any
 import uvloop
 
 from opentrail.adapters.archived_journal import ArchivedJournal
-from opentrail.adapters.aws.object_store import S3Objects
+from opentrail.adapters.aws.object_store import S3Access, S3Objects
+from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
     EventBridgeBus,
@@ -41,12 +42,19 @@ from opentrail.adapters.system import (
     settle_memory,
     unsettle_memory,
 )
-from opentrail.api.console import ConsoleApi
+from opentrail.api.command_line import CommandLineApi
+from opentrail.api.console.sessions import Sessions
+from opentrail.api.console.web import WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.app.access import service_access, store_access
+from opentrail.app.access import own_access, service_access, store_access
 from opentrail.app.api_proxy import ProxiedCalls
-from opentrail.app.console_server import serve_console
+from opentrail.app.console_server import (
+    EventProvers,
+    console_settings,
+    serve_console,
+    verify_trail,
+)
 from opentrail.app.endpoint_server import (
     PRELOADED,
     EndpointServer,
@@ -139,6 +147,11 @@ class Server:
         self._stop = asyncio.Event()
         self._broken: str | None = None
         self.endpoint_url = self.console_url = ""
+        self._sessions = Sessions(SystemClock())
+
+    def console_link(self) -> str:
+        """Returns a link that opens the web console once, within ten minutes."""
+        return f"{self.console_url}/console/#t={self._sessions.new_link()}"
 
     async def run(self, when_ready: Callable[[Server], None]) -> None:
         """Serves until it is asked to stop.
@@ -182,7 +195,7 @@ class Server:
     async def _open_engines(self, stack: contextlib.AsyncExitStack) -> _Engines:
         """Opens the engines behind the ports."""
         settings, clock = self.settings, SystemClock()
-        control = SqlControl.in_file(self._data.state)
+        control = self._open_control()
         stack.push_async_callback(control.close)
         losses: asyncio.Queue[LostPositions] = asyncio.Queue()
         refuse = settings.on_record_failure == "refuse"
@@ -223,6 +236,11 @@ class Server:
         return _Engines(
             clock, metrics, catalog, control, sqlite, store, journal, identities, history, losses
         )
+
+    def _open_control(self) -> SqlControl:
+        if self.settings.control_store == "sqlite":
+            return SqlControl.in_file(self._data.state)
+        return SqlControl(self.settings.control_store)
 
     async def _start_features(
         self, stack: contextlib.AsyncExitStack, engines: _Engines
@@ -342,7 +360,7 @@ class Server:
             self._data.history, self._data.journal, store, partial(mark_imports, engines.control)
         )
         stack.push_async_callback(imports.close)
-        console_api = ConsoleApi(
+        command_line = CommandLineApi(
             services,
             exposition,
             health,
@@ -351,10 +369,27 @@ class Server:
             imports.take,
             identities.resolve,
             state.missing,
+            self.console_link,
         )
-        await serve_console(stack, console_api.app, console)
-        stack.push_async_callback(console_api.streams.end)
         self.console_url = settings.console_listen.url(console.getsockname()[1])
+
+        def access() -> S3Access:
+            return own_access(settings, self.endpoint_url)
+
+        web = WebConsole(
+            services,
+            self._sessions,
+            BotocoreEndpoint(access),
+            health,
+            state.missing,
+            metrics.visible.quantiles,
+            partial(verify_trail, settings.data_dir, access),
+            EventProvers(access).prove,
+            console_settings(settings, console.getsockname()[1]),
+        )
+        await serve_console(stack, web.app(command_line.routes()), console)
+        stack.push_async_callback(command_line.streams.end)
+        stack.callback(web.tail.end)
         self._write_server_file(stack, token)
 
     async def _record_gaps(self, journal: Journal, clock: Clock) -> None:

@@ -1,7 +1,7 @@
 """Every error opentrail raises on purpose, by family.
 
-`api/server.py` and `api/console.py` turn a `CloudTrailError` into a response. `cli.py` turns an
-error that ends a command into its exit code.
+`api/` turns a `CloudTrailError` into a response. `cli.py` turns an error that ends a command into
+its exit code.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ class UsageError(OpentrailError):
     """A flag, setting or argument is wrong."""
 
     exit_code = 2
+
+
+class MalformedPolicy(OpentrailError):
+    """A policy document is not valid; the text is AWS's where that is known."""
 
 
 class DataDirectoryInUse(OpentrailError):

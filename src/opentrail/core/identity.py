@@ -82,14 +82,16 @@ def account_of_key(access_key_id: str) -> str | None:
     return f"{account:012d}" if raw[0] & 0x80 and account < 10**12 else None
 
 
-def key_for_account(account: str, prefix: str = "AKIA") -> str:
+def key_for_account(account: str, prefix: str = "AKIA", tail: bytes = b"opnt") -> str:
     """Returns a well-formed access key id that encodes `account`; the inverse of `account_of_key`.
+
+    Keys of an account differ by their four last bytes, `tail`.
 
     >>> account_of_key(key_for_account("123456789012"))
     '123456789012'
     """
     head = (int(account) << 7) | (1 << 47)
-    return prefix + base64.b32encode(head.to_bytes(6, "big") + b"opnt").decode()
+    return prefix + base64.b32encode(head.to_bytes(6, "big") + tail).decode()
 
 
 def iam_user(account: str, name: str, principal_id: str | None, arn: str | None) -> dict[str, Any]:

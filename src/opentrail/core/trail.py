@@ -102,6 +102,13 @@ class Trail:
         """The trail's ARN (cloudtrail-format §1.2)."""
         return f"arn:aws:cloudtrail:{self.home_region}:{self.account}:trail/{self.name}"
 
+    def span_of(self, position: int) -> Span | None:
+        """Returns the span that a position is in; None if it is in none that is known still."""
+        for span in self.spans:
+            if span.after < position and (span.until is None or position <= span.until):
+                return span
+        return None
+
     def started(self, after: int, now: str) -> Self:
         """Returns the trail with logging on, from the position after `after`."""
         span = self._span(after, now)

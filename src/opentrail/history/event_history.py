@@ -13,24 +13,36 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from opentrail.core.errors import CloudTrailError, StoreRestarted
 from opentrail.core.event import Entry
 from opentrail.core.expression import Expression
+from opentrail.core.expression.tree import FIELDS
+from opentrail.history.histogram import HOUR, Histogram, histogram_of, round_period
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
 from opentrail.ports.event_store import (
     CallKey,
+    CountedField,
     EventQuery,
     EventStore,
     FoundEvent,
+    PeriodCounts,
     Snapshot,
+    ValueCount,
 )
 
 T = TypeVar("T")
 
 PAGE = 50
+#: Events are counted up to this number.
+MOST_COUNTED = 10_000
+MOST_BUCKETS = 120
+#: Most frequent values of a field.
+TOP_VALUES = 20
+#: The range of a histogram without events whose search has no start.
+_EMPTY_RANGE = timedelta(days=7)
 #: Maximum seconds that a look-up waits for records that are durable but not yet visible.
 _LONGEST_WAIT = 0.5
 #: Maximum seconds that a look-up waits for the hot layer to be rebuilt; then it reads what exists.
@@ -80,6 +92,14 @@ class CountPage:
 
     counts: list[tuple[datetime, int]]
     next_token: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventCount:
+    """A number of events; if it is not exact, there are more."""
+
+    value: int
+    is_exact: bool
 
 
 class History:
@@ -154,6 +174,68 @@ class History:
         """
         return await self._answered(lambda: self._count(search, limit, token))
 
+    async def count_events(self, search: Search, most: int = MOST_COUNTED) -> EventCount:
+        """Returns the number of events of a search, counted up to `most`."""
+
+        async def counted() -> EventCount:
+            found = await self._store.count(await self._newest_query(search, most + 1))
+            return EventCount(min(found, most), found <= most)
+
+        return await self._answered(counted)
+
+    async def histogram(self, search: Search, buckets: int = 60) -> Histogram:
+        """Returns the counts of a search's events in at most `buckets` periods, 2 to 120.
+
+        The periods are a round number of seconds, minutes, hours or days long, and begin at
+        multiples of that since 1970 (UTC). Without a start they begin in the hour of the oldest
+        event; without an end they extend to the present, or to the newest event if that is later.
+        """
+        buckets = max(2, min(buckets, MOST_BUCKETS))
+        return await self._answered(lambda: self._histogram(search, buckets))
+
+    async def facets(
+        self, search: Search, fields: Sequence[str], limit: int = TOP_VALUES, prefix: str = ""
+    ) -> dict[str, list[ValueCount]]:
+        """Returns the most frequent values of fields among the events of a search.
+
+        Fields have their names of search expressions, such as `eventName` or `sourceIp`. With a
+        prefix only values that begin with it are found, ignoring case.
+
+        Raises:
+            CloudTrailError: `InvalidParameterException` for a field whose values are not counted.
+        """
+        columns = {field: _counted_field(field) for field in fields}
+
+        async def counted() -> dict[str, list[ValueCount]]:
+            query = await self._newest_query(search)
+            found = await self._store.top_values(query, list(columns.values()), limit, prefix)
+            return {field: found[column] for field, column in columns.items()}
+
+        return await self._answered(counted)
+
+    async def values(
+        self, field: str, prefix: str, search: Search, limit: int = TOP_VALUES
+    ) -> list[ValueCount]:
+        """Returns the most frequent values of a field that begin with a prefix, as `facets`."""
+        found = await self.facets(search, [field], limit, prefix)
+        return found[field]
+
+    async def _histogram(self, search: Search, buckets: int) -> Histogram:
+        query = await self._newest_query(search, limit=1)
+        begin, last = search.start, search.end
+        if last is None:
+            newest = await self._store.lookup(query)
+            last = max([self._clock.now(), *(event.event_time for event in newest)])
+        counts: list[PeriodCounts] | None = None
+        if begin is None:
+            counts = await self._store.histogram(query, HOUR)
+            begin = counts[0].start if counts else last - _EMPTY_RANGE
+        first, until = math.floor(begin.timestamp()), math.floor(last.timestamp())
+        seconds = round_period(first, until, buckets)
+        if counts is None or seconds % HOUR:
+            counts = await self._store.histogram(query, seconds)
+        return histogram_of(counts, seconds, first, until)
+
     async def _answered(self, answer: Callable[[], Awaitable[T]]) -> T:
         """Returns an answer once the hot layer has been rebuilt."""
         while True:
@@ -194,8 +276,18 @@ class History:
             seconds, position, *seen = self._read_token(token, search)
             before = (datetime.fromtimestamp(seconds, UTC), position)
             snapshot = Snapshot(*seen)
-        query = EventQuery(
-            limit=limit + 1,
+        query = replace(self._query(search, snapshot), limit=limit + 1, before=before)
+        found = await self._store.lookup(query)
+        if len(found) <= limit:
+            return Page(found, None)
+        page = found[:limit]
+        last = page[-1]
+        rest = [int(last.event_time.timestamp()), last.position, *astuple(snapshot)]
+        return Page(page, self._write_token(rest, search))
+
+    def _query(self, search: Search, snapshot: Snapshot) -> EventQuery:
+        return EventQuery(
+            limit=0,
             snapshot=snapshot,
             account=search.account,
             region=search.region,
@@ -204,16 +296,13 @@ class History:
             expression=search.expression,
             start=search.start,
             end=search.end,
-            before=before,
             recorded_since=self.kept_since,
         )
-        found = await self._store.lookup(query)
-        if len(found) <= limit:
-            return Page(found, None)
-        page = found[:limit]
-        last = page[-1]
-        rest = [int(last.event_time.timestamp()), last.position, *astuple(snapshot)]
-        return Page(page, self._write_token(rest, search))
+
+    async def _newest_query(self, search: Search, limit: int = 0) -> EventQuery:
+        """Returns the query of a search over all that was durable before."""
+        await self._see_newest()
+        return replace(self._query(search, self._store.snapshot), limit=limit)
 
     async def _see_newest(self) -> None:
         """Waits until all that was durable before is visible, so that callers find their own calls.
@@ -290,6 +379,17 @@ def _periods(search: CountSearch, now: datetime) -> tuple[int, int]:
     if search.start is None:
         return kept, end
     return max(kept, int(search.start.timestamp()) // period * period), end
+
+
+def _counted_field(name: str) -> CountedField:
+    field = FIELDS.get(name.lower())
+    for counted in get_args(CountedField):
+        if counted == field:
+            return counted  # type: ignore[no-any-return]
+    names = [one for one, field in FIELDS.items() if field in get_args(CountedField)]
+    raise CloudTrailError(
+        "InvalidParameterException", f"field must be one of {', '.join(names)}, not {name!r}"
+    )
 
 
 def _bad_token() -> CloudTrailError:

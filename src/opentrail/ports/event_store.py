@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 from opentrail.core.attributes import Attributes, Resource
 from opentrail.core.event import MANAGEMENT, Entry
@@ -179,12 +179,42 @@ class ValueCounts:
     error_code: list[ValueCount]
 
 
+@dataclass(frozen=True, slots=True)
+class PeriodCounts:
+    """The number of events with (`failed`) and without (`ok`) an error code in a period."""
+
+    start: datetime
+    ok: int
+    failed: int
+
+
+#: Fields of an event whose most frequent values a store can find; the names are those of
+#: `Attributes`, and `resource_types` has the types of all resources of an event.
+CountedField = Literal[
+    "access_key_id",
+    "account",
+    "category",
+    "error_code",
+    "event_name",
+    "event_source",
+    "principal_arn",
+    "region",
+    "resource_types",
+    "source_ip",
+    "username",
+]
+
+
 class EventStore(Protocol):
     """Records by their attributes.
 
-    The counts are of the events of a snapshot with `start <= event time < end`, and with
-    `recorded_since` only of those recorded or imported since then. They may take long, and end
-    when they are cancelled.
+    `count`, `histogram` and `top_values` are of exactly the events that the pages of a query have;
+    they ignore `before`, and all but `count` also `limit`.
+
+    The other counts are of the events of a snapshot with `start <= event time < end`, and with
+    `recorded_since` only of those recorded or imported since then.
+
+    All of them may take long, and end when they are cancelled.
     """
 
     @property
@@ -203,6 +233,32 @@ class EventStore(Protocol):
 
     async def lookup(self, query: EventQuery) -> list[FoundEvent]:
         """Return the page that `query` describes."""
+        ...
+
+    async def count(self, query: EventQuery) -> int:
+        """Return the number of events of a query; `query.limit` if there are more than that."""
+        ...
+
+    async def histogram(self, query: EventQuery, seconds: int) -> list[PeriodCounts]:
+        """Return the counts of each period that has any, in order of time.
+
+        Periods have `seconds` seconds, and begin at multiples of that since 1970.
+        """
+        ...
+
+    async def top_values(
+        self,
+        query: EventQuery,
+        fields: Sequence[CountedField],
+        limit: int,
+        prefix: str = "",
+    ) -> dict[CountedField, list[ValueCount]]:
+        """Return for each field its `limit` most frequent values, the most frequent first.
+
+        Values that are equally frequent are in order of their code points. A value is counted once
+        for each event that has it; absent and empty values are left out. With a prefix only values
+        that begin with it are found, ignoring case.
+        """
         ...
 
     async def count_calls(

@@ -172,6 +172,12 @@ class EntrySelector:
         return self.entries_of(plan, document["account"], document["home_region"], after)
 
     @staticmethod
+    def selects(trail: Trail, span: Span, entry: Entry) -> bool:
+        """Returns whether a span of a trail selects an entry."""
+        matches = _matcher(trail.arn, trail.account, trail.home_region, span)
+        return matches(entry, EntryBatch([entry]))
+
+    @staticmethod
     def matcher_of(trails: Sequence[Trail]) -> Callable[[Sequence[Entry]], list[Entry]] | None:
         """Returns a filter for the entries that any trail selects; None if no trail logs."""
         matchers = [

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
 
+from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.verifier import Verifier
-from opentrail.validation.digests import SIGNATURE_ALGORITHM, Digest, signature_bytes
+from opentrail.validation.content import BadContent
+from opentrail.validation.digests import (
+    SIGNATURE_ALGORITHM,
+    Digest,
+    read_digest,
+    signature_bytes,
+)
 from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.keys import PublicKeys
 from opentrail.validation.names import ChainId, digest_name, format_time, split_key
 from opentrail.validation.report import FindingKind, Report
+
+#: Maximum compressed bytes of a digest file.
+_LARGEST_PACKED = 16 * 1024 * 1024
+_READ = 1024 * 1024
 
 #: Bucket and key of a digest.
 Place = tuple[str, str]
@@ -110,6 +122,28 @@ class Chain:
 
     def file(self, place: Place) -> DigestFile | None:
         return next((file for file in self.files if file.place == place), None)
+
+
+def load_digest(found: FoundDigest) -> DigestFile:
+    """Returns a digest file, read and parsed; its signature is not checked yet."""
+    file = DigestFile(found, None)
+    try:
+        opened = found.root.open(found.tail)
+        file.signature, file.algorithm = opened.signature, opened.algorithm
+        packed = bytearray()
+        with closing(opened.stream) as stream:
+            while piece := stream.read(_READ):
+                packed += piece
+                if len(packed) > _LARGEST_PACKED:
+                    raise BadContent(f"larger than {_LARGEST_PACKED >> 20} MiB")
+        file.digest = read_digest(bytes(packed))
+    except ObjectMissing:
+        file.reason = "is missing"
+    except ObjectStoreError as error:
+        file.unread = f"cannot be read: {error}"
+    except BadContent as error:
+        file.reason = f"invalid format: {error}"
+    return file
 
 
 class DigestChecks:

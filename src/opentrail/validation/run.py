@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.verifier import Verifier
 from opentrail.validation.bucket import Buckets
 from opentrail.validation.chains import (
@@ -19,12 +17,12 @@ from opentrail.validation.chains import (
     LinkChecks,
     Place,
     Signatures,
+    load_digest,
     report_files,
 )
 from opentrail.validation.checkpoints import CheckpointChecks, Known, advance_checkpoint
-from opentrail.validation.content import BadContent
 from opentrail.validation.coverage import UnlistedLogs, longest_wait, report_gaps
-from opentrail.validation.digests import ListedLog, read_digest
+from opentrail.validation.digests import ListedLog
 from opentrail.validation.evidence import Evidence
 from opentrail.validation.export import Export
 from opentrail.validation.inventory import FoundDigest, Inventory, is_digest_folder
@@ -32,10 +30,6 @@ from opentrail.validation.keys import PublicKeys
 from opentrail.validation.logs import THREADS, LogChecks
 from opentrail.validation.names import ROOT, ChainId
 from opentrail.validation.report import ChainCount, FindingKind, Report
-
-#: Maximum compressed bytes of a digest file.
-_LARGEST_PACKED = 16 * 1024 * 1024
-_READ = 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -172,7 +166,7 @@ class Validation:
     def _load(self) -> None:
         wanted = [found for found in self._in_range() if found not in self._read]
         with ThreadPoolExecutor(THREADS) as pool:
-            for file in pool.map(self._loaded, wanted):
+            for file in pool.map(load_digest, wanted):
                 self._read[file.found] = file
                 self._advance(len(file.digest.packed) if file.digest else 0, 1)
 
@@ -194,26 +188,6 @@ class Validation:
                 last = inside + 2
             wanted += listed[:last]
         return wanted
-
-    def _loaded(self, found: FoundDigest) -> DigestFile:
-        file = DigestFile(found, None)
-        try:
-            opened = found.root.open(found.tail)
-            file.signature, file.algorithm = opened.signature, opened.algorithm
-            packed = bytearray()
-            with closing(opened.stream) as stream:
-                while piece := stream.read(_READ):
-                    packed += piece
-                    if len(packed) > _LARGEST_PACKED:
-                        raise BadContent(f"larger than {_LARGEST_PACKED >> 20} MiB")
-            file.digest = read_digest(bytes(packed))
-        except ObjectMissing:
-            file.reason = "is missing"
-        except ObjectStoreError as error:
-            file.unread = f"cannot be read: {error}"
-        except BadContent as error:
-            file.reason = f"invalid format: {error}"
-        return file
 
     def _build_chains(self) -> None:
         """Groups digests by chain and checks each of them; of two copies the first is used."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import orjson
 
 from opentrail.core.event import Record, as_object
-from opentrail.core.expression import Compare
+from opentrail.core.expression import Compare, literal
 from opentrail.history.event_history import History, Search
 from opentrail.ports.event_store import FoundEvent
 from opentrail.who.sentence import actor, statement
@@ -59,8 +58,7 @@ async def next_calls(history: History, event: FoundEvent, record: Record) -> lis
     if key:
         search = Search(attribute=("AccessKeyId", str(key)), start=start)
     elif arn:
-        literal = re.sub(r"([*?\\])", r"\\\1", str(arn))
-        expression = Compare(("principal_arn",), "=", literal, True)
+        expression = Compare(("principal_arn",), "=", literal(str(arn)), True)
         search = Search(expression=expression, start=start)
     else:
         return []

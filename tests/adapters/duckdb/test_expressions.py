@@ -6,18 +6,22 @@ That they agree with a plain evaluation is in the contract of event stores.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from ipaddress import IPv4Address
 
 import duckdb
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from opentrail.adapters.duckdb.expressions import _FLOAT as FLOATS
+from opentrail.adapters.duckdb.expressions import _OCTET as OCTET
 from opentrail.adapters.duckdb.expressions import condition_of
-from opentrail.core.expression import Compare, Text, parse
-from opentrail.core.expression.tree import as_text, values_at
-from tests.factories import MOMENT
+from opentrail.core.attributes import Attributes, attributes_of
+from opentrail.core.expression import Compare, Text, holds, parse
+from opentrail.core.expression.tree import as_text, network_of, values_at
+from tests.factories import MOMENT, a_record
 
 
 @pytest.mark.parametrize(
@@ -30,6 +34,9 @@ from tests.factories import MOMENT
         "time>=2020-01-01 until 2020-01-02",
         "readonly=true",
         r"name=100\%_*",
+        "name:create",
+        "NOT user:john",
+        "source=s*",
     ],
 )
 def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:
@@ -50,7 +57,8 @@ def test_what_typed_columns_tell_is_decided_by_sql_alone(text: str) -> None:
         ("123456789012", ("123456789012", FLOATS)),
         ("203.0.113.7", ("203.0.113.7",)),
         ("2020-01-01", ("2020-01-01",)),
-        ("ip=10.0.0.0/8", ()),
+        ("ip=10.0.0.0/8", ("10.", rf"(10)\.{OCTET}\.{OCTET}\.{OCTET}")),
+        ("ip=2001:db8::/32", ()),
         ("requestParameters.cidrIp=10.0.0.0/8", ('"cidrIp"',)),
         ("NOT requestParameters.a=b", ()),
         ("requestParameters.a!=b", ()),
@@ -115,6 +123,56 @@ def test_whatever_json_writes_a_value_like_it_is_found(data: st.DataObject, writ
 
 def _escaped(text: str) -> str:
     return "".join(f"\\{character}" for character in text)
+
+
+ADDRESSES = st.one_of(
+    st.integers(0, 2**32 - 1).map(lambda number: str(IPv4Address(number))),
+    st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
+        lambda two: f"{IPv4Address(two[0])}/{two[1]}"
+    ),
+    st.from_regex(r"10\.[0-9]{1,3}\.(0|00|1|256)\.[0-9]{1,4}(/24|\n|x)?", fullmatch=True),
+    st.sampled_from(["10.1", "ec2.amazonaws.com", "2001:db8::1", "::ffff:10.1.2.3", "", "10"]),
+)
+
+
+@pytest.mark.hypothesis
+@settings(max_examples=300, deadline=None)
+@given(texts=st.lists(ADDRESSES, min_size=1), prefix=st.integers(0, 32), data=st.data())
+@pytest.mark.slow
+def test_addresses_of_a_network_are_found_by_their_texts(
+    texts: list[str], prefix: int, data: st.DataObject
+) -> None:
+    address = data.draw(st.sampled_from(["10.1.2.3", "10.200.1.77", *texts]))
+    expression = Compare(("source_ip",), "=", f"{address.partition('/')[0]}/{prefix}", True)
+    network = network_of(expression)
+    assume(network is not None and network.version == 4)
+    found = condition_of(expression)
+    certain, arguments = found.certain
+    rows = DATABASE.execute(
+        f"SELECT source_ip, {found.sql}, {certain} FROM (SELECT unnest(?::VARCHAR[]) AS source_ip)",  # noqa: S608
+        [*found.arguments, *arguments, texts],
+    ).fetchall()
+    for text, possible, is_certain in rows:
+        is_within = holds(expression, _with_address(text), {})
+        assert is_certain <= is_within <= possible, (text, expression)
+
+
+def _with_address(text: str) -> Attributes:
+    return replace(attributes_of(a_record()), source_ip=text)
+
+
+def test_a_part_of_a_value_is_found_whatever_characters_are_beside_it() -> None:
+    characters = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
+    lower = condition_of(parse("name:x", MOMENT)).sql.removeprefix("contains(").removesuffix(", ?)")
+    rows = DATABASE.execute(
+        f"SELECT event_name, {lower} FROM (SELECT unnest(?::VARCHAR[]) AS event_name)",  # noqa: S608
+        [characters],
+    ).fetchall()
+    assert len(rows) == len(characters)
+    for character, found in rows:
+        expected = character.lower()
+        is_ascii = any(each.isascii() for each in expected + found)
+        assert found == expected or not is_ascii, hex(ord(character))
 
 
 def test_characters_of_like_are_taken_literally() -> None:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, get_args
 
-from opentrail.adapters.duckdb.lookup_pool import LookupPool
-from opentrail.adapters.duckdb.schema import conditions_of
+import orjson
+
+from opentrail.adapters.duckdb.expressions import SqlCondition, lower_of
+from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
+from opentrail.adapters.duckdb.schema import conditions_of, matching, select_rows
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.core.arns import ROLE_SESSION
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import StorageFailed
 from opentrail.core.event import DATA, MANAGEMENT
+from opentrail.core.expression import holds
 from opentrail.core.user_agents import FAMILY
 from opentrail.ports.event_store import (
     NO_ERROR,
     CallCounts,
     CallKey,
+    CountedField,
     EventQuery,
+    PeriodCounts,
     PrincipalCounts,
     Snapshot,
     ValueCount,
@@ -74,6 +84,34 @@ _PRINCIPALS = (
     " GROUP BY ALL) GROUP BY ALL"
 )
 
+_LIMITED = "SELECT count(*) FROM (FROM ({events}) LIMIT ?)"
+_HISTOGRAM = (
+    "SELECT event_time - (event_time % {0} + {0}) % {0} AS start, count(*) - count(error_code),"
+    " count(error_code) FROM ({1}) GROUP BY 1 ORDER BY 1"
+)
+#: One row per field (by its number) and value.
+_TOP = f"""
+WITH matched AS NOT MATERIALIZED ({{{{events}}}}), counted AS ({{counted}})
+SELECT number, value, events FROM counted
+WHERE value <> '' AND starts_with({lower_of("value")}, {lower_of("?")})
+QUALIFY row_number() OVER (PARTITION BY number ORDER BY events DESC, value) <= ?
+ORDER BY number, events DESC, value
+"""  # noqa: S608 - ours
+_COUNTED: dict[str, str] = {
+    field: f"SELECT {{}} AS number, {field} AS value, count(*) AS events FROM matched GROUP BY ALL"  # noqa: S608
+    for field in get_args(CountedField)
+}
+# Few events differ in their lists: these are counted first.
+_COUNTED["resource_types"] = (
+    "SELECT {} AS number, value, CAST(sum(events) AS BIGINT) AS events FROM"
+    " (SELECT unnest(list_distinct(resource_types)) AS value, events FROM"
+    " (SELECT resource_types, count(*) AS events FROM matched GROUP BY ALL)) GROUP BY ALL"
+)
+
+#: Rows among which those are found whose records decide, and records that are read per step.
+_WINDOW, _STEP = 250_000, 5_000
+_AMONG = "position IN (SELECT unnest(?::BIGINT[]))"
+
 
 def events_between(
     start: datetime, end: datetime, snapshot: Snapshot, recorded_since: datetime | None
@@ -94,6 +132,57 @@ class Counts:
     def __init__(self, database: Database, pool: LookupPool) -> None:
         self._database = database
         self._pool = pool
+
+    async def limited(self, tables: Sequence[EventTable], query: EventQuery) -> int:
+        """Returns the number of events of a query, up to its limit.
+
+        Raises:
+            Damaged: a sealed file cannot be read.
+        """
+        read = await self._matching(tables, query, query.limit)
+        rows = await self._counted(read, "1", _LIMITED, query.limit)
+        return sum(events for (events,) in rows)
+
+    async def histogram(
+        self, tables: Sequence[EventTable], query: EventQuery, seconds: int
+    ) -> list[PeriodCounts]:
+        """Returns the number of events with and without an error code in each period.
+
+        Raises:
+            Damaged: a sealed file cannot be read.
+        """
+        counting = _HISTOGRAM.format(int(seconds), "{events}")
+        read = await self._matching(tables, query)
+        rows = await self._counted(read, "event_time, error_code", counting)
+        return [
+            PeriodCounts(datetime.fromtimestamp(start, UTC), *counts) for start, *counts in rows
+        ]
+
+    async def top_values(
+        self,
+        tables: Sequence[EventTable],
+        query: EventQuery,
+        fields: Sequence[CountedField],
+        limit: int,
+        prefix: str,
+    ) -> dict[CountedField, list[ValueCount]]:
+        """Returns the most frequent values of fields.
+
+        Raises:
+            Damaged: a sealed file cannot be read.
+        """
+        found: dict[CountedField, list[ValueCount]] = {field: [] for field in fields}
+        if not found:
+            return found
+        names = list(found)
+        counted = [_COUNTED[name].format(number) for number, name in enumerate(names)]
+        read = await self._matching(tables, query)
+        counting = _TOP.format(counted=" UNION ALL ".join(counted))
+        for number, value, events in await self._counted(
+            read, ", ".join(names), counting, prefix, limit
+        ):
+            found[names[number]].append((value, events))
+        return found
 
     async def calls(self, tables: Sequence[EventTable], query: EventQuery) -> list[CallCounts]:
         """Returns the counts of all kinds of management and data events by minute.
@@ -163,22 +252,115 @@ class Counts:
             counting: the statement, with `{events}` in place of the events.
             arguments: its further arguments.
         """
-        read = [table for table in tables if table.may_contain(query)]
-        if not read:
-            return []
         conditions, values = conditions_of(query)
         conditions += [condition for condition, _ in more]
         values += [value for _, value in more if value is not None]
-        where = " AND ".join(conditions)
+        where = " AND ".join(conditions), values
+        read = {table: where for table in tables if table.may_contain(query)}
+        return await self._counted(read, columns, counting, *arguments)
+
+    async def _counted(
+        self,
+        read: Mapping[EventTable, tuple[str, Sequence[Any]]],
+        columns: str,
+        counting: str,
+        *arguments: Any,
+    ) -> list[tuple[Any, ...]]:
+        """Returns the rows of a statement over the events of tables; see `_rows`.
+
+        Args:
+            read: the condition of each table's events, and its arguments.
+            columns: the columns of the events.
+            counting: the statement.
+            arguments: its further arguments.
+        """
+        if not read:
+            return []
         events = " UNION ALL ".join(
             f"SELECT {columns} FROM {table.table.name} WHERE {where}"  # noqa: S608 - ours
-            for table in read
+            for table, (where, _) in read.items()
         )
-        statement = counting.replace("{events}", events)
-        everything = [*values * len(read), *arguments]
+        values = [value for _, values in read.values() for value in values]
         return await self._pool.one(
-            read, self._database.execute, statement, everything, is_search=True
+            list(read),
+            self._database.execute,
+            counting.replace("{events}", events),
+            [*values, *arguments],
+            is_search=True,
         )
+
+    async def _matching(
+        self, tables: Sequence[EventTable], query: EventQuery, enough: float = math.inf
+    ) -> dict[EventTable, tuple[str, list[Any]]]:
+        """Returns the condition of a query's events in each table that may have some.
+
+        Args:
+            tables: the tables.
+            query: the query.
+            enough: the number of events after which no more records are read.
+        """
+        query = replace(query, before=None)
+        conditions: dict[EventTable, tuple[str, list[Any]]] = {}
+        deadline = time.monotonic() + SEARCH_SECONDS
+        found = 0
+        for table in tables:
+            if not table.may_contain(query):
+                continue
+            condition = matching(table.table, query)
+            where, arguments = condition.certain
+            conditions[table] = where, list(arguments)
+            if not condition.exact and found < enough:
+                decided = await self._pool.one(
+                    [table],
+                    self._decide,
+                    *(table, query, condition, deadline, enough - found),
+                    is_search=True,
+                )
+                found += len(decided)
+                conditions[table] = f"({where}) OR {_AMONG}", [*arguments, decided]
+        return conditions
+
+    def _decide(
+        self,
+        table: EventTable,
+        query: EventQuery,
+        condition: SqlCondition,
+        deadline: float,
+        enough: float,
+    ) -> list[int]:
+        """Returns the positions of events that match by their records; SQL does not decide them."""
+        name, part = table.table.name, "0" if table.table.index is None else "part"
+        certain, values = condition.certain
+        undecided = (
+            f"SELECT rowid, {part} FROM {name} WHERE rowid >= ? AND rowid < ?"  # noqa: S608 - ours
+            f" AND ({condition.sql}) AND NOT coalesce(({certain}), FALSE)"
+        )
+        positions: list[int] = []
+        for first in range(0, table.last - table.first + 1, _WINDOW):
+            window = [first, first + _WINDOW, *condition.arguments, *values]
+            rows = self._database.execute(undecided, window)
+            for begin in range(0, len(rows), _STEP):
+                if time.monotonic() > deadline:
+                    raise StorageFailed(f"history: counting took more than {SEARCH_SECONDS:.0f} s")
+                for statement in select_rows(table.table, rows[begin : begin + _STEP]):
+                    positions += [
+                        position
+                        for position, record in self._database.execute(*statement)
+                        if _is_match(query, record)
+                    ]
+                if len(positions) >= enough:
+                    return positions
+        return positions
+
+
+def _is_match(query: EventQuery, record: str) -> bool:
+    """Returns whether an event matches, if its columns do."""
+    decoded = orjson.loads(record)
+    attributes = attributes_of(decoded)
+    key, value = query.attribute or (None, None)
+    if key == "EventId" and attributes.event_id != value:  # other ids may have the same hash
+        return False
+    return query.expression is None or holds(query.expression, attributes, decoded)
 
 
 def _of_key(query: EventQuery, key: CallKey) -> tuple[EventQuery, list[tuple[str, str | None]]]:

@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+#: Maximum seconds for deciding which records match, where SQL cannot.
+SEARCH_SECONDS = 100.0
+
 
 class Damaged(Exception):  # noqa: N818 - internal: the store repairs the file
     """A sealed file could not be read."""

@@ -12,7 +12,7 @@ import orjson
 
 from opentrail.adapters.duckdb.expressions import condition_of
 from opentrail.adapters.duckdb.index import KNOWN, MOST_PLACES, probe
-from opentrail.adapters.duckdb.lookup_pool import LookupPool
+from opentrail.adapters.duckdb.lookup_pool import SEARCH_SECONDS, LookupPool
 from opentrail.adapters.duckdb.partitions import PARTS
 from opentrail.adapters.duckdb.schema import (
     Table,
@@ -34,7 +34,6 @@ from opentrail.ports.event_store import EventQuery, FoundEvent
 
 #: Rows that are read per step where SQL alone cannot decide which ones match.
 _FIRST_STEP, _LARGEST_STEP = 200, 5_000
-_SEARCH_SECONDS = 100.0
 
 #: The number of a row, and the record column that it uses.
 Place = tuple[int, int]
@@ -188,10 +187,10 @@ class Pages:
         event_id = value if key == "EventId" else None  # other ids may have the same hash
         page: list[FoundEvent] = []
         step, before = max(query.limit, _FIRST_STEP), query.before
-        deadline = time.monotonic() + _SEARCH_SECONDS
+        deadline = time.monotonic() + SEARCH_SECONDS
         while True:
             if time.monotonic() > deadline:
-                raise StorageFailed(f"history: the search took more than {_SEARCH_SECONDS:.0f} s")
+                raise StorageFailed(f"history: the search took more than {SEARCH_SECONDS:.0f} s")
             part = replace(query, limit=step, before=before)
             rows = self._database.execute(*select_page(table, part))
             for event in map(found_event, rows):

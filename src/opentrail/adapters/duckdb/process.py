@@ -21,12 +21,15 @@ from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
+    Count,
     CountCalls,
     CountKey,
+    CountPeriods,
     CountPrincipals,
     CountValues,
     Expire,
     FindSealed,
+    FindTopValues,
     GetState,
     HistoryState,
     LookUp,
@@ -36,7 +39,15 @@ from opentrail.adapters.ipc.messages import (
     ShowImports,
 )
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import CallCounts, FoundEvent, PrincipalCounts, ValueCounts
+from opentrail.ports.event_store import (
+    CallCounts,
+    CountedField,
+    FoundEvent,
+    PeriodCounts,
+    PrincipalCounts,
+    ValueCount,
+    ValueCounts,
+)
 
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
@@ -58,6 +69,9 @@ class HistoryProcess:
                 OpenStore: self._open,
                 AddEntries: self._add,
                 LookUp: self._lookup,
+                Count: self._count,
+                CountPeriods: self._count_periods,
+                FindTopValues: self._find_top_values,
                 CountCalls: self._count_calls,
                 CountPrincipals: self._count_principals,
                 CountValues: self._count_values,
@@ -87,6 +101,17 @@ class HistoryProcess:
 
     async def _lookup(self, request: LookUp) -> list[FoundEvent]:
         return await self._store.lookup(request.query)
+
+    async def _count(self, request: Count) -> int:
+        return await self._store.count(request.query)
+
+    async def _count_periods(self, request: CountPeriods) -> list[PeriodCounts]:
+        return await self._store.histogram(*structs.astuple(request))
+
+    async def _find_top_values(
+        self, request: FindTopValues
+    ) -> dict[CountedField, list[ValueCount]]:
+        return await self._store.top_values(*structs.astuple(request))
 
     async def _count_calls(self, request: CountCalls) -> list[CallCounts]:
         return await self._store.count_calls(*structs.astuple(request))

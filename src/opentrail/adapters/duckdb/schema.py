@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from opentrail.adapters.duckdb.expressions import condition_of
+from opentrail.adapters.duckdb.expressions import SqlCondition, all_of, condition_of, exactly
 from opentrail.adapters.duckdb.index import INSERT_KEYS, Index
 from opentrail.adapters.duckdb.partitions import (
     COLUMNS,
@@ -214,6 +214,19 @@ def conditions_of(query: EventQuery) -> tuple[list[str], list[Any]]:
         conditions.append(f"category IN ({marks})")
         arguments.extend(query.categories)
     return conditions, arguments
+
+
+def matching(table: Table, query: EventQuery) -> SqlCondition:
+    """Returns the condition of a query's events in a table; `before` is left out."""
+    conditions, arguments = conditions_of(query)
+    parts = [exactly(" AND ".join(conditions), *arguments)]
+    if query.attribute is not None:
+        sql, values = _attribute(table, *query.attribute)
+        is_id = table.index is not None and query.attribute[0] == "EventId"
+        parts.append(SqlCondition(sql, tuple(values)) if is_id else exactly(sql, *values))
+    if query.expression is not None:
+        parts.append(condition_of(query.expression, table.index))
+    return all_of(parts)
 
 
 def select_page(

@@ -21,10 +21,13 @@ from opentrail.ports.event_store import (
     PRESENT,
     CallCounts,
     CallKey,
+    CountedField,
     EventQuery,
     FoundEvent,
+    PeriodCounts,
     PrincipalCounts,
     Snapshot,
+    ValueCount,
     ValueCounts,
 )
 
@@ -105,6 +108,26 @@ class DuckdbEvents:
         A sealed file that turns out to be damaged is replaced first.
         """
         return await self._reading(lambda tables: self._pages.page(tables, query))
+
+    async def count(self, query: EventQuery) -> int:
+        """Returns the number of events of a query, up to its limit."""
+        return await self._reading(lambda tables: self._counts.limited(tables, query))
+
+    async def histogram(self, query: EventQuery, seconds: int) -> list[PeriodCounts]:
+        """Returns the number of events with and without an error code in each period."""
+        return await self._reading(lambda tables: self._counts.histogram(tables, query, seconds))
+
+    async def top_values(
+        self,
+        query: EventQuery,
+        fields: Sequence[CountedField],
+        limit: int,
+        prefix: str = "",
+    ) -> dict[CountedField, list[ValueCount]]:
+        """Returns the most frequent values of fields."""
+        return await self._reading(
+            lambda tables: self._counts.top_values(tables, query, fields, limit, prefix)
+        )
 
     async def count_calls(
         self,

@@ -12,12 +12,15 @@ from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
+    Count,
     CountCalls,
     CountKey,
+    CountPeriods,
     CountPrincipals,
     CountValues,
     Expire,
     FindSealed,
+    FindTopValues,
     GetState,
     HistoryState,
     LookUp,
@@ -32,10 +35,13 @@ from opentrail.ports.event_store import (
     PRESENT,
     CallCounts,
     CallKey,
+    CountedField,
     EventQuery,
     FoundEvent,
+    PeriodCounts,
     PrincipalCounts,
     Snapshot,
+    ValueCount,
     ValueCounts,
 )
 
@@ -132,6 +138,36 @@ class IpcEventStore:
             StoreRestarted: meanwhile the process was replaced by one that lacks the newest events.
         """
         return await self._read_all(LookUp(query), _SECONDS)
+
+    async def count(self, query: EventQuery) -> int:
+        """Returns the number of events of a query, up to its limit.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        return await self._read_all(Count(query), _SECONDS)
+
+    async def histogram(self, query: EventQuery, seconds: int) -> list[PeriodCounts]:
+        """Returns the number of events with and without an error code in each period.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        return await self._read_all(CountPeriods(query, seconds), _SECONDS)
+
+    async def top_values(
+        self,
+        query: EventQuery,
+        fields: Sequence[CountedField],
+        limit: int,
+        prefix: str = "",
+    ) -> dict[CountedField, list[ValueCount]]:
+        """Returns the most frequent values of fields.
+
+        Raises:
+            StoreRestarted: as `lookup`.
+        """
+        return await self._read_all(FindTopValues(query, list(fields), limit, prefix), _SECONDS)
 
     async def count_calls(
         self,

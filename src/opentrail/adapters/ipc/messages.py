@@ -12,10 +12,13 @@ from opentrail.core.event import Entry
 from opentrail.ports.event_store import (
     CallCounts,
     CallKey,
+    CountedField,
     EventQuery,
     FoundEvent,
+    PeriodCounts,
     PrincipalCounts,
     Snapshot,
+    ValueCount,
     ValueCounts,
 )
 
@@ -64,6 +67,34 @@ class LookUp(IpcRequest[list[FoundEvent]], frozen=True):
     is_cancellable = True
 
     query: EventQuery
+
+
+class Count(IpcRequest[int], frozen=True):
+    """Count the events of a query, up to its limit."""
+
+    is_cancellable = True
+
+    query: EventQuery
+
+
+class CountPeriods(IpcRequest[list[PeriodCounts]], frozen=True):
+    """Count the events of a query by period."""
+
+    is_cancellable = True
+
+    query: EventQuery
+    seconds: int
+
+
+class FindTopValues(IpcRequest[dict[CountedField, list[ValueCount]]], frozen=True):
+    """Find the most frequent values of fields."""
+
+    is_cancellable = True
+
+    query: EventQuery
+    fields: list[CountedField]
+    limit: int
+    prefix: str
 
 
 class CountCalls(IpcRequest[list[CallCounts]], frozen=True):

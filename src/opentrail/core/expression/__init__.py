@@ -24,6 +24,7 @@ from opentrail.core.expression.tree import (
     Text,
     fields_in,
     holds,
+    literal,
 )
 
 __all__ = [
@@ -39,5 +40,6 @@ __all__ = [
     "Text",
     "fields_in",
     "holds",
+    "literal",
     "parse",
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from opentrail.core.attributes import Attributes
-from opentrail.core.event import Record, parse_time, refusal
+from opentrail.core.event import SIGN_IN, Record, parse_time, refusal
 
 #: Name in lower case → field of `Attributes`; LookupEvents' names, the record's, and short ones.
 FIELDS: Mapping[str, str] = {
@@ -23,7 +23,7 @@ FIELDS: Mapping[str, str] = {
     **dict.fromkeys(("username", "user"), "username"),
     **dict.fromkeys(("accesskeyid", "key"), "access_key_id"),
     **dict.fromkeys(("principal", "arn"), "principal_arn"),
-    **dict.fromkeys(("sourceipaddress", "ip"), "source_ip"),
+    **dict.fromkeys(("sourceipaddress", "sourceip", "ip"), "source_ip"),
     **dict.fromkeys(("errorcode", "error"), "error_code"),
     **dict.fromkeys(("awsregion", "region"), "region"),
     **dict.fromkeys(("recipientaccountid", "account"), "account"),
@@ -152,6 +152,15 @@ class Compare(msgspec.Struct, frozen=True, tag=True):
 
 
 _parsed = lru_cache(512)(Pattern.parse)
+
+
+def literal(text: str) -> str:
+    r"""Returns the value of a comparison that only this text matches.
+
+    >>> literal("a*b")
+    'a\\*b'
+    """
+    return re.sub(r"([*?\\])", r"\\\1", text)
 
 
 class Text(msgspec.Struct, frozen=True, tag=True):
@@ -335,7 +344,10 @@ def _all_values(value: Any) -> Iterator[Any]:
 
 def _is(is_: Is, attributes: Attributes, record: Record) -> bool:
     if is_.state in ("success", "failure"):
-        return (refusal(record) is None) == (is_.state == "success")
+        # Only a failed login has no error code (see `refusal`).
+        is_login = attributes.event_source == SIGN_IN
+        failed = attributes.error_code is not None or (is_login and refusal(record) is not None)
+        return failed == (is_.state == "failure")
     return attributes.read_only == (is_.state == "read")
 
 

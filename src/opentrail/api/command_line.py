@@ -1,4 +1,4 @@
-"""The console port: health, metrics, and the JSON API behind the command line."""
+"""Health, metrics, and the JSON API behind the command line, on the console port."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LONGEST_NOTE = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-class ConsoleApi:
+class CommandLineApi:
     """An ASGI application.
 
     Args:
@@ -55,6 +55,7 @@ class ConsoleApi:
         ingest: records NDJSON records, which may be repeated if the flag is set; returns how many.
         identify: returns the identity of an access key id.
         missing: returns a description of each range that event history lacks.
+        console_link: returns a link that opens the web console once.
         imports: imports the files of a body; returns the result of each.
     """
 
@@ -68,7 +69,9 @@ class ConsoleApi:
         imports: Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]] | None = None,
         identify: Callable[[str], Identity] | None = None,
         missing: Callable[[], list[str]] = list,
+        console_link: Callable[[], str] | None = None,
     ) -> None:
+        self._console_link = console_link
         self._missing = missing
         self._ingest = ingest
         self._identify = identify
@@ -78,30 +81,33 @@ class ConsoleApi:
         self._health = health
         self._token = token
         self.streams = Streams(services)
-        self.app = Starlette(
-            routes=[
-                Route("/health", self._show_health),
-                Route("/metrics", self._show_metrics),
-                Route("/api/v1/events", self._guarded(self._events)),
-                Route("/api/v1/events/stream", self._guarded(self.streams.events)),
-                Route("/api/v1/tail", self._guarded(self.streams.tail)),
-                Route("/api/v1/who", self._guarded(self._who)),
-                Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
-                Route("/api/v1/insights", self._guarded(self._insights)),
-                Route("/api/v1/insights/status", self._guarded(self._insights_status)),
-                Route("/api/v1/insights/scan", self._guarded(self._scan), methods=["POST"]),
-                Route("/api/v1/insights/{id}", self._guarded(self._insight)),
-                Route(
-                    "/api/v1/insights/{id}/expected",
-                    self._guarded(self._expect),
-                    methods=["POST"],
-                ),
-                Route("/api/v1/identities/{key}", self._guarded(self._identity)),
-                Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
-                Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
-                Route("/api/v1/trails/digests", self._guarded(self._digests)),
-            ]
-        )
+        self.app = Starlette(routes=self.routes())
+
+    def routes(self) -> list[Route]:
+        """Returns the routes of `app`."""
+        return [
+            Route("/health", self._show_health),
+            Route("/metrics", self._show_metrics),
+            Route("/api/v1/events", self._guarded(self._events)),
+            Route("/api/v1/events/stream", self._guarded(self.streams.events)),
+            Route("/api/v1/tail", self._guarded(self.streams.tail)),
+            Route("/api/v1/who", self._guarded(self._who)),
+            Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
+            Route("/api/v1/insights", self._guarded(self._insights)),
+            Route("/api/v1/insights/status", self._guarded(self._insights_status)),
+            Route("/api/v1/insights/scan", self._guarded(self._scan), methods=["POST"]),
+            Route("/api/v1/insights/{id}", self._guarded(self._insight)),
+            Route(
+                "/api/v1/insights/{id}/expected",
+                self._guarded(self._expect),
+                methods=["POST"],
+            ),
+            Route("/api/v1/identities/{key}", self._guarded(self._identity)),
+            Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
+            Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
+            Route("/api/v1/console-links", self._guarded(self._new_link), methods=["POST"]),
+            Route("/api/v1/trails/digests", self._guarded(self._digests)),
+        ]
 
     def _guarded(
         self, handler: Callable[[Request], Awaitable[Any]]
@@ -237,6 +243,12 @@ class ConsoleApi:
         trail = await self._the_trail(query.get("name", ""), query.get("account"))
         chains = await self._services.deliveries.known_digests(trail)
         return {"trail": trail.arn, "chains": chains}
+
+    async def _new_link(self, _request: Request) -> dict[str, Any]:
+        """Returns a link that opens the web console once, within ten minutes."""
+        if self._console_link is None:
+            raise Unsupported("the web console here")
+        return {"url": self._console_link()}
 
     async def _the_trail(self, name: str, account: str | None) -> Trail:
         trails = [stored.trail for stored in await self._services.trails.all(account)]

@@ -1,0 +1,63 @@
+import { type DependencyList, useCallback, useEffect, useRef, useState, useSyncExternalStore } from "react";
+import { ApiError, connection } from "./client";
+
+export interface Call<T> {
+  /** The newest answer; it remains while the next one loads or fails. */
+  data: T | null;
+  error: ApiError | null;
+  loading: boolean;
+  reload: () => void;
+}
+
+/** Calls the server when its dependencies change, cancels what is superseded, repeats after an outage. */
+export function useCall<T>(call: ((signal: AbortSignal) => Promise<T>) | null, dependencies: DependencyList): Call<T> {
+  const [state, setState] = useState<{ data: T | null; error: ApiError | null; loading: boolean }>({
+    data: null,
+    error: null,
+    loading: call !== null,
+  });
+  const [attempt, setAttempt] = useState(0);
+  const returns = useSyncExternalStore(connection.subscribe, connection.returns);
+
+  useEffect(() => {
+    if (call === null) {
+      setState({ data: null, error: null, loading: false });
+      return undefined;
+    }
+    const abort = new AbortController();
+    setState((before) => ({ ...before, loading: true }));
+    call(abort.signal).then(
+      (data) => {
+        if (abort.signal.aborted) return;
+        setState({ data, error: null, loading: false });
+      },
+      (error: unknown) => {
+        if (abort.signal.aborted) return;
+        setState((before) => ({ ...before, error: asApiError(error), loading: false }));
+      },
+    );
+    return () => abort.abort();
+    // The caller names what its call depends on.
+  }, [...dependencies, attempt, returns]);
+
+  const reload = useCallback(() => setAttempt((before) => before + 1), []);
+  return { ...state, reload };
+}
+
+export function asApiError(error: unknown): ApiError {
+  if (error instanceof ApiError) return error;
+  return new ApiError(0, "Error", error instanceof Error ? error.message : String(error));
+}
+
+/** Calls again every so many milliseconds while the page is visible. */
+export function useInterval(action: () => void, milliseconds: number | null): void {
+  const latest = useRef(action);
+  latest.current = action;
+  useEffect(() => {
+    if (milliseconds === null) return undefined;
+    const timer = setInterval(() => {
+      if (document.visibilityState === "visible") latest.current();
+    }, milliseconds);
+    return () => clearInterval(timer);
+  }, [milliseconds]);
+}

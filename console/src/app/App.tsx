@@ -1,0 +1,305 @@
+import Alert from "@cloudscape-design/components/alert";
+import AppLayoutToolbar from "@cloudscape-design/components/app-layout-toolbar";
+import Box from "@cloudscape-design/components/box";
+import BreadcrumbGroup from "@cloudscape-design/components/breadcrumb-group";
+import Button from "@cloudscape-design/components/button";
+import Header from "@cloudscape-design/components/header";
+import { I18nProvider } from "@cloudscape-design/components/i18n";
+import english from "@cloudscape-design/components/i18n/messages/all.en";
+import SideNavigation from "@cloudscape-design/components/side-navigation";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Spinner from "@cloudscape-design/components/spinner";
+import TopNavigation from "@cloudscape-design/components/top-navigation";
+import { lazy, type ReactNode, Suspense, useEffect, useState, useSyncExternalStore } from "react";
+import { asApiError } from "../api/useCall";
+import { type ApiError, connection, remove } from "../api/client";
+import type { Session } from "../api/types";
+import { zoneName } from "../text/time";
+import { visible } from "../text/visible";
+import { ErrorBoundary } from "./ErrorBoundary";
+import { useKeys } from "./keys";
+import { useNarrow } from "./narrow";
+import { PAGES } from "./pages";
+import { PanelContext, type PanelState } from "./panel";
+import { setPreferences, usePreferences } from "./preferences";
+import { BASE, changeQuery, follow, href, navigate, useRoute } from "./router";
+import { begin, current, SessionContext } from "./session";
+
+const ShortcutHelp = lazy(() => import("./ShortcutHelp"));
+
+export function App({ token }: { token: string | null }): ReactNode {
+  const [session, setSession] = useState<Session | null>(null);
+  const [refused, setRefused] = useState<ApiError | null>(null);
+  const state = useSyncExternalStore(connection.subscribe, connection.current);
+
+  useEffect(() => {
+    begin(token).then(setSession, (error) => setRefused(asApiError(error)));
+  }, [token]);
+
+  // Another tab may open a new link, and a stopped server may start again: ask while someone looks.
+  const isWaiting = state === "no-session" || state === "unreachable";
+  useEffect(() => {
+    const ask = (): void => {
+      if (document.visibilityState !== "visible") return;
+      current().then(
+        (found) => found && (setSession(found), setRefused(null)),
+        () => undefined,
+      );
+    };
+    window.addEventListener("focus", ask);
+    document.addEventListener("visibilitychange", ask);
+    const timer = isWaiting ? setInterval(ask, 2_000) : undefined;
+    return () => {
+      window.removeEventListener("focus", ask);
+      document.removeEventListener("visibilitychange", ask);
+      clearInterval(timer);
+    };
+  }, [isWaiting]);
+
+  return (
+    <I18nProvider locale="en" messages={[english]}>
+      {session ? (
+        <SessionContext value={session}>
+          <Shell session={session} state={state} />
+        </SessionContext>
+      ) : (
+        <Welcome state={state} refused={refused} />
+      )}
+    </I18nProvider>
+  );
+}
+
+function Welcome({ state, refused }: { state: string; refused: ApiError | null }): ReactNode {
+  if (state === "starting" || state === "ok") {
+    return (
+      <Box textAlign="center" padding="xxxl">
+        <Spinner size="large" />
+      </Box>
+    );
+  }
+  return (
+    <main className="welcome">
+      <SpaceBetween size="l">
+        <Header variant="h1">opentrail</Header>
+        {state === "unreachable" ? <Unreachable /> : <NoSession refused={refused} />}
+      </SpaceBetween>
+    </main>
+  );
+}
+
+function NoSession({ refused }: { refused?: ApiError | null }): ReactNode {
+  const header = refused ? "This link was used before, or is older than ten minutes" : "Open the console by a link";
+  return (
+    <Alert type="info" header={header}>
+      Run <Box variant="code">opentrail console</Box> where the server runs. It prints a link that works once; open it in
+      this browser. This page continues by itself.
+    </Alert>
+  );
+}
+
+function Unreachable(): ReactNode {
+  return (
+    <Alert type="warning" header="The server does not answer">
+      It may have been stopped. This page tries again every two seconds and continues when the server is back.
+    </Alert>
+  );
+}
+
+function Shell({ session, state }: { session: Session; state: string }): ReactNode {
+  const { path } = useRoute();
+  const { navigation } = usePreferences();
+  const narrow = useNarrow();
+  const [open, setOpen] = useState(navigation && !narrow);
+  const [help, setHelp] = useState(false);
+  const [panel, setPanel] = useState<PanelState | null>(null);
+  const found = PAGES.map((entry) => ({ entry, match: entry.pattern.exec(path) })).find(({ match }) => match);
+  const Page = found?.entry.component;
+  const name = found?.entry.name ?? "Page not found";
+
+  useEffect(() => {
+    document.title = `${name} · opentrail`;
+  }, [name]);
+  useEffect(() => {
+    if (narrow) setOpen(false);
+  }, [narrow, path]);
+  useKeys({
+    "?": () => setHelp(true),
+    l: () => navigate(href("/live")),
+    "g d": () => navigate(href("/")),
+    "g e": () => navigate(href("/events")),
+    "g l": () => navigate(href("/live")),
+    "g i": () => navigate(href("/insights")),
+    "g p": () => navigate(href("/principals")),
+    "g r": () => navigate(href("/resources")),
+    "g t": () => navigate(href("/trails")),
+    "g v": () => navigate(href("/integrity")),
+  });
+
+  return (
+    <PanelContext value={setPanel}>
+      <div id="top">
+        <TopBar session={session} onHelp={() => setHelp(true)} />
+      </div>
+      <AppLayoutToolbar
+        headerSelector="#top"
+        breadcrumbs={<Breadcrumbs path={path} name={name} />}
+        navigation={<Navigation path={path} />}
+        navigationOpen={open}
+        onNavigationChange={({ detail }) => {
+          setOpen(detail.open);
+          if (!narrow) setPreferences({ navigation: detail.open });
+        }}
+        navigationWidth={220}
+        toolsHide
+        splitPanel={panel?.content}
+        splitPanelOpen={panel !== null}
+        onSplitPanelToggle={({ detail }) => !detail.open && panel?.onClose()}
+        splitPanelPreferences={{ position: narrow ? "bottom" : "side" }}
+        splitPanelSize={panel?.size ?? 560}
+        onSplitPanelResize={({ detail }) => setPanel((before) => before && { ...before, size: detail.size })}
+        notifications={state === "no-session" || state === "unreachable" ? <Interrupted state={state} /> : undefined}
+        content={
+          <ErrorBoundary key={path} name={name}>
+            <Suspense fallback={<Spinner size="large" />}>
+              {Page ? <Page parameter={decodeURIComponent(found?.match?.[1] ?? "")} /> : <NotFound path={path} />}
+            </Suspense>
+          </ErrorBoundary>
+        }
+      />
+      {help && (
+        <Suspense>
+          <ShortcutHelp onClose={() => setHelp(false)} />
+        </Suspense>
+      )}
+    </PanelContext>
+  );
+}
+
+function Interrupted({ state }: { state: string }): ReactNode {
+  return state === "unreachable" ? (
+    <Unreachable />
+  ) : (
+    <Alert type="warning" header="The session expired">
+      Run <Box variant="code">opentrail console</Box> and open the link it prints, in any tab. What this page shows
+      remains, and it continues by itself.
+    </Alert>
+  );
+}
+
+function NotFound({ path }: { path: string }): ReactNode {
+  return (
+    <SpaceBetween size="m">
+      <Header variant="h1">Page not found</Header>
+      <Box>There is no page {visible(path)}.</Box>
+      <Button href={href("/events")} onFollow={follow}>
+        Event history
+      </Button>
+    </SpaceBetween>
+  );
+}
+
+const NAVIGATION = [
+  ["/", "Dashboard"],
+  ["/events", "Event history"],
+  ["/live", "Live"],
+  ["/insights", "Insights"],
+  ["/principals", "Principals"],
+  ["/resources", "Resources"],
+  ["/trails", "Trails"],
+  ["/integrity", "Integrity"],
+  ["/settings", "Settings"],
+] as const;
+
+function Navigation({ path }: { path: string }): ReactNode {
+  const active = NAVIGATION.findLast(([start]) => path === start || (start !== "/" && path.startsWith(start)));
+  return (
+    <SideNavigation
+      header={{ text: "CloudTrail", href: href("/") }}
+      activeHref={active && href(active[0])}
+      items={NAVIGATION.map(([start, text]) => ({ type: "link" as const, text, href: href(start) }))}
+      onFollow={follow}
+    />
+  );
+}
+
+function Breadcrumbs({ path, name }: { path: string; name: string }): ReactNode {
+  const section = NAVIGATION.findLast(([start]) => start !== "/" && path.startsWith(`${start}/`));
+  return (
+    <BreadcrumbGroup
+      items={[
+        { text: "CloudTrail", href: href("/") },
+        ...(section ? [{ text: section[1], href: href(section[0]) }] : []),
+        { text: name, href: href(path) },
+      ]}
+      onFollow={follow}
+    />
+  );
+}
+
+const ALL = "all";
+
+function TopBar({ session, onHelp }: { session: Session; onHelp: () => void }): ReactNode {
+  const { query } = useRoute();
+  const chosen = usePreferences();
+  const account = query.get("account");
+  const region = query.get("region");
+  const choose = (name: string) => (event: CustomEvent<{ id: string }>) =>
+    changeQuery({ [name]: event.detail.id === ALL ? null : event.detail.id, cursor: null });
+  const checked = (items: string[], current: string | null, all: string): { id: string; text: string }[] => [
+    { id: ALL, text: current === null ? `✓ ${all}` : all },
+    ...items.map((id) => ({ id, text: id === current ? `✓ ${id}` : id })),
+  ];
+  return (
+    <TopNavigation
+      identity={{ href: `${BASE}/`, title: "opentrail", onFollow: (event) => (event.preventDefault(), navigate(href("/"))) }}
+      utilities={[
+        {
+          type: "menu-dropdown",
+          text: account ? visible(account) : "All accounts",
+          ariaLabel: `Account: ${account ? visible(account) : "All accounts"}`,
+          items: checked(session.accounts, account, "All accounts"),
+          onItemClick: choose("account"),
+        },
+        {
+          type: "menu-dropdown",
+          text: region ? visible(region) : "All Regions",
+          ariaLabel: `Region: ${region ? visible(region) : "All Regions"}`,
+          items: checked(session.regions, region, "All Regions"),
+          onItemClick: choose("region"),
+        },
+        {
+          type: "menu-dropdown",
+          text: zoneName(chosen.zone),
+          iconName: "settings",
+          ariaLabel: `Display: ${zoneName(chosen.zone)}`,
+          items: [
+            {
+              id: "themes",
+              text: "Theme",
+              items: (["system", "light", "dark"] as const).map((id) => ({
+                id,
+                text: `${chosen.theme === id ? "✓ " : ""}${{ system: "As the system", light: "Light", dark: "Dark" }[id]}`,
+              })),
+            },
+            { id: "help", text: "Keyboard shortcuts" },
+            { id: "settings", text: "Time zone and other settings" },
+          ],
+          onItemClick: ({ detail: { id } }) => {
+            if (id === "help") onHelp();
+            else if (id === "settings") navigate(href("/settings"));
+            else setPreferences({ theme: id as "system" });
+          },
+        },
+        {
+          type: "menu-dropdown",
+          text: visible(session.user),
+          iconName: "user-profile",
+          ariaLabel: `Session: ${visible(session.user)}`,
+          description: `opentrail ${session.version}`,
+          items: [{ id: "end", text: "End this session" }],
+          onItemClick: () => void remove("session").then(() => connection.report("no-session"), () => undefined),
+        },
+      ]}
+    />
+  );
+}

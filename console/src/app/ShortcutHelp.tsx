@@ -1,0 +1,43 @@
+import Box from "@cloudscape-design/components/box";
+import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
+import Modal from "@cloudscape-design/components/modal";
+import Toggle from "@cloudscape-design/components/toggle";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import type { ReactNode } from "react";
+import { setPreferences, usePreferences } from "./preferences";
+
+const KEYS = [
+  ["/", "Go to the filter"],
+  ["t", "Choose a time range"],
+  ["j, k", "Next, previous row"],
+  ["Enter", "Open the event"],
+  ["[, ]", "Newer, older event"],
+  ["x", "Select the row"],
+  ["c", "Compare selected events"],
+  ["y", "Copy a link"],
+  ["h", "Show or hide the chart"],
+  ["l", "Live"],
+  ["Space", "Pause or resume Live"],
+  ["Esc", "Close the panel"],
+  ["g d, g e, g l, g i", "Dashboard, Event history, Live, Insights"],
+  ["g p, g r, g t, g v", "Principals, Resources, Trails, Integrity"],
+  ["Shift+← →", "Select a time in the chart"],
+  ["?", "This help"],
+] as const;
+
+export default function ShortcutHelp({ onClose }: { onClose: () => void }): ReactNode {
+  const { keys } = usePreferences();
+  return (
+    <Modal visible onDismiss={onClose} header="Keyboard shortcuts" size="medium">
+      <SpaceBetween size="l">
+        <KeyValuePairs
+          columns={2}
+          items={KEYS.map(([key, value]) => ({ label: <Box variant="code">{key}</Box>, value }))}
+        />
+        <Toggle checked={keys} onChange={({ detail }) => setPreferences({ keys: detail.checked })}>
+          Use single-key shortcuts
+        </Toggle>
+      </SpaceBetween>
+    </Modal>
+  );
+}

@@ -1,0 +1,32 @@
+import { type ComponentType, lazy } from "react";
+
+export interface PageEntry {
+  pattern: RegExp;
+  name: string;
+  component: ComponentType<{ parameter: string }>;
+}
+
+const page = (pattern: RegExp, name: string, load: () => Promise<{ default: ComponentType<{ parameter: string }> }>): PageEntry => ({
+  pattern,
+  name,
+  component: lazy(load),
+});
+
+/** Each page is a chunk of its own. The part of the path in parentheses is its parameter. */
+export const PAGES: PageEntry[] = [
+  page(/^\/$/, "Dashboard", () => import("../pages/Dashboard")),
+  page(/^\/events$/, "Event history", () => import("../pages/History")),
+  page(/^\/events\/([^/]+)$/, "Event", () => import("../pages/EventPage")),
+  page(/^\/live$/, "Live", () => import("../pages/Live")),
+  page(/^\/insights$/, "Insights", () => import("../pages/Insights")),
+  page(/^\/insights\/([^/]+)$/, "Insight", () => import("../pages/Insight")),
+  page(/^\/principals$/, "Principals", () => import("../pages/Principals")),
+  page(/^\/resources$/, "Resources", () => import("../pages/Resources")),
+  page(/^\/trails$/, "Trails", () => import("../pages/Trails")),
+  page(/^\/trails\/view$/, "Trail", () => import("../pages/Trail")),
+  page(/^\/trails\/create$/, "Create trail", () => import("../pages/CreateTrail")),
+  page(/^\/turn-on$/, "Turn On CloudTrail", () => import("../pages/TurnOn")),
+  page(/^\/activity$/, "API activity history", () => import("../pages/Activity")),
+  page(/^\/integrity$/, "Integrity", () => import("../pages/Integrity")),
+  page(/^\/settings$/, "Settings", () => import("../pages/Settings")),
+];

@@ -1,0 +1,58 @@
+import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
+import { lazy, type ReactNode, Suspense, useRef, useState } from "react";
+import { useKeys } from "../app/keys";
+import { stamp, zoneName } from "../text/time";
+import type { Range } from "./conditions";
+
+const RangeDialog = lazy(() => import("./RangeDialog"));
+
+const LASTS: [string, string][] = [
+  ["15m", "Last 15 minutes"],
+  ["1h", "Last hour"],
+  ["3h", "Last 3 hours"],
+  ["12h", "Last 12 hours"],
+  ["1d", "Last day"],
+  ["7d", "Last 7 days"],
+  ["30d", "Last 30 days"],
+  ["90d", "Last 90 days"],
+];
+
+export function rangeText(range: Range, zone: string): string {
+  if (range.last) return LASTS.find(([id]) => id === range.last)?.[1] ?? `Last ${range.last}`;
+  if (range.since && range.until) return `${stamp(range.since, zone)} – ${stamp(range.until, zone)}`;
+  if (range.since) return `Since ${stamp(range.since, zone)}`;
+  if (range.until) return `Until ${stamp(range.until, zone)}`;
+  return "All time";
+}
+
+export function RangeChooser({ range, zone, onChange }: { range: Range; zone: string; onChange: (range: Range) => void }): ReactNode {
+  const [custom, setCustom] = useState(false);
+  const box = useRef<HTMLDivElement>(null);
+  useKeys({
+    t: () => box.current?.querySelector("button")?.click(),
+    "t a": () => setCustom(true),
+  });
+  const none: Range = { last: null, since: null, until: null };
+  return (
+    <div ref={box}>
+      <ButtonDropdown
+        items={[
+          { id: "all", text: "All time" },
+          ...LASTS.map(([id, text]) => ({ id, text })),
+          { id: "custom", text: "From … to …" },
+        ]}
+        onItemClick={({ detail: { id } }) => {
+          if (id === "custom") setCustom(true);
+          else onChange({ ...none, last: id === "all" ? null : id });
+        }}
+      >
+        {rangeText(range, zone)} · {zoneName(zone)}
+      </ButtonDropdown>
+      {custom && (
+        <Suspense>
+          <RangeDialog range={range} zone={zone} onChange={onChange} onClose={() => setCustom(false)} />
+        </Suspense>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,471 @@
+import Alert from "@cloudscape-design/components/alert";
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import ButtonDropdown from "@cloudscape-design/components/button-dropdown";
+import Header from "@cloudscape-design/components/header";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Table from "@cloudscape-design/components/table";
+import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } from "react";
+import { address, get, type Query } from "../api/client";
+import type { Count, Event, Histogram, Page, SavedView, ViewState } from "../api/types";
+import { useCall, useInterval } from "../api/useCall";
+import { useKeys } from "../app/keys";
+import { useNarrow } from "../app/narrow";
+import { usePanel } from "../app/panel";
+import { setPreferences, usePreferences } from "../app/preferences";
+import { changeQuery, href, navigate, useRoute } from "../app/router";
+import { type Conditions, setFilter, setRange, toQuery, useConditions } from "../filter/conditions";
+import { EventFilter } from "../filter/EventFilter";
+import { RangeChooser } from "../filter/RangeChooser";
+import { columns, PRESETS } from "../parts/columns";
+import { copyText } from "../parts/Copy";
+import { Problem } from "../parts/Problem";
+import { OUTCOMES, TimeChart } from "../parts/TimeChart";
+import { number } from "../text/time";
+import { visible } from "../text/visible";
+
+const EventPanel = lazy(() => import("../parts/EventPanel"));
+const ColumnChooser = lazy(() => import("../parts/ColumnChooser"));
+const Compare = lazy(() => import("../parts/Compare"));
+const Empty = lazy(() => import("../parts/Empty"));
+const SavedViews = lazy(() => import("../parts/SavedViews"));
+const Breakdown = lazy(() => import("../parts/Breakdown"));
+
+const NEWER_EVERY = 5_000;
+const MOST_NEWER = 200;
+/** One and the same list, so that effects do not run again. */
+const NONE: Event[] = [];
+const MOST_COMPARED = 5;
+const BUCKETS = 60;
+
+export default function History(): ReactNode {
+  const { conditions, now, key } = useConditions();
+  const { query: address } = useRoute();
+  const { zone, density, chart, columns: chosen, pageSize } = usePreferences();
+  const [refreshed, setRefreshed] = useState(0);
+  const query = useMemo(() => toQuery(conditions, refreshed || now), [key, now, refreshed]);
+  const narrow = useNarrow();
+  const cursor = address.get("cursor");
+  const open = address.get("event");
+  const picked = columnsIn(address.get("columns")) ?? chosen;
+  const shown = picked ?? [...(narrow ? PRESETS.Narrow : PRESETS.Sentences)];
+  const page = useCall((signal) => get<Page>("events", { ...query, limit: pageSize, cursor }, signal), [query, cursor, pageSize]);
+  const count = useCall((signal) => get<Count>("events/count", query, signal), [query]);
+  const events = page.data?.events ?? NONE;
+  const [selected, setSelected] = useState<Event[]>([]);
+  const [comparing, setComparing] = useState(false);
+  const newer = useNewer(cursor ? null : query, events[0] ?? null, Boolean(page.data));
+  const table = useRef<HTMLDivElement>(null);
+  const show = (id: string | null): void => changeQuery({ event: id }, { replace: open !== null && id !== null });
+  const refresh = (): void => {
+    changeQuery({ cursor: null });
+    setRefreshed(Date.now());
+  };
+
+  usePanelFor(open, events, show);
+  useRowKeys(table, events, selected, setSelected);
+  useKeys({
+    c: () => selected.length > 1 && setComparing(true),
+    h: () => setPreferences({ chart: !chart }),
+    y: () => void copyText(absoluteLink(query)),
+    ...(open && { Escape: () => show(null), "]": () => step(events, open, 1, show), "[": () => step(events, open, -1, show) }),
+  });
+
+  const definitions = columns({ zone, narrow, onOpen: (event) => show(event.eventId) });
+  const isSlow = useSlow(page.loading);
+  return (
+    <SpaceBetween size="s">
+      <Header
+        variant="h1"
+        counter={count.data ? `(${count.data.relation === "gte" ? "≥ " : ""}${number(count.data.value)})` : undefined}
+        description={summary(conditions, page.data)}
+        actions={
+          <Actions query={query} selected={selected} onCompare={() => setComparing(true)} onRefresh={refresh}>
+            <ViewMenu state={stateOf(conditions, picked ?? (narrow ? null : shown))} zone={zone} />
+          </Actions>
+        }
+      >
+        Event history
+      </Header>
+      <Ignored parts={conditions.ignored} />
+      <div className="toolbar">
+        <div className="grow">
+          <EventFilter filter={conditions.filter} onChange={setFilter} countText={countText(count.data)} />
+        </div>
+        <RangeChooser range={conditions.range} zone={zone} onChange={setRange} />
+        <ButtonDropdown
+          items={[
+            { id: "management", text: "Management events" },
+            { id: "all", text: "Management and data events" },
+          ]}
+          onItemClick={({ detail }) => changeQuery({ categories: detail.id === "all" ? "all" : null, cursor: null })}
+        >
+          {conditions.all ? "All events" : "Management events"}
+        </ButtonDropdown>
+      </div>
+      {chart && <Chart query={query} zone={zone} />}
+      <Problem error={page.error} what="Events could not be loaded; the filter is unchanged" onRetry={page.reload} />
+      {page.data && page.data.missing.length > 0 && (
+        <Alert type="warning" header="Some events are missing here">
+          {page.data.missing.map(visible).join(" · ")}
+        </Alert>
+      )}
+      <div ref={table} className={page.loading && isSlow && events.length ? "dimmed" : undefined}>
+        <Table
+          items={events}
+          columnDefinitions={shown.flatMap((id) => definitions.find((column) => column.id === id) ?? [])}
+          trackBy="eventId"
+          variant="full-page"
+          stickyHeader
+          resizableColumns
+          wrapLines
+          contentDensity={density}
+          selectionType="multi"
+          selectedItems={selected}
+          onSelectionChange={({ detail }) => setSelected(detail.selectedItems)}
+          ariaLabels={{
+            tableLabel: "Events",
+            selectionGroupLabel: "Select events",
+            itemSelectionLabel: (_, event) => `Select ${visible(event.sentence)}`,
+            allItemsSelectionLabel: () => "Select all events of this page",
+          }}
+          loading={page.loading && isSlow && !events.length && !page.error}
+          loadingText="Loading events"
+          header={
+            <div className="toolbar">
+              <Paging page={page.data} newer={newer} onRefresh={refresh} cursor={cursor} />
+              <div className="end">
+                <ColumnButton shown={shown} />
+              </div>
+            </div>
+          }
+          empty={
+            page.data && !page.loading ? (
+              <Suspense>
+                <Empty conditions={conditions} query={query} cursor={cursor} />
+              </Suspense>
+            ) : (
+              <Box>&nbsp;</Box>
+            )
+          }
+        />
+      </div>
+      {page.data && (page.data.next || cursor) && <Paging page={page.data} newer={0} onRefresh={refresh} cursor={cursor} />}
+      <BreakdownSection query={query} conditions={conditions} />
+      {comparing && (
+        <Suspense>
+          <Compare events={selected.slice(0, MOST_COMPARED)} onClose={() => setComparing(false)} />
+        </Suspense>
+      )}
+    </SpaceBetween>
+  );
+}
+
+function columnsIn(text: string | null): string[] | null {
+  if (text === null) return null;
+  const known = new Set(columns({ zone: "UTC" }).map(({ id }) => id));
+  const found = text.split(",").filter((id) => known.has(id));
+  return found.length ? found : null;
+}
+
+function summary(conditions: Conditions, page: Page | null): string {
+  const account = conditions.account ? `account ${visible(conditions.account)}` : "all accounts";
+  const region = conditions.region ? visible(conditions.region) : "all Regions";
+  return `${account}, ${region}`.replace(/^a/, "A") + (page ? ` · ${number(Math.round(page.tookMs))} ms` : "");
+}
+
+function countText(count: Count | null): string {
+  if (!count) return "";
+  return `${count.relation === "gte" ? "At least " : ""}${number(count.value)} ${count.value === 1 ? "event" : "events"}`;
+}
+
+function Ignored({ parts }: { parts: string[] }): ReactNode {
+  const [closed, setClosed] = useState("");
+  const text = parts.join(", ");
+  if (!text || closed === text) return null;
+  return (
+    <Alert type="info" dismissible onDismiss={() => setClosed(text)}>
+      These parts of the address are not valid and were ignored: {visible(text)}
+    </Alert>
+  );
+}
+
+/** True once loading takes longer than a moment: short waits do not flicker. */
+function useSlow(loading: boolean): boolean {
+  const [slow, setSlow] = useState(false);
+  useEffect(() => {
+    setSlow(false);
+    if (!loading) return undefined;
+    const timer = setTimeout(() => setSlow(true), 150);
+    return () => clearTimeout(timer);
+  }, [loading]);
+  return slow;
+}
+
+/** How many events arrived since the first page was loaded; they do not shift it. */
+function useNewer(query: Query | null, top: Event | null, loaded: boolean): number {
+  const [newer, setNewer] = useState(0);
+  useEffect(() => setNewer(0), [query, top?.eventId]);
+  useInterval(
+    () => {
+      get<Page>("events", { ...query, since: top?.eventTime ?? query?.since, limit: MOST_NEWER }).then(
+        ({ events }) => {
+          const place = events.findIndex(({ eventId }) => eventId === top?.eventId);
+          setNewer(place < 0 ? events.length : place);
+        },
+        () => undefined,
+      );
+    },
+    query && loaded && newer < MOST_NEWER ? NEWER_EVERY : null,
+  );
+  return newer;
+}
+
+function usePanelFor(open: string | null, events: Event[], show: (id: string | null) => void): void {
+  const setPanel = usePanel();
+  const place = events.findIndex(({ eventId }) => eventId === open);
+  useEffect(() => {
+    if (open === null) return setPanel(null);
+    setPanel((before) => ({
+      ...before,
+      onClose: () => show(null),
+      content: (
+        <Suspense>
+          <EventPanel
+            id={open}
+            onOpen={show}
+            onNewer={place > 0 ? () => step(events, open, -1, show) : undefined}
+            onOlder={place >= 0 && place < events.length - 1 ? () => step(events, open, 1, show) : undefined}
+          />
+        </Suspense>
+      ),
+    }));
+    return undefined;
+  }, [open, events]);
+  useEffect(() => () => setPanel(null), []);
+}
+
+function step(events: Event[], open: string, by: number, show: (id: string) => void): void {
+  const next = events[events.findIndex(({ eventId }) => eventId === open) + by];
+  if (next) show(next.eventId);
+}
+
+/** `j` and `k` move the focus between rows, `x` selects one. */
+function useRowKeys(
+  table: { current: HTMLElement | null },
+  events: Event[],
+  selected: Event[],
+  setSelected: (events: Event[]) => void,
+): void {
+  const rows = (): HTMLElement[] => [...(table.current?.querySelectorAll<HTMLElement>("[data-row]") ?? [])];
+  const focused = (): number => rows().findIndex((row) => row.contains(document.activeElement));
+  const move = (by: number) => () => {
+    const all = rows();
+    all[Math.min(Math.max(focused() + by, 0), all.length - 1)]?.querySelector("a")?.focus();
+  };
+  useKeys({
+    j: move(1),
+    k: move(-1),
+    x: () => {
+      const id = rows()[focused()]?.dataset.row;
+      const event = events.find(({ eventId }) => eventId === id);
+      if (!event) return;
+      const without = selected.filter(({ eventId }) => eventId !== id);
+      setSelected(without.length < selected.length ? without : [...selected, event]);
+    },
+  });
+}
+
+function absoluteLink(query: Query): string {
+  const link = new URL(window.location.href);
+  link.searchParams.delete("last");
+  if (query.since) link.searchParams.set("since", String(query.since));
+  link.searchParams.set("until", query.until ? String(query.until) : new Date().toISOString().replace(/\.\d+Z$/, "Z"));
+  link.searchParams.set("expression", String(query.expression ?? ""));
+  return link.href;
+}
+
+/** What a saved view keeps: a relative range stays relative. */
+function stateOf({ expression, range, account, region, all }: Conditions, columns: string[] | null): ViewState {
+  const { last, since, until } = range;
+  const parts = { expression, last, since: last ? null : since, until: last ? null : until, account, region };
+  const state = { ...parts, categories: all ? "all" : null, columns: columns && columns.join(",") };
+  return Object.fromEntries(Object.entries(state).filter(([, value]) => value !== null));
+}
+
+const SAVE = { id: "save", text: "Save this view…" };
+const MANAGE = { id: "manage", text: "Replace or delete views…" };
+
+function ViewMenu({ state, zone }: { state: ViewState; zone: string }): ReactNode {
+  const [open, setOpen] = useState(false);
+  const { data, reload } = useCall((signal) => get<{ views: SavedView[] }>("views", {}, signal), []);
+  const views = data?.views ?? [];
+  const choices = views.map(({ name }, index) => ({ id: `view ${index}`, text: visible(name) }));
+  return (
+    <>
+      <ButtonDropdown
+        items={choices.length ? [SAVE, MANAGE, { text: "Open", items: choices }] : [SAVE]}
+        onItemClick={({ detail: { id } }) => {
+          const view = views[choices.findIndex((choice) => choice.id === id)];
+          if (view) navigate(href("/events", { ...view.state }));
+          else setOpen(true);
+        }}
+      >
+        Saved views
+      </ButtonDropdown>
+      {open && (
+        <Suspense>
+          <SavedViews state={state} views={views} zone={zone} onChange={reload} onClose={() => setOpen(false)} />
+        </Suspense>
+      )}
+    </>
+  );
+}
+
+interface ActionsProps {
+  query: Query;
+  selected: Event[];
+  onCompare: () => void;
+  onRefresh: () => void;
+  children: ReactNode;
+}
+
+function Actions({ query, selected, onCompare, onRefresh, children }: ActionsProps): ReactNode {
+  const [copied, setCopied] = useState(false);
+  const link = useRef<HTMLAnchorElement>(null);
+  return (
+    <SpaceBetween direction="horizontal" size="xs">
+      <Button iconName="refresh" ariaLabel="Refresh" onClick={onRefresh} />
+      {selected.length > 1 && (
+        <Button onClick={onCompare} disabled={selected.length > MOST_COMPARED}>
+          Compare {selected.length}
+        </Button>
+      )}
+      <Button iconName={copied ? "check" : "share"} onClick={() => void copyText(absoluteLink(query)).then(setCopied)}>
+        {copied ? "Copied" : "Copy link"}
+      </Button>
+      <ButtonDropdown
+        items={[
+          { id: "csv", text: "CSV", secondaryText: "Formulas are neutralized" },
+          { id: "json", text: "JSON" },
+          { id: "ndjson", text: "NDJSON, one record per line" },
+        ]}
+        onItemClick={({ detail }) => {
+          if (!link.current) return;
+          link.current.href = address("export", { ...query, format: detail.id });
+          link.current.click();
+        }}
+      >
+        Download events
+      </ButtonDropdown>
+      {children}
+      <a ref={link} className="hidden" download tabIndex={-1} aria-hidden="true">
+        Download
+      </a>
+      <Button onClick={() => navigate(href("/live", { expression: String(query.expression ?? "") }))}>Live</Button>
+    </SpaceBetween>
+  );
+}
+
+/** The cursor of the page from which each page was reached by "Older"; null is the newest page. */
+const CAME_FROM = new Map<string, string | null>();
+
+function Paging({ page, newer, onRefresh, cursor }: { page: Page | null; newer: number; onRefresh: () => void; cursor: string | null }): ReactNode {
+  const turn = (to: string | null) => (): void => {
+    changeQuery({ cursor: to, event: null });
+    window.scrollTo({ top: 0 });
+  };
+  const older = (): void => {
+    if (!page?.next) return;
+    CAME_FROM.set(page.next, cursor);
+    turn(page.next)();
+  };
+  const cameFrom = cursor ? CAME_FROM.get(cursor) : undefined;
+  return (
+    <SpaceBetween direction="horizontal" size="xs">
+      <Button iconName="angle-left" disabled={cameFrom === undefined} onClick={turn(cameFrom ?? null)}>
+        Newer
+      </Button>
+      <Button iconName="angle-right" iconAlign="right" disabled={!page?.next} onClick={older}>
+        Older
+      </Button>
+      {cursor && (
+        <Button variant="link" onClick={onRefresh}>
+          Newest
+        </Button>
+      )}
+      {newer > 0 && (
+        <Button variant="link" iconName="angle-up" onClick={onRefresh}>
+          {newer >= MOST_NEWER ? `${MOST_NEWER}+` : newer} newer
+        </Button>
+      )}
+    </SpaceBetween>
+  );
+}
+
+function Chart({ query, zone }: { query: Query; zone: string }): ReactNode {
+  const { data, error, reload, loading } = useCall(
+    (signal) => get<Histogram>("events/histogram", { ...query, buckets: BUCKETS }, signal),
+    [query],
+  );
+  const points = useMemo(
+    () => data?.buckets.map(({ time, ok, failed }) => ({ time: Date.parse(time), values: [ok, failed] })) ?? [],
+    [data],
+  );
+  return (
+    <div className={loading && data ? "dimmed" : undefined}>
+      <Problem error={error} what="The chart could not be loaded" onRetry={reload} />
+      <TimeChart
+        label="Events over time"
+        points={points}
+        step={(data?.seconds ?? 3600) * 1000}
+        series={OUTCOMES}
+        zone={zone}
+        onSelect={(start, end) => setRange({ last: null, since: iso(start), until: iso(end - 1000) })}
+      />
+    </div>
+  );
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString().replace(/\.\d+Z$/, "Z");
+}
+
+function BreakdownSection({ query, conditions }: { query: Query; conditions: Conditions }): ReactNode {
+  const [open, setOpen] = useState(false);
+  return (
+    <div>
+      <Button variant="inline-link" ariaExpanded={open} iconName={open ? "caret-down-filled" : "caret-right-filled"} onClick={() => setOpen(!open)}>
+        Most frequent values
+      </Button>
+      {open && (
+        <Suspense>
+          <Breakdown query={query} filter={conditions.filter} />
+        </Suspense>
+      )}
+    </div>
+  );
+}
+
+function ColumnButton({ shown }: { shown: readonly string[] }): ReactNode {
+  const [open, setOpen] = useState(false);
+  return (
+    <SpaceBetween direction="horizontal" size="xs">
+      <ButtonDropdown
+        items={(["Sentences", "AWS"] as const).map((id) => ({ id, text: id === "AWS" ? "As on AWS" : id }))}
+        onItemClick={({ detail }) => {
+          changeQuery({ columns: null }, { replace: true });
+          setPreferences({ columns: [...PRESETS[detail.id as keyof typeof PRESETS]] });
+        }}
+      >
+        Columns
+      </ButtonDropdown>
+      <Button iconName="settings" ariaLabel="Columns and page size" onClick={() => setOpen(true)} />
+      {open && (
+        <Suspense>
+          <ColumnChooser shown={shown} onClose={() => setOpen(false)} />
+        </Suspense>
+      )}
+    </SpaceBetween>
+  );
+}

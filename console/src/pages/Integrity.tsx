@@ -1,0 +1,38 @@
+import Box from "@cloudscape-design/components/box";
+import Container from "@cloudscape-design/components/container";
+import Header from "@cloudscape-design/components/header";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Spinner from "@cloudscape-design/components/spinner";
+import type { ReactNode } from "react";
+import { get } from "../api/client";
+import type { TrailSummary } from "../api/types";
+import { useCall } from "../api/useCall";
+import { Problem } from "../parts/Problem";
+import { Verify } from "../parts/Verify";
+import { visible } from "../text/visible";
+
+export default function Integrity(): ReactNode {
+  const { data, error, loading, reload } = useCall((signal) => get<TrailSummary[]>("trails", {}, signal), []);
+  return (
+    <SpaceBetween size="l">
+      <Header
+        variant="h1"
+        description="Each digest lists log files with their hashes, is signed, and names the digest before it: a change, a removal or an addition breaks the chain."
+      >
+        Integrity
+      </Header>
+      <Problem error={error} what="Trails could not be loaded" onRetry={reload} />
+      {loading && !data && <Spinner />}
+      {data && !data.length && <Box>No trail yet: digests are signed for the log files of trails.</Box>}
+      {data?.map((trail) => (
+        <Container key={trail.arn} header={<Header variant="h2" description={`Bucket ${visible(trail.bucket)}`}>{visible(trail.name)}</Header>}>
+          <Verify trail={trail} onVerified={reload} />
+        </Container>
+      ))}
+      <Box color="text-body-secondary">
+        Without this server, verify a copy of the bucket with <Box variant="code">opentrail validate</Box> or{" "}
+        <Box variant="code">aws cloudtrail validate-logs</Box>.
+      </Box>
+    </SpaceBetween>
+  );
+}

@@ -1,0 +1,219 @@
+import Alert from "@cloudscape-design/components/alert";
+import Button from "@cloudscape-design/components/button";
+import Header from "@cloudscape-design/components/header";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import StatusIndicator from "@cloudscape-design/components/status-indicator";
+import { lazy, memo, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
+import { tail, type TailMessage } from "../api/tail";
+import type { Event } from "../api/types";
+import { useKeys } from "../app/keys";
+import { usePanel } from "../app/panel";
+import { usePreferences } from "../app/preferences";
+import { changeQuery, href, navigate, useRoute } from "../app/router";
+import { setFilter, toQuery, useConditions } from "../filter/conditions";
+import { EventFilter } from "../filter/EventFilter";
+import { Problem } from "../parts/Problem";
+import { number, stamp, zoneName } from "../text/time";
+import { show, visible } from "../text/visible";
+import { EMPTY_TAIL, pause, receive, resume, type Row, type TailState } from "./tailBuffer";
+
+const EventPanel = lazy(() => import("../parts/EventPanel"));
+
+/** New events as they arrive, the newest first. */
+export default function Live(): ReactNode {
+  const { conditions, key, now } = useConditions();
+  const { zone } = usePreferences();
+  const { query } = useRoute();
+  const open = query.get("event");
+  const { state, connected, error, setPaused } = useTail(key, () => toQuery({ ...conditions, range: { last: null, since: null, until: null } }, now));
+  const setPanel = usePanel();
+  const box = useRef<HTMLDivElement>(null);
+  const toggle = (): void => setPaused(!state.paused);
+  const show = (id: string | null): void => changeQuery({ event: id }, { replace: true });
+  useKeys({ " ": toggle, ...(open && { Escape: () => show(null) }) });
+  useEffect(() => {
+    if (!open) return setPanel(null);
+    setPanel((before) => ({
+      ...before,
+      onClose: () => show(null),
+      content: (
+        <Suspense>
+          <EventPanel id={open} onOpen={show} />
+        </Suspense>
+      ),
+    }));
+    return undefined;
+  }, [open]);
+  useEffect(() => () => setPanel(null), []);
+
+  return (
+    <SpaceBetween size="s">
+      <Header
+        variant="h1"
+        counter={`(${number(state.rows.length)})`}
+        actions={
+          <SpaceBetween direction="horizontal" size="xs" alignItems="center">
+            <StatusIndicator type={connected ? "success" : "in-progress"}>{connected ? "Connected" : "Connecting"}</StatusIndicator>
+            <Button iconName={state.paused ? "play" : "pause"} onClick={toggle}>
+              {state.paused ? "Resume" : "Pause"}
+            </Button>
+            <Button onClick={() => navigate(href("/events", { expression: conditions.expression }))}>Event history</Button>
+          </SpaceBetween>
+        }
+      >
+        Live
+      </Header>
+      <EventFilter filter={conditions.filter} onChange={setFilter} />
+      <Problem error={error} what="Events cannot be followed with this filter" />
+      {state.paused && (
+        <Alert
+          type="info"
+          action={
+            <Button
+              onClick={() => {
+                setPaused(false);
+                box.current?.scrollTo({ top: 0 });
+              }}
+            >
+              Resume
+            </Button>
+          }
+        >
+          Paused · {number(state.held.length)} new
+        </Alert>
+      )}
+      <div
+        className="live-rows"
+        ref={box}
+        tabIndex={0}
+        role="region"
+        aria-label="New events"
+        onScroll={(event) => event.currentTarget.scrollTop > 40 && !state.paused && setPaused(true)}
+      >
+        <table>
+          <colgroup>
+            <col width={185} />
+            <col />
+            <col className="wide" width={160} />
+            <col className="wide" width={160} />
+          </colgroup>
+          <thead>
+            <tr>
+              <th scope="col">Time ({zoneName(zone)})</th>
+              <th scope="col">What happened</th>
+              <th scope="col" className="wide">
+                User
+              </th>
+              <th scope="col" className="wide">
+                Result
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {!state.rows.length && (
+              <tr>
+                <td colSpan={4}>Waiting for events that match. Send a call, or change the filter.</td>
+              </tr>
+            )}
+            {state.rows.map((row) =>
+              row.kind === "gap" ? (
+                <GapRow key={row.key} row={row} expression={conditions.expression} />
+              ) : (
+                <EventRow key={row.key} event={row.event} zone={zone} onOpen={show} />
+              ),
+            )}
+          </tbody>
+        </table>
+      </div>
+    </SpaceBetween>
+  );
+}
+
+const EventRow = memo(function EventRow({ event, zone, onOpen }: { event: Event; zone: string; onOpen: (id: string) => void }): ReactNode {
+  return (
+    <tr onClick={() => onOpen(event.eventId)} className={event.errorCode ? "failed" : undefined}>
+      <td className="numbers">{stamp(event.eventTime, zone)}</td>
+      <td>
+        <button type="button" className="plain" onClick={() => onOpen(event.eventId)}>
+          {visible(event.clause)}
+        </button>
+      </td>
+      <td className="wide">{show(event.username)}</td>
+      <td className="wide">{event.errorCode ? `✘ ${visible(event.errorCode)}` : "✔ Success"}</td>
+    </tr>
+  );
+});
+
+function GapRow({ row, expression }: { row: Extract<Row, { kind: "gap" }>; expression: string }): ReactNode {
+  return (
+    <tr>
+      <td colSpan={4}>
+        {number(row.skipped)} events skipped, faster than they can be shown ·{" "}
+        <button type="button" className="plain" onClick={() => navigate(href("/events", { expression }))}>
+          Open in Event history
+        </button>
+      </td>
+    </tr>
+  );
+}
+
+interface Tail {
+  state: TailState;
+  connected: boolean;
+  error: ApiError | null;
+  setPaused: (paused: boolean) => void;
+}
+
+/** Follows events while the page is visible; rows are shown once per frame however many arrive. */
+function useTail(key: string, query: () => ReturnType<typeof toQuery>): Tail {
+  const [state, setState] = useState(EMPTY_TAIL);
+  const [connected, setConnected] = useState(false);
+  const [error, setError] = useState<ApiError | null>(null);
+  const hidden = useHidden();
+  const position = useRef<{ position: string | null; key: string }>({ position: null, key });
+  useEffect(() => {
+    if (position.current.key !== key) position.current = { position: null, key };
+    setState((before) => ({ ...EMPTY_TAIL, paused: before.paused }));
+    setError(null);
+  }, [key]);
+  useEffect(() => {
+    if (hidden) return undefined;
+    const abort = new AbortController();
+    let waiting: TailMessage[] = [];
+    let frame = 0;
+    const draw = (): void => {
+      frame = 0;
+      const messages = waiting;
+      waiting = [];
+      setState((before) => receive(before, messages));
+    };
+    const run = async (): Promise<void> => {
+      try {
+        for await (const message of tail(query(), abort.signal, position.current, setConnected)) {
+          waiting.push(message);
+          frame ||= requestAnimationFrame(draw);
+        }
+      } catch (failure) {
+        if (failure instanceof ApiError) setError(failure);
+      }
+    };
+    void run();
+    return () => {
+      abort.abort();
+      cancelAnimationFrame(frame);
+      setConnected(false);
+    };
+  }, [key, hidden]);
+  return { state, connected, error, setPaused: (paused) => setState(paused ? pause : resume) };
+}
+
+function useHidden(): boolean {
+  const [hidden, setHidden] = useState(document.visibilityState === "hidden");
+  useEffect(() => {
+    const changed = (): void => setHidden(document.visibilityState === "hidden");
+    document.addEventListener("visibilitychange", changed);
+    return () => document.removeEventListener("visibilitychange", changed);
+  }, []);
+  return hidden;
+}

@@ -1,0 +1,178 @@
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import ColumnLayout from "@cloudscape-design/components/column-layout";
+import Container from "@cloudscape-design/components/container";
+import FormField from "@cloudscape-design/components/form-field";
+import Header from "@cloudscape-design/components/header";
+import Input from "@cloudscape-design/components/input";
+import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
+import Link from "@cloudscape-design/components/link";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Spinner from "@cloudscape-design/components/spinner";
+import Table from "@cloudscape-design/components/table";
+import { type ReactNode, useState } from "react";
+import { get } from "../api/client";
+import type { Principal, ValueCount } from "../api/types";
+import { useCall } from "../api/useCall";
+import { usePreferences } from "../app/preferences";
+import { follow, href, navigate, useQuery } from "../app/router";
+import { finding, withToken } from "../filter/conditions";
+import { toExpression, toFilter } from "../filter/expression";
+import { ValueList } from "../parts/Breakdown";
+import { EventsTable } from "../parts/EventsTable";
+import { Problem } from "../parts/Problem";
+import { number, stamp, zoneName } from "../text/time";
+import { visible } from "../text/visible";
+
+export default function Principals(): ReactNode {
+  const [arn] = useQuery("arn");
+  return arn === null ? <List /> : <Story arn={arn} />;
+}
+
+function List(): ReactNode {
+  const [prefix, setPrefix] = useState("");
+  const { data, error, loading, reload } = useCall((signal) => get<{ values: ValueCount[] }>("values", { field: "arn", prefix }, signal), [prefix]);
+  return (
+    <SpaceBetween size="m">
+      <Problem error={error} what="Principals could not be loaded" onRetry={reload} />
+      <Table
+        items={data?.values ?? []}
+        variant="full-page"
+        loading={loading && !data}
+        loadingText="Loading principals"
+        trackBy="value"
+        wrapLines
+        ariaLabels={{ tableLabel: "Principals" }}
+        header={
+          <Header variant="h1" description="Users, roles and services with the most calls. Enter the beginning of an ARN to find others.">
+            Principals
+          </Header>
+        }
+        filter={
+          <form onSubmit={(event) => (event.preventDefault(), prefix.startsWith("arn:") && navigate(href("/principals", { arn: prefix })))}>
+            <FormField label="ARN">
+              <Input type="search" value={prefix} placeholder="arn:aws:iam::111122223333:user/John" onChange={({ detail }) => setPrefix(detail.value)} />
+            </FormField>
+          </form>
+        }
+        columnDefinitions={[
+          {
+            id: "arn",
+            header: "Principal",
+            cell: ({ value }) => (
+              <Link href={href("/principals", { arn: value })} onFollow={follow}>
+                {visible(value)}
+              </Link>
+            ),
+          },
+          { id: "events", header: "Events", cell: ({ count }) => number(count), width: 140 },
+        ]}
+        empty={<Box color="text-body-secondary">No principal whose ARN begins like this.</Box>}
+      />
+    </SpaceBetween>
+  );
+}
+
+function Story({ arn }: { arn: string }): ReactNode {
+  const { zone } = usePreferences();
+  const { data, error, loading, reload } = useCall((signal) => get<Principal>(`principals/${encodeURIComponent(arn)}`, {}, signal), [arn]);
+  const mine = finding("arn", arn);
+  const open = (field: string) => (value: string) =>
+    navigate(href("/events", { expression: toExpression(withToken(toFilter(mine), field, value, true)), categories: "all" }));
+  return (
+    <SpaceBetween size="l">
+      <Header
+        variant="h1"
+        description={<span className="wrap">{visible(arn)}</span>}
+        actions={
+          <Button href={href("/events", { expression: mine, categories: "all" })} onFollow={follow} variant="primary">
+            All events
+          </Button>
+        }
+      >
+        <span className="wrap">{visible(data?.sentence ?? data?.name ?? arn.split("/").at(-1) ?? arn)}</span>
+      </Header>
+      <Problem error={error} what={error?.status === 404 ? "This principal made no call" : "The principal could not be loaded"} onRetry={reload} />
+      {loading && !data && <Spinner />}
+      {data && (
+        <SpaceBetween size="l">
+          <Container>
+            <KeyValuePairs
+              columns={3}
+              items={[
+                { label: `First call (${zoneName(zone)})`, value: stamp(data.first, zone) },
+                { label: `Last call (${zoneName(zone)})`, value: stamp(data.last, zone) },
+                { label: "Events", value: `${data.complete === false ? "newest " : ""}${number(data.events)}` },
+              ]}
+            />
+          </Container>
+          <Container header={<Header variant="h2">Calls by weekday and hour (UTC)</Header>}>
+            <Heat hours={data.hours} />
+          </Container>
+          <ColumnLayout columns={4} minColumnWidth={220}>
+            {(
+              [
+                ["Services", data.services, "eventSource"],
+                ["Source IP addresses", data.ips, "sourceIPAddress"],
+                ["Access keys", data.keys, "accessKeyId"],
+                ["User agents", data.agents, "userAgent"],
+              ] as const
+            ).map(([title, values, field]) => (
+              <div key={field}>
+                <Box variant="h3">{title}</Box>
+                <ValueList values={values.slice(0, 8)} onPick={open(field)} />
+              </div>
+            ))}
+          </ColumnLayout>
+          <EventsTable
+            label="Latest events"
+            events={data.latest}
+            shown={["time", "what", "ip", "result"]}
+            header={<Header variant="h2">Latest events</Header>}
+          />
+        </SpaceBetween>
+      )}
+    </SpaceBetween>
+  );
+}
+
+const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+
+function Heat({ hours }: { hours: number[][] }): ReactNode {
+  const most = Math.max(...hours.flat(), 1);
+  return (
+    <table className="heat">
+      <thead>
+        <tr>
+          <th scope="col">
+            <span className="hidden">Weekday</span>
+          </th>
+          {Array.from({ length: 24 }, (_, hour) => (
+            <th scope="col" key={hour}>
+              {hour % 3 === 0 ? hour : <span className="hidden">{hour}</span>}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {DAYS.map((day, index) => (
+          <tr key={day}>
+            <th scope="row">{day}</th>
+            {Array.from({ length: 24 }, (_, hour) => {
+              const count = hours[index]?.[hour] ?? 0;
+              return (
+                <td key={hour} title={`${day} ${hour}:00 – ${number(count)} calls`}>
+                  {count > 0 && (
+                    <span style={{ opacity: 0.2 + (0.8 * count) / most }}>
+                      <span className="hidden">{count}</span>
+                    </span>
+                  )}
+                </td>
+              );
+            })}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

@@ -1,0 +1,130 @@
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import Container from "@cloudscape-design/components/container";
+import FormField from "@cloudscape-design/components/form-field";
+import Header from "@cloudscape-design/components/header";
+import Input from "@cloudscape-design/components/input";
+import Link from "@cloudscape-design/components/link";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Spinner from "@cloudscape-design/components/spinner";
+import Table from "@cloudscape-design/components/table";
+import { type ReactNode, useState } from "react";
+import { get } from "../api/client";
+import { findResources } from "../api/resources";
+import type { ResourceStory } from "../api/types";
+import { useCall } from "../api/useCall";
+import { usePreferences } from "../app/preferences";
+import { follow, href, navigate, useRoute } from "../app/router";
+import { finding } from "../filter/conditions";
+import { EventsTable } from "../parts/EventsTable";
+import { Problem } from "../parts/Problem";
+import { stamp, UTC, zoneName } from "../text/time";
+import { show, visible } from "../text/visible";
+
+export default function Resources(): ReactNode {
+  const { query } = useRoute();
+  const name = query.get("name");
+  return name === null ? <List /> : <Story name={name} type={query.get("type")} />;
+}
+
+function List(): ReactNode {
+  const [prefix, setPrefix] = useState("");
+  const { data, error, loading, reload } = useCall((signal) => findResources(prefix.trim(), signal), [prefix]);
+  const { zone } = usePreferences();
+  return (
+    <SpaceBetween size="m">
+      <Problem error={error} what="Resources could not be loaded" onRetry={reload} />
+      <Table
+        items={data ?? []}
+        variant="full-page"
+        loading={loading && !data}
+        loadingText="Loading resources"
+        trackBy="name"
+        wrapLines
+        ariaLabels={{ tableLabel: "Resources" }}
+        header={
+          <Header variant="h1" description="Who created, changed and deleted a resource? Enter its name or ARN.">
+            Resources
+          </Header>
+        }
+        filter={
+          <form onSubmit={(event) => (event.preventDefault(), prefix.trim() && navigate(href("/resources", { name: prefix.trim() })))}>
+            <div className="toolbar">
+              <div className="grow">
+                <FormField label="Name or ARN">
+                  <Input type="search" value={prefix} placeholder="Mary" autoFocus onChange={({ detail }) => setPrefix(detail.value)} />
+                </FormField>
+              </div>
+              <FormField label={<span>&nbsp;</span>}>
+                <Button variant="primary" disabled={!prefix.trim()} formAction="submit">
+                  Who?
+                </Button>
+              </FormField>
+            </div>
+          </form>
+        }
+        columnDefinitions={[
+          {
+            id: "name",
+            header: "Resource",
+            cell: ({ name }) => (
+              <Link href={href("/resources", { name })} onFollow={follow}>
+                {visible(name)}
+              </Link>
+            ),
+            width: 260,
+          },
+          { id: "type", header: "Type", cell: ({ type }) => show(type), width: 200 },
+          { id: "latest", header: "Newest event", cell: ({ latest }) => visible(latest.clause) },
+          { id: "time", header: `Time (${zoneName(zone)})`, cell: ({ latest }) => <span className="numbers">{stamp(latest.eventTime, zone)}</span>, width: 190 },
+        ]}
+        empty={<Box color="text-body-secondary">No resource whose name begins like this.</Box>}
+      />
+    </SpaceBetween>
+  );
+}
+
+function Story({ name, type }: { name: string; type: string | null }): ReactNode {
+  const { zone } = usePreferences();
+  const { data, error, loading, reload } = useCall((signal) => get<ResourceStory>("resources", { name, type }, signal), [name, type]);
+  return (
+    <SpaceBetween size="l">
+      <Header
+        variant="h1"
+        description={type ? visible(type) : undefined}
+        actions={
+          <Button variant="primary" href={href("/events", { expression: finding("resourceName", name), categories: "all" })} onFollow={follow}>
+            All events
+          </Button>
+        }
+      >
+        <span className="wrap">{visible(name)}</span>
+      </Header>
+      <Problem error={error} what={error?.status === 404 ? "No event names this resource" : "The resource could not be loaded"} onRetry={reload} />
+      {loading && !data && <Spinner />}
+      {data && (
+        <SpaceBetween size="l">
+          <Container header={<Header variant="h2">Life story</Header>}>
+            {data.sentences.length ? (
+              <SpaceBetween size="s">
+                {data.sentences.map((sentence, index) => (
+                  <Box key={index} variant={index === 0 ? "h3" : "p"}>
+                    <span className="wrap">{visible(zone === UTC ? sentence.replaceAll(" UTC, ", ", ") : sentence)}</span>
+                  </Box>
+                ))}
+              </SpaceBetween>
+            ) : (
+              <Box color="text-body-secondary">No event created, changed or deleted it.</Box>
+            )}
+          </Container>
+          <EventsTable
+            label="Events of the resource"
+            events={data.events}
+            shown={["time", "what", "user", "result"]}
+            header={<Header variant="h2" counter={`(${data.events.length})`}>Evidence</Header>}
+          />
+        </SpaceBetween>
+      )}
+    </SpaceBetween>
+  );
+}

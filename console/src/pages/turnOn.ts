@@ -1,0 +1,99 @@
+/** The defaults of the "Get Started" page, and what follows from what is typed. */
+
+import type { TurnOn } from "../api/types";
+
+export interface Form {
+  name: string;
+  allRegions: boolean;
+  createBucket: boolean;
+  bucket: string;
+  /** Whether the bucket's name was typed, so that it no longer follows the trail's. */
+  bucketEdited: boolean;
+  prefix: string;
+  encrypt: boolean;
+  kmsKey: string;
+  validation: boolean;
+  notify: boolean;
+  topic: string;
+}
+
+export const START: Form = {
+  name: "",
+  allRegions: true,
+  createBucket: true,
+  bucket: "",
+  bucketEdited: false,
+  prefix: "",
+  encrypt: false,
+  kmsKey: "",
+  validation: true,
+  notify: false,
+  topic: "",
+};
+
+const LONGEST_BUCKET = 63;
+const SHORTEST = 3;
+
+/** The name of a bucket for a trail: lower case, letters, digits and hyphens, 3 to 63 characters. */
+export function bucketFor(trail: string): string {
+  const safe = trail
+    .toLowerCase()
+    .replace(/[^a-z0-9-]+/g, "-")
+    .replace(/-{2,}/g, "-")
+    .slice(0, LONGEST_BUCKET)
+    .replace(/^-+|-+$/g, "");
+  return safe && safe.length < SHORTEST ? `trail-${safe}` : safe;
+}
+
+export function withName(form: Form, name: string): Form {
+  return { ...form, name, bucket: form.bucketEdited || !form.createBucket ? form.bucket : bucketFor(name) };
+}
+
+export function withBucket(form: Form, bucket: string): Form {
+  return { ...form, bucket, bucketEdited: bucket !== "" };
+}
+
+export type Errors = Partial<Record<"name" | "bucket" | "prefix" | "kmsKey" | "topic", string>>;
+
+export function errorsOf(form: Form): Errors {
+  const errors: Errors = {};
+  const name = nameError(form.name);
+  if (name) errors.name = name;
+  const bucket = bucketError(form.bucket);
+  if (bucket) errors.bucket = bucket;
+  if (form.prefix.length > 200) errors.prefix = "A prefix has at most 200 characters.";
+  if (form.encrypt && !form.kmsKey.trim()) errors.kmsKey = "Enter the ARN, ID or alias of a KMS key.";
+  if (form.notify && !form.topic.trim()) errors.topic = "Enter the name or ARN of an SNS topic.";
+  return errors;
+}
+
+function nameError(name: string): string | null {
+  if (name.length < SHORTEST || name.length > 128) return "A trail name has 3 to 128 characters.";
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$/.test(name)) {
+    return "Use letters, digits, periods, underscores and hyphens; begin and end with a letter or digit.";
+  }
+  if (/[._-]{2}/.test(name)) return "Periods, underscores and hyphens may not be next to each other.";
+  return /^\d+\.\d+\.\d+\.\d+$/.test(name) ? "A trail name may not look like an IP address." : null;
+}
+
+function bucketError(bucket: string): string | null {
+  if (bucket.length < SHORTEST || bucket.length > LONGEST_BUCKET) return "A bucket name has 3 to 63 characters.";
+  if (!/^[a-z0-9][a-z0-9.-]*[a-z0-9]$/.test(bucket)) {
+    return "Use lower-case letters, digits, hyphens and periods; begin and end with a letter or digit.";
+  }
+  return /\.\./.test(bucket) || /^\d+\.\d+\.\d+\.\d+$/.test(bucket) ? "This is not a valid bucket name." : null;
+}
+
+/** What is sent: everything explicitly, since the API's own defaults differ. */
+export function request(form: Form): TurnOn {
+  return {
+    name: form.name,
+    allRegions: form.allRegions,
+    createBucket: form.createBucket,
+    bucket: form.bucket,
+    prefix: form.prefix,
+    kmsKey: form.encrypt ? form.kmsKey.trim() : null,
+    validation: form.validation,
+    topic: form.notify ? form.topic.trim() : null,
+  };
+}

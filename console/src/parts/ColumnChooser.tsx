@@ -1,0 +1,86 @@
+import Button from "@cloudscape-design/components/button";
+import Checkbox from "@cloudscape-design/components/checkbox";
+import ColumnLayout from "@cloudscape-design/components/column-layout";
+import FormField from "@cloudscape-design/components/form-field";
+import Modal from "@cloudscape-design/components/modal";
+import SegmentedControl from "@cloudscape-design/components/segmented-control";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Toggle from "@cloudscape-design/components/toggle";
+import { type ReactNode, useState } from "react";
+import { setPreferences, usePreferences } from "../app/preferences";
+import { changeQuery } from "../app/router";
+import { DialogButtons } from "./DialogButtons";
+import { columns } from "./columns";
+
+const SIZES = ["50", "100", "200"];
+
+/** Which columns are shown in which order, the page size and the density. */
+export default function ColumnChooser({ shown, onClose }: { shown: readonly string[]; onClose: () => void }): ReactNode {
+  const { pageSize, density, zone } = usePreferences();
+  const [chosen, setChosen] = useState([...shown]);
+  const [size, setSize] = useState(String(pageSize));
+  const [compact, setCompact] = useState(density === "compact");
+  const all = columns({ zone });
+  const ordered = [...chosen.flatMap((id) => all.find((column) => column.id === id) ?? []), ...all.filter(({ id }) => !chosen.includes(id))];
+  const move = (id: string, by: number): void => {
+    const at = chosen.indexOf(id);
+    const next = chosen.filter((other) => other !== id);
+    next.splice(at + by, 0, id);
+    setChosen(next);
+  };
+  const save = (): void => {
+    changeQuery({ columns: null, cursor: null }, { replace: true });
+    setPreferences({ columns: chosen, pageSize: Number(size), density: compact ? "compact" : "comfortable" });
+    onClose();
+  };
+  return (
+    <Modal
+      visible
+      onDismiss={onClose}
+      header="Columns and page size"
+      footer={
+        <DialogButtons onCancel={onClose}>
+          <Button variant="primary" onClick={save} disabled={!chosen.some((id) => id === "what" || id === "name")}>
+            Apply
+          </Button>
+        </DialogButtons>
+      }
+    >
+      <ColumnLayout columns={2}>
+        <FormField label="Columns" description="What happened or Event name must be shown.">
+          {ordered.map(({ id, label }) => (
+            <div key={id} className="value tall">
+              <div>
+                <Checkbox
+                  checked={chosen.includes(id)}
+                  onChange={({ detail }) => setChosen(detail.checked ? [...chosen, id] : chosen.filter((other) => other !== id))}
+                >
+                  {label}
+                </Checkbox>
+              </div>
+              {chosen.includes(id) && (
+                <span className="with-menu">
+                  <Button variant="inline-icon" iconName="angle-up" ariaLabel={`Move ${label} up`} disabled={chosen[0] === id} onClick={() => move(id, -1)} />
+                  <Button variant="inline-icon" iconName="angle-down" ariaLabel={`Move ${label} down`} disabled={chosen.at(-1) === id} onClick={() => move(id, 1)} />
+                </span>
+              )}
+            </div>
+          ))}
+        </FormField>
+        <SpaceBetween size="l">
+          <FormField label="Events per page">
+            <SegmentedControl
+              label="Events per page"
+              selectedId={size}
+              options={SIZES.map((id) => ({ id, text: id }))}
+              onChange={({ detail }) => setSize(detail.selectedId)}
+            />
+          </FormField>
+          <Toggle checked={compact} onChange={({ detail }) => setCompact(detail.checked)}>
+            Compact rows
+          </Toggle>
+        </SpaceBetween>
+      </ColumnLayout>
+    </Modal>
+  );
+}

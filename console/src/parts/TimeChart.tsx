@@ -1,0 +1,303 @@
+import { type KeyboardEvent, type PointerEvent, type ReactNode, useEffect, useId, useMemo, useRef, useState } from "react";
+import { number, rate, stamp, tick } from "../text/time";
+
+export interface ChartPoint {
+  time: number;
+  /** One value per series, drawn on top of each other. */
+  values: number[];
+  expected?: number | null;
+}
+
+export interface ChartSeries {
+  name: string;
+  tone: "normal" | "bad";
+}
+
+/** Of events: those that succeeded, and on top of them those that failed. */
+export const OUTCOMES: ChartSeries[] = [
+  { name: "Succeeded", tone: "normal" },
+  { name: "Failed", tone: "bad" },
+];
+
+interface Props {
+  label: string;
+  points: ChartPoint[];
+  /** Milliseconds that a point is long. */
+  step: number;
+  series: ChartSeries[];
+  zone: string;
+  height?: number;
+  /** A period to mark, such as that of an incident. */
+  marked?: { start: number; end: number };
+  /** Called with the chosen period, its end excluded. */
+  onSelect?: (start: number, end: number) => void;
+}
+
+const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
+
+interface Selection {
+  anchor: number;
+  head: number;
+}
+
+/** Bars over time with a line of what was expected; a period is chosen by pointer, keys or in the table. */
+export function TimeChart({ label, points, step, series, zone, height = 120, marked, onSelect }: Props): ReactNode {
+  const [width, box] = useWidth();
+  const [selection, setSelection] = useState<Selection | null>(null);
+  const [hovered, setHovered] = useState<number | null>(null);
+  const dragging = useRef(false);
+  const help = useId();
+  const first = points[0]?.time ?? 0;
+  const top = useMemo(() => niceTop(Math.max(1, ...points.map((p) => Math.max(sum(p.values), p.expected ?? 0)))), [points]);
+  const inner = { width: Math.max(width - MARGIN.left - MARGIN.right, 1), height: height - MARGIN.top - MARGIN.bottom };
+  const slot = inner.width / Math.max(points.length, 1);
+  const x = (index: number): number => MARGIN.left + index * slot;
+  const y = (value: number): number => MARGIN.top + inner.height * (1 - value / top);
+  const xOfTime = (time: number): number => clamp(x((time - first) / step), MARGIN.left, width - MARGIN.right);
+  const at = (event: PointerEvent<SVGSVGElement>): number => {
+    const { left } = event.currentTarget.getBoundingClientRect();
+    return clamp(Math.floor((event.clientX - left - MARGIN.left) / slot), 0, points.length - 1);
+  };
+  const narrow = (chosen: Selection | null): void => {
+    setSelection(null);
+    const [from, to] = chosen ? ends(chosen) : [0, 0];
+    const start = points[from];
+    const end = points[to];
+    if (chosen && start && end) onSelect?.(start.time, end.time + step);
+  };
+
+  useEffect(() => setSelection(null), [points]);
+
+  const onKeyDown = (event: KeyboardEvent): void => {
+    const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (move && points.length) {
+      event.preventDefault();
+      const last = points.length - 1;
+      const head = clamp((selection?.head ?? (move > 0 ? -1 : last + 1)) + move, 0, last);
+      setSelection({ head, anchor: event.shiftKey && onSelect && selection ? selection.anchor : head });
+    } else if (event.key === "Enter" && selection && onSelect) narrow(selection);
+    else if (event.key === "Escape" && selection) setSelection(null);
+    else return;
+    event.stopPropagation();
+  };
+
+  const shown = hovered ?? selection?.head ?? null;
+  const [from, to] = selection ? ends(selection) : [0, 0];
+  return (
+    <figure className="chart" ref={box}>
+      <div className="chart-legend">
+        {series.map(({ name, tone }) => (
+          <span key={name}>
+            <i className={`swatch ${tone}`} /> {name}
+          </span>
+        ))}
+        {points.some(({ expected }) => expected !== undefined && expected !== null) && (
+          <span>
+            <i className="swatch expected" /> Expected
+          </span>
+        )}
+        <span className="chart-reading" aria-live="polite">
+          {shown !== null && points[shown] ? reading(points[shown], series, zone) : `${span(step)} per bar`}
+        </span>
+      </div>
+      <div
+        role="group"
+        tabIndex={0}
+        aria-label={label}
+        aria-describedby={help}
+        className="chart-focus"
+        onKeyDown={onKeyDown}
+        onBlur={() => setSelection(null)}
+      >
+        <svg
+          width={width}
+          height={height}
+          aria-hidden="true"
+          className={onSelect ? "selectable" : undefined}
+          onPointerDown={(event) => {
+            if (!onSelect || event.button !== 0) return;
+            event.currentTarget.setPointerCapture?.(event.pointerId);
+            dragging.current = true;
+            setSelection({ anchor: at(event), head: at(event) });
+          }}
+          onPointerMove={(event) => {
+            setHovered(at(event));
+            if (dragging.current) setSelection((before) => before && { ...before, head: at(event) });
+          }}
+          onPointerUp={() => {
+            if (dragging.current) narrow(selection);
+            dragging.current = false;
+          }}
+          onPointerCancel={() => {
+            dragging.current = false;
+            setSelection(null);
+          }}
+          onPointerLeave={() => setHovered(null)}
+        >
+          {[0, top / 2, top].map((value) => (
+            <g key={value}>
+              <line className="grid" x1={MARGIN.left} x2={width - MARGIN.right} y1={y(value)} y2={y(value)} />
+              <text x={MARGIN.left - 6} y={y(value) + 4} textAnchor="end">
+                {compact(value)}
+              </text>
+            </g>
+          ))}
+          {marked && (
+            <rect
+              className="marked"
+              x={xOfTime(marked.start)}
+              width={Math.max(xOfTime(marked.end) - xOfTime(marked.start), 2)}
+              y={MARGIN.top}
+              height={inner.height}
+            />
+          )}
+          {points.map((point, index) => {
+            let base = 0;
+            return point.values.map((value, which) => {
+              const bottom = base;
+              base += value;
+              if (!value) return null;
+              const y2 = y(bottom);
+              const length = Math.max(y2 - y(base), 1.5);
+              return (
+                <rect
+                  key={`${point.time} ${which}`}
+                  className={series[which]?.tone}
+                  x={x(index) + (slot > 4 ? 1 : 0)}
+                  width={Math.max(slot - (slot > 4 ? 2 : 0), 1)}
+                  y={y2 - length}
+                  height={length}
+                />
+              );
+            });
+          })}
+          <path className="expected" d={steps(points, x, y, slot)} />
+          {ticks(points, width).map((index) => (
+            <text key={index} x={x(index)} y={height - 4} textAnchor={index === 0 ? "start" : "middle"}>
+              {tick(points[index]?.time ?? 0, step * points.length, zone)}
+            </text>
+          ))}
+          {selection && (
+            <rect className="brush" x={x(from)} width={(to - from + 1) * slot} y={MARGIN.top} height={inner.height} />
+          )}
+        </svg>
+      </div>
+      <p id={help} className="hidden">
+        Left and right arrow move.{onSelect && " With Shift they select a period, Enter narrows the search to it."}
+      </p>
+      <Twin points={points} series={series} zone={zone} step={step} onSelect={onSelect} label={label} />
+    </figure>
+  );
+}
+
+/** The same as a table, made when it is opened. */
+function Twin({ points, series, zone, step, onSelect, label }: Pick<Props, "points" | "series" | "zone" | "step" | "onSelect" | "label">): ReactNode {
+  const [open, setOpen] = useState(false);
+  const rows = points.filter(({ values, expected }) => sum(values) > 0 || expected);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>Show as a table</summary>
+      {open && (
+        <div className="chart-table" tabIndex={0} role="region" aria-label={`${label}, as a table`}>
+          <table>
+            <thead>
+              <tr>
+                <th scope="col">Time ({zone})</th>
+                {series.map(({ name }) => (
+                  <th scope="col" key={name}>
+                    {name}
+                  </th>
+                ))}
+                {onSelect && <th scope="col">Action</th>}
+              </tr>
+            </thead>
+            <tbody>
+              {rows.map(({ time, values }) => (
+                <tr key={time}>
+                  <td>{stamp(time, zone)}</td>
+                  {values.map((value, index) => (
+                    <td key={series[index]?.name}>{number(value)}</td>
+                  ))}
+                  {onSelect && (
+                    <td>
+                      <button type="button" className="plain" onClick={() => onSelect(time, time + step)}>
+                        Narrow to this
+                      </button>
+                    </td>
+                  )}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </details>
+  );
+}
+
+function useWidth(): [number, (node: HTMLElement | null) => (() => void) | undefined] {
+  const [width, setWidth] = useState(800);
+  const [observe] = useState(() => (node: HTMLElement | null) => {
+    if (!node) return undefined;
+    if (node.clientWidth) setWidth(node.clientWidth);
+    if (!("ResizeObserver" in window)) return undefined;
+    const observer = new ResizeObserver(() => node.clientWidth && setWidth(node.clientWidth));
+    observer.observe(node);
+    return () => observer.disconnect();
+  });
+  return [width, observe];
+}
+
+function steps(points: ChartPoint[], x: (index: number) => number, y: (value: number) => number, slot: number): string {
+  let path = "";
+  let drawing = false;
+  points.forEach(({ expected }, index) => {
+    if (expected === undefined || expected === null) {
+      drawing = false;
+      return;
+    }
+    path += `${drawing ? "L" : "M"}${x(index).toFixed(1)} ${y(expected).toFixed(1)}H${(x(index) + slot).toFixed(1)}`;
+    drawing = true;
+  });
+  return path;
+}
+
+function reading(point: ChartPoint, series: ChartSeries[], zone: string): string {
+  const parts = series.map(({ name }, index) => `${number(point.values[index] ?? 0)} ${name.toLowerCase()}`);
+  if (point.expected !== undefined && point.expected !== null) parts.push(`${rate(point.expected)} expected`);
+  return `${stamp(point.time, zone)}: ${parts.join(", ")}`;
+}
+
+function ticks(points: ChartPoint[], width: number): number[] {
+  const many = clamp(Math.floor(width / 140), 1, 8);
+  const every = Math.max(Math.ceil(points.length / many), 1);
+  return points.map((_, index) => index).filter((index) => index % every === 0 && index < points.length - every / 3);
+}
+
+function span(milliseconds: number): string {
+  const seconds = milliseconds / 1000;
+  const [size, name] = [[86_400, "day"], [3_600, "hour"], [60, "minute"], [1, "second"]].find(([unit]) => seconds >= Number(unit)) ?? [1, "second"];
+  const count = Math.round((seconds / Number(size)) * 10) / 10;
+  return `${count} ${name}${count === 1 ? "" : "s"}`;
+}
+
+function compact(value: number): string {
+  return new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 }).format(value);
+}
+
+function niceTop(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return ([1, 2, 4, 6, 8, 10].find((factor) => value <= factor * power) ?? 10) * power;
+}
+
+function ends({ anchor, head }: Selection): [number, number] {
+  return [Math.min(anchor, head), Math.max(anchor, head)];
+}
+
+function sum(values: number[]): number {
+  return values.reduce((total, value) => total + value, 0);
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(Math.max(value, least), most);
+}

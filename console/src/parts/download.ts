@@ -1,0 +1,64 @@
+/** Files made in the browser of what a page shows. */
+
+/** Milliseconds that a file is kept for the browser to read. */
+const KEPT = 30_000;
+
+/** Saves a text as a file of the reader's. */
+export function save(name: string, type: string, content: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.hidden = true;
+  document.body.append(link);
+  link.click();
+  link.remove();
+  // Browsers read it after the click, some of them later than the next task.
+  setTimeout(() => URL.revokeObjectURL(link.href), KEPT);
+}
+
+/** Texts that spreadsheets take for formulas begin with one of these; the server's CSV has the same. */
+const FORMULA = /^[=+\-@\t\r]/;
+
+function cell(value: string | number | null): string {
+  if (typeof value === "number") return String(value);
+  const text = value === null ? "" : FORMULA.test(value) ? `'${value}` : value;
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+export function csv(rows: (string | number | null)[][]): string {
+  return rows.map((row) => `${row.map(cell).join(",")}\r\n`).join("");
+}
+
+/** What the page's style sheet gives the shapes of a chart, and a file needs for itself. */
+const STYLES = ["fill", "stroke", "stroke-width", "stroke-dasharray", "font-size", "font-family"];
+
+/** The colour behind an element: that of the nearest one around it which has any. */
+function backgroundOf(element: Element): string {
+  for (let around: Element | null = element; around; around = around.parentElement) {
+    const { backgroundColor } = getComputedStyle(around);
+    if (backgroundColor && !/^(transparent|rgba\(0, 0, 0, 0\))$/.test(backgroundColor)) return backgroundColor;
+  }
+  return "#fff";
+}
+
+/** A chart of the page as a file: colours and fonts as they are shown. */
+export function svgFile(shown: SVGSVGElement, title: string): string {
+  const copy = shown.cloneNode(true) as SVGSVGElement;
+  const originals = [...shown.querySelectorAll("*")];
+  copy.querySelectorAll("*").forEach((element, index) => {
+    const style = getComputedStyle(originals[index] as Element);
+    for (const name of STYLES) {
+      const value = style.getPropertyValue(name);
+      if (value) element.setAttribute(name, value);
+    }
+    element.removeAttribute("class");
+  });
+  for (const name of ["class", "aria-hidden"]) copy.removeAttribute(name);
+  copy.setAttribute("viewBox", `0 0 ${shown.getAttribute("width")} ${shown.getAttribute("height")}`);
+  const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+  Object.entries({ width: "100%", height: "100%", fill: backgroundOf(shown) }).forEach(([name, value]) => paper.setAttribute(name, value));
+  const heading = document.createElementNS("http://www.w3.org/2000/svg", "title");
+  heading.textContent = title;
+  copy.prepend(heading, paper);
+  return new XMLSerializer().serializeToString(copy);
+}

@@ -1,0 +1,149 @@
+import createWrapper from "@cloudscape-design/components/test-utils/dom";
+import { act, fireEvent, render, screen, waitFor } from "@testing-library/react";
+import { beforeEach, expect, test, vi } from "vitest";
+import type { Event } from "../src/api/types";
+import { App } from "../src/app/App";
+import { connection } from "../src/api/client";
+import { navigate } from "../src/app/router";
+
+const SENTENCE = "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary through the AWS Management Console";
+const EVENT: Event = {
+  eventId: "6f1c0a2e-0000-4000-8000-000000000001",
+  eventTime: "2020-01-01T09:00:00Z",
+  eventName: "CreateUser",
+  eventSource: "iam.amazonaws.com",
+  region: "us-east-1",
+  account: "123456789012",
+  category: "Management",
+  readOnly: false,
+  username: "John",
+  principalType: "IAMUser",
+  arn: "arn:aws:iam::123456789012:user/John",
+  accessKeyId: null,
+  sourceIp: "203.0.113.64",
+  userAgent: "signin.amazonaws.com",
+  errorCode: null,
+  requestId: null,
+  mfa: null,
+  resources: [{ type: "AWS::IAM::User", name: "Mary" }],
+  sentence: SENTENCE,
+  clause: SENTENCE.split(", ").slice(2).join(", "),
+};
+const SESSION = { account: "123456789012", accounts: ["123456789012"], region: "us-east-1", regions: ["us-east-1"], version: "1", user: "operator", expires: "2030-01-01T00:00:00Z" };
+
+/** What the server's calls answer here: a small server on `fetch`. */
+let answers: Record<string, (query: URLSearchParams) => { status?: number; body: unknown }>;
+let calls: URL[];
+
+beforeEach(() => {
+  calls = [];
+  answers = {
+    session: () => ({ body: SESSION }),
+    events: () => ({ body: { events: [EVENT], next: null, tookMs: 1, missing: [] } }),
+    "events/count": () => ({ body: { value: 1, relation: "eq" } }),
+    "events/histogram": () => ({ body: { start: EVENT.eventTime, end: EVENT.eventTime, seconds: 60, buckets: [{ time: EVENT.eventTime, ok: 1, failed: 0 }] } }),
+    values: (query) => ({ body: { values: query.get("field") === "eventName" ? [{ value: "CreateUser", count: 1 }] : [] } }),
+    [`events/${EVENT.eventId}`]: () => ({ body: { event: EVENT, record: '{"eventName":"CreateUser"}', delivered: [] } }),
+  };
+  vi.stubGlobal("fetch", async (address: string) => {
+    const url = new URL(address, "http://127.0.0.1");
+    calls.push(url);
+    const found = answers[url.pathname.replace("/console/api/", "")]?.(url.searchParams) ?? { status: 404, body: { code: "NotFound", message: "not here", requestId: "r-1" } };
+    return new Response(JSON.stringify(found.body), { status: found.status ?? 200 });
+  });
+  navigate("/console/events");
+  connection.report("ok");
+});
+
+function asked(path: string): URLSearchParams[] {
+  return calls.filter(({ pathname }) => pathname === `/console/api/${path}`).map(({ searchParams }) => searchParams);
+}
+
+test("who created Mary: type CreateUser, accept it, open the row, read the sentence", async () => {
+  const { container } = render(<App token={null} />);
+  await screen.findByText(/IAM user John created IAM user Mary/, {}, { timeout: 60_000 });
+  const filter = createWrapper(container).findPropertyFilter();
+  act(() => filter?.focus());
+  act(() => filter?.setInputValue("CreateUser"));
+  await waitFor(() => expect(filter?.findDropdown().getElement().textContent).toContain("Event name = CreateUser"));
+  const options = filter?.findDropdown().findOptions() ?? [];
+  const accepted = options.findIndex((option) => option.getElement().textContent?.includes("Event name = CreateUser"));
+  act(() => filter?.selectSuggestion(accepted + 1));
+  await waitFor(() => expect(new URLSearchParams(window.location.search).get("expression")).toBe("is:write AND eventName=CreateUser"));
+  await waitFor(() => expect(asked("events").at(-1)?.get("expression")).toBe("is:write AND eventName=CreateUser"));
+  fireEvent.click(screen.getByText(/^IAM user John created IAM user Mary/));
+  expect(await screen.findByRole("heading", { name: SENTENCE }, { timeout: 60_000 })).toBeTruthy();
+}, 240_000);
+
+test("keys, principals and categories are suggested with the number of their events", async () => {
+  navigate("/console/events?categories=all&account=123456789012");
+  answers.values = (query) => {
+    const values = { accessKeyId: "AKIAEXAMPLE", arn: "arn:aws:iam::123456789012:user/John", eventCategory: "Data" }[query.get("field") ?? ""];
+    return { body: { values: values ? [{ value: values, count: 7 }] : [] } };
+  };
+  const { container } = render(<App token={null} />);
+  await screen.findByText(/IAM user John created IAM user Mary/, {}, { timeout: 60_000 });
+  const filter = createWrapper(container).findPropertyFilter();
+  const suggested = async (typed: string, words: string): Promise<void> => {
+    act(() => filter?.focus());
+    act(() => filter?.setInputValue(typed));
+    await waitFor(() => {
+      const options = filter?.findDropdown().findOptions() ?? [];
+      expect(options.map((option) => option.getElement().textContent).filter((text) => text?.includes(words))).toHaveLength(1);
+    });
+  };
+  await suggested("AKIA", "AWS access key = AKIAEXAMPLE7 events");
+  await suggested("arn:", "Principal ARN = arn:aws:iam::123456789012:user/John7 events");
+  await suggested("Event category = D", "Data7 events");
+  expect(asked("values").at(-1)?.get("categories")).toBe("all");
+  expect(asked("values").every((query) => query.get("account") === "123456789012")).toBe(true);
+}, 240_000);
+
+test("an export has the page's conditions, and is the server's file", async () => {
+  navigate("/console/events?expression=eventName%3DCreateUser&since=2020-01-01T00:00:00Z&account=123456789012");
+  const { container } = render(<App token={null} />);
+  await screen.findByText(/IAM user John created IAM user Mary/, {}, { timeout: 60_000 });
+  let followed = "";
+  vi.spyOn(HTMLAnchorElement.prototype, "click").mockImplementation(function (this: HTMLAnchorElement) {
+    followed = this.href;
+  });
+  const menu = createWrapper(container)
+    .findAllButtonDropdowns()
+    .find((dropdown) => dropdown.getElement().textContent?.includes("Download events"));
+  act(() => menu?.openDropdown());
+  act(() => menu?.findItemById("csv")?.click());
+  const { pathname, searchParams } = new URL(followed);
+  expect(pathname).toBe("/console/api/export");
+  expect(Object.fromEntries(searchParams)).toEqual({ expression: "eventName=CreateUser", since: "2020-01-01T00:00:00Z", account: "123456789012", format: "csv" });
+}, 240_000);
+
+test("a session that expires keeps the page, which goes on once there is another", async () => {
+  render(<App token={null} />);
+  await screen.findByText(/IAM user John created IAM user Mary/, {}, { timeout: 60_000 });
+  const none = { status: 401, body: { code: "NoSession", message: "no session", requestId: "r-2" } };
+  const before = { ...answers };
+  for (const name of Object.keys(answers)) answers[name] = () => none;
+  fireEvent.click(screen.getByRole("button", { name: "Refresh" }));
+  expect(await screen.findByText("The session expired")).toBeTruthy();
+  expect(screen.getByText(/IAM user John created IAM user Mary/)).toBeTruthy();
+  answers = before;
+  const count = asked("events").length;
+  fireEvent(window, new Event("focus"));
+  await waitFor(() => expect(screen.queryByText("The session expired")).toBeNull());
+  await waitFor(() => expect(asked("events").length).toBeGreaterThan(count));
+}, 240_000);
+
+test("an error keeps the filter and names the request", async () => {
+  navigate("/console/events?expression=user%3D%28");
+  answers.events = () => ({ status: 400, body: { code: "InvalidParameterException", message: "column 6: expected a value, found '('", requestId: "r-3" } });
+  render(<App token={null} />);
+  expect(await screen.findByText(/column 6: expected a value.*request r-3/, {}, { timeout: 60_000 })).toBeTruthy();
+  expect(screen.getByText(/user=\(/)).toBeTruthy();
+}, 240_000);
+
+test("without a session and with a used link, the page says how to get another", async () => {
+  answers.session = () => ({ status: 401, body: { code: "InvalidToken", message: "used", requestId: "r-4" } });
+  render(<App token="used" />);
+  expect(await screen.findByText(/This link was used before/)).toBeTruthy();
+  expect(screen.getByText("opentrail console")).toBeTruthy();
+}, 240_000);

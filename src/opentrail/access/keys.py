@@ -1,0 +1,317 @@
+"""The key directory: access keys whose secrets opentrail knows, to verify signatures with.
+
+It is a room of its own beside `identity`, which learns from records whose a key is, and knows no
+secrets. Here is decided who may call.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from opentrail.core.errors import Conflict, UsageError
+from opentrail.core.event import format_time, parse_time
+from opentrail.core.identity import key_for_account
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put, Remove, Stored
+from opentrail.ports.sealer import Sealer
+from opentrail.wire.verification import SigningSecret
+
+_KIND = "access-key"
+#: A user, the root user, a role session or a federated user.
+_PRINCIPAL = re.compile(
+    r"arn:aws[a-z-]*:(?:iam::([0-9]{12}):(?:user/\S+|root)"
+    r"|sts::([0-9]{12}):(?:assumed-role|federated-user)/\S+)"
+)
+_KEY_ID = re.compile("[A-Za-z0-9_]{3,128}")
+#: Attempts to change a key that others change at the same time, or to find an unused id.
+_ATTEMPTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An access key, without its secret."""
+
+    access_key_id: str
+    #: ARN of the user, of the root user, of the role session or of the federated user.
+    principal: str
+    account: str
+    created: datetime
+    is_active: bool
+    #: When the key, or its session token, is no longer accepted; None if never.
+    expires: datetime | None
+    is_temporary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key just made, with what is shown this once."""
+
+    key: AccessKey
+    secret_access_key: str
+    session_token: str | None
+
+    def __repr__(self) -> str:
+        """Leaves the secrets out, as it may be logged."""
+        return f"NewKey({self.key!r})"
+
+
+class KeyDirectory:
+    """The access keys in a control store.
+
+    `find` answers from memory; `load` reads what other processes have changed. Changes are
+    compare-and-set, so that several processes may make them at once.
+    """
+
+    def __init__(self, control: ControlStore, sealer: Sealer, clock: Clock) -> None:
+        self._control = control
+        self._sealer = sealer
+        self._clock = clock
+        self._secrets: dict[str, SigningSecret] = {}
+
+    async def load(self) -> None:
+        """Reads all keys.
+
+        Raises:
+            StorageFailed: a secret cannot be unsealed, such as with another master key.
+        """
+        stored = await self._control.scan(_KIND)
+        self._secrets = {each.key: self._secret_of(each.key, each.document) for each in stored}
+
+    def find(self, access_key_id: str) -> SigningSecret | None:
+        """Returns what a signature of the key is verified with."""
+        return self._secrets.get(access_key_id)
+
+    async def create(self, principal: str, lifetime: timedelta | None = None) -> NewKey:
+        """Creates a key: a long-term one, or with a lifetime a temporary one with a session token.
+
+        Raises:
+            UsageError: the principal is not an ARN of one, or the lifetime is not positive.
+        """
+        account = _account_of(principal)
+        if lifetime is not None and lifetime <= timedelta(0):
+            raise UsageError("the lifetime of an access key must be positive")
+        for _ in range(_ATTEMPTS):
+            new = self._new_key(principal, account, lifetime)
+            try:
+                await self._store(new, expected=0)
+            except Conflict:
+                continue
+            return new
+        raise Conflict("no unused access key id was found; try again")
+
+    async def import_key(
+        self,
+        access_key_id: str,
+        secret_access_key: str,
+        principal: str,
+        session_token: str | None = None,
+        expires: datetime | None = None,
+    ) -> AccessKey:
+        """Stores a key that was made elsewhere.
+
+        Raises:
+            UsageError: a part is not valid, or the key is in the directory already.
+        """
+        if not _KEY_ID.fullmatch(access_key_id):
+            raise UsageError("an access key id is 3 to 128 letters, digits and underscores")
+        if not secret_access_key or not secret_access_key.isascii():
+            raise UsageError("a secret access key is ASCII text that is not empty")
+        key = AccessKey(
+            access_key_id,
+            principal,
+            _account_of(principal),
+            self._now(),
+            True,
+            expires,
+            session_token is not None,
+        )
+        new = NewKey(key, secret_access_key, session_token)
+        try:
+            await self._store(new, expected=0)
+        except Conflict as error:
+            raise UsageError(f"access key {access_key_id} is in the directory already") from error
+        return key
+
+    async def list_keys(
+        self, account: str | None = None, principal: str | None = None
+    ) -> list[AccessKey]:
+        """Returns the keys, of one account or principal, by id."""
+        keys = [_key_of(each) for each in await self._control.scan(_KIND)]
+        return [
+            key
+            for key in keys
+            if account in (None, key.account) and principal in (None, key.principal)
+        ]
+
+    async def disable(self, access_key_id: str) -> AccessKey:
+        """Has signatures of a key refused until it is enabled.
+
+        Raises:
+            UsageError: there is no such key.
+        """
+        return await self._change(access_key_id, lambda key: replace(key, is_active=False))
+
+    async def enable(self, access_key_id: str) -> AccessKey:
+        """Has signatures of a key accepted again.
+
+        Raises:
+            UsageError: there is no such key.
+        """
+        return await self._change(access_key_id, lambda key: replace(key, is_active=True))
+
+    async def delete(self, access_key_id: str) -> None:
+        """Removes a key.
+
+        Raises:
+            UsageError: there is no such key.
+        """
+        await self._read(access_key_id)
+        await self._control.apply([Remove(_KIND, access_key_id)])
+        self._secrets.pop(access_key_id, None)
+
+    async def rotate(self, access_key_id: str, overlap: timedelta = timedelta(0)) -> NewKey:
+        """Creates a new key of the same principal; the old one is disabled, or expires later.
+
+        Of two that rotate a key at once, one succeeds.
+
+        Raises:
+            UsageError: there is no such key, it is temporary, disabled or rotated already.
+        """
+        for _ in range(_ATTEMPTS):
+            stored = await self._read(access_key_id)
+            old = _key_of(stored)
+            _refuse_rotation(old)
+            new = self._new_key(old.principal, old.account, None)
+            if overlap > timedelta(0):
+                old = replace(old, expires=self._now() + overlap)
+            else:
+                old = replace(old, is_active=False)
+            document = {**stored.document, **_document_of(old)}
+            change = Put(_KIND, access_key_id, document, expected=stored.version)
+            try:
+                await self._store(new, 0, change)
+            except Conflict:
+                continue
+            self._secrets[access_key_id] = self._secret_of(access_key_id, document)
+            return new
+        raise Conflict(f"access key {access_key_id} is being changed by others; try again")
+
+    def _now(self) -> datetime:
+        return self._clock.now().replace(microsecond=0)
+
+    def _new_key(self, principal: str, account: str, lifetime: timedelta | None) -> NewKey:
+        now = self._now()
+        is_temporary = lifetime is not None
+        key = AccessKey(
+            key_for_account(account, "ASIA" if is_temporary else "AKIA", secrets.token_bytes(4)),
+            principal,
+            account,
+            now,
+            True,
+            None if lifetime is None else now + lifetime,
+            is_temporary,
+        )
+        token = _random_text(192) if is_temporary else None
+        return NewKey(key, _random_text(30), token)
+
+    async def _store(self, new: NewKey, expected: int, *more: Put) -> None:
+        key_id, token = new.key.access_key_id, new.session_token
+        document = {
+            **_document_of(new.key),
+            "secret": self._sealer.seal(new.secret_access_key.encode(), _context(key_id)),
+            "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
+        }
+        await self._control.apply([Put(_KIND, key_id, document, expected), *more])
+        self._secrets[key_id] = self._secret_of(key_id, document)
+
+    async def _read(self, access_key_id: str) -> Stored:
+        stored = await self._control.get(_KIND, access_key_id)
+        if stored is None:
+            raise UsageError(f"access key {access_key_id!r} not found")
+        return stored
+
+    async def _change(
+        self, access_key_id: str, change: Callable[[AccessKey], AccessKey]
+    ) -> AccessKey:
+        for _ in range(_ATTEMPTS):
+            stored = await self._read(access_key_id)
+            key = change(_key_of(stored))
+            document = {**stored.document, **_document_of(key)}
+            try:
+                await self._control.apply(
+                    [Put(_KIND, access_key_id, document, expected=stored.version)]
+                )
+            except Conflict:
+                continue
+            self._secrets[access_key_id] = self._secret_of(access_key_id, document)
+            return key
+        raise Conflict(f"access key {access_key_id} is being changed by others; try again")
+
+    def _secret_of(self, access_key_id: str, document: Mapping[str, Any]) -> SigningSecret:
+        plain = self._sealer.unseal(document["secret"], _context(access_key_id))
+        token, expires = document["token_sha256"], document["expires"]
+        return SigningSecret(
+            plain.decode(),
+            bytes.fromhex(token) if token else None,
+            parse_time(expires) if expires else None,
+            document["is_active"],
+        )
+
+
+def _refuse_rotation(key: AccessKey) -> None:
+    if key.is_temporary:
+        raise UsageError(f"access key {key.access_key_id} is temporary; create a new one")
+    if not key.is_active or key.expires is not None:
+        raise UsageError(
+            f"access key {key.access_key_id} is disabled or was rotated; rotate an active key"
+        )
+
+
+def _account_of(principal: str) -> str:
+    match = _PRINCIPAL.fullmatch(principal)
+    if match is None:
+        raise UsageError(
+            f"{principal!r} is not a principal: arn:aws:iam::ACCOUNT:user/NAME, "
+            "arn:aws:iam::ACCOUNT:root or arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION"
+        )
+    return str(match[1] or match[2])
+
+
+def _context(access_key_id: str) -> str:
+    """Returns what a sealed secret is bound to."""
+    return f"access key {access_key_id}"
+
+
+def _random_text(count: int) -> str:
+    """Returns base64 of random bytes, without padding if there are a multiple of three."""
+    return base64.b64encode(secrets.token_bytes(count)).decode()
+
+
+def _key_of(stored: Stored) -> AccessKey:
+    document = stored.document
+    expires = document["expires"]
+    return AccessKey(
+        stored.key,
+        document["principal"],
+        _account_of(document["principal"]),
+        parse_time(document["created"]),
+        document["is_active"],
+        parse_time(expires) if expires else None,
+        document["token_sha256"] is not None,
+    )
+
+
+def _document_of(key: AccessKey) -> dict[str, Any]:
+    return {
+        "principal": key.principal,
+        "created": format_time(key.created),
+        "is_active": key.is_active,
+        "expires": format_time(key.expires) if key.expires else None,
+    }

@@ -1,0 +1,116 @@
+"""This server's own endpoint, called by botocore."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import botocore.auth
+import botocore.awsrequest
+import botocore.config
+import botocore.credentials
+import botocore.exceptions
+import botocore.httpsession
+import botocore.session
+
+from opentrail.adapters.aws.object_store import FAILED, S3Access, refusal
+from opentrail.core.errors import ServiceError
+
+T = TypeVar("T")
+
+_TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"
+#: Concurrent calls, and seconds that one may take.
+_AT_ONCE, _SECONDS = 4, 60
+
+
+class BotocoreEndpoint:
+    """An `OwnEndpoint`: every call goes through the network, and is recorded like any other.
+
+    Args:
+        access: returns address and credentials of the endpoint; it has no address before it
+            listens.
+    """
+
+    def __init__(self, access: Callable[[], S3Access]) -> None:
+        self._access = access
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "own-endpoint")
+        self._session: botocore.session.Session | None = None
+
+    async def call(
+        self, service: str, operation: str, region: str, agent: str, given: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Returns the answer to a call of any service."""
+
+        def call() -> dict[str, Any]:
+            client = self._client(service, region, agent)
+            answer: dict[str, Any] = getattr(client, _method(client, operation))(**given)
+            answer.pop("ResponseMetadata", None)
+            return answer
+
+        return await self._run(call, f"{service}:{operation}")
+
+    async def cloudtrail(
+        self, operation: str, region: str, agent: str, body: bytes
+    ) -> tuple[int, bytes]:
+        """Returns status and body of an answer of the CloudTrail API."""
+
+        def call() -> tuple[int, bytes]:
+            access = self._access()
+            headers = {
+                "Content-Type": "application/x-amz-json-1.1",
+                "X-Amz-Target": f"{_TARGET}.{operation}",
+                "User-Agent": agent,
+            }
+            url = str(access.endpoint_url)
+            request = botocore.awsrequest.AWSRequest("POST", url, headers, body)
+            keys = botocore.credentials.Credentials(
+                access.access_key_id, access.secret_access_key, access.session_token
+            )
+            botocore.auth.SigV4Auth(keys, "cloudtrail", region).add_auth(request)
+            session = botocore.httpsession.URLLib3Session(_verify(access), timeout=_SECONDS)
+            answer = session.send(request.prepare())
+            return answer.status_code, answer.content
+
+        return await self._run(call, f"cloudtrail:{operation}")
+
+    async def _run(self, call: Callable[[], T], name: str) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except botocore.exceptions.ClientError as error:
+            code, message = refusal(error, name)
+            raise ServiceError(code, message) from error
+        except FAILED as error:
+            raise ServiceError(type(error).__name__, f"{name}: {error}") from error
+
+    def _client(self, service: str, region: str, agent: str) -> Any:
+        if self._session is None:
+            self._session = botocore.session.Session()
+        access = self._access()
+        return self._session.create_client(
+            service,
+            region,
+            endpoint_url=access.endpoint_url,
+            aws_access_key_id=access.access_key_id,
+            aws_secret_access_key=access.secret_access_key,
+            aws_session_token=access.session_token,
+            verify=_verify(access),
+            config=botocore.config.Config(
+                user_agent=agent,
+                retries={"total_max_attempts": 1},
+                connect_timeout=_SECONDS,
+                read_timeout=_SECONDS,
+                s3={"addressing_style": "path"},
+            ),
+        )
+
+
+def _method(client: Any, operation: str) -> str:
+    """Returns the name of an operation's method of a client."""
+    methods: dict[str, str] = client.meta.method_to_api_mapping
+    return next(method for method, name in methods.items() if name == operation)
+
+
+def _verify(access: S3Access) -> str | bool:
+    return str(access.ca) if access.ca else True

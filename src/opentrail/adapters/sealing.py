@@ -1,0 +1,118 @@
+"""Sealer with AES-256-GCM; the master key is in a file or in the environment."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from opentrail.adapters.files import sync_folder, write_durably
+from opentrail.core.errors import StorageFailed, UsageError
+
+#: Environment variable with a master key: base64 of 32 bytes.
+MASTER_KEY_VARIABLE = "OPENTRAIL_MASTER_KEY"
+_KEY_BYTES, _NONCE_BYTES = 32, 12
+_VERSION = "v1"
+
+
+class AesGcmSealer:
+    """Seals as `v1.<master key's fingerprint>.<base64 of nonce and ciphertext>`.
+
+    Nonces are random; the context is the associated data.
+    """
+
+    def __init__(self, master_key: bytes) -> None:
+        self._cipher = AESGCM(master_key)
+        #: Which master key it is; says nothing else of it.
+        self.fingerprint = hashlib.sha256(b"opentrail master key\0" + master_key).hexdigest()[:16]
+
+    def seal(self, plain: bytes, context: str) -> str:
+        """Returns text that shows nothing of `plain` but its length."""
+        nonce = os.urandom(_NONCE_BYTES)
+        content = nonce + self._cipher.encrypt(nonce, plain, context.encode())
+        return f"{_VERSION}.{self.fingerprint}.{base64.b64encode(content).decode()}"
+
+    def unseal(self, sealed: str, context: str) -> bytes:
+        """Returns what was sealed."""
+        version, _, rest = sealed.partition(".")
+        fingerprint, _, text = rest.partition(".")
+        if version != _VERSION:
+            raise StorageFailed(f"the secret of {context} is not sealed in form {_VERSION}")
+        if fingerprint != self.fingerprint:
+            raise StorageFailed(
+                f"the secret of {context} was sealed by master key {fingerprint!r}, the present "
+                f"one is {self.fingerprint!r}: restore the former key"
+            )
+        try:
+            content = base64.b64decode(text, validate=True)
+            return self._cipher.decrypt(
+                content[:_NONCE_BYTES], content[_NONCE_BYTES:], context.encode()
+            )
+        except (binascii.Error, ValueError, InvalidTag) as error:
+            raise StorageFailed(f"the sealed secret of {context} was changed") from error
+
+
+def load_master_key(file: Path, given: str | None, may_create: bool) -> bytes:
+    """Returns the master key.
+
+    Args:
+        file: where it is, if it is not given; only its owner may read it.
+        given: base64 of the key, from `MASTER_KEY_VARIABLE`.
+        may_create: whether a new key is created if there is none: only while nothing is sealed.
+
+    Raises:
+        UsageError: the given text is not a key.
+        StorageFailed: the file is missing, not a key, or open to others.
+    """
+    if given:
+        key = _decoded(given)
+        if key is None:
+            raise UsageError(f"{MASTER_KEY_VARIABLE} must be base64 of {_KEY_BYTES} bytes")
+        return key
+    try:
+        if may_create and not file.exists():
+            _create(file)
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o077:
+            raise StorageFailed(
+                f"master key {file} may be read by others (mode {mode:o}): chmod 600 {file}"
+            )
+        key = _decoded(file.read_text("latin-1"))
+    except FileNotFoundError as error:
+        raise StorageFailed(
+            f"master key {file} is missing, and secrets are sealed by it: restore the file, or set "
+            f"{MASTER_KEY_VARIABLE}"
+        ) from error
+    except OSError as error:
+        raise StorageFailed(f"master key {file} cannot be used: {error}") from error
+    if key is None:
+        raise StorageFailed(f"{file} is not a master key: base64 of {_KEY_BYTES} bytes")
+    return key
+
+
+def _create(file: Path) -> None:
+    """Creates a master key; of two processes that do so at once, one succeeds and both use it."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = file.with_name(f".{file.name}.{os.urandom(8).hex()}")
+    write_durably(made, base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
+    try:
+        with contextlib.suppress(FileExistsError):
+            file.hardlink_to(made)
+    finally:
+        made.unlink()
+    sync_folder(file.parent)
+
+
+def _decoded(text: str) -> bytes | None:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return key if len(key) == _KEY_BYTES else None

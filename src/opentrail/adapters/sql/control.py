@@ -1,0 +1,262 @@
+"""ControlStore on SQLAlchemy Core: SQLite by default, PostgreSQL by the same code.
+
+Every write is conditional in the statement itself, so that several processes may write: of two
+that change the same version of a document, the second waits for the first and then finds another
+version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from opentrail.adapters.sql.migrating import bring_up_to_date
+from opentrail.adapters.sql.schema import DOCUMENTS
+from opentrail.core.errors import Conflict, StorageFailed, UsageError
+from opentrail.ports.control import Put, Stored, StoreWrite
+
+T = TypeVar("T")
+
+#: Seconds before each new attempt after a lost connection, a deadlock or a failed serialisation.
+_RETRY_DELAYS = (0.1, 0.4, 1.0, 2.0)
+#: Time limits on PostgreSQL: for connecting in seconds, for a statement in milliseconds.
+_CONNECT_SECONDS, _STATEMENT_MILLISECONDS = 10, 30_000
+#: PostgreSQL's codes of errors after which the same transaction may succeed.
+_TRANSIENT = ("40001", "40P01", "53300")
+#: Its codes for a server that stops or starts.
+_SHUT_DOWN = ("57P01", "57P02", "57P03")
+
+
+class _TransientError(Exception):
+    """A transaction failed before it was committed; a new attempt may succeed."""
+
+
+class SqlControl:
+    """A `ControlStore` in one table of a SQL database."""
+
+    def __init__(self, url: str | sa.URL) -> None:
+        """Opens a store.
+
+        Args:
+            url: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/DATABASE`.
+
+        Raises:
+            UsageError: the URL is not valid, or PostgreSQL's driver is not installed.
+            StorageFailed: the database cannot be opened.
+            DataTooNew: a newer version of opentrail has changed it.
+        """
+        self._engine = _engine(url)
+        self._lock = asyncio.Lock()
+        try:
+            bring_up_to_date(self._engine)
+        except sa.exc.SQLAlchemyError as error:
+            self._engine.dispose()
+            raise StorageFailed(f"state store cannot be opened: {_cause(error)}") from error
+
+    @classmethod
+    def in_file(cls, path: Path) -> SqlControl:
+        """Returns a store in a SQLite file."""
+        store = cls(sa.URL.create("sqlite", database=str(path)))
+        path.chmod(0o600)
+        return store
+
+    async def get(self, kind: str, key: str) -> Stored | None:
+        """Returns the document, or None."""
+        query = sa.select(DOCUMENTS).where(DOCUMENTS.c.kind == kind, DOCUMENTS.c.key == key)
+        found = await self._run(lambda connection: connection.execute(query).first())
+        return _stored(found) if found else None
+
+    async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
+        """Returns the documents of a kind whose keys start with `prefix`, by key."""
+        query = (
+            sa.select(DOCUMENTS)
+            .where(DOCUMENTS.c.kind == kind, DOCUMENTS.c.key.startswith(prefix, autoescape=True))
+            .order_by(DOCUMENTS.c.key)
+        )
+        rows = await self._run(lambda connection: connection.execute(query).all())
+        # SQLite's LIKE ignores case; keys do not.
+        return [_stored(row) for row in rows if row.key.startswith(prefix)]
+
+    async def apply(self, changes: Sequence[StoreWrite]) -> None:
+        """Returns only once all changes are durable; on an error none is made.
+
+        If the connection is lost during the commit itself, `StorageFailed` says that it is not
+        known whether they were made.
+        """
+
+        def change_all(connection: sa.Connection) -> None:
+            blind = [c for c in changes if isinstance(c, Put) and c.expected is None]
+            keys = {(change.kind, change.key) for change in changes}
+            if len(blind) == len(changes) == len(keys) > 1:
+                # In one order, so that two writers do not wait for each other.
+                blind.sort(key=lambda put: (put.kind, put.key))
+                connection.execute(_upsert(connection), [_row(put) for put in blind])
+                return
+            for change in changes:
+                _change(connection, change)
+
+        if changes:
+            await self._run(change_all)
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        async with self._lock:
+            await asyncio.to_thread(self._engine.dispose)
+
+    async def _run(self, work: Callable[[sa.Connection], T]) -> T:
+        async with self._lock:
+            for delay in _RETRY_DELAYS:
+                try:
+                    return await asyncio.to_thread(self._in_transaction, work)
+                except _TransientError:
+                    await asyncio.sleep(delay)
+            try:
+                return await asyncio.to_thread(self._in_transaction, work)
+            except _TransientError as error:
+                attempts = len(_RETRY_DELAYS) + 1
+                raise StorageFailed(
+                    f"state store failed in {attempts} attempts: {error}"
+                ) from error.__cause__
+
+    def _in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
+        is_connected = is_committing = False
+        try:
+            with self._engine.connect() as connection:
+                is_connected = True
+                transaction = connection.begin()
+                result = work(connection)
+                is_committing = True
+                transaction.commit()
+                return result
+        except sa.exc.SQLAlchemyError as error:
+            cause, state = _cause(error), _sqlstate(error)
+            is_lost = self._lost_connection(error, is_connected)
+            if is_committing and is_lost:
+                raise StorageFailed(
+                    "state store failed while changes were committed; it is not known whether "
+                    f"they were made: {cause}"
+                ) from error
+            if is_lost or state in _TRANSIENT:
+                raise _TransientError(cause) from error
+            raise StorageFailed(f"state store failed: {cause}") from error
+
+    def _lost_connection(self, error: sa.exc.SQLAlchemyError, is_connected: bool) -> bool:
+        """Returns whether the database server could not be reached, or was not any more."""
+        if self._engine.dialect.name == "sqlite" or not isinstance(error, sa.exc.DBAPIError):
+            return False
+        state = _sqlstate(error)
+        if is_connected:
+            return error.connection_invalidated or state in _SHUT_DOWN
+        return state is None or state in _SHUT_DOWN
+
+
+def _engine(url: str | sa.URL) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):
+        # The library's text has the URL, and with it the password.
+        raise UsageError("the URL of the control store is not valid") from None
+    if parsed.drivername == "sqlite":
+        engine = sa.create_engine(parsed, pool_size=1, max_overflow=0, hide_parameters=True)
+        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    if parsed.drivername != "postgresql":
+        raise UsageError(
+            f"the control store must be sqlite or a postgresql:// URL, not {parsed.drivername}://"
+        )
+    arguments: dict[str, Any] = {
+        "connect_timeout": _CONNECT_SECONDS,
+        "application_name": "opentrail",
+        "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS}",
+        "tcp_user_timeout": _STATEMENT_MILLISECONDS,
+    }
+    try:
+        return sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            pool_size=1,
+            max_overflow=0,
+            hide_parameters=True,
+            connect_args={n: value for n, value in arguments.items() if n not in parsed.query},
+        )
+    except ImportError as error:
+        raise UsageError(
+            "a control store on PostgreSQL needs the package psycopg: pip install "
+            "'opentrail[postgres]'"
+        ) from error
+
+
+def _change(connection: sa.Connection, change: StoreWrite) -> None:
+    here = sa.and_(DOCUMENTS.c.kind == change.kind, DOCUMENTS.c.key == change.key)
+    if not isinstance(change, Put):
+        connection.execute(sa.delete(DOCUMENTS).where(here))
+        return
+    row = _row(change)
+    if change.expected is None:
+        connection.execute(_upsert(connection), row)
+        return
+    if change.expected == 0:
+        insert = _insert(connection).on_conflict_do_nothing()
+        done = connection.execute(insert.execution_options(preserve_rowcount=True), row)
+    else:
+        done = connection.execute(
+            sa.update(DOCUMENTS)
+            .where(here, DOCUMENTS.c.version == change.expected)
+            .values(version=change.expected + 1, body=row["body"])
+        )
+    if done.rowcount != 1:
+        raise Conflict(f"{change.kind} {change.key!r} was changed since it was read")
+
+
+def _insert(connection: sa.Connection) -> Any:
+    # Loading a dialect takes megabytes and a tenth of a second or more.
+    dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
+    return dialect.insert(DOCUMENTS).values(
+        kind=sa.bindparam("kind"), key=sa.bindparam("key"), version=1, body=sa.bindparam("body")
+    )
+
+
+def _upsert(connection: sa.Connection) -> Any:
+    """Returns the statement that writes a document of any version."""
+    insert = _insert(connection)
+    return insert.on_conflict_do_update(
+        index_elements=[DOCUMENTS.c.kind, DOCUMENTS.c.key],
+        set_={"version": DOCUMENTS.c.version + 1, "body": insert.excluded.body},
+    )
+
+
+def _row(put: Put) -> dict[str, str]:
+    body = json.dumps(put.document, separators=(",", ":"))
+    return {"kind": put.kind, "key": put.key, "body": body}
+
+
+def _stored(row: sa.Row[tuple[str, str, int, str]]) -> Stored:
+    return Stored(row.key, row.version, json.loads(row.body))
+
+
+def _cause(error: sa.exc.SQLAlchemyError) -> str:
+    return str(getattr(error, "orig", None) or error).strip()
+
+
+def _sqlstate(error: sa.exc.SQLAlchemyError) -> str | None:
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return None if state is None else str(state)
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Python's module would begin transactions itself, and none for a change of the schema.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {kind}")

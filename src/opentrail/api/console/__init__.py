@@ -1,0 +1,1 @@
+"""The web console: its session, its pages and its calls."""

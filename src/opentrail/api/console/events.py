@@ -1,0 +1,275 @@
+"""Event history for the web console: pages, one event, what happened around it, and files."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from opentrail.api.conditions import count_in, search_in
+from opentrail.api.operation import Services
+from opentrail.core.attributes import attributes_of
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import Record, as_object, format_time
+from opentrail.core.expression import Compare, Expression, Or, literal
+from opentrail.history.event_history import PAGE, History, Page, Search
+from opentrail.ports.event_store import FoundEvent
+from opentrail.who.sentence import clause, sentence
+
+Json = dict[str, Any]
+_LARGEST_PAGE = 200
+#: Events that are read at once for a file.
+_PER_READ = 1_000
+#: Times before and after an event that are searched for its neighbours, until there are enough.
+_AROUND = (timedelta(minutes=5), timedelta(hours=6), timedelta(days=90))
+_MOST_AROUND = 1_000
+#: What neighbours have in common with an event → field of the search.
+_COMMON = {
+    "principal": "principal_arn",
+    "resource": "resource_names",
+    "ip": "source_ip",
+    "key": "access_key_id",
+}
+#: Texts that spreadsheets take for formulas begin with one of these.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_CSV_COLUMNS = (
+    "eventTime",
+    "sentence",
+    "eventName",
+    "eventSource",
+    "username",
+    "arn",
+    "sourceIp",
+    "userAgent",
+    "region",
+    "account",
+    "category",
+    "readOnly",
+    "errorCode",
+    "accessKeyId",
+    "resources",
+    "eventId",
+    "requestId",
+)
+
+
+class Events:
+    """The calls about events."""
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]]) -> None:
+        self._services = services
+        self._missing = missing
+
+    def _search(self, request: Request) -> Search:
+        return search_in(request.query_params, self._services.clock.now())
+
+    async def page(self, request: Request) -> Json:
+        """Returns a page of events, newest first, and the cursor of the next one."""
+        began = time.perf_counter()
+        query = request.query_params
+        limit = count_in(query, "limit", _LARGEST_PAGE) or PAGE
+        cursor = query.get("cursor") or None
+        page = await self._services.history.search(self._search(request), limit, cursor)
+        return {
+            "events": await rows_of(page.events),
+            "next": page.next_token,
+            "tookMs": round((time.perf_counter() - began) * 1000),
+            "missing": self._missing(),
+        }
+
+    async def one(self, request: Request) -> Json:
+        """Returns an event with the text of its record as it is stored."""
+        event = await find_event(self._services.history, request.path_params["id"])
+        return {"event": shown(event), "record": event.record}
+
+    async def context(self, request: Request) -> Json:
+        """Returns what the same principal, address, key or resource did before and after."""
+        query = request.query_params
+        by = query.get("by", "principal")
+        if by not in _COMMON:
+            message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
+            raise CloudTrailError("InvalidParameterException", message)
+        limit = count_in(query, "limit", _LARGEST_PAGE) or 20
+        event = await find_event(self._services.history, request.path_params["id"])
+        expression = _in_common(event, by)
+        if expression is None:
+            return {"before": [], "after": []}
+        search = Search(expression=expression)
+        history = self._services.history
+        own = event.event_id
+        before = await history.latest(replace(search, end=event.event_time), limit + 1)
+        after: list[FoundEvent] = []
+        for width in _AROUND:
+            period = replace(search, start=event.event_time, end=event.event_time + width)
+            after = await history.latest(period, _MOST_AROUND)
+            if len(after) > limit:
+                break
+        earlier = [each for each in before if each.event_id != own][:limit]
+        later = [each for each in after if each.event_id != own][-limit:]
+        return {"before": await rows_of(earlier), "after": await rows_of(later[::-1])}
+
+    async def export(self, request: Request) -> StreamingResponse:
+        """Streams all events of a search as a file."""
+        form = request.query_params.get("format", "csv")
+        if form not in _WRITERS:
+            message = f"format must be one of {', '.join(_WRITERS)}, not {form!r}"
+            raise CloudTrailError("InvalidParameterException", message)
+        search = self._search(request)
+        first = await self._services.history.search(search, _PER_READ)
+        kind, write = _WRITERS[form]
+        name = f"events-{self._services.clock.now():%Y%m%dT%H%M%SZ}.{form}"
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return StreamingResponse(write(self._all(search, first)), 200, headers, kind)
+
+    async def _all(self, search: Search, page: Page) -> AsyncIterator[Sequence[FoundEvent]]:
+        while True:
+            yield page.events
+            if page.next_token is None:
+                return
+            page = await self._services.history.search(search, _PER_READ, page.next_token)
+
+
+async def find_event(history: History, event_id: str) -> FoundEvent:
+    """Returns an event by its id.
+
+    Raises:
+        CloudTrailError: `EventNotFound`.
+    """
+    found = await history.latest(Search(attribute=("EventId", event_id)), 1)
+    if not found:
+        raise CloudTrailError("EventNotFound", f"there is no event {event_id}", 404)
+    return found[0]
+
+
+async def rows_of(events: Sequence[FoundEvent]) -> list[Json]:
+    """Returns the rows of events; other calls go on while many are made."""
+    return await asyncio.to_thread(lambda: [shown(event) for event in events])
+
+
+def shown(event: FoundEvent) -> Json:
+    """Returns what a row and the head of an event's page need."""
+    record = orjson.loads(event.record)
+    found = attributes_of(record)
+    identity = as_object(record.get("userIdentity"))
+    session = as_object(as_object(identity.get("sessionContext")).get("attributes"))
+    return {
+        "eventId": event.event_id,
+        "eventTime": format_time(found.event_time),
+        "eventName": event.event_name,
+        "eventSource": event.event_source,
+        "region": found.region,
+        "account": found.account,
+        "category": found.category,
+        "readOnly": event.read_only,
+        "username": event.username,
+        "principalType": identity.get("type"),
+        "arn": found.principal_arn,
+        "accessKeyId": event.access_key_id,
+        "sourceIp": found.source_ip,
+        "userAgent": _text(record.get("userAgent")),
+        "errorCode": found.error_code,
+        "requestId": _text(record.get("requestID")),
+        "mfa": _mfa(session, record),
+        "resources": [{"type": each.type, "name": each.name} for each in event.resources],
+        **_words(record, event),
+    }
+
+
+def _words(record: Record, event: FoundEvent) -> Json:
+    """Returns the event in a sentence, whose times are UTC, and the sentence without its time."""
+    if "eventName" not in record:  # an Insights event is about an API, not by a caller
+        found = f"{event.event_name}: unusual activity"
+        return {"sentence": found, "clause": found}
+    return {"sentence": sentence(record).replace(" UTC, ", ", ", 1), "clause": clause(record)}
+
+
+def _mfa(session: Mapping[str, Any], record: Record) -> bool | None:
+    used = as_object(record.get("additionalEventData")).get("MFAUsed")
+    if used in ("Yes", "No"):
+        return bool(used == "Yes")
+    known = session.get("mfaAuthenticated")
+    return None if known is None else known in (True, "true")
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _in_common(event: FoundEvent, by: str) -> Expression | None:
+    """Returns the expression that an event and its neighbours match; None if it lacks the value."""
+    found = attributes_of(orjson.loads(event.record))
+    values: dict[str, list[str | None]] = {
+        "principal": [found.principal_arn],
+        "resource": [each.name for each in event.resources],
+        "ip": [found.source_ip],
+        "key": [event.access_key_id],
+    }
+    terms: list[Expression] = [
+        Compare((_COMMON[by],), "=", literal(value), is_field=True) for value in values[by] if value
+    ]
+    return Or(tuple(terms)) if terms else None
+
+
+async def _csv(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
+    yield (",".join(_CSV_COLUMNS) + "\r\n").encode()
+    async for events in pages:
+        yield await asyncio.to_thread(_csv_lines, events)
+
+
+def _csv_lines(events: Sequence[FoundEvent]) -> bytes:
+    lines = io.StringIO()
+    writer = csv.writer(lines)
+    for event in events:
+        row = shown(event)
+        row["resources"] = " ".join(each["name"] for each in row["resources"])
+        writer.writerow([_cell(row[column]) for column in _CSV_COLUMNS])
+    return lines.getvalue().encode("utf-8", "replace")
+
+
+def _cell(value: Any) -> str:
+    """Returns a cell that no spreadsheet runs as a formula.
+
+    >>> _cell("=1+1"), _cell(True), _cell(None), _cell("John")
+    ("'=1+1", 'true', '', 'John')
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+async def _ndjson(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
+    async for events in pages:
+        yield b"".join(event.record.encode("utf-8", "replace") + b"\n" for event in events)
+
+
+async def _json(pages: AsyncIterator[Sequence[FoundEvent]]) -> AsyncIterator[bytes]:
+    """Yields a file in the form of CloudTrail's log files."""
+    separator = b'{"Records":['
+    async for events in pages:
+        for event in events:
+            yield separator + event.record.encode("utf-8", "replace")
+            separator = b",\n"
+    yield b"]}\n" if separator == b",\n" else b'{"Records":[]}\n'
+
+
+_WRITERS: dict[
+    str,
+    tuple[
+        str,
+        Callable[[AsyncIterator[Sequence[FoundEvent]]], AsyncIterator[bytes]],
+    ],
+] = {
+    "csv": ("text/csv; charset=utf-8", _csv),
+    "ndjson": ("application/x-ndjson", _ndjson),
+    "json": ("application/json", _json),
+}

@@ -1,0 +1,225 @@
+"""Event history without scripts: pages made on the server, for text browsers and strict ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+from urllib.parse import parse_qs, quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from opentrail.api.conditions import search_in
+from opentrail.api.console.events import find_event, shown
+from opentrail.api.console.guard import Guard, read_body
+from opentrail.api.operation import Services
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.text import printable
+from opentrail.history.event_history import PAGE, Page
+
+Json = dict[str, Any]
+PATH = "/console/plain"
+#: Events that only read are hidden until the reader empties the field, as on the console's page.
+_DEFAULT = "is:write"
+#: Maximum bytes of the form with a link.
+_LARGEST_FORM = 10_000
+_HOW = "On the machine of the server, run: opentrail console"
+#: What the table and the page of an event show: label, member of an event.
+_DETAILS = (
+    ("Event name", "eventName"),
+    ("Event source", "eventSource"),
+    ("Event time (UTC)", "eventTime"),
+    ("AWS Region", "region"),
+    ("Account", "account"),
+    ("User name", "username"),
+    ("Principal", "arn"),
+    ("AWS access key", "accessKeyId"),
+    ("Source IP address", "sourceIp"),
+    ("User agent", "userAgent"),
+    ("Error code", "errorCode"),
+    ("Event ID", "eventId"),
+    ("Request ID", "requestId"),
+)
+
+
+class Plain:
+    """The pages without scripts."""
+
+    def __init__(self, services: Services, guard: Guard) -> None:
+        self._services = services
+        self._guard = guard
+
+    def routes(self) -> list[Route]:
+        """Returns the routes of these pages."""
+        guarded = self._guard.plain
+        return [
+            Route(PATH, guarded(self._history, _failed)),
+            Route(f"{PATH}/events/{{id}}", guarded(self._event, _failed)),
+            Route(f"{PATH}/session", self._guard.form(self._begin, _failed), methods=["POST"]),
+        ]
+
+    async def _begin(self, request: Request) -> Response:
+        """Begins a session by a link, or by its secret alone."""
+        body = await read_body(request, _LARGEST_FORM, "form")
+        given = parse_qs(body.decode("utf-8", "replace")).get("link", [""])[0].strip()
+        response = RedirectResponse(PATH, 303)
+        self._guard.begin(request, given.rpartition("#t=")[2], response)
+        return response
+
+    async def _history(self, request: Request) -> Response:
+        """Shows a page of events; a search that is not valid keeps its form."""
+        query = {"q": _DEFAULT, **request.query_params}
+        given = {**query, "expression": query["q"]}
+        try:
+            search = search_in(given, self._services.clock.now())
+            cursor = query.get("cursor") or None
+            page = await self._services.history.search(search, PAGE, cursor)
+        except CloudTrailError as error:
+            problem = f"<p role=alert>{_text(error.message)}</p>"
+            return _page("Event history", _form(query) + problem, error.status)
+        return _page("Event history", _form(query) + _table(page) + _paging(query, page))
+
+    async def _event(self, request: Request) -> Response:
+        event = await find_event(self._services.history, request.path_params["id"])
+        row = shown(event)
+        details = [(label, row[member]) for label, member in _DETAILS]
+        details += [
+            (f"Resource ({each['type'] or 'type not known'})", each["name"])
+            for each in row["resources"]
+        ]
+        listed = "".join(
+            f"<dt>{_text(label)}</dt><dd>{_text(value)}</dd>" for label, value in details if value
+        )
+        lines = "\n".join(_text(line) for line in indented(event.record))
+        address = f"/console/events/{quote(event.event_id, safe='')}"
+        return _page(
+            row["sentence"],
+            f"<dl>{listed}</dl><h2>Record</h2><pre tabindex=0>{lines}</pre>"
+            f'<p><a href="{PATH}">Event history</a> · '
+            f'<a href="{escape(address)}">This event in the console with scripts</a></p>',
+        )
+
+
+def _form(query: Mapping[str, str]) -> str:
+    """Returns the form of a search."""
+    fields = (
+        ("q", "Search expression", "eventName:CreateUser AND NOT is:read", "text"),
+        ("since", "Since (UTC)", "2020-01-01T09:00:00Z", "text"),
+        ("until", "Until (UTC)", "2020-01-31", "text"),
+    )
+    inputs = "".join(
+        f'<label>{label} <input type={kind} name={name} value="{escape(query.get(name, ""))}" '
+        f'placeholder="{example}"></label>'
+        for name, label, example, kind in fields
+    )
+    kept = "".join(
+        f'<input type=hidden name={name} value="{escape(query[name])}">'
+        for name in ("account", "region", "categories")
+        if query.get(name)
+    )
+    return f'<form action="{PATH}" role=search>{inputs}{kept}<button>Search</button></form>'
+
+
+def _table(page: Page) -> str:
+    """Returns the events as a table; on narrow screens its cells are lines."""
+    if not page.events:
+        return "<p>No events. Empty the search expression to see events that only read, too.</p>"
+    return (
+        "<table><caption>Events, newest first</caption><thead><tr><th scope=col>Time (UTC)</th>"
+        "<th scope=col>What happened</th><th scope=col>User</th><th scope=col>Source IP</th>"
+        f"<th scope=col>Result</th></tr></thead><tbody>{_rows(map(shown, page.events))}</tbody>"
+        "</table>"
+    )
+
+
+def _rows(rows: Iterable[Json]) -> str:
+    return "".join(
+        f"<tr><td>{_text(row['eventTime'][:19].replace('T', ' '))}</td>"
+        f'<td><a href="{PATH}/events/{escape(quote(row["eventId"], safe=""))}">'
+        f"{_text(row['clause'])}</a></td><td>{_text(row['username'] or '-')}</td>"
+        f"<td>{_text(row['sourceIp'] or '-')}</td>"
+        f"<td>{'✘ ' + _text(row['errorCode']) if row['errorCode'] else '✔ Success'}</td></tr>"
+        for row in rows
+    )
+
+
+def _paging(query: Mapping[str, str], page: Page) -> str:
+    """Returns links to the first and the next page."""
+    same = {name: value for name, value in query.items() if name != "cursor"}
+    links = []
+    if "cursor" in query:
+        links.append(("Newest", same))
+    if page.next_token:
+        links.append(("Older", {**same, "cursor": page.next_token}))
+    return '<nav aria-label="Pages">{}</nav>'.format(
+        " ".join(f'<a href="{PATH}?{escape(urlencode(to))}">{label}</a>' for label, to in links)
+    )
+
+
+def _failed(code: str, message: str, status: int, request_id: str) -> Response:
+    """Returns the page of an error; without a session it has a form for a link."""
+    said = f"<p role=alert>{_text(message)} ({_text(code)}, request {_text(request_id)})</p>"
+    if status != 401:
+        return _page("Error", f'{said}<p><a href="{PATH}">Event history</a></p>', status)
+    return _page(
+        "Open the console",
+        f"{said}<p>{_HOW}, and paste the link that it prints. It is good once, for ten minutes.</p>"
+        f'<form method=post action="{PATH}/session"><label>Link <input type=password name=link '
+        "autocomplete=off required></label><button>Open</button></form>",
+        status,
+    )
+
+
+def _page(heading: str, body: str, status: int = 200) -> Response:
+    title = _text(heading)
+    return Response(
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        '<meta name=color-scheme content="light dark"><link rel=icon href="/console/icon.svg">'
+        f'<link rel=stylesheet href="/console/plain.css"><title>{title} · opentrail</title></head>'
+        f"<body><main><h1>{title}</h1>{body}</main></body></html>",
+        status,
+        media_type="text/html",
+    )
+
+
+def _text(value: str) -> str:
+    r"""Returns a text as HTML, in which it is nothing but text.
+
+    >>> _text("<b>\u202e")
+    '&lt;b&gt;\\u202e'
+    """
+    return escape(printable(value))
+
+
+_PARTS = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^"{}\[\],:]+')
+
+
+def indented(record: str) -> list[str]:
+    """Returns the lines of a JSON text, whose names and values are as they were.
+
+    >>> indented('{"a":[1.0,{}],"b":"{"}')
+    ['{', '  "a": [', '    1.0,', '    {}', '  ],', '  "b": "{"', '}']
+    """
+    lines, line, depth = [], "", 0
+    for part in _PARTS.findall(record):
+        if part in "{[":
+            lines.append(line + part)
+            depth += 1
+            line = "  " * depth
+        elif part in "}]":
+            depth -= 1
+            if not line.strip() and lines and lines[-1][-1] in "{[":
+                line = lines.pop() + part
+            else:
+                lines.append(line)
+                line = "  " * depth + part
+        elif part == ",":
+            lines.append(line + part)
+            line = "  " * depth
+        else:
+            line += ": " if part == ":" else part.strip() if part[0] != '"' else part
+    return [*lines, line]

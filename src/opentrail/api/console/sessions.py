@@ -1,0 +1,86 @@
+"""Sessions of the web console: a link that is good once begins one."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from opentrail.ports.clock import Clock
+
+#: How long a link is good, if it is not used.
+LINK_LIFETIME = timedelta(minutes=10)
+#: A session ends this long after its last request, and this long after it began.
+IDLE, LONGEST = timedelta(hours=1), timedelta(hours=12)
+#: Maximum numbers of unused links and of sessions; the oldest end.
+_MOST = 1_000
+
+
+@dataclass(slots=True)
+class Session:
+    """One browser that has opened a link."""
+
+    began: datetime
+    last_used: datetime
+
+    @property
+    def expires(self) -> datetime:
+        """When it ends, if no other request comes."""
+        return min(self.began + LONGEST, self.last_used + IDLE)
+
+
+class Sessions:
+    """Links and sessions; a restart ends them.
+
+    Only hashes of their secrets are kept.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        #: When each link expires.
+        self._links: dict[bytes, datetime] = {}
+        self._sessions: dict[bytes, Session] = {}
+
+    def new_link(self) -> str:
+        """Returns the secret of a link that is good once, for ten minutes."""
+        token = secrets.token_urlsafe(32)
+        self._links[_hash(token)] = self._clock.now() + LINK_LIFETIME
+        _drop_oldest(self._links)
+        return token
+
+    def begin(self, link: str) -> str | None:
+        """Begins a session and returns its secret; None if the link is not good any more."""
+        now = self._clock.now()
+        expires = self._links.pop(_hash(link), None)
+        if expires is None or expires < now:
+            return None
+        secret = secrets.token_urlsafe(32)
+        self._sessions[_hash(secret)] = Session(now, now)
+        _drop_oldest(self._sessions)
+        return secret
+
+    def find(self, secret: str) -> Session | None:
+        """Returns the session of a secret, and notes its use; None if it has ended."""
+        now, key = self._clock.now(), _hash(secret)
+        session = self._sessions.get(key)
+        if session is None:
+            return None
+        if session.expires < now:
+            del self._sessions[key]
+            return None
+        session.last_used = now
+        return session
+
+    def end(self, secret: str) -> None:
+        """Ends a session."""
+        self._sessions.pop(_hash(secret), None)
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
+
+
+def _drop_oldest(kept: dict[bytes, datetime] | dict[bytes, Session]) -> None:
+    if len(kept) > _MOST:
+        del kept[next(iter(kept))]

@@ -1,0 +1,85 @@
+"""Trails for the web console: a list with their health, and their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+
+from opentrail.api.console.verifications import Verifications
+from opentrail.api.operation import Services
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.trail import Trail
+from opentrail.trails.plans import load_state
+
+Json = dict[str, Any]
+#: Verifies a trail; returns whether all is valid, and the verifier's lines.
+Verify = Callable[[str], Awaitable[tuple[bool, list[str]]]]
+
+
+class Trails:
+    """The calls about trails that the CloudTrail API does not have."""
+
+    def __init__(self, services: Services, verify: Verify, verifications: Verifications) -> None:
+        self._services = services
+        self._verify = verify
+        self._verifications = verifications
+
+    async def all(self, _request: Request) -> list[Json]:
+        """Returns all trails of this server, by name."""
+        stored = await self._services.trails.all(None)
+        trails = sorted((each.trail for each in stored), key=lambda trail: (trail.name, trail.arn))
+        return [await self._listed(trail) for trail in trails]
+
+    async def digests(self, request: Request) -> Json:
+        """Returns the digest chains of a trail."""
+        trail = await self._find(request.path_params["name"])
+        return {
+            "trail": trail.arn,
+            "chains": await self._services.deliveries.known_digests(trail),
+        }
+
+    async def verify(self, request: Request) -> Json:
+        """Verifies the log files and digests of a trail, and returns what the verifier says."""
+        trail = await self._find(request.path_params["name"])
+        is_valid, lines = await self._verify(trail.arn)
+        await self._verifications.note(trail, is_valid, lines)
+        return {"valid": is_valid, "lines": lines}
+
+    async def flush(self, request: Request) -> Json:
+        """Delivers a trail's events and signs its digests now."""
+        trail = await self._find(request.path_params["name"])
+        done = await self._services.deliveries.flush(trail)
+        return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
+
+    async def _listed(self, trail: Trail) -> Json:
+        state = await load_state(self._services.control, trail.uid)
+        failing = state.latest_error or state.latest_digest_error
+        status = "Off"
+        if trail.logging:
+            status = "Failing" if failing else "Logging"
+        return {
+            "arn": trail.arn,
+            "name": trail.name,
+            "account": trail.account,
+            "bucket": trail.bucket,
+            "prefix": trail.prefix,
+            "homeRegion": trail.home_region,
+            "multiRegion": trail.multi_region,
+            "logging": trail.logging,
+            "status": status,
+            "reason": failing or None,
+            "latestDelivery": state.latest_delivery,
+            "latestDigest": state.latest_digest,
+            "validation": trail.validation,
+            "insights": bool(trail.insight_selectors),
+            "verified": await self._verifications.of(trail),
+        }
+
+    async def _find(self, name: str) -> Trail:
+        stored = await self._services.trails.all(None)
+        found = [each.trail for each in stored if name in (each.trail.name, each.trail.arn)]
+        if not found:
+            raise CloudTrailError("TrailNotFoundException", f"Unknown trail: {name}", 404)
+        return found[0]

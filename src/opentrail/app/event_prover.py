@@ -1,0 +1,40 @@
+"""A process that proves one event: questions on standard input, answers on standard output.
+
+It reads the buckets with the credentials in its environment, as `opentrail validate` does. What is
+in a bucket is hostile, and unpacking it takes time: neither should be in the server's own process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from opentrail.adapters.aws.downloads import S3Gets
+from opentrail.adapters.rsa_verifier import RsaVerifier
+from opentrail.validation.bucket import BucketReader
+from opentrail.validation.event_proof import EventProver, EventQuestion
+from opentrail.validation.keys import PublicKeys
+
+
+class Questions(msgspec.Struct, frozen=True):
+    """The same event of several trails, and the keys that are trusted."""
+
+    questions: list[EventQuestion]
+    #: In the form of `aws cloudtrail list-public-keys`.
+    keys: list[Mapping[str, Any]]
+
+
+def answer(given: bytes, reader: Callable[[], BucketReader], now: datetime) -> bytes:
+    """Returns the answers to questions in JSON, null where the trail did not deliver the event."""
+    asked = msgspec.json.decode(given, type=Questions)
+    keys = PublicKeys(ask=lambda _region, _start, _end: asked.keys)
+    prover = EventProver(reader(), RsaVerifier(), keys, now)
+    return msgspec.json.encode([prover.prove(question) for question in asked.questions])
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(answer(sys.stdin.buffer.read(), S3Gets, datetime.now(UTC)))

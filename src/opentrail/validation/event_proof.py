@@ -1,0 +1,369 @@
+"""Proves one event: finds its log file in a bucket, and the signed digest that lists the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import orjson
+
+from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.ports.verifier import Verifier
+from opentrail.validation.bucket import BucketReader, BucketRoot
+from opentrail.validation.chains import DigestChecks, DigestFile, load_digest
+from opentrail.validation.content import LARGEST_LOG, BadContent, unpack
+from opentrail.validation.digests import Digest
+from opentrail.validation.inventory import FoundDigest
+from opentrail.validation.keys import PublicKeys
+from opentrail.validation.names import (
+    DIGESTS,
+    ROOT,
+    ChainId,
+    LogPlace,
+    digest_name,
+    log_minute,
+    log_name,
+    minute_after,
+    minute_of,
+    split_key,
+)
+
+#: Maximum log files that are read for an event, and digests for a log file.
+MOST_LOGS, _MOST_DIGESTS = 100, 10
+#: How long after an event its log file may come (cloudtrail-format §5.2).
+_LATEST = timedelta(days=30)
+_DAY = timedelta(days=1)
+_OTHER_RECORD = "The log file was changed: it has another record with this event ID."
+
+
+class ProofState(StrEnum):
+    """What is known of an event in a trail's bucket."""
+
+    PROVEN = "proven"
+    #: The log file or its digest is still to come.
+    PENDING = "pending"
+    BROKEN = "broken"
+    #: No digest lists the log file, because validation is off.
+    UNSIGNED = "unsigned"
+    #: The bucket cannot be read, or too many files would have to be.
+    UNKNOWN = "unknown"
+
+
+#: States of a log file that no digest lists, by how little they claim.
+_LENIENT = (ProofState.PENDING, ProofState.UNKNOWN, ProofState.UNSIGNED, ProofState.BROKEN)
+
+
+class EventQuestion(msgspec.Struct, frozen=True, kw_only=True):
+    """An event, and a trail that may have delivered it."""
+
+    event_id: str
+    event_time: datetime
+    #: The record's text as event history has it.
+    record: str
+    account: str
+    region: str
+    #: Folder of its log files, such as `CloudTrail`.
+    folder: str
+    trail: str
+    home_region: str
+    bucket: str
+    prefix: str
+    validation: bool
+    #: Whether the trail selects the event; None if its settings at that time are not known.
+    is_selected: bool | None
+    #: Whether the server has delivered all events up to this one.
+    is_delivered: bool
+    #: Whether another trail writes log files to the same folder.
+    is_shared: bool = False
+    #: Key of the newest digest of the chain that the server has written, "" if it knows none.
+    newest_digest: str = ""
+
+    @property
+    def folder_prefix(self) -> str:
+        """What the keys have before `AWSLogs/`."""
+        return f"{self.prefix.rstrip('/')}/" if self.prefix else ""
+
+
+class EventProof(msgspec.Struct, frozen=True, rename="camel"):
+    """The answer for one trail."""
+
+    state: ProofState
+    message: str
+    bucket: str
+    key: str | None = None
+    digest_key: str | None = None
+    #: Key of the file that is not as it was written, if the proof is broken.
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _FoundLog:
+    """The log file that has an event."""
+
+    key: str
+    minute: datetime
+    sha256: str
+    record: Any
+
+
+@dataclass(slots=True)
+class _LogSearch:
+    """Reads the log files from an event's minute on."""
+
+    reader: BucketReader
+    question: EventQuestion
+    now: datetime
+    #: Keys that were listed; hashes of those that were read; why others could not be.
+    listed: set[str] = field(default_factory=set)
+    hashes: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
+    #: Whether there are more files than may be read.
+    is_limited: bool = False
+
+    def run(self) -> Iterator[_FoundLog]:
+        """Yields the log files that have the event; each trail of the folder has its own.
+
+        Raises:
+            ObjectStoreError: the bucket cannot be read.
+        """
+        for key, minute in self._keys():
+            if len(self.listed) == MOST_LOGS:
+                self.is_limited = True
+                return
+            self.listed.add(key)
+            content = self._content(key)
+            if content is None:
+                continue
+            record = _record_in(content, self.question.event_id)
+            if record is not None:
+                yield _FoundLog(key, minute, self.hashes[key], record)
+
+    def _keys(self) -> Iterator[tuple[str, datetime]]:
+        """Yields keys and delivery minutes of log files, oldest first."""
+        asked = self.question
+        place = LogPlace("", asked.account, asked.folder, asked.folder, asked.region)
+        folder = f"{asked.folder_prefix}{place.folder_tail}"
+        begin = minute_of(asked.event_time)
+        for day in _days(begin, min(self.now, begin + _LATEST)):
+            for listed in self.reader.keys(asked.bucket, f"{folder}{day}/"):
+                name = log_name(split_key(listed.key)[1])
+                minute = log_minute(name.short) if name else None
+                if minute is not None and minute >= begin:
+                    yield listed.key, minute
+
+    def _content(self, key: str) -> bytes | None:
+        """Returns the content of a log file; None if it is damaged or was deleted meanwhile."""
+        try:
+            with closing(self.reader.open(self.question.bucket, key)) as stream:
+                content = unpack(stream, LARGEST_LOG)
+        except ObjectMissing:
+            self.damaged[key] = "is missing"
+            return None
+        except BadContent as error:
+            self.damaged[key] = f"is damaged ({error})"
+            return None
+        self.hashes[key] = hashlib.sha256(content).hexdigest()
+        return content
+
+
+class EventProver:
+    """Answers questions about events in buckets.
+
+    Args:
+        reader: reads the buckets.
+        verifier: verifies the digests' signatures.
+        keys: the trusted public keys.
+        now: the present time.
+    """
+
+    def __init__(
+        self, reader: BucketReader, verifier: Verifier, keys: PublicKeys, now: datetime
+    ) -> None:
+        self._reader = reader
+        self._verifier = verifier
+        self._keys = keys
+        self._now = now
+
+    def prove(self, asked: EventQuestion) -> EventProof | None:
+        """Returns what is known; None if nothing shows that the trail delivered the event."""
+        try:
+            return self._search(asked, _LogSearch(self._reader, asked, self._now))
+        except ObjectStoreError as error:
+            if asked.is_selected is None:
+                return None
+            is_gone = isinstance(error, ObjectMissing)
+            state = ProofState.BROKEN if is_gone else ProofState.UNKNOWN
+            return EventProof(state, f"The bucket cannot be read: {error}", asked.bucket)
+
+    def _search(self, asked: EventQuestion, search: _LogSearch) -> EventProof | None:
+        unlisted: list[EventProof] = []
+        for log in search.run():
+            found, is_listed = self._by_digest(asked, log)
+            if is_listed:
+                return found
+            unlisted.append(found)
+            if not asked.is_shared:
+                break
+        if not unlisted:
+            return self._not_found(asked, search)
+        if not asked.is_shared:
+            return unlisted[0]
+        # None of these may be this trail's own.
+        altered = self._altered(asked, search)
+        if altered is not None or asked.is_selected is None:
+            return altered
+        return min(unlisted, key=lambda each: _LENIENT.index(each.state))
+
+    # The event is in a log file
+
+    def _by_digest(self, asked: EventQuestion, log: _FoundLog) -> tuple[EventProof, bool]:
+        """Returns what the digests say of a log file, and whether one lists it."""
+        place = (asked.bucket, log.key)
+        files = []
+        for file in self._digests(asked, log.minute):
+            files.append(file)
+            listed = _hash_in(file.digest, *place) if file.digest else None
+            if listed is not None:
+                return self._listed(asked, log, file, listed), True
+        state, reason, digest_key = self._unlisted(asked, log.minute, files)
+        if log.record != orjson.loads(asked.record):
+            state, reason, digest_key = ProofState.BROKEN, _OTHER_RECORD, None
+        fault = (digest_key or log.key) if state is ProofState.BROKEN else None
+        return EventProof(state, reason, *place, digest_key, fault), False
+
+    def _listed(
+        self, asked: EventQuestion, log: _FoundLog, file: DigestFile, listed: str
+    ) -> EventProof:
+        place = (asked.bucket, log.key, file.place[1])
+        if file.reason is not None:
+            reason = f"The digest file that lists the log file is not valid: {file.reason}."
+            return EventProof(ProofState.BROKEN, reason, *place, fault=file.place[1])
+        if log.record != orjson.loads(asked.record):
+            return EventProof(ProofState.BROKEN, _OTHER_RECORD, *place, fault=log.key)
+        if log.sha256 != listed:
+            reason = "The log file was changed: its hash value is not the one in the digest file."
+            return EventProof(ProofState.BROKEN, reason, *place, fault=log.key)
+        reason = "The log file is as it was delivered: the signed digest file has its hash value."
+        return EventProof(ProofState.PROVEN, reason, *place)
+
+    def _unlisted(
+        self, asked: EventQuestion, minute: datetime, files: list[DigestFile]
+    ) -> tuple[ProofState, str, str | None]:
+        """Returns why no digest lists a log file that was delivered in a minute."""
+        for file in files:
+            if file.digest is None:
+                state = ProofState.UNKNOWN if file.unread else ProofState.BROKEN
+                reason = f"The digest file {file.unread or file.reason}."
+                return state, reason, file.place[1]
+        end = minute_after(minute)
+        digests = [file.digest for file in files if file.digest is not None]
+        newest = digest_name(split_key(asked.newest_digest)[1])
+        if not digests and newest is not None and newest.stamp > end:
+            return ProofState.BROKEN, "The digest file is missing.", asked.newest_digest
+        if digests and digests[0].start >= end and digests[0].previous is not None:
+            return ProofState.BROKEN, "The digest file is missing.", digests[0].previous.key
+        if digests and digests[0].start >= end:
+            reason = "Log file validation was off when the log file was delivered."
+            return ProofState.UNSIGNED, reason, None
+        if any(digest.start >= end for digest in digests):
+            return ProofState.BROKEN, "No digest file lists the log file.", None
+        if asked.validation:
+            return ProofState.PENDING, "The digest file for the log file is still to come.", None
+        return ProofState.UNSIGNED, "Log file validation is off for this trail.", None
+
+    # The event is in no log file
+
+    def _not_found(self, asked: EventQuestion, search: _LogSearch) -> EventProof | None:
+        altered = self._altered(asked, search)
+        if altered is not None:
+            return altered
+        if search.damaged and not asked.is_shared:
+            return _may_have_had(asked, *next(iter(search.damaged.items())))
+        if asked.is_selected is None:
+            return None
+        if search.is_limited:
+            text = f"The event is in none of the first {MOST_LOGS} log files that came after it."
+            return EventProof(ProofState.UNKNOWN, text, asked.bucket)
+        if asked.is_delivered:
+            text = "No log file in the bucket has the event, although it was delivered."
+            return EventProof(ProofState.BROKEN, text, asked.bucket)
+        return EventProof(ProofState.PENDING, "The log file is still to come.", asked.bucket)
+
+    def _altered(self, asked: EventQuestion, search: _LogSearch) -> EventProof | None:
+        """Returns the first log file after the event that is not as the trail's digest says."""
+        begin = minute_of(asked.event_time)
+        last = max(search.listed, default="")
+        for file in self._digests(asked, begin):
+            for log in file.digest.logs() if file.digest and file.reason is None else ():
+                name = log_name(split_key(log.key)[1])
+                is_near = name is not None and name.place.folder == asked.folder
+                minute = log_minute(name.short) if name and is_near else None
+                if log.bucket != asked.bucket or minute is None or minute < begin:
+                    continue
+                if search.is_limited and log.key > last:
+                    continue
+                if log.key not in search.listed:
+                    return _may_have_had(asked, log.key, "is missing")
+                if search.hashes.get(log.key) != log.sha256:
+                    reason = search.damaged.get(log.key, "was changed")
+                    return _may_have_had(asked, log.key, reason)
+        return None
+
+    # Digests
+
+    def _digests(self, asked: EventQuestion, after: datetime) -> Iterator[DigestFile]:
+        """Yields the digests of the chain that end at a time or after it, oldest first."""
+        chain = ChainId(asked.account, asked.region, asked.trail, asked.home_region)
+        root = BucketRoot(self._reader, asked.bucket, asked.folder_prefix)
+        folder = f"{asked.folder_prefix}{ROOT}{asked.account}/{DIGESTS}/{asked.region}/"
+        checks = DigestChecks(self._verifier, self._keys, ())
+        count = 0
+        for day in _days(after, min(self._now, after + _LATEST) + _DAY):
+            for listed in self._reader.keys(asked.bucket, f"{folder}{day}/"):
+                tail = split_key(listed.key)[1]
+                name = digest_name(tail)
+                if name is None or name.chain != chain or name.stamp < after:
+                    continue
+                file = load_digest(FoundDigest(root, tail, name))
+                self._keys.load(asked.region, file.end, file.end)
+                checks.check([file])
+                yield file
+                count += 1
+                if count == _MOST_DIGESTS:
+                    return
+
+
+def _may_have_had(asked: EventQuestion, key: str, reason: str) -> EventProof:
+    text = f"A log file of that time {reason}, and may have had the event."
+    return EventProof(ProofState.BROKEN, text, asked.bucket, key, fault=key)
+
+
+def _record_in(content: bytes, event_id: str) -> Any:
+    """Returns the record of an event in a log file; None if it is not there."""
+    if event_id.encode() not in content:
+        return None
+    try:
+        records = orjson.loads(content)["Records"]
+        return next((record for record in records if record.get("eventID") == event_id), None)
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _hash_in(digest: Digest, bucket: str, key: str) -> str | None:
+    """Returns the hash with which a digest lists a log file; None if it does not list it."""
+    logs = (log for log in digest.logs() if (log.bucket, log.key) == (bucket, key))
+    return next((log.sha256 for log in logs), None)
+
+
+def _days(first: datetime, last: datetime) -> Iterator[str]:
+    """Yields the days of a period in the form of keys."""
+    day = first.replace(hour=0, minute=0, second=0, microsecond=0)
+    while day <= last:
+        yield f"{day:%Y/%m/%d}"
+        day += _DAY

@@ -1,0 +1,291 @@
+"""The control store: its file, a full disk, sudden death, several writers, lost connections."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from opentrail.adapters.sql import SqlControl
+from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.ports.control import Put, Remove, Stored
+from tests.fakes import asynchronous, fill, run, small_disk
+from tests.postgres import PostgresServer, own_server, shared_server
+
+
+@asynchronous
+async def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = SqlControl.in_file(tmp_path / "state.db")
+    finally:
+        os.umask(before)
+    await store.apply([Put("k", "x", {})])
+    assert stat.S_IMODE((tmp_path / "state.db").stat().st_mode) == 0o600
+    await store.close()
+
+
+@asynchronous
+async def test_documents_are_rows_that_other_tools_can_read(tmp_path: Path) -> None:
+    store = SqlControl.in_file(tmp_path / "state.db")
+    await store.apply([Put("k", "x", {"n": 1})])
+    await store.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database:
+        found = database.execute("SELECT kind, key, version, body FROM documents").fetchall()
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert found == [("k", "x", 1, '{"n":1}')]
+
+
+def test_a_file_that_is_not_a_database_is_storage_failed(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"this is not a database " * 100)
+    with pytest.raises(StorageFailed, match="state store cannot be opened"):
+        SqlControl.in_file(tmp_path / "state.db")
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_ours(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match="state store cannot be opened"):
+        SqlControl.in_file(tmp_path / "nowhere" / "state.db")
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_on_a_full_disk_changes_are_refused_whole_and_work_again_later(
+    tmp_path: Path,
+) -> None:
+    with small_disk(tmp_path / "disk", 1_000) as disk:
+        store = SqlControl.in_file(disk / "state.db")
+        await store.apply([Put("k", "first", {"n": 1})])
+        filler = fill(disk)
+        large = {"text": "x" * 300_000}
+        with pytest.raises(StorageFailed, match="full"):
+            await store.apply([Put("k", "a", {}), Put("k", "large", large), Remove("k", "first")])
+        assert await store.scan("k") == [Stored("first", 1, {"n": 1})]
+        filler.unlink()
+        await store.apply([Put("k", "large", large)])
+        await store.close()
+        store = SqlControl.in_file(disk / "state.db")
+        assert [stored.key for stored in await store.scan("k")] == ["first", "large"]
+        await store.close()
+
+
+PROGRAM = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from opentrail.adapters.sql import SqlControl
+from opentrail.ports.control import Put
+
+async def main():
+    store = SqlControl.in_file(Path(sys.argv[1]))
+    for number in range(100):
+        await store.apply([Put("k", str(number), {"n": number}), Put("k", "last", {"n": number})])
+        print(number, flush=True)
+        if number == 30:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.anomaly
+def test_a_killed_process_loses_no_acknowledged_change(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(file)],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert killed.returncode == -9
+    assert killed.stdout.split()[-1] == "30"
+
+    async def after() -> None:
+        store = SqlControl.in_file(file)
+        assert len(await store.scan("k")) == 32
+        assert await store.get("k", "last") == Stored("last", 31, {"n": 30})
+        await store.close()
+
+    run(after())
+
+
+@asynchronous
+async def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "100% ?x=1 #y"
+    folder.mkdir()
+    store = SqlControl.in_file(folder / "state.db")
+    await store.close()
+    assert (folder / "state.db").is_file()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://u:very-secret@h/d", "very-secret", "postgresql://u:very-secret@h:port/d", ""],
+)
+def test_another_url_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        SqlControl(url)
+    assert "very-secret" not in str(caught.value)
+    assert "control store" in str(caught.value)
+
+
+def test_without_its_driver_postgresql_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(UsageError, match="pip install 'opentrail"):
+        SqlControl("postgresql://h/d")
+
+
+# Several writers.
+
+COUNT = """
+import asyncio, sys
+from opentrail.adapters.sql import SqlControl
+from opentrail.core.errors import Conflict
+from opentrail.ports.control import Put, Remove
+
+async def main():
+    store = SqlControl(sys.argv[1])
+    keys = sys.argv[2].split(",")
+    for number in range(int(sys.argv[3])):
+        while True:
+            found = [await store.get("k", key) for key in keys]
+            counts = [one.document["n"] + 1 if one else 1 for one in found]
+            versions = [one.version if one else 0 for one in found]
+            puts = [Put("k", k, {"n": n}, v) for k, n, v in zip(keys, counts, versions)]
+            try:
+                await store.apply([puts[0], Remove("k", "never there"), *puts[1:]])
+            except Conflict:
+                continue
+            break
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    return shared_server().new_database()
+
+
+def count_in_processes(url: str, orders: list[str], times: int) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", COUNT, url, keys, str(times)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for keys in orders
+    ]
+    errors = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(orders), errors
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_of_several_processes_that_change_a_document_none_loses_a_change(url: str) -> None:
+    await asyncio.to_thread(count_in_processes, url, ["a", "a", "a"], 40)
+    store = SqlControl(url)
+    assert await store.get("k", "a") == Stored("a", 120, {"n": 120})
+    await store.close()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_processes_that_change_documents_in_other_orders_do_not_fail(url: str) -> None:
+    await asyncio.to_thread(count_in_processes, url, ["a,b,c", "c,b,a"], 30)
+    store = SqlControl(url)
+    assert [stored.document for stored in await store.scan("k")] == [{"n": 60}] * 3
+    await store.close()
+
+
+# Lost connections.
+
+
+def end_connections(server: PostgresServer, database: str) -> None:
+    """Ends a store's connections, as a restart of a pooler or a failover does."""
+    server.execute(
+        database,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_lost_connection_is_opened_again_for_reads_and_writes() -> None:
+    server = shared_server()
+    store = SqlControl(url := server.new_database())
+    database = make_url(url).database or ""
+    await store.apply([Put("k", "x", {"n": 1}, expected=0)])
+    await asyncio.to_thread(end_connections, server, database)
+    assert await store.get("k", "x") == Stored("x", 1, {"n": 1})
+    await asyncio.to_thread(end_connections, server, database)
+    await store.apply([Put("k", "x", {"n": 2}, expected=1)])
+    assert await store.get("k", "x") == Stored("x", 2, {"n": 2})
+    await store.close()
+
+
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_connection_lost_within_a_commit_leaves_the_outcome_open() -> None:
+    server = shared_server()
+    store = SqlControl(url := server.new_database())
+    database = make_url(url).database or ""
+    for statement in (
+        "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END'",
+        "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON documents DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW WHEN (NEW.key = 'fatal') EXECUTE FUNCTION die()",
+    ):
+        await asyncio.to_thread(server.execute, database, statement)
+    with pytest.raises(StorageFailed, match="not known whether they were made"):
+        await store.apply([Put("k", "fatal", {})])
+    assert await store.get("k", "fatal") is None
+    await store.apply([Put("k", "x", {})])
+    await store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.anomaly
+@asynchronous
+async def test_a_server_that_crashed_fails_calls_in_bounded_time_until_it_is_back() -> None:
+    with own_server() as server:
+        store = SqlControl(server.new_database())
+        await store.apply([Put("k", "x", {"n": 1})])
+        await asyncio.to_thread(server.stop, "immediate")
+        with pytest.raises(StorageFailed, match="failed in 5 attempts"):
+            await store.get("k", "x")
+        with pytest.raises(StorageFailed, match="failed in 5 attempts"):
+            await store.apply([Put("k", "x", {"n": 2})])
+        await asyncio.to_thread(server.start)
+        assert await store.get("k", "x") == Stored("x", 1, {"n": 1})
+        reading = asyncio.create_task(store.get("k", "x"))
+        await asyncio.to_thread(server.stop)
+        await asyncio.to_thread(server.start)
+        assert await reading == Stored("x", 1, {"n": 1})
+        await store.close()
+
+
+@pytest.mark.anomaly
+def test_a_server_that_is_not_there_or_refuses_is_storage_failed(tmp_path: Path) -> None:
+    with pytest.raises(StorageFailed, match="state store cannot be opened"):
+        SqlControl(f"postgresql://trusted@/d?host={tmp_path}")
+    server = shared_server()
+    server.execute("postgres", "CREATE ROLE ann LOGIN PASSWORD 'right-password'")
+    url = server.url("postgres", "ann:{}")
+    with pytest.raises(StorageFailed, match="password authentication failed") as caught:
+        SqlControl(url.format("very-secret"))
+    assert "very-secret" not in str(caught.value)
+    assert "very-secret" not in repr(caught.value.__cause__)

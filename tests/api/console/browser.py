@@ -1,0 +1,125 @@
+"""A browser that has opened the console, without a socket."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+from opentrail.api.console.sessions import Sessions
+from opentrail.api.console.web import ConsoleSettings, WebConsole
+from opentrail.app.event_prover import answer
+from opentrail.core.errors import ServiceError
+from tests.api.caller import Answer, Api, send
+from tests.factories import ACCOUNT, REGION
+from tests.validation.delivered import MemoryReader
+
+HOST = "127.0.0.1:4748"
+AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
+
+
+class CalledEndpoint:
+    """An `Endpoint` that notes calls of services, and has the API answer its own operations."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self.calls: list[tuple[str, str, dict[str, Any]]] = []
+        self.agents: set[str] = set()
+        self.refused: Sequence[str] = ()
+
+    async def call(
+        self, service: str, operation: str, region: str, agent: str, given: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Returns nothing, or refuses the operations in `refused`."""
+        self.calls.append((service, operation, given))
+        self.agents.add(agent)
+        if operation in self.refused:
+            raise ServiceError("Refused", f"{service}:{operation}: not today")
+        return {}
+
+    async def cloudtrail(
+        self, operation: str, region: str, agent: str, body: bytes
+    ) -> tuple[int, bytes]:
+        """Returns the API's answer."""
+        answer = await self._api.call(operation, region=region, body=body)
+        return answer.status, answer.body
+
+
+class Browser:
+    """A browser with a session."""
+
+    def __init__(self, api: Api | None = None, closed: str | None = None) -> None:
+        self.api = api or Api()
+        self.sessions = Sessions(self.api.world.clock)
+        self.endpoint = CalledEndpoint(self.api)
+        settings = ConsoleSettings(ACCOUNT, REGION, frozenset({HOST}), closed)
+        self.console = WebConsole(
+            self.api.services,
+            self.sessions,
+            self.endpoint,
+            self._health,
+            lambda: [],
+            self.api.world.metrics.visible.quantiles,
+            self._verify,
+            self._prove,
+            settings,
+        )
+        self.app = self.console.app()
+        self.health: dict[str, Any] = {
+            "status": "ok",
+            "missing": [],
+            "journal": {"position": 7, "failure": None},
+            "history": {"position": 6, "imported": 10, "responding": True},
+        }
+        self.cookie: str | None = self.sessions.begin(self.sessions.new_link())
+
+        #: What the verifier prints of the trails in a verification.
+        self.verified: list[str] = []
+        #: Questions that were asked about events.
+        self.questions: list[dict[str, Any]] = []
+
+    async def _verify(self, arn: str) -> tuple[bool, list[str]]:
+        lines = self.verified or [f"NOT GOOD\tlog file\ts3://b/{arn}\thash value doesn't match"]
+        return not any(line.startswith("NOT GOOD") for line in lines), lines
+
+    async def _prove(self, asked: dict[str, Any]) -> list[Any]:
+        """Answers as the process does, from buckets in memory."""
+        self.questions += asked["questions"]
+        world = self.api.world
+        given = json.dumps(asked).encode()
+        said = answer(given, lambda: MemoryReader(world.buckets.objects), world.clock.now())
+        proven: list[Any] = json.loads(said)
+        return proven
+
+    async def _health(self) -> dict[str, Any]:
+        return self.health
+
+    def headers(self, **changes: str | None) -> dict[str, str]:
+        """Returns what a page of the console sends; None leaves a header out."""
+        usual: dict[str, str | None] = {
+            "host": HOST,
+            "user-agent": AGENT,
+            "cookie": f"ot={self.cookie}" if self.cookie else None,
+            "x-ot-csrf": "1",
+            "origin": f"http://{HOST}",
+            "sec-fetch-site": "same-origin",
+            "content-type": "application/json",
+            **{name.replace("_", "-"): value for name, value in changes.items()},
+        }
+        return {name: value for name, value in usual.items() if value is not None}
+
+    async def get(self, path: str, **query: str) -> Answer:
+        """Asks a call of the console."""
+        return await send(
+            self.app, "GET", f"/console/api/{path}?{urlencode(query)}", self.headers()
+        )
+
+    async def post(self, path: str, body: Any, **changes: str | None) -> Answer:
+        """Posts to a call of the console; `changes` are of the headers."""
+        return await self.send("POST", path, body, **changes)
+
+    async def send(self, method: str, path: str, body: Any = None, **changes: str | None) -> Answer:
+        """Sends what changes something; `changes` are of the headers."""
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await send(self.app, method, f"/console/api/{path}", self.headers(**changes), raw)

@@ -1,0 +1,98 @@
+"""The session of a browser, and the calls that pass on what other parts answer."""
+
+from __future__ import annotations
+
+from http.cookies import SimpleCookie
+
+import pytest
+
+from opentrail.version import __version__
+from tests.api.caller import send
+from tests.api.console.browser import Browser
+from tests.factories import ACCOUNT, REGION, a_record
+from tests.fakes import asynchronous
+
+
+@asynchronous
+async def test_a_link_opens_a_session_once_until_it_is_ended() -> None:
+    browser = Browser()
+    link = {"token": browser.sessions.new_link()}
+    browser.cookie = None
+    answer = await browser.post("session", link)
+    assert answer.status == 204
+    cookie = SimpleCookie(answer.headers["set-cookie"])["ot"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "strict", "/console")
+    again = await browser.post("session", link)
+    assert (again.status, again.json["code"]) == (401, "InvalidToken")
+    browser.cookie = cookie.value
+    session = (await browser.get("session")).json
+    assert (session["account"], session["region"]) == (ACCOUNT, REGION)
+    assert session["version"] == __version__
+    await send(browser.app, "DELETE", "/console/api/session", browser.headers())
+    assert (await browser.get("session")).status == 401
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{", b'{"token": 5}', b'{"token": "\\ud800"}'])
+@asynchronous
+async def test_a_malformed_link_is_refused(body: bytes) -> None:
+    assert (await Browser().post("session", body)).status in (400, 401)
+
+
+@asynchronous
+async def test_a_closed_console_says_why_everywhere() -> None:
+    browser = Browser(closed="closed: there are no users")
+    for path in ("/console", "/console/", "/console/api/session"):
+        answer = await send(browser.app, "GET", path, browser.headers())
+        assert (answer.status, answer.body) == (403, b"closed: there are no users\n")
+
+
+@asynchronous
+async def test_operations_of_the_cloudtrail_api_are_answered_and_recorded() -> None:
+    browser = Browser()
+    answer = await browser.post("aws/DescribeTrails", {})
+    assert (answer.status, answer.json) == (200, {"trailList": []})
+    (event,) = (await browser.get("events")).json["events"]
+    assert event["eventName"] == "DescribeTrails"
+
+
+@asynchronous
+async def test_errors_of_the_cloudtrail_api_keep_their_codes() -> None:
+    answer = await Browser().post("aws/GetTrailStatus", {"Name": "none"})
+    assert answer.status == 400
+    assert answer.json["code"] == "TrailNotFoundException"
+    assert "Unknown trail" in answer.json["message"]
+    odd = await Browser().post("aws/Get%2FTrail", {})
+    assert odd.status in (400, 404)
+
+
+@asynchronous
+async def test_health_says_what_is_recorded_and_how_soon_it_is_visible() -> None:
+    browser = Browser()
+    found = (await browser.get("health")).json
+    assert (found["status"], found["degradations"]) == ("ok", [])
+    assert (found["recorded"], found["visible"], found["events"]) == (7, 6, 16)
+    assert found["freshness"] == {"p50Ms": None, "p99Ms": None}
+    await browser.api.record([a_record()])
+    assert (await browser.get("health")).json["freshness"]["p99Ms"] >= 0
+
+
+@asynchronous
+async def test_health_names_all_that_is_wrong() -> None:
+    browser = Browser()
+    browser.health["missing"] = ["position 3"]
+    browser.health["journal"]["failure"] = "the disk is full"
+    browser.health["history"]["responding"] = False
+    assert (await browser.get("health")).json["degradations"] == [
+        "event history lacks position 3",
+        "calls are not recorded: the disk is full",
+        "event history does not answer",
+    ]
+
+
+@asynchronous
+async def test_a_session_offers_the_accounts_and_regions_of_events() -> None:
+    browser = Browser()
+    await browser.api.record([a_record(awsRegion="eu-west-3", recipientAccountId="1" * 12)])
+    session = (await browser.get("session")).json
+    assert session["accounts"] == ["1" * 12, ACCOUNT]
+    assert session["regions"] == ["eu-west-3", REGION]

@@ -1,0 +1,48 @@
+"""What every sealer promises (ports/sealer.py)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.core.errors import StorageFailed
+from opentrail.ports.sealer import Sealer
+
+
+def sealer(fill: bytes = b"k") -> Sealer:
+    return AesGcmSealer(fill * 32)
+
+
+@pytest.mark.hypothesis
+@given(plain=st.binary(max_size=100), context=st.text(max_size=10))
+def test_what_was_sealed_comes_back_in_its_context(plain: bytes, context: str) -> None:
+    sealed = sealer().seal(plain, context)
+    assert sealer().unseal(sealed, context) == plain
+    with pytest.raises(StorageFailed):
+        sealer().unseal(sealed, context + "x")
+
+
+def test_the_text_shows_nothing_of_the_secret_and_differs_each_time() -> None:
+    texts = {sealer().seal(b"very-secret", "x") for _ in range(100)}
+    assert len(texts) == 100
+    assert not any("very-secret" in text for text in texts)
+
+
+def test_another_master_key_opens_nothing() -> None:
+    sealed = sealer().seal(b"plain", "access key AKIA")
+    with pytest.raises(StorageFailed, match="access key AKIA was sealed by master key"):
+        sealer(b"l").unseal(sealed, "access key AKIA")
+
+
+@pytest.mark.hypothesis
+@given(data=st.data())
+def test_any_change_of_the_text_is_noticed(data: st.DataObject) -> None:
+    sealed = sealer().seal(b"plain", "x")
+    place = data.draw(st.integers(0, len(sealed) - 1))
+    char = data.draw(st.characters(min_codepoint=32, max_codepoint=126))
+    changed = sealed[:place] + char + sealed[place + 1 :]
+    if changed != sealed:
+        with pytest.raises(StorageFailed):
+            sealer().unseal(changed, "x")

@@ -1,0 +1,103 @@
+"""A real browser on a real server's console."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+
+from tests.live.processes import Opentrail
+
+_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+#: Milliseconds that anything on a page may take.
+_TIMEOUT = 30_000
+#: Accessibility checks, installed with the console's own tests.
+_AXE = Path(__file__).parents[2] / "console/node_modules/axe-core/axe.min.js"
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+@dataclass
+class Browser:
+    """A page, and what went wrong or left the machine while it was open."""
+
+    page: Page
+    server: Opentrail
+    problems: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+    def open(self) -> None:
+        """Opens the console by a new link."""
+        done = self.server.opentrail("console")
+        assert done.returncode == 0, done.stderr
+        self.page.goto(done.stdout.strip())
+        expect(self.page.get_by_role("heading", name="Dashboard")).to_be_visible()
+
+    def go(self, path: str) -> None:
+        """Goes to a page of the console."""
+        self.page.goto(f"{self.server.console}/console/{path}")
+
+    def violations(self, *but: str) -> list[str]:
+        """Returns what axe finds wrong on the page, rule and element, `but` for some rules."""
+        if not _AXE.is_file():
+            pytest.skip("axe-core is not installed: run npm ci in console/")
+        self.page.evaluate(_AXE.read_text(encoding="utf-8"))
+        options = {"runOnly": _RULES, "rules": {rule: {"enabled": False} for rule in but}}
+        found: dict[str, Any] = self.page.evaluate("options => axe.run(options)", options)
+        return [
+            f"{violation['id']}: {node['html'][:200]}"
+            for violation in found["violations"]
+            for node in violation["nodes"]
+        ]
+
+    def overflow(self) -> int:
+        """Returns by how many pixels the page is wider than its window."""
+        wider = "document.scrollingElement.scrollWidth - window.innerWidth"
+        return int(self.page.evaluate(wider))
+
+    def check(self) -> None:
+        """Fails if a script failed, the policy was violated, or a request went elsewhere."""
+        assert self.problems == []
+        foreign = [url for url in self.requests if not url.startswith(self.server.console)]
+        assert foreign == []
+
+
+@contextmanager
+def browser(server: Opentrail, width: int = 1440, **options: Any) -> Iterator[Browser]:
+    """Runs Chromium with a new profile; skips the test if it is not installed.
+
+    Args:
+        server: whose console is shown.
+        width: width of the window in pixels.
+        options: further options of Playwright's context, such as `color_scheme`.
+    """
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+        page = context.new_page()
+        page.set_default_timeout(_TIMEOUT)
+        expect.set_options(timeout=_TIMEOUT)
+        opened = Browser(page, server)
+
+        def note(message: ConsoleMessage) -> None:
+            if message.type == "error":
+                opened.problems.append(message.text)
+
+        page.on("pageerror", lambda error: opened.problems.append(str(error)))
+        page.on("console", note)
+        page.on("request", lambda request: opened.requests.append(request.url))
+        try:
+            yield opened
+        finally:
+            chromium.close()

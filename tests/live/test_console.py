@@ -1,0 +1,218 @@
+"""The web console in a real browser: both stories, hostile records, lost sessions."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from opentrail.capture.in_process.shipping import ServerShipper
+from tests.factories import a_record, an_iam_user, event_id, record_bytes
+from tests.live.browser import Browser
+from tests.live.processes import Opentrail
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+MARY = (
+    "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "
+    "through the AWS Management Console"
+)
+#: Texts that run, become markup, hide or reorder others where a page takes them for more than text.
+HOSTILE = (
+    '"><img src=x onerror="document.title=\'run\'"><script>document.title="run"</script>',
+    "javascript:window.ran=1//</textarea></title><iframe srcdoc='<script>top.ran=1</script>'>",
+    "{{constructor.constructor('window.ran=1')()}}${window.ran=1}<svg/onload=window.ran=1>",
+    "\u202egnp.exe\u2066\u200b\u0000\u001b[31m\u001b]8;;http://192.0.2.1\u0007x",
+    '=HYPERLINK("http://192.0.2.1","x")',
+    "http://192.0.2.1/x?" + "a" * 60_000,
+)
+
+
+def test_who_created_mary_when_and_by_which_method(
+    console: Browser, server: Opentrail, tmp_path: Path
+) -> None:
+    record = a_record(
+        eventID=event_id(1),
+        eventTime="2020-01-01T09:00:00Z",
+        eventName="CreateUser",
+        userAgent="Mozilla/5.0 (X11; Linux x86_64)",
+        userIdentity=an_iam_user("John"),
+        requestParameters={"userName": "Mary"},
+        responseElements=None,
+    )
+    (tmp_path / "mary.ndjson").write_text(json.dumps(record))
+    done = server.opentrail("import", str(tmp_path / "mary.ndjson"))
+    assert done.returncode == 0, done.stderr
+
+    page = console.page
+    console.go("events")
+    page.get_by_placeholder("Filter events by property or text").fill("CreateUser")
+    page.get_by_role("option", name="Event name = CreateUser").click()
+    page.get_by_role("link", name="IAM user John created IAM user Mary").first.click()
+    expect(page.get_by_role("heading", name=MARY)).to_be_visible()
+
+
+def test_cloudtrail_is_turned_on_and_its_history_begins_with_that(
+    console: Browser, server: Opentrail
+) -> None:
+    page = console.page
+    page.get_by_role("link", name="Get Started Now").or_(
+        page.get_by_role("button", name="Get Started Now")
+    ).first.click()
+    page.get_by_label("Trail name").fill("My_Trail")
+    expect(page.get_by_label("S3 bucket", exact=True)).to_have_value("my-trail")
+    page.get_by_role("button", name="Turn On").click()
+    expect(page.get_by_role("heading", name="API activity history")).to_be_visible()
+    first = page.get_by_role("row").nth(1)
+    expect(first).to_contain_text("CreateTrail")
+    expect(first).to_contain_text(
+        "IAM user admin created trail My_Trail through the AWS Management Console"
+    )
+    trails = server.boto("cloudtrail")
+    (trail,) = trails.describe_trails()["trailList"]
+    assert (trail["Name"], trail["S3BucketName"]) == ("My_Trail", "my-trail")
+    assert trail["IsMultiRegionTrail"]
+    assert trail["LogFileValidationEnabled"]
+    assert trails.get_trail_status(Name="My_Trail")["IsLogging"]
+
+    assert server.opentrail("trail", "flush", "My_Trail").returncode == 0
+    console.go("integrity")
+    page.get_by_role("button", name="Verify now").first.click()
+    expect(page.get_by_text("All log files are as they were delivered")).to_be_visible()
+
+    name = _change_a_log_file(server, "my-trail")
+    console.go("integrity")
+    page.get_by_role("button", name="Verify now").first.click()
+    expect(page.get_by_text("Log files were changed or are missing")).to_be_visible()
+    expect(page.get_by_text(name).first).to_be_visible()
+
+
+def _change_a_log_file(server: Opentrail, bucket: str) -> str:
+    """Changes a character of a log file; returns the file's name."""
+    s3 = server.boto("s3")
+    listed = s3.list_objects_v2(Bucket=bucket)["Contents"]
+    key = next(
+        each["Key"]
+        for each in listed
+        if "/CloudTrail/" in each["Key"] and each["Key"].endswith(".json.gz")
+    )
+    text = gzip.decompress(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    changed = gzip.compress(text.replace(b"admin", b"nobdy"))
+    s3.put_object(Bucket=bucket, Key=key, Body=changed, ContentEncoding="gzip")
+    return str(key.rpartition("/")[2])
+
+
+def test_principals_and_resources_have_their_stories(console: Browser, server: Opentrail) -> None:
+    iam, page = server.boto("iam"), console.page
+    iam.create_user(UserName="Nora")
+    key = iam.create_access_key(UserName="Nora")["AccessKey"]
+    nora = server.boto("iam", key["AccessKeyId"], key["SecretAccessKey"])
+    nora.create_group(GroupName="crew")
+    iam.delete_group(GroupName="crew")
+
+    console.go("principals?arn=arn:aws:iam::123456789012:user/Nora")
+    expect(page.get_by_role("heading", name="Nora").first).to_be_visible()
+    expect(page.get_by_text("IAM user Nora created IAM group crew").first).to_be_visible()
+    expect(page.get_by_text(key["AccessKeyId"]).first).to_be_visible()
+
+    console.go("resources")
+    page.get_by_label("Name or ARN").fill("crew")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Life story")).to_be_visible()
+    main = page.get_by_role("main")
+    expect(main).to_contain_text("IAM user Nora created IAM group crew")
+    expect(main).to_contain_text("IAM user admin deleted IAM group crew")
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_texts_of_records_are_shown_as_texts(
+    console: Browser, server: Opentrail, number: int
+) -> None:
+    text = HOSTILE[number]
+    record = _of_text(text, number)
+    page = console.page
+    page.on("dialog", lambda dialog: console.problems.append(dialog.message))
+    console.go("live?expression=")
+    expect(page.get_by_text("Connected")).to_be_visible()
+    ServerShipper.of_data_dir(server.data_dir).ship(record_bytes(record))
+    expect(page.locator(".live-rows tbody button.plain").first).to_be_visible()
+    _check_harmless(page)
+
+    id_, quoted = record["eventID"], quote(text)
+    columns = "name,what,time,user,source,resourceType,resourceName,result,ip,region,key,agent"
+    for path, shown in {
+        f"events?expression=eventID%3D{id_}&columns={columns}": "[data-row]",
+        "": "text=Latest changes",
+        f"events/{id_}?tab=record": ".json",
+        f"events/{id_}?tab=resources": "h1",
+        f"events/{id_}?tab=context": "h1",
+        f"events/{id_}?tab=code": "h1",
+        f"events/{id_}": "h1",
+        f"principals?arn={quoted}": "h1",
+        f"resources?name={quoted}": "h1",
+        f"events?expression={quoted}": "h1",
+        f"plain/events/{id_}": "h1",
+        f"plain?q=eventID%3D{id_}": "table",
+        f"absent/{quoted}": "text=/Page not found|no such file/",
+    }.items():
+        console.go(path)
+        expect(page.locator(shown).first).to_be_visible()
+        expect(page.get_by_text("Loading", exact=False)).to_have_count(0)
+        _check_harmless(page)
+    # Searches that such a text is not valid for are refused.
+    console.problems[:] = [each for each in console.problems if "status of 4" not in each]
+
+
+def _of_text(text: str, number: int) -> dict[str, Any]:
+    """Returns a record in which everything that a caller chooses is a text."""
+    identity = an_iam_user("Eve")
+    return a_record(
+        eventID=event_id(100 + number),
+        eventTime=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        eventSource=text,
+        eventName=text,
+        userAgent=text,
+        userIdentity={**identity, "userName": text, "arn": text, "accessKeyId": text},
+        requestParameters={"userName": text, text: text, "deep": [{text: [text]}]},
+        responseElements={text: text},
+        additionalEventData={text: text},
+        errorCode=text,
+        errorMessage=text,
+        sourceIPAddress=text,
+        requestID=text,
+        resources=[{"type": text, "ARN": text, "accountId": text}],
+    )
+
+
+def _check_harmless(page: Page) -> None:
+    """Fails if a text ran, became markup, or has characters that hide or reorder others."""
+    assert page.title() != "run"
+    assert page.locator("img[src=x], iframe, a[href^='javascript:']").count() == 0
+    assert page.evaluate("() => window.ran === undefined")
+    shown = page.locator("body").inner_text()
+    assert not {"\u202e", "\u2066", "\u200b", "\u0000", "\u001b"} & set(shown)
+
+
+def test_a_page_whose_session_ended_goes_on_with_a_new_link(
+    console: Browser, server: Opentrail
+) -> None:
+    page = console.page
+    console.go("trails")
+    expect(page.get_by_role("heading", name="Trails").first).to_be_visible()
+    page.context.clear_cookies()
+    page.reload()
+    expect(page.get_by_text("opentrail console").first).to_be_visible()
+    console.problems.clear()  # the refused calls
+    link = server.opentrail("console").stdout.strip()
+    other = page.context.new_page()
+    other.goto(link)
+    expect(other.get_by_role("heading", name="Dashboard")).to_be_visible()
+    page.bring_to_front()
+    expect(page.get_by_role("heading", name="Trails").first).to_be_visible()
+    console.problems.clear()

@@ -1,0 +1,150 @@
+"""Every page of the web console under axe, in light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.factories import a_record, an_iam_user, event_id
+from tests.live.browser import browser
+from tests.live.processes import Opentrail, opentrail_server
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+EVENTS = 80
+TRAIL = "audit"
+SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+WIDTHS = (1440, 320)
+PAGES = {
+    "": "Dashboard",
+    "events": "Event history",
+    f"events/{event_id(1)}": "IAM user",
+    "live": "Live",
+    "insights": "Insights",
+    "insights/absent": "Insight",
+    "principals": "Principals",
+    "resources": "Resources",
+    "resources?name=user-1": "user-1",
+    "trails": "Trails",
+    "trails/view?name={arn}": TRAIL,
+    "trails/create": "Attributes",
+    "turn-on": "Turn On CloudTrail",
+    "activity": "API activity history",
+    "integrity": "Integrity",
+    "settings": "Settings",
+    "absent": "Page not found",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+    folder = tmp_path_factory.mktemp("console")
+    with opentrail_server(folder / "data", command="sandbox") as made:
+        _import(made, folder / "events.ndjson")
+        made.boto("s3").create_bucket(Bucket=TRAIL)
+        trails = made.boto("cloudtrail")
+        trails.create_trail(Name=TRAIL, S3BucketName=TRAIL, EnableLogFileValidation=True)
+        trails.start_logging(Name=TRAIL)
+        assert made.opentrail("trail", "flush", TRAIL).returncode == 0
+        yield made
+
+
+def _import(server: Opentrail, file: Path) -> None:
+    now = datetime.now(UTC)
+    records = [
+        a_record(
+            eventID=event_id(number),
+            eventTime=f"{now - timedelta(minutes=number):%Y-%m-%dT%H:%M:%SZ}",
+            eventName="CreateUser" if number % 3 else "DeleteUser",
+            userIdentity=an_iam_user("John" if number % 2 else "Mary"),
+            requestParameters={"userName": f"user-{number}"},
+            errorCode="AccessDenied" if number % 5 == 0 else None,
+            responseElements=None,
+        )
+        for number in range(EVENTS)
+    ]
+    file.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
+    done = server.opentrail("import", str(file))
+    assert done.returncode == 0, done.stderr
+
+
+def _arn(server: Opentrail) -> str:
+    (trail,) = server.boto("cloudtrail").describe_trails()["trailList"]
+    return str(trail["TrailARN"])
+
+
+def _settle(page: Page) -> None:
+    """Returns once nothing is being loaded."""
+    expect(page.get_by_text("Loading", exact=False)).to_have_count(0)
+    page.wait_for_function(
+        "() => document.querySelectorAll('.dimmed').length === 0"
+        " && document.getAnimations().every(each => each.playState !== 'running'"
+        " || each.effect.getComputedTiming().iterations === Infinity)"
+    )
+
+
+def test_no_page_has_a_violation(server: Opentrail) -> None:
+    found: dict[str, list[str]] = {}
+    with browser(server) as console:
+        console.open()
+        page = console.page
+        for path, heading in PAGES.items():
+            console.go(path.format(arn=_arn(server)))
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 900})
+                for scheme in SCHEMES:
+                    page.emulate_media(color_scheme=scheme)
+                    expect(page.get_by_role("heading", name=heading).first).to_be_visible()
+                    _settle(page)
+                    problems = console.violations()
+                    if wider := console.overflow():
+                        problems.append(f"{wider} pixels wider than the window")
+                    if problems:
+                        found[f"{path} {scheme} {width}"] = problems
+    assert found == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_open_panels_and_dialogs_have_no_violation(server: Opentrail, scheme: str) -> None:
+    found: dict[str, list[str]] = {}
+
+    def look(what: str) -> None:
+        _settle(console.page)
+        if problems := console.violations():
+            found[what] = problems
+
+    with browser(server, color_scheme=scheme) as console:
+        console.open()
+        page = console.page
+        console.go("events")
+        page.get_by_role("link", name="IAM user").first.click()
+        panel = page.get_by_role("tab", name="Summary")
+        expect(panel).to_be_visible()
+        look("summary")
+        for tab in ("Record", "Resources", "Context", "As code"):
+            page.get_by_role("tab", name=tab).click()
+            look(tab)
+        page.keyboard.press("Escape")
+        expect(panel).to_have_count(0)
+        page.keyboard.press("?")
+        expect(page.get_by_role("dialog")).to_be_visible()
+        look("keyboard shortcuts")
+    assert found == {}
+
+
+def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(server: Opentrail) -> None:
+    with browser(server, 720, forced_colors="active", device_scale_factor=2) as console:
+        console.open()
+        for path in ("", "events", "trails", "turn-on"):
+            console.go(path)
+            expect(console.page.get_by_role("heading").first).to_be_visible()
+            _settle(console.page)
+            assert console.overflow() == 0, path
+            # The colors are the system's: axe compares those of the style sheets.
+            assert console.violations("color-contrast") == [], path

@@ -1,0 +1,127 @@
+"""A real PostgreSQL server in a temporary folder, on a Unix socket only."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+_TIMEOUT = 60
+_NUMBERS = itertools.count(1)
+#: Reads authentication from the folder; `trusted` needs no password.
+_AUTHENTICATION = "local all trusted trust\nlocal all all scram-sha-256\n"
+
+
+class PostgresServer:
+    """A server that a test may stop, kill and start again; PostgreSQL refuses to run as root."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self.folder = Path(tempfile.mkdtemp(prefix="opentrail-pg-"))
+        self._data = self.folder / "data"
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            shutil.chown(self.folder, self._user)
+        # ICU sorts "ä" after "a": a store must not depend on a database's language.
+        self._run(
+            *("initdb", "-D", str(self._data), "-U", "trusted", "--no-sync", "--encoding=UTF8"),
+            *("--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en"),
+        )
+        (self._data / "pg_hba.conf").write_text(_AUTHENTICATION)
+        self.start()
+
+    def start(self) -> None:
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off"
+        log = self.folder / "log"
+        self._run("pg_ctl", "start", "-w", "-D", str(self._data), "-l", str(log), "-o", options)
+
+    def stop(self, how: str = "fast") -> None:
+        """Stops the server; `immediate` is as a crash: it recovers when it starts again."""
+        self._run("pg_ctl", "stop", "-w", "-m", how, "-D", str(self._data))
+
+    def remove(self) -> None:
+        subprocess.run(
+            [str(self._programs / "pg_ctl"), "stop", "-m", "immediate", "-D", str(self._data)],
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+            user=self._user,
+        )
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str, user: str = "trusted") -> str:
+        return f"postgresql://{user}@/{database}?host={self.folder}"
+
+    def new_database(self) -> str:
+        """Returns the URL of an empty database."""
+        name = f"d{next(_NUMBERS)}"
+        self.execute("postgres", f"CREATE DATABASE {name}")
+        return self.url(name)
+
+    def execute(self, database: str, statement: str) -> list[Any]:
+        """Runs a statement by a connection of its own."""
+        url = sa.make_url(self.url(database)).set(drivername="postgresql+psycopg")
+        engine = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            done = connection.execute(sa.text(statement))
+            return list(done.all()) if done.returns_rows else []
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [str(self._programs / program), *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=_TIMEOUT,
+            check=False,
+            user=self._user,
+            cwd="/",
+        )
+        assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+def _programs() -> Path:
+    """Returns the folder of the newest installed version, or skips the test."""
+    found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb")]
+    newest = max(found, key=lambda path: int(path.parts[-3]), default=None)
+    named = shutil.which("initdb")
+    program = newest or (Path(named) if named else None)
+    if program is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    if os.geteuid() == 0 and "postgres" not in {entry.pw_name for entry in pwd.getpwall()}:
+        pytest.skip("PostgreSQL cannot run as root, and there is no user postgres")
+    return program.parent
+
+
+@cache
+def shared_server() -> PostgresServer:
+    """Returns the server that all tests of a process share, which never stop it."""
+    return PostgresServer(_programs())
+
+
+def remove_shared_server() -> None:
+    """Stops and removes the shared server, if a test has started it."""
+    if shared_server.cache_info().currsize:
+        shared_server().remove()
+        shared_server.cache_clear()
+
+
+@contextmanager
+def own_server() -> Iterator[PostgresServer]:
+    """A server that a test may stop."""
+    server = PostgresServer(_programs())
+    try:
+        yield server
+    finally:
+        server.remove()

@@ -1,0 +1,69 @@
+"""What the web console's sources repeat of the server's, the language of searches; its build."""
+
+import json
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hatch_build
+from opentrail.core.expression import parse
+from opentrail.core.expression.tree import FIELDS, MEMBERS
+
+ROOT = Path(__file__).parent.parent
+CONSOLE = ROOT / "console"
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+CASES = json.loads((CONSOLE / "tests" / "expressions.json").read_text())
+
+
+def test_the_console_knows_the_fields_of_expressions() -> None:
+    language = json.loads((CONSOLE / "src" / "filter" / "language.json").read_text())
+
+    assert language == {"fields": sorted(FIELDS), "members": sorted(MEMBERS)}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["read"] for case in CASES])
+def test_what_the_console_writes_means_what_it_read(case: dict[str, Any]) -> None:
+    assert parse(case["written"], NOW) == parse(case["read"], NOW)
+
+
+def test_the_lock_file_has_a_hash_for_each_package_and_names_no_registry() -> None:
+    text = (CONSOLE / "package-lock.json").read_text()
+    packages = json.loads(text)["packages"]
+
+    assert "resolved" not in text
+    assert not re.search(r"https?://[^\"]*/-/", text)
+    assert all("integrity" in package for name, package in packages.items() if name)
+
+
+def test_a_change_of_a_source_asks_for_a_build(tmp_path: Path) -> None:
+    for source in hatch_build.SOURCES:
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copy
+        copy(ROOT / source, tmp_path / source)
+    static = tmp_path / hatch_build.STATIC
+    static.mkdir(parents=True)
+    (static / ".src.sha256").write_text(hatch_build.digest(tmp_path) + "\n")
+    assert hatch_build.is_fresh(tmp_path)
+
+    (tmp_path / "console/src/new.ts").write_text("export {};\n")
+
+    assert not hatch_build.is_fresh(tmp_path)
+
+
+def test_a_failed_build_is_a_warning_unless_the_console_is_required(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENTRAIL_REQUIRE_CONSOLE", raising=False)
+    warnings: list[str] = []
+
+    hatch_build.build_or_warn(tmp_path, warnings.append)
+
+    assert len(warnings) == 1
+    assert "there is no web console" in warnings[0]
+    monkeypatch.setenv("OPENTRAIL_REQUIRE_CONSOLE", "1")
+    with pytest.raises(OSError, match="console"):
+        hatch_build.build_or_warn(tmp_path, warnings.append)
