@@ -31,8 +31,10 @@ const EVENT: Event = {
 };
 const SESSION = { account: "123456789012", accounts: ["123456789012"], region: "us-east-1", regions: ["us-east-1"], version: "1", user: "operator", expires: "2030-01-01T00:00:00Z" };
 
+type Answer = { status?: number; body: unknown };
+
 /** What the server's calls answer here: a small server on `fetch`. */
-let answers: Record<string, (query: URLSearchParams) => { status?: number; body: unknown }>;
+let answers: Record<string, (query: URLSearchParams) => Answer | Promise<Answer>>;
 let calls: URL[];
 
 beforeEach(() => {
@@ -48,7 +50,7 @@ beforeEach(() => {
   vi.stubGlobal("fetch", async (address: string) => {
     const url = new URL(address, "http://127.0.0.1");
     calls.push(url);
-    const found = answers[url.pathname.replace("/console/api/", "")]?.(url.searchParams) ?? { status: 404, body: { code: "NotFound", message: "not here", requestId: "r-1" } };
+    const found = (await answers[url.pathname.replace("/console/api/", "")]?.(url.searchParams)) ?? { status: 404, body: { code: "NotFound", message: "not here", requestId: "r-1" } };
     return new Response(JSON.stringify(found.body), { status: found.status ?? 200 });
   });
   navigate("/console/events");
@@ -73,6 +75,19 @@ test("who created Mary: type CreateUser, accept it, open the row, read the sente
   await waitFor(() => expect(asked("events").at(-1)?.get("expression")).toBe("is:write AND eventName=CreateUser"));
   fireEvent.click(screen.getByText(/^IAM user John created IAM user Mary/));
   expect(await screen.findByRole("heading", { name: SENTENCE }, { timeout: 60_000 })).toBeTruthy();
+}, 240_000);
+
+test("a suggestion stays while the suggestions for the typed text are loading", async () => {
+  const { container } = render(<App token={null} />);
+  await screen.findByText(/IAM user John created IAM user Mary/, {}, { timeout: 60_000 });
+  const filter = createWrapper(container).findPropertyFilter();
+  act(() => filter?.focus());
+  act(() => filter?.setInputValue("Create"));
+  await waitFor(() => expect(filter?.findDropdown().getElement().textContent).toContain("Event name = CreateUser"));
+  answers.values = () => new Promise(() => undefined);
+  act(() => filter?.setInputValue("CreateUser"));
+  await waitFor(() => expect(asked("values").some((query) => query.get("prefix") === "CreateUser")).toBe(true));
+  expect(filter?.findDropdown().getElement().textContent).toContain("Event name = CreateUser");
 }, 240_000);
 
 test("keys, principals and categories are suggested with the number of their events", async () => {
