@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _add_trail(commands)
     _add_validate(commands)
     _add_console(commands)
+    _add_keys(commands)
     _add_status(commands)
     _add_verify_store(commands)
     return root
@@ -114,7 +115,8 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--rewrite-urls", metavar="MODE", help="scheme: URLs in answers are https; off (default)")
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
     add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
-    add("--auth", metavar="MODE", help="permissive (default) or enforced")
+    add("--auth", metavar="MODE", help="permissive (default) or enforced: verify signatures")
+    add("--unknown-keys", metavar="MODE", help="with enforced: forward (default) or refuse")
     add(
         "--control-store", metavar="URL", help="sqlite (default) or postgresql://USER@HOST/DATABASE"
     )
@@ -294,6 +296,52 @@ def _add_validate(commands: Any) -> None:
     _add_client(validate)
 
 
+def _add_keys(commands: Any) -> None:
+    text = "create and manage the access keys of the key directory"
+    keys = commands.add_parser("keys", help=text, description=text)
+    actions = keys.add_subparsers(required=True, metavar="ACTION")
+
+    def add(action: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(action, help=text, description=text)
+        parser.set_defaults(run=_keys, action=action)
+        return parser
+
+    def add_principal(parser: argparse.ArgumentParser) -> None:
+        whose = parser.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
+        whose.add_argument("--root", action="store_true", help="key of the account's root user")
+        whose.add_argument("--principal", metavar="ARN", help="key of this user or role session")
+        parser.add_argument("--account", metavar="ID", help="account (123456789012)")
+
+    create = add("create", "create an access key; its secret is shown once")
+    add_principal(create)
+    create.add_argument(
+        "--lifetime", metavar="TIME", help="a temporary key, with a session token: 12h"
+    )
+    importing = add("import", "add a key made elsewhere; its secret is read from standard input")
+    importing.add_argument("key", metavar="KEY-ID", help="the access key id")
+    add_principal(importing)
+    importing.add_argument(
+        "--session-token", action="store_true", help="read the session token from the second line"
+    )
+    importing.add_argument("--expires", metavar="T", help="until this time, 2030-01-01T00:00:00Z")
+    listing = add("list", "list the access keys, without their secrets")
+    listing.add_argument("--account", metavar="ID", help="only of this account")
+    listing.add_argument("--principal", metavar="ARN", help="only of this principal")
+    rotate = add("rotate", "create another key of the same principal, and disable the old one")
+    rotate.add_argument("--overlap", metavar="TIME", help="accept the old key for so long: 24h")
+    others = {
+        "disable": "refuse the signatures of a key",
+        "enable": "accept the signatures of a key again",
+        "delete": "remove a key",
+    }
+    for parser in (rotate, *(add(action, text) for action, text in others.items())):
+        parser.add_argument("key", metavar="KEY-ID", help="the access key id")
+    for parser in actions.choices.values():
+        parser.add_argument("--config", metavar="FILE", help="settings, if no server runs")
+        _add_client(parser)
+
+
 def _add_status(commands: Any) -> None:
     text = "show whether a server is healthy, and what it has lost"
     status = commands.add_parser(
@@ -339,6 +387,8 @@ def _sandbox(options: argparse.Namespace) -> int:
     if options.s3 not in (None, "moto", "seaweedfs"):
         raise UsageError(f"--s3 must be one of moto, seaweedfs, not {options.s3!r}")
     settings = _settings(options, SANDBOX_DEFAULTS)
+    if not settings.listen.is_loopback:
+        raise UsageError("the sandbox is for this machine alone; 'opentrail serve' has --upstream")
     directory = {ADMIN_KEY_ID: ADMIN, **settings.directory}
     journal = settings.data_dir / "journal"
     has_history = journal.is_dir() and any(journal.iterdir())
@@ -357,7 +407,8 @@ def _sandbox(options: argparse.Namespace) -> int:
             lasting = True
         settings = replace(settings, upstream=upstream)
         announce = partial(_announce_sandbox, has_history=has_history)
-        serve(settings, announce, remake_buckets=not lasting)
+        admin = (ADMIN_KEY_ID, ADMIN_SECRET)
+        serve(settings, announce, remake_buckets=not lasting, admin=admin)
     return 0
 
 
@@ -549,6 +600,12 @@ def _console(options: argparse.Namespace) -> int:
     link = ask(options, "/api/v1/console-links", {}, {})
     print(json.dumps(link) if options.json else link["url"])
     return 0
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from opentrail.commands.keys import run
+
+    return run(options)
 
 
 def _status(options: argparse.Namespace) -> int:

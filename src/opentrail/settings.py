@@ -114,7 +114,12 @@ class Settings:
     #: Networks of proxies whose `X-Forwarded-For` is trusted for the caller's address.
     trusted_proxies: tuple[str, ...] = ()
     #: `permissive`: the caller is the owner of the access key id, unverified; loopback only.
+    #: `enforced`: signatures are verified with the key directory (`opentrail keys`), and policies
+    #: decide who may call opentrail's own API.
     auth: str = "permissive"
+    #: With `--auth enforced`, calls of keys that are not in the key directory: `forward` leaves
+    #: them to the upstream, `refuse` refuses them.
+    unknown_keys: str = "forward"
     #: Database with trails, keys and other state: `sqlite` (in the data directory), or
     #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database for this server alone. A password is
     #: refused in the flag, where other users of the machine could see it.
@@ -139,6 +144,7 @@ MOST_RECORDERS = 256
 MOST_DAYS = 36_500
 _CHOICES = {
     "auth": ("permissive", "enforced"),
+    "unknown_keys": ("forward", "refuse"),
     "on_record_failure": ("refuse", "allow"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
@@ -402,8 +408,6 @@ def _whole(name: str, value: Any, source: str) -> int:
 
 
 def _check(settings: Settings) -> None:
-    if settings.auth == "enforced":
-        raise UsageError("--auth enforced is not available yet; only permissive is")
     if settings.recorders > MOST_RECORDERS:
         raise UsageError(f"--recorders must be at most {MOST_RECORDERS}, not {settings.recorders}")
     for service, access in settings.access.items():
@@ -412,13 +416,18 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"upstream.{name}: resign needs a url in the same table")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UsageError("--tls-certificate and --tls-key belong together")
-    for name in ("listen", "console_listen"):
-        address: Address = getattr(settings, name)
-        if not address.is_loopback:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {address.host} is not a loopback address: with "
-                "--auth permissive anyone who can connect could claim any identity"
-            )
+    if settings.auth == "permissive" and settings.unknown_keys == "refuse":
+        raise UsageError("--unknown-keys refuse needs --auth enforced")
+    if not settings.listen.is_loopback and settings.auth == "permissive":
+        raise UsageError(
+            f"--listen {settings.listen.host} is not a loopback address: with --auth permissive "
+            "anyone who can connect could claim any identity"
+        )
+    if not settings.console_listen.is_loopback:
+        raise UsageError(
+            f"--console-listen {settings.console_listen.host} is not a loopback address: the web "
+            "console is for this machine alone"
+        )
 
 
 def from_environment(

@@ -17,7 +17,7 @@ from typing import Any
 
 from opentrail.core.errors import Conflict, UsageError
 from opentrail.core.event import format_time, parse_time
-from opentrail.core.identity import key_for_account
+from opentrail.core.identity import Identity, iam_user, key_for_account, root
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, Stored
 from opentrail.ports.sealer import Sealer
@@ -62,6 +62,19 @@ class NewKey:
         return f"NewKey({self.key!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class KnownKey:
+    """What the recorder needs of a key: whose it is, and what its signatures are verified with."""
+
+    identity: Identity
+    secret: SigningSecret
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is known whose key it is, and not only its account."""
+        return self.identity.user_identity.get("type") != "Unknown"
+
+
 class KeyDirectory:
     """The access keys in a control store.
 
@@ -73,7 +86,7 @@ class KeyDirectory:
         self._control = control
         self._sealer = sealer
         self._clock = clock
-        self._secrets: dict[str, SigningSecret] = {}
+        self._known: dict[str, KnownKey] = {}
 
     async def load(self) -> None:
         """Reads all keys.
@@ -82,11 +95,16 @@ class KeyDirectory:
             StorageFailed: a secret cannot be unsealed, such as with another master key.
         """
         stored = await self._control.scan(_KIND)
-        self._secrets = {each.key: self._secret_of(each.key, each.document) for each in stored}
+        self._known = {each.key: self._known_of(each.key, each.document) for each in stored}
 
     def find(self, access_key_id: str) -> SigningSecret | None:
         """Returns what a signature of the key is verified with."""
-        return self._secrets.get(access_key_id)
+        known = self._known.get(access_key_id)
+        return known.secret if known else None
+
+    def known(self) -> dict[str, KnownKey]:
+        """Returns all keys by id, as of the last `load` and the changes made here since."""
+        return dict(self._known)
 
     async def create(self, principal: str, lifetime: timedelta | None = None) -> NewKey:
         """Creates a key: a long-term one, or with a lifetime a temporary one with a session token.
@@ -174,7 +192,7 @@ class KeyDirectory:
         """
         await self._read(access_key_id)
         await self._control.apply([Remove(_KIND, access_key_id)])
-        self._secrets.pop(access_key_id, None)
+        self._known.pop(access_key_id, None)
 
     async def rotate(self, access_key_id: str, overlap: timedelta = timedelta(0)) -> NewKey:
         """Creates a new key of the same principal; the old one is disabled, or expires later.
@@ -199,7 +217,7 @@ class KeyDirectory:
                 await self._store(new, 0, change)
             except Conflict:
                 continue
-            self._secrets[access_key_id] = self._secret_of(access_key_id, document)
+            self._known[access_key_id] = self._known_of(access_key_id, document)
             return new
         raise Conflict(f"access key {access_key_id} is being changed by others; try again")
 
@@ -229,7 +247,7 @@ class KeyDirectory:
             "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
         }
         await self._control.apply([Put(_KIND, key_id, document, expected), *more])
-        self._secrets[key_id] = self._secret_of(key_id, document)
+        self._known[key_id] = self._known_of(key_id, document)
 
     async def _read(self, access_key_id: str) -> Stored:
         stored = await self._control.get(_KIND, access_key_id)
@@ -250,19 +268,51 @@ class KeyDirectory:
                 )
             except Conflict:
                 continue
-            self._secrets[access_key_id] = self._secret_of(access_key_id, document)
+            self._known[access_key_id] = self._known_of(access_key_id, document)
             return key
         raise Conflict(f"access key {access_key_id} is being changed by others; try again")
 
-    def _secret_of(self, access_key_id: str, document: Mapping[str, Any]) -> SigningSecret:
+    def _known_of(self, access_key_id: str, document: Mapping[str, Any]) -> KnownKey:
         plain = self._sealer.unseal(document["secret"], _context(access_key_id))
         token, expires = document["token_sha256"], document["expires"]
-        return SigningSecret(
+        secret = SigningSecret(
             plain.decode(),
             bytes.fromhex(token) if token else None,
             parse_time(expires) if expires else None,
             document["is_active"],
         )
+        return KnownKey(identity_of(access_key_id, document["principal"]), secret)
+
+
+def identity_of(access_key_id: str, principal: str) -> Identity:
+    """Returns the identity of a key of a principal.
+
+    Raises:
+        UsageError: the principal is not an ARN of one.
+    """
+    account = _account_of(principal)
+    kind, _, name = principal.split(":", 5)[5].partition("/")
+    shown: dict[str, Any]
+    if kind == "root":
+        shown = root(account)
+    elif kind == "user":
+        shown = iam_user(account, name.rpartition("/")[2], None, principal)
+    elif kind == "federated-user":
+        principal_id = f"{account}:{name}"
+        shown = {"type": "FederatedUser", "principalId": principal_id, "arn": principal}
+        shown["accountId"] = account
+    else:
+        role = name.partition("/")[0]
+        partition = principal.split(":", 2)[1]
+        issuer = {
+            "type": "Role",
+            "arn": f"arn:{partition}:iam::{account}:role/{role}",
+            "accountId": account,
+            "userName": role,
+        }
+        shown = {"type": "AssumedRole", "arn": principal, "accountId": account}
+        shown["sessionContext"] = {"sessionIssuer": issuer}
+    return Identity(access_key_id, account, shown)
 
 
 def _refuse_rotation(key: AccessKey) -> None:

@@ -30,6 +30,7 @@ from opentrail.core.errors import (
     OpentrailError,
     RecordRefused,
     Unsupported,
+    UsageError,
 )
 from opentrail.core.event import INSIGHT
 from opentrail.core.identity import Identity
@@ -57,6 +58,7 @@ class CommandLineApi:
         missing: returns a description of each range that event history lacks.
         console_link: returns a link that opens the web console once.
         imports: imports the files of a body; returns the result of each.
+        access_keys: runs an action on access keys.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class CommandLineApi:
         identify: Callable[[str], Identity] | None = None,
         missing: Callable[[], list[str]] = list,
         console_link: Callable[[], str] | None = None,
+        access_keys: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
+        self._access_keys = access_keys
         self._console_link = console_link
         self._missing = missing
         self._ingest = ingest
@@ -106,6 +110,7 @@ class CommandLineApi:
             Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
             Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
             Route("/api/v1/console-links", self._guarded(self._new_link), methods=["POST"]),
+            Route("/api/v1/access-keys", self._guarded(self._keys), methods=["POST"]),
             Route("/api/v1/trails/digests", self._guarded(self._digests)),
         ]
 
@@ -249,6 +254,16 @@ class CommandLineApi:
         if self._console_link is None:
             raise Unsupported("the web console here")
         return {"url": self._console_link()}
+
+    async def _keys(self, request: Request) -> dict[str, Any]:
+        """Runs an action on access keys."""
+        if self._access_keys is None:
+            raise Unsupported("access keys here")
+        given = _object(await request.body(), '{"action": "list"}')
+        try:
+            return await self._access_keys(given)
+        except UsageError as error:
+            raise CloudTrailError("InvalidParameterException", str(error)) from error
 
     async def _the_trail(self, name: str, account: str | None) -> Trail:
         trails = [stored.trail for stored in await self._services.trails.all(account)]

@@ -11,11 +11,13 @@ import ssl
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from opentrail.access.keys import KnownKey
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, descriptor_limit
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
+from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.networks import Networks, VpcEndpoint, network
@@ -25,11 +27,13 @@ from opentrail.core.errors import UsageError
 from opentrail.core.event import Record
 from opentrail.identity.known_identities import KnownIdentities
 from opentrail.metrics import Metrics, Sample
+from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Address, Settings
 from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
+from opentrail.wire.verification import SigningSecret
 
 #: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
@@ -57,6 +61,7 @@ class EndpointServer:
         clock = SystemClock()
         networks = networks_of(settings)
         self._identities = identities
+        self._keys: dict[str, KnownKey] = {}
         self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
         self._recorder = Recorder(
             journal,
@@ -75,6 +80,7 @@ class EndpointServer:
             clock=clock,
             metrics=metrics,
             tls=ssl.create_default_context(cafile=settings.upstream_ca),
+            gate=self._gate(settings, clock),
             networks=networks,
             answer_seconds=settings.upstream_timeout,
             most_connections=connection_limit(descriptor_limit()),
@@ -85,6 +91,22 @@ class EndpointServer:
         self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
         self._server: asyncio.Server | None = None
+
+    def _gate(self, settings: Settings, clock: Clock) -> Gate | None:
+        if settings.auth != "enforced":
+            return None
+        return Gate(self._find_secret, clock.now, settings.unknown_keys == "forward")
+
+    def _find_secret(self, access_key_id: str) -> SigningSecret | None:
+        known = self._keys.get(access_key_id)
+        return known.secret if known else None
+
+    async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
+        """Knows these keys of the key directory from now on, and no longer those forgotten."""
+        self._keys.update({key.identity.access_key_id: key for key in keys})
+        for access_key_id in forgotten:
+            self._keys.pop(access_key_id, None)
+        self._identities.add_directory([key.identity for key in keys if key.is_named])
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from opentrail.access.keys import KnownKey
 from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.journal import IpcJournalWriter
 from opentrail.adapters.ipc.link import IpcRequest, Link
@@ -37,6 +38,13 @@ class Learn(IpcRequest[None], frozen=True):
     """Know these identities from now on."""
 
     learned: Learned
+
+
+class KnowKeys(IpcRequest[None], frozen=True):
+    """Know these keys of the key directory from now on, and no longer those forgotten."""
+
+    keys: tuple[KnownKey, ...]
+    forgotten: tuple[str, ...]
 
 
 class JournalState(IpcRequest[None], frozen=True):
@@ -72,6 +80,7 @@ class RecorderProcess:
             {
                 StartRecorder: self._start,
                 Learn: self._learn,
+                KnowKeys: self._know_keys,
                 JournalState: self._journal_state,
                 GetSamples: self._samples,
                 StopRecorder: self._stop,
@@ -112,6 +121,10 @@ class RecorderProcess:
 
     async def _learn(self, request: Learn) -> None:
         self._identities.absorb(request.learned)
+
+    async def _know_keys(self, request: KnowKeys) -> None:
+        if self._server is not None:
+            await self._server.know_keys(request.keys, request.forgotten)
 
     async def _journal_state(self, request: JournalState) -> None:
         self._journal.failure = request.failure

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
+from opentrail.access.keys import KnownKey
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, append_to
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
@@ -17,6 +18,7 @@ from opentrail.app.api_proxy import CallRecorded, ProxiedAnswer, ProxiedCalls, P
 from opentrail.app.recorder_process import (
     GetSamples,
     JournalState,
+    KnowKeys,
     Learn,
     StartRecorder,
     StopRecorder,
@@ -83,6 +85,9 @@ class _RecorderHandle:
         for part in _parts(self._recorders.identities.learned()):
             await link.ask(Learn(part))
         await link.ask(StartRecorder(self._recorders.settings))
+        keys = list(self._recorders.keys.values())
+        for start in range(0, len(keys), _LEARNED_AT_ONCE):
+            await link.ask(KnowKeys(tuple(keys[start : start + _LEARNED_AT_ONCE]), ()))
         asyncio.get_running_loop().call_soon(self._recorders.accept_connections)
 
     async def _heartbeat(self, link: Link) -> None:
@@ -155,6 +160,8 @@ class Recorders:
         self.journal = journal
         self.identities = identities
         self.proxied_calls = proxied_calls
+        #: The keys of the key directory.
+        self.keys: dict[str, KnownKey] = {}
         self._metrics = metrics
         self._recorders = [_RecorderHandle(self) for _ in range(settings.recorders)]
         #: Totals of processes that have ended.
@@ -237,6 +244,16 @@ class Recorders:
     def learn(self, record: Record) -> None:
         """Learns from a record of this process, and passes it on."""
         self._in_background(self._spread(self._recorders, self.identities.learn(record)))
+
+    async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
+        """Has every process know these keys of the key directory, and no longer those forgotten."""
+        self.keys.update({key.identity.access_key_id: key for key in keys})
+        for access_key_id in forgotten:
+            self.keys.pop(access_key_id, None)
+        self.identities.add_directory([key.identity for key in keys if key.is_named])
+        if self._listening is not None:  # a process that starts gets all keys
+            change = KnowKeys(tuple(keys), tuple(forgotten))
+            await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))
 
     async def _spread(self, recorders: Sequence[_RecorderHandle], learned: Learned) -> None:
         if learned:

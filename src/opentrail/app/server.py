@@ -21,6 +21,8 @@ from typing import Any
 
 import uvloop
 
+from opentrail.access.administration import KeyAdministration
+from opentrail.access.keys import KnownKey
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
@@ -47,7 +49,15 @@ from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
-from opentrail.app.access import own_access, service_access, store_access
+from opentrail.app.access import (
+    key_of_store,
+    own_access,
+    own_api_access,
+    own_key,
+    service_access,
+    store_access,
+)
+from opentrail.app.access_keys import open_control, open_keys
 from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.console_server import (
     EventProvers,
@@ -100,6 +110,7 @@ from opentrail.trails.sinks.sns import SnsSink
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
+from opentrail.wire.verification import SigningSecret
 
 log = logging.getLogger(__name__)
 
@@ -140,8 +151,14 @@ class _Engines:
 class Server:
     """One opentrail server."""
 
-    def __init__(self, settings: Settings, remake_buckets: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        remake_buckets: bool = False,
+        admin: tuple[str, str] | None = None,
+    ) -> None:
         self.settings = settings
+        self._admin = admin
         self._remake_buckets = remake_buckets
         self._data = DataDirectory(settings.data_dir)
         self._stop = asyncio.Event()
@@ -195,7 +212,7 @@ class Server:
     async def _open_engines(self, stack: contextlib.AsyncExitStack) -> _Engines:
         """Opens the engines behind the ports."""
         settings, clock = self.settings, SystemClock()
-        control = self._open_control()
+        control = open_control(settings, self._data)
         stack.push_async_callback(control.close)
         losses: asyncio.Queue[LostPositions] = asyncio.Queue()
         refuse = settings.on_record_failure == "refuse"
@@ -236,11 +253,6 @@ class Server:
         return _Engines(
             clock, metrics, catalog, control, sqlite, store, journal, identities, history, losses
         )
-
-    def _open_control(self) -> SqlControl:
-        if self.settings.control_store == "sqlite":
-            return SqlControl.in_file(self._data.state)
-        return SqlControl(self.settings.control_store)
 
     async def _start_features(
         self, stack: contextlib.AsyncExitStack, engines: _Engines
@@ -341,12 +353,19 @@ class Server:
                 settings, journal, identities, partial(ask, api.app), metrics, engines.catalog
             )
         stack.push_async_callback(endpoint.stop)
+        keys = await open_keys(engines.control, self._data)
+        own, internal = self._internal_keys(identities)
+        await endpoint.know_keys([*internal, *keys.known().values()])
         await endpoint.start(listening)
         uses_tls = settings.tls_certificate is not None
         self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
 
         async def exposition() -> bytes:
             return metrics.exposition(await endpoint.counted())
+
+        async def key_changed(access_key_id: str) -> None:
+            known = keys.known().get(access_key_id)
+            await endpoint.know_keys([known] if known else [], [] if known else [access_key_id])
 
         state = Health(journal, store)
 
@@ -370,16 +389,22 @@ class Server:
             identities.resolve,
             state.missing,
             self.console_link,
+            KeyAdministration(keys, key_changed).run,
         )
         self.console_url = settings.console_listen.url(console.getsockname()[1])
 
         def access() -> S3Access:
-            return own_access(settings, self.endpoint_url)
+            return own_access(settings, self.endpoint_url, own)
+
+        def access_of(service: str) -> S3Access:
+            if service == "cloudtrail":
+                return own_api_access(settings, self.endpoint_url, own)
+            return access()
 
         web = WebConsole(
             services,
             self._sessions,
-            BotocoreEndpoint(access),
+            BotocoreEndpoint(access_of),
             health,
             state.missing,
             metrics.visible.quantiles,
@@ -391,6 +416,17 @@ class Server:
         stack.push_async_callback(command_line.streams.end)
         stack.callback(web.tail.end)
         self._write_server_file(stack, token)
+
+    def _internal_keys(self, identities: Identities) -> tuple[KnownKey | None, list[KnownKey]]:
+        """Returns the server's own key, and all keys that are known without the key directory."""
+        if self.settings.auth != "enforced":
+            return None, []
+        own, given = own_key(), key_of_store(self.settings, identities.resolve)
+        keys = [own] if given is None else [own, given]
+        if self._admin is not None:
+            key_id, secret = self._admin
+            keys.append(KnownKey(identities.resolve(key_id), SigningSecret(secret)))
+        return own, keys
 
     async def _record_gaps(self, journal: Journal, clock: Clock) -> None:
         """Records what was lost before this start and could not be recorded then."""
@@ -529,8 +565,15 @@ def serve(
     settings: Settings,
     when_ready: Callable[[Server], None],
     remake_buckets: bool = False,
+    admin: tuple[str, str] | None = None,
 ) -> None:
     """Runs a server in this process until SIGTERM.
+
+    Args:
+        settings: its settings.
+        when_ready: is called once it listens.
+        remake_buckets: whether buckets of trails that are gone are created again.
+        admin: id and secret of an access key that may call every operation.
 
     Raises:
         OpentrailError: it cannot start, or storage failed.
@@ -545,7 +588,7 @@ def serve(
     tls_of_endpoint(settings)
 
     async def main() -> None:
-        await Server(settings, remake_buckets).run(when_ready)
+        await Server(settings, remake_buckets, admin).run(when_ready)
 
     uvloop.run(main())
 

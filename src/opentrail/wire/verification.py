@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import re
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -101,7 +102,7 @@ class VerifiedCaller:
     access_key_id: str
     region: str
     service: str
-    #: CloudTrail's `AuthenticationMethod`: `AuthHeader` or `QueryString`.
+    #: CloudTrail's `AuthenticationMethod`: `AuthHeader`, `QueryString` or `HTMLForm`.
     method: str
     #: The signature of the head; a second request with the same one is a replay.
     signature: str
@@ -182,7 +183,8 @@ def verify(
                 content.encode(),
             )
         )
-        key = _check_secret(claim, canonical, find_secret(claim.access_key_id), now, place.wording)
+        text = _text_to_sign(claim, canonical)
+        key = _check_secret(claim, text, find_secret(claim.access_key_id), now, place.wording)
         if content not in _MARKERS and request.body_sha256 not in (None, content):
             raise place.wording.refusal(Problem.CONTENT_MISMATCH)
     except SignatureRefused as refused:
@@ -199,6 +201,66 @@ def verify(
         content if is_deferred else None,
         _chunk_verifier(claim, key, headers, content),
     )
+
+
+def count_claims(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> int:
+    """Returns how many signers the head of a request names."""
+    query = target.partition(b"?")[2]
+    names = [name for name, _ in _pairs(query)] if query else []
+    in_query = sum(name in (b"X-Amz-Credential", b"AWSAccessKeyId") for name in names)
+    in_headers = sum(
+        name.lower() == b"authorization" and value.lstrip().startswith(b"AWS")
+        for name, value in headers
+    )
+    return in_query + in_headers
+
+
+def verify_form(
+    fields: Mapping[str, str], find_secret: FindSecret, now: datetime, wording: Wording
+) -> VerifiedCaller:
+    """Returns the signer of a browser's form for an upload to S3, whose policy is signed.
+
+    The conditions of the policy are not checked; that is S3's part.
+
+    Args:
+        fields: the form's fields before the file, by lower-case name.
+        find_secret: looks an access key up; None for an unknown one.
+        now: the time, aware.
+        wording: how refusals are worded.
+
+    Raises:
+        SignatureRefused: the policy is not signed by the key that the form names, or has expired.
+    """
+    key_id = None
+    try:
+        stamp = fields.get("x-amz-date", "")
+        signed_at = _parsed(stamp)
+        if fields.get("x-amz-algorithm") != _ALGORITHM:
+            raise wording.refusal(Problem.UNSUPPORTED, given=fields.get("x-amz-algorithm", ""))
+        if signed_at is None:
+            raise wording.refusal(Problem.NO_DATE)
+        key_id, scope = _credential(fields.get("x-amz-credential", ""), wording, Problem.CREDENTIAL)
+        signature, token = fields.get("x-amz-signature", ""), fields.get("x-amz-security-token")
+        claim = _Claim(key_id, scope, [], signature, stamp, signed_at, token, None)
+        _check_scope(claim, Place(wording))
+        policy = fields.get("policy", "")
+        _check_secret(claim, policy.encode(), find_secret(key_id), now, wording)
+        valid_until = _policy_expiration(policy)
+        if valid_until is None or valid_until <= now:
+            raise wording.refusal(Problem.PRESIGNED_EXPIRED)
+    except SignatureRefused as refused:
+        refused.access_key_id = key_id
+        raise
+    return VerifiedCaller(key_id, scope[1], scope[2], "HTMLForm", signature, valid_until)
+
+
+def _policy_expiration(policy: str) -> datetime | None:
+    try:
+        document = json.loads(b64decode(policy))
+        expiration = datetime.fromisoformat(document["expiration"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return expiration if expiration.tzinfo else None
 
 
 def _refuse_repeated(headers: Mapping[bytes, list[bytes]], wording: Wording) -> None:
@@ -477,16 +539,19 @@ def _canonical_headers(names: Sequence[bytes], headers: Mapping[bytes, list[byte
     return lines
 
 
+def _text_to_sign(claim: _Claim, canonical: bytes) -> bytes:
+    digest = hashlib.sha256(canonical).hexdigest()
+    return f"{_ALGORITHM}\n{claim.stamp}\n{'/'.join(claim.scope)}\n{digest}".encode("latin-1")
+
+
 def _check_secret(
-    claim: _Claim, canonical: bytes, known: SigningSecret | None, now: datetime, wording: Wording
+    claim: _Claim, text: bytes, known: SigningSecret | None, now: datetime, wording: Wording
 ) -> bytes:
     """Returns the signing key of a rightly signed request; every key costs the same work."""
     key = b"AWS4" + (known.secret_access_key if known else _NO_SECRET).encode()
     for part in claim.scope:
         key = hmac.digest(key, part.encode("latin-1"), "sha256")
-    digest = hashlib.sha256(canonical).hexdigest()
-    text = f"{_ALGORITHM}\n{claim.stamp}\n{'/'.join(claim.scope)}\n{digest}"
-    signature = hmac.digest(key, text.encode("latin-1"), "sha256").hex()
+    signature = hmac.digest(key, text, "sha256").hex()
     is_signed = hmac.compare_digest(signature.encode(), claim.signature.encode("latin-1"))
     token = hashlib.sha256((claim.token or "").encode("latin-1")).digest()
     expected = known.session_token_sha256 if known else None

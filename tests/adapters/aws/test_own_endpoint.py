@@ -14,7 +14,7 @@ AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
 def endpoint(url: str) -> BotocoreEndpoint:
-    return BotocoreEndpoint(lambda: S3Access(url, "AKIAEXAMPLE", "secret"))
+    return BotocoreEndpoint(lambda _service: S3Access(url, "AKIAEXAMPLE", "secret"))
 
 
 def answering(status: bytes, body: bytes) -> StubUpstream:

@@ -29,11 +29,11 @@ class BotocoreEndpoint:
     """An `OwnEndpoint`: every call goes through the network, and is recorded like any other.
 
     Args:
-        access: returns address and credentials of the endpoint; it has no address before it
-            listens.
+        access: returns address and credentials of the endpoint for calls of a service; it has no
+            address before it listens.
     """
 
-    def __init__(self, access: Callable[[], S3Access]) -> None:
+    def __init__(self, access: Callable[[str], S3Access]) -> None:
         self._access = access
         self._threads = ThreadPoolExecutor(_AT_ONCE, "own-endpoint")
         self._session: botocore.session.Session | None = None
@@ -57,7 +57,7 @@ class BotocoreEndpoint:
         """Returns status and body of an answer of the CloudTrail API."""
 
         def call() -> tuple[int, bytes]:
-            access = self._access()
+            access = self._access("cloudtrail")
             headers = {
                 "Content-Type": "application/x-amz-json-1.1",
                 "X-Amz-Target": f"{_TARGET}.{operation}",
@@ -87,7 +87,7 @@ class BotocoreEndpoint:
     def _client(self, service: str, region: str, agent: str) -> Any:
         if self._session is None:
             self._session = botocore.session.Session()
-        access = self._access()
+        access = self._access(service)
         return self._session.create_client(
             service,
             region,

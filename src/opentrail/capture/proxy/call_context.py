@@ -8,8 +8,9 @@ from typing import Any
 from uuid import uuid4
 
 from opentrail.capture.proxy.bodies import Incoming, StoredBody
+from opentrail.capture.proxy.gate import Admission, Claim
 from opentrail.capture.proxy.upstream import AnswerHead
-from opentrail.capture.record.exchange import Exchange, Failure
+from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.rules import needs_answer, source_of
 from opentrail.capture.record.s3_form import body_is_parameters
@@ -46,6 +47,9 @@ class CallContext:
         self.call: Call = NOTHING
         self.credential: Credential | None = None
         self.folded: dict[str, str] = {}
+        #: How far the caller is verified; None while that is not asked for.
+        self.admission: Admission | None = None
+        self.is_refused = False
         #: Copies of the bodies for the record.
         self.sent = StoredBody(keep=True)
         self.received = StoredBody(keep=True)
@@ -134,7 +138,20 @@ class CallContext:
             bytes_out=self.received.length,
             tls=self._tls,
             notes=notes,
+            signature=self.signature,
         )
+
+    @property
+    def signature(self) -> Signature:
+        """What is known of the call's signature so far."""
+        if self.is_refused:
+            return Signature.REFUSED
+        return self.admission.signature if self.admission else Signature.NOT_CHECKED
+
+    def claim(self, own_services: frozenset[str] | None = None) -> Claim:
+        """Returns what the head claims, for the gate."""
+        head, request = self._incoming.head, self._request(b"", False)
+        return Claim(request, head.target, head.headers, self.credential, self.call, own_services)
 
     def response(self, status: int, headers: Mapping[str, str]) -> Response:
         """Returns the answer, with the stored part of its body."""

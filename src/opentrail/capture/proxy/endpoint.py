@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from opentrail.capture.proxy.asgi import AnswerApiCall
+from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.upstream import Upstreams
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.recorder import Recorder
@@ -43,6 +44,8 @@ class Endpoint:
     clock: Clock
     metrics: Metrics
     tls: ssl.SSLContext | None = None
+    #: Verifies callers; None: everybody is whom the access key id says.
+    gate: Gate | None = None
     #: Whether URLs of the endpoint in answers get the scheme that the client used.
     rewrites_urls: bool = False
     networks: Networks = field(default_factory=Networks)

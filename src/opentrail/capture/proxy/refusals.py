@@ -40,12 +40,19 @@ def unavailable(message: str) -> Refusal:
     return Refusal(503, "ServiceUnavailable", message, retry_after=1)
 
 
+def locked_out(call: Call, form: bool) -> Refusal:
+    """Returns the refusal of a call after many with wrong signatures."""
+    _, code = _THROTTLING.get(call.protocol or likely_protocol(call, form), (503, "SlowDown"))
+    message = "too many requests with invalid signatures; try again in a minute"
+    return Refusal(429, code, message, retry_after=60)
+
+
 def throttled(call: Call, form: bool) -> Refusal:
     """Returns the refusal of a call that comes faster than records can be written.
 
     SDKs know its code as throttling in the call's protocol, and retry.
     """
-    status, code = _THROTTLING.get(call.protocol or _likely_protocol(call, form), (503, "SlowDown"))
+    status, code = _THROTTLING.get(call.protocol or likely_protocol(call, form), (503, "SlowDown"))
     return Refusal(status, code, "calls come faster than they can be recorded", retry_after=1)
 
 
@@ -59,6 +66,8 @@ _THROTTLING = {
 }
 _REASONS = {
     400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
     408: b"Request Timeout",
     413: b"Content Too Large",
     414: b"URI Too Long",
@@ -83,7 +92,7 @@ def answer_of(
         form: whether the request's body is an HTML form, as in the query protocols.
     """
     identity = str(uuid.uuid4())
-    protocol = call.protocol or _likely_protocol(call, form)
+    protocol = call.protocol or likely_protocol(call, form)
     content_type, body = _BODIES.get(protocol, _xml_s3)(refusal, identity)
     headers: Headers = [
         (b"Content-Type", content_type),
@@ -98,7 +107,7 @@ def answer_of(
     return refusal.status, _REASONS.get(refusal.status, b"Error"), headers, body
 
 
-def _likely_protocol(call: Call, form: bool) -> str:
+def likely_protocol(call: Call, form: bool) -> str:
     """Returns the protocol of a call whose operation is in a body that has not come yet."""
     spoken = call.service.protocols if call.service else ()
     if "ec2" in spoken:
@@ -119,8 +128,9 @@ def _cbor(refusal: Refusal, _identity: str) -> tuple[bytes, bytes]:
 
 
 def _xml_query(refusal: Refusal, identity: str) -> tuple[bytes, bytes]:
+    fault = "Sender" if refusal.status < 500 else "Receiver"
     text = (
-        f"<ErrorResponse><Error><Type>Receiver</Type><Code>{escape(refusal.code)}</Code>"
+        f"<ErrorResponse><Error><Type>{fault}</Type><Code>{escape(refusal.code)}</Code>"
         f"<Message>{escape(refusal.message)}</Message></Error>"
         f"<RequestId>{identity}</RequestId></ErrorResponse>"
     )

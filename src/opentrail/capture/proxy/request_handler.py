@@ -15,6 +15,7 @@ from opentrail.capture.proxy.refusals import (
     NoAnswer,
     Refusal,
     answer_of,
+    locked_out,
     throttled,
     unavailable,
 )
@@ -22,10 +23,12 @@ from opentrail.capture.proxy.upstream_exchange import UpstreamExchange
 from opentrail.capture.record.exchange import Failure
 from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers
+from opentrail.wire.signature_errors import SignatureRefused
 
 log = logging.getLogger(__name__)
 
 _API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
+_TARGET_SERVICES = frozenset({"cloudtrail"})
 _API_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
 _MAX_API_BODY = 1024 * 1024
 #: Bytes and seconds for which the body of a refused call is awaited.
@@ -61,14 +64,27 @@ class RequestHandler:
             self._write_refusal(unavailable(f"the call cannot be recorded: {recorder.failure}"))
             return False
         if recorder.overloaded:
-            self._endpoint.metrics.refused.labels("overload").inc()
-            self._write_refusal(throttled(self._context.call, self._context.is_form))
-            return incoming.keep_alive and incoming.body.complete
-        if self._is_for_api():
-            return await self._answer_by_api()
-        exchange = UpstreamExchange(self._client, incoming, self._context)
+            refusal = throttled(self._context.call, self._context.is_form)
+            return self._turn_away(refusal, "overload")
+        if self._is_locked_out():
+            return self._turn_away(
+                locked_out(self._context.call, self._context.is_form), "signature"
+            )
+        try:
+            if self._is_for_api():
+                return await self._answer_by_api()
+            self._admit(incoming.body.peek() if incoming.body.complete else None)
+            return await self._forward()
+        except SignatureRefused as refused:
+            return await self._refuse_signature(refused)
+
+    async def _forward(self) -> bool:
+        """Passes the call on and records it."""
+        exchange = UpstreamExchange(self._client, self._incoming, self._context)
         try:
             return await exchange.run()
+        except SignatureRefused:
+            raise
         except NoAnswer as error:
             if not error.settled:
                 return await self._refuse(error.refusal)
@@ -84,11 +100,51 @@ class RequestHandler:
                 await self._refuse(Refusal(500, "InternalFailure", reason))
             return False
 
+    def _turn_away(self, refusal: Refusal, kind: str) -> bool:
+        """Answers a call with an error and without a record; `kind` is what it is counted as."""
+        self._endpoint.metrics.refused.labels(kind).inc()
+        self._write_refusal(refusal)
+        return self._incoming.keep_alive and self._incoming.body.complete
+
     def _is_for_api(self) -> bool:
         credential = self._context.credential
         if credential is not None and credential.service is not None:
             return credential.service in _API_SERVICES
         return self._context.folded.get("x-amz-target", "").startswith(_API_TARGETS)
+
+    # Signatures
+
+    def _is_locked_out(self) -> bool:
+        gate, context = self._endpoint.gate, self._context
+        return gate is not None and gate.is_closed_to(context.credential, context.source_ip)
+
+    def _admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
+        """Verifies the caller as far as the request has come; `body` is the whole body.
+
+        Raises:
+            SignatureRefused: the caller is not who the request claims.
+        """
+        gate, context = self._endpoint.gate, self._context
+        if gate is None:
+            return
+        context.admission = admission = gate.admit(context.claim(own_services))
+        if body is not None:
+            admission.feed(body)
+            admission.finish()
+
+    async def _refuse_signature(self, refused: SignatureRefused) -> bool:
+        context, gate = self._context, self._endpoint.gate
+        context.is_refused = True
+        if gate is not None:
+            gate.count_failure(context.credential, context.source_ip)
+        refusal = Refusal(refused.status, refused.code, refused.message)
+        return await self._refuse(refusal, "signature")
+
+    def _own_services(self) -> frozenset[str]:
+        """Returns the names that a signature of a call of opentrail's API may be made for."""
+        if self._context.folded.get("x-amz-target", "").startswith(_API_TARGETS):
+            return _TARGET_SERVICES
+        return _API_SERVICES
 
     # opentrail's API
 
@@ -100,6 +156,7 @@ class RequestHandler:
         if body is None:
             reason = f"body is larger than {_MAX_API_BODY} bytes"
             return await self._refuse(Refusal(413, "RequestEntityTooLarge", reason))
+        self._admit(body, self._own_services())
         context, recorder = self._context, self._endpoint.recorder
         if context.folded.get("expect", "").lower() == "100-continue":
             context.folded.pop("expect")
@@ -145,8 +202,11 @@ class RequestHandler:
 
     # Refusals
 
-    async def _refuse(self, refusal: Refusal) -> bool:
-        """Records a call without an answer of an upstream, then answers it with an error."""
+    async def _refuse(self, refusal: Refusal, kind: str = "upstream") -> bool:
+        """Records a call without an answer of an upstream, then answers it with an error.
+
+        `kind` is the label under which it is counted.
+        """
         context, recorder = self._context, self._endpoint.recorder
         await self._take_rest_of_body()
         failure = Failure(refusal.code, refusal.message)
@@ -157,7 +217,7 @@ class RequestHandler:
             await recorder.record(exchange)
         except RecordRefused as error:
             recorder.lose(exchange, str(error))
-        self._endpoint.metrics.refused.labels("upstream").inc()
+        self._endpoint.metrics.refused.labels(kind).inc()
         self._write_refusal(refusal)
         return self._incoming.keep_alive and self._incoming.body.complete
 

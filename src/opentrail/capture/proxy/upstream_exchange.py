@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
+from functools import partial
 
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing, Incoming, StoredBody
 from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.gate import Admission
 from opentrail.capture.proxy.head import (
     LAST_CHUNK,
     Head,
@@ -29,6 +31,7 @@ from opentrail.core.errors import RecordRefused
 from opentrail.wire.message import Response, fold_headers
 from opentrail.wire.resign import ChunkSigner, UpstreamCredentials
 from opentrail.wire.routing import Call
+from opentrail.wire.signature_errors import SignatureRefused
 
 #: With `refuse`, bytes of an answer that are held until its record is durable.
 HOLD_BYTES = 64 * 1024
@@ -55,6 +58,9 @@ class UpstreamExchange:
         self._body: bytes | None = None
         self._chunks: ChunkSigner | None = None
         self._wrote_head = self._sent_head = self._recorded = False
+        #: The piece of the body that is passed on only once the next is known to be signed.
+        self._held = b""
+        self._refused: SignatureRefused | None = None
         #: Set to False if the answer comes before the end of the request.
         self._keeps_alive = incoming.keep_alive
 
@@ -175,6 +181,11 @@ class UpstreamExchange:
         if self._body is None:
             self._context.sent.add(whole)
         try:
+            self._verify_whole(whole)
+        except SignatureRefused:
+            connection.close()
+            raise
+        try:
             body = self._chunks.feed(whole) if self._chunks else whole
             if self._chunks is not None:
                 self._chunks.finish()
@@ -186,9 +197,20 @@ class UpstreamExchange:
         connection.write(head + body)
         return None
 
+    def _verify_whole(self, body: bytes) -> None:
+        """Verifies a body that had not come when the call was admitted."""
+        admission = self._context.admission
+        if admission is not None and not admission.is_done:
+            admission.feed(body)
+            admission.finish()
+
     async def _send_body(self, connection: UpstreamConnection) -> None:
+        admission = self._context.admission
+        next_piece = self._incoming.body.next
+        if admission is not None and not admission.is_done:
+            next_piece = partial(self._next_verified, admission)
         try:
-            while piece := await self._incoming.body.next():
+            while piece := await next_piece():
                 self._send_piece(connection, piece)
                 await connection.drain()
                 self._client.extend_answer_deadline()
@@ -197,8 +219,23 @@ class UpstreamExchange:
             # The client has gone; its request cannot be completed.
             connection.close()
             raise
+        except SignatureRefused as refused:
+            self._refused, self._context.is_refused = refused, True
+            connection.close()
+            return
         if self._incoming.chunked:
             connection.write(LAST_CHUNK)
+
+    async def _next_verified(self, admission: Admission) -> bytes:
+        """Returns the next piece of the body; the last one only once all of it is verified."""
+        while piece := await self._incoming.body.next():
+            admission.feed(piece)
+            held, self._held = self._held, piece
+            if held:
+                return held
+        admission.finish()
+        held, self._held = self._held, b""
+        return held
 
     def _finish_chunks(self) -> None:
         try:
@@ -239,6 +276,8 @@ class UpstreamExchange:
 
     async def _no_answer(self, error: Exception, sending: asyncio.Task[None] | None) -> bool:
         """Records and answers a call whose upstream gave no answer."""
+        if self._refused is not None:
+            raise self._refused
         if sending is not None and self._incoming.body.broken is not None:
             await self._record_broken(self._incoming.body.broken)
             raise NoAnswer(_refusal_of(self._incoming.body.broken), settled=True)

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
-from opentrail.capture.record.exchange import Exchange
+from opentrail.capture.record.exchange import Exchange, Signature
 from opentrail.capture.record.limits import (
     MAX_NAME_LENGTH,
     MAX_OWNERS,
@@ -54,7 +54,14 @@ from opentrail.core.event import (
     is_account,
     is_region,
 )
-from opentrail.core.identity import ANONYMOUS, DEFAULT_ACCOUNT, Identity, federated_caller
+from opentrail.core.identity import (
+    ANONYMOUS,
+    DEFAULT_ACCOUNT,
+    Identity,
+    account_of_key,
+    federated_caller,
+    unknown,
+)
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request, Response
@@ -191,9 +198,16 @@ class Assembler:
         """Returns `userIdentity` and the account of the caller."""
         if exchange.described is not None:
             return dict(exchange.described.identity), exchange.described.account
+        if exchange.signature is not Signature.NOT_CHECKED:
+            notes["verified"] = exchange.signature is Signature.VERIFIED
         if exchange.credential is None:
             return dict(ANONYMOUS), self._default_account
-        identity = self._resolve(cut(exchange.credential.access_key_id))
+        key_id = cut(exchange.credential.access_key_id)
+        if exchange.signature is Signature.REFUSED:
+            # The record names the key and not its owner, who need not have made the call.
+            account = account_of_key(key_id) or self._default_account
+            return unknown(account, key_id).as_record(), account
+        identity = self._resolve(key_id)
         if identity.user_identity.get("type") == "Unknown":
             notes["identity"] = UNVERIFIED
         elif identity.deleted_by is not None:

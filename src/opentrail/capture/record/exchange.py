@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
 from opentrail.core.values import value_class
@@ -28,6 +29,18 @@ class Described:
     region: str
     parameters: dict[str, Any]
     error: str | None = None
+
+
+class Signature(Enum):
+    """What is known of a call's signature."""
+
+    #: Signatures are not verified (`--auth permissive`).
+    NOT_CHECKED = auto()
+    VERIFIED = auto()
+    #: The call is not signed, or its key is not in the key directory: the upstream decided.
+    UNVERIFIED = auto()
+    #: The caller is not who the call claims.
+    REFUSED = auto()
 
 
 @value_class(frozen=True, slots=True)
@@ -71,5 +84,6 @@ class Exchange:
     tls: dict[str, str] | None = None
     #: Further members of `additionalEventData.opentrail`.
     notes: dict[str, Any] = field(default_factory=dict)
+    signature: Signature = Signature.NOT_CHECKED
     #: Set for calls to a service that is not AWS's.
     described: Described | None = None

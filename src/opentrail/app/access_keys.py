@@ -1,0 +1,37 @@
+"""The control store and the key directory of a data directory."""
+
+from __future__ import annotations
+
+import os
+
+from opentrail.access.keys import KeyDirectory
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sealing import MASTER_KEY_VARIABLE, AesGcmSealer, load_master_key
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.system import SystemClock
+from opentrail.settings import Settings
+
+
+def open_control(settings: Settings, data: DataDirectory) -> SqlControl:
+    """Returns the control store: a file of the data directory, or a database.
+
+    Raises:
+        UsageError, StorageFailed, DataTooNew: as `SqlControl`.
+    """
+    if settings.control_store == "sqlite":
+        return SqlControl.in_file(data.state)
+    return SqlControl(settings.control_store)
+
+
+async def open_keys(control: SqlControl, data: DataDirectory) -> KeyDirectory:
+    """Returns the key directory, loaded; its master key is created with the first access key.
+
+    Raises:
+        UsageError, StorageFailed: the master key cannot be used.
+    """
+    has_keys = bool(await control.scan("access-key"))
+    given = os.environ.get(MASTER_KEY_VARIABLE)
+    master_key = load_master_key(data.keys / "master.key", given, may_create=not has_keys)
+    keys = KeyDirectory(control, AesGcmSealer(master_key), SystemClock())
+    await keys.load()
+    return keys

@@ -1,0 +1,136 @@
+"""Access keys: through a running server, else in the control store itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from opentrail.commands.client import ask
+from opentrail.core.errors import UsageError
+from opentrail.core.text import printable
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs `opentrail keys` and returns its exit code.
+
+    Raises:
+        UsageError: an argument is wrong.
+    """
+    given = _asked(options)
+    answer = _run(options, given)
+    lines = [json.dumps(answer)] if options.json else _lines(options, answer)
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    return 0
+
+
+def _lines(options: argparse.Namespace, answer: dict[str, Any]) -> list[str]:
+    if options.action == "list":
+        return _list_of(answer["AccessKeys"])
+    if "SecretAccessKey" in answer:
+        return _new_key(answer)
+    if options.action == "delete":
+        return [f"{options.key} is deleted"]
+    return [f"{answer['AccessKeyId']} of {printable(answer['Principal'])}: {answer['Status']}"]
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the action with its parameters; those that are not given are left out."""
+    flags = vars(options)
+    names = ("key", "user", "root", "principal", "account")
+    given: dict[str, Any] = {"action": options.action}
+    given |= {name: flags[name] for name in names if flags.get(name)}
+    for name in ("lifetime", "overlap"):
+        if flags.get(name):
+            given[name] = _seconds(flags[name], name)
+    if options.action == "import":
+        given |= _secrets(options)
+    return given
+
+
+def _seconds(text: str, name: str) -> int:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise UsageError(f"--{name} must be a number with s, m, h or d, such as 12h, not {text!r}")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _secrets(options: argparse.Namespace) -> dict[str, Any]:
+    """Reads the secret and the session token: arguments could be seen by other users."""
+    if sys.stdin.isatty():
+        secret = getpass.getpass("secret access key: ")
+        token = getpass.getpass("session token: ") if options.session_token else ""
+    else:
+        secret, _, token = sys.stdin.read().strip().partition("\n")
+    if not secret.strip():
+        raise UsageError("the secret access key is read from standard input, which is empty")
+    if bool(token.strip()) != options.session_token:
+        raise UsageError("the session token is the second line of standard input: --session-token")
+    given = {"secret": secret.strip(), "session_token": token.strip() or None}
+    return given | {"expires": options.expires}
+
+
+def _run(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    if options.endpoint or (folder / "server.json").exists():
+        return ask(options, "/api/v1/access-keys", {}, given)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a data directory; name one with --data-dir DIR")
+    return asyncio.run(_run_offline(options, folder, given))
+
+
+async def _run_offline(
+    options: argparse.Namespace, folder: Path, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Runs an action on the control store of a data directory that no server uses."""
+    from opentrail.access.administration import KeyAdministration
+    from opentrail.adapters.files import DataDirectory
+    from opentrail.app.access_keys import open_control, open_keys
+    from opentrail.settings import from_environment
+
+    async def changed(_access_key_id: str) -> None:
+        return None
+
+    settings = from_environment({"data_dir": str(folder)}, options.config)
+    data = DataDirectory(folder)
+    data.open()
+    try:
+        control = open_control(settings, data)
+        try:
+            keys = await open_keys(control, data)
+            return await KeyAdministration(keys, changed).run(given)
+        finally:
+            await control.close()
+    finally:
+        data.close()
+
+
+def _new_key(answer: dict[str, Any]) -> list[str]:
+    lines = [
+        f"access key of {printable(answer['Principal'])}; its secret is shown only now",
+        "",
+        f"export AWS_ACCESS_KEY_ID={answer['AccessKeyId']}",
+        f"export AWS_SECRET_ACCESS_KEY={answer['SecretAccessKey']}",
+    ]
+    if "SessionToken" in answer:
+        lines.append(f"export AWS_SESSION_TOKEN={answer['SessionToken']}")
+    return lines
+
+
+def _list_of(keys: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for key in keys:
+        until = f", until {key['Expiration']}" if "Expiration" in key else ""
+        lines.append(
+            f"{key['AccessKeyId']}  {key['Status']:8}  {printable(key['Principal'])}{until}"
+        )
+    return lines or ["the key directory has no access keys"]

@@ -1,0 +1,208 @@
+"""`--auth enforced` with real SDKs: who is let in, who is not, and what is recorded."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.exceptions
+import pytest
+import requests
+from botocore.config import Config
+
+from opentrail.core.identity import key_for_account
+from tests.live.processes import Opentrail, opentrail_server
+
+pytestmark = pytest.mark.live
+
+#: Else boto3 signs URLs and forms with version 2, which nothing can verify any more.
+V4 = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+UNKNOWN_KEY = key_for_account("123456789012", tail=b"none")
+
+
+@pytest.fixture(scope="module", params=["1", "2"], ids=["one process", "two recorders"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opentrail]:
+    folder = tmp_path_factory.mktemp("auth") / "data"
+    flags = ("--auth", "enforced", "--recorders", request.param)
+    with opentrail_server(folder, *flags, command="sandbox") as made:
+        yield made
+
+
+def create_key(server: Opentrail, *arguments: str) -> dict[str, Any]:
+    """Returns a new access key, made by the command."""
+    done = server.opentrail("keys", "create", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    made: dict[str, Any] = json.loads(done.stdout)
+    return made
+
+
+def client_of(server: Opentrail, service: str, key: dict[str, Any]) -> Any:
+    return boto3.session.Session(
+        key["AccessKeyId"], key["SecretAccessKey"], key.get("SessionToken"), "us-east-1"
+    ).client(service, endpoint_url=server.url, config=V4 if service == "s3" else None)
+
+
+def record_of(server: Opentrail, expression: str) -> dict[str, Any]:
+    """Returns the newest record that matches."""
+    flags = ("--all-categories", "--all-regions", "--limit", "1", "--json")
+    done = server.opentrail("lookup", expression, *flags)
+    record: dict[str, Any] = json.loads(done.stdout.splitlines()[0])
+    return record
+
+
+def is_verified(record: dict[str, Any]) -> bool:
+    return bool(record["additionalEventData"]["opentrail"]["verified"])
+
+
+def test_calls_of_a_created_key_are_let_in_and_recorded_as_verified(server: Opentrail) -> None:
+    john = create_key(server, "--user", "John")
+    client_of(server, "iam", john).create_user(UserName="Mary")
+    record = record_of(server, "eventName=CreateUser AND user=John")
+    assert record["userIdentity"]["arn"] == "arn:aws:iam::123456789012:user/John"
+    assert is_verified(record)
+
+
+def test_a_forged_signature_of_a_known_key_is_refused_and_recorded(server: Opentrail) -> None:
+    jane = create_key(server, "--user", "Jane")
+    forged = {**jane, "SecretAccessKey": "not the secret"}
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        client_of(server, "iam", forged).create_user(UserName="Eve")
+    assert refused.value.response["Error"]["Code"] == "SignatureDoesNotMatch"
+    record = record_of(server, f"eventName=CreateUser AND accessKeyId={jane['AccessKeyId']}")
+    assert record["errorCode"] == "SignatureDoesNotMatch"
+    assert record["userIdentity"] == {
+        "type": "Unknown",
+        "accountId": "123456789012",
+        "accessKeyId": jane["AccessKeyId"],
+    }
+    assert not is_verified(record)
+    users = client_of(server, "iam", jane).list_users()["Users"]
+    assert "Eve" not in [user["UserName"] for user in users]
+
+
+def test_a_forged_call_of_our_api_is_refused(server: Opentrail) -> None:
+    jane = create_key(server, "--user", "Jane")
+    forged = {**jane, "SecretAccessKey": "not the secret"}
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        client_of(server, "cloudtrail", forged).describe_trails()
+    assert refused.value.response["Error"]["Code"] == "InvalidSignatureException"
+    unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        client_of(server, "cloudtrail", unknown).describe_trails()
+    assert refused.value.response["Error"]["Code"] == "UnrecognizedClientException"
+
+
+def test_calls_of_unknown_keys_are_left_to_the_upstream(server: Opentrail) -> None:
+    unknown = {"AccessKeyId": UNKNOWN_KEY, "SecretAccessKey": "any"}
+    client_of(server, "iam", unknown).create_user(UserName="Ursula")
+    record = record_of(server, f"accessKeyId={UNKNOWN_KEY}")
+    assert not is_verified(record)
+
+
+def test_disabled_and_rotated_keys_are_refused_at_once(server: Opentrail) -> None:
+    key = create_key(server, "--user", "Rob")
+    client_of(server, "iam", key).list_users()
+    rotated = server.opentrail("keys", "rotate", key["AccessKeyId"], "--json")
+    new = json.loads(rotated.stdout)
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        client_of(server, "iam", key).list_users()
+    assert refused.value.response["Error"]["Code"] == "InvalidClientTokenId"
+    client_of(server, "iam", new).list_users()
+    assert server.opentrail("keys", "disable", new["AccessKeyId"]).returncode == 0
+    with pytest.raises(botocore.exceptions.ClientError):
+        client_of(server, "iam", new).list_users()
+    assert server.opentrail("keys", "enable", new["AccessKeyId"]).returncode == 0
+    client_of(server, "iam", new).list_users()
+
+
+def test_a_temporary_key_needs_its_session_token(server: Opentrail) -> None:
+    session = create_key(
+        server, "--principal", "arn:aws:sts::123456789012:assumed-role/Dev/jo", "--lifetime", "1h"
+    )
+    client_of(server, "iam", session).list_roles()
+    record = record_of(server, f"accessKeyId={session['AccessKeyId']}")
+    assert record["userIdentity"]["sessionContext"]["sessionIssuer"]["userName"] == "Dev"
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        client_of(server, "iam", {**session, "SessionToken": None}).list_roles()
+    assert refused.value.response["Error"]["Code"] == "InvalidClientTokenId"
+
+
+def test_uploads_of_every_kind_pass(server: Opentrail) -> None:
+    key = create_key(server, "--user", "Uma")
+    s3 = client_of(server, "s3", key)
+    s3.create_bucket(Bucket="uploads")
+    s3.put_object(Bucket="uploads", Key="small", Body=b"hello")
+    big = bytes(range(256)) * 40_000
+    s3.upload_fileobj(io.BytesIO(big), "uploads", "big")
+    assert s3.get_object(Bucket="uploads", Key="big")["Body"].read() == big
+    url = s3.generate_presigned_url("put_object", {"Bucket": "uploads", "Key": "presigned"})
+    assert requests.put(url, b"by link", timeout=30).status_code == 200
+    assert s3.get_object(Bucket="uploads", Key="presigned")["Body"].read() == b"by link"
+    for name in ("PutObject", "UploadPart"):
+        record = record_of(server, f"eventName={name} AND user=Uma")
+        assert is_verified(record)
+
+
+def test_a_changed_body_never_reaches_the_bucket(server: Opentrail) -> None:
+    key = create_key(server, "--user", "Vera")
+    s3 = client_of(server, "s3", key)
+    s3.create_bucket(Bucket="tampered")
+
+    def change(request: Any, **_more: Any) -> None:
+        request.body = b"x" * 3_000_000
+
+    s3.meta.events.register("before-send.s3.PutObject", change)
+    with pytest.raises(botocore.exceptions.ClientError) as refused:
+        s3.put_object(Bucket="tampered", Key="secret", Body=b"y" * 3_000_000)
+    assert refused.value.response["Error"]["Code"] == "XAmzContentSHA256Mismatch"
+    assert s3.list_objects_v2(Bucket="tampered")["KeyCount"] == 0
+    record = record_of(server, "eventName=PutObject AND errorCode=XAmzContentSHA256Mismatch")
+    assert not is_verified(record)
+
+
+def test_a_form_is_let_in_only_with_a_signed_policy(server: Opentrail) -> None:
+    key = create_key(server, "--user", "Fay")
+    s3 = client_of(server, "s3", key)
+    s3.create_bucket(Bucket="forms")
+    form = s3.generate_presigned_post("forms", "by-form")
+    assert _post(form["url"], form["fields"]) == 204
+    assert is_verified(record_of(server, "eventName=PostObject"))
+    form["fields"]["x-amz-signature"] = "0" * 64
+    assert _post(form["url"], {**form["fields"], "key": "forged"}) == 403
+    assert s3.list_objects_v2(Bucket="forms")["KeyCount"] == 1
+
+
+def _post(url: str, fields: dict[str, str]) -> int:
+    return requests.post(url, fields, files={"file": b"abc"}, timeout=30).status_code
+
+
+def test_too_many_wrong_signatures_close_the_gate_for_the_key(server: Opentrail) -> None:
+    key = create_key(server, "--user", "Mallory")
+    forged = {**key, "SecretAccessKey": "guess"}
+    codes = []
+    for _ in range(60):
+        with pytest.raises(botocore.exceptions.ClientError) as refused:
+            client_of(server, "iam", forged).list_users()
+        codes.append(refused.value.response["ResponseMetadata"]["HTTPStatusCode"])
+        if codes[-1] == 429:
+            break
+    assert codes[:20] == [403] * 20
+    assert codes[-1] == 429
+
+
+def test_trails_deliver_and_the_console_opens(server: Opentrail, tmp_path: Path) -> None:
+    """The server's own calls are let in, too."""
+    s3 = server.boto("s3")
+    s3.create_bucket(Bucket="trail-logs")
+    trails = server.boto("cloudtrail")
+    trails.create_trail(Name="all", S3BucketName="trail-logs")
+    trails.start_logging(Name="all")
+    done = server.opentrail("trail", "flush", "all")
+    assert done.returncode == 0, done.stderr
+    assert s3.list_objects_v2(Bucket="trail-logs")["KeyCount"] > 0
