@@ -96,7 +96,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "on_record_failure": (('"allow"', "allow"), ("refuse", "refuse"), ("allow", "allow")),
     "auth": (
         ('"permissive"', "permissive"),
-        ("permissive", "permissive"),
+        ("enforced", "enforced"),
         ("permissive", "permissive"),
     ),
     "control_store": (
@@ -116,8 +116,8 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         (__file__, Path(__file__)),
     ),
 }
-#: Settings that are only right together.
-PAIRS = {"tls_certificate", "tls_key"}
+#: Settings that are only right together with others.
+PAIRS = {"tls_certificate", "tls_key", "unknown_keys"}
 
 
 # Where a value comes from
@@ -463,14 +463,25 @@ def test_anybody_could_claim_to_be_anybody_on_other_addresses(name: str, host: s
     assert "loopback" in said
 
 
+def test_unknown_keys_are_forwarded_unless_they_are_refused() -> None:
+    assert load({"auth": "enforced"}, {}).unknown_keys == "forward"
+    refused = {"OPENTRAIL_UNKNOWN_KEYS": "refuse"}
+    assert load({"auth": "enforced"}, refused).unknown_keys == "refuse"
+
+
+def test_with_verified_signatures_the_endpoint_may_be_on_any_address() -> None:
+    found = load({"listen": "192.0.2.1:4747", "auth": "enforced"}, {})
+    assert found.listen == Address("192.0.2.1", 4747)
+
+
 @pytest.mark.parametrize(
     ("flags", "named", "why"),
     [
-        ({"auth": "enforced"}, "auth", "not available"),
+        ({"unknown_keys": "refuse"}, "unknown-keys", "needs --auth enforced"),
         ({"recorders": "257"}, "recorders", "at most 256"),
     ],
 )
-def test_what_is_not_built_yet_or_beyond_reason_is_refused(
+def test_what_contradicts_itself_or_is_beyond_reason_is_refused(
     flags: dict[str, str], named: str, why: str
 ) -> None:
     said = refused(flags)

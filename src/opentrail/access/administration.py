@@ -22,7 +22,7 @@ class KeyAdministration:
 
     Args:
         keys: the directory.
-        changed: is told the id of each key that was changed.
+        changed: called with the id of each key that was changed.
     """
 
     def __init__(self, keys: KeyDirectory, changed: Callable[[str], Awaitable[None]]) -> None:
@@ -115,7 +115,7 @@ def _shown(key: AccessKey) -> Answer:
 
 
 def _principal(given: Given) -> str:
-    """Returns the ARN that `principal`, or `user` or `root` with `account`, stand for."""
+    """Returns the ARN in `principal`, or that of `user` or `root` in `account`."""
     account = _text(given, "account") or DEFAULT_ACCOUNT
     named = [name for name in ("principal", "user", "root") if given.get(name)]
     if len(named) != 1:

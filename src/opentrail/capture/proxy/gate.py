@@ -272,10 +272,10 @@ class _Failures:
 def _wording_of(claim: Claim) -> Wording:
     """Returns how refusals of a call are worded."""
     call, signed_as = claim.call, claim.credential.service if claim.credential else None
-    if (call.service.name if call.service else signed_as) in S3_NAMES:
-        return S3_WORDING
     if claim.own_services is not None:
         return WORDINGS.get(call.protocol or "", JSON_WORDING)
+    if (call.service.name if call.service else signed_as) in S3_NAMES:
+        return S3_WORDING
     is_form = "form-urlencoded" in claim.request.headers.get("content-type", "")
     return WORDINGS.get(call.protocol or likely_protocol(call, is_form), S3_WORDING)
 

@@ -1,0 +1,185 @@
+"""The gate: what is let in, what is refused, and when the last piece of a body may pass."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.capture.proxy.gate import MOST_FAILURES, Admission, Claim, Gate
+from opentrail.capture.record.exchange import Signature
+from opentrail.wire.message import Request, fold_headers
+from opentrail.wire.routing import Router
+from opentrail.wire.service_models import ServiceCatalog
+from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.sigv4 import Credential, read_credential
+from tests.wire.signed_requests import KEY, SECRETS, Made, at_random, changed, made, signed
+
+ROUTER = Router(ServiceCatalog(), {"localhost"})
+OWN = frozenset({"cloudtrail"})
+S3_URL = "https://s3.eu-west-1.amazonaws.com/bucket/key"
+DYNAMODB_URL = "https://dynamodb.eu-west-1.amazonaws.com/"
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def gate(forwards: bool = True) -> Gate:
+    return Gate(SECRETS.get, now, forwards)
+
+
+def claim_of(request: Made, own: frozenset[str] | None = None) -> Claim:
+    """Returns the claim of a request whose body has not come."""
+    path, _, query = request.request.target.decode("latin-1").partition("?")
+    folded = fold_headers(request.request.headers)
+    seen = Request(request.request.method, path, query, folded, b"", False)
+    credential = read_credential(seen)
+    call = ROUTER.identify(seen, credential)
+    return Claim(seen, request.request.target, request.request.headers, credential, call, own)
+
+
+def admitted(request: Made, own: frozenset[str] | None = None, forwards: bool = True) -> Admission:
+    """Returns the admission of a request after its body.
+
+    Raises:
+        SignatureRefused: it is refused.
+    """
+    admission = gate(forwards).admit(claim_of(request, own))
+    for start in range(0, len(request.body), 7):
+        admission.feed(request.body[start : start + 7])
+    admission.finish()
+    assert admission.is_done
+    return admission
+
+
+def code(request: Made, own: frozenset[str] | None = None, forwards: bool = True) -> str:
+    with pytest.raises(SignatureRefused) as refused:
+        admitted(request, own, forwards)
+    return refused.value.code
+
+
+def header(request: Made, name: bytes, value: bytes) -> Made:
+    others = [pair for pair in request.request.headers if pair[0].lower() != name.lower()]
+    return request.with_headers([*others, (name, value)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32))
+def test_signed_requests_are_verified_and_changed_ones_are_not(seed: int) -> None:
+    choose = random.Random(seed)
+    request = at_random(choose)
+    assert admitted(request).signature is Signature.VERIFIED
+    _, other = changed(request, choose)
+    try:
+        admission = admitted(other)
+    except SignatureRefused:
+        return
+    # Another key's, or no signature at all.
+    assert admission.signature is Signature.UNVERIFIED
+
+
+def test_the_body_counts_only_once_all_of_it_has_come() -> None:
+    request = signed(url=DYNAMODB_URL, service="dynamodb", body=b'{"TableName":"t"}')
+    admission = gate().admit(claim_of(request))
+    assert (admission.signature, admission.is_done) == (Signature.UNVERIFIED, False)
+    admission.feed(request.body)
+    admission.finish()
+    assert admission.signature is Signature.VERIFIED
+
+
+@pytest.mark.parametrize("service", ["s3", "dynamodb"])
+def test_another_body_is_refused_at_its_end(service: str) -> None:
+    url = S3_URL if service == "s3" else DYNAMODB_URL
+    request = signed(method="PUT", url=url, service=service, body=b"the body")
+    admission = gate().admit(claim_of(request))
+    admission.feed(b"another")
+    with pytest.raises(SignatureRefused):
+        admission.finish()
+    assert admission.signature is Signature.UNVERIFIED
+
+
+def test_unknown_keys_are_forwarded_or_refused() -> None:
+    request = signed(url=DYNAMODB_URL, service="dynamodb", X_Amz_Target="DynamoDB_20120810.Query")
+    pairs = [(n, v.replace(KEY.encode(), b"AKIAUNKNOWN")) for n, v in request.request.headers]
+    unknown = request.with_headers(pairs)
+    assert admitted(unknown).signature is Signature.UNVERIFIED
+    assert code(unknown, forwards=False) == "UnrecognizedClientException"
+
+
+def test_calls_without_a_signature_are_left_to_the_upstream() -> None:
+    plain = made("GET", b"/bucket/key", [(b"Host", b"localhost")], b"")
+    assert admitted(plain).signature is Signature.UNVERIFIED
+    assert admitted(plain, forwards=False).signature is Signature.UNVERIFIED
+    target = (b"X-Amz-Target", b"com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101.GetTrail")
+    assert code(made("POST", b"/", [target], b"{}"), OWN) == "MissingAuthenticationTokenException"
+
+
+def test_two_signers_are_refused_whoever_they_are() -> None:
+    request = signed(method="GET", url=S3_URL, service="s3", body=b"")
+    scope = b"?X-Amz-Credential=AKIAOTHER/20260101/eu-west-1/s3/aws4_request"
+    both = made("GET", request.request.target + scope, list(request.request.headers), b"")
+    assert code(both) == "InvalidArgument"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        b"AWS4-HMAC-SHA256 Credential=" + KEY.encode() + b"/20260101/eu-west-1/s3",
+        b"AWS4-HMAC-SHA256 Credential=" + KEY.encode(),
+        b"AWS4-HMAC-SHA256 Credential=" + KEY.encode() + b"/x/20260101/eu-west-1/s3/aws4_request, "
+        b"SignedHeaders=host, Signature=0",
+        b"AWS4-HMAC-SHA512 Credential=" + KEY.encode() + b"/20260101/eu-west-1/s3/aws4_request",
+        b"AWS " + KEY.encode() + b":c2lnbmF0dXJl",
+        b"AWS4-ECDSA-P256-SHA256 Credential=" + KEY.encode() + b"/20260101/s3/aws4_request, "
+        b"SignedHeaders=host, Signature=00",
+        b"AWS5",
+    ],
+)
+def test_what_cannot_be_verified_is_refused_for_a_known_key(authorization: bytes) -> None:
+    request = signed(method="GET", url=S3_URL, service="s3", body=b"")
+    with pytest.raises(SignatureRefused):
+        admitted(header(request, b"Authorization", authorization))
+
+
+@pytest.mark.parametrize("query", [b"AWSAccessKeyId=" + KEY.encode() + b"&Signature=x&Expires=9"])
+def test_version_two_in_the_query_is_refused_for_a_known_key(query: bytes) -> None:
+    request = made("GET", b"/bucket/key?" + query, [(b"Host", b"localhost")], b"")
+    assert code(request) == "InvalidRequest"
+
+
+def test_version_two_in_a_form_is_refused_for_a_known_key() -> None:
+    body = f"Action=ListUsers&AWSAccessKeyId={KEY}&SignatureVersion=2&Signature=x".encode()
+    form = (b"Content-Type", b"application/x-www-form-urlencoded")
+    request = made("POST", b"/", [(b"Host", b"localhost"), form], body)
+    assert code(request) == "IncompleteSignature"
+
+
+def test_a_signature_for_another_service_does_not_open_our_api() -> None:
+    request = signed(url=DYNAMODB_URL, service="dynamodb")
+    assert code(request, OWN) == "InvalidSignatureException"
+    assert admitted(signed(), OWN).signature is Signature.VERIFIED
+
+
+def test_failures_are_counted_by_key_and_address() -> None:
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    guarded = Gate(SECRETS.get, lambda: clock[0], True)
+    known = Credential(KEY, "eu-west-1", "s3", "SigV4", "AuthHeader")
+    for _ in range(MOST_FAILURES):
+        assert not guarded.is_closed_to(known, "192.0.2.1")
+        guarded.count_failure(known, "192.0.2.1")
+    assert guarded.is_closed_to(known, "192.0.2.1")
+    assert not guarded.is_closed_to(known, "192.0.2.2")
+    assert not guarded.is_closed_to(None, "192.0.2.1")
+    clock[0] += timedelta(seconds=61)
+    assert not guarded.is_closed_to(known, "192.0.2.1")
+
+
+def test_unknown_keys_share_one_count() -> None:
+    guarded = gate()
+    for number in range(MOST_FAILURES):
+        guarded.count_failure(Credential(f"AKIA{number}", None, "s3", "SigV4", "AuthHeader"), "::1")
+    assert guarded.is_closed_to(None, "::1")
