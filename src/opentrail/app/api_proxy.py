@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 import msgspec
 
@@ -34,6 +35,8 @@ class ProxyCall(IpcRequest[ProxiedAnswer], frozen=True):
     region: str
     source_ip: str
     flaw: str | None
+    signature: str | None
+    valid_until: datetime | None
 
 
 class CallRecorded(IpcRequest[None], frozen=True):
@@ -54,7 +57,8 @@ class ApiProxy:
     ) -> ApiAnswer:
         """Returns the server's answer; adds to `own` what to do once the call is recorded."""
         key = own.identity.access_key_id if own.identity else None
-        context = (own.event_id, key, own.account, own.region, own.source_ip, own.flaw)
+        call = (own.event_id, key, own.account, own.region, own.source_ip, own.flaw)
+        context = (*call, own.signature, own.valid_until)
         answer = await self._link.ask(ProxyCall(method, target, headers, body, *context))
         if answer.awaits_record:
 
@@ -83,6 +87,8 @@ class ProxiedCalls:
             call.region,
             call.source_ip,
             call.flaw,
+            call.signature,
+            call.valid_until,
         )
         answer = await ask(self._app, call.method, call.target, call.headers, call.body, own)
         if own.when_recorded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from opentrail.core.identity import Identity
@@ -32,6 +33,9 @@ class ApiCall:
     region: str
     source_ip: str
     flaw: str | None = None
+    #: The verified signature, and until when it is valid; None while signatures are not verified.
+    signature: str | None = None
+    valid_until: datetime | None = None
     when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
 
 

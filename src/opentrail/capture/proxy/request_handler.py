@@ -168,6 +168,8 @@ class RequestHandler:
             identity = recorder.identity(context.credential.access_key_id)
         flaw = context.credential.flaw if context.credential is not None else None
         api_call = ApiCall(context.event_id, identity, account, region, context.source_ip, flaw)
+        if context.admission is not None and (caller := context.admission.caller) is not None:
+            api_call.signature, api_call.valid_until = caller.signature, caller.valid_until
         head = self._incoming.head
         ask = self._endpoint.answer_api_call
         answer = await ask(head.method, head.target, head.headers, body, api_call)
