@@ -41,6 +41,8 @@ REQUIRED = {
     "10,000/s to 5 trails: in S3 after the interval p99 s": "< 5",
     "decision, 50 statements, p50 us": "< 30",
     "verify p50 us": "< 60",
+    "GetTrailStatus calls/s, verified": ">= 1500",
+    "enforced / permissive, calls/s ratio": ">= 0.85",
     "unknown key / wrong secret, ratio": "<= 1.05",
     **{f"{protocol} decode p50 us": "<= 30" for protocol in _PROTOCOLS},
     **{f"{protocol} decode + assemble p50 us": "<= 80" for protocol in _PROTOCOLS},
