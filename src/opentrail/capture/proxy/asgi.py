@@ -32,6 +32,8 @@ class ApiCall:
     region: str
     source_ip: str
     flaw: str | None = None
+    #: Whether the call came over TLS.
+    secure: bool = False
     when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
 
 
