@@ -255,7 +255,8 @@ class Api:
         path = "/"
         if operation == "PutAuditEvents":
             del headers["X-Amz-Target"]
-            query = {n: parameters.pop(n) for n in ("channelArn", "externalId") if n in parameters}
+            in_query = [name for name in ("channelArn", "externalId") if name in parameters]
+            query: dict[str, str] = {name: str(parameters.pop(name)) for name in in_query}
             path = f"/PutAuditEvents?{urlencode(query)}"
         raw = json.dumps(parameters).encode() if body is None else body
         answer = await send(self.app, "POST", path, headers, raw, **{SCOPE_KEY: own})

@@ -84,8 +84,9 @@ def _list(shape: Any) -> Strategy:
 
 
 def _map(shape: Any) -> Strategy:
-    low = _limits(shape)[0]
-    return st.dictionaries(_valid(shape.key), _valid(shape.value), min_size=low, max_size=low + 1)
+    low, high = _limits(shape)
+    most = min(high, low + 2)
+    return st.dictionaries(_valid(shape.key), _valid(shape.value), min_size=low, max_size=most)
 
 
 def _text(shape: Any) -> Strategy:
