@@ -8,12 +8,16 @@ import uuid
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
 from botocore.parsers import create_parser
 from hypothesis import HealthCheck, given, settings
 
 from opentrail.api.operation import REGISTER
+from opentrail.api.server import CloudTrailApi
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
 from opentrail.core.errors import StorageFailed
+from opentrail.wire.service_models import ServiceCatalog
 from tests.api.caller import TARGET, Answer, Api, send
 from tests.api.inputs import OPERATIONS, invalid_inputs, minimal_input, valid_inputs
 from tests.factories import ACCOUNT, REGION, an_identity, catalog
@@ -93,6 +97,23 @@ async def test_put_audit_events_has_a_path_and_is_not_built_yet() -> None:
     code, text = answer.error
     assert code == "UnsupportedOperationException"
     assert "PutAuditEvents" in text
+
+
+@asynchronous
+async def test_an_operation_of_a_newer_model_is_not_built_yet() -> None:
+    newer = ServiceCatalog()
+    service = newer.services["cloudtrail"]
+    description = Loader().load_service_model("cloudtrail", "service-2")
+    operation = {**description["operations"]["ListTrails"], "name": "PaintTrail"}
+    operations = {**description["operations"], "PaintTrail": operation}
+    model = ServiceModel({**description, "operations": operations}, "cloudtrail")
+    service.__dict__["model"] = model
+    app = CloudTrailApi(Api().services, newer, SCOPE_KEY).app
+    answer = await send(app, "POST", "/", {"X-Amz-Target": TARGET + "PaintTrail"}, **own_call())
+    assert answer.error == (
+        "UnsupportedOperationException",
+        "opentrail does not support operation PaintTrail yet",
+    )
 
 
 # Parameters

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.api.authorization.authorizer import Authorizer, VerifiedCall
+from opentrail.api.authorization.permissions import ACCESS_RULES
 from opentrail.api.operation import REGISTER, Json, Operation, OperationCall, Services
 from opentrail.api.operations import (
     event_data_stores,
@@ -120,7 +121,7 @@ class CloudTrailApi:
             )
         operation = REGISTER.get(name)
         if operation is None:
-            raise Unsupported(f"operation {name}: it has no {_lacking(name)}")
+            raise _unsupported(name)
         for member in operation.without:
             if given.get(member) not in _NOTHING:
                 raise Unsupported(f"parameter {member} of {name}")
@@ -138,6 +139,9 @@ class CloudTrailApi:
         name = target.rpartition(".")[2]
         if name not in self._models[0].model.operation_names:
             raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
+        if name not in ACCESS_RULES:
+            # A newer model than the one that the rules were made for.
+            raise _unsupported(name)
         return name
 
     def _own_call(self, request: Request) -> Any:
@@ -175,9 +179,10 @@ class CloudTrailApi:
             _check_either(operation, given)
 
 
-def _lacking(name: str) -> str:
-    """Returns what an operation needs that opentrail does not have yet."""
-    return next(feature for words, feature in _LACKING if re.search(words, name))
+def _unsupported(name: str) -> Unsupported:
+    """Returns the error of an operation, with what it needs if that is known."""
+    lacking = next((feature for words, feature in _LACKING if re.search(words, name)), None)
+    return Unsupported(f"operation {name}" + (f": it has no {lacking}" if lacking else ""))
 
 
 def _check_either(operation: Operation, given: Json) -> None:

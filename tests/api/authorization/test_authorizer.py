@@ -383,6 +383,29 @@ def test_the_issuer_of_a_session_names_the_roles_path() -> None:
 
 
 @asynchronous
+async def test_a_session_of_assume_root_is_not_the_root_user() -> None:
+    known = {**root(ACCOUNT), "sessionContext": {"assumedRoot": "true"}}
+    api = await an_api()
+    assert is_denied(await api.call("ListTrails", identity=Identity(KEY, ACCOUNT, known)))
+    await api.ok("ListTrails", identity=Identity(KEY, ACCOUNT, root(ACCOUNT)))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"type": "Unknown", "accountId": ACCOUNT},
+        {"type": "FederatedUser", "arn": f"arn:aws:sts::{ACCOUNT}:federated-user/eve"},
+    ],
+)
+@asynchronous
+async def test_a_caller_that_policies_cannot_name_may_do_nothing(known: dict[str, Any]) -> None:
+    api = await an_api()
+    code, text = await api.error("ListTrails", identity=Identity(KEY, ACCOUNT, known))
+    assert code == "AccessDeniedException"
+    assert text.startswith(f"User: {known.get('arn', ACCOUNT)} is not authorized")
+
+
+@asynchronous
 async def test_time_passes_for_conditions() -> None:
     ann = user("ann")
     until = {"DateLessThan": {"aws:CurrentTime": "2020-01-01T10:00:00Z"}}

@@ -92,7 +92,8 @@ class Authorizer:
             if not permission.is_needed(call.input):
                 continue
             for resource in permission.resources(call.input, origin):
-                tags = await self._tags(resource) if reads_tags else {}
+                is_own = resource.account == caller.account
+                tags = await self._tags(resource) if reads_tags and is_own else {}
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
                 if not decision.is_allowed:
                     raise _refusal(caller, rule, permission, resource, decision)
@@ -124,16 +125,17 @@ class Authorizer:
 def caller_of(identity: Identity) -> Caller:
     """Returns who an identity is to policies."""
     known = identity.user_identity
+    context = known.get("sessionContext", {})
     arn = known.get("arn")
     session = _SESSION.fullmatch(arn) if isinstance(arn, str) else None
     role = None
     if session is not None:
-        issuer = known.get("sessionContext", {}).get("sessionIssuer", {})
         # Only the issuer's ARN has the role's path.
-        role = issuer.get("arn") or f"{session[1]}:iam::{session[2]}:role/{session[3]}"
-    return Caller(
-        account=identity.account, arn=arn, role_arn=role, is_root=known.get("type") == "Root"
-    )
+        issuer = context.get("sessionIssuer", {}).get("arn")
+        role = issuer or f"{session[1]}:iam::{session[2]}:role/{session[3]}"
+    # A session of AssumeRoot may do what its task policy says, which opentrail does not know.
+    is_root = known.get("type") == "Root" and "assumedRoot" not in context
+    return Caller(account=identity.account, arn=arn, role_arn=role, is_root=is_root)
 
 
 def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime) -> _Context:
