@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import sys
 from collections import Counter
@@ -11,9 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 
 from opentrail import cli, settings
+from opentrail.access.policies import AWS_MANAGED
 from opentrail.api import server
+from opentrail.api.authorization.permissions import ACCESS_RULES, Permission
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
+from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.wire.service_models import ServiceCatalog
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +73,72 @@ def operations_page() -> str:
         lacks = ", ".join(sorted(found.without)) if found else ""
         lines.append(f"| {name} | {'yes' if found else ''} | {lacks} |")
     return "\n".join(lines) + "\n"
+
+
+def authorization_page() -> str:
+    """Returns the table of the permissions that each operation needs."""
+    lines = [
+        MADE,
+        "# Authorisation\n",
+        "With verified callers, [policies](policies.md) decide on every call of the CloudTrail",
+        "API: those attached to the calling user, or to the role of the calling session, and the",
+        "policy of the resource if it has one. What no policy allows is denied. The root user may",
+        "do everything in its account. A resource of another account that may not be used is",
+        "answered like one that does not exist. Federated users have no policies, so they may do",
+        "nothing. Input is validated first.\n",
+        "## Operations\n",
+        "A call must be allowed to do the action on every resource that it names: *on* says by",
+        "which member, and `*` means that only a policy for all resources allows it. If no such",
+        "member is given, the resource is `*`, too. A resource with a new id is `TYPE/*`.",
+        "StartQuery names each event data store whose id is in the statement, also in its",
+        "literals.\n",
+        "| operation | action | access | on | condition keys |",
+        "|---|---|---|---|---|",
+    ]
+    for name, rule in sorted(ACCESS_RULES.items()):
+        actions = "<br>".join(_action(permission) for permission in rule.permissions)
+        places = "<br>".join(_places(permission) for permission in rule.permissions)
+        keys = ", ".join(f"`{key}`" for key in rule.condition_keys)
+        lines.append(f"| {name} | {actions} | {rule.level.value} | {places} | {keys} |")
+    lines += [
+        "",
+        "Only trails have tags, so `aws:ResourceTag` is a key of theirs. Every call has the keys",
+        "`aws:CurrentTime`, `aws:EpochTime`, `aws:PrincipalAccount`, `aws:PrincipalArn` (of a",
+        "session: its role's), `aws:PrincipalType` (`Account`, `User`, `AssumedRole` or",
+        "`FederatedUser`), `aws:RequestedRegion`, `aws:SecureTransport`, `aws:SourceIp`,",
+        "`aws:UserAgent`, `aws:userid`, and of users `aws:username`.\n",
+        "## AWS managed policies\n",
+        "These are built in. Of each there is only what concerns the actions of CloudTrail.\n",
+        "| name | allows |",
+        "|---|---|",
+    ]
+    for name, document in sorted(AWS_MANAGED.items()):
+        [statement] = json.loads(document)["Statement"]
+        allowed = ", ".join(f"`{action}`" for action in statement["Action"])
+        lines.append(f"| {name} | {allowed} |")
+    lines += [
+        "",
+        'Source: "Actions, resources, and condition keys for AWS CloudTrail" and "… for AWS',
+        'CloudTrail Data" of the Service Authorization Reference,',
+        "<https://docs.aws.amazon.com/service-authorization/latest/reference/list_awscloudtrail.html>;",
+        '"ListInsightsMetricData" of the API Reference; the AWS Managed Policy Reference.',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _action(permission: Permission) -> str:
+    condition = f" if `{permission.if_given}` is given" if permission.if_given else ""
+    return f"`{permission.action}`{condition}"
+
+
+def _places(permission: Permission) -> str:
+    places = []
+    for each in permission.members:
+        naming = each.naming.value
+        if each.types[0] in (STORE, CHANNEL):
+            naming = naming.replace("name", "id")
+        places.append(f"{' or '.join(each.types)}: `{each.member}` ({naming})")
+    return ", ".join(places) or "`*`"
 
 
 def command_line_page() -> str:
@@ -150,6 +220,7 @@ def _commands(
 PAGES = {
     "settings.md": settings_page,
     "operations.md": operations_page,
+    "authorization.md": authorization_page,
     "command-line.md": command_line_page,
     "hidden-values.md": hidden_values_page,
 }

@@ -15,6 +15,9 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlencode
 
+from opentrail.access.policies import PolicyDirectory
+from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.api.authorization.authorizer import Authorizer
 from opentrail.api.command_line import CommandLineApi
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
@@ -175,10 +178,15 @@ async def streamed(app: AsgiApp, path: str, headers: dict[str, str]) -> AsyncIte
 
 
 class Api:
-    """The CloudTrail API and the console over a world in memory."""
+    """The CloudTrail API and the console over a world in memory.
 
-    def __init__(self, world: World | None = None) -> None:
+    With `enforced`, callers may do what `policies` allow, otherwise everything.
+    """
+
+    def __init__(self, world: World | None = None, enforced: bool = False) -> None:
         self.world = world or World()
+        self.policies = PolicyDirectory(self.world.control)
+        self.resource_policies = ResourcePolicies(self.world.control)
         self.events = MemoryEvents()
         self.history = History(self.events, self.world.clock, self.world.metrics, b"k" * 32)
         self.history.catch_up_to(0)
@@ -201,7 +209,12 @@ class Api:
                 ExpectedIncidents(self.world.control),
             ),
         )
-        self.app = CloudTrailApi(self.services, catalog(), SCOPE_KEY).app
+        authorizer = Authorizer(
+            self.policies, self.resource_policies, self.world.registry, self.world.clock
+        )
+        self.app = CloudTrailApi(
+            self.services, catalog(), SCOPE_KEY, authorizer if enforced else None
+        ).app
         self.health: dict[str, Any] = {"status": "ok"}
         self.token = TOKEN
         api = CommandLineApi(self.services, self._exposition, self._health, self.token)
@@ -224,19 +237,29 @@ class Api:
         body: bytes | None = None,
         identity: Identity | None = None,
         anonymous: bool = False,
+        source_ip: str = "192.0.2.10",
+        secure: bool = False,
+        agent: str = "aws-cli/2.15.17",
         **parameters: Any,
     ) -> Answer:
         """Calls an operation as an SDK would, and records the call as the recorder would."""
         self.calls += 1
         call_id = f"call-{self.calls}"
         who = None if anonymous else identity or an_identity(account=account)
-        own = ApiCall(call_id, who, account, region, "192.0.2.10")
+        own = ApiCall(call_id, who, account, region, source_ip, secure=secure)
         headers = {
             "X-Amz-Target": TARGET + operation if target is None else target,
             "Content-Type": "application/x-amz-json-1.1",
+            "User-Agent": agent,
         }
+        path = "/"
+        if operation == "PutAuditEvents":
+            del headers["X-Amz-Target"]
+            in_query = [name for name in ("channelArn", "externalId") if name in parameters]
+            query: dict[str, str] = {name: str(parameters.pop(name)) for name in in_query}
+            path = f"/PutAuditEvents?{urlencode(query)}"
         raw = json.dumps(parameters).encode() if body is None else body
-        answer = await send(self.app, "POST", "/", headers, raw, **{SCOPE_KEY: own})
+        answer = await send(self.app, "POST", path, headers, raw, **{SCOPE_KEY: own})
         record = a_record(
             eventID=call_id,
             eventTime=format_time(self.world.clock.now()),

@@ -17,8 +17,16 @@ MODEL = catalog().services["cloudtrail"].model
 
 
 def a_call(**given: Any) -> OperationCall:
+    api = Api()
     return OperationCall(
-        "LookupEvents", given, ACCOUNT, REGION, "e", Api().services, lambda action: None
+        "LookupEvents",
+        given,
+        ACCOUNT,
+        REGION,
+        "e",
+        api.services,
+        api.resource_policies,
+        lambda action: None,
     )
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.parsers import create_parser
+from hypothesis import HealthCheck, given, settings
 
 from opentrail.api.operation import REGISTER
+from opentrail.api.server import CloudTrailApi
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ApiCall
 from opentrail.core.errors import StorageFailed
-from tests.api.caller import TARGET, Api, send
+from opentrail.wire.service_models import ServiceCatalog
+from tests.api.caller import TARGET, Answer, Api, send
+from tests.api.inputs import OPERATIONS, invalid_inputs, minimal_input, valid_inputs
 from tests.factories import ACCOUNT, REGION, an_identity, catalog
 from tests.fakes import MemoryControl, asynchronous
 
@@ -37,12 +45,27 @@ async def test_the_long_and_the_short_target_name_the_operation(target: str) -> 
     assert await Api().ok("", target=target) == {"Trails": []}
 
 
-@pytest.mark.parametrize("name", sorted(set(MODEL.operation_names) - set(REGISTER)))
+UNBUILT = sorted(set(OPERATIONS) - set(REGISTER))
+
+
+@pytest.mark.parametrize("name", UNBUILT)
 @asynchronous
-async def test_an_operation_that_is_not_built_yet_is_named(name: str) -> None:
-    code, text = await Api().error(name)
+async def test_an_operation_that_is_not_built_yet_is_named_with_what_it_needs(name: str) -> None:
+    code, text = await Api().error(name, **minimal_input(name))
     assert code == "UnsupportedOperationException"
-    assert name in text
+    assert text.startswith(f"opentrail does not support operation {name}: it has no ")
+    assert text.endswith(" yet")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in UNBUILT if OPERATIONS[name].input_shape.required_members]
+)
+@asynchronous
+async def test_the_input_of_an_operation_that_is_not_built_yet_is_checked(name: str) -> None:
+    code, text = await Api().error(name)
+    assert code == "ValidationException"
+    for member in OPERATIONS[name].input_shape.required_members:
+        assert f"'{member[:1].lower()}{member[1:]}'" in text
 
 
 def test_most_operations_are_still_to_come_so_the_test_above_tests_something() -> None:
@@ -67,11 +90,30 @@ async def test_a_request_without_a_target_has_no_action() -> None:
 @asynchronous
 async def test_put_audit_events_has_a_path_and_is_not_built_yet() -> None:
     api = Api()
-    answer = await send(api.app, "POST", "/PutAuditEvents?channelArn=x", **own_call())
+    given = {"auditEvents": [{"id": "1", "eventData": "{}"}]}
+    path = "/PutAuditEvents?channelArn=arn:aws:cloudtrail:us-east-1:123456789012:channel/c"
+    answer = await send(api.app, "POST", path, {}, json.dumps(given).encode(), **own_call())
     assert answer.status == 400
     code, text = answer.error
     assert code == "UnsupportedOperationException"
     assert "PutAuditEvents" in text
+
+
+@asynchronous
+async def test_an_operation_of_a_newer_model_is_not_built_yet() -> None:
+    newer = ServiceCatalog()
+    service = newer.services["cloudtrail"]
+    description = Loader().load_service_model("cloudtrail", "service-2")
+    operation = {**description["operations"]["ListTrails"], "name": "PaintTrail"}
+    operations = {**description["operations"], "PaintTrail": operation}
+    model = ServiceModel({**description, "operations": operations}, "cloudtrail")
+    service.__dict__["model"] = model
+    app = CloudTrailApi(Api().services, newer, SCOPE_KEY).app
+    answer = await send(app, "POST", "/", {"X-Amz-Target": TARGET + "PaintTrail"}, **own_call())
+    assert answer.error == (
+        "UnsupportedOperationException",
+        "opentrail does not support operation PaintTrail yet",
+    )
 
 
 # Parameters
@@ -98,6 +140,7 @@ async def test_a_parameter_that_is_not_built_yet_is_named(name: str, member: str
     given = {
         "Name": "my-trail",
         "S3BucketName": "my-bucket",
+        "InsightSelectors": [],
         member: a_value_for(name, member),
     }
     code, text = await api.error(name, **given)
@@ -281,3 +324,60 @@ async def test_an_error_says_nothing_but_code_and_text() -> None:
             f"for the user: {ACCOUNT}"
         ),
     }
+
+
+# Every operation of the models
+
+
+def parsed(name: str, answer: Answer) -> dict[str, Any]:
+    """Returns what botocore makes of an answer."""
+    protocol = "rest-json" if name == "PutAuditEvents" else "json"
+    response = {"status_code": answer.status, "headers": answer.headers, "body": answer.body}
+    found: dict[str, Any] = create_parser(protocol).parse(response, OPERATIONS[name].output_shape)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.hypothesis
+@pytest.mark.parametrize("name", sorted(OPERATIONS))
+def test_any_valid_input_is_answered_in_awss_form(name: str) -> None:
+    api = Api()
+
+    with asyncio.Runner() as runner:
+
+        @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+        @given(given=valid_inputs(name))
+        def check(given: dict[str, Any]) -> None:
+            answer = runner.run(api.call(name, **given))
+            assert answer.status in (200, 400), answer.body
+            found = parsed(name, answer)
+            if answer.status == 200:
+                assert "Error" not in found
+            else:
+                assert found["Error"]["Code"] == answer.error[0]
+                assert found["Error"]["Message"] == answer.error[1]
+                assert found["Error"]["Code"] not in ("ValidationException", "InternalFailure")
+
+        check()
+
+
+@pytest.mark.slow
+@pytest.mark.hypothesis
+@pytest.mark.parametrize(
+    "name", sorted(name for name, model in OPERATIONS.items() if model.input_shape.members)
+)
+def test_any_invalid_input_is_refused_by_an_error_that_names_the_member(name: str) -> None:
+    api = Api()
+
+    with asyncio.Runner() as runner:
+
+        @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+        @given(drawn=invalid_inputs(name))
+        def check(drawn: tuple[dict[str, Any], str]) -> None:
+            given, member = drawn
+            answer = runner.run(api.call(name, **given))
+            assert answer.status == 400, answer.body
+            assert parsed(name, answer)["Error"]["Code"] == answer.error[0]
+            assert member.lower() in answer.error[1].lower()
+
+        check()

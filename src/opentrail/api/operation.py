@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail, stored_time
 from opentrail.history.event_history import History
@@ -47,6 +48,7 @@ class OperationCall:
     region: str
     event_id: str
     services: Services
+    resource_policies: ResourcePolicies
     #: Adds an action that runs with the position of this call's record, before the answer is sent.
     when_recorded: Callable[[Callable[[int], Awaitable[None]]], None]
 

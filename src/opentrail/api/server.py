@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from typing import Any
 
@@ -12,6 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.api.authorization.authorizer import Authorizer, VerifiedCall
+from opentrail.api.authorization.permissions import ACCESS_RULES
 from opentrail.api.operation import REGISTER, Json, Operation, OperationCall, Services
 from opentrail.api.operations import (
     event_data_stores,
@@ -19,6 +23,7 @@ from opentrail.api.operations import (
     history,
     insight_selectors,
     insights,
+    resource_policies,
     tags,
     trails,
 )
@@ -35,6 +40,7 @@ OPERATION_MODULES = (
     history,
     insight_selectors,
     insights,
+    resource_policies,
     tags,
     trails,
 )
@@ -42,15 +48,42 @@ _CONTENT_TYPE = "application/x-amz-json-1.1"
 _METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "QUERY"]
 #: Values that change nothing, which unsupported members may have.
 _NOTHING: tuple[object, ...] = (None, False, "", [], {})
+_PUT_AUDIT_EVENTS = "PutAuditEvents"
+#: Members of its input that are parameters of the query.
+_IN_QUERY = ("channelArn", "externalId")
+#: Words in the names of operations → what these need that there is not yet.
+_LACKING = (
+    ("Channel|AuditEvents", "channels"),
+    ("Dashboard", "dashboards"),
+    ("EventConfiguration", "event configurations"),
+    ("Import", "imports into event data stores"),
+    ("Organization", "organizations"),
+    ("Quer", "queries of event data stores"),
+    ("EventDataStore|Federation", "event data stores"),
+)
 
 
 class CloudTrailApi:
-    """An ASGI application that answers CloudTrail's operations."""
+    """An ASGI application that answers CloudTrail's operations.
 
-    def __init__(self, services: Services, catalog: ServiceCatalog, scope_key: str) -> None:
+    With an authorizer, the identities of callers must have been verified, and policies decide what
+    they may do; without one, every caller may do everything in its account.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        catalog: ServiceCatalog,
+        scope_key: str,
+        authorizer: Authorizer | None = None,
+    ) -> None:
         self._services = services
-        self._model = catalog.services["cloudtrail"].model
+        self._models = (catalog.services["cloudtrail"], catalog.services["cloudtrail-data"])
         self._scope_key = scope_key
+        self._authorizer = authorizer
+        self._resource_policies = (
+            authorizer.resource_policies if authorizer else ResourcePolicies(services.control)
+        )
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=_METHODS)])
 
     async def _answer(self, request: Request) -> Response:
@@ -66,28 +99,53 @@ class CloudTrailApi:
         return _respond(200, answer)
 
     async def _run(self, request: Request) -> Json:
+        name = self._name(request)
+        given = _parse(await request.body())
+        if name == _PUT_AUDIT_EVENTS:
+            query = request.query_params
+            given.update({member: query[member] for member in _IN_QUERY if member in query})
+        own = self._own_call(request)
+        self._validate(name, given)
+        if self._authorizer is not None:
+            await self._authorizer.check(
+                VerifiedCall(
+                    operation=name,
+                    input=given,
+                    identity=own.identity,
+                    account=own.account,
+                    region=own.region,
+                    source_ip=own.source_ip,
+                    user_agent=request.headers.get("user-agent"),
+                    is_secure=own.secure,
+                )
+            )
+        operation = REGISTER.get(name)
+        if operation is None:
+            raise _unsupported(name)
+        for member in operation.without:
+            if given.get(member) not in _NOTHING:
+                raise Unsupported(f"parameter {member} of {name}")
+        return await operation.handler(self._call(name, given, own))
+
+    def _name(self, request: Request) -> str:
+        """Returns the operation that a request names."""
         target = request.headers.get("x-amz-target", "")
         if not target:
-            if request.url.path.strip("/") == "PutAuditEvents":
-                raise Unsupported("operation PutAuditEvents")
+            if request.url.path.strip("/") == _PUT_AUDIT_EVENTS:
+                return _PUT_AUDIT_EVENTS
             raise CloudTrailError(
                 "MissingActionException", "the request has no X-Amz-Target header"
             )
         name = target.rpartition(".")[2]
-        operation = self._find(name)
-        given = _parse(await request.body())
-        call = self._call(operation, given, request)
-        self._validate(operation, given)
-        return await operation.handler(call)
+        if name not in self._models[0].model.operation_names:
+            raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
+        if name not in ACCESS_RULES:
+            # A newer model than the one that the rules were made for.
+            raise _unsupported(name)
+        return name
 
-    def _find(self, name: str) -> Operation:
-        if name in REGISTER:
-            return REGISTER[name]
-        if name in self._model.operation_names:
-            raise Unsupported(f"operation {name}")
-        raise CloudTrailError("UnknownOperationException", f"there is no operation {name!r}")
-
-    def _call(self, operation: Operation, given: Json, request: Request) -> OperationCall:
+    def _own_call(self, request: Request) -> Any:
+        """Returns what is known of the call beside its HTTP request."""
         own = request.scope[self._scope_key]
         if own.identity is None:
             raise CloudTrailError(
@@ -95,28 +153,36 @@ class CloudTrailApi:
             )
         if own.flaw is not None:
             raise CloudTrailError("InvalidSignatureException", own.flaw)
+        return own
+
+    def _call(self, name: str, given: Json, own: Any) -> OperationCall:
         return OperationCall(
-            operation=operation.name,
+            operation=name,
             input=given,
             account=own.account,
             region=own.region,
             event_id=own.event_id,
             services=self._services,
+            resource_policies=self._resource_policies,
             when_recorded=own.when_recorded.append,
         )
 
-    def _validate(self, operation: Operation, given: Json) -> None:
-        _check_either(operation, given)
-        for member in operation.without:
-            if given.get(member) not in _NOTHING:
-                raise Unsupported(f"parameter {member} of {operation.name}")
-        shape = self._model.operation_model(operation.name).input_shape
-        if shape is None:
-            return
-        for member, code in operation.errors.items():
-            if given.get(member) is not None and member in shape.members:
-                _validate_member(shape.members[member], given[member], member, code)
-        validate(shape, given)
+    def _validate(self, name: str, given: Json) -> None:
+        found = next(each for service in self._models if (each := service.operation(name)))
+        shape, operation = found.input_shape, REGISTER.get(name)
+        if shape is not None:
+            for member, code in operation.errors.items() if operation else ():
+                if given.get(member) is not None and member in shape.members:
+                    _validate_member(shape.members[member], given[member], member, code)
+            validate(shape, given)
+        if operation is not None:
+            _check_either(operation, given)
+
+
+def _unsupported(name: str) -> Unsupported:
+    """Returns the error of an operation, with what it needs if that is known."""
+    lacking = next((feature for words, feature in _LACKING if re.search(words, name)), None)
+    return Unsupported(f"operation {name}" + (f": it has no {lacking}" if lacking else ""))
 
 
 def _check_either(operation: Operation, given: Json) -> None:

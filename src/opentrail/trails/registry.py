@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from opentrail.core.cloudtrail_arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Conflict
 from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
@@ -14,7 +14,6 @@ from opentrail.trails.sinks.outbox import forgetting
 
 #: Trails per Region, shadow trails counted (cloudtrail-format §8.5).
 QUOTA = 5
-_ARN = re.compile(r"^arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):(\d{12}):trail/(.+)$")
 _TRIES = 5
 
 
@@ -58,19 +57,18 @@ class TrailRegistry:
         """
         home, name = region, name_or_arn
         if name_or_arn.startswith("arn:"):
-            match = _ARN.match(name_or_arn)
-            if match is None:
+            arn = read_cloudtrail_arn(name_or_arn)
+            if arn is None or arn.type != TRAIL:
                 raise CloudTrailError(
                     "CloudTrailARNInvalidException", f"Trail ARN is not valid: {name_or_arn}"
                 )
-            home, owner, name = match.groups()
-            if owner != account:
-                raise _not_found(name_or_arn, account)
+            home, name = arn.region, arn.name
+            if arn.account != account:
+                raise trail_not_found(name_or_arn, account)
         check_trail_name(name)
         stored = await self._control.get("trail", _key(account, home, name))
         if stored is None:
-            arn = f"arn:aws:cloudtrail:{home}:{account}:trail/{name}"
-            raise _not_found(arn, account)
+            raise trail_not_found(str(CloudTrailArn(TRAIL, home, account, name)), account)
         return StoredTrail(Trail.from_document(stored.document), stored.version)
 
     async def find_at_home(self, account: str, region: str, name_or_arn: str) -> StoredTrail:
@@ -239,7 +237,8 @@ def _key(account: str, region: str, name: str) -> str:
     return f"{account}/{region}/{name}"
 
 
-def _not_found(arn: str, account: str) -> CloudTrailError:
+def trail_not_found(arn: str, account: str) -> CloudTrailError:
+    """Returns the error of a trail that an account does not have."""
     return CloudTrailError(
         "TrailNotFoundException", f"Unknown trail: {arn} for the user: {account}"
     )

@@ -132,7 +132,12 @@ async def _trail(call: OperationCall, name_or_arn: str, member: str) -> Trail:
     except CloudTrailError as error:
         if error.code == "InvalidTrailNameException" and member == "TrailName":
             raise
-        raise _invalid(f"{member} is not a trail of this account: {error.message}") from error
+        raise not_a_trail(member, error) from error
+
+
+def not_a_trail(member: str, error: CloudTrailError) -> CloudTrailError:
+    """Returns the error of a member that does not name a trail of the account."""
+    return _invalid(f"{member} is not a trail of this account: {error.message}")
 
 
 def _of_token(error: CloudTrailError) -> CloudTrailError:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from opentrail.api.operation import Json, OperationCall, operation
+from opentrail.core.cloudtrail_arns import TRAIL, TYPES, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.tags import listed, read_tags, with_tags, without_tags
 from opentrail.trails.registry import StoredTrail
 
 _MOST_RESOURCES = 20
 _ERRORS = {"TagsList": "InvalidTagParameterException"}
-_ARN = re.compile(r"arn:aws[a-z-]*:cloudtrail:([a-z0-9-]+):\d{12}:([a-z]+)/[^/]+")
-_TYPES = ("trail", "eventdatastore", "channel", "dashboard")
 
 
 @operation("AddTags", errors=_ERRORS)
@@ -62,21 +60,26 @@ async def _tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail
         CloudTrailError: `CloudTrailARNInvalidException`, `ResourceTypeNotSupportedException`,
             `ResourceNotFoundException`, `InvalidHomeRegionException`.
     """
-    match = _ARN.fullmatch(arn)
-    if match is None:
+    read = read_cloudtrail_arn(arn)
+    if read is None:
         raise CloudTrailError(
             "CloudTrailARNInvalidException", f"ResourceId {arn!r} is not the ARN of a resource."
         )
-    if match[2] not in _TYPES:
+    if read.type not in TYPES:
         raise CloudTrailError(
-            "ResourceTypeNotSupportedException", f"Resources of type {match[2]} have no tags."
+            "ResourceTypeNotSupportedException", f"Resources of type {read.type} have no tags."
         )
     trails = call.services.trails
     find = trails.find_at_home if to_change else trails.find
     try:
-        if match[2] == "trail":
+        if read.type == TRAIL:
             return await find(call.account, call.region, arn)
     except CloudTrailError as error:
         if error.code != "TrailNotFoundException":
             raise
-    raise CloudTrailError("ResourceNotFoundException", f"Resource {arn} does not exist.")
+    raise resource_not_found(arn)
+
+
+def resource_not_found(arn: str) -> CloudTrailError:
+    """Returns the error of a resource that an account does not have."""
+    return CloudTrailError("ResourceNotFoundException", f"Resource {arn} does not exist.")

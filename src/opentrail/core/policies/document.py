@@ -87,6 +87,8 @@ class Policy:
     #: Its name or ARN, for messages.
     name: str
     statements: tuple[Statement, ...]
+    #: Whether a condition or variable may read a tag of the resource.
+    reads_resource_tags: bool = False
 
     @lru_cache(maxsize=4096)  # noqa: B019 - policies are few, and the cache is bounded
     def about(self, action: str) -> tuple[Statement, ...]:
@@ -128,7 +130,8 @@ def parse_policy(
     sids = [statement.sid for statement in statements if statement.sid]
     if len(sids) != len(set(sids)):
         raise MalformedPolicy("Statement IDs (SID) in a single policy must be unique.")
-    return Policy(kind, name, statements)
+    reads_tags = "aws:resourcetag/" in json.dumps(document).lower()
+    return Policy(kind, name, statements, reads_tags)
 
 
 def _json(text: str | bytes) -> dict[str, Any]:

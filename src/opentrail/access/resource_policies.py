@@ -1,0 +1,104 @@
+"""Resource-based policies of event data stores, channels and dashboards.
+
+A resource exists if the control store has its document, of one of the kinds below, with the key
+`ACCOUNT/REGION/NAME`. Who removes the document removes the policy with it: `removal`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from opentrail.core.cloudtrail_arns import CHANNEL, DASHBOARD, STORE, CloudTrailArn
+from opentrail.core.errors import MalformedPolicy, StorageFailed
+from opentrail.core.policies import Policy, PolicyKind, parse_policy
+from opentrail.ports.control import ControlStore, Put, Remove
+
+_KIND = "resource-policy"
+#: Type of a resource that can have a policy → kind of its document.
+KINDS: Mapping[str, str] = MappingProxyType(
+    {STORE: "event-data-store", CHANNEL: "channel", DASHBOARD: "dashboard"}
+)
+
+
+class ResourcePolicies:
+    """The resource-based policies in a control store.
+
+    `find` answers from memory; `load` reads what other processes have changed.
+    """
+
+    def __init__(self, control: ControlStore) -> None:
+        self._control = control
+        self._policies: dict[str, Policy] = {}
+        #: Held while the store and `_policies` are being made the same.
+        self._changing = asyncio.Lock()
+
+    async def load(self) -> None:
+        """Reads all policies.
+
+        Raises:
+            StorageFailed: a policy in the store is not valid; what was read before stays in effect.
+        """
+        async with self._changing:
+            found = await self._control.scan(_KIND)
+            self._policies = {
+                each.key: _stored(each.key, each.document["policy"]) for each in found
+            }
+
+    def find(self, arn: CloudTrailArn) -> Policy | None:
+        """Returns the policy of a resource."""
+        return self._policies.get(_key(arn))
+
+    async def exists(self, arn: CloudTrailArn) -> bool:
+        """Returns whether there is a resource that can have a policy."""
+        kind = KINDS.get(arn.type)
+        if kind is None:
+            return False
+        return await self._control.get(kind, _place(arn)) is not None
+
+    async def read(self, arn: CloudTrailArn) -> str | None:
+        """Returns the document of a resource's policy, as it was given."""
+        stored = await self._control.get(_KIND, _key(arn))
+        return None if stored is None else str(stored.document["policy"])
+
+    async def put(self, arn: CloudTrailArn, document: str) -> None:
+        """Sets the policy of a resource.
+
+        Raises:
+            Conflict: it was changed at the same time.
+            MalformedPolicy: the document is not a valid resource-based policy.
+        """
+        key = _key(arn)
+        policy = parse_policy(document, PolicyKind.RESOURCE, str(arn))
+        async with self._changing:
+            stored = await self._control.get(_KIND, key)
+            version = stored.version if stored else 0
+            await self._control.apply([Put(_KIND, key, {"policy": document}, expected=version)])
+            self._policies[key] = policy
+
+    async def delete(self, arn: CloudTrailArn) -> None:
+        """Removes the policy of a resource if it has one."""
+        async with self._changing:
+            await self._control.apply([removal(arn)])
+            self._policies.pop(_key(arn), None)
+
+
+def removal(arn: CloudTrailArn) -> Remove:
+    """Returns the change that removes a resource's policy, to be made with the resource's own."""
+    return Remove(_KIND, _key(arn))
+
+
+def _key(arn: CloudTrailArn) -> str:
+    return f"{arn.account}/{arn.region}/{arn.type}/{arn.name}"
+
+
+def _place(arn: CloudTrailArn) -> str:
+    return f"{arn.account}/{arn.region}/{arn.name}"
+
+
+def _stored(key: str, document: str) -> Policy:
+    try:
+        return parse_policy(document, PolicyKind.RESOURCE, key, is_stored=True)
+    except MalformedPolicy as error:
+        raise StorageFailed(f"resource policy {key} in the store is not valid: {error}") from error

@@ -1,0 +1,191 @@
+"""Decides whether a caller may make a call of CloudTrail's API."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from opentrail.access.policies import PolicyDirectory
+from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.api.authorization.permissions import (
+    ACCESS_RULES,
+    EVERYTHING,
+    AccessRule,
+    NamedResource,
+    Origin,
+    Permission,
+)
+from opentrail.core.cloudtrail_arns import TRAIL
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.event import format_time
+from opentrail.core.identity import Identity
+from opentrail.core.policies import AccessRequest, Caller, Decision, Policy, decide
+from opentrail.ports.clock import Clock
+from opentrail.trails.registry import TrailRegistry
+
+_SESSION = re.compile(r"(arn:[^:]*):sts::([0-9]{12}):assumed-role/([^/]+)/.+")
+#: `type` of a record's `userIdentity` → value of `aws:PrincipalType`.
+_PRINCIPAL_TYPES = {
+    "Root": "Account",
+    "IAMUser": "User",
+    "AssumedRole": "AssumedRole",
+    "FederatedUser": "FederatedUser",
+}
+_OWNER = "EventDataStoreOwnerAccountId"
+
+_Context = dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedCall:
+    """A call whose signature was verified, with validated input."""
+
+    operation: str
+    input: Mapping[str, Any]
+    #: Who has signed it.
+    identity: Identity
+    #: Account and Region that the call is made in.
+    account: str
+    region: str
+    source_ip: str
+    user_agent: str | None
+    #: Whether it came over TLS.
+    is_secure: bool
+
+
+class Authorizer:
+    """Decides on calls by the policies of their callers and of the resources they name.
+
+    It reads nothing from disk, but for the tags of a trail when a policy of the caller reads tags.
+    """
+
+    def __init__(
+        self,
+        policies: PolicyDirectory,
+        resource_policies: ResourcePolicies,
+        trails: TrailRegistry,
+        clock: Clock,
+    ) -> None:
+        self.resource_policies = resource_policies
+        self._policies = policies
+        self._trails = trails
+        self._clock = clock
+
+    async def check(self, call: VerifiedCall) -> None:
+        """Returns if a call is allowed.
+
+        Raises:
+            CloudTrailError: `AccessDeniedException`, or for a resource of another account what is
+                answered if there is no such resource.
+        """
+        rule = ACCESS_RULES[call.operation]
+        caller = caller_of(call.identity)
+        policies = self._policies.policies_of(caller.arn) if caller.arn else ()
+        context = _context(call, rule, caller, self._clock.now())
+        reads_tags = any(policy.reads_resource_tags for policy in policies)
+        origin = Origin(call.input.get(_OWNER) or call.account, call.region)
+        for permission in rule.permissions:
+            if not permission.is_needed(call.input):
+                continue
+            for resource in permission.resources(call.input, origin):
+                is_own = resource.account == caller.account
+                tags = await self._tags(resource) if reads_tags and is_own else {}
+                decision = self._decide(caller, permission, resource, policies, {**context, **tags})
+                if not decision.is_allowed:
+                    raise _refusal(caller, rule, permission, resource, decision)
+
+    def _decide(
+        self,
+        caller: Caller,
+        permission: Permission,
+        resource: NamedResource,
+        policies: Sequence[Policy],
+        context: _Context,
+    ) -> Decision:
+        request = AccessRequest(caller, permission.action, resource.arn, resource.account, context)
+        own = self.resource_policies.find(resource.parts) if resource.parts else None
+        return decide(request, policies, own)
+
+    async def _tags(self, resource: NamedResource) -> _Context:
+        """Returns the condition keys of a trail's tags."""
+        arn = resource.parts
+        if arn is None or arn.type != TRAIL:
+            return {}
+        try:
+            stored = await self._trails.find(arn.account, arn.region, str(arn))
+        except CloudTrailError:
+            return {}  # there is no such trail
+        return _of_tags("aws:resourcetag/", stored.trail.tags)
+
+
+def caller_of(identity: Identity) -> Caller:
+    """Returns who an identity is to policies."""
+    known = identity.user_identity
+    context = known.get("sessionContext", {})
+    arn = known.get("arn")
+    session = _SESSION.fullmatch(arn) if isinstance(arn, str) else None
+    role = None
+    if session is not None:
+        # Only the issuer's ARN has the role's path.
+        issuer = context.get("sessionIssuer", {}).get("arn")
+        role = issuer or f"{session[1]}:iam::{session[2]}:role/{session[3]}"
+    # A session of AssumeRoot may do what its task policy says, which opentrail does not know.
+    is_root = known.get("type") == "Root" and "assumedRoot" not in context
+    return Caller(account=identity.account, arn=arn, role_arn=role, is_root=is_root)
+
+
+def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime) -> _Context:
+    """Returns the condition keys of a call, but for those of the resource."""
+    known = call.identity.user_identity
+    kind = str(known.get("type"))
+    texts = {
+        "aws:sourceip": call.source_ip,
+        "aws:securetransport": "true" if call.is_secure else "false",
+        "aws:currenttime": format_time(now),
+        "aws:epochtime": str(int(now.timestamp())),
+        "aws:useragent": call.user_agent,
+        "aws:principalarn": caller.role_arn or caller.arn,
+        "aws:principalaccount": caller.account,
+        "aws:principaltype": _PRINCIPAL_TYPES.get(kind),
+        "aws:username": known.get("userName") if kind == "IAMUser" else None,
+        "aws:userid": known.get("principalId"),
+        "aws:requestedregion": call.region,
+        "cloudtrail:externalid": call.input.get("externalId"),
+    }
+    context: _Context = {key: (str(text),) for key, text in texts.items() if text}
+    if rule.tags is not None and call.input.get(rule.tags):
+        tags = [(str(tag["Key"]), str(tag.get("Value", ""))) for tag in call.input[rule.tags]]
+        context["aws:tagkeys"] = tuple(key for key, _ in tags)
+        if rule.has_tag_values:
+            context.update(_of_tags("aws:requesttag/", tags))
+    return context
+
+
+def _of_tags(prefix: str, tags: Sequence[tuple[str, str]]) -> _Context:
+    """Returns the condition keys of tags; tags whose keys differ only in case share one."""
+    found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    for key, value in tags:
+        found[prefix + key.lower()] += (value,)
+    return dict(found)
+
+
+def _refusal(
+    caller: Caller,
+    rule: AccessRule,
+    permission: Permission,
+    resource: NamedResource,
+    decision: Decision,
+) -> CloudTrailError:
+    if resource.account != caller.account:
+        return rule.not_found(resource, str(caller.account))
+    # AWS names no resource for an action without resource-level permissions.
+    where = "" if resource.arn == EVERYTHING else f" on resource: {resource.arn}"
+    return CloudTrailError(
+        "AccessDeniedException",
+        f"User: {caller.arn or caller.account} is not authorized to perform: {permission.action}"
+        f"{where} {decision.reason(permission.action)}",
+    )

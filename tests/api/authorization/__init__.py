@@ -1,0 +1,1 @@
+"""Which permissions a call needs, and whether it has them."""
