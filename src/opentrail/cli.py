@@ -84,6 +84,7 @@ def parser() -> argparse.ArgumentParser:
     _add_validate(commands)
     _add_console(commands)
     _add_keys(commands)
+    _add_policies(commands)
     _add_status(commands)
     _add_verify_store(commands)
     return root
@@ -318,6 +319,12 @@ def _add_keys(commands: Any) -> None:
     create.add_argument(
         "--lifetime", metavar="TIME", help="a temporary key, with a session token: 12h"
     )
+    create.add_argument(
+        "--policy",
+        metavar="NAME|FILE",
+        action="append",
+        help="attach this policy to the user; repeatable",
+    )
     importing = add("import", "add a key made elsewhere; its secret is read from standard input")
     importing.add_argument("key", metavar="KEY-ID", help="the access key id")
     add_principal(importing)
@@ -338,6 +345,41 @@ def _add_keys(commands: Any) -> None:
     for parser in (rotate, *(add(action, text) for action, text in others.items())):
         parser.add_argument("key", metavar="KEY-ID", help="the access key id")
     for parser in actions.choices.values():
+        parser.add_argument("--config", metavar="FILE", help="settings, if no server runs")
+        _add_client(parser)
+
+
+def _add_policies(commands: Any) -> None:
+    text = "manage what users and roles may do with the CloudTrail API"
+    more = "Policies count with --auth enforced. A FILE.json has the document of the policy FILE."
+    policies = commands.add_parser("policies", help=text, description=f"{text}. {more}")
+    actions = policies.add_subparsers(required=True, metavar="ACTION")
+
+    def add(action: str, text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = actions.add_parser(action, help=text, description=text)
+        parser.set_defaults(run=_policies, action=action)
+        return parser
+
+    texts = {
+        "put": "create or replace a policy",
+        "show": "print the document of a policy",
+        "delete": "remove a policy that is not attached",
+    }
+    for action, text in texts.items():
+        named = "FILE.json" if action == "put" else "NAME"
+        add(action, text).add_argument("policy", metavar=named, help="the policy")
+    for action, text in (
+        ("attach", "attach a policy to a user or role"),
+        ("detach", "detach a policy from a user or role"),
+    ):
+        parser = add(action, text)
+        parser.add_argument("policy", metavar="NAME|FILE", help="the policy")
+        whose = parser.add_mutually_exclusive_group(required=True)
+        whose.add_argument("--user", metavar="NAME", help="this IAM user")
+        whose.add_argument("--principal", metavar="ARN", help="this user or role")
+    add("list", "list policies, and what they are attached to")
+    for parser in actions.choices.values():
+        parser.add_argument("--account", metavar="ID", help="account (123456789012)")
         parser.add_argument("--config", metavar="FILE", help="settings, if no server runs")
         _add_client(parser)
 
@@ -604,6 +646,12 @@ def _console(options: argparse.Namespace) -> int:
 
 def _keys(options: argparse.Namespace) -> int:
     from opentrail.commands.keys import run
+
+    return run(options)
+
+
+def _policies(options: argparse.Namespace) -> int:
+    from opentrail.commands.policies import run
 
     return run(options)
 

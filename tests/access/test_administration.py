@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from opentrail.access.administration import KeyAdministration
+from opentrail.access.administration import KeyAdministration, PolicyAdministration
 from opentrail.access.keys import KeyDirectory
+from opentrail.access.policies import PolicyDirectory
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.core.errors import UsageError
 from tests.fakes import MemoryControl, SettableClock, asynchronous
@@ -22,7 +23,10 @@ class Administration:
             SettableClock(datetime(2026, 1, 1, tzinfo=UTC)),
         )
         self.changes: list[str] = []
-        self._administration = KeyAdministration(self.keys, self._changed)
+        self._control = MemoryControl()
+        policies = PolicyAdministration(PolicyDirectory(self._control))
+        self.policies = policies.run
+        self._administration = KeyAdministration(self.keys, policies, self._changed)
 
     async def _changed(self, access_key_id: str) -> None:
         self.changes.append(access_key_id)
@@ -99,3 +103,61 @@ async def test_what_is_wrong_is_named(given: dict[str, Any], text: str) -> None:
     given = dict(given)
     with pytest.raises(UsageError, match=text):
         await Administration()(given.pop("action", ""), **given)
+
+
+DOCUMENT = """{"Version": "2012-10-17", "Statement": [
+    {"Effect": "Allow", "Action": "cloudtrail:ListTrails", "Resource": "*"}]}"""
+
+
+@asynchronous
+async def test_a_key_is_created_with_policies() -> None:
+    run = Administration()
+    policies = [{"name": "SecurityAudit"}, {"name": "ListOnly", "document": DOCUMENT}]
+    await run("create", user="John", account="111122223333", policies=policies)
+    listed = await run.policies({"action": "list"})
+    john = "arn:aws:iam::111122223333:user/John"
+    assert listed["Attached"] == [{"Principal": john, "Policies": ["SecurityAudit", "ListOnly"]}]
+    assert [each["Arn"] for each in listed["Policies"]] == [
+        "arn:aws:iam::111122223333:policy/ListOnly"
+    ]
+
+
+@asynchronous
+async def test_no_key_is_created_if_a_policy_is_wrong() -> None:
+    run = Administration()
+    with pytest.raises(UsageError, match="policy 'Nothing' not found"):
+        await run("create", user="John", policies=[{"name": "Nothing"}])
+    assert (await run("list"))["AccessKeys"] == []
+
+
+@asynchronous
+async def test_a_policy_lives_through_all_actions() -> None:
+    run = Administration().policies
+    given = {"name": "ListOnly", "document": DOCUMENT}
+    assert (await run({"action": "put", **given}))["Arn"].endswith(":policy/ListOnly")
+    shown = await run({"action": "show", "name": "ListOnly"})
+    assert shown["Document"]["Statement"][0]["Action"] == "cloudtrail:ListTrails"
+    assert (await run({"action": "show", "name": "SecurityAudit"}))["Document"]["Statement"]
+    await run({"action": "attach", "name": "ListOnly", "user": "John"})
+    with pytest.raises(UsageError, match="is attached to"):
+        await run({"action": "delete", "name": "ListOnly"})
+    await run({"action": "detach", "name": "ListOnly", "user": "John"})
+    await run({"action": "delete", "name": "ListOnly"})
+    assert (await run({"action": "list"}))["Policies"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ({"action": "grant"}, "action must be one of put, attach"),
+        ({"action": "put", "name": "A", "document": "{"}, "document is not a policy"),
+        ({"action": "put", "document": DOCUMENT}, "name must be that of a policy"),
+        ({"action": "attach", "name": "SecurityAudit"}, "exactly one of user, root and principal"),
+        ({"action": "attach", "name": "SecurityAudit", "root": True}, "is not a user or role"),
+        ({"action": "show", "name": "None"}, "policy 'None' not found"),
+    ],
+)
+@asynchronous
+async def test_what_is_wrong_with_a_policy_is_named(given: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError, match=text):
+        await Administration().policies(given)

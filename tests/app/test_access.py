@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from opentrail.adapters.aws.object_store import S3Access
-from opentrail.app.access import service_access, store_access
+from opentrail.app.access import (
+    own_access,
+    own_api_access,
+    server_keys,
+    service_access,
+    store_access,
+)
+from opentrail.core.identity import unknown
 from opentrail.settings import Settings, UpstreamAccess
 
 EVERYTHING, BUCKETS = "http://127.0.0.1:5000", "http://127.0.0.1:8333"
@@ -34,3 +41,27 @@ def test_buckets_are_reached_in_the_region_of_their_credentials() -> None:
     expected = S3Access(EVERYTHING, "AKIAEXAMPLE", "secret", "eu-west-1", None, "token")
     assert store_access(settings) == expected
     assert store_access(Settings(upstream={"": EVERYTHING})).region == "us-east-1"
+
+
+def test_the_server_has_no_keys_of_its_own_while_signatures_are_not_verified() -> None:
+    settings = Settings(access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
+    assert server_keys(settings, lambda key: unknown("123456789012", key), None).all() == []
+    assert own_access(settings, "http://x", None).access_key_id == "AKIAEXAMPLE"
+    assert own_api_access(settings, "http://x", None).access_key_id == "AKIAEXAMPLE"
+
+
+def test_the_servers_own_key_may_do_everything_and_those_of_the_store_nothing() -> None:
+    settings = Settings(auth="enforced", access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
+    keys = server_keys(settings, lambda key: unknown("123456789012", key), None)
+    assert keys.own is not None
+    assert keys.always_allowed() == {
+        "arn:aws:iam::123456789012:user/opentrail-console": "AdministratorAccess"
+    }
+    assert {key.identity.access_key_id for key in keys.all()} == {
+        "AKIAEXAMPLE",
+        keys.own.identity.access_key_id,
+    }
+    assert own_access(settings, "http://x", keys.own).access_key_id == "AKIAEXAMPLE"
+    own = own_api_access(settings, "http://x", keys.own)
+    assert own.access_key_id == keys.own.identity.access_key_id
+    assert own.secret_access_key == keys.own.secret.secret_access_key

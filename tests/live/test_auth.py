@@ -10,9 +10,13 @@ from typing import Any
 
 import boto3
 import botocore.exceptions
+import cbor2
 import pytest
 import requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from opentrail.core.identity import key_for_account
 from tests.live.processes import Opentrail, opentrail_server
@@ -180,6 +184,87 @@ def test_a_form_is_let_in_only_with_a_signed_policy(server: Opentrail) -> None:
 
 def _post(url: str, fields: dict[str, str]) -> int:
     return requests.post(url, fields, files={"file": b"abc"}, timeout=30).status_code
+
+
+def test_policies_decide_what_a_user_may_do(server: Opentrail, tmp_path: Path) -> None:
+    reader = create_key(server, "--user", "Rita", "--policy", "AWSCloudTrail_ReadOnlyAccess")
+    trails = client_of(server, "cloudtrail", reader)
+    assert trails.describe_trails()["ResponseMetadata"]["HTTPStatusCode"] == 200
+    with pytest.raises(botocore.exceptions.ClientError) as denied:
+        trails.delete_trail(Name="any")
+    assert denied.value.response["Error"]["Code"] == "AccessDeniedException"
+    assert denied.value.response["Error"]["Message"] == (
+        "User: arn:aws:iam::123456789012:user/Rita is not authorized to perform: "
+        "cloudtrail:DeleteTrail on resource: arn:aws:cloudtrail:us-east-1:123456789012:trail/any "
+        "because no identity-based policy allows the cloudtrail:DeleteTrail action"
+    )
+    record = record_of(server, "eventName=DeleteTrail AND user=Rita")
+    assert record["errorCode"] == "AccessDenied"
+    file = tmp_path / "DeleteTrails.json"
+    allowed = {"Effect": "Allow", "Action": "cloudtrail:DeleteTrail", "Resource": "*"}
+    file.write_text(json.dumps({"Version": "2012-10-17", "Statement": [allowed]}))
+    attached = server.opentrail("policies", "attach", str(file), "--user", "Rita")
+    assert attached.stdout.strip().endswith("user/Rita: AWSCloudTrail_ReadOnlyAccess, DeleteTrails")
+    with pytest.raises(botocore.exceptions.ClientError) as unknown:
+        trails.delete_trail(Name="any")
+    assert unknown.value.response["Error"]["Code"] == "TrailNotFoundException"
+    assert server.opentrail("policies", "detach", "DeleteTrails", "--user", "Rita").returncode == 0
+    with pytest.raises(botocore.exceptions.ClientError) as denied:
+        trails.delete_trail(Name="any")
+    assert denied.value.response["Error"]["Code"] == "AccessDeniedException"
+
+
+def test_accounts_do_not_see_each_other(server: Opentrail) -> None:
+    theirs = create_key(server, "--root", "--account", "111122223333")
+    ours = create_key(server, "--root")
+    client_of(server, "s3", ours).create_bucket(Bucket="ours")
+    arn = client_of(server, "cloudtrail", ours).create_trail(Name="ours", S3BucketName="ours")
+    other = client_of(server, "cloudtrail", theirs)
+    assert other.describe_trails()["trailList"] == []
+    for name in (arn["TrailARN"], arn["TrailARN"].replace("ours", "none")):
+        with pytest.raises(botocore.exceptions.ClientError) as refused:
+            other.get_trail_status(Name=name)
+        assert refused.value.response["Error"]["Code"] == "TrailNotFoundException"
+        assert refused.value.response["Error"]["Message"] == (
+            f"Unknown trail: {name} for the user: 111122223333"
+        )
+    events = [json.loads(e["CloudTrailEvent"]) for e in other.lookup_events()["Events"]]
+    assert {event["recipientAccountId"] for event in events} <= {"111122223333"}
+
+
+def test_a_call_that_changes_something_is_let_in_once(server: Opentrail) -> None:
+    root = create_key(server, "--root")
+    target = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101."
+    codes = {}
+    for operation in ("DeleteTrail", "ListTrails"):
+        body = b'{"Name":"no-such-trail"}' if operation == "DeleteTrail" else b"{}"
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": target + operation}
+        request = AWSRequest("POST", server.url + "/", headers, body)
+        keys = Credentials(root["AccessKeyId"], root["SecretAccessKey"])
+        SigV4Auth(keys, "cloudtrail", "us-east-1").add_auth(request)
+        sent = [
+            requests.post(server.url + "/", body, headers=dict(request.headers), timeout=30).json()
+            for _ in range(2)
+        ]
+        codes[operation] = [answer.get("__type") for answer in sent]
+    assert codes == {
+        "DeleteTrail": ["TrailNotFoundException", "InvalidSignatureException"],
+        "ListTrails": [None, None],
+    }
+
+
+def test_the_api_speaks_cbor(server: Opentrail) -> None:
+    root = create_key(server, "--root")
+    headers = {"Content-Type": "application/cbor", "Smithy-Protocol": "rpc-v2-cbor"}
+    url = f"{server.url}/service/CloudTrail_20131101/operation/ListPublicKeys"
+    body = cbor2.dumps({})
+    request = AWSRequest("POST", url, headers, body)
+    keys = Credentials(root["AccessKeyId"], root["SecretAccessKey"])
+    SigV4Auth(keys, "cloudtrail", "us-east-1").add_auth(request)
+    answer = requests.post(url, body, headers=dict(request.headers), timeout=30)
+    assert answer.headers["Smithy-Protocol"] == "rpc-v2-cbor"
+    assert isinstance(cbor2.loads(answer.content)["PublicKeyList"], list)
+    assert "errorCode" not in record_of(server, "eventName=ListPublicKeys")
 
 
 def test_too_many_wrong_signatures_close_the_gate_for_the_key(server: Opentrail) -> None:

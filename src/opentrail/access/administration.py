@@ -1,13 +1,15 @@
-"""What `opentrail keys` asks for: of a running server, or of a control store without one."""
+"""What `opentrail keys` and `opentrail policies` ask for, of a server or of a control store."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from opentrail.access.keys import AccessKey, KeyDirectory, NewKey
-from opentrail.core.errors import UsageError
+from opentrail.access.policies import AWS_MANAGED, PolicyDirectory
+from opentrail.core.errors import MalformedPolicy, UsageError
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.identity import DEFAULT_ACCOUNT
 
@@ -22,11 +24,18 @@ class KeyAdministration:
 
     Args:
         keys: the directory.
+        policies: those of the users that keys are created for.
         changed: called with the id of each key that was changed.
     """
 
-    def __init__(self, keys: KeyDirectory, changed: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        keys: KeyDirectory,
+        policies: PolicyAdministration,
+        changed: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._keys = keys
+        self._policies = policies
         self._changed = changed
         self._actions: dict[str, Callable[[Given], Awaitable[Answer]]] = {
             "create": self._create,
@@ -52,9 +61,10 @@ class KeyAdministration:
         return await action(given)
 
     async def _create(self, given: Given) -> Answer:
-        lifetime = _seconds(given, "lifetime")
-        new = await self._keys.create(_principal(given), lifetime)
-        return await self._created(new)
+        lifetime, principal = _seconds(given, "lifetime"), _principal(given)
+        for policy in given.get("policies") or ():
+            await self._policies.run({**policy, "action": "attach", "principal": principal})
+        return await self._created(await self._keys.create(principal, lifetime))
 
     async def _import(self, given: Given) -> Answer:
         expires = _text(given, "expires")
@@ -104,6 +114,88 @@ class KeyAdministration:
         return answer | ({"SessionToken": new.session_token} if new.session_token else {})
 
 
+class PolicyAdministration:
+    """Runs actions on the policy directory."""
+
+    def __init__(self, policies: PolicyDirectory) -> None:
+        self._policies = policies
+        self._actions: dict[str, Callable[[Given], Awaitable[Answer]]] = {
+            "put": self._put,
+            "attach": self._attach,
+            "detach": self._detach,
+            "delete": self._delete,
+            "list": self._list,
+            "show": self._show,
+        }
+
+    async def run(self, given: Given) -> Answer:
+        """Returns the answer to `{"action": …}` with the action's parameters.
+
+        Raises:
+            UsageError: a parameter is missing or wrong, or a document is not a policy.
+        """
+        action = self._actions.get(str(given.get("action")))
+        if action is None:
+            raise UsageError(f"action must be one of {', '.join(self._actions)}")
+        try:
+            return await action(given)
+        except MalformedPolicy as error:
+            raise UsageError(f"document is not a policy: {error}") from error
+
+    async def _put(self, given: Given) -> Answer:
+        account = _text(given, "account") or DEFAULT_ACCOUNT
+        document = _text(given, "document") or ""
+        policy = await self._policies.put_policy(account, _name(given), document)
+        return {"PolicyName": policy.name, "Arn": policy.arn}
+
+    async def _attach(self, given: Given) -> Answer:
+        """Attaches a policy; with a document, that is stored before."""
+        principal = _principal(given)
+        if given.get("document") is not None:
+            await self._put({**given, "account": principal.split(":")[4]})
+        attached = await self._policies.attach(principal, _name(given))
+        return {"Principal": attached.principal, "Policies": list(attached.policies)}
+
+    async def _detach(self, given: Given) -> Answer:
+        await self._policies.detach(_principal(given), _name(given))
+        return {}
+
+    async def _delete(self, given: Given) -> Answer:
+        account = _text(given, "account") or DEFAULT_ACCOUNT
+        await self._policies.delete_policy(account, _name(given))
+        return {}
+
+    async def _list(self, given: Given) -> Answer:
+        account = _text(given, "account")
+        policies = await self._policies.list_policies(account)
+        attached = await self._policies.list_attachments(account)
+        return {
+            "Policies": [{"PolicyName": each.name, "Arn": each.arn} for each in policies],
+            "Attached": [
+                {"Principal": each.principal, "Policies": list(each.policies)} for each in attached
+            ],
+            "AWSManaged": sorted(AWS_MANAGED),
+        }
+
+    async def _show(self, given: Given) -> Answer:
+        name = _name(given)
+        document = AWS_MANAGED.get(name)
+        if document is None:
+            account = _text(given, "account") or DEFAULT_ACCOUNT
+            found = [p for p in await self._policies.list_policies(account) if p.name == name]
+            if not found:
+                raise UsageError(f"policy {name!r} not found in account {account}")
+            document = found[0].document
+        return {"PolicyName": name, "Document": json.loads(document)}
+
+
+def _name(given: Given) -> str:
+    name = _text(given, "name")
+    if not name:
+        raise UsageError("name must be that of a policy")
+    return name
+
+
 def _shown(key: AccessKey) -> Answer:
     shown = {
         "AccessKeyId": key.access_key_id,
@@ -119,7 +211,7 @@ def _principal(given: Given) -> str:
     account = _text(given, "account") or DEFAULT_ACCOUNT
     named = [name for name in ("principal", "user", "root") if given.get(name)]
     if len(named) != 1:
-        raise UsageError("a key needs exactly one of user, root and principal")
+        raise UsageError("exactly one of user, root and principal must be given")
     if len(account) != 12 or not account.isdigit():
         raise UsageError(f"account must be 12 digits, not {account!r}")
     if named == ["principal"]:

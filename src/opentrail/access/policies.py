@@ -105,8 +105,16 @@ class PolicyDirectory:
     compare-and-set, so that several processes may make them at once.
     """
 
-    def __init__(self, control: ControlStore) -> None:
+    def __init__(self, control: ControlStore, always: Mapping[str, str] | None = None) -> None:
+        """Opens the directory.
+
+        Args:
+            control: where the policies are.
+            always: ARNs of principals with the name of an AWS managed policy, which they have
+                besides what is attached to them.
+        """
         self._control = control
+        self._always = {arn: _MANAGED[name] for arn, name in (always or {}).items()}
         self._accounts: dict[str, _Account] = {}
 
     async def load(self) -> None:
@@ -130,7 +138,9 @@ class PolicyDirectory:
         if found is None:
             return ()
         account = self._accounts.get(found[0])
-        return () if account is None else account.attached.get(found[1], ())
+        attached = () if account is None else account.attached.get(found[1], ())
+        always = self._always.get(principal)
+        return attached if always is None else (*attached, always)
 
     async def put_policy(self, account: str, name: str, document: str) -> CustomerPolicy:
         """Creates a policy, or replaces it wherever it is attached.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -45,6 +46,9 @@ _LONGEST_NOTE = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
+Administer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
 class CommandLineApi:
     """An ASGI application.
 
@@ -58,7 +62,7 @@ class CommandLineApi:
         missing: returns a description of each range that event history lacks.
         console_link: returns a link that opens the web console once.
         imports: imports the files of a body; returns the result of each.
-        access_keys: runs an action on access keys.
+        administration: path → what runs an action on access keys or policies.
     """
 
     def __init__(
@@ -72,9 +76,9 @@ class CommandLineApi:
         identify: Callable[[str], Identity] | None = None,
         missing: Callable[[], list[str]] = list,
         console_link: Callable[[], str] | None = None,
-        access_keys: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]] | None = None,
+        administration: Mapping[str, Administer] | None = None,
     ) -> None:
-        self._access_keys = access_keys
+        self._administration = administration or {}
         self._console_link = console_link
         self._missing = missing
         self._ingest = ingest
@@ -110,7 +114,10 @@ class CommandLineApi:
             Route("/api/v1/import", self._guarded(self._import), methods=["POST"]),
             Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
             Route("/api/v1/console-links", self._guarded(self._new_link), methods=["POST"]),
-            Route("/api/v1/access-keys", self._guarded(self._keys), methods=["POST"]),
+            *(
+                Route(path, self._guarded(partial(self._administer, run)), methods=["POST"])
+                for path, run in self._administration.items()
+            ),
             Route("/api/v1/trails/digests", self._guarded(self._digests)),
         ]
 
@@ -255,13 +262,11 @@ class CommandLineApi:
             raise Unsupported("the web console here")
         return {"url": self._console_link()}
 
-    async def _keys(self, request: Request) -> dict[str, Any]:
-        """Runs an action on access keys."""
-        if self._access_keys is None:
-            raise Unsupported("access keys here")
+    async def _administer(self, run: Administer, request: Request) -> dict[str, Any]:
+        """Runs an action on access keys or policies."""
         given = _object(await request.body(), '{"action": "list"}')
         try:
-            return await self._access_keys(given)
+            return await run(given)
         except UsageError as error:
             raise CloudTrailError("InvalidParameterException", str(error)) from error
 

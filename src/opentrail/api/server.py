@@ -27,8 +27,10 @@ from opentrail.api.operations import (
     tags,
     trails,
 )
+from opentrail.api.replays import Replays
 from opentrail.api.validation import validate
 from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError, Unsupported
+from opentrail.wire import cbor
 from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
@@ -81,26 +83,32 @@ class CloudTrailApi:
         self._models = (catalog.services["cloudtrail"], catalog.services["cloudtrail-data"])
         self._scope_key = scope_key
         self._authorizer = authorizer
+        self._replays = Replays()
         self._resource_policies = (
             authorizer.resource_policies if authorizer else ResourcePolicies(services.control)
         )
         self.app = Starlette(routes=[Route("/{path:path}", self._answer, methods=_METHODS)])
 
     async def _answer(self, request: Request) -> Response:
+        is_cbor = request.headers.get("smithy-protocol", "").lower() == cbor.PROTOCOL
         try:
-            answer = await self._run(request)
+            name = self._name(request, is_cbor)
+            answer = await self._run(name, request, is_cbor)
         except CloudTrailError as error:
-            return _error(error.status, error.code, error.message)
+            return _error(error.status, error.code, error.message, is_cbor)
         except ObjectStoreError as error:
-            return _error(500, "InternalFailure", f"the object store failed: {error}")
+            message = f"the object store failed: {error}"
+            return _error(500, "InternalFailure", message, is_cbor)
         except OpentrailError as error:
             log.error("operation failed", extra={"error": str(error)})
-            return _error(500, "InternalFailure", str(error))
+            return _error(500, "InternalFailure", str(error), is_cbor)
+        if is_cbor:
+            return _respond_in_cbor(200, cbor.encode(self._model_of(name).output_shape, answer))
         return _respond(200, answer)
 
-    async def _run(self, request: Request) -> Json:
-        name = self._name(request)
-        given = _parse(await request.body())
+    async def _run(self, name: str, request: Request, is_cbor: bool) -> Json:
+        body = await request.body()
+        given = cbor.parse(body) if is_cbor else _parse(body)
         if name == _PUT_AUDIT_EVENTS:
             query = request.query_params
             given.update({member: query[member] for member in _IN_QUERY if member in query})
@@ -119,6 +127,7 @@ class CloudTrailApi:
                     is_secure=own.secure,
                 )
             )
+        self._refuse_replay(name, own)
         operation = REGISTER.get(name)
         if operation is None:
             raise _unsupported(name)
@@ -127,9 +136,20 @@ class CloudTrailApi:
                 raise Unsupported(f"parameter {member} of {name}")
         return await operation.handler(self._call(name, given, own))
 
-    def _name(self, request: Request) -> str:
+    def _refuse_replay(self, name: str, own: Any) -> None:
+        """Refuses a call that changes something and was sent before (guarantee A4)."""
+        if own.signature is None or ACCESS_RULES[name].level.is_read_only:
+            return
+        if self._replays.is_replay(own.signature, own.valid_until, self._services.clock.now()):
+            raise CloudTrailError(
+                "InvalidSignatureException", "This request was received before; sign it again."
+            )
+
+    def _name(self, request: Request, is_cbor: bool) -> str:
         """Returns the operation that a request names."""
         target = request.headers.get("x-amz-target", "")
+        if is_cbor:
+            target = cbor.operation_in(request.url.path) or ""
         if not target:
             if request.url.path.strip("/") == _PUT_AUDIT_EVENTS:
                 return _PUT_AUDIT_EVENTS
@@ -167,9 +187,11 @@ class CloudTrailApi:
             when_recorded=own.when_recorded.append,
         )
 
+    def _model_of(self, name: str) -> Any:
+        return next(each for service in self._models if (each := service.operation(name)))
+
     def _validate(self, name: str, given: Json) -> None:
-        found = next(each for service in self._models if (each := service.operation(name)))
-        shape, operation = found.input_shape, REGISTER.get(name)
+        shape, operation = self._model_of(name).input_shape, REGISTER.get(name)
         if shape is not None:
             for member, code in operation.errors.items() if operation else ():
                 if given.get(member) is not None and member in shape.members:
@@ -232,10 +254,17 @@ def _parse(body: bytes) -> Json:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _error(status: int, code: str, message: str) -> Response:
+def _error(status: int, code: str, message: str, is_cbor: bool) -> Response:
+    if is_cbor:
+        return _respond_in_cbor(status, cbor.encode(None, {"__type": code, "message": message}))
     return _respond(status, {"__type": code, "Message": message})
 
 
 def _respond(status: int, document: Json) -> Response:
     headers = {"x-amzn-RequestId": str(uuid.uuid4())}
     return Response(orjson.dumps(document), status, headers, _CONTENT_TYPE)
+
+
+def _respond_in_cbor(status: int, body: bytes) -> Response:
+    headers = {"x-amzn-RequestId": str(uuid.uuid4()), "smithy-protocol": cbor.PROTOCOL}
+    return Response(body, status, headers, cbor.CONTENT_TYPE)

@@ -37,6 +37,7 @@ class ProxyCall(IpcRequest[ProxiedAnswer], frozen=True):
     flaw: str | None
     signature: str | None
     valid_until: datetime | None
+    secure: bool
 
 
 class CallRecorded(IpcRequest[None], frozen=True):
@@ -58,7 +59,7 @@ class ApiProxy:
         """Returns the server's answer; adds to `own` what to do once the call is recorded."""
         key = own.identity.access_key_id if own.identity else None
         call = (own.event_id, key, own.account, own.region, own.source_ip, own.flaw)
-        context = (*call, own.signature, own.valid_until)
+        context = (*call, own.signature, own.valid_until, own.secure)
         answer = await self._link.ask(ProxyCall(method, target, headers, body, *context))
         if answer.awaits_record:
 
@@ -89,6 +90,7 @@ class ProxiedCalls:
             call.flaw,
             call.signature,
             call.valid_until,
+            call.secure,
         )
         answer = await ask(self._app, call.method, call.target, call.headers, call.body, own)
         if own.when_recorded:

@@ -21,8 +21,9 @@ from typing import Any
 
 import uvloop
 
-from opentrail.access.administration import KeyAdministration
-from opentrail.access.keys import KnownKey
+from opentrail.access.administration import KeyAdministration, PolicyAdministration
+from opentrail.access.policies import PolicyDirectory
+from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
@@ -44,16 +45,16 @@ from opentrail.adapters.system import (
     settle_memory,
     unsettle_memory,
 )
+from opentrail.api.authorization.authorizer import Authorizer
 from opentrail.api.command_line import CommandLineApi
 from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.app.access import (
-    key_of_store,
     own_access,
     own_api_access,
-    own_key,
+    server_keys,
     service_access,
     store_access,
 )
@@ -110,7 +111,6 @@ from opentrail.trails.sinks.sns import SnsSink
 from opentrail.trails.worker import TrailDeliveries
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
-from opentrail.wire.verification import SigningSecret
 
 log = logging.getLogger(__name__)
 
@@ -343,7 +343,11 @@ class Server:
         """Listens on both ports."""
         settings, metrics, identities = self.settings, engines.metrics, engines.identities
         journal, store = engines.journal, engines.store
-        api = CloudTrailApi(services, engines.catalog, SCOPE_KEY)
+        keys_of_server = server_keys(settings, identities.resolve, self._admin)
+        policies = PolicyDirectory(engines.control, keys_of_server.always_allowed())
+        await policies.load()
+        authorizer = await self._authorizer(engines, services, policies)
+        api = CloudTrailApi(services, engines.catalog, SCOPE_KEY, authorizer)
         endpoint: EndpointServer | Recorders
         if settings.recorders > 1:
             proxied_calls = ProxiedCalls(api.app, identities.resolve)
@@ -354,8 +358,7 @@ class Server:
             )
         stack.push_async_callback(endpoint.stop)
         keys = await open_keys(engines.control, self._data)
-        own, internal = self._internal_keys(identities)
-        await endpoint.know_keys([*internal, *keys.known().values()])
+        await endpoint.know_keys([*keys_of_server.all(), *keys.known().values()])
         await endpoint.start(listening)
         uses_tls = settings.tls_certificate is not None
         self.endpoint_url = settings.listen.url(listening.getsockname()[1], tls=uses_tls)
@@ -367,6 +370,7 @@ class Server:
             known = keys.known().get(access_key_id)
             await endpoint.know_keys([known] if known else [], [] if known else [access_key_id])
 
+        allowed = PolicyAdministration(policies)
         state = Health(journal, store)
 
         async def health() -> dict[str, Any]:
@@ -389,16 +393,19 @@ class Server:
             identities.resolve,
             state.missing,
             self.console_link,
-            KeyAdministration(keys, key_changed).run,
+            {
+                "/api/v1/access-keys": KeyAdministration(keys, allowed, key_changed).run,
+                "/api/v1/policies": allowed.run,
+            },
         )
         self.console_url = settings.console_listen.url(console.getsockname()[1])
 
         def access() -> S3Access:
-            return own_access(settings, self.endpoint_url, own)
+            return own_access(settings, self.endpoint_url, keys_of_server.own)
 
         def access_of(service: str) -> S3Access:
             if service == "cloudtrail":
-                return own_api_access(settings, self.endpoint_url, own)
+                return own_api_access(settings, self.endpoint_url, keys_of_server.own)
             return access()
 
         web = WebConsole(
@@ -417,16 +424,14 @@ class Server:
         stack.callback(web.tail.end)
         self._write_server_file(stack, token)
 
-    def _internal_keys(self, identities: Identities) -> tuple[KnownKey | None, list[KnownKey]]:
-        """Returns the server's own key, and all keys that are known without the key directory."""
+    async def _authorizer(
+        self, engines: _Engines, services: Services, policies: PolicyDirectory
+    ) -> Authorizer | None:
         if self.settings.auth != "enforced":
-            return None, []
-        own, given = own_key(), key_of_store(self.settings, identities.resolve)
-        keys = [own] if given is None else [own, given]
-        if self._admin is not None:
-            key_id, secret = self._admin
-            keys.append(KnownKey(identities.resolve(key_id), SigningSecret(secret)))
-        return own, keys
+            return None
+        of_resources = ResourcePolicies(engines.control)
+        await of_resources.load()
+        return Authorizer(policies, of_resources, services.trails, engines.clock)
 
     async def _record_gaps(self, journal: Journal, clock: Clock) -> None:
         """Records what was lost before this start and could not be recorded then."""

@@ -1,18 +1,15 @@
-"""Access keys: through a running server, else in the control store itself."""
+"""`opentrail keys`: the access keys of the key directory."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import getpass
 import json
-import os
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
-from opentrail.commands.client import ask
+from opentrail.commands.administration import administer, policy_of
 from opentrail.core.errors import UsageError
 from opentrail.core.text import printable
 
@@ -27,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         UsageError: an argument is wrong.
     """
     given = _asked(options)
-    answer = _run(options, given)
+    answer = administer(options, "/api/v1/access-keys", given)
     lines = [json.dumps(answer)] if options.json else _lines(options, answer)
     sys.stdout.writelines(f"{line}\n" for line in lines)
     return 0
@@ -54,6 +51,8 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
             given[name] = _seconds(flags[name], name)
     if options.action == "import":
         given |= _secrets(options)
+    if flags.get("policy"):
+        given["policies"] = [policy_of(text) for text in options.policy]
     return given
 
 
@@ -77,41 +76,6 @@ def _secrets(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("the session token is the second line of standard input: --session-token")
     given = {"secret": secret.strip(), "session_token": token.strip() or None}
     return given | {"expires": options.expires}
-
-
-def _run(options: argparse.Namespace, given: dict[str, Any]) -> dict[str, Any]:
-    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
-    if options.endpoint or (folder / "server.json").exists():
-        return ask(options, "/api/v1/access-keys", {}, given)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a data directory; name one with --data-dir DIR")
-    return asyncio.run(_run_offline(options, folder, given))
-
-
-async def _run_offline(
-    options: argparse.Namespace, folder: Path, given: dict[str, Any]
-) -> dict[str, Any]:
-    """Runs an action on the control store of a data directory that no server uses."""
-    from opentrail.access.administration import KeyAdministration
-    from opentrail.adapters.files import DataDirectory
-    from opentrail.app.access_keys import open_control, open_keys
-    from opentrail.settings import from_environment
-
-    async def changed(_access_key_id: str) -> None:
-        return None
-
-    settings = from_environment({"data_dir": str(folder)}, options.config)
-    data = DataDirectory(folder)
-    data.open()
-    try:
-        control = open_control(settings, data)
-        try:
-            keys = await open_keys(control, data)
-            return await KeyAdministration(keys, changed).run(given)
-        finally:
-            await control.close()
-    finally:
-        data.close()
 
 
 def _new_key(answer: dict[str, Any]) -> list[str]:

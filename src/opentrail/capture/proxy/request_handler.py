@@ -168,6 +168,7 @@ class RequestHandler:
             identity = recorder.identity(context.credential.access_key_id)
         flaw = context.credential.flaw if context.credential is not None else None
         api_call = ApiCall(context.event_id, identity, account, region, context.source_ip, flaw)
+        api_call.secure = self._client.tls is not None
         if context.admission is not None and (caller := context.admission.caller) is not None:
             api_call.signature, api_call.valid_until = caller.signature, caller.valid_until
         head = self._incoming.head

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.api.cbor import encode, operation_in, parse
 from opentrail.core.errors import CloudTrailError
+from opentrail.wire.cbor import encode, operation_in, parse
 from opentrail.wire.service_models import ServiceCatalog
 
 MODEL = ServiceCatalog().services["cloudtrail"].model

@@ -1,0 +1,81 @@
+"""Actions on access keys and policies: by a running server, else on the control store itself."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from opentrail.commands.client import ask
+from opentrail.core.errors import UsageError
+
+KEYS, POLICIES = "/api/v1/access-keys", "/api/v1/policies"
+
+
+def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns the answer to an action.
+
+    Args:
+        options: says which server, or which data directory.
+        path: `KEYS` or `POLICIES`.
+        given: the action and its parameters.
+
+    Raises:
+        UsageError: there is no data directory, or a parameter is wrong.
+        DataDirectoryInUse: a server is using it.
+    """
+    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    if options.endpoint or (folder / "server.json").exists():
+        return ask(options, path, {}, given)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a data directory; name one with --data-dir DIR")
+    return asyncio.run(_offline(options, folder, path, given))
+
+
+async def _offline(
+    options: argparse.Namespace, folder: Path, path: str, given: dict[str, Any]
+) -> dict[str, Any]:
+    """Runs an action on the control store of a data directory that no server uses."""
+    from opentrail.access.administration import KeyAdministration, PolicyAdministration
+    from opentrail.access.policies import PolicyDirectory
+    from opentrail.adapters.files import DataDirectory
+    from opentrail.app.access_keys import open_control, open_keys
+    from opentrail.settings import from_environment
+
+    async def changed(_access_key_id: str) -> None:
+        return None
+
+    settings = from_environment({"data_dir": str(folder)}, options.config)
+    data = DataDirectory(folder)
+    data.open()
+    try:
+        control = open_control(settings, data)
+        try:
+            policies = PolicyAdministration(PolicyDirectory(control))
+            if path == POLICIES:
+                return await policies.run(given)
+            keys = await open_keys(control, data)
+            return await KeyAdministration(keys, policies, changed).run(given)
+        finally:
+            await control.close()
+    finally:
+        data.close()
+
+
+def policy_of(text: str) -> dict[str, str]:
+    """Returns the parameters of a policy that is given by its name, or by a file with its document.
+
+    A file is one whose name ends in `.json`; the policy has its name without that.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    if not text.endswith(".json"):
+        return {"name": text}
+    file = Path(text)
+    try:
+        return {"name": file.stem, "document": file.read_text()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"policy file {file} cannot be read: {error}") from error
