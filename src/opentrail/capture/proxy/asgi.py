@@ -32,9 +32,9 @@ class ApiCall:
     region: str
     source_ip: str
     flaw: str | None = None
+    when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     #: Whether the call came over TLS.
     secure: bool = False
-    when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
