@@ -185,6 +185,7 @@ def test_a_call_needs_its_actions_on_what_it_names(
     ("operation", "text", "code"),
     [
         ("GetTrail", f"arn:aws:cloudtrail:{REGION}:{OTHER}:trail/t", "TrailNotFoundException"),
+        ("GetTrail", f"arn:aws:cloudtrail:{REGION}:{OTHER}:channel/c", "TrailNotFoundException"),
         ("AddTags", f"arn:aws:cloudtrail:{REGION}:{OTHER}:trail/t", "ResourceNotFoundException"),
         (
             "ListInsightsData",

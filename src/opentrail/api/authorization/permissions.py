@@ -177,7 +177,10 @@ class AccessRule:
             return self.missing(resource.given, account)
         if self.service == _DATA:
             return CloudTrailError("ChannelNotFound", f"Channel {resource.given} does not exist.")
-        kind = resource.parts.type if resource.parts else next(iter(self.resource_types), "")
+        types = self.resource_types
+        kind = resource.parts.type if resource.parts else ""
+        if kind not in types:
+            kind = next(iter(types), "")
         return _MISSING.get(kind, _any_missing)(resource.given, account)
 
 
@@ -209,8 +212,12 @@ def _destinations(value: list[dict[str, str]]) -> list[str]:
 
 
 def _in_statement(statement: str) -> list[str]:
-    """Returns each id in a query, also those in its literals: none may be overlooked."""
-    return list(dict.fromkeys(_UUID.findall(statement)))
+    """Returns each id in a query, also those in its literals.
+
+    Queries do not run yet. What runs them must decide on the stores that its parser finds, too:
+    SQL has other ways to write an identifier.
+    """
+    return list(dict.fromkeys(each.lower() for each in _UUID.findall(statement)))
 
 
 def _trail(member: str) -> ResourceMember:

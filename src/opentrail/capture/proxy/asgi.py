@@ -36,9 +36,9 @@ class ApiCall:
     #: The verified signature, and until when it is valid; None while signatures are not verified.
     signature: str | None = None
     valid_until: datetime | None = None
+    when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
     #: Whether the call came over TLS.
     secure: bool = False
-    when_recorded: list[Callable[[int], Awaitable[None]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
