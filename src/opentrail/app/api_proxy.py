@@ -90,7 +90,7 @@ class ProxiedCalls:
             call.flaw,
             call.signature,
             call.valid_until,
-            call.secure,
+            secure=call.secure,
         )
         answer = await ask(self._app, call.method, call.target, call.headers, call.body, own)
         if own.when_recorded:
