@@ -163,10 +163,12 @@ def _tags(tags: dict[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
-    folder = tmp_path_factory.mktemp("terraform")
-    with opentrail_server(folder / "data", command="sandbox") as running:
+@pytest.fixture(scope="module", params=["permissive", "enforced"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Opentrail]:
+    folder, flags = tmp_path_factory.mktemp("terraform"), ("--auth", request.param)
+    with opentrail_server(folder / "data", *flags, command="sandbox") as running:
         for bucket in ("one", "two"):
             running.boto("s3").create_bucket(Bucket=bucket)
         for group in ("first", "second"):

@@ -1,0 +1,107 @@
+"""Two accounts, whatever they call and in whatever order: neither sees a byte of the other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opentrail.core.identity import Identity, root
+from tests.api.caller import Api
+from tests.factories import a_record
+from tests.fakes import asynchronous
+
+ACCOUNTS = ("111111111111", "222222222222")
+#: What only the owner of an account may see.
+CANARIES = ("heron-one", "heron-two")
+REGIONS = ("us-east-1", "eu-west-1")
+_LOOKUPS = ("Username", "ResourceName", "EventName", "AccessKeyId", "EventId")
+
+
+Step = tuple[int, str, str, dict[str, Any]]
+
+
+@st.composite
+def steps(draw: st.DrawFn) -> Step:
+    """Draws a caller, a Region, an operation and its input, which may name either account's."""
+    who, whose = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+    region = draw(st.sampled_from(REGIONS))
+    own = draw(st.sampled_from([f"{CANARIES[who]}-trail", "shared-name"]))
+    name = draw(st.sampled_from([f"{CANARIES[whose]}-trail", "shared-name"]))
+    arn = f"arn:aws:cloudtrail:{region}:{ACCOUNTS[whose]}:trail/{name}"
+    one = draw(st.sampled_from([name, arn]))
+    attribute = {
+        "AttributeKey": draw(st.sampled_from(_LOOKUPS)),
+        "AttributeValue": draw(st.sampled_from([*CANARIES, "shared-name", "CreateTrail"])),
+    }
+    tags = [{"Key": "owner", "Value": CANARIES[who]}]
+    possible: list[tuple[str, dict[str, Any]]] = [
+        ("CreateTrail", {"Name": own, "S3BucketName": "my-bucket"}),
+        ("DeleteTrail", {"Name": one}),
+        ("UpdateTrail", {"Name": one, "S3BucketName": "my-bucket"}),
+        ("GetTrail", {"Name": one}),
+        ("GetTrailStatus", {"Name": one}),
+        ("GetEventSelectors", {"TrailName": one}),
+        ("GetInsightSelectors", {"TrailName": one}),
+        ("StartLogging", {"Name": one}),
+        ("StopLogging", {"Name": one}),
+        ("DescribeTrails", {"trailNameList": [one]}),
+        ("DescribeTrails", {}),
+        ("ListTrails", {}),
+        ("AddTags", {"ResourceId": arn, "TagsList": tags}),
+        ("ListTags", {"ResourceIdList": [arn]}),
+        ("RemoveTags", {"ResourceId": arn, "TagsList": tags}),
+        ("LookupEvents", {"LookupAttributes": [attribute], "MaxResults": 1}),
+        ("LookupEvents", {"MaxResults": 1}),
+        ("LookupEvents", {"NextToken": "of either"}),
+        ("ListPublicKeys", {}),
+    ]
+    operation, asked = draw(st.sampled_from(possible))
+    return who, region, operation, asked
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(steps(), max_size=25))
+@asynchronous
+async def test_no_byte_of_another_account_is_seen(made: list[Step]) -> None:
+    api = Api(enforced=True)
+    tokens: list[str] = []
+    for number, (who, region, operation, asked) in enumerate(made):
+        account, other = ACCOUNTS[who], CANARIES[1 - who]
+        await api.record([_event(who, number)])
+        if asked.get("NextToken"):
+            asked = {"NextToken": tokens[-1], "MaxResults": 1} if tokens else {}
+        identity = Identity(f"AKIA{account}", account, root(account))
+        answer = await api.call(
+            operation, account=account, region=region, identity=identity, **asked
+        )
+        assert answer.status in (200, 400), answer.body
+        named = json.dumps(asked)
+        # What the caller itself has named may come back in an error.
+        if other not in named:
+            assert other not in answer.body.decode()
+        if ACCOUNTS[1 - who] not in named:
+            assert ACCOUNTS[1 - who] not in answer.body.decode()
+        if answer.status == 200 and answer.json.get("NextToken"):
+            tokens.append(answer.json["NextToken"])
+
+
+def _event(who: int, number: int) -> dict[str, Any]:
+    """Returns an event of an account, with its canary wherever it may be looked up."""
+    account, canary = ACCOUNTS[who], CANARIES[who]
+    identity = {
+        "type": "IAMUser",
+        "arn": f"arn:aws:iam::{account}:user/{canary}",
+        "accountId": account,
+        "accessKeyId": canary,
+        "userName": canary,
+    }
+    return a_record(
+        eventID=f"event-{number}",
+        userIdentity=identity,
+        recipientAccountId=account,
+        requestParameters={"userName": canary},
+        responseElements=None,
+    )
