@@ -467,6 +467,19 @@ async def test_tags_of_a_trail_are_condition_keys_by_name_and_by_arn() -> None:
     assert is_denied(await api.call("GetTrail", identity=ann, Name="missing"))
 
 
+@asynchronous
+async def test_tags_that_conditions_cannot_distinguish_are_denied() -> None:
+    """Else a Deny that reads such a tag could be avoided."""
+    ann, admin = user("ann"), user("admin")
+    not_mine = {"StringNotEquals": {"aws:ResourceTag/team": "ann"}}
+    api = await an_api_for(ann, document("Deny", "cloudtrail:*", **not_mine))
+    for who in (ann, admin):
+        await api.policies.attach(arn_of(who), "AdministratorAccess")
+    await api.ok("AddTags", identity=admin, ResourceId=TRAIL, TagsList=tags(Team="bob"))
+    await api.ok("AddTags", identity=admin, ResourceId=TRAIL, TagsList=tags(team="bob"))
+    assert is_denied(await api.call("GetTrail", identity=ann, Name="my-trail"))
+
+
 # What is read
 
 

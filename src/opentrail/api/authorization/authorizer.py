@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -166,11 +165,21 @@ def _context(call: VerifiedCall, rule: AccessRule, caller: Caller, now: datetime
 
 
 def _of_tags(prefix: str, tags: Sequence[tuple[str, str]]) -> _Context:
-    """Returns the condition keys of tags; tags whose keys differ only in case share one."""
-    found: defaultdict[str, tuple[str, ...]] = defaultdict(tuple)
+    """Returns the condition keys of tags.
+
+    Raises:
+        CloudTrailError: `AccessDeniedException`, if keys differ only in case: conditions do not
+            distinguish them, so none could be relied on.
+    """
+    found: _Context = {}
     for key, value in tags:
-        found[prefix + key.lower()] += (value,)
-    return dict(found)
+        name = prefix + key.lower()
+        if name in found:
+            raise CloudTrailError(
+                "AccessDeniedException", f"Several tags are {key!r} but for upper and lower case."
+            )
+        found[name] = (value,)
+    return found
 
 
 def _refusal(
