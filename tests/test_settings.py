@@ -93,6 +93,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "rewrite_urls": (('"scheme"', "scheme"), ("off", "off"), ("scheme", "scheme")),
     "history_retention_days": (("1", 1), ("2", 2), ("3", 3)),
     "history_seal_records": (("10", 10), ("20", 20), ("30", 30)),
+    "trails_per_region": (("10", 10), ("20", 20), ("30", 30)),
     "on_record_failure": (('"allow"', "allow"), ("refuse", "refuse"), ("allow", "allow")),
     "auth": (
         ('"permissive"', "permissive"),

@@ -105,6 +105,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--digest-interval", metavar="SECONDS", help=f"between digest files ({digests})")
     add("--history-retention-days", metavar="N", help="days that event history shows (90)")
     add("--signing-key-days", metavar="N", help="how long a key signs digests (90)")
+    add("--trails-per-region", metavar="N", help="maximum trails in a Region (5, as on AWS)")
     add("--bucket-policy-check", metavar="MODE", help="permissive (default) or enforced, as AWS")
     add("--event-bridge", metavar="MODE", help="auto (default): rules get events; or off")
     add("--insights", metavar="MODE", help="on (default): record unusual activity; or off")

@@ -99,6 +99,8 @@ class Settings:
     #: Types of unusual activity of principals to record in event history, such as
     #: `new-api,access-denied`, or `all`; none by default.
     insights_types: tuple[str, ...] = ()
+    #: Maximum trails of an account in a Region, shadow trails counted; AWS's quota is 5.
+    trails_per_region: int = 5
     #: Days that event history shows.
     history_retention_days: int = 90
     #: Records per file of event history.
@@ -153,7 +155,13 @@ _CHOICES = {
     "rewrite_urls": ("off", "scheme"),
 }
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
-_WHOLE = ("history_retention_days", "history_seal_records", "recorders", "signing_key_days")
+_WHOLE = (
+    "history_retention_days",
+    "history_seal_records",
+    "recorders",
+    "signing_key_days",
+    "trails_per_region",
+)
 _FILE_ONLY = ("directory", "vpc_endpoints", "access")
 #: Names that may be given by flag and environment.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)

@@ -145,6 +145,15 @@ async def test_a_region_takes_five_trails_shadow_trails_counted(registry: TrailR
 
 
 @asynchronous
+async def test_the_quota_is_a_setting() -> None:
+    registry = TrailRegistry(MemoryControl(), quota=2)
+    for name in ("first", "second"):
+        await registry.add(named(name))
+    with pytest.raises(CloudTrailError, match="already has 2 trails"):
+        await registry.add(named("third"))
+
+
+@asynchronous
 async def test_the_quota_holds_when_many_are_added_at_once(tmp_path: Path) -> None:
     control = SqlControl.in_file(tmp_path / "state.db")
     registry = TrailRegistry(control)

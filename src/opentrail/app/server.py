@@ -262,7 +262,7 @@ class Server:
         control, journal = engines.control, engines.journal
         signer = RsaSigner(self._data.keys, clock, timedelta(days=settings.signing_key_days))
         objects = S3Objects(store_access(settings))
-        trails = TrailRegistry(control)
+        trails = TrailRegistry(control, settings.trails_per_region)
         selector = EntrySelector(journal)
         clients = ServiceClients(partial(service_access, settings))
         topics, groups = SnsTopics(clients), CloudWatchLogGroups(clients)

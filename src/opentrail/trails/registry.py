@@ -28,8 +28,15 @@ class StoredTrail:
 class TrailRegistry:
     """Finds, adds, changes and retires trails. A retired trail only delivers what is left."""
 
-    def __init__(self, control: ControlStore) -> None:
+    def __init__(self, control: ControlStore, quota: int = QUOTA) -> None:
+        """Opens the registry.
+
+        Args:
+            control: where the trails are.
+            quota: maximum trails in a Region, shadow trails counted.
+        """
         self._control = control
+        self._quota = quota
         self._adding = asyncio.Lock()
 
     async def all(self, account: str | None = None) -> list[StoredTrail]:
@@ -112,10 +119,10 @@ class TrailRegistry:
         elsewhere = {other.home_region for other in others} if trail.multi_region else set()
         for region in (trail.home_region, *sorted(elsewhere - {trail.home_region})):
             count = sum(other.multi_region or other.home_region == region for other in others)
-            if count >= QUOTA:
+            if count >= self._quota:
                 raise CloudTrailError(
                     "MaximumNumberOfTrailsExceededException",
-                    f"User: {trail.account} already has {QUOTA} trails in {region}.",
+                    f"User: {trail.account} already has {self._quota} trails in {region}.",
                 )
 
     async def _add(self, trail: Trail) -> None:
