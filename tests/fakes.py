@@ -348,6 +348,13 @@ class MemoryControl:
         """Returns a document."""
         return await self._breaker.pass_through(lambda: self._read(kind, key))
 
+    async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
+        """Returns the documents of several kinds."""
+        found = await self._breaker.pass_through(
+            lambda: {kind: self._read(kind, key) for kind in kinds}
+        )
+        return {kind: stored for kind, stored in found.items() if stored is not None}
+
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
         """Returns documents by prefix."""
         return await self._breaker.pass_through(lambda: self._scan(kind, prefix))

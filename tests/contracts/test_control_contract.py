@@ -53,9 +53,22 @@ async def keys(store: ControlStore, kind: str, prefix: str = "") -> list[str]:
 
 
 @asynchronous
+async def test_documents_of_several_kinds_are_read_at_once(open_store: Open) -> None:
+    async with opened(open_store) as store:
+        await store.apply([Put(kind, "x", {"is": kind}) for kind in ("trail", "plan", "chain")])
+        await store.apply([Put("trail", "y", {"is": "another"})])
+        found = await store.get_each(["plan", "none", "trail"], "x")
+        assert found == {
+            "plan": Stored("x", 1, {"is": "plan"}),
+            "trail": Stored("x", 1, {"is": "trail"}),
+        }
+
+
+@asynchronous
 async def test_a_document_that_was_never_put_is_none(open_store: Open) -> None:
     async with opened(open_store) as store:
         assert await store.get("trail", "x") is None
+        assert await store.get_each(["trail", "plan"], "x") == {}
         assert await store.scan("trail") == []
 
 

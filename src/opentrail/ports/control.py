@@ -46,6 +46,10 @@ class ControlStore(Protocol):
         """Return the document, or None."""
         ...
 
+    async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
+        """Return the documents with this key that there are, by kind."""
+        ...
+
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
         """Return the documents of a kind whose keys start with `prefix`, by key."""
         ...

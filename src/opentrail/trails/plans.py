@@ -18,7 +18,7 @@ from opentrail.core.insight_selectors import insight_selectors, selects
 from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS
 from opentrail.core.selectors import Selection, predicate_of
 from opentrail.core.trail import Span, Trail, includes
-from opentrail.ports.control import ControlStore
+from opentrail.ports.control import ControlStore, Stored
 from opentrail.ports.journal import Journal
 from opentrail.trails.reading import EntryBatch, SharedReading
 
@@ -60,6 +60,10 @@ class LogFilePlan:
     since: str = ""
 
 
+#: Kind of document with a trail's delivery state.
+DELIVERY = "delivery"
+
+
 @dataclass(slots=True)
 class DeliveryState:
     """The progress of a trail, and its status for GetTrailStatus. Times are stored times."""
@@ -81,7 +85,11 @@ class DeliveryState:
 
 async def load_state(control: ControlStore, uid: str) -> DeliveryState:
     """Returns a trail's delivery state."""
-    stored = await control.get("delivery", uid)
+    return state_of(await control.get(DELIVERY, uid))
+
+
+def state_of(stored: Stored | None) -> DeliveryState:
+    """Returns the delivery state in a document."""
     if stored is None:
         return DeliveryState()
     return DeliveryState(**{**stored.document, "regions": tuple(stored.document["regions"])})

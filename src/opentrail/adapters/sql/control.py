@@ -73,6 +73,12 @@ class SqlControl:
         found = await self._run(lambda connection: connection.execute(query).first())
         return _stored(found) if found else None
 
+    async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
+        """Returns the documents with this key that there are, by kind."""
+        query = sa.select(DOCUMENTS).where(DOCUMENTS.c.key == key, DOCUMENTS.c.kind.in_(kinds))
+        rows = await self._run(lambda connection: connection.execute(query).all())
+        return {row.kind: _stored(row) for row in rows}
+
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
         """Returns the documents of a kind whose keys start with `prefix`, by key."""
         query = (

@@ -21,8 +21,8 @@ from opentrail.core.trail import (
     check_trail_name,
     epoch,
 )
-from opentrail.trails.plans import DeliveryState, load_state
-from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, sink_status
+from opentrail.trails.plans import DELIVERY, DeliveryState, state_of
+from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 
 _LATER = ("IsOrganizationTrail",)
 #: Members that UpdateTrail clears if they are empty, and their settings.
@@ -162,12 +162,11 @@ async def get_trail_status(call: OperationCall) -> Json:
     """Returns whether a trail logs, and the results of its deliveries."""
     stored = await call.services.trails.find(call.account, call.region, call.input["Name"])
     trail = stored.trail
-    control = call.services.control
-    state = await load_state(control, trail.uid)
-    notified, streamed = (
-        await sink_status(control, NOTICE, trail.uid),
-        await sink_status(control, STREAM, trail.uid),
-    )
+    notices, streams = state_kind(NOTICE), state_kind(STREAM)
+    stored_states = await call.services.control.get_each((DELIVERY, notices, streams), trail.uid)
+    state = state_of(stored_states.get(DELIVERY))
+    notified = status_of(stored_states.get(notices))
+    streamed = status_of(stored_states.get(streams))
     status: Json = {"IsLogging": trail.logging}
     # In another Region, the status is that of the files of that Region.
     delivered = state.latest_delivery

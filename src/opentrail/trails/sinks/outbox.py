@@ -64,12 +64,21 @@ class Outbox:
         await self._apply(uid, [], status)
 
     async def _apply(self, uid: str, changes: list[StoreWrite], status: SinkStatus) -> None:
-        await self._control.apply([*changes, Put(f"{self._kind}-state", uid, asdict(status))])
+        await self._control.apply([*changes, Put(state_kind(self._kind), uid, asdict(status))])
 
 
 async def sink_status(control: ControlStore, kind: str, uid: str) -> SinkStatus:
     """Returns the status of a trail's notes of a kind."""
-    stored = await control.get(f"{kind}-state", uid)
+    return status_of(await control.get(state_kind(kind), uid))
+
+
+def state_kind(kind: str) -> str:
+    """Returns the kind of document with the status of notes of a kind; its key is the trail."""
+    return f"{kind}-state"
+
+
+def status_of(stored: Stored | None) -> SinkStatus:
+    """Returns the status in a document; without one nothing was sent yet."""
     return SinkStatus(**stored.document) if stored else SinkStatus()
 
 
