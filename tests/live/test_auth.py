@@ -248,9 +248,19 @@ def test_a_call_that_changes_something_is_let_in_once(server: Opentrail) -> None
         ]
         codes[operation] = [answer.get("__type") for answer in sent]
     assert codes == {
-        "DeleteTrail": ["TrailNotFoundException", "InvalidSignatureException"],
+        "DeleteTrail": ["TrailNotFoundException", "ThrottlingException"],
         "ListTrails": [None, None],
     }
+
+
+def test_the_same_call_twice_in_a_second_is_made_twice_by_an_sdk(server: Opentrail) -> None:
+    root = create_key(server, "--root")
+    client_of(server, "s3", root).create_bucket(Bucket="twice")
+    trails = client_of(server, "cloudtrail", root)
+    trails.create_trail(Name="twice", S3BucketName="twice")
+    for _ in range(3):
+        trails.start_logging(Name="twice")
+    trails.delete_trail(Name="twice")
 
 
 def test_the_api_speaks_cbor(server: Opentrail) -> None:
