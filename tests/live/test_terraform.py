@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
@@ -163,12 +165,16 @@ def _tags(tags: dict[str, str]) -> list[dict[str, str]]:
     return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
 
 
-@pytest.fixture(scope="module", params=["permissive", "enforced"])
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Opentrail]:
-    folder, flags = tmp_path_factory.mktemp("terraform"), ("--auth", request.param)
-    with opentrail_server(folder / "data", *flags, command="sandbox") as running:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+    with _sandbox(tmp_path_factory.mktemp("terraform") / "data") as running:
+        yield running
+
+
+@contextmanager
+def _sandbox(data: Path, *flags: str) -> Iterator[Opentrail]:
+    """Runs a sandbox with the resources that the configurations name."""
+    with opentrail_server(data, *flags, command="sandbox") as running:
         for bucket in ("one", "two"):
             running.boto("s3").create_bucket(Bucket=bucket)
         for group in ("first", "second"):
@@ -308,6 +314,17 @@ def expected(config: Config) -> Config:
 
 @pytest.mark.parametrize("case", CASES)
 def test_after_each_apply_a_read_shows_no_difference(server: Opentrail, case: str) -> None:
+    _apply_all(server, case)
+
+
+def test_with_verified_signatures_a_read_shows_no_difference_either(tmp_path: Path) -> None:
+    with _sandbox(tmp_path / "data", "--auth", "enforced") as server:
+        for case in ("tags", "event selector", "insight selector"):
+            _apply_all(server, case)
+
+
+def _apply_all(server: Opentrail, case: str) -> None:
+    """Applies the configurations of a case, and destroys the trail."""
     provider = Provider(server, f"tf-{case.replace(' ', '-')}")
     before: Config | None = None
     try:
