@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     _add_trail(commands)
     _add_validate(commands)
     _add_console(commands)
+    _add_users(commands)
     _add_status(commands)
     _add_verify_store(commands)
     return root
@@ -109,7 +110,7 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--insights-preset", metavar="NAME", help="balanced (default), strict or aws")
     add("--insights-types", metavar="NAMES", help="types about principals to record, or all")
     add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
-    add("--tls-certificate", metavar="FILE", help="PEM certificate: the AWS endpoint speaks TLS")
+    add("--tls-certificate", metavar="FILE", help="PEM certificate: both ports speak TLS")
     add("--tls-key", metavar="FILE", help="PEM key of the certificate")
     add("--rewrite-urls", metavar="MODE", help="scheme: URLs in answers are https; off (default)")
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
@@ -215,6 +216,31 @@ def _add_console(commands: Any) -> None:
     console = commands.add_parser("console", help=text, description=f"{text}. {more}")
     console.set_defaults(run=_console)
     _add_client(console)
+
+
+def _add_users(commands: Any) -> None:
+    text = "manage the users of the web console"
+    users = commands.add_parser("users", help=text, description=text)
+    actions = users.add_subparsers(required=True, metavar="ACTION")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        action: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+        action.set_defaults(run=_users, action=name)
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="name of the user")
+        _add_client(action)
+        return action
+
+    create = add("create", "create a user, and print a password for the first sign-in")
+    create.add_argument(
+        "--role", metavar="ROLE", required=True, help="viewer, auditor, operator or admin"
+    )
+    create.add_argument("--accounts", metavar="IDS", help="only these accounts: ID,ID")
+    add("list", "list users")
+    add("disable", "refuse a user until it is enabled, and end its sessions")
+    add("enable", "accept a user again")
+    add("delete", "delete a user, and end its sessions")
+    add("reset-password", "print a password for the next sign-in, and end the user's sessions")
 
 
 def _add_insights(commands: Any) -> None:
@@ -549,6 +575,12 @@ def _console(options: argparse.Namespace) -> int:
     link = ask(options, "/api/v1/console-links", {}, {})
     print(json.dumps(link) if options.json else link["url"])
     return 0
+
+
+def _users(options: argparse.Namespace) -> int:
+    from opentrail.commands.users import run
+
+    return run(options)
 
 
 def _status(options: argparse.Namespace) -> int:

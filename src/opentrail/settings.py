@@ -75,7 +75,8 @@ class Settings:
     data_dir: Path = Path("opentrail-data")
     #: Address of the AWS endpoint.
     listen: Address = Address("127.0.0.1", 4747)
-    #: Address of console, health, metrics and the command line's API.
+    #: Address of console, health, metrics and the command line's API; one that is not loopback
+    #: needs TLS and `--auth enforced`.
     console_listen: Address = Address("127.0.0.1", 4748)
     #: Where calls are forwarded: service name → URL; `""` is every other service.
     upstream: Mapping[str, str] = field(default_factory=dict)
@@ -103,7 +104,8 @@ class Settings:
     history_retention_days: int = 90
     #: Records per file of event history.
     history_seal_records: int = 120_000
-    #: PEM file with the certificate of the AWS endpoint, which then speaks TLS.
+    #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
+    #: SIGHUP has it and the key read again.
     tls_certificate: Path | None = None
     #: PEM file with the certificate's key.
     tls_key: Path | None = None
@@ -412,13 +414,17 @@ def _check(settings: Settings) -> None:
             raise UsageError(f"upstream.{name}: resign needs a url in the same table")
     if (settings.tls_certificate is None) != (settings.tls_key is None):
         raise UsageError("--tls-certificate and --tls-key belong together")
-    for name in ("listen", "console_listen"):
-        address: Address = getattr(settings, name)
-        if not address.is_loopback:
-            raise UsageError(
-                f"--{name.replace('_', '-')} {address.host} is not a loopback address: with "
-                "--auth permissive anyone who can connect could claim any identity"
-            )
+    if not settings.listen.is_loopback:
+        raise UsageError(
+            f"--listen {settings.listen.host} is not a loopback address: with --auth permissive "
+            "anyone who can connect could claim any identity"
+        )
+    is_open = settings.tls_certificate is not None and settings.auth == "enforced"
+    if not settings.console_listen.is_loopback and not is_open:
+        raise UsageError(
+            f"--console-listen {settings.console_listen.host} is not a loopback address: it needs "
+            "--tls-certificate, --tls-key and --auth enforced"
+        )
 
 
 def from_environment(

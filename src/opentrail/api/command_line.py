@@ -24,6 +24,7 @@ from opentrail.api.conditions import (
 from opentrail.api.insights import describe, expect_incident, list_incidents, scan, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
+from opentrail.api.users import UserAdministration
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
@@ -57,6 +58,7 @@ class CommandLineApi:
         missing: returns a description of each range that event history lacks.
         console_link: returns a link that opens the web console once.
         imports: imports the files of a body; returns the result of each.
+        users: manages the users of the web console.
     """
 
     def __init__(
@@ -70,7 +72,9 @@ class CommandLineApi:
         identify: Callable[[str], Identity] | None = None,
         missing: Callable[[], list[str]] = list,
         console_link: Callable[[], str] | None = None,
+        users: UserAdministration | None = None,
     ) -> None:
+        self._users = users
         self._console_link = console_link
         self._missing = missing
         self._ingest = ingest
@@ -107,6 +111,9 @@ class CommandLineApi:
             Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
             Route("/api/v1/console-links", self._guarded(self._new_link), methods=["POST"]),
             Route("/api/v1/trails/digests", self._guarded(self._digests)),
+            Route("/api/v1/users", self._guarded(self._list_users), methods=["GET"]),
+            Route("/api/v1/users", self._guarded(self._create_user), methods=["POST"]),
+            Route("/api/v1/users/change", self._guarded(self._change_user), methods=["POST"]),
         ]
 
     def _guarded(
@@ -249,6 +256,29 @@ class CommandLineApi:
         if self._console_link is None:
             raise Unsupported("the web console here")
         return {"url": self._console_link()}
+
+    async def _list_users(self, _request: Request) -> dict[str, Any]:
+        """Returns the users of the web console."""
+        return await self._administration.all()
+
+    async def _create_user(self, request: Request) -> dict[str, Any]:
+        """Creates a user; the answer has its one-time password."""
+        example = '{"name": "ann", "role": "viewer"}'
+        return await self._administration.create(_object(await request.body(), example))
+
+    async def _change_user(self, request: Request) -> dict[str, Any]:
+        """Disables, enables or deletes a user, or resets its password."""
+        given = _object(await request.body(), '{"name": "ann", "action": "disable"}')
+        name, action = str(given.get("name", "")), str(given.get("action", ""))
+        if action == "delete":
+            return await self._administration.delete(name)
+        return await self._administration.change(name, action)
+
+    @property
+    def _administration(self) -> UserAdministration:
+        if self._users is None:
+            raise Unsupported("users of the web console here")
+        return self._users
 
     async def _the_trail(self, name: str, account: str | None) -> Trail:
         trails = [stored.trail for stored in await self._services.trails.all(account)]

@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from typing import Any
 
 import uvloop
 
+from opentrail.access.users import ConsoleUsers
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
@@ -60,6 +62,7 @@ from opentrail.app.endpoint_server import (
     EndpointServer,
     arm_faults,
     bind,
+    load_certificate,
     tls_of_endpoint,
     upstreams_of,
 )
@@ -360,6 +363,25 @@ class Server:
             self._data.history, self._data.journal, store, partial(mark_imports, engines.control)
         )
         stack.push_async_callback(imports.close)
+        port = console.getsockname()[1]
+        self.console_url = settings.console_listen.url(port, tls=uses_tls)
+
+        def access() -> S3Access:
+            return own_access(settings, self.endpoint_url)
+
+        account = identities.resolve(access().access_key_id).account
+        web = WebConsole(
+            services,
+            self._sessions,
+            BotocoreEndpoint(access),
+            health,
+            state.missing,
+            metrics.visible.quantiles,
+            partial(verify_trail, settings.data_dir, access),
+            EventProvers(access).prove,
+            console_settings(settings, port, account),
+            ConsoleUsers(engines.control, engines.clock),
+        )
         command_line = CommandLineApi(
             services,
             exposition,
@@ -370,27 +392,28 @@ class Server:
             identities.resolve,
             state.missing,
             self.console_link,
+            web.administration,
         )
-        self.console_url = settings.console_listen.url(console.getsockname()[1])
-
-        def access() -> S3Access:
-            return own_access(settings, self.endpoint_url)
-
-        web = WebConsole(
-            services,
-            self._sessions,
-            BotocoreEndpoint(access),
-            health,
-            state.missing,
-            metrics.visible.quantiles,
-            partial(verify_trail, settings.data_dir, access),
-            EventProvers(access).prove,
-            console_settings(settings, console.getsockname()[1]),
-        )
-        await serve_console(stack, web.app(command_line.routes()), console)
+        tls = tls_of_endpoint(settings)
+        await serve_console(stack, web.app(command_line.routes()), console, tls)
+        if tls is not None:
+            reload = partial(self._reload_certificate, tls, endpoint)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         stack.push_async_callback(command_line.streams.end)
         stack.callback(web.tail.end)
         self._write_server_file(stack, token)
+
+    def _reload_certificate(
+        self, tls: ssl.SSLContext, endpoint: EndpointServer | Recorders
+    ) -> None:
+        """Reads certificate and key again for the connections that come to both ports."""
+        try:
+            load_certificate(tls, self.settings)
+            endpoint.reload_certificate()
+        except UsageError as error:
+            log.error("the former certificate remains", extra={"error": str(error)})
+            return
+        log.info("the certificate has been read again")
 
     async def _record_gaps(self, journal: Journal, clock: Clock) -> None:
         """Records what was lost before this start and could not be recorded then."""
@@ -435,6 +458,7 @@ class Server:
             "endpoint": self.endpoint_url,
             "console": self.console_url,
             "token": token,
+            "certificate": _absolute(self.settings.tls_certificate),
             "version": __version__,
         }
         write_durably(self._data.server_file, json.dumps(described, indent=2).encode() + b"\n")
@@ -450,6 +474,10 @@ class Server:
         """Ends the server with exit code 74: storage cannot be trusted any more (guarantee D6)."""
         self._broken = reason
         self._stop.set()
+
+
+def _absolute(file: Path | None) -> str | None:
+    return str(file.resolve()) if file else None
 
 
 def _require_two_ports(listening: socket.socket, console: socket.socket) -> None:

@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from opentrail.api.conditions import search_in
 from opentrail.api.console.events import find_event, shown
-from opentrail.api.console.guard import Guard, read_body
+from opentrail.api.console.guard import Endpoint, Guard, Handler, read_body
+from opentrail.api.console.roles import ROUTES, seen_by
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.text import printable
@@ -52,14 +52,20 @@ class Plain:
         self._services = services
         self._guard = guard
 
-    def routes(self) -> list[Route]:
-        """Returns the routes of these pages."""
-        guarded = self._guard.plain
-        return [
-            Route(PATH, guarded(self._history, _failed)),
-            Route(f"{PATH}/events/{{id}}", guarded(self._event, _failed)),
-            Route(f"{PATH}/session", self._guard.form(self._begin, _failed), methods=["POST"]),
-        ]
+    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
+        """Returns the endpoints of these pages by method and path."""
+        handlers: dict[tuple[str, str], Handler] = {
+            ("GET", PATH): self._history,
+            ("GET", f"{PATH}/events/{{id}}"): self._event,
+        }
+        begin = ("POST", f"{PATH}/session")
+        return {
+            begin: self._guard.form(self._begin, _failed),
+            **{
+                key: self._guard.plain(handler, _failed, ROUTES[key].least)
+                for key, handler in handlers.items()
+            },
+        }
 
     async def _begin(self, request: Request) -> Response:
         """Begins a session by a link, or by its secret alone."""
@@ -76,14 +82,15 @@ class Plain:
         try:
             search = search_in(given, self._services.clock.now())
             cursor = query.get("cursor") or None
-            page = await self._services.history.search(search, PAGE, cursor)
+            page = await seen_by(request, self._services).history.search(search, PAGE, cursor)
         except CloudTrailError as error:
             problem = f"<p role=alert>{_text(error.message)}</p>"
             return _page("Event history", _form(query) + problem, error.status)
         return _page("Event history", _form(query) + _table(page) + _paging(query, page))
 
     async def _event(self, request: Request) -> Response:
-        event = await find_event(self._services.history, request.path_params["id"])
+        history = seen_by(request, self._services).history
+        event = await find_event(history, request.path_params["id"])
         row = shown(event)
         details = [(label, row[member]) for label, member in _DETAILS]
         details += [
