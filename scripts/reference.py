@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opentrail import cli, settings
 from opentrail.api import server
+from opentrail.api.console.roles import ROUTES
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.wire.service_models import ServiceCatalog
@@ -94,6 +95,22 @@ def command_line_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def console_roles_page() -> str:
+    """Returns the table of the console's routes, each with the least role that it needs."""
+    lines = [
+        MADE,
+        "# Roles of the console\n",
+        "Each call of the web console needs a role or a greater one: viewer, auditor, operator,",
+        "admin. [Let a team use the console](../howto/console-users.md) describes the roles.\n",
+        "| call | least role | for |",
+        "|---|---|---|",
+    ]
+    for (method, path), rule in ROUTES.items():
+        role = "anybody" if rule.least is None else str(rule.least)
+        lines.append(f"| `{method} {path}` | {role} | {rule.purpose} |")
+    return "\n".join(lines) + "\n"
+
+
 def hidden_values_page() -> str:
     """Returns what is hidden, with counts per service."""
     counts: dict[str, Counter[str]] = {}
@@ -152,6 +169,7 @@ PAGES = {
     "operations.md": operations_page,
     "command-line.md": command_line_page,
     "hidden-values.md": hidden_values_page,
+    "console-roles.md": console_roles_page,
 }
 
 
