@@ -116,6 +116,9 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
     add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
     add("--auth", metavar="MODE", help="permissive (default) or enforced")
+    add("--oidc-issuer", metavar="URL", help="provider by which users sign in to the console")
+    add("--oidc-client-id", metavar="ID", help="this server's client id at the provider")
+    add("--oidc-role-claim", metavar="NAME", help="claim that gives a user's role (roles)")
     add(
         "--control-store", metavar="URL", help="sqlite (default) or postgresql://USER@HOST/DATABASE"
     )

@@ -39,7 +39,7 @@ export function App({ token }: { token: string | null }): ReactNode {
   }, [token]);
 
   // Another tab may open a new link, and a stopped server may start again: ask while someone looks.
-  const isWaiting = state === "no-session" || state === "unreachable";
+  const isWaiting = state === "no-session" || state === "unreachable" || (!session && state === "ok");
   useEffect(() => {
     const ask = (): void => {
       if (document.visibilityState !== "visible") return;

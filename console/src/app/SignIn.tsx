@@ -8,8 +8,8 @@ import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { type ReactNode, useState } from "react";
-import { type ApiError, post } from "../api/client";
-import { asApiError } from "../api/useCall";
+import { address, type ApiError, changing, get, post, send } from "../api/client";
+import { asApiError, useCall } from "../api/useCall";
 import { visible } from "../text/visible";
 
 const SHORTEST = 12;
@@ -22,6 +22,16 @@ export default function SignIn({ onSignedIn }: { onSignedIn: () => void }): Reac
   const [own, setOwn] = useState({ once: "", again: "" });
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<ApiError | null>(null);
+  const ways = useCall((signal) => get<{ oidc: boolean }>("login", {}, signal), []);
+  const leave = (): void => {
+    setError(null);
+    send(address("oidc"), changing("POST", {}))
+      .then((answer) => answer.text())
+      .then(
+        (url) => window.location.assign(url),
+        (failure) => setError(asApiError(failure)),
+      );
+  };
   const isShort = mustChange && own.once.length < SHORTEST;
   const differs = mustChange && own.once !== own.again;
   const signIn = (): void => {
@@ -45,6 +55,14 @@ export default function SignIn({ onSignedIn }: { onSignedIn: () => void }): Reac
     >
       <Container header={<Header variant="h2">{mustChange ? "Choose a password" : "Sign in"}</Header>}>
         <Form
+          secondaryActions={
+            ways.data?.oidc &&
+            !mustChange && (
+              <Button formAction="none" onClick={leave}>
+                Sign in with single sign-on
+              </Button>
+            )
+          }
           actions={
             <Button variant="primary" formAction="submit" loading={busy} disabled={!name || !password || isShort || differs}>
               {mustChange ? "Change password and sign in" : "Sign in"}

@@ -16,9 +16,12 @@ from typing import Any
 import orjson
 import uvicorn
 
+from opentrail.access.users import ConsoleRole
 from opentrail.adapters.aws.object_store import S3Access
+from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.web import ConsoleSettings
-from opentrail.core.errors import CloudTrailError
+from opentrail.core.errors import CloudTrailError, UsageError
+from opentrail.ports.clock import Clock
 from opentrail.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -44,6 +47,25 @@ def console_settings(settings: Settings, port: int, account: str) -> ConsoleSett
     # A browser compares the name with the certificate.
     uses_tls = settings.tls_certificate is not None
     return ConsoleSettings(account, region, None if uses_tls else hosts)
+
+
+def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
+    """Returns how users sign in by OpenID Connect; None if they do not.
+
+    Raises:
+        UsageError: a library for it is not installed.
+    """
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    try:
+        from opentrail.adapters.oidc import OidcProvider
+    except ImportError as error:
+        raise UsageError("--oidc-issuer needs `pip install 'opentrail[oidc]'`") from error
+    provider = OidcProvider(
+        settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
+    )
+    roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
+    return OidcLogin(provider, settings.oidc_role_claim, roles)
 
 
 class _UvicornServer(uvicorn.Server):

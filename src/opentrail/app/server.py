@@ -54,6 +54,7 @@ from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.console_server import (
     EventProvers,
     console_settings,
+    oidc_login,
     serve_console,
     verify_trail,
 )
@@ -381,6 +382,7 @@ class Server:
             EventProvers(access).prove,
             console_settings(settings, port, account),
             ConsoleUsers(engines.control, engines.clock),
+            oidc_login(settings, engines.clock),
         )
         command_line = CommandLineApi(
             services,

@@ -30,6 +30,9 @@ class RouteRule:
 ROUTES: Mapping[tuple[str, str], RouteRule] = {
     ("POST", f"{API}/session"): RouteRule(None, "open a one-time link"),
     ("POST", f"{API}/login"): RouteRule(None, "sign in"),
+    ("GET", f"{API}/login"): RouteRule(None, "see how users sign in"),
+    ("POST", f"{API}/oidc"): RouteRule(None, "begin to sign in by OpenID Connect"),
+    ("GET", "/console/oidc/callback"): RouteRule(None, "come back from the provider"),
     ("GET", f"{API}/session"): RouteRule(_VIEWER, "see the own session"),
     ("DELETE", f"{API}/session"): RouteRule(_VIEWER, "sign out"),
     ("POST", f"{API}/password"): RouteRule(_VIEWER, "change the own password"),

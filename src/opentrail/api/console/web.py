@@ -18,6 +18,7 @@ from opentrail.api.console.assets import Assets
 from opentrail.api.console.counts import EventCounts
 from opentrail.api.console.events import Events
 from opentrail.api.console.guard import Guard, Handler, read_body
+from opentrail.api.console.oidc import OidcLogin, OidcSignIn
 from opentrail.api.console.plain import Plain
 from opentrail.api.console.proofs import Proofs, Prove
 from opentrail.api.console.roles import (
@@ -79,7 +80,8 @@ class WebConsole:
         verify: verifies the trail of an ARN.
         prove: answers questions about the proof of an event.
         settings: what is shown of this server.
-        users: who may sign in.
+        users: who may sign in by a password.
+        oidc: how users sign in by a provider, if they do.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class WebConsole:
         prove: Prove,
         settings: ConsoleSettings,
         users: ConsoleUsers,
+        oidc: OidcLogin | None = None,
     ) -> None:
         verifications = Verifications(services.control, services.clock)
         self._trails = Trails(services, verify, verifications)
@@ -109,6 +112,7 @@ class WebConsole:
         self._stories, self._views = Stories(services), Views(services)
         records = LoginRecords(services.journal, services.clock, settings.account)
         self._sign_in = SignIn(self._guard, sessions, users, records)
+        self._oidc = OidcSignIn(self._guard, records, services.clock, oidc)
         #: What administrators do with users; the command line's API does it, too.
         self.administration = UserAdministration(users, sessions.end_all_of)
 
@@ -119,7 +123,8 @@ class WebConsole:
     def _routes(self) -> list[Route]:
         """Returns the routes, in the order of `ROUTES`."""
         handlers = self._handlers()
-        endpoints = Plain(self._services, self._guard).endpoints()
+        plain = Plain(self._services, self._guard)
+        endpoints = {**plain.endpoints(), **self._oidc.endpoints()}
         for key, handler in handlers.items():
             endpoints[key] = self._guard.endpoint(handler, ROUTES[key].least)
         routes = [Route(path, endpoints[method, path], methods=[method]) for method, path in ROUTES]
@@ -132,7 +137,7 @@ class WebConsole:
         return [*calls, unknown, *(route for route in routes if route not in calls)]
 
     def _handlers(self) -> dict[tuple[str, str], Handler]:
-        """Returns the handlers of all routes but those of pages without scripts."""
+        """Returns the handlers of all routes but those that are guarded already."""
         events, trails = Events(self._services, self._missing), self._trails
         counts, stories, views = EventCounts(self._services), self._stories, self._views
         administration = self.administration
@@ -140,6 +145,8 @@ class WebConsole:
             ("POST", "/session"): self._begin,
             ("GET", "/session"): self._session,
             ("DELETE", "/session"): self._end,
+            ("GET", "/login"): self._oidc.describe,
+            ("POST", "/oidc"): self._oidc.begin,
             ("POST", "/login"): _with_body(self._sign_in.login),
             ("POST", "/password"): _with_body(self._sign_in.change_password),
             ("GET", "/events"): events.page,
