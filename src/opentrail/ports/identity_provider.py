@@ -12,7 +12,7 @@ class BegunSignIn:
     """A sign-in that a browser has begun; its secrets are for the same browser alone."""
 
     #: Where the browser is sent.
-    url: str
+    url: str = field(repr=False)
     state: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
+from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions, SessionUser
 from opentrail.api.console.web import ConsoleSettings, WebConsole
 from opentrail.app.event_prover import answer
@@ -52,7 +53,7 @@ class CalledEndpoint:
 class Browser:
     """A browser with a session."""
 
-    def __init__(self, api: Api | None = None) -> None:
+    def __init__(self, api: Api | None = None, oidc: OidcLogin | None = None) -> None:
         self.api = api or Api()
         self.sessions = Sessions(self.api.world.clock)
         self.endpoint = CalledEndpoint(self.api)
@@ -69,6 +70,7 @@ class Browser:
             self._prove,
             settings,
             self.users,
+            oidc,
         )
         self.app = self.console.app()
         self.health: dict[str, Any] = {
