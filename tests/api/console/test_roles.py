@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -240,6 +241,17 @@ async def test_a_tail_has_events_of_the_users_accounts_alone() -> None:
         parts = [await stream.part(), await stream.part()]
     assert b"mineCall" in parts[1]
     assert CANARY.encode() not in b"".join(parts)
+
+
+@asynchronous
+async def test_a_tail_ends_when_its_session_does() -> None:
+    browser = Browser()
+    browser.become(ConsoleRole.VIEWER)
+    async with streamed(browser.app, f"{API}/events/tail", browser.headers()) as stream:
+        await stream.part()
+        assert not stream.ended.is_set()
+        browser.sessions.end_all_of("ann")
+        await asyncio.wait_for(stream.ended.wait(), 30)
 
 
 @asynchronous

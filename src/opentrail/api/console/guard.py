@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -90,6 +91,7 @@ class Guard:
                 check(request)
                 if least is not None:
                     request.state.user = self.session(request).user
+                    request.state.is_signed_in = partial(self._is_signed_in, request)
                     require(request.state.user, least)
                 answer = await handler(request)
                 response = answer if isinstance(answer, Response) else json_response(answer)
@@ -153,6 +155,9 @@ class Guard:
             )
             raise CloudTrailError("NoSession", message, 401)
         return session
+
+    def _is_signed_in(self, request: Request) -> bool:
+        return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
 
     def _check(self, request: Request) -> None:
         """Returns if a page of this console sent the request.
