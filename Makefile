@@ -53,7 +53,7 @@ requirements:
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra sandbox requirements/build.in -o requirements/run.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --group dev requirements/build.in -o requirements/dev.txt
+	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --group dev requirements/build.in -o requirements/dev.txt
 
 clean:
 	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis console/node_modules console/.build \

@@ -15,6 +15,7 @@ from opentrail import cli, settings
 from opentrail.access.policies import AWS_MANAGED
 from opentrail.api import server
 from opentrail.api.authorization.permissions import ACCESS_RULES, Permission
+from opentrail.api.console.roles import ROUTES
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
@@ -164,6 +165,22 @@ def command_line_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def console_roles_page() -> str:
+    """Returns the table of the console's routes, each with the least role that it needs."""
+    lines = [
+        MADE,
+        "# Roles of the console\n",
+        "Each call of the web console needs a role or a greater one: viewer, auditor, operator,",
+        "admin. [Let a team use the console](../howto/console-users.md) describes the roles.\n",
+        "| call | least role | for |",
+        "|---|---|---|",
+    ]
+    for (method, path), rule in ROUTES.items():
+        role = "anybody" if rule.least is None else str(rule.least)
+        lines.append(f"| `{method} {path}` | {role} | {rule.purpose} |")
+    return "\n".join(lines) + "\n"
+
+
 def hidden_values_page() -> str:
     """Returns what is hidden, with counts per service."""
     counts: dict[str, Counter[str]] = {}
@@ -223,6 +240,7 @@ PAGES = {
     "authorization.md": authorization_page,
     "command-line.md": command_line_page,
     "hidden-values.md": hidden_values_page,
+    "console-roles.md": console_roles_page,
 }
 
 

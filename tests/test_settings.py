@@ -105,6 +105,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("postgresql://u:p@env/d", "postgresql://u:p@env/d"),
         ("postgresql:///d?host=/run", "postgresql:///d?host=/run"),
     ),
+    "oidc_role_claim": (('"groups"', "groups"), ("a", "a"), ("b", "b")),
     "trusted_proxies": (
         ('["10.0.0.0/8", "::1"]', ("10.0.0.0/8", "::1")),
         ("10.0.0.1,10.0.0.2", ("10.0.0.1", "10.0.0.2")),
@@ -118,7 +119,14 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     ),
 }
 #: Settings that are only right together with others.
-PAIRS = {"tls_certificate", "tls_key", "unknown_keys"}
+PAIRS = {
+    "tls_certificate",
+    "tls_key",
+    "unknown_keys",
+    "oidc_issuer",
+    "oidc_client_id",
+    "oidc_client_secret",
+}
 
 
 # Where a value comes from
@@ -137,6 +145,46 @@ def test_certificate_and_key_belong_together() -> None:
             load({name: __file__}, {})
         with pytest.raises(UsageError, match="must name a file"):
             load({**both, name: "/nowhere/at/all"}, {})
+
+
+ISSUER = {"oidc_issuer": "https://id.example", "oidc_client_id": "opentrail"}
+
+
+def test_a_provider_needs_client_and_roles(write: Write) -> None:
+    file = write('[oidc_roles]\nstaff = "viewer"\n"Domain Admins" = "admin"\n')
+    secret = {variable("oidc_client_secret"): "s3cret"}
+    found = load(ISSUER, secret, file)
+    assert (found.oidc_issuer, found.oidc_client_id) == ("https://id.example", "opentrail")
+    assert found.oidc_roles == {"staff": "viewer", "Domain Admins": "admin"}
+    assert found.oidc_client_secret == "s3cret"
+    assert "s3cret" not in repr(found)
+    for name in ISSUER:
+        with pytest.raises(UsageError, match="belong together"):
+            load({name: ISSUER[name]}, {}, file)
+    with pytest.raises(UsageError, match="oidc_roles"):
+        load(ISSUER, {})
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"oidc_issuer": "http://id.example"}, "--oidc-issuer must be an https URL"),
+        ({"oidc_issuer": ""}, "--oidc-issuer must be an https URL"),
+        ({"oidc_client_id": ""}, "--oidc-client-id must be a text"),
+        ({"oidc_role_claim": ""}, "--oidc-role-claim must be a text"),
+        ({"oidc_client_secret": "s3cret"}, "seen by other users"),
+    ],
+)
+def test_what_is_wrong_about_a_provider_is_named(flags: dict[str, str], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as refused:
+        load(flags, {})
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("table", ["oidc_roles = 1", '[oidc_roles]\na = "root"'])
+def test_what_is_no_role_in_the_file_is_named(table: str, write: Write) -> None:
+    with pytest.raises(UsageError, match=r"oidc_roles in .* viewer, auditor, operator, admin"):
+        load(ISSUER, {}, write(table))
 
 
 def test_types_of_insights_are_off_by_default_and_an_empty_text_turns_them_off() -> None:

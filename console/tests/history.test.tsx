@@ -29,7 +29,7 @@ const EVENT: Event = {
   sentence: SENTENCE,
   clause: SENTENCE.split(", ").slice(2).join(", "),
 };
-const SESSION = { account: "123456789012", accounts: ["123456789012"], region: "us-east-1", regions: ["us-east-1"], version: "1", user: "operator", expires: "2030-01-01T00:00:00Z" };
+const SESSION = { account: "123456789012", accounts: ["123456789012"], region: "us-east-1", regions: ["us-east-1"], version: "1", user: "operator", role: "admin", hasPassword: false, expires: "2030-01-01T00:00:00Z" };
 
 type Answer = { status?: number; body: unknown };
 

@@ -6,7 +6,7 @@ import type { SavedView } from "../src/api/types";
 import { App } from "../src/app/App";
 import { navigate } from "../src/app/router";
 
-const SESSION = { account: "123456789012", accounts: [], region: "us-east-1", regions: [], version: "1", user: "operator", expires: "2030-01-01T00:00:00Z" };
+const SESSION = { account: "123456789012", accounts: [], region: "us-east-1", regions: [], version: "1", user: "operator", role: "admin", hasPassword: false, expires: "2030-01-01T00:00:00Z" };
 
 let views: SavedView[];
 let sent: { method: string; name: string; body: unknown }[];

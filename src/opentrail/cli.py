@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     _add_console(commands)
     _add_keys(commands)
     _add_policies(commands)
+    _add_users(commands)
     _add_status(commands)
     _add_verify_store(commands)
     return root
@@ -112,13 +113,16 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--insights-preset", metavar="NAME", help="balanced (default), strict or aws")
     add("--insights-types", metavar="NAMES", help="types about principals to record, or all")
     add("--history-seal-records", metavar="N", help="records in one sealed file (120000)")
-    add("--tls-certificate", metavar="FILE", help="PEM certificate: the AWS endpoint speaks TLS")
+    add("--tls-certificate", metavar="FILE", help="PEM certificate: both ports speak TLS")
     add("--tls-key", metavar="FILE", help="PEM key of the certificate")
     add("--rewrite-urls", metavar="MODE", help="scheme: URLs in answers are https; off (default)")
     add("--upstream-ca", metavar="FILE", help="PEM authorities of https upstreams")
     add("--trusted-proxies", metavar="NETWORKS", help="whose X-Forwarded-For counts: 10.0.0.0/8,…")
     add("--auth", metavar="MODE", help="permissive (default) or enforced: verify signatures")
     add("--unknown-keys", metavar="MODE", help="with enforced: forward (default) or refuse")
+    add("--oidc-issuer", metavar="URL", help="provider by which users sign in to the console")
+    add("--oidc-client-id", metavar="ID", help="this server's client id at the provider")
+    add("--oidc-role-claim", metavar="NAME", help="claim that gives a user's role (roles)")
     add(
         "--control-store", metavar="URL", help="sqlite (default) or postgresql://USER@HOST/DATABASE"
     )
@@ -219,6 +223,31 @@ def _add_console(commands: Any) -> None:
     console = commands.add_parser("console", help=text, description=f"{text}. {more}")
     console.set_defaults(run=_console)
     _add_client(console)
+
+
+def _add_users(commands: Any) -> None:
+    text = "manage the users of the web console"
+    users = commands.add_parser("users", help=text, description=text)
+    actions = users.add_subparsers(required=True, metavar="ACTION")
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        action: argparse.ArgumentParser = actions.add_parser(name, help=text, description=text)
+        action.set_defaults(run=_users, action=name)
+        if name != "list":
+            action.add_argument("name", metavar="NAME", help="name of the user")
+        _add_client(action)
+        return action
+
+    create = add("create", "create a user, and print a password for the first sign-in")
+    create.add_argument(
+        "--role", metavar="ROLE", required=True, help="viewer, auditor, operator or admin"
+    )
+    create.add_argument("--accounts", metavar="IDS", help="only these accounts: ID,ID")
+    add("list", "list users")
+    add("disable", "refuse a user until it is enabled, and end its sessions")
+    add("enable", "accept a user again")
+    add("delete", "delete a user, and end its sessions")
+    add("reset-password", "print a password for the next sign-in, and end the user's sessions")
 
 
 def _add_insights(commands: Any) -> None:
@@ -653,6 +682,12 @@ def _keys(options: argparse.Namespace) -> int:
 
 def _policies(options: argparse.Namespace) -> int:
     from opentrail.commands.policies import run
+
+    return run(options)
+
+
+def _users(options: argparse.Namespace) -> int:
+    from opentrail.commands.users import run
 
     return run(options)
 

@@ -75,7 +75,8 @@ class Settings:
     data_dir: Path = Path("opentrail-data")
     #: Address of the AWS endpoint.
     listen: Address = Address("127.0.0.1", 4747)
-    #: Address of console, health, metrics and the command line's API.
+    #: Address of console, health, metrics and the command line's API; one that is not loopback
+    #: needs TLS and `--auth enforced`.
     console_listen: Address = Address("127.0.0.1", 4748)
     #: Where calls are forwarded: service name → URL; `""` is every other service.
     upstream: Mapping[str, str] = field(default_factory=dict)
@@ -105,7 +106,8 @@ class Settings:
     history_retention_days: int = 90
     #: Records per file of event history.
     history_seal_records: int = 120_000
-    #: PEM file with the certificate of the AWS endpoint, which then speaks TLS.
+    #: PEM file with the certificate of the AWS endpoint and the console, which then speak TLS.
+    #: SIGHUP has it and the key read again.
     tls_certificate: Path | None = None
     #: PEM file with the certificate's key.
     tls_key: Path | None = None
@@ -130,6 +132,17 @@ class Settings:
     on_record_failure: str = "refuse"
     #: Recorder processes that share the port, when one core is not enough.
     recorders: int = 1
+    #: Provider of OpenID Connect by which users sign in to the console: its issuer, an https URL.
+    oidc_issuer: str | None = None
+    #: This server's client id at the provider.
+    oidc_client_id: str | None = None
+    #: This server's client secret at the provider; refused in the flag, where other users of the
+    #: machine could see it. A public client has none.
+    oidc_client_secret: str | None = field(default=None, repr=False)
+    #: Claim of the id token that gives a user's role, by the table `[oidc_roles]` of the file.
+    oidc_role_claim: str = "roles"
+    #: Roles of the console: text in the claim → viewer, auditor, operator or admin.
+    oidc_roles: Mapping[str, str] = field(default_factory=dict)
     #: Known keys: access key id → identity (`[directory.KEY-ID]`).
     directory: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: VPC endpoints: id → networks behind it, and optionally its owner's account.
@@ -154,6 +167,7 @@ _CHOICES = {
     "insights_preset": ("balanced", "strict", "aws"),
     "rewrite_urls": ("off", "scheme"),
 }
+_ROLES = ("viewer", "auditor", "operator", "admin")
 _SECONDS = ("delivery_interval", "digest_interval", "upstream_timeout")
 _WHOLE = (
     "history_retention_days",
@@ -162,7 +176,7 @@ _WHOLE = (
     "signing_key_days",
     "trails_per_region",
 )
-_FILE_ONLY = ("directory", "vpc_endpoints", "access")
+_FILE_ONLY = ("directory", "vpc_endpoints", "access", "oidc_roles")
 #: Names that may be given by flag and environment.
 NAMES = tuple(f.name for f in fields(Settings) if f.name not in _FILE_ONLY)
 
@@ -212,6 +226,8 @@ def _from_file(settings: Settings, file: Path) -> Settings:
             settings = replace(settings, directory=_directory(value, file))
         elif name == "vpc_endpoints":
             settings = replace(settings, vpc_endpoints=_vpc_endpoints(value, file))
+        elif name == "oidc_roles":
+            settings = replace(settings, oidc_roles=_oidc_roles(value, file))
         elif name == "upstream" and isinstance(value, dict):
             settings = _upstream_table(settings, value, file)
         elif name in NAMES:
@@ -254,6 +270,12 @@ def _vpc_endpoints(value: Any, file: Path) -> dict[str, Any]:
             raise UsageError(f"{source}: account must be a text of 12 digits, not {account!r}")
         read[name] = {**entry, "networks": given}
     return read
+
+
+def _oidc_roles(value: Any, file: Path) -> dict[str, str]:
+    if not isinstance(value, dict) or not set(map(str, value.values())) <= set(_ROLES):
+        raise UsageError(f"oidc_roles in {file} must map texts to {', '.join(_ROLES)}")
+    return value
 
 
 def _networks(value: Any, source: str) -> tuple[str, ...]:
@@ -366,10 +388,39 @@ def _control_store(value: Any, source: str) -> str:
     return value
 
 
+def _issuer(value: Any, source: str) -> str:
+    if not isinstance(value, str) or not value.startswith(("https://", *_LOCAL_ISSUERS)):
+        raise UsageError(f"{source} must be an https URL, not {value!r}")
+    return value
+
+
+def _text(value: Any, source: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{source} must be a text that is not empty, not {value!r}")
+    return value
+
+
+def _client_secret(value: Any, source: str) -> str:
+    if source.startswith("--"):
+        raise UsageError(
+            f"{source} would be seen by other users of this machine; "
+            "set OPENTRAIL_OIDC_CLIENT_SECRET"
+        )
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{source} must be a text that is not empty")
+    return value
+
+
+#: Issuers on this machine, which need no TLS.
+_LOCAL_ISSUERS = ("http://localhost:", "http://127.0.0.1:")
 _READERS: Mapping[str, Callable[[Any, str], Any]] = {
     "trusted_proxies": _networks,
     "insights_types": _insights_types,
     "control_store": _control_store,
+    "oidc_issuer": _issuer,
+    "oidc_client_id": _text,
+    "oidc_client_secret": _client_secret,
+    "oidc_role_claim": _text,
 }
 
 
@@ -426,15 +477,20 @@ def _check(settings: Settings) -> None:
         raise UsageError("--tls-certificate and --tls-key belong together")
     if settings.auth == "permissive" and settings.unknown_keys == "refuse":
         raise UsageError("--unknown-keys refuse needs --auth enforced")
+    if (settings.oidc_issuer is None) != (settings.oidc_client_id is None):
+        raise UsageError("--oidc-issuer and --oidc-client-id belong together")
+    if settings.oidc_issuer is not None and not settings.oidc_roles:
+        raise UsageError("--oidc-issuer needs a table [oidc_roles] in the file given by --config")
     if not settings.listen.is_loopback and settings.auth == "permissive":
         raise UsageError(
             f"--listen {settings.listen.host} is not a loopback address: with --auth permissive "
             "anyone who can connect could claim any identity"
         )
-    if not settings.console_listen.is_loopback:
+    is_open = settings.tls_certificate is not None and settings.auth == "enforced"
+    if not settings.console_listen.is_loopback and not is_open:
         raise UsageError(
-            f"--console-listen {settings.console_listen.host} is not a loopback address: the web "
-            "console is for this machine alone"
+            f"--console-listen {settings.console_listen.host} is not a loopback address: it needs "
+            "--tls-certificate, --tls-key and --auth enforced"
         )
 
 

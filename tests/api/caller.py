@@ -44,6 +44,8 @@ class Answer:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    #: All that the answer sets, one after another.
+    cookies: str = ""
 
     @property
     def json(self) -> Any:
@@ -82,6 +84,8 @@ async def send(
         if message["type"] == "http.response.start":
             answer.status = message["status"]
             answer.headers = {k.decode().lower(): v.decode() for k, v in message["headers"]}
+            cookies = [v.decode() for k, v in message["headers"] if k == b"set-cookie"]
+            answer.cookies = "; ".join(cookies)
         else:
             answer.body += message.get("body", b"")
             if not message.get("more_body", False):

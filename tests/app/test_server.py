@@ -88,7 +88,7 @@ def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Ser
     file = server.data_dir / "server.json"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     described = server.described
-    assert set(described) == {"pid", "endpoint", "console", "token", "version"}
+    assert set(described) == {"pid", "endpoint", "console", "token", "certificate", "version"}
     assert described["pid"] == server.process.pid
     assert described["version"] == __version__
     assert described["endpoint"] in server.said

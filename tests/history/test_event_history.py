@@ -23,10 +23,17 @@ from opentrail.core.attributes import LOOKUP_KEYS, Resource
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import Entry, format_time
 from opentrail.core.expression import parse
-from opentrail.history.event_history import EventCount, History, Page, Search, shown_event
+from opentrail.history.event_history import (
+    CountSearch,
+    EventCount,
+    History,
+    Page,
+    Search,
+    shown_event,
+)
 from opentrail.history.histogram import Histogram
 from opentrail.metrics import Metrics
-from opentrail.ports.event_store import EventQuery, FoundEvent
+from opentrail.ports.event_store import CallKey, EventQuery, FoundEvent
 from tests.adapters.duckdb.worlds import folders
 from tests.factories import (
     ABSENT,
@@ -188,6 +195,68 @@ async def test_a_search_is_narrowed_by_every_condition() -> None:
     assert await found(start=second) == [8, 7]
     assert await found(end=second) == [7, 6, 5, 4, 3, 2, 1]
     assert await found(start=second, end=second) == [7]
+
+
+MINE, THEIRS = "111111111111", "222222222222"
+
+
+async def of_two_accounts() -> History:
+    records = some_records(12)
+    for number, record in enumerate(records):
+        record["recipientAccountId"] = (MINE, THEIRS, ACCOUNT)[number % 3]
+        record["eventName"] = f"Call{number % 3}"
+    return await World().filled(entries_of(records))
+
+
+@asynchronous
+async def test_a_view_finds_events_of_its_accounts_alone_whatever_is_asked() -> None:
+    history = await of_two_accounts()
+    view = history.within([MINE])
+    assert positions(await view.search(Search())) == [10, 7, 4, 1]
+    assert positions(await view.search(Search(account=THEIRS))) == []
+    either = parse(f"account={THEIRS} OR account={MINE}", MOMENT)
+    assert positions(await view.search(Search(expression=either))) == [10, 7, 4, 1]
+    assert positions(await view.latest(Search(), 100)) == [10, 7, 4, 1]
+    assert await view.count_events(Search()) == EventCount(4, is_exact=True)
+    assert sum(each.ok for each in (await view.histogram(Search())).periods) == 4
+    assert await view.facets(Search(), ["eventName", "account"]) == {
+        "eventName": [("Call0", 4)],
+        "account": [(MINE, 4)],
+    }
+    assert await view.values("eventName", "Call", Search()) == [("Call0", 4)]
+    assert positions(await history.within([MINE, THEIRS]).search(Search(), 4)) == [11, 10, 8, 7]
+    assert positions(await history.within(None).search(Search(), 3)) == [12, 11, 10]
+    assert positions(await history.search(Search(), 3)) == [12, 11, 10]
+
+
+@asynchronous
+async def test_a_view_counts_keys_of_its_accounts_alone() -> None:
+    history = await of_two_accounts()
+    for account, count in ((MINE, 4), (THEIRS, 0)):
+        name = "Call0" if account == MINE else "Call1"
+        key = CallKey(account, REGION, "Management", "iam.amazonaws.com", name)
+        search = CountSearch(key, 60, timedelta(days=2))
+        found = (await history.within([MINE]).count(search, 100)).counts
+        assert sum(each for _, each in found) == count
+    assert sum(each for _, each in (await history.count(search, 100)).counts) == 4
+
+
+@asynchronous
+async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> None:
+    world, head = World(), 0
+    history = History(world.store, world.clock, world.metrics, b"k" * 32, head=lambda: head)
+    history.catch_up_to(0)
+    view = history.within([ACCOUNT])
+    head = 4
+    asked = asyncio.create_task(view.search(Search(), 2))
+    await turns()
+    await history.process(entries_of(some_records(4)))
+    page = await asked
+    assert positions(page) == [4, 3]
+    assert positions(await view.search(Search(), 2, page.next_token)) == [2, 1]
+    for other in (history, history.within([MINE])):
+        with pytest.raises(CloudTrailError, match="token"):
+            await other.search(Search(), 2, page.next_token)
 
 
 @asynchronous

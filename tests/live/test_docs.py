@@ -32,6 +32,7 @@ VOLATILE = (
     (r"AKIA[A-Z0-9]{16}", "KEY"),
     (r"aws-cli/.*", "AGENT"),
     (r"http://127\.0\.0\.1:\d+/console/#t=[\w-]{43}", "LINK"),
+    (r"sign-in: [\w-]{20}$", "sign-in: PASSWORD"),
     (r"[ \t]+", " "),
 )
 
@@ -46,7 +47,7 @@ def examples(text: str) -> Iterator[tuple[str, str]]:
 
 def plain(text: str) -> list[str]:
     for pattern, name in VOLATILE:
-        text = re.sub(pattern, name, text)
+        text = re.sub(pattern, name, text, flags=re.M)
     return [line.strip() for line in text.strip().splitlines()]
 
 

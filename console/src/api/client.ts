@@ -105,7 +105,7 @@ export async function send(url: string, init: RequestInit = {}): Promise<Respons
   throw refused;
 }
 
-function changing(method: string, body: unknown, signal?: AbortSignal): RequestInit {
+export function changing(method: string, body: unknown, signal?: AbortSignal): RequestInit {
   const headers = { "Content-Type": "application/json", "X-OT-CSRF": "1" };
   return { method, headers, body: body === undefined ? null : JSON.stringify(body), signal };
 }

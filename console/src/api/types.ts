@@ -7,7 +7,21 @@ export interface Session {
   regions: string[];
   version: string;
   user: string;
+  role: Role;
+  /** Whether the user signs in by a password of this server. */
+  hasPassword: boolean;
   expires: string;
+}
+
+export type Role = "viewer" | "auditor" | "operator" | "admin";
+
+export interface User {
+  name: string;
+  role: Role;
+  accounts: string[] | null;
+  created: string;
+  active: boolean;
+  mustChangePassword: boolean;
 }
 
 export interface Resource {

@@ -4,6 +4,7 @@ import Box from "@cloudscape-design/components/box";
 import BreadcrumbGroup from "@cloudscape-design/components/breadcrumb-group";
 import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
+import Link from "@cloudscape-design/components/link";
 import { I18nProvider } from "@cloudscape-design/components/i18n";
 import english from "@cloudscape-design/components/i18n/messages/all.en";
 import SideNavigation from "@cloudscape-design/components/side-navigation";
@@ -23,9 +24,10 @@ import { PAGES } from "./pages";
 import { PanelContext, type PanelState } from "./panel";
 import { setPreferences, usePreferences } from "./preferences";
 import { BASE, changeQuery, follow, href, navigate, useRoute } from "./router";
-import { begin, current, SessionContext } from "./session";
+import { atLeast, begin, current, SessionContext, useSession } from "./session";
 
 const ShortcutHelp = lazy(() => import("./ShortcutHelp"));
+const SignIn = lazy(() => import("./SignIn"));
 
 export function App({ token }: { token: string | null }): ReactNode {
   const [session, setSession] = useState<Session | null>(null);
@@ -37,7 +39,7 @@ export function App({ token }: { token: string | null }): ReactNode {
   }, [token]);
 
   // Another tab may open a new link, and a stopped server may start again: ask while someone looks.
-  const isWaiting = state === "no-session" || state === "unreachable";
+  const isWaiting = state === "no-session" || state === "unreachable" || (!session && state === "ok");
   useEffect(() => {
     const ask = (): void => {
       if (document.visibilityState !== "visible") return;
@@ -63,14 +65,20 @@ export function App({ token }: { token: string | null }): ReactNode {
           <Shell session={session} state={state} />
         </SessionContext>
       ) : (
-        <Welcome state={state} refused={refused} />
+        <Welcome state={state} refused={refused} onSignedIn={() => void current().then(setSession, () => undefined)} />
       )}
     </I18nProvider>
   );
 }
 
-function Welcome({ state, refused }: { state: string; refused: ApiError | null }): ReactNode {
-  if (state === "starting" || state === "ok") {
+function Welcome({ state, refused, onSignedIn }: { state: string; refused: ApiError | null; onSignedIn: () => void }): ReactNode {
+  // It asks for a session all the time: what was typed must outlast that.
+  const [wasAsked, setWasAsked] = useState(false);
+  const isAsked = state === "no-session" || (wasAsked && state === "ok");
+  useEffect(() => {
+    if (state === "no-session") setWasAsked(true);
+  }, [state]);
+  if (!isAsked && state !== "unreachable") {
     return (
       <Box textAlign="center" padding="xxxl">
         <Spinner size="large" />
@@ -81,7 +89,13 @@ function Welcome({ state, refused }: { state: string; refused: ApiError | null }
     <main className="welcome">
       <SpaceBetween size="l">
         <Header variant="h1">opentrail</Header>
-        {state === "unreachable" ? <Unreachable /> : <NoSession refused={refused} />}
+        {state === "unreachable" && <Unreachable />}
+        {isAsked && (
+          <Suspense fallback={<Spinner />}>
+            <SignIn onSignedIn={onSignedIn} />
+          </Suspense>
+        )}
+        {isAsked && <NoSession refused={refused} />}
       </SpaceBetween>
     </main>
   );
@@ -113,7 +127,8 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
   const [help, setHelp] = useState(false);
   const [panel, setPanel] = useState<PanelState | null>(null);
   const found = PAGES.map((entry) => ({ entry, match: entry.pattern.exec(path) })).find(({ match }) => match);
-  const Page = found?.entry.component;
+  const isAllowed = !found || atLeast(session, found.entry.least);
+  const Page = isAllowed ? found?.entry.component : undefined;
   const name = found?.entry.name ?? "Page not found";
 
   useEffect(() => {
@@ -161,7 +176,7 @@ function Shell({ session, state }: { session: Session; state: string }): ReactNo
         content={
           <ErrorBoundary key={path} name={name}>
             <Suspense fallback={<Spinner size="large" />}>
-              {Page ? <Page parameter={decodeURIComponent(found?.match?.[1] ?? "")} /> : <NotFound path={path} />}
+              {Page ? <Page parameter={decodeURIComponent(found?.match?.[1] ?? "")} /> : isAllowed ? <NotFound path={path} /> : <NotAllowed name={name} session={session} />}
             </Suspense>
           </ErrorBoundary>
         }
@@ -180,9 +195,23 @@ function Interrupted({ state }: { state: string }): ReactNode {
     <Unreachable />
   ) : (
     <Alert type="warning" header="The session expired">
-      Run <Box variant="code">opentrail console</Box> and open the link it prints, in any tab. What this page shows
+      <Link href={`${BASE}/`} external externalIconAriaLabel="opens in a new tab">
+        Sign in
+      </Link>{" "}
+      in another tab, or run <Box variant="code">opentrail console</Box> and open the link it prints. What this page shows
       remains, and it continues by itself.
     </Alert>
+  );
+}
+
+function NotAllowed({ name, session }: { name: string; session: Session }): ReactNode {
+  return (
+    <SpaceBetween size="m">
+      <Header variant="h1">{name}</Header>
+      <Alert type="info" header="This page is not for your role">
+        {visible(session.user)} is {session.role}. An administrator can create a user of another role.
+      </Alert>
+    </SpaceBetween>
   );
 }
 
@@ -207,16 +236,19 @@ const NAVIGATION = [
   ["/resources", "Resources"],
   ["/trails", "Trails"],
   ["/integrity", "Integrity"],
+  ["/users", "Users"],
   ["/settings", "Settings"],
 ] as const;
 
 function Navigation({ path }: { path: string }): ReactNode {
+  const session = useSession();
+  const shown = NAVIGATION.filter(([start]) => PAGES.every((entry) => !entry.pattern.test(start) || atLeast(session, entry.least)));
   const active = NAVIGATION.findLast(([start]) => path === start || (start !== "/" && path.startsWith(start)));
   return (
     <SideNavigation
       header={{ text: "CloudTrail", href: href("/") }}
       activeHref={active && href(active[0])}
-      items={NAVIGATION.map(([start, text]) => ({ type: "link" as const, text, href: href(start) }))}
+      items={shown.map(([start, text]) => ({ type: "link" as const, text, href: href(start) }))}
       onFollow={follow}
     />
   );
@@ -295,8 +327,8 @@ function TopBar({ session, onHelp }: { session: Session; onHelp: () => void }): 
           text: visible(session.user),
           iconName: "user-profile",
           ariaLabel: `Session: ${visible(session.user)}`,
-          description: `opentrail ${session.version}`,
-          items: [{ id: "end", text: "End this session" }],
+          description: `${session.role}, opentrail ${session.version}`,
+          items: [{ id: "end", text: "Sign out" }],
           onItemClick: () => void remove("session").then(() => connection.report("no-session"), () => undefined),
         },
       ]}

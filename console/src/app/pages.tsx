@@ -1,15 +1,19 @@
 import { type ComponentType, lazy } from "react";
+import type { Role } from "../api/types";
 
 export interface PageEntry {
   pattern: RegExp;
   name: string;
   component: ComponentType<{ parameter: string }>;
+  /** The least role of its users. */
+  least: Role;
 }
 
-const page = (pattern: RegExp, name: string, load: () => Promise<{ default: ComponentType<{ parameter: string }> }>): PageEntry => ({
+const page = (pattern: RegExp, name: string, load: () => Promise<{ default: ComponentType<{ parameter: string }> }>, least: Role = "viewer"): PageEntry => ({
   pattern,
   name,
   component: lazy(load),
+  least,
 });
 
 /** Each page is a chunk of its own. The part of the path in parentheses is its parameter. */
@@ -22,11 +26,12 @@ export const PAGES: PageEntry[] = [
   page(/^\/insights\/([^/]+)$/, "Insight", () => import("../pages/Insight")),
   page(/^\/principals$/, "Principals", () => import("../pages/Principals")),
   page(/^\/resources$/, "Resources", () => import("../pages/Resources")),
-  page(/^\/trails$/, "Trails", () => import("../pages/Trails")),
-  page(/^\/trails\/view$/, "Trail", () => import("../pages/Trail")),
-  page(/^\/trails\/create$/, "Create trail", () => import("../pages/CreateTrail")),
-  page(/^\/turn-on$/, "Turn On CloudTrail", () => import("../pages/TurnOn")),
+  page(/^\/trails$/, "Trails", () => import("../pages/Trails"), "auditor"),
+  page(/^\/trails\/view$/, "Trail", () => import("../pages/Trail"), "auditor"),
+  page(/^\/trails\/create$/, "Create trail", () => import("../pages/CreateTrail"), "operator"),
+  page(/^\/turn-on$/, "Turn On CloudTrail", () => import("../pages/TurnOn"), "operator"),
   page(/^\/activity$/, "API activity history", () => import("../pages/Activity")),
-  page(/^\/integrity$/, "Integrity", () => import("../pages/Integrity")),
+  page(/^\/integrity$/, "Integrity", () => import("../pages/Integrity"), "auditor"),
+  page(/^\/users$/, "Users", () => import("../pages/Users"), "admin"),
   page(/^\/settings$/, "Settings", () => import("../pages/Settings")),
 ];

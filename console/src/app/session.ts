@@ -1,8 +1,8 @@
-/** The session: begun by the token of a link, checked again whenever the page is looked at. */
+/** The session: begun by the token of a link or by signing in, checked again whenever the page is looked at. */
 
 import { createContext, useContext } from "react";
 import { ApiError, connection, get, post } from "../api/client";
-import type { Session } from "../api/types";
+import type { Role, Session } from "../api/types";
 
 export const SessionContext = createContext<Session | null>(null);
 
@@ -10,6 +10,18 @@ export function useSession(): Session {
   const session = useContext(SessionContext);
   if (!session) throw new Error("there is no session here");
   return session;
+}
+
+/** Least first: each may do all that the ones before it may. */
+export const ROLES: readonly Role[] = ["viewer", "auditor", "operator", "admin"];
+
+export function atLeast(session: Session, role: Role): boolean {
+  return ROLES.indexOf(session.role) >= ROLES.indexOf(role);
+}
+
+export function useMay(role: Role): boolean {
+  const session = useContext(SessionContext);
+  return !session || atLeast(session, role);
 }
 
 /** Takes the token out of the address, so that neither history nor a copied link has it. */

@@ -12,8 +12,10 @@ import { type ReactNode, useMemo, useState } from "react";
 import { get } from "../api/client";
 import type { Count, Health, Histogram, Incident, Page, TrailSummary, ValueCount } from "../api/types";
 import { type Call, useCall, useInterval } from "../api/useCall";
+import { For } from "../app/For";
 import { usePreferences } from "../app/preferences";
 import { follow, href, navigate, useRoute } from "../app/router";
+import { useMay } from "../app/session";
 import { finding, sinceOf } from "../filter/conditions";
 import { ValueList } from "../parts/Breakdown";
 import { EventsTable } from "../parts/EventsTable";
@@ -35,7 +37,7 @@ export default function Dashboard(): ReactNode {
   useInterval(health.reload, HEALTH_EVERY);
   const [now, setNow] = useState(Date.now);
   useInterval(() => setNow(Date.now()), REFRESH_EVERY);
-  const trails = useCall((signal) => get<TrailSummary[]>("trails", {}, signal), [now]);
+  const trails = useCall(useMay("auditor") ? (signal) => get<TrailSummary[]>("trails", {}, signal) : null, [now]);
   const key = JSON.stringify(scope);
   if (health.data && health.data.events === 0) {
     return (
@@ -62,7 +64,9 @@ export default function Dashboard(): ReactNode {
       <Problem error={health.error} what="The server's health could not be loaded" onRetry={health.reload} />
       <ColumnLayout columns={2} minColumnWidth={400}>
         <Recording health={health.data} />
-        <Trails call={trails} />
+        <For role="auditor">
+          <Trails call={trails} />
+        </For>
       </ColumnLayout>
       <LastDay key={`day ${key}`} scope={scope} now={now} />
       <ColumnLayout columns={2} minColumnWidth={400}>
@@ -149,7 +153,7 @@ function Trails({ call: { data, error, reload } }: { call: Call<TrailSummary[]> 
     <Container
       fitHeight
       header={
-        <Header variant="h2" counter={data ? `(${data.length})` : undefined} actions={<Button href={href("/turn-on")} onFollow={follow}>Get Started Now</Button>}>
+        <Header variant="h2" counter={data ? `(${data.length})` : undefined} actions={<For role="operator"><Button href={href("/turn-on")} onFollow={follow}>Get Started Now</Button></For>}>
           Trails
         </Header>
       }

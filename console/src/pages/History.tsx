@@ -9,6 +9,7 @@ import { lazy, type ReactNode, Suspense, useEffect, useMemo, useRef, useState } 
 import { address, get, type Query } from "../api/client";
 import type { Count, Event, Histogram, Page, SavedView, ViewState } from "../api/types";
 import { useCall, useInterval } from "../api/useCall";
+import { For } from "../app/For";
 import { useKeys } from "../app/keys";
 import { useNarrow } from "../app/narrow";
 import { usePanel } from "../app/panel";
@@ -344,20 +345,22 @@ function Actions({ query, selected, onCompare, onRefresh, children }: ActionsPro
       <Button iconName={copied ? "check" : "share"} onClick={() => void copyText(absoluteLink(query)).then(setCopied)}>
         {copied ? "Copied" : "Copy link"}
       </Button>
-      <ButtonDropdown
-        items={[
-          { id: "csv", text: "CSV", secondaryText: "Formulas are neutralized" },
-          { id: "json", text: "JSON" },
-          { id: "ndjson", text: "NDJSON, one record per line" },
-        ]}
-        onItemClick={({ detail }) => {
-          if (!link.current) return;
-          link.current.href = address("export", { ...query, format: detail.id });
-          link.current.click();
-        }}
-      >
-        Download events
-      </ButtonDropdown>
+      <For role="auditor">
+        <ButtonDropdown
+          items={[
+            { id: "csv", text: "CSV", secondaryText: "Formulas are neutralized" },
+            { id: "json", text: "JSON" },
+            { id: "ndjson", text: "NDJSON, one record per line" },
+          ]}
+          onItemClick={({ detail }) => {
+            if (!link.current) return;
+            link.current.href = address("export", { ...query, format: detail.id });
+            link.current.click();
+          }}
+        >
+          Download events
+        </ButtonDropdown>
+      </For>
       {children}
       <a ref={link} className="hidden" download tabIndex={-1} aria-hidden="true">
         Download

@@ -19,6 +19,7 @@ import type { Attribution, IncidentDetail, Page } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { follow, href, useQuery } from "../app/router";
+import { useMay } from "../app/session";
 import { toExpression } from "../filter/expression";
 import { DialogButtons } from "../parts/DialogButtons";
 import { csv, save, svgFile } from "../parts/download";
@@ -95,6 +96,7 @@ export default function Insight({ parameter }: { parameter: string }): ReactNode
 function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: () => void }): ReactNode {
   const { zone } = usePreferences();
   const [marking, setMarking] = useState(false);
+  const mayMark = useMay("operator") && !incident.expected;
   const [tab, setTab] = useQuery("tab");
   const start = Date.parse(incident.start);
   const end = incident.end ? Date.parse(incident.end) : Date.now();
@@ -134,7 +136,7 @@ function Detail({ incident, onChange }: { incident: IncidentDetail; onChange: ()
         )}
         <Container
           header={
-            <Header variant="h2" actions={!incident.expected && <Button onClick={() => setMarking(true)}>Mark as expected</Button>}>
+            <Header variant="h2" actions={mayMark && <Button onClick={() => setMarking(true)}>Mark as expected</Button>}>
               Summary
             </Header>
           }

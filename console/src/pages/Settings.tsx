@@ -9,9 +9,11 @@ import RadioGroup from "@cloudscape-design/components/radio-group";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Toggle from "@cloudscape-design/components/toggle";
 import { type ReactNode, useState } from "react";
-import { connection, remove } from "../api/client";
+import { type ApiError, connection, post, remove } from "../api/client";
+import { asApiError } from "../api/useCall";
 import { setPreferences, usePreferences } from "../app/preferences";
 import { useSession } from "../app/session";
+import { Problem } from "../parts/Problem";
 import { browserZone, isZone, stamp, UTC, zoneName } from "../text/time";
 import { visible } from "../text/visible";
 
@@ -50,20 +52,58 @@ export default function Settings(): ReactNode {
           <KeyValuePairs
             columns={4}
             items={[
-              { label: "User", value: visible(session.user) },
+              { label: "User", value: `${visible(session.user)} (${session.role})` },
               { label: `Expires (${zoneName(chosen.zone)})`, value: stamp(session.expires, chosen.zone) },
               { label: "Accounts", value: session.accounts.map(visible).join(", ") || "none yet" },
               { label: "opentrail", value: session.version },
             ]}
           />
-          <Button onClick={() => void remove("session").then(() => connection.report("no-session"), () => undefined)}>End this session</Button>
+          <Button onClick={() => void remove("session").then(() => connection.report("no-session"), () => undefined)}>Sign out</Button>
         </SpaceBetween>
       </Container>
+      {session.hasPassword && <ChangePassword />}
       <Box color="text-body-secondary">
         The server's settings are flags of <Box variant="code">opentrail serve</Box>. Licences of the packages that this console
         contains: <a href="/console/THIRD_PARTY_LICENSES.txt">THIRD_PARTY_LICENSES.txt</a>.
       </Box>
     </SpaceBetween>
+  );
+}
+
+function ChangePassword(): ReactNode {
+  const none = { password: "", newPassword: "", again: "" };
+  const [given, setGiven] = useState(none);
+  const [error, setError] = useState<ApiError | null>(null);
+  const [done, setDone] = useState(false);
+  const differs = given.newPassword !== given.again;
+  const change = (): void => {
+    setError(null);
+    setDone(false);
+    post("password", { password: given.password, newPassword: given.newPassword }).then(
+      () => (setGiven(none), setDone(true)),
+      (failure) => setError(asApiError(failure)),
+    );
+  };
+  const field = (name: keyof typeof none, label: string, problem?: string): ReactNode => (
+    <FormField label={label} errorText={problem}>
+      <Input type="password" autoComplete={name === "password" ? "current-password" : "new-password"} value={given[name]} onChange={({ detail }) => setGiven({ ...given, [name]: detail.value })} />
+    </FormField>
+  );
+  return (
+    <Container header={<Header variant="h2">Password</Header>}>
+      <form onSubmit={(event) => (event.preventDefault(), change())}>
+        <SpaceBetween size="m">
+          {field("password", "Present password")}
+          {field("newPassword", "New password")}
+          {field("again", "New password again", given.again && differs ? "The two differ." : undefined)}
+          <Button formAction="submit" disabled={!given.password || !given.newPassword || differs}>
+            Change password
+          </Button>
+          <Problem error={error} what="The password was not changed" />
+          <div aria-live="polite">{done && <Box color="text-status-success">The password was changed; other browsers are signed out.</Box>}</div>
+        </SpaceBetween>
+      </form>
+    </Container>
   );
 }
 

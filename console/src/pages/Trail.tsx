@@ -11,6 +11,7 @@ import { type ReactNode, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
 import type { Page, TrailSummary } from "../api/types";
 import { asApiError, useCall, useInterval } from "../api/useCall";
+import { For } from "../app/For";
 import { follow, href, navigate, useQuery } from "../app/router";
 import { EventsTable } from "../parts/EventsTable";
 import { JsonTree } from "../parts/JsonTree";
@@ -81,14 +82,16 @@ function Detail({ trail, onChange }: { trail: TrailSummary; onChange: () => void
         variant="h1"
         description={<span className="wrap">{visible(trail.arn)}</span>}
         actions={
-          <SpaceBetween direction="horizontal" size="xs">
-            <Button onClick={remove} disabled={busy}>
-              Delete
-            </Button>
-            <Button variant="primary" loading={busy} onClick={() => change(trail.logging ? "StopLogging" : "StartLogging", onChange)}>
-              {trail.logging ? "Stop logging" : "Start logging"}
-            </Button>
-          </SpaceBetween>
+          <For role="operator">
+            <SpaceBetween direction="horizontal" size="xs">
+              <Button onClick={remove} disabled={busy}>
+                Delete
+              </Button>
+              <Button variant="primary" loading={busy} onClick={() => change(trail.logging ? "StopLogging" : "StartLogging", onChange)}>
+                {trail.logging ? "Stop logging" : "Start logging"}
+              </Button>
+            </SpaceBetween>
+          </For>
         }
       >
         {visible(trail.name)}

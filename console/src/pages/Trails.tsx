@@ -8,6 +8,7 @@ import type { ReactNode } from "react";
 import { get } from "../api/client";
 import type { TrailSummary } from "../api/types";
 import { useCall, useInterval } from "../api/useCall";
+import { For } from "../app/For";
 import { follow, href } from "../app/router";
 import { Problem } from "../parts/Problem";
 import { TrailStatus } from "../parts/TrailStatus";
@@ -35,14 +36,16 @@ export default function Trails(): ReactNode {
             counter={data ? `(${data.length})` : undefined}
             description="Trails deliver log files of events to S3 buckets."
             actions={
-              <SpaceBetween direction="horizontal" size="xs">
-                <Button href={href("/trails/create")} onFollow={follow}>
-                  Create trail
-                </Button>
-                <Button variant="primary" href={href("/turn-on")} onFollow={follow}>
-                  Get Started Now
-                </Button>
-              </SpaceBetween>
+              <For role="operator">
+                <SpaceBetween direction="horizontal" size="xs">
+                  <Button href={href("/trails/create")} onFollow={follow}>
+                    Create trail
+                  </Button>
+                  <Button variant="primary" href={href("/turn-on")} onFollow={follow}>
+                    Get Started Now
+                  </Button>
+                </SpaceBetween>
+              </For>
             }
           >
             Trails
@@ -63,9 +66,11 @@ export default function Trails(): ReactNode {
         empty={
           <SpaceBetween size="s">
             <Box>No trail yet. Event history has all calls; a trail delivers them to a bucket, with signed digests.</Box>
-            <Button href={href("/turn-on")} onFollow={follow}>
-              Get Started Now
-            </Button>
+            <For role="operator">
+              <Button href={href("/turn-on")} onFollow={follow}>
+                Get Started Now
+              </Button>
+            </For>
           </SpaceBetween>
         }
       />

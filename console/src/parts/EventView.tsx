@@ -15,6 +15,7 @@ import type { Around, Context, Event, EventDetail, Proofs } from "../api/types";
 import { useCall } from "../api/useCall";
 import { usePreferences } from "../app/preferences";
 import { changeQuery, follow, href, navigate, useQuery, useRoute } from "../app/router";
+import { useMay } from "../app/session";
 import { DEFAULT_EXPRESSION, finding, withToken } from "../filter/conditions";
 import { isField, toExpression, toFilter } from "../filter/expression";
 import { span, spoken, stamp, zoneName } from "../text/time";
@@ -57,7 +58,8 @@ export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id
   const [proving, setProving] = useState<string | null>(null);
   const wanted = tab === "proof" ? id : proving;
   useEffect(() => setProving(wanted), [wanted]);
-  const asks = wanted === id;
+  const mayProve = useMay("auditor");
+  const asks = mayProve && wanted === id;
   const proof = useCall(asks ? (signal) => post<Proofs>(`events/${encodeURIComponent(id)}/proof`, {}, {}, signal) : null, [id, asks]);
   const state = overall(proof.data?.trails ?? []);
   const tabs = [
@@ -66,7 +68,7 @@ export function EventTabs({ detail, onOpen }: { detail: EventDetail; onOpen: (id
     { id: "resources", label: `Resources (${event.resources.length})`, content: <Resources event={event} /> },
     { id: "context", label: "Context", content: <ContextTab event={event} onOpen={onOpen} /> },
     { id: "code", label: "As code", content: <AsCode event={event} /> },
-    { id: "proof", label: "Proof", content: <ProofView call={proof} /> },
+    ...(mayProve ? [{ id: "proof", label: "Proof", content: <ProofView call={proof} /> }] : []),
   ];
   const active = tabs.some(({ id }) => id === tab) ? (tab ?? "summary") : "summary";
   return (

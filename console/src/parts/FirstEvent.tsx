@@ -7,6 +7,7 @@ import { type ReactNode, useState } from "react";
 import { get } from "../api/client";
 import type { Page } from "../api/types";
 import { useInterval } from "../api/useCall";
+import { For } from "../app/For";
 import { href, navigate } from "../app/router";
 import { visible } from "../text/visible";
 import { Copy } from "./Copy";
@@ -43,7 +44,9 @@ export function FirstEvent(): ReactNode {
           Copy
         </Copy>
         <Box>To have events delivered to an S3 bucket, turn on CloudTrail:</Box>
-        <Button onClick={() => navigate(href("/turn-on"))}>Get Started Now</Button>
+        <For role="operator">
+          <Button onClick={() => navigate(href("/turn-on"))}>Get Started Now</Button>
+        </For>
         <Box color="text-body-secondary">To search records you already have, run: opentrail import FILES</Box>
       </SpaceBetween>
     </Container>

@@ -10,7 +10,9 @@ import { type ReactNode, useEffect, useRef, useState } from "react";
 import { type ApiError, put, remove } from "../api/client";
 import type { SavedView, ViewState } from "../api/types";
 import { asApiError } from "../api/useCall";
+import { For } from "../app/For";
 import { href, navigate } from "../app/router";
+import { useMay } from "../app/session";
 import { rangeText } from "../filter/RangeChooser";
 import { visible } from "../text/visible";
 import { Problem } from "./Problem";
@@ -77,6 +79,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
     const body = { state, expected: present?.version ?? 0 };
     run(() => put(path(wanted), body), `${present ? "Replaced" : "Saved"}: ${wanted}`, "The view was not saved");
   };
+  const mayChange = useMay("operator");
   return (
     <Modal
       visible
@@ -89,6 +92,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
       }
     >
       <SpaceBetween size="l">
+        <For role="operator">
         <form onSubmit={(event) => (event.preventDefault(), save())}>
           <SpaceBetween size="s">
             <FormField
@@ -107,6 +111,8 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
             </Button>
           </SpaceBetween>
         </form>
+        </For>
+        {views.length === 0 && !mayChange && <Box>There are no saved views.</Box>}
         <Problem error={error} what={failed} />
         <div aria-live="polite">{done && <Box color="text-status-success">{visible(done)}</Box>}</div>
         {views.length > 0 && (
@@ -115,7 +121,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
             <thead>
               <tr>
                 <th scope="col">View</th>
-                <th scope="col">Actions</th>
+                {mayChange && <th scope="col">Actions</th>}
               </tr>
             </thead>
             <tbody>
@@ -136,7 +142,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
                       {visible(described(view.state, zone))}
                     </Box>
                   </td>
-                  <td className="numbers">
+                  {mayChange && <td className="numbers">
                     <Button
                       variant="inline-link"
                       disabled={busy}
@@ -156,7 +162,7 @@ export default function SavedViews({ state, views, zone, onChange, onClose }: Pr
                     >
                       Delete
                     </Button>
-                  </td>
+                  </td>}
                 </tr>
               ))}
             </tbody>

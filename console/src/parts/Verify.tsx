@@ -9,6 +9,7 @@ import { type ReactNode, useState } from "react";
 import { type ApiError, get, post } from "../api/client";
 import type { TrailSummary, Verification } from "../api/types";
 import { asApiError, useCall } from "../api/useCall";
+import { For } from "../app/For";
 import { usePreferences } from "../app/preferences";
 import { follow, href } from "../app/router";
 import { stamp, zoneName } from "../text/time";
@@ -92,9 +93,11 @@ export function Verify({ trail, onVerified }: { trail: TrailSummary; onVerified?
         <Button onClick={verify} loading={busy} loadingText="Verifying">
           Verify now
         </Button>
-        <Button onClick={flush} disabled={busy}>
-          Deliver and sign now
-        </Button>
+        <For role="operator">
+          <Button onClick={flush} disabled={busy}>
+            Deliver and sign now
+          </Button>
+        </For>
       </SpaceBetween>
       <Problem error={failure} what={failed} />
       {result && (

@@ -25,6 +25,7 @@ from opentrail.api.conditions import (
 from opentrail.api.insights import describe, expect_incident, list_incidents, scan, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
+from opentrail.api.users import UserAdministration
 from opentrail.core.errors import (
     CloudTrailError,
     ObjectStoreError,
@@ -46,7 +47,7 @@ _LONGEST_NOTE = 1_000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-Administer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+Act = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class CommandLineApi:
@@ -62,7 +63,8 @@ class CommandLineApi:
         missing: returns a description of each range that event history lacks.
         console_link: returns a link that opens the web console once.
         imports: imports the files of a body; returns the result of each.
-        administration: path → what runs an action on access keys or policies.
+        users: manages the users of the web console.
+        actions: path → what runs an action on access keys or policies.
     """
 
     def __init__(
@@ -76,9 +78,11 @@ class CommandLineApi:
         identify: Callable[[str], Identity] | None = None,
         missing: Callable[[], list[str]] = list,
         console_link: Callable[[], str] | None = None,
-        administration: Mapping[str, Administer] | None = None,
+        users: UserAdministration | None = None,
+        actions: Mapping[str, Act] | None = None,
     ) -> None:
-        self._administration = administration or {}
+        self._users = users
+        self._actions = actions or {}
         self._console_link = console_link
         self._missing = missing
         self._ingest = ingest
@@ -115,10 +119,13 @@ class CommandLineApi:
             Route("/api/v1/trails/flush", self._guarded(self._flush), methods=["POST"]),
             Route("/api/v1/console-links", self._guarded(self._new_link), methods=["POST"]),
             *(
-                Route(path, self._guarded(partial(self._administer, run)), methods=["POST"])
-                for path, run in self._administration.items()
+                Route(path, self._guarded(partial(self._act, run)), methods=["POST"])
+                for path, run in self._actions.items()
             ),
             Route("/api/v1/trails/digests", self._guarded(self._digests)),
+            Route("/api/v1/users", self._guarded(self._list_users), methods=["GET"]),
+            Route("/api/v1/users", self._guarded(self._create_user), methods=["POST"]),
+            Route("/api/v1/users/change", self._guarded(self._change_user), methods=["POST"]),
         ]
 
     def _guarded(
@@ -262,13 +269,36 @@ class CommandLineApi:
             raise Unsupported("the web console here")
         return {"url": self._console_link()}
 
-    async def _administer(self, run: Administer, request: Request) -> dict[str, Any]:
+    async def _act(self, run: Act, request: Request) -> dict[str, Any]:
         """Runs an action on access keys or policies."""
         given = _object(await request.body(), '{"action": "list"}')
         try:
             return await run(given)
         except UsageError as error:
             raise CloudTrailError("InvalidParameterException", str(error)) from error
+
+    async def _list_users(self, _request: Request) -> dict[str, Any]:
+        """Returns the users of the web console."""
+        return await self._administration.all()
+
+    async def _create_user(self, request: Request) -> dict[str, Any]:
+        """Creates a user; the answer has its one-time password."""
+        example = '{"name": "ann", "role": "viewer"}'
+        return await self._administration.create(_object(await request.body(), example))
+
+    async def _change_user(self, request: Request) -> dict[str, Any]:
+        """Disables, enables or deletes a user, or resets its password."""
+        given = _object(await request.body(), '{"name": "ann", "action": "disable"}')
+        name, action = str(given.get("name", "")), str(given.get("action", ""))
+        if action == "delete":
+            return await self._administration.delete(name)
+        return await self._administration.change(name, action)
+
+    @property
+    def _administration(self) -> UserAdministration:
+        if self._users is None:
+            raise Unsupported("users of the web console here")
+        return self._users
 
     async def _the_trail(self, name: str, account: str | None) -> Trail:
         trails = [stored.trail for stored in await self._services.trails.all(account)]

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 import orjson
 import uvicorn
 
+from opentrail.access.users import ConsoleRole
 from opentrail.adapters.aws.object_store import S3Access
+from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.web import ConsoleSettings
-from opentrail.core.errors import CloudTrailError
-from opentrail.core.identity import DEFAULT_ACCOUNT
+from opentrail.core.errors import CloudTrailError, UsageError
+from opentrail.ports.clock import Clock
 from opentrail.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -28,19 +31,41 @@ log = logging.getLogger(__name__)
 _VERIFY_SECONDS, _PROOF_SECONDS = 300, 50
 #: Names of this machine for itself.
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
-_NO_USERS = (
-    "The web console is closed: --console-listen is not a loopback address, and there are no users "
-    "yet who could sign in. Listen on 127.0.0.1, and reach it through a tunnel such as ssh -L."
-)
 
 
-def console_settings(settings: Settings, port: int) -> ConsoleSettings:
-    """Returns what the web console shows; it is closed unless it listens on loopback only."""
-    names = frozenset(f"{name}:{port}" for name in _LOOPBACK)
+def console_settings(settings: Settings, port: int, account: str) -> ConsoleSettings:
+    """Returns what the web console shows.
+
+    Args:
+        settings: those of the server.
+        port: the console's.
+        account: the account of the key with which the console calls the endpoint.
+    """
+    hosts = frozenset(f"{name}:{port}" for name in _LOOPBACK)
     access = settings.access.get("s3") or settings.access.get("")
     region = access.region if access and access.region else "us-east-1"
-    closed = None if settings.console_listen.is_loopback else _NO_USERS
-    return ConsoleSettings(DEFAULT_ACCOUNT, region, names, closed)
+    # A browser compares the name with the certificate.
+    uses_tls = settings.tls_certificate is not None
+    return ConsoleSettings(account, region, None if uses_tls else hosts)
+
+
+def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
+    """Returns how users sign in by OpenID Connect; None if they do not.
+
+    Raises:
+        UsageError: a library for it is not installed.
+    """
+    if settings.oidc_issuer is None or settings.oidc_client_id is None:
+        return None
+    try:
+        from opentrail.adapters.oidc import OidcProvider
+    except ImportError as error:
+        raise UsageError("--oidc-issuer needs `pip install 'opentrail[oidc]'`") from error
+    provider = OidcProvider(
+        settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
+    )
+    roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
+    return OidcLogin(provider, settings.oidc_role_claim, roles)
 
 
 class _UvicornServer(uvicorn.Server):
@@ -138,10 +163,22 @@ async def _run(
 
 
 async def serve_console(
-    stack: contextlib.AsyncExitStack, app: Any, listening: socket.socket
+    stack: contextlib.AsyncExitStack,
+    app: Any,
+    listening: socket.socket,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serves an ASGI application on a socket until `stack` is closed; returns once it is served."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        # Tries to sign in are counted by address, which a header must not change.
+        proxy_headers=False,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
+    )
     server = _UvicornServer(config)
     task = asyncio.create_task(server.serve(sockets=[listening]))
 

@@ -60,6 +60,7 @@ class EndpointServer:
     ) -> None:
         clock = SystemClock()
         networks = networks_of(settings)
+        self._settings = settings
         self._identities = identities
         self._keys: dict[str, KnownKey] = {}
         self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
@@ -131,6 +132,15 @@ class EndpointServer:
                 ssl_handshake_timeout=self._handshake,
             )
 
+    def reload_certificate(self) -> None:
+        """Reads certificate and key again; connections that exist go on with the former ones.
+
+        Raises:
+            UsageError: they are not valid or do not match; the former ones remain.
+        """
+        if self._tls is not None:
+            load_certificate(self._tls, self._settings)
+
     def learn(self, record: Record) -> None:
         """Learns the identities in a record that was not recorded here."""
         self._identities.learn(record)
@@ -183,14 +193,26 @@ def tls_of_endpoint(settings: Settings) -> ssl.SSLContext | None:
     Raises:
         UsageError: certificate and key are invalid or do not match.
     """
-    if settings.tls_certificate is None or settings.tls_key is None:
+    if settings.tls_certificate is None:
         return None
     context = server_context()
+    load_certificate(context, settings)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
+    """Loads certificate and key into a context, for the connections that come.
+
+    Raises:
+        UsageError: they are not valid or do not match; the context is as it was.
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return
     try:
-        context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            each.load_cert_chain(settings.tls_certificate, settings.tls_key)
     except (ssl.SSLError, OSError) as error:
         raise UsageError(f"--tls-certificate and --tls-key cannot be used: {error}") from error
-    return context
 
 
 def upstreams_of(settings: Settings) -> Upstreams:

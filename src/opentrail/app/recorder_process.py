@@ -8,6 +8,7 @@ It keeps nothing and ends with the server: a call that cannot be recorded is not
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 
 from opentrail.access.keys import KnownKey
@@ -16,11 +17,14 @@ from opentrail.adapters.ipc.journal import IpcJournalWriter
 from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.app.api_proxy import ApiProxy
 from opentrail.app.endpoint_server import PRELOADED, EndpointServer
+from opentrail.core.errors import UsageError
 from opentrail.core.identity import Learned
 from opentrail.identity.known_identities import KnownIdentities, directory_identities
 from opentrail.metrics import Metrics, Sample
 from opentrail.settings import Settings
 from opentrail.wire.service_models import ServiceCatalog
+
+log = logging.getLogger(__name__)
 
 #: Maximum seconds for unfinished TLS handshakes when the process ends.
 _HANDSHAKE_SECONDS = 0.5
@@ -53,6 +57,10 @@ class JournalState(IpcRequest[None], frozen=True):
     failure: str | None
 
 
+class ReloadCertificate(IpcRequest[None], frozen=True):
+    """Read certificate and key again."""
+
+
 class GetSamples(IpcRequest[list[Sample]], frozen=True):
     """Return this process's metrics."""
 
@@ -82,6 +90,7 @@ class RecorderProcess:
                 Learn: self._learn,
                 KnowKeys: self._know_keys,
                 JournalState: self._journal_state,
+                ReloadCertificate: self._reload_certificate,
                 GetSamples: self._samples,
                 StopRecorder: self._stop,
             },
@@ -128,6 +137,13 @@ class RecorderProcess:
 
     async def _journal_state(self, request: JournalState) -> None:
         self._journal.failure = request.failure
+
+    async def _reload_certificate(self, _request: ReloadCertificate) -> None:
+        if self._server is not None:
+            try:
+                self._server.reload_certificate()
+            except UsageError as error:  # the server has logged it for all
+                log.info("the former certificate remains", extra={"error": str(error)})
 
     async def _samples(self, _request: GetSamples) -> list[Sample]:
         return self._metrics.samples()

@@ -20,6 +20,7 @@ from opentrail.app.recorder_process import (
     JournalState,
     KnowKeys,
     Learn,
+    ReloadCertificate,
     StartRecorder,
     StopRecorder,
 )
@@ -127,6 +128,10 @@ class _RecorderHandle:
                 return await self._link.ask(request)
         except (LinkError, TimeoutError):
             return None
+
+    async def reload_certificate(self) -> None:
+        """Has the process read certificate and key again."""
+        await self.send(ReloadCertificate())
 
     async def _ended(self) -> None:
         self._link = None
@@ -258,6 +263,11 @@ class Recorders:
     async def _spread(self, recorders: Sequence[_RecorderHandle], learned: Learned) -> None:
         if learned:
             await asyncio.gather(*(recorder.send(Learn(learned)) for recorder in recorders))
+
+    def reload_certificate(self) -> None:
+        """Has every process read certificate and key again."""
+        for recorder in self._recorders:
+            self._in_background(recorder.reload_certificate())
 
     async def _send_state(self) -> None:
         while True:

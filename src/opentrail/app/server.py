@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ import uvloop
 from opentrail.access.administration import KeyAdministration, PolicyAdministration
 from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
+from opentrail.access.users import ConsoleUsers
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
@@ -63,6 +65,7 @@ from opentrail.app.api_proxy import ProxiedCalls
 from opentrail.app.console_server import (
     EventProvers,
     console_settings,
+    oidc_login,
     serve_console,
     verify_trail,
 )
@@ -71,6 +74,7 @@ from opentrail.app.endpoint_server import (
     EndpointServer,
     arm_faults,
     bind,
+    load_certificate,
     tls_of_endpoint,
     upstreams_of,
 )
@@ -383,6 +387,31 @@ class Server:
             self._data.history, self._data.journal, store, partial(mark_imports, engines.control)
         )
         stack.push_async_callback(imports.close)
+        port = console.getsockname()[1]
+        self.console_url = settings.console_listen.url(port, tls=uses_tls)
+
+        def access() -> S3Access:
+            return own_access(settings, self.endpoint_url, keys_of_server.own)
+
+        def access_of(service: str) -> S3Access:
+            if service == "cloudtrail":
+                return own_api_access(settings, self.endpoint_url, keys_of_server.own)
+            return access()
+
+        account = identities.resolve(access().access_key_id).account
+        web = WebConsole(
+            services,
+            self._sessions,
+            BotocoreEndpoint(access_of),
+            health,
+            state.missing,
+            metrics.visible.quantiles,
+            partial(verify_trail, settings.data_dir, access),
+            EventProvers(access).prove,
+            console_settings(settings, port, account),
+            ConsoleUsers(engines.control, engines.clock),
+            oidc_login(settings, engines.clock),
+        )
         command_line = CommandLineApi(
             services,
             exposition,
@@ -393,33 +422,17 @@ class Server:
             identities.resolve,
             state.missing,
             self.console_link,
+            web.administration,
             {
                 "/api/v1/access-keys": KeyAdministration(keys, allowed, key_changed).run,
                 "/api/v1/policies": allowed.run,
             },
         )
-        self.console_url = settings.console_listen.url(console.getsockname()[1])
-
-        def access() -> S3Access:
-            return own_access(settings, self.endpoint_url, keys_of_server.own)
-
-        def access_of(service: str) -> S3Access:
-            if service == "cloudtrail":
-                return own_api_access(settings, self.endpoint_url, keys_of_server.own)
-            return access()
-
-        web = WebConsole(
-            services,
-            self._sessions,
-            BotocoreEndpoint(access_of),
-            health,
-            state.missing,
-            metrics.visible.quantiles,
-            partial(verify_trail, settings.data_dir, access),
-            EventProvers(access).prove,
-            console_settings(settings, console.getsockname()[1]),
-        )
-        await serve_console(stack, web.app(command_line.routes()), console)
+        tls = tls_of_endpoint(settings)
+        await serve_console(stack, web.app(command_line.routes()), console, tls)
+        if tls is not None:
+            reload = partial(self._reload_certificate, tls, endpoint)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         stack.push_async_callback(command_line.streams.end)
         stack.callback(web.tail.end)
         self._write_server_file(stack, token)
@@ -432,6 +445,18 @@ class Server:
         of_resources = ResourcePolicies(engines.control)
         await of_resources.load()
         return Authorizer(policies, of_resources, services.trails, engines.clock)
+
+    def _reload_certificate(
+        self, tls: ssl.SSLContext, endpoint: EndpointServer | Recorders
+    ) -> None:
+        """Reads certificate and key again for the connections that come to both ports."""
+        try:
+            load_certificate(tls, self.settings)
+            endpoint.reload_certificate()
+        except UsageError as error:
+            log.error("the former certificate remains", extra={"error": str(error)})
+            return
+        log.info("the certificate has been read again")
 
     async def _record_gaps(self, journal: Journal, clock: Clock) -> None:
         """Records what was lost before this start and could not be recorded then."""
@@ -476,6 +501,7 @@ class Server:
             "endpoint": self.endpoint_url,
             "console": self.console_url,
             "token": token,
+            "certificate": _absolute(self.settings.tls_certificate),
             "version": __version__,
         }
         write_durably(self._data.server_file, json.dumps(described, indent=2).encode() + b"\n")
@@ -491,6 +517,10 @@ class Server:
         """Ends the server with exit code 74: storage cannot be trusted any more (guarantee D6)."""
         self._broken = reason
         self._stop.set()
+
+
+def _absolute(file: Path | None) -> str | None:
+    return str(file.resolve()) if file else None
 
 
 def _require_two_ports(listening: socket.socket, console: socket.socket) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from opentrail.capture.in_process.pinning import pinned
 from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
 
 _SECONDS = 120.0
@@ -39,6 +40,8 @@ class Console:
     token: str
     #: Its AWS endpoint, if known.
     aws_endpoint: str | None = None
+    #: PEM file with its certificate, if it speaks TLS and runs on this machine.
+    certificate: Path | None = None
 
     def ask(
         self,
@@ -64,9 +67,8 @@ class Console:
             TryLater: the server cannot be reached.
             OpentrailError: the answer is not from an opentrail server.
         """
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            answer = direct.open(f"{self.url}/health", timeout=_SECONDS)
+            answer = self._direct().open(f"{self.url}/health", timeout=_SECONDS)
         except urllib.error.HTTPError as error:
             answer = error
         except (OSError, http.client.HTTPException) as error:
@@ -100,10 +102,16 @@ class Console:
         request = urllib.request.Request(  # noqa: S310 - http to our own server
             f"{self.url}{path}", data=parts, headers=headers
         )
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with _reaching(self.url):
-            answer: http.client.HTTPResponse = direct.open(request, timeout=seconds)
+            answer: http.client.HTTPResponse = self._direct().open(request, timeout=seconds)
         return answer
+
+    def _direct(self) -> urllib.request.OpenerDirector:
+        """Returns what opens URLs without a proxy."""
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+        if self.certificate is not None:
+            handlers.append(urllib.request.HTTPSHandler(context=pinned(self.certificate)))
+        return urllib.request.build_opener(*handlers)
 
 
 @contextlib.contextmanager
@@ -187,7 +195,7 @@ def find(options: argparse.Namespace) -> Console:
     try:
         described = json.loads((folder / "server.json").read_text())
         console, token = str(described["console"]), str(described["token"])
-        aws = described.get("endpoint")
+        aws, certificate = described.get("endpoint"), described.get("certificate")
     except (OSError, ValueError, TypeError, KeyError) as error:
         if options.endpoint:
             raise UsageError(
@@ -198,7 +206,8 @@ def find(options: argparse.Namespace) -> Console:
             f"no server runs on data directory {folder}; name its folder with --data-dir DIR"
         ) from error
     url = _console_url(options.endpoint or console)
-    return Console(url, token, aws if isinstance(aws, str) else None)
+    pinned = Path(certificate) if isinstance(certificate, str) else None
+    return Console(url, token, aws if isinstance(aws, str) else None, pinned)
 
 
 def _console_url(text: str) -> str:

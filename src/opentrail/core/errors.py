@@ -70,6 +70,22 @@ class TokenRefused(OpentrailError):
     """The server rejected the token; it may have been replaced by a new server."""
 
 
+class SignInRefused(OpentrailError):
+    """A name and its password do not sign in; `is_known` is whether there is such a user."""
+
+    def __init__(self, message: str, is_known: bool) -> None:
+        super().__init__(message)
+        self.is_known = is_known
+
+
+class TooManyTries(OpentrailError):
+    """There were too many tries to sign in lately; the password was not looked at."""
+
+
+class PasswordChangeNeeded(OpentrailError):
+    """A password is right, but must be replaced before anything else."""
+
+
 class Conflict(OpentrailError):
     """A document was changed since it was read."""
 

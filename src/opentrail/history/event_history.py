@@ -6,6 +6,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import copy
 import hashlib
 import hmac
 import json
@@ -17,7 +18,7 @@ from typing import Any, TypeVar, get_args
 
 from opentrail.core.errors import CloudTrailError, StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.core.expression import Expression
+from opentrail.core.expression import And, Compare, Expression, Or, literal
 from opentrail.core.expression.tree import FIELDS
 from opentrail.history.histogram import HOUR, Histogram, histogram_of, round_period
 from opentrail.metrics import Metrics
@@ -127,6 +128,17 @@ class History:
         self._advanced = asyncio.Event()
         self._caught_up = asyncio.Event()
         self._catch_up_to = 0
+        #: Accounts whose events are found; None: all.
+        self._accounts: tuple[str, ...] | None = None
+
+    def within(self, accounts: Sequence[str] | None) -> History:
+        """Returns a view of this history that finds events of these accounts only; None: all.
+
+        Whatever the view is asked is narrowed; the tokens of its pages are good for it alone.
+        """
+        view = copy.copy(self)
+        view._accounts = None if accounts is None else tuple(accounts)
+        return view
 
     def catch_up_to(self, position: int) -> None:
         """Makes look-ups wait until this position is visible (the hot layer's rebuilding)."""
@@ -144,8 +156,8 @@ class History:
     async def process(self, entries: Sequence[Entry]) -> None:
         """Makes the entries visible."""
         await self._store.add(entries)
-        self._advanced.set()
-        self._advanced = asyncio.Event()
+        self._advanced.set()  # wakes those who wait now, and no later ones
+        self._advanced.clear()
         if self._caught_up.is_set():
             made = [entry.recorded_at for entry in entries]
             self._metrics.visible.observe(made, self._clock.now())
@@ -253,7 +265,7 @@ class History:
         else:
             first, last, *seen = self._read_token(token, search)
             snapshot = Snapshot(*seen)
-        if first >= last:
+        if first >= last or not self._covers(search.key.account):
             return CountPage([], None)
         begin, end = datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC)
         counts = await self._store.count_key(
@@ -293,11 +305,23 @@ class History:
             region=search.region,
             categories=search.categories,
             attribute=search.attribute,
-            expression=search.expression,
+            expression=self._narrowed(search.expression),
             start=search.start,
             end=search.end,
             recorded_since=self.kept_since,
         )
+
+    def _narrowed(self, expression: Expression | None) -> Expression | None:
+        """Returns what must hold for an event, including that its account is one of the view's."""
+        if self._accounts is None:
+            return expression
+        own: Expression = Or(
+            tuple(Compare(("account",), "=", literal(one), True) for one in self._accounts)
+        )
+        return own if expression is None else And((expression, own))
+
+    def _covers(self, account: str | None) -> bool:
+        return self._accounts is None or account in self._accounts
 
     async def _newest_query(self, search: Search, limit: int = 0) -> EventQuery:
         """Returns the query of a search over all that was durable before."""
@@ -349,7 +373,8 @@ class History:
 
     def _seal(self, body: bytes, search: Search | CountSearch) -> bytes:
         """Binds a token to the caller's account and to the whole search (guarantee Z3)."""
-        conditions = json.dumps(asdict(search), default=str, sort_keys=True).encode()
+        whole = {**asdict(search), "within": self._accounts}
+        conditions = json.dumps(whole, default=str, sort_keys=True).encode()
         return hmac.digest(self._token_key, body + hashlib.sha256(conditions).digest(), "sha256")[
             :16
         ]

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from opentrail.api.console.sessions import Sessions
+from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
+from opentrail.api.console.oidc import OidcLogin
+from opentrail.api.console.sessions import Sessions, SessionUser
 from opentrail.api.console.web import ConsoleSettings, WebConsole
 from opentrail.app.event_prover import answer
 from opentrail.core.errors import ServiceError
@@ -16,6 +18,8 @@ from tests.factories import ACCOUNT, REGION
 from tests.validation.delivered import MemoryReader
 
 HOST = "127.0.0.1:4748"
+#: Hashes passwords faster than is good.
+CHEAP = ScryptCost(n=16)
 AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
@@ -49,11 +53,12 @@ class CalledEndpoint:
 class Browser:
     """A browser with a session."""
 
-    def __init__(self, api: Api | None = None, closed: str | None = None) -> None:
+    def __init__(self, api: Api | None = None, oidc: OidcLogin | None = None) -> None:
         self.api = api or Api()
         self.sessions = Sessions(self.api.world.clock)
         self.endpoint = CalledEndpoint(self.api)
-        settings = ConsoleSettings(ACCOUNT, REGION, frozenset({HOST}), closed)
+        settings = ConsoleSettings(ACCOUNT, REGION, frozenset({HOST}))
+        self.users = ConsoleUsers(self.api.world.control, self.api.world.clock, CHEAP)
         self.console = WebConsole(
             self.api.services,
             self.sessions,
@@ -64,6 +69,8 @@ class Browser:
             self._verify,
             self._prove,
             settings,
+            self.users,
+            oidc,
         )
         self.app = self.console.app()
         self.health: dict[str, Any] = {
@@ -72,12 +79,21 @@ class Browser:
             "journal": {"position": 7, "failure": None},
             "history": {"position": 6, "imported": 10, "responding": True},
         }
-        self.cookie: str | None = self.sessions.begin(self.sessions.new_link())
-
+        self.cookie: str | None = None
+        self.open_link()
         #: What the verifier prints of the trails in a verification.
         self.verified: list[str] = []
         #: Questions that were asked about events.
         self.questions: list[dict[str, Any]] = []
+
+    def open_link(self) -> None:
+        """Begins a session as the operator on the server's machine."""
+        self.cookie = self.sessions.begin(self.sessions.new_link())
+
+    def become(self, role: ConsoleRole, *accounts: str, name: str = "ann") -> None:
+        """Begins a session of a user with a role, perhaps of some accounts only."""
+        user = SessionUser(name, role, accounts or None, has_password=True)
+        self.cookie = self.sessions.begin_for(user)
 
     async def _verify(self, arn: str) -> tuple[bool, list[str]]:
         lines = self.verified or [f"NOT GOOD\tlog file\ts3://b/{arn}\thash value doesn't match"]

@@ -12,6 +12,7 @@ from tests.fakes import asynchronous
 async def with_events() -> Browser:
     browser = Browser()
     browser.api.world.clock.advance(3_600)
+    browser.open_link()
     records = [
         a_record(
             eventID=event_id(n),

@@ -20,6 +20,7 @@ CONSOLE = "Mozilla/5.0 (X11; Linux x86_64)"
 async def with_events(*records: dict[str, Any]) -> Browser:
     browser = Browser(Api())
     browser.api.world.clock.advance(3_600)
+    browser.open_link()
     await browser.api.record(list(records))
     return browser
 

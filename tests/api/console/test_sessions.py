@@ -34,7 +34,7 @@ def test_a_link_is_good_for_ten_minutes() -> None:
     assert sessions.begin(late) is None
 
 
-def test_a_session_ends_an_hour_after_its_last_request() -> None:
+def test_a_session_ends_half_an_hour_after_its_last_request() -> None:
     clock = SettableClock(NOW)
     sessions = Sessions(clock)
     secret = begun(sessions)

@@ -15,6 +15,7 @@ ANN = f"arn:aws:iam::{ACCOUNT}:user/Ann"
 async def test_incidents_are_listed_shown_and_marked_as_expected() -> None:
     browser = Browser()
     browser.api.world.clock.advance(3_600)
+    browser.open_link()
     await browser.api.record([a_record(eventID=event_id(1)), an_insight_record()])
     (incident,) = (await browser.get("insights")).json["incidents"]
     shown = (await browser.get(f"insights/{incident['id']}")).json

@@ -39,14 +39,6 @@ async def test_a_malformed_link_is_refused(body: bytes) -> None:
 
 
 @asynchronous
-async def test_a_closed_console_says_why_everywhere() -> None:
-    browser = Browser(closed="closed: there are no users")
-    for path in ("/console", "/console/", "/console/api/session"):
-        answer = await send(browser.app, "GET", path, browser.headers())
-        assert (answer.status, answer.body) == (403, b"closed: there are no users\n")
-
-
-@asynchronous
 async def test_operations_of_the_cloudtrail_api_are_answered_and_recorded() -> None:
     browser = Browser()
     answer = await browser.post("aws/DescribeTrails", {})

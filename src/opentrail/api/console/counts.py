@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 
 from opentrail.api.conditions import count_in, search_in
+from opentrail.api.console.roles import seen_by
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
@@ -31,7 +32,7 @@ class EventCounts:
     async def total(self, request: Request) -> Json:
         """Returns the number of events, `gte` if there are more."""
         search = search_in(request.query_params, self._services.clock.now())
-        found = await _in_time(self._services.history.count_events(search))
+        found = await _in_time(seen_by(request, self._services).history.count_events(search))
         return {"value": found.value, "relation": "eq" if found.is_exact else "gte"}
 
     async def histogram(self, request: Request) -> Json:
@@ -39,7 +40,7 @@ class EventCounts:
         query = request.query_params
         buckets = count_in(query, "buckets", MOST_BUCKETS) or _BUCKETS
         search = search_in(query, self._services.clock.now())
-        found = await _in_time(self._services.history.histogram(search, buckets))
+        found = await _in_time(seen_by(request, self._services).history.histogram(search, buckets))
         return {
             "start": format_time(found.start),
             "end": format_time(found.end),
@@ -55,7 +56,7 @@ class EventCounts:
         query = request.query_params
         fields = [name for name in query.get("fields", _FACETS).split(",") if name]
         search = search_in(query, self._services.clock.now())
-        found = await _in_time(self._services.history.facets(search, fields))
+        found = await _in_time(seen_by(request, self._services).history.facets(search, fields))
         return {"facets": {field: _values(values) for field, values in found.items()}}
 
     async def values(self, request: Request) -> Json:
@@ -64,7 +65,11 @@ class EventCounts:
         search = search_in(query, self._services.clock.now())
         field, prefix = query.get("field", ""), query.get("prefix", "")
         return {
-            "values": _values(await _in_time(self._services.history.values(field, prefix, search)))
+            "values": _values(
+                await _in_time(
+                    seen_by(request, self._services).history.values(field, prefix, search)
+                )
+            )
         }
 
 

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from opentrail.api.conditions import count_in, search_in
+from opentrail.api.console.roles import seen_by
 from opentrail.api.operation import Services
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import CloudTrailError
@@ -69,6 +70,9 @@ class Events:
         self._services = services
         self._missing = missing
 
+    def _history(self, request: Request) -> History:
+        return seen_by(request, self._services).history
+
     def _search(self, request: Request) -> Search:
         return search_in(request.query_params, self._services.clock.now())
 
@@ -78,7 +82,7 @@ class Events:
         query = request.query_params
         limit = count_in(query, "limit", _LARGEST_PAGE) or PAGE
         cursor = query.get("cursor") or None
-        page = await self._services.history.search(self._search(request), limit, cursor)
+        page = await self._history(request).search(self._search(request), limit, cursor)
         return {
             "events": await rows_of(page.events),
             "next": page.next_token,
@@ -88,7 +92,7 @@ class Events:
 
     async def one(self, request: Request) -> Json:
         """Returns an event with the text of its record as it is stored."""
-        event = await find_event(self._services.history, request.path_params["id"])
+        event = await find_event(self._history(request), request.path_params["id"])
         return {"event": shown(event), "record": event.record}
 
     async def context(self, request: Request) -> Json:
@@ -99,12 +103,12 @@ class Events:
             message = f"by must be one of {', '.join(_COMMON)}, not {by!r}"
             raise CloudTrailError("InvalidParameterException", message)
         limit = count_in(query, "limit", _LARGEST_PAGE) or 20
-        event = await find_event(self._services.history, request.path_params["id"])
+        event = await find_event(self._history(request), request.path_params["id"])
         expression = _in_common(event, by)
         if expression is None:
             return {"before": [], "after": []}
         search = Search(expression=expression)
-        history = self._services.history
+        history = self._history(request)
         own = event.event_id
         before = await history.latest(replace(search, end=event.event_time), limit + 1)
         after: list[FoundEvent] = []
@@ -123,19 +127,20 @@ class Events:
         if form not in _WRITERS:
             message = f"format must be one of {', '.join(_WRITERS)}, not {form!r}"
             raise CloudTrailError("InvalidParameterException", message)
-        search = self._search(request)
-        first = await self._services.history.search(search, _PER_READ)
+        search, history = self._search(request), self._history(request)
+        first = await history.search(search, _PER_READ)
         kind, write = _WRITERS[form]
         name = f"events-{self._services.clock.now():%Y%m%dT%H%M%SZ}.{form}"
         headers = {"Content-Disposition": f'attachment; filename="{name}"'}
-        return StreamingResponse(write(self._all(search, first)), 200, headers, kind)
+        return StreamingResponse(write(_all(history, search, first)), 200, headers, kind)
 
-    async def _all(self, search: Search, page: Page) -> AsyncIterator[Sequence[FoundEvent]]:
-        while True:
-            yield page.events
-            if page.next_token is None:
-                return
-            page = await self._services.history.search(search, _PER_READ, page.next_token)
+
+async def _all(history: History, search: Search, page: Page) -> AsyncIterator[Sequence[FoundEvent]]:
+    while True:
+        yield page.events
+        if page.next_token is None:
+            return
+        page = await history.search(search, _PER_READ, page.next_token)
 
 
 async def find_event(history: History, event_id: str) -> FoundEvent:

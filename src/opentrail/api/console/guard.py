@@ -5,18 +5,23 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from opentrail.api.console.sessions import LONGEST, Session, Sessions
-from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError
+from opentrail.access.users import ConsoleRole
+from opentrail.api.console.roles import require
+from opentrail.api.console.sessions import LONGEST, Session, Sessions, SessionUser
+from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError, RecordRefused
 
 log = logging.getLogger(__name__)
 
-COOKIE = "ot"
+#: The session's cookie. A browser accepts one with the prefix over TLS only, and from the console's
+#: own host alone.
+COOKIE, SECURE_COOKIE = "ot", "__Host-ot"
 #: A browser sends this header only from scripts of the same origin.
 CSRF_HEADER = "x-ot-csrf"
 #: Methods that change nothing.
@@ -39,6 +44,7 @@ SECURITY_HEADERS = {
 }
 
 Handler = Callable[[Request], Awaitable[Any]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 #: Makes the answer to a request that failed: of its code, message, status and request id.
 ShowError = Callable[[str, str, int, str], Response]
 
@@ -47,44 +53,46 @@ class Guard:
     """Lets requests of the console's own pages through.
 
     Args:
-        sessions: who has opened a link.
-        hosts: values of the header `Host` that name this server, in lower case.
+        sessions: the sessions of browsers.
+        hosts: values of the header `Host` that name this server, in lower case. None: any, as over
+            TLS, where the certificate names the server.
     """
 
-    def __init__(self, sessions: Sessions, hosts: frozenset[str]) -> None:
+    def __init__(self, sessions: Sessions, hosts: frozenset[str] | None) -> None:
         self.sessions = sessions
         self._hosts = hosts
 
-    def page(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Wraps a handler that anybody may ask: the page asks for a session by itself."""
-        return self._wrapped(handler, self._check)
+    def endpoint(self, handler: Handler, least: ConsoleRole | None) -> Endpoint:
+        """Wraps a handler that needs a session of a user with at least a role.
 
-    def call(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """Wraps a handler that needs a session; it returns a response or a JSON document."""
-        return self._wrapped(handler, self._check, needs_session=True)
+        It returns a response or a JSON document. Without a role anybody may ask.
+        """
+        return self._wrapped(handler, self._check, least)
 
-    def plain(self, handler: Handler, show: ShowError) -> Callable[[Request], Awaitable[Response]]:
-        """Wraps a handler that needs a session, of a page without scripts."""
-        return self._wrapped(handler, self._check, True, show, _PLAIN_POLICY)
+    def plain(self, handler: Handler, show: ShowError, least: ConsoleRole | None) -> Endpoint:
+        """Wraps a handler as `endpoint` does, of a page without scripts."""
+        return self._wrapped(handler, self._check, least, show, _PLAIN_POLICY)
 
-    def form(self, handler: Handler, show: ShowError) -> Callable[[Request], Awaitable[Response]]:
+    def form(self, handler: Handler, show: ShowError) -> Endpoint:
         """Wraps a handler of a form without scripts, which must not rely on a session."""
-        return self._wrapped(handler, self._check_form, False, show, _PLAIN_POLICY)
+        return self._wrapped(handler, self._check_form, None, show, _PLAIN_POLICY)
 
     def _wrapped(
         self,
         handler: Handler,
         check: Callable[[Request], None],
-        needs_session: bool = False,
+        least: ConsoleRole | None,
         show: ShowError | None = None,
         policy: str = _POLICY,
-    ) -> Callable[[Request], Awaitable[Response]]:
+    ) -> Endpoint:
         async def wrapped(request: Request) -> Response:
             request_id = str(uuid.uuid4())
             try:
                 check(request)
-                if needs_session:
-                    self.session(request)
+                if least is not None:
+                    request.state.user = self.session(request).user
+                    request.state.is_signed_in = partial(self._is_signed_in, request)
+                    require(request.state.user, least)
                 answer = await handler(request)
                 response = answer if isinstance(answer, Response) else json_response(answer)
             except (TimeoutError, OpentrailError) as error:
@@ -106,14 +114,31 @@ class Guard:
         if secret is None:
             message = "This link was used or is too old: `opentrail console` prints a new one."
             raise CloudTrailError("InvalidToken", message, 401)
+        self._replace_session(request, secret, response)
+
+    def begin_for(self, request: Request, user: SessionUser, response: Response) -> None:
+        """Begins a session of a user who has signed in, and adds its cookie to a response."""
+        self._replace_session(request, self.sessions.begin_for(user), response)
+
+    def end(self, request: Request, response: Response) -> None:
+        """Ends the session of a request, and has a response remove its cookie."""
+        name, path = _cookie_of(request)
+        self.sessions.end(request.cookies.get(name, ""))
+        response.delete_cookie(
+            name, path, httponly=True, samesite="strict", secure=is_secure(request)
+        )
+
+    def _replace_session(self, request: Request, secret: str, response: Response) -> None:
+        name, path = _cookie_of(request)
+        self.sessions.end(request.cookies.get(name, ""))
         response.set_cookie(
-            COOKIE,
+            name,
             secret,
             max_age=int(LONGEST.total_seconds()),
-            path="/console",
+            path=path,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=is_secure(request),
         )
 
     def session(self, request: Request) -> Session:
@@ -122,11 +147,17 @@ class Guard:
         Raises:
             CloudTrailError: `NoSession`: it has none that is still good.
         """
-        session = self.sessions.find(request.cookies.get(COOKIE, ""))
+        session = self.sessions.find(request.cookies.get(_cookie_of(request)[0], ""))
         if session is None:
-            message = "The session has ended. Open a new link: `opentrail console` prints one."
+            message = (
+                "There is no session, or it has ended. Sign in, or open a new link: "
+                "`opentrail console` prints one."
+            )
             raise CloudTrailError("NoSession", message, 401)
         return session
+
+    def _is_signed_in(self, request: Request) -> bool:
+        return self.sessions.find(request.cookies.get(_cookie_of(request)[0], "")) is not None
 
     def _check(self, request: Request) -> None:
         """Returns if a page of this console sent the request.
@@ -137,9 +168,9 @@ class Guard:
         host = self._check_host(request)
         if request.method in _SAFE:
             return
-        origin = request.headers.get("origin", f"http://{host}")
+        origin = request.headers.get("origin", f"{request.url.scheme}://{host}")
         site = request.headers.get("sec-fetch-site", "same-origin")
-        is_own = origin.partition("://")[2].lower() == host and site == "same-origin"
+        is_own = _is_own(origin, host, request) and site == "same-origin"
         if not is_own or CSRF_HEADER not in request.headers:
             message = f"a {request.method} must come from the console and have {CSRF_HEADER}"
             raise CloudTrailError("CrossOrigin", message, 403)
@@ -158,16 +189,35 @@ class Guard:
         host = self._check_host(request)
         origin = request.headers.get("origin", "null")
         site = request.headers.get("sec-fetch-site", "same-origin")
-        is_own = origin == "null" or origin.partition("://")[2].lower() == host
+        is_own = origin == "null" or _is_own(origin, host, request)
         if not is_own or site != "same-origin":
             raise CloudTrailError("CrossOrigin", "the form must be one of the console", 403)
         _check_type(request, "application/x-www-form-urlencoded")
 
     def _check_host(self, request: Request) -> str:
         host = request.headers.get("host", "").lower()
-        if host not in self._hosts:
+        if self._hosts is not None and host not in self._hosts:
             raise CloudTrailError("UnknownHost", f"this server is not {host!r}", 421)
         return host
+
+
+def is_secure(request: Request) -> bool:
+    """Returns whether a request came over TLS."""
+    return request.url.scheme == "https"
+
+
+def _cookie_of(request: Request) -> tuple[str, str]:
+    """Returns name and path of the session's cookie; with the prefix the path must be `/`."""
+    return (SECURE_COOKIE, "/") if is_secure(request) else (COOKIE, "/console")
+
+
+def _is_own(origin: str, host: str, request: Request) -> bool:
+    """Returns whether an origin is this console's.
+
+    A console without TLS may be behind a proxy that adds it.
+    """
+    scheme, _, name = origin.lower().partition("://")
+    return name == host and (scheme == "https" or not is_secure(request))
 
 
 def _check_type(request: Request, wanted: str) -> None:
@@ -203,6 +253,8 @@ def _described(error: Exception, request_id: str) -> tuple[str, str, int]:
         return error.code, error.message, error.status
     if isinstance(error, ObjectStoreError):
         return error.code, f"the bucket failed: {error}", 502
+    if isinstance(error, RecordRefused):
+        return "ServiceUnavailable", f"This cannot be recorded now, so it is not done: {error}", 503
     if isinstance(error, TimeoutError):
         return "TimedOut", "This took too long; narrow the search.", 504
     about = {"error": str(error), "request": request_id}

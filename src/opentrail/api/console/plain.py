@@ -10,11 +10,11 @@ from urllib.parse import parse_qs, quote, urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from opentrail.api.conditions import search_in
 from opentrail.api.console.events import find_event, shown
-from opentrail.api.console.guard import Guard, read_body
+from opentrail.api.console.guard import Endpoint, Guard, Handler, read_body
+from opentrail.api.console.roles import ROUTES, seen_by
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.text import printable
@@ -52,14 +52,20 @@ class Plain:
         self._services = services
         self._guard = guard
 
-    def routes(self) -> list[Route]:
-        """Returns the routes of these pages."""
-        guarded = self._guard.plain
-        return [
-            Route(PATH, guarded(self._history, _failed)),
-            Route(f"{PATH}/events/{{id}}", guarded(self._event, _failed)),
-            Route(f"{PATH}/session", self._guard.form(self._begin, _failed), methods=["POST"]),
-        ]
+    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
+        """Returns the endpoints of these pages by method and path."""
+        handlers: dict[tuple[str, str], Handler] = {
+            ("GET", PATH): self._history,
+            ("GET", f"{PATH}/events/{{id}}"): self._event,
+        }
+        begin = ("POST", f"{PATH}/session")
+        return {
+            begin: self._guard.form(self._begin, _failed),
+            **{
+                key: self._guard.plain(handler, _failed, ROUTES[key].least)
+                for key, handler in handlers.items()
+            },
+        }
 
     async def _begin(self, request: Request) -> Response:
         """Begins a session by a link, or by its secret alone."""
@@ -76,14 +82,15 @@ class Plain:
         try:
             search = search_in(given, self._services.clock.now())
             cursor = query.get("cursor") or None
-            page = await self._services.history.search(search, PAGE, cursor)
+            page = await seen_by(request, self._services).history.search(search, PAGE, cursor)
         except CloudTrailError as error:
-            problem = f"<p role=alert>{_text(error.message)}</p>"
-            return _page("Event history", _form(query) + problem, error.status)
-        return _page("Event history", _form(query) + _table(page) + _paging(query, page))
+            problem = f"<p role=alert>{text_of(error.message)}</p>"
+            return page_of("Event history", _form(query) + problem, error.status)
+        return page_of("Event history", _form(query) + _table(page) + _paging(query, page))
 
     async def _event(self, request: Request) -> Response:
-        event = await find_event(self._services.history, request.path_params["id"])
+        history = seen_by(request, self._services).history
+        event = await find_event(history, request.path_params["id"])
         row = shown(event)
         details = [(label, row[member]) for label, member in _DETAILS]
         details += [
@@ -91,11 +98,13 @@ class Plain:
             for each in row["resources"]
         ]
         listed = "".join(
-            f"<dt>{_text(label)}</dt><dd>{_text(value)}</dd>" for label, value in details if value
+            f"<dt>{text_of(label)}</dt><dd>{text_of(value)}</dd>"
+            for label, value in details
+            if value
         )
-        lines = "\n".join(_text(line) for line in indented(event.record))
+        lines = "\n".join(text_of(line) for line in indented(event.record))
         address = f"/console/events/{quote(event.event_id, safe='')}"
-        return _page(
+        return page_of(
             row["sentence"],
             f"<dl>{listed}</dl><h2>Record</h2><pre tabindex=0>{lines}</pre>"
             f'<p><a href="{PATH}">Event history</a> · '
@@ -137,11 +146,11 @@ def _table(page: Page) -> str:
 
 def _rows(rows: Iterable[Json]) -> str:
     return "".join(
-        f"<tr><td>{_text(row['eventTime'][:19].replace('T', ' '))}</td>"
+        f"<tr><td>{text_of(row['eventTime'][:19].replace('T', ' '))}</td>"
         f'<td><a href="{PATH}/events/{escape(quote(row["eventId"], safe=""))}">'
-        f"{_text(row['clause'])}</a></td><td>{_text(row['username'] or '-')}</td>"
-        f"<td>{_text(row['sourceIp'] or '-')}</td>"
-        f"<td>{'✘ ' + _text(row['errorCode']) if row['errorCode'] else '✔ Success'}</td></tr>"
+        f"{text_of(row['clause'])}</a></td><td>{text_of(row['username'] or '-')}</td>"
+        f"<td>{text_of(row['sourceIp'] or '-')}</td>"
+        f"<td>{'✘ ' + text_of(row['errorCode']) if row['errorCode'] else '✔ Success'}</td></tr>"
         for row in rows
     )
 
@@ -161,10 +170,10 @@ def _paging(query: Mapping[str, str], page: Page) -> str:
 
 def _failed(code: str, message: str, status: int, request_id: str) -> Response:
     """Returns the page of an error; without a session it has a form for a link."""
-    said = f"<p role=alert>{_text(message)} ({_text(code)}, request {_text(request_id)})</p>"
+    said = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
     if status != 401:
-        return _page("Error", f'{said}<p><a href="{PATH}">Event history</a></p>', status)
-    return _page(
+        return page_of("Error", f'{said}<p><a href="{PATH}">Event history</a></p>', status)
+    return page_of(
         "Open the console",
         f"{said}<p>{_HOW}, and paste the link that it prints. It is good once, for ten minutes.</p>"
         f'<form method=post action="{PATH}/session"><label>Link <input type=password name=link '
@@ -173,8 +182,9 @@ def _failed(code: str, message: str, status: int, request_id: str) -> Response:
     )
 
 
-def _page(heading: str, body: str, status: int = 200) -> Response:
-    title = _text(heading)
+def page_of(heading: str, body: str, status: int = 200) -> Response:
+    """Returns a page without scripts; `body` is HTML, the heading is text."""
+    title = text_of(heading)
     return Response(
         "<!doctype html><html lang=en><head><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width, initial-scale=1">'
@@ -186,10 +196,10 @@ def _page(heading: str, body: str, status: int = 200) -> Response:
     )
 
 
-def _text(value: str) -> str:
+def text_of(value: str) -> str:
     r"""Returns a text as HTML, in which it is nothing but text.
 
-    >>> _text("<b>\u202e")
+    >>> text_of("<b>\u202e")
     '&lt;b&gt;\\u202e'
     """
     return escape(printable(value))

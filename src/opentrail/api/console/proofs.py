@@ -11,6 +11,7 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.console.events import find_event
+from opentrail.api.console.roles import seen_by
 from opentrail.api.console.verifications import Verifications
 from opentrail.api.operation import Services
 from opentrail.core.attributes import Attributes, attributes_of
@@ -37,7 +38,8 @@ class Proofs:
 
     async def of(self, request: Request) -> Json:
         """Returns for each trail that delivers an event what its bucket proves."""
-        event = await find_event(self._services.history, request.path_params["id"])
+        history = seen_by(request, self._services).history
+        event = await find_event(history, request.path_params["id"])
         if event.is_imported:
             return {"trails": [], "imported": True}
         found = attributes_of(orjson.loads(event.record))

@@ -1,4 +1,4 @@
-"""Sessions of the web console: a link that is good once begins one."""
+"""Sessions of the web console: a user's sign-in, or a link that is good once, begins one."""
 
 from __future__ import annotations
 
@@ -7,20 +7,42 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from opentrail.access.users import OPERATOR, ConsoleRole
 from opentrail.ports.clock import Clock
 
 #: How long a link is good, if it is not used.
 LINK_LIFETIME = timedelta(minutes=10)
 #: A session ends this long after its last request, and this long after it began.
-IDLE, LONGEST = timedelta(hours=1), timedelta(hours=12)
+IDLE, LONGEST = timedelta(minutes=30), timedelta(hours=12)
 #: Maximum numbers of unused links and of sessions; the oldest end.
 _MOST = 1_000
 
 
+@dataclass(frozen=True, slots=True)
+class SessionUser:
+    """The user of a session."""
+
+    name: str
+    role: ConsoleRole
+    #: Ids of the accounts whose events the user may see; None: all.
+    accounts: tuple[str, ...] | None = None
+    #: Whether the user has a password here.
+    has_password: bool = False
+
+    def may_see(self, account: str) -> bool:
+        """Returns whether the user may see what is of an account."""
+        return self.accounts is None or account in self.accounts
+
+
+#: Opened the link that the server printed on its own machine.
+LINK_USER = SessionUser(OPERATOR, ConsoleRole.ADMIN)
+
+
 @dataclass(slots=True)
 class Session:
-    """One browser that has opened a link."""
+    """One browser that is signed in."""
 
+    user: SessionUser
     began: datetime
     last_used: datetime
 
@@ -51,12 +73,16 @@ class Sessions:
 
     def begin(self, link: str) -> str | None:
         """Begins a session and returns its secret; None if the link is not good any more."""
-        now = self._clock.now()
         expires = self._links.pop(_hash(link), None)
-        if expires is None or expires < now:
+        if expires is None or expires < self._clock.now():
             return None
+        return self.begin_for(LINK_USER)
+
+    def begin_for(self, user: SessionUser) -> str:
+        """Begins a session of a user who has signed in, and returns its secret."""
+        now = self._clock.now()
         secret = secrets.token_urlsafe(32)
-        self._sessions[_hash(secret)] = Session(now, now)
+        self._sessions[_hash(secret)] = Session(user, now, now)
         _drop_oldest(self._sessions)
         return secret
 
@@ -75,6 +101,14 @@ class Sessions:
     def end(self, secret: str) -> None:
         """Ends a session."""
         self._sessions.pop(_hash(secret), None)
+
+    def end_all_of(self, name: str) -> None:
+        """Ends the sessions of a user with a password here."""
+        self._sessions = {
+            key: session
+            for key, session in self._sessions.items()
+            if not (session.user.has_password and session.user.name == name)
+        }
 
 
 def _hash(secret: str) -> bytes:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from opentrail.api.conditions import count_in, search_in
 from opentrail.api.console.events import rows_of
+from opentrail.api.console.roles import seen_by
 from opentrail.api.insights import describe, expect_incident, list_incidents, show_incident
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
@@ -41,12 +42,14 @@ class Stories:
         search = replace(
             search_in(query, self._services.clock.now()), expression=None, categories=(INSIGHT,)
         )
-        found = await list_incidents(self._services, search, count_in(query, "limit") or PAGE)
+        found = await list_incidents(
+            seen_by(request, self._services), search, count_in(query, "limit") or PAGE
+        )
         return {"incidents": [_incident(each) for each in found]}
 
     async def incident(self, request: Request) -> Json:
         """Returns one incident with its calls of each minute."""
-        found = await show_incident(self._services, request.path_params["id"])
+        found = await show_incident(seen_by(request, self._services), request.path_params["id"])
         record = found["record"]
         context = record["insightDetails"].get("insightContext", {})
         return {
@@ -65,7 +68,8 @@ class Stories:
         if not isinstance(note, str) or len(note) > _LONGEST_NOTE:
             message = f"note must be a text of up to {_LONGEST_NOTE} characters"
             raise CloudTrailError("InvalidParameterException", message)
-        return await expect_incident(self._services, request.path_params["id"], note)
+        services = seen_by(request, self._services)
+        return await expect_incident(services, request.path_params["id"], note)
 
     async def status(self, _request: Request) -> Json:
         """Returns what Insights is doing, and how far it is."""
@@ -77,7 +81,7 @@ class Stories:
         """Returns what a principal does, and when, from its latest events."""
         arn = request.path_params["arn"]
         same = Compare(("principal_arn",), "=", literal(arn), is_field=True)
-        history = self._services.history
+        history = seen_by(request, self._services).history
         found = await history.latest(Search(expression=same), _MOST_READ)
         if not found:
             raise CloudTrailError("PrincipalNotFound", f"there is no event of {arn}", 404)
@@ -107,7 +111,7 @@ class Stories:
         name = query.get("name", "")
         if not name:
             raise CloudTrailError("InvalidParameterException", "name must be given")
-        history = self._services.history
+        history = seen_by(request, self._services).history
         answer = await who(history, name, query.get("type"), query.get("account"))
         events = await history.about(name, Search(), limit=_LATEST_OF_RESOURCE)
         return {

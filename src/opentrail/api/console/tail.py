@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from opentrail.api.conditions import position_in, search_in
 from opentrail.api.console.events import rows_of
+from opentrail.api.console.roles import user_of
 from opentrail.api.operation import Services
 from opentrail.api.streams import matching
 from opentrail.core.errors import CloudTrailError
@@ -49,14 +50,18 @@ class Tail:
             del query["after"]
         head = self._services.journal.head
         after = position_in(query, "after", head)
-        messages = self._messages(search, head if after is None else after)
+        messages = self._messages(search, request, head if after is None else after)
         return StreamingResponse(messages, media_type="text/event-stream")
 
-    async def _messages(self, search: Search, position: int) -> AsyncIterator[bytes]:
+    async def _messages(
+        self, search: Search, request: Request, position: int
+    ) -> AsyncIterator[bytes]:
         journal, loop = self._services.journal, asyncio.get_running_loop()
+        user = user_of(request)
         yield b"id: %d\n\n" % position  # a page that comes back before the first event resumes here
         written = loop.time()
-        while not self._stopping.is_set():
+        # A page that is open uses its session; one that was signed out gets nothing more.
+        while not self._stopping.is_set() and request.state.is_signed_in():
             late = journal.head - position
             if late > _MOST_LATE:
                 position += late - _PER_READ
@@ -64,7 +69,8 @@ class Tail:
             entries = await journal.read(position, _PER_READ)
             if entries:
                 position = entries[-1].position
-                found = await asyncio.to_thread(matching, search, entries)
+                seen = [entry for entry in entries if user.may_see(entry.account)]
+                found = await asyncio.to_thread(matching, search, seen)
                 if found:
                     yield _message(position, "message", {"events": await rows_of(found)})
                     written = loop.time()

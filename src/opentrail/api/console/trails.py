@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
+from opentrail.api.console.roles import user_of
 from opentrail.api.console.verifications import Verifications
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError
@@ -26,15 +27,14 @@ class Trails:
         self._verify = verify
         self._verifications = verifications
 
-    async def all(self, _request: Request) -> list[Json]:
-        """Returns all trails of this server, by name."""
-        stored = await self._services.trails.all(None)
-        trails = sorted((each.trail for each in stored), key=lambda trail: (trail.name, trail.arn))
+    async def all(self, request: Request) -> list[Json]:
+        """Returns the trails of this server, by name."""
+        trails = await self._seen_by(request)
         return [await self._listed(trail) for trail in trails]
 
     async def digests(self, request: Request) -> Json:
         """Returns the digest chains of a trail."""
-        trail = await self._find(request.path_params["name"])
+        trail = await self._find(request)
         return {
             "trail": trail.arn,
             "chains": await self._services.deliveries.known_digests(trail),
@@ -42,14 +42,14 @@ class Trails:
 
     async def verify(self, request: Request) -> Json:
         """Verifies the log files and digests of a trail, and returns what the verifier says."""
-        trail = await self._find(request.path_params["name"])
+        trail = await self._find(request)
         is_valid, lines = await self._verify(trail.arn)
         await self._verifications.note(trail, is_valid, lines)
         return {"valid": is_valid, "lines": lines}
 
     async def flush(self, request: Request) -> Json:
         """Delivers a trail's events and signs its digests now."""
-        trail = await self._find(request.path_params["name"])
+        trail = await self._find(request)
         done = await self._services.deliveries.flush(trail)
         return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
 
@@ -77,9 +77,16 @@ class Trails:
             "verified": await self._verifications.of(trail),
         }
 
-    async def _find(self, name: str) -> Trail:
+    async def _find(self, request: Request) -> Trail:
+        name = request.path_params["name"]
+        for trail in await self._seen_by(request):
+            if name in (trail.name, trail.arn):
+                return trail
+        raise CloudTrailError("TrailNotFoundException", f"Unknown trail: {name}", 404)
+
+    async def _seen_by(self, request: Request) -> list[Trail]:
+        """Returns the trails of the accounts that the user of a request may see, by name."""
+        user = user_of(request)
         stored = await self._services.trails.all(None)
-        found = [each.trail for each in stored if name in (each.trail.name, each.trail.arn)]
-        if not found:
-            raise CloudTrailError("TrailNotFoundException", f"Unknown trail: {name}", 404)
-        return found[0]
+        trails = [each.trail for each in stored if user.may_see(each.trail.account)]
+        return sorted(trails, key=lambda trail: (trail.name, trail.arn))

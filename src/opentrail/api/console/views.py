@@ -12,9 +12,11 @@ import orjson
 from starlette.requests import Request
 
 from opentrail.api.conditions import search_in
+from opentrail.api.console.roles import user_of
+from opentrail.api.console.sessions import SessionUser
 from opentrail.api.operation import Services
 from opentrail.core.errors import CloudTrailError, Conflict
-from opentrail.ports.control import Put, Remove
+from opentrail.ports.control import Put, Remove, Stored
 
 Json = dict[str, Any]
 _KIND = "ConsoleView"
@@ -42,9 +44,10 @@ class Views:
         #: Held while the number of views is checked and one is added.
         self._lock = asyncio.Lock()
 
-    async def all(self, _request: Request) -> Json:
-        """Returns all views, by name."""
-        stored = await self._control.scan(_KIND)
+    async def all(self, request: Request) -> Json:
+        """Returns the views, by name; a user of some accounts gets what such users saved."""
+        user = user_of(request)
+        stored = [each for each in await self._control.scan(_KIND) if _may_see(user, each)]
         return {
             "views": [
                 {"name": each.key, "version": each.version, "state": each.document["state"]}
@@ -57,13 +60,17 @@ class Views:
         name = _name(request)
         state = self._state(given)
         expected = _expected(given)
+        accounts = user_of(request).accounts
+        document = {"state": state, "accounts": list(accounts) if accounts else None}
         async with self._lock:
             present = await self._control.get(_KIND, name)
+            if present is not None and not _may_see(user_of(request), present):
+                raise _conflict(name, expected)
             if present is None and len(await self._control.scan(_KIND)) >= _MOST:
                 message = f"there are {_MOST} views already; delete one first"
                 raise CloudTrailError("TooManyViews", message)
             try:
-                await self._control.apply([Put(_KIND, name, {"state": state}, expected)])
+                await self._control.apply([Put(_KIND, name, document, expected)])
             except Conflict as error:
                 raise _conflict(name, expected) from error
             stored = await self._control.get(_KIND, name)
@@ -72,7 +79,10 @@ class Views:
 
     async def remove(self, request: Request) -> Json:
         """Deletes a view if it exists."""
-        await self._control.apply([Remove(_KIND, _name(request))])
+        name = _name(request)
+        present = await self._control.get(_KIND, name)
+        if present is not None and _may_see(user_of(request), present):
+            await self._control.apply([Remove(_KIND, name)])
         return {}
 
     def _state(self, given: Json) -> Json:
@@ -107,6 +117,14 @@ class Views:
                 search_in({member: state.get(member, "")}, self._services.clock.now())
             except CloudTrailError as error:
                 raise _bad(f"state.{member}: {error.message}") from error
+
+
+def _may_see(user: SessionUser, view: Stored) -> bool:
+    """Returns whether a view was saved by a user who may see no more than this one."""
+    if user.accounts is None:
+        return True
+    accounts = view.document.get("accounts")
+    return accounts is not None and set(accounts) <= set(user.accounts)
 
 
 def _check_members(where: str, given: Json, known: Sequence[str]) -> None:

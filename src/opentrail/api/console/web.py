@@ -13,13 +13,24 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from opentrail.access.users import ConsoleRole, ConsoleUsers
 from opentrail.api.console.assets import Assets
 from opentrail.api.console.counts import EventCounts
 from opentrail.api.console.events import Events
-from opentrail.api.console.guard import COOKIE, Guard, read_body
+from opentrail.api.console.guard import Guard, Handler, read_body
+from opentrail.api.console.oidc import OidcLogin, OidcSignIn
 from opentrail.api.console.plain import Plain
 from opentrail.api.console.proofs import Proofs, Prove
+from opentrail.api.console.roles import (
+    API,
+    ROUTES,
+    require,
+    role_of_operation,
+    seen_by,
+    user_of,
+)
 from opentrail.api.console.sessions import Sessions
+from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.console.stories import Stories
 from opentrail.api.console.tail import Tail
 from opentrail.api.console.trails import Trails, Verify
@@ -27,6 +38,7 @@ from opentrail.api.console.turn_on import OwnEndpoint, TurningOn, Wish
 from opentrail.api.console.verifications import Verifications
 from opentrail.api.console.views import Views
 from opentrail.api.operation import Services
+from opentrail.api.users import UserAdministration
 from opentrail.core.errors import CloudTrailError
 from opentrail.history.event_history import Search
 from opentrail.version import __version__
@@ -47,14 +59,12 @@ class ConsoleSettings:
     Args:
         account: the account of calls that the console makes.
         region: the Region that pages begin with.
-        hosts: values of the header `Host` that name the console, in lower case.
-        closed: why there is no console, if there is none.
+        hosts: values of the header `Host` that name the console, in lower case; None: any.
     """
 
     account: str
     region: str
-    hosts: frozenset[str]
-    closed: str | None = None
+    hosts: frozenset[str] | None
 
 
 class WebConsole:
@@ -70,6 +80,8 @@ class WebConsole:
         verify: verifies the trail of an ARN.
         prove: answers questions about the proof of an event.
         settings: what is shown of this server.
+        users: who may sign in by a password.
+        oidc: how users sign in by a provider, if they do.
     """
 
     def __init__(
@@ -83,13 +95,14 @@ class WebConsole:
         verify: Verify,
         prove: Prove,
         settings: ConsoleSettings,
+        users: ConsoleUsers,
+        oidc: OidcLogin | None = None,
     ) -> None:
         verifications = Verifications(services.control, services.clock)
         self._trails = Trails(services, verify, verifications)
         self._proofs = Proofs(services, prove, verifications)
         self._freshness = freshness
         self._services = services
-        self._sessions = sessions
         self._endpoint = endpoint
         self._health = health
         self._missing = missing
@@ -97,58 +110,86 @@ class WebConsole:
         self._guard = Guard(sessions, settings.hosts)
         self.tail = Tail(services)
         self._stories, self._views = Stories(services), Views(services)
+        records = LoginRecords(services.journal, services.clock, settings.account)
+        self._sign_in = SignIn(self._guard, sessions, users, records)
+        self._oidc = OidcSignIn(self._guard, records, services.clock, oidc)
+        #: What administrators do with users; the command line's API does it, too.
+        self.administration = UserAdministration(users, sessions.end_all_of)
 
     def app(self, others: Sequence[Route] = ()) -> Starlette:
         """Returns an application that has other routes, too."""
         return Starlette(routes=[*others, *self._routes()])
 
     def _routes(self) -> list[Route]:
-        """Returns the routes, most specific first."""
-        if self._settings.closed is not None:
-            return [Route("/console{path:path}", self._say_closed)]
-        events, trails = Events(self._services, self._missing), self._trails
-        counts, stories = EventCounts(self._services), self._stories
-        page, call = self._guard.page, self._guard.call
-        api = "/console/api"
-        return [
-            Route(f"{api}/session", page(self._begin), methods=["POST"]),
-            Route(f"{api}/session", call(self._session), methods=["GET"]),
-            Route(f"{api}/session", call(self._end), methods=["DELETE"]),
-            Route(f"{api}/events", call(events.page)),
-            Route(f"{api}/events/tail", call(self.tail.answer)),
-            Route(f"{api}/events/count", call(counts.total)),
-            Route(f"{api}/events/histogram", call(counts.histogram)),
-            Route(f"{api}/events/facets", call(counts.facets)),
-            Route(f"{api}/values", call(counts.values)),
-            Route(f"{api}/events/{{id}}", call(events.one)),
-            Route(f"{api}/events/{{id}}/context", call(events.context)),
-            Route(f"{api}/events/{{id}}/proof", call(self._proofs.of), methods=["POST"]),
-            Route(f"{api}/export", call(events.export)),
-            Route(f"{api}/views", call(self._views.all)),
-            Route(f"{api}/views/{{name:path}}", call(self._save_view), methods=["PUT"]),
-            Route(f"{api}/views/{{name:path}}", call(self._views.remove), methods=["DELETE"]),
-            Route(f"{api}/aws/{{operation}}", call(self._cloudtrail), methods=["POST"]),
-            Route(f"{api}/turn-on", call(self._turn_on), methods=["POST"]),
-            Route(f"{api}/trails", call(trails.all)),
-            Route(f"{api}/trails/{{name}}/digests", call(trails.digests)),
-            Route(f"{api}/trails/{{name}}/verify", call(trails.verify), methods=["POST"]),
-            Route(f"{api}/trails/{{name}}/flush", call(trails.flush), methods=["POST"]),
-            Route(f"{api}/insights", call(stories.incidents)),
-            Route(f"{api}/insights/status", call(stories.status)),
-            Route(f"{api}/insights/{{id}}", call(stories.incident)),
-            Route(f"{api}/insights/{{id}}/expected", call(self._expect), methods=["POST"]),
-            Route(f"{api}/principals/{{arn:path}}", call(stories.principal)),
-            Route(f"{api}/resources", call(stories.resource)),
-            Route(f"{api}/health", call(self._show_health)),
-            Route(f"{api}/{{path:path}}", call(_unknown), methods=_METHODS),
-            *Plain(self._services, self._guard).routes(),
-            Route("/", page(_go_home)),
-            Route("/console", page(_go_home)),
-            Route("/console/{path:path}", page(Assets().answer)),
-        ]
+        """Returns the routes, in the order of `ROUTES`."""
+        handlers = self._handlers()
+        plain = Plain(self._services, self._guard)
+        endpoints = {**plain.endpoints(), **self._oidc.endpoints()}
+        for key, handler in handlers.items():
+            endpoints[key] = self._guard.endpoint(handler, ROUTES[key].least)
+        routes = [Route(path, endpoints[method, path], methods=[method]) for method, path in ROUTES]
+        calls = [route for route in routes if route.path.startswith(API)]
+        unknown = Route(
+            f"{API}/{{path:path}}",
+            self._guard.endpoint(_unknown, ConsoleRole.VIEWER),
+            methods=_METHODS,
+        )
+        return [*calls, unknown, *(route for route in routes if route not in calls)]
 
-    async def _say_closed(self, _request: Request) -> Response:
-        return Response(f"{self._settings.closed}\n", 403, media_type="text/plain")
+    def _handlers(self) -> dict[tuple[str, str], Handler]:
+        """Returns the handlers of all routes but those that are guarded already."""
+        events, trails = Events(self._services, self._missing), self._trails
+        counts, stories, views = EventCounts(self._services), self._stories, self._views
+        administration = self.administration
+        calls: dict[tuple[str, str], Handler] = {
+            ("POST", "/session"): self._begin,
+            ("GET", "/session"): self._session,
+            ("DELETE", "/session"): self._end,
+            ("GET", "/login"): self._oidc.describe,
+            ("POST", "/oidc"): self._oidc.begin,
+            ("POST", "/login"): _with_body(self._sign_in.login),
+            ("POST", "/password"): _with_body(self._sign_in.change_password),
+            ("GET", "/events"): events.page,
+            ("GET", "/events/tail"): self.tail.answer,
+            ("GET", "/events/count"): counts.total,
+            ("GET", "/events/histogram"): counts.histogram,
+            ("GET", "/events/facets"): counts.facets,
+            ("GET", "/values"): counts.values,
+            ("GET", "/events/{id}"): events.one,
+            ("GET", "/events/{id}/context"): events.context,
+            ("POST", "/events/{id}/proof"): self._proofs.of,
+            ("GET", "/export"): events.export,
+            ("GET", "/views"): views.all,
+            ("PUT", "/views/{name:path}"): _with_body(views.save),
+            ("DELETE", "/views/{name:path}"): views.remove,
+            ("POST", "/aws/{operation}"): self._cloudtrail,
+            ("POST", "/turn-on"): _with_body(self._turn_on),
+            ("GET", "/trails"): trails.all,
+            ("GET", "/trails/{name}/digests"): trails.digests,
+            ("POST", "/trails/{name}/verify"): trails.verify,
+            ("POST", "/trails/{name}/flush"): trails.flush,
+            ("GET", "/insights"): stories.incidents,
+            ("GET", "/insights/status"): stories.status,
+            ("GET", "/insights/{id}"): stories.incident,
+            ("POST", "/insights/{id}/expected"): _with_body(stories.expect),
+            ("GET", "/principals/{arn:path}"): stories.principal,
+            ("GET", "/resources"): stories.resource,
+            ("GET", "/health"): self._show_health,
+            ("GET", "/users"): lambda _: administration.all(),
+            ("POST", "/users"): _with_body(lambda _, given: administration.create(given)),
+            ("POST", "/users/{name}/{action}"): lambda request: administration.change(
+                request.path_params["name"], request.path_params["action"]
+            ),
+            ("DELETE", "/users/{name}"): lambda request: administration.delete(
+                request.path_params["name"]
+            ),
+        }
+        pages: dict[tuple[str, str], Handler] = {
+            ("GET", "/"): _go_home,
+            ("GET", "/console"): _go_home,
+            ("GET", "/console/{path:path}"): Assets().answer,
+        }
+        return {(method, API + path): call for (method, path), call in calls.items()} | pages
 
     # Session
 
@@ -160,26 +201,27 @@ class WebConsole:
         return response
 
     async def _session(self, request: Request) -> Json:
-        expires = self._guard.session(request).expires
-        known = await self._services.history.facets(Search(), ("account", "region"), _MOST_CHOICES)
+        user, expires = user_of(request), self._guard.session(request).expires
+        history = seen_by(request, self._services).history
+        known = await history.facets(Search(), ("account", "region"), _MOST_CHOICES)
+        found = {field: {value for value, _ in values} for field, values in known.items()}
         own = {"account": self._settings.account, "region": self._settings.region}
-        choices = {
-            field: sorted({own[field], *(value for value, _ in values)})
-            for field, values in known.items()
-        }
+        seen = {own["account"]} if user.accounts is None else set(user.accounts)
         return {
             **own,
-            "accounts": choices["account"],
-            "regions": choices["region"],
-            "user": "operator",
+            "account": own["account"] if user.may_see(own["account"]) else min(seen),
+            "accounts": sorted(found["account"] | seen),
+            "regions": sorted(found["region"] | {own["region"]}),
+            "user": user.name,
+            "role": str(user.role),
+            "hasPassword": user.has_password,
             "version": __version__,
             "expires": expires.isoformat(),
         }
 
     async def _end(self, request: Request) -> Response:
-        self._sessions.end(request.cookies.get(COOKIE, ""))
         response = Response(status_code=204)
-        response.delete_cookie(COOKIE, path="/console")
+        self._guard.end(request, response)
         return response
 
     # The CloudTrail API
@@ -190,6 +232,8 @@ class WebConsole:
         operation = request.path_params["operation"]
         if not (operation.isascii() and operation.isalnum()):
             raise CloudTrailError("UnknownOperationException", f"no operation {operation!r}")
+        require(user_of(request), role_of_operation(operation))
+        self._require_own_account(request)
         region = request.query_params.get("region") or self._settings.region
         status, answer = await self._endpoint.cloudtrail(operation, region, _agent(request), body)
         if status < 400:
@@ -198,21 +242,26 @@ class WebConsole:
         code = str(error.get("__type", "InternalFailure")).rpartition("#")[2]
         raise CloudTrailError(code, str(error.get("message") or error.get("Message", "")), status)
 
-    async def _turn_on(self, request: Request) -> Response:
+    async def _turn_on(self, request: Request, given: Json) -> Response:
         """Turns CloudTrail on as a person wishes; a line of JSON for each step."""
-        wish = Wish.of(await _object(request))
+        wish = Wish.of(given)
+        self._require_own_account(request)
         region = request.query_params.get("region") or self._settings.region
         turning = TurningOn(self._endpoint, region, self._settings.account, _agent(request))
         return StreamingResponse(turning.steps(wish), media_type="application/x-ndjson")
 
-    async def _expect(self, request: Request) -> Json:
-        return await self._stories.expect(request, await _object(request))
+    def _require_own_account(self, request: Request) -> None:
+        """Returns if the user of a request may see the account whose calls the console makes."""
+        user, account = user_of(request), self._settings.account
+        if not user.may_see(account):
+            message = f"{user.name} may see the accounts {', '.join(user.accounts or ())} only."
+            raise CloudTrailError("AccessDenied", message, 403)
 
-    async def _save_view(self, request: Request) -> Json:
-        return await self._views.save(request, await _object(request))
+    async def _show_health(self, request: Request) -> Json:
+        """Returns what is recorded, how soon it is visible, and what is wrong.
 
-    async def _show_health(self, _request: Request) -> Json:
-        """Returns what is recorded, how soon it is visible, and what is wrong."""
+        A user of some accounts gets the number of their events, up to the most that are counted.
+        """
         state = await self._health()
         journal, history = state["journal"], state["history"]
         wrong = [f"event history lacks {each}" for each in state["missing"]]
@@ -224,12 +273,16 @@ class WebConsole:
             f"p{round(share * 100)}Ms": None if isnan(seconds) else round(seconds * 1000, 1)
             for share, seconds in self._freshness()
         }
+        events = history["position"] + history["imported"]
+        if user_of(request).accounts is not None:
+            seen = seen_by(request, self._services).history
+            events = (await seen.count_events(Search())).value
         return {
             "status": state["status"],
             "degradations": wrong,
             "recorded": journal["position"],
             "visible": history["position"],
-            "events": history["position"] + history["imported"],
+            "events": events,
             "freshness": {"p50Ms": None, "p99Ms": None, **milliseconds},
         }
 
@@ -244,6 +297,15 @@ async def _go_home(_request: Request) -> Response:
 
 def _agent(request: Request) -> str:
     return request.headers.get("user-agent", "")[:1_000]
+
+
+def _with_body(handler: Callable[[Request, Json], Awaitable[Any]]) -> Handler:
+    """Returns a handler that reads a JSON object first."""
+
+    async def handle(request: Request) -> Any:
+        return await handler(request, await _object(request))
+
+    return handle
 
 
 async def _object(request: Request) -> Json:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 from urllib.parse import quote
 
+from opentrail.capture.in_process.pinning import pinned
 from opentrail.core.errors import RecordRefused, UsageError
 from opentrail.core.identity import Identity
 
@@ -57,6 +58,8 @@ def ship_together(shipper: Shipper, records: Sequence[bytes]) -> None:
 class _Server(NamedTuple):
     console: str
     token: str
+    #: PEM file with its certificate, if it speaks TLS on this machine.
+    certificate: str | None = None
 
 
 class _RecordInvalid(RecordRefused):
@@ -82,7 +85,6 @@ class ServerShipper:
         self._server = _Server(url.rstrip("/"), token)
         self._data_dir: Path | None = None
         self._wait = wait
-        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
         self._queue: queue.Queue[bytes | None] = queue.Queue(_MAX_QUEUE)
         self._thread: threading.Thread | None = None
         self._ending = threading.Event()
@@ -99,10 +101,11 @@ class ServerShipper:
         """
         folder = Path(data_dir)
         try:
-            shipper = cls(*_server_of(folder), wait)
+            server = _server_of(folder)
+            shipper = cls(server.console, server.token, wait)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UsageError(f"no server runs on data directory {data_dir}") from error
-        shipper._data_dir = folder
+        shipper._server, shipper._data_dir = server, folder
         return shipper
 
     def ship(self, record: bytes) -> None:
@@ -245,7 +248,7 @@ class ServerShipper:
             headers["Content-Type"] = "application/x-ndjson"
         request = urllib.request.Request(url, body, headers)  # noqa: S310 - named by the caller
         try:
-            with self._open(request, timeout=seconds) as answer:
+            with _opener_of(server).open(request, timeout=seconds) as answer:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             reason = error.read().decode("utf-8", "replace")[:300]
@@ -260,4 +263,18 @@ class ServerShipper:
 
 def _server_of(data_dir: Path) -> _Server:
     described = json.loads((data_dir / "server.json").read_text())
-    return _Server(str(described["console"]).rstrip("/"), str(described["token"]))
+    console, token = str(described["console"]).rstrip("/"), str(described["token"])
+    return _Server(console, token, described.get("certificate"))
+
+
+def _opener_of(server: _Server) -> urllib.request.OpenerDirector:
+    """Returns what opens URLs of a server, without a proxy.
+
+    Raises:
+        OSError: its certificate cannot be read.
+    """
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if server.certificate is not None:
+        context = pinned(Path(server.certificate))
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)

@@ -1,0 +1,166 @@
+import Alert from "@cloudscape-design/components/alert";
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import FormField from "@cloudscape-design/components/form-field";
+import Header from "@cloudscape-design/components/header";
+import Input from "@cloudscape-design/components/input";
+import Modal from "@cloudscape-design/components/modal";
+import Select from "@cloudscape-design/components/select";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Table from "@cloudscape-design/components/table";
+import { type ReactNode, useState } from "react";
+import { type ApiError, get, post, remove } from "../api/client";
+import type { Role, User } from "../api/types";
+import { asApiError, useCall } from "../api/useCall";
+import { usePreferences } from "../app/preferences";
+import { ROLES } from "../app/session";
+import { Copy } from "../parts/Copy";
+import { DialogButtons } from "../parts/DialogButtons";
+import { Problem } from "../parts/Problem";
+import { stamp, zoneName } from "../text/time";
+import { visible } from "../text/visible";
+
+interface Issued {
+  user: User;
+  password?: string;
+}
+
+export default function Users(): ReactNode {
+  const { zone } = usePreferences();
+  const { data, error, loading, reload } = useCall((signal) => get<{ users: User[] }>("users", {}, signal), []);
+  const [creating, setCreating] = useState(false);
+  const [issued, setIssued] = useState<Issued | null>(null);
+  const [failure, setFailure] = useState<ApiError | null>(null);
+  const [busy, setBusy] = useState(false);
+  const run = (action: Promise<Issued | void>): void => {
+    setBusy(true);
+    setFailure(null);
+    setIssued(null);
+    action
+      .then((answer) => (setIssued(answer?.password ? answer : null), reload()), (problem) => setFailure(asApiError(problem)))
+      .finally(() => setBusy(false));
+  };
+  const path = (user: User): string => `users/${encodeURIComponent(user.name)}`;
+  const change = (user: User, action: string): void => run(post<Issued>(`${path(user)}/${action}`, {}));
+  const erase = (user: User): void => {
+    if (window.confirm(`Delete user ${user.name}?`)) run(remove(path(user)));
+  };
+  return (
+    <SpaceBetween size="l">
+      <div aria-live="polite">{issued?.password && <Password name={issued.user.name} password={issued.password} />}</div>
+      <Problem error={failure} what="The user was not changed" />
+      <Problem error={error} what="The users could not be loaded" onRetry={reload} />
+      <Table
+        header={
+          <Header
+            variant="h1"
+            counter={data ? `(${data.users.length})` : undefined}
+            description="Users sign in by name and password. One-time links open the console for the operator of the server."
+            actions={
+              <Button variant="primary" onClick={() => setCreating(true)}>
+                Create user
+              </Button>
+            }
+          >
+            Users
+          </Header>
+        }
+        ariaLabels={{ tableLabel: "Users" }}
+        items={data?.users ?? []}
+        loading={loading && !data}
+        loadingText="Loading users"
+        empty="There are no users."
+        trackBy="name"
+        columnDefinitions={[
+          { id: "name", header: "Name", cell: (user) => visible(user.name), isRowHeader: true },
+          { id: "role", header: "Role", cell: (user) => user.role },
+          { id: "accounts", header: "Accounts", cell: (user) => user.accounts?.join(", ") ?? "all" },
+          { id: "state", header: "State", cell: (user) => (user.active ? (user.mustChangePassword ? "has not signed in yet" : "active") : "disabled") },
+          { id: "created", header: `Created (${zoneName(zone)})`, cell: (user) => stamp(user.created, zone) },
+          {
+            id: "actions",
+            header: "Actions",
+            cell: (user) => (
+              <SpaceBetween direction="horizontal" size="xs">
+                <Button variant="inline-link" disabled={busy} ariaLabel={`${user.active ? "Disable" : "Enable"} ${visible(user.name)}`} onClick={() => change(user, user.active ? "disable" : "enable")}>
+                  {user.active ? "Disable" : "Enable"}
+                </Button>
+                <Button variant="inline-link" disabled={busy} ariaLabel={`Reset password of ${visible(user.name)}`} onClick={() => change(user, "reset-password")}>
+                  Reset password
+                </Button>
+                <Button variant="inline-link" disabled={busy} ariaLabel={`Delete ${visible(user.name)}`} onClick={() => erase(user)}>
+                  Delete
+                </Button>
+              </SpaceBetween>
+            ),
+          },
+        ]}
+      />
+      {creating && <Create onClose={() => setCreating(false)} onCreated={(made) => (setCreating(false), setIssued(made), reload())} />}
+    </SpaceBetween>
+  );
+}
+
+function Password({ name, password }: { name: string; password: string }): ReactNode {
+  return (
+    <Alert type="success" header={`Password of ${visible(name)} for the next sign-in`}>
+      <Box variant="code">{password}</Box>{" "}
+      <Copy text={() => password} label="Copy password" />{" "}
+      It is shown this once, and must be changed at that sign-in.
+    </Alert>
+  );
+}
+
+function Create({ onClose, onCreated }: { onClose: () => void; onCreated: (made: Issued) => void }): ReactNode {
+  const [name, setName] = useState("");
+  const [role, setRole] = useState<Role>("viewer");
+  const [accounts, setAccounts] = useState("");
+  const [error, setError] = useState<ApiError | null>(null);
+  const [busy, setBusy] = useState(false);
+  const create = (): void => {
+    setBusy(true);
+    setError(null);
+    const ids = accounts.split(/[\s,]+/).filter(Boolean);
+    post<Issued>("users", { name, role, accounts: ids.length ? ids : null })
+      .then(onCreated, (failure) => setError(asApiError(failure)))
+      .finally(() => setBusy(false));
+  };
+  return (
+    <Modal
+      visible
+      onDismiss={onClose}
+      header="Create user"
+      footer={
+        <DialogButtons onCancel={onClose}>
+          <Button variant="primary" loading={busy} disabled={!name} onClick={create}>
+            Create user
+          </Button>
+        </DialogButtons>
+      }
+    >
+      <SpaceBetween size="m">
+        <FormField label="Name">
+          <Input autoFocus value={name} onChange={({ detail }) => setName(detail.value)} />
+        </FormField>
+        <FormField label="Role" description="Each role may do all that the ones before it may.">
+          <Select
+            selectedOption={{ value: role, label: role }}
+            options={ROLES.map((value) => ({ value, label: value, description: PURPOSES[value] }))}
+            onChange={({ detail }) => setRole(detail.selectedOption.value as Role)}
+          />
+        </FormField>
+        <FormField label="Accounts" description="Ids of the only accounts whose events the user may see; empty: all.">
+          <Input value={accounts} placeholder="111111111111, 222222222222" onChange={({ detail }) => setAccounts(detail.value)} />
+        </FormField>
+        <Problem error={error} what="The user was not created" />
+      </SpaceBetween>
+    </Modal>
+  );
+}
+
+const PURPOSES: Record<Role, string> = {
+  viewer: "reads events and insights",
+  auditor: "proves and downloads events, sees and verifies trails",
+  operator: "creates and changes trails, saves views, marks incidents as expected",
+  admin: "manages users",
+};

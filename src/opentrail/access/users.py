@@ -1,0 +1,365 @@
+"""Users of the web console: their roles, and the passwords they sign in with."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+import unicodedata
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import IntEnum
+from typing import Any
+
+from opentrail.core.errors import (
+    Conflict,
+    PasswordChangeNeeded,
+    SignInRefused,
+    TooManyTries,
+    UsageError,
+)
+from opentrail.core.event import format_time, is_account, parse_time
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
+
+#: The user of a session that a one-time link began.
+OPERATOR = "operator"
+#: Tries to sign in with one name from one address in each period.
+MOST_TRIES, TRIES_PERIOD = 5, timedelta(minutes=1)
+SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1_024
+
+_KIND = "console-user"
+#: As IAM's user names.
+_NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
+#: More characters of a name than a user's has.
+_LONGEST_NAME = 65
+_WORDS = re.compile("[a-z]{1,20}")
+#: Attempts to change a user whom others change at the same time.
+_ATTEMPTS = 10
+#: Pairs of name and address whose tries are remembered; further ones are refused.
+_MOST_PAIRS = 10_000
+#: Hashes that are computed at once; each needs 32 MiB.
+_AT_ONCE = 2
+_SALT_BYTES, _HASH_BYTES = 16, 32
+
+
+class ConsoleRole(IntEnum):
+    """What a user may do; each role may do all that lesser ones may."""
+
+    VIEWER = 1
+    AUDITOR = 2
+    OPERATOR = 3
+    ADMIN = 4
+
+    @classmethod
+    def parse(cls, text: object) -> ConsoleRole:
+        """Returns the role of a name.
+
+        Raises:
+            UsageError: there is no such role.
+        """
+        if isinstance(text, str) and _WORDS.fullmatch(text) and text.upper() in cls.__members__:
+            return cls[text.upper()]
+        names = ", ".join(str(role) for role in cls)
+        raise UsageError(f"role must be one of {names}, not {text!r}")
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleUser:
+    """A user of the web console."""
+
+    name: str
+    role: ConsoleRole
+    #: Ids of the accounts whose events the user may see; None: all.
+    accounts: tuple[str, ...] | None
+    created: datetime
+    is_active: bool
+    #: Whether the password is the one-time one that an administrator passed on.
+    must_change_password: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScryptCost:
+    """The parameters of scrypt (RFC 7914); 128 * n * r bytes are needed."""
+
+    n: int = 2**15
+    r: int = 8
+    p: int = 1
+
+
+class ConsoleUsers:
+    """The users in a control store.
+
+    Changes are compare-and-set, so that several processes may make them at once. Tries to sign in
+    are counted in memory.
+    """
+
+    def __init__(self, control: ControlStore, clock: Clock, cost: ScryptCost | None = None) -> None:
+        self._control = control
+        self._cost = cost or ScryptCost()
+        self._tries = _Tries(clock)
+        self._clock = clock
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+        #: What the passwords of unknown users are compared with, so that they take as long.
+        self._decoy = _password_document(secrets.token_urlsafe(), self._cost)
+
+    async def create(
+        self, name: str, role: ConsoleRole, accounts: Iterable[str] | None = None
+    ) -> tuple[ConsoleUser, str]:
+        """Creates a user, and returns it with the password for its first sign-in.
+
+        Raises:
+            UsageError: the name or an account id is not valid, or there is such a user.
+        """
+        _check_name(name)
+        now = self._clock.now().replace(microsecond=0)
+        user = ConsoleUser(name, role, _checked_accounts(accounts), now, True, True)
+        password = _one_time_password()
+        document = {**_document_of(user), "password": await self._hashed(password)}
+        try:
+            await self._control.apply([Put(_KIND, name, document, expected=0)])
+        except Conflict as error:
+            raise UsageError(f"there is a user {name!r} already") from error
+        return user, password
+
+    async def all(self) -> list[ConsoleUser]:
+        """Returns the users, by name."""
+        return [_user_of(each) for each in await self._control.scan(_KIND)]
+
+    async def disable(self, name: str) -> ConsoleUser:
+        """Has a user refused until it is enabled.
+
+        Raises:
+            UsageError: there is no such user.
+        """
+        return await self._change(name, lambda user: replace(user, is_active=False))
+
+    async def enable(self, name: str) -> ConsoleUser:
+        """Has a user accepted again.
+
+        Raises:
+            UsageError: there is no such user.
+        """
+        return await self._change(name, lambda user: replace(user, is_active=True))
+
+    async def delete(self, name: str) -> None:
+        """Removes a user.
+
+        Raises:
+            UsageError: there is no such user.
+        """
+        await self._read(name)
+        await self._control.apply([Remove(_KIND, name)])
+
+    async def reset_password(self, name: str) -> tuple[ConsoleUser, str]:
+        """Replaces a user's password by one for its next sign-in, and returns both.
+
+        Raises:
+            UsageError: there is no such user.
+        """
+        password = _one_time_password()
+        hashed = await self._hashed(password)
+        user = await self._change(
+            name, lambda user: replace(user, must_change_password=True), {"password": hashed}
+        )
+        return user, password
+
+    async def sign_in(
+        self, name: str, password: str, address: str, new_password: str | None = None
+    ) -> ConsoleUser:
+        """Returns the user of a name and password; a new password replaces it.
+
+        An unknown or disabled user is answered like a wrong password, after the same time.
+
+        Raises:
+            TooManyTries: as `MOST_TRIES` says; the password was not looked at.
+            SignInRefused: the name or the password is wrong, or the user is disabled.
+            PasswordChangeNeeded: the password is good for this once, and a new one must be given.
+            UsageError: the new password is not acceptable.
+        """
+        self._tries.count(name, address)
+        stored = await self._control.get(_KIND, name) if _NAME.fullmatch(name) else None
+        document = stored.document["password"] if stored else self._decoy
+        is_right = await self._is_right(password, document)
+        if stored is None or not is_right or not stored.document["is_active"]:
+            raise SignInRefused("The user name or the password is wrong.", stored is not None)
+        self._tries.forget(name, address)
+        user = _user_of(stored)
+        if new_password is not None:
+            return await self._replace_password(stored, password, new_password)
+        if user.must_change_password:
+            raise PasswordChangeNeeded("This password is good once: choose your own.")
+        return user
+
+    async def _replace_password(self, stored: Stored, old: str, new: str) -> ConsoleUser:
+        _check_password(stored.key, old, new)
+        user = replace(_user_of(stored), must_change_password=False)
+        document = {**_document_of(user), "password": await self._hashed(new)}
+        try:
+            await self._control.apply([Put(_KIND, stored.key, document, stored.version)])
+        except Conflict as error:
+            raise SignInRefused("The user was changed meanwhile: sign in again.", True) from error
+        return user
+
+    async def _change(
+        self, name: str, change: Callable[[ConsoleUser], ConsoleUser], more: Document | None = None
+    ) -> ConsoleUser:
+        for _ in range(_ATTEMPTS):
+            stored = await self._read(name)
+            user = change(_user_of(stored))
+            document = {**stored.document, **_document_of(user), **(more or {})}
+            try:
+                await self._control.apply([Put(_KIND, name, document, stored.version)])
+            except Conflict:
+                continue
+            return user
+        raise Conflict(f"user {name} is being changed by others; try again")
+
+    async def _read(self, name: str) -> Stored:
+        stored = await self._control.get(_KIND, name)
+        if stored is None:
+            raise UsageError(f"user {name!r} not found; 'opentrail users list' shows all")
+        return stored
+
+    async def _hashed(self, password: str) -> Document:
+        async with self._turn:
+            return await asyncio.to_thread(_password_document, password, self._cost)
+
+    async def _is_right(self, password: str, document: Document) -> bool:
+        async with self._turn:
+            return await asyncio.to_thread(_matches, password, document)
+
+
+class _Tries:
+    """When each pair of name and address tried to sign in lately."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._times: dict[tuple[str, str], deque[datetime]] = {}
+
+    def count(self, name: str, address: str) -> None:
+        """Counts a try, before anything is done for it.
+
+        Raises:
+            TooManyTries: there were as many as there may be in the period.
+        """
+        now = self._clock.now()
+        pair = _pair(name, address)
+        if pair not in self._times and len(self._times) >= _MOST_PAIRS:
+            self._drop_old(now)
+        times = self._times.get(pair, deque())
+        while times and times[0] <= now - TRIES_PERIOD:
+            times.popleft()
+        if len(times) >= MOST_TRIES or len(self._times) >= _MOST_PAIRS:
+            raise TooManyTries(f"At most {MOST_TRIES} tries a minute: wait a minute.")
+        times.append(now)
+        self._times[pair] = times
+
+    def forget(self, name: str, address: str) -> None:
+        """Forgets the tries of a pair that has succeeded."""
+        self._times.pop(_pair(name, address), None)
+
+    def _drop_old(self, now: datetime) -> None:
+        since = now - TRIES_PERIOD
+        self._times = {pair: times for pair, times in self._times.items() if times[-1] > since}
+
+
+def _pair(name: str, address: str) -> tuple[str, str]:
+    return name[:_LONGEST_NAME], address
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"name must be 1 to 64 letters, digits and characters of +=,.@_-, not {name!r}"
+        )
+    if name == OPERATOR:
+        raise UsageError(f"the name {OPERATOR} is that of sessions which a link began")
+
+
+def _checked_accounts(accounts: Iterable[str] | None) -> tuple[str, ...] | None:
+    if accounts is None:
+        return None
+    given = tuple(sorted(set(accounts)))
+    for account in given:
+        if not is_account(account):
+            raise UsageError(f"accounts must be ids of 12 digits, not {account!r}")
+    if not given:
+        raise UsageError("accounts must be at least one id of 12 digits; leave it out for all")
+    return given
+
+
+def _check_password(name: str, old: str, new: str) -> None:
+    if not SHORTEST_PASSWORD <= len(new) <= LONGEST_PASSWORD:
+        raise UsageError(
+            f"the new password must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, "
+            f"not {len(new)}"
+        )
+    if _bytes_of(new) == _bytes_of(old):
+        raise UsageError("the new password must differ from the old one")
+    if name.lower() in new.lower() and len(new) < len(name) + SHORTEST_PASSWORD:
+        raise UsageError("the new password must not be made of the user's name")
+
+
+def _one_time_password() -> str:
+    return secrets.token_urlsafe(15)
+
+
+def _bytes_of(password: str) -> bytes:
+    """Returns the bytes to hash: equal for texts that look the same."""
+    return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+
+
+def _password_document(password: str, cost: ScryptCost) -> Document:
+    salt = secrets.token_bytes(_SALT_BYTES)
+    hashed = _scrypt(password, salt, cost)
+    return {"n": cost.n, "r": cost.r, "p": cost.p, "salt": salt.hex(), "hash": hashed.hex()}
+
+
+def _matches(password: str, document: Document) -> bool:
+    cost = ScryptCost(document["n"], document["r"], document["p"])
+    hashed = _scrypt(password[: LONGEST_PASSWORD + 1], bytes.fromhex(document["salt"]), cost)
+    return hmac.compare_digest(hashed, bytes.fromhex(document["hash"]))
+
+
+def _scrypt(password: str, salt: bytes, cost: ScryptCost) -> bytes:
+    needed = 128 * cost.r * (cost.n + cost.p + 2)
+    return hashlib.scrypt(
+        _bytes_of(password),
+        salt=salt,
+        n=cost.n,
+        r=cost.r,
+        p=cost.p,
+        maxmem=2 * needed,
+        dklen=_HASH_BYTES,
+    )
+
+
+def _user_of(stored: Stored) -> ConsoleUser:
+    document = stored.document
+    accounts = document["accounts"]
+    return ConsoleUser(
+        stored.key,
+        ConsoleRole.parse(document["role"]),
+        None if accounts is None else tuple(accounts),
+        parse_time(document["created"]),
+        document["is_active"],
+        document["must_change_password"],
+    )
+
+
+def _document_of(user: ConsoleUser) -> dict[str, Any]:
+    return {
+        "role": str(user.role),
+        "accounts": None if user.accounts is None else list(user.accounts),
+        "created": format_time(user.created),
+        "is_active": user.is_active,
+        "must_change_password": user.must_change_password,
+    }

@@ -1,0 +1,200 @@
+"""Sign-in by a provider of OpenID Connect: authorization code with PKCE (RFC 7636)."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import secrets
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from joserfc.jwt import JWTClaimsRegistry
+
+from opentrail.core.errors import SignInRefused
+from opentrail.ports.clock import Clock
+from opentrail.ports.identity_provider import BegunSignIn
+
+#: Seconds for each answer of the provider, and the maximum of its bytes.
+_SECONDS, _LARGEST = 10.0, 1_000_000
+#: Seconds by which the provider's clock may differ.
+_LEEWAY = 60
+#: Signatures by a private key that the provider alone has.
+_ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA", "Ed25519"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovered:
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    algorithms: tuple[str, ...]
+
+
+class OidcProvider:
+    """An `IdentityProvider`.
+
+    Args:
+        issuer: its identifier, a URL; every token must be of it.
+        client_id: this server's name there.
+        client_secret: this server's secret there; None for a public client.
+        clock: the time that tokens are compared with.
+    """
+
+    def __init__(
+        self, issuer: str, client_id: str, client_secret: str | None, clock: Clock
+    ) -> None:
+        self._issuer, self._client_id, self._secret = issuer, client_id, client_secret
+        self._clock = clock
+        self._opener = urllib.request.build_opener(_NoRedirects())
+
+    async def begin(self, redirect_uri: str) -> BegunSignIn:
+        """Returns where a browser is sent, and what must be known when it comes back."""
+        found = await self._discover()
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        digest = hashlib.sha256(verifier.encode()).digest()
+        query = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": redirect_uri,
+            "scope": "openid profile email",
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": base64.urlsafe_b64encode(digest).rstrip(b"=").decode(),
+            "code_challenge_method": "S256",
+        }
+        mark = "&" if urlsplit(found.authorization_endpoint).query else "?"
+        url = f"{found.authorization_endpoint}{mark}{urlencode(query)}"
+        return BegunSignIn(url, state, nonce, verifier, redirect_uri)
+
+    async def finish(self, begun: BegunSignIn, answer: Mapping[str, str]) -> Mapping[str, Any]:
+        """Returns the claims about the user, all of them verified."""
+        if answer.get("error"):
+            raise _refused(f"the provider answered {answer['error'][:200]!r}")
+        if answer.get("iss", self._issuer) != self._issuer:  # RFC 9207
+            raise _refused("another provider answered")
+        if not answer.get("code"):
+            raise _refused("the provider sent no code")
+        found = await self._discover()
+        token = await self._exchange(found, begun, answer["code"])
+        keys = await self._fetch(urllib.request.Request(found.jwks_uri))  # noqa: S310 - checked
+        return self._verified(token, keys, found, begun.nonce)
+
+    async def _discover(self) -> _Discovered:
+        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        document = await self._fetch(urllib.request.Request(url))  # noqa: S310 - of the settings
+        if document.get("issuer") != self._issuer:
+            raise _refused(f"the issuer must be {self._issuer}, not {document.get('issuer')!r}")
+        endpoints = []
+        for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+            endpoint = document.get(name)
+            if not isinstance(endpoint, str) or not is_safe(endpoint):
+                raise _refused(f"the provider's {name} must be an https URL, not {endpoint!r}")
+            endpoints.append(endpoint)
+        offered = document.get("id_token_signing_alg_values_supported")
+        listed = offered if isinstance(offered, list) else []
+        algorithms = tuple(name for name in _ALGORITHMS if name in listed)
+        if not algorithms:
+            raise _refused(f"the provider signs by none of {', '.join(_ALGORITHMS)}")
+        authorization, token, keys = endpoints
+        return _Discovered(authorization, token, keys, algorithms)
+
+    async def _exchange(self, found: _Discovered, begun: BegunSignIn, code: str) -> str:
+        """Returns the id token for a code."""
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": begun.redirect_uri,
+            "code_verifier": begun.verifier,
+            "client_id": self._client_id,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        if self._secret is not None:
+            pair = f"{quote(self._client_id, safe='')}:{quote(self._secret, safe='')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        request = urllib.request.Request(  # noqa: S310 - checked when it was discovered
+            found.token_endpoint, urlencode(form).encode(), headers
+        )
+        token = (await self._fetch(request)).get("id_token")
+        if not isinstance(token, str):
+            raise _refused("the provider sent no id token")
+        return token
+
+    def _verified(self, token: str, keys: Any, found: _Discovered, nonce: str) -> Mapping[str, Any]:
+        now = int(self._clock.now().timestamp())
+        registry = JWTClaimsRegistry(
+            now=now,
+            leeway=_LEEWAY,
+            iss={"essential": True, "value": self._issuer},
+            aud={"essential": True, "value": self._client_id},
+            sub={"essential": True},
+            exp={"essential": True},
+            iat={"essential": True},
+            nonce={"essential": True, "value": nonce},
+        )
+        try:
+            claims = jwt.decode(
+                token, KeySet.import_key_set(keys), algorithms=list(found.algorithms)
+            ).claims
+            registry.validate(claims)
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _refused(f"the id token is not valid: {error}") from error
+        audience = claims["aud"]
+        is_alone = isinstance(audience, str) or len(audience) == 1
+        if claims.get("azp", self._client_id if is_alone else None) != self._client_id:
+            raise _refused("the id token is for another client")
+        return claims
+
+    async def _fetch(self, request: urllib.request.Request) -> dict[str, Any]:
+        """Returns the JSON object that the provider answers."""
+
+        def fetch() -> bytes:
+            with self._opener.open(request, timeout=_SECONDS) as answer:
+                return bytes(answer.read(_LARGEST + 1))
+
+        try:
+            body = await asyncio.to_thread(fetch)
+            document = json.loads(body) if len(body) <= _LARGEST else None
+        except (OSError, HTTPException, ValueError) as error:
+            raise _refused(f"{request.full_url} failed: {error}") from error
+        if not isinstance(document, dict):
+            raise _refused(f"{request.full_url} did not answer a JSON object")
+        return document
+
+
+def is_safe(url: str) -> bool:
+    """Returns whether a URL is https, or of this machine.
+
+    >>> is_safe("https://id.example/x"), is_safe("http://id.example"), is_safe("http://localhost:1")
+    (True, False, True)
+    """
+    try:
+        parts = urlsplit(url)
+        hostname = parts.hostname
+    except ValueError:
+        return False
+    is_local = parts.scheme == "http" and hostname in ("localhost", "127.0.0.1", "::1")
+    return bool(hostname) and (parts.scheme == "https" or is_local)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Leaves redirects alone: the provider's addresses are those that it has published."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _refused(reason: str) -> SignInRefused:
+    return SignInRefused(f"Signing in failed: {reason}.", is_known=False)

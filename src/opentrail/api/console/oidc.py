@@ -1,0 +1,161 @@
+"""Signing in to the web console by OpenID Connect."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from opentrail.access.users import ConsoleRole
+from opentrail.api.console.guard import Endpoint, Guard, is_secure
+from opentrail.api.console.plain import page_of, text_of
+from opentrail.api.console.sessions import SessionUser
+from opentrail.api.console.sign_in import LoginRecords
+from opentrail.core.errors import CloudTrailError, SignInRefused, Unsupported
+from opentrail.ports.clock import Clock
+from opentrail.ports.identity_provider import BegunSignIn, IdentityProvider
+
+Json = dict[str, Any]
+CALLBACK = "/console/oidc/callback"
+_COOKIE, _SECURE_COOKIE = "ot-oidc", "__Host-ot-oidc"
+#: How long a user may take at the provider, and the maximum number of sign-ins under way.
+_LONGEST, _MOST = timedelta(minutes=10), 1_000
+_NAME = re.compile(r"[\w+=,.@ -]{1,128}")
+#: Claims that may name a user, best first.
+_NAMES = ("preferred_username", "email", "sub")
+
+
+@dataclass(frozen=True, slots=True)
+class OidcLogin:
+    """How users sign in by a provider.
+
+    Args:
+        provider: where they do.
+        role_claim: the claim with a text, or a list of texts, that gives a role.
+        roles: text in the claim → role; users of several have the greatest one.
+    """
+
+    provider: IdentityProvider
+    role_claim: str
+    roles: Mapping[str, ConsoleRole]
+
+
+class OidcSignIn:
+    """The calls by which a browser signs in at a provider and comes back."""
+
+    def __init__(
+        self, guard: Guard, records: LoginRecords, clock: Clock, login: OidcLogin | None
+    ) -> None:
+        self._guard = guard
+        self._records = records
+        self._clock = clock
+        self._login = login
+        #: By state; a sign-in comes back once.
+        self._begun: dict[str, tuple[datetime, BegunSignIn]] = {}
+
+    def endpoints(self) -> dict[tuple[str, str], Endpoint]:
+        """Returns the endpoint of the page that the provider sends browsers to."""
+        return {("GET", CALLBACK): self._guard.plain(self._finish, _failed, None)}
+
+    async def describe(self, _request: Request) -> Json:
+        """Returns whether users may sign in by a provider."""
+        return {"oidc": self._login is not None}
+
+    async def begin(self, request: Request) -> Response:
+        """Returns where the browser must go, and binds the sign-in to it by a cookie."""
+        redirect_uri = str(request.url.replace(path=CALLBACK, query="", fragment=""))
+        try:
+            begun = await self._configured.provider.begin(redirect_uri)
+        except SignInRefused as error:
+            raise CloudTrailError("SignInRefused", str(error), 502) from error
+        self._begun[begun.state] = (self._clock.now(), begun)
+        if len(self._begun) > _MOST:
+            del self._begun[next(iter(self._begun))]
+        response = Response(begun.url, media_type="text/plain")
+        name, path = _cookie_of(request)
+        # Not strict: the provider's redirect must bring it back.
+        response.set_cookie(
+            name,
+            begun.state,
+            max_age=int(_LONGEST.total_seconds()),
+            path=path,
+            httponly=True,
+            samesite="lax",
+            secure=is_secure(request),
+        )
+        return response
+
+    async def _finish(self, request: Request) -> Response:
+        """Begins a session when a browser comes back from the provider."""
+        login = self._configured
+        name, path = _cookie_of(request)
+        answer = dict(request.query_params)
+        state = answer.get("state", "")
+        moment, begun = self._begun.pop(state, (None, None))
+        is_own = hmac.compare_digest(
+            request.cookies.get(name, "").encode(), state.encode("utf-8", "replace")
+        )
+        is_late = moment is None or moment + _LONGEST < self._clock.now()
+        if begun is None or is_late or not is_own:
+            message = "This sign-in was not begun in this browser, or is too old: begin again."
+            raise CloudTrailError("SignInRefused", message, 401)
+        try:
+            claims = await login.provider.finish(begun, answer)
+        except SignInRefused as error:
+            await self._records.failed(request, None)
+            raise CloudTrailError("SignInRefused", str(error), 401) from error
+        user = await self._user_of(request, login, claims)
+        response = RedirectResponse("/console/", 303)
+        await self._records.succeeded(request, user.name)
+        self._guard.begin_for(request, user, response)
+        response.delete_cookie(name, path, httponly=True, secure=is_secure(request))
+        return response
+
+    async def _user_of(
+        self, request: Request, login: OidcLogin, claims: Mapping[str, Any]
+    ) -> SessionUser:
+        """Returns the user of verified claims.
+
+        Raises:
+            CloudTrailError: no role is for it; that is recorded.
+        """
+        name = f"oidc:{_name_in(claims)}"
+        given = claims.get(login.role_claim)
+        texts = given if isinstance(given, list) else [given]
+        roles = [
+            login.roles[text] for text in texts if isinstance(text, str) and text in login.roles
+        ]
+        if not roles:
+            await self._records.failed(request, name)
+            message = f"No role is for {name}: its claim {login.role_claim} has none that is known."
+            raise CloudTrailError("SignInRefused", message, 403)
+        return SessionUser(name, max(roles))
+
+    @property
+    def _configured(self) -> OidcLogin:
+        if self._login is None:
+            raise Unsupported("signing in by OpenID Connect without --oidc-issuer")
+        return self._login
+
+
+def _failed(code: str, message: str, status: int, request_id: str) -> Response:
+    said = f"<p role=alert>{text_of(message)} ({text_of(code)}, request {text_of(request_id)})</p>"
+    return page_of("Sign in", f'{said}<p><a href="/console/">Sign in again</a></p>', status)
+
+
+def _name_in(claims: Mapping[str, Any]) -> str:
+    for claim in _NAMES:
+        value = claims.get(claim)
+        if isinstance(value, str) and _NAME.fullmatch(value):
+            return value
+    return "unnamed"
+
+
+def _cookie_of(request: Request) -> tuple[str, str]:
+    return (_SECURE_COOKIE, "/") if is_secure(request) else (_COOKIE, "/console")

@@ -1,0 +1,192 @@
+"""Signing in to the web console by name and password; each try is recorded as ConsoleLogin."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from opentrail.access.users import ConsoleUser, ConsoleUsers
+from opentrail.api.console.guard import Guard
+from opentrail.api.console.roles import user_of
+from opentrail.api.console.sessions import Sessions, SessionUser
+from opentrail.core.errors import (
+    CloudTrailError,
+    PasswordChangeNeeded,
+    SignInRefused,
+    TooManyTries,
+    UsageError,
+)
+from opentrail.core.event import EVENT_VERSION, MANAGEMENT, SIGN_IN, NewEntry, format_time
+from opentrail.core.identity import iam_user
+from opentrail.core.trail import GLOBAL_REGION
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import JournalWriter
+
+Json = dict[str, Any]
+_HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
+#: Maximum characters of what a header says.
+_LONGEST = 1_000
+_PAGE = "/console/"
+
+
+class LoginRecords:
+    """Records who signed in, or tried to, in the form that AWS's console has.
+
+    Args:
+        journal: where they become durable.
+        clock: the time of them.
+        account: the account whose console this is.
+    """
+
+    def __init__(self, journal: JournalWriter, clock: Clock, account: str) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._account = account
+
+    async def succeeded(self, request: Request, name: str) -> None:
+        """Returns once it is durable that a user has signed in.
+
+        Raises:
+            RecordRefused: it cannot be recorded now.
+        """
+        await self._append(request, self._identity(name), None)
+
+    async def failed(self, request: Request, name: str | None) -> None:
+        """Returns once it is durable that a known user, or an unknown one, could not sign in.
+
+        The name of an unknown user is hidden: it may be a password in the wrong field.
+
+        Raises:
+            RecordRefused: it cannot be recorded now.
+        """
+        if name is not None:
+            await self._append(request, self._identity(name), "Failed authentication")
+            return
+        unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
+        await self._append(request, unknown, "No username found in supplied account")
+
+    def _identity(self, name: str) -> Json:
+        """Returns a user of the console as an IAM user; the path distinguishes it from those."""
+        digest = hashlib.sha256(f"opentrail:{self._account}:{name}".encode()).hexdigest()
+        arn = f"arn:aws:iam::{self._account}:user/opentrail/{name}"
+        return iam_user(self._account, name, f"AIDA{digest[:17].upper()}", arn)
+
+    async def _append(self, request: Request, identity: Json, failure: str | None) -> None:
+        now = self._clock.now()
+        record = {
+            "eventVersion": EVENT_VERSION,
+            "userIdentity": identity,
+            "eventTime": format_time(now),
+            "eventSource": SIGN_IN,
+            "eventName": "ConsoleLogin",
+            "awsRegion": GLOBAL_REGION,
+            "sourceIPAddress": address_of(request),
+            "userAgent": request.headers.get("user-agent", "")[:_LONGEST],
+            **({"errorMessage": failure} if failure else {}),
+            "requestParameters": None,
+            "responseElements": {"ConsoleLogin": "Failure" if failure else "Success"},
+            "additionalEventData": {
+                "LoginTo": str(request.url.replace(path=_PAGE, query="", fragment=""))[:_LONGEST],
+                "MobileVersion": "No",
+                "MFAUsed": "No",
+            },
+            "eventID": str(uuid.uuid4()),
+            "readOnly": False,
+            "eventType": "AwsConsoleSignIn",
+            "managementEvent": True,
+            "recipientAccountId": self._account,
+            "eventCategory": MANAGEMENT,
+        }
+        entry = NewEntry(
+            "api",
+            now,
+            self._account,
+            GLOBAL_REGION,
+            MANAGEMENT,
+            str(record["eventID"]),
+            orjson.dumps(record),
+        )
+        await self._journal.append([entry])
+
+
+class SignIn:
+    """The calls by which users with a password sign in and replace it."""
+
+    def __init__(
+        self, guard: Guard, sessions: Sessions, users: ConsoleUsers, records: LoginRecords
+    ) -> None:
+        self._guard = guard
+        self._sessions = sessions
+        self._users = users
+        self._records = records
+
+    async def login(self, request: Request, given: Json) -> Response:
+        """Begins a session by `name` and `password`; `newPassword` replaces the password."""
+        name, password = _text(given, "name"), _text(given, "password")
+        new = None if given.get("newPassword") is None else _text(given, "newPassword")
+
+        async def check() -> ConsoleUser:
+            return await self._users.sign_in(name, password, address_of(request), new)
+
+        user = await self._checked(request, name, check)
+        response = Response(status_code=204)
+        await self._records.succeeded(request, user.name)
+        if new is not None:
+            self._sessions.end_all_of(user.name)
+        self._guard.begin_for(request, session_user(user), response)
+        return response
+
+    async def change_password(self, request: Request, given: Json) -> Response:
+        """Replaces the `password` of the session's user by `newPassword`, and ends its sessions.
+
+        A new one begins, in this browser.
+        """
+        user = user_of(request)
+        if not user.has_password:
+            message = f"{user.name} has no password here"
+            raise CloudTrailError("InvalidParameterException", message)
+        _text(given, "newPassword")
+        return await self.login(request, {**given, "name": user.name})
+
+    async def _checked(
+        self, request: Request, name: str, check: Callable[[], Awaitable[ConsoleUser]]
+    ) -> ConsoleUser:
+        """Returns the user who signs in; a refusal is recorded.
+
+        Raises:
+            CloudTrailError: why not.
+        """
+        try:
+            return await check()
+        except SignInRefused as error:
+            await self._records.failed(request, name if error.is_known else None)
+            raise CloudTrailError("SignInRefused", str(error), 401) from error
+        except TooManyTries as error:
+            raise CloudTrailError("TooManyTries", str(error), 429) from error
+        except PasswordChangeNeeded as error:
+            raise CloudTrailError("PasswordChangeNeeded", str(error), 403) from error
+        except UsageError as error:
+            raise CloudTrailError("InvalidParameterException", str(error)) from error
+
+
+def session_user(user: ConsoleUser) -> SessionUser:
+    """Returns a user with a password as sessions have it."""
+    return SessionUser(user.name, user.role, user.accounts, has_password=True)
+
+
+def address_of(request: Request) -> str:
+    """Returns the address from which a request came."""
+    return request.client.host if request.client else "unknown"
+
+
+def _text(given: Json, member: str) -> str:
+    value = given.get(member)
+    if not isinstance(value, str) or not value:
+        raise CloudTrailError("InvalidParameterException", f"{member} must be a text")
+    return value

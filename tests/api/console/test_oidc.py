@@ -1,0 +1,185 @@
+"""Signing in to the console by a provider: one browser, one state, one role."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http.cookies import SimpleCookie
+from typing import Any
+
+import pytest
+
+from opentrail.access.users import ConsoleRole
+from opentrail.api.console.oidc import CALLBACK, OidcLogin
+from opentrail.core.errors import SignInRefused
+from opentrail.ports.identity_provider import BegunSignIn
+from tests.api.caller import Answer, send
+from tests.api.console.browser import HOST, Browser
+from tests.fakes import asynchronous
+
+ROLES = {"readers": ConsoleRole.VIEWER, "admins": ConsoleRole.ADMIN}
+
+
+class Provider:
+    """An `IdentityProvider` with one user, whose claims a test sets."""
+
+    def __init__(self) -> None:
+        self.claims: dict[str, Any] = {"sub": "1", "email": "ann@example.com", "groups": "readers"}
+        self.begun = 0
+        self.refuses = False
+        self.redirect_uri = ""
+
+    async def begin(self, redirect_uri: str) -> BegunSignIn:
+        self.begun += 1
+        self.redirect_uri = redirect_uri
+        if self.refuses:
+            raise SignInRefused("Signing in failed: the provider is down.", False)
+        state = f"state-{self.begun}"
+        url = f"https://id.example/?state={state}"
+        return BegunSignIn(url, state, "nonce", "verifier", redirect_uri)
+
+    async def finish(self, begun: BegunSignIn, answer: Mapping[str, str]) -> Mapping[str, Any]:
+        if answer.get("code") != "good":
+            raise SignInRefused("Signing in failed: the code is wrong.", False)
+        return self.claims
+
+
+def with_provider() -> tuple[Browser, Provider]:
+    provider = Provider()
+    browser = Browser(oidc=OidcLogin(provider, "groups", ROLES))
+    browser.cookie = None
+    return browser, provider
+
+
+async def begin(browser: Browser) -> tuple[str, str]:
+    """Returns the state, and the cookie that binds it to the browser."""
+    answer = await browser.post("oidc", {})
+    assert answer.status == 200, answer.body
+    cookie = SimpleCookie(answer.headers["set-cookie"])["ot-oidc"]
+    assert (cookie["samesite"], cookie["httponly"]) == ("lax", True)
+    return answer.body.decode().rpartition("=")[2], cookie.value
+
+
+async def come_back(browser: Browser, state: str, cookie: str | None, code: str = "good") -> Answer:
+    """Comes back as from a page of another site; the browser keeps its session."""
+    headers = {"host": HOST, "sec-fetch-site": "cross-site"}
+    if cookie is not None:
+        headers["cookie"] = f"ot-oidc={cookie}"
+    answer = await send(browser.app, "GET", f"{CALLBACK}?state={state}&code={code}", headers)
+    if "set-cookie" in answer.headers and answer.status == 303:
+        browser.cookie = next(
+            part.value for part in SimpleCookie(answer.cookies).values() if part.key == "ot"
+        )
+    return answer
+
+
+def logins(browser: Browser) -> list[tuple[str, str]]:
+    records = [json.loads(entry.record) for entry in browser.api.world.entries]
+    return [
+        (record["userIdentity"]["userName"], record["responseElements"]["ConsoleLogin"])
+        for record in records
+    ]
+
+
+@asynchronous
+async def test_a_user_of_the_provider_signs_in_with_the_role_of_its_claim() -> None:
+    browser, provider = with_provider()
+    assert (await browser.get("login")).json == {"oidc": True}
+    answer = await come_back(browser, *await begin(browser))
+    assert (answer.status, answer.headers["location"]) == (303, "/console/")
+    session = (await browser.get("session")).json
+    assert (session["user"], session["role"]) == ("oidc:ann@example.com", "viewer")
+    assert session["hasPassword"] is False
+    assert provider.redirect_uri == f"http://{HOST}{CALLBACK}"
+    assert logins(browser) == [("oidc:ann@example.com", "Success")]
+
+
+@asynchronous
+async def test_the_greatest_role_of_several_counts() -> None:
+    browser, provider = with_provider()
+    provider.claims["groups"] = ["others", 5, "admins", "readers"]
+    await come_back(browser, *await begin(browser))
+    assert (await browser.get("session")).json["role"] == "admin"
+
+
+@pytest.mark.parametrize("groups", [None, "others", [], ["admin"], {"admins": True}, 7])
+@asynchronous
+async def test_a_user_without_a_role_is_refused_and_that_is_recorded(groups: Any) -> None:
+    browser, provider = with_provider()
+    provider.claims["groups"] = groups
+    answer = await come_back(browser, *await begin(browser))
+    assert answer.status == 403
+    assert b"No role is for oidc:ann@example.com" in answer.body
+    assert browser.cookie is None
+    assert logins(browser) == [("oidc:ann@example.com", "Failure")]
+
+
+@asynchronous
+async def test_a_state_is_good_once_in_the_browser_that_began() -> None:
+    browser, _ = with_provider()
+    state, cookie = await begin(browser)
+    for wrong in (None, "", "state-0", cookie + "x"):
+        again, _ = await begin(browser)
+        assert (await come_back(browser, again, wrong)).status == 401
+    assert (await come_back(browser, "never-begun", "never-begun")).status == 401
+    assert (await come_back(browser, "", None)).status == 401
+    assert (await come_back(browser, state, cookie)).status == 303
+    assert (await come_back(browser, state, cookie)).status == 401
+    assert logins(browser) == [("oidc:ann@example.com", "Success")]
+
+
+@asynchronous
+async def test_a_sign_in_that_takes_too_long_must_begin_again() -> None:
+    browser, _ = with_provider()
+    state, cookie = await begin(browser)
+    browser.api.world.clock.advance(601)
+    assert (await come_back(browser, state, cookie)).status == 401
+
+
+@asynchronous
+async def test_a_refusal_of_the_provider_is_shown_and_recorded() -> None:
+    browser, provider = with_provider()
+    answer = await come_back(browser, *await begin(browser), code="bad")
+    assert answer.status == 401
+    assert b"the code is wrong" in answer.body
+    assert b'<a href="/console/">' in answer.body
+    assert "script-src" not in answer.headers["content-security-policy"]
+    assert logins(browser) == [("HIDDEN_DUE_TO_SECURITY_REASONS", "Failure")]
+    provider.refuses = True
+    refused = await browser.post("oidc", {})
+    assert (refused.status, refused.json["code"]) == (502, "SignInRefused")
+
+
+@asynchronous
+async def test_without_a_provider_there_is_no_such_sign_in() -> None:
+    browser = Browser()
+    assert (await browser.get("login")).json == {"oidc": False}
+    answer = await browser.post("oidc", {})
+    assert answer.json["code"] == "UnsupportedOperationException"
+
+
+@pytest.mark.parametrize("changes", [{"x_ot_csrf": None}, {"origin": "http://evil.example"}])
+@asynchronous
+async def test_another_page_cannot_begin_it(changes: dict[str, str | None]) -> None:
+    browser, provider = with_provider()
+    assert (await browser.post("oidc", {}, **changes)).status == 403
+    assert provider.begun == 0
+
+
+@pytest.mark.parametrize(
+    ("claims", "name"),
+    [
+        ({"preferred_username": "ann"}, "oidc:ann"),
+        ({"preferred_username": "<b>\u202e"}, "oidc:ann@example.com"),
+        ({"email": None}, "oidc:1"),
+        ({"email": "x" * 200, "sub": ["1"]}, "oidc:unnamed"),
+    ],
+)
+@asynchronous
+async def test_a_user_has_the_best_name_that_can_be_shown(
+    claims: dict[str, Any], name: str
+) -> None:
+    browser, provider = with_provider()
+    provider.claims |= claims
+    await come_back(browser, *await begin(browser))
+    assert (await browser.get("session")).json["user"] == name

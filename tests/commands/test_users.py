@@ -1,0 +1,102 @@
+"""`opentrail users`: what it asks, and what it prints of a server's answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opentrail.cli import main
+from tests.stub_console import StubConsole, stub_console
+
+ANN = {
+    "name": "ann",
+    "role": "auditor",
+    "accounts": ["111111111111", "222222222222"],
+    "created": "2020-01-01T09:00:00Z",
+    "active": True,
+    "mustChangePassword": False,
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[StubConsole]:
+    with stub_console(tmp_path) as stub:
+        yield stub
+
+
+def run(server: StubConsole, *arguments: str) -> int:
+    return main(["users", *arguments, "--data-dir", str(server.data_dir)])
+
+
+def asked(server: StubConsole) -> tuple[str, str, Any]:
+    (one,) = server.asked
+    return one.method, one.path, json.loads(one.body) if one.body else None
+
+
+def test_a_new_user_has_a_password_that_is_printed_once(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"user": ANN, "password": "Zm9v"})
+    assert run(server, "create", "ann", "--role", "auditor", "--accounts", "1,2") == 0
+    given = {"name": "ann", "role": "auditor", "accounts": ["1", "2"]}
+    assert asked(server) == ("POST", "/api/v1/users?", given)
+    printed = capsys.readouterr()
+    assert printed.out == "password of ann for the next sign-in: Zm9v\n"
+    assert "must be changed" in printed.err
+
+
+def test_a_user_of_all_accounts_has_none_named(server: StubConsole) -> None:
+    server.answers({"user": ANN, "password": "Zm9v"})
+    assert run(server, "create", "ann", "--role", "admin") == 0
+    assert asked(server)[2]["accounts"] is None
+
+
+def test_users_are_one_line_each(server: StubConsole, capsys: pytest.CaptureFixture[str]) -> None:
+    bob = {**ANN, "name": "bob.b", "role": "viewer", "accounts": None}
+    server.answers({"users": [ANN, {**bob, "mustChangePassword": True}, {**bob, "active": False}]})
+    assert run(server, "list") == 0
+    assert asked(server) == ("GET", "/api/v1/users?", None)
+    assert capsys.readouterr().out.splitlines() == [
+        "ann    auditor   111111111111,222222222222  active",
+        "bob.b  viewer    all accounts  has not signed in yet",
+        "bob.b  viewer    all accounts  disabled",
+    ]
+
+
+def test_without_users_it_says_how_to_create_one(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"users": []})
+    assert run(server, "list") == 0
+    assert "opentrail users create" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("disable", "disabled"), ("enable", "enabled"), ("delete", "deleted")],
+)
+def test_changes_are_confirmed(
+    server: StubConsole, capsys: pytest.CaptureFixture[str], action: str, said: str
+) -> None:
+    server.answers({"user": ANN})
+    assert run(server, action, "ann") == 0
+    assert asked(server) == ("POST", "/api/v1/users/change?", {"name": "ann", "action": action})
+    assert capsys.readouterr().out == f"ann is {said}\n"
+
+
+def test_a_reset_prints_the_new_password(
+    server: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.answers({"user": ANN, "password": "YmFy"})
+    assert run(server, "reset-password", "ann", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"user": ANN, "password": "YmFy"}
+
+
+def test_a_refusal_is_wrong_use(server: StubConsole, capsys: pytest.CaptureFixture[str]) -> None:
+    server.answers({"error": "user 'x' not found", "code": "InvalidParameterException"}, 400)
+    assert run(server, "disable", "x") == 2
+    assert "user 'x' not found" in capsys.readouterr().err

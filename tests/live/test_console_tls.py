@@ -1,0 +1,201 @@
+"""TLS on the console's port, for browsers and commands; certificates that are replaced."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from opentrail.capture.in_process.shipping import ServerShipper
+from tests.certificates import Issuer, issue, write
+from tests.factories import a_record
+from tests.live.processes import Opentrail, opentrail_server, run_opentrail
+from tests.stub_upstream import StubUpstream
+
+pytestmark = pytest.mark.live
+
+
+class Files:
+    """A certificate's files, which may be replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.pem, self.key = folder / "certificate.pem", folder / "key.pem"
+        self.replace()
+
+    def replace(self) -> Issuer:
+        """Writes a new certificate for 127.0.0.1."""
+        made = issue("opentrail.example", "127.0.0.1")
+        write(made, self.pem, self.key)
+        return made
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return ("--tls-certificate", str(self.pem), "--tls-key", str(self.key))
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def connection(url: str, trusted: Path) -> http.client.HTTPSConnection:
+    context = ssl.create_default_context(cafile=str(trusted))
+    host, port = url.removeprefix("https://").split(":")
+    return http.client.HTTPSConnection(host, int(port), timeout=30, context=context)
+
+
+def ask(
+    to: http.client.HTTPSConnection, method: str, path: str, given: Any = None, **headers: str
+) -> tuple[int, http.client.HTTPMessage, Any]:
+    usual = {"Content-Type": "application/json", "X-OT-CSRF": "1"}
+    to.request(method, path, json.dumps(given or {}), {**usual, **headers})
+    answer = to.getresponse()
+    body = answer.read()
+    return answer.status, answer.headers, json.loads(body) if body else None
+
+
+def test_commands_browsers_and_hooks_use_the_console_over_tls(tmp_path: Path, files: Files) -> None:
+    with (
+        StubUpstream() as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url, *files.flags) as server,
+    ):
+        assert server.console.startswith("https://")
+        made = server.opentrail("users", "create", "ann", "--role", "viewer", "--json")
+        assert made.returncode == 0, made.stderr
+        once = json.loads(made.stdout)["password"]
+        assert server.opentrail("status").returncode == 0
+        link = server.opentrail("console").stdout
+        assert link.startswith(f"{server.console}/console/#t=")
+        ServerShipper.of_data_dir(server.data_dir).ship(json.dumps(a_record()).encode())
+
+        browser = connection(server.console, files.pem)
+        own = "correct horse battery"
+        given = {"name": "ann", "password": once, "newPassword": own}
+        status, headers, _ = ask(browser, "POST", "/console/api/login", given)
+        cookie = headers["set-cookie"].partition(";")[0]
+        assert (status, cookie.partition("=")[0]) == (204, "__Host-ot")
+        _, _, session = ask(browser, "GET", "/console/api/session", cookie=cookie)
+        assert (session["user"], session["role"]) == ("ann", "viewer")
+        assert ask(browser, "GET", "/console/api/trails", cookie=cookie)[0] == 403
+        login, recorded = server.records()
+        assert login["userIdentity"]["userName"] == "ann"
+        assert login["additionalEventData"]["LoginTo"] == f"{server.console}/console/"
+        assert recorded["eventName"] == a_record()["eventName"]
+
+        assert server.opentrail("users", "disable", "ann").stdout == "ann is disabled\n"
+        assert ask(browser, "GET", "/console/api/session", cookie=cookie)[0] == 401
+        forged = {"x-forwarded-for": "192.0.2.9", "x-forwarded-proto": "http"}
+        ask(browser, "POST", "/console/api/login", {"name": "ann", "password": own}, **forged)
+        assert server.records()[0]["sourceIPAddress"] == "127.0.0.1"
+
+
+def test_commands_do_not_talk_to_a_server_with_another_certificate(
+    tmp_path: Path, files: Files
+) -> None:
+    with opentrail_server(
+        tmp_path / "data", "--upstream", "http://127.0.0.1:9", *files.flags
+    ) as server:
+        files.replace()
+        refused = server.opentrail("users", "list")
+        assert refused.returncode == 1
+        assert "certificate" in refused.stderr.lower()
+        # Nor, by its address alone, to one whose certificate no authority has signed.
+        named = run_opentrail(
+            *("users", "list", "--endpoint", server.console), OPENTRAIL_TOKEN=server.token
+        )
+        assert (named.returncode, "certificate" in named.stderr.lower()) == (1, True)
+        trusting = run_opentrail(
+            *("users", "list", "--endpoint", server.console),
+            OPENTRAIL_TOKEN=server.token,
+            SSL_CERT_FILE=str(files.pem),
+        )
+        assert trusting.returncode == 1
+
+
+def serial_of(url: str) -> int:
+    """Returns the serial number of the certificate that a port shows."""
+    host, port = url.removeprefix("https://").split(":")
+    pem = ssl.get_server_certificate((host, int(port)), timeout=30)
+    return x509.load_pem_x509_certificate(pem.encode()).serial_number
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Returns once something holds; each look takes a handshake."""
+    for _ in range(500):
+        if holds():
+            return
+    raise AssertionError("it did not come to hold")
+
+
+@pytest.mark.parametrize("recorders", ["1", "2"])
+def test_a_new_certificate_is_used_after_sighup_and_connections_go_on(
+    tmp_path: Path, files: Files, recorders: str
+) -> None:
+    with (
+        StubUpstream(keep=True) as upstream,
+        opentrail_server(
+            tmp_path / "data",
+            *("--upstream", upstream.url, *files.flags, "--recorders", recorders),
+        ) as server,
+    ):
+        old = serial_of(server.console)
+        opened = [connection(url, files.pem) for url in (server.console, server.url)]
+        for one in opened:
+            one.request("GET", "/health")
+            one.getresponse().read()
+        sockets = [one.sock for one in opened]
+        new = files.replace()[0].serial_number
+        hang_up(server)
+        for url in (server.console, server.url):
+            # Recorder processes take turns: each must have it.
+            eventually(lambda url=url: all(serial_of(url) == new for _ in range(4)))  # type: ignore[misc]
+        assert new != old
+        for one, before in zip(opened, sockets, strict=True):
+            one.request("GET", "/health")
+            assert one.getresponse().read() is not None
+            assert one.sock is before, "the connection is the same"
+        assert server.opentrail("status").returncode == 0
+
+
+def test_a_certificate_that_cannot_be_used_leaves_the_former_one(
+    tmp_path: Path, files: Files
+) -> None:
+    with opentrail_server(
+        tmp_path / "data", "--upstream", "http://127.0.0.1:9", *files.flags
+    ) as server:
+        old = serial_of(server.console)
+        write(issue("other"), tmp_path / "other.pem", files.key)  # a key that does not match
+        hang_up(server)
+        assert server.process is not None
+        assert server.process.stdout is not None
+        for line in server.process.stdout:
+            if "the former certificate remains" in line:
+                break
+        assert serial_of(server.console) == serial_of(server.url) == old
+        new = files.replace()[0].serial_number
+        hang_up(server)
+        eventually(lambda: serial_of(server.console) == new)
+
+
+def hang_up(server: Opentrail) -> None:
+    assert server.process is not None
+    os.kill(server.process.pid, signal.SIGHUP)
+
+
+def test_plain_http_on_the_consoles_port_is_answered(tmp_path: Path, files: Files) -> None:
+    with opentrail_server(
+        tmp_path / "data", "--upstream", "http://127.0.0.1:9", *files.flags
+    ) as server:
+        host, port = server.console.removeprefix("https://").split(":")
+        with socket.create_connection((host, int(port)), 30) as raw:
+            raw.sendall(b"GET /health HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert b"https://" in raw.recv(4_096)

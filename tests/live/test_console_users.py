@@ -1,0 +1,95 @@
+"""Users of the console in a browser: first sign-in, what each role is shown, administration."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.live.browser import Browser, browser
+from tests.live.processes import Opentrail
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+OWN = "correct horse battery"
+
+
+def create(server: Opentrail, name: str, role: str, *flags: str) -> str:
+    """Creates a user; returns the one-time password."""
+    made = server.opentrail("users", "create", name, "--role", role, *flags, "--json")
+    assert made.returncode == 0, made.stderr
+    return str(json.loads(made.stdout)["password"])
+
+
+def sign_in(opened: Browser, name: str, password: str) -> None:
+    page = opened.page
+    page.get_by_label("User name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def choose_password(opened: Browser) -> None:
+    page = opened.page
+    expect(page.get_by_role("heading", name="Choose a password")).to_be_visible()
+    page.get_by_label("New password", exact=True).fill(OWN)
+    page.get_by_label("New password again").fill(OWN)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
+
+
+def check(opened: Browser) -> None:
+    """Fails unless all that went wrong is that calls were refused, as these tests want."""
+    refused = re.compile(r"Failed to load resource: .* 40[13]")
+    opened.problems = [text for text in opened.problems if not refused.match(text)]
+    opened.check()
+
+
+def test_a_viewer_signs_in_chooses_a_password_and_sees_what_is_for_viewers(
+    server: Opentrail,
+) -> None:
+    once = create(server, "vera", "viewer")
+    server.boto("iam").create_user(UserName="Mary")
+    with browser(server) as opened:
+        page = opened.page
+        opened.go("")
+        expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+        assert opened.violations() == []
+        sign_in(opened, "vera", "wrong")
+        expect(page.get_by_text("The user name or the password is wrong.")).to_be_visible()
+        sign_in(opened, "vera", once)
+        choose_password(opened)
+        expect(page.get_by_role("link", name="Event history", exact=True)).to_be_visible()
+        for hidden in ("Trails", "Integrity", "Users"):
+            expect(page.get_by_role("link", name=hidden, exact=True)).to_have_count(0)
+        opened.go("events?expression=eventName%3DConsoleLogin")
+        expect(page.get_by_role("row").filter(has_text="vera").first).to_be_visible()
+        expect(page.get_by_role("button", name="Download events")).to_have_count(0)
+        opened.go("trails")
+        expect(page.get_by_text("This page is not for your role")).to_be_visible()
+        page.get_by_role("button", name="Session: vera").click()
+        page.get_by_role("menuitem", name="Sign out").click()
+        expect(page.get_by_text("The session expired")).to_be_visible()
+        check(opened)
+
+
+def test_an_administrator_creates_and_disables_a_user(server: Opentrail) -> None:
+    once = create(server, "adam", "admin")
+    with browser(server) as opened:
+        page = opened.page
+        opened.go("")
+        sign_in(opened, "adam", once)
+        choose_password(opened)
+        opened.go("users")
+        page.get_by_role("button", name="Create user").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("Name").fill("olga")
+        dialog.get_by_role("button", name="Create user").click()
+        expect(page.get_by_text("Password of olga for the next sign-in")).to_be_visible()
+        assert opened.violations() == []
+        page.get_by_role("button", name="Disable olga").click()
+        expect(page.get_by_role("button", name="Enable olga")).to_be_visible()
+        check(opened)
+    listed = json.loads(server.opentrail("users", "list", "--json").stdout)["users"]
+    assert {user["name"]: user["active"] for user in listed}["olga"] is False
