@@ -50,18 +50,23 @@ def test_the_server_has_no_keys_of_its_own_while_signatures_are_not_verified() -
     assert own_api_access(settings, "http://x", None).access_key_id == "AKIAEXAMPLE"
 
 
-def test_the_servers_own_key_may_do_everything_and_those_of_the_store_nothing() -> None:
+def test_the_keys_of_the_server_and_of_its_users_are_trusted_and_not_the_stores() -> None:
     settings = Settings(auth="enforced", access={"s3": UpstreamAccess("AKIAEXAMPLE", "secret")})
-    keys = server_keys(settings, lambda key: unknown("123456789012", key), None)
+    keys = server_keys(settings, lambda key: unknown("111122223333", key), None)
     assert keys.own is not None
-    assert keys.always_allowed() == {
-        "arn:aws:iam::123456789012:user/opentrail-console": "AdministratorAccess"
-    }
-    assert {key.identity.access_key_id for key in keys.all()} == {
-        "AKIAEXAMPLE",
-        keys.own.identity.access_key_id,
-    }
+    ann = keys.of_user("ann")
+    assert keys.of_user("ann") is ann
+    assert ann.identity.user_identity["arn"] == "arn:aws:iam::111122223333:user/ann"
+    ids = {"AKIAEXAMPLE", keys.own.identity.access_key_id, ann.identity.access_key_id}
+    assert {key.identity.access_key_id for key in keys.all()} == ids
+    assert {key for key in ids if keys.is_trusted(key)} == ids - {"AKIAEXAMPLE"}
     assert own_access(settings, "http://x", keys.own).access_key_id == "AKIAEXAMPLE"
     own = own_api_access(settings, "http://x", keys.own)
     assert own.access_key_id == keys.own.identity.access_key_id
     assert own.secret_access_key == keys.own.secret.secret_access_key
+
+
+def test_the_sandboxs_admin_is_trusted() -> None:
+    settings = Settings(auth="enforced")
+    keys = server_keys(settings, lambda key: unknown("111122223333", key), ("AKIAADMIN", "s"))
+    assert keys.is_trusted("AKIAADMIN")

@@ -253,6 +253,25 @@ def test_a_call_that_changes_something_is_let_in_once(server: Opentrail) -> None
     }
 
 
+def test_what_a_user_of_the_console_does_is_recorded_with_the_users_name(server: Opentrail) -> None:
+    made = server.opentrail("users", "create", "olga", "--role", "operator", "--json")
+    once = json.loads(made.stdout)["password"]
+    server.boto("s3").create_bucket(Bucket="by-console")
+    browser = requests.Session()
+    browser.headers.update({"x-ot-csrf": "1", "Origin": server.console})
+
+    def post(path: str, **body: Any) -> requests.Response:
+        return browser.post(f"{server.console}/console/api/{path}", json=body, timeout=30)
+
+    signed_in = post("login", name="olga", password=once, newPassword="correct horse battery")
+    assert signed_in.ok, signed_in.text
+    created = post("aws/CreateTrail", Name="by-console", S3BucketName="by-console")
+    assert created.status_code == 200, created.text
+    record = record_of(server, "eventName=CreateTrail AND user=olga")
+    assert record["requestParameters"]["name"] == "by-console"
+    assert is_verified(record)
+
+
 def test_the_same_call_twice_in_a_second_is_made_twice_by_an_sdk(server: Opentrail) -> None:
     root = create_key(server, "--root")
     client_of(server, "s3", root).create_bucket(Bucket="twice")

@@ -105,16 +105,8 @@ class PolicyDirectory:
     compare-and-set, so that several processes may make them at once.
     """
 
-    def __init__(self, control: ControlStore, always: Mapping[str, str] | None = None) -> None:
-        """Opens the directory.
-
-        Args:
-            control: where the policies are.
-            always: ARNs of principals with the name of an AWS managed policy, which they have
-                besides what is attached to them.
-        """
+    def __init__(self, control: ControlStore) -> None:
         self._control = control
-        self._always = {arn: _MANAGED[name] for arn, name in (always or {}).items()}
         self._accounts: dict[str, _Account] = {}
 
     async def load(self) -> None:
@@ -138,9 +130,7 @@ class PolicyDirectory:
         if found is None:
             return ()
         account = self._accounts.get(found[0])
-        attached = () if account is None else account.attached.get(found[1], ())
-        always = self._always.get(principal)
-        return attached if always is None else (*attached, always)
+        return () if account is None else account.attached.get(found[1], ())
 
     async def put_policy(self, account: str, name: str, document: str) -> CustomerPolicy:
         """Creates a policy, or replaces it wherever it is attached.

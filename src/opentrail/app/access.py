@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opentrail.access.keys import KnownKey
 from opentrail.adapters.aws.object_store import S3Access
@@ -46,25 +46,48 @@ def service_access(settings: Settings, service: str, region: str) -> S3Access:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class ServerKeys:
-    """The keys that a server knows without its key directory; none with `--auth permissive`."""
+    """Access keys that a server makes itself, and knows without its key directory.
 
-    #: The key that it calls its own endpoint with; its secret is in memory only.
-    own: KnownKey | None = None
-    #: The sandbox's.
-    admin: KnownKey | None = None
-    #: The key of the credentials for S3.
-    of_store: KnownKey | None = None
+    Their secrets are in memory only.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        own: KnownKey | None = None,
+        admin: KnownKey | None = None,
+        of_store: KnownKey | None = None,
+    ) -> None:
+        """Starts without keys of users.
+
+        Args:
+            account: the account of the keys.
+            own: the key that the server calls its own endpoint with; None with `permissive`.
+            admin: the sandbox's.
+            of_store: the key of the credentials for S3.
+        """
+        self.own = own
+        self._account = account
+        self._admin, self._of_store = admin, of_store
+        self._of_users: dict[str, KnownKey] = {}
 
     def all(self) -> list[KnownKey]:
         """Returns the keys that there are."""
-        return [key for key in (self.of_store, self.own, self.admin) if key is not None]
+        fixed = (self._of_store, self.own, self._admin)
+        return [*(key for key in fixed if key is not None), *self._of_users.values()]
 
-    def always_allowed(self) -> dict[str, str]:
-        """Returns the managed policies that users have without attachment, by the users' ARNs."""
-        users = [key.identity.user_identity.get("arn") for key in (self.own, self.admin) if key]
-        return {str(arn): "AdministratorAccess" for arn in users}
+    def of_user(self, name: str) -> KnownKey:
+        """Returns the key of a user of the web console, so that records name the user."""
+        key = self._of_users.get(name)
+        if key is None:
+            key = self._of_users[name] = _new_key(self._account, name)
+        return key
+
+    def is_trusted(self, access_key_id: str) -> bool:
+        """Returns whether calls of a key need no policy; roles decide in the console."""
+        trusted = (self.own, self._admin, *self._of_users.values())
+        return any(key and key.identity.access_key_id == access_key_id for key in trusted)
 
 
 def server_keys(
@@ -77,21 +100,24 @@ def server_keys(
         resolve: returns the identity of an access key id.
         admin: id and secret of the sandbox's key.
     """
-    if settings.auth != "enforced":
-        return ServerKeys()
-    key_id = key_for_account(DEFAULT_ACCOUNT, tail=secrets.token_bytes(4))
-    identity = Identity(key_id, DEFAULT_ACCOUNT, iam_user(DEFAULT_ACCOUNT, OWN_USER, None, None))
-    own = KnownKey(identity, SigningSecret(secrets.token_urlsafe(30)))
     given = _store_credentials(settings)
+    account = resolve(given.access_key_id).account if given else DEFAULT_ACCOUNT
+    if settings.auth != "enforced":
+        return ServerKeys(account)
     of_store = None
     if given is not None:
         token = given.session_token
         hashed = hashlib.sha256(token.encode()).digest() if token else None
         secret = SigningSecret(given.secret_access_key, hashed)
         of_store = KnownKey(resolve(given.access_key_id), secret)
-    return ServerKeys(
-        own, KnownKey(resolve(admin[0]), SigningSecret(admin[1])) if admin else None, of_store
-    )
+    of_admin = KnownKey(resolve(admin[0]), SigningSecret(admin[1])) if admin else None
+    return ServerKeys(account, _new_key(account, OWN_USER), of_admin, of_store)
+
+
+def _new_key(account: str, user: str) -> KnownKey:
+    key_id = key_for_account(account, tail=secrets.token_bytes(4))
+    identity = Identity(key_id, account, iam_user(account, user, None, None))
+    return KnownKey(identity, SigningSecret(secrets.token_urlsafe(30)))
 
 
 def _store_credentials(settings: Settings) -> UpstreamAccess | None:
@@ -117,7 +143,7 @@ def own_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
 
 
 def own_api_access(settings: Settings, url: str, own: KnownKey | None) -> S3Access:
-    """Returns access to this server's own CloudTrail API: signed with `own` if it is checked."""
+    """Returns access to this server's own CloudTrail API, as the owner of a key that it made."""
     if own is not None:
         key_id, secret = own.identity.access_key_id, own.secret.secret_access_key
         return S3Access(url, key_id, secret, ca=settings.tls_certificate)

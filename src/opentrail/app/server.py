@@ -54,6 +54,7 @@ from opentrail.api.console.web import WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.app.access import (
+    ServerKeys,
     own_access,
     own_api_access,
     server_keys,
@@ -348,9 +349,9 @@ class Server:
         settings, metrics, identities = self.settings, engines.metrics, engines.identities
         journal, store = engines.journal, engines.store
         keys_of_server = server_keys(settings, identities.resolve, self._admin)
-        policies = PolicyDirectory(engines.control, keys_of_server.always_allowed())
+        policies = PolicyDirectory(engines.control)
         await policies.load()
-        authorizer = await self._authorizer(engines, services, policies)
+        authorizer = await self._authorizer(engines, services, policies, keys_of_server)
         api = CloudTrailApi(services, engines.catalog, SCOPE_KEY, authorizer)
         endpoint: EndpointServer | Recorders
         if settings.recorders > 1:
@@ -393,10 +394,13 @@ class Server:
         def access() -> S3Access:
             return own_access(settings, self.endpoint_url, keys_of_server.own)
 
-        def access_of(service: str) -> S3Access:
-            if service == "cloudtrail":
-                return own_api_access(settings, self.endpoint_url, keys_of_server.own)
-            return access()
+        async def access_of(service: str, user: str | None) -> S3Access:
+            key = keys_of_server.own
+            if user is not None:
+                key = keys_of_server.of_user(user)
+                await endpoint.know_keys([key])
+            to = own_api_access if service == "cloudtrail" else own_access
+            return to(settings, self.endpoint_url, key)
 
         account = identities.resolve(access().access_key_id).account
         web = WebConsole(
@@ -438,13 +442,18 @@ class Server:
         self._write_server_file(stack, token)
 
     async def _authorizer(
-        self, engines: _Engines, services: Services, policies: PolicyDirectory
+        self,
+        engines: _Engines,
+        services: Services,
+        policies: PolicyDirectory,
+        keys_of_server: ServerKeys,
     ) -> Authorizer | None:
         if self.settings.auth != "enforced":
             return None
         of_resources = ResourcePolicies(engines.control)
         await of_resources.load()
-        return Authorizer(policies, of_resources, services.trails, engines.clock)
+        trails, clock = services.trails, engines.clock
+        return Authorizer(policies, of_resources, trails, clock, keys_of_server.is_trusted)
 
     def _reload_certificate(
         self, tls: ssl.SSLContext, endpoint: EndpointServer | Recorders

@@ -13,8 +13,14 @@ from tests.stub_upstream import RawRequest, StubUpstream
 AGENT = "Mozilla/5.0 (X11; Linux x86_64)"
 
 
+CALLER = (AGENT, None)
+
+
 def endpoint(url: str) -> BotocoreEndpoint:
-    return BotocoreEndpoint(lambda _service: S3Access(url, "AKIAEXAMPLE", "secret"))
+    async def access(_service: str, user: str | None) -> S3Access:
+        return S3Access(url, f"AKIA{user.upper()}" if user else "AKIAEXAMPLE", "secret")
+
+    return BotocoreEndpoint(access)
 
 
 def answering(status: bytes, body: bytes) -> StubUpstream:
@@ -28,7 +34,7 @@ def answering(status: bytes, body: bytes) -> StubUpstream:
 async def test_an_operation_of_cloudtrail_is_signed_and_its_answer_kept_as_it_is() -> None:
     with answering(b"400 Bad Request", b'{"__type":"X"}') as server:
         given = b'{"Name":"one"}'
-        answer = await endpoint(server.url).cloudtrail("GetTrail", "eu-west-1", AGENT, given)
+        answer = await endpoint(server.url).cloudtrail("GetTrail", "eu-west-1", CALLER, given)
     assert answer == (400, b'{"__type":"X"}')
     (request,) = server.requests
     assert request.body == given
@@ -42,16 +48,28 @@ async def test_an_operation_of_cloudtrail_is_signed_and_its_answer_kept_as_it_is
 async def test_other_services_are_called_on_behalf_of_the_same_agent() -> None:
     with StubUpstream(keep=True) as server:
         given = {"Bucket": "evidence"}
-        await endpoint(server.url).call("s3", "CreateBucket", "us-east-1", AGENT, given)
+        await endpoint(server.url).call("s3", "CreateBucket", "us-east-1", CALLER, given)
     (request,) = server.requests
     assert (request.method, request.target) == ("PUT", "/evidence")
     assert request.header("user-agent") == AGENT
 
 
 @asynchronous
+async def test_each_user_has_a_key() -> None:
+    with StubUpstream(keep=True) as server:
+        called = endpoint(server.url)
+        await called.call("s3", "CreateBucket", "us-east-1", (AGENT, "ann"), {"Bucket": "one"})
+        await called.cloudtrail("GetTrail", "us-east-1", (AGENT, "bob"), b"{}")
+    keys = [
+        request.header("authorization").partition("Credential=")[2] for request in server.requests
+    ]
+    assert [key.partition("/")[0] for key in keys] == ["AKIAANN", "AKIABOB"]
+
+
+@asynchronous
 async def test_a_refusal_has_the_code_of_the_service() -> None:
     error = b"<Error><Code>BucketAlreadyExists</Code><Message>taken</Message></Error>"
-    call = ("s3", "CreateBucket", "us-east-1", AGENT, {"Bucket": "evidence"})
+    call = ("s3", "CreateBucket", "us-east-1", CALLER, {"Bucket": "evidence"})
     with (
         answering(b"409 Conflict", error) as server,
         pytest.raises(ServiceError, match="s3:CreateBucket: taken") as raised,
@@ -63,4 +81,4 @@ async def test_a_refusal_has_the_code_of_the_service() -> None:
 @asynchronous
 async def test_an_endpoint_that_does_not_answer_is_an_error() -> None:
     with pytest.raises(ServiceError, match="cloudtrail:GetTrail"):
-        await endpoint("http://127.0.0.1:9").cloudtrail("GetTrail", "us-east-1", AGENT, b"{}")
+        await endpoint("http://127.0.0.1:9").cloudtrail("GetTrail", "us-east-1", CALLER, b"{}")

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from opentrail.access.users import ConsoleRole, ConsoleUsers, ScryptCost
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.sessions import Sessions, SessionUser
+from opentrail.api.console.turn_on import ConsoleCaller
 from opentrail.api.console.web import ConsoleSettings, WebConsole
 from opentrail.app.event_prover import answer
 from opentrail.core.errors import ServiceError
@@ -29,23 +30,29 @@ class CalledEndpoint:
     def __init__(self, api: Api) -> None:
         self._api = api
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self.agents: set[str] = set()
+        self.callers: set[ConsoleCaller] = set()
         self.refused: Sequence[str] = ()
 
     async def call(
-        self, service: str, operation: str, region: str, agent: str, given: dict[str, Any]
+        self,
+        service: str,
+        operation: str,
+        region: str,
+        caller: ConsoleCaller,
+        given: dict[str, Any],
     ) -> dict[str, Any]:
         """Returns nothing, or refuses the operations in `refused`."""
         self.calls.append((service, operation, given))
-        self.agents.add(agent)
+        self.callers.add(caller)
         if operation in self.refused:
             raise ServiceError("Refused", f"{service}:{operation}: not today")
         return {}
 
     async def cloudtrail(
-        self, operation: str, region: str, agent: str, body: bytes
+        self, operation: str, region: str, caller: ConsoleCaller, body: bytes
     ) -> tuple[int, bytes]:
         """Returns the API's answer."""
+        self.callers.add(caller)
         answer = await self._api.call(operation, region=region, body=body)
         return answer.status, answer.body
 

@@ -37,7 +37,7 @@ async def test_each_step_is_a_call_of_the_endpoint() -> None:
         "EnableLogFileValidation": True,
     }
     assert made["StartLogging"] == {"Name": "my-trail"}
-    assert browser.endpoint.agents == {AGENT}
+    assert browser.endpoint.callers == {(AGENT, None)}
 
 
 @asynchronous

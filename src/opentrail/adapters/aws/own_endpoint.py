@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -29,22 +29,29 @@ class BotocoreEndpoint:
     """An `OwnEndpoint`: every call goes through the network, and is recorded like any other.
 
     Args:
-        access: returns address and credentials of the endpoint for calls of a service; it has no
-            address before it listens.
+        access: returns address and credentials of the endpoint for calls of a service by a user of
+            the web console; it has no address before it listens.
     """
 
-    def __init__(self, access: Callable[[str], S3Access]) -> None:
+    def __init__(self, access: Callable[[str, str | None], Awaitable[S3Access]]) -> None:
         self._access = access
         self._threads = ThreadPoolExecutor(_AT_ONCE, "own-endpoint")
         self._session: botocore.session.Session | None = None
 
     async def call(
-        self, service: str, operation: str, region: str, agent: str, given: dict[str, Any]
+        self,
+        service: str,
+        operation: str,
+        region: str,
+        caller: tuple[str, str | None],
+        given: dict[str, Any],
     ) -> dict[str, Any]:
         """Returns the answer to a call of any service."""
+        agent, user = caller
+        access = await self._access(service, user)
 
         def call() -> dict[str, Any]:
-            client = self._client(service, region, agent)
+            client = self._client(access, service, region, agent)
             answer: dict[str, Any] = getattr(client, _method(client, operation))(**given)
             answer.pop("ResponseMetadata", None)
             return answer
@@ -52,12 +59,13 @@ class BotocoreEndpoint:
         return await self._run(call, f"{service}:{operation}")
 
     async def cloudtrail(
-        self, operation: str, region: str, agent: str, body: bytes
+        self, operation: str, region: str, caller: tuple[str, str | None], body: bytes
     ) -> tuple[int, bytes]:
         """Returns status and body of an answer of the CloudTrail API."""
+        agent, user = caller
+        access = await self._access("cloudtrail", user)
 
         def call() -> tuple[int, bytes]:
-            access = self._access("cloudtrail")
             headers = {
                 "Content-Type": "application/x-amz-json-1.1",
                 "X-Amz-Target": f"{_TARGET}.{operation}",
@@ -84,10 +92,9 @@ class BotocoreEndpoint:
         except FAILED as error:
             raise ServiceError(type(error).__name__, f"{name}: {error}") from error
 
-    def _client(self, service: str, region: str, agent: str) -> Any:
+    def _client(self, access: S3Access, service: str, region: str, agent: str) -> Any:
         if self._session is None:
             self._session = botocore.session.Session()
-        access = self._access(service)
         return self._session.create_client(
             service,
             region,

@@ -24,11 +24,21 @@ _MEMBERS: dict[str, type] = {
 }
 
 
+#: The browser's user agent, and the name of the console's user: None for who opened the link that
+#: the server printed on its own machine.
+ConsoleCaller = tuple[str, str | None]
+
+
 class OwnEndpoint(Protocol):
     """The endpoint as a client sees it: every call is recorded."""
 
     async def call(
-        self, service: str, operation: str, region: str, agent: str, given: dict[str, Any]
+        self,
+        service: str,
+        operation: str,
+        region: str,
+        caller: ConsoleCaller,
+        given: dict[str, Any],
     ) -> dict[str, Any]:
         """Return the answer to a call, in the form of the service's model.
 
@@ -36,7 +46,7 @@ class OwnEndpoint(Protocol):
             service: its name in botocore, such as `s3`.
             operation: the operation, such as `CreateBucket`.
             region: the Region to call.
-            agent: the user agent on whose behalf it is called.
+            caller: on whose behalf it is called.
             given: the operation's input.
 
         Raises:
@@ -45,7 +55,7 @@ class OwnEndpoint(Protocol):
         ...
 
     async def cloudtrail(
-        self, operation: str, region: str, agent: str, body: bytes
+        self, operation: str, region: str, caller: ConsoleCaller, body: bytes
     ) -> tuple[int, bytes]:
         """Return status and body of the answer of the CloudTrail API, in JSON 1.1.
 
@@ -101,9 +111,11 @@ class Wish:
 class TurningOn:
     """Makes the calls that a person would make, through the endpoint, so that each is recorded."""
 
-    def __init__(self, endpoint: OwnEndpoint, region: str, account: str, agent: str) -> None:
+    def __init__(
+        self, endpoint: OwnEndpoint, region: str, account: str, caller: ConsoleCaller
+    ) -> None:
         self._endpoint = endpoint
-        self._region, self._account, self._agent = region, account, agent
+        self._region, self._account, self._caller = region, account, caller
 
     async def steps(self, wish: Wish) -> AsyncIterator[bytes]:
         """Yields a line of JSON for each step; a step that fails is the last one."""
@@ -124,7 +136,7 @@ class TurningOn:
             yield orjson.dumps({"step": name, "done": True, "error": None}) + b"\n"
 
     async def _call(self, service: str, operation: str, **given: Any) -> dict[str, Any]:
-        return await self._endpoint.call(service, operation, self._region, self._agent, given)
+        return await self._endpoint.call(service, operation, self._region, self._caller, given)
 
     async def _create_bucket(self, wish: Wish) -> None:
         where = {"LocationConstraint": self._region}

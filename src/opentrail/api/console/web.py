@@ -29,12 +29,12 @@ from opentrail.api.console.roles import (
     seen_by,
     user_of,
 )
-from opentrail.api.console.sessions import Sessions
+from opentrail.api.console.sessions import LINK_USER, Sessions
 from opentrail.api.console.sign_in import LoginRecords, SignIn
 from opentrail.api.console.stories import Stories
 from opentrail.api.console.tail import Tail
 from opentrail.api.console.trails import Trails, Verify
-from opentrail.api.console.turn_on import OwnEndpoint, TurningOn, Wish
+from opentrail.api.console.turn_on import ConsoleCaller, OwnEndpoint, TurningOn, Wish
 from opentrail.api.console.verifications import Verifications
 from opentrail.api.console.views import Views
 from opentrail.api.operation import Services
@@ -235,7 +235,7 @@ class WebConsole:
         require(user_of(request), role_of_operation(operation))
         self._require_own_account(request)
         region = request.query_params.get("region") or self._settings.region
-        status, answer = await self._endpoint.cloudtrail(operation, region, _agent(request), body)
+        status, answer = await self._endpoint.cloudtrail(operation, region, _caller(request), body)
         if status < 400:
             return Response(answer, status, media_type="application/json")
         error = orjson.loads(answer)
@@ -247,7 +247,7 @@ class WebConsole:
         wish = Wish.of(given)
         self._require_own_account(request)
         region = request.query_params.get("region") or self._settings.region
-        turning = TurningOn(self._endpoint, region, self._settings.account, _agent(request))
+        turning = TurningOn(self._endpoint, region, self._settings.account, _caller(request))
         return StreamingResponse(turning.steps(wish), media_type="application/x-ndjson")
 
     def _require_own_account(self, request: Request) -> None:
@@ -295,8 +295,10 @@ async def _go_home(_request: Request) -> Response:
     return RedirectResponse(_HOME, 307)
 
 
-def _agent(request: Request) -> str:
-    return request.headers.get("user-agent", "")[:1_000]
+def _caller(request: Request) -> ConsoleCaller:
+    user = user_of(request)
+    name = None if user == LINK_USER else user.name
+    return request.headers.get("user-agent", "")[:1_000], name
 
 
 def _with_body(handler: Callable[[Request, Json], Awaitable[Any]]) -> Handler:
