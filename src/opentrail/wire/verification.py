@@ -52,6 +52,8 @@ _PARAMETERS = (
 )
 _SIGNING = frozenset(name.lower() for name in _PARAMETERS)
 _TOKEN = "x-amz-security-token"  # noqa: S105 - the header's name
+#: Fields of a form that say who signed it.
+_SIGNING_FIELDS = ("policy", "x-amz-date", "x-amz-credential", "x-amz-signature", _TOKEN)
 #: Headers of which a second one would be read in two ways.
 _ONCE = (b"authorization", b"host", b"x-amz-date", b"x-amz-content-sha256", _TOKEN.encode())
 #: Secret that is computed with for unknown keys, so that they take as long as known ones.
@@ -209,7 +211,7 @@ def count_claims(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> int:
     names = [name for name, _ in _pairs(query)] if query else []
     in_query = sum(name in (b"X-Amz-Credential", b"AWSAccessKeyId") for name in names)
     in_headers = sum(
-        name.lower() == b"authorization" and value.lstrip().startswith(b"AWS")
+        name.lower() == b"authorization" and value.lstrip()[:3].upper() == b"AWS"
         for name, value in headers
     )
     return in_query + in_headers
@@ -233,6 +235,8 @@ def verify_form(
     """
     key_id = None
     try:
+        if not all(fields.get(name, "").isascii() for name in _SIGNING_FIELDS):
+            raise wording.refusal(Problem.MISMATCH)
         stamp = fields.get("x-amz-date", "")
         signed_at = _parsed(stamp)
         if fields.get("x-amz-algorithm") != _ALGORITHM:
@@ -258,7 +262,7 @@ def _policy_expiration(policy: str) -> datetime | None:
     try:
         document = json.loads(b64decode(policy))
         expiration = datetime.fromisoformat(document["expiration"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return expiration if expiration.tzinfo else None
 

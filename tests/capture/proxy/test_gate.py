@@ -137,6 +137,8 @@ def test_two_signers_are_refused_whoever_they_are() -> None:
         b"AWS4-ECDSA-P256-SHA256 Credential=" + KEY.encode() + b"/20260101/s3/aws4_request, "
         b"SignedHeaders=host, Signature=00",
         b"AWS5",
+        b"aws4-hmac-sha256 Credential=" + KEY.encode() + b"/20260101/eu-west-1/s3/aws4_request, "
+        b"SignedHeaders=host, Signature=00",
     ],
 )
 def test_what_cannot_be_verified_is_refused_for_a_known_key(authorization: bytes) -> None:
@@ -182,4 +184,36 @@ def test_unknown_keys_share_one_count() -> None:
     guarded = gate()
     for number in range(MOST_FAILURES):
         guarded.count_failure(Credential(f"AKIA{number}", None, "s3", "SigV4", "AuthHeader"), "::1")
-    assert guarded.is_closed_to(None, "::1")
+    other = Credential("AKIAOTHER", None, "s3", "SigV4", "AuthHeader")
+    assert guarded.is_closed_to(other, "::1")
+    assert not guarded.is_closed_to(None, "::1")
+    assert not guarded.is_closed_to(Credential(KEY, None, "s3", "SigV4", "AuthHeader"), "::1")
+
+
+_FORM = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["policy", "x-amz-date", "x-amz-credential", "x-amz-signature", "x-amz-algorithm"]
+        ),
+        st.sampled_from(
+            [
+                *("", "AWS4-HMAC-SHA256", "20260101T000000Z", "\u20ac", "\xff", "W10=", "e30="),
+                f"{KEY}/20260101/eu-west-1/s3/aws4_request",
+            ]
+        )
+        | st.text(max_size=20),
+    )
+)
+def test_a_form_that_nobody_signed_is_never_verified(fields: dict[str, str]) -> None:
+    parts = [_FORM % (name.encode(), value.encode()) for name, value in fields.items()]
+    headers = [(b"Host", b"localhost"), (b"Content-Type", b"multipart/form-data; boundary=b")]
+    request = made("POST", b"/bucket", headers, b"".join(parts) + b"--b--\r\n")
+    try:
+        admission = admitted(request)
+    except SignatureRefused:
+        return
+    assert admission.signature is Signature.UNVERIFIED

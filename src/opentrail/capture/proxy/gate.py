@@ -114,7 +114,7 @@ class Gate:
             claims = count_claims(claim.headers, claim.target)
             if claims > 1:
                 raise wording.refusal(Problem.TWICE, given="Authorization")
-            if not claims:
+            if not claims and claim.credential is None:
                 return _SignerInBody(self, claim, wording)
             # What cannot be read is refused like a wrong signature: an upstream might read it.
             if claim.credential is not None and not self.is_to_verify(claim.credential, wording):
@@ -164,7 +164,9 @@ class Gate:
 
     def is_closed_to(self, credential: Credential | None, address: str) -> bool:
         """Returns whether a key had too many refused signatures from an address."""
-        return self._failures.are_too_many(self._counted(credential), address, self._now())
+        return credential is not None and self._failures.are_too_many(
+            self._counted(credential), address, self._now()
+        )
 
     def count_failure(self, credential: Credential | None, address: str) -> None:
         """Counts a refused signature."""
