@@ -17,7 +17,7 @@ from cryptography import x509
 
 from opentrail.capture.in_process.shipping import ServerShipper
 from tests.certificates import Issuer, issue, write
-from tests.factories import a_record
+from tests.factories import ACCOUNT, a_record
 from tests.live.processes import Opentrail, opentrail_server, run_opentrail
 from tests.stub_upstream import StubUpstream
 
@@ -119,6 +119,35 @@ def test_commands_do_not_talk_to_a_server_with_another_certificate(
             SSL_CERT_FILE=str(files.pem),
         )
         assert trusting.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("accounts", "count"), [("111111111111", 0), (f"111111111111,{ACCOUNT}", 1)]
+)
+def test_a_user_sees_events_of_its_accounts_in_a_real_store(
+    tmp_path: Path, files: Files, accounts: str, count: int
+) -> None:
+    with (
+        StubUpstream() as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url, *files.flags) as server,
+    ):
+        flags = ("--role", "auditor", "--accounts", accounts, "--json")
+        once = json.loads(server.opentrail("users", "create", "bob", *flags).stdout)["password"]
+        ServerShipper.of_data_dir(server.data_dir).ship(json.dumps(a_record()).encode())
+        browser = connection(server.console, files.pem)
+        given = {"name": "bob", "password": once, "newPassword": "correct horse battery"}
+        _, headers, _ = ask(browser, "POST", "/console/api/login", given)
+        cookie = headers["set-cookie"].partition(";")[0]
+
+        def found(path: str) -> Any:
+            return ask(browser, "GET", f"/console/api/{path}", cookie=cookie)[2]
+
+        search = "categories=all&expression=NOT%20eventName%3DConsoleLogin"
+        assert len(found(f"events?{search}")["events"]) == count
+        assert found(f"events/count?{search}")["value"] == count
+        assert sum(each["ok"] for each in found(f"events/histogram?{search}")["buckets"]) == count
+        assert len(found(f"values?field=eventName&{search}")["values"]) == count
+        assert len(found("events?account=222222222222")["events"]) == 0
 
 
 def serial_of(url: str) -> int:
