@@ -523,6 +523,15 @@ def test_with_verified_signatures_the_endpoint_may_be_on_any_address() -> None:
     assert found.listen == Address("192.0.2.1", 4747)
 
 
+def test_the_console_may_be_on_any_address_with_tls_and_verified_signatures() -> None:
+    tls = {"tls_certificate": __file__, "tls_key": __file__}
+    open_to_all = {"console_listen": "192.0.2.1:4748"}
+    found = load({**open_to_all, **tls, "auth": "enforced"}, {})
+    assert found.console_listen == Address("192.0.2.1", 4748)
+    for lacking in ({**open_to_all, **tls}, {**open_to_all, "auth": "enforced"}):
+        assert "console-listen" in refused(lacking)
+
+
 @pytest.mark.parametrize(
     ("flags", "named", "why"),
     [
