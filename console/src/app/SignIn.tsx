@@ -64,31 +64,31 @@ export default function SignIn({ onSignedIn }: { onSignedIn: () => void }): Reac
             )
           }
           actions={
-            <Button variant="primary" formAction="submit" loading={busy} disabled={!name || !password || isShort || differs}>
+            <Button variant="primary" formAction="submit" loading={busy} disabled={mustChange && (isShort || differs)}>
               {mustChange ? "Change password and sign in" : "Sign in"}
             </Button>
           }
         >
           <SpaceBetween size="m">
             {mustChange ? (
-              <>
-                <Box>The password of {visible(name)} was good once. Choose your own.</Box>
+              <SpaceBetween key="change" size="m">
+                <Box>That was a one-time password. Choose one that only you know, {visible(name)}.</Box>
                 <FormField label="New password" constraintText={`At least ${SHORTEST} characters.`}>
                   <Input type="password" autoFocus autoComplete="new-password" value={own.once} onChange={({ detail }) => setOwn({ ...own, once: detail.value })} />
                 </FormField>
                 <FormField label="New password again" errorText={own.again && differs ? "The two differ." : undefined}>
                   <Input type="password" autoComplete="new-password" value={own.again} onChange={({ detail }) => setOwn({ ...own, again: detail.value })} />
                 </FormField>
-              </>
+              </SpaceBetween>
             ) : (
-              <>
+              <SpaceBetween key="sign-in" size="m">
                 <FormField label="User name">
                   <Input autoFocus autoComplete="username" spellcheck={false} value={name} onChange={({ detail }) => setName(detail.value)} />
                 </FormField>
                 <FormField label="Password">
                   <Input type="password" autoComplete="current-password" value={password} onChange={({ detail }) => setPassword(detail.value)} />
                 </FormField>
-              </>
+              </SpaceBetween>
             )}
             <div aria-live="polite">{error && <Alert type="error">{visible(error.message)}</Alert>}</div>
           </SpaceBetween>
