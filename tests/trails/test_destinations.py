@@ -37,7 +37,7 @@ class Scene:
     async def settled(self, before: Trail | None = None, **settings: Any) -> Trail:
         """Returns what is made of a trail with these settings."""
         trail = replace(before or a_trail(), **settings)
-        return await self.destinations.settled(trail, before)
+        return await self.destinations.settled(trail, before, ACCOUNT)
 
     async def refused(self, before: Trail | None = None, **settings: Any) -> tuple[str, str]:
         """Returns the error of a trail with these settings."""
