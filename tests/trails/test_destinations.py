@@ -96,7 +96,10 @@ async def test_where_it_is_demanded_the_buckets_policy_must_allow_delivery() -> 
 @asynchronous
 async def test_an_organization_trails_bucket_must_allow_the_organizations_folder_too() -> None:
     scene = Scene(enforced=True)
-    of_organization = {"organization": "o-a1b2c3d4e5", "accounts": (ACCOUNT, "222222222222")}
+    of_organization: dict[str, Any] = {
+        "organization": "o-a1b2c3d4e5",
+        "accounts": (ACCOUNT, "222222222222"),
+    }
     own, shared = (f"arn:aws:s3:::my-bucket/AWSLogs/{root}/*" for root in (ACCOUNT, "o-a1b2c3d4e5"))
 
     def allow(*folders: str) -> None:
