@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -118,7 +118,9 @@ class Authorizer:
         if resource.account == caller.account:
             return resource
         trail = await self._trail(resource, caller)
-        return resource if trail is None else replace(resource, account=str(caller.account))
+        if trail is None:
+            return resource
+        return NamedResource(resource.arn, resource.parts, str(caller.account), resource.given)
 
     async def _tags(self, resource: NamedResource, caller: Caller) -> _Context:
         """Returns the condition keys of a trail's tags."""
