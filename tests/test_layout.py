@@ -36,6 +36,7 @@ FREE_TESTS = {
     "capture/test_former_names.py": "names that only import from another module",
     "capture/test_secrets.py": "guarantee S4 over all of capture",
     "test_console_sources.py": "the sources and the build of the web console, which are not Python",
+    "trails/test_organization_trails.py": "organization trails, over all modules of the package",
     "test_docs.py": "what code and documents cite",
     "test_language.py": "the words of code and documents",
     "test_version.py": "version.py needs none, but has one",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
+from opentrail.core.organization import Organization
 from opentrail.settings import (
     NAMES,
     SANDBOX_DEFAULTS,
@@ -82,6 +83,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
         ("permissive", "permissive"),
         ("enforced", "enforced"),
     ),
+    "organization": (('"upstream"', "upstream"), ("off", "off"), ("upstream", "upstream")),
     "event_bridge": (('"off"', "off"), ("auto", "auto"), ("off", "off")),
     "insights": (('"off"', "off"), ("on", "on"), ("off", "off")),
     "insights_preset": (('"strict"', "strict"), ("aws", "aws"), ("balanced", "balanced")),
@@ -351,6 +353,18 @@ def test_vpc_endpoints_are_tables_of_networks(write: Write) -> None:
     assert load({}, {}, file).vpc_endpoints["vpce-1"]["networks"] == ("10.0.0.0/8", "::1")
 
 
+def test_an_organization_is_a_table_that_a_flag_replaces(write: Write) -> None:
+    file = write(
+        '[organization]\nid = "o-abcdefghij"\nmanagement_account = "111111111111"\n'
+        'accounts = ["222222222222"]'
+    )
+    accounts = frozenset({"111111111111", "222222222222"})
+    described = Organization("o-abcdefghij", "111111111111", accounts)
+    assert load({}, {}, file).organization == described
+    assert load({"organization": "upstream"}, {}, file).organization == "upstream"
+    assert (Settings().organization, SANDBOX_DEFAULTS.organization) == ("off", "upstream")
+
+
 def test_re_signing_needs_a_url_in_the_same_table(write: Write) -> None:
     file = write('[upstream.s3]\naccess_key_id = "A"\nsecret_access_key = "b"\nresign = true\n')
     with pytest.raises(UsageError, match=r"upstream\.s3.*url"):
@@ -458,6 +472,10 @@ def test_a_wrong_variable_is_named(name: str, text: str) -> None:
         ("[directory.AKIA]\n", "AKIA"),
         ('[directory.AKIA]\nuser = ""', "AKIA"),
         ("[directory.AKIA]\nuser = 5", "AKIA"),
+        ('organization = "mine"', "organization"),
+        ("organization = 5", "organization"),
+        ("[organization]", "organization in"),
+        ('[organization]\nid = "o-abcdefghij"', "management_account"),
         ("nonsense = 1", "nonsense"),
         ("access = 1", "access"),
         ("vpc_endpoints = 1", "vpc_endpoints"),

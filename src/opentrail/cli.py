@@ -108,6 +108,8 @@ def _add_serve(commands: Any, name: str, run: Any, text: str) -> None:
     add("--signing-key-days", metavar="N", help="how long a key signs digests (90)")
     add("--trails-per-region", metavar="N", help="maximum trails in a Region (5, as on AWS)")
     add("--bucket-policy-check", metavar="MODE", help="permissive (default) or enforced, as AWS")
+    asked = "upstream (default) or off" if name == "sandbox" else "off (default) or upstream"
+    add("--organization", metavar="MODE", help=f"accounts of organization trails: {asked}")
     add("--event-bridge", metavar="MODE", help="auto (default): rules get events; or off")
     add("--insights", metavar="MODE", help="on (default): record unusual activity; or off")
     add("--insights-preset", metavar="NAME", help="balanced (default), strict or aws")

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import PRINCIPAL_TYPES
+from opentrail.core.organization import Organization, read_organization
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,10 @@ class Settings:
     #: `permissive`: a bucket that can be written to may be a trail's; `enforced`: its policy must
     #: allow CloudTrail to deliver, as AWS demands.
     bucket_policy_check: str = "permissive"
+    #: Whose events organization trails have: `upstream` asks AWS Organizations there (the sandbox
+    #: does); `off`: there is no organization. An `[organization]` table in the file describes it
+    #: by `id`, `management_account` and `accounts`.
+    organization: str | Organization = "off"
     #: `auto`: rules of the upstream's event buses get the events that trails select; `off`: none.
     event_bridge: str = "auto"
     #: `on`: unusual activity is recorded for event history; `off`: only for trails that want it.
@@ -152,7 +157,7 @@ class Settings:
 
 
 #: Defaults of the sandbox, where log files should appear soon.
-SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0)
+SANDBOX_DEFAULTS = Settings(delivery_interval=10.0, digest_interval=60.0, organization="upstream")
 #: Maximum of `recorders`, to catch typing errors.
 MOST_RECORDERS = 256
 #: Maximum of `signing_key_days`: a hundred years.
@@ -163,6 +168,7 @@ _CHOICES = {
     "on_record_failure": ("refuse", "allow"),
     "bucket_policy_check": ("permissive", "enforced"),
     "event_bridge": ("auto", "off"),
+    "organization": ("off", "upstream"),
     "insights": ("on", "off"),
     "insights_preset": ("balanced", "strict", "aws"),
     "rewrite_urls": ("off", "scheme"),
@@ -230,6 +236,9 @@ def _from_file(settings: Settings, file: Path) -> Settings:
             settings = replace(settings, oidc_roles=_oidc_roles(value, file))
         elif name == "upstream" and isinstance(value, dict):
             settings = _upstream_table(settings, value, file)
+        elif name == "organization" and isinstance(value, dict):
+            described = read_organization(value, f"{key} in {file}")
+            settings = replace(settings, organization=described)
         elif name in NAMES:
             settings = _with(settings, name, value, f"{key} in {file}")
         else:

@@ -1,6 +1,7 @@
 """SIGKILL under load, at random moments and named points: nothing answered is lost or doubled.
 
-At every second random moment the calls are recorded by two recorder processes.
+At every second random moment the calls are recorded by two recorder processes. Beside a trail of
+the account there is one of its organization, with a client in a member account.
 """
 
 from __future__ import annotations
@@ -30,6 +31,18 @@ pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
 CLIENTS = 8
 PACE = 45  # calls a second of one client
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/killed"
+SHARED_ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/killed-shared"
+MEMBER, MEMBER_KEY = "222222222222", "AKIAIOSFODNN7EXAMPLE"
+CONFIG = f"""
+[organization]
+id = "o-a1b2c3d4e5"
+management_account = "123456789012"
+accounts = ["{MEMBER}"]
+
+[directory.{MEMBER_KEY}]
+user = "member"
+account = "{MEMBER}"
+"""
 RANDOM_KILLS = 15
 STREAM = "123456789012_CloudTrail_us-east-1"
 #: Named point → how many passages it survives at most, so that a kill comes within seconds.
@@ -54,12 +67,14 @@ class Load:
 
     port: int
     prefix: str
+    key: str = ADMIN_KEY_ID
+    clients: int = CLIENTS
     answered: set[str] = field(default_factory=set)
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def start(self) -> None:
-        for number in range(CLIENTS):
+        for number in range(self.clients):
             thread = threading.Thread(target=self._call_on, args=(number,), daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -81,7 +96,7 @@ class Load:
                 connection = connection or http.client.HTTPConnection(
                     "127.0.0.1", self.port, timeout=10
                 )
-                if call(connection, name):
+                if call(connection, name, self.key):
                     self.answered.add(name)
             except (OSError, http.client.HTTPException):
                 connection = None  # the server is dead; so will this thread's loop be, soon
@@ -90,7 +105,7 @@ class Load:
             self._stopped.wait(max(0.0, next_call - time.monotonic()))
 
 
-def call(connection: http.client.HTTPConnection, name: str) -> bool:
+def call(connection: http.client.HTTPConnection, name: str, key: str) -> bool:
     """Sends CreateUser or PutItem; True if a whole good answer came."""
     service, headers = "iam", {"Content-Type": "application/x-www-form-urlencoded"}
     body = f"Action=CreateUser&Version=2010-05-08&UserName={name}"
@@ -101,7 +116,7 @@ def call(connection: http.client.HTTPConnection, name: str) -> bool:
             "X-Amz-Target": "DynamoDB_20120810.PutItem",
         }
         body = json.dumps({"TableName": name, "Item": {"id": {"S": "x"}}})
-    scope = f"{ADMIN_KEY_ID}/20200101/us-east-1/{service}/aws4_request"
+    scope = f"{key}/20200101/us-east-1/{service}/aws4_request"
     headers["Authorization"] = (
         f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
     )
@@ -116,17 +131,18 @@ class Evidence:
     """What the bucket holds; files once read are not read again, for they never change."""
 
     s3: Any
+    bucket: str = "killed"
     seen: dict[str, int] = field(default_factory=dict)
     users: Counter[str] = field(default_factory=Counter)
     event_ids: Counter[str] = field(default_factory=Counter)
 
     def read(self) -> None:
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket="killed")
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         for item in (item for page in pages for item in page.get("Contents", ())):
             key = item["Key"]
             if "/CloudTrail/" not in key or not item["Size"] or key in self.seen:
                 continue
-            stored = self.s3.get_object(Bucket="killed", Key=key)["Body"].read()
+            stored = self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
             records = json.loads(gzip.decompress(stored))["Records"]
             self.seen[key] = len(records)
             for record in records:
@@ -176,7 +192,16 @@ class World:
 
     server: Opentrail
     evidence: Evidence
+    shared: Evidence
     sinks: Sinks
+
+    def load(self, prefix: str) -> tuple[Load, Load]:
+        """Starts clients of the account, and one of a member of its organization."""
+        own = Load(self.server.port, prefix)
+        member = Load(self.server.port, f"m{prefix}", MEMBER_KEY, clients=1)
+        own.start()
+        member.start()
+        return own, member
 
     def looked_up(self, since: float) -> Counter[str]:
         """Returns how often LookupEvents shows each user that was created since then."""
@@ -197,10 +222,24 @@ class World:
         records = self.server.records("EventName=PutItem", "--since", since)
         return Counter(r["requestParameters"]["tableName"] for r in records)
 
+    def flush(self) -> None:
+        """Delivers both trails, and reads their buckets."""
+        for trail in ("killed", "killed-shared"):
+            flushed = self.server.opentrail("trail", "flush", trail)
+            assert flushed.returncode == 0, flushed.stderr
+        self.evidence.read()
+        self.shared.read()
+
+    def check_member(self, member: Load) -> None:
+        """What a member was answered is in the files of the organization's trail, once."""
+        users = {name for name in member.answered if name.endswith("user")}
+        assert {name: self.shared.users[name] for name in users} == dict.fromkeys(users, 1)
+        assert max(self.shared.event_ids.values()) == 1
+        assert not self.evidence.users.keys() & users
+
     def check(self, load: Load, since: float) -> None:
         """Everything answered is where it belongs, exactly once."""
-        flushed = self.server.opentrail("trail", "flush", "killed")
-        assert flushed.returncode == 0, flushed.stderr
+        self.flush()
         users = {name for name in load.answered if name.endswith("user")}
         tables = load.answered - users
         found = self.looked_up(since)
@@ -210,9 +249,8 @@ class World:
         written = self.data_calls(stamp)
         assert {name: written[name] for name in tables} == dict.fromkeys(tables, 1)
         assert max(written.values(), default=1) == 1
-        self.evidence.read()
-        delivered = self.evidence.users
-        assert {name: delivered[name] for name in users} == dict.fromkeys(users, 1)
+        for delivered in (self.evidence.users, self.shared.users):
+            assert {name: delivered[name] for name in users} == dict.fromkeys(users, 1)
         assert max(self.evidence.event_ids.values()) == 1
         done = self.server.try_aws(
             *("cloudtrail", "validate-logs", "--trail-arn", ARN),
@@ -224,6 +262,8 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder: Path = tmp_path_factory.mktemp("killed")
+    config = folder / "opentrail.toml"
+    config.write_text(CONFIG)
     with moto_server() as s3, StubUpstream() as stub:
         direct = {
             service: boto3.client(
@@ -240,12 +280,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             *("--upstream", stub.url, "--upstream", f"s3={s3}"),
             *("--upstream", f"sns={s3}", "--upstream", f"logs={s3}"),
             *("--delivery-interval", "1", "--digest-interval", "3"),
-            *("--history-seal-records", "500"),
+            *("--history-seal-records", "500", "--config", str(config)),
             port=free_port(),
         )
         try:
             server.start()
-            direct["s3"].create_bucket(Bucket="killed")
+            for bucket in ("killed", "killed-shared"):
+                direct["s3"].create_bucket(Bucket=bucket)
             direct["logs"].create_log_group(logGroupName="killed")
             topic = direct["sns"].create_topic(Name="killed")["TopicArn"]
             queue = direct["sqs"].create_queue(QueueName="killed")["QueueUrl"]
@@ -263,9 +304,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 CloudWatchLogsRoleArn="arn:aws:iam::123456789012:role/logs",
             )
             client.start_logging(Name="killed")
+            client.create_trail(
+                Name="killed-shared",
+                S3BucketName="killed-shared",
+                EnableLogFileValidation=True,
+                IsOrganizationTrail=True,
+            )
+            client.start_logging(Name="killed-shared")
             server.stop()
             sinks = Sinks(direct["sqs"], direct["logs"], queue)
-            yield World(server, Evidence(direct["s3"]), sinks)
+            shared = Evidence(direct["s3"], "killed-shared")
+            yield World(server, Evidence(direct["s3"]), shared, sinks)
         finally:
             server.close()
 
@@ -284,16 +333,17 @@ def test_killed_at_a_random_moment(world: World, seed: int) -> None:
         world.server.flags = (*plain, "--recorders", "2")
     world.server.start()
     world.server.flags = plain
-    load = Load(world.server.port, f"r{seed}")
-    load.start()
+    load, member = world.load(f"r{seed}")
     killer = threading.Timer(moment, world.server.process.kill)  # type: ignore[union-attr]
     killer.start()
     world.server.wait()
     load.stop()
+    member.stop()
     print(f"seed {seed}: killed after {moment:.3f} s, {len(load.answered) / moment:.0f} calls/s")
     assert load.answered
     world.server.start()
     world.check(load, since)
+    world.check_member(member)
     assert world.server.stop() == 0
 
 
@@ -309,21 +359,21 @@ def test_killed_at_a_named_point(world: World, point: str) -> None:
     count = random.Random(point).randint(1, POINTS[point])
     since = time.time() - 1
     world.server.start(OPENTRAIL_CRASH_AT=f"{point}:{count}")
-    load = Load(world.server.port, f"p{point.replace('.', '')}")
-    load.start()
+    load, member = world.load(f"p{point.replace('.', '')}")
     code = world.server.wait()
     load.stop()
+    member.stop()
     print(f"{point}, passage {count}: exit {code}, {len(load.answered)} calls answered")
     assert code == -9
     world.server.start()
     world.check(load, since)
+    world.check_member(member)
     assert world.server.stop() == 0
 
 
 def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
     world.server.start()
-    assert world.server.opentrail("trail", "flush", "killed").returncode == 0
-    world.evidence.read()
+    world.flush()
     found = world.looked_up(0)
     assert set(world.evidence.users) == set(found)
     assert set(found.values()) == {1}
@@ -337,4 +387,9 @@ def test_at_last_everything_ever_answered_is_there_once(world: World) -> None:
         assert time.monotonic() < end, len(left)
         time.sleep(0.2)
     assert set(streamed.values()) == {1}
+    done = world.server.try_aws(
+        *("cloudtrail", "validate-logs", "--trail-arn", SHARED_ARN, "--account-id", MEMBER),
+        *("--start-time", "2020-01-01T00:00:00Z", "--s3-bucket", "killed-shared"),
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     assert world.server.stop() == 0

@@ -28,6 +28,7 @@ from opentrail.core.identity import Identity
 from opentrail.history.event_history import History
 from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
+from opentrail.organizations.administration import OrganizationAdministration
 from tests.factories import ACCOUNT, REGION, a_new_entry, a_record, an_identity, catalog
 from tests.fakes import MemoryEvents
 from tests.insights.local_watch import LocalWatch
@@ -212,6 +213,7 @@ class Api:
                 partial(sources, self.world.registry, True),
                 ExpectedIncidents(self.world.control),
             ),
+            OrganizationAdministration(self.world.source, self.world.control),
         )
         authorizer = Authorizer(
             self.policies, self.resource_policies, self.world.registry, self.world.clock

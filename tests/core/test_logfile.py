@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from opentrail.core.logfile import (
     LOG_KINDS,
     DeliveredLog,
+    DeliveryPlace,
     LogFileLocation,
     PreviousDigest,
     digest_bytes,
@@ -73,6 +74,33 @@ def test_a_digest_has_the_key_that_aws_gives_it() -> None:
         "AWSLogs/111122223333/CloudTrail-Digest/us-east-2/2015/08/17/"
         "111122223333_CloudTrail-Digest_us-east-2_my-trail_us-west-2_20150817T150131Z.json.gz"
     )
+
+
+def test_files_of_an_organizations_trail_are_in_its_folder() -> None:
+    place = DeliveryPlace("o-a1b2c3d4e5", "111122223333", "us-east-2")
+    location = place.location("my-bucket", "audit")
+    assert log_key(location, MOMENT, "9nYN7gp2eWAJHIfT") == (
+        "audit/AWSLogs/o-a1b2c3d4e5/111122223333/CloudTrail/us-east-2/2015/08/17/"
+        "111122223333_CloudTrail_us-east-2_20150817T1445Z_9nYN7gp2eWAJHIfT.json.gz"
+    )
+    assert digest_key(location, "my-trail", "us-west-2", END) == (
+        "audit/AWSLogs/o-a1b2c3d4e5/111122223333/CloudTrail-Digest/us-east-2/2015/08/17/"
+        "111122223333_CloudTrail-Digest_us-east-2_my-trail_us-west-2_20150817T150131Z.json.gz"
+    )
+    assert location.root == "audit/AWSLogs/o-a1b2c3d4e5/"
+    assert PLACE.root == "AWSLogs/111122223333/"
+
+
+@given(
+    st.just("") | st.from_regex(r"o-[a-z0-9]{10,32}", fullmatch=True),
+    st.from_regex(r"[1-9]{12}", fullmatch=True),
+    st.sampled_from(["us-east-1", "eu-west-1"]),
+)
+def test_a_place_is_read_from_its_key(organization: str, account: str, region: str) -> None:
+    place = DeliveryPlace(organization, account, region)
+    assert DeliveryPlace.of_key(place.key, account) == place
+    # As earlier versions stored it.
+    assert DeliveryPlace("", account, region).key == region
 
 
 @pytest.mark.parametrize("prefix", ["audit/prod", "audit/prod/"])

@@ -1,7 +1,7 @@
 """The calls of Terraform's aws_cloudtrail, with boto3: after each apply a read shows no difference.
 
 Written from the provider's sequences (create, read, update, import, destroy); the cases are those
-of its acceptance tests that need no organisation.
+of its acceptance tests.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ DEFAULTS: Config = {
     "include_global_service_events": True,
     "is_multi_region_trail": False,
     "enable_log_file_validation": False,
+    "is_organization_trail": False,
     "tags": {},
     "event_selector": [],
     "advanced_event_selector": [],
@@ -49,6 +50,7 @@ _MEMBERS = {
     "include_global_service_events": "IncludeGlobalServiceEvents",
     "is_multi_region_trail": "IsMultiRegionTrail",
     "enable_log_file_validation": "EnableLogFileValidation",
+    "is_organization_trail": "IsOrganizationTrail",
 }
 _LOGS = ("cloud_watch_logs_group_arn", "cloud_watch_logs_role_arn")
 _DEFAULT_SELECTOR = [{"ReadWriteType": "All", "IncludeManagementEvents": True, "DataResources": []}]
@@ -133,7 +135,6 @@ class Provider:
         (trail,) = found
         assert trail["TrailARN"] == self.arn
         assert trail["HomeRegion"] == "us-east-1"
-        assert trail["IsOrganizationTrail"] is False
         state: Config = {attribute: trail.get(member, "") for attribute, member in _MEMBERS.items()}
         state["enable_log_file_validation"] = trail["LogFileValidationEnabled"]
         status = self._cloudtrail.get_trail_status(Name=self.arn)
@@ -180,6 +181,7 @@ def _sandbox(data: Path, *flags: str) -> Iterator[Opentrail]:
         for group in ("first", "second"):
             running.boto("logs").create_log_group(logGroupName=group)
         running.boto("sns").create_topic(Name="topic")
+        running.boto("organizations").create_organization(FeatureSet="ALL")
         yield running
 
 
@@ -254,6 +256,11 @@ CASES: dict[str, list[Config]] = {
     "enable logging": [{}, {"enable_logging": False}, {"enable_logging": True}],
     "multi region": [{}, {"is_multi_region_trail": True}, {}],
     "log validation": [{"enable_log_file_validation": True}, {}],
+    "organization": [
+        {"is_organization_trail": True},
+        {},
+        {"is_organization_trail": True, "enable_log_file_validation": True},
+    ],
     "tags": [
         {"tags": {"Yak": "milk", "Fox": "tail"}},
         {"tags": {"Yak": "milk", "Fox": "tail", "Emu": "toes"}},
@@ -365,8 +372,6 @@ def test_a_trail_that_disappears_is_read_as_gone(server: Opentrail) -> None:
 
 def test_what_is_not_built_is_refused_by_name(server: Opentrail) -> None:
     client = server.boto("cloudtrail")
-    with pytest.raises(botocore.exceptions.ClientError, match="IsOrganizationTrail"):
-        client.create_trail(Name="tf-org", S3BucketName="one", IsOrganizationTrail=True)
     with pytest.raises(botocore.exceptions.ClientError, match="EventDataStore"):
         client.put_insight_selectors(
             EventDataStore="tf-eds", InsightSelectors=[{"InsightType": "ApiCallRateInsight"}]

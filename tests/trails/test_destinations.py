@@ -37,7 +37,7 @@ class Scene:
     async def settled(self, before: Trail | None = None, **settings: Any) -> Trail:
         """Returns what is made of a trail with these settings."""
         trail = replace(before or a_trail(), **settings)
-        return await self.destinations.settled(trail, before)
+        return await self.destinations.settled(trail, before, ACCOUNT)
 
     async def refused(self, before: Trail | None = None, **settings: Any) -> tuple[str, str]:
         """Returns the error of a trail with these settings."""
@@ -91,6 +91,50 @@ async def test_where_it_is_demanded_the_buckets_policy_must_allow_delivery() -> 
     scene.objects.policies["my-bucket"] = json.dumps({"Statement": [statement]})
     await scene.settled()
     assert (await scene.refused(prefix="audit"))[0] == "InsufficientS3BucketPolicyException"
+
+
+@asynchronous
+async def test_an_organization_trails_bucket_must_allow_the_organizations_folder_too() -> None:
+    scene = Scene(enforced=True)
+    of_organization: dict[str, Any] = {
+        "organization": "o-a1b2c3d4e5",
+        "accounts": (ACCOUNT, "222222222222"),
+    }
+    own, shared = (f"arn:aws:s3:::my-bucket/AWSLogs/{root}/*" for root in (ACCOUNT, "o-a1b2c3d4e5"))
+
+    def allow(*folders: str) -> None:
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudtrail.amazonaws.com"},
+            "Action": ["s3:GetBucketAcl", "s3:PutObject"],
+            "Resource": ["arn:aws:s3:::my-bucket", *folders],
+        }
+        scene.objects.policies["my-bucket"] = json.dumps({"Statement": [statement]})
+
+    for folders in ((own,), (shared,)):
+        allow(*folders)
+        code, _ = await scene.refused(**of_organization)
+        assert code == "InsufficientS3BucketPolicyException"
+    allow(own, shared)
+    trail = await scene.settled(validation=True, **of_organization)
+    assert sorted(scene.objects.disk.objects["my-bucket"]) == [
+        f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail-Digest/",
+        f"AWSLogs/o-a1b2c3d4e5/{ACCOUNT}/CloudTrail/",
+    ]
+    # What becomes a trail of the account alone is tried again.
+    allow(shared)
+    assert (await scene.refused(trail, organization="", accounts=()))[0] == (
+        "InsufficientS3BucketPolicyException"
+    )
+
+
+@asynchronous
+async def test_an_organization_trails_stream_has_the_organizations_id() -> None:
+    scene = Scene()
+    await scene.settled(
+        log_group=f"{GROUP}:*", log_role=ROLE, organization="o-a1b2c3d4e5", accounts=(ACCOUNT,)
+    )
+    assert list(scene.services.groups[GROUP]) == [f"o-a1b2c3d4e5_{ACCOUNT}_CloudTrail_{REGION}"]
 
 
 # Keys

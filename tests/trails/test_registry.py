@@ -11,7 +11,7 @@ import pytest
 from opentrail.adapters.sql import SqlControl
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail, stored_time
-from opentrail.ports.control import ControlStore
+from opentrail.ports.control import ControlStore, Put
 from opentrail.trails.registry import TrailRegistry
 from tests.factories import ACCOUNT, REGION, a_trail
 from tests.fakes import MemoryControl, asynchronous
@@ -304,3 +304,57 @@ async def test_a_trail_is_retired_over_what_delivery_did_meanwhile() -> None:
     await world.registry.retire(read, closed)
     (retired,) = await world.registry.retired()
     assert [(s.prefix, s.closing_event) for s in retired.trail.spans] == [("one", "call")]
+
+
+# Trails of an organization
+
+
+@asynchronous
+async def test_members_see_an_organization_trail_and_do_not_change_it(
+    registry: TrailRegistry,
+) -> None:
+    shared = named("shared", organization="o-a1b2c3d4e5", accounts=(ACCOUNT, ELSEWHERE))
+    own, other = named("own"), named("shared", account=ELSEWHERE)
+    for trail in (shared, own, other):
+        await registry.add(trail)
+    visible = [stored.trail for stored in await registry.visible(ELSEWHERE, REGION)]
+    assert visible == [shared, other]
+    assert await names(registry, "333333333333") == []
+    assert (await registry.find(ELSEWHERE, OTHER, shared.arn)).trail == shared
+    assert (await registry.find(ELSEWHERE, REGION, "shared")).trail == other
+    with pytest.raises(CloudTrailError) as caught:
+        await registry.find("333333333333", REGION, shared.arn)
+    assert caught.value.code == "TrailNotFoundException"
+    with pytest.raises(CloudTrailError) as caught:
+        await registry.find(ELSEWHERE, REGION, own.arn)
+    assert caught.value.code == "TrailNotFoundException"
+    with pytest.raises(CloudTrailError) as caught:
+        await registry.find_at_home(ELSEWHERE, REGION, shared.arn)
+    assert caught.value.code == "NotOrganizationMasterAccountException"
+    found = await registry.find_at_home(ELSEWHERE, REGION, shared.arn, administrates=True)
+    assert found.trail == shared
+
+
+@asynchronous
+async def test_an_organization_trail_does_not_count_among_a_members_own(
+    registry: TrailRegistry,
+) -> None:
+    accounts = (ACCOUNT, ELSEWHERE)
+    for number in range(5):
+        await registry.add(named(f"shared-{number}", organization="o-1", accounts=accounts))
+        await registry.add(named(f"shared-{number}", account=ELSEWHERE))
+    assert len(await names(registry, ELSEWHERE)) == 10
+
+
+@asynchronous
+async def test_a_trail_of_an_earlier_version_is_of_its_account_alone() -> None:
+    control = MemoryControl()
+    registry = TrailRegistry(control)
+    trail = a_trail().started(3, "2020-01-01T09:00:00.000000+00:00")
+    await registry.add(trail)
+    (stored,) = await control.scan("trail")
+    old = {**stored.document, "spans": [dict(span) for span in stored.document["spans"]]}
+    for part in (old, *old["spans"]):
+        del part["organization"], part["accounts"]
+    await control.apply([Put("trail", stored.key, old)])
+    assert (await registry.find(ACCOUNT, REGION, "my-trail")).trail == trail

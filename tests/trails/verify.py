@@ -24,13 +24,14 @@ from tests.fakes import StoredObject
 Objects = Mapping[str, Mapping[str, StoredObject]]
 
 LOG_KEY = re.compile(
-    r"^(?P<prefix>.*?/)?AWSLogs/(?P<account>\d{12})/"
+    r"^(?P<prefix>.*?/)?AWSLogs/(?P<organization>o-[a-z0-9]+/)?(?P<account>\d{12})/"
     r"(?P<kind>CloudTrail|CloudTrail-NetworkActivity|CloudTrail-Insight)/(?P<region>[a-z0-9-]+)/"
     r"(?P<day>\d{4}/\d\d/\d\d)/"
     r"(?P=account)_(?P=kind)_(?P=region)_(?P<stamp>\d{8}T\d{4}Z)_[A-Za-z0-9]{16}\.json\.gz$"
 )
 DIGEST_KEY = re.compile(
-    r"^(?P<prefix>.*?/)?AWSLogs/(?P<account>\d{12})/CloudTrail-Digest/(?P<region>[a-z0-9-]+)/"
+    r"^(?P<prefix>.*?/)?AWSLogs/(?P<organization>o-[a-z0-9]+/)?(?P<account>\d{12})/"
+    r"CloudTrail-Digest/(?P<region>[a-z0-9-]+)/"
     r"(?P<day>\d{4}/\d\d/\d\d)/"
     r"(?P=account)_CloudTrail-Digest_(?P=region)_(?P<trail>.+)_(?P<home>[a-z0-9-]+)_"
     r"(?P<stamp>\d{8}T\d{6}Z)\.json\.gz$"
@@ -98,7 +99,8 @@ class Delivered:
     """All that lies in the buckets of a trail."""
 
     logs: list[LogFile] = field(default_factory=list)
-    #: Region → chains, each from its starting digest to its last.
+    #: Region → chains, each from its starting digest to its last. Of the trail of an organization
+    #: they are by `o-…/account/region`.
     chains: dict[str, list[list[Digest]]] = field(default_factory=dict)
 
     @property
@@ -211,17 +213,22 @@ def verify(objects: Objects, keys: list[SigningKey]) -> Delivered:
     delivered = Delivered(read_logs(objects))
     digests = read_digests(objects, keys)
     _check_hashes(delivered.logs, digests)
-    by_region: defaultdict[str, list[Digest]] = defaultdict(list)
+    by_place: defaultdict[str, list[Digest]] = defaultdict(list)
     for digest in digests:
-        name = DIGEST_KEY.match(digest.key)
-        assert name
-        by_region[name["region"]].append(digest)
+        place = _place(DIGEST_KEY, digest.key)
+        by_place[place].append(digest)
         for log in digest.logs:
-            listed = LOG_KEY.match(log)
-            assert listed, log
-            assert listed["region"] == name["region"], log
-    delivered.chains = {region: _chains(of) for region, of in by_region.items()}
+            assert _place(LOG_KEY, log) == place, log
+    delivered.chains = {place: _chains(of) for place, of in by_place.items()}
     return delivered
+
+
+def _place(form: re.Pattern[str], key: str) -> str:
+    name = form.match(key)
+    assert name, key
+    if not name["organization"]:
+        return name["region"]
+    return f"{name['organization']}{name['account']}/{name['region']}"
 
 
 def _check_hashes(logs: list[LogFile], digests: list[Digest]) -> None:

@@ -10,11 +10,13 @@ from datetime import timedelta
 from typing import Any
 
 from opentrail.core.event import Entry, format_time
+from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
 from opentrail.metrics import Metrics
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.members import TrailMembers
 from opentrail.trails.plans import DeliveryState, EntrySelector, load_state
 from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
@@ -49,6 +51,17 @@ DELIVERY_INTERVAL = timedelta(minutes=5)
 DIGEST_INTERVAL = timedelta(hours=1)
 
 
+class MutableOrganizations:
+    """`Organizations` of a world, whose organization tests change."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def current(self) -> Organization | None:
+        """Returns the world's organization."""
+        return self._world.organization
+
+
 @dataclass
 class World:
     """One process's objects over disks that outlive it."""
@@ -61,6 +74,7 @@ class World:
     digest_interval: timedelta = DIGEST_INTERVAL
     services: MemoryServices = field(default_factory=MemoryServices)
     policy_enforced: bool = False
+    organization: Organization | None = None
 
     def __post_init__(self) -> None:
         self.journal = MemoryJournal(self.entries, self.breaker)
@@ -104,6 +118,8 @@ class World:
         self.destinations = Destinations(
             self.objects, self.services, self.services, self.services, self.policy_enforced
         )
+        self.source = MutableOrganizations(self)
+        self.members = TrailMembers(self.registry, self.source, self.journal, self.clock)
         self._workers: dict[str, TrailWorker] = {}
 
     def restarted(self, breaker: Breaker | None = None) -> World:

@@ -12,12 +12,13 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail, stored_time
 from opentrail.history.event_history import History
 from opentrail.insights.follower import Insights
+from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore
 from opentrail.ports.journal import Journal
 from opentrail.ports.signer import Signer
 from opentrail.trails.destinations import Destinations
-from opentrail.trails.registry import TrailRegistry
+from opentrail.trails.registry import StoredTrail, TrailRegistry
 from opentrail.trails.worker import TrailDeliveries
 
 Json = dict[str, Any]
@@ -36,6 +37,7 @@ class Services:
     signer: Signer
     clock: Clock
     insights: Insights
+    organizations: OrganizationAdministration
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,18 @@ class OperationCall:
     def now(self) -> str:
         """Returns the present time in the form of stored documents."""
         return stored_time(self.services.clock.now())
+
+    async def trail_to_change(self, name_or_arn: str) -> StoredTrail:
+        """Returns the trail that this call is about to change.
+
+        Raises:
+            CloudTrailError: as `TrailRegistry.find_at_home`. A delegated administrator may change
+                the trails of its organization, other members may not.
+        """
+        trails = self.services.trails
+        stored = await trails.find(self.account, self.region, name_or_arn)
+        administrates = await self.services.organizations.administrates(self.account, stored.trail)
+        return await trails.find_at_home(self.account, self.region, name_or_arn, administrates)
 
     def settle_when_recorded(self, trail: Trail) -> None:
         """Ends the span that this call closes at the position of the call's record."""

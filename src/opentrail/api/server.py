@@ -23,6 +23,7 @@ from opentrail.api.operations import (
     history,
     insight_selectors,
     insights,
+    organizations,
     resource_policies,
     tags,
     trails,
@@ -42,6 +43,7 @@ OPERATION_MODULES = (
     history,
     insight_selectors,
     insights,
+    organizations,
     resource_policies,
     tags,
     trails,
@@ -59,7 +61,6 @@ _LACKING = (
     ("Dashboard", "dashboards"),
     ("EventConfiguration", "event configurations"),
     ("Import", "imports into event data stores"),
-    ("Organization", "organizations"),
     ("Quer", "queries of event data stores"),
     ("EventDataStore|Federation", "event data stores"),
 )

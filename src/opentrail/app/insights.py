@@ -134,7 +134,7 @@ def has_insights(trail: Trail) -> bool:
 def wants(trail: Trail, key: CallKey) -> bool:
     """Returns whether a trail gets the Insights events of a key."""
     wanted = ERROR_RATE if key.error_code else CALL_RATE
-    return trail.account == key.account and any(
+    return trail.is_visible_to(key.account) and any(
         span.open
         and includes(span, trail.home_region, key.region, key.event_source)
         and selector.insight_type == wanted

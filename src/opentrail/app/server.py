@@ -28,6 +28,7 @@ from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.access.users import ConsoleUsers
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.aws.object_store import S3Access, S3Objects
+from opentrail.adapters.aws.organizations import UpstreamOrganizations
 from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.aws.services import (
     CloudWatchLogGroups,
@@ -36,6 +37,7 @@ from opentrail.adapters.aws.services import (
     ServiceClients,
     SnsTopics,
 )
+from opentrail.adapters.configured_organizations import ConfiguredOrganizations
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.gap_file import kept_gaps
 from opentrail.adapters.ipc.events import IpcEventStore
@@ -93,7 +95,8 @@ from opentrail.app.recorders import Recorders
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.capture.record.recorder import gap_entry, lost_entry
-from opentrail.core.errors import RecordRefused, StorageFailed, UsageError
+from opentrail.core.errors import OpentrailError, RecordRefused, StorageFailed, UsageError
+from opentrail.core.organization import Organization
 from opentrail.follow import Follower, follow
 from opentrail.history.event_history import History
 from opentrail.identity.known_identities import Identities, directory_identities
@@ -102,12 +105,15 @@ from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.logs import set_up_logging
 from opentrail.metrics import Metrics
+from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal, LostPositions
+from opentrail.ports.organizations import Organizations
 from opentrail.settings import Settings
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
+from opentrail.trails.members import TrailMembers
 from opentrail.trails.plans import EntrySelector
 from opentrail.trails.registry import TrailRegistry
 from opentrail.trails.sinks.cloudwatch_logs import CloudWatchLogsSink
@@ -129,6 +135,8 @@ _BUS_LINGER = 0.5
 #: Seconds of events that are counted for Insights together, and between two looks at whether any
 #: trail wants them.
 _INSIGHTS_LINGER, _INSIGHTS_WANTED = 1.0, 5.0
+#: Seconds between two looks at which accounts the organization has.
+_MEMBERS_EVERY = 60.0
 _SWITCH_SECONDS = 0.0005
 #: Seconds until a record that could not be appended is tried again.
 _RECORD_AGAIN = 5.0
@@ -296,6 +304,8 @@ class Server:
                     "trail bucket was gone and has been created again with a new digest chain",
                     extra={"bucket": bucket},
                 )
+        source = _organizations(settings, clients)
+        _run_beside(stack, _follow_members(TrailMembers(trails, source, journal, clock)))
         await deliveries.start()
         if settings.event_bridge == "auto":
             matcher = partial(_matcher, trails)
@@ -335,6 +345,7 @@ class Server:
             signer,
             clock,
             insights,
+            OrganizationAdministration(source, control),
         )
 
     async def _serve(
@@ -598,6 +609,23 @@ def _token_key(folder: Path) -> bytes:
     if not file.exists():
         write_durably(file, secrets.token_bytes(32))
     return file.read_bytes()
+
+
+def _organizations(settings: Settings, clients: ServiceClients) -> Organizations:
+    if settings.organization == "upstream":
+        return UpstreamOrganizations(clients)
+    described = settings.organization
+    return ConfiguredOrganizations(described if isinstance(described, Organization) else None)
+
+
+async def _follow_members(members: TrailMembers) -> None:
+    """Updates the accounts of organization trails, once a minute."""
+    while True:
+        try:
+            await members.update()
+        except OpentrailError as error:
+            log.warning("the organization is not known", extra={"error": str(error)})
+        await asyncio.sleep(_MEMBERS_EVERY)
 
 
 async def _matcher(trails: TrailRegistry) -> EntryMatcher | None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, NETWORK_ACTIVITY
 
@@ -31,18 +31,61 @@ LOG_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class LogFileLocation:
-    """Where a trail writes the files of one account and Region."""
+    """Where a trail writes the files of one account and Region.
+
+    `organization` is the id of the organization whose trail it is, "" for other trails.
+    """
 
     bucket: str
     prefix: str
     account: str
     region: str
+    organization: str = ""
 
-    def folder(self, kind: str) -> str:
-        """Returns `{prefix/}AWSLogs/{account}/{kind}/`."""
+    @property
+    def root(self) -> str:
+        """The folder of all files of the trail: `{prefix/}AWSLogs/{organization or account}/`."""
         prefix = self.prefix.rstrip("/")
         start = f"{prefix}/" if prefix else ""
-        return f"{start}AWSLogs/{self.account}/{kind}/"
+        return f"{start}AWSLogs/{self.organization or self.account}/"
+
+    def folder(self, kind: str) -> str:
+        """Returns `{prefix/}AWSLogs/{organization/}{account}/{kind}/`."""
+        return f"{self.root}{self.account}/{kind}/" if self.organization else f"{self.root}{kind}/"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeliveryPlace:
+    """An account and a Region: a trail writes their events into the same files and digest chain.
+
+    `organization` is the id of the organization whose trail it is, "" for other trails.
+    """
+
+    organization: str
+    account: str
+    region: str
+
+    @property
+    def key(self) -> str:
+        """Its text in stored documents: `organization/account/region`, or the Region alone."""
+        if not self.organization:
+            return self.region
+        return f"{self.organization}/{self.account}/{self.region}"
+
+    @classmethod
+    def of_key(cls, key: str, account: str) -> Self:
+        """Returns the place with a key; the inverse of `key`.
+
+        Args:
+            key: its key.
+            account: the trail's account, which keys without organization do not have.
+        """
+        organization, account, region = key.split("/") if "/" in key else ("", account, key)
+        return cls(organization, account, region)
+
+    def location(self, bucket: str, prefix: str) -> LogFileLocation:
+        """Returns where its files are in a bucket."""
+        return LogFileLocation(bucket, prefix, self.account, self.region, self.organization)
 
 
 def unique_string(*parts: object) -> str:

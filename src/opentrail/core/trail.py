@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import parse_time
+from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.tags import Tags
 
 #: Services whose events are always recorded in us-east-1 (cloudtrail-format §8.2).
@@ -58,11 +59,24 @@ class Span:
     #: The selectors in effect, as the API shows them; None are the default ones.
     selectors: dict[str, Any] | None = None
     insight_selectors: list[dict[str, Any]] = field(default_factory=list)
+    #: Id of the organization whose events it delivers, and its accounts in that time; for other
+    #: trails empty, whose events are those of their own account.
+    organization: str = ""
+    accounts: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:
         """Whether the span has no end yet."""
         return self.until is None and self.closing_event is None
+
+    def place(self, account: str, region: str) -> DeliveryPlace:
+        """Returns where events of an account and a Region go."""
+        return DeliveryPlace(self.organization, account, region)
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any]) -> Self:
+        """Returns the span that a part of a trail's document describes."""
+        return cls(**{**document, "accounts": tuple(document.get("accounts", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +110,24 @@ class Trail:
     selectors: dict[str, Any] | None = None
     #: Insight selectors as the API shows them; Insights is off without any.
     insight_selectors: list[dict[str, Any]] = field(default_factory=list)
+    #: Id of the organization of an organization trail, and the accounts in it, sorted. Its
+    #: `account` is the management account.
+    organization: str = ""
+    accounts: tuple[str, ...] = ()
 
     @property
     def arn(self) -> str:
         """The trail's ARN (cloudtrail-format §1.2)."""
         return f"arn:aws:cloudtrail:{self.home_region}:{self.account}:trail/{self.name}"
+
+    @property
+    def home(self) -> DeliveryPlace:
+        """The place that has digests from the start of logging on."""
+        return DeliveryPlace(self.organization, self.account, self.home_region)
+
+    def is_visible_to(self, account: str) -> bool:
+        """Returns whether an account sees the trail: its own, or the one of its organization."""
+        return account == self.account or account in self.accounts
 
     def span_of(self, position: int) -> Span | None:
         """Returns the span that a position is in; None if it is in none that is known still."""
@@ -124,6 +151,15 @@ class Trail:
             return self
         span = replace(self._span(after, now), continues=True)
         return replace(self, spans=(*self._closed(event_id), span))
+
+    def with_accounts(self, accounts: tuple[str, ...], after: int, now: str) -> Self:
+        """Returns an organization trail with these accounts, from the position after `after`."""
+        changed = replace(self, accounts=accounts)
+        if not self.logging:
+            return changed
+        ended = tuple(replace(s, until=after) if s.open else s for s in self.spans)
+        span = replace(changed._span(after, now), continues=True)
+        return replace(changed, spans=(*ended, span))
 
     def settled(self, event_id: str, position: int) -> Self:
         """Returns the trail with the position of the call `event_id` filled in."""
@@ -152,6 +188,8 @@ class Trail:
             log_group=self.log_group,
             selectors=self.selectors,
             insight_selectors=self.insight_selectors,
+            organization=self.organization,
+            accounts=self.accounts,
         )
 
     def _closed(self, event_id: str) -> tuple[Span, ...]:
@@ -163,9 +201,10 @@ class Trail:
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
         """Returns the trail that `document` describes; the inverse of `document`."""
-        spans = tuple(Span(**span) for span in document["spans"])
+        spans = tuple(Span.from_document(span) for span in document["spans"])
         tags = tuple((key, value) for key, value in document.get("tags", ()))
-        return cls(**{**document, "spans": spans, "tags": tags})
+        accounts = tuple(document.get("accounts", ()))
+        return cls(**{**document, "spans": spans, "tags": tags, "accounts": accounts})
 
 
 def includes(span: Span, home_region: str, region: str, event_source: str) -> bool:

@@ -17,7 +17,7 @@ from opentrail.core.errors import ObjectStoreError
 from opentrail.core.event import parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
-    LogFileLocation,
+    DeliveryPlace,
     encryption_context,
     log_bytes,
     log_key,
@@ -120,16 +120,16 @@ class LogDelivery:
         reached, selected = await self.selector.collect(trail, span, start, until)
         changes: list[StoreWrite] = []
         regions = set(state.regions)
-        for (region, kind), contents in sorted(selected.items(), key=itemgetter(0)):
+        for (place, kind), contents in sorted(selected.items(), key=itemgetter(0)):
             state.files += 1
-            what = (state.files, (start, reached), (region, kind), contents, self.clock.now())
+            what = (state.files, (start, reached), (place, kind), contents, self.clock.now())
             plan, content = await asyncio.to_thread(_planned, trail, span, *what)
             self._contents.setdefault(trail.uid, {})[plan.key] = content
             key = file_key(trail.uid, plan.number)
             changes.append(Put("plan", key, asdict(plan), expected=0))
             if span.log_group:
                 changes.append(_stream_note(trail, span, plan))
-            regions.add(region)
+            regions.add(place.key)
         state.position, state.regions = reached, tuple(sorted(regions))
         has_plans = bool(changes)
         await self._control.apply([*changes, Put("delivery", trail.uid, state.document())])
@@ -158,7 +158,8 @@ class LogDelivery:
         await put_exactly(self._objects, new)
         reach("delivery.put")
         state.latest_delivery, state.latest_error = self._now(), None
-        state.deliveries[plan.region] = state.latest_delivery
+        place = plan.place(trail.account).key
+        state.deliveries[place] = state.latest_delivery
         changes: list[StoreWrite] = [
             Remove("plan", plan_key),
             Put("delivery", trail.uid, state.document()),
@@ -172,7 +173,7 @@ class LogDelivery:
                 "newest": plan.newest,
                 "delivered": state.latest_delivery,
             }
-            changes.append(Put("log", file_key(f"{trail.uid}/{plan.region}", plan.number), listed))
+            changes.append(Put("log", file_key(f"{trail.uid}/{place}", plan.number), listed))
         if plan.topic:
             message = {"topic": plan.topic, "bucket": plan.bucket, "key": plan.key}
             changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, message))
@@ -212,19 +213,20 @@ def _planned(
     span: Span,
     number: int,
     window: tuple[int, int],
-    group: tuple[str, str],
+    group: tuple[DeliveryPlace, str],
     contents: FileContents,
     now: datetime,
 ) -> tuple[LogFilePlan, bytes]:
     """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
-    region, kind = group
-    place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
+    place, kind = group
+    location = place.location(span.bucket, span.prefix)
+    unique = unique_string(trail.uid, place.key, *window)
     content = log_bytes(entry.record for entry in contents.entries)
     plan = LogFilePlan(
         number=number,
         bucket=span.bucket,
-        key=log_key(place, now, unique_string(trail.uid, region, *window), kind),
-        region=region,
+        key=log_key(location, now, unique, kind),
+        region=place.region,
         after=window[0],
         until=window[1],
         sha256=sha256_hex(content),
@@ -239,6 +241,8 @@ def _planned(
         kms_key=span.kms_key,
         topic=span.topic,
         since=stored_time(now),
+        account=place.account,
+        organization=place.organization,
     )
     return plan, content
 
@@ -247,7 +251,7 @@ def _stream_note(trail: Trail, span: Span, plan: LogFilePlan) -> Put:
     """Returns the note for sending the events of a planned file to a log group."""
     document: dict[str, Any] = {
         "log_group": span.log_group,
-        "stream": stream_name(trail.account, plan.region),
+        "stream": stream_name(plan.place(trail.account)),
         "sent": plan.after,
         "account": trail.account,
         "home_region": trail.home_region,

@@ -14,7 +14,7 @@ from opentrail.core.errors import (
     ServiceError,
     ServiceMissing,
 )
-from opentrail.core.logfile import CLOUDTRAIL, DIGEST, LogFileLocation, encryption_context
+from opentrail.core.logfile import CLOUDTRAIL, DIGEST, DeliveryPlace, encryption_context
 from opentrail.core.trail import Trail
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.services import EncryptionKeys, LogGroups, Topics
@@ -38,12 +38,13 @@ class Destinations:
     keys: EncryptionKeys
     policy_enforced: bool = False
 
-    async def settled(self, trail: Trail, before: Trail | None) -> Trail:
+    async def settled(self, trail: Trail, before: Trail | None, account: str) -> Trail:
         """Returns the trail with its key's ARN, once whatever is new in it has been tried.
 
         Args:
             trail: the trail as it is to be.
             before: the trail as it was, None for a new one.
+            account: the caller's, which log group and role must be of.
 
         Raises:
             CloudTrailError: AWS's error for a destination that is not there or refuses.
@@ -56,7 +57,7 @@ class Destinations:
         if trail.topic and (before is None or trail.topic != before.topic):
             await self._check_topic(trail)
         if before is None or _logs(trail) != _logs(before):
-            await self._check_logs(trail)
+            await self._check_logs(trail, account)
         return trail
 
     async def _key_arn(self, trail: Trail) -> str:
@@ -83,18 +84,15 @@ class Destinations:
 
     async def _check_bucket(self, trail: Trail) -> None:
         """Writes AWS's empty folder markers: a bucket that accepts them will accept log files."""
-        place = LogFileLocation(trail.bucket, trail.prefix, trail.account, trail.home_region)
+        home = trail.home.location(trail.bucket, trail.prefix)
         folders = [
-            place.folder(CLOUDTRAIL),
-            *([place.folder(DIGEST)] if trail.validation else []),
+            home.folder(CLOUDTRAIL),
+            *([home.folder(DIGEST)] if trail.validation else []),
         ]
         try:
             await self.objects.check_bucket(trail.bucket)
             if self.policy_enforced:
-                policy = (await self.objects.describe_bucket(trail.bucket)).policy
-                folder = folders[0].removesuffix(f"{CLOUDTRAIL}/")
-                if not allows_delivery(policy, trail.bucket, folder, trail.arn, trail.kms_key):
-                    raise _bad_policy(trail)
+                await self._check_policy(trail)
             for folder in folders:
                 await self._mark(trail, folder)
         except ObjectMissing as error:
@@ -109,6 +107,15 @@ class Destinations:
             if "Denied" not in error.code and error.code != "403":
                 raise
             raise _bad_policy(trail) from error
+
+    async def _check_policy(self, trail: Trail) -> None:
+        """Checks the permissions for the account's folder, and for that of its organization."""
+        policy = (await self.objects.describe_bucket(trail.bucket)).policy
+        own = DeliveryPlace("", trail.account, trail.home_region)
+        for place in {own, trail.home}:
+            root = place.location(trail.bucket, trail.prefix).root
+            if not allows_delivery(policy, trail.bucket, root, trail.arn, trail.kms_key):
+                raise _bad_policy(trail)
 
     async def _mark(self, trail: Trail, folder: str) -> None:
         marker = NewObject(
@@ -135,12 +142,12 @@ class Destinations:
                 "SNS Topic does not exist or the topic policy is incorrect!",
             ) from error
 
-    async def _check_logs(self, trail: Trail) -> None:
+    async def _check_logs(self, trail: Trail, account: str) -> None:
         if not trail.log_group and not trail.log_role:
             return
-        check_log_group(trail.log_group, trail.account)
-        check_log_role(trail.log_role, trail.account)
-        stream = stream_name(trail.account, trail.home_region)
+        check_log_group(trail.log_group, account)
+        check_log_role(trail.log_role, account)
+        stream = stream_name(trail.home)
         try:
             await self.groups.create_stream(trail.log_group, stream)
         except ServiceMissing as error:
@@ -157,7 +164,7 @@ class Destinations:
 
 
 def _place(trail: Trail) -> tuple[object, ...]:
-    return trail.bucket, trail.prefix, trail.kms_key, trail.validation
+    return trail.bucket, trail.prefix, trail.kms_key, trail.validation, trail.organization
 
 
 def _logs(trail: Trail) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Digest files: a signed chain for each trail and Region (cloudtrail-format §5.3)."""
+"""Digest files: a signed chain for each trail, account and Region (cloudtrail-format §5.3)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentrail.core.faults import reach
 from opentrail.core.logfile import (
     SIGNATURE_ALGORITHM,
     DeliveredLog,
-    LogFileLocation,
+    DeliveryPlace,
     PreviousDigest,
     digest_bytes,
     digest_key,
@@ -43,7 +43,7 @@ _LISTED = tuple(field.name for field in fields(DeliveredLog))
 
 
 class DigestChains:
-    """Signs and writes the digests of one trail, one chain per Region."""
+    """Signs and writes the digests of one trail, one chain per place."""
 
     def __init__(
         self,
@@ -77,12 +77,12 @@ class DigestChains:
         """
         written: list[str] = []
         failure: ObjectStoreError | None = None
-        for region in sorted({trail.home_region, *state.regions}):
+        for place in state.places(trail, span):
             try:
-                written += await self._run_chain(trail, state, span, region, force, last)
+                written += await self._run_chain(trail, state, span, place, force, last)
             except ObjectStoreError as error:
                 failure = failure or error
-                await self._note_failure(trail, span, region)
+                await self._note_failure(trail, span, place)
         if failure is not None:
             raise failure
         return written
@@ -92,58 +92,65 @@ class DigestChains:
         trail: Trail,
         state: DeliveryState,
         span: Span,
-        region: str,
+        place: DeliveryPlace,
         force: bool,
         last: bool,
     ) -> list[str]:
         written = []
-        chain = await self._chain(trail, region, span)
+        chain = await self._chain(trail, place, span)
         if chain["pending"] is not None:
             try:
-                written.append(await self._write(trail, state, region, chain))
+                written.append(await self._write(trail, state, place, chain))
             except ObjectStoreError:
                 if chain["pending"]["bucket"] == span.bucket or not self._is_over(chain):
                     raise
                 # The trail has another bucket now, in which a new chain begins.
-                await self._give_up_pending(trail, region, chain)
+                await self._give_up_pending(trail, place, chain)
         forced = force or last
         for _ in range(_MOST_FORCED if forced else _MOST_AT_ONCE):
             if chain["ended"] is not None or not self._is_due(chain):
                 break
             end = parse_time(chain["end"]) + self._interval
-            await self._plan(trail, region, span, chain, end)
-            written.append(await self._write(trail, state, region, chain))
+            await self._plan(trail, place, span, chain, end)
+            written.append(await self._write(trail, state, place, chain))
         if chain["ended"] is None and forced:
-            await self._plan(trail, region, span, chain, None, last)
-            written.append(await self._write(trail, state, region, chain))
+            await self._plan(trail, place, span, chain, None, last)
+            written.append(await self._write(trail, state, place, chain))
         return written
 
     def _is_over(self, chain: dict[str, Any]) -> bool:
         """Returns whether a chain has failed for the longest time."""
         return is_over(chain.get("failing_since"), self._clock.now())
 
-    async def _give_up_pending(self, trail: Trail, region: str, chain: dict[str, Any]) -> None:
-        self._log_given_up(trail, region, chain["pending"]["bucket"])
+    async def _give_up_pending(
+        self, trail: Trail, place: DeliveryPlace, chain: dict[str, Any]
+    ) -> None:
+        self._log_given_up(trail, place, chain["pending"]["bucket"])
         chain.update(pending=None, ends=_ends_with(chain), previous=None, failing_since=None)
-        await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
+        await self._control.apply([Put("chain", f"{trail.uid}/{place.key}", chain)])
 
-    def _log_given_up(self, trail: Trail, region: str, bucket: str) -> None:
-        about = {"trail": trail.arn, "region": region, "bucket": bucket}
+    def _log_given_up(self, trail: Trail, place: DeliveryPlace, bucket: str) -> None:
+        about = {
+            "trail": trail.arn,
+            "account": place.account,
+            "region": place.region,
+            "bucket": bucket,
+        }
         log.error("the last digest of a bucket is given up after 30 days", extra=about)
         self._metrics.given_up_files.inc()
 
-    async def _note_failure(self, trail: Trail, span: Span, region: str) -> None:
-        chain = await self._chain(trail, region, span)
+    async def _note_failure(self, trail: Trail, span: Span, place: DeliveryPlace) -> None:
+        chain = await self._chain(trail, place, span)
         if chain.get("failing_since") is None:
             chain["failing_since"] = stored_time(self._clock.now())
-            await self._control.apply([Put("chain", f"{trail.uid}/{region}", chain)])
+            await self._control.apply([Put("chain", f"{trail.uid}/{place.key}", chain)])
 
     async def give_up(self, trail: Trail, state: DeliveryState, span: Span, later: bool) -> bool:
         """Ends the chains of a closed span that have failed for the longest time.
 
         Args:
             trail: the trail.
-            state: its Regions.
+            state: its places.
             span: the span; its last digests cannot be written.
             later: a later span has the same bucket, and its chain will list the remaining files.
 
@@ -151,19 +158,19 @@ class DigestChains:
             Whether all chains of the span have ended.
         """
         changes: list[StoreWrite] = []
-        for region in sorted({trail.home_region, *state.regions}):
-            chain = await self._chain(trail, region, span)
+        for place in state.places(trail, span):
+            chain = await self._chain(trail, place, span)
             if chain["ended"] is not None:
                 continue
             if not self._is_over(chain):
                 return False
             chain.update(pending=None, ended=span.started_at, failing_since=None)
-            changes.append(Put("chain", f"{trail.uid}/{region}", chain))
-            listed = [] if later else await self._control.scan("log", f"{trail.uid}/{region}/")
+            changes.append(Put("chain", f"{trail.uid}/{place.key}", chain))
+            listed = [] if later else await self._control.scan("log", f"{trail.uid}/{place.key}/")
             changes.extend(
                 Remove("log", one.key) for one in listed if one.document["bucket"] == span.bucket
             )
-            self._log_given_up(trail, region, span.bucket)
+            self._log_given_up(trail, place, span.bucket)
         await self._control.apply(changes)
         return True
 
@@ -171,7 +178,7 @@ class DigestChains:
         return self._clock.now() >= parse_time(chain["end"]) + self._interval
 
     async def known(self, trail: Trail) -> list[dict[str, Any]]:
-        """Returns for each Region the first, last and newest digests of its chains.
+        """Returns for each place the first, last and newest digests of its chains.
 
         `starts` has all digests since `since`, when the trail was created; a chain that continues
         has no end.
@@ -185,10 +192,12 @@ class DigestChains:
                 continue
             # Chains of earlier versions do not have their starts.
             is_whole = starts is not None and trail.created_at
+            place = DeliveryPlace.of_key(stored.key.removeprefix(f"{trail.uid}/"), trail.account)
             found.append(
                 {
-                    "account": trail.account,
-                    "region": stored.key.removeprefix(f"{trail.uid}/"),
+                    "organization": place.organization,
+                    "account": place.account,
+                    "region": place.region,
                     "trail": trail.name,
                     "homeRegion": trail.home_region,
                     "starts": starts or [],
@@ -209,12 +218,12 @@ class DigestChains:
             changes.extend(Remove(kind, s.key) for s in stored)
         await self._control.apply(changes)
 
-    async def _chain(self, trail: Trail, region: str, span: Span) -> dict[str, Any]:
-        stored = await self._control.get("chain", f"{trail.uid}/{region}")
+    async def _chain(self, trail: Trail, place: DeliveryPlace, span: Span) -> dict[str, Any]:
+        stored = await self._control.get("chain", f"{trail.uid}/{place.key}")
         started = format_time(parse_time(span.started_at))
         if stored is None:
             new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
-            begun = await self._begin(trail, region, parse_time(started))
+            begun = await self._begin(trail, place, parse_time(started))
             return {**new, "end": format_time(begun), "starts": [], "ends": []}
         chain = stored.document
         if chain["ended"] is None or chain["ended"] == span.started_at:
@@ -224,14 +233,15 @@ class DigestChains:
         new = {"end": end, "previous": None, "pending": None, "ended": None}
         return {**new, "starts": chain.get("starts"), "ends": _ends_with(chain)}
 
-    async def _begin(self, trail: Trail, region: str, started: datetime) -> datetime:
-        """Returns where a Region's first chain begins: with the interval of its first file.
+    async def _begin(self, trail: Trail, place: DeliveryPlace, started: datetime) -> datetime:
+        """Returns where a place's first chain begins: with the interval of its first file.
 
-        The home Region's begins with logging, for it has digests before it has files.
+        The home place's begins with logging, for it has digests before it has files.
         """
-        stored = await self._control.scan("log", f"{trail.uid}/{region}/")
+        stored = await self._control.scan("log", f"{trail.uid}/{place.key}/")
         times = [s.document["delivered"] for s in stored if s.document.get("delivered")]
-        if region == trail.home_region or not times:
+        is_home = (place.account, place.region) == (trail.account, trail.home_region)
+        if is_home or not times:
             return started
         waited = max(parse_time(min(times)) - started, timedelta())
         # The first file may have been delivered at the end of an interval.
@@ -241,7 +251,7 @@ class DigestChains:
     async def _plan(
         self,
         trail: Trail,
-        region: str,
+        place: DeliveryPlace,
         span: Span,
         chain: dict[str, Any],
         wanted: datetime | None,
@@ -256,22 +266,24 @@ class DigestChains:
         end = wanted or self._clock.now()
         end = max(end.replace(microsecond=0), start + _SECOND)
         if chain["previous"] is None:
-            end = await self._unused(trail, region, span, end)
-        stored = await self._control.scan("log", f"{trail.uid}/{region}/")
+            end = await self._unused(trail, place, span, end)
+        stored = await self._control.scan("log", f"{trail.uid}/{place.key}/")
         if wanted is not None:
             stored = [s for s in stored if _delivered_by(s.document, end)]
         logs = [_listed(s.document) for s in stored]
-        chain["pending"] = await self._signed(trail, region, span, chain, (start, end), logs)
+        chain["pending"] = await self._signed(trail, place, span, chain, (start, end), logs)
         chain["pending"]["ends"] = span.started_at if last else None
         changes: list[StoreWrite] = [Remove("log", s.key) for s in stored]
-        await self._control.apply([*changes, Put("chain", f"{trail.uid}/{region}", chain)])
+        await self._control.apply([*changes, Put("chain", f"{trail.uid}/{place.key}", chain)])
         reach("digest.planned")
 
-    async def _unused(self, trail: Trail, region: str, span: Span, end: datetime) -> datetime:
+    async def _unused(
+        self, trail: Trail, place: DeliveryPlace, span: Span, end: datetime
+    ) -> datetime:
         """Returns an end with an unused key: an earlier trail of this name may have used others."""
-        place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
+        location = place.location(span.bucket, span.prefix)
         while True:
-            key = digest_key(place, trail.name, trail.home_region, end)
+            key = digest_key(location, trail.name, trail.home_region, end)
             try:
                 await self._objects.get(span.bucket, key)
             except ObjectMissing as error:
@@ -283,23 +295,23 @@ class DigestChains:
     async def _signed(
         self,
         trail: Trail,
-        region: str,
+        place: DeliveryPlace,
         span: Span,
         chain: dict[str, Any],
         window: tuple[datetime, datetime],
         logs: list[DeliveredLog],
     ) -> dict[str, Any]:
         previous = PreviousDigest(**chain["previous"]) if chain["previous"] else None
-        place = LogFileLocation(span.bucket, span.prefix, trail.account, region)
+        location = place.location(span.bucket, span.prefix)
         start, end = (format_time(moment) for moment in window)
-        key = digest_key(place, trail.name, trail.home_region, window[1])
+        key = digest_key(location, trail.name, trail.home_region, window[1])
         fingerprint = (await self._signer.current(window[1])).fingerprint
-        content = digest_bytes(place, key, start, end, fingerprint, logs, previous)
+        content = digest_bytes(location, key, start, end, fingerprint, logs, previous)
         signature = await self._signer.sign(
-            string_to_sign(end, place.bucket, key, content, previous), fingerprint
+            string_to_sign(end, location.bucket, key, content, previous), fingerprint
         )
         return {
-            "bucket": place.bucket,
+            "bucket": location.bucket,
             "key": key,
             "end": end,
             "content": base64.b64encode(content).decode(),
@@ -308,7 +320,7 @@ class DigestChains:
         }
 
     async def _write(
-        self, trail: Trail, state: DeliveryState, region: str, chain: dict[str, Any]
+        self, trail: Trail, state: DeliveryState, place: DeliveryPlace, chain: dict[str, Any]
     ) -> str:
         pending = chain["pending"]
         content = base64.b64decode(pending["content"])
@@ -340,7 +352,7 @@ class DigestChains:
         state.latest_digest_error = None
         await self._control.apply(
             [
-                Put("chain", f"{trail.uid}/{region}", chain),
+                Put("chain", f"{trail.uid}/{place.key}", chain),
                 Put("delivery", trail.uid, state.document()),
             ]
         )

@@ -15,7 +15,7 @@ from typing import Any
 
 from opentrail.core.event import INSIGHT, Entry
 from opentrail.core.insight_selectors import insight_selectors, selects
-from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS
+from opentrail.core.logfile import CLOUDTRAIL, LOG_KINDS, DeliveryPlace
 from opentrail.core.selectors import Selection, predicate_of
 from opentrail.core.trail import Span, Trail, includes
 from opentrail.ports.control import ControlStore, Stored
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LogFilePlan:
-    """A log file to be written: `after < position <= until` of one Region under one span.
+    """A log file to be written: `after < position <= until` of one place under one span.
 
     It holds all settings that its bytes depend on, because the span may be deleted before a retry.
     """
@@ -58,6 +58,14 @@ class LogFilePlan:
     topic: str = ""
     #: Stored time at which it was planned.
     since: str = ""
+    #: The account whose events it has; plans of earlier versions are of the trail's.
+    account: str = ""
+    #: Id of the organization of an organization trail.
+    organization: str = ""
+
+    def place(self, account: str) -> DeliveryPlace:
+        """Returns the place of its events, for a trail of an account."""
+        return DeliveryPlace(self.organization, self.account or account, self.region)
 
 
 #: Kind of document with a trail's delivery state.
@@ -70,17 +78,27 @@ class DeliveryState:
 
     position: int = 0
     files: int = 0
+    #: Keys of the places that have had files.
     regions: tuple[str, ...] = ()
     latest_delivery: str | None = None
     latest_attempt: str | None = None
     latest_error: str | None = None
     latest_digest: str | None = None
     latest_digest_error: str | None = None
-    #: Region → time of its latest delivery.
+    #: Key of a place → time of its latest delivery.
     deliveries: dict[str, str] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
+
+    def places(self, trail: Trail, span: Span) -> list[DeliveryPlace]:
+        """Returns the places that have digests under a span: home, and those that have had files.
+
+        Home are the account and the Region of the trail.
+        """
+        found = {DeliveryPlace.of_key(key, trail.account) for key in self.regions}
+        found.add(span.place(trail.account, trail.home_region))
+        return sorted(place for place in found if place.organization == span.organization)
 
 
 async def load_state(control: ControlStore, uid: str) -> DeliveryState:
@@ -108,8 +126,8 @@ class FileContents:
         self.oldest, self.newest = min(self.oldest, time), max(self.newest, time)
 
 
-#: Region and kind of file → the contents of a file.
-SelectedFiles = dict[tuple[str, str], FileContents]
+#: Place and kind of file → the contents of a file.
+SelectedFiles = dict[tuple[DeliveryPlace, str], FileContents]
 
 
 class EntrySelector:
@@ -131,7 +149,7 @@ class EntrySelector:
             for entry in entries:
                 if not matches(entry, batch):
                     continue
-                group = (entry.region, LOG_KINDS[entry.category])
+                group = (span.place(entry.account, entry.region), LOG_KINDS[entry.category])
                 contents = selected.get(group)
                 if contents is None:
                     contents = selected[group] = FileContents()
@@ -148,7 +166,7 @@ class EntrySelector:
     async def entries_of(
         self, plan: LogFilePlan, account: str, home_region: str, after: int
     ) -> AsyncIterator[Entry]:
-        """Yields the entries of a planned file after a position, in order."""
+        """Yields the entries of a planned file of a trail after a position, in order."""
         # In a plan's Region, a span excludes at most the events of global services.
         span = Span(
             plan.after,
@@ -162,7 +180,7 @@ class EntrySelector:
             selectors=plan.selectors,
             insight_selectors=plan.insight_selectors,
         )
-        matches = _matcher(plan.trail, account, home_region, span)
+        matches = _matcher(plan.trail, plan.account or account, home_region, span)
         position = max(plan.after, after)
         while position < plan.until:
             batch, entries, position = await self.reading.read(position, plan.until)
@@ -205,13 +223,16 @@ class EntrySelector:
 def _matcher(
     arn: str, account: str, home_region: str, span: Span
 ) -> Callable[[Entry, EntryBatch], bool]:
-    """Returns a function that matches the events which a span selects in the trail's own account.
+    """Returns a function that matches the events which a span selects.
+
+    These are events of the trail's own account, of an organization trail those of all accounts.
 
     Imported events never match. A record is parsed only if its columns in the journal do not
     suffice for the decision.
     """
     predicate = predicate_of(Selection.from_document(span.selectors))
     insights = insight_selectors(span.insight_selectors)
+    accounts = frozenset(span.accounts or (account,))
     needs_source = not (span.every_region or span.global_services)
 
     @cache
@@ -225,7 +246,7 @@ def _matcher(
         return True if decision and not needs_source else None
 
     def matches(entry: Entry, batch: EntryBatch) -> bool:
-        if entry.account != account or entry.origin == "import":
+        if entry.account not in accounts or entry.origin == "import":
             return False
         decision = decided(entry.region, entry.category)
         if decision is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from opentrail.core.cloudtrail_arns import TRAIL, CloudTrailArn, read_cloudtrail_arn
 from opentrail.core.errors import CloudTrailError, Conflict
+from opentrail.core.organization import not_management_account
 from opentrail.core.trail import Span, Trail, check_trail_name
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.trails.sinks.outbox import forgetting
@@ -40,10 +41,13 @@ class TrailRegistry:
         self._adding = asyncio.Lock()
 
     async def all(self, account: str | None = None) -> list[StoredTrail]:
-        """Returns the trails of an account, or of all, by Region and name."""
-        prefix = f"{account}/" if account else ""
-        stored = await self._control.scan("trail", prefix)
-        return [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
+        """Returns the trails that an account sees, or all, by account, Region and name.
+
+        These are its own and the trails of its organization.
+        """
+        stored = await self._control.scan("trail")
+        trails = [StoredTrail(Trail.from_document(s.document), s.version) for s in stored]
+        return [t for t in trails if account is None or t.trail.is_visible_to(account)]
 
     async def retired(self) -> list[StoredTrail]:
         """Returns deleted trails that may have something left to deliver."""
@@ -58,33 +62,45 @@ class TrailRegistry:
     async def find(self, account: str, region: str, name_or_arn: str) -> StoredTrail:
         """Returns a trail by ARN, or by name in its home Region.
 
+        An account finds the trails of its organization by their ARNs only, as on AWS.
+
         Raises:
             CloudTrailError: `TrailNotFoundException`, `InvalidTrailNameException`,
                 `CloudTrailARNInvalidException`.
         """
-        home, name = region, name_or_arn
+        owner, home, name = account, region, name_or_arn
         if name_or_arn.startswith("arn:"):
             arn = read_cloudtrail_arn(name_or_arn)
             if arn is None or arn.type != TRAIL:
                 raise CloudTrailError(
                     "CloudTrailARNInvalidException", f"Trail ARN is not valid: {name_or_arn}"
                 )
-            home, name = arn.region, arn.name
-            if arn.account != account:
-                raise trail_not_found(name_or_arn, account)
+            owner, home, name = arn.account, arn.region, arn.name
         check_trail_name(name)
-        stored = await self._control.get("trail", _key(account, home, name))
-        if stored is None:
-            raise trail_not_found(str(CloudTrailArn(TRAIL, home, account, name)), account)
-        return StoredTrail(Trail.from_document(stored.document), stored.version)
+        stored = await self._control.get("trail", _key(owner, home, name))
+        trail = Trail.from_document(stored.document) if stored else None
+        if stored is None or trail is None or not trail.is_visible_to(account):
+            raise trail_not_found(str(CloudTrailArn(TRAIL, home, owner, name)), account)
+        return StoredTrail(trail, stored.version)
 
-    async def find_at_home(self, account: str, region: str, name_or_arn: str) -> StoredTrail:
-        """Returns a trail that is to be changed: only its home Region may.
+    async def find_at_home(
+        self, account: str, region: str, name_or_arn: str, administrates: bool = False
+    ) -> StoredTrail:
+        """Returns a trail that is to be changed: only its account and home Region may.
+
+        Args:
+            account: who changes it.
+            region: where.
+            name_or_arn: as for `find`.
+            administrates: whether the account may also change the trails of its organization.
 
         Raises:
-            CloudTrailError: as `find`, and `InvalidHomeRegionException`.
+            CloudTrailError: as `find`, `NotOrganizationMasterAccountException`, and
+                `InvalidHomeRegionException`.
         """
         stored = await self.find(account, region, name_or_arn)
+        if stored.trail.account != account and not administrates:
+            raise not_management_account()
         if stored.trail.home_region != region:
             raise CloudTrailError(
                 "InvalidHomeRegionException",
@@ -109,13 +125,14 @@ class TrailRegistry:
         Raises:
             CloudTrailError: as `add`.
         """
-        visible = [t.trail for t in await self.visible(trail.account, trail.home_region)]
+        own = [t.trail for t in await self.all(trail.account) if t.trail.account == trail.account]
+        visible = [t for t in own if t.home_region == trail.home_region or t.multi_region]
         if is_new and any(other.name == trail.name for other in visible):
             raise CloudTrailError(
                 "TrailAlreadyExistsException",
                 f"Trail {trail.name} already exists for customer: {trail.account}",
             )
-        others = [t.trail for t in await self.all(trail.account) if t.trail.uid != trail.uid]
+        others = [other for other in own if other.uid != trail.uid]
         elsewhere = {other.home_region for other in others} if trail.multi_region else set()
         for region in (trail.home_region, *sorted(elsewhere - {trail.home_region})):
             count = sum(other.multi_region or other.home_region == region for other in others)

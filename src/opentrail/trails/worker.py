@@ -199,7 +199,7 @@ class TrailWorker:
         A file that cannot be written holds up none but the last digest of its span, which must list
         it (`has_all`): those before it list it once it is there.
         """
-        if not span.validation or (later and later[0].continues and later[0].validation):
+        if not span.validation or (later and _continues(span, later[0])):
             return True
         is_last = span.until is not None
         if is_last and not has_all:
@@ -207,7 +207,10 @@ class TrailWorker:
         try:
             written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
         except ObjectStoreError as error:
-            shared = any(other.bucket == span.bucket for other in later)
+            shared = any(
+                (other.bucket, other.organization) == (span.bucket, span.organization)
+                for other in later
+            )
             if is_last and await self._digests.give_up(trail, state, span, shared):
                 return True
             self._digest_failure = error
@@ -252,6 +255,11 @@ class TrailWorker:
         if error is not self._digest_failure:
             document["latest_error"] = error.code
         await self._control.apply([Put("delivery", self.uid, document)])
+
+
+def _continues(span: Span, later: Span) -> bool:
+    """Returns whether the next span has the same digest chains."""
+    return later.continues and later.validation and later.organization == span.organization
 
 
 class TrailDeliveries:
@@ -330,7 +338,7 @@ class TrailDeliveries:
         return await self.ensure(trail.uid).deliver(flush=True)
 
     async def known_digests(self, trail: Trail) -> list[dict[str, Any]]:
-        """Returns for each Region the first, last and newest digests of its chains."""
+        """Returns for each account and Region the first, last and newest digests of its chains."""
         return await self._digests.known(trail)
 
     async def needed_after(self) -> int:

@@ -23,7 +23,6 @@ from opentrail.validation.inventory import FoundDigest
 from opentrail.validation.keys import PublicKeys
 from opentrail.validation.names import (
     DIGESTS,
-    ROOT,
     ChainId,
     LogPlace,
     digest_name,
@@ -74,6 +73,8 @@ class EventQuestion(msgspec.Struct, frozen=True, kw_only=True):
     home_region: str
     bucket: str
     prefix: str
+    #: Id of the organization of an organization trail.
+    organization: str = ""
     validation: bool
     #: Whether the trail selects the event; None if its settings at that time are not known.
     is_selected: bool | None
@@ -147,7 +148,9 @@ class _LogSearch:
     def _keys(self) -> Iterator[tuple[str, datetime]]:
         """Yields keys and delivery minutes of log files, oldest first."""
         asked = self.question
-        place = LogPlace("", asked.account, asked.folder, asked.folder, asked.region)
+        place = LogPlace(
+            asked.organization, asked.account, asked.folder, asked.folder, asked.region
+        )
         folder = f"{asked.folder_prefix}{place.folder_tail}"
         begin = minute_of(asked.event_time)
         for day in _days(begin, min(self.now, begin + _LATEST)):
@@ -319,9 +322,12 @@ class EventProver:
 
     def _digests(self, asked: EventQuestion, after: datetime) -> Iterator[DigestFile]:
         """Yields the digests of the chain that end at a time or after it, oldest first."""
-        chain = ChainId(asked.account, asked.region, asked.trail, asked.home_region)
+        chain = ChainId(
+            asked.account, asked.region, asked.trail, asked.home_region, asked.organization
+        )
+        place = LogPlace(asked.organization, asked.account, DIGESTS, DIGESTS, asked.region)
         root = BucketRoot(self._reader, asked.bucket, asked.folder_prefix)
-        folder = f"{asked.folder_prefix}{ROOT}{asked.account}/{DIGESTS}/{asked.region}/"
+        folder = f"{asked.folder_prefix}{place.folder_tail}"
         checks = DigestChecks(self._verifier, self._keys, ())
         count = 0
         for day in _days(after, min(self._now, after + _LATEST) + _DAY):

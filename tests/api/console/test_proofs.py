@@ -7,10 +7,13 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from opentrail.core.organization import Organization
 from tests.api.console.browser import Browser
-from tests.factories import a_record, an_entry
+from tests.factories import ACCOUNT, a_record, an_entry
 from tests.fakes import asynchronous
 from tests.trails.world import BUCKET
+
+MEMBER = "222222222222"
 
 
 async def logging_browser(**changes: Any) -> Browser:
@@ -97,6 +100,26 @@ async def test_a_stopped_trail_still_proves_what_it_delivered() -> None:
     (proven,) = await proofs(browser, "mary")
     assert proven["state"] == "proven"
     assert await proofs(browser, "later") == []
+
+
+@asynchronous
+async def test_an_organization_trail_proves_the_events_of_members() -> None:
+    browser = Browser()
+    world = browser.api.world
+    world.organization = Organization("o-a1b2c3d4e5", ACCOUNT, frozenset({ACCOUNT, MEMBER}))
+    given = {"S3BucketName": BUCKET, "EnableLogFileValidation": True}
+    await browser.api.ok("CreateTrail", Name="shared", IsOrganizationTrail=True, **given)
+    await browser.api.ok("StartLogging", Name="shared")
+    await record(browser, "mary", recipientAccountId=MEMBER)
+    assert [each["state"] for each in await proofs(browser, "mary")] == ["pending"]
+    await browser.post("trails/shared/flush", {})
+    (proven,) = await proofs(browser, "mary")
+    assert proven["state"] == "proven", proven
+    assert proven["key"].startswith(f"AWSLogs/o-a1b2c3d4e5/{MEMBER}/CloudTrail/us-east-1/")
+    assert proven["digestKey"].startswith(f"AWSLogs/o-a1b2c3d4e5/{MEMBER}/CloudTrail-Digest/")
+    del world.buckets.objects[BUCKET][proven["key"]]
+    (broken,) = await proofs(browser, "mary")
+    assert broken["state"] == "broken"
 
 
 @asynchronous

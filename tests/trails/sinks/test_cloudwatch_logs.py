@@ -11,6 +11,7 @@ import pytest
 
 from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, format_time
+from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.trails.sinks.cloudwatch_logs import LARGEST_EVENT, CloudWatchLogsSink, stream_name
@@ -27,7 +28,7 @@ from tests.fakes import (
 )
 
 GROUP = f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:trail"
-NAME = stream_name(ACCOUNT, REGION)
+NAME = stream_name(DeliveryPlace("", ACCOUNT, REGION))
 
 
 class Scene:

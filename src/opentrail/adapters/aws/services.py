@@ -102,7 +102,7 @@ def _translated(work: Callable[[Any], T], client: Any, name: str) -> T:
         raise ServiceError(type(error).__name__, f"{name}: {error}") from error
 
 
-def _member(answer: Any, name: str) -> Any:
+def member(answer: Any, name: str) -> Any:
     """Returns a member of a response.
 
     Raises:
@@ -124,7 +124,7 @@ class SnsTopics:
 
         def publish(sns: Any) -> None:
             answer = sns.publish(TopicArn=topic_arn, Subject=subject, Message=message)
-            _member(answer, "MessageId")
+            member(answer, "MessageId")
 
         await self._clients.call("sns", topic_arn.split(":")[3], publish, topic_arn)
 
@@ -173,7 +173,7 @@ class CloudWatchLogGroups:
             while True:
                 more: dict[str, str] = {"nextToken": token} if token else {}
                 page = logs.get_log_events(**wanted, **more)
-                found = _member(page, "events")
+                found = member(page, "events")
                 if any(one.get("message") == event.message for one in found):
                     return True
                 # The last page returns the token of its request.
@@ -236,7 +236,7 @@ class EventBridgeBus:
 
         def put(client: Any) -> list[int]:
             answer = client.put_events(Entries=described)
-            results = _member(answer, "Entries") if answer.get("FailedEntryCount", 1) else ()
+            results = member(answer, "Entries") if answer.get("FailedEntryCount", 1) else ()
             return [number for number, entry in enumerate(results) if entry.get("ErrorCode")]
 
         return await self._clients.call("events", region, put, f"event bus in {region}")
@@ -252,10 +252,10 @@ class KmsKeys:
         """Returns the ARN of an enabled key."""
 
         def look(kms: Any) -> str:
-            described = _member(kms.describe_key(KeyId=key), "KeyMetadata")
+            described = member(kms.describe_key(KeyId=key), "KeyMetadata")
             if not described.get("Enabled"):
                 state = described.get("KeyState", "Disabled")
                 raise ServiceError("DisabledException", f"key {key} is {state}")
-            return str(_member(described, "Arn"))
+            return str(member(described, "Arn"))
 
         return await self._clients.call("kms", region, look, f"key {key}")

@@ -23,6 +23,7 @@ from opentrail.core.errors import CloudTrailError
 from opentrail.core.event import format_time
 from opentrail.core.identity import Identity
 from opentrail.core.policies import AccessRequest, Caller, Decision, Policy, decide
+from opentrail.core.trail import Trail
 from opentrail.ports.clock import Clock
 from opentrail.trails.registry import TrailRegistry
 
@@ -59,7 +60,8 @@ class VerifiedCall:
 class Authorizer:
     """Decides on calls by the policies of their callers and of the resources they name.
 
-    It reads nothing from disk, but for the tags of a trail when a policy of the caller reads tags.
+    It reads nothing from disk, but for a trail when a policy of the caller reads tags, or when the
+    trail is of another account: the trails of its organization are a caller's like its own.
     """
 
     def __init__(
@@ -104,8 +106,9 @@ class Authorizer:
             if not permission.is_needed(call.input):
                 continue
             for resource in permission.resources(call.input, origin):
+                resource = await self._shared(resource, caller)
                 is_own = resource.account == caller.account
-                tags = await self._tags(resource) if reads_tags and is_own else {}
+                tags = await self._tags(resource, caller) if reads_tags and is_own else {}
                 decision = self._decide(caller, permission, resource, policies, {**context, **tags})
                 if not decision.is_allowed:
                     raise _refusal(caller, rule, permission, resource, decision)
@@ -122,16 +125,29 @@ class Authorizer:
         own = self.resource_policies.find(resource.parts) if resource.parts else None
         return decide(request, policies, own)
 
-    async def _tags(self, resource: NamedResource) -> _Context:
+    async def _shared(self, resource: NamedResource, caller: Caller) -> NamedResource:
+        """Returns the resource, as the caller's if it is a trail of the caller's organization."""
+        if resource.account == caller.account:
+            return resource
+        trail = await self._trail(resource, caller)
+        if trail is None:
+            return resource
+        return NamedResource(resource.arn, resource.parts, str(caller.account), resource.given)
+
+    async def _tags(self, resource: NamedResource, caller: Caller) -> _Context:
         """Returns the condition keys of a trail's tags."""
+        trail = await self._trail(resource, caller)
+        return {} if trail is None else _of_tags("aws:resourcetag/", trail.tags)
+
+    async def _trail(self, resource: NamedResource, caller: Caller) -> Trail | None:
+        """Returns the trail that a resource is, if the caller's account sees it."""
         arn = resource.parts
-        if arn is None or arn.type != TRAIL:
-            return {}
+        if arn is None or arn.type != TRAIL or caller.account is None:
+            return None
         try:
-            stored = await self._trails.find(arn.account, arn.region, str(arn))
+            return (await self._trails.find(caller.account, arn.region, str(arn))).trail
         except CloudTrailError:
-            return {}  # there is no such trail
-        return _of_tags("aws:resourcetag/", stored.trail.tags)
+            return None  # there is no such trail
 
 
 def caller_of(identity: Identity) -> Caller:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple
 from datetime import timedelta
 from typing import Any
 
@@ -16,10 +17,10 @@ from opentrail.api.console.verifications import Verifications
 from opentrail.api.operation import Services
 from opentrail.core.attributes import Attributes, attributes_of
 from opentrail.core.event import Entry, format_time, parse_time
-from opentrail.core.logfile import LOG_KINDS
+from opentrail.core.logfile import LOG_KINDS, DeliveryPlace
 from opentrail.core.trail import Trail
 from opentrail.ports.event_store import FoundEvent
-from opentrail.trails.plans import EntrySelector, load_state
+from opentrail.trails.plans import EntrySelector, LogFilePlan, load_state
 
 Json = dict[str, Any]
 #: Answers questions in the form of `app/event_prover.py`, in their order.
@@ -79,6 +80,7 @@ class Proofs:
             if not is_selected:
                 return None
         place = span or trail
+        files = DeliveryPlace(place.organization, found.account, found.region)
         return {
             "event_id": event.event_id,
             "event_time": format_time(found.event_time),
@@ -90,25 +92,28 @@ class Proofs:
             "home_region": trail.home_region,
             "bucket": place.bucket,
             "prefix": place.prefix,
+            "organization": place.organization,
             "validation": place.validation,
             "is_selected": is_selected,
-            "is_delivered": await self._is_delivered(trail, found.region, event.position),
-            "newest_digest": await self._newest_digest(trail, found.region),
+            "is_delivered": await self._is_delivered(trail, files, event.position),
+            "newest_digest": await self._newest_digest(trail, files),
         }
 
-    async def _is_delivered(self, trail: Trail, region: str, position: int) -> bool:
+    async def _is_delivered(self, trail: Trail, place: DeliveryPlace, position: int) -> bool:
         """Returns whether the log file that has a position must be in the bucket."""
         state = await load_state(self._services.control, trail.uid)
         if state.position < position:
             return False
-        plans = [p.document for p in await self._services.control.scan("plan", f"{trail.uid}/")]
+        stored = await self._services.control.scan("plan", f"{trail.uid}/")
+        plans = [LogFilePlan(**each.document) for each in stored]
         return not any(
-            plan["region"] == region and plan["after"] < position <= plan["until"] for plan in plans
+            plan.place(trail.account) == place and plan.after < position <= plan.until
+            for plan in plans
         )
 
-    async def _newest_digest(self, trail: Trail, region: str) -> str:
+    async def _newest_digest(self, trail: Trail, place: DeliveryPlace) -> str:
         for chain in await self._services.deliveries.known_digests(trail):
-            if chain["region"] == region:
+            if (chain["organization"], chain["account"], chain["region"]) == astuple(place):
                 return str(chain["newest"]["key"])
         return ""
 
@@ -135,8 +140,9 @@ class Proofs:
 
 def _writes_to(trail: Trail, question: Json) -> bool:
     """Returns whether a trail writes log files to the folder that a question is about."""
-    places = [(trail.bucket, trail.prefix), *((span.bucket, span.prefix) for span in trail.spans)]
-    return (question["bucket"], question["prefix"]) in places
+    places = [(trail.bucket, trail.prefix, trail.organization)]
+    places += [(span.bucket, span.prefix, span.organization) for span in trail.spans]
+    return (question["bucket"], question["prefix"], question["organization"]) in places
 
 
 def _is_to_come(question: Json) -> bool:

@@ -21,9 +21,7 @@ _REFUSED = "InvalidEventSelectorsException"
 )
 async def put_event_selectors(call: OperationCall) -> Json:
     """Sets the events that a trail selects from this call on; each kind replaces the other."""
-    stored = await call.services.trails.find_at_home(
-        call.account, call.region, call.input["TrailName"]
-    )
+    stored = await call.trail_to_change(call.input["TrailName"])
     selection = chosen(call.input, SelectorOwner.TRAIL)
     trail = replace(stored.trail, selectors=selection.document())
     changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())

@@ -22,9 +22,7 @@ _OF_STORE = ("EventDataStore", "InsightsDestination")
 )
 async def put_insight_selectors(call: OperationCall) -> Json:
     """Sets the Insights types of a trail from this call on; an empty list turns Insights off."""
-    stored = await call.services.trails.find_at_home(
-        call.account, call.region, call.input["TrailName"]
-    )
+    stored = await call.trail_to_change(call.input["TrailName"])
     selectors = insight_selectors(call.input["InsightSelectors"])
     selection = Selection.from_document(stored.trail.selectors)
     check_insights(selectors, selection, stored.trail.arn)

@@ -58,7 +58,8 @@ async def _tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail
 
     Raises:
         CloudTrailError: `CloudTrailARNInvalidException`, `ResourceTypeNotSupportedException`,
-            `ResourceNotFoundException`, `InvalidHomeRegionException`.
+            `ResourceNotFoundException`, `NotOrganizationMasterAccountException`,
+            `InvalidHomeRegionException`.
     """
     read = read_cloudtrail_arn(arn)
     if read is None:
@@ -69,11 +70,11 @@ async def _tagged(call: OperationCall, arn: str, to_change: bool) -> StoredTrail
         raise CloudTrailError(
             "ResourceTypeNotSupportedException", f"Resources of type {read.type} have no tags."
         )
-    trails = call.services.trails
-    find = trails.find_at_home if to_change else trails.find
     try:
+        if read.type == TRAIL and to_change:
+            return await call.trail_to_change(arn)
         if read.type == TRAIL:
-            return await find(call.account, call.region, arn)
+            return await call.services.trails.find(call.account, call.region, arn)
     except CloudTrailError as error:
         if error.code != "TrailNotFoundException":
             raise

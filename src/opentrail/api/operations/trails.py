@@ -12,6 +12,7 @@ from opentrail.core.errors import (
     CloudTrailError,
 )
 from opentrail.core.event import format_time, parse_time
+from opentrail.core.organization import not_management_account
 from opentrail.core.selectors import Selection
 from opentrail.core.tags import read_tags, with_tags
 from opentrail.core.trail import (
@@ -24,7 +25,6 @@ from opentrail.core.trail import (
 from opentrail.trails.plans import DELIVERY, DeliveryState, state_of
 from opentrail.trails.sinks.outbox import NOTICE, STREAM, SinkStatus, state_kind, status_of
 
-_LATER = ("IsOrganizationTrail",)
 #: Members that UpdateTrail clears if they are empty, and their settings.
 _TEXTS = {
     "S3KeyPrefix": "prefix",
@@ -34,15 +34,18 @@ _TEXTS = {
 }
 
 
-@operation("CreateTrail", without=_LATER, errors={"TagsList": "InvalidTagParameterException"})
+@operation("CreateTrail", errors={"TagsList": "InvalidTagParameterException"})
 async def create_trail(call: OperationCall) -> Json:
     """Creates a trail; it delivers nothing before StartLogging."""
     asked = call.input
     check_trail_name(asked["Name"])
+    organization = None
+    if asked.get("IsOrganizationTrail"):
+        organization = await call.services.organizations.managed_by(call.account)
     trail = Trail(
         uid=str(uuid.uuid4()),
         name=asked["Name"],
-        account=call.account,
+        account=organization.management_account if organization else call.account,
         home_region=call.region,
         bucket=asked["S3BucketName"],
         include_global_services=asked.get("IncludeGlobalServiceEvents", True),
@@ -50,17 +53,19 @@ async def create_trail(call: OperationCall) -> Json:
         validation=asked.get("EnableLogFileValidation", False),
         created_at=call.now(),
         tags=with_tags((), read_tags(asked.get("TagsList", ()))),
+        organization=organization.id if organization else "",
+        accounts=tuple(sorted(organization.accounts)) if organization else (),
     )
     trail = await _settled(call, trail, None)
     await call.services.trails.add(trail)
     return _settings(trail)
 
 
-@operation("UpdateTrail", without=_LATER)
+@operation("UpdateTrail")
 async def update_trail(call: OperationCall) -> Json:
     """Changes settings of a trail; they take effect at this call, and delivery continues."""
     asked = call.input
-    stored = await call.services.trails.find_at_home(call.account, call.region, asked["Name"])
+    stored = await call.trail_to_change(asked["Name"])
     before = stored.trail
     multi_region = asked.get("IsMultiRegionTrail", before.multi_region)
     # A multi-Region trail includes global service events; a trail that stops being
@@ -75,7 +80,7 @@ async def update_trail(call: OperationCall) -> Json:
         multi_region=multi_region,
         validation=asked.get("EnableLogFileValidation", before.validation),
     )
-    trail = await _settled(call, trail, before)
+    trail = await _settled(call, await _of_organization(call, trail), before)
     changed = trail.reconfigured(call.event_id, call.services.journal.head, call.now())
     await call.services.trails.change(stored, changed)
     call.settle_when_recorded(changed)
@@ -85,7 +90,7 @@ async def update_trail(call: OperationCall) -> Json:
 @operation("DeleteTrail")
 async def delete_trail(call: OperationCall) -> Json:
     """Deletes a trail; what it logged until this call is still delivered."""
-    stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
+    stored = await call.trail_to_change(call.input["Name"])
     closed = replace(stored.trail.stopped(call.event_id, call.now()), deleted=True)
     await call.services.trails.retire(stored, closed)
     call.settle_when_recorded(closed)
@@ -116,7 +121,10 @@ async def describe_trails(call: OperationCall) -> Json:
             stored.trail
             for stored in await call.services.trails.all(call.account)
             if stored.trail.arn in wanted
-            or (stored.trail.name in wanted and stored.trail.home_region == call.region)
+            or (
+                stored.trail.name in wanted
+                and (stored.trail.account, stored.trail.home_region) == (call.account, call.region)
+            )
         ]
     if call.input.get("includeShadowTrails") is False:
         visible = [t for t in visible if t.home_region == call.region or not t.multi_region]
@@ -125,7 +133,7 @@ async def describe_trails(call: OperationCall) -> Json:
 
 @operation("ListTrails")
 async def list_trails(call: OperationCall) -> Json:
-    """Returns name, ARN and home Region of the account's trails in all Regions."""
+    """Returns name, ARN and home Region of the trails that the account sees, in all Regions."""
     trails = [t.trail for t in await call.services.trails.all(call.account)]
     return {
         "Trails": [
@@ -138,7 +146,7 @@ async def list_trails(call: OperationCall) -> Json:
 @operation("StartLogging")
 async def start_logging(call: OperationCall) -> Json:
     """Starts delivery with the event of this call."""
-    stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
+    stored = await call.trail_to_change(call.input["Name"])
     if not stored.trail.logging:
         started = stored.trail.started(call.services.journal.head, call.now())
         await call.services.trails.change(stored, started)
@@ -149,7 +157,7 @@ async def start_logging(call: OperationCall) -> Json:
 @operation("StopLogging")
 async def stop_logging(call: OperationCall) -> Json:
     """Stops delivery after the event of this call; event history keeps all events."""
-    stored = await call.services.trails.find_at_home(call.account, call.region, call.input["Name"])
+    stored = await call.trail_to_change(call.input["Name"])
     if stored.trail.logging:
         stopped = stored.trail.stopped(call.event_id, call.now())
         await call.services.trails.change(stored, stopped)
@@ -168,10 +176,11 @@ async def get_trail_status(call: OperationCall) -> Json:
     notified = status_of(stored_states.get(notices))
     streamed = status_of(stored_states.get(streams))
     status: Json = {"IsLogging": trail.logging}
-    # In another Region, the status is that of the files of that Region.
+    # In another account or Region, the status is that of the files there.
     delivered = state.latest_delivery
-    if call.region != trail.home_region:
-        delivered = state.deliveries.get(call.region)
+    place = replace(trail.home, account=call.account, region=call.region)
+    if place != trail.home:
+        delivered = state.deliveries.get(place.key)
     for member, moment in (
         ("LatestDeliveryTime", delivered),
         ("LatestNotificationTime", notified.latest),
@@ -233,13 +242,31 @@ async def list_public_keys(call: OperationCall) -> Json:
     return {"PublicKeyList": keys}
 
 
+async def _of_organization(call: OperationCall, trail: Trail) -> Trail:
+    """Returns the trail as a trail of its organization, or of its account alone, as the call says.
+
+    Only the management account may make one of the other.
+    """
+    wanted = call.input.get("IsOrganizationTrail", bool(trail.organization))
+    if wanted == bool(trail.organization):
+        return trail
+    if not wanted and call.account == trail.account:
+        return replace(trail, organization="", accounts=())
+    organization = await call.services.organizations.managed_by(call.account)
+    if call.account != organization.management_account:
+        raise not_management_account()
+    return replace(
+        trail, organization=organization.id, accounts=tuple(sorted(organization.accounts))
+    )
+
+
 async def _settled(call: OperationCall, trail: Trail, before: Trail | None) -> Trail:
     """Returns the trail with the texts of a call, once its settings are checked and tried."""
     given = {name: call.input[member] for member, name in _TEXTS.items() if member in call.input}
     trail = replace(trail, **given)
     if "SnsTopicName" in call.input:
         name = call.input["SnsTopicName"]
-        arn = topic_arn(name, trail.home_region, trail.account) if name else ""
+        arn = topic_arn(name, trail.home_region, call.account) if name else ""
         trail = replace(trail, topic_name=name, topic=arn)
     check_bucket_name(trail.bucket)
     if trail.prefix:
@@ -251,7 +278,7 @@ async def _settled(call: OperationCall, trail: Trail, before: Trail | None) -> T
         )
     if before is None or (trail.multi_region and not before.multi_region):
         await call.services.trails.check_room(trail, is_new=before is None)
-    return await call.services.destinations.settled(trail, before)
+    return await call.services.destinations.settled(trail, before, call.account)
 
 
 async def _check_arn(call: OperationCall, arn: str) -> None:
@@ -280,7 +307,7 @@ def _settings(trail: Trail) -> Json:
         IsMultiRegionTrail=trail.multi_region,
         TrailARN=trail.arn,
         LogFileValidationEnabled=trail.validation,
-        IsOrganizationTrail=False,
+        IsOrganizationTrail=bool(trail.organization),
     )
     return settings
 

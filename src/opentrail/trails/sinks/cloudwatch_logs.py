@@ -12,6 +12,7 @@ from opentrail.core.errors import ServiceError, ServiceMissing
 from opentrail.core.event import Entry, parse_time
 from opentrail.core.event_record import EventRecord
 from opentrail.core.faults import reach
+from opentrail.core.logfile import DeliveryPlace
 from opentrail.core.trail import stored_time
 from opentrail.metrics import Metrics
 from opentrail.ports.clock import Clock
@@ -68,7 +69,7 @@ class _Batch:
 
 
 class CloudWatchLogsSink:
-    """A sink: every event of a trail in the stream of its Region, once.
+    """A sink: every event of a trail in the stream of its account and Region, once.
 
     A batch is noted before it is sent. If the response is lost, the stream is searched for the
     batch, so that no event is sent twice and no event is lost.
@@ -189,9 +190,10 @@ class CloudWatchLogsSink:
         )
 
 
-def stream_name(account: str, region: str) -> str:
-    """Returns the name of the stream that events of a Region go to."""
-    return f"{account}_CloudTrail_{region}"
+def stream_name(place: DeliveryPlace) -> str:
+    """Returns the name of the stream that events of a place go to."""
+    owner = f"{place.organization}_" if place.organization else ""
+    return f"{owner}{place.account}_CloudTrail_{place.region}"
 
 
 def _in_order(events: Iterable[LogEvent]) -> list[LogEvent]:

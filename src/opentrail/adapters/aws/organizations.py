@@ -1,0 +1,57 @@
+"""The organization that an upstream's AWS Organizations describes."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from opentrail.adapters.aws.services import ServiceClients, member
+from opentrail.core.errors import ServiceError
+from opentrail.core.organization import Organization
+
+log = logging.getLogger(__name__)
+
+#: AWS Organizations has its only endpoint there.
+_REGION = "us-east-1"
+
+
+class UpstreamOrganizations:
+    """`Organizations` on the upstream: DescribeOrganization and ListAccounts.
+
+    The upstream's credentials must be of the management account or of a delegated administrator of
+    any service, because only these may list accounts.
+    """
+
+    def __init__(self, clients: ServiceClients) -> None:
+        self._clients = clients
+        self._known: Organization | None = None
+        self._has_answered = False
+
+    async def current(self) -> Organization | None:
+        """Returns the organization as the upstream describes it now; while it fails, as before."""
+        try:
+            self._known = await self._clients.call(
+                "organizations", _REGION, _describe, "the organization"
+            )
+        except ServiceError as error:
+            if not self._has_answered:
+                raise
+            log.warning("the upstream does not describe its organization: %s", error)
+        self._has_answered = True
+        return self._known
+
+
+def _describe(client: Any) -> Organization | None:
+    try:
+        described = member(client.describe_organization(), "Organization")
+    except client.exceptions.AWSOrganizationsNotInUseException:
+        return None
+    pages = client.get_paginator("list_accounts").paginate()
+    management = str(member(described, "MasterAccountId"))
+    accounts = {str(member(each, "Id")) for page in pages for each in member(page, "Accounts")}
+    return Organization(
+        str(member(described, "Id")),
+        management,
+        frozenset({management, *accounts}),
+        described.get("FeatureSet", "ALL") == "ALL",
+    )

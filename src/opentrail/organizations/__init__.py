@@ -1,0 +1,1 @@
+"""Who manages the trails of an organization."""

@@ -1,0 +1,60 @@
+"""Organization trails get the events of accounts that join, and no longer of those that leave."""
+
+from __future__ import annotations
+
+import logging
+
+from opentrail.core.trail import Trail, stored_time
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import Journal
+from opentrail.ports.organizations import Organizations
+from opentrail.trails.registry import TrailRegistry
+
+log = logging.getLogger(__name__)
+
+
+class TrailMembers:
+    """Keeps the accounts of organization trails up to date.
+
+    The accounts are stored with the trail, so that its events do not depend on whether the
+    organization can be described. Without its organization, a trail keeps the last accounts.
+    """
+
+    def __init__(
+        self, registry: TrailRegistry, source: Organizations, journal: Journal, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._source = source
+        self._journal = journal
+        self._clock = clock
+
+    async def update(self) -> None:
+        """Gives each organization trail the present accounts, from the journal's end on.
+
+        Raises:
+            ServiceError: the organization's source fails and was never known.
+        """
+        trails = [stored.trail for stored in await self._registry.all()]
+        if not any(trail.organization for trail in trails):
+            return
+        organization = await self._source.current()
+        present = tuple(sorted(organization.accounts)) if organization else ()
+        for trail in trails:
+            if not trail.organization:
+                continue
+            if organization is None or organization.id != trail.organization:
+                about = {"trail": trail.arn, "organization": trail.organization}
+                log.warning("a trail's organization is not known; its accounts stay", extra=about)
+            elif trail.accounts != present:
+                await self._registry.amend(trail.uid, lambda now: self._updated(now, present))
+                joined, left = (
+                    set(present) - set(trail.accounts),
+                    set(trail.accounts) - set(present),
+                )
+                extra = {"trail": trail.arn, "joined": sorted(joined), "left": sorted(left)}
+                log.info("the accounts of an organization trail have changed", extra=extra)
+
+    def _updated(self, trail: Trail, accounts: tuple[str, ...]) -> Trail:
+        if not trail.organization or trail.deleted:
+            return trail
+        return trail.with_accounts(accounts, self._journal.head, stored_time(self._clock.now()))

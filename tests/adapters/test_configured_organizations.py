@@ -1,0 +1,9 @@
+"""The organization of the settings; what it promises is in the contract."""
+
+from opentrail.adapters.configured_organizations import ConfiguredOrganizations
+from tests.fakes import asynchronous
+
+
+@asynchronous
+async def test_without_settings_there_is_no_organization() -> None:
+    assert await ConfiguredOrganizations().current() is None
