@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import boto3
@@ -11,6 +12,7 @@ from opentrail.adapters.aws.object_store import S3Access
 from opentrail.adapters.aws.organizations import UpstreamOrganizations
 from opentrail.adapters.aws.services import ServiceClients
 from opentrail.core.errors import ServiceError
+from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.fakes import asynchronous
 from tests.live.processes import moto_server
 
@@ -72,3 +74,29 @@ async def test_consolidated_billing_is_not_all_features() -> None:
         found = await organizations_of(url).current()
     assert found is not None
     assert not found.has_all_features
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"Id": "o-a1b2c3d4e5/../x"}, "id must be"),
+        ({"MasterAccountId": "root"}, "management_account must be"),
+        ({"MasterAccountId": None}, "MasterAccountId"),
+    ],
+)
+@asynchronous
+async def test_what_is_no_organization_is_not_believed(changed: dict[str, Any], named: str) -> None:
+    """Ids become a part of the names of files."""
+    right = {"Id": "o-a1b2c3d4e5", "MasterAccountId": "111111111111", "FeatureSet": "ALL"}
+    organization = {name: value for name, value in {**right, **changed}.items() if value}
+    described = json.dumps({"Organization": organization}).encode()
+    accounts = json.dumps({"Accounts": [{"Id": "222222222222"}]}).encode()
+
+    def upstream(wire: Wire) -> None:
+        head = wire.request()[0]
+        wire.send(ok(described if b"DescribeOrganization" in head else accounts))
+
+    with scripted(upstream, upstream, upstream) as stub:
+        with pytest.raises(ServiceError, match=named) as caught:
+            await organizations_of(stub.url).current()
+        assert caught.value.code == "UnexpectedAnswer"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from opentrail.adapters.aws.services import ServiceClients, member
-from opentrail.core.errors import ServiceError
-from opentrail.core.organization import Organization
+from opentrail.core.errors import ServiceError, UsageError
+from opentrail.core.organization import Organization, read_organization
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +48,14 @@ def _describe(client: Any) -> Organization | None:
     except client.exceptions.AWSOrganizationsNotInUseException:
         return None
     pages = client.get_paginator("list_accounts").paginate()
-    management = str(member(described, "MasterAccountId"))
-    accounts = {str(member(each, "Id")) for page in pages for each in member(page, "Accounts")}
-    return Organization(
-        str(member(described, "Id")),
-        management,
-        frozenset({management, *accounts}),
-        described.get("FeatureSet", "ALL") == "ALL",
-    )
+    accounts = {member(each, "Id") for page in pages for each in member(page, "Accounts")}
+    table = {
+        "id": member(described, "Id"),
+        "management_account": member(described, "MasterAccountId"),
+        "accounts": list(accounts),
+    }
+    try:
+        organization = read_organization(table, "the answer")
+    except UsageError as error:
+        raise ServiceError("UnexpectedAnswer", str(error)) from error
+    return replace(organization, has_all_features=described.get("FeatureSet", "ALL") == "ALL")
