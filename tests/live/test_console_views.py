@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 
 import pytest
 from playwright.sync_api import expect
@@ -139,8 +140,9 @@ def test_these_pages_have_no_violation(server: Opentrail, scheme: str, width: in
         expect(page.get_by_label("Save this view as")).to_be_focused()
         look("saved views")
         console.go(f"events/{event_id}?tab=proof")
-        said = page.get_by_text("is still to come").or_(page.get_by_text("No trail delivers"))
-        expect(said).to_be_visible()
+        # Whatever the trails of other tests have made of it.
+        answers = re.compile("is still to come|No trail delivers|as it was delivered")
+        expect(page.get_by_text(answers).first).to_be_visible()
         look("proof")
         console.check()
     assert found == {}
