@@ -56,7 +56,7 @@ def test_the_keys_of_the_server_and_of_its_users_are_trusted_and_not_the_stores(
     assert keys.own is not None
     ann = keys.of_user("ann")
     assert keys.of_user("ann") is ann
-    assert ann.identity.user_identity["arn"] == "arn:aws:iam::111122223333:user/ann"
+    assert ann.identity.user_identity["arn"] == "arn:aws:iam::111122223333:user/opentrail/ann"
     ids = {"AKIAEXAMPLE", keys.own.identity.access_key_id, ann.identity.access_key_id}
     assert {key.identity.access_key_id for key in keys.all()} == ids
     assert {key for key in ids if keys.is_trusted(key)} == ids - {"AKIAEXAMPLE"}

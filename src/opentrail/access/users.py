@@ -23,6 +23,7 @@ from opentrail.core.errors import (
     UsageError,
 )
 from opentrail.core.event import format_time, is_account, parse_time
+from opentrail.core.identity import iam_user
 from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
 
@@ -269,6 +270,16 @@ class _Tries:
     def _drop_old(self, now: datetime) -> None:
         since = now - TRIES_PERIOD
         self._times = {pair: times for pair, times in self._times.items() if times[-1] > since}
+
+
+def identity_of_user(account: str, name: str) -> dict[str, Any]:
+    """Returns the `userIdentity` of a user of the console: an IAM user.
+
+    The path in the ARN distinguishes it from the account's own users.
+    """
+    digest = hashlib.sha256(f"opentrail:{account}:{name}".encode()).hexdigest()
+    arn = f"arn:aws:iam::{account}:user/opentrail/{name}"
+    return iam_user(account, name, f"AIDA{digest[:17].upper()}", arn)
 
 
 def _pair(name: str, address: str) -> tuple[str, str]:

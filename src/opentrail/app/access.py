@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opentrail.access.keys import KnownKey
+from opentrail.access.users import identity_of_user
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.capture.proxy.upstream import at
-from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, iam_user, key_for_account
+from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, key_for_account
 from opentrail.settings import Settings, UpstreamAccess
 from opentrail.wire.verification import SigningSecret
 
@@ -116,7 +117,7 @@ def server_keys(
 
 def _new_key(account: str, user: str) -> KnownKey:
     key_id = key_for_account(account, tail=secrets.token_bytes(4))
-    identity = Identity(key_id, account, iam_user(account, user, None, None))
+    identity = Identity(key_id, account, identity_of_user(account, user))
     return KnownKey(identity, SigningSecret(secrets.token_urlsafe(30)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -11,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from opentrail.access.users import ConsoleUser, ConsoleUsers
+from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
 from opentrail.api.console.guard import Guard
 from opentrail.api.console.roles import user_of
 from opentrail.api.console.sessions import Sessions, SessionUser
@@ -23,7 +22,6 @@ from opentrail.core.errors import (
     UsageError,
 )
 from opentrail.core.event import EVENT_VERSION, MANAGEMENT, SIGN_IN, NewEntry, format_time
-from opentrail.core.identity import iam_user
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
@@ -55,7 +53,7 @@ class LoginRecords:
         Raises:
             RecordRefused: it cannot be recorded now.
         """
-        await self._append(request, self._identity(name), None)
+        await self._append(request, identity_of_user(self._account, name), None)
 
     async def failed(self, request: Request, name: str | None) -> None:
         """Returns once it is durable that a known user, or an unknown one, could not sign in.
@@ -66,16 +64,11 @@ class LoginRecords:
             RecordRefused: it cannot be recorded now.
         """
         if name is not None:
-            await self._append(request, self._identity(name), "Failed authentication")
+            known = identity_of_user(self._account, name)
+            await self._append(request, known, "Failed authentication")
             return
         unknown = {"type": "IAMUser", "accountId": self._account, "userName": _HIDDEN}
         await self._append(request, unknown, "No username found in supplied account")
-
-    def _identity(self, name: str) -> Json:
-        """Returns a user of the console as an IAM user; the path distinguishes it from those."""
-        digest = hashlib.sha256(f"opentrail:{self._account}:{name}".encode()).hexdigest()
-        arn = f"arn:aws:iam::{self._account}:user/opentrail/{name}"
-        return iam_user(self._account, name, f"AIDA{digest[:17].upper()}", arn)
 
     async def _append(self, request: Request, identity: Json, failure: str | None) -> None:
         now = self._clock.now()
