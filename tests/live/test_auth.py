@@ -272,6 +272,24 @@ def test_what_a_user_of_the_console_does_is_recorded_with_the_users_name(server:
     assert is_verified(record)
 
 
+def test_aws_cli_and_every_paginator_work(server: Opentrail) -> None:
+    reader = create_key(server, "--user", "Pia", "--policy", "AWSCloudTrail_ReadOnlyAccess")
+    trails = client_of(server, "cloudtrail", reader)
+    pages = {
+        "list_public_keys": {},
+        "list_trails": {},
+        "lookup_events": {"PaginationConfig": {"PageSize": 2, "MaxItems": 6}},
+    }
+    for operation, given in pages.items():
+        assert list(trails.get_paginator(operation).paginate(**given))
+    keys = {"key": reader["AccessKeyId"], "secret": reader["SecretAccessKey"]}
+    assert "trailList" in json.loads(server.aws("cloudtrail", "describe-trails", **keys))
+    listed = json.loads(server.aws("cloudtrail", "lookup-events", "--max-items", "3", **keys))
+    assert len(listed["Events"]) == 3
+    refused = server.try_aws("cloudtrail", "stop-logging", "--name", "any", **keys)
+    assert "AccessDeniedException" in refused.stderr
+
+
 def test_the_same_call_twice_in_a_second_is_made_twice_by_an_sdk(server: Opentrail) -> None:
     root = create_key(server, "--root")
     client_of(server, "s3", root).create_bucket(Bucket="twice")
