@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlencode
@@ -245,6 +246,7 @@ class Api:
         anonymous: bool = False,
         source_ip: str = "192.0.2.10",
         secure: bool = False,
+        signature: str | None = None,
         agent: str = "aws-cli/2.15.17",
         **parameters: Any,
     ) -> Answer:
@@ -253,6 +255,9 @@ class Api:
         call_id = f"call-{self.calls}"
         who = None if anonymous else identity or an_identity(account=account)
         own = ApiCall(call_id, who, account, region, source_ip, secure=secure)
+        if signature is not None:
+            own.signature = signature
+            own.valid_until = self.world.clock.now() + timedelta(minutes=5)
         headers = {
             "X-Amz-Target": TARGET + operation if target is None else target,
             "Content-Type": "application/x-amz-json-1.1",

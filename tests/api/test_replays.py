@@ -7,29 +7,32 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.api.replays import Replays
+from opentrail.api.replays import MOMENT, Replays
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER = NOW + MOMENT + timedelta(milliseconds=1)
+VALID = NOW + timedelta(minutes=5)
 
 
-@given(st.lists(st.integers(0, 20)))
-def test_the_first_call_passes_and_its_copies_do_not(signatures: list[int]) -> None:
-    replays, seen = Replays(), set()
-    for signature in signatures:
-        found = replays.is_replay(str(signature), NOW + timedelta(minutes=5), NOW)
-        assert found == (signature in seen)
-        seen.add(signature)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20))))
+def test_a_call_passes_and_its_copies_only_within_a_moment(calls: list[tuple[int, int]]) -> None:
+    replays, first = Replays(), dict[int, datetime]()
+    moment = NOW
+    for pause, signature in calls:
+        moment += timedelta(seconds=pause / 2)
+        found = replays.is_replay(str(signature), VALID, moment)
+        assert found == (moment - first.setdefault(signature, moment) > MOMENT)
 
 
 def test_what_is_no_longer_valid_is_forgotten() -> None:
     replays = Replays()
     assert not replays.is_replay("a", NOW, NOW)
-    assert not replays.is_replay("a", NOW, NOW + timedelta(seconds=1))
+    assert not replays.is_replay("a", NOW, LATER)
 
 
 def test_memory_is_bounded() -> None:
     replays = Replays(most=3)
     for number in range(4):
-        assert not replays.is_replay(str(number), NOW, NOW)
-    assert not replays.is_replay("0", NOW, NOW)
-    assert replays.is_replay("3", NOW, NOW)
+        assert not replays.is_replay(str(number), VALID, NOW)
+    assert not replays.is_replay("0", VALID, LATER)
+    assert replays.is_replay("3", VALID, LATER)

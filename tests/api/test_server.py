@@ -45,6 +45,26 @@ async def test_the_long_and_the_short_target_name_the_operation(target: str) -> 
     assert await Api().ok("", target=target) == {"Trails": []}
 
 
+# Replays
+
+
+@asynchronous
+async def test_a_call_that_was_sent_before_is_refused() -> None:
+    api = Api()
+    missing = {"Name": "missing", "signature": "0" * 64}
+    assert (await api.error("DeleteTrail", **missing))[0] == "TrailNotFoundException"
+    api.world.clock.advance(1)
+    assert (await api.error("DeleteTrail", **missing))[0] == "TrailNotFoundException"
+    api.world.clock.advance(2)
+    assert await api.error("DeleteTrail", **missing) == (
+        "InvalidSignatureException",
+        "This request was received before; sign it again.",
+    )
+    for _ in range(2):
+        api.world.clock.advance(3)
+        await api.ok("ListTrails", signature="1" * 64)
+
+
 UNBUILT = sorted(set(OPERATIONS) - set(REGISTER))
 
 

@@ -60,7 +60,7 @@ class Provider:
     """Does what the provider does, and keeps what it would keep as state."""
 
     def __init__(self, server: Opentrail, name: str) -> None:
-        self._cloudtrail = server.boto("cloudtrail", attempts=10)
+        self._cloudtrail = server.boto("cloudtrail")
         self.name = name
         self.arn = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/{name}"
 

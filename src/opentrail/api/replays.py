@@ -1,12 +1,18 @@
-"""Calls that were sent before: a signature is accepted for one call that changes something."""
+"""Calls that were sent before: a signature is good for one call that changes something.
+
+Times are signed in whole seconds, so two equal calls of one caller within a second have the same
+signature. Hence a signature is accepted again for a moment.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 #: Maximum signatures that are remembered; of more, the oldest are forgotten (guarantee A4).
 MOST = 100_000
+#: How long after its first call a signature is accepted again.
+MOMENT = timedelta(seconds=2)
 
 
 class Replays:
@@ -14,15 +20,14 @@ class Replays:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
-        self._seen: OrderedDict[str, datetime] = OrderedDict()
+        #: Signature → when it came first, and until when it is valid.
+        self._seen: OrderedDict[str, tuple[datetime, datetime]] = OrderedDict()
 
     def is_replay(self, signature: str, valid_until: datetime, now: datetime) -> bool:
-        """Remembers a signature; returns whether it was seen before."""
-        while self._seen and next(iter(self._seen.values())) < now:
+        """Remembers a signature; returns whether it came first more than a moment ago."""
+        while self._seen and next(iter(self._seen.values()))[1] < now:
             self._seen.popitem(last=False)
-        if signature in self._seen:
-            return True
-        self._seen[signature] = valid_until
+        first, _ = self._seen.setdefault(signature, (now, valid_until))
         if len(self._seen) > self._most:
             self._seen.popitem(last=False)
-        return False
+        return now - first > MOMENT

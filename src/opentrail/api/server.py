@@ -138,16 +138,12 @@ class CloudTrailApi:
         return await operation.handler(self._call(name, given, own))
 
     def _refuse_replay(self, name: str, own: Any) -> None:
-        """Refuses a call that changes something and was sent before (guarantee A4).
-
-        SDKs send a throttled call again with another signature. So a caller who makes the same call
-        twice in a second, whose signatures are equal, is only delayed.
-        """
+        """Refuses a call that changes something and was sent before (guarantee A4)."""
         if own.signature is None or ACCESS_RULES[name].level.is_read_only:
             return
         if self._replays.is_replay(own.signature, own.valid_until, self._services.clock.now()):
             raise CloudTrailError(
-                "ThrottlingException", "This request was received before; sign it again."
+                "InvalidSignatureException", "This request was received before; sign it again."
             )
 
     def _name(self, request: Request, is_cbor: bool) -> str:

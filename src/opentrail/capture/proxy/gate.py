@@ -114,7 +114,7 @@ class Gate:
             claims = count_claims(claim.headers, claim.target)
             if claims > 1:
                 raise wording.refusal(Problem.TWICE, given="Authorization")
-            if not claims and claim.credential is None:
+            if not claims:
                 return _SignerInBody(self, claim, wording)
             # What cannot be read is refused like a wrong signature: an upstream might read it.
             if claim.credential is not None and not self.is_to_verify(claim.credential, wording):

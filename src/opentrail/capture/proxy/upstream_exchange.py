@@ -221,6 +221,7 @@ class UpstreamExchange:
             raise
         except SignatureRefused as refused:
             self._refused, self._context.is_refused = refused, True
+            self._context.sent.add(self._held)  # the record names what was asked for
             connection.close()
             return
         if self._incoming.chunked:
