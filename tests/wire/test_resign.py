@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.resign import (
-    MAX_CHUNK,
     CannotResign,
     ChunkSigner,
     Original,
@@ -24,6 +23,7 @@ from opentrail.wire.resign import (
     resign,
     with_host,
 )
+from opentrail.wire.signed_chunks import MAX_CHUNK
 from opentrail.wire.sigv4 import read_credential
 from tests.wire.sigv4_by_hand import chunked, signed, verify
 

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -73,6 +73,34 @@ class KnownKey:
     def is_named(self) -> bool:
         """Whether it is known whose key it is, and not only its account."""
         return self.identity.user_identity.get("type") != "Unknown"
+
+
+class KnownKeys:
+    """The keys that a process knows, in memory."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, KnownKey] = {}
+
+    def update(self, keys: Iterable[KnownKey], forgotten: Iterable[str] = ()) -> list[Identity]:
+        """Knows these keys from now on, and no longer those forgotten.
+
+        Returns:
+            The identities of the keys whose owners are known.
+        """
+        keys = list(keys)
+        self._keys.update({key.identity.access_key_id: key for key in keys})
+        for access_key_id in forgotten:
+            self._keys.pop(access_key_id, None)
+        return [key.identity for key in keys if key.is_named]
+
+    def all(self) -> list[KnownKey]:
+        """Returns the keys."""
+        return list(self._keys.values())
+
+    def find(self, access_key_id: str) -> SigningSecret | None:
+        """Returns what a signature of the key is verified with."""
+        known = self._keys.get(access_key_id)
+        return known.secret if known else None
 
 
 class KeyDirectory:

@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from opentrail.access.keys import KnownKey
+from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, descriptor_limit
@@ -33,7 +33,6 @@ from opentrail.settings import Address, Settings
 from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
-from opentrail.wire.verification import SigningSecret
 
 #: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
@@ -62,7 +61,7 @@ class EndpointServer:
         networks = networks_of(settings)
         self._settings = settings
         self._identities = identities
-        self._keys: dict[str, KnownKey] = {}
+        self._keys = KnownKeys()
         self._gap_file = GapFile(DataDirectory(settings.data_dir).lost)
         self._recorder = Recorder(
             journal,
@@ -96,18 +95,11 @@ class EndpointServer:
     def _gate(self, settings: Settings, clock: Clock) -> Gate | None:
         if settings.auth != "enforced":
             return None
-        return Gate(self._find_secret, clock.now, settings.unknown_keys == "forward")
-
-    def _find_secret(self, access_key_id: str) -> SigningSecret | None:
-        known = self._keys.get(access_key_id)
-        return known.secret if known else None
+        return Gate(self._keys.find, clock.now, settings.unknown_keys == "forward")
 
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
         """Knows these keys of the key directory from now on, and no longer those forgotten."""
-        self._keys.update({key.identity.access_key_id: key for key in keys})
-        for access_key_id in forgotten:
-            self._keys.pop(access_key_id, None)
-        self._identities.add_directory([key.identity for key in keys if key.is_named])
+        self._identities.add_directory(self._keys.update(keys, forgotten))
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from opentrail.access.keys import KnownKey
+from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.journal import Appended, AppendEntries, append_to
 from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
@@ -86,7 +86,7 @@ class _RecorderHandle:
         for part in _parts(self._recorders.identities.learned()):
             await link.ask(Learn(part))
         await link.ask(StartRecorder(self._recorders.settings))
-        keys = list(self._recorders.keys.values())
+        keys = self._recorders.keys.all()
         for start in range(0, len(keys), _LEARNED_AT_ONCE):
             await link.ask(KnowKeys(tuple(keys[start : start + _LEARNED_AT_ONCE]), ()))
         asyncio.get_running_loop().call_soon(self._recorders.accept_connections)
@@ -166,7 +166,7 @@ class Recorders:
         self.identities = identities
         self.proxied_calls = proxied_calls
         #: The keys of the key directory.
-        self.keys: dict[str, KnownKey] = {}
+        self.keys = KnownKeys()
         self._metrics = metrics
         self._recorders = [_RecorderHandle(self) for _ in range(settings.recorders)]
         #: Totals of processes that have ended.
@@ -252,10 +252,7 @@ class Recorders:
 
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
         """Has every process know these keys of the key directory, and no longer those forgotten."""
-        self.keys.update({key.identity.access_key_id: key for key in keys})
-        for access_key_id in forgotten:
-            self.keys.pop(access_key_id, None)
-        self.identities.add_directory([key.identity for key in keys if key.is_named])
+        self.identities.add_directory(self.keys.update(keys, forgotten))
         if self._listening is not None:  # a process that starts gets all keys
             change = KnowKeys(tuple(keys), tuple(forgotten))
             await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))

@@ -17,7 +17,8 @@ from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from opentrail.wire.sigv4 import SIGNING_QUERY, Credential
+from opentrail.wire.signed_chunks import MAX_CHUNK
+from opentrail.wire.sigv4 import S3_NAMES, SIGNING_QUERY, Credential
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -27,14 +28,11 @@ _SIGNED_CHUNKS = (
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
 )
 _OTHER_CHUNKS = "STREAMING-AWS4-ECDSA"
-_S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 #: Parts of a query that sign it, in both versions.
 _SIGNING_QUERY = SIGNING_QUERY | {"awsaccesskeyid", "signature", "expires"}
 _REPLACED = frozenset({b"host", b"authorization", b"x-amz-date", b"x-amz-security-token", b"date"})
 _EXPIRY = ("x-amz-expires", "x-amz-date", "expires")
 _STAMP = "%Y%m%dT%H%M%SZ"
-#: Longest chunk of a signed upload; SDKs send 64 KiB to 1 MiB.
-MAX_CHUNK = 16 * 1024 * 1024
 _EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -85,7 +83,7 @@ class Resigned:
 def needs_body(original: Original) -> bool:
     """Returns whether the whole body must be known before the head can be signed."""
     has_hash = "x-amz-content-sha256" in original.folded
-    return not has_hash and _service_of(original) not in _S3_NAMES
+    return not has_hash and _service_of(original) not in S3_NAMES
 
 
 def with_host(original: Original) -> Resigned:
@@ -127,14 +125,14 @@ def resign(
             request.headers[lower] = value.decode("latin-1")
     request.headers["Host"] = original.host
     credentials = Credentials(key.access_key_id, key.secret_access_key, key.session_token)
-    signer_class = _S3Signer if service in _S3_NAMES else _Signer
+    signer_class = _S3Signer if service in S3_NAMES else _Signer
     signer = signer_class(credentials, service, region)
     signer.content_hash = content_hash
     signer.add_auth(request)
     made = ("Authorization", "X-Amz-Date", "X-Amz-Security-Token")
     added = [(n.encode(), request.headers[n].encode()) for n in made if n in request.headers]
     added.insert(0, (b"Host", original.host.encode()))
-    if service in _S3_NAMES and "x-amz-content-sha256" not in original.folded:
+    if service in S3_NAMES and "x-amz-content-sha256" not in original.folded:
         added.append((b"x-amz-content-sha256", content_hash.encode()))
     target = f"{path}?{query}" if query else path
     chunks = _chunk_signer(signer, request) if content_hash in _SIGNED_CHUNKS else None
@@ -211,7 +209,7 @@ def _query_without_signature(query: str) -> str:
 
 def _signed_url(service: str, path: str, query: str) -> str:
     """Returns path and query in canonical form, as they are signed."""
-    if service in _S3_NAMES:
+    if service in S3_NAMES:
         path = quote(unquote_to_bytes(path), safe="/-_.~")
     pairs = [part.partition("=") for part in query.split("&") if part]
     spelled = "&".join(f"{_spelled(name)}={_spelled(value)}" for name, _, value in pairs)

@@ -11,6 +11,8 @@ from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
 
+#: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.
+S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 #: Parts of a query that sign it.
 SIGNING_QUERY = frozenset(
     {

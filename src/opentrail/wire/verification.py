@@ -22,9 +22,8 @@ from botocore.utils import normalize_url_path
 
 from opentrail.wire.signature_errors import Problem, SignatureRefused, Wording
 from opentrail.wire.signed_chunks import ChunkVerifier
+from opentrail.wire.sigv4 import S3_NAMES
 
-#: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.
-S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
 #: Services of which some operations leave bodies unsigned.
 _UNSIGNED_BODIES = frozenset({"ebs", "lex", "mediastore", "omics"})
 _ALGORITHM = "AWS4-HMAC-SHA256"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from opentrail.capture.proxy.refusals import likely_protocol
@@ -25,10 +25,9 @@ from opentrail.wire.signature_errors import (
     SignatureRefused,
     Wording,
 )
-from opentrail.wire.signed_chunks import ChunksRefused
-from opentrail.wire.sigv4 import Credential, read_credential
+from opentrail.wire.signed_chunks import ChunksRefused, ChunkVerifier
+from opentrail.wire.sigv4 import S3_NAMES, Credential, read_credential
 from opentrail.wire.verification import (
-    S3_NAMES,
     FindSecret,
     Place,
     SignedRequest,
@@ -128,7 +127,7 @@ class Gate:
         if claim.credential is not None and needs_body(claim.headers, service):
 
             def verify_with(body_sha256: str) -> VerifiedCaller:
-                whole = SignedRequest(request.method, request.target, request.headers, body_sha256)
+                whole = replace(request, body_sha256=body_sha256)
                 return verify(whole, self._find_secret, self._now(), place)
 
             return _UnhashedBody(verify_with)
@@ -185,28 +184,29 @@ class _StatedBody(Admission):
         self.caller = caller
         self.is_done = False
         self._wording = wording
-        self._hash = hashlib.sha256() if caller.body_sha256 is not None else None
+        self._expected, self._chunks = caller.body_sha256, caller.chunks
+        self._hash = hashlib.sha256()
 
     def feed(self, piece: bytes) -> None:
-        if self._hash is not None:
+        if self._expected is not None:
             self._hash.update(piece)
-        elif self.caller is not None and self.caller.chunks is not None:
-            try:
-                self.caller.chunks.feed(piece)
-            except ChunksRefused as error:
-                raise self._wording.refusal(Problem.MISMATCH) from error
+        self._check(lambda chunks: chunks.feed(piece))
 
     def finish(self) -> None:
-        assert self.caller is not None  # noqa: S101 - set by the constructor
-        if self._hash is not None and self._hash.hexdigest() != self.caller.body_sha256:
+        if self._expected not in (None, self._hash.hexdigest()):
             raise self._wording.refusal(Problem.CONTENT_MISMATCH)
-        if self.caller.chunks is not None:
-            try:
-                self.caller.chunks.finish()
-            except ChunksRefused as error:
-                raise self._wording.refusal(Problem.MISMATCH) from error
+        self._check(ChunkVerifier.finish)
         self.signature = Signature.VERIFIED
         self.is_done = True
+
+    def _check(self, step: Callable[[ChunkVerifier], None]) -> None:
+        """Takes a step of the verification of signed chunks, if there are any."""
+        if self._chunks is None:
+            return
+        try:
+            step(self._chunks)
+        except ChunksRefused as error:
+            raise self._wording.refusal(Problem.MISMATCH) from error
 
 
 class _UnhashedBody(Admission):
