@@ -11,13 +11,14 @@ from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
-from opentrail import cli, settings
+from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
 from opentrail.api import server
 from opentrail.api.authorization.permissions import ACCESS_RULES, Permission
 from opentrail.api.console.roles import ROUTES
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
+from opentrail.cli.parser import parser
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -144,10 +145,10 @@ def _places(permission: Permission) -> str:
 
 def command_line_page() -> str:
     """Returns the help of every command, and the exit codes."""
-    parser = cli.parser()
-    parser.formatter_class = _wide
-    lines = [MADE, "# The command line\n", "```text", parser.format_help().rstrip(), "```\n"]
-    for name, command in _commands(parser):
+    root = parser()
+    root.formatter_class = _wide
+    lines = [MADE, "# The command line\n", "```text", root.format_help().rstrip(), "```\n"]
+    for name, command in _commands(root):
         command.formatter_class = _wide
         lines += [f"## opentrail {name}\n", "```text", command.format_help().rstrip(), "```\n"]
     lines += [

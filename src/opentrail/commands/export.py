@@ -8,7 +8,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ import orjson
 from opentrail.adapters.duckdb.parquet import COLUMNS, ParquetFile
 from opentrail.adapters.files import sync_folder
 from opentrail.commands.client import find
+from opentrail.commands.conditions import conditions_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.rendering import harmless, one_line
 from opentrail.core.attributes import attributes_of
@@ -28,13 +29,14 @@ from opentrail.core.text import printable
 PATH = "/api/v1/events/stream"
 
 
-def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Writes the events that match into files, prints their number and returns the exit code.
 
     Raises:
         UsageError: the folder is not empty, no server is found, or the search is invalid.
         OpentrailError: the export is incomplete; the files that exist are complete.
     """
+    conditions = conditions_of(options)
     kind = next(kind for kind in KINDS if getattr(options, kind) is not None)
     parts = Parts(Path(getattr(options, kind)), kind, options.overwrite)
     parts.check()

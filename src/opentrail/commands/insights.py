@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
+from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
 from opentrail.core.text import printable
 
@@ -28,6 +29,30 @@ _CHART_LINES = 8
 #: How long a scan may take.
 _SCAN_SECONDS = 24 * 3600.0
 _MOST_EVENTS = "10000"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs the action that the user chose and returns the exit code."""
+    needs_id = options.action in ("show", "expected")
+    if needs_id and not options.id:
+        text = f"insights {options.action} needs the ID of an incident; 'opentrail insights' has it"
+        raise UsageError(text)
+    if options.id and not needs_id:
+        raise UsageError("an ID is for 'opentrail insights show ID' or 'expected ID'")
+    if options.events and options.action != "show":
+        raise UsageError("--events is for 'opentrail insights show ID'")
+    if options.action == "scan" and not options.since:
+        raise UsageError("insights scan needs --since T, the first time to look at")
+    if options.note is not None and options.action != "expected":
+        raise UsageError("--note is for 'opentrail insights expected ID'")
+    actions = {
+        "list": list_incidents,
+        "show": show_incident,
+        "expected": mark_expected,
+        "scan": scan,
+        "status": show_status,
+    }
+    return actions[options.action](options)
 
 
 def list_incidents(options: argparse.Namespace) -> int:

@@ -48,6 +48,10 @@ _CSV = (
     "Request ID",
 )
 
+#: How to name callers that are unknown.
+NAMING = (
+    'name access keys in the file given by --config: [directory.ACCESS-KEY-ID] with user = "NAME"'
+)
 
 _BREAKS = str.maketrans("\r\n\t", "   ")
 
@@ -207,6 +211,11 @@ def warn_of_hidden(answer: dict[str, Any]) -> None:
         sys.stderr.write(
             f"opentrail: the defaults hide {more}{events}; shown with {' '.join(hidden['flags'])}\n"
         )
+
+
+def print_naming_hint() -> None:
+    """Prints on standard error how to name callers that are unknown."""
+    sys.stderr.write(f"some callers are unknown to the server; {NAMING}\n")
 
 
 def print_answer(answer: dict[str, Any], asked: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from opentrail.adapters.files import write_durably
 from opentrail.commands.client import Console, find
+from opentrail.commands.conditions import conditions_of, require_one_form
 from opentrail.commands.rendering import print_csv, print_lines, print_records
 from opentrail.core.errors import StorageFailed, TokenRefused, TryLater, UsageError
 from opentrail.core.text import printable
@@ -29,13 +30,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 Lines = list[dict[str, Any]]
 
 
-def run(options: argparse.Namespace, conditions: Mapping[str, str | None]) -> int:
+def run(options: argparse.Namespace) -> int:
     """Prints events as they arrive, until it is interrupted.
 
     Raises:
         UsageError: no server is found, or the search cannot be followed.
         OpentrailError: the server refuses the request.
     """
+    require_one_form(options)
+    conditions = conditions_of(options)
     if options.after is not None and options.last is not None:
         raise UsageError("--after and --last exclude each other")
     cursor = TailCursor(options.resume)

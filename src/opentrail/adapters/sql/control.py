@@ -32,6 +32,14 @@ _CONNECT_SECONDS, _STATEMENT_MILLISECONDS = 10, 30_000
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
 _SHUT_DOWN = ("57P01", "57P02", "57P03")
+# Made once: to make a statement takes as long as to run it.
+_GET = sa.select(DOCUMENTS).where(
+    DOCUMENTS.c.kind == sa.bindparam("kind"), DOCUMENTS.c.key == sa.bindparam("key")
+)
+_GET_EACH = sa.select(DOCUMENTS).where(
+    DOCUMENTS.c.key == sa.bindparam("key"),
+    DOCUMENTS.c.kind.in_(sa.bindparam("kinds", expanding=True)),
+)
 
 
 class _TransientError(Exception):
@@ -69,14 +77,14 @@ class SqlControl:
 
     async def get(self, kind: str, key: str) -> Stored | None:
         """Returns the document, or None."""
-        query = sa.select(DOCUMENTS).where(DOCUMENTS.c.kind == kind, DOCUMENTS.c.key == key)
-        found = await self._run(lambda connection: connection.execute(query).first())
+        values = {"kind": kind, "key": key}
+        found = await self._run(lambda connection: connection.execute(_GET, values).first())
         return _stored(found) if found else None
 
     async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
         """Returns the documents with this key that there are, by kind."""
-        query = sa.select(DOCUMENTS).where(DOCUMENTS.c.key == key, DOCUMENTS.c.kind.in_(kinds))
-        rows = await self._run(lambda connection: connection.execute(query).all())
+        values = {"key": key, "kinds": list(kinds)}
+        rows = await self._run(lambda connection: connection.execute(_GET_EACH, values).all())
         return {row.kind: _stored(row) for row in rows}
 
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:

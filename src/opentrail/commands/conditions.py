@@ -1,0 +1,54 @@
+"""The conditions of a search, and the defaults of what the user leaves out."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import UTC, datetime
+
+from opentrail.core.errors import UsageError
+from opentrail.core.expression import ExpressionError, fields_in, parse
+from opentrail.core.identity import DEFAULT_ACCOUNT
+
+
+def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
+    """Returns the query of a search, with defaults for what flags and expression do not set."""
+    query = {
+        "expression": options.expression,
+        "since": vars(options).get("since"),
+        "until": vars(options).get("until"),
+        "limit": vars(options).get("limit"),
+        "account": None if options.all_accounts else options.account,
+        "region": None if options.all_regions else options.region,
+        "categories": "all",
+    }
+    return {**query, **defaults_of(options)}
+
+
+def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
+    """Returns the conditions that neither a flag nor the expression sets."""
+    own_region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    usual = {"account": DEFAULT_ACCOUNT, "region": own_region or "us-east-1", "categories": None}
+    flags = {
+        "account": options.account or options.all_accounts,
+        "region": options.region or options.all_regions,
+        "categories": options.all_categories,
+    }
+    given = {name for name, flag in flags.items() if flag} | _named_in(options.expression)
+    return {name: value for name, value in usual.items() if name not in given}
+
+
+def _named_in(expression: str | None) -> set[str]:
+    """Returns the conditions with defaults that an expression sets itself."""
+    try:
+        fields = fields_in(parse(expression or "", datetime.now(UTC)))
+    except ExpressionError:
+        return set()  # the server reports the error
+    conditions = {"account": "account", "region": "region", "category": "categories"}
+    return {conditions[field] for field in fields if field in conditions}
+
+
+def require_one_form(options: argparse.Namespace) -> None:
+    """Raises `UsageError` where both JSON and CSV are asked for."""
+    if options.json and options.csv:
+        raise UsageError("--json and --csv exclude each other")

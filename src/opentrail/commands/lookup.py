@@ -1,0 +1,38 @@
+"""`opentrail lookup`: finds events."""
+
+from __future__ import annotations
+
+import argparse
+
+from opentrail.commands.client import ask
+from opentrail.commands.conditions import conditions_of, defaults_of, require_one_form
+from opentrail.commands.rendering import (
+    print_csv,
+    print_events,
+    print_naming_hint,
+    print_records,
+    warn_of_hidden,
+    warn_of_missing,
+)
+
+#: Part of the record of a caller with an unknown access key.
+_UNKNOWN_CALLER = '"userIdentity":{"type":"Unknown"'
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the events that match, newest first, and returns the exit code."""
+    require_one_form(options)
+    query = {**conditions_of(options), "defaults": ",".join(defaults_of(options)) or None}
+    answer = ask(options, "/api/v1/events", query)
+    events = answer["events"]
+    warn_of_missing(answer)
+    if options.json:
+        print_records(events)
+    elif options.csv:
+        print_csv(events)
+    else:
+        print_events(events)
+    warn_of_hidden(answer)
+    if any(_UNKNOWN_CALLER in event["CloudTrailEvent"] for event in events):
+        print_naming_hint()
+    return 0

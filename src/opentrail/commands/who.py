@@ -1,0 +1,23 @@
+"""`opentrail who`: who created, changed and deleted a resource."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from opentrail.commands.client import ask
+from opentrail.commands.rendering import print_answer, print_naming_hint, warn_of_missing
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints a sentence with its evidence; the exit code is 1 if no record shows the creator."""
+    query = {"resource": options.resource, "type": options.type, "account": options.account}
+    answer = ask(options, "/api/v1/who", query)
+    warn_of_missing(answer)
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        print_answer(answer, options.resource)
+    if "an unknown caller" in (answer["sentence"] or ""):
+        print_naming_hint()
+    return 0 if answer["sentence"] else 1

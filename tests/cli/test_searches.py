@@ -1,0 +1,30 @@
+"""Arguments of searches."""
+
+import pytest
+
+from tests.cli.exits import exits
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("lookup", "a=b", "c=d"),
+        ("lookup", "--limit"),
+        ("who",),
+        ("who", "Mary", "John"),
+        ("tail", "a=b", "c=d"),
+        ("tail", "--since", "2020-01-01"),
+        ("export",),
+        ("export", "a=b"),
+        ("export", "--csv", "here", "--ndjson", "there"),
+        ("insights", "fly"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_wrong_use(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exits(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: opentrail" in captured.err

@@ -1,0 +1,22 @@
+"""Arguments of the commands that look after a server."""
+
+import pytest
+
+from tests.cli.exits import exits
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status", "now"),
+        ("verify-store", "here"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_arguments_are_wrong_use(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exits(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: opentrail" in captured.err

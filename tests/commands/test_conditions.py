@@ -1,0 +1,50 @@
+"""The defaults of a search."""
+
+import argparse
+
+import pytest
+
+from opentrail.commands.conditions import conditions_of, defaults_of, require_one_form
+from opentrail.core.errors import UsageError
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+ASKED = {
+    "expression": None,
+    "account": None,
+    "region": None,
+    "all_accounts": False,
+    "all_regions": False,
+    "all_categories": False,
+}
+
+
+def asked(**given: object) -> argparse.Namespace:
+    return argparse.Namespace(**{**ASKED, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({}, {"account", "region", "categories"}),
+        ({"expression": "region=eu-west-1"}, {"account", "categories"}),
+        ({"expression": "category=Data"}, {"account", "region"}),
+        ({"expression": "account=111122223333"}, {"region", "categories"}),
+        ({"expression": "name=("}, {"account", "region", "categories"}),
+        ({"all_regions": True, "account": "111122223333"}, {"categories"}),
+        ({"all_categories": True}, {"account", "region"}),
+    ],
+)
+def test_what_is_asked_for_has_no_default(given: dict[str, object], left: set[str]) -> None:
+    assert set(defaults_of(asked(**given))) == left
+
+
+def test_all_regions_are_no_condition() -> None:
+    conditions = conditions_of(asked(all_regions=True))
+    assert conditions["region"] is None
+    assert conditions["account"] == "123456789012"
+
+
+def test_json_and_csv_exclude_each_other() -> None:
+    with pytest.raises(UsageError, match="--json and --csv"):
+        require_one_form(argparse.Namespace(json=True, csv=True))

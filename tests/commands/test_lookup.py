@@ -1,0 +1,120 @@
+"""`opentrail lookup`: what it asks, and what it prints."""
+
+import json
+
+import pytest
+
+from opentrail.cli import main
+from tests.commands.events import an_event
+from tests.factories import event_id
+from tests.stub_console import StubConsole
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_events_are_printed_as_a_table(console: StubConsole, capsys: Capture) -> None:
+    console.answers({"events": [an_event()]})
+    assert main(["lookup"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].startswith("Event time")
+    assert "Mary" in out
+
+
+def test_unknown_callers_come_with_how_to_name_them(console: StubConsole, capsys: Capture) -> None:
+    nobody = {"type": "Unknown", "accountId": "123456789012", "accessKeyId": "AKIAX"}
+    console.answers({"events": [an_event(userIdentity=nobody), an_event()]})
+    assert main(["lookup"]) == 0
+    said = capsys.readouterr()
+    assert said.err.count("[directory.ACCESS-KEY-ID]") == 1
+    assert "[directory" not in said.out
+    console.answers({"events": [an_event()]})
+    assert main(["lookup"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_events_are_printed_as_records_or_as_csv(console: StubConsole, capsys: Capture) -> None:
+    console.answers({"events": [an_event(), an_event(eventID=event_id(2))]})
+    assert main(["lookup", "--json"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["eventID"] for line in lines] == [event_id(1), event_id(2)]
+    assert main(["lookup", "--csv"]) == 0
+    assert capsys.readouterr().out.startswith("Event name,Event time,")
+
+
+def test_no_events_are_a_good_answer(console: StubConsole, capsys: Capture) -> None:
+    console.answers({"events": []})
+    assert main(["lookup"]) == 0
+    assert "no events found" in capsys.readouterr().err
+    assert main(["lookup", "--json"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "query"),
+    [
+        (
+            (),
+            "limit=50&account=123456789012&region=us-east-1&defaults=account%2Cregion%2Ccategories",
+        ),
+        (
+            ("Username=John",),
+            "expression=Username%3DJohn&limit=50&account=123456789012&region=us-east-1"
+            "&defaults=account%2Cregion%2Ccategories",
+        ),
+        (
+            ("--limit", "5", "--all-accounts"),
+            "limit=5&region=us-east-1&defaults=region%2Ccategories",
+        ),
+        (("--all-regions", "--account", "1"), "limit=50&account=1&defaults=categories"),
+        (
+            ("--region", "eu-west-1"),
+            "limit=50&account=123456789012&region=eu-west-1&defaults=account%2Ccategories",
+        ),
+        (
+            ("--since", "2020-01-01", "--until", "2020-01-02", "--all-categories"),
+            "since=2020-01-01&until=2020-01-02&limit=50&account=123456789012&region=us-east-1"
+            "&categories=all&defaults=account%2Cregion",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_question_says_what_was_asked_for(
+    console: StubConsole, arguments: tuple[str, ...], query: str
+) -> None:
+    console.answers({"events": []})
+    assert main(["lookup", *arguments]) == 0
+    assert console.asked[0].path == f"/api/v1/events?{query}"
+
+
+@pytest.mark.parametrize(
+    ("environment", "region"),
+    [
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
+        ({}, "us-east-1"),
+    ],
+)
+def test_the_region_is_the_one_of_the_environment(
+    console: StubConsole,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    region: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    console.answers({"events": []})
+    main(["lookup"])
+    assert f"&region={region}&" in console.asked[0].path
+
+
+def test_a_wrong_expression_is_wrong_use(console: StubConsole, capsys: Capture) -> None:
+    answer = {"code": "InvalidLookupAttributesException", "error": "expected ATTRIBUTE=VALUE"}
+    console.answers(answer, 400)
+    assert main(["lookup", "nonsense"]) == 2
+    assert capsys.readouterr().err == "opentrail: expected ATTRIBUTE=VALUE\n"
+
+
+def test_a_server_that_says_no_is_not_good(console: StubConsole, capsys: Capture) -> None:
+    console.answers({"code": "InternalError", "error": "history is being rebuilt"}, 503)
+    assert main(["lookup"]) == 1
+    assert capsys.readouterr().err == "opentrail: history is being rebuilt\n"

@@ -1,0 +1,70 @@
+"""`opentrail who`: what it asks, and what it prints."""
+
+import json
+
+import pytest
+
+from opentrail.cli import main
+from tests.factories import event_id
+from tests.stub_console import StubConsole
+
+Capture = pytest.CaptureFixture[str]
+
+SENTENCE = (
+    "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary through the AWS CLI"
+)
+
+
+def test_who_prints_the_creator_with_the_evidence(console: StubConsole, capsys: Capture) -> None:
+    evidence = {"eventId": event_id(1), "userAgent": "aws-cli/2.15.17", "accessKeyId": None}
+    console.answers({"sentence": SENTENCE, "evidence": evidence, "events": 3, "record": "{}"})
+    assert main(["who", "Mary"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{SENTENCE}.\n")
+    assert event_id(1) in out
+    assert console.asked[0].path == "/api/v1/who?resource=Mary"
+
+
+def test_an_unknown_creator_is_reported_and_exits_with_1(
+    console: StubConsole, capsys: Capture
+) -> None:
+    console.answers({"sentence": None, "events": 3, "first": []})
+    assert main(["who", "Mary"]) == 1
+    assert "Mary" in capsys.readouterr().out
+    assert main(["who", "Mary", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["sentence"] is None
+
+
+def test_an_unknown_creator_comes_with_how_to_name_him(
+    console: StubConsole, capsys: Capture
+) -> None:
+    sentence = SENTENCE.replace("IAM user John", "an unknown caller with access key AKIAX")
+    console.answers({"sentence": sentence, "evidence": {}, "events": 1, "record": "{}"})
+    assert main(["who", "Mary"]) == 0
+    assert "[directory.ACCESS-KEY-ID]" in capsys.readouterr().err
+
+
+def test_who_may_be_narrowed_to_a_type_and_an_account(
+    console: StubConsole, capsys: Capture
+) -> None:
+    console.answers({"sentence": None, "events": 0, "answers": [], "first": []})
+    assert main(["who", "Mary", "--type", "user", "--account", "123456789012"]) == 1
+    assert console.asked[0].path == "/api/v1/who?resource=Mary&type=user&account=123456789012"
+    assert "no record shows" in capsys.readouterr().out
+
+
+def test_who_may_be_answered_as_json(console: StubConsole, capsys: Capture) -> None:
+    answer = {"sentence": SENTENCE, "evidence": {}, "events": 1, "record": "{}"}
+    console.answers(answer)
+    assert main(["who", "Mary", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+
+
+def test_who_shows_nothing_that_steers_a_terminal(console: StubConsole, capsys: Capture) -> None:
+    evil = "\x1b[2J\u202eevil"
+    answer = {"sentence": f"On {evil}", "evidence": {"userAgent": evil}, "events": 1}
+    console.answers(answer)
+    assert main(["who", evil]) == 0
+    console.answers({"sentence": None, "events": 0, "first": []})
+    assert main(["who", evil]) == 1
+    assert not {"\x1b", "\u202e"} & set(capsys.readouterr().out)
