@@ -62,6 +62,9 @@ class SqlControl:
         """
         self._engine = _engine(url)
         self._lock = asyncio.Lock()
+        #: Reads a SQLite file on the event loop: a thread would take longer than the read, and
+        #: with a connection of its own a read waits for no write.
+        self._reader = _engine(url) if self._engine.dialect.name == "sqlite" else None
         try:
             bring_up_to_date(self._engine)
         except sa.exc.SQLAlchemyError as error:
@@ -78,13 +81,13 @@ class SqlControl:
     async def get(self, kind: str, key: str) -> Stored | None:
         """Returns the document, or None."""
         values = {"kind": kind, "key": key}
-        found = await self._run(lambda connection: connection.execute(_GET, values).first())
+        found = await self._read(lambda connection: connection.execute(_GET, values).first())
         return _stored(found) if found else None
 
     async def get_each(self, kinds: Sequence[str], key: str) -> dict[str, Stored]:
         """Returns the documents with this key that there are, by kind."""
         values = {"key": key, "kinds": list(kinds)}
-        rows = await self._run(lambda connection: connection.execute(_GET_EACH, values).all())
+        rows = await self._read(lambda connection: connection.execute(_GET_EACH, values).all())
         return {row.kind: _stored(row) for row in rows}
 
     async def scan(self, kind: str, prefix: str = "") -> list[Stored]:
@@ -121,28 +124,35 @@ class SqlControl:
 
     async def close(self) -> None:
         """Closes the connections."""
+        if self._reader is not None:
+            self._reader.dispose()
         async with self._lock:
             await asyncio.to_thread(self._engine.dispose)
+
+    async def _read(self, work: Callable[[sa.Connection], T]) -> T:
+        if self._reader is None:
+            return await self._run(work)
+        return self._in_transaction(self._reader, work)
 
     async def _run(self, work: Callable[[sa.Connection], T]) -> T:
         async with self._lock:
             for delay in _RETRY_DELAYS:
                 try:
-                    return await asyncio.to_thread(self._in_transaction, work)
+                    return await asyncio.to_thread(self._in_transaction, self._engine, work)
                 except _TransientError:
                     await asyncio.sleep(delay)
             try:
-                return await asyncio.to_thread(self._in_transaction, work)
+                return await asyncio.to_thread(self._in_transaction, self._engine, work)
             except _TransientError as error:
                 attempts = len(_RETRY_DELAYS) + 1
                 raise StorageFailed(
                     f"state store failed in {attempts} attempts: {error}"
                 ) from error.__cause__
 
-    def _in_transaction(self, work: Callable[[sa.Connection], T]) -> T:
+    def _in_transaction(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
         is_connected = is_committing = False
         try:
-            with self._engine.connect() as connection:
+            with engine.connect() as connection:
                 is_connected = True
                 transaction = connection.begin()
                 result = work(connection)
