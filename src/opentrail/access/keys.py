@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import Conflict, UsageError
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.identity import Identity, iam_user, key_for_account, root
@@ -30,8 +31,6 @@ _PRINCIPAL = re.compile(
     r"|sts::([0-9]{12}):(?:assumed-role|federated-user)/\S+)"
 )
 _KEY_ID = re.compile("[A-Za-z0-9_]{3,128}")
-#: Attempts to change a key that others change at the same time, or to find an unused id.
-_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +142,13 @@ class KeyDirectory:
         account = _account_of(principal)
         if lifetime is not None and lifetime <= timedelta(0):
             raise UsageError("the lifetime of an access key must be positive")
-        for _ in range(_ATTEMPTS):
+
+        async def attempt() -> NewKey:
             new = self._new_key(principal, account, lifetime)
-            try:
-                await self._store(new, expected=0)
-            except Conflict:
-                continue
+            await self._store(new, expected=0)
             return new
-        raise Conflict("no unused access key id was found; try again")
+
+        return await retry_on_conflict(attempt, "no unused access key id was found; try again")
 
     async def import_key(
         self,
@@ -230,7 +228,8 @@ class KeyDirectory:
         Raises:
             UsageError: there is no such key, it is temporary, disabled or rotated already.
         """
-        for _ in range(_ATTEMPTS):
+
+        async def attempt() -> NewKey:
             stored = await self._read(access_key_id)
             old = _key_of(stored)
             _refuse_rotation(old)
@@ -241,13 +240,11 @@ class KeyDirectory:
                 old = replace(old, is_active=False)
             document = {**stored.document, **_document_of(old)}
             change = Put(_KIND, access_key_id, document, expected=stored.version)
-            try:
-                await self._store(new, 0, change)
-            except Conflict:
-                continue
+            await self._store(new, 0, change)
             self._known[access_key_id] = self._known_of(access_key_id, document)
             return new
-        raise Conflict(f"access key {access_key_id} is being changed by others; try again")
+
+        return await retry_on_conflict(attempt, _contended(access_key_id))
 
     def _now(self) -> datetime:
         return self._clock.now().replace(microsecond=0)
@@ -286,19 +283,18 @@ class KeyDirectory:
     async def _change(
         self, access_key_id: str, change: Callable[[AccessKey], AccessKey]
     ) -> AccessKey:
-        for _ in range(_ATTEMPTS):
+
+        async def attempt() -> AccessKey:
             stored = await self._read(access_key_id)
             key = change(_key_of(stored))
             document = {**stored.document, **_document_of(key)}
-            try:
-                await self._control.apply(
-                    [Put(_KIND, access_key_id, document, expected=stored.version)]
-                )
-            except Conflict:
-                continue
+            await self._control.apply(
+                [Put(_KIND, access_key_id, document, expected=stored.version)]
+            )
             self._known[access_key_id] = self._known_of(access_key_id, document)
             return key
-        raise Conflict(f"access key {access_key_id} is being changed by others; try again")
+
+        return await retry_on_conflict(attempt, _contended(access_key_id))
 
     def _known_of(self, access_key_id: str, document: Mapping[str, Any]) -> KnownKey:
         plain = self._sealer.unseal(document["secret"], _context(access_key_id))
@@ -310,6 +306,10 @@ class KeyDirectory:
             document["is_active"],
         )
         return KnownKey(identity_of(access_key_id, document["principal"]), secret)
+
+
+def _contended(access_key_id: str) -> str:
+    return f"access key {access_key_id} is being changed by others; try again"
 
 
 def identity_of(access_key_id: str, principal: str) -> Identity:

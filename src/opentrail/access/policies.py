@@ -15,7 +15,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
-from opentrail.core.errors import Conflict, MalformedPolicy, StorageFailed, UsageError
+from opentrail.access.contention import retry_on_conflict
+from opentrail.core.errors import MalformedPolicy, StorageFailed, UsageError
 from opentrail.core.policies import Policy, PolicyKind, parse_policy
 from opentrail.ports.control import ControlStore, Put, Stored
 
@@ -27,8 +28,6 @@ _ROLE = re.compile(r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:\S+/)?([^\s/]+)")
 _SESSION = re.compile(r"arn:aws[a-z-]*:sts::([0-9]{12}):assumed-role/([^\s/]+)/\S+")
 #: IAM's quotas: characters of a managed policy without white space, policies of a principal.
 _MOST_CHARACTERS, _MOST_ATTACHED = 6144, 10
-#: Attempts to change an account's policies that others change at the same time.
-_ATTEMPTS = 10
 
 
 def _allow(*actions: str) -> str:
@@ -253,19 +252,19 @@ class PolicyDirectory:
         self, account: str, change: Callable[[dict[str, Any]], None]
     ) -> dict[str, Any]:
         """Applies a change to an account's document; returns the document."""
-        for _ in range(_ATTEMPTS):
+
+        async def attempt() -> dict[str, Any]:
             stored = await self._control.get(_KIND, account)
             document = stored.document if stored else {"policies": {}, "attached": {}}
             version = stored.version if stored else 0
             change(document)
             compiled = self._compiled(Stored(account, version + 1, document))
-            try:
-                await self._control.apply([Put(_KIND, account, document, expected=version)])
-            except Conflict:
-                continue
+            await self._control.apply([Put(_KIND, account, document, expected=version)])
             self._accept(account, compiled)
             return document
-        raise Conflict(f"the policies of account {account} are being changed by others; try again")
+
+        failure = f"the policies of account {account} are being changed by others; try again"
+        return await retry_on_conflict(attempt, failure)
 
     def _accept(self, account: str, compiled: _Account) -> None:
         """Replaces an account's policies, unless a change made meanwhile is newer."""

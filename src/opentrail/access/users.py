@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
+from opentrail.access.contention import retry_on_conflict
 from opentrail.core.errors import (
     Conflict,
     PasswordChangeNeeded,
@@ -39,8 +40,6 @@ _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 #: More characters of a name than a user's has.
 _LONGEST_NAME = 65
 _WORDS = re.compile("[a-z]{1,20}")
-#: Attempts to change a user whom others change at the same time.
-_ATTEMPTS = 10
 #: Pairs of name and address whose tries are remembered; further ones are refused.
 _MOST_PAIRS = 10_000
 #: Hashes that are computed at once; each needs 32 MiB.
@@ -212,16 +211,16 @@ class ConsoleUsers:
     async def _change(
         self, name: str, change: Callable[[ConsoleUser], ConsoleUser], more: Document | None = None
     ) -> ConsoleUser:
-        for _ in range(_ATTEMPTS):
+
+        async def attempt() -> ConsoleUser:
             stored = await self._read(name)
             user = change(_user_of(stored))
             document = {**stored.document, **_document_of(user), **(more or {})}
-            try:
-                await self._control.apply([Put(_KIND, name, document, stored.version)])
-            except Conflict:
-                continue
+            await self._control.apply([Put(_KIND, name, document, stored.version)])
             return user
-        raise Conflict(f"user {name} is being changed by others; try again")
+
+        failure = f"user {name} is being changed by others; try again"
+        return await retry_on_conflict(attempt, failure)
 
     async def _read(self, name: str) -> Stored:
         stored = await self._control.get(_KIND, name)

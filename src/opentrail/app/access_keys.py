@@ -24,7 +24,7 @@ def open_control(settings: Settings, data: DataDirectory) -> SqlControl:
 
 
 async def open_keys(control: SqlControl, data: DataDirectory) -> KeyDirectory:
-    """Returns the key directory, loaded; its master key is created with the first access key.
+    """Returns the key directory, loaded; its master key is created if there are neither.
 
     Raises:
         UsageError, StorageFailed: the master key cannot be used.
