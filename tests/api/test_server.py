@@ -139,12 +139,21 @@ async def test_an_operation_of_a_newer_model_is_not_built_yet() -> None:
 # Parameters
 
 
+NESTED: dict[str, Any] = {
+    "MaxEventSize": "Large",
+    "ContextKeySelectors": [{"Type": "TagContext", "Equals": ["team"]}],
+    "AggregationConfigurations": [{"Templates": ["USER_ACTIONS"], "EventCategory": "Data"}],
+}
+
+
 def unsupported_parameters() -> list[tuple[str, str]]:
     return [(name, member) for name, op in REGISTER.items() for member in sorted(op.without)]
 
 
 def a_value_for(name: str, member: str) -> Any:
     shape = MODEL.operation_model(name).input_shape.members[member]
+    if member in NESTED:
+        return NESTED[member]
     return {
         "string": "arn:aws:sns:us-east-1:123456789012:something",
         "boolean": True,
@@ -163,6 +172,8 @@ async def test_a_parameter_that_is_not_built_yet_is_named(name: str, member: str
         "InsightSelectors": [],
         member: a_value_for(name, member),
     }
+    if member == "AggregationConfigurations":  # of a trail, the others are of stores
+        given["TrailName"] = "my-trail"
     code, text = await api.error(name, **given)
     assert code == "UnsupportedOperationException"
     assert f"{member} of {name}" in text

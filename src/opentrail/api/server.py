@@ -18,6 +18,7 @@ from opentrail.api.authorization.authorizer import Authorizer, VerifiedCall
 from opentrail.api.authorization.permissions import ACCESS_RULES
 from opentrail.api.operation import REGISTER, Json, Operation, OperationCall, Services
 from opentrail.api.operations import (
+    event_configuration,
     event_data_stores,
     event_selectors,
     history,
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 #: Modules whose import registers operations.
 OPERATION_MODULES = (
+    event_configuration,
     event_data_stores,
     event_selectors,
     history,
@@ -59,7 +61,6 @@ _IN_QUERY = ("channelArn", "externalId")
 _LACKING = (
     ("Channel|AuditEvents", "channels"),
     ("Dashboard", "dashboards"),
-    ("EventConfiguration", "event configurations"),
     ("Import", "imports into event data stores"),
     ("Quer", "queries of event data stores"),
     ("EventDataStore|Federation", "event data stores"),
