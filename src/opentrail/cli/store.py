@@ -10,6 +10,8 @@ from opentrail.cli.shared import add_client, runs
 def add_commands(commands: Any) -> None:
     _add_status(commands)
     _add_verify_store(commands)
+    _add_backup(commands)
+    _add_restore(commands)
 
 
 def _add_status(commands: Any) -> None:
@@ -31,3 +33,32 @@ def _add_verify_store(commands: Any) -> None:
     verify.set_defaults(run=runs("verify_store"))
     verify.add_argument("--data-dir", metavar="DIR", help="the data directory")
     verify.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_backup(commands: Any) -> None:
+    text = "write a data directory to one file, also while a server runs"
+    more = (
+        "The backup is of one moment, and is verified. Exit codes: 0 good, 1 there is damage,"
+        " which the backup has, too."
+    )
+    backup = commands.add_parser("backup", help=text, description=f"{text}. {more}")
+    backup.set_defaults(run=runs("backup"))
+    add = backup.add_argument
+    add("file", metavar="FILE", help="the backup, such as opentrail.tar")
+    add("--data-dir", metavar="DIR", help="the data directory")
+    add("--config", metavar="FILE", help="settings, if they name a control store")
+    add("--with-keys", action="store_true", help="add keys/, encrypted with a passphrase")
+    add("--overwrite", action="store_true", help="replace a file that exists")
+    add("--json", action="store_true", help="print JSON")
+
+
+def _add_restore(commands: Any) -> None:
+    text = "make a data directory of a backup"
+    restore = commands.add_parser("restore", help=text, description=text)
+    restore.set_defaults(run=runs("backup", "run_restore"))
+    add = restore.add_argument
+    add("file", metavar="FILE", help="the backup")
+    add("--data-dir", metavar="DIR", help="folder to make; it must not exist, or be empty")
+    add("--config", metavar="FILE", help="settings, if they name a control store")
+    add("--without-keys", action="store_true", help="leave the keys in the backup out")
+    add("--json", action="store_true", help="print JSON")

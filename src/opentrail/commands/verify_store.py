@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         for one in findings:
-            sys.stdout.write(f"{_described(one)}\n")
+            sys.stdout.write(f"{described(one)}\n")
         files = f"{check.segments:,} journal segments, {check.files:,} sealed files"
         sys.stdout.write(f"{check.records:,} records verified in {files}: {_outcome(findings)}\n")
     return 1 if findings else 0
@@ -56,7 +56,7 @@ def _outcome(findings: list[Damage]) -> str:
     return f"{len(findings):,} problems" if findings else "all good"
 
 
-def _described(one: Damage) -> str:
+def described(one: Damage) -> str:
     where = ""
     if one.first is not None:
         is_one = one.last in (None, one.first)

@@ -122,6 +122,22 @@ class SqlControl:
         if changes:
             await self._run(change_all)
 
+    async def copy_into(self, other: SqlControl) -> None:
+        """Copies all documents into an empty store, as of one moment.
+
+        Raises:
+            UsageError: the other store is not empty.
+        """
+        rows = await self._run(lambda connection: connection.execute(sa.select(DOCUMENTS)).all())
+
+        def fill(connection: sa.Connection) -> None:
+            if connection.execute(sa.select(DOCUMENTS.c.key).limit(1)).first() is not None:
+                raise UsageError("the control store to copy into is not empty")
+            if rows:
+                connection.execute(sa.insert(DOCUMENTS), [dict(row._mapping) for row in rows])
+
+        await other._run(fill)
+
     async def close(self) -> None:
         """Closes the connections."""
         if self._reader is not None:

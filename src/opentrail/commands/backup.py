@@ -1,0 +1,240 @@
+"""`opentrail backup` and `opentrail restore`: a data directory in one file, and back."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import getpass
+import hashlib
+import json
+import os
+import shutil
+import sys
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from opentrail.adapters.backup import (
+    KEYS,
+    Manifest,
+    copy_database,
+    digest_of,
+    read_archive,
+    snapshot,
+    write_archive,
+)
+from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
+from opentrail.adapters.sealing import AesGcmSealer
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.commands.progress import Progress
+from opentrail.commands.verify_store import described
+from opentrail.core.errors import StorageFailed, UsageError
+from opentrail.core.event import format_time
+from opentrail.settings import Settings, from_environment
+from opentrail.version import __version__
+
+PASSPHRASE_VARIABLE = "OPENTRAIL_BACKUP_PASSPHRASE"  # noqa: S105 - a name
+_CONTEXT = "the keys of a backup"
+#: Parameters of scrypt, which are stored beside what they protect (64 MB, about 0.2 s).
+_SCRYPT = {"n": 2**16, "r": 8, "p": 1}
+_SCRYPT_MEMORY = 128 * 1024 * 1024
+_SALT_BYTES = 16
+
+
+def run(options: argparse.Namespace) -> int:
+    """Writes a backup of a data directory; the exit code is 1 if that has damage.
+
+    Raises:
+        UsageError: there is no data directory, or the passphrase is missing.
+        StorageFailed: something cannot be read or written.
+    """
+    data = DataDirectory(
+        Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    )
+    if not data.journal.is_dir():
+        raise UsageError(f"{data.root} is not a data directory; name one with --data-dir DIR")
+    target = Path(options.file)
+    if target.exists() and not options.overwrite:
+        raise UsageError(f"{target} exists; --overwrite replaces it")
+    settings = from_environment({"data_dir": str(data.root)}, options.config)
+    passphrase = _new_passphrase() if options.with_keys else None
+    progress = Progress(sys.stderr)
+    try:
+        with snapshot(data, partial(_copy_control, settings, data)) as (folder, position):
+            if passphrase is not None:
+                write_durably(folder / KEYS, _sealed(data.keys, passphrase))
+            findings = _verify(folder, progress)
+            manifest = _write(folder, position, target, progress)
+    finally:
+        progress.end()
+    _report(options, target, manifest, findings)
+    if passphrase is None and not options.json:
+        print("without keys/: keep a copy of that folder elsewhere, or use --with-keys")
+    return 1 if findings else 0
+
+
+def run_restore(options: argparse.Namespace) -> int:
+    """Makes a data directory of a backup; the exit code is 1 if that has damage.
+
+    Raises:
+        UsageError: the folder is not empty, or the passphrase is missing or wrong.
+        DataTooNew: a newer version made the backup.
+        StorageFailed: the backup is damaged, or the folder cannot be written.
+    """
+    source = Path(options.file)
+    if not source.is_file():
+        raise UsageError(f"there is no backup {source}")
+    root = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
+    settings = from_environment({"data_dir": str(root)}, options.config)
+    made = root.with_name(f".{root.name}.restoring-{os.getpid()}")
+    progress = Progress(sys.stderr)
+    try:
+        for folder in (made, made / "journal", made / "history", made / "keys"):
+            folder.mkdir(mode=0o700, parents=True)
+        progress.total = source.stat().st_size
+        manifest = read_archive(source, made, lambda size: progress.advance(size, 0))
+        _restore_keys(made, options.without_keys)
+        findings = _verify(made, progress)
+        _restore_control(settings, made)
+        if root.exists():
+            root.rmdir()
+        made.rename(root)
+        sync_folder(root.parent)
+    except OSError as error:
+        raise StorageFailed(f"{root} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        progress.end()
+    _report(options, root, manifest, findings)
+    return 1 if findings else 0
+
+
+def _verify(folder: Path, progress: Progress) -> list[Damage]:
+    check = StoreCheck(folder / "journal", folder / "history", progress.advance)
+    progress.total = (progress.total or 0) + check.size
+    return list(check.findings())
+
+
+def _write(folder: Path, position: int, target: Path, progress: Progress) -> Manifest:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [(path.relative_to(folder).as_posix(), path) for path in paths]
+    sizes = {name: (path.stat().st_size, digest_of(path)) for name, path in files}
+    progress.total = (progress.total or 0) + sum(size for size, _ in sizes.values())
+    manifest = Manifest(__version__, format_time(datetime.now(UTC)), position, sizes)
+    write_archive(target, files, manifest, lambda size: progress.advance(size, 0))
+    return manifest
+
+
+def _report(
+    options: argparse.Namespace, made: Path, manifest: Manifest, findings: list[Damage]
+) -> None:
+    size = sum(size for size, _ in manifest.files.values())
+    if options.json:
+        document = {
+            "path": str(made),
+            "created": manifest.created,
+            "position": manifest.position,
+            "bytes": size,
+            "hasKeys": KEYS in manifest.files,
+            "findings": [described(one) for one in findings],
+        }
+        print(json.dumps(document))
+        return
+    for one in findings:
+        print(described(one))
+    state = f"{len(findings):,} problems" if findings else "verified"
+    print(f"{made}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
+
+
+# The control store
+
+
+def _copy_control(settings: Settings, data: DataDirectory, target: Path) -> None:
+    if settings.control_store == "sqlite":
+        copy_database(data.state, target)
+    else:
+        asyncio.run(_copy(SqlControl(settings.control_store), SqlControl.in_file(target)))
+
+
+def _restore_control(settings: Settings, folder: Path) -> None:
+    """Moves the documents into the database of the settings, unless that is a file."""
+    if settings.control_store != "sqlite":
+        file = folder / "state.db"
+        asyncio.run(_copy(SqlControl.in_file(file), SqlControl(settings.control_store)))
+        for each in folder.glob(f"{file.name}*"):
+            each.unlink()
+
+
+async def _copy(source: SqlControl, target: SqlControl) -> None:
+    try:
+        await source.copy_into(target)
+    finally:
+        await target.close()
+        await source.close()
+
+
+# Keys
+
+
+def _new_passphrase() -> str:
+    given = os.environ.get(PASSPHRASE_VARIABLE)
+    if given:
+        return given
+    if not sys.stdin.isatty():
+        raise UsageError(f"--with-keys needs a passphrase: set {PASSPHRASE_VARIABLE}")
+    first = getpass.getpass("Passphrase for the keys in the backup: ")
+    if not first or first != getpass.getpass("The same passphrase again: "):
+        raise UsageError("the passphrases differ or are empty")
+    return first
+
+
+def _sealed(keys: Path, passphrase: str) -> bytes:
+    salt = os.urandom(_SALT_BYTES)
+    content = {
+        file.name: base64.b64encode(file.read_bytes()).decode()
+        for file in sorted(keys.iterdir())
+        if file.is_file() and not file.name.startswith(".")
+    }
+    sealed = _sealer(passphrase, salt, _SCRYPT).seal(json.dumps(content).encode(), _CONTEXT)
+    document = {"scrypt": _SCRYPT, "salt": base64.b64encode(salt).decode(), "sealed": sealed}
+    return json.dumps(document).encode() + b"\n"
+
+
+def _sealer(passphrase: str, salt: bytes, cost: dict[str, int]) -> AesGcmSealer:
+    return AesGcmSealer(
+        hashlib.scrypt(passphrase.encode(), salt=salt, **cost, maxmem=_SCRYPT_MEMORY, dklen=32)
+    )
+
+
+def _restore_keys(folder: Path, without_keys: bool) -> None:
+    sealed = folder / KEYS
+    if not sealed.exists():
+        return
+    if not without_keys:
+        _write_keys(folder / "keys", sealed.read_bytes())
+    sealed.unlink()
+
+
+def _write_keys(keys: Path, content: bytes) -> None:
+    passphrase = os.environ.get(PASSPHRASE_VARIABLE)
+    if not passphrase and sys.stdin.isatty():
+        passphrase = getpass.getpass("Passphrase of the keys in the backup: ")
+    if not passphrase:
+        raise UsageError(
+            f"the backup has keys: set {PASSPHRASE_VARIABLE}, or leave them with --without-keys"
+        )
+    try:
+        document: dict[str, Any] = json.loads(content)
+        sealer = _sealer(passphrase, base64.b64decode(document["salt"]), document["scrypt"])
+        files = json.loads(sealer.unseal(document["sealed"], _CONTEXT))
+    except StorageFailed as error:
+        raise UsageError("the passphrase of the backup's keys is wrong") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageFailed("the keys in the backup cannot be read") from error
+    for name, text in files.items():
+        write_durably(keys / Path(name).name, base64.b64decode(text))
