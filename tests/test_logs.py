@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 
-from opentrail.logs import JsonLines
+from opentrail.logs import JsonLines, LastProblem
 
 
 def line(message: str, **extra: object) -> str:
@@ -34,3 +34,14 @@ def test_an_error_is_written_with_its_traceback_on_the_same_line() -> None:
         written = line("it failed", exc_info=sys.exc_info())
     assert "\n" not in written
     assert "ValueError: wrong" in json.loads(written)["error"]
+
+
+def test_the_last_problem_is_remembered() -> None:
+    logger, problem = logging.getLogger("tests.last_problem"), LastProblem()
+    logger.addHandler(problem)
+    assert problem.line is None
+    logger.warning("first")
+    logger.error("second", extra={"trail": "my-trail"})
+    logger.info("all is well")
+    assert problem.line is not None
+    assert (problem.line["message"], problem.line["trail"]) == ("second", "my-trail")

@@ -10,6 +10,20 @@ from typing import Any
 _KNOWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
+class LastProblem(logging.Handler):
+    """Remembers the last warning or error that was logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        #: Its line of the log; None if there was none.
+        self.line: dict[str, Any] | None = None
+        self._formatter = JsonLines()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Remembers a line."""
+        self.line = json.loads(self._formatter.format(record))
+
+
 def set_up_logging() -> None:
     """Logs level INFO to standard error; libraries only from WARNING."""
     handler = logging.StreamHandler(sys.stderr)

@@ -333,7 +333,7 @@ def test_a_bucket_that_does_not_exist_is_named(tmp_path: Path) -> None:
         assert "S3 bucket not-there does not exist!" in done.stderr
         flushed = server.opentrail("trail", "flush", "trail")
         assert flushed.returncode == 1
-        assert "Unknown trail: trail" in flushed.stderr
+        assert "trail 'trail' not found" in flushed.stderr
 
 
 @pytest.mark.slow

@@ -8,33 +8,75 @@ import pytest
 from opentrail.cli import main
 from tests.stub_console import StubConsole
 
+TRAIL = {"name": "my-trail", "status": "Logging", "reason": None, "latestDelivery": None}
 
-def a_health(**changes: Any) -> dict[str, Any]:
-    health = {
+
+def a_status(**changes: Any) -> dict[str, Any]:
+    status: dict[str, Any] = {
         "status": "ok",
         "version": "1.2.3",
+        "started": "2020-01-01T09:00:00Z",
+        "upstreams": {"*": "http://127.0.0.1:5000", "s3": "http://127.0.0.1:8333"},
+        "newestEvent": "2020-01-01T09:00:05Z",
+        "visibleSeconds": {"p50": 0.012, "p99": None},
         "journal": {"position": 5, "failure": None, "unverified": None, "lost": []},
         "history": {"position": 5, "imported": 0, "files": 1, "responding": True},
         "missing": [],
+        "trails": [],
+        "disk": {"path": "/data", "used": 1_500_000_000, "free": 2_000_000_000_000},
+        "lastProblem": None,
     }
-    return {**health, **changes}
+    return {**status, **changes}
 
 
 def test_a_healthy_server_is_good(console: StubConsole, capsys: pytest.CaptureFixture[str]) -> None:
-    console.answers(a_health())
+    console.answers(a_status(trails=[TRAIL]))
     assert main(["status"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("ok\n")
-    assert "1.2.3" in out
+    for line in (
+        "version        1.2.3",
+        "upstream       http://127.0.0.1:5000, s3=http://127.0.0.1:8333",
+        "newest event   2020-01-01T09:00:05Z",
+        "visible after  p50 0.012 s (last minute)",
+        "disk           1.50 GB used, 2,000.00 GB free, /data",
+        "last problem   none since the start",
+        "my-trail  Logging",
+    ):
+        assert f"  {line}\n" in out
     assert main(["status", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == a_health()
+    assert json.loads(capsys.readouterr().out) == a_status(trails=[TRAIL])
 
 
 def test_a_degraded_server_is_not_good(
     console: StubConsole, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console.answers(a_health(status="degraded", missing=["positions 3 to 4"]), 503)
+    lost = [{"first": 3, "last": None, "reason": "cut"}]
+    journal = {"position": 5, "failure": "disk full", "unverified": "00.db", "lost": lost}
+    history = {"position": 5, "imported": 0, "files": 1, "responding": False}
+    console.answers(
+        a_status(status="degraded", missing=["positions 3 to 4"], journal=journal, history=history)
+    )
     assert main(["status"]) == 1
     out = capsys.readouterr().out
     assert out.startswith("degraded\n")
-    assert "Positions 3 to 4." in out
+    for text in (
+        "Positions 3 to 4.",
+        "disk full",
+        "Not verified: 00.db",
+        "history process does not answer",
+        "Positions 3 to unknown: cut.",
+    ):
+        assert text in out
+
+
+def test_a_failing_trail_is_not_good(
+    console: StubConsole, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = {"time": "2020-01-01T09:00:00", "message": "delivery failed", "error": "NoSuchBucket"}
+    failing = {**TRAIL, "status": "Failing", "reason": "NoSuchBucket"}
+    console.answers(a_status(trails=[failing], lastProblem=problem))
+    assert main(["status"]) == 1
+    out = capsys.readouterr().out
+    assert "my-trail  Failing: NoSuchBucket" in out
+    assert "2020-01-01T09:00:00 delivery failed: NoSuchBucket" in out

@@ -25,6 +25,7 @@ from opentrail.api.conditions import (
 from opentrail.api.insights import describe, expect_incident, list_incidents, scan, show_incident
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
+from opentrail.api.trail_states import find_trail
 from opentrail.api.users import UserAdministration
 from opentrail.core.errors import (
     CloudTrailError,
@@ -64,7 +65,8 @@ class CommandLineApi:
         console_link: returns a link that opens the web console once.
         imports: imports the files of a body; returns the result of each.
         users: manages the users of the web console.
-        actions: path → what runs an action on access keys or policies.
+        actions: path → what runs an action on access keys, policies or trails.
+        status: returns what `opentrail status` shows.
     """
 
     def __init__(
@@ -80,7 +82,9 @@ class CommandLineApi:
         console_link: Callable[[], str] | None = None,
         users: UserAdministration | None = None,
         actions: Mapping[str, Act] | None = None,
+        status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
     ) -> None:
+        self._status = status
         self._users = users
         self._actions = actions or {}
         self._console_link = console_link
@@ -100,6 +104,7 @@ class CommandLineApi:
         return [
             Route("/health", self._show_health),
             Route("/metrics", self._show_metrics),
+            Route("/api/v1/status", self._guarded(self._show_status)),
             Route("/api/v1/events", self._guarded(self._events)),
             Route("/api/v1/events/stream", self._guarded(self.streams.events)),
             Route("/api/v1/tail", self._guarded(self.streams.tail)),
@@ -158,6 +163,12 @@ class CommandLineApi:
     async def _show_metrics(self, _request: Request) -> Response:
         text = await self._exposition()
         return Response(text, media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
+
+    async def _show_status(self, _request: Request) -> dict[str, Any]:
+        """Returns `/health` with trails, disk, freshness and the last problem."""
+        if self._status is None:
+            raise Unsupported("the status here")
+        return await self._status()
 
     async def _events(self, request: Request) -> dict[str, Any]:
         """Returns events that match `expression`, `since`, `until`, account, Region, categories."""
@@ -270,7 +281,7 @@ class CommandLineApi:
         return {"url": self._console_link()}
 
     async def _act(self, run: Act, request: Request) -> dict[str, Any]:
-        """Runs an action on access keys or policies."""
+        """Runs an action on access keys, policies or trails."""
         given = _object(await request.body(), '{"action": "list"}')
         try:
             return await run(given)
@@ -301,16 +312,7 @@ class CommandLineApi:
         return self._users
 
     async def _the_trail(self, name: str, account: str | None) -> Trail:
-        trails = [stored.trail for stored in await self._services.trails.all(account)]
-        fitting = [t for t in trails if name in (t.name, t.arn)]
-        if not fitting:
-            raise CloudTrailError("TrailNotFoundException", f"Unknown trail: {name}", 404)
-        if len(fitting) > 1:
-            arns = ", ".join(trail.arn for trail in fitting)
-            raise CloudTrailError(
-                "InvalidParameterException", f"several trails are called {name}: {arns}"
-            )
-        return fitting[0]
+        return await find_trail(self._services.trails, name, account)
 
 
 def _asked_trail(body: bytes) -> tuple[str, str | None]:

@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,6 +55,7 @@ from opentrail.api.console.sessions import Sessions
 from opentrail.api.console.web import WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
+from opentrail.api.trail_administration import TrailAdministration
 from opentrail.app.access import (
     ServerKeys,
     own_access,
@@ -92,6 +93,7 @@ from opentrail.app.known_positions import (
     mark_journal,
 )
 from opentrail.app.recorders import Recorders
+from opentrail.app.status import ServerStatus
 from opentrail.capture.ingest import Ingest
 from opentrail.capture.proxy.asgi import SCOPE_KEY, ask
 from opentrail.capture.record.recorder import gap_entry, lost_entry
@@ -103,7 +105,7 @@ from opentrail.identity.known_identities import Identities, directory_identities
 from opentrail.imports.service import Imports
 from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
-from opentrail.logs import set_up_logging
+from opentrail.logs import LastProblem, set_up_logging
 from opentrail.metrics import Metrics
 from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.clock import Clock
@@ -414,10 +416,11 @@ class Server:
             return to(settings, self.endpoint_url, key)
 
         account = identities.resolve(access().access_key_id).account
+        own_endpoint = BotocoreEndpoint(access_of)
         web = WebConsole(
             services,
             self._sessions,
-            BotocoreEndpoint(access_of),
+            own_endpoint,
             health,
             state.missing,
             metrics.visible.quantiles,
@@ -441,7 +444,9 @@ class Server:
             {
                 "/api/v1/access-keys": KeyAdministration(keys, allowed, key_changed).run,
                 "/api/v1/policies": allowed.run,
+                "/api/v1/trails": TrailAdministration(services, own_endpoint, account).run,
             },
+            self._status(stack, engines, services, health).document,
         )
         tls = tls_of_endpoint(settings)
         await serve_console(stack, web.app(command_line.routes()), console, tls)
@@ -451,6 +456,19 @@ class Server:
         stack.push_async_callback(command_line.streams.end)
         stack.callback(web.tail.end)
         self._write_server_file(stack, token)
+
+    def _status(
+        self,
+        stack: contextlib.AsyncExitStack,
+        engines: _Engines,
+        services: Services,
+        health: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> ServerStatus:
+        problem = LastProblem()
+        logging.getLogger().addHandler(problem)
+        stack.callback(logging.getLogger().removeHandler, problem)
+        quantiles, started = engines.metrics.visible.quantiles, engines.clock.now()
+        return ServerStatus(self.settings, services, health, quantiles, problem, started)
 
     async def _authorizer(
         self,

@@ -65,7 +65,7 @@ def _add_keys(commands: Any) -> None:
 def _add_policies(commands: Any) -> None:
     text = "manage what users and roles may do with the CloudTrail API"
     more = "Policies count with --auth enforced. A FILE.json has the document of the policy FILE."
-    actions = Actions(commands, "policies", text, f"{text}. {more}")
+    actions = Actions(commands, "policies", text, more)
     add = actions.add
 
     texts = {

@@ -32,9 +32,29 @@ def _add_import(commands: Any) -> None:
 
 
 def _add_trail(commands: Any) -> None:
-    actions = Actions(commands, "trail", "work on trails")
-    flush = actions.add("flush", "deliver a trail's events and sign its digests now")
-    flush.add_argument("name", metavar="NAME", help="name or ARN of the trail")
+    more = "Changes are calls of the CloudTrail API, which are recorded like all others."
+    actions = Actions(commands, "trail", "list, create and change trails", more)
+    actions.add("list", "list trails with their health")
+    for action, text in (
+        ("show", "show a trail and its last deliveries"),
+        ("start", "start logging"),
+        ("stop", "stop logging"),
+        ("delete", "delete a trail; its files stay in the bucket"),
+        ("flush", "deliver a trail's events and sign its digests now"),
+    ):
+        actions.add(action, text).add_argument(
+            "name", metavar="NAME", help="name or ARN of the trail"
+        )
+    add = actions.add("create", "create a trail and start logging").add_argument
+    add("name", metavar="NAME", help="name of the trail")
+    add("--bucket", metavar="BUCKET", required=True, help="where its files go")
+    add("--create-bucket", action="store_true", help="create the bucket, with its policy")
+    add("--prefix", metavar="PREFIX", help="folder in the bucket")
+    add("--kms-key", metavar="KEY", help="key that encrypts the files")
+    add("--topic", metavar="NAME", help="SNS topic that announces files")
+    add("--region", metavar="REGION", help="home Region (AWS_REGION, else us-east-1)")
+    add("--single-region", action="store_true", help="only events of that Region")
+    add("--no-validation", action="store_true", help="no digest files")
     for parser in actions:
         add_client(parser)
 

@@ -20,8 +20,9 @@ def runs(module: str, function: str = "run") -> Callable[[argparse.Namespace], i
 class Actions:
     """The actions of a command, such as `create` of `opentrail keys`."""
 
-    def __init__(self, commands: Any, name: str, text: str, description: str = "") -> None:
-        command = commands.add_parser(name, help=text, description=description or text)
+    def __init__(self, commands: Any, name: str, text: str, more: str = "") -> None:
+        described = f"{text}. {more}" if more else text
+        command = commands.add_parser(name, help=text, description=described)
         self._parsers = command.add_subparsers(required=True, metavar="ACTION")
         self._run = runs(name)
 

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
@@ -96,6 +96,22 @@ def print_events(events: Sequence[dict[str, Any]]) -> None:
         sys.stderr.write("no events found\n")
 
 
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table of columns that are as wide as their longest cell."""
+    shown = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
+    for row in (columns, *shown):
+        sys.stdout.write("  ".join(map(_padded, row, widths)).rstrip() + "\n")
+
+
+def print_fields(fields: Mapping[str, str | None]) -> None:
+    """Prints names with their values, but those that are None."""
+    given = {name: value for name, value in fields.items() if value is not None}
+    width = max(map(len, given), default=0)
+    for name, value in given.items():
+        sys.stdout.write(f"  {name:<{width}}  {printable(value)}\n")
+
+
 def _print_fitting(rows: Sequence[tuple[str, ...]]) -> None:
     room = shutil.get_terminal_size((120, 24)).columns
     widths = [max(map(cell_len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
@@ -168,27 +184,68 @@ def _names_one_of(arn: str, names: Sequence[str]) -> bool:
 # Answers
 
 
-def print_status(health: dict[str, Any]) -> None:
-    """Prints the state of a server and everything that it has lost."""
-    journal, history = health["journal"], health["history"]
+def print_status(status: dict[str, Any]) -> None:
+    """Prints the state of a server, its trails, and everything that it has lost."""
+    journal, history, disk = status["journal"], status["history"], status["disk"]
+    newest = status["newestEvent"]
     out = sys.stdout.write
-    out(f"{health['status']}\n\n")
-    out(f"  version        {health['version']}\n")
-    out(f"  journal        position {journal['position']}\n")
-    out(f"  event history  position {history['position']}, {history['imported']} imported events\n")
-    out(f"  sealed files   {history['files']}\n")
+    out(f"{status['status']}\n\n")
+    print_fields(
+        {
+            "version": status["version"],
+            "running since": status["started"],
+            "upstream": ", ".join(
+                url if service == "*" else f"{service}={url}"
+                for service, url in status["upstreams"].items()
+            ),
+            "newest event": newest or "none yet",
+            "visible after": _visible(status["visibleSeconds"]),
+            "journal": f"position {journal['position']}",
+            "event history": f"position {history['position']}, {history['files']} sealed files,"
+            f" {history['imported']} imported events",
+            "disk": f"{_gigabytes(disk['used'])} used, {_gigabytes(disk['free'])} free,"
+            f" {disk['path']}",
+            "last problem": _problem(status["lastProblem"]),
+        }
+    )
+    if status["trails"]:
+        out("\nTrails:\n")
+        print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
     if journal["failure"]:
         out(f"\n{printable(journal['failure'])}\n")
     if journal["unverified"]:
         out(f"\nNot verified: {printable(journal['unverified'])}\n")
     if not history["responding"]:
         out("\nThe history process does not answer; another one is started soon.\n")
-    if health["journal"]["lost"]:
+    if journal["lost"]:
         out("\nLost by the journal:\n")
-        _print_list([_lost(one) for one in health["journal"]["lost"]])
-    if health["missing"]:
+        _print_list([_lost(one) for one in journal["lost"]])
+    if status["missing"]:
         out("\nMissing from look-ups:\n")
-        _print_list(health["missing"])
+        _print_list(status["missing"])
+
+
+def _visible(seconds: dict[str, float | None]) -> str | None:
+    known = [f"{name} {value:g} s" for name, value in seconds.items() if value is not None]
+    return f"{', '.join(known)} (last minute)" if known else None
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB"
+
+
+def _problem(line: dict[str, Any] | None) -> str:
+    if line is None:
+        return "none since the start"
+    error = f": {line['error']}" if "error" in line else ""
+    return f"{line['time']} {line['message']}{error}"
+
+
+def _trail_state(trail: dict[str, Any]) -> str:
+    latest = trail["latestDelivery"]
+    delivered = f", last log file {latest}" if latest else ""
+    reason = f": {trail['reason']}" if trail["reason"] else ""
+    return f"{trail['status']}{delivered}{reason}"
 
 
 def _lost(one: dict[str, Any]) -> str:

@@ -1,19 +1,20 @@
-"""`opentrail status`: whether a server is healthy, and what it has lost."""
+"""`opentrail status`: what is recorded and delivered, and what was lost."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from opentrail.commands.client import find
+from opentrail.commands.client import ask
 from opentrail.commands.rendering import print_status
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prints the state of a server; the exit code is 1 if it is not healthy."""
-    health = find(options).health()
+    """Prints the state of a server; the exit code is 1 if it is not healthy, or a trail fails."""
+    status = ask(options, "/api/v1/status", {})
     if options.json:
-        print(json.dumps(health))
+        print(json.dumps(status))
     else:
-        print_status(health)
-    return 0 if health["status"] == "ok" else 1
+        print_status(status)
+    fails = any(trail["status"] == "Failing" for trail in status["trails"])
+    return 0 if status["status"] == "ok" and not fails else 1

@@ -1,19 +1,100 @@
-"""`opentrail trail`: works on trails."""
+"""`opentrail trail`: lists, creates and changes trails."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+from typing import Any
 
 from opentrail.commands.client import ask
+from opentrail.commands.rendering import print_fields, print_table
+from opentrail.core.text import printable
+
+_PATH = "/api/v1/trails"
+_DONE = {"start": "logs events now", "stop": "logs no more events", "delete": "is deleted"}
 
 
 def run(options: argparse.Namespace) -> int:
-    """Delivers a trail's events now, prints how many files that were, and returns the exit code."""
-    done = ask(options, "/api/v1/trails/flush", {}, {"name": options.name})
+    """Runs the action that the user chose and returns the exit code."""
+    if options.action == "flush":
+        return _flush(options)
+    answer = ask(options, _PATH, {}, _asked(options))
+    if options.json:
+        print(json.dumps(answer))
+    elif options.action == "list":
+        _print_trails(answer["trails"])
+    elif options.action in _DONE:
+        print(f"{answer['trail']} {_DONE[options.action]}")
+    else:
+        _print_trail(answer)
+    return 0
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    asked: dict[str, Any] = {"action": options.action}
+    if options.action != "list":
+        asked["name"] = options.name
+    if options.action == "create":
+        own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        asked |= {
+            "bucket": options.bucket,
+            "createBucket": options.create_bucket,
+            "prefix": options.prefix,
+            "kmsKey": options.kms_key,
+            "topic": options.topic,
+            "allRegions": not options.single_region,
+            "validation": not options.no_validation,
+            "region": options.region or own or "us-east-1",
+        }
+    return asked
+
+
+def _flush(options: argparse.Namespace) -> int:
+    done = ask(options, f"{_PATH}/flush", {}, {"name": options.name})
     if options.json:
         print(json.dumps(done))
         return 0
     logs, digests = len(done["logFiles"]), len(done["digestFiles"])
     print(f"{done['trail']}: {logs} log files and {digests} digest files delivered")
     return 0
+
+
+def _print_trails(trails: list[dict[str, Any]]) -> None:
+    if not trails:
+        print("there are no trails; 'opentrail trail create NAME --bucket BUCKET' makes one")
+        return
+    print_table(
+        ("Name", "Status", "Bucket", "Home Region", "Last log file", "Last digest file"),
+        [
+            (
+                trail["name"],
+                trail["status"],
+                trail["bucket"],
+                trail["homeRegion"],
+                trail["latestDelivery"] or "none yet",
+                trail["latestDigest"] or "none yet",
+            )
+            for trail in trails
+        ],
+    )
+    for trail in trails:
+        if trail["reason"]:
+            print(f"\n{printable(trail['name'])}: {printable(trail['reason'])}")
+
+
+def _print_trail(trail: dict[str, Any]) -> None:
+    print(f"{printable(trail['name'])}: {trail['status']}\n")
+    prefix = f"/{trail['prefix']}" if trail["prefix"] else ""
+    print_fields(
+        {
+            "ARN": trail["arn"],
+            "bucket": f"s3://{trail['bucket']}{prefix}",
+            "Regions": "all" if trail["multiRegion"] else trail["homeRegion"],
+            "digest files": "yes" if trail["validation"] else "no",
+            "Insights": "yes" if trail["insights"] else "no",
+            "last log file": trail["latestDelivery"] or "none yet",
+            "last digest file": trail["latestDigest"] or "none yet",
+            "problem": trail["reason"],
+        }
+    )

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from opentrail.api.console.roles import user_of
 from opentrail.api.console.verifications import Verifications
 from opentrail.api.operation import Services
+from opentrail.api.trail_states import trail_state
 from opentrail.core.errors import CloudTrailError
 from opentrail.core.trail import Trail
-from opentrail.trails.plans import load_state
 
 Json = dict[str, Any]
 #: Verifies a trail; returns whether all is valid, and the verifier's lines.
@@ -54,28 +54,8 @@ class Trails:
         return {"trail": trail.arn, "logFiles": done.logs, "digestFiles": done.digests}
 
     async def _listed(self, trail: Trail) -> Json:
-        state = await load_state(self._services.control, trail.uid)
-        failing = state.latest_error or state.latest_digest_error
-        status = "Off"
-        if trail.logging:
-            status = "Failing" if failing else "Logging"
-        return {
-            "arn": trail.arn,
-            "name": trail.name,
-            "account": trail.account,
-            "bucket": trail.bucket,
-            "prefix": trail.prefix,
-            "homeRegion": trail.home_region,
-            "multiRegion": trail.multi_region,
-            "logging": trail.logging,
-            "status": status,
-            "reason": failing or None,
-            "latestDelivery": state.latest_delivery,
-            "latestDigest": state.latest_digest,
-            "validation": trail.validation,
-            "insights": bool(trail.insight_selectors),
-            "verified": await self._verifications.of(trail),
-        }
+        state = await trail_state(self._services.control, trail)
+        return {**state, "verified": await self._verifications.of(trail)}
 
     async def _find(self, request: Request) -> Trail:
         name = request.path_params["name"]

@@ -1,0 +1,56 @@
+"""Trails with their health, as the web console and `opentrail trail` show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentrail.core.errors import CloudTrailError
+from opentrail.core.trail import Trail
+from opentrail.ports.control import ControlStore
+from opentrail.trails.plans import load_state
+from opentrail.trails.registry import TrailRegistry
+
+Json = dict[str, Any]
+
+
+async def trail_state(control: ControlStore, trail: Trail) -> Json:
+    """Returns a trail's settings, its status (Off, Logging, Failing) and its last deliveries."""
+    state = await load_state(control, trail.uid)
+    failing = state.latest_error or state.latest_digest_error
+    status = "Off"
+    if trail.logging:
+        status = "Failing" if failing else "Logging"
+    return {
+        "arn": trail.arn,
+        "name": trail.name,
+        "account": trail.account,
+        "bucket": trail.bucket,
+        "prefix": trail.prefix,
+        "homeRegion": trail.home_region,
+        "multiRegion": trail.multi_region,
+        "logging": trail.logging,
+        "status": status,
+        "reason": failing or None,
+        "latestDelivery": state.latest_delivery,
+        "latestDigest": state.latest_digest,
+        "validation": trail.validation,
+        "insights": bool(trail.insight_selectors),
+    }
+
+
+async def find_trail(trails: TrailRegistry, name: object, account: str | None) -> Trail:
+    """Returns the trail with a name or ARN, of one account or of any.
+
+    Raises:
+        CloudTrailError: there is none, or there are several.
+    """
+    stored = [each.trail for each in await trails.all(account)]
+    fitting = [trail for trail in stored if name in (trail.name, trail.arn)]
+    if not fitting:
+        message = f"trail {name!r} not found; 'opentrail trail list' shows what there is"
+        raise CloudTrailError("TrailNotFoundException", message, 404)
+    if len(fitting) > 1:
+        arns = ", ".join(trail.arn for trail in fitting)
+        message = f"several trails are called {name!r}; name one by its ARN: {arns}"
+        raise CloudTrailError("InvalidParameterException", message)
+    return fitting[0]

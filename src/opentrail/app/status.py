@@ -1,0 +1,94 @@
+"""What `opentrail status` shows: health, freshness, trails, disk, and the last problem."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import shutil
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from opentrail.api.operation import Services
+from opentrail.api.trail_states import trail_state
+from opentrail.core.errors import OpentrailError
+from opentrail.core.event import format_time
+from opentrail.history.event_history import Search
+from opentrail.logs import LastProblem
+from opentrail.settings import Settings
+
+Json = dict[str, Any]
+
+
+class ServerStatus:
+    """The state of one server, for the operator of its machine.
+
+    Args:
+        settings: its settings.
+        services: what operations use.
+        health: returns the body of `/health`.
+        quantiles: returns shares with the seconds until look-ups found records, of the last minute.
+        problem: knows the last problem that was logged.
+        started: when the server started.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        services: Services,
+        health: Callable[[], Awaitable[Json]],
+        quantiles: Callable[[], list[tuple[float, float]]],
+        problem: LastProblem,
+        started: datetime,
+    ) -> None:
+        self._settings = settings
+        self._services = services
+        self._health = health
+        self._quantiles = quantiles
+        self._problem = problem
+        self._started = started
+
+    async def document(self) -> Json:
+        """Returns the body of `/api/v1/status`."""
+        services = self._services
+        trails = sorted(
+            (stored.trail for stored in await services.trails.all(None)),
+            key=lambda trail: (trail.name, trail.arn),
+        )
+        used = await asyncio.to_thread(_size_of, self._settings.data_dir)
+        return {
+            **await self._health(),
+            "started": format_time(self._started),
+            "upstreams": {name or "*": url for name, url in self._settings.upstream.items()},
+            "newestEvent": await self._newest_event(),
+            "visibleSeconds": {
+                f"p{share * 100:g}": None if math.isnan(seconds) else round(seconds, 3)
+                for share, seconds in self._quantiles()
+            },
+            "trails": [await trail_state(services.control, trail) for trail in trails],
+            "disk": {
+                "path": str(self._settings.data_dir.resolve()),
+                "used": used,
+                "free": shutil.disk_usage(self._settings.data_dir).free,
+            },
+            "lastProblem": self._problem.line,
+        }
+
+    async def _newest_event(self) -> str | None:
+        try:
+            newest = await self._services.history.latest(Search(), 1)
+        except OpentrailError:
+            return None  # health says what is wrong
+        return format_time(newest[0].event_time) if newest else None
+
+
+def _size_of(folder: Path) -> int:
+    """Returns the bytes on disk of all files below a folder."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_blocks * 512
+        except OSError:
+            continue  # it was removed meanwhile
+    return total

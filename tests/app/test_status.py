@@ -1,0 +1,47 @@
+"""What `opentrail status` shows."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from opentrail.app.status import ServerStatus
+from opentrail.logs import LastProblem
+from opentrail.settings import Settings
+from tests.api.caller import Api
+from tests.factories import MOMENT
+from tests.fakes import asynchronous
+from tests.trails.world import BUCKET
+
+
+async def document(api: Api, folder: Path, problem: LastProblem) -> dict[str, Any]:
+    settings = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:1"})
+
+    async def health() -> dict[str, Any]:
+        return {"status": "ok"}
+
+    quantiles = [(0.5, 0.01234), (0.99, math.nan)]
+    status = ServerStatus(settings, api.services, health, lambda: quantiles, problem, MOMENT)
+    return await status.document()
+
+
+@asynchronous
+async def test_health_trails_disk_and_the_last_problem_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "journal").write_bytes(b"x" * 10_000)
+    api, problem = Api(), LastProblem()
+    empty = await document(api, tmp_path, problem)
+    assert empty["trails"] == []
+    assert empty["newestEvent"] is None
+    assert empty["lastProblem"] is None
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    problem.emit(logging.makeLogRecord({"msg": "it broke", "levelno": logging.ERROR}))
+    shown = await document(api, tmp_path, problem)
+    assert shown["status"] == "ok"
+    assert shown["upstreams"] == {"*": "http://127.0.0.1:1"}
+    assert shown["visibleSeconds"] == {"p50": 0.012, "p99": None}
+    assert [trail["name"] for trail in shown["trails"]] == ["my-trail"]
+    assert shown["disk"]["used"] >= 10_000
+    assert shown["disk"]["free"] > 0
+    assert shown["lastProblem"]["message"] == "it broke"
