@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import re
 import sys
 from collections import Counter
 from dataclasses import fields
 from pathlib import Path
+
+from argparse_manpage.manpage import Manpage
 
 from opentrail import settings
 from opentrail.access.policies import AWS_MANAGED
@@ -20,6 +23,7 @@ from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli.parser import parser
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
+from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
 
 ROOT = Path(__file__).parent.parent
@@ -235,6 +239,16 @@ def _commands(
     return found
 
 
+def man_page() -> str:
+    """Returns the page of `man opentrail`, with every command."""
+    os.environ["COLUMNS"] = "100"
+    root = parser()
+    root.man_short_description = "the CloudTrail that anyone can run"  # type: ignore[attr-defined]
+    made = str(Manpage(root)).splitlines()
+    made[0] = f'.TH OPENTRAIL "1" "" "opentrail {__version__}" "User Commands"'
+    return "\n".join(line.rstrip() for line in made) + "\n"
+
+
 PAGES = {
     "settings.md": settings_page,
     "operations.md": operations_page,
@@ -242,6 +256,7 @@ PAGES = {
     "command-line.md": command_line_page,
     "hidden-values.md": hidden_values_page,
     "console-roles.md": console_roles_page,
+    "opentrail.1": man_page,
 }
 
 

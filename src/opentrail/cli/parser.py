@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from opentrail.cli import access, records, searches, servers, store
+from opentrail.cli import about, access, records, searches, servers, store
 from opentrail.version import __version__
 
 
@@ -20,4 +20,5 @@ def parser() -> argparse.ArgumentParser:
     records.add_commands(commands)
     access.add_commands(commands)
     store.add_commands(commands)
+    about.add_commands(commands, parser)
     return root
