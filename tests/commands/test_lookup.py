@@ -25,7 +25,7 @@ def test_unknown_callers_come_with_how_to_name_them(console: StubConsole, capsys
     console.answers({"events": [an_event(userIdentity=nobody), an_event()]})
     assert main(["lookup"]) == 0
     said = capsys.readouterr()
-    assert said.err.count("[directory.ACCESS-KEY-ID]") == 1
+    assert said.err.count("opentrail directory add KEY-ID") == 1
     assert "[directory" not in said.out
     console.answers({"events": [an_event()]})
     assert main(["lookup"]) == 0

@@ -41,7 +41,7 @@ def test_an_unknown_creator_comes_with_how_to_name_him(
     sentence = SENTENCE.replace("IAM user John", "an unknown caller with access key AKIAX")
     console.answers({"sentence": sentence, "evidence": {}, "events": 1, "record": "{}"})
     assert main(["who", "Mary"]) == 0
-    assert "[directory.ACCESS-KEY-ID]" in capsys.readouterr().err
+    assert "opentrail directory add KEY-ID" in capsys.readouterr().err
 
 
 def test_who_may_be_narrowed_to_a_type_and_an_account(

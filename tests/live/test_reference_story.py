@@ -157,7 +157,7 @@ def test_serve_says_how_callers_get_names_unless_a_directory_has_some(tmp_path: 
     flags = ("--upstream", "http://127.0.0.1:9", "--event-bridge", "off")
     with opentrail_server(tmp_path / "one", *flags) as server:
         assert "callers  unknown unless" in server.output
-        assert "[directory.ACCESS-KEY-ID]" in server.output
+        assert "opentrail directory add KEY-ID" in server.output
     config = tmp_path / "opentrail.toml"
     config.write_text('[directory.AKIAIOSFODNN7EXAMPLE]\nuser = "alice"\n')
     with opentrail_server(tmp_path / "two", *flags, "--config", str(config)) as server:

@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 from opentrail.access.keys import KnownKey, KnownKeys
 from opentrail.adapters.files import DataDirectory
@@ -25,7 +26,7 @@ from opentrail.capture.record.recorder import Recorder
 from opentrail.core import faults
 from opentrail.core.errors import UsageError
 from opentrail.core.event import Record
-from opentrail.identity.known_identities import KnownIdentities
+from opentrail.identity.known_identities import KnownIdentities, directory_identities
 from opentrail.metrics import Metrics, Sample
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
@@ -100,6 +101,11 @@ class EndpointServer:
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
         """Knows these keys of the key directory from now on, and no longer those forgotten."""
         self._identities.add_directory(self._keys.update(keys, forgotten))
+
+    async def name_key(self, access_key_id: str, entry: Mapping[str, Any] | None) -> None:
+        """Knows who is behind a key, or nothing of it any more, from now on."""
+        named = directory_identities({access_key_id: entry}) if entry else []
+        self._identities.add_directory(named, [access_key_id])
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""

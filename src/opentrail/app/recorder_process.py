@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from typing import Any
 
 from opentrail.access.keys import KnownKey
 from opentrail.adapters.ipc.child import run_child, until_gone
@@ -57,6 +58,13 @@ class JournalState(IpcRequest[None], frozen=True):
     failure: str | None
 
 
+class NameKey(IpcRequest[None], frozen=True):
+    """Know who is behind a key, or nothing of it any more, from now on."""
+
+    access_key_id: str
+    entry: dict[str, Any] | None
+
+
 class ReloadCertificate(IpcRequest[None], frozen=True):
     """Read certificate and key again."""
 
@@ -89,6 +97,7 @@ class RecorderProcess:
                 StartRecorder: self._start,
                 Learn: self._learn,
                 KnowKeys: self._know_keys,
+                NameKey: self._name_key,
                 JournalState: self._journal_state,
                 ReloadCertificate: self._reload_certificate,
                 GetSamples: self._samples,
@@ -134,6 +143,10 @@ class RecorderProcess:
     async def _know_keys(self, request: KnowKeys) -> None:
         if self._server is not None:
             await self._server.know_keys(request.keys, request.forgotten)
+
+    async def _name_key(self, request: NameKey) -> None:
+        if self._server is not None:
+            await self._server.name_key(request.access_key_id, request.entry)
 
     async def _journal_state(self, request: JournalState) -> None:
         self._journal.failure = request.failure

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import orjson
@@ -20,13 +21,14 @@ from opentrail.app.recorder_process import (
     JournalState,
     KnowKeys,
     Learn,
+    NameKey,
     ReloadCertificate,
     StartRecorder,
     StopRecorder,
 )
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
-from opentrail.identity.known_identities import Identities, may_teach
+from opentrail.identity.known_identities import Identities, directory_identities, may_teach
 from opentrail.metrics import SUMMED_GAUGES, Metrics, Sample
 from opentrail.ports.journal import JournalWriter
 from opentrail.settings import Settings
@@ -256,6 +258,18 @@ class Recorders:
         if self._listening is not None:  # a process that starts gets all keys
             change = KnowKeys(tuple(keys), tuple(forgotten))
             await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))
+
+    async def name_key(self, access_key_id: str, entry: Mapping[str, Any] | None) -> None:
+        """Has every process know who is behind a key, or nothing of it any more, from now on."""
+        named = directory_identities({access_key_id: entry}) if entry else []
+        self.identities.add_directory(named, [access_key_id])
+        others = {
+            key: each for key, each in self.settings.directory.items() if key != access_key_id
+        }
+        directory = {**others, access_key_id: entry} if entry else others
+        self.settings = replace(self.settings, directory=directory)  # for a process that starts
+        change = NameKey(access_key_id, dict(entry) if entry else None)
+        await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))
 
     async def _spread(self, recorders: Sequence[_RecorderHandle], learned: Learned) -> None:
         if learned:

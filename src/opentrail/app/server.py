@@ -14,7 +14,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from typing import Any
 import uvloop
 
 from opentrail.access.administration import KeyAdministration, PolicyAdministration
+from opentrail.access.named_keys import DirectoryAdministration, NamedKeys
 from opentrail.access.policies import PolicyDirectory
 from opentrail.access.resource_policies import ResourcePolicies
 from opentrail.access.users import ConsoleUsers
@@ -161,6 +162,7 @@ class _Engines:
     history: History
     #: Losses of the journal that are not recorded yet.
     losses: asyncio.Queue[LostPositions]
+    named: NamedKeys
 
 
 class Server:
@@ -229,6 +231,9 @@ class Server:
         settings, clock = self.settings, SystemClock()
         control = open_control(settings, self._data)
         stack.push_async_callback(control.close)
+        named = NamedKeys(control, settings.directory)
+        await named.load()
+        self.settings = settings = replace(settings, directory=named.all())
         losses: asyncio.Queue[LostPositions] = asyncio.Queue()
         refuse = settings.on_record_failure == "refuse"
         sqlite = SqliteJournal(
@@ -266,7 +271,17 @@ class Server:
         catalog = ServiceCatalog()
         catalog.preload(PRELOADED)
         return _Engines(
-            clock, metrics, catalog, control, sqlite, store, journal, identities, history, losses
+            clock,
+            metrics,
+            catalog,
+            control,
+            sqlite,
+            store,
+            journal,
+            identities,
+            history,
+            losses,
+            named,
         )
 
     async def _start_features(
@@ -388,6 +403,9 @@ class Server:
             known = keys.known().get(access_key_id)
             await endpoint.know_keys([known] if known else [], [] if known else [access_key_id])
 
+        async def key_named(access_key_id: str) -> None:
+            await endpoint.name_key(access_key_id, engines.named.all().get(access_key_id))
+
         allowed = PolicyAdministration(policies)
         state = Health(journal, store)
 
@@ -444,6 +462,7 @@ class Server:
             {
                 "/api/v1/access-keys": KeyAdministration(keys, allowed, key_changed).run,
                 "/api/v1/policies": allowed.run,
+                "/api/v1/directory": DirectoryAdministration(engines.named, key_named).run,
                 "/api/v1/trails": TrailAdministration(services, own_endpoint, account).run,
             },
             self._status(stack, engines, services, health).document,

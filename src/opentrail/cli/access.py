@@ -10,9 +10,31 @@ from opentrail.cli.shared import Actions, add_client, runs
 
 def add_commands(commands: Any) -> None:
     _add_console(commands)
+    _add_directory(commands)
     _add_keys(commands)
     _add_policies(commands)
     _add_users(commands)
+
+
+def _add_directory(commands: Any) -> None:
+    more = "Keys that recorded calls made (CreateAccessKey, AssumeRole) need no name here."
+    actions = Actions(commands, "directory", "name the callers behind access keys", more)
+    adding = actions.add("add", "record calls of a key as those of a user, from now on")
+    adding.add_argument("key", metavar="KEY-ID", help="the access key id")
+    whose = adding.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--user", metavar="NAME", help="key of this IAM user")
+    whose.add_argument("--root", action="store_true", help="key of the account's root user")
+    adding.add_argument(
+        "--account", metavar="ID", help="account; else the one that the key encodes"
+    )
+    adding.add_argument("--arn", metavar="ARN", help="ARN of the user, if it has a path")
+    adding.add_argument("--principal-id", metavar="ID", help="unique id of the user: AIDA…")
+    actions.add("list", "list the named keys")
+    removing = actions.add("remove", "name a key no longer")
+    removing.add_argument("key", metavar="KEY-ID", help="the access key id")
+    for parser in actions:
+        parser.add_argument("--config", metavar="FILE", help="settings, if no server runs")
+        add_client(parser)
 
 
 def _add_keys(commands: Any) -> None:

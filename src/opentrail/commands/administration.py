@@ -1,4 +1,4 @@
-"""Actions on access keys and policies: by a running server, else on the control store itself."""
+"""Actions on keys, policies and the directory: by a server, else on the control store itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from opentrail.commands.client import ask
 from opentrail.core.errors import UsageError
 
 KEYS, POLICIES = "/api/v1/access-keys", "/api/v1/policies"
+DIRECTORY = "/api/v1/directory"
 
 
 def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) ->
 
     Args:
         options: says which server, or which data directory.
-        path: `KEYS` or `POLICIES`.
+        path: `KEYS`, `POLICIES` or `DIRECTORY`.
         given: the action and its parameters.
 
     Raises:
@@ -39,6 +40,7 @@ async def _offline(
 ) -> dict[str, Any]:
     """Runs an action on the control store of a data directory that no server uses."""
     from opentrail.access.administration import KeyAdministration, PolicyAdministration
+    from opentrail.access.named_keys import DirectoryAdministration, NamedKeys
     from opentrail.access.policies import PolicyDirectory
     from opentrail.adapters.files import DataDirectory
     from opentrail.app.access_keys import open_control, open_keys
@@ -53,6 +55,10 @@ async def _offline(
     try:
         control = open_control(settings, data)
         try:
+            if path == DIRECTORY:
+                named = NamedKeys(control, settings.directory)
+                await named.load()
+                return await DirectoryAdministration(named, changed).run(given)
             policies = PolicyAdministration(PolicyDirectory(control))
             if path == POLICIES:
                 return await policies.run(given)

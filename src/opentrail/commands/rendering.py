@@ -49,9 +49,7 @@ _CSV = (
 )
 
 #: How to name callers that are unknown.
-NAMING = (
-    'name access keys in the file given by --config: [directory.ACCESS-KEY-ID] with user = "NAME"'
-)
+NAMING = "name access keys by 'opentrail directory add KEY-ID --user NAME'"
 
 _BREAKS = str.maketrans("\r\n\t", "   ")
 

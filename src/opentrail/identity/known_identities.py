@@ -53,8 +53,10 @@ class KnownIdentities:
         #: Temporary keys in the order in which they were learned.
         self._sessions: dict[str, None] = {}
 
-    def add_directory(self, directory: Sequence[Identity]) -> None:
-        """Adds configured identities, which take precedence over learned ones."""
+    def add_directory(self, directory: Sequence[Identity], removed: Sequence[str] = ()) -> None:
+        """Adds configured identities, which take precedence over learned ones; removes others."""
+        for access_key_id in removed:
+            self._given.pop(access_key_id, None)
         self._given.update({identity.access_key_id: identity for identity in directory})
 
     def resolve(self, access_key_id: str) -> Identity:

@@ -1,0 +1,131 @@
+"""Who is behind access keys that were made elsewhere: `opentrail directory`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from opentrail.core.errors import UsageError
+from opentrail.ports.control import ControlStore, Put, Remove
+
+Entry = Mapping[str, Any]
+_KIND = "named-key"
+_KEY_ID = re.compile(r"[!-~]{1,128}")
+_ACCOUNT = re.compile(r"\d{12}")
+#: Maximum characters of a name or an ARN.
+_LONGEST = 2048
+_OPTIONAL = ("account", "arn", "principal_id")
+
+
+class NamedKeys:
+    """Entries in the form of `[directory.ACCESS-KEY-ID]` tables, in a control store.
+
+    Args:
+        control: the store.
+        configured: entries of the file given by `--config`, which take precedence.
+    """
+
+    def __init__(self, control: ControlStore, configured: Mapping[str, Entry]) -> None:
+        self._control = control
+        self._configured = configured
+        self._stored: dict[str, Entry] = {}
+
+    async def load(self) -> None:
+        """Reads the stored entries."""
+        stored = await self._control.scan(_KIND)
+        self._stored = {each.key: each.document for each in stored}
+
+    def all(self) -> dict[str, Entry]:
+        """Returns all entries by access key id."""
+        return {**self._stored, **self._configured}
+
+    async def put(self, access_key_id: str, entry: Entry) -> None:
+        """Adds or replaces an entry.
+
+        Raises:
+            UsageError: the file has one for this key.
+        """
+        self._refuse_configured(access_key_id)
+        await self._control.apply([Put(_KIND, access_key_id, dict(entry), None)])
+        self._stored[access_key_id] = entry
+
+    async def remove(self, access_key_id: str) -> None:
+        """Removes an entry.
+
+        Raises:
+            UsageError: there is none, or the file has it.
+        """
+        self._refuse_configured(access_key_id)
+        if access_key_id not in self._stored:
+            raise UsageError(
+                f"access key {access_key_id!r} not found; 'opentrail directory list' shows all"
+            )
+        await self._control.apply([Remove(_KIND, access_key_id)])
+        del self._stored[access_key_id]
+
+    def _refuse_configured(self, access_key_id: str) -> None:
+        if access_key_id in self._configured:
+            raise UsageError(
+                f"access key {access_key_id!r} is named in the file given by --config: change it "
+                "there, and restart the server"
+            )
+
+
+class DirectoryAdministration:
+    """Runs actions of `opentrail directory`.
+
+    Args:
+        named: the entries.
+        changed: called with the id of each key whose entry was changed.
+    """
+
+    def __init__(self, named: NamedKeys, changed: Callable[[str], Awaitable[None]]) -> None:
+        self._named = named
+        self._changed = changed
+
+    async def run(self, given: Entry) -> dict[str, Any]:
+        """Returns the answer to `{"action": "add" | "list" | "remove", …}`.
+
+        Raises:
+            UsageError: a parameter is missing or wrong.
+        """
+        action = given.get("action")
+        if action == "list":
+            return {
+                "keys": [
+                    {"accessKeyId": key, **entry}
+                    for key, entry in sorted(self._named.all().items())
+                ]
+            }
+        if action not in ("add", "remove"):
+            raise UsageError("action must be one of add, list, remove")
+        key = given.get("key")
+        if not isinstance(key, str) or not _KEY_ID.fullmatch(key):
+            raise UsageError(f"key must be an access key id, not {key!r}")
+        if action == "remove":
+            await self._named.remove(key)
+        else:
+            await self._named.put(key, _entry(given))
+        await self._changed(key)
+        return {"accessKeyId": key, **self._named.all().get(key, {})}
+
+
+def _entry(given: Entry) -> dict[str, Any]:
+    user, is_root = given.get("user"), given.get("root") is True
+    if is_root == (user is not None):
+        raise UsageError("either user = NAME or root = true must be given")
+    entry: dict[str, Any] = {"root": True} if is_root else {"user": _text(given, "user")}
+    entry |= {name: _text(given, name) for name in _OPTIONAL if given.get(name) is not None}
+    if "account" in entry and not _ACCOUNT.fullmatch(entry["account"]):
+        raise UsageError(f"account must be 12 digits, not {entry['account']!r}")
+    if "arn" in entry and not entry["arn"].startswith("arn:"):
+        raise UsageError(f"arn must be an ARN, not {entry['arn']!r}")
+    return entry
+
+
+def _text(given: Entry, name: str) -> str:
+    value = given[name]
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST:
+        raise UsageError(f"{name} must be a text of 1 to {_LONGEST} characters")
+    return value
