@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Sequence
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from opentrail.app.server import Server, serve
 from opentrail.commands.rendering import NAMING
@@ -17,6 +21,7 @@ from opentrail.commands.sandbox import (
     start_moto,
     start_seaweedfs,
 )
+from opentrail.commands.upstream_check import UpstreamCheck
 from opentrail.core.errors import UsageError
 from opentrail.settings import SANDBOX_DEFAULTS, Settings, UpstreamAccess, from_environment
 from opentrail.version import __version__
@@ -24,7 +29,8 @@ from opentrail.version import __version__
 
 def run(options: argparse.Namespace) -> int:
     """Records calls until it is stopped."""
-    serve(_settings(options), _announce_serve)
+    settings = _settings(options)
+    serve(settings, partial(_announce_serve, UpstreamCheck(settings)))
     return 0
 
 
@@ -65,14 +71,39 @@ def _settings(options: argparse.Namespace, defaults: Settings | None = None) -> 
 def _announce(server: Server, notes: Sequence[str] = ()) -> None:
     print(f"opentrail {__version__} records calls on {server.endpoint_url}")
     print(f"  console  {server.console_link()}")
+    print("           (good once, for ten minutes; 'opentrail console' prints another)")
     for note in notes:
         print(f"  {note}")
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)
 
 
-def _announce_serve(server: Server) -> None:
-    unnamed = f"callers  unknown unless recorded calls made their keys; {NAMING}"
-    _announce(server, () if server.settings.directory else (unnamed,))
+def _announce_serve(check: UpstreamCheck, server: Server) -> None:
+    notes = [f"upstream {line}" for line in check.lines()]
+    if not server.settings.directory:
+        notes.append(f"callers  unknown unless recorded calls made their keys; {NAMING}")
+    _announce(server, notes)
+    print(f"\nexport AWS_ENDPOINT_URL={server.endpoint_url}")
+    for line in _exports(server):
+        print(line)
+    print(flush=True)
+
+
+def _exports(server: Server) -> Iterator[str]:
+    """Yields the lines with which a terminal finds the server's data and commands."""
+    yield f"export OPENTRAIL_DATA_DIR={shlex.quote(str(server.settings.data_dir.resolve()))}"
+    commands = _own_commands()
+    if commands is not None:
+        yield f'export PATH={shlex.quote(str(commands))}:"$PATH"'
+
+
+def _own_commands() -> Path | None:
+    """Returns the folder of the command `opentrail`, unless a terminal finds it already."""
+    own = Path(sys.prefix) / "commands"  # made by scripts/set_up.sh: without this `python`
+    folder = own if own.is_dir() else Path(sys.executable).parent
+    program = folder / "opentrail"
+    found = shutil.which("opentrail")
+    is_found = found is not None and Path(found).resolve() == program.resolve()
+    return None if is_found or not program.exists() else folder
 
 
 def _announce_sandbox(server: Server, has_history: bool) -> None:
@@ -85,4 +116,7 @@ def _announce_sandbox(server: Server, has_history: bool) -> None:
     print(f"export AWS_ENDPOINT_URL={server.endpoint_url}")
     print(f"export AWS_ACCESS_KEY_ID={ADMIN_KEY_ID}")
     print(f"export AWS_SECRET_ACCESS_KEY={ADMIN_SECRET}")
-    print("export AWS_DEFAULT_REGION=us-east-1\n", flush=True)
+    print("export AWS_DEFAULT_REGION=us-east-1")
+    for line in _exports(server):
+        print(line)
+    print(flush=True)
