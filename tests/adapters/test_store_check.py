@@ -140,6 +140,19 @@ def test_positions_that_neither_sealed_files_nor_the_journal_hold_are_named(
     ] == [(41, 49)]
 
 
+@pytest.mark.parametrize("damage", ["removed", "emptied", "none"])
+def test_a_journal_that_ends_before_what_was_written_is_named(world: World, damage: str) -> None:
+    if damage == "removed":
+        _segment(world).unlink()
+    elif damage == "emptied":
+        _segment(world).write_bytes(b"")
+    known = 60 if damage != "none" else 64
+    check = StoreCheck(world.journal_folder, world.history, lambda *_: None, known)
+    lost = (61, 64) if damage == "none" else (41, 60)
+    assert [(one.file, one.first, one.last) for one in check.findings()] == [("journal", *lost)]
+    assert findings(world) == []
+
+
 def test_a_run_of_missing_records_is_one_finding(world: World) -> None:
     with closing(sqlite3.connect(_segment(world))) as database:
         database.execute("DELETE FROM entries WHERE position BETWEEN 45 AND 49")

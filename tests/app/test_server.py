@@ -113,6 +113,21 @@ def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Ser
     assert not file.exists()
 
 
+def test_a_server_loads_no_library_that_only_its_other_processes_or_settings_need() -> None:
+    """Each takes megabytes and a part of the start, in the process that answers calls."""
+    others = ("alembic", "boto3", "botocore.session", "duckdb", "httpx", "moto", "numpy", "psycopg")
+    shown = subprocess.run(
+        [sys.executable, "-c", "import sys, opentrail.app.server; print(*sys.modules)"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    loaded = shown.stdout.split()
+    assert "sqlalchemy" in loaded
+    assert [name for name in others if name in loaded] == []
+
+
 @pytest.mark.live
 def test_nothing_that_is_kept_can_be_read_by_others(server: Server) -> None:
     server.get("/api/v1/events", server.described["token"])

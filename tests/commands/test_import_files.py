@@ -445,6 +445,15 @@ def test_the_pieces_of_a_file_are_one_file() -> None:
     assert totals.as_text().splitlines()[0] == "1 file"
 
 
+def test_a_file_that_holds_nothing_is_named() -> None:
+    totals = Totals()
+    totals.note_sent(BatchFile("a.gz", b"", 1), an_answer())
+    totals.note_sent(BatchFile("b", b"", 1), an_answer(1))
+    totals.note_sent(BatchFile("b", b"", 9), an_answer())  # blank lines at its end
+    assert totals.as_text().splitlines()[2:] == ["skipped", "        1 file without records"]
+    assert totals.is_complete
+
+
 def test_an_import_with_digest_files_only_is_complete() -> None:
     totals = Totals()
     assert totals.is_complete

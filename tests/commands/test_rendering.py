@@ -271,6 +271,17 @@ def test_an_answer_shows_nothing_that_steers_a_terminal(capsys: Capture) -> None
     assert not set(STEERING) & set(capsys.readouterr().out) - {"\n"}
 
 
+@pytest.mark.parametrize(
+    ("count", "events"),
+    [(0, "0 events name it"), (1, "1 event names it"), (1_200, "1,200 events name it")],
+)
+def test_a_resource_without_a_creation_is_answered_with_the_events_that_name_it(
+    count: int, events: str, capsys: Capture
+) -> None:
+    print_answer({"sentence": None, "events": count}, "object/x")
+    assert capsys.readouterr().out == f"no record shows who created object/x ({events})\n"
+
+
 # CSV
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.sql import SqlControl
 from opentrail.cli import main
+from opentrail.ports.control import Put
 from tests.adapters.duckdb.worlds import World
 from tests.fakes import run
 
@@ -44,6 +46,35 @@ def test_damage_is_printed_by_file_and_position(
     assert main(["verify-store", "--data-dir", str(folder), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert [(one["first"], one["last"]) for one in document["findings"]] == [(1, 20)]
+
+
+def test_a_journal_that_is_gone_is_named_by_what_the_state_store_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made(tmp_path / "data")
+
+    async def mark() -> None:
+        control = SqlControl.in_file(folder / "state.db")
+        await control.apply([Put("mark", "journal", {"position": 30})])
+        await control.close()
+
+    run(mark())
+    assert main(["verify-store", "--data-dir", str(folder)]) == 0
+    capsys.readouterr()
+    for segment in (folder / "journal").iterdir():
+        segment.unlink()
+    assert main(["verify-store", "--data-dir", str(folder)]) == 1
+    said = "journal, positions 21 to 30: the journal ends before positions that were written\n"
+    assert said in capsys.readouterr().out
+
+
+def test_a_state_store_that_cannot_be_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made(tmp_path / "data")
+    (folder / "state.db").write_bytes(b"this is not a database " * 100)
+    assert main(["verify-store", "--data-dir", str(folder)]) == 1
+    assert "state.db: state store cannot be opened" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_not_a_data_directory_is_a_usage_error(

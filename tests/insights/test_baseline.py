@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from opentrail.insights.baseline import DAY, RING, WINDOWS, Baselines, weekday
+from opentrail.insights.baseline import DAY, RING, Baselines, weekday
+from opentrail.insights.findings import WINDOWS
 
 #: A Monday.
 START = 28_401_120

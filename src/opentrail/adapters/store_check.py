@@ -49,12 +49,15 @@ class StoreCheck:
         journal: the folder of segments.
         history: the folder of sealed files.
         advance: is called with the number of bytes and records verified.
+        written: a position that is known to have been written.
     """
 
-    def __init__(self, journal: Path, history: Path, advance: Advance) -> None:
+    def __init__(self, journal: Path, history: Path, advance: Advance, written: int = 0) -> None:
         self._journal = journal
         self._history = history
         self._advance = advance
+        self._written = written
+        self._last = 0
         self.segments = self.files = self.records = 0
 
     @property
@@ -88,6 +91,10 @@ class StoreCheck:
         for segment, end in ends_of(segments, 0):
             is_last = segment is segments[-1]
             yield from self._segment(segment, None if is_last else end, chains)
+        last = max([self._last, *(file.last for file in files)])
+        if last < self._written:
+            problem = "the journal ends before positions that were written"
+            yield Damage("journal", problem, last + 1, self._written)
 
     # Segments of the journal
 
@@ -105,7 +112,7 @@ class StoreCheck:
                 for lost in lost_in(reader):
                     yield Damage(path.name, f"lost: {lost.reason}", lost.first, lost.last)
                 yield from _chain_differs(reader, path, chains)
-                last = written[0] if end is None else end
+                last = self._last = written[0] if end is None else end
                 yield from self._entries(reader, path, last)
         except (StorageFailed, sqlite3.Error, OSError) as error:
             if not path.exists():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from opentrail.adapters.ipc.child import ChildProcess
 from opentrail.adapters.ipc.link import Link
-from opentrail.app.insights_process import (
+from opentrail.app.insights_messages import (
     AbandonLearning,
     Acknowledge,
     Adopt,

@@ -15,7 +15,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 # One thread computes, and gives way to the server's other processes.
@@ -23,87 +22,30 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from opentrail.adapters.files import write_durably
 from opentrail.adapters.ipc.child import run_child, until_gone
-from opentrail.adapters.ipc.link import IpcRequest, Link
+from opentrail.adapters.ipc.link import Link
+from opentrail.app.insights_messages import (
+    AbandonLearning,
+    Acknowledge,
+    Adopt,
+    BeginLearning,
+    Expect,
+    GetWatch,
+    LearnCounts,
+    LearnPrincipals,
+    Observe,
+    PassTime,
+    Resume,
+    StopWatch,
+)
 from opentrail.core.errors import StorageFailed
-from opentrail.core.event import Entry
-from opentrail.insights.expected import Expected
 from opentrail.insights.findings import Detection, WatchState
 from opentrail.insights.watch import Watch
-from opentrail.ports.event_store import CallCounts, PrincipalCounts
 
 log = logging.getLogger(__name__)
 
 _NICENESS = 10
 #: How often a snapshot is written, at least; and how many times as long as writing one takes.
 _SNAPSHOT_SECONDS, _SNAPSHOT_SHARE = 300.0, 50
-
-
-class GetWatch(IpcRequest[WatchState], frozen=True):
-    """Return the state."""
-
-
-class Resume(IpcRequest[None], frozen=True):
-    """Go on at this time; nothing was recorded since the watch ended."""
-
-    moment: datetime
-
-
-class Expect(IpcRequest[None], frozen=True):
-    """Have what was as large in these incidents not reported again; others do not count."""
-
-    expected: list[Expected]
-
-
-class Observe(IpcRequest[WatchState], frozen=True):
-    """Count entries of the journal."""
-
-    entries: list[Entry]
-
-
-class PassTime(IpcRequest[WatchState], frozen=True):
-    """Close the minutes whose events have arrived by this time."""
-
-    moment: datetime
-
-
-class Acknowledge(IpcRequest[None], frozen=True):
-    """Forget findings up to a number: they are recorded."""
-
-    number: int
-
-
-class BeginLearning(IpcRequest[None], frozen=True):
-    """Begin to learn in a second watch; `since` is its first minute."""
-
-    since: int
-
-
-class LearnCounts(IpcRequest[list[Detection]], frozen=True):
-    """Learn from the counts of a period that ends at `until`; return what was unusual."""
-
-    counts: list[CallCounts]
-    until: datetime
-
-
-class AbandonLearning(IpcRequest[None], frozen=True):
-    """Forget the second watch."""
-
-
-class LearnPrincipals(IpcRequest[None], frozen=True):
-    """Learn what principals did in the period whose counts are learned next."""
-
-    counts: list[PrincipalCounts]
-
-
-class Adopt(IpcRequest[WatchState], frozen=True):
-    """Replace the watch by the second one, which has counted all up to these events."""
-
-    cursor: int
-    imported: int
-
-
-class StopWatch(IpcRequest[None], frozen=True):
-    """Write a snapshot and end."""
 
 
 class InsightsProcess:

@@ -254,6 +254,7 @@ def _accounted(answer: dict[str, Any], batch: list[BatchFile]) -> list[Answer]:
 
 #: Maximum rejected lines shown, of one reason and in all.
 _SHOWN_OF_ONE, _SHOWN = 3, 20
+_NO_RECORDS = "file without records"
 
 
 class Totals:
@@ -272,6 +273,8 @@ class Totals:
         if sent.line == 1:
             self.files += 1
             self.known += answer["state"] == "known"
+            if not answer["lines"]:
+                self.skipped[_NO_RECORDS] += 1
         self.lines += answer["lines"]
         if answer["state"] == "known":  # imported earlier, so all its events are doubled now
             self.doubled += answer["imported"] + answer["doubled"]

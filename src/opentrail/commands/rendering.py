@@ -276,8 +276,9 @@ def print_naming_hint() -> None:
 def print_answer(answer: dict[str, Any], asked: str) -> None:
     """Prints who created, changed and deleted a resource, with the evidence."""
     if not answer["sentence"]:
-        name, count = printable(asked), answer["events"]
-        sys.stdout.write(f"no record shows who created {name} ({count} events name it)\n")
+        count = answer["events"]
+        events = "1 event names it" if count == 1 else f"{count:,} events name it"
+        sys.stdout.write(f"no record shows who created {printable(asked)} ({events})\n")
         return
     answers = answer.get("answers") or [{"created": answer}]
     if len(answers) > 1:

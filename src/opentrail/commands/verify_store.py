@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import json
 import os
 import sys
 from pathlib import Path
 
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.app.known_positions import known_positions
 from opentrail.commands.progress import Progress
-from opentrail.core.errors import UsageError
+from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.text import printable
 
 
@@ -30,10 +34,16 @@ def run(options: argparse.Namespace) -> int:
             "--data-dir DIR"
         )
     progress = Progress(sys.stderr)
-    check = StoreCheck(journal, history, progress.advance)
+    findings: list[Damage] = []
+    try:
+        written = asyncio.run(_written(folder))
+    except OpentrailError as error:
+        written = 0
+        findings.append(Damage("state.db", str(error)))
+    check = StoreCheck(journal, history, progress.advance, written)
     progress.total = check.size
     try:
-        findings = list(check.findings())
+        findings += check.findings()
     finally:
         progress.end()
     if options.json:
@@ -50,6 +60,19 @@ def run(options: argparse.Namespace) -> int:
         files = f"{check.segments:,} journal segments, {check.files:,} sealed files"
         sys.stdout.write(f"{check.records:,} records verified in {files}: {_outcome(findings)}\n")
     return 1 if findings else 0
+
+
+async def _written(folder: Path) -> int:
+    """Returns the last position that the state store knows to have been written."""
+    data = DataDirectory(folder)
+    if not data.state.exists():  # it is in another database, or this is a copy
+        return 0
+    control = SqlControl.in_read_only_file(data.state)
+    try:
+        known = await known_positions(control, data.history)
+    finally:
+        await control.close()
+    return known.written if known else 0
 
 
 def _outcome(findings: list[Damage]) -> str:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from opentrail.insights.findings import WINDOWS
+
 Floats = NDArray[np.float32]
 Rows = NDArray[np.intp]
 
 DAY = 1440
-#: Widths in minutes: of the windows in which more calls than usual are looked for, ...
-WINDOWS = (1, 5, 15, 60, 240)
-#: ... of those in which fewer are, and one more, from which `LOCAL` is computed.
+#: Widths in minutes of the windows in which fewer calls than usual are looked for; the last one of
+#: all is for `_UNTIL_NOW`.
 DROP_WINDOWS = (30, 60, 120)
 _WIDTHS = (*WINDOWS, *DROP_WINDOWS, 135)
 #: Places in `sums` of the two windows whose difference are the two hours that ended 15 minutes ago.

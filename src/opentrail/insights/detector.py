@@ -13,12 +13,12 @@ from opentrail.insights.baseline import (
     DAY,
     DAYS,
     DROP_WINDOWS,
-    WINDOWS,
     Baselines,
     Floats,
     Moment,
     Rows,
 )
+from opentrail.insights.findings import WINDOWS
 from opentrail.insights.incident import Incident
 
 #: Minutes after a drop in which no other one of the key is looked for.

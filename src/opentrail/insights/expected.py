@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from opentrail.insights.baseline import WINDOWS
-from opentrail.insights.findings import minute_of
+from opentrail.insights.findings import WINDOWS, minute_of
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.event_store import CallKey
 

@@ -9,6 +9,9 @@ import msgspec
 
 from opentrail.ports.event_store import CallKey
 
+#: Widths in minutes of the windows in which more calls than usual are looked for.
+WINDOWS = (1, 5, 15, 60, 240)
+
 
 @dataclass(frozen=True, slots=True)
 class Detection:

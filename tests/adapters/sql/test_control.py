@@ -44,6 +44,25 @@ async def test_documents_are_rows_that_other_tools_can_read(tmp_path: Path) -> N
     assert found == [("k", "x", 1, '{"n":1}')]
 
 
+@asynchronous
+async def test_a_store_that_is_only_read_is_not_changed(tmp_path: Path) -> None:
+    file = tmp_path / "a #1" / "state.db"
+    file.parent.mkdir()
+    with pytest.raises(StorageFailed, match="state store cannot be opened"):
+        SqlControl.in_read_only_file(file)
+    store = SqlControl.in_file(file)
+    await store.apply([Put("k", "x", {"n": 1})])
+    reader = SqlControl.in_read_only_file(file)  # while it is open, and after it
+    assert await reader.get("k", "x") == Stored("x", 1, {"n": 1})
+    await reader.close()
+    await store.close()
+    reader = SqlControl.in_read_only_file(file)
+    assert await reader.scan("k") == [Stored("x", 1, {"n": 1})]
+    with pytest.raises(StorageFailed, match="readonly"):
+        await reader.apply([Put("k", "y", {})])
+    await reader.close()
+
+
 def test_a_file_that_is_not_a_database_is_storage_failed(tmp_path: Path) -> None:
     (tmp_path / "state.db").write_bytes(b"this is not a database " * 100)
     with pytest.raises(StorageFailed, match="state store cannot be opened"):

@@ -48,6 +48,24 @@ def test_an_altered_record_is_not_believed(at: int, byte: int, has_both: bool) -
     assert list(intact_entries(found, 1, COUNT, GENESIS)) == expected
 
 
+@given(
+    records=st.sets(st.integers(1, COUNT)),
+    chains=st.sets(st.integers(1, COUNT)),
+)
+def test_of_neighbours_that_are_altered_none_is_believed(
+    records: set[int], chains: set[int]
+) -> None:
+    found = {entry.position: [entry] for entry in WHOLE}
+    for at in records:
+        found[at] = [replace(found[at][0], record=b'{"eventID":"forged"}')]
+    only_records = list(intact_entries(found, 1, COUNT, GENESIS))
+    assert only_records == [one for one in WHOLE if one.position not in records]
+    for at in chains:
+        found[at] = [replace(found[at][0], chain=b"x" * 32)]
+    believed = {one.position for one in intact_entries(found, 1, COUNT, GENESIS)}
+    assert not believed & records
+
+
 @given(at=st.integers(1, COUNT - 1))
 def test_an_altered_chain_costs_no_record_that_the_next_entry_vouches_for(at: int) -> None:
     found = {entry.position: [entry] for entry in WHOLE}

@@ -32,6 +32,9 @@ OBJECT = an_s3_request("GET", "/bucket/key")
 BUCKET = an_s3_request("HEAD", "/bucket")
 KEY = an_s3_request("HEAD", "/bucket/key")
 KEY_OF_VERSION = an_s3_request("HEAD", "/bucket/key", "versionId=3")
+NEW_KEY = an_s3_request("PUT", "/bucket/key")
+NEW_UPLOAD = an_s3_request("POST", "/bucket/key", "uploads")
+PART = an_s3_request("PUT", "/bucket/key", "partNumber=1&uploadId=u")
 COPY = an_s3_request("PUT", "/bucket/key", "", {"x-amz-copy-source": "/o/k"})
 COMPLETE = an_s3_request("POST", "/bucket/key", "uploadId=u")
 LAMBDA = a_request("lambda", "GET", "/2015-03-31/functions/f")
@@ -177,6 +180,15 @@ def test_an_answer_without_a_body_is_named_by_its_status(
         (BUCKET, 404, "NoSuchBucket", "The specified bucket does not exist"),
         (KEY, 404, "NoSuchKey", "The specified key does not exist."),
         (KEY_OF_VERSION, 404, "NoSuchVersion", "The specified version does not exist."),
+        (NEW_KEY, 404, "NoSuchBucket", "The specified bucket does not exist"),
+        (NEW_UPLOAD, 404, "NoSuchBucket", "The specified bucket does not exist"),
+        (
+            PART,
+            404,
+            "NoSuchUpload",
+            "The specified upload does not exist. The upload ID may be invalid, or the upload may"
+            " have been aborted or completed.",
+        ),
         (BUCKET, 403, "AccessDenied", "Access Denied"),
         (KEY, 403, "AccessDenied", "Access Denied"),
         (KEY, 400, "BadRequest", "Bad Request"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import botocore.auth
 import botocore.awsrequest
@@ -13,10 +13,12 @@ import botocore.config
 import botocore.credentials
 import botocore.exceptions
 import botocore.httpsession
-import botocore.session
 
 from opentrail.adapters.aws.object_store import FAILED, S3Access, refusal
 from opentrail.core.errors import ServiceError
+
+if TYPE_CHECKING:
+    from botocore.session import Session
 
 T = TypeVar("T")
 
@@ -36,7 +38,7 @@ class BotocoreEndpoint:
     def __init__(self, access: Callable[[str, str | None], Awaitable[S3Access]]) -> None:
         self._access = access
         self._threads = ThreadPoolExecutor(_AT_ONCE, "own-endpoint")
-        self._session: botocore.session.Session | None = None
+        self._session: Session | None = None
 
     async def call(
         self,
@@ -94,7 +96,10 @@ class BotocoreEndpoint:
 
     def _client(self, access: S3Access, service: str, region: str, agent: str) -> Any:
         if self._session is None:
-            self._session = botocore.session.Session()
+            # Not before it is needed, see `adapters/aws/object_store.py`
+            from botocore.session import Session
+
+            self._session = Session()
         return self._session.create_client(
             service,
             region,

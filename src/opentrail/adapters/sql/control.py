@@ -78,6 +78,17 @@ class SqlControl:
         path.chmod(0o600)
         return store
 
+    @classmethod
+    def in_read_only_file(cls, path: Path) -> SqlControl:
+        """Returns a store in a SQLite file, which is not changed.
+
+        Raises:
+            StorageFailed: it cannot be read, or is of an older version.
+            DataTooNew: a newer version of opentrail has changed it.
+        """
+        query = {"mode": "ro", "uri": "true"}
+        return cls(sa.URL.create("sqlite", database=path.absolute().as_uri(), query=query))
+
     async def get(self, kind: str, key: str) -> Stored | None:
         """Returns the document, or None."""
         values = {"kind": kind, "key": key}

@@ -177,7 +177,8 @@ def intact_entries(
     """Yields the intact entries in order of position.
 
     An entry is intact if it continues the chain of the previous entry, or if the next entry
-    continues its chain. After a gap, an entry is accepted if nothing contradicts it.
+    continues its chain. After an entry that is not intact, the chain stored with that one must be
+    continued. After a gap, an entry is accepted if nothing contradicts it.
 
     Args:
         found: the entries found, by position; damaged files may have several versions.
@@ -191,28 +192,37 @@ def intact_entries(
             continue
         if position != expected:
             chain = UNKNOWN
-        entry, chain = _intact(found[position], found.get(position + 1, ()), chain)
+        stored = [entry.chain for entry in found.get(position - 1, ()) if entry.chain != UNKNOWN]
+        before = stored if chain == UNKNOWN else [chain]
+        entry, chain = _intact(found[position], found.get(position + 1, ()), before)
         if entry is not None:
             yield entry
         expected = position + 1
 
 
 def _intact(
-    versions: Sequence[Entry], following: Sequence[Entry], chain: bytes
+    versions: Sequence[Entry], following: Sequence[Entry], before: Sequence[bytes]
 ) -> tuple[Entry | None, bytes]:
-    """Returns the intact version of an entry, if any, and the chain at its position."""
-    for entry in versions:
-        if chain and hashlib.sha256(chain + entry.record).digest() == entry.chain:
-            return entry, entry.chain
-    for entry in versions if chain else ():
+    """Returns the intact version of an entry, if any, and the chain at its position.
+
+    `before` has the chain before it; or, if that is not known, all that it may be.
+    """
+    computed = [
+        (entry, hashlib.sha256(chain + entry.record).digest())
+        for entry in versions
+        for chain in before
+    ]
+    for entry, chain in computed:
+        if chain == entry.chain:
+            return entry, chain
+    for entry, chain in computed:
         # The stored chain may be damaged instead.
-        computed = hashlib.sha256(chain + entry.record).digest()
-        if _follows(following, computed):
-            return replace(entry, chain=computed), computed
+        if _follows(following, chain):
+            return replace(entry, chain=chain), chain
     for entry in versions:
         if _follows(following, entry.chain):
-            return (None if chain or not is_record(entry) else entry), entry.chain
-    for entry in versions if not chain else ():
+            return (None if before or not is_record(entry) else entry), entry.chain
+    for entry in versions if not before else ():
         if entry.chain != UNKNOWN and is_record(entry):
             return entry, entry.chain
     return None, UNKNOWN

@@ -197,13 +197,17 @@ def _error_of_status(call: Call, response: Response, query: str) -> WireError:
 
 
 def _missing(call: Call, response: Response, query: str) -> str:
-    """Returns what does not exist: the bucket, the key or its version."""
-    if "Key" not in call.labels:
+    """Returns what does not exist: the bucket, the upload, the key or its version."""
+    if "Key" not in call.labels or call.operation in _OF_NEW_KEYS:
         return "bucket"
+    if "uploadId=" in query:
+        return "upload"
     of_version = "versionId=" in query and "x-amz-delete-marker" not in response.headers
     return "version" if of_version else "key"
 
 
+#: Operations that name a key which need not exist.
+_OF_NEW_KEYS = frozenset({"PutObject", "CreateMultipartUpload"})
 #: S3's errors, by status or by what does not exist ("Error responses", S3's API reference).
 _S3_ERRORS: dict[int | str, tuple[str, str]] = {
     301: (
@@ -224,6 +228,11 @@ _S3_ERRORS: dict[int | str, tuple[str, str]] = {
     503: ("ServiceUnavailable", "Service is unable to handle request."),
     "bucket": ("NoSuchBucket", "The specified bucket does not exist"),
     "key": ("NoSuchKey", "The specified key does not exist."),
+    "upload": (
+        "NoSuchUpload",
+        "The specified upload does not exist. The upload ID may be invalid, or the upload may have"
+        " been aborted or completed.",
+    ),
     "version": ("NoSuchVersion", "The specified version does not exist."),
 }
 
