@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tests import postgres
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_sessionfinish() -> None:
     """Stops PostgreSQL: a worker of pytest-xdist ends without running what `atexit` has."""

@@ -44,7 +44,9 @@ async def read_records(services: Services, mark: str, query: Mapping[str, str]) 
             f"until must not be before the mark {after}, but is {until}",
         )
     limit = count_in(query, "limit", MOST_POSITIONS) or MOST_POSITIONS
-    conditions = {name: text for name, text in query.items() if name not in ("since", "until")}
+    if "since" in query:
+        raise CloudTrailError("InvalidParameterException", "records after a mark have no since")
+    conditions = {name: text for name, text in query.items() if name != "until"}
     search = search_in({"categories": "all", **conditions}, services.clock.now())
     entries = await journal.read(after, limit, until)
     position = entries[-1].position if entries else until

@@ -80,7 +80,7 @@ class Expected:
             return likeness if likeness > _LIKE and not set(name) <= {"*"} else 0.0
         wanted = len(self.parameters) or 1
         same = 1 - min(1.0, len(self.differences(call)) / wanted)
-        return 1 + 2 * likeness + same
+        return 1 + likeness + self._has_name(call) + same
 
     def hint(self, call: RecordedCall) -> str | None:
         """Returns what to write if the action is IAM's name of what a call did."""
@@ -169,7 +169,7 @@ def _members(path: str, value: Any) -> list[tuple[str, Any]]:
     if isinstance(value, Mapping):
         return [(f"{path}.{name}" if path else str(name), each) for name, each in value.items()]
     if isinstance(value, list):
-        return [(path, each) for each in value if isinstance(each, Mapping | list)]
+        return [member for each in value for member in _members(path, each)]
     return []
 
 

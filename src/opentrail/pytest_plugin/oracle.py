@@ -89,7 +89,7 @@ class RecordedCalls(Sequence[RecordedCall]):
         actions = [call.action for call in self.calls]
         more = ", …" if len(actions) > _MOST_NAMED else ""
         named = ", ".join(actions[:_MOST_NAMED])
-        return f"<{len(actions)} recorded calls: {named}{more}>"
+        return f"<{len(actions)} recorded calls{': ' if actions else ''}{named}{more}>"
 
     def matching(self, action: str, **expected: Any) -> list[RecordedCall]:
         """Returns the calls that `assert_called` would find; none is not an error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
     try:
         add_update(_OWN_UPDATE, _UPDATE)
-    except ValueError:  # another plugin has the short name
+    except (ValueError, argparse.ArgumentError):  # another plugin has the short name
         add_update(_OWN_UPDATE)
     group.addoption(
         "--opentrail-upstream",
