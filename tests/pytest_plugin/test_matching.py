@@ -70,8 +70,10 @@ def test_what_is_not_an_action_is_refused(action: str) -> None:
 
 @pytest.mark.parametrize("name", ["bucket", "Bucket", "bucketName", "bucket_name", "BucketName"])
 def test_members_have_names_of_python_boto3_and_cloudtrail(name: str) -> None:
-    assert expected_call("s3:PutObject", **{name: "my-bucket"}).matches(UPLOAD)
-    assert not expected_call("s3:PutObject", **{name: "other"}).matches(UPLOAD)
+    right: dict[str, Any] = {name: "my-bucket"}
+    wrong: dict[str, Any] = {name: "other"}
+    assert expected_call("s3:PutObject", **right).matches(UPLOAD)
+    assert not expected_call("s3:PutObject", **wrong).matches(UPLOAD)
 
 
 def test_the_member_nearest_to_the_top_counts() -> None:

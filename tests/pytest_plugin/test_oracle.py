@@ -159,12 +159,8 @@ def test_only_what_a_policy_allows_was_called(opentrail: Oracle, s3: Any) -> Non
         "\n"
         "{\n"
         '  "Effect": "Allow",\n'
-        '  "Action": [\n'
-        '    "s3:PutObject"\n'
-        "  ],\n"
-        '  "Resource": [\n'
-        '    "arn:aws:s3:::reports/out/a"\n'
-        "  ]\n"
+        '  "Action": "s3:PutObject",\n'
+        '  "Resource": "arn:aws:s3:::reports/out/a"\n'
         "}"
     )
 

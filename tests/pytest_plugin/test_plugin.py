@@ -17,7 +17,7 @@ class TestStore(unittest.TestCase):
     def record_calls(self, opentrail):
         self.opentrail = opentrail
 
-    def test_upload(self):
+    def test_an_upload_is_recorded(self):
         boto3.client("s3").create_bucket(Bucket="reports")
         self.opentrail.assert_called("s3:CreateBucket", bucket="reports", times=1)
 
@@ -50,7 +50,7 @@ def test_the_environment_is_as_before():
 GOLDEN = """
 import boto3
 
-def test_upload(opentrail):
+def test_an_upload_is_recorded(opentrail):
     s3 = boto3.client("s3")
     s3.create_bucket(Bucket="reports")
     s3.put_object(Bucket="reports", Key="KEY", Body=b"")
@@ -81,7 +81,7 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
     session.makepyfile("""
         import sys
 
-        def test_modules(request):
+        def test_what_is_imported(request):
             assert request.config.pluginmanager.hasplugin("opentrail")
             heavy = {"boto3", "botocore", "duckdb", "moto", "msgspec", "orjson"}
             assert heavy.isdisjoint(sys.modules)
@@ -109,7 +109,7 @@ def test_golden_trails_are_written_compared_and_shown(shared: pytest.Pytester) -
     shared.makepyfile(test_reports=GOLDEN)
     missing = shared.runpytest_subprocess()
     missing.assert_outcomes(failed=1)
-    file = "golden/test_reports/test_upload.json"
+    file = "golden/test_reports/test_an_upload_is_recorded.json"
     hint = f"*there is no golden trail {file}: 'pytest --update-golden' writes it"
     missing.stdout.fnmatch_lines([hint])
 
@@ -126,10 +126,10 @@ def test_golden_trails_are_written_compared_and_shown(shared: pytest.Pytester) -
 @pytest.mark.live
 def test_a_failure_ends_at_the_line_of_the_test(shared: pytest.Pytester) -> None:
     shared.makepyfile("""
-        def test_upload(opentrail):
+        def test_an_upload_is_recorded(opentrail):
             opentrail.assert_called("s3:PutObject")
 
-        def test_wrong(opentrail):
+        def test_a_wrong_action(opentrail):
             opentrail.assert_called("PutObject")
     """)
     done = shared.runpytest_subprocess()
@@ -151,11 +151,11 @@ def test_another_upstream_is_recorded_and_never_emptied(session: pytest.Pytester
     session.makepyfile("""
         import boto3
 
-        def test_one(opentrail):
+        def test_the_first_one(opentrail):
             boto3.client("iam").create_user(UserName="Mary")
             opentrail.assert_called("iam:CreateUser", user="admin")
 
-        def test_two(opentrail):
+        def test_the_second_one(opentrail):
             assert boto3.client("iam").list_users()["Users"]
     """)
     with moto_server() as moto:
@@ -169,10 +169,10 @@ def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -
     session.makepyfile("""
         import boto3
 
-        def test_one(opentrail):
+        def test_the_first_one(opentrail):
             boto3.client("iam").create_user(UserName="Mary")
 
-        def test_two(opentrail):
+        def test_the_second_one(opentrail):
             assert boto3.client("iam").list_users()["Users"]
             opentrail.assert_not_called("iam:CreateUser")
     """)
@@ -181,7 +181,7 @@ def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -
 
 def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pytester) -> None:
     session.makeconftest('import sys\nsys.modules["moto"] = None')
-    session.makepyfile("def test_one(opentrail): pass")
+    session.makepyfile("def test_the_first_one(opentrail): pass")
     done = session.runpytest_subprocess()
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*needs moto: pip install 'opentrail?pytest?', or name another*"])
@@ -189,7 +189,7 @@ def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pyteste
 
 
 def test_a_server_that_is_not_there_is_an_error(session: pytest.Pytester) -> None:
-    session.makepyfile("def test_one(opentrail): pass")
+    session.makepyfile("def test_the_first_one(opentrail): pass")
     done = session.runpytest_subprocess("--opentrail-data-dir", "nowhere")
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*no server runs on data directory nowhere*"])
@@ -202,7 +202,7 @@ def test_an_option_that_another_plugin_has_is_left_to_it(session: pytest.Pyteste
             parser.addoption("--update-golden", action="store_true", dest="other")
         """,
         test_options="""
-        def test_both(request):
+        def test_both_options_differ(request):
             assert request.config.getoption("other") != request.config.getoption(
                 "opentrail_update_golden")
         """,

@@ -11,10 +11,10 @@ import pytest
 from opentrail.core.errors import UsageError
 from opentrail.pytest_plugin.calls import RecordedCall
 from opentrail.pytest_plugin.policy_check import (
-    Permission,
+    NeededPermission,
+    denials,
     permissions_of,
     read_policy,
-    refusals,
     smallest_statements,
 )
 from tests.factories import ACCOUNT, a_data_record, a_record
@@ -31,32 +31,32 @@ def allow(action: Any, resource: Any = "*", **more: Any) -> dict[str, Any]:
     return {"Effect": "Allow", "Action": action, "Resource": resource, **more}
 
 
-def refused(policy: dict[str, Any], *records: dict[str, Any]) -> list[Permission]:
+def denied(policy: dict[str, Any], *records: dict[str, Any]) -> list[NeededPermission]:
     calls = [RecordedCall(record) for record in records]
-    return [each.permission for each in refusals(read_policy(policy), calls)]
+    return [each.permission for each in denials(read_policy(policy), calls)]
 
 
 def test_a_call_is_allowed_by_action_and_resource() -> None:
     both = (a_record(), a_data_record())
     policy = a_policy(allow("iam:CreateUser", MARY), allow("s3:Put*", "arn:aws:s3:::my-bucket/*"))
-    assert refused(policy, *both) == []
+    assert denied(policy, *both) == []
     other = a_policy(allow("iam:CreateUser", "arn:aws:iam::*:user/Ann"), allow("s3:Get*"))
-    assert refused(other, *both) == [
-        Permission("iam:CreateUser", MARY),
-        Permission("s3:PutObject", OBJECT),
+    assert denied(other, *both) == [
+        NeededPermission("iam:CreateUser", MARY),
+        NeededPermission("s3:PutObject", OBJECT),
     ]
 
 
 def test_a_deny_wins() -> None:
     policy = a_policy(allow("*"), {"Effect": "Deny", "Action": "iam:*", "Resource": "*"})
-    (found,) = refusals(read_policy(policy), [RecordedCall(a_record())])
+    (found,) = denials(read_policy(policy), [RecordedCall(a_record())])
     assert found.is_explicit
     assert found.reason == "with an explicit deny in an identity-based policy"
 
 
 def test_the_root_user_is_checked_too() -> None:
     root = {"type": "Root", "arn": f"arn:aws:iam::{ACCOUNT}:root", "accountId": ACCOUNT}
-    assert refused(a_policy(allow("s3:*")), a_record(userIdentity=root))
+    assert denied(a_policy(allow("s3:*")), a_record(userIdentity=root))
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_conditions_are_of_what_a_record_has(
     operator: str, key: str, value: str, is_allowed: bool
 ) -> None:
     policy = a_policy(allow("iam:*", Condition={operator: {key: value}}))
-    assert (refused(policy, a_record()) == []) is is_allowed
+    assert (denied(policy, a_record()) == []) is is_allowed
 
 
 def test_the_prefix_of_a_listing_is_a_condition_key() -> None:
@@ -83,15 +83,15 @@ def test_the_prefix_of_a_listing_is_a_condition_key() -> None:
         eventName="ListObjects", requestParameters={"bucketName": "x", "prefix": "in/2020"}
     )
     condition = {"StringLike": {"s3:prefix": "in/*"}}
-    assert refused(a_policy(allow("s3:ListBucket", Condition=condition)), listing) == []
+    assert denied(a_policy(allow("s3:ListBucket", Condition=condition)), listing) == []
 
 
 def test_a_copy_needs_to_read_and_to_write() -> None:
     given = {"bucketName": "x", "key": "b", "x-amz-copy-source": "y/a"}
     record = a_data_record(eventName="CopyObject", requestParameters=given)
     assert permissions_of(record) == [
-        Permission("s3:PutObject", "arn:aws:s3:::x/b"),
-        Permission("s3:GetObject", "arn:aws:s3:::y/a"),
+        NeededPermission("s3:PutObject", "arn:aws:s3:::x/b"),
+        NeededPermission("s3:GetObject", "arn:aws:s3:::y/a"),
     ]
 
 
@@ -103,12 +103,12 @@ def test_the_smallest_statements_allow_all_and_no_more() -> None:
         a_data_record(),
     ]
     calls = [RecordedCall(record) for record in records]
-    needed = smallest_statements(refusals(read_policy(a_policy(allow("sqs:*"))), calls))
+    needed = smallest_statements(denials(read_policy(a_policy(allow("sqs:*"))), calls))
     assert needed == [
-        {"Effect": "Allow", "Action": ["iam:CreateUser", "iam:DeleteUser"], "Resource": [MARY]},
-        {"Effect": "Allow", "Action": ["s3:PutObject"], "Resource": [OBJECT]},
+        {"Effect": "Allow", "Action": ["iam:CreateUser", "iam:DeleteUser"], "Resource": MARY},
+        {"Effect": "Allow", "Action": "s3:PutObject", "Resource": OBJECT},
     ]
-    assert refused(a_policy(*needed), *records) == []
+    assert denied(a_policy(*needed), *records) == []
 
 
 def test_a_policy_is_a_document_its_text_or_a_file(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_policy_is_a_document_its_text_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(document))
     for given in (document, json.dumps(document), file):
-        assert refusals(read_policy(given), [RecordedCall(a_record())]) == []
+        assert denials(read_policy(given), [RecordedCall(a_record())]) == []
 
 
 @pytest.mark.parametrize(

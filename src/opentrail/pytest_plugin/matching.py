@@ -27,7 +27,7 @@ _LIKE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedCall:
     """What a call must be."""
 
     #: Such as `s3:PutObject`, with wildcards.
@@ -46,15 +46,17 @@ class Expected:
 
     def matches(self, call: RecordedCall) -> bool:
         """Returns whether a call is the expected one."""
-        return self.has_action(call) and not self.differences(call)
+        return not self.differences(call)
 
     def has_action(self, call: RecordedCall) -> bool:
         """Returns whether service and name of a call match."""
         return self._has_service(call) and self._has_name(call)
 
     def differences(self, call: RecordedCall) -> list[str]:
-        """Returns what of a call but its action is not as expected."""
+        """Returns what of a call is not as expected."""
         found = []
+        if not self.has_action(call):
+            found.append(f"event: expected {self.action}, recorded {call.action}")
         for name, value in self.parameters.items():
             members = named_members(call.parameters, name)
             if not members and value is None:
@@ -107,7 +109,7 @@ def expected_call(
     region: Any = ANY,
     parameters: Mapping[str, Any] | None = None,
     **members: Any,
-) -> Expected:
+) -> ExpectedCall:
     """Returns what `RecordedCalls.assert_called` expects with these arguments.
 
     Raises:
@@ -119,7 +121,7 @@ def expected_call(
             "the action must be a service and the name of an event, such as 's3:PutObject' or "
             f"'iam:Create*', not {action!r}"
         )
-    return Expected(action, {**members, **(parameters or {})}, error, user, region)
+    return ExpectedCall(action, {**members, **(parameters or {})}, error, user, region)
 
 
 def _services_of(call: RecordedCall) -> set[str]:
@@ -222,13 +224,8 @@ def _likeness(one: str, other: str) -> float:
     return 1.0 if fnmatchcase(other, one) else SequenceMatcher(None, one, other).ratio()
 
 
-def nearest(expected: Expected, calls: list[RecordedCall], most: int) -> list[RecordedCall]:
+def nearest(expected: ExpectedCall, calls: list[RecordedCall], most: int) -> list[RecordedCall]:
     """Returns the calls that are most like the expected one, the nearest first."""
     near = [(expected.nearness(call), call) for call in calls]
     ranked = sorted((each for each in near if each[0] > 0), key=lambda each: -each[0])
     return [call for _, call in ranked[:most]]
-
-
-def event_difference(expected: Expected, call: RecordedCall) -> str:
-    """Returns how the action of a call differs."""
-    return f"event: expected {expected.action}, recorded {call.action}"

@@ -13,16 +13,15 @@ from opentrail.pytest_plugin.calls import RecordedCall
 from opentrail.pytest_plugin.golden import GoldenFolder, Mask
 from opentrail.pytest_plugin.matching import (
     ANY,
-    Expected,
-    event_difference,
+    ExpectedCall,
     expected_call,
     nearest,
 )
 from opentrail.pytest_plugin.policy_check import (
+    DeniedPermission,
     PolicyDocument,
-    Refusal,
+    denials,
     read_policy,
-    refusals,
     smallest_statements,
 )
 from opentrail.pytest_plugin.server import TestServer
@@ -141,11 +140,11 @@ class RecordedCalls(Sequence[RecordedCall]):
         """
         __tracebackhide__ = True
         compiled = read_policy(policy)
-        wanted = Expected("*:*", {}, user=user)
+        wanted = ExpectedCall("*:*", {}, user=user)
         calls = [call for call in self.calls if wanted.matches(call)]
-        refused = refusals(compiled, calls)
-        if refused:
-            raise AssertionError(_not_allowed(refused, len(calls)))
+        denied = denials(compiled, calls)
+        if denied:
+            raise AssertionError(_not_allowed(denied, len(calls)))
 
     def assert_golden(
         self,
@@ -192,7 +191,7 @@ class Oracle(RecordedCalls):
 
 
 def _not_called(
-    wanted: Expected, times: int | None, found: list[RecordedCall], calls: list[RecordedCall]
+    wanted: ExpectedCall, times: int | None, found: list[RecordedCall], calls: list[RecordedCall]
 ) -> str:
     """Returns the message of a call that was not recorded as often as expected."""
     often = "" if times is None else f" {times} time{'' if times == 1 else 's'}"
@@ -211,26 +210,23 @@ def _not_called(
     if near:
         lines += ["", f"The nearest of {len(calls)} recorded:"]
     for call in near:
-        lines += ["", f"  {call}"]
-        if not wanted.has_action(call):
-            lines.append(f"    {event_difference(wanted, call)}")
-        lines += [f"    {each}" for each in wanted.differences(call)]
+        lines += ["", f"  {call}", *(f"    {each}" for each in wanted.differences(call))]
     return "\n".join(lines if near else [*lines, "", "Recorded:", "", _listed(calls)])
 
 
-def _not_allowed(refused: list[Refusal], count: int) -> str:
+def _not_allowed(denied: list[DeniedPermission], count: int) -> str:
     """Returns the message of calls that a policy does not allow."""
-    calls = list(dict.fromkeys(each.call for each in refused))
+    calls = list(dict.fromkeys(each.call for each in denied))
     lines = [f"the policy does not allow {len(calls)} of {count} recorded calls:"]
     for call in calls[:_MOST_LISTED]:
         lines += ["", f"  {call}"]
-        for each in refused:
+        for each in denied:
             if each.call is call:
                 needs = each.permission
                 lines.append(f"    {needs.action} on {needs.resource}: {each.reason}")
     if len(calls) > _MOST_LISTED:
         lines += ["", f"  and {len(calls) - _MOST_LISTED} more"]
-    if statements := smallest_statements(refused):
+    if statements := smallest_statements(denied):
         title = "This statement" if len(statements) == 1 else "These statements"
         shown = ",\n".join(json.dumps(each, indent=2, ensure_ascii=False) for each in statements)
         lines += ["", f"{title} would allow what no statement allows:", "", shown]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _S3_KEYS = ("prefix", "delimiter", "max-keys", "versionId", "x-amz-acl", "x-amz-
 
 
 @dataclass(frozen=True, slots=True)
-class Permission:
+class NeededPermission:
     """An action on a resource."""
 
     action: str
@@ -37,11 +37,11 @@ class Permission:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class DeniedPermission:
     """A permission that a call needs and the policy does not give."""
 
     call: RecordedCall
-    permission: Permission
+    permission: NeededPermission
     #: As AWS's message ends: "because no identity-based policy allows …".
     reason: str
     is_explicit: bool
@@ -78,18 +78,20 @@ def read_policy(given: PolicyDocument) -> Policy:
         raise UsageError(f"{name} is not valid: {error}") from error
 
 
-def permissions_of(record: Mapping[str, Any]) -> list[Permission]:
+def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
     """Returns what a call needs; nothing for a call that AWS checks no permission of."""
     resources = arns_of(record)
     needed = [
-        Permission(action, resource) for action in actions_of(record) for resource in resources
+        NeededPermission(action, resource)
+        for action in actions_of(record)
+        for resource in resources
     ]
     if source := copied_object(record):
-        needed.append(Permission("s3:GetObject", source))
+        needed.append(NeededPermission("s3:GetObject", source))
     return needed
 
 
-def refusals(policy: Policy, calls: Iterable[RecordedCall]) -> list[Refusal]:
+def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermission]:
     """Returns the permissions that the policy does not give, in order of the calls."""
     found = []
     for call in calls:
@@ -103,26 +105,30 @@ def refusals(policy: Policy, calls: Iterable[RecordedCall]) -> list[Refusal]:
             if not decision.is_allowed:
                 is_explicit = decision.outcome is Outcome.EXPLICIT_DENY
                 reason = decision.reason(permission.action)
-                found.append(Refusal(call, permission, reason, is_explicit))
+                found.append(DeniedPermission(call, permission, reason, is_explicit))
     return found
 
 
-def smallest_statements(refused: Iterable[Refusal]) -> list[dict[str, Any]]:
-    """Returns statements that allow what is refused and nothing else.
+def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, Any]]:
+    """Returns statements that allow what is denied and nothing else.
 
     Statements have the actions that need the same resources; what a Deny refuses, none can allow.
     """
     resources: dict[str, set[str]] = {}
-    for each in refused:
+    for each in denied:
         if not each.is_explicit:
             resources.setdefault(each.permission.action, set()).add(each.permission.resource)
     actions: dict[tuple[str, ...], list[str]] = {}
     for action, needed in sorted(resources.items()):
         actions.setdefault(tuple(sorted(needed)), []).append(action)
     return [
-        {"Effect": "Allow", "Action": names, "Resource": list(needed)}
+        {"Effect": "Allow", "Action": _one_or_all(names), "Resource": _one_or_all(needed)}
         for needed, names in actions.items()
     ]
+
+
+def _one_or_all(texts: Sequence[str]) -> str | list[str]:
+    return texts[0] if len(texts) == 1 else list(texts)
 
 
 def _context(call: RecordedCall) -> dict[str, tuple[str, ...]]:
