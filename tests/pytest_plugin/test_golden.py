@@ -131,6 +131,14 @@ def test_a_golden_trail_is_beside_the_test_and_named_after_it(tmp_path: Path) ->
     assert golden.path("reports/upload") == tmp_path / "golden" / "reports" / "upload.json"
 
 
+def test_a_second_golden_trail_of_a_test_has_a_name(tmp_path: Path) -> None:
+    golden = folder(tmp_path, is_update=True)
+    golden.difference(None, [], {})
+    golden.difference("other", [], {})
+    with pytest.raises(UsageError, match="name the others"):
+        golden.difference(None, [], {})
+
+
 @pytest.mark.parametrize("name", ["../x", "/x", "", "a//b", "a/../b", "a b"])
 def test_a_name_is_a_file_in_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="a golden trail is named like"):

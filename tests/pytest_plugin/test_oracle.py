@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
 import pytest
 
 from opentrail.core.errors import UsageError
+from opentrail.core.event import format_time
 from opentrail.pytest_plugin.oracle import Oracle
+from opentrail.pytest_plugin.server import TestServer
+from tests.factories import a_data_record
 
 pytestmark = pytest.mark.live
 
@@ -129,8 +134,8 @@ def test_the_permission_instead_of_the_event_is_explained(opentrail: Oracle, s3:
     assert "(s3:ListBucket is the permission for s3:ListObjects: name the event)" in said
 
 
-@pytest.mark.parametrize("times", [-1, True])
-def test_a_number_of_calls_is_not_negative(opentrail: Oracle, times: int) -> None:
+@pytest.mark.parametrize("times", [-1, True, "2"])
+def test_a_number_of_calls_is_not_negative(opentrail: Oracle, times: Any) -> None:
     with pytest.raises(UsageError, match="times must be a number from 0"):
         opentrail.assert_called("s3:PutObject", times)
 
@@ -181,6 +186,27 @@ def test_the_calls_of_one_user_are_checked(opentrail: Oracle) -> None:
     opentrail.assert_only_allowed(listing, user="app")
     said = failure(opentrail.assert_only_allowed, listing)
     assert "does not allow 2 of 3 recorded calls" in said
+    assert failure(opentrail.assert_only_allowed, listing, user="apt") == (
+        "no call of user 'apt' was recorded; callers were: admin, app"
+    )
+
+
+def test_a_call_that_is_recorded_in_two_accounts_counts_once(
+    opentrail: Oracle, opentrail_server: TestServer
+) -> None:
+    now = format_time(datetime.now(UTC))
+    shared = {"eventTime": now, "sharedEventID": "3f0c6c7e-0000-4000-8000-000000000000"}
+    records = [
+        a_data_record(eventID="6a0c6c7e-0000-4000-8000-000000000001", **shared),
+        a_data_record(
+            eventID="6a0c6c7e-0000-4000-8000-000000000002",
+            recipientAccountId="210987654321",
+            **shared,
+        ),
+    ]
+    lines = "\n".join(json.dumps(record) for record in records)
+    opentrail_server.console.ask("/api/v1/records", [lines.encode()])
+    opentrail.assert_called("s3:PutObject", times=1)
 
 
 def test_other_programs_use_the_environment(opentrail: Oracle) -> None:

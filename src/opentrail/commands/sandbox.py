@@ -55,7 +55,7 @@ def start_moto() -> MotoChild:
     if importlib.util.find_spec("moto") is None:
         raise UsageError("the sandbox needs moto: pip install 'opentrail[sandbox]'")
     process = subprocess.Popen(
-        [sys.executable, "-m", "opentrail.commands.sandbox"],
+        [sys.executable, "-P", "-m", "opentrail.commands.sandbox"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -72,7 +72,7 @@ _VOLATILE_TEXTS = (
 Mask = Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GoldenFolder:
     """Where the golden trails of a test are: `golden/` beside it."""
 
@@ -80,15 +80,23 @@ class GoldenFolder:
     test_name: str
     #: Whether golden trails are written instead of compared.
     is_update: bool
+    _is_default_used: bool = False
 
     def path(self, name: str | None) -> Path:
         """Returns the file of a golden trail, by default one named after file and test.
 
         Raises:
-            UsageError: the name does not name a file in the folder.
+            UsageError: the name does not name a file in the folder, or the default is used again.
         """
+        __tracebackhide__ = True
         folder = self.test_file.parent / "golden"
         if name is None:
+            if self._is_default_used:
+                raise UsageError(
+                    "a test has one golden trail without a name: name the others, as in "
+                    "assert_golden('upload')"
+                )
+            self._is_default_used = True
             plain = re.sub(r"[^\w.-]+", "-", self.test_name).strip("-")
             return folder / self.test_file.stem / f"{plain}.json"
         if not re.fullmatch(r"\w[\w.-]*(?:/\w[\w.-]*)*", name):
@@ -101,8 +109,9 @@ class GoldenFolder:
         """Compares records with a golden trail, or writes it; returns how they differ, else "".
 
         Raises:
-            UsageError: a pattern of `mask` is not a regular expression.
+            UsageError: as `path`, or a pattern of `mask` is not a regular expression.
         """
+        __tracebackhide__ = True
         path = self.path(name)
         text = golden_text(records, mask)
         if self.is_update:

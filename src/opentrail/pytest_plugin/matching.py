@@ -59,30 +59,25 @@ class ExpectedCall:
             found.append(f"event: expected {self.action}, recorded {call.action}")
         for name, value in self.parameters.items():
             members = named_members(call.parameters, name)
-            if not members and value is None:
-                continue
-            if not any(_fits(value, actual, member) for member, actual in members):
-                found.append(_difference(name, value, members))
-        users = [("user", call.user), ("user", call.user_arn)]
-        given = (
-            ("error", self.error, [("error", call.error)]),
-            ("user", self.user, users if call.user_arn else users[:1]),
-            ("region", self.region, [("region", call.region)]),
-        )
-        for name, value, actual in given:
-            if value is not ANY and not any(_fits(value, each, name) for _, each in actual):
-                found.append(_difference(name, value, actual[:1]))
+            if members or value is not None:
+                found += _difference(name, value, members)
+        if self.error is not ANY:
+            found += _difference("error", self.error, [("error", call.error)])
+        if self.user is not ANY:
+            names = [("user", each) for each in (call.user, call.user_arn) if each is not None]
+            found += _difference("user", self.user, names or [("user", None)])
+        if self.region is not ANY:
+            found += _difference("region", self.region, [("region", call.region)])
         return found
 
-    def nearness(self, call: RecordedCall) -> float:
-        """Returns how near a call is to the expected one, 0 if it has nothing in common."""
+    def nearness(self, call: RecordedCall) -> tuple[bool, bool, int, float] | None:
+        """Returns how near a call is, the greater the nearer; None if it has nothing in common."""
         name = self.action.lower().split(":", 1)[1]
         likeness = max(_likeness(name, each.lower()) for each in names_of(call))
-        if not self._has_service(call):
-            return likeness if likeness > _LIKE and not set(name) <= {"*"} else 0.0
-        wanted = len(self.parameters) or 1
-        same = 1 - min(1.0, len(self.differences(call)) / wanted)
-        return 1 + likeness + self._has_name(call) + same
+        is_service = self._has_service(call)
+        if not is_service and (likeness < _LIKE or set(name) == {"*"}):
+            return None
+        return is_service, self._has_name(call), -len(self.differences(call)), likeness
 
     def hint(self, call: RecordedCall) -> str | None:
         """Returns what to write if the action is IAM's name of what a call did."""
@@ -213,11 +208,14 @@ def _shown(value: Any) -> str:
     return getattr(value, "__name__", None) or short(value)
 
 
-def _difference(name: str, expected: Any, actual: list[tuple[str, Any]]) -> str:
+def _difference(name: str, expected: Any, actual: list[tuple[str, Any]]) -> list[str]:
+    """Returns how the values of members differ from what is expected, nothing if one fits."""
+    if any(_fits(expected, value, member) for member, value in actual):
+        return []
     if not actual:
-        return f"{name}: expected {_shown(expected)}, not among the request's parameters"
+        return [f"{name}: expected {_shown(expected)}, not among the request's parameters"]
     values = ", ".join(dict.fromkeys(short(value) for _, value in actual))
-    return f"{name}: expected {_shown(expected)}, recorded {values}"
+    return [f"{name}: expected {_shown(expected)}, recorded {values}"]
 
 
 def _likeness(one: str, other: str) -> float:
@@ -226,6 +224,5 @@ def _likeness(one: str, other: str) -> float:
 
 def nearest(expected: ExpectedCall, calls: list[RecordedCall], most: int) -> list[RecordedCall]:
     """Returns the calls that are most like the expected one, the nearest first."""
-    near = [(expected.nearness(call), call) for call in calls]
-    ranked = sorted((each for each in near if each[0] > 0), key=lambda each: -each[0])
-    return [call for _, call in ranked[:most]]
+    found = [(near, call) for call in calls if (near := expected.nearness(call)) is not None]
+    return [call for _, call in sorted(found, key=lambda each: each[0], reverse=True)[:most]]

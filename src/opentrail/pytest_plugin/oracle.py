@@ -111,7 +111,7 @@ class RecordedCalls(Sequence[RecordedCall]):
                 value is right.
         """
         __tracebackhide__ = True
-        if times is not None and (isinstance(times, bool) or times < 0):
+        if times is not None and (type(times) is not int or times < 0):
             raise UsageError(f"times must be a number from 0, not {times!r}")
         wanted = expected_call(action, **expected)
         calls = self.calls
@@ -141,7 +141,11 @@ class RecordedCalls(Sequence[RecordedCall]):
         __tracebackhide__ = True
         compiled = read_policy(policy)
         wanted = ExpectedCall("*:*", {}, user=user)
-        calls = [call for call in self.calls if wanted.matches(call)]
+        every = self.calls
+        calls = [call for call in every if wanted.matches(call)]
+        if user is not ANY and not calls:
+            callers = ", ".join(sorted({str(call.user) for call in every})) or "none"
+            raise AssertionError(f"no call of user {user!r} was recorded; callers were: {callers}")
         denied = denials(compiled, calls)
         if denied:
             raise AssertionError(_not_allowed(denied, len(calls)))

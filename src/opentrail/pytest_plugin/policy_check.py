@@ -53,6 +53,7 @@ def read_policy(given: PolicyDocument) -> Policy:
     Raises:
         UsageError: it cannot be read or is not valid.
     """
+    __tracebackhide__ = True
     name = "the policy"
     if isinstance(given, Path):
         name = f"the policy {given}"

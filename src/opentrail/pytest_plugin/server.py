@@ -33,6 +33,10 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _REGION = "us-east-1"
+#: The user that the server knows.
+_ADMIN = {"AWS_ACCESS_KEY_ID": ADMIN_KEY_ID, "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET}
+#: Variables that are left as they are if the server runs already.
+_ACCESS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE")
 #: Lines of the server's output in an error.
 _SHOWN_LINES = 20
 
@@ -48,19 +52,15 @@ class TestServer:
     endpoint: str
     #: moto's address, if it was started for these tests.
     moto: str | None = None
-    credentials: Mapping[str, str] = field(
-        default_factory=lambda: {
-            "AWS_ACCESS_KEY_ID": ADMIN_KEY_ID,
-            "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET,
-        }
-    )
+    #: Variables of AWS that say who calls, and which certificate to trust.
+    access: Mapping[str, str] = field(default_factory=lambda: _ADMIN)
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which an AWS client calls this server."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint,
-            **self.credentials,
+            **self.access,
             "AWS_REGION": _REGION,
             "AWS_DEFAULT_REGION": _REGION,
             "AWS_CONFIG_FILE": os.devnull,
@@ -120,11 +120,12 @@ def connected(endpoint: str | None, data_dir: str | None) -> TestServer:
             f"the AWS endpoint of the server at {console.url} is unknown: set AWS_ENDPOINT_URL to "
             "it, or name the server's data directory with --opentrail-data-dir"
         )
-    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-    given = {name: os.environ[name] for name in names if os.environ.get(name)}
-    if names[0] in given:
-        return TestServer(console, aws, credentials=given)
-    return TestServer(console, aws)
+    access = {name: os.environ[name] for name in _ACCESS if os.environ.get(name)}
+    if "AWS_ACCESS_KEY_ID" not in access:
+        access = {**_ADMIN, **access}
+    if console.certificate is not None:
+        access = {"AWS_CA_BUNDLE": str(console.certificate), **access}
+    return TestServer(console, aws, access=access)
 
 
 @contextmanager
@@ -158,7 +159,8 @@ def _process(folder: Path, upstream: str) -> Iterator[Console]:
     data, log, config = folder / "data", folder / "server.log", folder / "opentrail.toml"
     names = "\n".join(f'{name} = "{value}"' for name, value in ADMIN.items())
     config.write_text(f"[directory.{ADMIN_KEY_ID}]\n{names}\n")
-    command = [sys.executable, "-m", "opentrail", "serve", "--data-dir", str(data)]
+    # -P: modules of the folder that pytest runs in are not for the server.
+    command = [sys.executable, "-P", "-m", "opentrail", "serve", "--data-dir", str(data)]
     command += ["--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"]
     command += ["--upstream", upstream, "--config", str(config), "--insights", "off"]
     others = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OPENTRAIL_"))}
