@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import select
+
 import pytest
 
 from opentrail.pytest_plugin.server import TestServer
-from tests.live.processes import moto_server
+from tests.live.processes import TIMEOUT_SECONDS, moto_server
 
 #: Tests of the forms that people write, in one session.
 FORMS = """
@@ -177,6 +180,37 @@ def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -
             opentrail.assert_not_called("iam:CreateUser")
     """)
     session.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGKILL"])
+def test_a_session_that_is_cut_leaves_no_process(session: pytest.Pytester, signal: str) -> None:
+    session.makepyfile(f"""
+        import os, pathlib, signal
+
+        def test_the_session_ends(opentrail):
+            children = pathlib.Path(f"/proc/self/task/{{os.getpid()}}/children").read_text()
+            pathlib.Path("children").write_text(children)
+            os.kill(os.getpid(), signal.{signal})
+    """)
+    assert session.runpytest_subprocess().ret != 0
+    pids = [int(pid) for pid in (session.path / "children").read_text().split()]
+    assert len(pids) == 2
+    for pid in pids:
+        try:
+            ended = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        assert select.select([ended], [], [], TIMEOUT_SECONDS)[0], "it runs on"
+        os.close(ended)
+
+
+@pytest.mark.live
+def test_modules_beside_the_tests_are_not_the_servers(session: pytest.Pytester) -> None:
+    for name in ("httptools", "flask"):
+        (session.path / f"{name}.py").write_text("raise RuntimeError")
+    session.makepyfile("def test_that_it_starts(opentrail): pass")
+    session.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pytester) -> None:
