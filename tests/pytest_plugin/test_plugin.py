@@ -207,7 +207,7 @@ def test_a_session_that_is_cut_leaves_no_process(session: pytest.Pytester, signa
 
 @pytest.mark.live
 def test_modules_beside_the_tests_are_not_the_servers(session: pytest.Pytester) -> None:
-    for name in ("httptools", "flask"):
+    for name in ("uvicorn", "flask"):
         (session.path / f"{name}.py").write_text("raise RuntimeError")
     session.makepyfile("def test_that_it_starts(opentrail): pass")
     session.runpytest_subprocess().assert_outcomes(passed=1)
