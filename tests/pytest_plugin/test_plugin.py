@@ -233,18 +233,32 @@ def test_a_server_that_is_not_there_is_an_error(session: pytest.Pytester) -> Non
     done.stdout.fnmatch_lines(["*no server runs on data directory nowhere*"])
 
 
-def test_an_option_that_another_plugin_has_is_left_to_it(session: pytest.Pytester) -> None:
-    session.makepyfile(
-        other="""
-        def pytest_addoption(parser):
-            parser.addoption("--update-golden", action="store_true", dest="other")
-        """,
-        test_options="""
-        def test_both_options_differ(request):
-            assert request.config.getoption("other") != request.config.getoption(
-                "opentrail_update_golden")
-        """,
+@pytest.mark.parametrize("place", ["other", "conftest"])
+@pytest.mark.parametrize(
+    ("kind", "given"), [('"store_true"', "--update-golden"), ('"store"', "--update-golden=x")]
+)
+def test_an_option_that_a_project_has_is_left_to_it(
+    session: pytest.Pytester, place: str, kind: str, given: str
+) -> None:
+    (session.path / f"{place}.py").write_text(
+        "def pytest_addoption(parser):\n"
+        f"    parser.addoption('--update-golden', action={kind}, dest='other')\n"
     )
-    for option in ("--update-golden", "--opentrail-update-golden"):
-        done = session.runpytest_subprocess("-p", "other", option)
-        done.assert_outcomes(passed=1)
+    session.makepyfile("""
+        def test_one_of_both_is_given(request):
+            own = request.config.getoption("opentrail_update_golden")
+            assert bool(request.config.getoption("other")) != own
+    """)
+    plugins = ("-p", "other") if place == "other" else ()
+    for option in (given, "--opentrail-update-golden"):
+        session.runpytest_subprocess(*plugins, option).assert_outcomes(passed=1)
+
+
+def test_the_short_option_is_there_otherwise(session: pytest.Pytester) -> None:
+    session.makepyfile("""
+        def test_it_is_given(request):
+            assert request.config.getoption("opentrail_update_golden")
+    """)
+    session.runpytest_subprocess("--update-golden").assert_outcomes(passed=1)
+    shown = session.runpytest_subprocess("--help").stdout
+    shown.fnmatch_lines(["*--opentrail-update-golden*", "*--update-golden*"])

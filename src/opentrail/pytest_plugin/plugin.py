@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,25 +12,13 @@ if TYPE_CHECKING:
     from opentrail.pytest_plugin.oracle import Oracle
     from opentrail.pytest_plugin.server import TestServer
 
-_OWN_UPDATE, _UPDATE = "--opentrail-update-golden", "--update-golden"
+_UPDATE = "--update-golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options of the plugin."""
     group = parser.getgroup("opentrail", "calls recorded by opentrail")
-
-    def add_update(*names: str) -> None:
-        group.addoption(
-            *names,
-            action="store_true",
-            dest="opentrail_update_golden",
-            help="write the golden trails of the tests that run instead of comparing with them",
-        )
-
-    try:
-        add_update(_OWN_UPDATE, _UPDATE)
-    except (ValueError, argparse.ArgumentError):  # another plugin has the short name
-        add_update(_OWN_UPDATE)
+    _add_update(group, "--opentrail-update-golden")
     group.addoption(
         "--opentrail-upstream",
         metavar="URL",
@@ -53,6 +40,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "whether moto is emptied before each test that uses opentrail",
         type="bool",
         default=True,
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser) -> Iterator[None]:
+    """Adds `--update-golden` unless another plugin or the project's conftest.py has it."""
+    result = yield
+    try:
+        _, unknown = parser.parse_known_and_unknown_args([_UPDATE])
+    except pytest.UsageError:  # it is known, and needs a value
+        unknown = []
+    if unknown:
+        _add_update(parser.getgroup("opentrail"), _UPDATE)
+    return result
+
+
+def _add_update(group: pytest.OptionGroup, name: str) -> None:
+    group.addoption(
+        name,
+        action="store_true",
+        dest="opentrail_update_golden",
+        help="write the golden trails of the tests that run instead of comparing with them",
     )
 
 
