@@ -21,7 +21,6 @@ _PREFIXES = {
     "metering-marketplace": "aws-marketplace",
     "monitoring": "cloudwatch",
     "rdsdata": "rds-data",
-    "sso-oauth": "sso-oauth",
     "tagging": "tag",
 }
 #: The API's version at the end of an event's name: `CreateFunction20150331v2`, `…2020_05_31`.

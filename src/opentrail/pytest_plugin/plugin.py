@@ -74,10 +74,8 @@ def opentrail_server(
     from opentrail.pytest_plugin.server import connected, running
 
     config = request.config
-    endpoint, data_dir = (
-        config.getoption("opentrail_endpoint"),
-        config.getoption("opentrail_data_dir"),
-    )
+    endpoint = config.getoption("opentrail_endpoint")
+    data_dir = config.getoption("opentrail_data_dir")
     upstream = config.getoption("opentrail_upstream") or config.getini("opentrail_upstream")
     try:
         if endpoint or data_dir:

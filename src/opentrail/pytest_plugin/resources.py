@@ -127,7 +127,7 @@ def _named(record: Mapping[str, Any], label: str) -> list[str]:
 
 def _is_of(service: str, resource: Resource) -> bool:
     if resource.name.startswith("arn:"):
-        return resource.name.split(":")[2] == service
+        return resource.name.split(":")[2:3] == [service]
     return resource.type is not None and _KINDS.get(resource.type, ("", ""))[0] == service
 
 
