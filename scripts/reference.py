@@ -23,6 +23,7 @@ from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli.parser import parser
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
+from opentrail.pytest_plugin.actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.version import __version__
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -221,6 +222,40 @@ def hidden_values_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def permissions_page() -> str:
+    """Returns the tables of events whose permissions have other names."""
+    lines = [
+        MADE,
+        "# Events and their permissions\n",
+        "`assert_only_allowed` of the [pytest plugin](pytest-plugin.md) asks a policy about the",
+        "permission that a call needs. It has the name of the event but for the events below; the",
+        "API's version at the end of a name (`CreateFunction20150331`) does not count.\n",
+        "| event | permission |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| `{service}:{event}` | `{service}:{action}` |"
+        for service, names in sorted(ACTION_NAMES.items())
+        for event, action in sorted(names.items())
+    ]
+    listed = ", ".join(f"`{event}`" for event in sorted(WITHOUT_PERMISSION))
+    lines += [
+        "",
+        f"No permission: {listed}. Each object that a",
+        "`DeleteObjects` names has a `DeleteObject` event.\n",
+        "Further:\n",
+        "- `dynamodb:TransactWriteItems` needs the permissions of its items: `PutItem`,",
+        "  `UpdateItem`, `DeleteItem`, `ConditionCheckItem`.",
+        "- Events of API Gateway need the HTTP method: `apigateway:GET`, `apigateway:POST`.",
+        "- A copy in S3 needs `s3:GetObject` of its source as well; an upload with an ACL or tags",
+        "  `s3:PutObjectAcl` or `s3:PutObjectTagging`; `GetObjectAttributes` needs `s3:GetObject`,",
+        "  too.",
+        "- Calls of S3 that name a version of an object need",
+        "  " + ", ".join(f"`s3:{one}`" for one in sorted(S3_VERSIONED.values())) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _wide(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, width=100, max_help_position=34)
 
@@ -257,6 +292,7 @@ PAGES = {
     "hidden-values.md": hidden_values_page,
     "console-roles.md": console_roles_page,
     "opentrail.1": man_page,
+    "event-permissions.md": permissions_page,
 }
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests import postgres
 from tests.stub_console import StubConsole, stub_console
 
+pytest_plugins = ["pytester"]
+
 
 def pytest_sessionfinish() -> None:
     """Stops PostgreSQL: a worker of pytest-xdist ends without running what `atexit` has."""

@@ -23,6 +23,7 @@ from opentrail.api.conditions import (
     without_defaults,
 )
 from opentrail.api.insights import describe, expect_incident, list_incidents, scan, show_incident
+from opentrail.api.marks import read_records, set_mark
 from opentrail.api.operation import Services
 from opentrail.api.streams import Streams
 from opentrail.api.trail_states import find_trail
@@ -108,6 +109,8 @@ class CommandLineApi:
             Route("/api/v1/events", self._guarded(self._events)),
             Route("/api/v1/events/stream", self._guarded(self.streams.events)),
             Route("/api/v1/tail", self._guarded(self.streams.tail)),
+            Route("/api/v1/marks", self._guarded(self._mark), methods=["POST"]),
+            Route("/api/v1/marks/{position}/records", self._guarded(self._marked)),
             Route("/api/v1/who", self._guarded(self._who)),
             Route("/api/v1/records", self._guarded(self._records), methods=["POST"]),
             Route("/api/v1/insights", self._guarded(self._insights)),
@@ -195,6 +198,15 @@ class CommandLineApi:
         if not count:
             return None
         return {"count": count, "complete": len(found) < _MOST_COUNTED, "flags": sorted(flags)}
+
+    async def _mark(self, _request: Request) -> dict[str, Any]:
+        """Returns the position of the newest record."""
+        return set_mark(self._services)
+
+    async def _marked(self, request: Request) -> dict[str, Any]:
+        """Returns the records after a mark."""
+        mark = request.path_params["position"]
+        return await read_records(self._services, mark, request.query_params)
 
     async def _who(self, request: Request) -> dict[str, Any]:
         """Returns who created, changed and deleted a resource, in sentences, with the evidence."""

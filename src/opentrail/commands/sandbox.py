@@ -55,7 +55,7 @@ def start_moto() -> MotoChild:
     if importlib.util.find_spec("moto") is None:
         raise UsageError("the sandbox needs moto: pip install 'opentrail[sandbox]'")
     process = subprocess.Popen(
-        [sys.executable, "-m", "opentrail.commands.sandbox"],
+        [sys.executable, "-P", "-m", "opentrail.commands.sandbox"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -113,7 +113,7 @@ def start_seaweedfs(folder: Path) -> SeaweedChild:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
     child = SeaweedChild(process, f"http://127.0.0.1:{port}")
     _wait_for_seaweedfs(child, folder)
@@ -167,7 +167,7 @@ def _wait_for_seaweedfs(child: SeaweedChild, folder: Path) -> None:
     raise OpentrailError(f"SeaweedFS did not start; see {folder / 'weed.log'}")
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Makes the kernel stop the child when its parent dies (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -1,0 +1,1 @@
+"""The pytest plugin: records the calls of tests and checks them."""

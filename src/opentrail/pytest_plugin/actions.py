@@ -1,0 +1,181 @@
+"""IAM's names of actions, where they differ from the names of events.
+
+Sources: "Actions, resources, and condition keys" of each service in the Service Authorization
+Reference, and "Required permissions for Amazon S3 API operations" of the S3 user guide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from opentrail.core.event import as_object
+
+#: First label of `eventSource` → prefix of actions. Not listed: they are the same.
+_PREFIXES = {
+    "amazonmq": "mq",
+    "email": "ses",
+    "iotdata": "iot",
+    "marketplacecatalog": "aws-marketplace",
+    "metering-marketplace": "aws-marketplace",
+    "monitoring": "cloudwatch",
+    "rdsdata": "rds-data",
+    "tagging": "tag",
+}
+#: The API's version at the end of an event's name: `CreateFunction20150331v2`, `…2020_05_31`.
+_VERSION = re.compile(r"(?<=[a-z])\d{4}_?\d{2}_?\d{2}(?:v\d+)?$")
+
+_S3 = {
+    "CompleteMultipartUpload": "PutObject",
+    "CopyObject": "PutObject",
+    "CreateMultipartUpload": "PutObject",
+    "DeleteBucketAnalyticsConfiguration": "PutAnalyticsConfiguration",
+    "DeleteBucketCors": "PutBucketCORS",
+    "DeleteBucketEncryption": "PutEncryptionConfiguration",
+    "DeleteBucketIntelligentTieringConfiguration": "PutIntelligentTieringConfiguration",
+    "DeleteBucketInventoryConfiguration": "PutInventoryConfiguration",
+    "DeleteBucketLifecycle": "PutLifecycleConfiguration",
+    "DeleteBucketMetricsConfiguration": "PutMetricsConfiguration",
+    "DeleteBucketOwnershipControls": "PutBucketOwnershipControls",
+    "DeleteBucketPublicAccessBlock": "PutBucketPublicAccessBlock",
+    "DeleteBucketReplication": "PutReplicationConfiguration",
+    "DeleteBucketTagging": "PutBucketTagging",
+    "GetBucketAnalyticsConfiguration": "GetAnalyticsConfiguration",
+    "GetBucketCors": "GetBucketCORS",
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetBucketIntelligentTieringConfiguration": "GetIntelligentTieringConfiguration",
+    "GetBucketInventoryConfiguration": "GetInventoryConfiguration",
+    "GetBucketLifecycle": "GetLifecycleConfiguration",
+    "GetBucketMetricsConfiguration": "GetMetricsConfiguration",
+    "GetBucketReplication": "GetReplicationConfiguration",
+    "HeadBucket": "ListBucket",
+    "HeadObject": "GetObject",
+    "ListBucketAnalyticsConfigurations": "GetAnalyticsConfiguration",
+    "ListBucketIntelligentTieringConfigurations": "GetIntelligentTieringConfiguration",
+    "ListBucketInventoryConfigurations": "GetInventoryConfiguration",
+    "ListBucketMetricsConfigurations": "GetMetricsConfiguration",
+    "ListBuckets": "ListAllMyBuckets",
+    "ListMultipartUploads": "ListBucketMultipartUploads",
+    "ListObjectVersions": "ListBucketVersions",
+    "ListObjects": "ListBucket",
+    "ListParts": "ListMultipartUploadParts",
+    "PutBucketAnalyticsConfiguration": "PutAnalyticsConfiguration",
+    "PutBucketCors": "PutBucketCORS",
+    "PutBucketEncryption": "PutEncryptionConfiguration",
+    "PutBucketIntelligentTieringConfiguration": "PutIntelligentTieringConfiguration",
+    "PutBucketInventoryConfiguration": "PutInventoryConfiguration",
+    "PutBucketLifecycle": "PutLifecycleConfiguration",
+    "PutBucketMetricsConfiguration": "PutMetricsConfiguration",
+    "PutBucketReplication": "PutReplicationConfiguration",
+    "SelectObjectContent": "GetObject",
+    "UploadPart": "PutObject",
+    "UploadPartCopy": "PutObject",
+}
+#: S3's action → the one that is needed if the call names a version of the object.
+S3_VERSIONED = {
+    "DeleteObject": "DeleteObjectVersion",
+    "DeleteObjectTagging": "DeleteObjectVersionTagging",
+    "GetObject": "GetObjectVersion",
+    "GetObjectAcl": "GetObjectVersionAcl",
+    "GetObjectAttributes": "GetObjectVersionAttributes",
+    "GetObjectTagging": "GetObjectVersionTagging",
+    "PutObjectAcl": "PutObjectVersionAcl",
+    "PutObjectTagging": "PutObjectVersionTagging",
+}
+
+#: Prefix → name of an event → name of the action. Not listed: they are the same.
+ACTION_NAMES: Mapping[str, Mapping[str, str]] = {
+    "s3": _S3,
+    "lambda": {
+        "Invoke": "InvokeFunction",
+        "InvokeAsync": "InvokeFunction",
+        "InvokeWithResponseStream": "InvokeFunction",
+    },
+    "dynamodb": {"TransactGetItems": "GetItem"},
+    "sns": {"PublishBatch": "Publish"},
+    "sqs": {
+        "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+        "DeleteMessageBatch": "DeleteMessage",
+        "SendMessageBatch": "SendMessage",
+    },
+}
+#: Events that need no permission: AWS checks none, or the record of each object has its own.
+WITHOUT_PERMISSION = frozenset({"s3:DeleteObjects", "sts:GetCallerIdentity", "sts:GetSessionToken"})
+#: Member of `transactItems` → action.
+_TRANSACT_ITEMS = {
+    "conditionCheck": "ConditionCheckItem",
+    "delete": "DeleteItem",
+    "put": "PutItem",
+    "update": "UpdateItem",
+}
+#: First word of an event of API Gateway → HTTP method, which its actions are named for.
+_METHODS = {
+    **dict.fromkeys(("Create", "Import", "Generate"), "POST"),
+    **dict.fromkeys(("Delete", "Untag", "Flush"), "DELETE"),
+    **dict.fromkeys(("Put", "Tag"), "PUT"),
+    **dict.fromkeys(("Update",), "PATCH"),
+}
+
+
+def source_label(record: Mapping[str, Any]) -> str:
+    """Returns the part of `eventSource` before `.amazonaws.com`."""
+    return str(record.get("eventSource", "")).partition(".amazonaws.com")[0]
+
+
+def prefix_of(label: str) -> str:
+    """Returns the prefix of a service's actions.
+
+    >>> prefix_of("monitoring"), prefix_of("s3")
+    ('cloudwatch', 's3')
+    """
+    return _PREFIXES.get(label, label)
+
+
+def without_version(event_name: str) -> str:
+    """Returns the name of an event without the API's version.
+
+    >>> without_version("UpdateFunctionCode20150331v2")
+    'UpdateFunctionCode'
+    """
+    return _VERSION.sub("", event_name)
+
+
+def actions_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the actions that a call needs; an empty tuple if it needs no permission."""
+    prefix = prefix_of(source_label(record))
+    name = without_version(str(record.get("eventName", "")))
+    parameters = as_object(record.get("requestParameters"))
+    if f"{prefix}:{name}" in WITHOUT_PERMISSION:
+        return ()
+    if prefix == "dynamodb" and name == "TransactWriteItems":
+        items = parameters.get("transactItems")
+        kinds = {kind for item in items or () for kind in as_object(item)}
+        found = {_TRANSACT_ITEMS[kind] for kind in kinds if kind in _TRANSACT_ITEMS}
+        return tuple(f"dynamodb:{each}" for each in sorted(found))
+    if prefix == "apigateway":
+        words = re.findall("[A-Z][a-z]*", name)
+        return (f"apigateway:{_METHODS.get(words[0] if words else '', 'GET')}",)
+    named = ACTION_NAMES.get(prefix, {}).get(name, name)
+    if prefix != "s3":
+        return (f"{prefix}:{named}",)
+    return tuple(f"s3:{each}" for each in _s3_actions(named, parameters))
+
+
+def _s3_actions(named: str, parameters: Mapping[str, Any]) -> list[str]:
+    if parameters.get("versionId"):
+        named = S3_VERSIONED.get(named, named)
+    found = [named]
+    if named == "GetObjectAttributes":
+        found.insert(0, "GetObject")
+    elif named == "GetObjectVersionAttributes":
+        found.insert(0, "GetObjectVersion")
+    if named == "PutObject":
+        if any(
+            member.lower() == "x-amz-acl" or member.lower().startswith("x-amz-grant-")
+            for member in parameters
+        ):
+            found.append("PutObjectAcl")
+        if any(member.lower() == "x-amz-tagging" for member in parameters):
+            found.append("PutObjectTagging")
+    return found

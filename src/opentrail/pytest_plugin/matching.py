@@ -1,0 +1,228 @@
+"""Whether a recorded call is the expected one, and how it differs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from opentrail.capture.record.rules import rules
+from opentrail.core.errors import UsageError
+from opentrail.pytest_plugin.actions import actions_of, source_label, without_version
+from opentrail.pytest_plugin.calls import RecordedCall, short
+
+#: The default of what may be any value.
+ANY: Any = object()
+#: What a keyword may leave out at the end of a member's name.
+_ENDINGS = ("name", "id", "arn", "identifier", "url")
+_ACTION = re.compile(r"[\w.*?-]+:[\w*?]+")
+#: Services by the names of SDKs, where these differ from event sources and prefixes of actions.
+_SDK_NAMES = {"states": "stepfunctions", "elasticloadbalancing": "elbv2", "es": "opensearch"}
+#: Minimum likeness of two names for an event to be near.
+_LIKE = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedCall:
+    """What a call must be."""
+
+    #: Such as `s3:PutObject`, with wildcards.
+    action: str
+    parameters: Mapping[str, Any]
+    error: Any = ANY
+    user: Any = ANY
+    region: Any = ANY
+
+    def __str__(self) -> str:
+        """As it is written in a call of `assert_called`."""
+        given = {"error": self.error, "user": self.user, "region": self.region}
+        named = {name: value for name, value in given.items() if value is not ANY}
+        shown = [f"{name}={_shown(value)}" for name, value in {**self.parameters, **named}.items()]
+        return " ".join([self.action, *shown])
+
+    def matches(self, call: RecordedCall) -> bool:
+        """Returns whether a call is the expected one."""
+        return not self.differences(call)
+
+    def has_action(self, call: RecordedCall) -> bool:
+        """Returns whether service and name of a call match."""
+        return self._has_service(call) and self._has_name(call)
+
+    def differences(self, call: RecordedCall) -> list[str]:
+        """Returns what of a call is not as expected."""
+        found = []
+        if not self.has_action(call):
+            found.append(f"event: expected {self.action}, recorded {call.action}")
+        for name, value in self.parameters.items():
+            members = named_members(call.parameters, name)
+            if members or value is not None:
+                found += _difference(name, value, members)
+        if self.error is not ANY:
+            found += _difference("error", self.error, [("error", call.error)])
+        if self.user is not ANY:
+            names = [("user", each) for each in (call.user, call.user_arn) if each is not None]
+            found += _difference("user", self.user, names or [("user", None)])
+        if self.region is not ANY:
+            found += _difference("region", self.region, [("region", call.region)])
+        return found
+
+    def nearness(self, call: RecordedCall) -> tuple[bool, bool, int, float] | None:
+        """Returns how near a call is, the greater the nearer; None if it has nothing in common."""
+        name = self.action.lower().split(":", 1)[1]
+        likeness = max(_likeness(name, each.lower()) for each in names_of(call))
+        is_service = self._has_service(call)
+        if not is_service and (likeness < _LIKE or set(name) == {"*"}):
+            return None
+        return is_service, self._has_name(call), -len(self.differences(call)), likeness
+
+    def hint(self, call: RecordedCall) -> str | None:
+        """Returns what to write if the action is IAM's name of what a call did."""
+        if self.has_action(call):
+            return None
+        if any(fnmatchcase(each.lower(), self.action.lower()) for each in actions_of(call.record)):
+            return f"{self.action} is the permission for {call.action}: name the event"
+        return None
+
+    def _has_service(self, call: RecordedCall) -> bool:
+        pattern = self.action.lower().split(":", 1)[0].removesuffix(".amazonaws.com")
+        return any(fnmatchcase(name, pattern) for name in _services_of(call))
+
+    def _has_name(self, call: RecordedCall) -> bool:
+        pattern = self.action.lower().split(":", 1)[1]
+        return any(fnmatchcase(name.lower(), pattern) for name in names_of(call))
+
+
+def expected_call(
+    action: str,
+    *,
+    error: Any = ANY,
+    user: Any = ANY,
+    region: Any = ANY,
+    parameters: Mapping[str, Any] | None = None,
+    **members: Any,
+) -> ExpectedCall:
+    """Returns what `RecordedCalls.assert_called` expects with these arguments.
+
+    Raises:
+        UsageError: the action is not one.
+    """
+    __tracebackhide__ = True
+    if not _ACTION.fullmatch(action):
+        raise UsageError(
+            "the action must be a service and the name of an event, such as 's3:PutObject' or "
+            f"'iam:Create*', not {action!r}"
+        )
+    return ExpectedCall(action, {**members, **(parameters or {})}, error, user, region)
+
+
+def _services_of(call: RecordedCall) -> set[str]:
+    label = source_label(call.record)
+    return {label, call.service, _SDK_NAMES.get(label, label)}
+
+
+def names_of(call: RecordedCall) -> set[str]:
+    """Returns the names of an event: CloudTrail's, without a version, and the SDKs' operations."""
+    operations = _operations().get((source_label(call.record), call.event_name), set())
+    return {call.event_name, without_version(call.event_name), *operations}
+
+
+@cache
+def _operations() -> dict[tuple[str, str], set[str]]:
+    """Returns the operations whose events CloudTrail names differently, by source and event."""
+    found: dict[tuple[str, str], set[str]] = {}
+    table = rules("names")
+    for service, names in table["event_name"].items():
+        source = table["event_source"].get(service, service)
+        for operation, event in names.items():
+            found.setdefault((source, event), set()).add(operation)
+    return found
+
+
+def named_members(parameters: Any, name: str) -> list[tuple[str, Any]]:
+    """Returns the members that a keyword means, with their paths: those nearest to the top.
+
+    `user_name`, `UserName` and `user` mean `userName`; an exact name goes before a shortened one.
+
+    >>> named_members({"bucketName": "x", "key": "a"}, "bucket")
+    [('bucketName', 'x')]
+    """
+    folded = _folded(name)
+    for wanted in ({folded}, {folded + ending for ending in _ENDINGS}):
+        level: list[tuple[str, Any]] = [("", parameters)]
+        while level:
+            deeper = [member for path, value in level for member in _members(path, value)]
+            found = [each for each in deeper if _folded(each[0].rpartition(".")[2]) in wanted]
+            if found:
+                return found
+            level = deeper
+    return []
+
+
+def _members(path: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [(f"{path}.{name}" if path else str(name), each) for name, each in value.items()]
+    if isinstance(value, list):
+        return [member for each in value for member in _members(path, each)]
+    return []
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[_-]", "", name).lower()
+
+
+def _fits(expected: Any, actual: Any, member: str) -> bool:
+    if isinstance(expected, re.Pattern):
+        return any(expected.search(_text(each)) for each in _each(actual) if each is not None)
+    if isinstance(expected, Callable):  # type: ignore[arg-type]
+        return bool(expected(actual))
+    if expected == actual:
+        return True
+    if isinstance(actual, list):
+        return any(_fits(expected, each, member) for each in actual)
+    if expected is None or actual is None or isinstance(actual, Mapping):
+        return False
+    text = _text(actual)
+    if _text(expected) == text:
+        return True
+    # A resource may be expected by its name where the call has its ARN or URL.
+    return _folded(member).endswith(("arn", "url")) and text.endswith(
+        (f"/{expected}", f":{expected}")
+    )
+
+
+def _each(actual: Any) -> list[Any]:
+    return actual if isinstance(actual, list) else [actual]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, re.Pattern):
+        return f"/{value.pattern}/"
+    return getattr(value, "__name__", None) or short(value)
+
+
+def _difference(name: str, expected: Any, actual: list[tuple[str, Any]]) -> list[str]:
+    """Returns how the values of members differ from what is expected, nothing if one fits."""
+    if any(_fits(expected, value, member) for member, value in actual):
+        return []
+    if not actual:
+        return [f"{name}: expected {_shown(expected)}, not among the request's parameters"]
+    values = ", ".join(dict.fromkeys(short(value) for _, value in actual))
+    return [f"{name}: expected {_shown(expected)}, recorded {values}"]
+
+
+def _likeness(one: str, other: str) -> float:
+    return 1.0 if fnmatchcase(other, one) else SequenceMatcher(None, one, other).ratio()
+
+
+def nearest(expected: ExpectedCall, calls: list[RecordedCall], most: int) -> list[RecordedCall]:
+    """Returns the calls that are most like the expected one, the nearest first."""
+    found = [(near, call) for call in calls if (near := expected.nearness(call)) is not None]
+    return [call for _, call in sorted(found, key=lambda each: each[0], reverse=True)[:most]]

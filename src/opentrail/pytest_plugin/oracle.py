@@ -1,0 +1,248 @@
+"""What tests get: the calls that were recorded, and assertions about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, overload
+
+from opentrail.core.errors import UsageError
+from opentrail.core.event import INSIGHT
+from opentrail.pytest_plugin.calls import RecordedCall
+from opentrail.pytest_plugin.golden import GoldenFolder, Mask
+from opentrail.pytest_plugin.matching import (
+    ANY,
+    ExpectedCall,
+    expected_call,
+    nearest,
+)
+from opentrail.pytest_plugin.policy_check import (
+    DeniedPermission,
+    PolicyDocument,
+    denials,
+    read_policy,
+    smallest_statements,
+)
+from opentrail.pytest_plugin.server import TestServer
+
+#: Maximum calls in a message.
+_MOST_NEAR, _MOST_LISTED = 5, 20
+#: Maximum names of calls in a representation.
+_MOST_NAMED = 8
+
+
+class RecordedCalls(Sequence[RecordedCall]):
+    """The calls recorded after a mark, oldest first; up to another mark once `record()` has ended.
+
+    Until then each look at it reads what has been recorded meanwhile.
+    """
+
+    def __init__(self, server: TestServer, golden: GoldenFolder) -> None:
+        self._server = server
+        self._golden = golden
+        self._position = server.mark()
+        self._calls: list[RecordedCall] = []
+        self._is_over = False
+
+    @property
+    def calls(self) -> list[RecordedCall]:
+        """The calls so far."""
+        if not self._is_over:
+            self._read(None)
+        return list(self._calls)
+
+    def _end(self) -> None:
+        self._read(self._server.mark())
+        self._is_over = True
+
+    def _read(self, until: int | None) -> None:
+        self._position, records = self._server.records(self._position, until)
+        shared = {call.record.get("sharedEventID") for call in self._calls} - {None}
+        for record in records:
+            # A call that touches another account's resource is recorded there, too.
+            other = record.get("sharedEventID")
+            if record.get("eventCategory") == INSIGHT or other in shared:
+                continue
+            if other is not None:
+                shared.add(other)
+            self._calls.append(RecordedCall(record))
+
+    @overload
+    def __getitem__(self, index: int) -> RecordedCall: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[RecordedCall]: ...
+
+    def __getitem__(self, index: int | slice) -> RecordedCall | list[RecordedCall]:
+        return self.calls[index]
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+    def __iter__(self) -> Iterator[RecordedCall]:
+        return iter(self.calls)
+
+    def __repr__(self) -> str:
+        """Counts and names the calls, for pytest's output."""
+        actions = [call.action for call in self.calls]
+        more = ", …" if len(actions) > _MOST_NAMED else ""
+        named = ", ".join(actions[:_MOST_NAMED])
+        return f"<{len(actions)} recorded calls{': ' if actions else ''}{named}{more}>"
+
+    def matching(self, action: str, **expected: Any) -> list[RecordedCall]:
+        """Returns the calls that `assert_called` would find; none is not an error."""
+        wanted = expected_call(action, **expected)
+        return [call for call in self.calls if wanted.matches(call)]
+
+    def assert_called(
+        self, action: str, times: int | None = None, **expected: Any
+    ) -> list[RecordedCall]:
+        """Fails unless a call was recorded; returns the calls that match.
+
+        Args:
+            action: service and event, such as `s3:PutObject` or `iam:Create*`.
+            times: the exact number of calls; None: at least one.
+            **expected: members of the request, such as `bucket` or `user_name`. Not members are:
+                `error`, the error code, or None for success, by default either;
+                `user`, name or ARN of the caller; `region`, the call's Region;
+                `parameters`, a dict of members whose names are not good as keywords.
+                A value may be a compiled regular expression, or a function that returns whether a
+                value is right.
+        """
+        __tracebackhide__ = True
+        if times is not None and (type(times) is not int or times < 0):
+            raise UsageError(f"times must be a number from 0, not {times!r}")
+        wanted = expected_call(action, **expected)
+        calls = self.calls
+        found = [call for call in calls if wanted.matches(call)]
+        if (found and times is None) or len(found) == times:
+            return found
+        raise AssertionError(_not_called(wanted, times, found, calls))
+
+    def assert_not_called(self, action: str, **expected: Any) -> None:
+        """Fails if a call was recorded that `assert_called` would find."""
+        __tracebackhide__ = True
+        wanted = expected_call(action, **expected)
+        found = [call for call in self.calls if wanted.matches(call)]
+        if found:
+            raise AssertionError(
+                f"expected no call of {wanted}, but {_number(len(found))} recorded:\n\n"
+                + _listed(found)
+            )
+
+    def assert_only_allowed(self, policy: PolicyDocument, *, user: Any = ANY) -> None:
+        """Fails unless an identity-based policy allows every recorded call.
+
+        Args:
+            policy: a document, its JSON text, or the path of a file with it.
+            user: name or ARN of the caller whose calls are checked; by default all callers.
+        """
+        __tracebackhide__ = True
+        compiled = read_policy(policy)
+        wanted = ExpectedCall("*:*", {}, user=user)
+        every = self.calls
+        calls = [call for call in every if wanted.matches(call)]
+        if user is not ANY and not calls:
+            callers = ", ".join(sorted({str(call.user) for call in every})) or "none"
+            raise AssertionError(f"no call of user {user!r} was recorded; callers were: {callers}")
+        denied = denials(compiled, calls)
+        if denied:
+            raise AssertionError(_not_allowed(denied, len(calls)))
+
+    def assert_golden(
+        self,
+        name: str | None = None,
+        *,
+        mask: Mask | None = None,
+        only: Callable[[RecordedCall], bool] | None = None,
+    ) -> None:
+        """Fails unless the calls are those of a golden trail; `--update-golden` writes it.
+
+        Args:
+            name: the file `golden/NAME.json` beside the test; by default named after the test.
+            mask: regular expression → text, for what else differs from run to run.
+            only: returns whether a call is part of the golden trail; by default all are.
+        """
+        __tracebackhide__ = True
+        records = [call.record for call in self.calls if only is None or only(call)]
+        difference = self._golden.difference(name, records, mask or {})
+        if difference:
+            raise AssertionError(difference)
+
+
+class Oracle(RecordedCalls):
+    """The fixture `opentrail`: the calls of the whole test, and of parts of it."""
+
+    @property
+    def endpoint(self) -> str:
+        """The address that AWS clients call."""
+        return self._server.endpoint
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which other programs call the endpoint."""
+        return self._server.environment
+
+    @contextmanager
+    def record(self) -> Iterator[RecordedCalls]:
+        """Yields the calls that are recorded inside the block."""
+        calls = RecordedCalls(self._server, self._golden)
+        try:
+            yield calls
+        finally:
+            calls._end()
+
+
+def _not_called(
+    wanted: ExpectedCall, times: int | None, found: list[RecordedCall], calls: list[RecordedCall]
+) -> str:
+    """Returns the message of a call that was not recorded as often as expected."""
+    often = "" if times is None else f" {times} time{'' if times == 1 else 's'}"
+    if found:
+        return f"expected {wanted}{often}, but {_number(len(found))} recorded:\n\n{_listed(found)}"
+    if not calls:
+        return (
+            f"expected {wanted}{often}, but no call was recorded at all. Make clients after the "
+            "fixture 'opentrail', and without endpoint_url"
+        )
+    lines = [f"expected {wanted}{often}, but no such call was recorded"]
+    hints = (hint for call in calls if (hint := wanted.hint(call)))
+    if hint := next(hints, None):
+        lines[0] += f" ({hint})"
+    near = nearest(wanted, calls, _MOST_NEAR)
+    if near:
+        lines += ["", f"The nearest of {len(calls)} recorded:"]
+    for call in near:
+        lines += ["", f"  {call}", *(f"    {each}" for each in wanted.differences(call))]
+    return "\n".join(lines if near else [*lines, "", "Recorded:", "", _listed(calls)])
+
+
+def _not_allowed(denied: list[DeniedPermission], count: int) -> str:
+    """Returns the message of calls that a policy does not allow."""
+    calls = list(dict.fromkeys(each.call for each in denied))
+    lines = [f"the policy does not allow {len(calls)} of {count} recorded calls:"]
+    for call in calls[:_MOST_LISTED]:
+        lines += ["", f"  {call}"]
+        for each in denied:
+            if each.call is call:
+                needs = each.permission
+                lines.append(f"    {needs.action} on {needs.resource}: {each.reason}")
+    if len(calls) > _MOST_LISTED:
+        lines += ["", f"  and {len(calls) - _MOST_LISTED} more"]
+    if statements := smallest_statements(denied):
+        title = "This statement" if len(statements) == 1 else "These statements"
+        shown = ",\n".join(json.dumps(each, indent=2, ensure_ascii=False) for each in statements)
+        lines += ["", f"{title} would allow what no statement allows:", "", shown]
+    return "\n".join(lines)
+
+
+def _listed(calls: Sequence[RecordedCall]) -> str:
+    lines = [f"  {call}" for call in calls[:_MOST_LISTED]]
+    if len(calls) > _MOST_LISTED:
+        lines.append(f"  and {len(calls) - _MOST_LISTED} more")
+    return "\n".join(lines)
+
+
+def _number(count: int) -> str:
+    return "1 was" if count == 1 else f"{count} were"

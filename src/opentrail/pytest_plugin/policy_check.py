@@ -1,0 +1,153 @@
+"""Decides which recorded calls an IAM policy allows, and what would allow the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from opentrail.core.errors import MalformedPolicy, UsageError
+from opentrail.core.event import as_object
+from opentrail.core.policies import (
+    AccessRequest,
+    Caller,
+    Outcome,
+    Policy,
+    PolicyKind,
+    decide,
+    parse_policy,
+)
+from opentrail.pytest_plugin.actions import actions_of
+from opentrail.pytest_plugin.calls import RecordedCall
+from opentrail.pytest_plugin.resources import arns_of, copied_object
+
+PolicyDocument = Mapping[str, Any] | str | Path
+#: Query parameters of S3 that are condition keys.
+_S3_KEYS = ("prefix", "delimiter", "max-keys", "versionId", "x-amz-acl", "x-amz-storage-class")
+
+
+@dataclass(frozen=True, slots=True)
+class NeededPermission:
+    """An action on a resource."""
+
+    action: str
+    resource: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedPermission:
+    """A permission that a call needs and the policy does not give."""
+
+    call: RecordedCall
+    permission: NeededPermission
+    #: As AWS's message ends: "because no identity-based policy allows …".
+    reason: str
+    is_explicit: bool
+
+
+def read_policy(given: PolicyDocument) -> Policy:
+    """Returns a policy from a document, its JSON text, or the path of a file.
+
+    Raises:
+        UsageError: it cannot be read or is not valid.
+    """
+    __tracebackhide__ = True
+    name = "the policy"
+    if isinstance(given, Path):
+        name = f"the policy {given}"
+        try:
+            text = given.read_text()
+        except OSError as error:
+            raise UsageError(f"{name} cannot be read: {error.strerror}") from error
+    elif isinstance(given, Mapping):
+        try:
+            text = json.dumps(given)
+        except TypeError as error:
+            raise UsageError(f"{name} is not JSON: {error}") from error
+    else:
+        text = given
+        if not text.lstrip().startswith("{"):
+            raise UsageError(
+                "policy must be a dict, JSON text or a pathlib.Path, not the text "
+                f"{text[:40]!r}; for a file: Path({text[:40]!r})"
+            )
+    try:
+        return parse_policy(text, PolicyKind.IDENTITY, name)
+    except MalformedPolicy as error:
+        raise UsageError(f"{name} is not valid: {error}") from error
+
+
+def permissions_of(record: Mapping[str, Any]) -> list[NeededPermission]:
+    """Returns what a call needs; nothing for a call that AWS checks no permission of."""
+    resources = arns_of(record)
+    needed = [
+        NeededPermission(action, resource)
+        for action in actions_of(record)
+        for resource in resources
+    ]
+    if source := copied_object(record):
+        needed.append(NeededPermission("s3:GetObject", source))
+    return needed
+
+
+def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermission]:
+    """Returns the permissions that the policy does not give, in order of the calls."""
+    found = []
+    for call in calls:
+        context = _context(call)
+        caller = Caller(call.account, call.user_arn)
+        for permission in permissions_of(call.record):
+            request = AccessRequest(
+                caller, permission.action, permission.resource, call.account, context
+            )
+            decision = decide(request, [policy], None)
+            if not decision.is_allowed:
+                is_explicit = decision.outcome is Outcome.EXPLICIT_DENY
+                reason = decision.reason(permission.action)
+                found.append(DeniedPermission(call, permission, reason, is_explicit))
+    return found
+
+
+def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, Any]]:
+    """Returns statements that allow what is denied and nothing else.
+
+    Statements have the actions that need the same resources; what a Deny refuses, none can allow.
+    """
+    resources: dict[str, set[str]] = {}
+    for each in denied:
+        if not each.is_explicit:
+            resources.setdefault(each.permission.action, set()).add(each.permission.resource)
+    actions: dict[tuple[str, ...], list[str]] = {}
+    for action, needed in sorted(resources.items()):
+        actions.setdefault(tuple(sorted(needed)), []).append(action)
+    return [
+        {"Effect": "Allow", "Action": _one_or_all(names), "Resource": _one_or_all(needed)}
+        for needed, names in actions.items()
+    ]
+
+
+def _one_or_all(texts: Sequence[str]) -> str | list[str]:
+    return texts[0] if len(texts) == 1 else list(texts)
+
+
+def _context(call: RecordedCall) -> dict[str, tuple[str, ...]]:
+    """Returns the condition keys that are known of a call."""
+    record = call.record
+    identity = as_object(record.get("userIdentity"))
+    texts = {
+        "aws:currenttime": record.get("eventTime"),
+        "aws:principalaccount": identity.get("accountId"),
+        "aws:principalarn": call.user_arn,
+        "aws:requestedregion": call.region,
+        "aws:resourceaccount": call.account,
+        "aws:securetransport": "true" if "tlsDetails" in record else "false",
+        "aws:sourceip": record.get("sourceIPAddress"),
+        "aws:useragent": record.get("userAgent"),
+        "aws:userid": identity.get("principalId"),
+        "aws:username": identity.get("userName"),
+    }
+    if call.service == "s3":
+        texts |= {f"s3:{name.lower()}": call.parameters.get(name) for name in _S3_KEYS}
+    return {key: (str(text),) for key, text in texts.items() if text is not None}

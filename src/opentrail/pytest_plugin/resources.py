@@ -1,0 +1,161 @@
+"""The ARNs that policies are asked about for a recorded call.
+
+What a record lists under `resources` counts first; else ARNs are made of the names in its request
+and response. `*` is the answer if neither names a resource of the service.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from opentrail.core.arns import ARN_TYPES
+from opentrail.core.attributes import Resource, resources_of
+from opentrail.core.event import as_object
+from opentrail.pytest_plugin.actions import prefix_of, source_label
+
+#: What an action is about whose resources are unknown, or that has none.
+EVERYTHING = "*"
+#: CloudFormation type → service and kind in ARNs.
+_KINDS = {
+    resource_type: (service, kind)
+    for service, kinds in ARN_TYPES.items()
+    for kind, resource_type in kinds.items()
+}
+#: Services whose ARNs have a colon after the kind, instead of a slash.
+_WITH_COLON = frozenset(
+    {"cloudwatch", "lambda", "logs", "rds", "redshift", "secretsmanager", "states"}
+)
+#: Services whose ARNs have no Region; those of Route 53 have no account either.
+_WITHOUT_REGION = frozenset({"cloudfront", "iam", "route53"})
+_WITHOUT_ACCOUNT = frozenset({"route53"})
+#: Types whose ARNs need more than the name.
+_INCOMPLETE = frozenset(
+    {
+        "AWS::AutoScaling::AutoScalingGroup",
+        "AWS::CloudFormation::Stack",
+        "AWS::ECS::Service",
+        "AWS::ElasticLoadBalancingV2::Listener",
+        "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        "AWS::ElasticLoadBalancingV2::TargetGroup",
+        "AWS::Glue::Table",
+        "AWS::WAFv2::WebACL",
+    }
+)
+#: IAM's types in the order in which the name of an event decides what it is about.
+_IAM_TYPES = (
+    ("InstanceProfile", "AWS::IAM::InstanceProfile"),
+    ("Group", "AWS::IAM::Group"),
+    ("Role", "AWS::IAM::Role"),
+    ("User", "AWS::IAM::User"),
+    ("AccessKey", "AWS::IAM::User"),
+    ("LoginProfile", "AWS::IAM::User"),
+    ("Policy", "AWS::IAM::Policy"),
+)
+_IAM_FOR = re.compile(r"For(User|Role|Group|Policy)$")
+
+
+def arns_of(record: Mapping[str, Any]) -> list[str]:
+    """Returns the ARNs that a call is about, `*` if none is known.
+
+    All of them must be allowed.
+    """
+    label = source_label(record)
+    parameters = as_object(record.get("requestParameters"))
+    if label == "s3":
+        return [_s3(parameters)]
+    listed = _listed(record, parameters)
+    if not listed and label == "logs" and "logGroupName" in parameters:
+        listed = [_log_group(record, parameters)]
+    return listed or _named(record, label) or [EVERYTHING]
+
+
+def copied_object(record: Mapping[str, Any]) -> str | None:
+    """Returns the ARN of the object that a call of S3 copies; None if it copies nothing."""
+    source = as_object(record.get("requestParameters")).get("x-amz-copy-source")
+    if not isinstance(source, str) or source_label(record) != "s3":
+        return None
+    path = unquote(source).lstrip("/").partition("?versionId=")[0]
+    return path if path.startswith("arn:") else f"arn:aws:s3:::{path}"
+
+
+def _s3(parameters: Mapping[str, Any]) -> str:
+    bucket, key = parameters.get("bucketName"), parameters.get("key")
+    if not bucket:
+        return EVERYTHING
+    return f"arn:aws:s3:::{bucket}/{key}" if key else f"arn:aws:s3:::{bucket}"
+
+
+def _listed(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> list[str]:
+    listed = record.get("resources")
+    entries = [as_object(each) for each in listed] if isinstance(listed, list) else []
+    arns = [str(entry["ARN"]) for entry in entries if entry.get("ARN")]
+    index = parameters.get("indexName")
+    if isinstance(index, str) and source_label(record) == "dynamodb":
+        return [f"{arn}/index/{index}" for arn in arns]
+    return arns
+
+
+def _log_group(record: Mapping[str, Any], parameters: Mapping[str, Any]) -> str:
+    place = f"{record.get('awsRegion', '')}:{record.get('recipientAccountId', '')}"
+    group = f"arn:aws:logs:{place}:log-group:{parameters['logGroupName']}"
+    stream = parameters.get("logStreamName")
+    is_about_stream = stream and record.get("eventName") != "CreateLogStream"
+    return f"{group}:log-stream:{stream}" if is_about_stream else f"{group}:*"
+
+
+def _named(record: Mapping[str, Any], label: str) -> list[str]:
+    """Returns the ARNs of the service's resources that request and response name."""
+    if label == "ec2" and record.get("readOnly") is True:
+        return []  # EC2's Describe actions have no resources
+    service = "iam" if label == "sts" else prefix_of(label)
+    named = resources_of({**record, "responseElements": None}) if label == "ec2" else ()
+    own = [each for each in named or resources_of(dict(record)) if _is_of(service, each)]
+    if service == "iam":
+        own = _about(str(record.get("eventName", "")), own)
+    with_arn = {each.type for each in own if each.name.startswith("arn:")}
+    found = []
+    for each in own:
+        if each.name.startswith("arn:"):
+            found.append(each.name)
+        elif each.type not in with_arn and (arn := _made(each, record)):
+            found.append(arn)
+    return list(dict.fromkeys(found))
+
+
+def _is_of(service: str, resource: Resource) -> bool:
+    if resource.name.startswith("arn:"):
+        return resource.name.split(":")[2:3] == [service]
+    return resource.type is not None and _KINDS.get(resource.type, ("", ""))[0] == service
+
+
+def _about(event_name: str, named: Sequence[Resource]) -> list[Resource]:
+    """Returns what an action of IAM is about: of AttachRolePolicy the role, not the policy."""
+    ending = _IAM_FOR.search(event_name)
+    asked = ending[1] if ending else event_name.replace("Policies", "Policy")
+    for word, resource_type in _IAM_TYPES:
+        if word in asked:
+            return [each for each in named if each.type == resource_type]
+    return list(named)
+
+
+def _made(resource: Resource, record: Mapping[str, Any]) -> str | None:
+    """Returns the ARN of a resource that is given by its name."""
+    if resource.type is None or resource.type in _INCOMPLETE:
+        return None
+    service, kind = _KINDS[resource.type]
+    account = str(record.get("recipientAccountId", ""))
+    region = "" if service in _WITHOUT_REGION else str(record.get("awsRegion", ""))
+    if service in _WITHOUT_ACCOUNT or resource.type in ("AWS::EC2::Ami", "AWS::EC2::Snapshot"):
+        account = ""
+    name = resource.name
+    if service == "sqs":
+        name = name.rstrip("/").rpartition("/")[2]  # the URL of a queue ends with its name
+    elif service == "secretsmanager":
+        name += "-??????"  # AWS ends the ARN with six characters that the name does not have
+    elif service in ("ssm", "kms"):
+        name = name.removeprefix("/").removeprefix("alias/")
+    separator = "" if not kind else ":" if service in _WITH_COLON else "/"
+    return f"arn:aws:{service}:{region}:{account}:{kind}{separator}{name}"

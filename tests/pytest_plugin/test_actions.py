@@ -1,0 +1,85 @@
+"""IAM's actions of recorded calls."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opentrail.capture.record.rules import rules
+from opentrail.pytest_plugin.actions import ACTION_NAMES, actions_of, without_version
+from tests.factories import a_record
+
+
+def actions(source: str, name: str, **parameters: Any) -> tuple[str, ...]:
+    record = a_record(
+        eventSource=f"{source}.amazonaws.com", eventName=name, requestParameters=parameters or None
+    )
+    return actions_of(record)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "action"),
+    [
+        ("iam", "CreateUser", "iam:CreateUser"),
+        ("s3", "PutObject", "s3:PutObject"),
+        ("s3", "ListObjects", "s3:ListBucket"),
+        ("s3", "HeadObject", "s3:GetObject"),
+        ("s3", "HeadBucket", "s3:ListBucket"),
+        ("s3", "ListBuckets", "s3:ListAllMyBuckets"),
+        ("s3", "UploadPart", "s3:PutObject"),
+        ("s3", "PutBucketLifecycle", "s3:PutLifecycleConfiguration"),
+        ("lambda", "Invoke", "lambda:InvokeFunction"),
+        ("lambda", "CreateFunction20150331", "lambda:CreateFunction"),
+        ("lambda", "UpdateFunctionCode20150331v2", "lambda:UpdateFunctionCode"),
+        ("cloudfront", "CreateDistribution2020_05_31", "cloudfront:CreateDistribution"),
+        ("monitoring", "PutMetricData", "cloudwatch:PutMetricData"),
+        ("sqs", "SendMessageBatch", "sqs:SendMessage"),
+        ("sns", "PublishBatch", "sns:Publish"),
+        ("apigateway", "CreateRestApi", "apigateway:POST"),
+        ("apigateway", "GetRestApis", "apigateway:GET"),
+        ("apigateway", "UpdateStage", "apigateway:PATCH"),
+        ("dynamodb", "TransactGetItems", "dynamodb:GetItem"),
+    ],
+)
+def test_an_event_has_its_action(source: str, name: str, action: str) -> None:
+    assert actions(source, name) == (action,)
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("sts", "GetCallerIdentity"), ("sts", "GetSessionToken"), ("s3", "DeleteObjects")],
+)
+def test_some_events_need_no_permission(source: str, name: str) -> None:
+    assert actions(source, name) == ()
+
+
+def test_a_version_of_an_object_has_actions_of_its_own() -> None:
+    assert actions("s3", "GetObject", versionId="v1") == ("s3:GetObjectVersion",)
+    assert actions("s3", "DeleteObject", versionId="v1") == ("s3:DeleteObjectVersion",)
+    assert actions("s3", "PutObject", versionId="v1") == ("s3:PutObject",)
+
+
+def test_headers_of_an_upload_may_need_more() -> None:
+    given = {"x-amz-acl": "private", "x-amz-tagging": "a=b"}
+    needed = ("s3:PutObject", "s3:PutObjectAcl", "s3:PutObjectTagging")
+    assert actions("s3", "PutObject", **given) == needed
+    assert actions("s3", "GetObjectAttributes") == ("s3:GetObject", "s3:GetObjectAttributes")
+
+
+def test_a_transaction_needs_the_actions_of_its_items() -> None:
+    items = [{"put": {"tableName": "a"}}, {"delete": {"tableName": "a"}}, {"put": {}}]
+    found = actions("dynamodb", "TransactWriteItems", transactItems=items)
+    assert found == ("dynamodb:DeleteItem", "dynamodb:PutItem")
+
+
+def test_only_a_version_is_cut_from_a_name() -> None:
+    assert without_version("ListObjects") == "ListObjects"
+    assert without_version("Md5Check2020") == "Md5Check2020"
+
+
+def test_the_tables_name_events_as_records_do() -> None:
+    """An operation that is recorded under another name would never be found in a table."""
+    for service, names in ACTION_NAMES.items():
+        renamed = rules("names")["event_name"].get(service, {})
+        assert [name for name in names if renamed.get(name, name) != name] == []

@@ -1,0 +1,124 @@
+"""The ARNs that policies are asked about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from opentrail.pytest_plugin.resources import arns_of, copied_object
+from tests.factories import ACCOUNT, a_data_record, a_record
+
+HERE = f"us-east-1:{ACCOUNT}"
+
+
+def arns(source: str, name: str, parameters: dict[str, Any] | None, **more: Any) -> list[str]:
+    record = a_record(
+        eventSource=f"{source}.amazonaws.com",
+        eventName=name,
+        requestParameters=parameters,
+        **{"responseElements": None, **more},
+    )
+    return arns_of(record)
+
+
+def test_objects_and_buckets_of_s3_are_found_in_the_request() -> None:
+    assert arns_of(a_data_record()) == ["arn:aws:s3:::my-bucket/in/a.csv"]
+    assert arns("s3", "CreateBucket", {"bucketName": "x"}) == ["arn:aws:s3:::x"]
+    assert arns("s3", "ListObjects", {"bucketName": "x", "prefix": "a/"}) == ["arn:aws:s3:::x"]
+    assert arns("s3", "ListBuckets", None) == ["*"]
+
+
+def test_a_copy_reads_its_source() -> None:
+    given = {"bucketName": "x", "key": "b", "x-amz-copy-source": "/y/in%20a?versionId=1"}
+    record = a_data_record(eventName="CopyObject", requestParameters=given)
+    assert arns_of(record) == ["arn:aws:s3:::x/b"]
+    assert copied_object(record) == "arn:aws:s3:::y/in a"
+    assert copied_object(a_data_record()) is None
+
+
+def test_what_a_record_lists_counts() -> None:
+    table = f"arn:aws:dynamodb:{HERE}:table/t"
+    listed = [{"accountId": ACCOUNT, "type": "AWS::DynamoDB::Table", "ARN": table}]
+    given = {"tableName": "t"}
+    assert arns("dynamodb", "PutItem", given, resources=listed) == [table]
+    indexed = arns("dynamodb", "Query", {**given, "indexName": "i"}, resources=listed)
+    assert indexed == [f"{table}/index/i"]
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "parameters", "expected"),
+    [
+        ("sqs", "CreateQueue", {"queueName": "jobs"}, f"arn:aws:sqs:{HERE}:jobs"),
+        ("sqs", "PurgeQueue", {"queueUrl": "http://h:1/1/jobs"}, f"arn:aws:sqs:{HERE}:jobs"),
+        ("sns", "CreateTopic", {"name": "news"}, f"arn:aws:sns:{HERE}:news"),
+        (
+            "lambda",
+            "GetFunction20150331v2",
+            {"functionName": "f"},
+            f"arn:aws:lambda:{HERE}:function:f",
+        ),
+        (
+            "secretsmanager",
+            "GetSecretValue",
+            {"secretId": "db/pw"},
+            f"arn:aws:secretsmanager:{HERE}:secret:db/pw-??????",
+        ),
+        ("ec2", "StopInstances", {"instanceId": "i-1"}, f"arn:aws:ec2:{HERE}:instance/i-1"),
+        ("events", "PutRule", {"name": "r"}, f"arn:aws:events:{HERE}:rule/r"),
+        ("logs", "CreateLogStream", {"logGroupName": "/g", "logStreamName": "s"}, None),
+        ("logs", "PutLogEvents", {"logGroupName": "/g", "logStreamName": "s"}, "log-stream:s"),
+        ("sts", "AssumeRole", {"roleArn": "arn:aws:iam::1:role/r"}, "arn:aws:iam::1:role/r"),
+    ],
+)
+def test_arns_are_made_of_names(
+    source: str, name: str, parameters: dict[str, Any], expected: str | None
+) -> None:
+    group = f"arn:aws:logs:{HERE}:log-group:/g"
+    expected = {None: f"{group}:*", "log-stream:s": f"{group}:log-stream:s"}.get(expected, expected)
+    assert arns(source, name, parameters) == [expected]
+
+
+def test_the_answer_knows_the_path_of_a_user() -> None:
+    arn = f"arn:aws:iam::{ACCOUNT}:user/staff/Mary"
+    answer = {"user": {"userName": "Mary", "arn": arn}}
+    given = {"userName": "Mary", "path": "/staff/"}
+    assert arns("iam", "CreateUser", given, responseElements=answer) == [arn]
+    assert arns("iam", "DeleteUser", given) == [f"arn:aws:iam::{ACCOUNT}:user/Mary"]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ("AttachRolePolicy", "role"),
+        ("PutRolePolicy", "role"),
+        ("ListAttachedRolePolicies", "role"),
+        ("AddUserToGroup", "group"),
+        ("ListGroupsForUser", "user"),
+        ("CreateAccessKey", "user"),
+    ],
+)
+def test_actions_of_iam_are_about_one_type(event: str, kind: str) -> None:
+    given = {
+        "roleName": "x",
+        "userName": "x",
+        "groupName": "x",
+        "policyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess",
+    }
+    assert arns("iam", event, given) == [f"arn:aws:iam::{ACCOUNT}:{kind}/x"]
+
+
+@pytest.mark.parametrize(
+    ("source", "event", "parameters"),
+    [
+        ("iam", "ListUsers", None),
+        ("ec2", "DescribeInstances", {"instanceId": "i-1"}),
+        ("cloudformation", "DeleteStack", {"stackName": "s"}),
+        ("ecs", "ListClusters", {}),
+    ],
+)
+def test_everything_is_asked_about_where_no_resource_is_known(
+    source: str, event: str, parameters: dict[str, Any] | None
+) -> None:
+    is_read = event.startswith(("List", "Describe"))
+    assert arns(source, event, parameters, readOnly=is_read) == ["*"]
