@@ -229,6 +229,21 @@ async def test_processes_that_change_documents_in_other_orders_do_not_fail(url: 
     await store.close()
 
 
+@asynchronous
+async def test_opening_a_new_file_waits_for_who_is_writing_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("CREATE TABLE theirs (n)")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("INSERT INTO theirs VALUES (1)")
+    opening = asyncio.create_task(asyncio.to_thread(SqlControl.in_file, file))
+    done, _ = await asyncio.wait([opening], timeout=0.2)
+    assert not done
+    other.execute("COMMIT")
+    other.close()
+    await (await opening).close()
+
+
 # Lost connections.
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -304,8 +305,21 @@ def _sqlstate(error: sa.exc.SQLAlchemyError) -> str | None:
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Python's module would begin transactions itself, and none for a change of the schema.
     connection.isolation_level = None
-    connection.execute("PRAGMA journal_mode = WAL")
+    _set_wal_mode(connection)
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _set_wal_mode(connection: sqlite3.Connection) -> None:
+    """Sets the journal mode; SQLite does not wait by itself for others that open a new file."""
+    for delay in (*_RETRY_DELAYS, None):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if delay is None or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            time.sleep(delay)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
