@@ -9,6 +9,7 @@ from opentrail.cli.shared import add_client, runs
 
 def add_commands(commands: Any) -> None:
     _add_status(commands)
+    _add_doctor(commands)
     _add_verify_store(commands)
     _add_backup(commands)
     _add_restore(commands)
@@ -21,6 +22,15 @@ def _add_status(commands: Any) -> None:
     )
     status.set_defaults(run=runs("status"))
     add_client(status)
+
+
+def _add_doctor(commands: Any) -> None:
+    text = "look for what commonly goes wrong, and mend it"
+    more = "Checks the data directory, the server, its upstreams and trails, and this terminal."
+    doctor = commands.add_parser("doctor", help=text, description=f"{text}. {more}")
+    doctor.set_defaults(run=runs("doctor"))
+    doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
+    add_client(doctor)
 
 
 def _add_verify_store(commands: Any) -> None:

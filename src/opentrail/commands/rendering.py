@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
@@ -51,6 +52,12 @@ _CSV = (
 #: How to name callers that are unknown.
 NAMING = "name access keys by 'opentrail directory add KEY-ID --user NAME'"
 
+#: Levels and states, and the colors in which a terminal shows them: red, yellow, green.
+_COLORS = {
+    **dict.fromkeys(("problem", "failing", "Failing", "NOT GOOD"), 31),
+    **dict.fromkeys(("warning", "degraded"), 33),
+    **dict.fromkeys(("ok", "Logging", "good"), 32),
+}
 _BREAKS = str.maketrans("\r\n\t", "   ")
 
 
@@ -100,6 +107,24 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(cell_len, column)) for column in zip(columns, *shown, strict=True)]
     for row in (columns, *shown):
         sys.stdout.write("  ".join(map(_padded, row, widths)).rstrip() + "\n")
+
+
+def print_findings(findings: Sequence[tuple[str, str, str]]) -> None:
+    """Prints level, subject and text of each finding; the level has a color on a terminal."""
+    width = max((len(subject) for _, subject, _ in findings), default=0)
+    for level, subject, text in findings:
+        sys.stdout.write(
+            f"{colored(f'{level:<7}', level)}  {subject:<{width}}  {printable(text)}\n"
+        )
+
+
+def colored(text: str, level: str) -> str:
+    """Returns text in the color of a level, if standard output is a terminal that has colors."""
+    color = _COLORS.get(level)
+    is_plain = "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    if color is None or is_plain or not sys.stdout.isatty():
+        return text
+    return f"\x1b[{color}m{text}\x1b[0m"
 
 
 def print_fields(fields: Mapping[str, str | None]) -> None:
@@ -187,7 +212,7 @@ def print_status(status: dict[str, Any]) -> None:
     journal, history, disk = status["journal"], status["history"], status["disk"]
     newest = status["newestEvent"]
     out = sys.stdout.write
-    out(f"{status['status']}\n\n")
+    out(f"{colored(status['status'], status['status'])}\n\n")
     print_fields(
         {
             "version": status["version"],

@@ -1,0 +1,166 @@
+"""`opentrail doctor`: looks for what commonly goes wrong, and mends what it can."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import stat
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from opentrail.commands.client import Console, find
+from opentrail.commands.rendering import print_findings
+from opentrail.commands.upstream_check import UpstreamCheck
+from opentrail.core.errors import OpentrailError
+from opentrail.settings import Settings
+from opentrail.version import __version__
+
+#: Free disk space below which there is a warning.
+_LITTLE_SPACE = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The result of a check: `ok`, `warning` or `problem`; `mend` mends it."""
+
+    level: str
+    subject: str
+    text: str
+    mend: Callable[[], None] | None = None
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints what was found; the exit code is 1 if a problem remains."""
+    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    findings = [_mended(one) if options.fix else one for one in _findings(options, folder)]
+    if options.json:
+        shown = [{"level": f.level, "subject": f.subject, "text": f.text} for f in findings]
+        print(json.dumps({"findings": shown}))
+    else:
+        print_findings([(one.level, one.subject, one.text) for one in findings])
+        if any(one.mend for one in findings):
+            print("\n'opentrail doctor --fix' mends what says so")
+    return 1 if any(one.level == "problem" for one in findings) else 0
+
+
+def _mended(finding: Diagnosis) -> Diagnosis:
+    if finding.mend is None:
+        return finding
+    try:
+        finding.mend()
+    except OSError as error:
+        return Diagnosis("problem", finding.subject, f"{finding.text}: {error.strerror}")
+    return Diagnosis("ok", finding.subject, f"mended: {finding.text}")
+
+
+def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
+    if folder.is_dir():
+        yield Diagnosis("ok", "data directory", str(folder.resolve()))
+        yield from _permissions(folder)
+        yield from _leftovers(folder)
+        yield from _disk(folder)
+    elif not options.endpoint:
+        text = f"there is no {folder}; name one with --data-dir DIR, or start a server"
+        yield Diagnosis("problem", "data directory", text)
+    try:
+        console = find(options)
+        status = console.ask("/api/v1/status")
+    except OpentrailError as error:
+        yield Diagnosis("problem", "server", str(error))
+        return
+    yield from _server(console, status)
+    yield from _upstreams(status)
+    yield from _trails(status)
+    yield from _environment(console, os.environ)
+
+
+def _permissions(folder: Path) -> Iterator[Diagnosis]:
+    for path in (folder, folder / "keys", *sorted((folder / "keys").glob("*"))):
+        if not path.exists() or not path.stat().st_mode & 0o077:
+            continue
+        mode = 0o700 if path.is_dir() else 0o600
+        text = f"{path} may be read by others (mode {stat.S_IMODE(path.stat().st_mode):o})"
+        yield Diagnosis("problem", "permissions", text, partial(path.chmod, mode))
+
+
+def _leftovers(folder: Path) -> Iterator[Diagnosis]:
+    described = folder / "server.json"
+    process = _process_of(described)
+    if process is not None and not Path("/proc", str(process)).exists():
+        text = f"{described} is left over from a server that was killed"
+        yield Diagnosis("problem", "left over", text, described.unlink)
+    for path in sorted(folder.glob(".backup-*")):
+        if not Path("/proc", path.name.removeprefix(".backup-")).exists():
+            text = f"{path} is left over from a backup that was killed"
+            yield Diagnosis("warning", "left over", text, partial(shutil.rmtree, path))
+
+
+def _process_of(described: Path) -> int | None:
+    try:
+        return int(json.loads(described.read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _disk(folder: Path) -> Iterator[Diagnosis]:
+    free = shutil.disk_usage(folder).free
+    level = "ok" if free >= _LITTLE_SPACE else "warning"
+    yield Diagnosis(level, "disk", f"{free / 1e9:,.1f} GB free in {folder}")
+
+
+def _server(console: Console, status: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    is_ok = status["status"] == "ok"
+    more = "" if is_ok else "; 'opentrail status' says why"
+    yield Diagnosis(
+        "ok" if is_ok else "problem", "server", f"{console.url} is {status['status']}{more}"
+    )
+    if status["version"] != __version__:
+        text = f"the server runs version {status['version']}, this is {__version__}: restart it"
+        yield Diagnosis("warning", "version", text)
+    problem = status["lastProblem"]
+    if problem is not None:
+        yield Diagnosis("warning", "log", f"{problem['time']} {problem['message']}")
+
+
+def _upstreams(status: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    upstream = {("" if name == "*" else name): url for name, url in status["upstreams"].items()}
+    for line in UpstreamCheck(Settings(upstream=upstream)).lines():
+        yield Diagnosis("problem" if "nothing answers" in line else "ok", "upstream", line)
+
+
+def _trails(status: Mapping[str, Any]) -> Iterator[Diagnosis]:
+    for trail in status["trails"]:
+        if trail["status"] == "Failing":
+            yield Diagnosis("problem", "trail", f"{trail['name']}: {trail['reason']}")
+        else:
+            yield Diagnosis("ok", "trail", f"{trail['name']}: {trail['status']}")
+
+
+def _environment(console: Console, environment: Mapping[str, str]) -> Iterator[Diagnosis]:
+    """Checks the settings with which aws-cli and SDKs in this terminal would call."""
+    endpoint = console.aws_endpoint
+    if endpoint is None:
+        return
+    given = environment.get("AWS_ENDPOINT_URL")
+    if not given:
+        text = f"AWS_ENDPOINT_URL is not set here: export AWS_ENDPOINT_URL={endpoint}"
+        yield Diagnosis("warning", "environment", text)
+    elif given.rstrip("/") != endpoint.rstrip("/"):
+        text = f"AWS_ENDPOINT_URL is {given}, which is not this server: {endpoint}"
+        yield Diagnosis("warning", "environment", text)
+    else:
+        yield Diagnosis("ok", "environment", f"AWS_ENDPOINT_URL is {given}")
+    url = urlsplit(endpoint)
+    is_by_proxy = url.scheme in urllib.request.getproxies()
+    if is_by_proxy and not urllib.request.proxy_bypass(url.hostname or ""):
+        text = f"calls of {endpoint} go to a proxy: export NO_PROXY={url.hostname}"
+        yield Diagnosis("problem", "environment", text)
+    if shutil.which("aws") is None:
+        yield Diagnosis("warning", "aws-cli", "the command aws is not installed, or not on PATH")
