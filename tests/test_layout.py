@@ -31,6 +31,7 @@ FREE_FOLDERS = (
 )
 #: Tests that mirror no module, and why.
 FREE_TESTS = {
+    "cli/test_mistakes.py": "messages of all commands",
     "api/test_isolation.py": "guarantee Z3 over the whole API",
     "test_layout.py": "this one",
     "capture/test_former_names.py": "names that only import from another module",

@@ -33,7 +33,7 @@ class Address:
         host, colon, port = text.rpartition(":")
         digits = port.isascii() and port.isdigit()
         if not colon or not host or not digits or int(port) > 65535:
-            raise UsageError(f"{name} must be HOST:PORT, not {text!r}")
+            raise UsageError(f"{name} must be HOST:PORT, such as 127.0.0.1:4747, not {text!r}")
         return cls(host.strip("[]"), int(port))
 
     @property
@@ -493,7 +493,7 @@ def _check(settings: Settings) -> None:
     if not settings.listen.is_loopback and settings.auth == "permissive":
         raise UsageError(
             f"--listen {settings.listen.host} is not a loopback address: with --auth permissive "
-            "anyone who can connect could claim any identity"
+            "anyone who can connect could claim any identity; use 127.0.0.1, or --auth enforced"
         )
     is_open = settings.tls_certificate is not None and settings.auth == "enforced"
     if not settings.console_listen.is_loopback and not is_open:

@@ -277,7 +277,9 @@ class KeyDirectory:
     async def _read(self, access_key_id: str) -> Stored:
         stored = await self._control.get(_KIND, access_key_id)
         if stored is None:
-            raise UsageError(f"access key {access_key_id!r} not found")
+            raise UsageError(
+                f"access key {access_key_id!r} not found; 'opentrail keys list' shows all"
+            )
         return stored
 
     async def _change(

@@ -210,7 +210,9 @@ def load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
         for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
             each.load_cert_chain(settings.tls_certificate, settings.tls_key)
     except (ssl.SSLError, OSError) as error:
-        raise UsageError(f"--tls-certificate and --tls-key cannot be used: {error}") from error
+        raise UsageError(
+            f"--tls-certificate and --tls-key must be PEM files of a pair: {error}"
+        ) from error
 
 
 def upstreams_of(settings: Settings) -> Upstreams:

@@ -688,7 +688,7 @@ def serve(
         OpentrailError: it cannot start, or storage failed.
     """
     if not settings.upstream:
-        raise UsageError("--upstream URL is needed: where calls are forwarded to")
+        raise UsageError("--upstream URL is needed: where calls go, such as http://127.0.0.1:5000")
     os.umask(0o077)
     # The thread that answers calls must not wait long for those that write and index.
     sys.setswitchinterval(_SWITCH_SECONDS)

@@ -203,7 +203,8 @@ def find(options: argparse.Namespace) -> Console:
                 f"to the one in server.json, or name its folder with --data-dir ({folder} has none)"
             ) from error
         raise UsageError(
-            f"no server runs on data directory {folder}; name its folder with --data-dir DIR"
+            f"no server runs on data directory {folder}; name its folder with --data-dir DIR, or "
+            "start one: 'opentrail sandbox' or 'opentrail serve'"
         ) from error
     url = _console_url(options.endpoint or console)
     pinned = Path(certificate) if isinstance(certificate, str) else None
