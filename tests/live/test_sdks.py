@@ -1,0 +1,87 @@
+"""The programs of the page about SDKs run, and the records name their SDKs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
+from tests.live.processes import (
+    TIMEOUT_SECONDS,
+    Opentrail,
+    clean_environment,
+    opentrail_server,
+)
+
+PAGE = Path(__file__).parent.parent.parent / "docs/howto/set-up-sdks.md"
+
+pytestmark = [pytest.mark.live, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+    folder = tmp_path_factory.mktemp("sdks")
+    with opentrail_server(folder / "data", command="sandbox") as running:
+        running.boto("iam").create_user(UserName="Quinn")
+        yield running
+
+
+def program(language: str) -> str:
+    [found] = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    return str(found)
+
+
+def run(command: list[str], server: Opentrail, folder: Path) -> str:
+    """Runs a program with the variables of the page."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=clean_environment(
+            AWS_ENDPOINT_URL=server.url,
+            AWS_REGION="us-east-1",
+            AWS_DEFAULT_REGION="us-east-1",
+            AWS_ACCESS_KEY_ID=ADMIN_KEY_ID,
+            AWS_SECRET_ACCESS_KEY=ADMIN_SECRET,
+            AWS_CONFIG_FILE=os.devnull,
+        ),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_python(server: Opentrail, tmp_path: Path) -> None:
+    (tmp_path / "call.py").write_text(program("python"))
+    assert run([sys.executable, "call.py"], server, tmp_path) == "['Quinn']\n"
+    newest = server.records()[0]
+    assert (newest["eventName"], newest["userAgent"][:5]) == ("ListUsers", "Boto3")
+
+
+def test_javascript(server: Opentrail, tmp_path: Path) -> None:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        pytest.skip("Node is missing")
+    (tmp_path / "call.mjs").write_text(program("js"))
+    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
+    done = subprocess.run(
+        [*install, "@aws-sdk/client-iam@3"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=TIMEOUT_SECONDS * 3,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip("npm cannot install the SDK")
+    assert run([node, "call.mjs"], server, tmp_path) == "[ 'Quinn' ]\n"
+    newest = server.records()[0]
+    assert (newest["eventName"], newest["userAgent"][:10]) == ("ListUsers", "aws-sdk-js")
