@@ -147,7 +147,7 @@ def test_pages_are_read_and_searched_in_a_folder_without_a_network(site: Path, w
 
 @pytest.mark.parametrize(
     "wrong",
-    ["[missing](howto/missing.md)", "[no such part](howto/upgrade.md#missing)"],
+    ["[in another folder](upgrade.md)", "[no such part](howto/upgrade.md#missing)"],
 )
 def test_a_broken_link_fails_the_build(wrong: str, tmp_path: Path) -> None:
     folder = sources(tmp_path)

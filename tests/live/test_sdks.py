@@ -60,14 +60,14 @@ def run(command: list[str], server: Opentrail, folder: Path) -> str:
     return done.stdout
 
 
-def test_python(server: Opentrail, tmp_path: Path) -> None:
+def test_boto3_calls_the_endpoint(server: Opentrail, tmp_path: Path) -> None:
     (tmp_path / "call.py").write_text(program("python"))
     assert run([sys.executable, "call.py"], server, tmp_path) == "['Quinn']\n"
     newest = server.records()[0]
     assert (newest["eventName"], newest["userAgent"][:5]) == ("ListUsers", "Boto3")
 
 
-def test_javascript(server: Opentrail, tmp_path: Path) -> None:
+def test_the_sdk_for_javascript_calls_the_endpoint(server: Opentrail, tmp_path: Path) -> None:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("Node is missing")
