@@ -188,12 +188,12 @@ AREAS = {
     "cli": "Commands",
     "access": "Access keys, policies and users",
     "identity": "Access keys, policies and users",
-    "organizations": "Organizations",
     "adapters": "Storage and other servers",
     "validation": "Validation",
     "imports": "Import",
-    "history": "Searches",
-    "core": "Searches",
+    "core/expression": "Search expressions",
+    "core/policies": "Policy documents, in AWS's words",
+    "core": "Organizations",
     "capture": "Recording from within",
     "pytest_plugin": "The pytest plugin",
 }
@@ -203,9 +203,10 @@ def errors_page() -> str:
     """Returns every message with which a command can end, by area and exit code."""
     listed: dict[str, dict[str, int]] = {area: {} for area in AREAS.values()}
     for file in sorted((ROOT / "src/opentrail").rglob("*.py")):
-        place = file.relative_to(ROOT / "src/opentrail").parts[0].removesuffix(".py")
-        if place in AREAS:
-            listed[AREAS[place]].update(messages(file.read_text()))
+        parts = file.relative_to(ROOT / "src/opentrail").with_suffix("").parts
+        area = AREAS.get("/".join(parts[:2])) or AREAS.get(parts[0])
+        if area:
+            listed[area].update(messages(file.read_text()))
     lines = [
         MADE,
         "# Errors of the command line\n",
@@ -215,9 +216,10 @@ def errors_page() -> str:
         "|---|---|",
         *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
         "",
-        "What the message names, such as a file or a flag, is in capitals below; `…` is anything",
-        "else. [Troubleshooting](../howto/troubleshoot.md) says more about those that are seen",
-        "most often, [records](records.md) lists the error codes in records, and",
+        "What the message names, such as a file or a flag, is in capitals below (`SOURCE`: the",
+        "flag, variable, key or file that a value came from); `…` is anything else.",
+        "[Troubleshooting](../howto/troubleshoot.md) says more about those that are seen most",
+        "often, [records](records.md) lists the error codes in records, and",
         "[operations](operations.md) describes the API, whose errors are AWS's.",
     ]
     for area, of_area in listed.items():
@@ -226,16 +228,27 @@ def errors_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _kinds(kind: type[errors.OpentrailError]) -> dict[str, type[errors.OpentrailError]]:
+    found = {kind.__name__: kind}
+    for inner in kind.__subclasses__():
+        found |= _kinds(inner)
+    return found
+
+
+#: Every kind of error by its name.
+KINDS = _kinds(errors.OpentrailError)
+#: Kinds whose messages are those of services.
+OF_SERVICES = (errors.CloudTrailError, errors.ObjectStoreError, errors.ServiceError)
+
+
 def messages(source: str) -> dict[str, int]:
     """Returns the message and exit code of each error of ours that a module raises."""
     found = {}
     for node in ast.walk(ast.parse(source)):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
             continue
-        kind = getattr(errors, node.func.id, None)
-        if not (isinstance(kind, type) and issubclass(kind, errors.OpentrailError)):
-            continue
-        if issubclass(kind, errors.CloudTrailError | errors.ObjectStoreError | errors.ServiceError):
+        kind = KINDS.get(node.func.id)
+        if kind is None or issubclass(kind, OF_SERVICES):
             continue
         text = _shown(node.args[0])
         if re.search("[a-z]{2}", text):
