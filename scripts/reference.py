@@ -192,7 +192,7 @@ AREAS = {
     "validation": "Validation",
     "imports": "Import",
     "core/expression": "Search expressions",
-    "core/policies": "Policy documents, in AWS's words",
+    "core/policies": "Policy documents",
     "core": "Organizations",
     "capture": "Recording from within",
     "pytest_plugin": "The pytest plugin",
@@ -277,7 +277,7 @@ NAMES = {
     "error": "REASON",
     "strerror": "REASON",
     "hint": "",
-    "shown": "",
+    "shown": "…",
     "text": "VALUE",
     "source": "SETTING",
 }

@@ -22,7 +22,7 @@ const isName = (word) => /^.+[A-Z\d]|^[A-Za-z]?\.?$/.test(word.replace(/'?s$/, "
 
 const prose = (file, text) =>
   file.endsWith("reference/errors.md")
-    ? text.replace(/`/g, "").replace(/\b[A-Z]{2,}(?:-[A-Z]+)*\b|'…'|…/g, "it").replace(/(?<= |\|)-{1,2}\w[-\w]*|\S*[_/:=~[]\S+/g, "it")
+    ? text.replace(/`/g, "").replace(/\b[A-Z]{2,}(?:-[A-Z]+)*\b…?|'…'|…/g, "it").replace(/(?<= |\|)-{1,2}\w[-\w]*|\S*[_/:=~[]\S+/g, "it")
     : text;
 
 let count = 0;
