@@ -1,4 +1,4 @@
-"""The programs of the page about SDKs run, and the records name their SDKs."""
+"""The programs of the pages about SDKs and about recording from within do what the pages say."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.live.processes import (
     opentrail_server,
 )
 
-PAGE = Path(__file__).parent.parent.parent / "docs/howto/set-up-sdks.md"
+HOWTOS = Path(__file__).parent.parent.parent / "docs/howto"
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
@@ -28,14 +28,15 @@ pytestmark = [pytest.mark.live, pytest.mark.slow]
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
     folder = tmp_path_factory.mktemp("sdks")
-    with opentrail_server(folder / "data", command="sandbox") as running:
+    with opentrail_server(folder / "opentrail-data", command="sandbox") as running:
         running.boto("iam").create_user(UserName="Quinn")
         yield running
 
 
-def program(language: str) -> str:
-    [found] = re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    return str(found)
+def programs(page: str, language: str) -> list[str]:
+    """Returns the programs that a page shows."""
+    text = (HOWTOS / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
 
 
 def run(command: list[str], server: Opentrail, folder: Path) -> str:
@@ -61,7 +62,8 @@ def run(command: list[str], server: Opentrail, folder: Path) -> str:
 
 
 def test_boto3_calls_the_endpoint(server: Opentrail, tmp_path: Path) -> None:
-    (tmp_path / "call.py").write_text(program("python"))
+    [program] = programs("set-up-sdks.md", "python")
+    (tmp_path / "call.py").write_text(program)
     assert run([sys.executable, "call.py"], server, tmp_path) == "['Quinn']\n"
     newest = server.records()[0]
     assert (newest["eventName"], newest["userAgent"][:5]) == ("ListUsers", "Boto3")
@@ -71,7 +73,8 @@ def test_the_sdk_for_javascript_calls_the_endpoint(server: Opentrail, tmp_path: 
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("Node is missing")
-    (tmp_path / "call.mjs").write_text(program("js"))
+    [program] = programs("set-up-sdks.md", "js")
+    (tmp_path / "call.mjs").write_text(program)
     install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--silent"]
     done = subprocess.run(
         [*install, "@aws-sdk/client-iam@3"],
@@ -85,3 +88,13 @@ def test_the_sdk_for_javascript_calls_the_endpoint(server: Opentrail, tmp_path: 
     assert run([node, "call.mjs"], server, tmp_path) == "[ 'Quinn' ]\n"
     newest = server.records()[0]
     assert (newest["eventName"], newest["userAgent"][:10]) == ("ListUsers", "aws-sdk-js")
+
+
+def test_the_hook_and_the_middleware_find_the_server(server: Opentrail) -> None:
+    hook, middleware = programs("record-from-within.md", "python")
+    folder = server.data_dir.parent
+    run([sys.executable, "-c", hook], server, folder)
+    # The endpoint records the call, too.
+    names = [record["eventName"] for record in server.records()[:2]]
+    assert names == ["GetCallerIdentity"] * 2
+    run([sys.executable, "-c", f"app = application = print\n{middleware}"], server, folder)
