@@ -3,13 +3,14 @@
 # Cache compiled tests: compiling them takes a fifth of `make check`.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test bench conformance screenshots requirements clean
+.PHONY: help run check test docs bench conformance screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
 	@echo "make test         all that CI runs"
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
+	@echo "make docs         build the documentation site into site/"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
 	@echo "make requirements update the hashed requirement files"
 
@@ -31,8 +32,15 @@ test:
 	.venv/bin/ruff check src tests benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	@scripts/set_up.sh docs
 	@scripts/test_console.sh
+	@scripts/check_prose.sh
 	.venv/bin/pytest -n 2 --dist loadfile
+
+docs:
+	@scripts/set_up.sh dev
+	@scripts/set_up.sh docs
+	.venv/bin/zensical build --strict
 
 conformance:
 	@scripts/set_up.sh dev
@@ -54,7 +62,9 @@ requirements:
 	    --no-header pyproject.toml --extra sandbox requirements/build.in -o requirements/run.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --group dev requirements/build.in -o requirements/dev.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header --group docs -c requirements/dev.txt -o requirements/docs.txt
 
 clean:
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis console/node_modules console/.build \
+	rm -rf .venv dist site scripts/prose/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis console/node_modules console/.build \
 	    src/opentrail/console_static

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import inspect
 import json
 import os
@@ -22,6 +23,7 @@ from opentrail.api.console.roles import ROUTES
 from opentrail.api.operation import REGISTER
 from opentrail.capture.redaction.secret_members import candidates
 from opentrail.cli.parser import parser
+from opentrail.core import errors
 from opentrail.core.cloudtrail_arns import CHANNEL, STORE
 from opentrail.pytest_plugin.actions import ACTION_NAMES, S3_VERSIONED, WITHOUT_PERMISSION
 from opentrail.version import __version__
@@ -160,15 +162,131 @@ def command_line_page() -> str:
         "## Exit codes\n",
         "| code | means |",
         "|---|---|",
-        "| 0 | good |",
-        "| 1 | the thing asked about is not good |",
-        "| 2 | wrong use |",
-        "| 3 | the data directory is in use |",
-        "| 4 | data of a newer version |",
-        "| 5 | cannot be decided |",
-        "| 74 | storage failed |",
+        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
+        "",
+        "[Errors](errors.md) lists the messages.",
     ]
     return "\n".join(lines) + "\n"
+
+
+#: What the exit code of a command means.
+EXIT_CODES = {
+    0: "good",
+    1: "the thing asked about is not good, or it failed",
+    2: "wrong use",
+    3: "the data directory is in use",
+    4: "data of a newer version",
+    5: "cannot be decided",
+    74: "storage failed, or output cannot be written",
+    130: "interrupted by Ctrl-C",
+}
+#: Areas of messages by folder or module of src/opentrail, in the page's order.
+AREAS = {
+    "settings": "Settings and flags",
+    "app": "Starting a server",
+    "commands": "Commands",
+    "cli": "Commands",
+    "access": "Access keys, policies and users",
+    "identity": "Access keys, policies and users",
+    "adapters": "Storage and other servers",
+    "validation": "Validation",
+    "imports": "Import",
+    "core/expression": "Search expressions",
+    "core/policies": "Policy documents",
+    "core": "Organizations",
+    "capture": "Recording from within",
+    "pytest_plugin": "The pytest plugin",
+}
+
+
+def errors_page() -> str:
+    """Returns every message with which a command can end, by area and exit code."""
+    listed: dict[str, dict[str, int]] = {area: {} for area in AREAS.values()}
+    for file in sorted((ROOT / "src/opentrail").rglob("*.py")):
+        parts = file.relative_to(ROOT / "src/opentrail").with_suffix("").parts
+        area = AREAS.get("/".join(parts[:2])) or AREAS.get(parts[0])
+        if area:
+            listed[area].update(messages(file.read_text()))
+    lines = [
+        MADE,
+        "# Errors of the command line\n",
+        "A command that fails prints one line, `opentrail: MESSAGE`, to standard error, and ends",
+        "with an exit code:\n",
+        "| code | means |",
+        "|---|---|",
+        *(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items()),
+        "",
+        "What the message names, such as a file or a flag, is in capitals below (`SOURCE`: the",
+        "flag, variable, key or file that a value came from); `…` is anything else.",
+        "[Troubleshooting](../howto/troubleshoot.md) says more about those that are seen most",
+        "often, [records](records.md) lists the error codes in records, and",
+        "[operations](operations.md) describes the API, whose errors are AWS's.",
+    ]
+    for area, of_area in listed.items():
+        lines += [f"\n## {area}\n", "| message | exit code |", "|---|---|"]
+        lines += [f"| {_cell(text)} | {code} |" for text, code in sorted(of_area.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _kinds(kind: type[errors.OpentrailError]) -> dict[str, type[errors.OpentrailError]]:
+    found = {kind.__name__: kind}
+    for inner in kind.__subclasses__():
+        found |= _kinds(inner)
+    return found
+
+
+#: Every kind of error by its name.
+KINDS = _kinds(errors.OpentrailError)
+#: Kinds whose messages are those of services.
+OF_SERVICES = (errors.CloudTrailError, errors.ObjectStoreError, errors.ServiceError)
+
+
+def messages(source: str) -> dict[str, int]:
+    """Returns the message and exit code of each error of ours that a module raises."""
+    found = {}
+    for node in ast.walk(ast.parse(source)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+            continue
+        kind = KINDS.get(node.func.id)
+        if kind is None or issubclass(kind, OF_SERVICES):
+            continue
+        text = _shown(node.args[0])
+        if re.search("[a-z]{2}", text):
+            found[text] = kind.exit_code
+    return found
+
+
+def _shown(message: ast.expr) -> str:
+    """Returns a message with the names of its parts in capitals."""
+    if isinstance(message, ast.Constant) and isinstance(message.value, str):
+        return message.value
+    if isinstance(message, ast.JoinedStr):
+        return "".join(map(_shown, message.values))
+    if isinstance(message, ast.FormattedValue):
+        quote = "'" if message.conversion == ord("r") else ""
+        return f"{quote}{_shown(message.value)}{quote}"
+    if isinstance(message, ast.Attribute):
+        return NAMES.get(message.attr, message.attr.strip("_").replace("_", "-").upper())
+    if isinstance(message, ast.Name):
+        return NAMES.get(message.id, message.id.strip("_").replace("_", "-").upper())
+    return "…"
+
+
+#: Parts of messages whose names in code say less than these.
+NAMES = {
+    "error": "REASON",
+    "strerror": "REASON",
+    "hint": "",
+    "shown": "…",
+    "text": "VALUE",
+    "source": "SETTING",
+}
+
+
+def _cell(text: str) -> str:
+    """Returns text as code in a table's cell."""
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text}{fence}".replace("|", "\\|").replace("\n", " ")
 
 
 def console_roles_page() -> str:
@@ -293,6 +411,7 @@ PAGES = {
     "console-roles.md": console_roles_page,
     "opentrail.1": man_page,
     "event-permissions.md": permissions_page,
+    "errors.md": errors_page,
 }
 
 

@@ -179,3 +179,51 @@ def test_the_layers_on_the_architecture_page_are_those_of_the_contract() -> None
     _, _, page = ARCHITECTURE.read_text().partition("<!-- layers -->\n\n")
     block, _, _ = page.partition("\n\n")
     assert [line.strip() for line in block.splitlines()] == layers
+
+
+@cache
+def source_texts() -> str:
+    """Returns the texts of the source, with literals that continue one another joined."""
+    parts = []
+    for file, text in texts().items():
+        if file.is_relative_to(ROOT / "src") and file.suffix == ".py":
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    parts.append(node.value)
+    return "\n".join(parts)
+
+
+def test_messages_that_troubleshooting_quotes_are_those_of_the_source() -> None:
+    page = (ROOT / "docs/howto/troubleshoot.md").read_text()
+    # The shell's own messages are not ours.
+    headings = re.findall(r"^### (?!`command not found|`Connection)(.*`.*)", page, re.M)
+    quoted = [one for heading in headings for one in re.findall(r"`([^`]+)`", heading)]
+    assert len(quoted) > 10
+    placeholder = r"'?\b[A-Z][A-Z-]+\b'?|…"
+    lacking = [
+        part
+        for message in quoted
+        for part in re.split(placeholder, message)
+        if len(part) > 3 and part not in source_texts()
+    ]
+    assert lacking == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    nav = tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]
+    named = re.findall(r"'([\w/.-]+\.md)'", str(nav))
+    pages = [str(file.relative_to(ROOT / "docs")) for file in (ROOT / "docs").rglob("*.md")]
+    assert sorted(named) == sorted(pages)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda p: p.name)
+def test_pages_link_to_pages_and_pictures_only(page: Path) -> None:
+    """The site has nothing else; other files are named as code."""
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", without_code(page.read_text())):
+        found = (page.parent / target).resolve()
+        assert found.is_file(), target
+        assert found.is_relative_to(ROOT / "docs"), f"{target}: name it as code"
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)

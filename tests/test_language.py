@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -84,6 +85,18 @@ def test_the_files_are_found() -> None:
     assert len(files()) > 150
     assert Path("src/opentrail/core/event.py") in files()
     assert Path("README.md") in files()
+
+
+def test_no_file_has_a_common_misspelling() -> None:
+    """Words that are in no dictionary are found by scripts/check_prose.sh, which takes longer."""
+    done = subprocess.run(
+        [sys.executable, "-m", "codespell_lib", *map(str, files())],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

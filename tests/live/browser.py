@@ -14,7 +14,8 @@ from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.live.processes import Opentrail
 
-_FLAGS = (
+#: Flags of Chromium for tests.
+FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
@@ -83,7 +84,7 @@ def browser(server: Opentrail, width: int = 1440, **options: Any) -> Iterator[Br
     if program is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(_FLAGS))
+        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
         context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
         page = context.new_page()
         page.set_default_timeout(_TIMEOUT)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import textwrap
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from opentrail.cli.parser import parser
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.settings import load
+from tests.certificates import issue, write
 from tests.live.processes import (
     BIN,
     TIMEOUT_SECONDS,
     Opentrail,
     clean_environment,
+    free_port,
     opentrail_server,
 )
 
@@ -35,8 +45,13 @@ VOLATILE = (
     (r"sign-in: [\w-]{20}$", "sign-in: PASSWORD"),
     (r"position [\d,]+, [\d,]+ bytes", "POSITION"),
     (r"[\d,]+ records verified in \d+ journal segments, \d+ sealed files", "VERIFIED"),
+    (r"^opentrail \d+\.\d+\.\d+", "opentrail VERSION"),
     (r"[ \t]+", " "),
 )
+#: Ports that pages name, each of which stands for a free one.
+PORTS = ("4747", "4748", "5000", "8080", "8333", "8888", "9333")
+#: Commands that run until they are stopped, each in a terminal of its own.
+SERVERS = ("opentrail serve", "moto_server", "weed")
 
 
 def examples(text: str) -> Iterator[tuple[str, str]]:
@@ -53,34 +68,95 @@ def plain(text: str) -> list[str]:
     return [line.strip() for line in text.strip().splitlines()]
 
 
+class Ports:
+    """Free ports in place of those that a page names."""
+
+    def __init__(self, sandbox: Opentrail | None = None) -> None:
+        # SeaweedFS adds 10,000 for a second port of each kind, which must not be one of these.
+        free = set[int]()
+        while len(free) < len(PORTS):
+            free |= {port for port in [free_port()] if port < 42_000}
+        self.free = dict(zip(PORTS, map(str, free), strict=True))
+        if sandbox is not None:
+            self.free["4747"] = sandbox.url.rpartition(":")[2]
+            self.free["4748"] = sandbox.console.rpartition(":")[2]
+
+    def replace(self, command: str) -> str:
+        """Returns a command with the free ports."""
+        for port, free in self.free.items():
+            command = re.sub(rf"\b{port}\b", free, command)
+        return command
+
+    def restore(self, output: str) -> str:
+        """Returns an output with the ports that the page names."""
+        for port, free in self.free.items():
+            output = re.sub(rf"\b{free}\b", port, output)
+        return output
+
+
 class Shell:
     """One bash in a folder, so that variables last from one command to the next."""
 
-    def __init__(self, environment: dict[str, str], folder: Path) -> None:
-        self._bash = subprocess.Popen(
-            ["bash", "--norc"],
+    def __init__(self, environment: dict[str, str], folder: Path, ports: Ports) -> None:
+        self._environment, self._folder, self.ports = environment, folder, ports
+        self._servers: list[subprocess.Popen[str]] = []
+        self._bash = self._start("--norc")
+
+    def _start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=environment,
-            cwd=folder,
+            env={**self._environment, **more},
+            cwd=self._folder,
         )
 
     def run(self, command: str) -> str:
         assert self._bash.stdin is not None
         assert self._bash.stdout is not None
-        self._bash.stdin.write(f"{command}\necho '[[done]]'\n")
+        self._bash.stdin.write(f"{self.ports.replace(command)}\necho '[[done]]'\n")
         self._bash.stdin.flush()
         lines = []
         for line in self._bash.stdout:
             if line == "[[done]]\n":
                 break
             lines.append(line)
-        return "".join(lines)
+        return self.ports.restore("".join(lines))
+
+    def serve(self, command: str, shown: str) -> str:
+        """Starts a server, in a terminal of its own, until it has printed the lines shown.
+
+        Returns those that it has printed of them.
+        """
+        server = self._start(
+            "-c",
+            f"exec {self.ports.replace(command)}",
+            OPENTRAIL_LISTEN=f"127.0.0.1:{self.ports.free['4747']}",
+            OPENTRAIL_CONSOLE_LISTEN=f"127.0.0.1:{self.ports.free['4748']}",
+        )
+        self._servers.append(server)
+        assert server.stdout is not None
+        expected, printed, found = plain(shown), "", list[str]()
+        while len(found) < len(expected) and (line := server.stdout.readline()):
+            printed += (line := self.ports.restore(line))
+            if expected[len(found)] in "".join(plain(line)):
+                found.append(expected[len(found)])
+        if len(found) == len(expected):
+            Thread(target=server.stdout.read, daemon=True).start()
+            return shown
+        return printed
 
     def close(self) -> None:
         self._bash.communicate(timeout=TIMEOUT_SECONDS)
+        for server in reversed(self._servers):
+            server.terminate()
+            try:
+                server.wait(5)
+            except subprocess.TimeoutExpired:
+                server.kill()  # SeaweedFS takes 15 seconds
+                server.wait(TIMEOUT_SECONDS)
 
 
 def settings_in(text: str) -> list[str]:
@@ -105,28 +181,56 @@ def sandbox(tmp_path: Path) -> Iterator[Opentrail]:
         yield server
 
 
-def follow(documents: Iterable[Path], sandbox: Opentrail, folder: Path) -> int:
-    """Runs the examples of documents in one shell; returns how many there were."""
-    shell = Shell(
-        clean_environment(
-            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
-            AWS_ENDPOINT_URL=sandbox.url,
-            AWS_ACCESS_KEY_ID=ADMIN_KEY_ID,
-            AWS_SECRET_ACCESS_KEY=ADMIN_SECRET,
-            AWS_DEFAULT_REGION="us-east-1",
-            AWS_CONFIG_FILE=os.devnull,
-            AWS_PAGER="",
-        ),
-        folder,
+def new_shell(folder: Path, sandbox: Opentrail | None = None) -> Shell:
+    """Returns a shell with the variables that the sandbox prints, or with those of no server."""
+    environment = clean_environment(
+        PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        AWS_CONFIG_FILE=os.devnull,
+        AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+        AWS_PAGER="",
     )
+    if sandbox is not None:
+        environment |= {
+            "AWS_ENDPOINT_URL": sandbox.url,
+            "AWS_ACCESS_KEY_ID": ADMIN_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": ADMIN_SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+    return Shell(environment, folder, Ports(sandbox))
+
+
+def follow(document: Path, shell: Shell) -> int:
+    """Runs the examples of a document; returns how many there were."""
     count = 0
-    for document in documents:
-        for command, shown in examples(document.read_text()):
-            said = shell.run(command)
-            assert plain(said) == plain(shown), f"{document.name}: $ {command}\n{said}"
-            count += 1
-    shell.close()
+    for command, shown in examples(document.read_text()):
+        is_server = command.startswith(SERVERS)
+        said = shell.serve(command, shown) if is_server else shell.run(command)
+        assert plain(said) == plain(shown), f"{document.name}: $ {command}\n{said}"
+        count += 1
     return count
+
+
+def has_servers(document: Path) -> bool:
+    """Returns whether a page starts servers, so it needs no sandbox."""
+    return any(command.startswith(SERVERS) for command, _ in examples(document.read_text()))
+
+
+def write_files(document: Path, folder: Path) -> None:
+    """Writes the files that a page says its reader has."""
+    parts = re.split(r"^```(?:toml|hcl)\n(.*?)^```", document.read_text(), flags=re.M | re.S)
+    for prose, content in zip(parts[::2], parts[1::2], strict=False):
+        for name in re.findall(r"`([\w-]+\.(?:toml|tf))`", prose)[-1:]:
+            (folder / name).write_text(content)
+
+
+def needs_terraform(document: Path, folder: Path) -> bool:
+    """Returns whether a page needs Terraform and its provider, and they are not here."""
+    if not any(command.startswith("terraform") for command, _ in examples(document.read_text())):
+        return False
+    if shutil.which("terraform") is None:
+        return True
+    command = ["terraform", "init", "-no-color"]
+    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0
 
 
 WITH_EXAMPLES = [d for d in DOCUMENTS if "```console" in d.read_text()]
@@ -135,16 +239,97 @@ WITH_EXAMPLES = [d for d in DOCUMENTS if "```console" in d.read_text()]
 @pytest.mark.live
 @pytest.mark.parametrize("document", WITH_EXAMPLES, ids=lambda d: str(d.relative_to(ROOT)))
 def test_the_examples_of_a_document_say_what_it_says(
-    document: Path, sandbox: Opentrail, tmp_path: Path
+    document: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    assert follow([document], sandbox, tmp_path)
+    write_files(document, tmp_path)
+    if needs_terraform(document, tmp_path):
+        pytest.skip("Terraform or its AWS provider is missing")
+    sandbox = None if has_servers(document) else request.getfixturevalue("sandbox")
+    with closing(new_shell(tmp_path, sandbox)) as shell:
+        assert follow(document, shell)
 
 
 @pytest.mark.live
 def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_path: Path) -> None:
     readme = ROOT / "README.md"
-    others = [document for document in WITH_EXAMPLES if document != readme]
-    assert follow([readme, *others], sandbox, tmp_path) > 40
+    count = 0
+    with closing(new_shell(tmp_path, sandbox)) as shell:
+        for document in [readme, *(d for d in WITH_EXAMPLES if d != readme)]:
+            write_files(document, tmp_path)
+            if needs_terraform(document, tmp_path):
+                continue
+            if has_servers(document):
+                with closing(new_shell(tmp_path)) as own:
+                    count += follow(document, own)
+            else:
+                count += follow(document, shell)
+    assert count > 40
+
+
+#: Lines of shell blocks that no test runs, by how they begin, each with the reason.
+NOT_RUN = {
+    "make ": "runs for minutes, or until it is stopped",
+    "pip install ": "installs what the test environment has",
+    "createdb ": "needs a PostgreSQL server",
+    "export ": "sets variables for the lines after it",
+    "mkdir ": "in the home directory",
+    "aws ": "needs the server that the page is about",
+    ".venv/bin/python scripts/": "a script of this repository, which other tests run",
+}
+#: Servers of shell blocks that are not started.
+NOT_STARTED = {
+    "OPENTRAIL_CONTROL_STORE": "needs a PostgreSQL server",
+}
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """Yields each command of the sh blocks, and those of opentrail in text blocks."""
+    for language, block in re.findall(r"^```(sh|text)\n(.*?)^```", text, re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = re.sub(r"\s+# .*", "", line).strip()
+            is_ours = re.match(r"opentrail [a-z]", command)
+            if command and (language == "sh" or is_ours):
+                yield command
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_commands_that_are_not_run_are_accepted_or_have_a_reason(document: Path) -> None:
+    for command in shell_lines(document.read_text()):
+        words = shlex.split(command)
+        if words[0] == "opentrail":
+            arguments = list(takewhile(lambda word: word not in ("|", ">", "<"), words[1:]))
+            parser().parse_args(arguments)
+        else:
+            assert command.startswith(tuple(NOT_RUN)), f"{document.name}: {command}: run it"
+
+
+STARTED = [
+    pytest.param(command, id=f"{document.stem}-{number}")
+    for document in DOCUMENTS
+    for number, command in enumerate(shell_lines(document.read_text()))
+    if command.startswith("opentrail serve")
+    if not any(reason in document.read_text() for reason in NOT_STARTED)
+]
+
+
+@pytest.mark.live
+@pytest.mark.slow
+@pytest.mark.parametrize("command", STARTED)
+def test_a_server_that_a_document_starts_does_start(command: str, tmp_path: Path) -> None:
+    made = issue("127.0.0.1", "127.0.0.1", is_authority=False)
+    write(made, tmp_path / "certificate.pem", tmp_path / "key.pem")
+    (tmp_path / "opentrail.toml").write_text('[directory.AKIAIOSFODNN7EXAMPLE]\nuser = "alice"\n')
+    with closing(new_shell(tmp_path)) as shell:
+        shown = "  data "
+        assert shell.serve(command.replace("0.0.0.0", "127.0.0.1"), shown) == shown  # noqa: S104
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
+def test_code_in_documents_is_code(document: Path) -> None:
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", document.read_text(), re.M | re.S):
+        source = textwrap.dedent(block)
+        if not source.startswith('"'):  # a row of a table
+            compile(source, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_the_settings_page_has_whole_sentences() -> None:

@@ -1,0 +1,84 @@
+"""The page about monitoring and the Grafana dashboard name metrics that a server has."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.live.processes import Opentrail, opentrail_server
+
+ROOT = Path(__file__).parent.parent.parent
+DASHBOARD = ROOT / "packaging/grafana/opentrail.json"
+PAGE = ROOT / "docs/howto/monitor.md"
+_METRIC = re.compile(r"\bopentrail_[a-z_]+\b")
+_SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("", "_bucket")}
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
+    folder = tmp_path_factory.mktemp("monitoring")
+    with opentrail_server(folder / "data", command="sandbox") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def metrics(server: Opentrail) -> set[str]:
+    """Returns every name by which Prometheus knows a metric of the server."""
+    server.boto("iam").list_users()
+    with urllib.request.urlopen(f"{server.console}/metrics") as answer:  # noqa: S310
+        text = answer.read().decode()
+    return {
+        family.name + suffix
+        for family in text_string_to_metric_families(text)
+        for suffix in _SUFFIXES[family.type]
+        if not family.name.endswith("_created")
+    }
+
+
+def expressions() -> list[str]:
+    return [
+        target["expr"]
+        for panel in json.loads(DASHBOARD.read_text())["panels"]
+        for target in panel.get("targets", [])
+    ]
+
+
+def test_every_metric_of_the_dashboard_is_one_of_the_server(metrics: set[str]) -> None:
+    named = {name for text in expressions() for name in _METRIC.findall(text)}
+    assert len(named) > 10
+    assert named - metrics == set()
+
+
+def test_the_page_names_the_metrics_of_the_server(metrics: set[str]) -> None:
+    page = PAGE.read_text()
+    named = set(_METRIC.findall(page))
+    assert named - metrics == set()
+    # Each is in the page's table; a histogram without its buckets.
+    assert {name for name in metrics if not name.endswith("_bucket")} - named == set()
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    dashboard: dict[str, Any] = json.loads(DASHBOARD.read_text())
+    assert dashboard["title"] == "opentrail"
+    assert dashboard["schemaVersion"] >= 36
+    assert "id" not in dashboard, "an id is of one Grafana"
+    names = {variable["name"] for variable in dashboard["templating"]["list"]}
+    assert set(re.findall(r"\$\{?(\w+)", json.dumps(dashboard))) <= names | {
+        "__range",
+        "__rate_interval",
+    }
+    ids = [panel["id"] for panel in dashboard["panels"]]
+    assert len(ids) == len(set(ids))
+    for panel in dashboard["panels"]:
+        assert panel["type"] in ("row", "stat", "timeseries")
+        assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
+        assert panel["type"] == "row" or panel["targets"]
