@@ -60,9 +60,9 @@ if [ ! -x .venv/bin/python ]; then
 fi
 build_console
 say "installing the packages of $requirements (about a minute the first time)"
-# Not compiled: Python compiles what it imports, a small part of them.
+# Not compiled: Python compiles what it imports, a small part of them. argparse-manpage has no wheel.
 .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: \
-    --no-compile -r "$requirements"
+    --no-binary argparse-manpage --no-compile -r "$requirements"
 wait
 say "installing opentrail"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
