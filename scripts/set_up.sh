@@ -66,6 +66,10 @@ say "installing the packages of $requirements (about a minute the first time)"
 wait
 say "installing opentrail"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+# What a terminal may put on PATH: without Python, and without aws-cli where there is one that works.
+mkdir -p .venv/commands
+ln -sf ../bin/opentrail .venv/commands/opentrail
+aws --version >/dev/null 2>&1 || ln -sf ../bin/aws .venv/commands/aws
 touch "$stamp"
 # The development packages hold everything that running needs.
 [ "$kind" != dev ] || touch .venv/.opentrail-run
