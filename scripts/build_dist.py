@@ -42,9 +42,10 @@ def main(arguments: list[str]) -> int:
         build = (sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-t", "wheel")
         subprocess.run([*build, "-d", str(folder)], cwd=source, check=True)
         (wheel,) = folder.glob("*.whl")
-        name = "-".join(wheel.name.split("-")[:2])
-        _write_bill(folder / f"{name}-python.cdx.json", _python_bill(source))
-        _write_bill(folder / f"{name}-console.cdx.json", _console_bill(source))
+        version = wheel.name.split("-")[1]
+        for what, bill in (("python", _python_bill(source)), ("console", _console_bill(source))):
+            bill["metadata"]["component"]["version"] = version
+            _write_bill(folder / f"opentrail-{version}-{what}.cdx.json", bill)
     sums = "".join(
         f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n"
         for file in sorted(folder.iterdir())
@@ -73,12 +74,18 @@ def _console_bill(source: Path) -> Any:
     return json.loads(_output(*npm, "sbom", *options, "--omit", "dev", "--package-lock-only"))
 
 
-def _write_bill(file: Path, bill: dict[str, Any]) -> None:
-    """Writes a bill of materials without what differs from build to build, and without URLs."""
+def _write_bill(file: Path, bill: Any) -> None:
+    """Writes a bill of materials without what differs from build to build, and without URLs.
+
+    The hashes of the Python packages are in requirements/release.txt.
+    """
     bill.pop("serialNumber", None)
-    bill["metadata"].pop("timestamp", None)
+    for name in ("timestamp", "tools"):
+        bill["metadata"].pop(name, None)
     for component in bill["components"]:
         component.pop("externalReferences", None)
+        if component["bom-ref"].startswith("requirements-"):
+            component.pop("description", None)
     file.write_text(json.dumps(bill, indent=1, sort_keys=True) + "\n")
 
 
