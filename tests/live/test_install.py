@@ -188,14 +188,14 @@ def test_an_installed_wheel_records_a_call_and_names_its_caller(
 
 
 def test_two_builds_of_a_release_have_the_same_bytes(tmp_path: Path) -> None:
-    """The second is made in a clone, which is another folder."""
+    """Each is made in a clone of its own, so in another folder."""
     if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True, check=False).returncode:
         pytest.skip("this is not a git checkout")
-    clone = tmp_path / "a" / "clone"
-    _run("git", "clone", "-q", str(ROOT), str(clone), folder=tmp_path)
-    for source, made in ((ROOT, "one"), (clone, "two")):
-        script = str(source / "scripts/build_dist.py")
-        _run(sys.executable, script, str(tmp_path / made), folder=tmp_path)
+    for name in ("one", "two"):
+        clone = tmp_path / f"clone-{name}"
+        _run("git", "clone", "-q", str(ROOT), str(clone), folder=tmp_path)
+        script = str(clone / "scripts/build_dist.py")
+        _run(sys.executable, script, str(tmp_path / name), folder=tmp_path)
     one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("one", "two"))
     assert one == two
     assert len(one) == 5
