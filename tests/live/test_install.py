@@ -118,6 +118,53 @@ def _serve(wheel: Path, folder: Path) -> None:
         server.close()
 
 
+def test_what_make_run_prints_is_pasted_into_another_terminal(source: Path, tmp_path: Path) -> None:
+    """The first two minutes, where aws-cli is not installed."""
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    if shutil.which("aws", path=path) or not shutil.which("make", path=path):
+        pytest.skip("needs make, and no aws-cli in /usr/bin")
+    environment = clean_environment(PATH=path, PYTHON=sys.executable, VIRTUAL_ENV="")
+    listeners = "--listen 127.0.0.1:0 --console-listen 127.0.0.1:0"
+    sandbox = subprocess.Popen(
+        ["make", "run", f"ARGS={listeners}"],
+        cwd=source,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert sandbox.stdout is not None
+    said = ""
+    for line in sandbox.stdout:
+        said += line
+        if line.startswith("export PATH="):
+            break
+    assert f"aws-cli  is in {source}/.venv/commands, which the last line below adds" in said
+    _, _, pasted = said.partition("as always:\n")
+    typed = f"""{pasted}
+        aws iam create-user --user-name Mary --query User.Arn --output text
+        opentrail who Mary
+        ls {source}/.venv/commands"""
+    try:
+        done = subprocess.run(
+            ["bash", "-e"],
+            input=typed,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        sandbox.terminate()
+        rest, _ = sandbox.communicate(timeout=60)
+    assert done.returncode == 0, done.stderr + said + rest
+    arn, who, *_ = done.stdout.splitlines()
+    assert arn.endswith(":user/Mary")
+    assert who.endswith("IAM user admin created IAM user Mary through the AWS CLI.")
+    assert done.stdout.split()[-2:] == ["aws", "opentrail"]
+
+
 @dataclass(frozen=True)
 class Installer:
     """A tool that installs a wheel, and where it puts the environment and the command."""
