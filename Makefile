@@ -3,7 +3,7 @@
 # Cache compiled tests: compiling them takes a fifth of `make check`.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test docs bench conformance screenshots requirements clean
+.PHONY: help run check test docs bench conformance dist screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -12,6 +12,7 @@ help:
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
 	@echo "make docs         build the documentation site into site/"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
+	@echo "make dist         wheel, source distribution, SBOMs and checksums of the last commit, into dist/"
 	@echo "make requirements update the hashed requirement files"
 
 run:
@@ -50,6 +51,10 @@ bench:
 	@scripts/set_up.sh dev
 	.venv/bin/python -m benchmarks
 
+dist:
+	@scripts/set_up.sh dev
+	.venv/bin/python scripts/build_dist.py dist
+
 screenshots:
 	@scripts/set_up.sh dev
 	.venv/bin/python scripts/screenshots.py screenshots
@@ -59,7 +64,9 @@ requirements:
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header requirements/node.in -o requirements/node.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --no-header pyproject.toml --extra sandbox requirements/build.in -o requirements/run.txt
+	    --no-header pyproject.toml --extra sandbox requirements/build.in requirements/run.in -o requirements/run.txt
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --no-header pyproject.toml --extra postgres --extra oidc -o requirements/release.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --no-header pyproject.toml --extra sandbox-s3 --extra postgres --extra oidc --group dev requirements/build.in -o requirements/dev.txt
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

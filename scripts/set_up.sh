@@ -60,12 +60,20 @@ if [ ! -x .venv/bin/python ]; then
 fi
 build_console
 say "installing the packages of $requirements (about a minute the first time)"
+# argparse-manpage, for the manual page, has no wheel.
+from_source=
+[ "$kind" != dev ] || from_source="--no-binary argparse-manpage"
 # Not compiled: Python compiles what it imports, a small part of them.
+# shellcheck disable=SC2086
 .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: \
-    --no-compile -r "$requirements"
+    $from_source --no-compile -r "$requirements"
 wait
 say "installing opentrail"
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+# What a terminal may put on PATH: without Python, and without aws-cli where there is one that works.
+mkdir -p .venv/commands
+ln -sf ../bin/opentrail .venv/commands/opentrail
+aws --version >/dev/null 2>&1 || ln -sf ../bin/aws .venv/commands/aws
 touch "$stamp"
 # The development packages hold everything that running needs.
 [ "$kind" != dev ] || touch .venv/.opentrail-run

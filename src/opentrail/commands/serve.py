@@ -111,7 +111,11 @@ def _announce_sandbox(server: Server, has_history: bool) -> None:
         "sandbox  events of earlier runs remain, but the users, keys, topics and other resources"
         " of moto are gone"
     )
-    _announce(server, (forgotten,) if has_history else ())
+    notes = [forgotten] if has_history else []
+    folder = _own_commands()
+    if folder is not None and (folder / "aws").exists():
+        notes.append(f"aws-cli  is in {folder}, which the last line below adds to PATH")
+    _announce(server, notes)
     print("\nPaste this into another terminal, then use aws-cli or any SDK as always:\n")
     print(f"export AWS_ENDPOINT_URL={server.endpoint_url}")
     print(f"export AWS_ACCESS_KEY_ID={ADMIN_KEY_ID}")

@@ -28,6 +28,7 @@ from opentrail.commands.sandbox import (
     start_moto,
 )
 from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.installation import command_for
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -138,7 +139,7 @@ def running(folder: Path, upstream: str | None) -> Iterator[TestServer]:
     """
     if upstream is None and importlib.util.find_spec("moto") is None:
         raise UsageError(
-            "the fixture 'opentrail' needs moto: pip install 'opentrail[pytest]', "
+            f"the fixture 'opentrail' needs moto: {command_for('pytest')}, "
             "or name another AWS-compatible endpoint with --opentrail-upstream URL"
         )
     with ExitStack() as stack:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from opentrail.adapters.sql.migrating import bring_up_to_date
 from opentrail.adapters.sql.schema import DOCUMENTS
 from opentrail.core.errors import Conflict, StorageFailed, UsageError
+from opentrail.installation import command_for
 from opentrail.ports.control import Put, Stored, StoreWrite
 
 T = TypeVar("T")
@@ -240,8 +241,7 @@ def _engine(url: str | sa.URL) -> sa.Engine:
         )
     except ImportError as error:
         raise UsageError(
-            "a control store on PostgreSQL needs the package psycopg: pip install "
-            "'opentrail[postgres]'"
+            f"a control store on PostgreSQL needs the package psycopg: {command_for('postgres')}"
         ) from error
 
 

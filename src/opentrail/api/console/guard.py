@@ -31,7 +31,7 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "require-trusted-types-for 'script'"
 )
-_PLAIN_POLICY = (
+PLAIN_POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'self'; "
     "frame-ancestors 'none'"
 )
@@ -71,11 +71,11 @@ class Guard:
 
     def plain(self, handler: Handler, show: ShowError, least: ConsoleRole | None) -> Endpoint:
         """Wraps a handler as `endpoint` does, of a page without scripts."""
-        return self._wrapped(handler, self._check, least, show, _PLAIN_POLICY)
+        return self._wrapped(handler, self._check, least, show, PLAIN_POLICY)
 
     def form(self, handler: Handler, show: ShowError) -> Endpoint:
         """Wraps a handler of a form without scripts, which must not rely on a session."""
-        return self._wrapped(handler, self._check_form, None, show, _PLAIN_POLICY)
+        return self._wrapped(handler, self._check_form, None, show, PLAIN_POLICY)
 
     def _wrapped(
         self,

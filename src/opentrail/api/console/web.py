@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -17,9 +18,16 @@ from opentrail.access.users import ConsoleRole, ConsoleUsers
 from opentrail.api.console.assets import Assets
 from opentrail.api.console.counts import EventCounts
 from opentrail.api.console.events import Events
-from opentrail.api.console.guard import Guard, Handler, read_body
+from opentrail.api.console.guard import (
+    PLAIN_POLICY,
+    SECURITY_HEADERS,
+    Guard,
+    Handler,
+    json_response,
+    read_body,
+)
 from opentrail.api.console.oidc import OidcLogin, OidcSignIn
-from opentrail.api.console.plain import Plain
+from opentrail.api.console.plain import Plain, page_of
 from opentrail.api.console.proofs import Proofs, Prove
 from opentrail.api.console.roles import (
     API,
@@ -118,7 +126,8 @@ class WebConsole:
 
     def app(self, others: Sequence[Route] = ()) -> Starlette:
         """Returns an application that has other routes, too."""
-        return Starlette(routes=[*others, *self._routes()])
+        refusals: dict[Any, Any] = {HTTPException: _show_refusal}
+        return Starlette(routes=[*others, *self._routes()], exception_handlers=refusals)
 
     def _routes(self) -> list[Route]:
         """Returns the routes, in the order of `ROUTES`."""
@@ -293,6 +302,22 @@ async def _unknown(request: Request) -> Json:
 
 async def _go_home(_request: Request) -> Response:
     return RedirectResponse(_HOME, 307)
+
+
+async def _show_refusal(request: Request, error: HTTPException) -> Response:
+    """Answers a request that no route matches: a browser gets a page, other clients JSON."""
+    is_page = not request.url.path.startswith(("/api/", API))
+    if is_page and "text/html" in request.headers.get("accept", ""):
+        body = (
+            f'<p>opentrail is here, but not this page. <a href="{_HOME}">Open the console</a></p>'
+        )
+        response = page_of("This page does not exist", body, error.status_code)
+    else:
+        message = f"there is no {request.method} {request.url.path}; the web console is {_HOME}"
+        response = json_response({"error": message}, error.status_code)
+    response.headers.update({**SECURITY_HEADERS, "Content-Security-Policy": PLAIN_POLICY})
+    response.headers.update({**(error.headers or {}), "Cache-Control": "no-store"})
+    return response
 
 
 def _caller(request: Request) -> ConsoleCaller:
