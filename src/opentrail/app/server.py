@@ -469,9 +469,8 @@ class Server:
         )
         tls = tls_of_endpoint(settings)
         await serve_console(stack, web.app(command_line.routes()), console, tls)
-        if tls is not None:
-            reload = partial(self._reload_certificate, tls, endpoint)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        reload = partial(self._reload_certificate, tls, endpoint)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         stack.push_async_callback(command_line.streams.end)
         stack.callback(web.tail.end)
         self._write_server_file(stack, token)
@@ -504,9 +503,12 @@ class Server:
         return Authorizer(policies, of_resources, trails, clock, keys_of_server.is_trusted)
 
     def _reload_certificate(
-        self, tls: ssl.SSLContext, endpoint: EndpointServer | Recorders
+        self, tls: ssl.SSLContext | None, endpoint: EndpointServer | Recorders
     ) -> None:
         """Reads certificate and key again for the connections that come to both ports."""
+        if tls is None:
+            log.info("there is no certificate to read again")
+            return
         try:
             load_certificate(tls, self.settings)
             endpoint.reload_certificate()
