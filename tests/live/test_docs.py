@@ -270,6 +270,13 @@ def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_p
 NOT_RUN = {
     "make ": "runs for minutes, or until it is stopped",
     "pip install ": "installs what the test environment has",
+    "python3 -m venv ": "tests/live/test_install.py has it",
+    "~/opentrail/": "tests/live/test_install.py has it",
+    "pipx ": "tests/live/test_install.py has it",
+    "uv tool ": "tests/live/test_install.py has it",
+    "podman ": "tests/live/test_container.py has it, by buildah",
+    "sudo ": "changes the machine",
+    "sha256sum ": "needs a release",
     "createdb ": "needs a PostgreSQL server",
     "export ": "sets variables for the lines after it",
     "mkdir ": "in the home directory",
