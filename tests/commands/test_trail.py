@@ -16,7 +16,7 @@ def test_a_flush_prints_the_number_of_delivered_files(
     answer = {"trail": "arn:trail", "logFiles": ["a", "b"], "digestFiles": ["c"]}
     console.answers(answer)
     assert main(["trail", "flush", "my-trail"]) == 0
-    assert capsys.readouterr().out == "arn:trail: 2 log files and 1 digest files delivered\n"
+    assert capsys.readouterr().out == "arn:trail: 2 log files and 1 digest file delivered\n"
     assert json.loads(console.asked[0].body) == {"name": "my-trail"}
     assert main(["trail", "flush", "my-trail", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == answer

@@ -30,7 +30,7 @@ def test_a_whole_directory_is_good(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = made(tmp_path / "data")
     assert main(["verify-store", "--data-dir", str(folder)]) == 0
     output = capsys.readouterr().out
-    assert output == "50 records verified in 1 journal segments, 1 sealed files: all good\n"
+    assert output == "50 records verified in 1 journal segment, 1 sealed file: all good\n"
 
 
 def test_damage_is_printed_by_file_and_position(
@@ -42,7 +42,7 @@ def test_damage_is_printed_by_file_and_position(
     assert main(["verify-store", "--data-dir", str(folder)]) == 1
     output = capsys.readouterr().out
     assert f"{sealed.name}, positions 1 to 20: its content is not what its name says\n" in output
-    assert output.endswith("1 problems\n")
+    assert output.endswith("1 problem\n")
     assert main(["verify-store", "--data-dir", str(folder), "--json"]) == 1
     document = json.loads(capsys.readouterr().out)
     assert [(one["first"], one["last"]) for one in document["findings"]] == [(1, 20)]

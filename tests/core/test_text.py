@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.core.text import printable
+from opentrail.core.text import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,10 @@ def test_no_text_keeps_a_character_that_steers(text: str) -> None:
     kept = [c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp")]
     if len(kept) == len(text):
         assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (12_000, "12,000 files")]
+)
+def test_a_number_has_its_noun(number: int, shown: str) -> None:
+    assert counted(number, "file") == shown

@@ -33,6 +33,7 @@ from opentrail.commands.progress import Progress
 from opentrail.commands.verify_store import described
 from opentrail.core.errors import StorageFailed, UsageError
 from opentrail.core.event import format_time
+from opentrail.core.text import counted
 from opentrail.settings import Settings, from_environment
 from opentrail.version import __version__
 
@@ -147,7 +148,7 @@ def _report(
         return
     for one in findings:
         print(described(one))
-    state = f"{len(findings):,} problems" if findings else "verified"
+    state = counted(len(findings), "problem") if findings else "verified"
     print(f"{made}: all up to position {manifest.position:,}, {size:,} bytes, {state}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from opentrail.commands.client import ask
 from opentrail.commands.rendering import print_fields, print_table
-from opentrail.core.text import printable
+from opentrail.core.text import counted, printable
 
 _PATH = "/api/v1/trails"
 _DONE = {"start": "logs events now", "stop": "logs no more events", "delete": "is deleted"}
@@ -55,8 +55,9 @@ def _flush(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(done))
         return 0
-    logs, digests = len(done["logFiles"]), len(done["digestFiles"])
-    print(f"{done['trail']}: {logs} log files and {digests} digest files delivered")
+    logs = counted(len(done["logFiles"]), "log file")
+    digests = counted(len(done["digestFiles"]), "digest file")
+    print(f"{done['trail']}: {logs} and {digests} delivered")
     return 0
 
 

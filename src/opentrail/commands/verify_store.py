@@ -16,7 +16,7 @@ from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.known_positions import known_positions
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, UsageError
-from opentrail.core.text import printable
+from opentrail.core.text import counted, printable
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,8 +57,11 @@ def run(options: argparse.Namespace) -> int:
     else:
         for one in findings:
             sys.stdout.write(f"{described(one)}\n")
-        files = f"{check.segments:,} journal segments, {check.files:,} sealed files"
-        sys.stdout.write(f"{check.records:,} records verified in {files}: {_outcome(findings)}\n")
+        records = counted(check.records, "record")
+        files = (
+            f"{counted(check.segments, 'journal segment')}, {counted(check.files, 'sealed file')}"
+        )
+        sys.stdout.write(f"{records} verified in {files}: {_outcome(findings)}\n")
     return 1 if findings else 0
 
 
@@ -76,7 +79,7 @@ async def _written(folder: Path) -> int:
 
 
 def _outcome(findings: list[Damage]) -> str:
-    return f"{len(findings):,} problems" if findings else "all good"
+    return counted(len(findings), "problem") if findings else "all good"
 
 
 def described(one: Damage) -> str:

@@ -17,3 +17,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """Returns a number with its noun.
+
+    >>> counted(1, "log file"), counted(2_000, "log file")
+    ('1 log file', '2,000 log files')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
