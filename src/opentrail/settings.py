@@ -133,6 +133,9 @@ class Settings:
     #: `postgresql://USER:PASSWORD@HOST/DATABASE`, a database for this server alone. A password is
     #: refused in the flag, where other users of the machine could see it.
     control_store: str = field(default="sqlite", repr=False)
+    #: `on`: at the start, GET requests without credentials find out what answers behind each
+    #: upstream; `off`: nothing is sent to an upstream but the calls of clients.
+    upstream_check: str = "on"
     #: `refuse`: no answer without its record; `allow`: answer first, count lost records.
     on_record_failure: str = "refuse"
     #: Recorder processes that share the port, when one core is not enough.
@@ -170,6 +173,7 @@ _CHOICES = {
     "event_bridge": ("auto", "off"),
     "organization": ("off", "upstream"),
     "insights": ("on", "off"),
+    "upstream_check": ("on", "off"),
     "insights_preset": ("balanced", "strict", "aws"),
     "rewrite_urls": ("off", "scheme"),
 }

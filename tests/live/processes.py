@@ -70,7 +70,8 @@ class Opentrail:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=clean_environment(**environment),
+            # A stub of an upstream gets nothing but the calls of its test.
+            env=clean_environment(**{"OPENTRAIL_UPSTREAM_CHECK": "off", **environment}),
         )
         self.output = ""
         assert self.process.stdout is not None

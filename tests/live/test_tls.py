@@ -115,7 +115,7 @@ def test_a_certificate_that_is_none_is_wrong_use(
     listen = ("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0")
     swapped = run_opentrail(*serve, *listen, "--tls-certificate", str(key), "--tls-key", str(pem))
     assert swapped.returncode == 2
-    assert "--tls-certificate and --tls-key cannot be used" in swapped.stderr
+    assert "--tls-certificate and --tls-key must be PEM files" in swapped.stderr
     alone = run_opentrail(*serve, "--tls-certificate", str(pem))
     assert alone.returncode == 2
     assert "belong together" in alone.stderr

@@ -21,6 +21,7 @@ def _add_server(commands: Any, name: str, text: str) -> None:
     add("--console-listen", metavar="HOST:PORT", help="health and API (127.0.0.1:4748)")
     add("--upstream", metavar="[SERVICE=]URL", action="append", help="where calls go; repeatable")
     add("--upstream-timeout", metavar="SECONDS", help="longest silence of an upstream (910)")
+    add("--upstream-check", metavar="MODE", help="on (default): say what answers there; or off")
     add("--config", metavar="FILE", help="TOML file with settings")
     logs, digests = ("10", "60") if name == "sandbox" else ("300", "3600")
     add("--delivery-interval", metavar="SECONDS", help=f"between log files ({logs})")

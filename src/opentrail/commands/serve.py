@@ -30,7 +30,8 @@ from opentrail.version import __version__
 def run(options: argparse.Namespace) -> int:
     """Records calls until it is stopped."""
     settings = _settings(options)
-    serve(settings, partial(_announce_serve, UpstreamCheck(settings)))
+    check = UpstreamCheck(settings) if settings.upstream_check == "on" else None
+    serve(settings, partial(_announce_serve, check))
     return 0
 
 
@@ -77,8 +78,8 @@ def _announce(server: Server, notes: Sequence[str] = ()) -> None:
     print(f"  data     {server.settings.data_dir.resolve()}", flush=True)
 
 
-def _announce_serve(check: UpstreamCheck, server: Server) -> None:
-    notes = [f"upstream {line}" for line in check.lines()]
+def _announce_serve(check: UpstreamCheck | None, server: Server) -> None:
+    notes = [f"upstream {line}" for line in check.lines()] if check else []
     if not server.settings.directory:
         notes.append(f"callers  unknown unless recorded calls made their keys; {NAMING}")
     _announce(server, notes)
