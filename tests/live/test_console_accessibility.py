@@ -79,9 +79,15 @@ def _arn(server: Opentrail) -> str:
     return str(trail["TrailARN"])
 
 
-def _settle(page: Page) -> None:
-    """Returns once nothing is being loaded."""
+def _settle(page: Page, scheme: str) -> None:
+    """Returns once nothing is being loaded, and the colors are those of the scheme."""
     expect(page.get_by_text("Loading", exact=False)).to_have_count(0)
+    is_dark = "document.body.classList.contains('awsui-dark-mode')"
+    page.wait_for_function(f"() => {is_dark} === {str(scheme == 'dark').lower()}")
+    # Transitions of colors begin with the next frame.
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
     page.wait_for_function(
         "() => document.querySelectorAll('.dimmed').length === 0"
         " && document.getAnimations().every(each => each.playState !== 'running'"
@@ -101,7 +107,7 @@ def test_no_page_has_a_violation(server: Opentrail) -> None:
                 for scheme in SCHEMES:
                     page.emulate_media(color_scheme=scheme)
                     expect(page.get_by_role("heading", name=heading).first).to_be_visible()
-                    _settle(page)
+                    _settle(page, scheme)
                     problems = console.violations()
                     if wider := console.overflow():
                         problems.append(f"{wider} pixels wider than the window")
@@ -115,7 +121,7 @@ def test_open_panels_and_dialogs_have_no_violation(server: Opentrail, scheme: st
     found: dict[str, list[str]] = {}
 
     def look(what: str) -> None:
-        _settle(console.page)
+        _settle(console.page, scheme)
         if problems := console.violations():
             found[what] = problems
 
@@ -144,7 +150,7 @@ def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(server: Opent
         for path in ("", "events", "trails", "turn-on"):
             console.go(path)
             expect(console.page.get_by_role("heading").first).to_be_visible()
-            _settle(console.page)
+            _settle(console.page, "light")
             assert console.overflow() == 0, path
             # The colors are the system's: axe compares those of the style sheets.
             assert console.violations("color-contrast") == [], path
