@@ -86,6 +86,7 @@ SOURCES: dict[str, tuple[tuple[str, Any], tuple[str, Any], tuple[Any, Any]]] = {
     "organization": (('"upstream"', "upstream"), ("off", "off"), ("upstream", "upstream")),
     "event_bridge": (('"off"', "off"), ("auto", "auto"), ("off", "off")),
     "insights": (('"off"', "off"), ("on", "on"), ("off", "off")),
+    "upstream_check": (('"off"', "off"), ("on", "on"), ("off", "off")),
     "insights_preset": (('"strict"', "strict"), ("aws", "aws"), ("balanced", "balanced")),
     "insights_types": (
         ('["new-api", "new-region"]', ("new-api", "new-region")),
@@ -407,6 +408,7 @@ WRONG_TEXTS = {
     "bucket_policy_check": ["strict", "Enforced"],
     "event_bridge": ["on", "yes"],
     "insights": ["auto", "yes"],
+    "upstream_check": ["auto", "yes"],
     "insights_preset": ["relaxed", "AWS"],
     "insights_types": ["new-apis", "all,new-api", "OpenTrail.NewApi", "new-api access-denied"],
     "rewrite_urls": ["on", "https"],

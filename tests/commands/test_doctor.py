@@ -56,7 +56,8 @@ def test_all_is_well(folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPa
 
 
 def test_open_permissions_are_mended(folder: Path, capsys: Capture) -> None:
-    (folder / "keys").mkdir(mode=0o755)
+    (folder / "keys").mkdir()
+    (folder / "keys").chmod(0o755)
     key = folder / "keys" / "master.key"
     key.write_text("x")
     key.chmod(0o644)
