@@ -92,7 +92,8 @@ def snapshot(
     Raises:
         StorageFailed: the data directory cannot be read, or changes faster than it can be copied.
     """
-    _remove_stale(data.root)
+    for abandoned in abandoned_snapshots(data.root):
+        shutil.rmtree(abandoned, ignore_errors=True)
     folder = data.root / f".backup-{os.getpid()}"
     try:
         yield folder, _fill(data, folder, copy_control)
@@ -102,12 +103,13 @@ def snapshot(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_stale(root: Path) -> None:
-    """Removes the folders of backups that were killed."""
-    for folder in root.glob(".backup-*"):
-        process = folder.name.removeprefix(".backup-")
-        if not Path("/proc", process).exists() or process == str(os.getpid()):
-            shutil.rmtree(folder, ignore_errors=True)
+def abandoned_snapshots(root: Path) -> list[Path]:
+    """Returns the folders of backups that were killed."""
+    return [
+        folder
+        for folder in sorted(root.glob(".backup-*"))
+        if not Path("/proc", folder.name.removeprefix(".backup-")).exists()
+    ]
 
 
 def _fill(data: DataDirectory, folder: Path, copy_control: Callable[[Path], None]) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 from pathlib import Path
 from typing import Any
 
-from opentrail.commands.client import ask
+from opentrail.commands.client import ask, data_dir_of
 from opentrail.core.errors import UsageError
 
 KEYS, POLICIES = "/api/v1/access-keys", "/api/v1/policies"
@@ -27,7 +26,7 @@ def administer(options: argparse.Namespace, path: str, given: dict[str, Any]) ->
         UsageError: there is no data directory, or a parameter is wrong.
         DataDirectoryInUse: a server is using it.
     """
-    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    folder = data_dir_of(options)
     if options.endpoint or (folder / "server.json").exists():
         return ask(options, path, {}, given)
     if not folder.is_dir():

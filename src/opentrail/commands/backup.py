@@ -29,6 +29,7 @@ from opentrail.adapters.files import DataDirectory, sync_folder, write_durably
 from opentrail.adapters.sealing import AesGcmSealer
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.store_check import Damage, StoreCheck
+from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.commands.verify_store import described
 from opentrail.core.errors import StorageFailed, UsageError
@@ -52,9 +53,7 @@ def run(options: argparse.Namespace) -> int:
         UsageError: there is no data directory, or the passphrase is missing.
         StorageFailed: something cannot be read or written.
     """
-    data = DataDirectory(
-        Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
-    )
+    data = DataDirectory(data_dir_of(options))
     if not data.journal.is_dir():
         raise UsageError(f"{data.root} is not a data directory; name one with --data-dir DIR")
     target = Path(options.file)
@@ -88,7 +87,7 @@ def run_restore(options: argparse.Namespace) -> int:
     source = Path(options.file)
     if not source.is_file():
         raise UsageError(f"there is no backup {source}")
-    root = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    root = data_dir_of(options)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is not empty; name a new folder with --data-dir DIR")
     settings = from_environment({"data_dir": str(root)}, options.config)

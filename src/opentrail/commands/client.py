@@ -180,6 +180,11 @@ def _document(body: bytes, console: str) -> dict[str, Any]:
     return document
 
 
+def data_dir_of(options: argparse.Namespace) -> Path:
+    """Returns the data directory of `--data-dir`, of the environment, or the default."""
+    return Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+
+
 def find(options: argparse.Namespace) -> Console:
     """Returns the server of `--endpoint`, or of the given or default data directory.
 
@@ -191,7 +196,7 @@ def find(options: argparse.Namespace) -> Console:
     given = os.environ.get("OPENTRAIL_TOKEN")
     if options.endpoint and given:
         return Console(_console_url(options.endpoint), given)
-    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    folder = data_dir_of(options)
     try:
         described = json.loads((folder / "server.json").read_text())
         console, token = str(described["console"]), str(described["token"])

@@ -25,10 +25,15 @@ def conditions_of(options: argparse.Namespace) -> dict[str, str | None]:
     return {**query, **defaults_of(options)}
 
 
+def own_region() -> str:
+    """Returns the Region of the environment, else the default one."""
+    given = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return given or "us-east-1"
+
+
 def defaults_of(options: argparse.Namespace) -> dict[str, str | None]:
     """Returns the conditions that neither a flag nor the expression sets."""
-    own_region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    usual = {"account": DEFAULT_ACCOUNT, "region": own_region or "us-east-1", "categories": None}
+    usual = {"account": DEFAULT_ACCOUNT, "region": own_region(), "categories": None}
     flags = {
         "account": options.account or options.all_accounts,
         "region": options.region or options.all_regions,

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from opentrail.commands.client import Console, find
+from opentrail.adapters.backup import abandoned_snapshots
+from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
 from opentrail.commands.upstream_check import UpstreamCheck
 from opentrail.core.errors import OpentrailError
@@ -38,7 +39,7 @@ class Diagnosis:
 
 def run(options: argparse.Namespace) -> int:
     """Prints what was found; the exit code is 1 if a problem remains."""
-    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    folder = data_dir_of(options)
     findings = [_mended(one) if options.fix else one for one in _findings(options, folder)]
     if options.json:
         shown = [{"level": f.level, "subject": f.subject, "text": f.text} for f in findings]
@@ -96,10 +97,9 @@ def _leftovers(folder: Path) -> Iterator[Diagnosis]:
     if process is not None and not Path("/proc", str(process)).exists():
         text = f"{described} is left over from a server that was killed"
         yield Diagnosis("problem", "left over", text, described.unlink)
-    for path in sorted(folder.glob(".backup-*")):
-        if not Path("/proc", path.name.removeprefix(".backup-")).exists():
-            text = f"{path} is left over from a backup that was killed"
-            yield Diagnosis("warning", "left over", text, partial(shutil.rmtree, path))
+    for path in abandoned_snapshots(folder):
+        text = f"{path} is left over from a backup that was killed"
+        yield Diagnosis("warning", "left over", text, partial(shutil.rmtree, path))
 
 
 def _process_of(described: Path) -> int | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from typing import Any
 
 from opentrail.commands.client import ask
+from opentrail.commands.conditions import own_region
 from opentrail.commands.rendering import print_fields, print_table
 from opentrail.core.text import counted, printable
 
@@ -36,7 +36,6 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
     if options.action != "list":
         asked["name"] = options.name
     if options.action == "create":
-        own = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         asked |= {
             "bucket": options.bucket,
             "createBucket": options.create_bucket,
@@ -45,7 +44,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
             "topic": options.topic,
             "allRegions": not options.single_region,
             "validation": not options.no_validation,
-            "region": options.region or own or "us-east-1",
+            "region": options.region or own_region(),
         }
     return asked
 

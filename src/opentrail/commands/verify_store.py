@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.known_positions import known_positions
+from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, UsageError
 from opentrail.core.text import counted, printable
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         UsageError: the folder is not a data directory.
         StorageFailed: it cannot be read.
     """
-    folder = Path(options.data_dir or os.environ.get("OPENTRAIL_DATA_DIR") or "opentrail-data")
+    folder = data_dir_of(options)
     journal, history = folder / "journal", folder / "history"
     if not journal.is_dir() or not history.is_dir():
         raise UsageError(
