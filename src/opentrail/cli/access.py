@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from opentrail.cli.shared import Actions, add_client, runs
+from opentrail.cli.shared import Actions, add_client, add_command, runs
 
 
 def add_commands(commands: Any) -> None:
@@ -138,6 +138,5 @@ def _add_users(commands: Any) -> None:
 def _add_console(commands: Any) -> None:
     text = "print a link that opens the web console"
     more = "It is good once, for ten minutes, in a browser on the server's machine."
-    console = commands.add_parser("console", help=text, description=f"{text}. {more}")
-    console.set_defaults(run=runs("console"))
+    console = add_command(commands, "console", text, runs("console"), more)
     add_client(console)

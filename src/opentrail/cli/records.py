@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.cli.shared import Actions, add_client, runs
+from opentrail.cli.shared import Actions, add_client, add_command, runs
 
 
 def add_commands(commands: Any) -> None:
@@ -19,8 +19,7 @@ def _add_import(commands: Any) -> None:
         "The format is detected: log files, NDJSON, LookupEvents output and EventBridge envelopes,"
         " compressed or not. Events that were imported before are recognized by their ids."
     )
-    importing = commands.add_parser("import", help=text, description=f"{text}. {more}")
-    importing.set_defaults(run=runs("import_files"))
+    importing = add_command(commands, "import", text, runs("import_files"), more)
     importing.add_argument(
         "paths",
         nargs="+",
@@ -65,8 +64,7 @@ def _add_validate(commands: Any) -> None:
         "A trail by its name or ARN, its bucket, or a copy of the bucket in a folder; several are"
         " searched in order. Exit codes: 0 good, 1 not good, 5 cannot be decided."
     )
-    validate = commands.add_parser("validate", help=text, description=f"{text}. {more}")
-    validate.set_defaults(run=runs("validate"))
+    validate = add_command(commands, "validate", text, runs("validate"), more)
     add = validate.add_argument
     add("sources", nargs="+", metavar="SOURCE", help="TRAIL, s3://BUCKET/PREFIX, or FOLDER")
     add("--since", metavar="T", help="from this time on, 2020-01-01T09:00:00Z")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.cli.shared import add_client, add_conditions, runs
+from opentrail.cli.shared import add_client, add_command, add_conditions, runs
 
 #: What `opentrail insights` does; the first is the default.
 _INSIGHTS = ("list", "show", "expected", "scan", "status")
@@ -20,8 +20,7 @@ def add_commands(commands: Any) -> None:
 
 def _add_lookup(commands: Any) -> None:
     text = "find events, newest first"
-    lookup = commands.add_parser("lookup", help=text, description=text)
-    lookup.set_defaults(run=runs("lookup"))
+    lookup = add_command(commands, "lookup", text, runs("lookup"))
     add_conditions(lookup)
     lookup.add_argument("--limit", metavar="N", default="50", help="maximum number of events (50)")
     lookup.add_argument("--csv", action="store_true", help="print CSV")
@@ -31,8 +30,7 @@ def _add_lookup(commands: Any) -> None:
 def _add_tail(commands: Any) -> None:
     text = "show events as they are recorded"
     more = "Continues by itself when the server is restarted; Ctrl-C ends it."
-    tail = commands.add_parser("tail", help=text, description=f"{text}. {more}")
-    tail.set_defaults(run=runs("tail"))
+    tail = add_command(commands, "tail", text, runs("tail"), more)
     add_conditions(tail, with_times=False)
     tail.add_argument("--last", metavar="N", help="start with the last N events that match")
     tail.add_argument("--after", metavar="POSITION", help="start after this position")
@@ -46,8 +44,7 @@ def _add_tail(commands: Any) -> None:
 def _add_export(commands: Any) -> None:
     text = "write events to files, newest first"
     more = "Each file is written atomically; a file _SUCCESS at the end marks a complete export."
-    export = commands.add_parser("export", help=text, description=f"{text}. {more}")
-    export.set_defaults(run=runs("export"))
+    export = add_command(commands, "export", text, runs("export"), more)
     add_conditions(export)
     kinds = export.add_mutually_exclusive_group(required=True)
     kinds.add_argument("--parquet", metavar="DIR", help="Parquet: typed columns and the record")
@@ -61,8 +58,7 @@ def _add_export(commands: Any) -> None:
 
 def _add_who(commands: Any) -> None:
     text = "find out who created, changed and deleted a resource, when, and by which method"
-    who = commands.add_parser("who", help=text, description=text)
-    who.set_defaults(run=runs("who"))
+    who = add_command(commands, "who", text, runs("who"))
     who.add_argument(
         "resource", metavar="RESOURCE", help="name, ARN, or name with type: Mary, user/Mary"
     )
@@ -74,8 +70,7 @@ def _add_who(commands: Any) -> None:
 def _add_insights(commands: Any) -> None:
     text = "list unusual activity, or show one incident"
     more = "An incident is an API whose calls or errors are far more, or fewer, than usual."
-    insights = commands.add_parser("insights", help=text, description=f"{text}. {more}")
-    insights.set_defaults(run=runs("insights"))
+    insights = add_command(commands, "insights", text, runs("insights"), more)
     add = insights.add_argument
     add("action", nargs="?", choices=_INSIGHTS, default="list", help=", ".join(_INSIGHTS))
     add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.cli.shared import runs
+from opentrail.cli.shared import add_command, runs
 
 
 def add_commands(commands: Any) -> None:
@@ -13,8 +13,9 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_server(commands: Any, name: str, text: str) -> None:
-    serve = commands.add_parser(name, help=text, description=text)
-    serve.set_defaults(run=runs("serve", "run" if name == "serve" else "run_sandbox"))
+    serve = add_command(
+        commands, name, text, runs("serve", "run" if name == "serve" else "run_sandbox")
+    )
     add = serve.add_argument
     add("--data-dir", metavar="DIR", help="folder with all data (./opentrail-data)")
     add("--listen", metavar="HOST:PORT", help="the AWS endpoint (127.0.0.1:4747)")

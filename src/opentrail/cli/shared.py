@@ -17,6 +17,16 @@ def runs(module: str, function: str = "run") -> Callable[[argparse.Namespace], i
     return run
 
 
+def add_command(
+    commands: Any, name: str, text: str, run: Callable[[argparse.Namespace], int], more: str = ""
+) -> argparse.ArgumentParser:
+    """Adds a command and returns its parser; `more` is for its own help alone."""
+    described = f"{text}. {more}" if more else text
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=described)
+    parser.set_defaults(run=run)
+    return parser
+
+
 class Actions:
     """The actions of a command, such as `create` of `opentrail keys`."""
 

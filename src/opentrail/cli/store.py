@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from opentrail.cli.shared import add_client, runs
+from opentrail.cli.shared import add_client, add_command, runs
 
 
 def add_commands(commands: Any) -> None:
@@ -17,18 +17,14 @@ def add_commands(commands: Any) -> None:
 
 def _add_status(commands: Any) -> None:
     text = "show whether a server is healthy, and what it has lost"
-    status = commands.add_parser(
-        "status", help=text, description=f"{text}. Exit code 1: it is not."
-    )
-    status.set_defaults(run=runs("status"))
+    status = add_command(commands, "status", text, runs("status"), "Exit code 1: it is not.")
     add_client(status)
 
 
 def _add_doctor(commands: Any) -> None:
     text = "look for what commonly goes wrong, and mend it"
     more = "Checks the data directory, the server, its upstreams and trails, and this terminal."
-    doctor = commands.add_parser("doctor", help=text, description=f"{text}. {more}")
-    doctor.set_defaults(run=runs("doctor"))
+    doctor = add_command(commands, "doctor", text, runs("doctor"), more)
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
     add_client(doctor)
 
@@ -39,8 +35,7 @@ def _add_verify_store(commands: Any) -> None:
         "Compares each record of the journal with its hash chain, and each sealed file of event"
         " history with its hash. A server may be running. Exit codes: 0 good, 1 not good."
     )
-    verify = commands.add_parser("verify-store", help=text, description=f"{text}. {more}")
-    verify.set_defaults(run=runs("verify_store"))
+    verify = add_command(commands, "verify-store", text, runs("verify_store"), more)
     verify.add_argument("--data-dir", metavar="DIR", help="the data directory")
     verify.add_argument("--json", action="store_true", help="print JSON")
 
@@ -51,8 +46,7 @@ def _add_backup(commands: Any) -> None:
         "The backup is of one moment, and is verified. Exit codes: 0 good, 1 there is damage,"
         " which the backup has, too."
     )
-    backup = commands.add_parser("backup", help=text, description=f"{text}. {more}")
-    backup.set_defaults(run=runs("backup"))
+    backup = add_command(commands, "backup", text, runs("backup"), more)
     add = backup.add_argument
     add("file", metavar="FILE", help="the backup, such as opentrail.tar")
     add("--data-dir", metavar="DIR", help="the data directory")
@@ -64,8 +58,7 @@ def _add_backup(commands: Any) -> None:
 
 def _add_restore(commands: Any) -> None:
     text = "make a data directory of a backup"
-    restore = commands.add_parser("restore", help=text, description=text)
-    restore.set_defaults(run=runs("backup", "run_restore"))
+    restore = add_command(commands, "restore", text, runs("backup", "run_restore"))
     add = restore.add_argument
     add("file", metavar="FILE", help="the backup")
     add("--data-dir", metavar="DIR", help="folder to make; it must not exist, or be empty")
