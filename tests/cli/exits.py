@@ -11,3 +11,11 @@ def exits(*arguments: str) -> int:
         main(arguments)
     assert isinstance(ended.value.code, int)
     return ended.value.code
+
+
+def assert_wrong_use(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """Asserts that argparse refuses arguments, with the usage on standard error alone."""
+    assert exits(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage: opentrail" in captured.err

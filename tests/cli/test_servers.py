@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from opentrail.cli import main
-from tests.cli.exits import exits
+from tests.cli.exits import assert_wrong_use
 
 
 @pytest.mark.parametrize(
@@ -21,10 +21,7 @@ from tests.cli.exits import exits
 def test_wrong_arguments_are_wrong_use(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exits(*arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "usage: opentrail" in captured.err
+    assert_wrong_use(arguments, capsys)
 
 
 @pytest.mark.parametrize(

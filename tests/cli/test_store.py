@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.exits import exits
+from tests.cli.exits import assert_wrong_use
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,4 @@ from tests.cli.exits import exits
 def test_wrong_arguments_are_wrong_use(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert exits(*arguments) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "usage: opentrail" in captured.err
+    assert_wrong_use(arguments, capsys)
