@@ -37,11 +37,14 @@ def test_a_written_file_holds_its_content_and_nothing_else_is_left(tmp_path: Pat
         assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_written_file_has_the_mode_that_was_asked_for(tmp_path: Path) -> None:
-    write_durably(tmp_path / "secret", b"")
-    write_durably(tmp_path / "shared", b"", mode=0o640)
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("secret", "shared")]
-    assert modes == [0o600, 0o640]
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_a_written_file_can_be_read_by_its_owner_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_durably(tmp_path / "secret", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
 
 
 @pytest.mark.anomaly

@@ -10,14 +10,14 @@ from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
 from opentrail.version import DATA_VERSION
 
 
-def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Writes a file atomically and durably.
+def write_durably(path: Path, content: bytes) -> None:
+    """Writes a file that its owner alone can read, atomically and durably.
 
     Raises:
         OSError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

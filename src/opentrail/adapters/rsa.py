@@ -90,7 +90,7 @@ class RsaSigner:
         )
         stamp = format_time(self._clock.now()).replace(":", "")
         file = self._folder / f"signing-{stamp}.pem"
-        write_durably(file, pem, mode=0o600)
+        write_durably(file, pem)
         return file
 
     def _read(self, file: Path) -> _PrivateKey:
