@@ -10,7 +10,7 @@ import pytest
 
 from opentrail.core.errors import ObjectStoreError, OpentrailError, StorageFailed
 from opentrail.core.event import Entry
-from opentrail.follow import BATCH, follow
+from opentrail.follow import BATCH, catch_up, follow
 from tests.factories import a_new_entry, event_id, some_records
 from tests.fakes import MemoryJournal, asynchronous, eventually, run_skipping_time, turns
 
@@ -75,6 +75,21 @@ async def test_a_follower_gets_what_there_is_and_what_comes() -> None:
         await eventually(lambda: len(collector.taken) == journal.head)
     assert collector.taken == list(range(1, 12))
     await stop(task)
+
+
+@asynchronous
+async def test_catching_up_ends_once_nothing_is_missed() -> None:
+    journal, collector = MemoryJournal(), Collector(place=1)
+    await catch_up(journal, collector)
+    assert collector.tries == 0
+    await journal.append([a_new_entry()] * (BATCH + 2))
+    await catch_up(journal, collector)
+    assert [len(batch) for batch in collector.batches] == [BATCH, 1]
+    assert collector.taken == list(range(2, BATCH + 3))
+    collector.failures = 1
+    await append(journal, 1)
+    with pytest.raises(StorageFailed):
+        await catch_up(journal, collector)
 
 
 @asynchronous

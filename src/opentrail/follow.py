@@ -88,6 +88,18 @@ async def follow(
             hurry.clear()
 
 
+async def catch_up(journal: Journal, follower: Follower) -> None:
+    """Has a follower process all entries that it missed.
+
+    Raises:
+        OpentrailError: the journal cannot be read, or the follower cannot process a batch.
+    """
+    cursor = await follower.cursor()
+    while entries := await journal.read(cursor, BATCH):
+        await follower.process(entries)
+        cursor = entries[-1].position
+
+
 async def _more(journal: Journal, cursor: int, hurry: asyncio.Event) -> None:
     """Returns once there is a record after a position, or `hurry` is set."""
     waits = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
@@ -24,10 +25,13 @@ UPSTREAM = ("--upstream", "http://127.0.0.1:9")
 ADDRESSES = ("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0")
 
 
-def start(data_dir: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+def start(
+    data_dir: Path, *flags: str, stdin: int = subprocess.DEVNULL, **environment: str
+) -> subprocess.Popen[str]:
     """Starts `opentrail serve`."""
     return subprocess.Popen(
         [sys.executable, "-m", "opentrail", "serve", "--data-dir", str(data_dir), *flags],
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,7 +41,7 @@ def start(data_dir: Path, *flags: str, **environment: str) -> subprocess.Popen[s
 
 def run_to_end(data_dir: Path, *flags: str, **environment: str) -> tuple[int, str]:
     """Returns the exit code of a server that cannot start, and what it complained of."""
-    with start(data_dir, *flags, **environment) as process:
+    with start(data_dir, *flags, stdin=subprocess.DEVNULL, **environment) as process:
         try:
             _, complaint = process.communicate(timeout=TIMEOUT_SECONDS)
         finally:
@@ -48,9 +52,9 @@ def run_to_end(data_dir: Path, *flags: str, **environment: str) -> tuple[int, st
 class Server:
     """A server that runs."""
 
-    def __init__(self, data_dir: Path, *flags: str) -> None:
+    def __init__(self, data_dir: Path, *flags: str, stdin: int = subprocess.DEVNULL) -> None:
         self.data_dir = data_dir
-        self.process = start(data_dir, *UPSTREAM, *ADDRESSES, *flags)
+        self.process = start(data_dir, *UPSTREAM, *ADDRESSES, *flags, stdin=stdin)
         assert self.process.stdout is not None
         self.said = ""
         while not self.said.endswith(f"{data_dir.resolve()}\n"):
@@ -150,6 +154,23 @@ def test_the_same_data_directory_may_be_served_again_and_only_once_at_a_time(
     assert again.get("/health")[0] == 200
     assert again.described["token"] != server.described["token"]
     assert again.end() == 0
+
+
+@pytest.mark.live
+def test_a_server_ends_in_order_with_the_terminal_it_began_on(tmp_path: Path) -> None:
+    ours, its = os.openpty()
+    server = Server(tmp_path / "data", stdin=its)
+    os.close(its)
+    os.close(ours)
+    assert server.end(signal.SIGHUP) == 0
+    assert not (server.data_dir / "server.json").exists()
+
+
+@pytest.mark.live
+def test_a_service_goes_on_after_a_hangup(server: Server) -> None:
+    server.process.send_signal(signal.SIGHUP)
+    assert server.get("/health")[0] == 200
+    assert server.end() == 0
 
 
 @pytest.mark.live

@@ -86,7 +86,10 @@ def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
         pytest.skip(f"needs root, buildah and debootstrap; missing: {missing or 'root'}")
     folder = tmp_path_factory.mktemp("buildah")
     buildah = Buildah(folder)
-    _make_base(buildah)
+    try:
+        _make_base(buildah)
+    except AssertionError as error:  # nothing of opentrail is in it yet
+        pytest.skip(f"buildah cannot make an image here: {error}")
     source = copy_of_source(folder / "source")
     base = "PYTHON_IMAGE=localhost/python"
     build = ("build", "--isolation", "chroot", "--format", "docker", "--build-arg", base)

@@ -276,7 +276,7 @@ Serve = Callable[[list[socket.socket], list[str]], Coroutine[Any, Any, None]]
 def run_child(serve: Serve, ends: int) -> None:
     """Runs `serve` with this process's sockets, of which there are `ends`, and its arguments."""
     # Signals for the server reach its whole process group; the server decides when children end.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.umask(0o077)
     set_up_logging()

@@ -1,0 +1,28 @@
+"""Tasks that run beside a server until it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def run_beside(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine until the stack closes; an exception that ends it earlier is logged."""
+    task = asyncio.ensure_future(work)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    task.add_done_callback(_complain)
+    stack.push_async_callback(end)
+
+
+def _complain(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        log.critical("a task ended unexpectedly", exc_info=task.exception())

@@ -1,0 +1,142 @@
+"""The engines of a server: which one is behind which port."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from opentrail.access.named_keys import NamedKeys
+from opentrail.adapters.archived_journal import ArchivedJournal
+from opentrail.adapters.files import DataDirectory, write_durably
+from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.adapters.system import SystemClock
+from opentrail.app.access_keys import open_control
+from opentrail.app.background import run_beside
+from opentrail.app.endpoint_server import PRELOADED
+from opentrail.app.known_positions import (
+    keep_mark,
+    known_imports,
+    known_positions,
+    mark_journal,
+)
+from opentrail.history.event_history import History
+from opentrail.identity.known_identities import Identities, directory_identities
+from opentrail.metrics import Metrics
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import LostPositions
+from opentrail.settings import Settings
+from opentrail.wire.service_models import ServiceCatalog
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engines of a server, and what every feature needs."""
+
+    #: The settings, with the keys of the control store in their directory.
+    settings: Settings
+    clock: Clock
+    metrics: Metrics
+    catalog: ServiceCatalog
+    control: SqlControl
+    sqlite: SqliteJournal
+    store: IpcEventStore
+    journal: ArchivedJournal
+    identities: Identities
+    history: History
+    #: Losses of the journal that are not recorded yet.
+    losses: asyncio.Queue[LostPositions]
+    named: NamedKeys
+
+
+async def open_engines(
+    stack: AsyncExitStack, settings: Settings, data: DataDirectory, fail: Callable[[str], None]
+) -> Engines:
+    """Opens the engines; all but the process of event history, which opens while calls come.
+
+    Args:
+        stack: closes them.
+        settings: the server's settings.
+        data: the open data directory.
+        fail: ends the server, because its storage cannot be trusted any more.
+
+    Raises:
+        StorageFailed: the control store or the journal cannot be opened.
+    """
+    clock = SystemClock()
+    control = open_control(settings, data)
+    stack.push_async_callback(control.close)
+    named = NamedKeys(control, settings.directory)
+    await named.load()
+    settings = replace(settings, directory=named.all())
+    losses: asyncio.Queue[LostPositions] = asyncio.Queue()
+    sqlite = SqliteJournal(
+        data.journal,
+        fail if settings.on_record_failure == "refuse" else _log_broken,
+        known=await known_positions(control, data.history),
+        on_lost=losses.put_nowait,
+    )
+    for lost in sqlite.lost:
+        losses.put_nowait(lost)
+    store = IpcEventStore(
+        data.history,
+        data.journal,
+        settings.history_seal_records,
+        lambda: history.catch_up_to(sqlite.head),
+        sqlite.repair,
+        await known_imports(control),
+    )
+    journal = ArchivedJournal(sqlite, store)
+    stack.push_async_callback(mark_journal, control, journal)
+    stack.push_async_callback(journal.close)
+    run_beside(stack, keep_mark(control, journal))
+    identities = Identities(control, directory_identities(settings.directory))
+    await identities.load()
+    stack.push_async_callback(store.close)
+    metrics = Metrics()
+    history = History(
+        store,
+        clock,
+        metrics,
+        _token_key(data.keys),
+        timedelta(days=settings.history_retention_days),
+        lambda: journal.head,
+    )
+    catalog = ServiceCatalog()
+    catalog.preload(PRELOADED)
+    return Engines(
+        settings=settings,
+        clock=clock,
+        metrics=metrics,
+        catalog=catalog,
+        control=control,
+        sqlite=sqlite,
+        store=store,
+        journal=journal,
+        identities=identities,
+        history=history,
+        losses=losses,
+        named=named,
+    )
+
+
+def _log_broken(reason: str) -> None:
+    """With `allow`, calls go on and their losses are counted; only a restart can help."""
+    log.critical("the journal is broken", extra={"reason": reason})
+
+
+def _token_key(folder: Path) -> bytes:
+    """Returns the key that page tokens are sealed with, made at the first start."""
+    file = folder / "page-token.key"
+    if not file.exists():
+        write_durably(file, secrets.token_bytes(32))
+    return file.read_bytes()

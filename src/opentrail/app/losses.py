@@ -1,0 +1,46 @@
+"""What was lost is recorded: calls that could not be appended, and damage to the journal."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from opentrail.adapters.gap_file import kept_gaps
+from opentrail.capture.record.recorder import gap_entry, lost_entry
+from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.ports.clock import Clock
+from opentrail.ports.journal import Journal, LostPositions
+
+log = logging.getLogger(__name__)
+
+#: Seconds until a record that could not be appended is tried again.
+_AGAIN = 5.0
+
+
+async def record_gaps(folder: Path, journal: Journal, clock: Clock) -> None:
+    """Records what was lost before this start and could not be recorded then."""
+    for file, gap in list(kept_gaps(folder)):
+        if gap is not None:
+            try:
+                await journal.append([gap_entry(gap, clock.now())])
+            except RecordRefused:
+                continue  # the file stays for the next start
+        file.unlink()
+
+
+async def record_losses(
+    journal: Journal, losses: asyncio.Queue[LostPositions], clock: Clock
+) -> None:
+    """Appends a record of each loss, once, whatever ends in between."""
+    while True:
+        lost = await losses.get()
+        entry = lost_entry(lost, clock.now())
+        while True:
+            try:
+                if await journal.find(entry.event_id) is None:
+                    await journal.append([entry])
+                break
+            except (RecordRefused, StorageFailed) as error:
+                log.warning("a loss cannot be recorded yet", extra={"error": str(error)})
+                await asyncio.sleep(_AGAIN)

@@ -1,0 +1,45 @@
+"""Tasks beside a server: they end with it, and none fails unseen."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+
+import pytest
+
+from opentrail.app.background import run_beside
+from tests.fakes import asynchronous, turns
+
+
+@asynchronous
+async def test_a_task_runs_until_the_stack_closes(caplog: pytest.LogCaptureFixture) -> None:
+    seen = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            seen.append("ended")
+
+    async with AsyncExitStack() as stack:
+        stack.callback(seen.append, "what it needs is closed")
+        run_beside(stack, work())
+        await turns()
+        assert seen == []
+    assert seen == ["ended", "what it needs is closed"]
+    assert not caplog.records
+
+
+@asynchronous
+async def test_a_task_that_fails_is_logged_and_ends_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        raise KeyError("a mistake")
+
+    async with AsyncExitStack() as stack:
+        run_beside(stack, work())
+        await turns()
+        assert [record.levelno for record in caplog.records] == [logging.CRITICAL]
+        assert "a mistake" in caplog.text

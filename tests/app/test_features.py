@@ -1,0 +1,72 @@
+"""What a server does with its records, from a start on an empty directory."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.files import DataDirectory
+from opentrail.api.operation import Services
+from opentrail.app.engines import Engines, open_engines
+from opentrail.app.features import start_features
+from opentrail.core.event import format_time
+from opentrail.history.event_history import Search
+from opentrail.settings import Settings
+from tests.factories import a_new_entry, a_record
+from tests.fakes import TIMEOUT_SECONDS, asynchronous
+
+
+@asynccontextmanager
+async def started(
+    folder: Path, fail: Callable[[str], None]
+) -> AsyncIterator[tuple[Engines, Services]]:
+    settings = Settings(data_dir=folder, upstream={"": "http://127.0.0.1:9"}, insights="off")
+    data = DataDirectory(folder)
+    data.open()
+    async with AsyncExitStack() as stack:
+        stack.callback(data.close)
+        engines = await open_engines(stack, settings, data, fail)
+        yield engines, await start_features(stack, engines, data, fail)
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_a_record_is_in_event_history_and_its_positions_in_the_next_run(
+    tmp_path: Path,
+) -> None:
+    failures: list[str] = []
+    async with started(tmp_path, failures.append) as (engines, services):
+        now = engines.clock.now()
+        record = a_record(eventTime=format_time(now))
+        await engines.journal.append([a_new_entry(record, recorded_at=now)])
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await services.history.until_visible(1)
+        assert len((await services.history.search(Search())).events) == 1
+    async with started(tmp_path, failures.append) as (engines, services):
+        assert engines.journal.head == 1
+        assert await engines.identities.cursor() == 1, "identities missed nothing"
+    assert failures == []
+
+
+@pytest.mark.slow
+@asynchronous
+async def test_event_history_that_cannot_be_opened_ends_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = asyncio.Event()
+    reasons: list[str] = []
+
+    def fail(reason: str) -> None:
+        reasons.append(reason)
+        failed.set()
+
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    async with started(tmp_path, fail), asyncio.timeout(TIMEOUT_SECONDS):
+        await failed.wait()
+    assert len(reasons) == 1
+    assert "cannot be started" in reasons[0]

@@ -1,0 +1,77 @@
+"""What was lost is recorded, however often a server ends in between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from opentrail.adapters.gap_file import GapFile, kept_gaps
+from opentrail.app.losses import record_gaps, record_losses
+from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.event import NewEntry
+from opentrail.core.gaps import Gap
+from opentrail.ports.journal import LostPositions
+from tests.factories import MOMENT
+from tests.fakes import MemoryJournal, SettableClock, asynchronous, eventually, run_skipping_time
+
+GAP = Gap(3, MOMENT, MOMENT, "disk full")
+LOST = LostPositions(4, 6, "the segment is gone")
+
+
+async def details(journal: MemoryJournal) -> list[dict[str, Any]]:
+    """Returns what the records say of the losses."""
+    records = [json.loads(entry.record) for entry in await journal.read(0, 100)]
+    return [record["serviceEventDetails"] for record in records]
+
+
+@asynchronous
+async def test_a_gap_of_an_earlier_run_is_recorded_once(tmp_path: Path) -> None:
+    for gap in (GAP, None):
+        GapFile(tmp_path).keep(gap)
+    journal = MemoryJournal()
+    for _start in range(2):
+        await record_gaps(tmp_path, journal, SettableClock())
+        assert list(kept_gaps(tmp_path)) == []
+    [recorded] = await details(journal)
+    assert recorded["lostRecords"] == 3
+    assert recorded["reason"] == "disk full"
+
+
+@asynchronous
+async def test_a_gap_that_cannot_be_recorded_waits_for_the_next_start(tmp_path: Path) -> None:
+    class FullJournal(MemoryJournal):
+        async def append(self, entries: Sequence[NewEntry]) -> int:
+            raise RecordRefused("disk full")
+
+    GapFile(tmp_path).keep(GAP)
+    await record_gaps(tmp_path, FullJournal(), SettableClock())
+    journal = MemoryJournal()
+    await record_gaps(tmp_path, journal, SettableClock())
+    assert len(await details(journal)) == 1
+
+
+def test_a_loss_is_tried_until_it_is_recorded_and_is_recorded_once() -> None:
+    failures: list[Exception] = [RecordRefused("disk full"), StorageFailed("disk full")]
+
+    class FailingJournal(MemoryJournal):
+        async def append(self, entries: Sequence[NewEntry]) -> int:
+            if failures:
+                raise failures.pop()
+            return await super().append(entries)
+
+    async def story() -> None:
+        journal, losses = FailingJournal(), asyncio.Queue[LostPositions]()
+        for lost in (LOST, LOST, LostPositions(9, None, "the journal is gone")):
+            losses.put_nowait(lost)
+        task = asyncio.create_task(record_losses(journal, losses, SettableClock()))
+        await eventually(lambda: journal.head == 2, 1)
+        task.cancel()
+        first, second = await details(journal)
+        assert (first["firstPosition"], first["lastPosition"]) == (4, 6)
+        assert first["lostRecords"] == 3
+        assert "lastPosition" not in second
+
+    run_skipping_time(story())
