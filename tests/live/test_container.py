@@ -121,6 +121,7 @@ def test_a_container_records_calls_as_a_user_that_is_not_root(buildah: Buildah) 
         session.client("iam", endpoint_url=url).create_user(UserName="Mary")
         assert "created IAM user Mary" in buildah.inside(container, "opentrail", "who", "Mary")
         assert buildah.inside(container, "id", "-u") == "10001"
+        assert "problem" not in buildah.inside(container, "opentrail", "doctor")
         with pytest.raises(AssertionError, match="Permission denied"):
             buildah.inside(container, "touch", "/opt/opentrail/written")
         with urllib.request.urlopen(console, timeout=30) as answer:  # noqa: S310 - http
