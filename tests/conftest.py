@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ pytest_plugins = ["pytester"]
 def pytest_sessionfinish() -> None:
     """Stops PostgreSQL: a worker of pytest-xdist ends without running what `atexit` has."""
     postgres.remove_shared_server()
+
+
+@pytest.fixture(autouse=True)
+def no_handler_left() -> Iterator[None]:
+    """A command that ran in this process no longer logs to the test's stderr, which is closed."""
+    yield
+    for handler in list(logging.root.handlers):
+        if type(handler) is logging.StreamHandler:  # pytest's own ones are subclasses
+            logging.root.removeHandler(handler)
 
 
 @pytest.fixture

@@ -282,9 +282,9 @@ class SqliteJournal:
         reach("journal.committed")
         self._head, self._chain, self._failure = position, chain, None
         self._appends.ended()
-        self._report(group, ends, None, entries)
         self._unchecked += sum(append.size for append in group)
-        self._roll_if_full()
+        self._roll_if_full()  # first, so that who appends next knows whether it failed
+        self._report(group, ends, None, entries)
 
     def _commit(self, entries: Sequence[Entry]) -> None:
         """Returns once entries are durable: in a new segment, if the present one is damaged."""
