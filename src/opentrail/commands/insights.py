@@ -14,7 +14,7 @@ from opentrail.commands.client import ask, find
 from opentrail.commands.rendering import print_events, print_records, warn_of_missing
 from opentrail.core.errors import UsageError
 from opentrail.core.insight_types import ACCESS_DENIED, BURST_TYPES, DENIED
-from opentrail.core.text import printable
+from opentrail.core.text import counted, printable
 
 #: Characters of an id that the list shows.
 _SHORT_ID = 8
@@ -122,7 +122,7 @@ def show_status(options: argparse.Namespace) -> int:
     lines = {"state": _STATES[status["state"]].format(**status)}
     if status["watchedUntil"]:
         keys = status["keys"]
-        lines["watches"] = f"{keys:,} API{'' if keys == 1 else 's'} and error codes of APIs"
+        lines["watches"] = f"{counted(keys, 'API')} and error codes of APIs"
         lines["events from"] = status["knownSince"]
         lines["counted until"] = status["watchedUntil"]
         lines["open incidents"] = str(status["openIncidents"])

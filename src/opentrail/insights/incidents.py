@@ -18,6 +18,7 @@ from opentrail.core.insight_types import (
     NEW_USER_AGENT,
     WINDOW_MINUTES,
 )
+from opentrail.core.text import counted
 from opentrail.insights.records import END, START
 
 #: Words for the periods of a rate, with their lengths in minutes.
@@ -144,7 +145,7 @@ def sentence(incident: IncidentReport, source_ip: str | None = None) -> str:
     service = incident.event_source.removesuffix(".amazonaws.com").upper()
     what = f"{service} {incident.event_name}"
     noun = "call" if incident.error_code is None else f"{incident.error_code} error"
-    calls = f"{incident.calls:,} {noun}{'' if incident.calls == 1 else 's'}"
+    calls = counted(incident.calls, noun)
     minutes = f"{incident.minutes} minute{'' if incident.minutes == 1 else 's'}"
     text = f"{what}: {calls} in {minutes}, {usual_rate(incident.baseline)}"
     if incident.identity is not None and not incident.is_drop:
