@@ -24,3 +24,14 @@ def test_parsing_arguments_imports_no_command() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["lookup", "status", "tail", "trail", "who"])
+def test_a_command_that_asks_a_server_starts_at_once(name: str) -> None:
+    program = f"import sys; import opentrail.commands.{name}; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "opentrail.commands.client" in loaded
+    assert loaded.isdisjoint({"botocore", "duckdb", "numpy", "sqlite3", "starlette"})

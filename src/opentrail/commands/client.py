@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
-from opentrail.capture.in_process.pinning import pinned
 from opentrail.core.errors import OpentrailError, TokenRefused, TryLater, UsageError
+from opentrail.wire.pinning import pinned
 
 _SECONDS = 120.0
 #: HTTP statuses of a server, or a load balancer in front of it, that may work again soon.

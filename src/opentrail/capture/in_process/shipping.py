@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 from urllib.parse import quote
 
-from opentrail.capture.in_process.pinning import pinned
 from opentrail.core.errors import RecordRefused, UsageError
 from opentrail.core.identity import Identity
+from opentrail.wire.pinning import pinned
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from opentrail.capture.in_process.pinning import pinned
+from opentrail.wire.pinning import pinned
 from tests.certificates import issue, write
 
 
