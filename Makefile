@@ -1,14 +1,19 @@
-# opentrail: `make run` sets up and starts the sandbox, `make test` sets up and runs every test.
+# opentrail: `make run` sets up and starts the sandbox, `make test` sets up and runs the tests.
 
 # Cache compiled tests: compiling them takes a fifth of `make check`.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run check test docs bench conformance dist screenshots requirements clean
+# A file runs in one process, since its tests share servers; the longest files go first.
+PYTEST_PARALLEL = -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help run check test test-all test-like-ci docs bench conformance dist screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
 	@echo "make check        format, lint, types, layers, fast tests: under a minute"
-	@echo "make test         all that CI runs"
+	@echo "make test         what a change may break in daily work, a few minutes"
+	@echo "make test-all     the same and the campaigns: all that CI runs"
+	@echo "make test-like-ci the same as CI does: a clean clone of the last commit, CI=true, umask 077"
 	@echo "make conformance  every operation of every service, and moto's own tests: minutes"
 	@echo "make docs         build the documentation site into site/"
 	@echo "make bench        benchmarks against nginx and mitmproxy, minutes"
@@ -25,7 +30,7 @@ check:
 	.venv/bin/ruff check src tests benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not conformance"
+	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not campaign and not conformance"
 
 test:
 	@scripts/set_up.sh dev
@@ -36,7 +41,13 @@ test:
 	@scripts/set_up.sh docs
 	@scripts/test_console.sh
 	@scripts/check_prose.sh
-	.venv/bin/pytest -n 2 --dist loadfile
+	.venv/bin/pytest $(PYTEST_PARALLEL) -m "not campaign and not conformance"
+
+test-all: test
+	.venv/bin/pytest $(PYTEST_PARALLEL) -m "campaign and not conformance"
+
+test-like-ci:
+	@scripts/test_like_ci.sh
 
 docs:
 	@scripts/set_up.sh dev

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import random
+import signal
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +18,66 @@ from tests.stub_console import StubConsole, stub_console
 
 pytest_plugins = ["pytester"]
 
+#: Seconds that each file of tests takes, of those that take more than one.
+DURATIONS = Path(__file__).parent / "durations.json"
+_seconds_by_file: defaultdict[str, float] = defaultdict(float)
 
-def pytest_sessionfinish() -> None:
-    """Stops PostgreSQL: a worker of pytest-xdist ends without running what `atexit` has."""
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-durations", action="store_true", help=f"measure the files for {DURATIONS.name}"
+    )
+    parser.addoption(
+        "--random-order",
+        metavar="SEED",
+        help="shuffle files, and the tests in each, by a seed; `new` draws one, and shows it first",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--random-order") == "new":
+        config.option.random_order = str(random.randrange(10**6))
+    # A shell that starts pytest in the background has it, and all that it starts, ignore SIGINT.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    seed = config.getoption("--random-order")
+    return [] if seed is None else [f"--random-order {seed}"]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest puts tests that share a fixture together
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts the longest files first, so that the workers of pytest-xdist end at the same time."""
+    seed = config.getoption("--random-order")
+    if seed is not None:
+        chance = random.Random(seed)
+        chance.shuffle(items)
+        order = {_file(item.nodeid): chance.random() for item in items}
+        items.sort(key=lambda item: order[_file(item.nodeid)])
+        return
+    seconds: dict[str, int] = json.loads(DURATIONS.read_text(encoding="utf-8"))
+    items.sort(key=lambda item: -seconds.get(_file(item.nodeid), 0))
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds_by_file[_file(report.nodeid)] += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # A worker of pytest-xdist ends without running what `atexit` has.
     postgres.remove_shared_server()
+    if session.config.getoption("--write-durations") and not hasattr(session.config, "workerinput"):
+        before: dict[str, int] = json.loads(DURATIONS.read_text(encoding="utf-8"))
+        measured = {file: round(seconds) for file, seconds in _seconds_by_file.items()}
+        files = sorted((before | measured).items())
+        after = {file: seconds for file, seconds in files if seconds > 1}
+        DURATIONS.write_text(json.dumps(after, indent=0) + "\n", encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)

@@ -59,6 +59,7 @@ def health(server: Opentrail) -> dict[str, Any]:
 # The data directory
 
 
+@pytest.mark.campaign
 def test_a_second_server_on_the_data_directory_exits_3_and_names_the_first(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", NOBODY) as first:
         second = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
@@ -122,6 +123,7 @@ def test_a_full_disk_at_the_start_exits_74(small_disk: Path) -> None:
     assert "No space left" in done.stderr
 
 
+@pytest.mark.campaign
 def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: Path) -> None:
     with (
         StubUpstream() as upstream,
@@ -159,6 +161,7 @@ def test_a_disk_that_fills_refuses_calls_until_there_is_room_again(small_disk: P
         assert "refused" not in names
 
 
+@pytest.mark.campaign
 def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk: Path) -> None:
     with (
         StubUpstream() as upstream,
@@ -183,6 +186,7 @@ def test_with_allow_a_full_disk_leaves_answers_alone_and_a_gap_record(small_disk
         assert lost + len(kept) == upstream.count
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("recorders", ["1", "2"])
 def test_losses_before_a_stop_are_reported_after_the_next_start(
     small_disk: Path, recorders: str
@@ -212,6 +216,7 @@ def test_losses_before_a_stop_are_reported_after_the_next_start(
 # Options and addresses
 
 
+@pytest.mark.campaign
 def test_a_port_in_use_exits_2_and_says_which_flag_to_use(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -290,6 +295,7 @@ def test_a_dead_upstream_gives_502_in_the_protocols_shape_and_a_record(
             assert "cannot be reached" in record["additionalEventData"]["opentrail"]["failure"]
 
 
+@pytest.mark.campaign
 def test_an_upstream_that_breaks_off_is_recorded_and_its_answer_not_completed(
     tmp_path: Path,
 ) -> None:
@@ -323,6 +329,7 @@ def test_an_upstream_that_breaks_off_is_recorded_and_its_answer_not_completed(
 # Buckets
 
 
+@pytest.mark.campaign
 def test_a_bucket_that_does_not_exist_is_named(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         done = server.try_aws(
@@ -336,6 +343,7 @@ def test_a_bucket_that_does_not_exist_is_named(tmp_path: Path) -> None:
         assert "trail 'trail' not found" in flushed.stderr
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_bucket_that_disappears_loses_nothing(tmp_path: Path) -> None:
     with (
@@ -380,6 +388,7 @@ def test_a_bucket_that_disappears_loses_nothing(tmp_path: Path) -> None:
         assert "log files valid" in done.stdout
 
 
+@pytest.mark.campaign
 def test_the_sandbox_makes_lost_trail_buckets_again(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox", port=free_port()) as server:
         server.aws("s3", "mb", "s3://kept")
@@ -403,6 +412,7 @@ def history_process(server: Opentrail) -> int:
     return pid
 
 
+@pytest.mark.campaign
 def test_a_history_process_that_is_killed_on_a_quiet_server_is_filled_again(
     tmp_path: Path,
 ) -> None:

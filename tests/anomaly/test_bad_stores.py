@@ -17,11 +17,11 @@ import pytest
 from tests.anomaly.bad_store import BadStore
 from tests.live.processes import Opentrail, moto_server, opentrail_server
 
-pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/tried"
 FAULTS = ("down", "denied", "reset", "lost", "etag", "slow", "fine")
-ROUNDS, SEED = 12, 20200101
+ROUNDS, SEED = 6, 20200101
 
 
 @pytest.fixture

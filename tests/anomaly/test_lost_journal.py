@@ -43,7 +43,9 @@ def upstream() -> Iterator[StubUpstream]:
         yield stub
 
 
-@pytest.fixture(scope="module", params=["unsealed", "sealed"])
+@pytest.fixture(
+    scope="module", params=["unsealed", pytest.param("sealed", marks=pytest.mark.campaign)]
+)
 def world(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, upstream: StubUpstream
 ) -> World:
@@ -147,7 +149,17 @@ def lost_positions(state: dict[str, Any]) -> set[int]:
     }
 
 
-@pytest.mark.parametrize(("damage", "most"), FAULTS, ids=[fault.__name__ for fault, _ in FAULTS])
+@pytest.mark.parametrize(
+    ("damage", "most"),
+    [
+        pytest.param(
+            *fault,
+            id=fault[0].__name__,
+            marks=() if fault[0] is cut_in_half else pytest.mark.campaign,
+        )
+        for fault in FAULTS
+    ],
+)
 def test_a_damaged_journal_is_never_silent_and_costs_no_other_record(
     tmp_path: Path, world: World, damage: Callable[[Path], None], most: int
 ) -> None:
@@ -198,6 +210,7 @@ def test_a_damaged_journal_is_never_silent_and_costs_no_other_record(
     assert run_opentrail("verify-store", "--data-dir", str(folder)).returncode in (0, 1)
 
 
+@pytest.mark.campaign
 def test_damage_while_the_server_runs_is_confined_and_named(tmp_path: Path, world: World) -> None:
     folder = tmp_path / "data"
     shutil.copytree(world.folder, folder)
@@ -228,6 +241,7 @@ def test_damage_while_the_server_runs_is_confined_and_named(tmp_path: Path, worl
         assert server.stop() == 0
 
 
+@pytest.mark.campaign
 def test_a_history_process_that_hangs_is_replaced(tmp_path: Path, world: World) -> None:
     folder = tmp_path / "data"
     shutil.copytree(world.folder, folder)
@@ -241,6 +255,7 @@ def test_a_history_process_that_hangs_is_replaced(tmp_path: Path, world: World) 
         assert server.children(b"opentrail.adapters.duckdb.process") != [history]
 
 
+@pytest.mark.campaign
 def test_a_file_of_imported_events_that_is_gone_is_named(
     tmp_path: Path, upstream: StubUpstream
 ) -> None:

@@ -20,7 +20,7 @@ from tests.capture.proxy.wires import scope
 from tests.live.processes import Opentrail, opentrail_server
 from tests.stub_upstream import StubUpstream
 
-pytestmark = [pytest.mark.live, pytest.mark.anomaly]
+pytestmark = [pytest.mark.live, pytest.mark.anomaly, pytest.mark.campaign]
 
 MEGABYTE = 1024 * 1024
 POLICY = "x" * 60_000

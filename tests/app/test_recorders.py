@@ -67,6 +67,7 @@ def create_user(server: Opentrail, name: str, key: str | None = None) -> int:
     return status
 
 
+@pytest.mark.campaign
 def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Path) -> None:
     with (
         StubUpstream() as stub,
@@ -91,6 +92,7 @@ def test_connections_are_shared_out_and_each_call_is_recorded_once(tmp_path: Pat
         assert not any(runs(pid) for pid in pids)
 
 
+@pytest.mark.campaign
 def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_path: Path) -> None:
     """Each new connection lands in the next process, at once after the key's answer."""
     with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "3") as server:
@@ -108,6 +110,7 @@ def test_a_key_is_known_to_every_process_before_its_maker_has_it(moto: str, tmp_
         assert {name: who for name, who in found.items() if "-" in name} == expected
 
 
+@pytest.mark.campaign
 def test_what_one_server_learned_the_processes_of_the_next_know(moto: str, tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", moto) as server:
         iam = server.boto("iam")
@@ -122,6 +125,7 @@ def test_what_one_server_learned_the_processes_of_the_next_know(moto: str, tmp_p
         assert found[:2] == ["John", "John"]
 
 
+@pytest.mark.campaign
 def test_the_cloudtrail_api_answers_and_its_calls_take_effect(moto: str, tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", "--upstream", moto, "--recorders", "2") as server:
         server.boto("s3").create_bucket(Bucket="logs")
@@ -167,6 +171,7 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
         assert "process ended, starting another" in server.output
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
 def test_a_process_that_hangs_is_replaced_and_does_not_hold_up_the_others(tmp_path: Path) -> None:
@@ -186,6 +191,7 @@ def test_a_process_that_hangs_is_replaced_and_does_not_hold_up_the_others(tmp_pa
             assert create_user(server, f"after-{count}") == 200
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
 def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -> None:
@@ -207,6 +213,7 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
         until(lambda: lost() == 4, "record of the four that were lost")
 
 
+@pytest.mark.campaign
 @pytest.mark.anomaly
 def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> None:
     with opentrail_server(
@@ -218,6 +225,7 @@ def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> 
         until(lambda: not any(runs(pid) for pid in pids), "end of the processes")
 
 
+@pytest.mark.campaign
 def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -> None:
     """As service managers do: the signal reaches every process of the group."""
     reached, go_on = threading.Event(), threading.Event()
@@ -246,6 +254,7 @@ def test_sigterm_to_all_processes_lets_a_call_under_way_finish(tmp_path: Path) -
         assert server.wait() == 0
 
 
+@pytest.mark.campaign
 def test_the_listening_socket_is_free_again_after_the_end(tmp_path: Path) -> None:
     with opentrail_server(
         tmp_path / "data", "--upstream", "http://127.0.0.1:9", "--recorders", "2"

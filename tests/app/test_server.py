@@ -141,6 +141,7 @@ def test_nothing_that_is_kept_can_be_read_by_others(server: Server) -> None:
         assert mode & 0o077 == 0, (path, oct(mode))
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_the_same_data_directory_may_be_served_again_and_only_once_at_a_time(
     server: Server,
@@ -156,6 +157,7 @@ def test_the_same_data_directory_may_be_served_again_and_only_once_at_a_time(
     assert again.end() == 0
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_a_server_ends_in_order_with_the_terminal_it_began_on(tmp_path: Path) -> None:
     try:
@@ -169,6 +171,7 @@ def test_a_server_ends_in_order_with_the_terminal_it_began_on(tmp_path: Path) ->
     assert not (server.data_dir / "server.json").exists()
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_a_service_goes_on_after_a_hangup(server: Server) -> None:
     server.process.send_signal(signal.SIGHUP)
@@ -205,6 +208,7 @@ def test_without_an_upstream_there_is_nothing_to_serve(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_an_address_in_use_is_wrong_use_and_names_the_flag(tmp_path: Path) -> None:
     with socket.socket() as taken:

@@ -14,6 +14,7 @@ from benchmarks.insights.workload import Workload
 ROOT = Path(__file__).parent.parent.parent
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"

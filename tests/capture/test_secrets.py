@@ -5,7 +5,7 @@ import binascii
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, unquote_plus
 
@@ -584,10 +584,9 @@ def disguises(raw: bytes) -> Iterator[str]:
     plain = raw.decode()
     seen = [plain, unquote(plain), unquote_plus(unquote_plus(plain)), json.dumps(json.loads(raw))]
     yield from seen
-    for spelled in seen:
-        for word in re.findall(r"[A-Za-z0-9+/_-]{8,}={0,2}", spelled):
-            for start in range(4):
-                yield decoded(word[start:])
+    for word in {w for spelled in seen for w in re.findall(r"[A-Za-z0-9+/_-]{8,}={0,2}", spelled)}:
+        for start in range(4):
+            yield decoded(word[start:])
 
 
 def decoded(word: str) -> str:
@@ -599,9 +598,10 @@ def decoded(word: str) -> str:
         return ""
 
 
-def leaks(raw: bytes, numbers: tuple[int, ...]) -> list[int]:
-    texts = list(disguises(raw))
-    return [number for number in numbers if any(canary(number) in text for text in texts)]
+def leaks(raw: bytes, numbers: Iterable[int]) -> list[int]:
+    """Returns which of these canaries are in a record's text, also behind quoting and base64."""
+    found = {int(n) for text in disguises(raw) for n in re.findall(r"Cnry(\d{3,})Zq", text)}
+    return [number for number in numbers if number in found]
 
 
 def record_of(case: Case) -> bytes:

@@ -234,6 +234,7 @@ def test_the_collection_of_real_records_is_imported_to_the_last_line(
 # Buckets
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_a_prefix_is_imported_through_several_pages_and_late_keys_by_a_second_run(
     server: ImportServer, capsys: Capture, monkeypatch: pytest.MonkeyPatch

@@ -59,6 +59,7 @@ def test_moto_is_recognized() -> None:
         moto.stop()
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.live
 def test_seaweedfs_is_recognized(tmp_path: Path) -> None:

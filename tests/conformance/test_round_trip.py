@@ -35,6 +35,7 @@ def everything() -> Iterator[Case]:
         yield from cases(service)
 
 
+@pytest.mark.campaign
 def test_a_sample_of_every_service_is_recorded_right(tmp_path: Path) -> None:
     outcome = round_trip(tmp_path, sample())
     check(outcome)

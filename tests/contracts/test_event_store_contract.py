@@ -194,43 +194,43 @@ HAND_MADE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [
-        ("EventId", "e-1", [1]),
-        ("EventId", "E-1", [9]),
-        ("EventId", "e-", []),
-        ("EventName", "CreateUser", [10, 3, 1, 9, 4]),
-        ("EventName", "createuser", [8]),
-        ("EventName", "Create%", []),
-        ("EventSource", "ec2.amazonaws.com", [6]),
-        ("EventSource", "kms.amazonaws.com", [7]),
-        ("ReadOnly", "true", [7, 6]),
-        ("ReadOnly", "false", [5, 10, 3, 2, 1, 4, 9, 8]),
-        ("Username", "John", [10, 3, 2, 1, 4]),
-        ("Username", "mary@example.com", [6]),
-        ("Username", "root", [8]),
-        ("Username", "Zoë", [9]),
-        ("Username", "", []),
-        ("AccessKeyId", "AKIAOTHER", [9]),
-        ("AccessKeyId", "ASIAIOSFODNN7EXAMPLE", [6, 5]),
-        ("ResourceType", "AWS::S3::Bucket", [5]),
-        ("ResourceType", "AWS::IAM::Group", [10]),
-        ("ResourceType", "", []),
-        ("ResourceName", "Mary", [10, 3, 2, 1, 4, 9]),
-        ("ResourceName", "mary", [8]),
-        ("ResourceName", "arn:aws:kms:us-east-1:1:key/k", [7]),
-        ("ResourceName", "my-bucket", [5]),
-    ],
+#: Attribute and value of a search → the numbers of its events.
+BY_ATTRIBUTE: tuple[tuple[str, str, list[int]], ...] = (
+    ("EventId", "e-1", [1]),
+    ("EventId", "E-1", [9]),
+    ("EventId", "e-", []),
+    ("EventName", "CreateUser", [10, 3, 1, 9, 4]),
+    ("EventName", "createuser", [8]),
+    ("EventName", "Create%", []),
+    ("EventSource", "ec2.amazonaws.com", [6]),
+    ("EventSource", "kms.amazonaws.com", [7]),
+    ("ReadOnly", "true", [7, 6]),
+    ("ReadOnly", "false", [5, 10, 3, 2, 1, 4, 9, 8]),
+    ("Username", "John", [10, 3, 2, 1, 4]),
+    ("Username", "mary@example.com", [6]),
+    ("Username", "root", [8]),
+    ("Username", "Zoë", [9]),
+    ("Username", "", []),
+    ("AccessKeyId", "AKIAOTHER", [9]),
+    ("AccessKeyId", "ASIAIOSFODNN7EXAMPLE", [6, 5]),
+    ("ResourceType", "AWS::S3::Bucket", [5]),
+    ("ResourceType", "AWS::IAM::Group", [10]),
+    ("ResourceType", "", []),
+    ("ResourceName", "Mary", [10, 3, 2, 1, 4, 9]),
+    ("ResourceName", "mary", [8]),
+    ("ResourceName", "arn:aws:kms:us-east-1:1:key/k", [7]),
+    ("ResourceName", "my-bucket", [5]),
 )
+
+
 @asynchronous
-async def test_each_attribute_finds_exactly_its_events(
-    place: Place, key: str, value: str, expected: list[int]
-) -> None:
+async def test_each_attribute_finds_exactly_its_events(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
-        found = await store.lookup(everything(attribute=(key, value)))
-        assert sorted(positions(found)) == sorted(expected)
-        assert found == sorted(found, key=lambda e: (e.event_time, e.position), reverse=True)
+        for key, value, expected in BY_ATTRIBUTE:
+            found = await store.lookup(everything(attribute=(key, value)))
+            assert sorted(positions(found)) == sorted(expected), (key, value)
+            newest = sorted(found, key=lambda e: (e.event_time, e.position), reverse=True)
+            assert found == newest, (key, value)
 
 
 @asynchronous
@@ -307,23 +307,21 @@ async def test_an_event_is_shown_with_what_its_record_gives(place: Place) -> Non
         assert found[5].username == "etl"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Zoë \U0001f600 \u202e",
-        "quote ' \" backslash \\ percent % under _",
-        "control \x01\x1f\x7f\n\r\t",
-        "nul \0 inside",
-        "\u2028\u2029\ufeff\ufffd\U0010ffff",
-        "long " * 200_000,
-        "",
-    ],
-    ids=["unicode", "quotes", "control", "nul", "separators", "long", "empty"],
+TEXTS = (
+    "Zoë \U0001f600 \u202e",
+    "quote ' \" backslash \\ percent % under _",
+    "control \x01\x1f\x7f\n\r\t",
+    "nul \0 inside",
+    "\u2028\u2029\ufeff\ufffd\U0010ffff",
+    "long " * 200_000,
+    "",
 )
+
+
 @asynchronous
 @pytest.mark.slow
 async def test_the_exact_bytes_of_a_record_come_back_and_odd_values_can_be_found(
-    place: Place, text: str
+    place: Place,
 ) -> None:
     records = [
         a_record(
@@ -333,16 +331,16 @@ async def test_the_exact_bytes_of_a_record_come_back_and_odd_values_can_be_found
             requestParameters={"userName": text, "note": text},
             responseElements=None,
         )
-        for number in range(1, 9)
+        for number, text in enumerate(TEXTS * 4)
     ]
     async with filled(place, records) as store:
         found = await store.lookup(everything())
         kept = {event.position: event.record.encode() for event in found}
         assert kept == {n: record_bytes(record) for n, record in enumerate(records, 1)}
-        if text:
+        for text in filter(None, TEXTS):
             for key in ("Username", "ResourceName"):
-                assert len(await store.lookup(everything(attribute=(key, text)))) == 8
-                assert await store.lookup(everything(attribute=(key, text[:-1]))) == []
+                assert len(await store.lookup(everything(attribute=(key, text)))) == 4, text[:50]
+                assert await store.lookup(everything(attribute=(key, text[:-1]))) == [], text[:50]
 
 
 @asynchronous

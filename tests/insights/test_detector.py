@@ -63,6 +63,7 @@ def test_five_times_as_many_calls_are_found_within_three_minutes() -> None:
     assert end.found <= START + burst + 20 + 15
 
 
+@pytest.mark.campaign
 def test_ordinary_days_are_never_unusual() -> None:
     assert known(feed(detector_of(3), office(40, 1.0, keys=3))) == []
 
@@ -95,6 +96,7 @@ def test_a_nightly_batch_is_usual_even_if_it_is_late() -> None:
     assert known(feed(detector_of(1), counts)) == []
 
 
+@pytest.mark.campaign
 def test_an_incident_does_not_become_the_norm() -> None:
     counts = office(32, 4.0)
     for day in (28, 29):
@@ -106,6 +108,7 @@ def test_an_incident_does_not_become_the_norm() -> None:
     ]
 
 
+@pytest.mark.campaign
 def test_strict_reports_less_than_balanced_and_aws_more() -> None:
     starts = {}
     counts = office(33, 1.0)
@@ -149,6 +152,7 @@ def workloads(days: int) -> st.SearchStrategy[Counts]:
     return drawn()
 
 
+@pytest.mark.campaign
 @pytest.mark.hypothesis
 @settings(max_examples=8, deadline=None)
 @given(workloads(3), st.integers(1, 3 * DAY - 1), st.integers(0, 200))

@@ -253,6 +253,7 @@ async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> No
         assert (status.watched_until, status.incidents) == (NOW + 3 * MINUTE, 1)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("stops", [(1, 3), (0, 2, 4)], ids=["stop", "kill"])
 @asynchronous
 async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path, stops: Sequence[int]) -> None:
@@ -274,6 +275,7 @@ async def test_a_restart_or_a_crash_changes_no_record(tmp_path: Path, stops: Seq
     assert records[1] == records[0]
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_what_principals_do_is_recorded_once_whatever_stops(tmp_path: Path) -> None:
     found = []

@@ -122,6 +122,7 @@ def test_a_snapshot_without_keys_takes_new_ones() -> None:
     assert watch.state.keys == 1
 
 
+@pytest.mark.campaign
 def test_keys_without_calls_for_35_days_are_forgotten() -> None:
     """Whatever was going on then goes on: here an incident at midnight."""
     idle = burst(1, 0.0, 3, eventName="DeleteRole")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.live.processes import Opentrail
@@ -72,33 +73,45 @@ class Browser:
 
 
 @contextmanager
-def browser(server: Opentrail, width: int = 1440, **options: Any) -> Iterator[Browser]:
-    """Runs Chromium with a new profile; skips the test if it is not installed.
-
-    Args:
-        server: whose console is shown.
-        width: width of the window in pixels.
-        options: further options of Playwright's context, such as `color_scheme`.
-    """
+def running_chromium() -> Iterator[Chromium]:
+    """Runs Chromium; skips the test if it is not installed."""
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
-        page = context.new_page()
-        page.set_default_timeout(_TIMEOUT)
-        expect.set_options(timeout=_TIMEOUT)
-        opened = Browser(page, server)
-
-        def note(message: ConsoleMessage) -> None:
-            if message.type == "error":
-                opened.problems.append(message.text)
-
-        page.on("pageerror", lambda error: opened.problems.append(str(error)))
-        page.on("console", note)
-        page.on("request", lambda request: opened.requests.append(request.url))
         try:
-            yield opened
+            yield chromium
         finally:
             chromium.close()
+
+
+@contextmanager
+def browser(
+    chromium: Chromium, server: Opentrail, width: int = 1440, **options: Any
+) -> Iterator[Browser]:
+    """Opens a window with a new profile.
+
+    Args:
+        chromium: where it is opened.
+        server: whose console is shown.
+        width: width of the window in pixels.
+        options: further options of Playwright's context, such as `color_scheme`.
+    """
+    context = chromium.new_context(viewport={"width": width, "height": 900}, **options)
+    page = context.new_page()
+    page.set_default_timeout(_TIMEOUT)
+    expect.set_options(timeout=_TIMEOUT)
+    opened = Browser(page, server)
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            opened.problems.append(message.text)
+
+    page.on("pageerror", lambda error: opened.problems.append(str(error)))
+    page.on("console", note)
+    page.on("request", lambda request: opened.requests.append(request.url))
+    try:
+        yield opened
+    finally:
+        context.close()

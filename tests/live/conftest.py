@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 
-from tests.live.browser import Browser, browser
+from tests.live.browser import Browser, browser, running_chromium
 from tests.live.processes import Opentrail, opentrail_server
 
 
@@ -16,9 +17,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Chromium]:
+    # Not for longer: while it runs, Playwright holds this thread's event loop.
+    with running_chromium() as running:
+        yield running
+
+
 @pytest.fixture
-def console(server: Opentrail) -> Iterator[Browser]:
-    with browser(server) as opened:
+def console(chromium: Chromium, server: Opentrail) -> Iterator[Browser]:
+    with browser(chromium, server) as opened:
         opened.open()
         yield opened
         opened.check()

@@ -8,19 +8,24 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.loaders
+import botocore.session
 from botocore.config import Config
 
-from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
+from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
 
 #: Nothing in these tests may take longer than this.
 TIMEOUT_SECONDS = 60.0
 BIN = Path(sys.executable).parent
+#: Reads each of botocore's models once for all clients.
+_LOADER = botocore.loaders.create_loader()
 
 
 def free_port() -> int:
@@ -125,7 +130,10 @@ class Opentrail:
         self, service: str, key: str = ADMIN_KEY_ID, secret: str = ADMIN_SECRET, **more: Any
     ) -> Any:
         """Returns a client of this endpoint."""
-        session = boto3.session.Session(key, secret, region_name=more.pop("region", "us-east-1"))
+        core = botocore.session.Session()
+        core.register_component("data_loader", _LOADER)
+        region = more.pop("region", "us-east-1")
+        session = boto3.session.Session(key, secret, region_name=region, botocore_session=core)
         config = Config(retries={"total_max_attempts": more.pop("attempts", 1)}, **more)
         return session.client(service, endpoint_url=self.url, config=config)
 
@@ -208,14 +216,24 @@ def run_opentrail(*arguments: str, **environment: str) -> subprocess.CompletedPr
     )
 
 
+#: Moto servers of this process that no test uses now; they end with it.
+_idle_motos: list[MotoChild] = []
+
+
 @contextmanager
-def moto_server() -> Iterator[str]:
-    """Runs a moto server and gives its URL."""
-    child = start_moto()
+def moto_server(*, ends: bool = False) -> Iterator[str]:
+    """Gives the URL of a moto server in which nothing is; none answers there later if it `ends`."""
+    child = _idle_motos.pop() if _idle_motos else start_moto()
+    emptied = urllib.request.Request(f"{child.url}/moto-api/reset", method="POST")  # noqa: S310
+    with urllib.request.urlopen(emptied, timeout=TIMEOUT_SECONDS):  # noqa: S310 - of this machine
+        pass
     try:
         yield child.url
     finally:
-        child.stop()
+        if ends:
+            child.stop()
+        else:
+            _idle_motos.append(child)
 
 
 @contextmanager

@@ -30,7 +30,13 @@ V4 = Config(signature_version="s3v4", s3={"addressing_style": "path"})
 UNKNOWN_KEY = key_for_account("123456789012", tail=b"none")
 
 
-@pytest.fixture(scope="module", params=["1", "2"], ids=["one process", "two recorders"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("1", id="one process"),
+        pytest.param("2", id="two recorders", marks=pytest.mark.campaign),
+    ],
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Opentrail]:
@@ -286,6 +292,7 @@ def test_what_a_user_of_the_console_does_is_recorded_with_the_users_name(server:
     assert is_verified(record)
 
 
+@pytest.mark.campaign
 def test_aws_cli_and_every_paginator_work(server: Opentrail) -> None:
     reader = create_key(server, "--user", "Pia", "--policy", "AWSCloudTrail_ReadOnlyAccess")
     trails = client_of(server, "cloudtrail", reader)

@@ -14,7 +14,7 @@ from tests.live.load import Load
 from tests.live.processes import moto_server, opentrail_server, run_opentrail
 from tests.stub_upstream import StubUpstream
 
-pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly, pytest.mark.campaign]
 
 CLIENTS = 12  # 540 calls a second
 BACKUPS = 4

@@ -13,7 +13,7 @@ import pytest
 from tests.capture.proxy.wires import Wire, get, ok, scope, scripted
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 #: More than is held back until the record is durable.
 LONG = bytes(200_000)

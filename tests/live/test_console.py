@@ -130,6 +130,7 @@ def test_principals_and_resources_have_their_stories(console: Browser, server: O
     expect(main).to_contain_text("IAM user admin deleted IAM group crew")
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("number", range(len(HOSTILE)))
 def test_texts_of_records_are_shown_as_texts(
     console: Browser, server: Opentrail, number: int

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
 from tests.factories import a_record, an_iam_user, event_id
 from tests.live.browser import browser
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 EVENTS = 80
 TRAIL = "audit"
@@ -95,9 +96,9 @@ def _settle(page: Page, scheme: str) -> None:
     )
 
 
-def test_no_page_has_a_violation(server: Opentrail) -> None:
+def test_no_page_has_a_violation(chromium: Chromium, server: Opentrail) -> None:
     found: dict[str, list[str]] = {}
-    with browser(server) as console:
+    with browser(chromium, server) as console:
         console.open()
         page = console.page
         for path, heading in PAGES.items():
@@ -117,7 +118,9 @@ def test_no_page_has_a_violation(server: Opentrail) -> None:
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_open_panels_and_dialogs_have_no_violation(server: Opentrail, scheme: str) -> None:
+def test_open_panels_and_dialogs_have_no_violation(
+    chromium: Chromium, server: Opentrail, scheme: str
+) -> None:
     found: dict[str, list[str]] = {}
 
     def look(what: str) -> None:
@@ -125,7 +128,7 @@ def test_open_panels_and_dialogs_have_no_violation(server: Opentrail, scheme: st
         if problems := console.violations():
             found[what] = problems
 
-    with browser(server, color_scheme=scheme) as console:
+    with browser(chromium, server, color_scheme=scheme) as console:
         console.open()
         page = console.page
         console.go("events")
@@ -144,8 +147,10 @@ def test_open_panels_and_dialogs_have_no_violation(server: Opentrail, scheme: st
     assert found == {}
 
 
-def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(server: Opentrail) -> None:
-    with browser(server, 720, forced_colors="active", device_scale_factor=2) as console:
+def test_a_page_at_twice_its_size_and_in_forced_colors_can_be_used(
+    chromium: Chromium, server: Opentrail
+) -> None:
+    with browser(chromium, server, 720, forced_colors="active", device_scale_factor=2) as console:
         console.open()
         for path in ("", "events", "trails", "turn-on"):
             console.go(path)

@@ -13,7 +13,7 @@ from tests.factories import a_record
 from tests.live.browser import Browser
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 MARY = (
     "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "

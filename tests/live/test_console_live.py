@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
 from opentrail.capture.in_process.shipping import ServerShipper
@@ -14,7 +15,7 @@ from tests.factories import a_record, an_iam_user, event_id, record_bytes
 from tests.live.browser import Browser, browser
 from tests.live.processes import Opentrail, free_port, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 #: Rows that the page keeps.
 MOST_ROWS = 2_000
@@ -32,8 +33,8 @@ def server(tmp_path: Path) -> Iterator[Opentrail]:
 
 
 @pytest.fixture
-def live(server: Opentrail) -> Iterator[Browser]:
-    with browser(server) as opened:
+def live(chromium: Chromium, server: Opentrail) -> Iterator[Browser]:
+    with browser(chromium, server) as opened:
         opened.open()
         opened.go("live")
         expect(opened.page.get_by_text("Connected")).to_be_visible()
@@ -67,8 +68,10 @@ def _sentence(number: int) -> str:
     return f"IAM user John created IAM user user-{number}"
 
 
-def test_the_first_call_replaces_the_words_that_ask_for_it(server: Opentrail) -> None:
-    with browser(server) as console:
+def test_the_first_call_replaces_the_words_that_ask_for_it(
+    chromium: Chromium, server: Opentrail
+) -> None:
+    with browser(chromium, server) as console:
         console.open()
         expect(console.page.get_by_role("heading", name="Get started")).to_be_visible()
         server.boto("s3").create_bucket(Bucket="first")

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
 from tests.live.browser import browser
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 
 @pytest.fixture
@@ -48,8 +49,10 @@ def sign_in(page: Any, name: str) -> None:
     page.locator('input[name="sub"]:not([type="hidden"])').press("Enter")
 
 
-def test_a_user_signs_in_at_the_provider_and_has_the_role_of_a_group(server: Opentrail) -> None:
-    with browser(server) as opened:
+def test_a_user_signs_in_at_the_provider_and_has_the_role_of_a_group(
+    chromium: Chromium, server: Opentrail
+) -> None:
+    with browser(chromium, server) as opened:
         page = opened.page
         opened.go("")
         sign_in(page, "eve")

@@ -15,13 +15,14 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import Page, expect
 
 from tests.factories import a_record, an_iam_user, event_id
 from tests.live.browser import Browser, browser
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 EVENTS = 1_200
 LARGEST_PAGE = 200
@@ -65,8 +66,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
 
 
 @pytest.fixture
-def console(server: Opentrail) -> Iterator[Browser]:
-    with browser(server, permissions=["clipboard-read", "clipboard-write"]) as opened:
+def console(chromium: Chromium, server: Opentrail) -> Iterator[Browser]:
+    with browser(chromium, server, permissions=["clipboard-read", "clipboard-write"]) as opened:
         opened.open()
         yield opened
         opened.check()

@@ -21,7 +21,7 @@ from tests.factories import ACCOUNT, a_record
 from tests.live.processes import Opentrail, opentrail_server, run_opentrail
 from tests.stub_upstream import StubUpstream
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 
 class Files:

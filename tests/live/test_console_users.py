@@ -6,12 +6,13 @@ import json
 import re
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
 from tests.live.browser import Browser, browser
 from tests.live.processes import Opentrail
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 OWN = "correct horse battery"
 
@@ -47,11 +48,12 @@ def check(opened: Browser) -> None:
 
 
 def test_a_viewer_signs_in_chooses_a_password_and_sees_what_is_for_viewers(
+    chromium: Chromium,
     server: Opentrail,
 ) -> None:
     once = create(server, "vera", "viewer")
     server.boto("iam").create_user(UserName="Mary")
-    with browser(server) as opened:
+    with browser(chromium, server) as opened:
         page = opened.page
         opened.go("")
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -74,9 +76,11 @@ def test_a_viewer_signs_in_chooses_a_password_and_sees_what_is_for_viewers(
         check(opened)
 
 
-def test_an_administrator_creates_and_disables_a_user(server: Opentrail) -> None:
+def test_an_administrator_creates_and_disables_a_user(
+    chromium: Chromium, server: Opentrail
+) -> None:
     once = create(server, "adam", "admin")
-    with browser(server) as opened:
+    with browser(chromium, server) as opened:
         page = opened.page
         opened.go("")
         sign_in(opened, "adam", once)

@@ -7,12 +7,13 @@ import json
 import re
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
 from tests.live.browser import Browser, browser
 from tests.live.processes import Opentrail
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 
 def test_a_view_that_one_browser_saved_opens_in_another(
@@ -112,11 +113,13 @@ def test_event_history_works_without_scripts(console: Browser, server: Opentrail
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 320])
-def test_these_pages_have_no_violation(server: Opentrail, scheme: str, width: int) -> None:
+def test_these_pages_have_no_violation(
+    chromium: Chromium, server: Opentrail, scheme: str, width: int
+) -> None:
     server.boto("iam").create_group(GroupName=f"{scheme}-{width}")
     event_id = server.records("name:CreateGroup")[0]["eventID"]
     found: dict[str, list[str]] = {}
-    with browser(server, width, color_scheme=scheme) as console:
+    with browser(chromium, server, width, color_scheme=scheme) as console:
         page = console.page
 
         def look(what: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, start_moto
 from tests.live.sources import copy_of_source
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 _SECONDS = 900
 _CODENAME = "bookworm"

@@ -11,7 +11,7 @@ from sqlalchemy import make_url
 from tests.live.processes import Opentrail
 from tests.postgres import shared_server
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 SECRET = "very-secret"
 
 

@@ -19,7 +19,7 @@ from boto3.s3.transfer import TransferConfig
 
 from tests.live.processes import Opentrail, free_port, moto_server, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
 START = "2020-01-01T00:00:00Z"

@@ -9,7 +9,7 @@ import pytest
 from tests.live.processes import Opentrail, opentrail_server
 from tests.stub_upstream import StubUpstream
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 KEY = "AKIAIOSFODNN7EXAMPLE"
 
 

@@ -233,11 +233,22 @@ def needs_terraform(document: Path, folder: Path) -> bool:
     return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0
 
 
+README = ROOT / "README.md"
 WITH_EXAMPLES = [d for d in DOCUMENTS if "```console" in d.read_text()]
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("document", WITH_EXAMPLES, ids=lambda d: str(d.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(
+            document,
+            id=str(document.relative_to(ROOT)),
+            marks=() if document == README else pytest.mark.campaign,
+        )
+        for document in WITH_EXAMPLES
+    ],
+)
 def test_the_examples_of_a_document_say_what_it_says(
     document: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -249,12 +260,12 @@ def test_the_examples_of_a_document_say_what_it_says(
         assert follow(document, shell)
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_path: Path) -> None:
-    readme = ROOT / "README.md"
     count = 0
     with closing(new_shell(tmp_path, sandbox)) as shell:
-        for document in [readme, *(d for d in WITH_EXAMPLES if d != readme)]:
+        for document in [README, *(d for d in WITH_EXAMPLES if d != README)]:
             write_files(document, tmp_path)
             if needs_terraform(document, tmp_path):
                 continue
@@ -319,6 +330,7 @@ STARTED = [
 ]
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.slow
 @pytest.mark.parametrize("command", STARTED)

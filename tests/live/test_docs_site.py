@@ -25,6 +25,7 @@ pytestmark = [
     pytest.mark.skipif(
         importlib.util.find_spec("zensical") is None, reason="Zensical is missing: make docs"
     ),
+    pytest.mark.campaign,
 ]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.live.processes import Opentrail, free_port, moto_server, opentrail_server
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/selected"
 WRITES_TO_PAYMENTS = {

@@ -26,7 +26,7 @@ from tests.live.processes import (
     opentrail_server,
 )
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 EVERYTHING = ("--all-accounts", "--all-regions", "--all-categories")
 
 

@@ -83,6 +83,7 @@ def test_importing_twice_is_importing_once(tmp_path: Path) -> None:
         assert imported_ids(server) == Counter(ids)
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
 def test_killed_at_ten_moments_and_resumed_is_imported_once(tmp_path: Path) -> None:

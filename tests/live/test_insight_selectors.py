@@ -12,7 +12,7 @@ from opentrail.capture.in_process.shipping import ServerShipper
 from tests.factories import an_insight_record, event_id, record_bytes
 from tests.live.processes import opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/watched"
 RATE = {"InsightType": "ApiCallRateInsight", "EventCategories": ["Management"]}

@@ -15,7 +15,7 @@ from opentrail.core.event import format_time
 from tests.factories import a_record, an_iam_user, event_id, record_bytes
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 NOBODY = "http://127.0.0.1:9"
 #: Seconds in which a server learns 20 events and finds something, at the latest.

@@ -18,7 +18,7 @@ import pytest
 from tests.live.processes import BIN, Opentrail, clean_environment, opentrail_server
 from tests.live.sources import ROOT, copy_of_source
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 _SECONDS = 300
 

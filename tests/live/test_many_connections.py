@@ -12,7 +12,7 @@ import pytest
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, get
 from tests.live.processes import Opentrail
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 #: Descriptors that the server may have.
 FEW = 400

@@ -16,7 +16,7 @@ import pytest
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 MANAGEMENT = "123456789012"
 ARN = f"arn:aws:cloudtrail:us-east-1:{MANAGEMENT}:trail/evidence"

@@ -111,6 +111,7 @@ def test_secrets_of_the_story_are_nowhere_on_disk(story: tuple[Opentrail, dict[s
             assert secret not in file.read_bytes(), file
 
 
+@pytest.mark.campaign
 def test_identities_and_history_are_kept_over_a_kill(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         iam = server.boto("iam")
@@ -141,6 +142,7 @@ def test_failed_and_denied_calls_carry_their_error(story: tuple[Opentrail, dict[
     assert record["responseElements"] is None
 
 
+@pytest.mark.campaign
 def test_the_sandbox_says_what_a_restart_took_and_its_admin_is_a_whole_user(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", command="sandbox") as server:
         server.boto("iam").create_user(UserName="John")
@@ -153,6 +155,7 @@ def test_the_sandbox_says_what_a_restart_took_and_its_admin_is_a_whole_user(tmp_
         assert "events of earlier runs remain, but the users, keys" in server.output
 
 
+@pytest.mark.campaign
 def test_serve_says_how_callers_get_names_unless_a_directory_has_some(tmp_path: Path) -> None:
     flags = ("--upstream", "http://127.0.0.1:9", "--event-bridge", "off")
     with opentrail_server(tmp_path / "one", *flags) as server:

@@ -25,7 +25,7 @@ from tests.capture.proxy.wires import Wire
 from tests.live.processes import Opentrail, opentrail_server
 from tests.wire.sigv4_by_hand import chunked
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 MEGABYTE = 1024 * 1024
 DATA = random.Random(8).randbytes(12 * MEGABYTE)

@@ -11,7 +11,7 @@ from opentrail.commands.sandbox import ADMIN_KEY_ID
 from tests.capture.proxy.wires import Wire, ok, scripted
 from tests.live.processes import opentrail_server
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 SCOPES = (
     "20200101/../x/cloudtrail/aws4_request",

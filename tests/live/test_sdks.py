@@ -22,7 +22,7 @@ from tests.live.processes import (
 
 HOWTOS = Path(__file__).parent.parent.parent / "docs/howto"
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from boto3.s3.transfer import TransferConfig
 
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 MEGABYTE = 1024 * 1024
 DATA = random.Random(7).randbytes(20 * MEGABYTE)

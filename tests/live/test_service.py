@@ -53,6 +53,7 @@ _WRITABLE_CODE = "import mmap; mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.P
 _TRACE = "import ctypes, sys; sys.exit(-ctypes.CDLL(None).ptrace(0, 0, 0, 0))"
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("forbidden", [_WRITABLE_CODE, _TRACE])
 def test_the_limits_are_in_force(forbidden: str) -> None:
@@ -63,6 +64,7 @@ def test_the_limits_are_in_force(forbidden: str) -> None:
         assert (done.returncode == 0) == is_allowed, done.stderr
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_a_server_works_under_the_limits_of_the_unit(tmp_path: Path) -> None:
     _require_seccomp()

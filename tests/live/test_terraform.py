@@ -17,7 +17,7 @@ import pytest
 
 from tests.live.processes import Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ACCOUNT = "123456789012"
 GROUP = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:"

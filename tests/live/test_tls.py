@@ -86,6 +86,7 @@ def test_tls_is_spoken_and_recorded(tmp_path: Path, certificate: tuple[Path, Pat
         assert bucket["additionalEventData"]["CipherSuite"] == details["cipherSuite"]
 
 
+@pytest.mark.campaign
 def test_an_upstream_is_checked_by_the_given_authorities(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
@@ -107,6 +108,7 @@ def test_an_upstream_is_checked_by_the_given_authorities(
             assert wary.records()[0]["errorCode"] == "BadGateway"
 
 
+@pytest.mark.campaign
 def test_a_certificate_that_is_none_is_wrong_use(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
@@ -125,6 +127,7 @@ def flags_of(certificate: tuple[Path, Path]) -> tuple[str, ...]:
     return ("--tls-certificate", str(certificate[0]), "--tls-key", str(certificate[1]))
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("mode", ["off", "scheme"])
 def test_urls_in_answers_have_the_scheme_of_the_client_where_that_is_asked_for(
     tmp_path: Path, certificate: tuple[Path, Path], mode: str
@@ -150,6 +153,7 @@ def test_urls_in_answers_have_the_scheme_of_the_client_where_that_is_asked_for(
         assert created["responseElements"]["queueUrl"] == url
 
 
+@pytest.mark.campaign
 def test_an_upstream_hears_which_scheme_and_host_the_client_used(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
@@ -186,6 +190,7 @@ def test_an_upstream_hears_which_scheme_and_host_the_client_used(
     assert speaking(with_signed.headers) == {**ours, "x-forwarded-host": "evil"}
 
 
+@pytest.mark.campaign
 def test_what_a_trusted_proxy_says_passes_as_it_came(
     tmp_path: Path, certificate: tuple[Path, Path]
 ) -> None:
@@ -214,6 +219,7 @@ def speaking(headers: list[tuple[str, str]]) -> dict[str, str]:
     return dict(found)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("recorders", ["1", "2"])
 def test_plain_http_on_the_port_that_speaks_tls_is_answered(
     tmp_path: Path, certificate: tuple[Path, Path], recorders: str

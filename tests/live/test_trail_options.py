@@ -11,7 +11,7 @@ import pytest
 
 from tests.live.processes import TIMEOUT_SECONDS, Opentrail, opentrail_server
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/whole"

@@ -24,6 +24,7 @@ def plain(text: str) -> list[str]:
     return [line.rstrip() for line in timeless.strip().splitlines()]
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_a_reader_sees_what_the_tutorial_shows(tmp_path: Path) -> None:
     environment = clean_environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", COLUMNS="80")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser as Chromium
 from playwright.sync_api import expect
 
 from opentrail.capture.in_process.shipping import ServerShipper
@@ -21,7 +22,7 @@ from tests.factories import a_record, an_iam_user, event_id, record_bytes
 from tests.live.browser import browser
 from tests.live.processes import Opentrail
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/watched"
 Record = Mapping[str, Any]
@@ -196,8 +197,10 @@ def test_many_more_instances_than_usual_are_found_within_three_minutes(story: St
     assert " valid" in checked.stdout
 
 
-def test_an_incident_is_reviewed_in_the_console_and_marked_as_expected(story: Story) -> None:
-    with browser(story.server) as console:
+def test_an_incident_is_reviewed_in_the_console_and_marked_as_expected(
+    chromium: Chromium, story: Story
+) -> None:
+    with browser(chromium, story.server) as console:
         console.open()
         page = console.page
         console.go("insights")

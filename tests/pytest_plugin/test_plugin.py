@@ -99,6 +99,7 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
     session.runpytest_subprocess().assert_outcomes(passed=1)
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_tests_of_all_forms_run_one_after_the_other_and_beside_each_other(
@@ -109,6 +110,7 @@ def test_tests_of_all_forms_run_one_after_the_other_and_beside_each_other(
     session.runpytest_subprocess("-n", workers).assert_outcomes(passed=5)
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_golden_trails_are_written_compared_and_shown(shared: pytest.Pytester) -> None:
     shared.makepyfile(test_reports=GOLDEN)
@@ -150,6 +152,7 @@ def test_a_failure_ends_at_the_line_of_the_test(shared: pytest.Pytester) -> None
     )
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_another_upstream_is_recorded_and_never_emptied(session: pytest.Pytester) -> None:
     session.makeini("[pytest]\nopentrail_upstream = http://127.0.0.1:1")
@@ -168,6 +171,7 @@ def test_another_upstream_is_recorded_and_never_emptied(session: pytest.Pytester
     done.assert_outcomes(passed=2)
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -> None:
     session.makeini("[pytest]\nopentrail_reset = false")
@@ -184,6 +188,7 @@ def test_moto_is_not_emptied_where_a_project_says_so(session: pytest.Pytester) -
     session.runpytest_subprocess().assert_outcomes(passed=2)
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGKILL"])
 def test_a_session_that_is_cut_leaves_no_process(session: pytest.Pytester, signal: str) -> None:
@@ -207,6 +212,7 @@ def test_a_session_that_is_cut_leaves_no_process(session: pytest.Pytester, signa
         os.close(ended)
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_modules_beside_the_tests_are_not_the_servers(session: pytest.Pytester) -> None:
     for name in ("uvicorn", "flask"):
@@ -233,6 +239,7 @@ def test_a_server_that_is_not_there_is_an_error(session: pytest.Pytester) -> Non
     done.stdout.fnmatch_lines(["*no server runs on data directory nowhere*"])
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("place", ["other", "conftest"])
 @pytest.mark.parametrize(
     ("kind", "given"), [('"store_true"', "--update-golden"), ('"store"', "--update-golden=x")]
@@ -254,6 +261,7 @@ def test_an_option_that_a_project_has_is_left_to_it(
         session.runpytest_subprocess(*plugins, option).assert_outcomes(passed=1)
 
 
+@pytest.mark.campaign
 def test_the_short_option_is_there_otherwise(session: pytest.Pytester) -> None:
     session.makepyfile("""
         def test_it_is_given(request):

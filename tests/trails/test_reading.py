@@ -41,6 +41,7 @@ async def all_of(reading: SharedReading, after: int, until: int) -> list[int]:
     return positions
 
 
+@pytest.mark.campaign
 @given(st.integers(0, 2_600), st.integers(0, 2_600), st.booleans())
 @pytest.mark.slow
 def test_every_entry_of_a_range_comes_once_and_in_order(

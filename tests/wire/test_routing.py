@@ -651,6 +651,7 @@ def misnamed(service: Service, operation: str, protocol: str, call: Call) -> str
     return f"{service.name}.{operation} over {protocol} is taken for {found}"
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "deep"),

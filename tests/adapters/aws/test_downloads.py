@@ -193,6 +193,7 @@ def test_objects_of_moto_are_read() -> None:
         child.stop()
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 @pytest.mark.slow
 def test_a_store_that_checks_signatures_accepts_them(

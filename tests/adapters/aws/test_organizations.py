@@ -37,7 +37,7 @@ def client_of(url: str) -> Any:
 
 @asynchronous
 async def test_the_last_answer_holds_while_the_upstream_fails() -> None:
-    with moto_server() as url:
+    with moto_server(ends=True) as url:
         client = client_of(url)
         client.create_organization(FeatureSet="ALL")
         organizations = organizations_of(url)
@@ -53,7 +53,7 @@ async def test_the_last_answer_holds_while_the_upstream_fails() -> None:
 
 @asynchronous
 async def test_an_upstream_that_has_never_answered_is_an_error() -> None:
-    with moto_server() as url:
+    with moto_server(ends=True) as url:
         organizations = organizations_of(url)
     with pytest.raises(ServiceError, match="the organization"):
         await organizations.current()
@@ -61,7 +61,7 @@ async def test_an_upstream_that_has_never_answered_is_an_error() -> None:
 
 @asynchronous
 async def test_that_there_was_no_organization_is_an_answer_too() -> None:
-    with moto_server() as url:
+    with moto_server(ends=True) as url:
         organizations = organizations_of(url)
         assert await organizations.current() is None
     assert await organizations.current() is None

@@ -46,6 +46,7 @@ async def test_children_have_low_priority_before_they_load_what_they_need(
     assert seen == [min(19, os.nice(0) + 5)]
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_many_small_files_become_few_large_ones_and_nothing_else_changes(
     tmp_path: Path,

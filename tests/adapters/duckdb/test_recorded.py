@@ -69,6 +69,7 @@ async def test_an_insert_that_fails_leaves_nothing_and_can_be_repeated(
         await here.check(store)
 
 
+@pytest.mark.campaign
 @asynchronous
 async def test_look_ups_never_err_and_never_miss_an_event_while_files_are_sealed(
     tmp_path: Path,

@@ -193,6 +193,7 @@ numbers = st.integers(1, 12)
 brought = st.lists(st.lists(st.lists(numbers, max_size=8), max_size=3), min_size=1, max_size=4)
 
 
+@pytest.mark.campaign
 @pytest.mark.hypothesis
 @settings(max_examples=25, deadline=None)
 @given(brought)

@@ -211,6 +211,7 @@ def count_in_processes(url: str, orders: list[str], times: int) -> None:
     assert [process.returncode for process in processes] == [0] * len(orders), errors
 
 
+@pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
 async def test_of_several_processes_that_change_a_document_none_loses_a_change(url: str) -> None:
@@ -220,6 +221,7 @@ async def test_of_several_processes_that_change_a_document_none_loses_a_change(u
     await store.close()
 
 
+@pytest.mark.campaign
 @pytest.mark.anomaly
 @asynchronous
 async def test_processes_that_change_documents_in_other_orders_do_not_fail(url: str) -> None:
@@ -291,6 +293,7 @@ async def test_a_connection_lost_within_a_commit_leaves_the_outcome_open() -> No
     await store.close()
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.anomaly
 @asynchronous

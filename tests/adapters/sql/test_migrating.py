@@ -149,6 +149,7 @@ def opened_by_processes(url: str, count: int) -> list[str]:
     return [output.strip() for output, _ in outputs]
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.parametrize("is_old", [True, False])
 def test_several_processes_may_open_a_store_at_once(new_url: Url, is_old: bool) -> None:

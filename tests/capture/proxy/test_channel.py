@@ -17,7 +17,7 @@ from tests.capture.proxy.wires import (
     ok,
 )
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.campaign]
 
 
 def test_an_answer_is_not_fetched_for_a_client_that_went_away(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.capture.proxy.wires import Wire, ok, scope, scripted
+from tests.capture.proxy.wires import Wire, between, ok, scope
 from tests.live.processes import Opentrail, moto_server, opentrail_server
 
 BUCKET = "awscloudtrail-policy-us-east-1"
@@ -17,60 +16,64 @@ SNS = "policy/SNS/AWSCloudTrail-SnsTopicPolicy-2014-12-17.json"
 MISSING = b"<Error><Code>%s</Code><Message>no</Message></Error>"
 
 
-def answer_to(
-    folder: Path, code: bytes, path: str, host: str, mode: str = "refuse"
-) -> tuple[int, dict[str, str], bytes]:
-    """Returns what a GET is answered whose upstream answers 404 with a code."""
-    body = MISSING % code
+@pytest.fixture(scope="module", params=["refuse", "allow"])
+def missing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Opentrail, list[bytes]]]:
+    """A server whose upstream answers 404 with the codes of a list, one after the other."""
+    codes: list[bytes] = []
 
     def upstream(wire: Wire) -> None:
-        wire.request()
-        wire.send(ok(body).replace(b"200 OK", b"404 Not Found"))
+        while True:
+            wire.request()
+            wire.send(ok(MISSING % codes.pop()).replace(b"200 OK", b"404 Not Found"))
 
-    with scripted(upstream) as stub:
-        flags = ("--upstream", stub.url, "--on-record-failure", mode, "--event-bridge", "off")
-        with opentrail_server(folder / "data", *flags) as server:
-            get = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope('s3')}\r\n\r\n"
-            answer = Wire.to(server.url).send(get).answer()
-            (record,) = server.records("eventName=GetObject")
-            assert record.get("errorCode") == (None if answer[0] == 200 else code.decode())
-            assert record["additionalEventData"]["bytesTransferredOut"] == len(answer[2])
-            return answer
+    folder = tmp_path_factory.mktemp("missing")
+    flags = ("--on-record-failure", request.param, "--event-bridge", "off")
+    with between(folder, upstream, flags=flags) as (server, _):
+        yield server, codes
+
+
+def answer_to(
+    missing: tuple[Opentrail, list[bytes]], code: bytes, path: str, host: str = "127.0.0.1"
+) -> tuple[int, dict[str, str], bytes]:
+    """Returns what a GET is answered whose upstream answers 404 with a code."""
+    server, codes = missing
+    codes.append(code)
+    get = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: {scope('s3')}\r\n\r\n"
+    answer = Wire.to(server.url).send(get).answer()
+    record = server.records("eventName=GetObject")[0]
+    assert record.get("errorCode") == (None if answer[0] == 200 else code.decode()), path
+    assert record["additionalEventData"]["bytesTransferredOut"] == len(answer[2])
+    return answer
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("mode", ["refuse", "allow"])
-@pytest.mark.parametrize(
-    ("path", "host"),
-    [(f"/{BUCKET}/{S3}", "127.0.0.1"), (f"/{S3}", f"{BUCKET}.localhost")],
-)
 def test_a_template_takes_the_place_of_a_missing_bucket(
-    tmp_path: Path, path: str, host: str, mode: str
+    missing: tuple[Opentrail, list[bytes]],
 ) -> None:
-    status, headers, body = answer_to(tmp_path, b"NoSuchBucket", path, host, mode)
-    assert status == 200
-    assert headers["content-type"] == "application/json"
-    policy = json.loads(body)
-    assert [one["Action"] for one in policy["Statement"]] == ["s3:GetBucketAcl", "s3:PutObject"]
-    for placeholder in (b"<BucketName>", b"<Prefix>/", b"<CustomerAccountID>"):
-        assert placeholder in body
+    for path, host in (f"/{BUCKET}/{S3}", "127.0.0.1"), (f"/{S3}", f"{BUCKET}.localhost"):
+        status, headers, body = answer_to(missing, b"NoSuchBucket", path, host)
+        assert status == 200, path
+        assert headers["content-type"] == "application/json"
+        policy = json.loads(body)
+        assert [one["Action"] for one in policy["Statement"]] == ["s3:GetBucketAcl", "s3:PutObject"]
+        for placeholder in (b"<BucketName>", b"<Prefix>/", b"<CustomerAccountID>"):
+            assert placeholder in body
 
 
 @pytest.mark.live
-@pytest.mark.parametrize(
-    ("code", "path"),
-    [
+def test_a_bucket_that_is_there_and_any_other_object_are_the_upstreams(
+    missing: tuple[Opentrail, list[bytes]],
+) -> None:
+    for code, path in (
         (b"NoSuchKey", f"/{BUCKET}/{S3}"),
         (b"NoSuchBucket", f"/my-{BUCKET}/{S3}"),
         (b"NoSuchBucket", f"/{BUCKET}/policy/S3/other.json"),
         (b"NoSuchBucket", f"/awscloudtrail-policy-mine/{S3}"),
-    ],
-)
-def test_a_bucket_that_is_there_and_any_other_object_are_the_upstreams(
-    tmp_path: Path, code: bytes, path: str
-) -> None:
-    status, _, body = answer_to(tmp_path, code, path, "127.0.0.1")
-    assert (status, body) == (404, MISSING % code)
+    ):
+        status, _, body = answer_to(missing, code, path)
+        assert (status, body) == (404, MISSING % code), path
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opentrail]:
         yield running
 
 
+@pytest.mark.campaign
 @pytest.mark.live
 def test_the_stock_command_makes_and_changes_a_whole_subscription(server: Opentrail) -> None:
     made = server.aws(

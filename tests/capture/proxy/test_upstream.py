@@ -25,22 +25,25 @@ from tests.live.processes import opentrail_server
 pytestmark = pytest.mark.live
 
 
-@pytest.mark.parametrize(
-    "more", [ok(b"EVIL"), b"HTTP/1.1 200 OK\r\nX-Pois", b"HTTP/1.1 200 OK\r\n", b"garbage"]
-)
-def test_unsolicited_bytes_of_an_upstream_are_dropped(tmp_path: Path, more: bytes) -> None:
-    def overflowing(wire: Wire) -> None:
-        wire.request()
-        wire.send(ok(b"ok") + more)
-        wire.rest()
+UNSOLICITED = (ok(b"EVIL"), b"HTTP/1.1 200 OK\r\nX-Pois", b"HTTP/1.1 200 OK\r\n", b"garbage")
 
-    with between(tmp_path, overflowing) as (server, upstream):
+
+def test_unsolicited_bytes_of_an_upstream_are_dropped(tmp_path: Path) -> None:
+    def overflowing(more: bytes) -> Script:
+        def script(wire: Wire) -> None:
+            wire.request()
+            wire.send(ok(b"ok") + more)
+            wire.rest()
+
+        return script
+
+    with between(tmp_path, *map(overflowing, UNSOLICITED * 3)) as (server, upstream):
         wire = Wire.to(server.url)
-        for count in (1, 2, 3):
+        for count, more in enumerate(UNSOLICITED * 3, 1):
             status, headers, body = wire.send(GET).answer()
-            assert (status, body) == (200, b"ok")
-            assert "x-pois" not in headers
-            assert upstream.connections == count, "such a connection is not used again"
+            assert (status, body) == (200, b"ok"), more
+            assert "x-pois" not in headers, more
+            assert upstream.connections == count, (more, "such a connection is not used again")
         assert wire.buffer == b""
 
 
@@ -164,30 +167,35 @@ def test_a_long_answer_streams_before_it_is_complete(tmp_path: Path) -> None:
         assert not upstream.problems
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        b"SSH-2.0-OpenSSH\r\n",
-        b"HTTP/1.1 abc OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
-        b"",
-    ],
+NONSENSE = (
+    b"SSH-2.0-OpenSSH\r\n",
+    b"HTTP/1.1 abc OK\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+    b"",
 )
-def test_a_hostile_answer_gives_502_and_a_record(tmp_path: Path, nonsense: bytes) -> None:
-    def hostile(wire: Wire) -> None:
-        wire.request()
-        wire.send(nonsense)
 
-    with between(tmp_path, hostile) as (server, _):
-        status, _, body = Wire.to(server.url).send(GET).answer()
-        assert status == 502
-        assert b"<Code>BadGateway</Code>" in body
-        record = server.records()[0]
-        assert record["eventName"] == "GetObject"
-        assert record["errorCode"] == "BadGateway"
+
+def test_a_hostile_answer_gives_502_and_a_record(tmp_path: Path) -> None:
+    def hostile(nonsense: bytes) -> Script:
+        def script(wire: Wire) -> None:
+            wire.request()
+            wire.send(nonsense)
+
+        return script
+
+    with between(tmp_path, *map(hostile, NONSENSE)) as (server, upstream):
+        for count, nonsense in enumerate(NONSENSE, 1):
+            status, _, body = Wire.to(server.url).send(GET).answer()
+            assert status == 502, nonsense
+            assert b"<Code>BadGateway</Code>" in body, nonsense
+            assert upstream.connections == count, (nonsense, "each is answered by its own script")
+        records = server.records()
+        assert len(records) == len(NONSENSE)
+        assert {record["eventName"] for record in records} == {"GetObject"}
+        assert {record["errorCode"] for record in records} == {"BadGateway"}
 
 
 def test_a_client_that_leaves_in_mid_request_is_recorded(tmp_path: Path) -> None:
@@ -231,10 +239,7 @@ def test_an_endless_head_of_an_answer_is_a_bad_gateway(tmp_path: Path) -> None:
         assert "endless head" in record["additionalEventData"]["opentrail"]["failure"]
 
 
-@pytest.mark.parametrize(
-    "target", ["/?Action=ConfirmSubscription&TopicArn=t&Token=x", "/?Action=Unknown"]
-)
-def test_a_get_that_may_change_something_is_not_sent_again(tmp_path: Path, target: str) -> None:
+def test_a_get_that_may_change_something_is_not_sent_again(tmp_path: Path) -> None:
     requests = []
 
     def once(wire: Wire) -> None:
@@ -244,10 +249,12 @@ def test_a_get_that_may_change_something_is_not_sent_again(tmp_path: Path, targe
 
     with between(tmp_path, once) as (server, _):
         wire = Wire.to(server.url)
-        asked = f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"
-        assert wire.send(asked).answer()[2] == b"once"
-        assert wire.send(asked).answer()[0] == 502
-        assert len(requests) == 1
+        for target in ("/?Action=ConfirmSubscription&TopicArn=t&Token=x", "/?Action=Unknown"):
+            asked = f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"
+            assert wire.send(asked).answer()[2] == b"once", target
+            assert wire.send(asked).answer()[0] == 502, target
+            assert len(requests) == 1, target
+            requests.clear()
 
 
 def test_each_service_goes_to_its_own_upstream(tmp_path: Path) -> None:

@@ -255,6 +255,7 @@ NO_BODY = frozenset({"s3"})
 NOT_MADE = frozenset({"appconfig", "ebs", "networkmanager", "s3control", "wellarchitected"})
 
 
+@pytest.mark.campaign
 def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -> None:
     """Every member that suggests a secret, in a request or an answer of its own service."""
     leaked: list[str] = []

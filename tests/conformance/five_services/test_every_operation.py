@@ -19,7 +19,7 @@ from tests.conformance.five_services.send import EXCEPTED, send
 from tests.live.processes import Opentrail, opentrail_server
 from tests.stub_upstream import StubUpstream
 
-pytestmark = [pytest.mark.live, pytest.mark.slow]
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 
 @dataclass

@@ -333,6 +333,7 @@ def test_there_are_enough_cases_of_either_outcome() -> None:
     assert min(outcomes.count(True), outcomes.count(False)) >= 25
 
 
+@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_naive_evaluator_agrees_about_variants_of_real_records() -> None:
     found = judge(variants(real_records(), 1_400))

@@ -85,6 +85,7 @@ def chosen_or_refused(request: Json, taker: SelectorOwner) -> Selection | CloudT
         return error
 
 
+@pytest.mark.campaign
 @pytest.mark.hypothesis
 @pytest.mark.slow
 @settings(deadline=None, max_examples=2_000)
