@@ -27,13 +27,17 @@ def holds(operator: str, wanted: str | list[str], *values: str, **context: str) 
         ("NumericEquals", "10", "1e1", "10.5"),
         ("NumericLessThan", "10", "9.9", "10"),
         ("NumericLessThanEquals", "10", "10", "11"),
+        ("NumericLessThanEquals", "10", "9", "11"),
         ("NumericGreaterThan", "-1", "0", "-1"),
         ("NumericGreaterThanEquals", "1", "1", "0"),
+        ("NumericGreaterThanEquals", "1", "2", "0"),
         ("DateEquals", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00+01:00", "2026-01-02"),
         ("DateLessThan", "2026-01-01", "1767225599", "1767225600"),
         ("DateLessThanEquals", "2026-01-01", "1767225600", "1767225601"),
+        ("DateLessThanEquals", "2026-01-01", "2025-12-31", "1767225601"),
         ("DateGreaterThan", "2026-01-01", "2026-06-01", "2025-06-01"),
         ("DateGreaterThanEquals", "2026-01-01", "2026-01-01", "2025-12-31"),
+        ("DateGreaterThanEquals", "2026-01-01", "2026-01-02", "2025-12-31"),
         ("Bool", "true", "True", "false"),
         ("BinaryEquals", "QmluYXJ5", "QmluYXJ5", "QmluYXJ6"),
         ("IpAddress", "203.0.113.0/24", "203.0.113.7", "203.0.114.7"),
@@ -41,6 +45,7 @@ def holds(operator: str, wanted: str | list[str], *values: str, **context: str) 
         ("ArnLike", "arn:aws:s3:::b*", "arn:aws:s3:::bucket", "arn:aws:sqs:::bucket"),
         ("ArnEquals", "arn:aws:sns:*:*:t*", "arn:aws:sns:eu-west-1:1:topic", "arn:aws:sns:a:b:c"),
         ("ArnLike", "arn:aws:sns:*:1:t", "arn:aws:sns:a:1:t", "arn:aws:sns:a:b:1:t"),
+        ("ArnLike", "arn:aws:logs:a:1:log-group:*", "arn:aws:logs:a:1:log-group:x:*", "x"),
     ],
 )
 def test_an_operator_compares(operator: str, wanted: str, fitting: str, other: str | None) -> None:
@@ -161,6 +166,9 @@ def test_variables_are_replaced_literally() -> None:
     assert not holds("StringEquals", "${aws:username}", "ann")
     assert holds("StringNotEquals", "${aws:username}", "ann")
     assert holds("ArnLike", "arn:aws:s3:::${aws:username}", "arn:aws:s3:::ann", aws__username="ann")
+    of_a_region = "arn:aws:sns:${aws:Region}:*:topic"
+    assert holds("ArnLike", of_a_region, "arn:aws:sns:eu:1:topic", aws__region="eu")
+    assert not holds("ArnLike", of_a_region, "arn:aws:sns:eu:1:other:topic", aws__region="eu")
     without = condition("StringEquals", "aws:key", ["${aws:username}"], with_variables=False)
     assert without({"aws:key": ("${aws:username}",), "aws:username": ("ann",)})
 

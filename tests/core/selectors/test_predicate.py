@@ -144,6 +144,13 @@ COPY: dict[str, Any] = {
         {"type": S3, "ARN": "arn:aws:s3:::evidence/b.csv"},
     ]
 }
+#: A function that reads an object, both of which the event names.
+TWO_KINDS: dict[str, Any] = {
+    "resources": [
+        {"type": FUNCTION, "ARN": f"arn:aws:lambda:{OWN}:function:helloworld"},
+        {"type": S3, "ARN": "arn:aws:s3:::evidence/b.csv"},
+    ]
+}
 LISTED: dict[str, Any] = {
     "resources": [{"type": S3, "ARNPrefix": "arn:aws:s3:::evidence/in/2020/"}]
 }
@@ -237,6 +244,11 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
     "only one operator": (CSV, s3("PutObject", "arn:aws:s3:::evidence/in/a.txt"), False),
     "only the other operator": (CSV, s3("PutObject", "arn:aws:s3:::other/in/a.csv"), False),
     "one of two objects": (CSV, s3("CopyObject", "arn:aws:s3:::x/y", **COPY), True),
+    "an object after another kind": (
+        NOT_LOGS,
+        s3("GetObject", "arn:aws:s3:::x/y", **TWO_KINDS),
+        True,
+    ),
     "the bucket's own ARN is none of an object": (
         data(S3, ("resources.ARN", "Equals", "arn:aws:s3:::evidence")),
         s3("PutObject", "arn:aws:s3:::evidence/a"),

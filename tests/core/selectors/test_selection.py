@@ -233,3 +233,21 @@ def test_resource_types_of_both_kinds_are_returned() -> None:
     of_advanced = Selection.from_document({"AdvancedEventSelectors": [{"FieldSelectors": DATA}]})
     assert of_advanced.resource_types == {"AWS::S3::Object"}
     assert DEFAULT.resource_types == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("more", "logs_writes"),
+    [
+        ([], True),
+        ([{"Field": "readOnly", "Equals": ["true"]}], False),
+        ([{"Field": "readOnly", "Equals": ["false"]}], True),
+        ([{"Field": "eventSource", "NotEquals": ["kms.amazonaws.com"]}], True),
+    ],
+)
+def test_a_selection_knows_whether_it_logs_writes(more: list[Json], logs_writes: bool) -> None:
+    management = {"Field": "eventCategory", "Equals": ["Management"]}
+    given = [{"FieldSelectors": [management, *more]}]
+    selection = chosen({"AdvancedEventSelectors": given}, SelectorOwner.TRAIL)
+    assert selection.logs("Management")
+    assert selection.logs("Management", only_writes=True) is logs_writes
+    assert not selection.logs("Data")
