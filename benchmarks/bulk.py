@@ -122,7 +122,7 @@ def _head(method: str, more: str) -> bytes:
         "Authorization: AWS4-HMAC-SHA256 "
         "Credential=AKIAIOSFODNN7EXAMPLE/20200101/us-east-1/s3/aws4_request, "
         "SignedHeaders=host;x-amz-content-sha256;x-amz-date, "
-        f"Signature=0123456789abcdef0123456789abcdef\r\n{more}\r\n"
+        f"Signature={'0123456789abcdef' * 4}\r\n{more}\r\n"
     ).encode()
 
 

@@ -71,7 +71,7 @@ def call(connection: http.client.HTTPConnection, name: str, key: str) -> bool:
         body = json.dumps({"TableName": name, "Item": {"id": {"S": "x"}}})
     scope = f"{key}/20200101/us-east-1/{service}/aws4_request"
     headers["Authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}"
     )
     connection.request("POST", "/", body, headers)
     answer = connection.getresponse()

@@ -98,6 +98,44 @@ def test_a_forged_signature_of_a_known_key_is_refused_and_recorded(server: Opent
     assert "Eve" not in [user["UserName"] for user in users]
 
 
+@pytest.mark.parametrize("auth", ["enforced", "permissive"])
+def test_a_header_with_a_second_credential_is_not_passed_on(tmp_path: Path, auth: str) -> None:
+    reached: list[bytes] = []
+    digits = "0" * 64
+
+    def upstream_of(wire: Wire) -> None:
+        reached.append(wire.rest())
+
+    with (
+        scripted(upstream_of) as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream.url, "--auth", auth) as server,
+    ):
+        jane = create_key(server, "--user", "Jane")["AccessKeyId"]
+        known, unknown = (f"{key}/20260101/us-east-1/iam/aws4_request" for key in (jane, "test"))
+        heads = [
+            f"AWS4-HMAC-SHA256 Credential={unknown}, Credential={known}, SignedHeaders=host, "
+            f"Signature={digits}",
+            f"AWS4-HMAC-SHA256 Credential={unknown}, SignedHeaders=host, Signature={jane}/",
+            f"AWS4-HMAC-SHA256 {known}",
+            f"x AWS4-HMAC-SHA256 Credential={known}, SignedHeaders=host, Signature={digits}",
+        ]
+        body = "Action=ListUsers&Version=2010-05-08"
+        for head in heads:
+            wire = Wire.to(server.url).send(
+                f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: {head}\r\nContent-Type: "
+                f"application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            )
+            status, _, text = wire.answer()
+            assert (status, b"IncompleteSignature" in text) == (400, True), head
+        found = server.opentrail(
+            "lookup", "eventName=ListUsers", "--all-categories", "--limit", "9", "--json"
+        )
+    records = [json.loads(line) for line in found.stdout.splitlines()]
+    assert [record["errorCode"] for record in records] == ["IncompleteSignature"] * len(heads)
+    assert jane not in found.stdout
+    assert reached == []
+
+
 def test_a_forged_call_whose_body_comes_late_is_recorded_and_never_complete(
     tmp_path: Path,
 ) -> None:

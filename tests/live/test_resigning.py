@@ -147,7 +147,7 @@ def test_a_chunk_that_is_none_breaks_the_upload_and_is_recorded(server: Opentrai
     head = (
         f"PUT /other/bad HTTP/1.1\r\nHost: h\r\nX-Amz-Date: {stamp}\r\n"
         f"Authorization: AWS4-HMAC-SHA256 Credential={KEY}/{stamp[:8]}/us-east-1/s3/aws4_request, "
-        "SignedHeaders=host, Signature=0\r\nContent-Length: 100\r\n"
+        f"SignedHeaders=host, Signature={'0' * 64}\r\nContent-Length: 100\r\n"
         "X-Amz-Content-Sha256: STREAMING-AWS4-HMAC-SHA256-PAYLOAD\r\n\r\n"
     )
     wire = Wire.to(server.url).send(head + "5\r\nhello\r\n" + "x" * 90)

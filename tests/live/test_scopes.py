@@ -27,7 +27,7 @@ def call(scope: str, target: str, body: str = "{}") -> str:
     return (
         f"POST / HTTP/1.1\r\nHost: h\r\nX-Amz-Target: {target}\r\n"
         f"Authorization: AWS4-HMAC-SHA256 Credential={ADMIN_KEY_ID}/{scope},"
-        f" SignedHeaders=host, Signature=0\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        f" SignedHeaders=host, Signature={'0' * 64}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
     )
 
 

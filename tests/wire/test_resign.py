@@ -143,17 +143,22 @@ def test_a_presigned_call_does_not_outlive_its_expiry() -> None:
                 resign(given_, OURS, None, now)
 
 
+PRESIGNED = (
+    "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=A/20200101/us-east-1/s3/aws4_request"
+    f"&X-Amz-Date=20200101T000000Z&X-Amz-Signature={'0' * 64}"
+)
+
+
 @pytest.mark.parametrize(
     "query",
     [
         "AWSAccessKeyId=A&Signature=x&Expires=99999999999999999",
-        "X-Amz-Credential=A/20200101/us-east-1/s3/aws4_request&X-Amz-Date=20200101T000000Z",
-        "X-Amz-Credential=A/2/r/s3/aws4_request&X-Amz-Date=20200101T000000Z&X-Amz-Expires=",
-        "X-Amz-Credential=A/2/r/s3/aws4_request&X-Amz-Date=20200101T000000Z&X-Amz-Expires=60"
-        "&X-Amz-Expires=999999999",
+        PRESIGNED,
+        f"{PRESIGNED}&X-Amz-Expires=",
+        f"{PRESIGNED}&X-Amz-Expires=60s",
     ],
 )
-def test_an_expiry_that_is_missing_doubled_or_impossible_is_refused(query: str) -> None:
+def test_an_expiry_that_is_missing_or_impossible_is_refused(query: str) -> None:
     credential = read_credential(Request("GET", "/b/k", query, {}))
     given_ = Original("GET", "/b/k", query, [], {}, credential, HOST)
     with pytest.raises(CannotResign, match="no valid date"):

@@ -8,9 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.core.event import is_region
-from opentrail.wire.message import Request
-from opentrail.wire.sigv4 import Credential, read_credential
+from opentrail.wire.message import Request, fold_headers
+from opentrail.wire.signature_errors import Problem
+from opentrail.wire.sigv4 import ClaimRefused, Credential, read_claim, read_credential
 
+SIGNATURE = "0f" * 32
 SCOPE = "AKIAEXAMPLE/20200101/eu-central-1/iam/aws4_request"
 FORM = "application/x-www-form-urlencoded; charset=utf-8"
 
@@ -34,15 +36,12 @@ def signed_by_body(body: str, content_type: str = FORM) -> Credential | None:
 @pytest.mark.parametrize(
     "value",
     [
-        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host;x-amz-date, Signature=0f",
-        f"AWS4-HMAC-SHA256 Credential={SCOPE},SignedHeaders=host;x-amz-date,Signature=0f",
-        f"AWS4-HMAC-SHA256   Credential={SCOPE} ,  SignedHeaders=host , Signature=0f",
-        f"AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0f, Credential={SCOPE}",
-        f"AWS4-HMAC-SHA256 credential={SCOPE}, signedheaders=host, signature=0f",
-        f"aws4-hmac-sha256 Credential = {SCOPE}, SignedHeaders=host, Signature=0f",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host;range, Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE},SignedHeaders=host;x-amz-date,Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256 SignedHeaders=host, Signature={SIGNATURE}, Credential={SCOPE}",
     ],
 )
-def test_a_header_of_version_4_is_read_however_it_is_spaced(value: str) -> None:
+def test_a_header_of_version_4_is_read_in_any_order_and_spacing(value: str) -> None:
     assert signed_by_header(value) == Credential(
         "AKIAEXAMPLE", "eu-central-1", "iam", "SigV4", "AuthHeader"
     )
@@ -50,7 +49,7 @@ def test_a_header_of_version_4_is_read_however_it_is_spaced(value: str) -> None:
 
 def test_a_streaming_upload_is_signed_as_any_other() -> None:
     found = signed_by_header(
-        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature=0f",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
         x_amz_content_sha256="STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
     )
     assert found is not None
@@ -60,7 +59,7 @@ def test_a_streaming_upload_is_signed_as_any_other() -> None:
 def test_a_key_of_odd_text_is_kept_whole() -> None:
     found = signed_by_header(
         "AWS4-HMAC-SHA256 Credential=tenant/alice@ex.org/20200101/us-east-1/s3/aws4_request, "
-        "SignedHeaders=host, Signature=0f"
+        f"SignedHeaders=host, Signature={SIGNATURE}"
     )
     assert found is not None
     assert found.access_key_id == "tenant/alice@ex.org"
@@ -69,7 +68,10 @@ def test_a_key_of_odd_text_is_kept_whole() -> None:
 
 def test_an_empty_region_is_none() -> None:
     """Some S3-like stores are signed for without a Region."""
-    found = signed_by_header("AWS4-HMAC-SHA256 Credential=K/20200101//s3/aws4_request, Signature=0")
+    found = signed_by_header(
+        "AWS4-HMAC-SHA256 Credential=K/20200101//s3/aws4_request, "
+        f"SignedHeaders=host, Signature={SIGNATURE}"
+    )
     flaw = "Credential should be scoped to a valid region."
     assert found == Credential("K", None, "s3", "SigV4", "AuthHeader", flaw)
 
@@ -84,7 +86,8 @@ def test_an_empty_region_is_none() -> None:
     service=st.from_regex(r"[a-z0-9-]+", fullmatch=True),
 )
 def test_any_key_of_printable_text_is_read_back(key: str, region: str, service: str) -> None:
-    value = f"AWS4-HMAC-SHA256 Credential={key}/20200101/{region}/{service}/aws4_request, Sig=0"
+    scope = f"{key}/20200101/{region}/{service}/aws4_request"
+    value = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={SIGNATURE}"
     assert signed_by_header(value) == Credential(key, region, service, "SigV4", "AuthHeader")
 
 
@@ -100,7 +103,7 @@ def test_a_header_of_version_4a_has_its_region_in_a_header_of_its_own(
 ) -> None:
     found = signed_by_header(
         "AWS4-ECDSA-P256-SHA256 Credential=AKIAEXAMPLE/20200101/s3/aws4_request, "
-        "SignedHeaders=host;x-amz-region-set, Signature=30",
+        f"SignedHeaders=host;x-amz-region-set, Signature={SIGNATURE}",
         x_amz_region_set=regions,
     )
     assert found == Credential("AKIAEXAMPLE", region, "s3", "SigV4A", "AuthHeader")
@@ -110,7 +113,7 @@ def test_a_presigned_request_of_version_4a_has_its_region_in_the_query() -> None
     scope = quote("AKIAEXAMPLE/20200101/s3/aws4_request", safe="")
     found = signed_by_query(
         "X-Amz-Algorithm=AWS4-ECDSA-P256-SHA256&X-Amz-Region-Set=us-west-2"
-        f"&X-Amz-Credential={scope}&X-Amz-Signature=30"
+        f"&X-Amz-Credential={scope}&X-Amz-Signature={SIGNATURE}"
     )
     assert found == Credential("AKIAEXAMPLE", "us-west-2", "s3", "SigV4A", "QueryString")
 
@@ -122,7 +125,7 @@ def test_a_presigned_request_of_version_4a_has_its_region_in_the_query() -> None
 def test_a_presigned_request_is_signed_by_its_query(scope: str) -> None:
     found = signed_by_query(
         f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={scope}&X-Amz-Expires=60"
-        "&X-Amz-SignedHeaders=host&X-Amz-Signature=0f"
+        f"&X-Amz-SignedHeaders=host&X-Amz-Signature={SIGNATURE}"
     )
     assert found == Credential("AKIAEXAMPLE", "eu-central-1", "iam", "SigV4", "QueryString")
 
@@ -185,9 +188,21 @@ def test_a_request_without_a_signature_is_unsigned() -> None:
     [
         "Bearer eyJhbGciOi.eyJzdWIi.SflKxwRJ",
         "Basic QUxBRERJTjpPUEVO",
+        "Digest username=AWS",
+        "",
+    ],
+)
+def test_a_header_of_another_scheme_has_no_signer(value: str) -> None:
+    request = Request("GET", "/", "", {"authorization": value})
+    assert read_claim(request) is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
         "AWS4-HMAC-SHA256",
         "AWS4-HMAC-SHA256 ",
-        "AWS4-HMAC-SHA256 Signature=0f",
+        f"AWS4-HMAC-SHA256 Signature={SIGNATURE}",
         "AWS4-HMAC-SHA256 Credential=",
         "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE",
         "AWS4-HMAC-SHA256 Credential=AKIAEXAMPLE/20200101/us-east-1/iam",
@@ -195,11 +210,53 @@ def test_a_request_without_a_signature_is_unsigned() -> None:
         "AWS AKIAEXAMPLE",
         "AWS :signature",
         "AWS",
-        ",",
+        "AWS5",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature=0f",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}0",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=, Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}, a=b",
+        f"AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE},",
+        f"AWS4-HMAC-SHA256 Credential=A/1/r/s/aws4_request, Credential={SCOPE}, "
+        f"SignedHeaders=host, Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256 {SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256  Credential={SCOPE}; SignedHeaders=host; Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256 credential={SCOPE}, signedheaders=host, signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA256 Credential = {SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
+        f"aws4-hmac-sha256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
+        f"AWS4-HMAC-SHA512 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
+        f"x AWS4-HMAC-SHA256 Credential={SCOPE}, SignedHeaders=host, Signature={SIGNATURE}",
+        f"Bearer x, Credential={SCOPE}",
+        "AWS AKIAEXAMPLE:AKIAOTHER:frJIUN8DYpKDtOLCwo//yllqDzg=",
+        "AWS AKIAEXAMPLE:x AKIAOTHER/",
     ],
 )
-def test_a_header_of_an_unknown_form_has_no_signer(value: str) -> None:
+def test_a_header_that_is_almost_awss_is_refused(value: str) -> None:
+    with pytest.raises(ClaimRefused):
+        read_claim(Request("GET", "/", "", {"authorization": value}))
     assert signed_by_header(value) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["Authorization", "Host", "X-Amz-Target", "X-Amz-Date", "X-Amz-Security-Token"]
+)
+def test_a_header_that_is_given_twice_is_refused(name: str) -> None:
+    pairs = [(name.encode(), b"Bearer x"), (name.upper().encode(), b"Bearer x")]
+    request = Request("GET", "/", "", fold_headers(pairs))
+    assert read_claim(request, pairs[:1]) is None
+    with pytest.raises(ClaimRefused) as refused:
+        read_claim(request, pairs)
+    assert refused.value.details == {"given": name.lower()}
+
+
+PRESIGNED = (
+    f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={SCOPE}&X-Amz-Expires=60"
+    f"&X-Amz-SignedHeaders=host&X-Amz-Signature={SIGNATURE}"
+)
+
+
+@pytest.mark.parametrize("query", ["", "prefix=Credential=x", "note=AWSAccessKeyId=x"])
+def test_a_query_without_a_claim_has_no_signer(query: str) -> None:
+    assert read_claim(Request("GET", "/", query, {})) is None
 
 
 @pytest.mark.parametrize(
@@ -207,26 +264,33 @@ def test_a_header_of_an_unknown_form_has_no_signer(value: str) -> None:
     [
         "X-Amz-Credential=",
         "X-Amz-Credential=AKIAEXAMPLE",
-        "X-Amz-Credential=AKIAEXAMPLE%2F20200101",
+        "X-Amz-Credentia%6C=AKIAEXAMPLE",
+        f"X-Amz-Credential={SCOPE}",
+        f"X-Amz-Credential={SCOPE}&X-Amz-Signature={SIGNATURE}",
+        f"{PRESIGNED}0",
+        f"{PRESIGNED}&X-Amz-Credential=AKIAOTHER/20200101/us-east-1/s3/aws4_request",
+        f"{PRESIGNED}&x-amz-credential=AKIAOTHER/20200101/us-east-1/s3/aws4_request",
+        f"{PRESIGNED}&X-Amz-Security-Token=a&X-Amz-Security-Token=b",
+        f"{PRESIGNED}&AWSAccessKeyId=AKIAOTHER&Signature=x",
+        PRESIGNED.replace("X-Amz-Algorithm", "x-amz-algorithm"),
+        PRESIGNED.replace("HMAC", "ROT"),
+        PRESIGNED.replace("/aws4_request", ""),
         "AWSAccessKeyId=AKIAEXAMPLE",
-        "prefix=Credential=x",
-        "note=AWSAccessKeyId=x",
+        "AWSAccessKeyId=AKIAEXAMPLE&AWSAccessKeyId=AKIAOTHER&Signature=x",
+        "awsaccesskeyid=AKIAEXAMPLE&Signature=x",
     ],
 )
-def test_a_query_of_an_unknown_form_has_no_signer(query: str) -> None:
+def test_a_query_that_is_almost_presigned_is_refused(query: str) -> None:
+    with pytest.raises(ClaimRefused):
+        read_claim(Request("GET", "/", query, {}))
     assert signed_by_query(query) is None
 
 
-def test_the_header_counts_before_the_query() -> None:
-    request = Request(
-        "GET",
-        "/",
-        f"X-Amz-Credential={SCOPE}&X-Amz-Signature=0",
-        {"authorization": f"AWS4-HMAC-SHA256 Credential={SCOPE.replace('AKIA', 'ASIA')}, Sig=0"},
-    )
-    found = read_credential(request)
-    assert found is not None
-    assert found.access_key_id == "ASIAEXAMPLE"
+@pytest.mark.parametrize("authorization", [f"AWS4-HMAC-SHA256 Credential={SCOPE}", "Bearer x"])
+def test_a_claim_in_header_and_query_is_refused(authorization: str) -> None:
+    with pytest.raises(ClaimRefused) as refused:
+        read_claim(Request("GET", "/", PRESIGNED, {"authorization": authorization}))
+    assert refused.value.problem is Problem.TWICE
 
 
 def test_an_object_that_looks_like_a_signed_form_has_no_signer() -> None:
@@ -268,7 +332,7 @@ def test_any_text_has_a_signer_or_none(header: str, query: str, body: bytes) -> 
 )
 def test_a_scope_that_has_not_awss_form_has_a_flaw(scope: str, flaw: str | None) -> None:
     found = signed_by_header(
-        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0f"
+        f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={SIGNATURE}"
     )
     assert found is not None
     assert (found.flaw is None) if flaw is None else (flaw in (found.flaw or ""))

@@ -1,15 +1,21 @@
-"""The claimed signer of a request (cloudtrail-format §10.1). Signatures are not verified."""
+"""The claimed signer of a request (cloudtrail-format §10.1). Signatures are not verified.
+
+A claim has one reading or none: what one server could read otherwise than another is refused.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
 from urllib.parse import parse_qsl
 
 from opentrail.core.event import is_region
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request
 from opentrail.wire.multipart import form_fields
+from opentrail.wire.signature_errors import Problem
 
 #: Services whose paths are signed as they are, and whose uploads may leave bodies unsigned.
 S3_NAMES = frozenset({"s3", "s3express", "s3-object-lambda", "s3-outposts"})
@@ -28,9 +34,63 @@ SIGNING_QUERY = frozenset(
 )
 _SECRET_QUERY = frozenset({"x-amz-signature", "x-amz-security-token", "signature"})
 _SIGNATURE = re.compile(r"Signature\s*=\s*([^,\s]+)|^AWS [^:\s]+:(\S+)", re.I)
-_HEADER = re.compile(r"Credential\s*=\s*([^,\s]+)", re.I)
+#: What is said of a credential in the query that has not its form.
+MALFORMED_CREDENTIAL = (
+    "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; "
+    'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
+)
 _DATE = re.compile("[0-9]{8}")
-_SIGV2 = re.compile(r"^AWS ([^:\s]+):")
+_SIGV4, _SIGV4A = "AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"
+#: The forms of a signature: 32 bytes of version 4, the DER of two numbers of version 4A.
+_DIGITS = {_SIGV4: re.compile("[0-9A-Fa-f]{64}"), _SIGV4A: re.compile("[0-9A-Fa-f]{16,160}")}
+_SIGV2 = re.compile(r"AWS ([^:/,=\s]+):[A-Za-z0-9+/]+={0,2}")
+#: What makes an `Authorization` of another scheme readable as one of AWS's.
+_LIKE_AWS = re.compile(r"AWS\S*\s|AWS4-|Credential\s*=", re.I)
+_PARTS = ("Credential", "Signature", "SignedHeaders")
+_CLAIMING_QUERY = {
+    name.lower(): name
+    for name in (
+        "X-Amz-Algorithm",
+        "X-Amz-Credential",
+        "X-Amz-Date",
+        "X-Amz-Expires",
+        "X-Amz-Security-Token",
+        "X-Amz-Signature",
+        "X-Amz-SignedHeaders",
+        "AWSAccessKeyId",
+    )
+}
+#: Headers of which a second one would be read in two ways.
+_ONCE = frozenset(
+    {
+        b"authorization",
+        b"content-type",
+        b"host",
+        b"x-amz-content-sha256",
+        b"x-amz-date",
+        b"x-amz-security-token",
+        b"x-amz-target",
+    }
+)
+
+
+class ClaimRefused(ValueError):  # noqa: N818 - it is an answer as much as an error
+    """A claim that can be read in two ways, or in none; `details` fill the text of the problem."""
+
+    def __init__(self, problem: Problem, **details: str) -> None:
+        super().__init__(problem.name)
+        self.problem = problem
+        self.details = details
+
+
+@value_class(frozen=True, slots=True)
+class SignedHeader:
+    """The parts of an `Authorization` header of version 4."""
+
+    algorithm: str
+    credential: str
+    signed_headers: str
+    signature: str
 
 
 @value_class(frozen=True, slots=True)
@@ -49,36 +109,129 @@ class Credential:
 
 
 def read_credential(request: Request) -> Credential | None:
-    """Returns the claimed signer, or None for an unsigned request."""
-    authorization = request.headers.get("authorization", "")
-    if authorization:
-        return _from_header(authorization, request)
-    if "Credential=" in request.query or "AWSAccessKeyId=" in request.query:
-        return _from_query(request)
+    """Returns the claimed signer; None for an unsigned request, or a claim that is refused."""
+    try:
+        found = read_claim(request)
+    except ClaimRefused:
+        return None
+    if found is not None or request.headers.get("authorization"):
+        return found
+    return read_signer_in_body(request)
+
+
+def read_signer_in_body(request: Request) -> Credential | None:
+    """Returns the signer that a form in the body names, None if there is none."""
     if request.body and b"AWSAccessKeyId=" in request.body[:65536]:
         return _from_form(request)
     return _from_upload_form(request) if request.method == "POST" else None
 
 
-def _from_header(authorization: str, request: Request) -> Credential | None:
-    scheme = authorization.partition(" ")[0].upper()
-    if scheme.startswith("AWS4-"):
-        match = _HEADER.search(authorization)
-        return _scoped(match.group(1), scheme, request, "AuthHeader") if match else None
-    match = _SIGV2.match(authorization)
-    return Credential(match.group(1), None, "s3", "SigV2", "AuthHeader") if match else None
+def read_claim(request: Request, headers: Sequence[tuple[bytes, bytes]] = ()) -> Credential | None:
+    """Returns the signer that header or query of a request claim; None for neither.
+
+    Args:
+        request: the request; its body is not looked at.
+        headers: its headers as they were received.
+
+    Raises:
+        ClaimRefused: there are two claims, or one that is not of AWS's form.
+    """
+    names = [name for raw, _ in headers if (name := raw.lower()) in _ONCE]
+    if len(names) != len(set(names)):
+        again = next(name for name in names if names.count(name) > 1)
+        raise ClaimRefused(Problem.TWICE, given=again.decode())
+    authorization = request.headers.get("authorization", "").strip()
+    pairs = _claims_of_query(request.query) if request.query else None
+    if pairs and authorization:
+        raise ClaimRefused(Problem.TWICE, given="Authorization")
+    if pairs:
+        return _from_query(pairs)
+    return _from_header(authorization, request) if authorization else None
 
 
-def _from_query(request: Request) -> Credential | None:
-    pairs = dict(parse_qsl(request.query, keep_blank_values=True))
-    if "X-Amz-Credential" in pairs:
-        scheme = pairs.get("X-Amz-Algorithm", "AWS4-HMAC-SHA256").upper()
-        region_set = pairs.get("X-Amz-Region-Set")
-        return _scoped(pairs["X-Amz-Credential"], scheme, request, "QueryString", region_set)
-    if "AWSAccessKeyId" in pairs and "Signature" in pairs:
+def parse_authorization(text: str) -> SignedHeader:
+    """Parses an `Authorization` header of version 4.
+
+    Raises:
+        ClaimRefused: it has not exactly the algorithm and the three parts, each of its form.
+    """
+    algorithm, _, rest = text.partition(" ")
+    is_known = algorithm in _DIGITS
+    if not is_known and algorithm.startswith("AWS"):
+        raise ClaimRefused(Problem.UNSUPPORTED, given=algorithm)
+    parts: dict[str, str] = {}
+    for part in (rest if is_known else text).split(","):
+        name, equals, value = part.strip(" ").partition("=")
+        if not equals:
+            reason = (
+                "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with "
+                f"SHA-256 and encoded with Base64): '{_hashed(part)}'."
+            )
+            raise ClaimRefused(Problem.INCOMPLETE, reason=reason)
+        if name in parts:
+            raise ClaimRefused(Problem.TWICE, given=name)
+        parts[name] = value
+    reasons = [
+        f"Authorization header requires '{name}' parameter."
+        for name in _PARTS
+        if not parts.get(name)
+    ]
+    if not reasons and (len(parts) > len(_PARTS) or not is_known):
+        reasons = [f"Authorization header requires '{_SIGV4}' and no more."]
+    if not reasons and not _DIGITS[algorithm].fullmatch(parts["Signature"]):
+        reasons = ["Authorization header requires a 'Signature' of 64 hexadecimal digits."]
+    if reasons:
+        hashed = f"(Hashed with SHA-256 and encoded with Base64) Authorization={_hashed(text)}"
+        raise ClaimRefused(Problem.INCOMPLETE, reason=" ".join([*reasons, hashed]))
+    return SignedHeader(algorithm, parts["Credential"], parts["SignedHeaders"], parts["Signature"])
+
+
+def _from_header(text: str, request: Request) -> Credential | None:
+    if text.startswith("AWS "):
+        match = _SIGV2.fullmatch(text)
+        if match is None:
+            reason = "Authorization header requires 'AWS', a key and a signature in Base64."
+            raise ClaimRefused(Problem.INCOMPLETE, reason=reason)
+        return Credential(match[1], None, "s3", "SigV2", "AuthHeader")
+    if not text.startswith("AWS") and not _LIKE_AWS.search(text):
+        return None
+    header = parse_authorization(text)
+    return _scoped(header.credential, header.algorithm, request.headers.get("x-amz-region-set"))
+
+
+def _claims_of_query(query: str) -> dict[str, str] | None:
+    """Returns the query's parameters if one of them claims a signer."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    names = [name for name, _ in pairs if name.lower() in _CLAIMING_QUERY]
+    if not names:
+        return None
+    for name in names:
+        if names.count(name) > 1:
+            raise ClaimRefused(Problem.TWICE, given=name)
+        if (expected := _CLAIMING_QUERY[name.lower()]) != name:
+            reason = f"Query-string authentication requires '{expected}', not '{name}'."
+            raise ClaimRefused(Problem.QUERY, reason=reason)
+    return dict(pairs)
+
+
+def _from_query(pairs: dict[str, str]) -> Credential | None:
+    if "AWSAccessKeyId" in pairs:
+        if "X-Amz-Credential" in pairs:
+            raise ClaimRefused(Problem.TWICE, given="AWSAccessKeyId")
+        if not pairs.get("Signature"):
+            reason = "Query-string authentication version 2 requires the Signature parameter."
+            raise ClaimRefused(Problem.QUERY, reason=reason)
         service = None if "Action" in pairs else "s3"
         return Credential(pairs["AWSAccessKeyId"], None, service, "SigV2", "QueryString")
-    return None
+    algorithm = pairs.get("X-Amz-Algorithm", "")
+    if algorithm not in _DIGITS:
+        reason = f'X-Amz-Algorithm only supports "{_SIGV4}"'
+        raise ClaimRefused(Problem.QUERY, reason=reason)
+    if not _DIGITS[algorithm].fullmatch(pairs.get("X-Amz-Signature", "")):
+        reason = "X-Amz-Signature must be 64 hexadecimal digits."
+        raise ClaimRefused(Problem.QUERY, reason=reason)
+    credential = pairs.get("X-Amz-Credential", "")
+    return _scoped(credential, algorithm, pairs.get("X-Amz-Region-Set"), "QueryString")
 
 
 def _from_form(request: Request) -> Credential | None:
@@ -95,29 +248,33 @@ def _from_upload_form(request: Request) -> Credential | None:
     """Reads the signer of an S3 upload by a browser's form."""
     fields = form_fields(request.headers, request.body)
     if "x-amz-credential" in fields:
-        scheme = fields.get("x-amz-algorithm", "AWS4-HMAC-SHA256").upper()
-        return _scoped(fields["x-amz-credential"], scheme, request, "HTMLForm")
+        algorithm = fields.get("x-amz-algorithm", _SIGV4)
+        try:
+            return _scoped(fields["x-amz-credential"], algorithm, None, "HTMLForm")
+        except ClaimRefused:
+            return None
     if "awsaccesskeyid" in fields:
         return Credential(fields["awsaccesskeyid"], None, "s3", "SigV2", "HTMLForm")
     return None
 
 
 def _scoped(
-    text: str, scheme: str, request: Request, method: str, region_set: str | None = None
-) -> Credential | None:
+    text: str, algorithm: str, region_set: str | None, method: str = "AuthHeader"
+) -> Credential:
     """Parses `KEY/date/region/service/aws4_request` from the right: keys may contain slashes."""
-    if "ECDSA" in scheme:
-        parts = text.rsplit("/", 3)
-        if len(parts) != 4:
-            return None
-        regions = region_set or request.headers.get("x-amz-region-set", "")
-        first = regions.partition(",")[0].strip()
+    has_region = algorithm != _SIGV4A
+    parts = text.rsplit("/", 4 if has_region else 3)
+    if len(parts) != (5 if has_region else 4) or not parts[0]:
+        raise ClaimRefused(
+            Problem.CREDENTIAL if method == "AuthHeader" else Problem.QUERY,
+            given=text,
+            reason=MALFORMED_CREDENTIAL,
+        )
+    if not has_region:
+        first = (region_set or "").partition(",")[0].strip()
         region = None if first in ("", "*") else first
         flaw = _flaw(parts[1], region, parts[3])
         return Credential(parts[0], region, parts[2], "SigV4A", method, flaw)
-    parts = text.rsplit("/", 4)
-    if len(parts) != 5:
-        return None
     flaw = _flaw(parts[1], parts[2], parts[4])
     return Credential(parts[0], parts[2] or None, parts[3] or None, "SigV4", method, flaw)
 
@@ -145,3 +302,7 @@ def signing_texts(request: Request) -> Iterator[str]:
     for name, value in parse_qsl(request.query, keep_blank_values=True):
         if name.lower() in _SECRET_QUERY:
             yield value
+
+
+def _hashed(text: str) -> str:
+    return b64encode(hashlib.sha256(text.encode("utf-8", "replace")).digest()).decode()

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,12 @@ from botocore.utils import normalize_url_path
 
 from opentrail.wire.signature_errors import Problem, SignatureRefused, Wording
 from opentrail.wire.signed_chunks import ChunkVerifier
-from opentrail.wire.sigv4 import S3_NAMES
+from opentrail.wire.sigv4 import (
+    MALFORMED_CREDENTIAL,
+    S3_NAMES,
+    ClaimRefused,
+    parse_authorization,
+)
 
 #: Services of which some operations leave bodies unsigned.
 _UNSIGNED_BODIES = frozenset({"ebs", "lex", "mediastore", "omics"})
@@ -204,18 +209,6 @@ def verify(
     )
 
 
-def count_claims(headers: Sequence[tuple[bytes, bytes]], target: bytes) -> int:
-    """Returns how many signers the head of a request names."""
-    query = target.partition(b"?")[2]
-    names = [name for name, _ in _pairs(query)] if query else []
-    in_query = sum(name in (b"X-Amz-Credential", b"AWSAccessKeyId") for name in names)
-    in_headers = sum(
-        name.lower() == b"authorization" and value.lstrip()[:3].upper() == b"AWS"
-        for name, value in headers
-    )
-    return in_query + in_headers
-
-
 def verify_form(
     fields: Mapping[str, str], find_secret: FindSecret, now: datetime, wording: Wording
 ) -> VerifiedCaller:
@@ -292,33 +285,17 @@ def _claim(
 
 
 def _claim_of_header(text: str, headers: Mapping[bytes, list[bytes]], wording: Wording) -> _Claim:
-    algorithm, _, rest = text.partition(" ")
-    is_known = algorithm == _ALGORITHM
-    if not is_known and algorithm.startswith("AWS"):
-        raise wording.refusal(Problem.UNSUPPORTED, given=algorithm)
-    parts: dict[str, str] = {}
-    for part in (rest if is_known else text).split(","):
-        name, equals, value = part.strip(" ").partition("=")
-        if not equals:
-            reason = (
-                "Invalid key=value pair (missing equal-sign) in Authorization header (hashed with "
-                f"SHA-256 and encoded with Base64): '{_hashed(part)}'."
-            )
-            raise wording.refusal(Problem.INCOMPLETE, reason=reason)
-        if name in parts:
-            raise wording.refusal(Problem.TWICE, given=name)
-        parts[name] = value
-    lacking = [name for name in ("Credential", "Signature", "SignedHeaders") if not parts.get(name)]
-    if lacking or len(parts) > 3 or not is_known:
-        reasons = [f"Authorization header requires '{name}' parameter." for name in lacking]
-        reasons = reasons or [f"Authorization header requires '{_ALGORITHM}' and no more."]
-        hashed = f"(Hashed with SHA-256 and encoded with Base64) Authorization={_hashed(text)}"
-        raise wording.refusal(Problem.INCOMPLETE, reason=" ".join([*reasons, hashed]))
+    try:
+        header = parse_authorization(text)
+    except ClaimRefused as error:
+        raise wording.refusal(error.problem, **error.details) from error
+    if header.algorithm != _ALGORITHM:
+        raise wording.refusal(Problem.UNSUPPORTED, given=header.algorithm)
     token = headers.get(_TOKEN.encode())
     return _Claim(
-        *_credential(parts["Credential"], wording, Problem.CREDENTIAL),
-        parts["SignedHeaders"].encode("latin-1").split(b";"),
-        parts["Signature"],
+        *_credential(header.credential, wording, Problem.CREDENTIAL),
+        header.signed_headers.encode("latin-1").split(b";"),
+        header.signature,
         *_stamp(headers, wording),
         token[0].decode("latin-1").strip() if token else None,
         None,
@@ -373,11 +350,7 @@ def _credential(
 ) -> tuple[str, tuple[str, str, str, str]]:
     parts = text.split("/")
     if len(parts) != 5 or not all(parts):
-        reason = (
-            "Error parsing the X-Amz-Credential parameter; the Credential is mal-formed; "
-            'expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request".'
-        )
-        raise wording.refusal(problem, given=text, reason=reason)
+        raise wording.refusal(problem, given=text, reason=MALFORMED_CREDENTIAL)
     return parts[0], (parts[1], parts[2], parts[3], parts[4])
 
 
@@ -586,7 +559,3 @@ def _chunk_verifier(
     return ChunkVerifier(
         key, claim.stamp, scope, claim.signature, names, length if stated else None
     )
-
-
-def _hashed(text: str) -> str:
-    return b64encode(hashlib.sha256(text.encode("latin-1")).digest()).decode()

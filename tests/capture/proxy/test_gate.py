@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from datetime import UTC, datetime, timedelta
 
@@ -9,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opentrail.capture.proxy.gate import MOST_FAILURES, Admission, Claim, Gate
+from opentrail.capture.proxy.gate import MOST_FAILURES, Admission, Claim, Gate, wording_of
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import Request, fold_headers
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 from opentrail.wire.signature_errors import SignatureRefused
-from opentrail.wire.sigv4 import Credential, read_credential
+from opentrail.wire.sigv4 import ClaimRefused, Credential, read_claim
 from tests.wire.signed_requests import KEY, SECRETS, Made, at_random, changed, made, signed
 
 ROUTER = Router(ServiceCatalog(), {"localhost"})
@@ -33,13 +34,21 @@ def gate(forwards: bool = True) -> Gate:
 
 
 def claim_of(request: Made, own: frozenset[str] | None = None) -> Claim:
-    """Returns the claim of a request whose body has not come."""
+    """Returns the claim of a request whose body has not come.
+
+    Raises:
+        SignatureRefused: its signer can be read in two ways.
+    """
     path, _, query = request.request.target.decode("latin-1").partition("?")
     folded = fold_headers(request.request.headers)
     seen = Request(request.request.method, path, query, folded, b"", False)
-    credential = read_credential(seen)
-    call = ROUTER.identify(seen, credential)
-    return Claim(seen, request.request.target, request.request.headers, credential, call, own)
+    target, headers = request.request.target, request.request.headers
+    try:
+        credential = read_claim(seen, headers)
+    except ClaimRefused as refused:
+        claim = Claim(seen, target, headers, None, ROUTER.identify(seen, None), own)
+        raise wording_of(claim).refusal(refused.problem, **refused.details) from refused
+    return Claim(seen, target, headers, credential, ROUTER.identify(seen, credential), own)
 
 
 def admitted(request: Made, own: frozenset[str] | None = None, forwards: bool = True) -> Admission:
@@ -164,6 +173,80 @@ def test_a_signature_for_another_service_does_not_open_our_api() -> None:
     request = signed(url=DYNAMODB_URL, service="dynamodb")
     assert code(request, OWN) == "InvalidSignatureException"
     assert admitted(signed(), OWN).signature is Signature.VERIFIED
+
+
+UNKNOWN = "AWS4-HMAC-SHA256 Credential=test/20260101/{}/{}/aws4_request, SignedHeaders=host"
+SIGNATURE = "0f" * 32
+FIELDS = f"Action=GetUser&Version=2010-05-08&AWSAccessKeyId={KEY}".encode()
+PARTS = (
+    f'--XX\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{"x" * 70_000}\r\n'
+    f'--XX\r\nContent-Disposition: form-data; name="AWSAccessKeyId"\r\n\r\n{KEY}\r\n--XX--\r\n'
+).encode()
+ZEROS = gzip.compress(bytes(17 * 1024 * 1024) + b"&" + FIELDS)
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        f"{UNKNOWN.format(KEY, 'iam')}, Signature={SIGNATURE}",
+        f"{UNKNOWN.format('eu-west-1', KEY)}, Signature={SIGNATURE}",
+        f"{UNKNOWN.format('eu-west-1', 'iam')};{KEY}, Signature={SIGNATURE}",
+        f"{UNKNOWN.format('eu-west-1', 'x' + KEY)}, Signature={SIGNATURE}",
+        f"{UNKNOWN.format('eu-west-1', 'iam')}, Credential={KEY}/20260101/r/iam/aws4_request"
+        f", Signature={SIGNATURE}",
+        f"AWS AKIAOTHER:{KEY}/",
+        f"Bearer AWS.{KEY}/",
+        f"x {KEY}",
+    ],
+)
+def test_a_known_key_beside_another_signer_is_refused(authorization: str) -> None:
+    """An upstream that takes the last word that looks like a key would act for its owner."""
+    headers = [(b"Host", b"localhost"), (b"Authorization", authorization.encode())]
+    code(made("GET", b"/", headers, b""))
+    harmless = authorization.replace(KEY, "AKIAUNKNOWN")
+    if "Credential=AKIA" not in harmless:
+        headers[1] = (b"Authorization", harmless.encode())
+        assert admitted(made("GET", b"/", headers, b"")).signature is Signature.UNVERIFIED
+
+
+@pytest.mark.parametrize("authorization", [None, UNKNOWN.format("eu-west-1", "iam")])
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({}, FIELDS),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, FIELDS),
+        ({"Content-Type": "text/plain"}, FIELDS.replace(b"AWSAccess", b"%41WSAccess")),
+        ({"Content-Type": "application/json"}, b"{}&" + FIELDS + b"&"),
+        ({}, b"a=" + bytes(100_000) + b"&" + FIELDS),
+        ({}, f"X-Amz-Credential={KEY}%2F20260101%2Fr%2Fs%2Faws4_request".encode()),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b"a=b&") + gzip.compress(FIELDS)),
+        ({"Content-Encoding": "gzip"}, FIELDS),
+        ({"Content-Encoding": "gzip"}, ZEROS),
+        ({"Content-Type": "multipart/form-data; boundary=XX"}, PARTS),
+    ],
+)
+def test_a_known_key_in_the_body_is_refused(
+    authorization: str | None, headers: dict[str, str], body: bytes
+) -> None:
+    pairs = [(b"Host", b"localhost"), *((n.encode(), v.encode()) for n, v in headers.items())]
+    if authorization is not None:
+        pairs.append((b"Authorization", f"{authorization}, Signature={SIGNATURE}".encode()))
+    code(made("POST", b"/", pairs, body))
+    if body is not ZEROS and "Content-Encoding" not in headers:
+        harmless = made("POST", b"/", pairs, body.replace(KEY.encode(), b"AKIAUNKNOWN"))
+        assert admitted(harmless).signature is Signature.UNVERIFIED
+
+
+def test_a_verified_body_may_name_its_own_signer_but_no_other() -> None:
+    url, other = "https://iam.amazonaws.com/", next(key for key in SECRETS if key != KEY)
+    own = signed(url=url, service="iam", body=f"AWSAccessKeyId={KEY}".encode())
+    assert admitted(own).signature is Signature.VERIFIED
+    code(signed(url=url, service="iam", body=f"AWSAccessKeyId={other}".encode()))
+
+
+def test_an_object_may_contain_what_looks_like_a_form() -> None:
+    request = signed(method="PUT", url=S3_URL, service="s3", body=b"a=b&" + FIELDS)
+    assert admitted(request).signature is Signature.VERIFIED
 
 
 def test_failures_are_counted_by_key_and_address() -> None:

@@ -18,7 +18,7 @@ Script = Callable[["Wire"], object]
 def scope(service: str, region: str = "us-east-1", key: str = ADMIN_KEY_ID) -> str:
     """Returns an Authorization header that claims to be signed for a service."""
     credential = f"{key}/20200101/{region}/{service}/aws4_request"
-    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature=0"
+    return f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders=host, Signature={'0' * 64}"
 
 
 class Wire:

@@ -325,7 +325,10 @@ def test_an_anonymous_call_of_s3_has_neither_user_nor_signature() -> None:
 
 
 def test_a_presigned_call_of_s3_says_so() -> None:
-    query = f"X-Amz-Credential={KEY}%2F20200101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Signature=0"
+    query = (
+        "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="
+        f"{KEY}%2F20200101%2Feu-west-1%2Fs3%2Faws4_request&X-Amz-Signature={'0' * 64}"
+    )
     record = recorded(an_exchange(an_s3_request("GET", "/b/k", query, signed=False)))
     assert record["additionalEventData"]["AuthenticationMethod"] == "QueryString"
     assert record["awsRegion"] == "eu-west-1"

@@ -18,7 +18,13 @@ from opentrail.ports.clock import Clock
 from opentrail.wire.message import Request, Response
 from opentrail.wire.multipart import FIELDS_BYTES
 from opentrail.wire.routing import NOTHING, Call, Router
-from opentrail.wire.sigv4 import Credential, read_credential
+from opentrail.wire.sigv4 import (
+    ClaimRefused,
+    Credential,
+    read_claim,
+    read_credential,
+    read_signer_in_body,
+)
 
 
 class CallContext:
@@ -45,7 +51,11 @@ class CallContext:
         self._looked_at: Request | None = None
         self.event_id = str(uuid4())
         self.call: Call = NOTHING
+        #: The signer that the call names, and the one that its head names.
         self.credential: Credential | None = None
+        self._signer_in_head: Credential | None = None
+        #: What is wrong with the head's claim of a signer.
+        self.refused_claim: ClaimRefused | None = None
         self.folded: dict[str, str] = {}
         #: How far the caller is verified; None while that is not asked for.
         self.admission: Admission | None = None
@@ -64,7 +74,14 @@ class CallContext:
         self._knows_all = self._incoming.body.complete
         body = self._incoming.body.peek() if self._knows_all else b""
         self._looked_at = request = self._request(body, self._knows_all)
-        self.credential = read_credential(request)
+        try:
+            self._signer_in_head = read_claim(request, self._incoming.head.headers)
+        except ClaimRefused as refused:
+            self.refused_claim = refused
+        if self._signer_in_head is None and not self.folded.get("authorization"):
+            self.credential = read_signer_in_body(request)
+        else:
+            self.credential = self._signer_in_head
         self.call = self._router.identify(request, self.credential)
         service = self.call.service
         if service is not None and service.name == "s3" and not body_is_parameters(self.call):
@@ -151,7 +168,8 @@ class CallContext:
     def claim(self, own_services: frozenset[str] | None = None) -> Claim:
         """Returns what the head claims, for the gate."""
         head, request = self._incoming.head, self._request(b"", False)
-        return Claim(request, head.target, head.headers, self.credential, self.call, own_services)
+        signer = self._signer_in_head
+        return Claim(request, head.target, head.headers, signer, self.call, own_services)
 
     def response(self, status: int, headers: Mapping[str, str]) -> Response:
         """Returns the answer, with the stored part of its body."""

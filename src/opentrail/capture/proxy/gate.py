@@ -7,14 +7,18 @@ is passed on only once all of it is known to be signed.
 from __future__ import annotations
 
 import hashlib
+import re
+import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from opentrail.capture.proxy.refusals import likely_protocol
 from opentrail.capture.record.exchange import Signature
-from opentrail.wire.message import Request
+from opentrail.wire.message import MAX_BODY, Request
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
 from opentrail.wire.routing import Call
 from opentrail.wire.signature_errors import (
@@ -26,13 +30,12 @@ from opentrail.wire.signature_errors import (
     Wording,
 )
 from opentrail.wire.signed_chunks import ChunksRefused, ChunkVerifier
-from opentrail.wire.sigv4 import S3_NAMES, Credential, read_credential
+from opentrail.wire.sigv4 import S3_NAMES, Credential, read_signer_in_body
 from opentrail.wire.verification import (
     FindSecret,
     Place,
     SignedRequest,
     VerifiedCaller,
-    count_claims,
     needs_body,
     verify,
     verify_form,
@@ -42,6 +45,16 @@ from opentrail.wire.verification import (
 #: refused for the rest of it (guarantee A8).
 MOST_FAILURES, _FAILURE_SECONDS = 20, 60.0
 _MOST_COUNTED = 100_000
+#: Where a server that reads loosely could find a key: words, and runs of capitals and digits.
+_WORD, _RUN = re.compile(r"[^\s,/:;=\"']+"), re.compile("[A-Z0-9]{16,}")
+#: Fields of a body that name a key, and the bytes of a field that are looked at.
+_NAMING_FIELDS = (b"awsaccesskeyid", b"x-amz-credential")
+_FIELD_BYTES = 1024
+_NAMING_PART = re.compile(
+    rb'name="?(?:awsaccesskeyid|x-amz-credential)\b[^\r\n]{,200}\r?\n'
+    rb"(?:[^\r\n]{1,200}\r?\n){,4}\r?\n([^\r\n]{1,200})",
+    re.I,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +64,7 @@ class Claim:
     request: Request
     target: bytes
     headers: Sequence[tuple[bytes, bytes]]
+    #: The signer that header or query name, as `read_claim` reads them.
     credential: Credential | None
     call: Call
     #: For opentrail's own API: the names of services that a signature may be made for.
@@ -108,18 +122,41 @@ class Gate:
         Raises:
             SignatureRefused: the caller is not who the request claims.
         """
-        wording = _wording_of(claim)
+        wording = wording_of(claim)
+        self._refuse_other_keys(claim, wording)
         if claim.own_services is None:
-            claims = count_claims(claim.headers, claim.target)
-            if claims > 1:
-                raise wording.refusal(Problem.TWICE, given="Authorization")
-            if not claims:
+            if claim.credential is None:
                 return _SignerInBody(self, claim, wording)
-            # What cannot be read is refused like a wrong signature: an upstream might read it.
-            if claim.credential is not None and not self.is_to_verify(claim.credential, wording):
-                return Admission()
+            if not self.is_to_verify(claim.credential, wording):
+                return self._forwarded(claim, wording)
         place = Place(wording, claim.own_services, is_own=claim.own_services is not None)
         return self._verified(claim, place)
+
+    def _refuse_other_keys(self, claim: Claim, wording: Wording) -> None:
+        """Refuses a header with a second key that is known: the upstream might act for that one."""
+        text = claim.request.headers.get("authorization", "")
+        named = claim.credential.access_key_id if claim.credential else ""
+        for word in {*_WORD.findall(text), *_RUN.findall(text)} - {named}:
+            if self._find_secret(word) is not None:
+                raise wording.refusal(Problem.TWICE, given="Credential")
+
+    def _forwarded(self, claim: Claim, wording: Wording) -> Admission:
+        """Returns the admission of a call that the upstream decides on."""
+        keys, credential = self.keys_in_body(claim, wording), claim.credential
+        named = credential.access_key_id if credential else ""
+        return _ForwardedBody(keys, named) if keys is not None else Admission()
+
+    def keys_in_body(self, claim: Claim, wording: Wording) -> KeysInBody | None:
+        """Returns what looks for keys in a body; None for objects of S3, which are only content."""
+        signer, headers = claim.credential, claim.request.headers
+        # Version 2 and queries do not bind an upstream to S3.
+        is_bound = signer and (signer.version, signer.method) == ("SigV4", "AuthHeader")
+        if is_bound and signer and signer.service in S3_NAMES:
+            return None
+        is_in_parts = "multipart/form-data" in headers.get("content-type", "").lower()
+        keys = (_KeysInParts if is_in_parts else _KeysInFields)(self._find_secret, wording)
+        is_packed = "gzip" in headers.get("content-encoding", "").lower()
+        return _KeysInGzip(keys, wording) if is_packed else keys
 
     def _verified(self, claim: Claim, place: Place) -> Admission:
         service = claim.credential.service if claim.credential else None
@@ -130,8 +167,9 @@ class Gate:
                 whole = replace(request, body_sha256=body_sha256)
                 return verify(whole, self._find_secret, self._now(), place)
 
-            return _UnhashedBody(verify_with)
-        return _StatedBody(verify(request, self._find_secret, self._now(), place), place.wording)
+            return _UnhashedBody(verify_with, self.keys_in_body(claim, place.wording))
+        caller = verify(request, self._find_secret, self._now(), place)
+        return _StatedBody(caller, place.wording, self.keys_in_body(claim, place.wording))
 
     def is_to_verify(self, credential: Credential, wording: Wording) -> bool:
         """Returns whether a call of this key is verified here; else the upstream decides.
@@ -177,11 +215,131 @@ class Gate:
         return key_id if self._find_secret(key_id) is not None else ""
 
 
+class KeysInBody(Protocol):
+    """Looks for keys in a body."""
+
+    def feed(self, piece: bytes) -> None:
+        """Looks at a piece."""
+
+    def refuse_others(self, named: str) -> None:
+        """Ends the body.
+
+        Raises:
+            SignatureRefused: it names a key that is known, and another than the caller's.
+        """
+
+
+class _KeysInFields:
+    """Looks for keys that a body names: some upstreams read them as the caller's.
+
+    Args:
+        find_secret: looks an access key up.
+        wording: how the refusal is worded.
+    """
+
+    def __init__(self, find_secret: FindSecret, wording: Wording) -> None:
+        self._find_secret, self._wording = find_secret, wording
+        self._field = b""
+        self._known: set[str] = set()
+
+    def feed(self, piece: bytes) -> None:
+        """Looks at the fields `name=value` that end in a piece."""
+        first, *more = piece.split(b"&")
+        self._field += first[: _FIELD_BYTES - len(self._field)]
+        for field in more:
+            self._end_field()
+            self._field = field[:_FIELD_BYTES]
+
+    def refuse_others(self, named: str) -> None:
+        self._end_field()
+        if self._known - {named}:
+            raise self._wording.refusal(Problem.TWICE, given="AWSAccessKeyId")
+
+    def _end_field(self) -> None:
+        if self._field[:1] in (b"A", b"a", b"X", b"x", b"%"):
+            name, _, value = self._field.partition(b"=")
+            if unquote_to_bytes(name).lower() in _NAMING_FIELDS:
+                self._note(unquote_to_bytes(value))
+
+    def _note(self, value: bytes) -> None:
+        key = value.partition(b"/")[0].decode("latin-1").strip()
+        if self._find_secret(key) is not None:
+            self._known.add(key)
+
+
+class _KeysInParts(_KeysInFields):
+    """The same for the parts of `multipart/form-data`."""
+
+    def feed(self, piece: bytes) -> None:
+        text = self._field + piece
+        for found in _NAMING_PART.finditer(text):
+            self._note(found[1])
+        # The next piece may continue what ends this one.
+        self._field = text[-_FIELD_BYTES:]
+
+    def _end_field(self) -> None:
+        pass
+
+
+class _KeysInGzip:
+    """The same for a body that is packed. What unpacks to more than opentrail reads is refused."""
+
+    def __init__(self, inner: KeysInBody, wording: Wording) -> None:
+        self._inner, self._wording = inner, wording
+        self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        self._is_gzip = True
+        self._length = 0
+
+    def feed(self, piece: bytes) -> None:
+        while piece and self._length <= MAX_BODY:
+            plain, piece = self._unpacked(piece)
+            self._length += len(plain)
+            self._inner.feed(plain)
+
+    def refuse_others(self, named: str) -> None:
+        if self._is_gzip and self._length > MAX_BODY:
+            raise self._wording.refusal(Problem.CONTENT_MISMATCH)
+        self._inner.refuse_others(named)
+
+    def _unpacked(self, piece: bytes) -> tuple[bytes, bytes]:
+        """Returns what a piece unpacks to, and what is left of it for the next member."""
+        if not self._is_gzip:
+            self._length = 0
+            return piece, b""
+        try:
+            plain = self._unpacker.decompress(piece, MAX_BODY + 1 - self._length)
+        except zlib.error:
+            # An upstream that does not unpack bodies reads it as it is.
+            self._is_gzip = False
+            return piece, b""
+        rest = b""
+        if self._unpacker.eof:
+            rest = self._unpacker.unused_data
+            self._unpacker = zlib.decompressobj(16 + zlib.MAX_WBITS)
+        return plain, rest
+
+
+class _ForwardedBody(Admission):
+    """The body of a call that the upstream decides on."""
+
+    def __init__(self, keys: KeysInBody, named: str) -> None:
+        self.is_done = False
+        self._keys, self._named = keys, named
+
+    def feed(self, piece: bytes) -> None:
+        self._keys.feed(piece)
+
+    def finish(self) -> None:
+        self._keys.refuse_others(self._named)
+        self.is_done = True
+
+
 class _StatedBody(Admission):
     """A verified head that states the body's hash, signs its chunks, or leaves it unsigned."""
 
-    def __init__(self, caller: VerifiedCaller, wording: Wording) -> None:
+    def __init__(self, caller: VerifiedCaller, wording: Wording, keys: KeysInBody | None) -> None:
         self.caller = caller
+        self._keys = keys
         self.is_done = False
         self._wording = wording
         self._expected, self._chunks = caller.body_sha256, caller.chunks
@@ -190,9 +348,13 @@ class _StatedBody(Admission):
     def feed(self, piece: bytes) -> None:
         if self._expected is not None:
             self._hash.update(piece)
+        if self._keys is not None:
+            self._keys.feed(piece)
         self._check(lambda chunks: chunks.feed(piece))
 
     def finish(self) -> None:
+        if self._keys is not None and self.caller is not None:
+            self._keys.refuse_others(self.caller.access_key_id)
         if self._expected not in (None, self._hash.hexdigest()):
             raise self._wording.refusal(Problem.CONTENT_MISMATCH)
         self._check(ChunkVerifier.finish)
@@ -212,17 +374,23 @@ class _StatedBody(Admission):
 class _UnhashedBody(Admission):
     """A head that can be verified only together with its body."""
 
-    def __init__(self, verify_with: Callable[[str], VerifiedCaller]) -> None:
+    def __init__(
+        self, verify_with: Callable[[str], VerifiedCaller], keys: KeysInBody | None
+    ) -> None:
         self.is_done = False
-        self._verify_with = verify_with
+        self._verify_with, self._keys = verify_with, keys
         self._hash = hashlib.sha256()
 
     def feed(self, piece: bytes) -> None:
         self._hash.update(piece)
+        if self._keys is not None:
+            self._keys.feed(piece)
 
     def finish(self) -> None:
         if not self.is_done:
             self.caller = self._verify_with(self._hash.hexdigest())
+            if self._keys is not None:
+                self._keys.refuse_others(self.caller.access_key_id)
             self.signature = Signature.VERIFIED
             self.is_done = True
 
@@ -234,8 +402,11 @@ class _SignerInBody(Admission):
         self._gate, self._claim, self._wording = gate, claim, wording
         self.is_done = False
         self._start = bytearray()
+        self._keys = gate.keys_in_body(claim, wording)
 
     def feed(self, piece: bytes) -> None:
+        if self._keys is not None:
+            self._keys.feed(piece)
         room = FIELDS_BYTES - len(self._start)
         if room > 0 and self._claim.request.method == "POST":
             self._start += piece[:room]
@@ -245,10 +416,12 @@ class _SignerInBody(Admission):
             return
         start, seen = bytes(self._start), self._claim.request
         request = Request(seen.method, seen.path, seen.query, seen.headers, start, False)
-        credential = read_credential(request)
+        credential = read_signer_in_body(request)
         if credential is not None and self._gate.is_to_verify(credential, self._wording):
             self.caller = self._gate.verify_form(self._claim, start, self._wording)
             self.signature = Signature.VERIFIED
+        if self._keys is not None:
+            self._keys.refuse_others(self.caller.access_key_id if self.caller else "")
         self.is_done = True
 
 
@@ -271,7 +444,7 @@ class _Failures:
             self._times.popitem(last=False)
 
 
-def _wording_of(claim: Claim) -> Wording:
+def wording_of(claim: Claim) -> Wording:
     """Returns how refusals of a call are worded."""
     call, signed_as = claim.call, claim.credential.service if claim.credential else None
     if claim.own_services is not None:

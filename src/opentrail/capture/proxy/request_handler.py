@@ -10,6 +10,7 @@ from opentrail.capture.proxy.asgi import ApiCall
 from opentrail.capture.proxy.bodies import BrokenOffError, Incoming
 from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.gate import wording_of
 from opentrail.capture.proxy.head import BadHead, Headers, response_head
 from opentrail.capture.proxy.refusals import (
     NoAnswer,
@@ -71,6 +72,7 @@ class RequestHandler:
                 locked_out(self._context.call, self._context.is_form), "signature"
             )
         try:
+            self._refuse_doubtful_claim()
             if self._is_for_api():
                 return await self._answer_by_api()
             self._admit(incoming.body.peek() if incoming.body.complete else None)
@@ -117,6 +119,16 @@ class RequestHandler:
     def _is_locked_out(self) -> bool:
         gate, context = self._endpoint.gate, self._context
         return gate is not None and gate.is_closed_to(context.credential, context.source_ip)
+
+    def _refuse_doubtful_claim(self) -> None:
+        """Refuses a claim of two readings, verified or not: the record would have one of them.
+
+        Raises:
+            SignatureRefused: there is one.
+        """
+        refused = self._context.refused_claim
+        if refused is not None:
+            raise wording_of(self._context.claim()).refusal(refused.problem, **refused.details)
 
     def _admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
         """Verifies the caller as far as the request has come; `body` is the whole body.
