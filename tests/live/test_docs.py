@@ -223,14 +223,19 @@ def write_files(document: Path, folder: Path) -> None:
             (folder / name).write_text(content)
 
 
-def needs_terraform(document: Path, folder: Path) -> bool:
-    """Returns whether a page needs Terraform and its provider, and they are not here."""
-    if not any(command.startswith("terraform") for command, _ in examples(document.read_text())):
-        return False
+def missing_for(document: Path, folder: Path) -> str | None:
+    """Returns which program that a page uses is not here, None if all are."""
+    commands = [command for command, _ in examples(document.read_text())]
+    if shutil.which("curl") is None and any(re.search(r"\bcurl\b", each) for each in commands):
+        return "curl is not installed"
+    if not any(each.startswith("terraform") for each in commands):
+        return None
+    missing = "Terraform or its AWS provider is missing"
     if shutil.which("terraform") is None:
-        return True
+        return missing
     command = ["terraform", "init", "-no-color"]
-    return subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode != 0
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    return missing if done.returncode else None
 
 
 README = ROOT / "README.md"
@@ -253,8 +258,8 @@ def test_the_examples_of_a_document_say_what_it_says(
     document: Path, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     write_files(document, tmp_path)
-    if needs_terraform(document, tmp_path):
-        pytest.skip("Terraform or its AWS provider is missing")
+    if missing := missing_for(document, tmp_path):
+        pytest.skip(missing)
     sandbox = None if has_servers(document) else request.getfixturevalue("sandbox")
     with closing(new_shell(tmp_path, sandbox)) as shell:
         assert follow(document, shell)
@@ -267,7 +272,7 @@ def test_documents_may_be_followed_one_after_the_other(sandbox: Opentrail, tmp_p
     with closing(new_shell(tmp_path, sandbox)) as shell:
         for document in [README, *(d for d in WITH_EXAMPLES if d != README)]:
             write_files(document, tmp_path)
-            if needs_terraform(document, tmp_path):
+            if missing_for(document, tmp_path):
                 continue
             if has_servers(document):
                 with closing(new_shell(tmp_path)) as own:
