@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from opentrail.access.users import (
     MOST_TRIES,
+    MOST_TRIES_OF_ADDRESS,
+    MOST_WAITING,
     OPERATOR,
     TRIES_PERIOD,
     ConsoleRole,
@@ -153,6 +155,80 @@ async def test_tries_at_the_same_time_are_all_counted() -> None:
     ended = await asyncio.gather(*tries, return_exceptions=True)
     assert sum(isinstance(one, SignInRefused) for one in ended) == MOST_TRIES
     assert sum(isinstance(one, TooManyTries) for one in ended) == 20 - MOST_TRIES
+
+
+@pytest.mark.parametrize(
+    ("address", "neighbour", "stranger"),
+    [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.8"),
+        ("2001:db8:1:2::7", "2001:db8:1:2:ffff::1", "2001:db8:1:3::7"),
+        ("unknown", "unknown", "192.0.2.7"),
+    ],
+)
+@asynchronous
+async def test_names_from_one_address_are_limited_together(
+    address: str, neighbour: str, stranger: str
+) -> None:
+    clock = SettableClock()
+    users = users_in(MemoryControl(), clock)
+    await signed_in(users)
+    for number in range(MOST_TRIES_OF_ADDRESS):
+        with pytest.raises(SignInRefused):
+            await users.sign_in(f"user-{number}", "wrong", address)
+    with pytest.raises(TooManyTries, match="20 tries a minute"):
+        await users.sign_in("ann", OWN, neighbour)
+    assert (await users.sign_in("ann", OWN, stranger)).name == "ann"
+    clock.advance(TRIES_PERIOD.total_seconds())
+    assert (await users.sign_in("ann", OWN, address)).name == "ann"
+
+
+@asynchronous
+async def test_a_sign_in_that_succeeds_does_not_count_against_its_address() -> None:
+    users = users_in(MemoryControl())
+    await signed_in(users)
+    for _ in range(MOST_TRIES_OF_ADDRESS - 1):
+        with pytest.raises(SignInRefused):
+            await users.sign_in(f"user-{_}", "wrong", ADDRESS)
+    for _ in range(3):
+        await users.sign_in("ann", OWN, ADDRESS)
+    with pytest.raises(SignInRefused):
+        await users.sign_in("bob", OWN, ADDRESS)
+
+
+@asynchronous
+async def test_tries_of_any_number_of_names_keep_nobody_else_out() -> None:
+    users = users_in(MemoryControl())
+    await signed_in(users)
+    for number in range(12_000):
+        with pytest.raises(SignInRefused):
+            await users.sign_in(f"user-{number}", "wrong", f"2001:db8:{number:x}::1")
+    assert (await users.sign_in("ann", OWN, ADDRESS)).name == "ann"
+
+
+@asynchronous
+async def test_a_queue_that_is_full_refuses_at_once() -> None:
+    users = users_in(MemoryControl())
+    await signed_in(users)
+    tries = [users.sign_in("eve", "x", f"2001:db8:{number:x}::1") for number in range(200)]
+    ended = await asyncio.gather(*tries, return_exceptions=True)
+    late = [one for one in ended if isinstance(one, TooManyTries)]
+    assert "try again in a few seconds" in str(late[0])
+    assert sum(isinstance(one, SignInRefused) for one in ended) == 200 - len(late)
+    assert 0 < 200 - len(late) <= MOST_WAITING + 4
+    assert (await users.sign_in("ann", OWN, ADDRESS)).name == "ann"
+
+
+@asynchronous
+async def test_nothing_is_computed_for_a_caller_who_has_left() -> None:
+    users = users_in(MemoryControl())
+    await signed_in(users)
+
+    async def has_left() -> bool:
+        return True
+
+    with pytest.raises(TooManyTries, match="left"):
+        await users.sign_in("ann", OWN, ADDRESS, has_left=has_left)
+    assert (await users.sign_in("ann", OWN, ADDRESS)).name == "ann"
 
 
 @asynchronous

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import unicodedata
-from collections import deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -30,8 +31,11 @@ from opentrail.ports.control import ControlStore, Document, Put, Remove, Stored
 
 #: The user of a session that a one-time link began.
 OPERATOR = "operator"
-#: Tries to sign in with one name from one address in each period.
-MOST_TRIES, TRIES_PERIOD = 5, timedelta(minutes=1)
+#: Tries to sign in with one name from one address, and with any name from one, in each period. An
+#: address of IPv6 counts as its /64.
+MOST_TRIES, MOST_TRIES_OF_ADDRESS, TRIES_PERIOD = 5, 20, timedelta(minutes=1)
+#: Passwords that wait to be checked, beside those that are; further sign-ins are refused.
+MOST_WAITING = 16
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1_024
 
 _KIND = "console-user"
@@ -40,11 +44,18 @@ _NAME = re.compile(r"[A-Za-z0-9+=,.@_-]{1,64}")
 #: More characters of a name than a user's has.
 _LONGEST_NAME = 65
 _WORDS = re.compile("[a-z]{1,20}")
-#: Pairs of name and address whose tries are remembered; further ones are refused.
-_MOST_PAIRS = 10_000
+#: Addresses, and pairs of name and address, whose tries are remembered; the oldest are forgotten.
+_MOST_COUNTED = 10_000
 #: Hashes that are computed at once; each needs 32 MiB.
 _AT_ONCE = 2
 _SALT_BYTES, _HASH_BYTES = 16, 32
+
+
+HasLeft = Callable[[], Awaitable[bool]]
+
+
+async def _stays() -> bool:
+    return False
 
 
 class ConsoleRole(IntEnum):
@@ -107,6 +118,7 @@ class ConsoleUsers:
         self._tries = _Tries(clock)
         self._clock = clock
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._waiting = 0
         #: What the passwords of unknown users are compared with, so that they take as long.
         self._decoy = _password_document(secrets.token_urlsafe(), self._cost)
 
@@ -172,22 +184,47 @@ class ConsoleUsers:
         return user, password
 
     async def sign_in(
-        self, name: str, password: str, address: str, new_password: str | None = None
+        self,
+        name: str,
+        password: str,
+        address: str,
+        new_password: str | None = None,
+        has_left: HasLeft = _stays,
     ) -> ConsoleUser:
         """Returns the user of a name and password; a new password replaces it.
 
         An unknown or disabled user is answered like a wrong password, after the same time.
 
+        Args:
+            name: the user's name.
+            password: its password.
+            address: the IP address of the caller.
+            new_password: replaces the password.
+            has_left: whether the caller no longer waits for the answer.
+
         Raises:
-            TooManyTries: as `MOST_TRIES` says; the password was not looked at.
+            TooManyTries: as `MOST_TRIES`, `MOST_TRIES_OF_ADDRESS` and `MOST_WAITING` say, or the
+                caller has left; the password was not looked at.
             SignInRefused: the name or the password is wrong, or the user is disabled.
             PasswordChangeNeeded: the password is good for this once, and a new one must be given.
             UsageError: the new password is not acceptable.
         """
+        if self._waiting >= MOST_WAITING:
+            raise TooManyTries("Many are signing in: try again in a few seconds.")
         self._tries.count(name, address)
-        stored = await self._control.get(_KIND, name) if _NAME.fullmatch(name) else None
-        document = stored.document["password"] if stored else self._decoy
-        is_right = await self._is_right(password, document)
+        self._waiting += 1
+        try:
+            stored = await self._control.get(_KIND, name) if _NAME.fullmatch(name) else None
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            if await has_left():
+                raise TooManyTries("The caller has left.")
+            document = stored.document["password"] if stored else self._decoy
+            is_right = await asyncio.to_thread(_matches, password, document)
+        finally:
+            self._turn.release()
         if stored is None or not is_right or not stored.document["is_active"]:
             raise SignInRefused("The user name or the password is wrong.", stored is not None)
         self._tries.forget(name, address)
@@ -232,17 +269,13 @@ class ConsoleUsers:
         async with self._turn:
             return await asyncio.to_thread(_password_document, password, self._cost)
 
-    async def _is_right(self, password: str, document: Document) -> bool:
-        async with self._turn:
-            return await asyncio.to_thread(_matches, password, document)
-
 
 class _Tries:
-    """When each pair of name and address tried to sign in lately."""
+    """When each address, with each name, tried to sign in lately."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._times: dict[tuple[str, str], deque[datetime]] = {}
+        self._times: OrderedDict[tuple[str, ...], deque[datetime]] = OrderedDict()
 
     def count(self, name: str, address: str) -> None:
         """Counts a try, before anything is done for it.
@@ -251,24 +284,25 @@ class _Tries:
             TooManyTries: there were as many as there may be in the period.
         """
         now = self._clock.now()
-        pair = _pair(name, address)
-        if pair not in self._times and len(self._times) >= _MOST_PAIRS:
-            self._drop_old(now)
-        times = self._times.get(pair, deque())
-        while times and times[0] <= now - TRIES_PERIOD:
-            times.popleft()
-        if len(times) >= MOST_TRIES or len(self._times) >= _MOST_PAIRS:
-            raise TooManyTries(f"At most {MOST_TRIES} tries a minute: wait a minute.")
-        times.append(now)
-        self._times[pair] = times
+        pair, alone = _counted(name, address)
+        for counted, most in ((pair, MOST_TRIES), (alone, MOST_TRIES_OF_ADDRESS)):
+            times = self._times.get(counted, ())
+            if sum(time > now - TRIES_PERIOD for time in times) >= most:
+                raise TooManyTries(f"At most {most} tries a minute: wait a minute.")
+        for counted in (pair, alone):
+            times = self._times.setdefault(counted, deque(maxlen=MOST_TRIES_OF_ADDRESS))
+            times.append(now)
+            self._times.move_to_end(counted)
+        while len(self._times) > _MOST_COUNTED:
+            self._times.popitem(last=False)
 
     def forget(self, name: str, address: str) -> None:
         """Forgets the tries of a pair that has succeeded."""
-        self._times.pop(_pair(name, address), None)
-
-    def _drop_old(self, now: datetime) -> None:
-        since = now - TRIES_PERIOD
-        self._times = {pair: times for pair, times in self._times.items() if times[-1] > since}
+        pair, alone = _counted(name, address)
+        good = len(self._times.pop(pair, ()))
+        times = self._times.get(alone, deque())
+        for _ in range(min(good, len(times))):
+            times.pop()
 
 
 def identity_of_user(account: str, name: str) -> dict[str, Any]:
@@ -281,8 +315,15 @@ def identity_of_user(account: str, name: str) -> dict[str, Any]:
     return iam_user(account, name, f"AIDA{digest[:17].upper()}", arn)
 
 
-def _pair(name: str, address: str) -> tuple[str, str]:
-    return name[:_LONGEST_NAME], address
+def _counted(name: str, address: str) -> tuple[tuple[str, str], tuple[str]]:
+    """Returns what the tries of a name from an address are counted under."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        network = address
+    else:
+        network = str(ipaddress.ip_network((ip, 64 if ip.version == 6 else 32), strict=False))
+    return (name[:_LONGEST_NAME], network), (network,)
 
 
 def _check_name(name: str) -> None:

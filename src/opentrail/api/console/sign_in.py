@@ -125,7 +125,9 @@ class SignIn:
         new = None if given.get("newPassword") is None else _text(given, "newPassword")
 
         async def check() -> ConsoleUser:
-            return await self._users.sign_in(name, password, address_of(request), new)
+            return await self._users.sign_in(
+                name, password, address_of(request), new, request.is_disconnected
+            )
 
         user = await self._checked(request, name, check)
         response = Response(status_code=204)
