@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from urllib.parse import parse_qsl
 
 from opentrail.core.event import is_region
@@ -60,18 +60,6 @@ _CLAIMING_QUERY = {
         "AWSAccessKeyId",
     )
 }
-#: Headers of which a second one would be read in two ways.
-_ONCE = frozenset(
-    {
-        b"authorization",
-        b"content-type",
-        b"host",
-        b"x-amz-content-sha256",
-        b"x-amz-date",
-        b"x-amz-security-token",
-        b"x-amz-target",
-    }
-)
 
 
 class ClaimRefused(ValueError):  # noqa: N818 - it is an answer as much as an error
@@ -126,20 +114,14 @@ def read_signer_in_body(request: Request) -> Credential | None:
     return _from_upload_form(request) if request.method == "POST" else None
 
 
-def read_claim(request: Request, headers: Sequence[tuple[bytes, bytes]] = ()) -> Credential | None:
+def read_claim(request: Request) -> Credential | None:
     """Returns the signer that header or query of a request claim; None for neither.
 
-    Args:
-        request: the request; its body is not looked at.
-        headers: its headers as they were received.
+    The body is not looked at.
 
     Raises:
         ClaimRefused: there are two claims, or one that is not of AWS's form.
     """
-    names = [name for raw, _ in headers if (name := raw.lower()) in _ONCE]
-    if len(names) != len(set(names)):
-        again = next(name for name in names if names.count(name) > 1)
-        raise ClaimRefused(Problem.TWICE, given=again.decode())
     authorization = request.headers.get("authorization", "").strip()
     pairs = _claims_of_query(request.query) if request.query else None
     if pairs and authorization:

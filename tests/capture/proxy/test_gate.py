@@ -44,7 +44,7 @@ def claim_of(request: Made, own: frozenset[str] | None = None) -> Claim:
     seen = Request(request.request.method, path, query, folded, b"", False)
     target, headers = request.request.target, request.request.headers
     try:
-        credential = read_claim(seen, headers)
+        credential = read_claim(seen)
     except ClaimRefused as refused:
         claim = Claim(seen, target, headers, None, ROUTER.identify(seen, None), own)
         raise wording_of(claim).refusal(refused.problem, **refused.details) from refused

@@ -24,6 +24,7 @@ def test_an_ordinary_head_is_accepted() -> None:
     check_request(a_head((b"Content-Length", b"3")))
     check_request(a_head((b"Transfer-Encoding", b"chunked")))
     check_request(a_head(method=b"OPTIONS", target=b"*"))
+    check_request(a_head((b"X-My_Header", b"a"), (b"X-Amz-Meta-my_name", b"b")))
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,10 @@ def test_an_ordinary_head_is_accepted() -> None:
         (a_head((b"Transfer-Encoding", b"gzip, chunked")), 501),
         (a_head((b"Transfer-Encoding", b"chunked"), (b"Content-Length", b"1")), 400),
         (a_head((b"Transfer_Encoding", b"chunked")), 400),
+        (a_head((b"X-Amz-Target", b"a"), (b"X-AMZ-TARGET", b"b")), 400),
+        (a_head((b"Content-Type", b"a"), (b"content-type", b"b")), 400),
+        (a_head((b"X_Amz_Target", b"a")), 400),
+        (a_head((b"x-amz_acl", b"public-read")), 400),
         (a_head(method=b"TRACE"), 501),
         (a_head(target=b"http://h/"), 400),
         (a_head(target=b"/" + b"x" * 20_000), 414),

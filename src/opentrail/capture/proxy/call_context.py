@@ -75,7 +75,7 @@ class CallContext:
         body = self._incoming.body.peek() if self._knows_all else b""
         self._looked_at = request = self._request(body, self._knows_all)
         try:
-            self._signer_in_head = read_claim(request, self._incoming.head.headers)
+            self._signer_in_head = read_claim(request)
         except ClaimRefused as refused:
             self.refused_claim = refused
         if self._signer_in_head is None and not self.folded.get("authorization"):

@@ -35,14 +35,14 @@ _ONCE = frozenset(
         b"host",
         b"authorization",
         b"content-length",
+        b"content-type",
         b"transfer-encoding",
-        b"x-amz-target",
+        b"x-amz-content-sha256",
         b"x-amz-date",
         b"x-amz-security-token",
+        b"x-amz-target",
     }
 )
-#: Some servers read underscores in these names as hyphens.
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 _HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
 #: Error codes by status, where not `BadRequest`.
 _CODES = {408: "RequestTimeout"}
@@ -110,7 +110,7 @@ def check_request(head: Head) -> None:
         lower = name.lower()
         if lower in _ONCE and lower in seen:
             raise BadHead(400, f"header {lower.decode()} occurs more than once")
-        if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
+        if b"_" in lower and _is_like_aws_header(lower):
             raise BadHead(400, f"header {name.decode('latin-1')} is not allowed")
         seen.add(lower)
         whole = whole and lower not in _HOP_BY_HOP
@@ -120,6 +120,16 @@ def check_request(head: Head) -> None:
     _check_counts(head, seen)
     if b"connection" in seen:
         _check_listed(head)
+
+
+def _is_like_aws_header(lower: bytes) -> bool:
+    """Returns whether a server that reads underscores as hyphens takes a header for another one.
+
+    Users may name their metadata as they like.
+    """
+    read = lower.replace(b"_", b"-")
+    is_metadata = lower.startswith(b"x-amz-meta-")
+    return read in _ONCE or (read.startswith(b"x-amz-") and not is_metadata)
 
 
 def _check_first_line(head: Head) -> None:
