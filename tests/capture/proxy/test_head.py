@@ -25,6 +25,7 @@ def test_an_ordinary_head_is_accepted() -> None:
     check_request(a_head((b"Transfer-Encoding", b"chunked")))
     check_request(a_head(method=b"OPTIONS", target=b"*"))
     check_request(a_head((b"X-My_Header", b"a"), (b"X-Amz-Meta-my_name", b"b")))
+    check_request(a_head((b"x-amz-sso_bearer_token", b"a")))
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,11 @@ def check_request(head: Head) -> None:
 def _is_like_aws_header(lower: bytes) -> bool:
     """Returns whether a server that reads underscores as hyphens takes a header for another one.
 
-    Users may name their metadata as they like.
+    Users may name their metadata as they like, and IAM Identity Center has a header with underscores.
     """
     read = lower.replace(b"_", b"-")
-    is_metadata = lower.startswith(b"x-amz-meta-")
-    return read in _ONCE or (read.startswith(b"x-amz-") and not is_metadata)
+    is_meant = lower == b"x-amz-sso_bearer_token" or lower.startswith(b"x-amz-meta-")
+    return read in _ONCE or (read.startswith(b"x-amz-") and not is_meant)
 
 
 def _check_first_line(head: Head) -> None:
