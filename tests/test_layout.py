@@ -34,6 +34,7 @@ FREE_TESTS = {
     "cli/test_mistakes.py": "messages of all commands",
     "api/test_isolation.py": "guarantee Z3 over the whole API",
     "test_layout.py": "this one",
+    "capture/proxy/test_two_readings.py": "what passes the gate, as servers behind it read it",
     "capture/test_former_names.py": "names that only import from another module",
     "capture/test_secrets.py": "guarantee S4 over all of capture",
     "test_console_sources.py": "the sources and the build of the web console, which are not Python",

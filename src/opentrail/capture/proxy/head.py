@@ -125,7 +125,7 @@ def check_request(head: Head) -> None:
 def _is_like_aws_header(lower: bytes) -> bool:
     """Returns whether a server that reads underscores as hyphens takes a header for another one.
 
-    Users may name their metadata as they like, and IAM Identity Center has a header with underscores.
+    Users may name their metadata as they like; a header of IAM Identity Center has underscores.
     """
     read = lower.replace(b"_", b"-")
     is_meant = lower == b"x-amz-sso_bearer_token" or lower.startswith(b"x-amz-meta-")
