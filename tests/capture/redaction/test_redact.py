@@ -229,6 +229,10 @@ def test_the_words_of_an_unreadable_body_are_hidden_except_recorded_ones() -> No
     assert hidden == f"no {HIDDEN} 2: '{HIDDEN}' of /hunt"
 
 
+def test_words_that_no_body_has_stay_in_an_error_message() -> None:
+    assert without_words_of(b"hunter", "malformed body: hunter", "") == f"malformed body: {HIDDEN}"
+
+
 def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
     asked = {"A": "secret", "B": "secret-and-more"}
     assert scrubbed("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
