@@ -21,6 +21,7 @@ from opentrail.app.console_server import (
     serve_console,
 )
 from opentrail.app.endpoint_server import bind
+from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError
 from opentrail.settings import Address, Settings
 from tests.factories import ACCOUNT
@@ -43,7 +44,7 @@ async def test_an_application_is_served_until_the_end_and_signals_are_left_alone
     with bind(Address("127.0.0.1", 0), "--console-listen") as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/trails"
         async with contextlib.AsyncExitStack() as stack:
-            await serve_console(stack, hello, listening)
+            await serve_console(stack, hello, listening, Connections())
             assert await asyncio.to_thread(read, url) == b"/trails"
             assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
     with pytest.raises(urllib.error.URLError):

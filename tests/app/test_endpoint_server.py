@@ -61,7 +61,7 @@ def test_a_certificate_that_is_none_is_wrong_use(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("descriptors", "connections"),
-    [(65_536, 32_640), (4_096, 1_920), (1_024, 384), (100, 16)],
+    [(65_536, 32_384), (4_096, 1_680), (1_024, 336), (100, 16)],
 )
 def test_the_limit_of_connections_follows_that_of_descriptors(
     descriptors: int, connections: int

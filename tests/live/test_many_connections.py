@@ -27,7 +27,7 @@ def test_idle_connections_block_no_client_and_health_counts_them(
     server.prefix = ("sh", "-c", f'ulimit -n {FEW}; exec "$@"', "sh")
     server.start()
     try:
-        limit = (FEW - 256) // 2 * recorders
+        limit = (FEW - 256 - (FEW - 256) // 8) // 2 * recorders
         assert connections(server) == {"open": 0, "limit": limit, "idleClosed": 0, "refused": 0}
         idle = [raw(server) for _ in range(limit + 50)]
         assert Wire.to(server.url).send(get()).answer()[0] == 502

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import uvicorn
 
 from opentrail.access.users import ConsoleRole
 from opentrail.adapters.aws.object_store import S3Access
 from opentrail.api.console.oidc import OidcLogin
 from opentrail.api.console.web import ConsoleSettings
+from opentrail.app.console_connection import ConsoleServer
+from opentrail.capture.proxy.connections import Connections
 from opentrail.core.errors import CloudTrailError, UsageError
 from opentrail.installation import command_for
 from opentrail.ports.clock import Clock
@@ -67,14 +68,6 @@ def oidc_login(settings: Settings, clock: Clock) -> OidcLogin | None:
     )
     roles = {text: ConsoleRole.parse(role) for text, role in settings.oidc_roles.items()}
     return OidcLogin(provider, settings.oidc_role_claim, roles)
-
-
-class _UvicornServer(uvicorn.Server):
-    """uvicorn without its signal handlers: this process has its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
 
 
 async def verify_trail(
@@ -167,21 +160,12 @@ async def serve_console(
     stack: contextlib.AsyncExitStack,
     app: Any,
     listening: socket.socket,
+    limits: Connections,
     tls: ssl.SSLContext | None = None,
 ) -> None:
     """Serves an ASGI application on a socket until `stack` is closed; returns once it is served."""
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        # Tries to sign in are counted by address, which a header must not change.
-        proxy_headers=False,
-        ssl_context_factory=None if tls is None else lambda *_: tls,
-    )
-    server = _UvicornServer(config)
-    task = asyncio.create_task(server.serve(sockets=[listening]))
+    server = ConsoleServer(app, listening, tls, limits)
+    task = asyncio.create_task(server.serve())
 
     async def stop() -> None:
         server.should_exit = True
@@ -189,8 +173,8 @@ async def serve_console(
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(stop)
-    # uvicorn has no event for this; the socket is listening, so no connection is refused.
-    while not server.started and not task.done():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)
+    accepting = asyncio.create_task(server.is_accepting.wait())
+    await asyncio.wait([task, accepting], return_when=asyncio.FIRST_COMPLETED)
+    accepting.cancel()
     if task.done():
         task.result()

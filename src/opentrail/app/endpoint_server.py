@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -18,6 +17,7 @@ from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, descriptor_limit
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
+from opentrail.capture.proxy.connections import Acceptor
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
@@ -35,11 +35,11 @@ from opentrail.wire.resign import UpstreamCredentials
 from opentrail.wire.routing import Router
 from opentrail.wire.service_models import ServiceCatalog
 
-#: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
-HANDSHAKE_SECONDS = 15.0
 #: Descriptors reserved for the journal, files of bodies and other processes.
 _OTHER_DESCRIPTORS = 256
 _LEAST_CONNECTIONS = 16
+_MIN_CONSOLE_CONNECTIONS = 8
+_MAX_CONSOLE_CONNECTIONS = 512
 #: Seconds for running calls to finish; SIGTERM to exit takes at most 10 s (guarantee D18).
 FINISH_SECONDS = 7.0
 #: Models loaded at start, because nearly every client needs them; others are loaded when needed.
@@ -84,14 +84,14 @@ class EndpointServer:
             gate=self._gate(settings, clock),
             networks=networks,
             answer_seconds=settings.upstream_timeout,
-            most_connections=connection_limit(descriptor_limit()),
+            max_connections=connection_limit(descriptor_limit()),
             rewrites_urls=settings.rewrite_urls == "scheme",
         )
-        metrics.connection_limit.set(self._endpoint.most_connections)
+        metrics.connection_limit.set(self._endpoint.max_connections)
         self._tls = tls_of_endpoint(settings)
-        self._handshake = HANDSHAKE_SECONDS if self._tls is not None else None
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
-        self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
+        self._acceptor: Acceptor | None = None
 
     def _gate(self, settings: Settings, clock: Clock) -> Gate | None:
         if settings.auth != "enforced":
@@ -109,26 +109,20 @@ class EndpointServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: ClientConnection(self._endpoint),
-            sock=listening,
-            backlog=1024,
-            ssl=self._tls,
-            ssl_handshake_timeout=self._handshake,
-        )
+        listening.listen(1024)
+        self._acceptor = Acceptor(listening, self._take)
+        self._acceptor.accept()
+
+    def _take(self, client: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(self.serve(client))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def serve(self, client: socket.socket) -> None:
-        """Serves a connection that another process accepted."""
-        loop = asyncio.get_running_loop()
-        # The client may disconnect early or fail the TLS handshake.
-        with contextlib.suppress(OSError):
-            await loop.connect_accepted_socket(
-                lambda: ClientConnection(self._endpoint),
-                client,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake,
-            )
+        """Serves an accepted connection; returns once its TLS handshake has ended."""
+        await self._endpoint.serve(
+            client, self._tls, lambda handshake: ClientConnection(self._endpoint, handshake)
+        )
 
     def reload_certificate(self) -> None:
         """Reads certificate and key again; connections that exist go on with the former ones.
@@ -149,8 +143,8 @@ class EndpointServer:
 
     async def stop(self) -> None:
         """Finishes running calls and writes their records (guarantee D18)."""
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         await self._endpoint.stop(FINISH_SECONDS)
         await self._recorder.drain()
         self._gaps.cancel()
@@ -161,7 +155,14 @@ class EndpointServer:
 
 def connection_limit(descriptors: int) -> int:
     """Returns the maximum number of connections; each may need another to its upstream."""
-    return max(_LEAST_CONNECTIONS, (descriptors - _OTHER_DESCRIPTORS) // 2)
+    free = descriptors - _OTHER_DESCRIPTORS - console_connection_limit(descriptors)
+    return max(_LEAST_CONNECTIONS, free // 2)
+
+
+def console_connection_limit(descriptors: int) -> int:
+    """Returns the maximum number of connections of the console: a share of the descriptors."""
+    share = (descriptors - _OTHER_DESCRIPTORS) // 8
+    return min(max(_MIN_CONSOLE_CONNECTIONS, share), _MAX_CONSOLE_CONNECTIONS)
 
 
 def bind(address: Address, name: str) -> socket.socket:

@@ -26,6 +26,7 @@ from opentrail.app.recorder_process import (
     StartRecorder,
     StopRecorder,
 )
+from opentrail.capture.proxy.connections import Acceptor
 from opentrail.core.event import NewEntry, Record
 from opentrail.core.identity import Learned
 from opentrail.identity.known_identities import Identities, directory_identities, may_teach
@@ -44,10 +45,6 @@ _SILENCE_SECONDS = 7.0
 _STATE_SECONDS = 0.1
 #: Maximum identities in one message.
 _LEARNED_AT_ONCE = 5_000
-#: Pause after the system refused to accept a connection, as when there are no descriptors left.
-_ACCEPT_PAUSE = 1.0
-#: Maximum connections accepted at a time.
-_ACCEPTED_AT_ONCE = 64
 
 
 class _RecorderHandle:
@@ -176,7 +173,7 @@ class Recorders:
         self._next = 0
         self._is_stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._listening: socket.socket | None = None
+        self._acceptor: Acceptor | None = None
 
     async def start(self, listening: socket.socket) -> None:
         """Starts the processes, then accepts connections for them.
@@ -187,7 +184,7 @@ class Recorders:
         await asyncio.gather(*(recorder.child.start() for recorder in self._recorders))
         self._in_background(self._send_state())
         listening.listen(1024)
-        self._listening = listening
+        self._acceptor = Acceptor(listening, self._take)
         self.accept_connections()
 
     def _in_background(self, work: Awaitable[None]) -> None:
@@ -199,33 +196,14 @@ class Recorders:
 
     def accept_connections(self) -> None:
         """Accepts connections while there is a process for them; else they wait in the backlog."""
-        if self._listening is None or self._is_stopping:
-            return
-        loop = asyncio.get_running_loop()
-        if any(recorder.is_ready for recorder in self._recorders):
-            loop.add_reader(self._listening, self._accept)
-        else:
-            loop.remove_reader(self._listening)
+        if self._acceptor is not None and not self._is_stopping:
+            self._acceptor.accept(any(recorder.is_ready for recorder in self._recorders))
 
-    def _accept(self) -> None:
-        if self._listening is None:
-            return
-        for _ in range(_ACCEPTED_AT_ONCE):
-            try:
-                client, _ = self._listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                log.error("a connection cannot be accepted", extra={"error": str(error)})
-                asyncio.get_running_loop().remove_reader(self._listening)
-                asyncio.get_running_loop().call_later(_ACCEPT_PAUSE, self.accept_connections)
-                return
-            with client:
-                if client.family in (socket.AF_INET, socket.AF_INET6):
-                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if not self._hand_over(client):
-                    log.error("no recorder process is ready for a connection")
-                    self._metrics.refused.labels("connections").inc()
+    def _take(self, client: socket.socket) -> None:
+        with client:
+            if not self._hand_over(client):
+                log.error("no recorder process is ready for a connection")
+                self._metrics.refused.labels("connections").inc()
 
     def _hand_over(self, client: socket.socket) -> bool:
         for _ in self._recorders:
@@ -255,7 +233,7 @@ class Recorders:
     async def know_keys(self, keys: Sequence[KnownKey], forgotten: Sequence[str] = ()) -> None:
         """Has every process know these keys of the key directory, and no longer those forgotten."""
         self.identities.add_directory(self.keys.update(keys, forgotten))
-        if self._listening is not None:  # a process that starts gets all keys
+        if self._acceptor is not None:  # a process that starts gets all keys
             change = KnowKeys(tuple(keys), tuple(forgotten))
             await asyncio.gather(*(recorder.send(change) for recorder in self._recorders))
 
@@ -310,9 +288,8 @@ class Recorders:
     async def stop(self) -> None:
         """Finishes running calls, then ends the processes (guarantee D18)."""
         self._is_stopping = True
-        if self._listening is not None:
-            asyncio.get_running_loop().remove_reader(self._listening)
-            self._listening.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         await asyncio.gather(*(recorder.stop() for recorder in self._recorders))
         for task in list(self._tasks):
             task.cancel()

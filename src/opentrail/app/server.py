@@ -32,6 +32,7 @@ from opentrail.adapters.aws.own_endpoint import BotocoreEndpoint
 from opentrail.adapters.files import DataDirectory, write_durably
 from opentrail.adapters.system import (
     SystemClock,
+    descriptor_limit,
     settle_memory,
     unsettle_memory,
 )
@@ -50,6 +51,7 @@ from opentrail.app.access import (
 )
 from opentrail.app.access_keys import open_keys
 from opentrail.app.api_proxy import ProxiedCalls
+from opentrail.app.console_connection import ConsoleConnections
 from opentrail.app.console_server import (
     EventProvers,
     console_settings,
@@ -61,6 +63,7 @@ from opentrail.app.endpoint_server import (
     EndpointServer,
     arm_faults,
     bind,
+    console_connection_limit,
     load_certificate,
     tls_of_endpoint,
     upstreams_of,
@@ -283,7 +286,8 @@ class Server:
             status=self._status(stack, engines, services, health).document,
         )
         tls = tls_of_endpoint(settings)
-        await serve_console(stack, web.app(command_line.routes()), console, tls)
+        limits = ConsoleConnections(metrics, console_connection_limit(descriptor_limit()))
+        await serve_console(stack, web.app(command_line.routes()), console, limits, tls)
         hung_up = partial(self._hung_up, tls, endpoint)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
         stack.push_async_callback(command_line.streams.end)

@@ -95,7 +95,7 @@ def test_a_body_that_stops_coming_ends_the_call() -> None:
 
 
 def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
-    with an_endpoint(most_connections=3) as (url, endpoint):
+    with an_endpoint(max_connections=3) as (url, endpoint):
         first, second, third = (Wire.to(url) for _ in range(3))
         for wire in (third, first, second):
             assert wire.send(get()).answer()[0] == 502
@@ -117,7 +117,7 @@ def sample(endpoint: Endpoint, name: str) -> float | None:
 
 
 def test_connections_with_calls_under_way_are_not_closed_for_new_ones() -> None:
-    with an_endpoint(most_connections=2) as (url, endpoint):
+    with an_endpoint(max_connections=2) as (url, endpoint):
         kept = [Wire.to(url).send(put(b"x" * 10)[:-5]) for _ in range(2)]
         while len(endpoint.connections) < 2 or endpoint.idle:
             continue  # their heads have not been read yet

@@ -12,6 +12,7 @@ import httptools
 
 from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.connections import BodyProgress, Handshake
 from opentrail.capture.proxy.endpoint import Endpoint
 from opentrail.capture.proxy.head import MAX_UNFINISHED, BadHead, Head, check_request
 from opentrail.capture.proxy.request_handler import RequestHandler
@@ -30,8 +31,10 @@ _MAX_LINGERED, _LINGER_SECONDS = 8 * 1024 * 1024, 2.0
 class ClientConnection(ClientChannel, asyncio.Protocol):
     """Parses requests and has them answered, strictly in order."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, handshake: Handshake | None = None) -> None:
         super().__init__(endpoint)
+        self._handshake = handshake
+        self.body: BodyProgress | None = None
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parser = httptools.HttpRequestParser(self)
         self._head = Head()
@@ -59,6 +62,8 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.source_ip = peer[0] if isinstance(peer, tuple) and peer else "127.0.0.1"
         self.tls = _tls_of(transport)
+        if self._handshake is not None:
+            self.endpoint.forget(self._handshake)
         if not self.endpoint.admit(self):
             transport.abort()  # type: ignore[attr-defined]
             self.done.set_result(None)
@@ -180,12 +185,15 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
                 self._unread_framing = framing_of(folded)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
+        self.body = BodyProgress(self._time())
         # Trailer fields of a chunked body are not part of the head that was checked.
         self._head = Head()
         self._enqueue(Incoming(head, body, chunked, alive, bad))
 
     def on_body(self, data: bytes) -> None:
         self._unfinished = 0
+        if self.body is not None:
+            self.body.size += len(data)
         if self._receiving is not None:
             self._receiving.body.feed(data)
 
@@ -193,6 +201,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         if self._unread_framing is not None:
             return  # its body has not come yet
         self._unfinished = 0
+        self.body = None
         if self._receiving is not None:
             self._receiving.body.finish()
             self._receiving = None

@@ -1,0 +1,247 @@
+"""uvicorn's connections with the limits that the endpoint's have (guarantee N2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from opentrail.capture.proxy.connections import Acceptor, BodyProgress, Connections, Handshake
+from opentrail.capture.proxy.head import (
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_TARGET,
+    MAX_UNFINISHED,
+    BadHead,
+)
+from opentrail.metrics import Metrics
+
+
+class ConsoleConnections(Connections):
+    """The connections of the console's port."""
+
+    def __init__(self, metrics: Metrics, max_connections: int) -> None:
+        super().__init__(max_connections=max_connections)
+        self._refused = metrics.refused.labels("console connections")
+
+    def count_refused(self) -> None:
+        self._refused.inc()
+
+
+class ConsoleConnection(HttpToolsProtocol):
+    """A connection of the console's port."""
+
+    def __init__(
+        self, limits: Connections, handshake: Handshake | None, **settings_of_uvicorn: Any
+    ) -> None:
+        super().__init__(**settings_of_uvicorn)
+        self.done: asyncio.Future[None] = self.loop.create_future()
+        self.body: BodyProgress | None = None
+        self._limits = limits
+        self._handshake = handshake
+        #: Bytes since the last end of a head, piece of a body or end of a message.
+        self._unfinished = 0
+        self._head_size = 0
+        self._refusal: BadHead | None = None
+        #: Times of the loop's clock by which the client must send more, and read more.
+        self._deadline: float | None = None
+        self._read_deadline: float | None = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self._handshake is not None:
+            self._limits.forget(self._handshake)
+        if not self._limits.admit(self):
+            transport.abort()
+            return
+        self._arm(self._limits.head_seconds)
+        self._limits.watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._deadline = self._read_deadline = None
+        self._limits.forget(self)
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        if self.body is not None:
+            self._arm(self._limits.idle_seconds)
+        self._unfinished += len(data)
+        super().data_received(data)
+        if self._unfinished > MAX_UNFINISHED and not self.transport.is_closing():
+            self._refuse(BadHead(431, "the head of the request is too long"))
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read_deadline = self.loop.time() + self._limits.idle_seconds
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_deadline = None
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_size = 0
+        if self._is_answered():
+            self._arm(self._limits.head_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET:
+            self._fail(BadHead(414, f"request target is longer than {MAX_TARGET} bytes"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._head_size += len(name) + len(value) + 4
+        if len(self.headers) > MAX_HEADERS or self._head_size > MAX_HEADER_BYTES:
+            reason = f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them"
+            self._fail(BadHead(431, reason))
+
+    def on_headers_complete(self) -> None:
+        self._unfinished = 0
+        self._limits.idle.pop(self, None)
+        self._arm(self._limits.idle_seconds)
+        self.body = BodyProgress(self.loop.time())
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unfinished = 0
+        if self.body is not None:
+            self.body.size += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._unfinished = 0
+        self.body = None
+        self._deadline = None
+        super().on_message_complete()
+        self._settle()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._settle()
+
+    # Limits
+
+    def _is_answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _settle(self) -> None:
+        """Waits for the next request once one has been received and answered."""
+        if self.body is None and self._is_answered() and self in self._limits.connections:
+            self._limits.idle[self] = None
+            self._arm(self._limits.idle_seconds)
+
+    def _arm(self, seconds: float) -> None:
+        self._deadline = self.loop.time() + seconds
+
+    def _fail(self, bad: BadHead) -> None:
+        """Ends the parsing of a request: uvicorn then calls `send_400_response`."""
+        self._refusal = bad
+        raise bad
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._refusal or BadHead(400, msg))
+
+    def _refuse(self, bad: BadHead) -> None:
+        if self._is_answered():
+            text = bad.reason.encode()
+            head = (
+                f"HTTP/1.1 {bad.status} {HTTPStatus(bad.status).phrase}\r\n"
+                "content-type: text/plain; charset=utf-8\r\n"
+                f"content-length: {len(text)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + text)
+        self.transport.close()
+
+    def check_deadlines(self, now: float) -> None:
+        if self._read_deadline is not None and now >= self._read_deadline:
+            self.abort()
+        if self._deadline is None or now < self._deadline or self.flow.read_paused:
+            return
+        self._deadline = None
+        if self.body is not None:
+            self.abort()
+        elif self._unfinished:
+            self._refuse(BadHead(408, "the request did not arrive in time"))
+        else:
+            self.transport.close()
+
+    def close_if_idle(self) -> None:
+        if self.body is None and self._is_answered():
+            self.transport.close()
+
+    def abort(self) -> None:
+        self.transport.abort()
+
+
+class ConsoleServer(uvicorn.Server):
+    """uvicorn without its signal handlers, and with limited connections."""
+
+    def __init__(
+        self, app: Any, listening: socket.socket, tls: ssl.SSLContext | None, limits: Connections
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                # Tries to sign in are counted by address, which a header must not change.
+                proxy_headers=False,
+                ssl_context_factory=None if tls is None else lambda *_: tls,
+            )
+        )
+        self.servers = []
+        self._tls = tls
+        self._limits = limits
+        self._listening = listening
+        self._acceptor = Acceptor(listening, self._take)
+        self._serving: set[asyncio.Task[None]] = set()
+        self.is_accepting = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # this process has handlers of its own
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self.lifespan.startup()
+        self._listening.listen(1024)
+        self._acceptor.accept()
+        self.started = True
+        self.is_accepting.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._acceptor.close()
+        for task in self._serving:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    def _take(self, client: socket.socket) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._limits.serve(client, self._tls, self._made)
+        )
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    def _made(self, handshake: Handshake | None) -> asyncio.Protocol:
+        return ConsoleConnection(
+            self._limits,
+            handshake,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )

@@ -1,0 +1,261 @@
+"""What the connections of a port share: how many there may be, and how long they may be silent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+#: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
+HANDSHAKE_SECONDS = 15.0
+#: Bytes per second of a request's body below which it may be cut off to make room for a new
+#: connection, and the seconds before it is judged.
+_MIN_BODY_RATE = 500
+_BODY_GRACE_SECONDS = 1.0
+#: Pause after the system refused to accept a connection, as when there are no descriptors left.
+_ACCEPT_PAUSE_SECONDS = 1.0
+#: Maximum connections accepted at a time.
+_ACCEPT_BATCH = 64
+
+
+class Connection(Protocol):
+    """A client connection as its port sees it."""
+
+    #: Done once the connection has ended.
+    done: asyncio.Future[None]
+
+    def check_deadlines(self, now: float) -> None:
+        """Ends what is overdue at this time of the loop's clock."""
+
+    def close_if_idle(self) -> None:
+        """Ends the connection unless a call is in progress."""
+
+    def abort(self) -> None:
+        """Cuts the connection."""
+
+    @property
+    def body(self) -> BodyProgress | None:
+        """The body that the connection receives, None if none is under way."""
+
+
+@dataclass(slots=True)
+class BodyProgress:
+    """How much of a request's body has arrived since its head did."""
+
+    #: Time of the loop's clock.
+    since: float
+    size: int = 0
+
+    def rate(self, now: float) -> float:
+        """Returns its bytes per second; infinite while it is too early to say."""
+        seconds = now - self.since
+        return self.size / seconds if seconds >= _BODY_GRACE_SECONDS else float("inf")
+
+
+@dataclass(slots=True, kw_only=True)
+class Connections:
+    """The connections of a port."""
+
+    #: Seconds for a request's head, and of silence between or within requests (guarantee N2).
+    head_seconds: float = 15.0
+    idle_seconds: float = 30.0
+    max_connections: int = 1_024
+    connections: set[Connection] = field(default_factory=set)
+    #: Connections without a call in progress, in the order in which they became idle.
+    idle: dict[Connection, None] = field(default_factory=dict)
+    stopping: bool = False
+    _watching: bool = False
+
+    def count_open(self) -> None:
+        """Is called when the number of connections has changed."""
+
+    def count_closed(self) -> None:
+        """Is called when a connection was closed to make room for a new one."""
+
+    def count_refused(self) -> None:
+        """Is called when a new connection was refused."""
+
+    def admit(self, connection: Connection) -> bool:
+        """Returns whether a new connection may stay; it may take the place of an idle one."""
+        if len(self.connections) >= self.max_connections and not self._make_room():
+            self.count_refused()
+            return False
+        self.connections.add(connection)
+        self.idle[connection] = None
+        self.count_open()
+        return True
+
+    def _make_room(self) -> bool:
+        """Closes the connection that has been idle for longest, or whose body hardly arrives."""
+        oldest = next(iter(self.idle), None)
+        if oldest is not None:
+            self.forget(oldest)
+            oldest.close_if_idle()
+        elif (slowest := self._slowest()) is not None:
+            self.forget(slowest)
+            slowest.abort()
+        else:
+            return False
+        self.count_closed()
+        return True
+
+    def _slowest(self) -> Connection | None:
+        """Returns the connection that sends its body most slowly, None if all are fast enough."""
+        now = asyncio.get_running_loop().time()
+        rates = [(each.body.rate(now), each) for each in self.connections if each.body is not None]
+        rate, slowest = min(rates, key=lambda pair: pair[0], default=(float("inf"), None))
+        return slowest if rate < _MIN_BODY_RATE else None
+
+    def forget(self, connection: Connection) -> None:
+        self.idle.pop(connection, None)
+        self.connections.discard(connection)
+        self.count_open()
+
+    def watch(self) -> None:
+        """Checks deadlines for as long as there are connections."""
+        if not self._watching:
+            self._watching = True
+            self._check_deadlines()
+
+    def _check_deadlines(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for connection in list(self.connections):
+            connection.check_deadlines(now)
+        self._watching = bool(self.connections)
+        if self._watching:
+            pause = min(1.0, self.head_seconds / 2, self.idle_seconds / 2)
+            loop.call_later(pause, self._check_deadlines)
+
+    async def stop(self, seconds: float) -> None:
+        """Lets calls in progress finish for this long, then cuts connections (guarantee D18)."""
+        self.stopping = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+        if self.connections:
+            waiting = [asyncio.shield(connection.done) for connection in self.connections]
+            await asyncio.wait(waiting, timeout=seconds)
+        cut = list(self.connections)
+        for connection in cut:
+            connection.abort()
+        if cut:
+            # Each call that is cut off records so before its connection is done.
+            await asyncio.wait([asyncio.shield(one.done) for one in cut], timeout=1.0)
+
+    async def serve(
+        self,
+        client: socket.socket,
+        tls: ssl.SSLContext | None,
+        make: Callable[[Handshake | None], asyncio.Protocol],
+    ) -> None:
+        """Serves an accepted connection by a protocol; returns once its TLS handshake has ended.
+
+        Args:
+            client: the connection.
+            tls: with which it is secured, None if it is not.
+            make: makes the protocol, which forgets the handshake and admits itself when connected.
+        """
+        loop = asyncio.get_running_loop()
+        # The client may disconnect early or fail the handshake.
+        with contextlib.suppress(OSError):
+            if tls is None:
+                await loop.connect_accepted_socket(lambda: make(None), client)
+                return
+            handshake = Handshake(asyncio.current_task())
+            if not self.admit(handshake):
+                client.close()
+                return
+            try:
+                await loop.connect_accepted_socket(
+                    lambda: make(handshake),
+                    client,
+                    ssl=tls,
+                    ssl_handshake_timeout=HANDSHAKE_SECONDS,
+                )
+            finally:
+                self.forget(handshake)
+                handshake.done.set_result(None)
+
+
+class Handshake:
+    """A connection during its TLS handshake: idle, so that it makes room for others."""
+
+    body: BodyProgress | None = None
+
+    def __init__(self, task: asyncio.Task[None] | None) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = task
+
+    def check_deadlines(self, now: float) -> None:
+        """Does nothing: the event loop limits the time of handshakes."""
+
+    def close_if_idle(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class Acceptor:
+    """Accepts the connections of a listening socket.
+
+    Args:
+        listening: a socket that does not block.
+        take: is called with each connection, and owns it.
+    """
+
+    def __init__(self, listening: socket.socket, take: Callable[[socket.socket], None]) -> None:
+        self._listening = listening
+        self._take = take
+        self._is_wanted = self._is_paused = self._is_closed = False
+
+    def accept(self, is_wanted: bool = True) -> None:
+        """Accepts connections from now on, or leaves them in the system's queue."""
+        self._is_wanted = is_wanted
+        self._update()
+
+    def close(self) -> None:
+        """Accepts no more connections: the system refuses them."""
+        self.accept(False)
+        self._is_closed = True
+        self._listening.close()
+
+    def _update(self) -> None:
+        if self._is_closed:
+            return
+        loop = asyncio.get_running_loop()
+        if self._is_wanted and not self._is_paused:
+            loop.add_reader(self._listening, self._accept)
+        else:
+            loop.remove_reader(self._listening)
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        self._update()
+
+    def _accept(self) -> None:
+        for _ in range(_ACCEPT_BATCH):
+            try:
+                client, _ = self._listening.accept()
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                continue  # the client has gone
+            except OSError as error:
+                log.error("a connection cannot be accepted", extra={"error": str(error)})
+                self._is_paused = True
+                self._update()
+                asyncio.get_running_loop().call_later(_ACCEPT_PAUSE_SECONDS, self._resume)
+                return
+            client.setblocking(False)
+            if client.family in (socket.AF_INET, socket.AF_INET6):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._take(client)

@@ -1,0 +1,149 @@
+"""The limits of the console's port are those of the endpoint (guarantee N2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from opentrail.app.console_connection import ConsoleConnections
+from opentrail.app.console_server import serve_console
+from opentrail.app.endpoint_server import bind
+from opentrail.capture.proxy.connections import Connections
+from opentrail.capture.proxy.plain_http import server_context
+from opentrail.metrics import Metrics
+from opentrail.settings import Address
+from tests.fakes import asynchronous
+
+pytestmark = pytest.mark.live
+
+SECONDS = 10
+
+
+async def echo(_scope: Any, receive: Any, send: Any) -> None:
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    )
+    await send({"type": "http.response.body", "body": b"%02d" % size})
+
+
+@contextlib.asynccontextmanager
+async def console(limits: Connections, tls: Any = None) -> AsyncIterator[int]:
+    """Serves an application with limits; yields its port."""
+    async with contextlib.AsyncExitStack() as stack:
+        listening = stack.enter_context(bind(Address("127.0.0.1", 0), "--console-listen"))
+        port: int = listening.getsockname()[1]
+        await serve_console(stack, echo, listening, limits, tls)
+        yield port
+
+
+async def sent(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(data)
+    await writer.drain()
+    return reader, writer
+
+
+async def rest(reader: asyncio.StreamReader) -> bytes:
+    """Returns what comes until the connection has ended."""
+    read = b""
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(SECONDS):
+            while piece := await reader.read(65536):
+                read += piece
+    return read
+
+
+@asynchronous
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n", b"414"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"a: b\r\n" * 201, b"431"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"a: %s\r\nc: d\r\n" % (b"b" * 70_000), b"431"),
+        (b"GET / HTTP/1.1\r\nHost: h\r\na: " + b"b" * 600_000, b"431"),
+        (b"GET / nonsense\r\n\r\n", b"400"),
+    ],
+)
+async def test_a_head_that_is_too_long_or_malformed_is_refused(data: bytes, status: bytes) -> None:
+    async with console(Connections()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(data)
+        answer = await rest(reader)
+        # Data that were not read when the connection was closed may reset it.
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 " + status)
+        assert answer or len(data) > 65_536
+        writer.close()
+
+
+@asynchronous
+async def test_a_head_that_does_not_arrive_in_time_is_answered_408() -> None:
+    async with console(Connections(head_seconds=0.2)) as port:
+        reader, _ = await sent(port, b"GET / HTTP/1.1\r\nHost:")
+        assert (await rest(reader)).startswith(b"HTTP/1.1 408")
+
+
+@asynchronous
+async def test_silent_connections_end_before_and_after_a_request_and_within_its_body() -> None:
+    async with console(Connections(head_seconds=0.2, idle_seconds=0.2)) as port:
+        silent, _ = await sent(port, b"")
+        answered, _ = await sent(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        half, _ = await sent(port, b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab")
+        assert await rest(silent) == b""
+        assert (await rest(answered)).endswith(b"\r\n\r\n00")
+        assert await rest(half) == b""
+
+
+@asynchronous
+async def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> None:
+    metrics = Metrics()
+    limits = ConsoleConnections(metrics, 2)
+    async with console(limits) as port:
+        first, _ = await sent(port, b"")
+        second, second_writer = await sent(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await second.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        third, third_writer = await sent(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await third.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await rest(first) == b""
+        second_writer.close()
+        third_writer.close()
+
+
+@asynchronous
+async def test_when_all_receive_bodies_the_slowest_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("opentrail.capture.proxy.connections._BODY_GRACE_SECONDS", 0.0)
+    async with console(Connections(max_connections=1)) as port:
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+        slow, _ = await sent(port, head)
+        assert (await slow.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        other, other_writer = await sent(port, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await other.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        assert await rest(slow) == b""
+        other_writer.close()
+
+
+@asynchronous
+async def test_a_connection_within_its_tls_handshake_counts_and_makes_room() -> None:
+    limits = Connections(max_connections=1)
+    async with console(limits, server_context()) as port:
+        first = socket.create_connection(("127.0.0.1", port), SECONDS)
+        second = socket.create_connection(("127.0.0.1", port), SECONDS)
+        try:
+            assert await asyncio.to_thread(first.recv, 1) == b""
+            assert len(limits.connections) == 1
+        finally:
+            first.close()
+            second.close()
