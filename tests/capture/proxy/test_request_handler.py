@@ -194,10 +194,14 @@ def test_requests_of_our_own_api_may_be_chunked_or_announced(tmp_path: Path) -> 
         )
         assert announced.answer()[0] == 100
         assert announced.send(b"{}").answer()[2] == b'{"Trails":[]}'
+        eager = Wire.to(server.url).send(
+            f"{head}Content-Length: 2\r\nExpect: 100-continue\r\n\r\n{{}}"
+        )
+        assert eager.answer()[:3:2] == (200, b'{"Trails":[]}')
         large = Wire.to(server.url).send(f"{head}Content-Length: 2000000\r\n\r\n")
         large.send(b" " * 1_100_000)
         assert large.answer()[0] == 413
-        assert [r["eventName"] for r in journalled(server.data_dir)] == ["ListTrails"] * 3
+        assert [r["eventName"] for r in journalled(server.data_dir)] == ["ListTrails"] * 4
 
 
 @pytest.mark.campaign

@@ -122,6 +122,99 @@ def test_interim_answers_pass(tmp_path: Path) -> None:
         assert not upstream.problems
 
 
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+PUT = f"PUT /b/k HTTP/1.1\r\n{HEAD}Content-Length: 5\r\n"
+ASKING = PUT + "Expect: 100-continue\r\n\r\n"
+
+
+def test_a_client_is_asked_to_continue_once(tmp_path: Path) -> None:
+    """Moto sends two; a client would read the second as the answer to its next call."""
+
+    def twice(wire: Wire) -> None:
+        while True:
+            wire.until(b"\r\n\r\n")
+            wire.send(CONTINUE * 2)
+            assert wire.exactly(5) == b"hello"
+            wire.send(CONTINUE + ok(b"thanks"))
+
+    with between(tmp_path, twice) as (server, upstream):
+        wire = Wire.to(server.url)
+        for _ in range(3):
+            assert wire.send(ASKING).until(b"\r\n\r\n") == CONTINUE
+            assert wire.send(b"hello").answer()[2] == b"thanks"
+            assert wire.buffer == b""
+        assert upstream.connections == 1
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ASKING + "hello",  # its body has begun
+        PUT + "\r\nhello",
+        PUT.replace("HTTP/1.1", "HTTP/1.0") + "Expect: 100-continue\r\n\r\nhello",
+        PUT.replace(": 5", ": 0") + "Expect: 100-continue\r\n\r\n",
+        f"GET /b/k HTTP/1.1\r\n{HEAD}Expect: 100-continue\r\n\r\n",
+    ],
+)
+def test_a_client_that_does_not_wait_is_not_asked_to_continue(
+    request_: str, tmp_path: Path
+) -> None:
+    def eager(wire: Wire) -> None:
+        wire.request()
+        wire.send(CONTINUE + ok(b"thanks") + CONTINUE)
+        wire.rest()
+
+    with between(tmp_path, eager) as (server, _):
+        for _ in range(3):
+            status, _, body = Wire.to(server.url).send(request_).answer()
+            assert (status, body) == (200, b"thanks")
+
+
+def test_other_interim_answers_pass_without_framing(tmp_path: Path) -> None:
+    def hinting(wire: Wire) -> None:
+        wire.request()
+        wire.send(
+            b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n"
+            b"Content-Length: 0\r\nConnection: keep-alive\r\n\r\n"
+        )
+        wire.send(ok(b"thanks"))
+
+    with between(tmp_path, hinting) as (server, _):
+        wire = Wire.to(server.url).send(GET)
+        assert wire.answer()[0] == 102
+        assert wire.answer()[:2] == (103, {"link": "</a>"})
+        assert wire.answer()[2] == b"thanks"
+        old = Wire.to(server.url).send(GET.replace("HTTP/1.1", "HTTP/1.0"))
+        assert old.answer()[2] == b"thanks"
+
+
+@pytest.mark.parametrize(
+    "interim",
+    [
+        b"HTTP/1.1 103 Early Hints\r\nContent-Length: 4\r\n\r\nEVIL",
+        b"HTTP/1.1 102 Processing\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nEVIL\r\n0\r\n\r\n",
+        b"HTTP/1.1 102 Processing\r\n\r\n" * 1_000,
+    ],
+)
+def test_interim_answers_with_a_body_or_without_an_end_are_refused(
+    interim: bytes, tmp_path: Path
+) -> None:
+    def strange(wire: Wire) -> None:
+        wire.request()
+        wire.send(interim + ok(b"thanks"))
+        wire.rest()
+
+    with between(tmp_path, strange) as (server, _):
+        wire = Wire.to(server.url).send(GET)
+        answers = [wire.answer()]
+        while answers[-1][0] < 200:
+            answers.append(wire.answer())
+        assert answers[-1][0] == 502
+        assert b"EVIL" not in answers[-1][2]
+        assert len(answers) < 200
+        assert server.records()[0]["errorCode"] == "BadGateway"
+
+
 def test_an_early_refusal_reaches_a_client_that_still_sends(tmp_path: Path) -> None:
     def early(wire: Wire) -> None:
         wire.until(b"\r\n\r\n")

@@ -31,6 +31,8 @@ class Flow:
 
     _waiting = 0
     _paused = complete = False
+    #: Whether a piece has come.
+    begun = False
     _wake: asyncio.Future[None] | None = None
     broken: Failure | None = None
 
@@ -40,6 +42,7 @@ class Flow:
 
     def feed(self, piece: bytes) -> None:
         """Adds a piece; pauses the sender at high water."""
+        self.begun = True
         self._pieces.append(piece)
         self._waiting += len(piece)
         if self._waiting > HIGH_WATER and not self._paused:
@@ -189,6 +192,15 @@ class Incoming:
     chunked: bool
     keep_alive: bool
     bad: BadHead | None = None
+    #: Whether the client was told to send the body.
+    continued: bool = False
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Whether the client has sent nothing of its body, since it waits for `100 Continue`."""
+        if self.continued or self.body.begun or self.body.complete:
+            return False
+        return self.head.expects_continue
 
 
 class Framing:

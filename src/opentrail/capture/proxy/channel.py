@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from opentrail.capture.proxy.bodies import Flow
+from opentrail.capture.proxy.bodies import Flow, Incoming
 from opentrail.capture.proxy.endpoint import Endpoint
+from opentrail.capture.proxy.head import CONTINUE
 from opentrail.capture.proxy.upstream import ConnectionPool, UpstreamConnection
 from opentrail.capture.record.exchange import GONE
 
@@ -40,6 +41,15 @@ class ClientChannel:
     def write(self, data: bytes) -> None:
         if self._transport is not None and not self.lost:
             self._transport.write(data)
+
+    def ask_to_continue(self, incoming: Incoming) -> None:
+        """Tells a client that waits for it to send its body; at most once for each request.
+
+        A client that does not wait would take `100 Continue` for the answer to its next request.
+        """
+        if incoming.awaits_continue:
+            incoming.continued = True
+            self.write(CONTINUE)
 
     async def drain(self) -> None:
         """Returns once the client has read most of what was written, or has gone."""

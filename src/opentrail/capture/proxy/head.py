@@ -91,6 +91,11 @@ class Head:
         folded = self.folded
         return "transfer-encoding" in folded or int(folded.get("content-length") or 0) > 0
 
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client may wait for `100 Continue`; HTTP/1.0 does not have it."""
+        return self.version != "1.0" and self.folded.get("expect", "").lower() == "100-continue"
+
     def get(self, name: bytes) -> bytes | None:
         """Returns the value of the first header of this lower-case name."""
         for key, value in self.headers:
@@ -186,6 +191,16 @@ def request_head(head: Head, chunked: bool, extra: Headers | None = None) -> byt
 def response_head(status: int, reason: bytes, headers: Headers, extra: Headers) -> bytes:
     """Returns the head for the client, with `extra` headers for this connection."""
     return _written(b"HTTP/1.1 %d %s" % (status, reason), [*_passed_on(headers), *extra])
+
+
+#: Tells a client to send the body of its request.
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+def interim_head(status: int, reason: bytes, headers: Headers) -> bytes:
+    """Returns the head of an interim answer (1xx) for the client; it has no body to frame."""
+    shown = [pair for pair in headers if pair[0].lower() != b"content-length"]
+    return response_head(status, reason, shown, [])
 
 
 def _written(first: bytes, headers: Headers) -> bytes:

@@ -206,8 +206,7 @@ class RequestHandler:
 
     async def _whole_body(self) -> bytes | None:
         """Returns the request's body, None if it is too large for opentrail's API."""
-        if self._context.folded.get("expect", "").lower() == "100-continue":
-            self._client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._client.ask_to_continue(self._incoming)
         sent = self._context.sent
         while piece := await self._incoming.body.next():
             sent.add(piece)

@@ -70,8 +70,7 @@ async def resigned(
 
 async def _whole_body(client: ClientChannel, incoming: Incoming, context: CallContext) -> bytes:
     """Returns the body of a call whose head cannot be signed without it."""
-    if context.folded.get("expect", "").lower() == "100-continue":
-        client.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    client.ask_to_continue(incoming)
     pieces, length = [], 0
     while piece := await incoming.body.next():
         pieces.append(piece)

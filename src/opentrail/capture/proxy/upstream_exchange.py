@@ -16,6 +16,7 @@ from opentrail.capture.proxy.head import (
     Head,
     Headers,
     chunk,
+    interim_head,
     request_head,
     response_head,
     with_forwarded,
@@ -39,6 +40,8 @@ HOLD_BYTES = 64 * 1024
 HOLD_TAIL_BYTES = 4 * 1024
 #: Longer answers are not searched for URLs of the endpoint.
 MAX_REWRITTEN = 1024 * 1024
+#: Interim answers (1xx) to one call.
+MAX_INTERIM = 100
 #: Headers with checksums of the body.
 _CHECKSUMS = frozenset({b"content-md5", b"x-amz-crc32"})
 _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
@@ -260,7 +263,7 @@ class UpstreamExchange:
     # The answer
 
     async def _final_head(self, connection: UpstreamConnection) -> AnswerHead:
-        while True:
+        for _ in range(MAX_INTERIM + 1):
             self._client.await_answer(connection)
             try:
                 head = await connection.next_head()
@@ -272,8 +275,16 @@ class UpstreamExchange:
                 raise ConnectionError("upstream switched to a protocol that was not asked for")
             if not 100 <= head.status < 200:
                 return head
-            if self._incoming.head.version != "1.0":
-                self._client.write(response_head(head.status, head.reason, head.headers, []))
+            await self._pass_interim(head)
+        raise ConnectionError(f"upstream sent more than {MAX_INTERIM} interim answers")
+
+    async def _pass_interim(self, head: AnswerHead) -> None:
+        """Passes on what an upstream says before its answer, if the client can make use of it."""
+        if head.status == 100:
+            self._client.ask_to_continue(self._incoming)
+        elif self._incoming.head.version != "1.0":
+            self._client.write(interim_head(head.status, head.reason, head.headers))
+            await self._client.drain()
 
     async def _no_answer(self, error: Exception, sending: asyncio.Task[None] | None) -> bool:
         """Records and answers a call whose upstream gave no answer."""
