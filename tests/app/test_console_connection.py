@@ -121,11 +121,8 @@ async def test_idle_connections_make_room_for_new_ones_the_oldest_first() -> Non
 
 
 @asynchronous
-async def test_when_all_receive_bodies_the_slowest_makes_room(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("opentrail.capture.proxy.connections._BODY_GRACE_SECONDS", 0.0)
-    async with console(Connections(max_connections=1)) as port:
+async def test_when_all_receive_bodies_the_slowest_makes_room() -> None:
+    async with console(Connections(max_connections=1, body_grace_seconds=0.0)) as port:
         head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
         slow, _ = await sent(port, head)
         assert (await slow.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")

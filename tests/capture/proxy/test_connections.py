@@ -7,31 +7,33 @@ import socket
 
 import pytest
 
-from opentrail.capture.proxy.connections import Acceptor, BodyProgress
+from opentrail.capture.proxy.connections import Acceptor
 from tests.capture.proxy.test_endpoint import an_endpoint
 from tests.capture.proxy.wires import Wire
 from tests.fakes import asynchronous
 
-POST = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nab"
-
-
-def test_the_rate_of_a_body_is_judged_after_a_second() -> None:
-    body = BodyProgress(10.0, 400)
-    assert body.rate(10.5) == float("inf")
-    assert body.rate(12.0) == 200.0
+POST = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
 
 
 @pytest.mark.live
-def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with an_endpoint(max_connections=1) as (url, endpoint):
+def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection() -> None:
+    with an_endpoint(max_connections=1, body_grace_seconds=0.0) as (url, endpoint):
         slow = Wire.to(url).send(POST)
-        while not any(each.body for each in endpoint.connections):
+        while not any(each.body for each in list(endpoint.connections)):
             pass
-        monkeypatch.setattr("opentrail.capture.proxy.connections._BODY_GRACE_SECONDS", 0.0)
-        Wire.to(url).send("GET / nonsense\r\n\r\n").answer()
+        assert Wire.to(url).send("GET / nonsense\r\n\r\n").answer()[0] == 400
         assert slow.rest() == b""
+
+
+@pytest.mark.live
+def test_a_body_is_not_judged_before_its_time() -> None:
+    with an_endpoint(max_connections=1, body_grace_seconds=60.0) as (url, endpoint):
+        slow = Wire.to(url).send(POST)
+        while not any(each.body for each in list(endpoint.connections)):
+            pass
+        assert Wire.to(url).rest() == b""
+        assert any(each.body for each in list(endpoint.connections))
+        slow.close()
 
 
 @asynchronous

@@ -16,9 +16,8 @@ log = logging.getLogger(__name__)
 #: Maximum seconds of a TLS handshake, as of a request's head (guarantee N2).
 HANDSHAKE_SECONDS = 15.0
 #: Bytes per second of a request's body below which it may be cut off to make room for a new
-#: connection, and the seconds before it is judged.
+#: connection.
 _MIN_BODY_RATE = 500
-_BODY_GRACE_SECONDS = 1.0
 #: Pause after the system refused to accept a connection, as when there are no descriptors left.
 _ACCEPT_PAUSE_SECONDS = 1.0
 #: Maximum connections accepted at a time.
@@ -54,9 +53,8 @@ class BodyProgress:
     size: int = 0
 
     def rate(self, now: float) -> float:
-        """Returns its bytes per second; infinite while it is too early to say."""
-        seconds = now - self.since
-        return self.size / seconds if seconds >= _BODY_GRACE_SECONDS else float("inf")
+        """Returns its bytes per second."""
+        return self.size / max(now - self.since, 0.001)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +64,8 @@ class Connections:
     #: Seconds for a request's head, and of silence between or within requests (guarantee N2).
     head_seconds: float = 15.0
     idle_seconds: float = 30.0
+    #: Seconds before a body is judged by how fast it arrives.
+    body_grace_seconds: float = 1.0
     max_connections: int = 1_024
     connections: set[Connection] = field(default_factory=set)
     #: Connections without a call in progress, in the order in which they became idle.
@@ -109,7 +109,11 @@ class Connections:
     def _slowest(self) -> Connection | None:
         """Returns the connection that sends its body most slowly, None if all are fast enough."""
         now = asyncio.get_running_loop().time()
-        rates = [(each.body.rate(now), each) for each in self.connections if each.body is not None]
+        rates = [
+            (each.body.rate(now), each)
+            for each in self.connections
+            if each.body is not None and now - each.body.since >= self.body_grace_seconds
+        ]
         rate, slowest = min(rates, key=lambda pair: pair[0], default=(float("inf"), None))
         return slowest if rate < _MIN_BODY_RATE else None
 
