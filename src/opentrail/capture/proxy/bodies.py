@@ -192,7 +192,7 @@ class Incoming:
     chunked: bool
     keep_alive: bool
     bad: BadHead | None = None
-    #: Whether the client was told to send the body.
+    #: Whether the client was asked to send the body.
     continued: bool = False
 
     @property

@@ -43,7 +43,7 @@ class ClientChannel:
             self._transport.write(data)
 
     def ask_to_continue(self, incoming: Incoming) -> None:
-        """Tells a client that waits for it to send its body; at most once for each request.
+        """Asks a client that waits for it to send its body; at most once for each request.
 
         A client that does not wait would take `100 Continue` for the answer to its next request.
         """

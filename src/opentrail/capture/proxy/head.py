@@ -193,7 +193,7 @@ def response_head(status: int, reason: bytes, headers: Headers, extra: Headers) 
     return _written(b"HTTP/1.1 %d %s" % (status, reason), [*_passed_on(headers), *extra])
 
 
-#: Tells a client to send the body of its request.
+#: Asks a client to send the body of its request.
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
