@@ -69,7 +69,7 @@ async def rest(reader: asyncio.StreamReader) -> bytes:
 @pytest.mark.parametrize(
     ("data", "status"),
     [
-        (b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n", b"414"),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n", b"414"),
         (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"a: b\r\n" * 201, b"431"),
         (b"GET / HTTP/1.1\r\nHost: h\r\n" + b"a: %s\r\nc: d\r\n" % (b"b" * 70_000), b"431"),
         (b"GET / HTTP/1.1\r\nHost: h\r\na: " + b"b" * 600_000, b"431"),
@@ -84,6 +84,15 @@ async def test_a_head_that_is_too_long_or_malformed_is_refused(data: bytes, stat
         # Data that were not read when the connection was closed may reset it.
         assert answer == b"" or answer.startswith(b"HTTP/1.1 " + status)
         assert answer or len(data) > 65_536
+        writer.close()
+
+
+@asynchronous
+async def test_a_target_may_name_a_long_resource() -> None:
+    async with console(Connections()) as port:
+        target = b"/console/resources?name=" + b"%C3%BC" * 10_000
+        reader, writer = await sent(port, b"GET " + target + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
         writer.close()
 
 

@@ -17,11 +17,13 @@ from opentrail.capture.proxy.connections import Acceptor, BodyProgress, Connecti
 from opentrail.capture.proxy.head import (
     MAX_HEADER_BYTES,
     MAX_HEADERS,
-    MAX_TARGET,
     MAX_UNFINISHED,
     BadHead,
 )
 from opentrail.metrics import Metrics
+
+#: Maximum bytes of a request's target: the console's pages name resources and searches in theirs.
+MAX_TARGET = 64 * 1024
 
 
 class ConsoleConnections(Connections):
