@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from opentrail.app.console_connection import ConsoleConnections
+from opentrail.app.console_connection import ConsoleConnection, ConsoleConnections
 from opentrail.app.console_server import serve_console
 from opentrail.app.endpoint_server import bind
-from opentrail.capture.proxy.connections import Connections
+from opentrail.capture.proxy.connections import Connection, Connections
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.metrics import Metrics
 from opentrail.settings import Address
@@ -33,19 +33,32 @@ async def echo(_scope: Any, receive: Any, send: Any) -> None:
         size += len(message.get("body", b""))
         more = message.get("more_body", False)
     await send(
-        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-length", b"%d" % len(b"%02d" % size))],
+        }
     )
     await send({"type": "http.response.body", "body": b"%02d" % size})
 
 
 @contextlib.asynccontextmanager
-async def console(limits: Connections, tls: Any = None) -> AsyncIterator[int]:
+async def console(
+    limits: Connections, tls: Any = None, application: Any = echo
+) -> AsyncIterator[int]:
     """Serves an application with limits; yields its port."""
     async with contextlib.AsyncExitStack() as stack:
         listening = stack.enter_context(bind(Address("127.0.0.1", 0), "--console-listen"))
         port: int = listening.getsockname()[1]
-        await serve_console(stack, echo, listening, limits, tls)
+        await serve_console(stack, application, listening, limits, tls)
         yield port
+
+
+async def connections_of(limits: Connections) -> list[Connection]:
+    """Returns the connections once there are any."""
+    while not limits.connections:  # noqa: ASYNC110 - there is no event for it
+        await asyncio.sleep(0)
+    return list(limits.connections)
 
 
 async def sent(port: int, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -112,6 +125,33 @@ async def test_silent_connections_end_before_and_after_a_request_and_within_its_
         assert await rest(silent) == b""
         assert (await rest(answered)).endswith(b"\r\n\r\n00")
         assert await rest(half) == b""
+
+
+@asynchronous
+async def test_a_client_that_may_not_send_more_is_not_silent() -> None:
+    reads = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await reads.wait()
+        await echo(scope, receive, send)
+
+    limits = Connections(idle_seconds=0.2)
+    async with console(limits, application=slow) as port:
+        size = 50_000_000
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+        writer.write(b"a" * size)
+        (connection,) = await connections_of(limits)
+        assert isinstance(connection, ConsoleConnection)
+        # The deadline passes while reading is paused, and is checked as soon as it goes on.
+        while not connection.flow.read_paused:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        late = asyncio.get_running_loop().time() + 60.0
+        connection.check_deadlines(late)
+        connection.flow.resume_reading()
+        connection.check_deadlines(late)
+        reads.set()
+        assert (await rest(reader)).endswith(b"%02d" % size)
 
 
 @asynchronous

@@ -171,7 +171,11 @@ class ConsoleConnection(HttpToolsProtocol):
     def check_deadlines(self, now: float) -> None:
         if self._read_deadline is not None and now >= self._read_deadline:
             self.abort()
-        if self._deadline is None or now < self._deadline or self.flow.read_paused:
+        if self._deadline is None:
+            return
+        if self.flow.read_paused:  # the client cannot send more
+            self._deadline = now + self._limits.idle_seconds
+        if now < self._deadline:
             return
         self._deadline = None
         if self.body is not None:
@@ -204,15 +208,12 @@ class ConsoleServer(uvicorn.Server):
                 ws="none",
                 # Tries to sign in are counted by address, which a header must not change.
                 proxy_headers=False,
-                ssl_context_factory=None if tls is None else lambda *_: tls,
             )
         )
         self.servers = []
         self._tls = tls
         self._limits = limits
-        self._listening = listening
         self._acceptor = Acceptor(listening, self._take)
-        self._serving: set[asyncio.Task[None]] = set()
         self.is_accepting = asyncio.Event()
 
     @contextlib.contextmanager
@@ -221,25 +222,20 @@ class ConsoleServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await self.lifespan.startup()
-        self._listening.listen(1024)
         self._acceptor.accept()
         self.started = True
         self.is_accepting.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._acceptor.close()
-        for task in self._serving:
-            task.cancel()
+        for connection in list(self._limits.connections):
+            connection.close_if_idle()
         await super().shutdown(sockets)
 
     def _take(self, client: socket.socket) -> None:
-        task = asyncio.get_running_loop().create_task(
-            self._limits.serve(client, self._tls, self._made)
-        )
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._limits.take(client, self._tls, self._connection)
 
-    def _made(self, handshake: Handshake | None) -> asyncio.Protocol:
+    def _connection(self, handshake: Handshake | None) -> asyncio.Protocol:
         return ConsoleConnection(
             self._limits,
             handshake,

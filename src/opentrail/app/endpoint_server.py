@@ -17,7 +17,7 @@ from opentrail.adapters.gap_file import GapFile
 from opentrail.adapters.system import SystemClock, descriptor_limit
 from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
 from opentrail.capture.proxy.asgi import AnswerApiCall
-from opentrail.capture.proxy.connections import Acceptor
+from opentrail.capture.proxy.connections import Acceptor, Handshake
 from opentrail.capture.proxy.gate import Gate
 from opentrail.capture.proxy.plain_http import server_context
 from opentrail.capture.record.assemble import Assembler
@@ -90,7 +90,6 @@ class EndpointServer:
         metrics.connection_limit.set(self._endpoint.max_connections)
         self._tls = tls_of_endpoint(settings)
         self._gaps = asyncio.ensure_future(self._recorder.close_gaps())
-        self._serving: set[asyncio.Task[None]] = set()
         self._acceptor: Acceptor | None = None
 
     def _gate(self, settings: Settings, clock: Clock) -> Gate | None:
@@ -109,20 +108,18 @@ class EndpointServer:
 
     async def start(self, listening: socket.socket) -> None:
         """Accepts connections."""
-        listening.listen(1024)
         self._acceptor = Acceptor(listening, self._take)
         self._acceptor.accept()
 
     def _take(self, client: socket.socket) -> None:
-        task = asyncio.get_running_loop().create_task(self.serve(client))
-        self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        self._endpoint.take(client, self._tls, self._connection)
 
     async def serve(self, client: socket.socket) -> None:
         """Serves an accepted connection; returns once its TLS handshake has ended."""
-        await self._endpoint.serve(
-            client, self._tls, lambda handshake: ClientConnection(self._endpoint, handshake)
-        )
+        await self._endpoint.serve(client, self._tls, self._connection)
+
+    def _connection(self, handshake: Handshake | None) -> ClientConnection:
+        return ClientConnection(self._endpoint, handshake)
 
     def reload_certificate(self) -> None:
         """Reads certificate and key again; connections that exist go on with the former ones.

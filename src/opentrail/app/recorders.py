@@ -183,7 +183,6 @@ class Recorders:
         """
         await asyncio.gather(*(recorder.child.start() for recorder in self._recorders))
         self._in_background(self._send_state())
-        listening.listen(1024)
         self._acceptor = Acceptor(listening, self._take)
         self.accept_connections()
 

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from opentrail.capture.proxy import Endpoint
 from opentrail.capture.proxy.connections import Acceptor
 from tests.capture.proxy.test_endpoint import an_endpoint
 from tests.capture.proxy.wires import Wire
@@ -15,12 +16,18 @@ from tests.fakes import asynchronous
 POST = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
 
 
+def receive_a_body(url: str, endpoint: Endpoint) -> Wire:
+    """Sends a request without its body; returns when the endpoint waits for that."""
+    wire = Wire.to(url).send(POST)
+    while not any(each.body for each in list(endpoint.connections)):
+        pass
+    return wire
+
+
 @pytest.mark.live
 def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection() -> None:
     with an_endpoint(max_connections=1, body_grace_seconds=0.0) as (url, endpoint):
-        slow = Wire.to(url).send(POST)
-        while not any(each.body for each in list(endpoint.connections)):
-            pass
+        slow = receive_a_body(url, endpoint)
         assert Wire.to(url).send("GET / nonsense\r\n\r\n").answer()[0] == 400
         assert slow.rest() == b""
 
@@ -28,9 +35,7 @@ def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection() -> None:
 @pytest.mark.live
 def test_a_body_is_not_judged_before_its_time() -> None:
     with an_endpoint(max_connections=1, body_grace_seconds=60.0) as (url, endpoint):
-        slow = Wire.to(url).send(POST)
-        while not any(each.body for each in list(endpoint.connections)):
-            pass
+        slow = receive_a_body(url, endpoint)
         assert Wire.to(url).rest() == b""
         assert any(each.body for each in list(endpoint.connections))
         slow.close()

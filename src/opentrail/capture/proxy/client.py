@@ -185,7 +185,8 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
                 self._unread_framing = framing_of(folded)
         alive = self._parser.should_keep_alive() and head.version != "1.0" and not self._switching
         self._arm(self.endpoint.idle_seconds)
-        self.body = BodyProgress(self._time())
+        if chunked or "content-length" in folded:
+            self.body = BodyProgress(self._time())
         # Trailer fields of a chunked body are not part of the head that was checked.
         self._head = Head()
         self._enqueue(Incoming(head, body, chunked, alive, bad))
@@ -251,8 +252,10 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         if transport is None or self._receiving is None or transport.is_closing():
             return
         self._deaf, self._dropped, self._max_dropped = True, 0, _MAX_LINGERED
-        if transport.can_write_eof():
-            transport.write_eof()
+        # The client may have gone.
+        with contextlib.suppress(OSError):
+            if transport.can_write_eof():
+                transport.write_eof()
         transport.resume_reading()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LINGER_SECONDS):

@@ -22,6 +22,8 @@ _MIN_BODY_RATE = 500
 _ACCEPT_PAUSE_SECONDS = 1.0
 #: Maximum connections accepted at a time.
 _ACCEPT_BATCH = 64
+#: Maximum connections that wait in the system's queue.
+_BACKLOG = 1_024
 
 
 class Connection(Protocol):
@@ -72,6 +74,7 @@ class Connections:
     idle: dict[Connection, None] = field(default_factory=dict)
     stopping: bool = False
     _watching: bool = False
+    _serving: set[asyncio.Task[None]] = field(default_factory=set)
 
     def count_open(self) -> None:
         """Is called when the number of connections has changed."""
@@ -153,6 +156,17 @@ class Connections:
             # Each call that is cut off records so before its connection is done.
             await asyncio.wait([asyncio.shield(one.done) for one in cut], timeout=1.0)
 
+    def take(
+        self,
+        client: socket.socket,
+        tls: ssl.SSLContext | None,
+        make: Callable[[Handshake | None], asyncio.Protocol],
+    ) -> None:
+        """Serves an accepted connection in the background, as `serve` does."""
+        task = asyncio.get_running_loop().create_task(self.serve(client, tls, make))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def serve(
         self,
         client: socket.socket,
@@ -212,11 +226,12 @@ class Acceptor:
     """Accepts the connections of a listening socket.
 
     Args:
-        listening: a socket that does not block.
+        listening: a bound socket that does not block.
         take: is called with each connection, and owns it.
     """
 
     def __init__(self, listening: socket.socket, take: Callable[[socket.socket], None]) -> None:
+        listening.listen(_BACKLOG)
         self._listening = listening
         self._take = take
         self._is_wanted = self._is_paused = self._is_closed = False
