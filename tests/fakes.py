@@ -59,7 +59,7 @@ from opentrail.ports.event_store import (
     ValueCounts,
 )
 from opentrail.ports.journal import LostPositions
-from opentrail.ports.objects import Bucket, NewObject
+from opentrail.ports.objects import Bucket, NewObject, StoredContent
 from opentrail.ports.services import BusEvent, LogEvent
 from opentrail.ports.signer import SigningKey
 from tests.factories import MOMENT
@@ -461,7 +461,22 @@ class MemoryObjects:
 
     async def get(self, bucket: str, key: str) -> bytes:
         """Returns an object's bytes."""
-        return await self._call(lambda: self._get(bucket, key))
+        return await self._call(lambda: self._get(bucket, key).content)
+
+    async def read(self, bucket: str, key: str) -> StoredContent:
+        """Returns an object's bytes and metadata."""
+        found = await self._call(lambda: self._get(bucket, key))
+        return StoredContent(found.content, found.metadata)
+
+    async def keys(self, bucket: str, prefix: str, after: str = "") -> list[str]:
+        """Returns the keys under a prefix after one."""
+        found = await self._call(lambda: list(self._bucket(bucket)))
+        return sorted(key for key in found if key.startswith(prefix) and key > after)
+
+    async def folders(self, bucket: str, prefix: str) -> list[str]:
+        """Returns the next part of the keys under a prefix."""
+        under = [key.removeprefix(prefix) for key in await self.keys(bucket, prefix)]
+        return sorted({name.partition("/")[0] for name in under if "/" in name})
 
     async def _call(self, operation: Callable[[], T]) -> T:
         self.calls += 1
@@ -489,11 +504,11 @@ class MemoryObjects:
         if fault is Fault.LOST_ANSWER:
             raise ObjectStoreError("ReadTimeoutError", "no answer")
 
-    def _get(self, bucket: str, key: str) -> bytes:
+    def _get(self, bucket: str, key: str) -> StoredObject:
         found = self._bucket(bucket).get(key)
         if found is None:
             raise ObjectMissing("NoSuchKey", key)
-        return found.content
+        return found
 
 
 class MemoryServices:

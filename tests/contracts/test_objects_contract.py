@@ -107,3 +107,36 @@ async def test_every_failure_is_of_one_family(store: ObjectStore, bucket: str) -
     for attempt in (store.get(bucket, "k"), store.put(NewObject(bucket, "k", b""))):
         with pytest.raises(ObjectStoreError):
             await attempt
+
+
+@asynchronous
+async def test_an_object_is_read_with_its_metadata(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    metadata = {"signature": "ab12", "signature-algorithm": "SHA256withRSA"}
+    await store.put(NewObject(bucket, "key", b"content", metadata=metadata))
+    found = await store.read(bucket, "key")
+    assert (found.content, dict(found.metadata)) == (b"content", metadata)
+
+
+@asynchronous
+async def test_keys_are_listed_in_order_after_one_of_them(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    keys = ["a/1", "b/2026/x", "b/2026/y", "b/2027/z", "b/top", "c"]
+    for key in reversed(keys):
+        await store.put(NewObject(bucket, key, b"x"))
+    assert await store.keys(bucket, "") == keys
+    assert await store.keys(bucket, "b/", "b/2026/x") == ["b/2026/y", "b/2027/z", "b/top"]
+    assert await store.keys(bucket, "b/", "b/2026/xx") == ["b/2026/y", "b/2027/z", "b/top"]
+    assert await store.keys(bucket, "d") == []
+    assert await store.folders(bucket, "b/") == ["2026", "2027"]
+    assert await store.folders(bucket, "") == ["a", "b"]
+    assert await store.folders(bucket, "d") == []
+
+
+@asynchronous
+async def test_more_keys_are_listed_than_fit_in_a_page(store: ObjectStore, bucket: str) -> None:
+    await store.create_bucket(bucket)
+    keys = [f"key-{number:04}" for number in range(1_003)]
+    for key in keys:
+        await store.put(NewObject(bucket, key, b"x"))
+    assert await store.keys(bucket, "key-", keys[0]) == keys[1:]

@@ -23,6 +23,14 @@ class NewObject:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredContent:
+    """An object's bytes as stored, and its user metadata by lowercase name."""
+
+    content: bytes
+    metadata: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Bucket:
     """A bucket's Region, and its policy (JSON) if it has one."""
 
@@ -55,4 +63,16 @@ class ObjectStore(Protocol):
 
     async def get(self, bucket: str, key: str) -> bytes:
         """Return the object's bytes as stored."""
+        ...
+
+    async def read(self, bucket: str, key: str) -> StoredContent:
+        """Return the object's bytes as stored, and its metadata."""
+        ...
+
+    async def keys(self, bucket: str, prefix: str, after: str = "") -> list[str]:
+        """Return every key under `prefix` that is greater than `after`, in order of UTF-8."""
+        ...
+
+    async def folders(self, bucket: str, prefix: str) -> list[str]:
+        """Return the names between `prefix` and the next slash of all keys under it, in order."""
         ...

@@ -16,7 +16,7 @@ import botocore.exceptions
 import botocore.parsers
 
 from opentrail.core.errors import ObjectExists, ObjectMissing, ObjectStoreError
-from opentrail.ports.objects import Bucket, NewObject
+from opentrail.ports.objects import Bucket, NewObject, StoredContent
 
 if TYPE_CHECKING:
     # Loading it takes ten megabytes and a fifth of a second, so only clients import it.
@@ -118,12 +118,40 @@ class S3Objects:
 
     async def get(self, bucket: str, key: str) -> bytes:
         """Returns the object's bytes as stored."""
+        return (await self.read(bucket, key)).content
 
-        def read(s3: Any) -> bytes:
-            content: bytes = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-            return content
+    async def read(self, bucket: str, key: str) -> StoredContent:
+        """Returns the object's bytes as stored, and its metadata."""
+
+        def read(s3: Any) -> StoredContent:
+            found = s3.get_object(Bucket=bucket, Key=key)
+            metadata = {name.lower(): value for name, value in found.get("Metadata", {}).items()}
+            return StoredContent(found["Body"].read(), metadata)
 
         return await self._call(read, f"s3://{bucket}/{key}")
+
+    async def keys(self, bucket: str, prefix: str, after: str = "") -> list[str]:
+        """Returns every key under `prefix` that is greater than `after`, in order."""
+
+        def listed(s3: Any) -> list[str]:
+            found: list[str] = []
+            for page in _pages(s3, Bucket=bucket, Prefix=prefix, StartAfter=after):
+                found.extend(each["Key"] for each in page.get("Contents", ()))
+            # Not every store knows StartAfter.
+            return sorted((key for key in found if key > after), key=str.encode)
+
+        return await self._call(listed, f"s3://{bucket}/{prefix}")
+
+    async def folders(self, bucket: str, prefix: str) -> list[str]:
+        """Returns the names between `prefix` and the next slash of all keys under it."""
+
+        def listed(s3: Any) -> list[str]:
+            found: set[str] = set()
+            for page in _pages(s3, Bucket=bucket, Prefix=prefix, Delimiter="/"):
+                found.update(each["Prefix"] for each in page.get("CommonPrefixes", ()))
+            return sorted(each.removeprefix(prefix).removesuffix("/") for each in found)
+
+        return await self._call(listed, f"s3://{bucket}/{prefix}")
 
     async def _is_there(self, bucket: str, key: str) -> bool:
         try:
@@ -224,6 +252,17 @@ class S3Reader:
         name = f"s3://{bucket}/{key}"
         got = _translated(lambda s3: s3.get_object(Bucket=bucket, Key=key), self._s3, name)
         return S3Stream(got["Body"], name, got.get("Metadata", {}))
+
+
+def _pages(s3: Any, **wanted: str) -> Iterator[dict[str, Any]]:
+    """Yields the pages of a listing."""
+    asked = {name: value for name, value in wanted.items() if value}
+    while True:
+        page = s3.list_objects_v2(**asked)
+        yield page
+        if not page.get("IsTruncated"):
+            return
+        asked["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def _own_client(session: boto3.session.Session | None = None) -> Any:
