@@ -9,10 +9,13 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.core.event import Entry, format_time
 from opentrail.core.organization import Organization
 from opentrail.core.trail import Trail, stored_time
 from opentrail.metrics import Metrics
+from opentrail.trails.bucket_digests import BucketDigests
+from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
@@ -75,6 +78,8 @@ class World:
     services: MemoryServices = field(default_factory=MemoryServices)
     policy_enforced: bool = False
     organization: Organization | None = None
+    #: What ids of events are counted from.
+    first_id: int = 0
 
     def __post_init__(self) -> None:
         self.journal = MemoryJournal(self.entries, self.breaker)
@@ -87,6 +92,7 @@ class World:
         self.delivery = LogDelivery(
             self.selector, self.control, self.objects, self.clock, self.metrics
         )
+        in_bucket = BucketDigests(self.objects, self.signer, RsaVerifier())
         self.digests = DigestChains(
             self.control,
             self.objects,
@@ -94,6 +100,10 @@ class World:
             self.clock,
             self.metrics,
             self.digest_interval,
+            in_bucket,
+        )
+        self.comparison = BucketComparison(
+            self.control, self.objects, in_bucket, self.journal, self.selector, self.clock
         )
         self.sinks = (
             SnsSink(self.control, self.services, self.clock, self.metrics),
@@ -112,6 +122,7 @@ class World:
             self.objects,
             self.delivery,
             self.digests,
+            self.comparison,
             DELIVERY_INTERVAL,
             self.sinks,
         )
@@ -138,7 +149,7 @@ class World:
         """Records management events of the trail's account; returns their ids."""
         made = []
         for _ in range(count):
-            made.append(event_id(self.journal.head + 1))
+            made.append(event_id(self.first_id + self.journal.head + 1))
             given = {"eventTime": format_time(self.clock.now()), "eventID": made[-1], **changes}
             entry = a_new_entry(a_record(**given), origin=origin, recorded_at=self.clock.now())
             await self.journal.append([entry])
@@ -150,7 +161,7 @@ class World:
         Members of the record and of `insightDetails` can be changed.
         """
         record = an_insight_record(state)
-        made = event_id(self.journal.head + 1)
+        made = event_id(self.first_id + self.journal.head + 1)
         record |= {"eventTime": format_time(self.clock.now()), "eventID": made}
         own = {name: changes.pop(name) for name in list(changes) if name in record}
         details = {**record["insightDetails"], **changes}
@@ -175,7 +186,7 @@ class World:
     async def stop_logging(self, name: str = "my-trail") -> str:
         """Stops logging; returns the id of the call's own event."""
         stored = await self.stored(name)
-        call = f"stop-{self.journal.head}"
+        call = f"stop-{self.first_id + self.journal.head}"
         stopped = stored.trail.stopped(call, stored_time(self.clock.now()))
         await self.registry.change(stored, stopped)
         asked = {"name": name}
@@ -234,7 +245,13 @@ class World:
         """Returns the trail's one worker in this process."""
         if uid not in self._workers:
             self._workers[uid] = TrailWorker(
-                uid, self.registry, self.journal, self.control, self.delivery, self.digests
+                uid,
+                self.registry,
+                self.journal,
+                self.control,
+                self.delivery,
+                self.digests,
+                self.comparison,
             )
         return self._workers[uid]
 

@@ -21,6 +21,7 @@ from opentrail.adapters.aws.services import (
 from opentrail.adapters.configured_organizations import ConfiguredOrganizations
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import RsaSigner
+from opentrail.adapters.rsa_verifier import RsaVerifier
 from opentrail.api.operation import Services
 from opentrail.app.access import service_access, store_access
 from opentrail.app.background import run_beside
@@ -36,6 +37,8 @@ from opentrail.insights.follower import Insights
 from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.organizations import Organizations
 from opentrail.settings import Settings
+from opentrail.trails.bucket_digests import BucketDigests
+from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery
 from opentrail.trails.destinations import Destinations
 from opentrail.trails.digest import DigestChains
@@ -87,6 +90,7 @@ async def start_features(
     selector = EntrySelector(journal)
     clients = ServiceClients(partial(service_access, settings))
     topics, groups = SnsTopics(clients), CloudWatchLogGroups(clients)
+    in_bucket = BucketDigests(objects, signer, RsaVerifier())
     digest_interval = timedelta(seconds=settings.digest_interval)
     deliveries = TrailDeliveries(
         trails,
@@ -94,7 +98,8 @@ async def start_features(
         control,
         objects,
         LogDelivery(selector, control, objects, clock, metrics),
-        DigestChains(control, objects, signer, clock, metrics, digest_interval),
+        DigestChains(control, objects, signer, clock, metrics, digest_interval, in_bucket),
+        BucketComparison(control, objects, in_bucket, journal, selector, clock),
         timedelta(seconds=settings.delivery_interval),
         (
             SnsSink(control, topics, clock, metrics),

@@ -96,6 +96,7 @@ class ObjectStoreError(OpentrailError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+        self.message = message
 
 
 class ObjectMissing(ObjectStoreError):
@@ -104,6 +105,10 @@ class ObjectMissing(ObjectStoreError):
 
 class ObjectExists(ObjectStoreError):
     """An object with this key exists."""
+
+
+class ObjectTaken(ObjectStoreError):
+    """Another object, which somebody else wrote, has the key of an object to be written."""
 
 
 class ServiceError(OpentrailError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,11 @@ LOG_KINDS = {
     NETWORK_ACTIVITY: "CloudTrail-NetworkActivity",
     INSIGHT: "CloudTrail-Insight",
 }
+
+
+_LOG_NAME = re.compile(
+    r"\d{12}_CloudTrail(-[A-Za-z]+)?_[a-z0-9-]+_(?P<minute>\d{8}T\d{4}Z)_[A-Za-z0-9]{16}\.json\.gz"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,36 @@ def log_key(
     moment = delivered_at.astimezone(UTC)
     name = f"{place.account}_{kind}_{place.region}_{moment:%Y%m%dT%H%MZ}_{unique}.json.gz"
     return f"{place.folder(kind)}{place.region}/{moment:%Y/%m/%d}/{name}"
+
+
+def log_name_start(place: LogFileLocation, moment: datetime, kind: str = CLOUDTRAIL) -> str:
+    """Returns what the keys of log files of a minute have before their unique string."""
+    return log_key(place, moment, "", kind).removesuffix(".json.gz")
+
+
+def delivery_minute(key: str) -> datetime | None:
+    """Returns the minute in the key of a log file; None if it is no such key."""
+    found = _LOG_NAME.fullmatch(key.rpartition("/")[2])
+    return _moment(found["minute"], "%Y%m%dT%H%MZ") if found else None
+
+
+def digest_end(place: LogFileLocation, trail: str, home_region: str, key: str) -> datetime | None:
+    """Returns the end time in the key of a digest of a trail; None if it is no such key."""
+    start = f"{place.account}_{DIGEST}_{place.region}_{trail}_{home_region}_"
+    name = key.rpartition("/")[2]
+    if not (name.startswith(start) and name.endswith(".json.gz")):
+        return None
+    moment = _moment(name[len(start) :].removesuffix(".json.gz"), "%Y%m%dT%H%M%SZ")
+    if moment is None or digest_key(place, trail, home_region, moment) != key:
+        return None
+    return moment
+
+
+def _moment(text: str, form: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, form).replace(tzinfo=UTC)
+    except ValueError:
+        return None
 
 
 def digest_key(place: LogFileLocation, trail: str, home_region: str, end: datetime) -> str:

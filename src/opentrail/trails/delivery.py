@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
-from opentrail.core.errors import ObjectStoreError
+from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.event import parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
@@ -32,9 +33,12 @@ from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.trails.plans import DeliveryState, EntrySelector, FileContents, LogFilePlan
 from opentrail.trails.sinks.cloudwatch_logs import stream_name
 from opentrail.trails.sinks.outbox import NOTICE, STREAM, file_key, note_of
-from opentrail.trails.writing import compress, put_exactly
+from opentrail.trails.writing import ExactWriter, compress
 
 log = logging.getLogger(__name__)
+
+#: How often a file whose key is taken gets another key.
+MOST_NAMES = 3
 
 #: Error codes that concern one file, not its bucket.
 _OF_ONE_FILE = frozenset(
@@ -57,7 +61,7 @@ class LogDelivery:
     ) -> None:
         self.selector = selector
         self._control = control
-        self._objects = objects
+        self._writer = ExactWriter(objects)
         self.clock = clock
         self._metrics = metrics
         #: Trail → key → contents of new plans, so that they need not be read twice.
@@ -66,20 +70,32 @@ class LogDelivery:
     def count_failure(self) -> None:
         self._metrics.delivery_failures.inc()
 
-    async def finish_plans(self, trail: Trail, state: DeliveryState) -> list[str]:
+    async def finish_plans(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        held: Mapping[str, ObjectStoreError] | None = None,
+    ) -> list[str]:
         """Writes every planned file that is not known to be in its bucket; returns their keys.
 
         A failing bucket does not delay other buckets, nor a single failing file other files.
+
+        Args:
+            trail: the trail.
+            state: its delivery state.
+            held: buckets to which nothing is written now, and why.
 
         Raises:
             ObjectStoreError: the store failed; files that were not written remain planned.
         """
         written: list[str] = []
-        failures: dict[str, ObjectStoreError] = {}
+        failures = dict(held or {})
         for stored in await self._control.scan("plan", f"{trail.uid}/"):
             plan = LogFilePlan(**stored.document)
             before = failures.get(plan.bucket)
-            if before is not None and before.code not in _OF_ONE_FILE and not self._is_over(plan):
+            is_held = plan.bucket in (held or {})
+            is_failing = before is not None and (is_held or before.code not in _OF_ONE_FILE)
+            if is_failing and not self._is_over(plan):
                 continue
             try:
                 await self._write(trail, state, plan, stored.key)
@@ -117,12 +133,14 @@ class LogDelivery:
         start = max(state.position, span.after)
         if start >= until:
             return False
-        reached, selected = await self.selector.collect(trail, span, start, until)
+        reached, selected = await self.selector.collect(trail, span, start, until, state.skipped)
         changes: list[StoreWrite] = []
         regions = set(state.regions)
         for (place, kind), contents in sorted(selected.items(), key=itemgetter(0)):
             state.files += 1
-            what = (state.files, (start, reached), (place, kind), contents, self.clock.now())
+            skipped = [each for each in state.skipped if start < each[1] and each[0] <= reached]
+            window = (start, reached, skipped)
+            what = (state.files, window, (place, kind), contents, self.clock.now())
             plan, content = await asyncio.to_thread(_planned, trail, span, *what)
             self._contents.setdefault(trail.uid, {})[plan.key] = content
             key = file_key(trail.uid, plan.number)
@@ -131,6 +149,7 @@ class LogDelivery:
                 changes.append(_stream_note(trail, span, plan))
             regions.add(place.key)
         state.position, state.regions = reached, tuple(sorted(regions))
+        state.skipped = [each for each in state.skipped if each[1] > reached]
         has_plans = bool(changes)
         await self._control.apply([*changes, Put("delivery", trail.uid, state.document())])
         if has_plans:
@@ -148,14 +167,21 @@ class LogDelivery:
         cached = self._contents.get(trail.uid, {})
         content = cached.pop(plan.key, None) or await self._content(trail, plan)
         packed = await asyncio.to_thread(compress, content)
-        new = NewObject(
-            plan.bucket,
-            plan.key,
-            packed,
-            kms_key=plan.kms_key,
-            encryption_context=encryption_context(trail.arn),
-        )
-        await put_exactly(self._objects, new)
+        while True:
+            new = NewObject(
+                plan.bucket,
+                plan.key,
+                packed,
+                kms_key=plan.kms_key,
+                encryption_context=encryption_context(trail.arn),
+            )
+            try:
+                await self._writer.put(new)
+                break
+            except ObjectTaken:
+                if plan.renamed == MOST_NAMES:
+                    raise
+                plan = await self._renamed(trail, plan, plan_key)
         reach("delivery.put")
         state.latest_delivery, state.latest_error = self._now(), None
         place = plan.place(trail.account).key
@@ -179,6 +205,14 @@ class LogDelivery:
             changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, message))
         await self._control.apply(changes)
         self._metrics.delivered_files.labels("log").inc()
+
+    async def _renamed(self, trail: Trail, plan: LogFilePlan, plan_key: str) -> LogFilePlan:
+        """Returns a plan under another key, stored before a file with that key is written."""
+        moved = with_name(replace(plan, renamed=plan.renamed + 1), trail)
+        about = {"trail": trail.arn, "bucket": plan.bucket, "key": plan.key, "instead": moved.key}
+        log.error("another object has the key of a log file", extra=about)
+        await self._control.apply([Put("plan", plan_key, asdict(moved))])
+        return moved
 
     async def _content(self, trail: Trail, plan: LogFilePlan) -> bytes:
         """Returns the bytes of a plan, made again from the journal.
@@ -212,7 +246,7 @@ def _planned(
     trail: Trail,
     span: Span,
     number: int,
-    window: tuple[int, int],
+    window: tuple[int, int, list[list[int]]],
     group: tuple[DeliveryPlace, str],
     contents: FileContents,
     now: datetime,
@@ -220,8 +254,9 @@ def _planned(
     """Returns the plan of one file, and its uncompressed bytes; for use in threads."""
     place, kind = group
     location = place.location(span.bucket, span.prefix)
-    unique = unique_string(trail.uid, place.key, *window)
     content = log_bytes(entry.record for entry in contents.entries)
+    sha256 = sha256_hex(content)
+    unique = name_of(trail.uid, place, kind, sha256)
     plan = LogFilePlan(
         number=number,
         bucket=span.bucket,
@@ -229,7 +264,7 @@ def _planned(
         region=place.region,
         after=window[0],
         until=window[1],
-        sha256=sha256_hex(content),
+        sha256=sha256,
         oldest=contents.oldest,
         newest=contents.newest,
         global_services=span.global_services,
@@ -243,8 +278,26 @@ def _planned(
         since=stored_time(now),
         account=place.account,
         organization=place.organization,
+        skipped=window[2],
     )
     return plan, content
+
+
+def with_name(plan: LogFilePlan, trail: Trail) -> LogFilePlan:
+    """Returns a plan whose key has the name that follows from its content, and the same minute."""
+    unique = name_of(trail.uid, plan.place(trail.account), plan.kind, plan.sha256, plan.renamed)
+    end = f"{unique}.json.gz"
+    return replace(plan, key=plan.key[: -len(end)] + end)
+
+
+def name_of(uid: str, place: DeliveryPlace, kind: str, sha256: str, renamed: int = 0) -> str:
+    """Returns the unique string in the name of a log file.
+
+    It follows from the file's content, so that no other file of the trail has its name, also if
+    positions are assigned again; and from the trail's id, which only the server knows, so that the
+    server knows its own files again.
+    """
+    return unique_string(uid, place.key, kind, sha256, renamed)
 
 
 def _stream_note(trail: Trail, span: Span, plan: LogFilePlan) -> Put:

@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
@@ -29,9 +29,10 @@ from opentrail.ports.clock import Clock
 from opentrail.ports.control import ControlStore, Put, Remove, StoreWrite
 from opentrail.ports.objects import NewObject, ObjectStore
 from opentrail.ports.signer import Signer
+from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.delivery import is_over
 from opentrail.trails.plans import DeliveryState
-from opentrail.trails.writing import compress, put_exactly
+from opentrail.trails.writing import ExactWriter, compress
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,12 @@ class DigestChains:
         clock: Clock,
         metrics: Metrics,
         interval: timedelta,
+        in_bucket: BucketDigests,
     ) -> None:
         self._control = control
         self._objects = objects
+        self._writer = ExactWriter(objects)
+        self._in_bucket = in_bucket
         self._signer = signer
         self._clock = clock
         self._metrics = metrics
@@ -265,8 +269,7 @@ class DigestChains:
         start = parse_time(chain["end"])
         end = wanted or self._clock.now()
         end = max(end.replace(microsecond=0), start + _SECOND)
-        if chain["previous"] is None:
-            end = await self._unused(trail, place, span, end)
+        end = await self._unused(trail, place, span, chain, end)
         stored = await self._control.scan("log", f"{trail.uid}/{place.key}/")
         if wanted is not None:
             stored = [s for s in stored if _delivered_by(s.document, end)]
@@ -278,18 +281,32 @@ class DigestChains:
         reach("digest.planned")
 
     async def _unused(
-        self, trail: Trail, place: DeliveryPlace, span: Span, end: datetime
+        self,
+        trail: Trail,
+        place: DeliveryPlace,
+        span: Span,
+        chain: dict[str, Any],
+        end: datetime,
     ) -> datetime:
-        """Returns an end with an unused key: an earlier trail of this name may have used others."""
+        """Returns an end with an unused key: an earlier trail of this name may have used others.
+
+        Raises:
+            ObjectTaken: a digest that continues this chain has the key.
+        """
         location = place.location(span.bucket, span.prefix)
         while True:
             key = digest_key(location, trail.name, trail.home_region, end)
             try:
                 await self._objects.get(span.bucket, key)
-            except ObjectMissing as error:
-                if error.code == "NoSuchBucket":
+            except ObjectStoreError as error:
+                if chain["previous"] is None and error.code != "NoSuchKey":
                     raise
-                return end
+                return end  # a bucket that fails is met again, once the digest is planned
+            there = await self._in_bucket.read(span.bucket, key)
+            last = PreviousDigest(**chain["previous"]) if chain["previous"] else None
+            if last and there and there.is_ours and there.previous == last:
+                message = f"s3://{span.bucket}/{key} continues the chain, and is not known"
+                raise ObjectTaken("ObjectMismatch", message)
             end += _SECOND
 
     async def _signed(
@@ -336,7 +353,7 @@ class DigestChains:
             kms_key=pending.get("kms_key", ""),
             encryption_context=encryption_context(trail.arn),
         )
-        await put_exactly(self._objects, new)
+        await self._writer.put(new)
         reach("digest.put")
         previous = PreviousDigest(
             pending["bucket"], pending["key"], sha256_hex(content), pending["signature"]

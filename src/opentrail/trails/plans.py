@@ -62,6 +62,10 @@ class LogFilePlan:
     account: str = ""
     #: Id of the organization of an organization trail.
     organization: str = ""
+    #: First and last of positions that are left out: earlier files have them.
+    skipped: list[list[int]] = field(default_factory=list)
+    #: How often the file got another key, because its key was taken.
+    renamed: int = 0
 
     def place(self, account: str) -> DeliveryPlace:
         """Returns the place of its events, for a trail of an account."""
@@ -87,9 +91,20 @@ class DeliveryState:
     latest_digest_error: str | None = None
     #: Key of a place → time of its latest delivery.
     deliveries: dict[str, str] = field(default_factory=dict)
+    #: First and last of positions behind `position` whose events are in the bucket already.
+    skipped: list[list[int]] = field(default_factory=list)
+    #: Time at which the bucket had files that the state did not know, and learned of.
+    compared: str | None = None
+    #: Time at which a chain had to begin anew, and why; None if none had to.
+    new_chain: str | None = None
+    new_chain_reason: str = ""
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
+
+    def is_new_chain_current(self, trail: Trail) -> bool:
+        """Returns whether a chain began anew since logging was started."""
+        return self.new_chain is not None and self.new_chain >= (trail.started_at or "")
 
     def places(self, trail: Trail, span: Span) -> list[DeliveryPlace]:
         """Returns the places that have digests under a span: home, and those that have had files.
@@ -137,7 +152,12 @@ class EntrySelector:
         self.reading = SharedReading(journal)
 
     async def collect(
-        self, trail: Trail, span: Span, start: int, until: int
+        self,
+        trail: Trail,
+        span: Span,
+        start: int,
+        until: int,
+        skipped: Sequence[Sequence[int]] = (),
     ) -> tuple[int, SelectedFiles]:
         """Reads until a file is full; returns the last position read, and the selected entries."""
         selected: SelectedFiles = {}
@@ -147,7 +167,7 @@ class EntrySelector:
             batch, entries, reached = await self.reading.read(position, until)
             _log_lost(trail, position, entries, reached)
             for entry in entries:
-                if not matches(entry, batch):
+                if not matches(entry, batch) or is_in(entry.position, skipped):
                     continue
                 group = (span.place(entry.account, entry.region), LOG_KINDS[entry.category])
                 contents = selected.get(group)
@@ -189,8 +209,20 @@ class EntrySelector:
                     entry.region == plan.region
                     and LOG_KINDS.get(entry.category) == plan.kind
                     and matches(entry, batch)
+                    and not is_in(entry.position, plan.skipped)
                 ):
                     yield entry
+
+    async def all(
+        self, trail: Trail, span: Span, after: int, until: int
+    ) -> AsyncIterator[tuple[Entry, bool]]:
+        """Yields the entries of `after < position <= until`, and whether a span selects each."""
+        matches = _matcher(trail.arn, trail.account, trail.home_region, span)
+        while after < until:
+            batch, entries, after = await self.reading.read(after, until)
+            for entry in entries:
+                yield entry, matches(entry, batch)
+            await asyncio.sleep(0)  # so that recording calls has priority
 
     def entries_of_note(self, document: dict[str, Any], after: int) -> AsyncIterator[Entry]:
         """Yields the entries of the file of a log group's note, after a position."""
@@ -218,6 +250,11 @@ class EntrySelector:
             return [entry for entry in entries if any(match(entry, batch) for match in matchers)]
 
         return selected if matchers else None
+
+
+def is_in(position: int, ranges: Sequence[Sequence[int]]) -> bool:
+    """Returns whether a position is in one of some ranges, given by their first and last."""
+    return any(first <= position <= last for first, last in ranges)
 
 
 def _matcher(

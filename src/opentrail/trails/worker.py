@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
-from opentrail.core.errors import ObjectMissing, ObjectStoreError, OpentrailError
-from opentrail.core.trail import Span, Trail
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken, OpentrailError
+from opentrail.core.trail import Span, Trail, stored_time
 from opentrail.ports.control import ControlStore, Put
 from opentrail.ports.journal import Journal
 from opentrail.ports.objects import ObjectStore
+from opentrail.trails.comparison import BucketComparison
 from opentrail.trails.delivery import LogDelivery, is_over
 from opentrail.trails.digest import DigestChains
 from opentrail.trails.plans import DeliveryState, load_state
@@ -65,6 +66,7 @@ class TrailWorker:
         control: ControlStore,
         delivery: LogDelivery,
         digests: DigestChains,
+        comparison: BucketComparison,
     ) -> None:
         self.uid = uid
         self._registry = registry
@@ -72,7 +74,12 @@ class TrailWorker:
         self._control = control
         self._delivery = delivery
         self._digests = digests
+        self._comparison = comparison
         self._lock = asyncio.Lock()
+        #: Buckets, prefixes and organizations whose files were compared with the state.
+        self._compared: set[tuple[str, str, str]] = set()
+        #: Buckets to which this round writes nothing, because they cannot be compared.
+        self._held: dict[str, ObjectStoreError] = {}
         #: The error of this round's digests.
         self._digest_failure: ObjectStoreError | None = None
         self._unsettled: dict[str, datetime] = {}
@@ -88,8 +95,41 @@ class TrailWorker:
             await self.deliver()
             return not self.finished
 
+        await self._compare_at_start()
         if not self.finished:
             await repeat(round_of_its_own, self.wake, interval, {"trail": self.uid})
+
+    async def _compare_at_start(self) -> None:
+        """Compares the bucket with the state; what fails is tried again with the first round."""
+        async with self._lock:
+            trail = await self._trail()
+            if trail is None:
+                return
+            state = await load_state(self._control, self.uid)
+            try:
+                await self._compare(trail, state)
+            except ObjectStoreError as error:
+                await self._note_failure(state, error)
+
+    async def _compare(self, trail: Trail, state: DeliveryState) -> None:
+        """Compares the bucket of the newest span with the state, unless that was done.
+
+        Raises:
+            ObjectStoreError: the bucket cannot be read.
+        """
+        if not trail.spans:
+            return
+        span = trail.spans[-1]
+        place = (span.bucket, span.prefix, span.organization)
+        if place in self._compared:
+            return
+        try:
+            with self._delivery.selector.reading.together():
+                await self._comparison.compare(trail, state, span)
+        except ObjectStoreError:
+            state.latest_attempt = stored_time(self._delivery.clock.now())
+            raise
+        self._compared.add(place)
 
     async def deliver(self, flush: bool = False) -> Delivered:
         """Delivers everything that is durable now; with `flush`, digests are signed immediately.
@@ -127,6 +167,13 @@ class TrailWorker:
 
     async def _round(self, trail: Trail, state: DeliveryState, head: int, flush: bool) -> Delivered:
         done = Delivered()
+        # What the bucket of an open span has is not written again.
+        self._held.clear()
+        try:
+            await self._compare(trail, state)
+        except ObjectStoreError as error:
+            if trail.spans[-1].open:
+                self._held[trail.spans[-1].bucket] = error
         failure = await self._finish(trail, state, done)
         is_blocked = False
         for index, span in enumerate(trail.spans):
@@ -169,7 +216,7 @@ class TrailWorker:
         self, trail: Trail, state: DeliveryState, done: Delivered
     ) -> ObjectStoreError | None:
         try:
-            done.logs.extend(await self._delivery.finish_plans(trail, state))
+            done.logs.extend(await self._delivery.finish_plans(trail, state, self._held))
         except ObjectStoreError as error:
             return error
         return None
@@ -202,11 +249,15 @@ class TrailWorker:
         if not span.validation or (later and _continues(span, later[0])):
             return True
         is_last = span.until is not None
+        if span.open and span.bucket in self._held:
+            return False
         if is_last and not has_all:
             return False
         try:
             written = await self._digests.run(trail, state, span, flush and not is_last, is_last)
         except ObjectStoreError as error:
+            if isinstance(error, ObjectTaken):
+                self._compared.clear()  # the next round compares the bucket with the state
             shared = any(
                 (other.bucket, other.organization) == (span.bucket, span.organization)
                 for other in later
@@ -273,6 +324,7 @@ class TrailDeliveries:
         objects: ObjectStore,
         delivery: LogDelivery,
         digests: DigestChains,
+        comparison: BucketComparison,
         interval: timedelta,
         sinks: Sequence[Sink] = (),
     ) -> None:
@@ -282,6 +334,7 @@ class TrailDeliveries:
         self._objects = objects
         self._delivery = delivery
         self._digests = digests
+        self._comparison = comparison
         self._interval = interval.total_seconds()
         self._sinks = sinks
         self._workers: dict[str, TrailWorker] = {}
@@ -303,7 +356,13 @@ class TrailDeliveries:
         worker = self._workers.get(uid)
         if worker is None or self._tasks[uid][0].done():
             worker = TrailWorker(
-                uid, self._registry, self._journal, self._control, self._delivery, self._digests
+                uid,
+                self._registry,
+                self._journal,
+                self._control,
+                self._delivery,
+                self._digests,
+                self._comparison,
             )
             self._workers[uid] = worker
             self._tasks[uid] = [

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import zlib
 
 from isal import igzip
 
-from opentrail.core.errors import ObjectExists, ObjectStoreError
+from opentrail.core.errors import ObjectExists, ObjectStoreError, ObjectTaken
 from opentrail.ports.objects import NewObject, ObjectStore
 
 
@@ -26,19 +25,69 @@ async def put_exactly(objects: ObjectStore, new: NewObject) -> None:
     """Writes an object once, and returns after reading it back (guarantees L1 and L7).
 
     Raises:
-        ObjectStoreError: the store failed, or holds another content under this key.
+        ObjectTaken: another object was there before, and is not changed.
+        ObjectStoreError: the store failed, or has changed what was written.
     """
-    # If the object exists, an earlier attempt wrote it, provided that the bytes are equal.
-    with contextlib.suppress(ObjectExists):
+    is_there = False
+    try:
         await objects.put(new)
+    except ObjectExists:  # an earlier attempt wrote it, provided that the bytes are equal
+        is_there = True
     stored = await objects.get(new.bucket, new.key)
     if stored != new.content and not await asyncio.to_thread(
         _has_equal_content, stored, new.content
     ):
-        raise ObjectStoreError(
+        failed = ObjectTaken if is_there else ObjectStoreError
+        raise failed(
             "ObjectMismatch",
             f"s3://{new.bucket}/{new.key} holds {len(stored)} bytes that are not what was written",
         )
+
+
+class ExactWriter:
+    """Writes objects with `put_exactly`, and remembers those that the store has changed."""
+
+    def __init__(self, objects: ObjectStore) -> None:
+        self._objects = objects
+        self._changed: set[tuple[str, str]] = set()
+
+    async def put(self, new: NewObject) -> None:
+        """Writes an object once, and returns after reading it back (guarantees L1 and L7).
+
+        Raises:
+            ObjectTaken: an object that this process did not write was there before.
+            ObjectStoreError: the store failed, or has changed what was written.
+        """
+        place = (new.bucket, new.key)
+        try:
+            await put_exactly(self._objects, new)
+        except ObjectTaken as error:
+            if place in self._changed:
+                raise ObjectStoreError(error.code, error.message) from error
+            raise
+        except ObjectStoreError as error:
+            if error.code == "ObjectMismatch":
+                self._changed.add(place)
+            raise
+        self._changed.discard(place)
+
+
+def unpacked(packed: bytes, limit: int) -> bytes:
+    """Returns the content of a gzip file.
+
+    Raises:
+        ValueError: it is damaged, or has more than `limit` bytes.
+    """
+    unpacking = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        content = unpacking.decompress(packed, limit + 1)
+    except zlib.error as error:
+        raise ValueError(f"damaged ({error})") from error
+    if len(content) > limit:
+        raise ValueError(f"more than {limit} bytes")
+    if not unpacking.eof or unpacking.unused_data:
+        raise ValueError("cut off, or followed by other bytes")
+    return content
 
 
 def _has_equal_content(stored: bytes, written: bytes) -> bool:

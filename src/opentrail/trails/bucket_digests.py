@@ -1,0 +1,192 @@
+"""The digests of a trail as its bucket has them, checked with the keys that sign."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from opentrail.core.errors import ObjectMissing
+from opentrail.core.event import parse_time
+from opentrail.core.logfile import (
+    DeliveredLog,
+    LogFileLocation,
+    PreviousDigest,
+    digest_end,
+    digest_key,
+    sha256_hex,
+    string_to_sign,
+)
+from opentrail.core.trail import Trail
+from opentrail.ports.objects import ObjectStore, StoredContent
+from opentrail.ports.signer import Signer
+from opentrail.ports.verifier import Verifier
+from opentrail.trails.writing import unpacked
+
+#: Maximum bytes of a digest: more than 100,000 log files.
+_LARGEST_DIGEST = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BucketDigest:
+    """A digest file in a bucket. `is_ours` is whether one of the server's keys signed it."""
+
+    reference: PreviousDigest
+    start: datetime
+    end: datetime
+    end_text: str
+    previous: PreviousDigest | None
+    logs: tuple[DeliveredLog, ...]
+    is_ours: bool
+
+
+class BucketDigests:
+    """Reads digests of trails.
+
+    Args:
+        objects: the buckets.
+        signer: knows the public keys.
+        verifier: verifies signatures.
+    """
+
+    def __init__(self, objects: ObjectStore, signer: Signer, verifier: Verifier) -> None:
+        self._objects = objects
+        self._signer = signer
+        self._verifier = verifier
+
+    async def since(
+        self, trail: Trail, place: LogFileLocation, after: datetime
+    ) -> list[BucketDigest]:
+        """Returns the digests of a chain that end after a time, oldest first.
+
+        Files that have the name of a digest and are none are left out.
+
+        Raises:
+            ObjectStoreError: the bucket cannot be read.
+        """
+        name = (trail.name, trail.home_region)
+        folder = digest_key(place, *name, after).rpartition("/")[0]
+        root = folder[: -len("/2000/01/01")] + "/"
+        listed = await self._objects.keys(place.bucket, root, digest_key(place, *name, after))
+        found = [
+            await self.read(place.bucket, key) for key in listed if digest_end(place, *name, key)
+        ]
+        digests = [digest for digest in found if digest is not None and digest.end > after]
+        return sorted(digests, key=lambda digest: (digest.end, digest.reference.key))
+
+    async def read(self, bucket: str, key: str) -> BucketDigest | None:
+        """Returns a digest; None if there is none.
+
+        Raises:
+            ObjectStoreError: the bucket cannot be read.
+        """
+        try:
+            stored = await self._objects.read(bucket, key)
+        except ObjectMissing as error:
+            if error.code == "NoSuchBucket":
+                raise
+            return None
+        keys = {key.fingerprint: key.public_der for key in await self._signer.keys()}
+        return await asyncio.to_thread(self._parsed, bucket, key, stored, keys)
+
+    def _parsed(
+        self, bucket: str, key: str, stored: StoredContent, keys: Mapping[str, bytes]
+    ) -> BucketDigest | None:
+        try:
+            content = unpacked(stored.content, _LARGEST_DIGEST)
+            document = json.loads(content)
+            if (document["digestS3Bucket"], document["digestS3Object"]) != (bucket, key):
+                return None
+            previous = _previous(document)
+            end_text = str(document["digestEndTime"])
+            signature = stored.metadata.get("signature", "")
+            return BucketDigest(
+                PreviousDigest(bucket, key, sha256_hex(content), signature),
+                parse_time(document["digestStartTime"]),
+                parse_time(end_text),
+                end_text,
+                previous,
+                tuple(logs_in(document)),
+                self._is_signed(
+                    keys.get(str(document["digestPublicKeyFingerprint"])),
+                    signature,
+                    string_to_sign(end_text, bucket, key, content, previous),
+                ),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def _is_signed(self, public_der: bytes | None, signature: str, text: bytes) -> bool:
+        if public_der is None:
+            return False
+        return self._verifier.verifies(public_der, bytes.fromhex(signature), text)
+
+
+def _previous(document: Mapping[str, Any]) -> PreviousDigest | None:
+    if document["previousDigestS3Object"] is None:
+        return None
+    return PreviousDigest(
+        str(document["previousDigestS3Bucket"]),
+        str(document["previousDigestS3Object"]),
+        str(document["previousDigestHashValue"]),
+        str(document["previousDigestSignature"]),
+    )
+
+
+def logs_in(document: Mapping[str, Any]) -> list[DeliveredLog]:
+    """Returns the log files that a digest lists.
+
+    Raises:
+        KeyError, TypeError: the document is not a digest.
+    """
+    return [
+        DeliveredLog(
+            str(each["s3Bucket"]),
+            str(each["s3Object"]),
+            str(each["hashValue"]),
+            str(each["oldestEventTime"]),
+            str(each["newestEventTime"]),
+        )
+        for each in document["logFiles"]
+    ]
+
+
+async def continuation(
+    newer: Sequence[BucketDigest],
+    last: PreviousDigest | None,
+    begin: datetime,
+    read: Callable[[str, str], Awaitable[BucketDigest | None]],
+) -> list[BucketDigest] | None:
+    """Returns the signed digests that continue a chain, oldest first; None if they do not.
+
+    They are followed from the newest one back to `last`. The first digest of a later chain counts
+    as continuing as well: the server wrote it after a pause of logging.
+
+    Args:
+        newer: the digests that end after the chain, oldest first.
+        last: the last digest of the chain that is known; None if it has none.
+        begin: the time up to which the chain is known.
+        read: returns the digest at a bucket and key, for those in another bucket.
+    """
+    ours = [digest for digest in newer if digest.is_ours]
+    path: list[BucketDigest] = []
+    while ours:
+        digest = ours[-1]
+        path.append(digest)
+        while (previous := digest.previous) is not None and previous != last:
+            listed = (each for each in ours if each.reference == previous)
+            before = next(listed, None) or await read(previous.bucket, previous.key)
+            if before is None or not before.is_ours or before.reference != previous:
+                return None
+            if not begin < before.end <= digest.start:
+                return None
+            path.append(digest := before)
+        if previous is not None:
+            break
+        if digest.start < begin:
+            return None
+        ours = [each for each in ours if each.end <= digest.start]
+    return path[::-1] or None

@@ -1,0 +1,537 @@
+"""Compares the newest files in a trail's bucket with what the state store knows of them.
+
+A state that was restored from a backup is older than the bucket. The chain of digests in the bucket
+is then continued, provided that the server's own keys signed it; otherwise a new chain begins after
+it. Events that earlier log files have are not delivered again, and those that the journal has lost
+are noted, so that event history gets them from the log files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.core.event import Entry, format_time, is_account, parse_time
+from opentrail.core.logfile import (
+    CLOUDTRAIL,
+    DIGEST,
+    LOG_KINDS,
+    DeliveredLog,
+    DeliveryPlace,
+    PreviousDigest,
+    delivery_minute,
+    log_bytes,
+    log_key,
+    log_name_start,
+    sha256_hex,
+)
+from opentrail.core.trail import Span, Trail, stored_time
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Put, Remove, Stored, StoreWrite
+from opentrail.ports.journal import Journal
+from opentrail.ports.objects import ObjectStore
+from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continuation, logs_in
+from opentrail.trails.delivery import MOST_NAMES, name_of, with_name
+from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
+from opentrail.trails.sinks.outbox import file_key
+from opentrail.trails.writing import unpacked
+
+log = logging.getLogger(__name__)
+
+#: Kind of documents with log files whose events the journal has lost.
+REGAINED = "regained"
+#: Maximum bytes of a log file.
+_LARGEST_LOG = 512 * 1024 * 1024
+_SECOND = timedelta(seconds=1)
+#: How far the clock of an earlier server may have been ahead.
+_EARLY = timedelta(minutes=5)
+#: Error codes of a bucket whose objects may be read, but not listed.
+_MAY_NOT_LIST = frozenset({"AccessDenied", "403", "NotImplemented", "501"})
+
+
+@dataclass(slots=True)
+class _Lost:
+    """Events that log files have and the journal does not."""
+
+    files: list[dict[str, str]] = field(default_factory=list)
+    ids: set[str] = field(default_factory=set)
+    first: str = "~"
+    last: str = ""
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """What one comparison has found."""
+
+    changes: list[StoreWrite] = field(default_factory=list)
+    #: Log files that a digest of ours lists, and those that are not listed yet, by key.
+    logs: dict[str, DeliveredLog] = field(default_factory=dict)
+    #: Keys of log files that the state knows.
+    known: set[str] = field(default_factory=set)
+    #: Whether a file was found that the state does not know.
+    is_behind: bool = False
+
+
+class BucketComparison:
+    """Brings the state of trails to what their buckets have."""
+
+    def __init__(
+        self,
+        control: ControlStore,
+        objects: ObjectStore,
+        digests: BucketDigests,
+        journal: Journal,
+        selector: EntrySelector,
+        clock: Clock,
+    ) -> None:
+        self._control = control
+        self._objects = objects
+        self._digests = digests
+        self._journal = journal
+        self._selector = selector
+        self._clock = clock
+
+    async def compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
+        """Compares the bucket of a span with the state; returns whether the state was behind.
+
+        Args:
+            trail: the trail.
+            state: its delivery state; it is changed and stored.
+            span: the span whose bucket and prefix are read.
+
+        Raises:
+            ObjectStoreError: the bucket cannot be read; nothing was changed.
+        """
+        try:
+            return await self._compare(trail, state, span)
+        except ObjectStoreError as error:
+            if error.code not in _MAY_NOT_LIST:
+                raise
+            about = {"trail": trail.arn, "bucket": span.bucket, "error": str(error)}
+            log.warning("a bucket may not be listed, and is not compared", extra=about)
+            return False
+
+    async def _compare(self, trail: Trail, state: DeliveryState, span: Span) -> bool:
+        head = self._journal.head
+        found = _Comparison()
+        since = _last_change(trail, state, span)
+        plans = await self._control.scan("plan", f"{trail.uid}/")
+        found.known |= {each.document["key"] for each in plans}
+        for place in await self._places(trail, state, span):
+            listed = await self._control.scan("log", f"{trail.uid}/{place.key}/")
+            found.known |= {each.document["key"] for each in listed}
+            await self._compare_digests(trail, state, span, place, listed, found)
+            await self._find_logs(trail, state, span, place, since, found)
+        if not found.is_behind:
+            return False
+        about = {"trail": trail.arn, "bucket": span.bucket}
+        log.warning("the bucket has files that the state does not know", extra=about)
+        # Files that are planned, and listed by a digest, were written by the earlier server.
+        kept_plans = []
+        for plan in plans:
+            if plan.document["key"] in found.logs:
+                found.changes.append(Remove("plan", plan.key))
+            else:
+                kept_plans.append(plan)
+        lost = await self._skip_delivered(trail, state, span, head, found, kept_plans)
+        if lost.ids:
+            found.changes.append(self._note_of(trail, lost))
+        state.compared = stored_time(self._clock.now())
+        found.changes.append(Put(DELIVERY, trail.uid, state.document()))
+        await self._control.apply(found.changes)
+        return True
+
+    async def _places(self, trail: Trail, state: DeliveryState, span: Span) -> list[DeliveryPlace]:
+        """Returns the places of a span, also those that only the bucket has."""
+        places = set(state.places(trail, span))
+        if span.every_region:
+            kind = DIGEST if span.validation else CLOUDTRAIL
+            location = trail.home.location(span.bucket, span.prefix)
+            accounts = [trail.account]
+            if span.organization:
+                location = span.place(trail.account, trail.home_region).location(
+                    span.bucket, span.prefix
+                )
+                named = await self._objects.folders(span.bucket, location.root)
+                accounts = [name for name in named if is_account(name)]
+            for account in accounts:
+                of_account = span.place(account, trail.home_region)
+                folder = of_account.location(span.bucket, span.prefix).folder(kind)
+                for region in await self._objects.folders(span.bucket, folder):
+                    places.add(span.place(account, region))
+        return sorted(places)
+
+    # Digests
+
+    async def _compare_digests(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        place: DeliveryPlace,
+        listed: Sequence[Stored],
+        found: _Comparison,
+    ) -> None:
+        """Moves a chain to the newest digest, or past digests that do not continue it."""
+        key = f"{trail.uid}/{place.key}"
+        stored = await self._control.get("chain", key)
+        if stored is None and not span.validation:
+            return
+        chain = stored.document if stored else _no_chain(trail, span)
+        begin, pending = parse_time(chain["end"]), chain["pending"]
+        if pending:
+            found.known |= {each.key for each in _logs_of(pending)}
+        newer = await self._newer(trail, span, place, begin, found)
+        last = PreviousDigest(**chain["previous"]) if chain["previous"] else None
+        path = await continuation(newer, last, begin, self._digests.read)
+        if path and stored is None and not await self._has_own_log(trail, span, place, path):
+            # An earlier trail of this name wrote them.
+            newer, path = [each for each in newer if each.start > begin + _EARLY], None
+        if path and pending and path[-1].reference.signature == pending["signature"]:
+            return  # written by this chain; the state store does not know it yet
+        if path:
+            self._adopt(trail, place, chain, path)
+        elif newer:
+            self._begin_anew(trail, state, place, chain, newer)
+        elif pending and await self._is_taken(pending):
+            # What is there is no digest of this chain: the next second is another name.
+            chain["pending"] = None
+        else:
+            return
+        found.is_behind = True
+        for digest in path or ():
+            found.logs.update((each.key, each) for each in digest.logs)
+        waiting = {each.document["key"]: each.key for each in listed}
+        found.changes += [Remove("log", waiting[k]) for k in waiting if k in found.logs]
+        if pending:
+            again = [e for e in _logs_of(pending) if e.key not in {*waiting, *found.logs}]
+            found.changes += [self._to_list(trail, state, place, each) for each in again]
+        found.changes.append(Put("chain", key, chain))
+
+    async def _has_own_log(
+        self, trail: Trail, span: Span, place: DeliveryPlace, path: Sequence[BucketDigest]
+    ) -> bool:
+        """Returns whether the first log file that digests list is this trail's own."""
+        listed = next((each for digest in path for each in digest.logs), None)
+        if listed is None:
+            return False
+        kinds = sorted(set(LOG_KINDS.values()))
+        kind = next((k for k in kinds if f"/{k}/" in listed.key), CLOUDTRAIL)
+        return await self._own(trail, span, place, kind, listed.key) is not None
+
+    async def _newer(
+        self,
+        trail: Trail,
+        span: Span,
+        place: DeliveryPlace,
+        begin: datetime,
+        found: _Comparison,
+    ) -> list[BucketDigest]:
+        """Returns the digests that end after a time, oldest first."""
+        location = place.location(span.bucket, span.prefix)
+        # Those of the chain's last minute list log files of that minute.
+        digests = await self._digests.since(trail, location, _minute(begin) - _SECOND)
+        for digest in digests:
+            if digest.is_ours and digest.end <= begin:
+                found.known |= {each.key for each in digest.logs}
+        # Nobody else's file may hold up the chain by a time that is still to come.
+        soon = self._clock.now() + _EARLY
+        return [each for each in digests if each.end > begin and (each.is_ours or each.end < soon)]
+
+    @staticmethod
+    def _adopt(
+        trail: Trail, place: DeliveryPlace, chain: dict[str, Any], path: Sequence[BucketDigest]
+    ) -> None:
+        """Moves a chain to the last of the digests that continue it."""
+        about = {
+            "trail": trail.arn,
+            "account": place.account,
+            "region": place.region,
+            "digests": len(path),
+            "from": chain["end"],
+            "to": path[-1].end_text,
+        }
+        log.warning("digests in the bucket are newer than the state; continued", extra=about)
+        starts, ends = chain.get("starts"), list(chain.get("ends", ()))
+        previous = chain["previous"]
+        for digest in path:
+            reference = asdict(digest.reference)
+            if digest.previous is None:
+                ends += [previous] if previous else []
+                if starts is not None:
+                    starts.append(reference)
+            previous = reference
+        chain.update(previous=previous, end=path[-1].end_text, pending=None, failing_since=None)
+        chain["ends"] = ends
+
+    def _begin_anew(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        place: DeliveryPlace,
+        chain: dict[str, Any],
+        newer: Sequence[BucketDigest],
+    ) -> None:
+        """Begins a new chain after digests that do not continue the one that is known."""
+        now = self._clock.now()
+        strangers = sorted({each.reference.key for each in newer if not each.is_ours})
+        reason = (
+            f"{len(strangers)} newer digest files in the bucket are not signed with a key of this "
+            f"server, the first is {strangers[0]}"
+            if strangers
+            else f"the digest file {newer[-1].reference.key} does not follow the last one known"
+        )
+        end = min(max(newer[-1].end, parse_time(chain["end"])), now.replace(microsecond=0))
+        previous = chain["previous"]
+        chain["ends"] = [*chain.get("ends", ()), *([previous] if previous else [])]
+        chain.update(previous=None, pending=None, failing_since=None)
+        chain["end"] = max(chain["end"], format_time(end))
+        state.new_chain, state.new_chain_reason = stored_time(now), reason
+        about = {
+            "trail": trail.arn,
+            "account": place.account,
+            "region": place.region,
+            "reason": reason,
+        }
+        log.error("a new chain of digests begins", extra=about)
+
+    async def _is_taken(self, pending: dict[str, Any]) -> bool:
+        """Returns whether another object has the key of a digest that is about to be written."""
+        try:
+            stored = await self._objects.get(pending["bucket"], pending["key"])
+            content = await asyncio.to_thread(unpacked, stored, _LARGEST_LOG)
+        except ObjectMissing:
+            return False
+        except ValueError:
+            return True
+        return content != base64.b64decode(pending["content"])
+
+    def _to_list(
+        self, trail: Trail, state: DeliveryState, place: DeliveryPlace, listed: DeliveredLog
+    ) -> Put:
+        """Returns the change by which the next digest lists a log file."""
+        state.files += 1
+        document = {**asdict(listed), "delivered": stored_time(self._clock.now())}
+        return Put("log", file_key(f"{trail.uid}/{place.key}", state.files), document)
+
+    # Log files
+
+    async def _find_logs(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        place: DeliveryPlace,
+        since: datetime,
+        found: _Comparison,
+    ) -> None:
+        """Finds log files of this trail that no digest lists and that the state does not know."""
+        location = place.location(span.bucket, span.prefix)
+        for kind in sorted(set(LOG_KINDS.values())):
+            start = log_name_start(location, since, kind)
+            folder = f"{location.folder(kind)}{place.region}/"
+            for key in await self._objects.keys(span.bucket, folder, start):
+                if key in found.known or key in found.logs or delivery_minute(key) is None:
+                    continue
+                one = await self._own(trail, span, place, kind, key)
+                if one is None or await self._is_delivered(state, one[1]):
+                    continue
+                listed, _ = one
+                found.is_behind = True
+                found.logs[key] = listed
+                state.regions = tuple(sorted({*state.regions, place.key}))
+                if span.validation:
+                    found.changes.append(self._to_list(trail, state, place, listed))
+
+    async def _own(
+        self, trail: Trail, span: Span, place: DeliveryPlace, kind: str, key: str
+    ) -> tuple[DeliveredLog, str] | None:
+        """Returns a log file of this trail, and the id of its first event; None for others.
+
+        The name of a log file follows from its content and the trail's id (`name_of`).
+        """
+        read = await self._content(span.bucket, key)
+        minute = delivery_minute(key)
+        if read is None or minute is None:
+            return None
+        location, sha256 = place.location(span.bucket, span.prefix), sha256_hex(read)
+        names = (name_of(trail.uid, place, kind, sha256, count) for count in range(MOST_NAMES + 1))
+        if key not in {log_key(location, minute, name, kind) for name in names}:
+            return None
+        records = await asyncio.to_thread(_records_in, read)
+        if not records:
+            return None
+        times = [time for _, time in records]
+        listed = DeliveredLog(span.bucket, key, sha256, min(times), max(times))
+        return listed, records[0][0]
+
+    async def _is_delivered(self, state: DeliveryState, event_id: str) -> bool:
+        """Returns whether the state has delivered an event."""
+        position = await self._journal.find(event_id)
+        return position is not None and position <= state.position
+
+    async def _content(self, bucket: str, key: str) -> bytes | None:
+        """Returns the content of a log file; None if it is missing or damaged."""
+        try:
+            stored = await self._objects.get(bucket, key)
+            return await asyncio.to_thread(unpacked, stored, _LARGEST_LOG)
+        except ObjectMissing as error:
+            if error.code == "NoSuchBucket":
+                raise
+        except ValueError as error:
+            about = {"bucket": bucket, "key": key, "error": str(error)}
+            log.error("a log file is damaged", extra=about)
+        return None
+
+    # Events
+
+    async def _skip_delivered(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        span: Span,
+        head: int,
+        found: _Comparison,
+        plans: Iterable[Stored],
+    ) -> _Lost:
+        """Moves the position past events that log files have; returns what the journal lost."""
+        delivered: set[str] = set()
+        new = [each for key, each in sorted(found.logs.items()) if key not in found.known]
+        async for _, records in self._read(new):
+            delivered.update(event_id for event_id, _ in records)
+        if not delivered:
+            return _Lost()
+        position, ranges, present = state.position, list[list[int]](), set[str]()
+        is_first, is_run = True, False
+        async for entry, is_selected in self._selector.all(trail, span, state.position, head):
+            if entry.event_id in delivered:
+                present.add(entry.event_id)
+                if is_first:
+                    position = entry.position
+                elif is_run:
+                    ranges[-1][1] = entry.position
+                else:
+                    ranges.append([entry.position, entry.position])
+                    is_run = True
+            elif is_selected:
+                is_first = is_run = False
+        state.position, state.skipped = position, ranges
+        for plan in plans:
+            present |= await self._cut_plan(trail, plan, delivered, found)
+        return await self._lost(new, delivered - present)
+
+    async def _cut_plan(
+        self, trail: Trail, stored: Stored, delivered: set[str], found: _Comparison
+    ) -> set[str]:
+        """Leaves delivered events out of a file that is yet to be written; returns their ids."""
+        plan = LogFilePlan(**stored.document)
+        entries = self._selector.entries_of(plan, trail.account, trail.home_region, plan.after)
+        gone, kept = list[Entry](), list[Entry]()
+        async for entry in entries:
+            (gone if entry.event_id in delivered else kept).append(entry)
+        if not gone:
+            return set()
+        change: StoreWrite = Remove("plan", stored.key)
+        if kept:
+            content = log_bytes(entry.record for entry in kept)
+            times = [time for _, time in await asyncio.to_thread(_records_in, content)]
+            cut = replace(
+                plan,
+                skipped=[*plan.skipped, *([one.position, one.position] for one in gone)],
+                sha256=sha256_hex(content),
+                oldest=min(times),
+                newest=max(times),
+            )
+            change = Put("plan", stored.key, asdict(with_name(cut, trail)))
+        found.changes.append(change)
+        return {entry.event_id for entry in gone}
+
+    async def _lost(self, logs: Sequence[DeliveredLog], ids: set[str]) -> _Lost:
+        lost = _Lost(ids=ids)
+        if not ids:
+            return lost
+        async for file, records in self._read(logs):
+            times = [time for event_id, time in records if event_id in ids]
+            if times:
+                described = {"bucket": file.bucket, "key": file.key, "sha256": file.sha256}
+                lost.files.append(described)
+                lost.first, lost.last = min(lost.first, *times), max(lost.last, *times)
+        return lost
+
+    async def _read(
+        self, logs: Iterable[DeliveredLog]
+    ) -> AsyncIterator[tuple[DeliveredLog, list[tuple[str, str]]]]:
+        """Yields log files with ids and times of their events; without changed and lost ones."""
+        for each in logs:
+            content = await self._content(each.bucket, each.key)
+            if content is None or sha256_hex(content) != each.sha256:
+                about = {"bucket": each.bucket, "key": each.key}
+                log.error("a log file is not as its digest says", extra=about)
+                continue
+            yield each, await asyncio.to_thread(_records_in, content)
+
+    def _note_of(self, trail: Trail, lost: _Lost) -> Put:
+        now = stored_time(self._clock.now())
+        about = {
+            "trail": trail.arn,
+            "events": len(lost.ids),
+            "first": lost.first,
+            "last": lost.last,
+            "files": [each["key"] for each in lost.files],
+        }
+        log.error("the journal has lost events that the bucket has", extra=about)
+        document = {
+            "trail": trail.arn,
+            "events": len(lost.ids),
+            "first": lost.first,
+            "last": lost.last,
+            "files": lost.files,
+            "noticed": now,
+        }
+        return Put(REGAINED, f"{trail.uid}/{now}", document)
+
+
+def _no_chain(trail: Trail, span: Span) -> dict[str, Any]:
+    """Returns the document of a chain that has no digest yet."""
+    begin = format_time(parse_time(trail.created_at or span.started_at))
+    new: dict[str, Any] = {"previous": None, "pending": None, "ended": None}
+    return {**new, "end": begin, "starts": [], "ends": []}
+
+
+def _logs_of(pending: dict[str, Any]) -> list[DeliveredLog]:
+    """Returns the log files that a digest lists which is about to be written."""
+    return logs_in(json.loads(base64.b64decode(pending["content"])))
+
+
+def _last_change(trail: Trail, state: DeliveryState, span: Span) -> datetime:
+    """Returns a time up to which the state knows all log files."""
+    times = [
+        state.latest_attempt,
+        state.latest_delivery,
+        state.latest_digest,
+        state.compared,
+        span.started_at,
+    ]
+    return max(parse_time(time) for time in times if time)
+
+
+def _minute(moment: datetime) -> datetime:
+    return moment.replace(second=0, microsecond=0)
+
+
+def _records_in(content: bytes) -> list[tuple[str, str]]:
+    """Returns id and time of each event of a log file."""
+    try:
+        records = orjson.loads(content)["Records"]
+        return [(str(each["eventID"]), str(each["eventTime"])) for each in records]
+    except (ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,371 @@
+"""State that is older than the bucket: backups that were restored, copies that were put back."""
+
+from __future__ import annotations
+
+import copy
+import gzip
+import json
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from opentrail.core.errors import ObjectStoreError
+from opentrail.core.event import Entry
+from opentrail.trails.comparison import REGAINED
+from tests.fakes import (
+    Breaker,
+    Documents,
+    Fault,
+    PowerCutError,
+    StoredObject,
+    asynchronous,
+)
+from tests.trails.world import BUCKET, World
+
+OTHER = "eu-west-1"
+HOUR = 3_600
+
+Copy = tuple[Documents, list[Entry]]
+
+
+def copied(world: World) -> Copy:
+    """Copies the data directory: what the state store and the journal have."""
+    return copy.deepcopy(world.documents), list(world.entries)
+
+
+def restored(world: World, saved: Copy) -> World:
+    """Returns a new process on a copy of the data directory, and on the same buckets."""
+    documents, entries = saved
+    first_id = world.first_id + 1_000
+    documents, entries = copy.deepcopy(documents), list(entries)
+    return replace(world, documents=documents, entries=entries, first_id=first_id)
+
+
+async def a_day(world: World, hours: int = 5) -> list[str]:
+    """Lets a server run for some hours; returns the events."""
+    events = []
+    for _ in range(hours):
+        events += await world.event(2)
+        events += await world.event(awsRegion=OTHER)
+        await world.deliver()
+        world.clock.advance(HOUR)
+    await world.deliver()
+    return events
+
+
+async def logging_world(validation: bool = True) -> tuple[World, list[str]]:
+    world = World()
+    await world.add(validation=validation, multi_region=True)
+    return world, [await world.start_logging(), *await a_day(world, 2)]
+
+
+async def check_regained(world: World, lost: list[str]) -> None:
+    """Checks that the events which the journal lost are noted for event history."""
+    ids, count = set(), 0
+    for stored in await world.control.scan(REGAINED):
+        count += stored.document["events"]
+        for file in stored.document["files"]:
+            content = world.buckets.objects[file["bucket"]][file["key"]].content
+            ids |= {each["eventID"] for each in json.loads(gzip.decompress(content))["Records"]}
+    assert set(lost) <= ids
+    assert count == len(lost)
+
+
+async def check_all(world: World, events: list[str], chains: int | None = 1) -> None:
+    """Checks that all events were delivered once, and that the chains are whole."""
+    delivered = await world.verified()
+    assert sorted(delivered.event_ids) == sorted(events)
+    if chains is not None:
+        assert {len(found) for found in delivered.chains.values()} == {chains}
+        listed = sorted(log for digest in delivered.digests for log in digest.logs)
+        assert listed == sorted(log.key for log in delivered.logs)
+
+
+@pytest.mark.parametrize("hours", [0, 1, 5, 40])
+@pytest.mark.parametrize("flush", [False, True])
+@asynchronous
+async def test_a_chain_goes_on_after_the_newest_digest_when_the_state_was_restored(
+    hours: int, flush: bool
+) -> None:
+    world, events = await logging_world()
+    saved = copied(world)
+    events += (lost := await a_day(world, hours))
+    old = restored(world, saved)
+    events += await old.event(3)
+    await old.deliver(flush)
+    old.clock.advance(2 * HOUR)
+    events += await old.event(2, awsRegion=OTHER)
+    await old.deliver()
+    old.clock.advance(2 * HOUR)
+    await old.deliver()
+    await check_all(old, events)
+    await check_regained(old, lost)
+    state = await old.state()
+    assert (state.latest_error, state.latest_digest_error, state.new_chain) == (None, None, None)
+    known = {
+        each["region"]: each["newest"]["key"]
+        for each in await old.digests.known((await old.stored()).trail)
+    }
+    assert set(known.values()) <= set(old.digest_keys())
+
+
+@asynchronous
+async def test_log_files_that_no_digest_lists_yet_are_in_the_next_one() -> None:
+    world, events = await logging_world()
+    saved = copied(world)
+    events += (lost := await world.event(4))
+    await world.deliver()
+    world.clock.advance(60)
+    old = restored(world, saved)
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    await check_all(old, events)
+    await check_regained(old, lost)
+
+
+@asynchronous
+async def test_events_that_both_have_are_not_delivered_again() -> None:
+    world, events = await logging_world()
+    events += await world.event(3)
+    events += await world.event(3, awsRegion=OTHER)
+    saved = copied(world)
+    await world.deliver()
+    events += (lost := await world.event(2))
+    await world.deliver(flush=True)
+    world.clock.advance(60)
+    old = restored(world, saved)
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    await check_all(old, events)
+    await check_regained(old, lost)
+
+
+@asynchronous
+async def test_a_file_that_is_missing_between_others_is_delivered() -> None:
+    world, events = await logging_world()
+    events += await world.event(3)
+    events += await world.event(2, awsRegion=OTHER)
+    events += await world.event(3)
+    saved = copied(world)
+    world.objects.faults.extend([Fault.UNAVAILABLE])
+    with suppress(ObjectStoreError):
+        await world.deliver()
+    world.clock.advance(60)
+    old = restored(world, saved)
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    await check_all(old, events)
+    await check_regained(old, [])
+
+
+@asynchronous
+async def test_files_planned_while_the_bucket_failed_leave_out_what_it_has() -> None:
+    world, events = await logging_world()
+    events += await world.event(3)
+    saved = copied(world)
+    await world.deliver(flush=True)
+    world.clock.advance(60)
+    old = restored(world, saved)
+    events += await old.event(2)
+    old.objects.down = "SlowDown"
+    for _ in range(2):
+        with pytest.raises(ObjectStoreError):
+            await old.deliver(flush=True)
+    assert (await old.state()).latest_error == "SlowDown"
+    old.objects.down = None
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    await check_all(old, events)
+
+
+@asynchronous
+async def test_without_digests_events_are_delivered_once_as_well() -> None:
+    world, events = await logging_world(validation=False)
+    events += await world.event(3)
+    saved = copied(world)
+    events += (lost := await a_day(world, 3))
+    old = restored(world, saved)
+    events += await old.event(2)
+    await old.deliver()
+    await check_all(old, events, chains=None)
+    await check_regained(old, lost)
+    again = old.restarted()
+    events += await again.event(2)
+    await again.deliver()
+    await check_all(again, events, chains=None)
+
+
+@asynchronous
+async def test_a_restart_without_a_restore_changes_nothing() -> None:
+    for validation in (True, False):
+        world, events = await logging_world(validation)
+        for _ in range(3):
+            events += await world.event(2)
+            await world.deliver(flush=validation)
+            before = copy.deepcopy(world.documents)
+            world = world.restarted()
+            trail, state = (await world.stored()).trail, await world.state()
+            assert not await world.comparison.compare(trail, state, trail.spans[-1])
+            assert world.documents == before
+            world.clock.advance(7)
+        await check_all(world, events, chains=1 if validation else None)
+
+
+async def stopped_and_started(world: World) -> list[str]:
+    events = [await world.stop_logging()]
+    await world.deliver()
+    world.clock.advance(HOUR)
+    await world.event()
+    events.append(await world.start_logging())
+    return events + await a_day(world, 2)
+
+
+@asynchronous
+async def test_a_pause_of_logging_that_the_state_does_not_know_is_adopted() -> None:
+    world, events = await logging_world()
+    saved = copied(world)
+    events += await stopped_and_started(world)
+    old = restored(world, saved)
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    await check_all(old, events, chains=2)
+    chains = await old.digests.known((await old.stored()).trail)
+    assert all(len(each["starts"]) == 2 and len(each["ends"]) == 1 for each in chains)
+
+
+@asynchronous
+async def test_a_trail_that_was_off_when_it_was_saved_begins_behind_what_the_bucket_has() -> None:
+    world, events = await logging_world()
+    events.append(await world.stop_logging())
+    await world.deliver()
+    saved = copied(world)
+    world.clock.advance(HOUR)
+    events.append(await world.start_logging())
+    events += await a_day(world, 2)
+    old = restored(world, saved)
+    await old.event(2)
+    old.clock.advance(60)
+    events.append(await old.start_logging())
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    delivered = await old.verified()
+    assert set(delivered.event_ids) == set(events)
+    assert {len(found) for place, found in delivered.chains.items() if place != OTHER} == {3}
+
+
+@asynchronous
+async def test_the_state_from_before_the_first_digest_is_continued() -> None:
+    world = World()
+    await world.add(validation=True)
+    events = [await world.start_logging()]
+    saved = copied(world)
+    events += await a_day(world, 3)
+    events = [each for each in events if each in {e.event_id for e in world.entries}]
+    old = restored(world, saved)
+    events += await old.event(2)
+    await old.deliver(flush=True)
+    delivered = await old.verified()
+    assert {len(found) for found in delivered.chains.values()} == {1}
+
+
+# What cannot be continued
+
+
+@asynchronous
+async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after_them() -> None:
+    world, events = await logging_world()
+    saved, before = copied(world), set(world.digest_keys())
+    events += (lost := await a_day(world, 3))
+    strange = sorted(set(world.digest_keys()) - before)
+    removed = {}
+    for key in strange:
+        stored = world.buckets.objects[BUCKET][key]
+        bad = {**stored.metadata, "signature": "00" * 256}
+        world.buckets.objects[BUCKET][key] = replace(stored, metadata=bad)
+    old = restored(world, saved)
+    old.clock.advance(60)
+    events += await old.event(2)
+    events += await old.event(1, awsRegion=OTHER)
+    await old.deliver(flush=True)
+    state = await old.state()
+    assert state.new_chain == old.clock.now().isoformat(timespec="microseconds")
+    assert "not signed with a key of this server" in state.new_chain_reason
+    assert state.is_new_chain_current((await old.stored()).trail)
+    await check_regained(old, lost)
+    for key in strange:
+        removed[key] = old.buckets.objects[BUCKET].pop(key)
+    delivered = await old.verified()
+    assert sorted(delivered.event_ids) == sorted(events)
+    last = json.loads(gzip.decompress(removed[strange[-1]].content))["digestEndTime"]
+    for found in delivered.chains.values():
+        assert len(found) == 2
+        assert found[1][0].document["previousDigestS3Object"] is None
+        assert found[1][0].document["digestStartTime"] >= last
+    known = await old.digests.known((await old.stored()).trail)
+    assert all(len(each["starts"]) == 2 and len(each["ends"]) == 1 for each in known)
+
+
+@asynchronous
+async def test_a_strange_object_under_the_name_of_the_next_digest_does_not_stop_the_chain() -> None:
+    world, events = await logging_world()
+    reference = restored(world, copied(world))
+    reference.buckets = copy.deepcopy(world.buckets)
+    reference = reference.restarted()
+    world.clock.advance(HOUR)
+    await reference.deliver()
+    taken = sorted(set(reference.digest_keys()) - set(world.digest_keys()))
+    for key in taken:
+        world.buckets.objects[BUCKET][key] = StoredObject(b"junk", {}, "", "", "")
+    events += await world.event(2)
+    for _ in range(3):
+        with suppress(ObjectStoreError):
+            await world.deliver()
+    world.clock.advance(HOUR)
+    await world.deliver()
+    for key in taken:
+        assert world.buckets.objects[BUCKET].pop(key).content == b"junk"
+    await check_all(world, events)
+
+
+@asynchronous
+async def test_a_log_file_whose_name_is_taken_gets_another_one() -> None:
+    world, events = await logging_world()
+    saved = copied(world)
+    buckets = copy.deepcopy(world.buckets)
+    events += await world.event(2)
+    entries = list(world.entries)
+    await world.deliver()
+    (taken,) = set(world.log_keys()) - set(buckets.objects[BUCKET])
+    world = replace(world, documents=saved[0], entries=entries, buckets=buckets)
+    world.buckets.objects[BUCKET][taken] = StoredObject(b"junk", {}, "", "", "")
+    await world.deliver(flush=True)
+    assert (await world.state()).latest_error is None
+    assert world.buckets.objects[BUCKET].pop(taken).content == b"junk"
+    await check_all(world, events)
+
+
+@pytest.mark.anomaly
+@pytest.mark.parametrize("carried_out", [False, True], ids=["before", "after"])
+@asynchronous
+async def test_wherever_the_power_is_cut_the_bucket_is_continued(carried_out: bool) -> None:
+    cut = 0
+    while True:
+        cut += 1
+        world, events = await logging_world()
+        events += await world.event(2)
+        saved = copied(world)
+        events += (lost := await a_day(world, 2))
+        old = restored(world, saved)
+        events += await old.event(2)
+        breaker = Breaker(at=cut, done=carried_out)
+        with suppress(PowerCutError):
+            await old.restarted(breaker).deliver(flush=True)
+        old.clock.advance(60)
+        after = old.restarted()
+        await after.deliver(flush=True)
+        await check_all(after, events)
+        await check_regained(after, lost)
+        if not breaker.tripped:
+            break
+    assert cut > 10
