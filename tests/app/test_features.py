@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,11 @@ from tests.factories import a_new_entry, a_record
 from tests.fakes import TIMEOUT_SECONDS, asynchronous
 
 
+async def nothing_to_import(_chunks: AsyncIterator[bytes]) -> dict[str, Any]:
+    """No trail has noted log files."""
+    raise AssertionError("nothing is to be imported")
+
+
 @asynccontextmanager
 async def started(
     folder: Path, fail: Callable[[str], None]
@@ -31,7 +37,7 @@ async def started(
     async with AsyncExitStack() as stack:
         stack.callback(data.close)
         engines = await open_engines(stack, settings, data, fail)
-        yield engines, await start_features(stack, engines, data, fail)
+        yield engines, await start_features(stack, engines, data, fail, nothing_to_import)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ async def trail_state(control: ControlStore, trail: Trail) -> Json:
     """Returns a trail's settings, its status (Off, Logging, Failing) and its last deliveries."""
     state = await load_state(control, trail.uid)
     failing = state.latest_error or state.latest_digest_error
+    reason = failing or (state.new_chain_reason if state.is_new_chain_current(trail) else None)
     status = "Off"
     if trail.logging:
         status = "Failing" if failing else "Logging"
@@ -30,12 +31,36 @@ async def trail_state(control: ControlStore, trail: Trail) -> Json:
         "multiRegion": trail.multi_region,
         "logging": trail.logging,
         "status": status,
-        "reason": failing or None,
+        "reason": reason or None,
         "latestDelivery": state.latest_delivery,
         "latestDigest": state.latest_digest,
         "validation": trail.validation,
         "insights": bool(trail.insight_selectors),
     }
+
+
+async def trail_problems(control: ControlStore, trails: TrailRegistry) -> list[dict[str, str]]:
+    """Returns the problems of trails as `{"trail": ARN, "problem": text}`, without any if all goes.
+
+    Deleted trails that have something left to deliver are among them.
+    """
+    problems = []
+    for stored in [*await trails.all(), *await trails.retired()]:
+        trail = stored.trail
+        if not (trail.logging or trail.spans):
+            continue
+        state = await load_state(control, trail.uid)
+        if state.latest_error:
+            text = f"log files cannot be delivered: {state.latest_error}"
+            problems.append({"trail": trail.arn, "problem": text})
+        if state.latest_digest_error:
+            text = f"digest files cannot be written: {state.latest_digest_error}"
+            problems.append({"trail": trail.arn, "problem": text})
+        if state.is_new_chain_current(trail):
+            text = f"a new chain of digest files began at {state.new_chain}: older ones in the "
+            text += "bucket are not of this server or do not belong together"
+            problems.append({"trail": trail.arn, "problem": text})
+    return problems
 
 
 async def find_trail(trails: TrailRegistry, name: object, account: str | None) -> Trail:

@@ -29,6 +29,7 @@ from opentrail.app.engines import Engines
 from opentrail.app.housekeeping import Housekeeping
 from opentrail.app.insights import WatchProcess, has_insights, sources
 from opentrail.app.losses import record_gaps, record_losses
+from opentrail.app.regained import Regaining, Take
 from opentrail.core.errors import OpentrailError, StorageFailed
 from opentrail.core.organization import Organization
 from opentrail.follow import catch_up, follow
@@ -71,6 +72,7 @@ async def start_features(
     engines: Engines,
     data: DataDirectory,
     fail: Callable[[str], None],
+    imports: Take,
     remake_buckets: bool = False,
 ) -> Services:
     """Starts the followers of the journal, and returns what the API needs of them.
@@ -80,6 +82,7 @@ async def start_features(
         engines: the open engines.
         data: the open data directory.
         fail: ends the server, because its storage cannot be trusted any more.
+        imports: imports the files of a body (imports/batch.py).
         remake_buckets: whether buckets of trails that are gone are created again.
     """
     settings, clock, metrics = engines.settings, engines.clock, engines.metrics
@@ -120,6 +123,7 @@ async def start_features(
     source = _organizations(settings, clients)
     run_beside(stack, _follow_members(TrailMembers(trails, source, journal, clock)))
     await deliveries.start()
+    run_beside(stack, _regain(engines, Regaining(control, objects, journal, clock, imports)))
     if settings.event_bridge == "auto":
         matcher = partial(_matcher, trails)
         bus = EventBridgeBus(clients)
@@ -158,6 +162,12 @@ async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None
     history = engines.history
     history.catch_up_to(engines.journal.head)
     await follow(engines.journal, history, _HISTORY_LINGER, history.hurry)
+
+
+async def _regain(engines: Engines, regaining: Regaining) -> None:
+    """Takes lost events from log files, once event history has all that the journal has."""
+    await engines.history.until_visible(engines.journal.head)
+    await regaining.run()
 
 
 def _start_insights(

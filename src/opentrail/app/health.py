@@ -15,13 +15,15 @@ from opentrail.version import __version__
 class Health:
     """The state of one server.
 
-    Status is `failing` while calls cannot be recorded, `degraded` if something was lost or event
-    history does not answer, else `ok`.
+    Status is `failing` while calls cannot be recorded, `degraded` if something was lost, event
+    history does not answer or a trail does not deliver, else `ok`.
     """
 
     def __init__(self, journal: ArchivedJournal, store: IpcEventStore) -> None:
         self._journal = journal
         self._store = store
+        #: Trails whose deliveries or digests fail (`api/trail_states.py`).
+        self.trail_problems: list[dict[str, str]] = []
 
     @property
     def status(self) -> str:
@@ -29,6 +31,7 @@ class Health:
         if self._journal.failure:
             return "failing"
         is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
+        is_whole = is_whole and not self.trail_problems
         return "ok" if is_whole and self._store.is_responding else "degraded"
 
     def missing(self) -> list[str]:
@@ -77,6 +80,7 @@ class Health:
                 "damaged": state.damaged,
                 "lostImports": state.lost_imports,
             },
+            "trailProblems": self.trail_problems,
             "connections": {
                 "open": total(counted, "opentrail_open_connections"),
                 "limit": total(counted, "opentrail_connection_limit"),

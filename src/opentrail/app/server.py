@@ -43,6 +43,7 @@ from opentrail.api.console.web import WebConsole
 from opentrail.api.operation import Services
 from opentrail.api.server import CloudTrailApi
 from opentrail.api.trail_administration import TrailAdministration
+from opentrail.api.trail_states import trail_problems
 from opentrail.app.access import (
     ServerKeys,
     own_access,
@@ -160,8 +161,15 @@ class Server:
     ) -> None:
         engines = await open_engines(stack, self.settings, self._data, self._fail)
         self.settings = engines.settings
+        imports = Imports(
+            self._data.history,
+            self._data.journal,
+            engines.store,
+            partial(mark_imports, engines.control),
+        )
+        stack.push_async_callback(imports.close)
         services = await start_features(
-            stack, engines, self._data, self._fail, self._remake_buckets
+            stack, engines, self._data, self._fail, imports.take, self._remake_buckets
         )
         access = _Access(
             await open_keys(engines.control, self._data),
@@ -170,7 +178,7 @@ class Server:
         )
         await access.policies.load()
         endpoint = await self._start_endpoint(stack, engines, services, access, listening)
-        await self._start_console(stack, engines, services, access, endpoint, console)
+        await self._start_console(stack, engines, services, access, endpoint, console, imports)
 
     async def _start_endpoint(
         self,
@@ -207,6 +215,7 @@ class Server:
         access: _Access,
         endpoint: EndpointServer | Recorders,
         console: socket.socket,
+        imports: Imports,
     ) -> None:
         """Answers browsers and the command line."""
         settings, metrics, identities = self.settings, engines.metrics, engines.identities
@@ -227,14 +236,11 @@ class Server:
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.counted()]
+            state.trail_problems = await trail_problems(services.control, services.trails)
             return state.document(settings.on_record_failure, settings.recorders, counted)
 
         token = secrets.token_urlsafe(32)
         ingest = Ingest(journal, identities.resolve, endpoint.learn, engines.clock)
-        imports = Imports(
-            self._data.history, self._data.journal, store, partial(mark_imports, engines.control)
-        )
-        stack.push_async_callback(imports.close)
         port = console.getsockname()[1]
         self.console_url = settings.console_listen.url(
             port, tls=settings.tls_certificate is not None

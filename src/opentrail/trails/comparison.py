@@ -43,14 +43,12 @@ from opentrail.trails.bucket_digests import BucketDigest, BucketDigests, continu
 from opentrail.trails.delivery import MOST_NAMES, name_of, with_name
 from opentrail.trails.plans import DELIVERY, DeliveryState, EntrySelector, LogFilePlan
 from opentrail.trails.sinks.outbox import file_key
-from opentrail.trails.writing import unpacked
+from opentrail.trails.writing import LARGEST_LOG, unpacked
 
 log = logging.getLogger(__name__)
 
 #: Kind of documents with log files whose events the journal has lost.
 REGAINED = "regained"
-#: Maximum bytes of a log file.
-_LARGEST_LOG = 512 * 1024 * 1024
 _SECOND = timedelta(seconds=1)
 #: How far the clock of an earlier server may have been ahead.
 _EARLY = timedelta(minutes=5)
@@ -308,7 +306,7 @@ class BucketComparison:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
             stored = await self._objects.get(pending["bucket"], pending["key"])
-            content = await asyncio.to_thread(unpacked, stored, _LARGEST_LOG)
+            content = await asyncio.to_thread(unpacked, stored, LARGEST_LOG)
         except ObjectMissing:
             return False
         except ValueError:
@@ -383,7 +381,7 @@ class BucketComparison:
         """Returns the content of a log file; None if it is missing or damaged."""
         try:
             stored = await self._objects.get(bucket, key)
-            return await asyncio.to_thread(unpacked, stored, _LARGEST_LOG)
+            return await asyncio.to_thread(unpacked, stored, LARGEST_LOG)
         except ObjectMissing as error:
             if error.code == "NoSuchBucket":
                 raise

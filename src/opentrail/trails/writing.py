@@ -11,6 +11,9 @@ from isal import igzip
 from opentrail.core.errors import ObjectExists, ObjectStoreError, ObjectTaken
 from opentrail.ports.objects import NewObject, ObjectStore
 
+#: Maximum bytes of a log file that is read.
+LARGEST_LOG = 512 * 1024 * 1024
+
 
 def compress(content: bytes) -> bytes:
     """Returns `content` as gzip with no time stamp, so that equal bytes give equal objects.

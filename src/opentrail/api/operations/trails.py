@@ -193,7 +193,7 @@ async def get_trail_status(call: OperationCall) -> Json:
             status[member] = epoch(moment)
     for member, error in (
         ("LatestDeliveryError", state.latest_error),
-        ("LatestDigestDeliveryError", state.latest_digest_error),
+        ("LatestDigestDeliveryError", state.latest_digest_error or _new_chain(trail, state)),
         ("LatestNotificationError", notified.error),
         ("LatestCloudWatchLogsDeliveryError", streamed.error),
     ):
@@ -201,6 +201,11 @@ async def get_trail_status(call: OperationCall) -> Json:
             status[member] = error
     status.update(_legacy_status(trail, state, notified, delivered))
     return status
+
+
+def _new_chain(trail: Trail, state: DeliveryState) -> str | None:
+    """Returns the error of a chain that began anew, until logging is started the next time."""
+    return "NewDigestChain" if state.is_new_chain_current(trail) else None
 
 
 def _legacy_status(

@@ -245,6 +245,29 @@ def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
     return _records_lost(str(uuid.uuid5(uuid.NAMESPACE_URL, name)), details, now)
 
 
+def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: datetime) -> NewEntry:
+    """Returns the record of events that the journal has lost and a trail's log files have.
+
+    Args:
+        name: tells this loss from others; the id is the same every time.
+        lost: `trail`, its ARN; `events`, their number; `first` and `last`, their `eventTime`s.
+        unread: keys of log files that could not be read.
+        now: the present time.
+    """
+    reason = "the data directory was restored to an earlier state"
+    if unread:
+        reason += f"; {len(unread)} log files could not be read, the first is {unread[0]}"
+    details = {
+        "lostRecords": lost["events"],
+        "firstLostAt": lost["first"],
+        "lastLostAt": lost["last"],
+        "reason": reason,
+        "regainedFrom": lost["trail"],
+    }
+    event_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"opentrail:regained:{name}"))
+    return _records_lost(event_id, details, now)
+
+
 def _records_lost(event_id: str, details: dict[str, Any], now: datetime) -> NewEntry:
     record = {
         "eventVersion": EVENT_VERSION,

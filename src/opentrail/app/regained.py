@@ -1,0 +1,89 @@
+"""Events that the journal has lost come back into event history from trails' log files."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from opentrail.capture.record.recorder import regained_entry
+from opentrail.core.errors import ObjectMissing, OpentrailError
+from opentrail.core.logfile import sha256_hex
+from opentrail.imports.batch import BatchFile, pack
+from opentrail.ports.clock import Clock
+from opentrail.ports.control import ControlStore, Remove, Stored
+from opentrail.ports.journal import Journal
+from opentrail.ports.objects import ObjectStore
+from opentrail.trails.comparison import REGAINED
+from opentrail.trails.writing import LARGEST_LOG, unpacked
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether there are notes, also after a failure.
+_EVERY = 5.0
+Take = Callable[[AsyncIterator[bytes]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Regaining:
+    """Imports the log files that trails have noted; trails never deliver imported events."""
+
+    control: ControlStore
+    objects: ObjectStore
+    journal: Journal
+    clock: Clock
+    #: Imports the files of a body (imports/batch.py).
+    take: Take
+
+    async def run(self) -> None:
+        """Works off notes as they come; one that fails is tried again."""
+        while True:
+            try:
+                await self.work_off()
+            except OpentrailError as error:
+                about = {"error": str(error)}
+                log.warning("log files cannot be read into event history yet", extra=about)
+            await asyncio.sleep(_EVERY)
+
+    async def work_off(self) -> None:
+        """Imports the files of all notes, and records for each of them what was lost.
+
+        Raises:
+            OpentrailError: something failed; what is left can be tried again.
+        """
+        for note in await self.control.scan(REGAINED):
+            unread = [file["key"] for file in note.document["files"] if not await self._take(file)]
+            entry = regained_entry(note.key, note.document, unread, self.clock.now())
+            if await self.journal.find(entry.event_id) is None:
+                await self.journal.append([entry])
+            self._log(note, unread)
+            await self.control.apply([Remove(REGAINED, note.key)])
+
+    async def _take(self, file: dict[str, str]) -> bool:
+        """Imports a log file; returns whether it was as it was delivered, and taken as a whole."""
+        try:
+            packed = await self.objects.get(file["bucket"], file["key"])
+            content = await asyncio.to_thread(unpacked, packed, LARGEST_LOG)
+        except (ObjectMissing, ValueError):
+            return False
+        if sha256_hex(content) != file["sha256"]:
+            return False
+        body = pack([BatchFile(f"s3://{file['bucket']}/{file['key']}", packed)])
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield body
+
+        (outcome,) = (await self.take(chunks()))["files"]
+        return not outcome["rejected"]
+
+    @staticmethod
+    def _log(note: Stored, unread: list[str]) -> None:
+        about = {
+            "trail": note.document["trail"],
+            "events": note.document["events"],
+            "files": len(note.document["files"]),
+            "unread": unread,
+        }
+        log.warning("event history has the events of log files again", extra=about)

@@ -1,0 +1,182 @@
+"""A server on yesterday's data: restored from a backup, or put back as a copy of the folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.live.processes import Opentrail, moto_server, opentrail_server, run_opentrail
+
+pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly, pytest.mark.campaign]
+
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
+PASSPHRASE = {"OPENTRAIL_BACKUP_PASSPHRASE": "correct horse"}
+#: Digests of every few seconds: their names follow from the state, so they collide after a restore.
+INTERVALS = ("--delivery-interval", "1", "--digest-interval", "3")
+
+Restore = Callable[[Path, Path], None]
+
+
+def restore_a_backup(saved: Path, folder: Path) -> None:
+    restored = run_opentrail("restore", str(saved), "--data-dir", str(folder), **PASSPHRASE)
+    assert restored.returncode == 0, restored.stderr
+
+
+def restore_without_keys(saved: Path, folder: Path) -> None:
+    arguments = ("restore", str(saved), "--data-dir", str(folder), "--without-keys")
+    restored = run_opentrail(*arguments)
+    assert restored.returncode == 0, restored.stderr
+
+
+def put_a_copy_back(saved: Path, folder: Path) -> None:
+    shutil.copytree(saved, folder)
+
+
+def save(server: Opentrail, saved: Path, restore: Restore) -> None:
+    """Saves the state of a running server, or copies its folder while it is stopped."""
+    if restore is not put_a_copy_back:
+        folder = str(server.data_dir)
+        arguments = ("backup", str(saved), "--data-dir", folder, "--with-keys")
+        assert run_opentrail(*arguments, **PASSPHRASE).returncode == 0
+        return
+    assert server.stop() == 0
+    shutil.copytree(server.data_dir, saved)
+    server.start()
+
+
+def create_users(server: Opentrail, *names: str) -> set[str]:
+    for name in names:
+        server.boto("iam").create_user(UserName=name)
+    return set(names)
+
+
+def delivered_digests(upstream: str) -> list[str]:
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=upstream,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="evidence")
+    keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
+    return [key for key in keys if "/CloudTrail-Digest/" in key and key.endswith(".gz")]
+
+
+def until(done: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 60
+    while not (found := done()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.1)
+    return found
+
+
+def users_in_history(server: Opentrail) -> list[str]:
+    return sorted(
+        record["requestParameters"]["userName"]
+        for record in server.records()
+        if record["eventName"] == "CreateUser"
+    )
+
+
+def flush(server: Opentrail) -> None:
+    flushed = server.opentrail("trail", "flush", "evidence")
+    assert flushed.returncode == 0, flushed.stderr
+
+
+def start_a_trail(server: Opentrail) -> None:
+    trails = server.boto("cloudtrail")
+    trails.create_trail(Name="evidence", S3BucketName="evidence", EnableLogFileValidation=True)
+    trails.start_logging(Name="evidence")
+
+
+def health(server: Opentrail) -> Any:
+    return json.loads(server.opentrail("status", "--json").stdout)
+
+
+@pytest.mark.parametrize("restore", [restore_a_backup, put_a_copy_back])
+def test_a_trail_goes_on_after_an_older_state_and_history_has_no_hole(
+    tmp_path: Path, restore: Restore
+) -> None:
+    saved = tmp_path / "saved"
+    with moto_server() as upstream:
+        with opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server:
+            server.boto("s3").create_bucket(Bucket="evidence")
+            start_a_trail(server)
+            users = create_users(server, "before")
+            flush(server)
+            save(server, saved, restore)
+            users |= create_users(server, "lost-1", "lost-2")
+            flush(server)
+            count = len(delivered_digests(upstream))
+            until(lambda: len(delivered_digests(upstream)) > count)  # by its interval
+            users |= create_users(server, "lost-3")
+            until(lambda: "lost-3" in users_in_history(server))
+            flush(server)
+            assert server.stop() == 0
+        folder = tmp_path / "restored"
+        restore(saved, folder)
+        with opentrail_server(folder, "--upstream", upstream, *INTERVALS) as server:
+            users |= create_users(server, "after")
+            until(lambda: set(users_in_history(server)) == users)
+            assert len(users_in_history(server)) == len(users)
+            flush(server)
+            count = len(delivered_digests(upstream))
+            until(lambda: len(delivered_digests(upstream)) > count)
+            until(lambda: [r for r in server.records() if r["eventName"] == "RecordsLost"])
+            flush(server)
+            status = server.boto("cloudtrail").get_trail_status(Name="evidence")
+            assert "LatestDeliveryError" not in status
+            assert "LatestDigestDeliveryError" not in status
+            state = health(server)
+            assert (state["status"], state["trails"][0]["status"]) == ("ok", "Logging"), state
+            arguments = ("--trail-arn", ARN, "--start-time", "2020-01-01T00:00:00Z")
+            done = server.try_aws("cloudtrail", "validate-logs", *arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+            valid = re.search(r"^(\d+)/(\d+) digest files valid", done.stdout, re.M)
+            assert valid is not None, done.stdout
+            # The server goes on: at most the digests of this moment are not among them.
+            assert int(valid[1]) == int(valid[2]) > count
+            ours = server.validate(ARN)
+            assert ours.returncode == 0, ours.stdout + ours.stderr
+            (lost,) = [r for r in server.records() if r["eventName"] == "RecordsLost"]
+            assert lost["serviceEventDetails"]["regainedFrom"] == ARN
+            assert lost["serviceEventDetails"]["lostRecords"] >= 3
+
+
+def test_without_the_keys_a_new_chain_begins_and_everybody_is_told(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    with moto_server() as upstream:
+        with opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server:
+            server.boto("s3").create_bucket(Bucket="evidence")
+            start_a_trail(server)
+            users = create_users(server, "before")
+            flush(server)
+            save(server, saved, restore_without_keys)
+            users |= create_users(server, "lost")
+            flush(server)
+            assert server.stop() == 0
+        folder = tmp_path / "restored"
+        restore_without_keys(saved, folder)
+        with opentrail_server(folder, "--upstream", upstream, *INTERVALS) as server:
+            until(lambda: set(users_in_history(server)) == users)
+            flush(server)
+            status = server.boto("cloudtrail").get_trail_status(Name="evidence")
+            assert status["LatestDigestDeliveryError"] == "NewDigestChain"
+            assert health(server)["status"] == "degraded"
+            shown = server.opentrail("status")
+            assert shown.returncode == 1
+            assert "a new chain of digest files began" in shown.stdout
+            trails = server.boto("cloudtrail")
+            trails.stop_logging(Name="evidence")
+            trails.start_logging(Name="evidence")
+            flush(server)
+            assert health(server)["status"] == "ok"
