@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from opentrail.api.trail_states import find_trail, trail_state
+from opentrail.api.trail_states import find_trail, trail_problems, trail_state
 from opentrail.core.errors import CloudTrailError
+from opentrail.ports.control import Put
+from opentrail.trails.plans import DELIVERY, DeliveryState
 from tests.api.caller import Api
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
@@ -38,3 +40,26 @@ async def test_a_name_of_several_trails_needs_the_account_or_the_arn() -> None:
     assert await find_trail(trails, found.arn, None) == found
     with pytest.raises(CloudTrailError, match="trail 'x' not found; 'opentrail trail list'"):
         await find_trail(trails, "x", None)
+
+
+@asynchronous
+async def test_a_trail_that_is_stuck_or_whose_chain_was_restarted_is_named() -> None:
+    api = Api()
+    await api.ok("CreateTrail", Name="my-trail", S3BucketName=BUCKET)
+    control, trails = api.services.control, api.services.trails
+    trail = await find_trail(trails, "my-trail", None)
+    states = DeliveryState(latest_error="ObjectMismatch", latest_digest_error="SlowDown")
+    states.new_chain, states.new_chain_reason = "2999-01-01T00:00:00.000000+00:00", "other keys"
+    await control.apply([Put(DELIVERY, trail.uid, states.document())])
+    assert await trail_problems(control, trails) == [], "it does not log"
+    await api.ok("StartLogging", Name="my-trail")
+    problems = await trail_problems(control, trails)
+    assert [each["trail"] for each in problems] == [trail.arn] * 3
+    for each, text in zip(problems, ("ObjectMismatch", "SlowDown", "2999-01-01"), strict=True):
+        assert text in each["problem"]
+    status = await api.ok("GetTrailStatus", Name="my-trail")
+    assert status["LatestDigestDeliveryError"] == "SlowDown"
+    states.latest_digest_error = None
+    await control.apply([Put(DELIVERY, trail.uid, states.document())])
+    status = await api.ok("GetTrailStatus", Name="my-trail")
+    assert status["LatestDigestDeliveryError"] == "NewDigestChain"

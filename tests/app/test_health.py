@@ -68,3 +68,10 @@ def test_a_segment_that_cannot_be_repaired_is_shown() -> None:
     health = Health(journal, Store())  # type: ignore[arg-type]
     assert health.status == "degraded"
     assert health.document("refuse", 1, [])["journal"]["unverified"] == journal.unverified
+
+
+def test_a_trail_that_does_not_deliver_is_named() -> None:
+    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health.trail_problems = [{"trail": "arn", "problem": "digest files cannot be written"}]
+    assert health.status == "degraded"
+    assert health.document("refuse", 1, [])["trailProblems"] == health.trail_problems

@@ -6,10 +6,10 @@ import gzip
 
 import pytest
 
-from opentrail.core.errors import ObjectStoreError
+from opentrail.core.errors import ObjectStoreError, ObjectTaken
 from opentrail.core.logfile import log_bytes
 from opentrail.ports.objects import NewObject
-from opentrail.trails.writing import compress, put_exactly
+from opentrail.trails.writing import ExactWriter, compress, put_exactly, unpacked
 from tests.factories import a_record, record_bytes
 from tests.fakes import Fault, MemoryObjects, asynchronous
 from tests.trails.world import BUCKET
@@ -72,3 +72,29 @@ def test_equal_content_gives_equal_objects_at_any_time() -> None:
     assert packed == compress(content)
     assert packed[4:8] == bytes(4), "the time stamp of gzip is zero"
     assert gzip.decompress(packed) == content
+
+
+@asynchronous
+async def test_an_object_of_another_process_is_distinguished_from_one_that_the_store_changed() -> (
+    None
+):
+    objects = MemoryObjects(BUCKET)
+    await put(objects, b"other")
+    writer = ExactWriter(objects)
+    with pytest.raises(ObjectTaken):
+        await writer.put(NewObject(BUCKET, "key", b"content"))
+    objects.faults.append(Fault.WRONG_BYTES)
+    for _ in range(3):
+        with pytest.raises(ObjectStoreError) as error:
+            await writer.put(NewObject(BUCKET, "own", b"content"))
+        assert type(error.value) is ObjectStoreError
+
+
+def test_a_file_is_unpacked_whole_or_not_at_all() -> None:
+    packed = compress(b"content")
+    assert unpacked(packed, 7) == b"content"
+    for bad in (packed[:-1], packed + b"x", b"junk", b""):
+        with pytest.raises(ValueError, match=r"damaged|cut off"):
+            unpacked(bad, 100)
+    with pytest.raises(ValueError, match="more than 6 bytes"):
+        unpacked(packed, 6)

@@ -108,7 +108,7 @@ class ObjectExists(ObjectStoreError):
 
 
 class ObjectTaken(ObjectStoreError):
-    """Another object, which somebody else wrote, has the key of an object to be written."""
+    """An object of another process has the key of an object to be written."""
 
 
 class ServiceError(OpentrailError):

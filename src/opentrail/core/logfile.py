@@ -119,13 +119,13 @@ def log_name_start(place: LogFileLocation, moment: datetime, kind: str = CLOUDTR
 
 
 def delivery_minute(key: str) -> datetime | None:
-    """Returns the minute in the key of a log file; None if it is no such key."""
+    """Returns the minute in the key of a log file; None for other keys."""
     found = _LOG_NAME.fullmatch(key.rpartition("/")[2])
     return _moment(found["minute"], "%Y%m%dT%H%MZ") if found else None
 
 
 def digest_end(place: LogFileLocation, trail: str, home_region: str, key: str) -> datetime | None:
-    """Returns the end time in the key of a digest of a trail; None if it is no such key."""
+    """Returns the end time in the key of a digest of a trail; None for other keys."""
     start = f"{place.account}_{DIGEST}_{place.region}_{trail}_{home_region}_"
     name = key.rpartition("/")[2]
     if not (name.startswith(start) and name.endswith(".json.gz")):

@@ -199,8 +199,8 @@ class BucketComparison:
         if path:
             self._adopt(trail, place, chain, path)
         elif newer:
-            self._begin_anew(trail, state, place, chain, newer)
-        elif pending and await self._is_taken(pending):
+            self._restart(trail, state, place, chain, newer)
+        elif pending and await self._is_occupied(pending):
             # What is there is no digest of this chain: the next second is another name.
             chain["pending"] = None
         else:
@@ -241,7 +241,7 @@ class BucketComparison:
         for digest in digests:
             if digest.is_ours and digest.end <= begin:
                 found.known |= {each.key for each in digest.logs}
-        # Nobody else's file may hold up the chain by a time that is still to come.
+        # A file of another process must not hold up the chain by a time in the future.
         soon = self._clock.now() + _EARLY
         return [each for each in digests if each.end > begin and (each.is_ours or each.end < soon)]
 
@@ -271,7 +271,7 @@ class BucketComparison:
         chain.update(previous=previous, end=path[-1].end_text, pending=None, failing_since=None)
         chain["ends"] = ends
 
-    def _begin_anew(
+    def _restart(
         self,
         trail: Trail,
         state: DeliveryState,
@@ -302,7 +302,7 @@ class BucketComparison:
         }
         log.error("a new chain of digests begins", extra=about)
 
-    async def _is_taken(self, pending: dict[str, Any]) -> bool:
+    async def _is_occupied(self, pending: dict[str, Any]) -> bool:
         """Returns whether another object has the key of a digest that is about to be written."""
         try:
             stored = await self._objects.get(pending["bucket"], pending["key"])

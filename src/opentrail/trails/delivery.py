@@ -37,7 +37,7 @@ from opentrail.trails.writing import ExactWriter, compress
 
 log = logging.getLogger(__name__)
 
-#: How often a file whose key is taken gets another key.
+#: How often a file whose key is in use gets another key.
 MOST_NAMES = 3
 
 #: Error codes that concern one file, not its bucket.

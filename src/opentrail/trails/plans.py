@@ -64,7 +64,7 @@ class LogFilePlan:
     organization: str = ""
     #: First and last of positions that are left out: earlier files have them.
     skipped: list[list[int]] = field(default_factory=list)
-    #: How often the file got another key, because its key was taken.
+    #: How often the file got another key, because its key was in use.
     renamed: int = 0
 
     def place(self, account: str) -> DeliveryPlace:
@@ -95,7 +95,7 @@ class DeliveryState:
     skipped: list[list[int]] = field(default_factory=list)
     #: Time at which the bucket had files that the state did not know, and learned of.
     compared: str | None = None
-    #: Time at which a chain had to begin anew, and why; None if none had to.
+    #: Time at which a chain had to be restarted, and why; None if none had to.
     new_chain: str | None = None
     new_chain_reason: str = ""
 
@@ -103,7 +103,7 @@ class DeliveryState:
         return asdict(self)
 
     def is_new_chain_current(self, trail: Trail) -> bool:
-        """Returns whether a chain began anew since logging was started."""
+        """Returns whether a chain had to be restarted since logging was started."""
         return self.new_chain is not None and self.new_chain >= (trail.started_at or "")
 
     def places(self, trail: Trail, span: Span) -> list[DeliveryPlace]:

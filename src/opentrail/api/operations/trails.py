@@ -204,7 +204,7 @@ async def get_trail_status(call: OperationCall) -> Json:
 
 
 def _new_chain(trail: Trail, state: DeliveryState) -> str | None:
-    """Returns the error of a chain that began anew, until logging is started the next time."""
+    """Returns the error of a chain that had to be restarted, until logging starts again."""
     return "NewDigestChain" if state.is_new_chain_current(trail) else None
 
 

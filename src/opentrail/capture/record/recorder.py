@@ -249,7 +249,7 @@ def regained_entry(name: str, lost: dict[str, Any], unread: list[str], now: date
     """Returns the record of events that the journal has lost and a trail's log files have.
 
     Args:
-        name: tells this loss from others; the id is the same every time.
+        name: names this loss; the same name gives the same id.
         lost: `trail`, its ARN; `events`, their number; `first` and `last`, their `eventTime`s.
         unread: keys of log files that could not be read.
         now: the present time.
