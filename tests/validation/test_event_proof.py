@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace as replaced
 from datetime import timedelta
@@ -33,6 +34,7 @@ from tests.validation.delivered import (
     stopped_and_started,
     time_of,
 )
+from tests.validation.test_run import TAMPERED, Tamper
 
 
 def records(trail: Trail, key: str) -> list[dict[str, Any]]:
@@ -57,7 +59,7 @@ def question(trail: Trail, log: str, /, **changes: Any) -> EventQuestion:
         validation=True,
         is_selected=True,
         is_delivered=True,
-        newest_digest=trail.digests()[-1] if trail.digests() else "",
+        known=next((each for each in trail.known if each["region"] == record["awsRegion"]), None),
     )
     return msgspec.structs.replace(asked, **changes)
 
@@ -112,8 +114,13 @@ def test_another_region_and_a_prefix_have_their_own_files() -> None:
 
 def test_the_digest_of_the_newest_log_file_is_still_to_come() -> None:
     trail = six_hours()
-    del trail.bucket[trail.digests()[-1]]  # as if it were not written yet
-    found = prove(trail, question(trail, trail.logs()[-1]))
+    asked = question(trail, trail.logs()[-1])
+    newest, before = trail.digests()[-1], trail.digests()[-2]
+    assert asked.known is not None
+    del trail.bucket[newest]  # as if it were not written yet
+    known = {**asked.known, "newest": {**asked.known["newest"], "key": before}}
+    known["newest"]["sha256"] = hashlib.sha256(trail.content(before)).hexdigest()
+    found = prove(trail, msgspec.structs.replace(asked, known=known))
     assert (found.state, found.digest_key) == (ProofState.PENDING, None)
     assert "still to come" in found.message
 
@@ -196,8 +203,9 @@ def test_a_deleted_digest_breaks_the_proof_and_is_named() -> None:
     assert found.fault == listing
     for key in trail.digests():
         del trail.bucket[key]
+    assert asked.known is not None
     found = prove(trail, asked)
-    assert (found.state, found.digest_key) == (ProofState.BROKEN, asked.newest_digest)
+    assert (found.state, found.digest_key) == (ProofState.BROKEN, asked.known["newest"]["key"])
 
 
 @pytest.mark.parametrize("members", [{"awsAccountId": "210987654321"}, {"logFiles": []}])
@@ -347,3 +355,55 @@ def test_a_bucket_that_cannot_be_read_leaves_the_answer_open() -> None:
     assert "AccessDenied" in found.message
     unsure = msgspec.structs.replace(asked, is_selected=None)
     assert attempt(trail, unsure, Refusing(trail.objects)) is None
+
+
+def listing(trail: Trail, log: str) -> str:
+    """Returns the digest that lists a log file."""
+    return next(
+        key
+        for key in trail.digests()
+        if any(each["s3Object"] == log for each in json.loads(trail.content(key))["logFiles"])
+    )
+
+
+@pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__)
+@pytest.mark.parametrize("is_selected", [True, None], ids=["logging", "stopped since"])
+def test_what_validate_finds_breaks_the_proof_of_the_events_that_it_is_about(
+    tamper: Tamper, is_selected: bool | None
+) -> None:
+    trail = six_hours()
+    before = dict(trail.bucket)
+    asked = {log: question(trail, log, is_selected=is_selected) for log in trail.logs()}
+    digests = {log: listing(trail, log) for log in trail.logs()}
+    tamper(trail)
+    assert trail.validate().code == 1
+    for log, each in asked.items():
+        found = attempt(trail, each)
+        touched = [k for k in (log, digests[log]) if trail.bucket.get(k) != before[k]]
+        expected = ProofState.BROKEN if touched else ProofState.PROVEN
+        assert found is not None, (log, touched)
+        assert found.state is expected, (log, touched, found)
+
+
+def test_a_log_file_deleted_with_its_digest_is_missed_after_the_trail_was_stopped() -> None:
+    trail = stopped_and_started()
+    log = trail.logs()[3]
+    digest = listing(trail, log)
+    asked = question(trail, log, is_selected=None, validation=True)
+    del trail.bucket[log], trail.bucket[digest]
+    found = prove(trail, asked)
+    assert (found.state, found.fault) == (ProofState.BROKEN, digest)
+
+
+@pytest.mark.parametrize("is_selected", [True, None])
+def test_the_listing_digest_and_all_later_ones_are_missed(is_selected: bool | None) -> None:
+    trail = six_hours()
+    for log in trail.logs():
+        left = trail.copy()
+        asked = question(left, log, is_selected=is_selected)
+        first = left.digests().index(listing(left, log))
+        for key in left.digests()[first:]:
+            del left.bucket[key]
+        assert prove(left, asked).state is ProofState.BROKEN, log
+        del left.bucket[log]
+        assert prove(left, asked).state is ProofState.BROKEN, log

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -16,7 +16,15 @@ import orjson
 from opentrail.core.errors import ObjectMissing, ObjectStoreError
 from opentrail.ports.verifier import Verifier
 from opentrail.validation.bucket import BucketReader, BucketRoot
-from opentrail.validation.chains import DigestChecks, DigestFile, load_digest
+from opentrail.validation.chains import (
+    Chain,
+    DigestChecks,
+    DigestFile,
+    LinkChecks,
+    load_digest,
+    report_files,
+)
+from opentrail.validation.checkpoints import CheckpointChecks, Known, KnownDigest, known_from
 from opentrail.validation.content import LARGEST_LOG, BadContent, unpack
 from opentrail.validation.digests import Digest
 from opentrail.validation.inventory import FoundDigest
@@ -32,12 +40,16 @@ from opentrail.validation.names import (
     minute_of,
     split_key,
 )
+from opentrail.validation.report import FindingKind, Report, Status
 
 #: Maximum log files that are read for an event, and digests for a log file.
 MOST_LOGS, _MOST_DIGESTS = 100, 10
 #: How long after an event its log file may come (cloudtrail-format §5.2).
 _LATEST = timedelta(days=30)
 _DAY = timedelta(days=1)
+_SECOND = timedelta(seconds=1)
+#: How long after an event its log file comes as a rule.
+_USUAL = timedelta(hours=1)
 _OTHER_RECORD = "The log file was changed: it has another record with this event ID."
 
 
@@ -82,8 +94,8 @@ class EventQuestion(msgspec.Struct, frozen=True, kw_only=True):
     is_delivered: bool
     #: Whether another trail writes log files to the same folder.
     is_shared: bool = False
-    #: Key of the newest digest of the chain that the server has written, "" if it knows none.
-    newest_digest: str = ""
+    #: What the server knows of the chain, as `DigestChains.known` returns it; None if nothing.
+    known: dict[str, Any] | None = None
 
     @property
     def folder_prefix(self) -> str:
@@ -198,9 +210,9 @@ class EventProver:
         try:
             return self._search(asked, _LogSearch(self._reader, asked, self._now))
         except ObjectStoreError as error:
-            if asked.is_selected is None:
-                return None
             is_gone = isinstance(error, ObjectMissing)
+            if asked.is_selected is None and not (is_gone and asked.known):
+                return None
             state = ProofState.BROKEN if is_gone else ProofState.UNKNOWN
             return EventProof(state, f"The bucket cannot be read: {error}", asked.bucket)
 
@@ -265,12 +277,11 @@ class EventProver:
                 reason = f"The digest file {file.unread or file.reason}."
                 return state, reason, file.place[1]
         end = minute_after(minute)
+        fault = self._chain_fault(asked, minute, end, files)
+        if fault is not None:
+            reason, digest_key = fault
+            return ProofState.BROKEN, f"The digest file {reason}.", digest_key
         digests = [file.digest for file in files if file.digest is not None]
-        newest = digest_name(split_key(asked.newest_digest)[1])
-        if not digests and newest is not None and newest.stamp > end:
-            return ProofState.BROKEN, "The digest file is missing.", asked.newest_digest
-        if digests and digests[0].start >= end and digests[0].previous is not None:
-            return ProofState.BROKEN, "The digest file is missing.", digests[0].previous.key
         if digests and digests[0].start >= end:
             reason = "Log file validation was off when the log file was delivered."
             return ProofState.UNSIGNED, reason, None
@@ -288,6 +299,16 @@ class EventProver:
             return altered
         if search.damaged and not asked.is_shared:
             return _may_have_had(asked, *next(iter(search.damaged.items())))
+        begin = minute_of(asked.event_time)
+        files = list(self._digests(asked, begin))
+        fault = self._chain_fault(asked, begin, begin + _USUAL, files)
+        if fault is not None:
+            text = (
+                f"A digest file of that time {fault[0]}, and may have listed the event's log file."
+            )
+            return EventProof(
+                ProofState.BROKEN, text, asked.bucket, digest_key=fault[1], fault=fault[1]
+            )
         if asked.is_selected is None:
             return None
         if search.is_limited:
@@ -320,11 +341,56 @@ class EventProver:
 
     # Digests
 
+    def _chain_fault(
+        self, asked: EventQuestion, begin: datetime, end: datetime, files: Sequence[DigestFile]
+    ) -> tuple[str, str] | None:
+        """Returns what is wrong with the digests of a period, and the key of the digest.
+
+        It is judged as `validate` does (`LinkChecks`, `CheckpointChecks`). Missing digests count,
+        and those that are there and not valid.
+
+        Args:
+            asked: names the chain, and what the server knows of it.
+            begin: the start of the period.
+            end: its end.
+            files: the first digests that end after `begin`.
+        """
+        number = next(
+            (n for n, file in enumerate(files, 1) if file.digest and file.digest.start >= end),
+            None,
+        )
+        inside = list(files[:number])
+        # A digest that ends with the first second may list files of that second.
+        begin -= _SECOND
+        is_open = number is None and len(files) < _MOST_DIGESTS
+        until = None if is_open or not inside else inside[-1].end + _SECOND
+        report = Report()
+        chain = Chain(_chain_of(asked), inside)
+        report_files(inside, report)
+        LinkChecks(
+            report,
+            begin,
+            self._is_there,
+            lambda place: (
+                place[0] == asked.bucket and split_key(place[1])[0] == asked.folder_prefix
+            ),
+        ).check(chain)
+        CheckpointChecks(report, _known_of(asked), begin, until).check(chain)
+        for finding in report.findings:
+            if finding.status is Status.BAD and finding.kind is FindingKind.DIGEST:
+                return finding.reason, finding.name.removeprefix(f"s3://{asked.bucket}/")
+        return None
+
+    def _is_there(self, place: tuple[str, str]) -> bool:
+        try:
+            self._reader.open(*place).close()
+        except ObjectMissing:
+            return False
+        return True
+
     def _digests(self, asked: EventQuestion, after: datetime) -> Iterator[DigestFile]:
         """Yields the digests of the chain that end at a time or after it, oldest first."""
-        chain = ChainId(
-            asked.account, asked.region, asked.trail, asked.home_region, asked.organization
-        )
+        chain = _chain_of(asked)
         place = LogPlace(asked.organization, asked.account, DIGESTS, DIGESTS, asked.region)
         root = BucketRoot(self._reader, asked.bucket, asked.folder_prefix)
         folder = f"{asked.folder_prefix}{place.folder_tail}"
@@ -343,6 +409,25 @@ class EventProver:
                 count += 1
                 if count == _MOST_DIGESTS:
                     return
+
+
+def _chain_of(asked: EventQuestion) -> ChainId:
+    return ChainId(asked.account, asked.region, asked.trail, asked.home_region, asked.organization)
+
+
+def _known_of(asked: EventQuestion) -> list[Known]:
+    """Returns what the server knows of the digests in the bucket that is asked about."""
+    if asked.known is None:
+        return []
+    known = known_from(asked.known, "the server", is_current=True)
+
+    def is_here(mark: KnownDigest) -> bool:
+        return mark.bucket == asked.bucket and split_key(mark.key)[0] == asked.folder_prefix
+
+    if not is_here(known.newest):
+        return []
+    starts, ends = (tuple(filter(is_here, marks)) for marks in (known.starts, known.ends))
+    return [replace(known, starts=starts, ends=ends)]
 
 
 def _may_have_had(asked: EventQuestion, key: str, reason: str) -> EventProof:

@@ -96,7 +96,7 @@ class Proofs:
             "validation": place.validation,
             "is_selected": is_selected,
             "is_delivered": await self._is_delivered(trail, files, event.position),
-            "newest_digest": await self._newest_digest(trail, files),
+            "known": await self._known(trail, files),
         }
 
     async def _is_delivered(self, trail: Trail, place: DeliveryPlace, position: int) -> bool:
@@ -111,11 +111,12 @@ class Proofs:
             for plan in plans
         )
 
-    async def _newest_digest(self, trail: Trail, place: DeliveryPlace) -> str:
+    async def _known(self, trail: Trail, place: DeliveryPlace) -> Json | None:
+        """Returns what is known of the chain of a place; None if it has no digest."""
         for chain in await self._services.deliveries.known_digests(trail):
             if (chain["organization"], chain["account"], chain["region"]) == astuple(place):
-                return str(chain["newest"]["key"])
-        return ""
+                return chain
+        return None
 
     async def _proven(self, questions: list[Json]) -> list[Any]:
         """Returns the answers; what is still to be delivered is not searched for."""
