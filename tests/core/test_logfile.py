@@ -104,10 +104,11 @@ def test_a_place_is_read_from_its_key(organization: str, account: str, region: s
 
 
 @pytest.mark.parametrize("prefix", ["audit/prod", "audit/prod/"])
-def test_a_prefix_precedes_awslogs_with_one_slash(prefix: str) -> None:
+def test_a_prefix_is_used_as_it_is_with_a_slash_before_awslogs(prefix: str) -> None:
     place = LogFileLocation("my-bucket", prefix, "111122223333", "us-east-2")
-    assert log_key(place, MOMENT, "u" * 16).startswith("audit/prod/AWSLogs/111122223333/")
-    assert digest_key(place, "t", "us-east-2", END).startswith("audit/prod/AWSLogs/111122223333/")
+    start = f"{prefix}/AWSLogs/111122223333/"
+    assert log_key(place, MOMENT, "u" * 16).startswith(start)
+    assert digest_key(place, "t", "us-east-2", END).startswith(start)
 
 
 def test_days_and_minutes_in_keys_are_those_of_utc() -> None:

@@ -227,3 +227,24 @@ def newest_but_one(s3: Any, kind: str) -> str:
     listed = s3.list_objects_v2(Bucket="evidence", Prefix=f"AWSLogs/123456789012/{kind}us-east-1/")
     keys = sorted(item["Key"] for item in listed["Contents"])
     return str(keys[-2])
+
+
+@pytest.mark.parametrize("prefix", ["audit", "audit/"])
+def test_validate_logs_finds_the_digests_under_a_prefix(tmp_path: Path, prefix: str) -> None:
+    with (
+        moto_server() as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream) as server,
+    ):
+        server.boto("s3").create_bucket(Bucket="evidence")
+        trails = server.boto("cloudtrail")
+        bucket = {"S3BucketName": "evidence", "S3KeyPrefix": prefix}
+        created = trails.create_trail(Name="evidence", EnableLogFileValidation=True, **bucket)
+        assert created["S3KeyPrefix"] == prefix
+        trails.start_logging(Name="evidence")
+        flushed = server.opentrail("trail", "flush", "evidence")
+        assert flushed.returncode == 0, flushed.stderr
+        code, said = World(server, upstream).validate()
+        assert code == 0, said
+        assert "1/1 digest files valid" in said
+        ours = server.validate(ARN)
+        assert ours.returncode == 0, ours.stdout + ours.stderr

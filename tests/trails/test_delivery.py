@@ -508,7 +508,7 @@ async def test_records_are_parsed_only_where_their_category_does_not_decide(
 
 @pytest.mark.parametrize(
     ("prefix", "start"),
-    [("", ""), ("audit", "audit/"), ("audit/2020/", "audit/2020/")],
+    [("", ""), ("audit", "audit/"), ("audit/2020/", "audit/2020//")],
 )
 @asynchronous
 async def test_a_files_name_is_awss_and_has_the_delivery_time(prefix: str, start: str) -> None:

@@ -147,7 +147,7 @@ class _Setting:
         trail = self._api.trail(arn.string, arn["region"])
         if trail is None:
             raise UsageError(f"there is no trail {arn.string}; name its bucket: s3://BUCKET/PREFIX")
-        prefix = str(trail.get("S3KeyPrefix") or "").rstrip("/")
+        prefix = str(trail.get("S3KeyPrefix") or "")
         folder = f"{prefix}/{ROOT}" if prefix else ROOT
         is_of_many = trail.get("IsOrganizationTrail") is True
         part = folder if is_of_many else f"{folder}{arn['account']}/"

@@ -50,9 +50,11 @@ class LogFileLocation:
 
     @property
     def root(self) -> str:
-        """The folder of all files of the trail: `{prefix/}AWSLogs/{organization or account}/`."""
-        prefix = self.prefix.rstrip("/")
-        start = f"{prefix}/" if prefix else ""
+        """The folder of all files of the trail: `{prefix/}AWSLogs/{organization or account}/`.
+
+        A prefix that ends with a slash gets another one, as aws-cli's `validate-logs` expects.
+        """
+        start = f"{self.prefix}/" if self.prefix else ""
         return f"{start}AWSLogs/{self.organization or self.account}/"
 
     def folder(self, kind: str) -> str:

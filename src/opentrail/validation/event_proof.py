@@ -100,7 +100,7 @@ class EventQuestion(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def folder_prefix(self) -> str:
         """What the keys have before `AWSLogs/`."""
-        return f"{self.prefix.rstrip('/')}/" if self.prefix else ""
+        return f"{self.prefix}/" if self.prefix else ""
 
 
 class EventProof(msgspec.Struct, frozen=True, rename="camel"):
