@@ -36,6 +36,7 @@ from tests.validation.delivered import (
     hours,
     six_hours,
     stopped_and_started,
+    time_of,
 )
 
 Tamper = Callable[[Trail], list[str]]
@@ -459,6 +460,36 @@ def test_objects_that_nothing_was_done_to_are_not_blamed(tamper: Tamper) -> None
         f.name for f in outcome.of(Status.BAD) if f.kind in (FindingKind.DIGEST, FindingKind.LOG)
     }
     assert not {key for key in untouched if f"s3://{BUCKET}/{key}" in blamed}, outcome.text()
+
+
+def test_a_log_file_deleted_with_its_digest_leaves_a_named_gap() -> None:
+    trail = six_hours()
+    before, digest = trail.digests()[1:3]
+    listed = json.loads(trail.content(digest))
+    for key in [digest, *(each["s3Object"] for each in listed["logFiles"])]:
+        del trail.bucket[key]
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert f"s3://{BUCKET}/{digest}" in outcome.names(Status.BAD)
+    (gap,) = [f for f in outcome.of(Status.BAD) if f.kind is FindingKind.GAP]
+    assert (gap.start, gap.end) == (time_of(before), time_of(digest))
+
+
+def test_a_log_file_deleted_before_its_digest_is_named_with_the_next_one() -> None:
+    async def story() -> tuple[Trail, str]:
+        world = World()
+        await world.add(validation=True)
+        await world.start_logging()
+        await hours(world, 2, ("us-east-1",))
+        gone = world.log_keys()[-1]
+        del world.buckets.objects[BUCKET][gone]
+        await hours(world, 2, ("us-east-1",))
+        return await delivered(world), gone
+
+    trail, gone = run(story())
+    outcome = trail.validate()
+    assert outcome.code == 1
+    assert outcome.names(Status.BAD) == {f"s3://{BUCKET}/{gone}"}
 
 
 def test_an_untouched_trail_is_good() -> None:
