@@ -876,6 +876,11 @@ class MemorySigner:
 
     def __init__(self, valid_from: datetime = MOMENT) -> None:
         self._valid_from = valid_from
+        self.problems: list[str] = []
+
+    async def check(self) -> list[str]:
+        """Returns that nothing is wrong."""
+        return self.problems
 
     async def keys(self) -> list[SigningKey]:
         """Returns the one key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from opentrail.adapters.rsa import RsaSigner
-from opentrail.core.errors import StorageFailed
+from opentrail.adapters.rsa import RsaSigner, folder_problems
+from opentrail.core.errors import SigningKeyUnavailable, StorageFailed
 from tests.factories import MOMENT
-from tests.fakes import SettableClock, asynchronous
+from tests.fakes import MemoryControl, SettableClock, asynchronous
 
 
 def pem(private: rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
@@ -118,7 +119,8 @@ async def test_a_file_that_holds_no_fit_key_is_refused_by_name(
     file.write_bytes(content)
     file.chmod(0o600)
     with pytest.raises(StorageFailed, match=file.name):
-        await signer_in(tmp_path).keys()
+        await signed(signer_in(tmp_path), b"content")
+    assert await signer_in(tmp_path).keys() == []
 
 
 @asynchronous
@@ -152,3 +154,106 @@ async def test_what_ended_before_a_key_was_made_is_signed_by_an_older_one(tmp_pa
         (made + DAY, new),
     ):
         assert (await signer.current(moment)).fingerprint == expected.fingerprint
+
+
+# Files that are not as they were made
+
+
+def remove(file: Path) -> None:
+    file.unlink()
+
+
+def truncate(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def replace(file: Path) -> None:
+    file.write_bytes(pem(rsa.generate_private_key(public_exponent=65537, key_size=2048)))
+
+
+def open_to_others(file: Path) -> None:
+    file.chmod(0o644)
+
+
+CHANGES = [remove, truncate, empty, replace, open_to_others]
+
+
+def remembering(folder: Path, control: MemoryControl, clock: SettableClock) -> RsaSigner:
+    return RsaSigner(folder, clock, LIFETIME, control)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@asynchronous
+async def test_a_key_file_that_is_gone_or_changed_is_named_and_its_key_stays_listed(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    control, clock = MemoryControl(), SettableClock()
+    running = remembering(tmp_path, control, clock)
+    made = await running.current()
+    assert await running.check() == []
+    (file,) = files(tmp_path)
+    saved = file.read_bytes()
+    change(file)
+    for signer in (running, remembering(tmp_path, control, clock)):
+        (problem,) = await signer.check()
+        assert signer.problems == [problem]
+        assert file.name in problem
+        assert str(tmp_path) not in problem
+        assert made.fingerprint in [key.fingerprint for key in await signer.keys()]
+    # The process that has the key goes on with it.
+    assert (await running.current()).fingerprint == made.fingerprint
+    assert await folder_problems(tmp_path, control) == [problem]
+    file.unlink(missing_ok=True)
+    file.write_bytes(saved)
+    file.chmod(0o600)
+    again = remembering(tmp_path, control, clock)
+    assert await again.check() == []
+    assert made.fingerprint in [key.fingerprint for key in await again.keys()]
+
+
+@pytest.mark.parametrize("change", [truncate, empty, replace, open_to_others])
+@asynchronous
+async def test_no_other_key_signs_while_the_newest_one_is_damaged(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    control, clock = MemoryControl(), SettableClock()
+    await remembering(tmp_path, control, clock).current()
+    (file,) = files(tmp_path)
+    change(file)
+    with pytest.raises(SigningKeyUnavailable, match=file.name):
+        await remembering(tmp_path, control, clock).current()
+    assert files(tmp_path) == [file]
+
+
+@asynchronous
+async def test_a_new_key_signs_when_the_old_one_is_missing_and_both_are_listed(
+    tmp_path: Path,
+) -> None:
+    control, clock = MemoryControl(), SettableClock()
+    old = await remembering(tmp_path, control, clock).current()
+    (file,) = files(tmp_path)
+    file.unlink()
+    signer = remembering(tmp_path, control, clock)
+    new = await signer.current()
+    assert new.fingerprint != old.fingerprint
+    assert [key.fingerprint for key in await signer.keys()] == [old.fingerprint, new.fingerprint]
+    assert len(await signer.check()) == 1
+    (tmp_path / f"{file.name}.lost").touch()
+    assert await signer.check() == []
+    assert len(await signer.keys()) == 2
+
+
+@asynchronous
+async def test_keys_of_an_earlier_version_are_remembered_as_they_are_found(tmp_path: Path) -> None:
+    made = await signer_in(tmp_path).current()
+    control = MemoryControl()
+    assert await remembering(tmp_path, control, SettableClock()).check() == []
+    for file in files(tmp_path):
+        file.unlink()
+    again = remembering(tmp_path, control, SettableClock())
+    assert len(await again.check()) == 1
+    assert made.fingerprint in [key.fingerprint for key in await again.keys()]

@@ -75,3 +75,10 @@ def test_a_trail_that_does_not_deliver_is_named() -> None:
     health.trail_problems = [{"trail": "arn", "problem": "digest files cannot be written"}]
     assert health.status == "degraded"
     assert health.document("refuse", 1, [])["trailProblems"] == health.trail_problems
+
+
+def test_a_signing_key_that_is_gone_is_named() -> None:
+    health = Health(Journal(), Store())  # type: ignore[arg-type]
+    health.key_problems = ["signing key signing-2026-01-01T000000Z.pem is missing"]
+    assert health.status == "degraded"
+    assert health.document("refuse", 1, [])["keyProblems"] == health.key_problems

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.system import SystemClock
 from opentrail.cli import main
 from opentrail.ports.control import Put
 from tests.adapters.duckdb.worlds import World
@@ -82,3 +85,25 @@ def test_a_folder_that_is_not_a_data_directory_is_a_usage_error(
 ) -> None:
     assert main(["verify-store", "--data-dir", str(tmp_path)]) == 2
     assert "is not a data directory" in capsys.readouterr().err
+
+
+def test_a_signing_key_that_was_removed_is_a_problem(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made(tmp_path / "data")
+    (folder / "keys").mkdir(mode=0o700)
+
+    async def sign() -> None:
+        control = SqlControl.in_file(folder / "state.db")
+        await RsaSigner(folder / "keys", SystemClock(), timedelta(days=90), control).current()
+        await control.close()
+
+    run(sign())
+    assert main(["verify-store", "--data-dir", str(folder)]) == 0
+    (file,) = (folder / "keys").iterdir()
+    file.unlink()
+    capsys.readouterr()
+    assert main(["verify-store", "--data-dir", str(folder)]) == 1
+    assert f"keys: signing key {file.name} is missing" in capsys.readouterr().out
+    assert main(["doctor", "--data-dir", str(folder)]) == 1
+    assert f"signing key {file.name} is missing" in capsys.readouterr().out

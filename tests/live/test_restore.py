@@ -152,7 +152,8 @@ def test_a_trail_goes_on_after_an_older_state_and_history_has_no_hole(
             assert lost["serviceEventDetails"]["lostRecords"] >= 3
 
 
-def test_without_the_keys_a_new_chain_begins_and_everybody_is_told(tmp_path: Path) -> None:
+def test_digests_of_unknown_keys_end_the_chain_and_everybody_is_informed(tmp_path: Path) -> None:
+    """The old server got a new key after the backup, and the backup has no keys."""
     saved = tmp_path / "saved"
     with moto_server() as upstream:
         with opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server:
@@ -161,6 +162,10 @@ def test_without_the_keys_a_new_chain_begins_and_everybody_is_told(tmp_path: Pat
             users = create_users(server, "before")
             flush(server)
             save(server, saved, restore_without_keys)
+            assert server.stop() == 0
+            for file in (tmp_path / "data" / "keys").glob("signing-*.pem"):
+                file.unlink()
+            server.start()
             users |= create_users(server, "lost")
             flush(server)
             assert server.stop() == 0
@@ -171,12 +176,73 @@ def test_without_the_keys_a_new_chain_begins_and_everybody_is_told(tmp_path: Pat
             flush(server)
             status = server.boto("cloudtrail").get_trail_status(Name="evidence")
             assert status["LatestDigestDeliveryError"] == "NewDigestChain"
-            assert health(server)["status"] == "degraded"
             shown = server.opentrail("status")
             assert shown.returncode == 1
             assert "a new chain of digest files began" in shown.stdout
+            (lost,) = health(server)["keyProblems"]
+            (folder / "keys" / f"{lost.split()[2]}.lost").touch()
             trails = server.boto("cloudtrail")
             trails.stop_logging(Name="evidence")
             trails.start_logging(Name="evidence")
             flush(server)
+            assert health(server)["trailProblems"] == []
+            assert server.stop() == 0
+            server.start()
             assert health(server)["status"] == "ok"
+
+
+def test_a_restore_without_keys_continues_the_chain_with_a_new_key(tmp_path: Path) -> None:
+    saved = tmp_path / "saved"
+    with moto_server() as upstream:
+        with opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server:
+            server.boto("s3").create_bucket(Bucket="evidence")
+            start_a_trail(server)
+            flush(server)
+            save(server, saved, restore_without_keys)
+            create_users(server, "lost")
+            flush(server)
+            assert server.stop() == 0
+        folder = tmp_path / "restored"
+        restore_without_keys(saved, folder)
+        with opentrail_server(folder, "--upstream", upstream, *INTERVALS) as server:
+            create_users(server, "after")
+            flush(server)
+            arguments = ("--trail-arn", ARN, "--start-time", "2020-01-01T00:00:00Z")
+            done = server.try_aws("cloudtrail", "validate-logs", *arguments)
+            assert done.returncode == 0, done.stdout + done.stderr
+            ours = server.validate(ARN)
+            assert ours.returncode == 0, ours.stdout + ours.stderr
+
+
+def test_a_damaged_signing_key_is_named_everywhere_and_its_public_half_stays_listed(
+    tmp_path: Path,
+) -> None:
+    with (
+        moto_server() as upstream,
+        opentrail_server(tmp_path / "data", "--upstream", upstream, *INTERVALS) as server,
+    ):
+        server.boto("s3").create_bucket(Bucket="evidence")
+        start_a_trail(server)
+        flush(server)
+        listed = server.boto("cloudtrail").list_public_keys()["PublicKeyList"]
+        assert server.stop() == 0
+        (file,) = (tmp_path / "data" / "keys").glob("signing-*.pem")
+        whole = file.read_bytes()
+        file.write_bytes(whole[:100])
+        server.start()
+        state = health(server)
+        assert state["status"] == "degraded"
+        assert file.name in state["keyProblems"][0]
+        assert server.boto("cloudtrail").list_public_keys()["PublicKeyList"] == listed
+        assert server.opentrail("trail", "flush", "evidence").returncode != 0
+        status = server.boto("cloudtrail").get_trail_status(Name="evidence")
+        assert status["LatestDigestDeliveryError"] == "SigningKeyUnavailable"
+        for command in ("verify-store", "doctor"):
+            done = server.opentrail(command)
+            assert done.returncode == 1
+            assert f"signing key {file.name} is damaged" in done.stdout, command
+        assert server.stop() == 0
+        file.write_bytes(whole)
+        server.start()
+        flush(server)
+        assert health(server)["status"] == "ok"

@@ -31,7 +31,13 @@ from opentrail.api.operations import (
 )
 from opentrail.api.replays import Replays
 from opentrail.api.validation import validate
-from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError, Unsupported
+from opentrail.core.errors import (
+    INTERNAL_FAILURE,
+    CloudTrailError,
+    ObjectStoreError,
+    OpentrailError,
+    Unsupported,
+)
 from opentrail.wire import cbor
 from opentrail.wire.service_models import ServiceCatalog
 
@@ -103,7 +109,7 @@ class CloudTrailApi:
             return _error(500, "InternalFailure", message, is_cbor)
         except OpentrailError as error:
             log.error("operation failed", extra={"error": str(error)})
-            return _error(500, "InternalFailure", str(error), is_cbor)
+            return _error(500, "InternalFailure", INTERNAL_FAILURE, is_cbor)
         if is_cbor:
             return _respond_in_cbor(200, cbor.encode(self._model_of(name).output_shape, answer))
         return _respond(200, answer)

@@ -37,6 +37,7 @@ from opentrail.insights.expected import ExpectedIncidents
 from opentrail.insights.follower import Insights
 from opentrail.organizations.administration import OrganizationAdministration
 from opentrail.ports.organizations import Organizations
+from opentrail.ports.signer import Signer
 from opentrail.settings import Settings
 from opentrail.trails.bucket_digests import BucketDigests
 from opentrail.trails.comparison import BucketComparison
@@ -65,6 +66,8 @@ _BUS_LINGER = 0.5
 _INSIGHTS_LINGER, _INSIGHTS_WANTED = 1.0, 5.0
 #: Seconds between two looks at which accounts the organization has.
 _MEMBERS_EVERY = 60.0
+#: Seconds between two checks of the signing keys.
+_KEYS_EVERY = 60.0
 
 
 async def start_features(
@@ -87,7 +90,9 @@ async def start_features(
     """
     settings, clock, metrics = engines.settings, engines.clock, engines.metrics
     control, journal = engines.control, engines.journal
-    signer = RsaSigner(data.keys, clock, timedelta(days=settings.signing_key_days))
+    signer = RsaSigner(data.keys, clock, timedelta(days=settings.signing_key_days), control)
+    await signer.check()
+    run_beside(stack, _check_keys(signer))
     objects = S3Objects(store_access(settings))
     trails = TrailRegistry(control, settings.trails_per_region)
     selector = EntrySelector(journal)
@@ -162,6 +167,16 @@ async def _follow_history(engines: Engines, fail: Callable[[str], None]) -> None
     history = engines.history
     history.catch_up_to(engines.journal.head)
     await follow(engines.journal, history, _HISTORY_LINGER, history.hurry)
+
+
+async def _check_keys(signer: Signer) -> None:
+    """Compares the signing keys with what is remembered of them, once a minute."""
+    while True:
+        await asyncio.sleep(_KEYS_EVERY)
+        try:
+            await signer.check()
+        except OpentrailError as error:
+            log.warning("the signing keys cannot be checked", extra={"error": str(error)})
 
 
 async def _regain(engines: Engines, regaining: Regaining) -> None:

@@ -16,12 +16,14 @@ class Health:
     """The state of one server.
 
     Status is `failing` while calls cannot be recorded, `degraded` if something was lost, event
-    history does not answer or a trail does not deliver, else `ok`.
+    history does not answer, a trail does not deliver or a signing key is gone, else `ok`.
     """
 
     def __init__(self, journal: ArchivedJournal, store: IpcEventStore) -> None:
         self._journal = journal
         self._store = store
+        #: What is wrong with the keys that sign digests.
+        self.key_problems: list[str] = []
         #: Trails whose deliveries or digests fail (`api/trail_states.py`).
         self.trail_problems: list[dict[str, str]] = []
 
@@ -31,7 +33,7 @@ class Health:
         if self._journal.failure:
             return "failing"
         is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
-        is_whole = is_whole and not self.trail_problems
+        is_whole = is_whole and not (self.trail_problems or self.key_problems)
         return "ok" if is_whole and self._store.is_responding else "degraded"
 
     def missing(self) -> list[str]:
@@ -80,6 +82,7 @@ class Health:
                 "damaged": state.damaged,
                 "lostImports": state.lost_imports,
             },
+            "keyProblems": self.key_problems,
             "trailProblems": self.trail_problems,
             "connections": {
                 "open": total(counted, "opentrail_open_connections"),

@@ -236,6 +236,7 @@ class Server:
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.counted()]
+            state.key_problems = list(services.signer.problems)
             state.trail_problems = await trail_problems(services.control, services.trails)
             return state.document(settings.on_record_failure, settings.recorders, counted)
 

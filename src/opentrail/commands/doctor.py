@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from opentrail.adapters.backup import abandoned_snapshots
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
 from opentrail.commands.upstream_check import UpstreamCheck
+from opentrail.commands.verify_store import key_problems
 from opentrail.core.errors import OpentrailError
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -65,6 +67,7 @@ def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
     if folder.is_dir():
         yield Diagnosis("ok", "data directory", str(folder.resolve()))
         yield from _permissions(folder)
+        yield from _keys(folder)
         yield from _leftovers(folder)
         yield from _disk(folder)
     elif not options.endpoint:
@@ -89,6 +92,14 @@ def _permissions(folder: Path) -> Iterator[Diagnosis]:
         mode = 0o700 if path.is_dir() else 0o600
         text = f"{path} may be read by others (mode {stat.S_IMODE(path.stat().st_mode):o})"
         yield Diagnosis("problem", "permissions", text, partial(path.chmod, mode))
+
+
+def _keys(folder: Path) -> Iterator[Diagnosis]:
+    try:
+        for problem in asyncio.run(key_problems(folder)):
+            yield Diagnosis("problem", "signing keys", problem)
+    except OpentrailError as error:
+        yield Diagnosis("problem", "signing keys", str(error))
 
 
 def _leftovers(folder: Path) -> Iterator[Diagnosis]:

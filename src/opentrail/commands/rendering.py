@@ -234,6 +234,9 @@ def print_status(status: dict[str, Any]) -> None:
     if status["trails"]:
         out("\nTrails:\n")
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
+    if keys := status.get("keyProblems"):
+        out("\nProblems of signing keys:\n")
+        _print_list(keys)
     if problems := status.get("trailProblems"):
         out("\nProblems of trails:\n")
         _print_list([f"{one['trail']}: {one['problem']}" for one in problems])

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.rsa import folder_problems
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.known_positions import known_positions
@@ -37,6 +38,7 @@ def run(options: argparse.Namespace) -> int:
     findings: list[Damage] = []
     try:
         written = asyncio.run(_written(folder))
+        findings += [Damage("keys", problem) for problem in asyncio.run(key_problems(folder))]
     except OpentrailError as error:
         written = 0
         findings.append(Damage("state.db", str(error)))
@@ -76,6 +78,21 @@ async def _written(folder: Path) -> int:
     finally:
         await control.close()
     return known.written if known else 0
+
+
+async def key_problems(folder: Path) -> list[str]:
+    """Returns what is wrong with the signing keys of a data directory.
+
+    Raises:
+        StorageFailed: the control store cannot be read.
+    """
+    data = DataDirectory(folder)
+    control = SqlControl.in_read_only_file(data.state) if data.state.exists() else None
+    try:
+        return await folder_problems(data.keys, control)
+    finally:
+        if control is not None:
+            await control.close()
 
 
 def _outcome(findings: list[Damage]) -> str:

@@ -42,6 +42,10 @@ class StorageFailed(OpentrailError):
     exit_code = 74
 
 
+class SigningKeyUnavailable(StorageFailed):
+    """No key may sign digests now."""
+
+
 class JournalDamaged(StorageFailed):
     """A segment's content is not what was written; `position` is in that segment."""
 
@@ -121,6 +125,12 @@ class ServiceError(OpentrailError):
 
 class ServiceMissing(ServiceError):
     """The named resource does not exist."""
+
+
+#: AWS's text of the error `InternalFailure`; the log has the cause, which may name files.
+INTERNAL_FAILURE = (
+    "The request processing has failed because of an unknown error, exception or failure."
+)
 
 
 class CloudTrailError(OpentrailError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -20,8 +21,17 @@ class SigningKey:
 class Signer(Protocol):
     """RSASSA-PKCS1-v1_5 with SHA-256 over RSA keys of 2048 bits or more."""
 
+    @property
+    def problems(self) -> Sequence[str]:
+        """What is wrong with the stored keys, as of the last check; without paths."""
+        ...
+
+    async def check(self) -> Sequence[str]:
+        """Return what is wrong with the stored keys now; without paths."""
+        ...
+
     async def keys(self) -> list[SigningKey]:
-        """Return every key that ever signed, oldest first."""
+        """Return every key that ever signed, oldest first; also those whose files are damaged."""
         ...
 
     async def current(self, moment: datetime | None = None) -> SigningKey:
@@ -30,9 +40,16 @@ class Signer(Protocol):
         A new key is created when the last one has expired. A digest that ended before a key was
         created is signed with an older key, so that the keys valid in a time range are enough to
         verify its digests.
+
+        Raises:
+            SigningKeyUnavailable: no key can be used.
         """
         ...
 
     async def sign(self, content: bytes, fingerprint: str) -> bytes:
-        """Return the signature of `content` by the key with this fingerprint."""
+        """Return the signature of `content` by the key with this fingerprint.
+
+        Raises:
+            SigningKeyUnavailable: the key cannot be used.
+        """
         ...

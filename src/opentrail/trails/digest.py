@@ -9,7 +9,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from opentrail.core.errors import ObjectStoreError, ObjectTaken
+from opentrail.core.errors import ObjectStoreError, ObjectTaken, SigningKeyUnavailable
 from opentrail.core.event import format_time, parse_time
 from opentrail.core.faults import reach
 from opentrail.core.logfile import (
@@ -322,11 +322,16 @@ class DigestChains:
         location = place.location(span.bucket, span.prefix)
         start, end = (format_time(moment) for moment in window)
         key = digest_key(location, trail.name, trail.home_region, window[1])
-        fingerprint = (await self._signer.current(window[1])).fingerprint
-        content = digest_bytes(location, key, start, end, fingerprint, logs, previous)
-        signature = await self._signer.sign(
-            string_to_sign(end, location.bucket, key, content, previous), fingerprint
-        )
+        try:
+            fingerprint = (await self._signer.current(window[1])).fingerprint
+            content = digest_bytes(location, key, start, end, fingerprint, logs, previous)
+            signature = await self._signer.sign(
+                string_to_sign(end, location.bucket, key, content, previous), fingerprint
+            )
+        except SigningKeyUnavailable as error:
+            log.error("digests cannot be signed", extra={"error": str(error)})
+            message = "no key can sign digests; the log names the file"
+            raise ObjectStoreError("SigningKeyUnavailable", message) from error
         return {
             "bucket": location.bucket,
             "key": key,

@@ -15,7 +15,13 @@ from starlette.responses import Response
 from opentrail.access.users import ConsoleRole
 from opentrail.api.console.roles import require
 from opentrail.api.console.sessions import LONGEST, Session, Sessions, SessionUser
-from opentrail.core.errors import CloudTrailError, ObjectStoreError, OpentrailError, RecordRefused
+from opentrail.core.errors import (
+    INTERNAL_FAILURE,
+    CloudTrailError,
+    ObjectStoreError,
+    OpentrailError,
+    RecordRefused,
+)
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +265,7 @@ def _described(error: Exception, request_id: str) -> tuple[str, str, int]:
         return "TimedOut", "This took too long; narrow the search.", 504
     about = {"error": str(error), "request": request_id}
     log.error("a call of the console failed", extra=about)
-    return "InternalFailure", str(error), 500
+    return "InternalFailure", INTERNAL_FAILURE, 500
 
 
 def _json_error(code: str, message: str, status: int, request_id: str) -> Response:
