@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -156,13 +156,17 @@ def parameters(plan: Plan) -> dict[str, Any]:
     shape: Any = model.output_shape if plan.is_answer else model.input_shape
     root: dict[str, Any] = {}
     for number, (path, _, _) in sorted(plan.places.items(), key=lambda one: len(one[1][0])):
-        put(root, shape, path, number)
-    if not plan.is_answer:
-        for name, member in shape.members.items():
-            if member.serialization.get("location") in ("uri", "querystring", "header"):
-                root.setdefault(name, filler(member))
-                if root[name] is None:
-                    del root[name]
+        put(root, shape, path, partial(full, number=number))
+    return root if plan.is_answer else with_head(root, shape)
+
+
+def with_head(root: dict[str, Any], shape: Any) -> dict[str, Any]:
+    """Returns a request with what its path, query and headers cannot do without."""
+    for name, member in shape.members.items():
+        if member.serialization.get("location") in ("uri", "querystring", "header"):
+            root.setdefault(name, filler(member))
+            if root[name] is None:
+                del root[name]
     return root
 
 
@@ -172,15 +176,15 @@ def filler(shape: Any) -> Any:
     return None
 
 
-def put(value: Any, shape: Any, path: Path, number: int) -> None:
-    """Puts a canary at the end of a path, with what leads there."""
+def put(value: Any, shape: Any, path: Path, make: Callable[[Any], Any]) -> None:
+    """Puts what is made of the last shape at the end of a path, with what leads there."""
     for step, following in zip(path, (*path[1:], None), strict=True):
         inner = {_LIST: "member", _MAP: "value"}.get(step)
         shape = getattr(shape, inner) if inner else shape.members[step]
         key: Any = 0 if step == _LIST else "k" if step == _MAP else step
         present: Any = [] if following == _LIST else {}
         if following is None:
-            present = full(shape, number)
+            present = make(shape)
         elif step == _LIST and value:
             present = value[0]
         elif step != _LIST:
@@ -199,9 +203,11 @@ def full(shape: Any, number: int, depth: int = 0) -> Any:
         if depth > _DEEPEST or getattr(shape, "is_document_type", False):
             return {}
         pair = naming_members(shape.members)
+        named = set(shape.members) if pair is None else {*pair[1]}
         return {
-            name: "NAME" if pair and name != pair[1] else full(inner, number, depth + 1)
+            name: full(inner, number, depth + 1) if name in named else "NAME"
             for name, inner in shape.members.items()
+            if name in named or inner.type_name == "string"
         }
     if kind == "list":
         return [full(shape.member, number, depth + 1)]
@@ -213,9 +219,8 @@ def full(shape: Any, number: int, depth: int = 0) -> Any:
     return plain.get(kind, 1)
 
 
-def record_of(plan: Plan) -> tuple[bytes, bool]:
+def record_of(plan: Plan, given: dict[str, Any]) -> tuple[bytes, bool]:
     """Returns the record of the call, and whether it was understood as what it is."""
-    given = parameters(plan)
     model = plan.service.model.operation_model(plan.operation)
     protocol = plan.service.protocols[0]
     if plan.is_answer:
@@ -263,7 +268,7 @@ def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -
     tried: Counter[str] = Counter()
     for plan in plans():
         try:
-            raw, is_understood = record_of(plan)
+            raw, is_understood = record_of(plan, parameters(plan))
         except KeyError:
             assert plan.service.name in NOT_MADE
             continue
@@ -283,6 +288,70 @@ def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -
     assert missing == ["dataexchange SendApiAssetResponse.ResponseHeaders in SendApiAsset"]
     assert tried["hidden"] > 6_800
     assert tried["shown"] > 8_000
+
+
+# A name here, its value there
+
+_NAMING = re.compile(
+    r"(name|key|path|id|attribute|field|option|parameter|variable|header|tag)$", re.I
+)
+_NAMED = re.compile(r"values?$", re.I)
+_CHOSEN_NAME = "DBPassword"
+
+
+def chosen(shape: Any) -> bool:
+    """Returns whether a caller can write a secret's name here."""
+    return bool(shape.type_name == "string" and not shape.metadata.get("enum"))
+
+
+def texts_in(shape: Any, depth: int = 0) -> bool:
+    if shape.type_name in ("list", "map"):
+        return texts_in(shape.member if shape.type_name == "list" else shape.value, depth)
+    if shape.type_name == "structure":
+        members = shape.members.values()
+        return depth < _DEEPEST and any(texts_in(member, depth + 1) for member in members)
+    return chosen(shape)
+
+
+def pairs() -> Iterator[tuple[Plan, dict[str, Any], str]]:
+    """Yields a call for each structure of a name and a value, with a canary for each value."""
+    number = 0
+    for service in catalog().services.values():
+        for holder, (operation, is_answer, path, _) in reached(service).items():
+            members = service.model.shape_for(holder).members
+            naming = [name for name in members if _NAMING.search(name) and chosen(members[name])]
+            named = [name for name in members if _NAMED.search(name) and texts_in(members[name])]
+            if not naming or not named or set(naming) & set(named):
+                continue
+            for key in naming:
+                plan = Plan(service, operation, is_answer)
+                model = service.model.operation_model(operation)
+                shape: Any = model.output_shape if is_answer else model.input_shape
+                root: dict[str, Any] = {}
+                for member in named:
+                    put(root, shape, (*path, member), partial(full, number=number))
+                put(root, shape, (*path, key), lambda _shape: _CHOSEN_NAME)
+                yield plan, root if is_answer else with_head(root, shape), f"{holder}.{key}"
+            number += 1
+
+
+@pytest.mark.campaign
+def test_no_value_is_in_a_record_whose_name_beside_it_is_a_secrets() -> None:
+    """Every structure of all models, in the protocol of its service, in requests and answers."""
+    leaked: list[str] = []
+    tried: Counter[str] = Counter()
+    for plan, given, where in pairs():
+        try:
+            raw, is_understood = record_of(plan, given)
+        except KeyError:
+            assert plan.service.name in NOT_MADE
+            continue
+        tried["answers" if plan.is_answer else "requests"] += is_understood
+        if _CANARY.search(raw):
+            leaked.append(f"{plan.service.name} {where} in {plan.operation}")
+    assert leaked == []
+    assert tried["requests"] > 700
+    assert tried["answers"] > 200
 
 
 # In every form in which models nest texts

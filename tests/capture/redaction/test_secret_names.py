@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from opentrail.capture.redaction.secret_names import (
-    hidden_member,
+    hidden_members,
     looks_secret,
+    means_secret,
     names_environment,
     names_secret,
     naming_members,
@@ -45,7 +46,21 @@ def test_a_name_that_does_not(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["token", "API_KEY", "x-api-key", "secrets", "tokens", "db_pass", "Cookie", "set-cookie"],
+    [
+        "PW",
+        "export_pw",
+        "dbPass",
+        "SharedAccessKey",
+        "*secure",
+        "token",
+        "API_KEY",
+        "x-api-key",
+        "secrets",
+        "tokens",
+        "db_pass",
+        "Cookie",
+        "set-cookie",
+    ],
 )
 def test_a_name_means_a_secret_where_the_model_does_not_say(name: str) -> None:
     assert sounds_secret(name)
@@ -101,10 +116,43 @@ def test_a_name_means_environment_variables(name: str, holds: bool) -> None:
     assert names_environment(name) == holds
 
 
-def test_a_name_may_be_next_to_its_value() -> None:
-    assert hidden_member({"Key": "password", "Value": "x"}) == "Value"
-    assert hidden_member({"name": "sessionToken", "values": ["x"]}) == "values"
-    assert hidden_member({"name": "team", "value": "password"}) is None
-    assert hidden_member({"name": ["password"], "value": "x"}) is None
-    assert hidden_member({"password": "x"}) is None
+@pytest.mark.parametrize(
+    ("given", "hidden"),
+    [
+        ({"Key": "password", "Value": "x"}, {"Value"}),
+        ({"name": "sessionToken", "values": ["x"]}, {"values"}),
+        ({"TagKey": "db-password", "TagValue": "x"}, {"TagValue"}),
+        ({"HeaderName": "X-Api-Key", "HeaderValue": "x", "Enabled": True}, {"HeaderValue"}),
+        ({"op": "add", "path": "/variables/PW", "value": "x"}, {"value"}),
+        ({"id": "*password", "stringValue": "x"}, {"stringValue"}),
+        ({"Name": "Pw", "Value": "x", "DefaultValue": "y"}, {"Value", "DefaultValue"}),
+        ({"Key": "Password", "Value": "x", "UsePreviousValue": True}, {"Value"}),
+        ({"name": "team", "value": "password"}, set()),
+        ({"name": ["password"], "value": "x"}, set()),
+        ({"name": "DB_PASSWORD", "valueFrom": "arn"}, set()),
+        ({"password": "x"}, set()),
+    ],
+)
+def test_a_name_may_be_next_to_its_value(given: dict[str, object], hidden: set[str]) -> None:
+    assert set(hidden_members(given)) == hidden
+
+
+def test_a_structure_is_a_pair_with_a_name_and_a_value() -> None:
     assert naming_members({"key": 1}) is None
+    assert naming_members({"value": 1}) is None
+    assert naming_members(["Key", "Value", "More"]) == (("Key",), ("Value",))
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("/app/db/password", True),
+        ("/tokens/0/x", True),
+        ("/stages/nextToken", False),
+        ("/description", False),
+        (5, False),
+        (None, False),
+    ],
+)
+def test_a_path_means_a_secret_by_one_of_its_parts(name: object, means: bool) -> None:
+    assert means_secret(name) == means

@@ -16,8 +16,9 @@ from typing import Any, Final
 from opentrail.capture.record.model_form import ABSENT
 from opentrail.capture.record.rules import lower_first, rules
 from opentrail.capture.record.s3_form import add_child, loose_text
+from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
-from opentrail.capture.redaction.secret_names import names_secret
+from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
 from opentrail.wire.protocols.requests import operation_fields, repeated_fields
@@ -158,6 +159,20 @@ def _named_children(node: Tree) -> list[tuple[str, Tree]]:
     return [(part, child) for part, child in node.items() if part is not None]
 
 
+def _hidden_children(node: Tree) -> tuple[str, ...]:
+    """Returns the children that another child names as secrets."""
+    if not any(name is not None and is_value(name) for name in node):
+        return ()
+    return hidden_members({name: child.get(None, "") for name, child in _named_children(node)})
+
+
+def _hidden_elements(element: Element) -> tuple[str, ...]:
+    """Returns the names of child elements that another one names as secrets."""
+    if not any(is_value(child.local_name) for child in element.children):
+        return ()
+    return hidden_members({child.local_name: child.text for child in element.children})
+
+
 def _is_leaf(node: Tree) -> bool:
     """Returns whether a node has no children, only a value if any."""
     return not node or (len(node) == 1 and None in node)
@@ -181,8 +196,10 @@ def _later_node(node: Tree, shape: Any) -> Any:
         return loose_text(node.get(None, ""))
     members = _request_members(shape)
     shown: dict[str, Any] = {"content": loose_text(node[None])} if None in node else {}
+    hidden = _hidden_children(node)
     for name, child in _named_children(node):
         member, is_secret = _member_of(members, name)
+        is_secret = is_secret or name in hidden
         shown[name] = REMOVED_MARK if is_secret else _later_member(child, member)
     return shown
 
@@ -204,6 +221,7 @@ def _later_element(element: Element, shape: Any) -> Any:
         return loose_text(element.text)
     shown: dict[str, Any] = {name: loose_text(text) for name, text in element.attributes.items()}
     members = _answer_members(shape)
+    hidden = _hidden_elements(element)
     for child in element.children:
         name = child.local_name
         if name == "item":
@@ -211,6 +229,7 @@ def _later_element(element: Element, shape: Any) -> Any:
             is_secret = _is_secret(name, member)
         else:
             member, is_secret = _member_of(members, name)
+        is_secret = is_secret or name in hidden
         add_child(shown, name, REMOVED_MARK if is_secret else _later_element(child, member))
     if not element.children and element.text.strip():
         shown["content"] = loose_text(element.text)
@@ -247,10 +266,12 @@ class _Earlier:
         members = _request_members(shape)
         if None in node and path:
             shown["value"] = _typed(node[None], None)
+        hidden = _hidden_children(node)
         for name, child in _named_children(node):
             if not path and name in self._left_out:
                 continue
-            self._member(shown, child, _member_of(members, name), (*path, name))
+            member, is_secret = _member_of(members, name)
+            self._member(shown, child, (member, is_secret or name in hidden), (*path, name))
         return shown
 
     def _member(
@@ -311,7 +332,7 @@ class _Earlier:
         spelt = of_operation.get(".".join(path)) or of_all.get(path[-1]) or {}
         if text in spelt:
             return deepcopy(spelt[text])
-        return text if lower_first(path[-1]) in self._as_text else _typed(text, shape)
+        return within(text) if lower_first(path[-1]) in self._as_text else _typed(text, shape)
 
 
 def _put(shown: dict[str, Any], where: str, value: Any) -> None:
@@ -361,10 +382,11 @@ class _EarlierAnswer:
             return {wrapper: self._shown_items(children, _item_shape(shape))}
         members = _answer_members(shape)
         shown: dict[str, Any] = {}
+        hidden = _hidden_elements(element)
         for child in children:
             name = child.local_name
             member, is_secret = _member_of(members, name)
-            value = REMOVED_MARK if is_secret else self.element(child, member)
+            value = REMOVED_MARK if is_secret or name in hidden else self.element(child, member)
             if value is not ABSENT:
                 add_child(shown, self._names.get(name, name), value)
         return shown
@@ -378,7 +400,7 @@ class _EarlierAnswer:
             if not element.text:
                 return ABSENT
             if element.local_name in self._as_text:
-                return element.text
+                return within(element.text)
             return _typed(element.text, shape)
         return _typed(element.text, None) if element.text.strip() else {}
 
@@ -386,8 +408,10 @@ class _EarlierAnswer:
 def _typed(text: str, shape: Any) -> Any:
     """Returns a scalar by the model: numbers, booleans, times in epoch milliseconds."""
     if shape is None or shape.type_name in ("list", "structure"):
-        return _BOOLEANS.get(text, text)
+        return _BOOLEANS[text] if text in _BOOLEANS else within(text)
     if shape.type_name == "blob":
-        return text
+        return within(text)
     value = from_text(shape)(text)
-    return int(value.timestamp() * 1000) if isinstance(value, datetime) else value
+    if isinstance(value, datetime):
+        return int(value.timestamp() * 1000)
+    return within(value) if isinstance(value, str) else value

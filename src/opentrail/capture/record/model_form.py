@@ -16,14 +16,22 @@ from botocore.model import Shape
 
 from opentrail.capture.record.rules import lower_first, rules, source_of
 from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
-from opentrail.capture.redaction.redact import PLACEHOLDERS, actions, by_name, without_literals
+from opentrail.capture.redaction.redact import (
+    PLACEHOLDERS,
+    actions,
+    by_name,
+    without_literals,
+    without_named_fields,
+)
 from opentrail.capture.redaction.secret_names import (
     HIDDEN,
+    hidden_members,
     names_environment,
     names_secret,
     naming_members,
     sounds_secret,
 )
+from opentrail.capture.redaction.template_parameters import without_template_parameters
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import decode_answer, decode_request
 from opentrail.wire.protocols.values import ByShape, WireTime
@@ -50,9 +58,10 @@ def model_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dic
 def _rendered_request(call: Call, given: dict[str, Any]) -> Any:
     model = call.model
     if call.service is None or model is None or model.input_shape is None:
-        return by_name(given, lower_first)
+        return by_name(without_named_fields(given), lower_first)
     if is_sensitive(model.input_shape):
         return None
+    given = without_template_parameters(source_of(call.service), given)
     return renderers(call.service).render(model.input_shape, given)
 
 
@@ -185,7 +194,13 @@ class Renderers(ByShape):
         def render(value: Any) -> Any:
             if not isinstance(value, list) or pair is None:
                 return HIDDEN
-            return [item({**v, pair[1]: HIDDEN}) if isinstance(v, dict) else HIDDEN for v in value]
+            hidden = dict.fromkeys(pair[1], HIDDEN)
+            return [
+                item({**v, **{name: HIDDEN for name in hidden if name in v}})
+                if isinstance(v, dict)
+                else HIDDEN
+                for v in value
+            ]
 
         return render
 
@@ -197,15 +212,15 @@ class Renderers(ByShape):
             )
             for name, member in shape.members.items()
         }
-        pair = naming_members(shape.members)
+        is_pair = naming_members(shape.members) is not None
         folded = {name.lower(): name for name in members}
 
         def render(value: Any) -> Any:
             if not isinstance(value, dict):
                 return _plain(value)
             rendered = {}
-            if pair is not None and sounds_secret(str(value.get(pair[0]))) and pair[1] in value:
-                value = {**value, pair[1]: HIDDEN}
+            # A name that the model does not have may be another spelling of one that it has.
+            hidden = hidden_members(value) if is_pair or not members.keys() >= value.keys() else ()
             for name, item in value.items():
                 known = members.get(name)
                 if known is None:
@@ -215,7 +230,7 @@ class Renderers(ByShape):
                 else:
                     shown_name, shown = known[0], known[1](item)
                 if shown is not ABSENT:
-                    rendered[shown_name] = shown
+                    rendered[shown_name] = HIDDEN if name in hidden else shown
             return rendered
 
         return render

@@ -28,6 +28,8 @@ _NUMERIC = frozenset("-0123456789")
 _BODY_NOT_SHOWN = frozenset({"CompleteMultipartUpload", "DeleteObjects"})
 #: Fields of an upload form that make up its signature.
 _FORM_SIGNATURE = frozenset({"x-amz-algorithm", "x-amz-credential", "x-amz-signature"})
+#: Headers whose names callers choose.
+_METADATA = "x-amz-meta-"
 #: Names of path labels that differ from the model's.
 _LABELS = {"Bucket": "bucketName"}
 #: Labels that are not written first; the account is part of the host name.
@@ -155,7 +157,8 @@ def _add_form(parameters: dict[str, Any], request: Request, never: frozenset[str
 
 def _header(name: str, value: str) -> str:
     """Returns the recorded value of a header or form field."""
-    is_hidden = name in _listed("hide", "s3_headers") or looks_secret(name)
+    named = sounds_secret if name.startswith(_METADATA) else looks_secret
+    is_hidden = name in _listed("hide", "s3_headers") or named(name)
     return HIDDEN if is_hidden else within(value)
 
 

@@ -10,6 +10,7 @@ import binascii
 import json
 import re
 import zlib
+from collections.abc import Container
 from html import escape, unescape
 from itertools import pairwise
 from typing import Any
@@ -18,13 +19,20 @@ from urllib.parse import quote, unquote
 import orjson
 
 from opentrail.capture.record.limits import MAX_OBJECT_BYTES
+from opentrail.capture.redaction.command_text import (
+    may_command,
+    without_command_secrets,
+    without_logins,
+    without_paired_fields,
+)
 from opentrail.capture.redaction.secret_names import (
     HIDDEN,
-    hidden_member,
+    hidden_members,
     names_environment,
     naming_members,
     sounds_secret,
 )
+from opentrail.capture.redaction.yaml_text import hidden_defaults, without_yaml_secrets
 
 #: Levels of texts within texts; deeper ones are hidden.
 _MAX_DEPTH = 4
@@ -53,13 +61,20 @@ _PAIR = re.compile(rf'"((?:[^"\\]++|\\.)*+)"(\s*:\s*)({_QUOTED}|[^\s,}}\]"\']+)'
 _SLASHED = re.compile(r'\\+"([\w.-]{1,100})\\+"\s*:\s*\\+"((?:[^"\\]++|\\\\.)*+)')
 _ELEMENT = re.compile(r"<([\w:.-]+)((?:\s[^<>]*)?)>(\s*<!\[CDATA\[.*?\]\]>|[^<]*)", re.DOTALL)
 _ATTRIBUTE = re.compile(r"""([\w:.-]+)(\s*=\s*)("[^"]*"?|'[^']*'?)""")
-#: Two elements, of which the first is the name of the second.
-_NAMED_ELEMENT = re.compile(
-    r"(<(?:\w+:)?(?:name|key|parametername|parameterkey)>\s*([^<]*?)\s*</[^>]*>\s*"
-    r"<(?:\w+:)?(?:value|parametervalue|stringvalue)>)([^<]*)",
-    re.I,
+#: Elements beside each other that hold only text.
+_LEAF = re.compile(
+    r"<(?P<tag>[\w:.-]+)(?:\s[^<>]*)?>(?P<text>(?:\s*<!\[CDATA\[.*?\]\]>\s*|[^<]*))</(?P=tag)\s*>",
+    re.DOTALL,
 )
-_FIELD = re.compile(rf"(^|[?&;#\s,({{])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,\"'<>]+)")
+#: An element with others inside after an element that may be its name.
+_NAMED_ELEMENT = re.compile(
+    r"(<(?:\w+:)?(?P<naming>[\w.-]+)(?:\s[^<>]*)?>\s*(?P<name>[^<]*?)\s*</[^<>]*>\s*"
+    r"<(?P<tag>(?:\w+:)?(?P<named>[\w.-]+))(?:\s[^<>]*)?>)(?=\s*<[^/!]).*?(?=</(?P=tag)\s*>|$)",
+    re.DOTALL,
+)
+_FIELD = re.compile(
+    rf"""(^|[?&;#\s,({{:|`"'$])([\w.\[\]%-]{{1,100}})(\s?=\s?)({_QUOTED}|[^&;\s,"'<>]+)"""
+)
 #: A cookie header has many values.
 _COOKIES = re.compile(rf"""{_QUOTED}|[^\r\n"']+""")
 #: Where a JSON document may begin within a text, and how many of them are read.
@@ -70,13 +85,17 @@ _LINE = re.compile(
     r"""(?:^|(?<=[\s,;{(\['"]))(['"]?)(?P<name>[\w.-]{1,100})\1\s*:(?:[ \t]+|(?=['"]))"""
 )
 #: The value after such a name: a YAML block, a quoted text, or a word.
-_LINE_VALUE = re.compile(rf"[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+")
+_LINE_VALUE = re.compile(
+    rf"(?:[!&]\S+[ \t]+)*+(?:[|>][-+\d]*[ \t]*\n(?:[ \t]+[^\n]*\n?|\n)++|{_QUOTED}|[^\s,;}}\"']+)"
+)
 _OPTION = re.compile(rf"(--[\w-]{{1,100}})(\s+)({_QUOTED}|[^\s-]\S*)")
-_LOGIN = re.compile(r"(://[^/\s:@]*:)([^@/\s]+)(?=@)")
 #: Parameters of a URL that hold its signature.
 _SIGNATURES = frozenset({"signature", "x-amz-signature"})
-#: Percent-encoded braces, quotes, equals signs, angle brackets and percent signs.
-_ESCAPED = ("%7B", "%7b", "%22", "%3D", "%3d", "%3C", "%3c", "%25")
+#: What a colon is part of where it may separate a name from a secret.
+_COLONS = (": ", ":\n", "://", '":', "':", "jdbc:", "JDBC:")
+#: Percent-encoded braces, quotes, equals signs, angle brackets, percent signs, colons, blanks, ends
+#: of lines, and `@`.
+_ESCAPED = re.compile(r"%(?:7B|22|3D|3C|25|3A|20|0A|40)", re.I)
 
 
 def within(text: str) -> str:
@@ -100,11 +119,11 @@ def _may_hold_more(text: str) -> bool:
     """Returns whether a text may be more than a name; a quick check, since most are names."""
     if "=" in text or "%" in text or text[0] in "{[<\"'\ufeff\r\n\t ":
         return True
-    if ":" in text and (": " in text or "://" in text or '":' in text or "':" in text):
+    if ":" in text and any(mark in text for mark in _COLONS):
         return True
     if "</" in text:
         return True
-    if " " in text and ("--" in text or "earer " in text or "asic " in text):
+    if " " in text and ("--" in text or "earer " in text or "asic " in text or may_command(text)):
         return True
     return "eyJ" in text or _is_base64(text)
 
@@ -144,10 +163,13 @@ def _in_plain(text: str, depth: int) -> str:
     if '"' in text:
         text = _PAIR.sub(_pair, text)
     if ":" in text:
-        text = _in_lines(text)
+        text = _in_lines(without_yaml_secrets(text))
     if "--" in text:
         text = _OPTION.sub(_option, text)
+    if " " in text:
+        text = without_command_secrets(text)
     if "=" in text:
+        text = without_paired_fields(text)
         text = _FIELD.sub(lambda found: _field(found, depth), text)
     else:
         text = _in_escapes(text, depth)
@@ -155,7 +177,7 @@ def _in_plain(text: str, depth: int) -> str:
         plain = unescape(text)
         shown = _within(plain, depth + 1)
         text = text if shown == plain else escape(shown)
-    return _LOGIN.sub(rf"\g<1>{HIDDEN}", text) if "://" in text else text
+    return without_logins(text)
 
 
 def _without_tokens(text: str) -> str:
@@ -171,7 +193,7 @@ def _without_tokens(text: str) -> str:
 
 def _in_escapes(text: str, depth: int) -> str:
     """Returns a percent-encoded text without its secrets."""
-    if not any(mark in text for mark in _ESCAPED):
+    if _ESCAPED.search(text) is None:
         return text
     plain = unquote(text)
     shown = _within(plain, depth + 1)
@@ -220,10 +242,10 @@ def _in_json_text(bare: str, depth: int) -> str | None:
 def without_secrets(value: Any, depth: int = 0) -> Any:
     """Returns a JSON value without secrets: those with a secret's name, and those within texts."""
     if isinstance(value, dict):
-        hidden = hidden_member(value)
+        hidden = {*hidden_members(value), *hidden_defaults(value)}
         return {
             name: HIDDEN
-            if (name == hidden or sounds_secret(name)) and not isinstance(item, bool | None)
+            if (name in hidden or sounds_secret(name)) and not isinstance(item, bool | None)
             else without_secrets(without_variables(name, item), depth)
             for name, item in value.items()
         }
@@ -265,7 +287,7 @@ def without_variables(name: str, value: Any) -> Any:
 
 def _named_hidden(item: Any) -> Any:
     pair = naming_members(item) if isinstance(item, dict) else None
-    return item if pair is None else {**item, pair[1]: HIDDEN}
+    return item if pair is None else {**item, **dict.fromkeys(pair[1], HIDDEN)}
 
 
 def _hidden_texts(value: dict[str, Any]) -> dict[str, Any]:
@@ -335,17 +357,17 @@ def _like(value: str) -> str:
 def _in_xml(text: str, depth: int) -> str:
     def element(found: re.Match[str]) -> str:
         tag, attributes, content = found.groups()
-        shown = _ATTRIBUTE.sub(_attribute, attributes)
+        given = {
+            name: text[1:].removesuffix(text[0]) for name, _, text in _ATTRIBUTE.findall(attributes)
+        }
+        hidden = hidden_members({**given, "value": content})
+        shown = _ATTRIBUTE.sub(lambda one: _attribute(one, hidden), attributes)
         if content.strip():
             name = tag.rpartition(":")[2]
-            content = HIDDEN if sounds_secret(name) else _within(content, depth + 1)
+            content = HIDDEN if hidden or sounds_secret(name) else _within(content, depth + 1)
         return f"<{tag}{shown}>{content}"
 
-    def named(found: re.Match[str]) -> str:
-        before, name, value = found.groups()
-        return f"{before}{HIDDEN if sounds_secret(name) else value}"
-
-    shown = _NAMED_ELEMENT.sub(named, _ELEMENT.sub(element, text))
+    shown = _NAMED_ELEMENT.sub(_named_element, _in_leaves(_ELEMENT.sub(element, text)))
     for tag in {
         tag for tag, _, _ in _ELEMENT.findall(text) if sounds_secret(tag.rpartition(":")[2])
     }:
@@ -356,9 +378,43 @@ def _in_xml(text: str, depth: int) -> str:
     return shown
 
 
-def _attribute(found: re.Match[str]) -> str:
+def _in_leaves(text: str) -> str:
+    """Returns XML without the text of elements that an element beside them names as secret."""
+    runs: list[list[re.Match[str]]] = []
+    for found in _LEAF.finditer(text):
+        if runs and not text[runs[-1][-1].end() : found.start()].strip():
+            runs[-1].append(found)
+        else:
+            runs.append([found])
+    parts, end = [], 0
+    for leaf in [leaf for run in runs if len(run) > 1 for leaf in _hidden_leaves(run)]:
+        parts += [text[end : leaf.start("text")], HIDDEN]
+        end = leaf.end("text")
+    return "".join((*parts, text[end:]))
+
+
+def _hidden_leaves(leaves: list[re.Match[str]]) -> list[re.Match[str]]:
+    texts = {leaf["tag"].rpartition(":")[2]: _plain_text(leaf["text"]) for leaf in leaves}
+    hidden = hidden_members(texts)
+    return [
+        leaf
+        for leaf in leaves
+        if leaf["tag"].rpartition(":")[2] in hidden and _plain_text(leaf["text"])
+    ]
+
+
+def _plain_text(text: str) -> str:
+    return unescape(text.strip().removeprefix("<![CDATA[").removesuffix("]]>")).strip()
+
+
+def _named_element(found: re.Match[str]) -> str:
+    hidden = hidden_members({found["naming"]: found["name"], found["named"]: ""})
+    return f"{found[1]}{HIDDEN}" if hidden else found.group()
+
+
+def _attribute(found: re.Match[str], hidden: Container[str]) -> str:
     name, between, _ = found.groups()
-    return f'{name}{between}"{HIDDEN}"' if sounds_secret(name) else found.group()
+    return f'{name}{between}"{HIDDEN}"' if name in hidden or sounds_secret(name) else found.group()
 
 
 def _in_base64(text: str, depth: int) -> str:

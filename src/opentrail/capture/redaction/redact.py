@@ -15,7 +15,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 from opentrail.capture.record.limits import MAX_COMPARED_BYTES, MAX_MESSAGE_LENGTH
 from opentrail.capture.record.rules import rules
 from opentrail.capture.redaction.embedded import within, without_option_values, without_variables
-from opentrail.capture.redaction.secret_names import HIDDEN, hidden_member, sounds_secret
+from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
 
 REMOVED_MARK = "<sensitiveDataRemoved>"
 #: AWS's placeholders for a value, by the table of redaction.toml that lists it.
@@ -148,13 +148,38 @@ def _texts(value: Any) -> set[str]:
     return found
 
 
+def without_named_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a form without those that the field beside them names as secrets.
+
+    >>> without_named_fields({"Tag.1.Key": "password", "Tag.1.Value": "x", "Tag.2.Value": "y"})
+    {'Tag.1.Key': 'password', 'Tag.1.Value': 'HIDDEN_DUE_TO_SECURITY_REASONS', 'Tag.2.Value': 'y'}
+    """
+    groups: dict[str, dict[str, Any]] = {}
+    for name, value in fields.items():
+        before, _, last = str(name).rpartition(".")
+        while last.isdigit() or last == "member":  # one of the values in a list
+            before, _, last = before.rpartition(".")
+        groups.setdefault(before, {}).setdefault(last, value)
+    hidden = {
+        f"{before}.{last}" if before else last
+        for before, group in groups.items()
+        for last in hidden_members(group)
+    }
+    if not hidden:
+        return fields
+    return {
+        name: HIDDEN if any(f"{name}.".startswith(f"{one}.") for one in hidden) else value
+        for name, value in fields.items()
+    }
+
+
 def by_name(value: Any, rename: Callable[[str], str]) -> Any:
     """Returns a value that has no model: names changed by `rename`, secrets hidden by name."""
     if isinstance(value, dict):
-        hidden = hidden_member({str(name): item for name, item in value.items()})
+        hidden = hidden_members({str(name): item for name, item in value.items()})
         return {
             rename(str(name)): HIDDEN
-            if sounds_secret(str(name)) or name == hidden
+            if sounds_secret(str(name)) or str(name) in hidden
             else by_name(without_variables(str(name), item), rename)
             for name, item in value.items()
         }

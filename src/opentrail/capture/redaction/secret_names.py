@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -32,8 +32,10 @@ _ENVIRONMENT = re.compile(
 )
 #: Further names of secrets in documents without a model.
 _SECRET_SOUND = re.compile(
-    r"(secret|token|api[_-]?key|authorization|pass[_-]?code|passwd|pwd)s?$"
-    r"|(^|[_.:-])(pass|pin|otp|cvv|cvc)$|^(set-)?cookie$",
+    r"(secret|token|api[ _-]?key|authorization|pass[_-]?code|passwd|pwd|pswd|credential)s?$"
+    r"|(signing|account|shared[_-]?access)[_-]?key$"
+    r"|(^|[_.:/-])(pass|passw|pw|psk|pin|otp|cvv|cvc)$|(?-i:[a-z](Pass|Pw|PW))$|^(set-)?cookie$"
+    r"|^\*[a-z]\w*$",  # a parameter of AWS Data Pipeline that is not shown
     re.I,
 )
 #: Names of tokens that are not credentials: of pages, and of repeated calls.
@@ -44,11 +46,17 @@ _NO_SECRET = re.compile(
     re.I,
 )
 _LONGEST_NAME = 200
-#: Members that hold a name, and those beside it that hold what it names, in lower case.
-_NAMING = frozenset(
-    {"name", "key", "parametername", "parameterkey", "optionname", "variablename", "attributename"}
+#: Endings of members that hold a name, and of those beside them that hold what it names.
+_NAMING = re.compile(
+    r"(name|key|path|id|identifier|attribute|field|option|property|parameter|variable|header"
+    r"|setting|label|tag)$",
+    re.I,
 )
-_NAMED = frozenset({"value", "values", "parametervalue", "stringvalue", "optionvalue"})
+_NAMED = re.compile(r"(values?(_?(list|set))?|default|glob|equals)$", re.I)
+#: Characters of a name that may decide whether it is one of these.
+_LONGEST_ENDING = 12
+#: Parts of a name that is a path, as in a JSON pointer.
+_PATH_PARTS = re.compile(r"[/\[\]]+")
 
 
 def looks_secret(name: str) -> bool:
@@ -100,24 +108,61 @@ def _sounds_secret(name: str) -> bool:
     return bool(_SECRET_SOUND.search(name)) and not _NO_SECRET.search(name)
 
 
-def naming_members(names: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Returns the members that hold a name and its value, if there are two.
+def naming_members(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    """Returns the members that hold a name and those that hold its value, None without both.
 
-    >>> naming_members({"ParameterKey": "DBPassword", "ParameterValue": "hunter2"})
-    ('ParameterKey', 'ParameterValue')
+    >>> naming_members(["ParameterKey", "ParameterValue", "UsePreviousValue"])
+    (('ParameterKey',), ('ParameterValue', 'UsePreviousValue'))
     """
-    naming = next((name for name in names if name.lower() in _NAMING), None)
-    named = next((name for name in names if name.lower() in _NAMED), None)
-    return None if naming is None or named is None else (naming, named)
+    known = tuple(name for name in names if isinstance(name, str))
+    named = tuple(name for name in known if is_value(name))
+    if not named:
+        return None
+    naming = tuple(name for name in known if _is_naming(name[-_LONGEST_ENDING:]))
+    return (naming, named) if naming else None
 
 
-def hidden_member(given: Mapping[str, Any]) -> str | None:
-    """Returns the member that is a secret because another member names it so, else None.
+def is_value(member: str) -> bool:
+    """Returns whether a member holds a value that a member beside it may name.
 
-    >>> hidden_member({"Name": "password", "Value": "hunter2"})
-    'Value'
+    >>> is_value("ParameterValue"), is_value("valueFrom")
+    (True, False)
+    """
+    return _is_named(member[-_LONGEST_ENDING:])
+
+
+@lru_cache(4096)
+def _is_named(ending: str) -> bool:
+    return bool(_NAMED.search(ending))
+
+
+@lru_cache(4096)
+def _is_naming(ending: str) -> bool:
+    return bool(_NAMING.search(ending))
+
+
+def hidden_members(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the members that are secrets because a member beside them names them so.
+
+    >>> hidden_members({"Name": "password", "Value": "hunter2"})
+    ('Value',)
+    >>> hidden_members({"op": "replace", "path": "/items/0/password", "value": "hunter2"})
+    ('value',)
     """
     members = naming_members(given)
-    if members is None or not isinstance(given[members[0]], str):
-        return None
-    return members[1] if sounds_secret(given[members[0]]) else None
+    if members is None or not any(means_secret(given[name]) for name in members[0]):
+        return ()
+    return tuple(name for name in members[1] if not isinstance(given[name], bool | None))
+
+
+def means_secret(name: Any) -> bool:
+    """Returns whether a name that is a value is a secret's, as a whole or by a part of a path.
+
+    >>> means_secret("/db/password"), means_secret("/tokens/0"), means_secret(5)
+    (True, True, False)
+    """
+    if not isinstance(name, str):
+        return False
+    if sounds_secret(name):
+        return True
+    return "/" in name and any(sounds_secret(part) for part in _PATH_PARTS.split(name) if part)

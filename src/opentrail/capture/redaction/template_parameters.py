@@ -1,0 +1,201 @@
+"""Parameters of templates: which may be shown is said by the template (cloudtrail-format §4.4).
+
+AWS CloudFormation never shows a parameter with `NoEcho`. A value is shown only if the template is
+in the same call, can be read and does not say so; otherwise all values are hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from opentrail.capture.record.rules import rules
+from opentrail.capture.redaction.secret_names import HIDDEN, is_value
+from opentrail.capture.redaction.yaml_text import is_hushed, yaml_end, yaml_entries
+from opentrail.wire.protocols.values import JsonDocument
+
+_NO_ECHO = re.compile(r"""noecho["']?\s*:\s*["']?(\w*)""", re.I)
+#: A key in flow style, and what may be before it.
+_FLOW_KEY = re.compile(r"""\s*(['"]?)([\w.:/-]{1,255}?)\1\s*:(?=[\s"'{\[])""")
+#: A text in quotes, a bracket, a comma or the start of a comment.
+_FLOW_TOKEN = re.compile(r"""(?<=[:,\[{\s])(?:"(?:[^"\\]|\\.)*"|'[^']*')|[{}\[\],]|\s\#""")
+_SPACE = re.compile(r"\s*")
+
+
+def without_template_parameters(source: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Returns a request without the values of template parameters that may not be shown.
+
+    Args:
+        source: the service, as in `[templates]` of redaction.toml.
+        given: the parameters of the request by member.
+    """
+    table = rules("redaction")["templates"].get(source)
+    if table is None or not isinstance(given, dict):
+        return given
+    found = [name for name in given if str(name).lower() == table["parameters"].lower()]
+    if not found:
+        return given
+    echoed = _echoed(table, given)
+    return {**given, **{name: _shown(given[name], echoed) for name in found}}
+
+
+def echoed_parameters(template: str) -> frozenset[str] | None:
+    """Returns the parameters that a template lets be seen; None if it cannot be read.
+
+    >>> sorted(echoed_parameters("Parameters: {A: {Type: String}, B: {NoEcho: true}}"))
+    ['A']
+    """
+    try:
+        document = JsonDocument(template.encode())
+    except ValueError:
+        definitions = _of_yaml(template)
+        if definitions is None:
+            return None
+        return frozenset(name for name, text in definitions.items() if _is_echoed(text))
+    if document.duplicate_keys or not isinstance(document.value, dict):
+        return None
+    parameters = document.value.get("Parameters")
+    if not isinstance(parameters, dict):
+        return None
+    return frozenset(
+        name
+        for name, one in parameters.items()
+        if isinstance(one, dict)
+        and not any(is_hushed(value) for key, value in one.items() if key.lower() == "noecho")
+    )
+
+
+def _echoed(table: dict[str, Any], given: dict[str, Any]) -> frozenset[str]:
+    """Returns the parameters of a call that may be shown."""
+    elsewhere = {name.lower() for name in table["elsewhere"]}
+    if any(value for name, value in given.items() if name.lower() in elsewhere):
+        return frozenset()
+    template = given.get(table["template"])
+    if not isinstance(template, str):
+        return frozenset()
+    try:
+        return echoed_parameters(template) or frozenset()
+    except RecursionError:
+        return frozenset()
+
+
+def _shown(parameters: Any, echoed: frozenset[str]) -> Any:
+    if not isinstance(parameters, list):
+        return HIDDEN
+    return [_shown_parameter(one, echoed) for one in parameters]
+
+
+def _shown_parameter(parameter: Any, echoed: frozenset[str]) -> Any:
+    if not isinstance(parameter, dict):
+        return HIDDEN
+    names = [value for name, value in parameter.items() if not is_value(str(name))]
+    if any(isinstance(name, str) and name in echoed for name in names):
+        return parameter
+    return {
+        name: HIDDEN if is_value(str(name)) and not isinstance(value, bool | None) else value
+        for name, value in parameter.items()
+    }
+
+
+def _is_echoed(definition: str) -> bool:
+    """Returns whether a parameter's definition in YAML certainly lets its value be seen."""
+    if "<<" in definition or definition.lstrip()[:1] in ("*", "&", "!"):
+        return False
+    if re.search(r'"[^"\n]*\\[^"\n]*"\s*:', definition):
+        return False  # a key in another spelling
+    said = _NO_ECHO.findall(definition)
+    return len(said) == definition.lower().count("noecho") and all(
+        value.lower() in ("false", "no") for value in said
+    )
+
+
+def _of_yaml(template: str) -> dict[str, str] | None:
+    """Returns the definitions of a template's parameters by name; None if it cannot be read."""
+    try:
+        if template.lstrip("\ufeff \t\r\n")[:1] == "{":
+            return _flow_items(_flow_items(template.lstrip("\ufeff \t\r\n"))["Parameters"].strip())
+        return _in_blocks(template)
+    except (ValueError, KeyError):
+        return None
+
+
+def _in_blocks(template: str) -> dict[str, str]:
+    """Returns the definitions of parameters in YAML of blocks.
+
+    Raises:
+        ValueError: it is not a form that is read here.
+    """
+    lines = template.splitlines(keepends=True)
+    top = [one for one in yaml_entries(lines) if one.column == 0 and one.name == "Parameters"]
+    if len(top) != 1:
+        raise ValueError("no parameters, or more than once")
+    section, end = top[0], yaml_end(lines, top[0])
+    if section.value:
+        rest = "".join((lines[section.line][section.start :], *lines[section.line + 1 : end]))
+        return _flow_items(rest.strip())
+    body = lines[section.line + 1 : end]
+    entries = yaml_entries(body)
+    column = entries[0].column if entries else 0
+    children = {one.line: one for one in entries if one.column == column}
+    definitions: dict[str, str] = {}
+    for number, line in enumerate(body):
+        text = line.strip()
+        if not text or text[0] == "#":
+            continue
+        indent = len(line) - len(line.lstrip(" \t"))
+        if indent < column or (indent == column and number not in children):
+            raise ValueError("not a mapping")
+        if number in children:
+            child = children[number]
+            if child.name in definitions:
+                raise ValueError("a parameter twice")
+            inside = "".join(body[number + 1 : yaml_end(body, child)])
+            definitions[child.name] = f"{child.value}\n{inside}"
+    return definitions
+
+
+def _flow_items(text: str) -> dict[str, str]:
+    """Returns the items of a map in flow style, with the text of each value.
+
+    Raises:
+        ValueError: it is not a map, or has a key twice.
+    """
+    if text[:1] != "{":
+        raise ValueError("not a map")
+    items: dict[str, str] = {}
+    at = _after_space(text, 1)
+    while text[at : at + 1] != "}":
+        key = _FLOW_KEY.match(text, at)
+        if key is None or key[2] in items:
+            raise ValueError("not a key, or one twice")
+        at = _value_end(text, key.end())
+        items[key[2]] = text[key.end() : at]
+        at = _after_space(text, at + (text[at] == ","))
+    if text[at + 1 :].strip():
+        raise ValueError("more than a map")
+    return items
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found is not None else at
+
+
+def _value_end(text: str, at: int) -> int:
+    """Returns where a value in flow style ends: at a comma or a brace that is not inside it.
+
+    Raises:
+        ValueError: it does not end, or has a comment.
+    """
+    depth = 0
+    for found in _FLOW_TOKEN.finditer(text, at):
+        mark = found.group()
+        if mark[-1] == "#":
+            raise ValueError("a comment")
+        if mark in "{[":
+            depth += 1
+        elif depth == 0 and mark in ",}]":
+            return found.start()
+        elif mark in "}]":
+            depth -= 1
+    raise ValueError("no end")

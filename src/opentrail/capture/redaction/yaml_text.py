@@ -1,0 +1,187 @@
+"""Secrets in YAML: in blocks, in pairs of name and value, and in flow style.
+
+Not a parser: a text is read line by line, and its lines stay as they are but for what is hidden.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentrail.capture.redaction.secret_names import HIDDEN, hidden_members, sounds_secret
+
+_QUOTED = r""""(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+'"""
+#: A line with a key: `- Name: value`.
+_KEY = re.compile(
+    r"""(?P<indent>[ \t]*)(?P<dashes>(?:-[ \t]+)*)(?P<quote>['"]?)"""
+    r"""(?P<name>[\w$*./~+][^\s'"#{}\[\],]{0,199}?)(?P=quote)[ \t]*:"""
+    r"""(?:[ \t]+(?P<value>[^\s#].*?))?[ \t]*(?:[ \t]\#.*)?$"""
+)
+#: A map in one pair of braces that has no other inside, and its pairs.
+_FLOW_MAP = re.compile(r"\{[^{}]{3,4000}\}")
+_FLOW_PAIR = re.compile(
+    r"""(?<=[{,])\s*(?P<quote>['"]?)(?P<name>[\w*./-][\w.:/*-]{0,199}?)(?P=quote)\s*"""
+    rf"""(?::\s+|(?<=['"]):)(?P<value>{_QUOTED}|[^,{{}}'"]+)"""
+)
+_BLANK = ("", "#", "\n", "\r")
+_NOT_A_SECRET = frozenset({"", "true", "false", "null", "~", "yes", "no"})
+#: Members of a template's parameter that may hold its value.
+_DEFAULTS = ("Default", "AllowedValues")
+
+
+@dataclass(frozen=True, slots=True)
+class YamlEntry:
+    """A key of a mapping, and where it is.
+
+    `column` is that of the key itself, after the dashes of a list. Entries of one mapping have the
+    same `mapping`.
+    """
+
+    line: int
+    column: int
+    mapping: int
+    name: str
+    value: str
+    #: Where the value begins in the line.
+    start: int
+
+
+def without_yaml_secrets(text: str) -> str:
+    r"""Returns a text without the secrets that it names in YAML.
+
+    >>> without_yaml_secrets("- Key: password\n  Value: hunter2\n")
+    '- Key: password\n  Value: HIDDEN_DUE_TO_SECURITY_REASONS\n'
+    """
+    if "{" in text:
+        text = _FLOW_MAP.sub(_flow_map, text)
+    lines = text.splitlines(keepends=True)
+    mappings: dict[int, list[YamlEntry]] = {}
+    for entry in yaml_entries(lines):
+        mappings.setdefault(entry.mapping, []).append(entry)
+    hidden = [entry for entries in mappings.values() for entry in _hidden(entries)]
+    if not hidden:
+        return text
+    shown: list[str] = []
+    next_line = 0
+    for entry in sorted(hidden, key=lambda one: one.line):
+        if entry.line < next_line:
+            continue  # within what is hidden already
+        end = yaml_end(lines, entry)
+        shown += [*lines[next_line : entry.line], _hidden_line(lines, entry, end)]
+        next_line = end
+    return "".join((*shown, *lines[next_line:]))
+
+
+def yaml_entries(lines: list[str]) -> list[YamlEntry]:
+    """Returns the keys of a text's lines, those in block scalars included."""
+    entries: list[YamlEntry] = []
+    #: Columns and numbers of the mappings that a line may go on with; inner ones come last.
+    open_mappings: list[tuple[int, int]] = []
+    count = 0
+    for number, line in enumerate(lines):
+        text = line.lstrip(" \t")
+        if text[:1] in _BLANK:
+            continue
+        found = _KEY.match(line.rstrip("\r\n")) if ":" in line else None
+        indent = len(line) - len(text)
+        column = indent if found is None else found.end("dashes")
+        is_item = found is not None and column > indent
+        last = indent if is_item else column
+        while open_mappings and open_mappings[-1][0] > last:
+            open_mappings.pop()
+        if found is None:
+            continue
+        if not open_mappings or open_mappings[-1][0] < column:
+            count += 1
+            open_mappings.append((column, count))
+        name, value = found["name"], found["value"] or ""
+        start = found.start("value") if value else -1
+        entries.append(YamlEntry(number, column, open_mappings[-1][1], name, value, start))
+    return entries
+
+
+def yaml_end(lines: list[str], entry: YamlEntry) -> int:
+    """Returns the line after the last one of an entry's value."""
+    end = number = entry.line + 1
+    for number in range(entry.line + 1, len(lines)):
+        line = lines[number]
+        if _is_blank(line):
+            continue
+        indent = _indent(line)
+        # A list may begin in the column of its key.
+        is_list = indent == entry.column and not entry.value and line.lstrip()[:2] in ("- ", "-\n")
+        if indent <= entry.column and not is_list:
+            break
+        end = number + 1
+    return end
+
+
+def is_hushed(value: Any) -> bool:
+    """Returns whether the `NoEcho` of a template's parameter keeps its value from being shown."""
+    if value is None or value is False:
+        return False
+    return str(value).strip().strip("\"'").lower() not in ("false", "no", "")
+
+
+def hidden_defaults(parameter: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the members with values of a template's parameter that is not to be shown.
+
+    >>> hidden_defaults({"Type": "String", "NoEcho": "true", "Default": "hunter2"})
+    ('Default',)
+    """
+    if not is_hushed(parameter.get("NoEcho")):
+        return ()
+    return tuple(name for name in _DEFAULTS if name in parameter)
+
+
+def _is_blank(line: str) -> bool:
+    text = line.strip()
+    return not text or text[0] == "#"
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
+
+
+def _hidden(entries: list[YamlEntry]) -> list[YamlEntry]:
+    """Returns the entries of a mapping that are hidden."""
+    hidden: set[str] = set()
+    if len(entries) > 1:
+        mapping = {entry.name: _plain(entry.value) for entry in entries}
+        hidden = {*hidden_members(mapping), *hidden_defaults(mapping)}
+    return [entry for entry in entries if entry.name in hidden or sounds_secret(entry.name)]
+
+
+def _plain(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] in "\"'" and value[-1] == value[0] else value
+
+
+def _hidden_line(lines: list[str], entry: YamlEntry, end: int) -> str:
+    """Returns the line of an entry with its value hidden, and all of it that has none."""
+    line = lines[entry.line]
+    has_block = end > entry.line + 1
+    if not has_block and (entry.value.lower() in _NOT_A_SECRET or HIDDEN in entry.value):
+        return line
+    start = entry.start if entry.value else len(line.rstrip())
+    between = "" if entry.value else " "
+    newline = "\n" if lines[end - 1].endswith("\n") else ""
+    return f"{line[:start]}{between}{HIDDEN}{newline}"
+
+
+def _flow_map(found: re.Match[str]) -> str:
+    text = found.group()
+    pairs = list(_FLOW_PAIR.finditer(text))
+    mapping = {pair["name"]: _plain(pair["value"].strip()) for pair in pairs}
+    hidden = {*hidden_members(mapping), *hidden_defaults(mapping)}
+    hidden |= {name for name in mapping if sounds_secret(name)}
+    parts, end = [], 0
+    for pair in pairs:
+        value = pair["value"]
+        if pair["name"] not in hidden or value.strip().lower() in _NOT_A_SECRET or HIDDEN in value:
+            continue
+        mark = value[:1] if value[:1] in "\"'" else ""
+        parts += [text[end : pair.start("value")], f"{mark}{HIDDEN}{mark}"]
+        end = pair.end("value")
+    return "".join((*parts, text[end:]))
