@@ -213,19 +213,30 @@ class Recorded:
         """Returns what is shown of a member that no table hides."""
         if shape.metadata.get("sensitive") or (tables.names_secret(member) and _holds_text(shape)):
             return HIDDEN
-        if tables.listed(tables.NAMED_VALUES, self._source, full_name):
-            return self._named_values(shape, value)
+        for listed in (full_name, full_name.partition(".")[2]):
+            if tables.listed(tables.NAMED_VALUES, self._source, listed):
+                return self._named_values(shape, value)
         if tables.ENVIRONMENTS.fullmatch(member) and _pair(shape) is not None:
             return self._named_values(shape, value)
         return self._value(shape, value)
 
     def _named_values(self, shape: Any, value: Any) -> Any:
         """Returns the names of values, such as environment variables."""
-        pair = _pair(shape)
         if isinstance(value, dict):
             return dict.fromkeys(value, HIDDEN)
-        assert pair is not None
-        return [self._value(shape.member, {**item, pair: HIDDEN}) for item in value]
+        assert _pair(shape) is not None
+        return [
+            self._value(
+                shape.member,
+                {
+                    name: HIDDEN
+                    if name.endswith(("value", "Value")) and one not in (True, False)
+                    else one
+                    for name, one in item.items()
+                },
+            )
+            for item in value
+        ]
 
     def _value(self, shape: Any, value: Any, in_key: bool = False) -> Any:
         sensitive_key = isinstance(shape, MapShape) and shape.key.metadata.get("sensitive")

@@ -222,7 +222,7 @@ HIDDEN_NAMES = {
     # A phone number's id is sensitive in the model of chime-sdk-voice, a twin of chime's.
     "chime": "User.personalPIN phoneNumberId",
     "cloudwatch-omni": "OAuthCodeCredential.authCode",
-    "codebuild": "SSMSession.tokenValue Webhook.secret",
+    "codebuild": "SourceAuth.resource SSMSession.tokenValue Webhook.secret",
     "cognito-identity": "logins",
     "cognito-idp": "confirmationCode VerifyUserAttributeRequest.code",
     "comprehend": "text textList",
@@ -285,6 +285,13 @@ HIDDEN_NAMES = {
 }
 #: Members that hold pairs or maps of which the names are shown and the values are not.
 NAMED_VALUES = {
+    # Parameters of templates; what cases have as a template is none, so no value is shown.
+    "cloudformation": "parameterOverrides parameters",
+    "config": "conformancePackInputParameters",
+    "serverlessrepo": "parameterOverrides",
+    "servicecatalog": "provisioningParameters",
+    "sagemaker": "CfnCreateTemplateProvider.parameters CfnTemplateProviderDetail.parameters"
+    " CfnUpdateTemplateProvider.parameters provisioningParameters",
     "elasticmapreduce": "Configuration.properties",
     "greengrass": "FunctionConfigurationEnvironment.variables",
     "securityhub": "AwsElasticBeanstalkEnvironmentDetails.optionSettings"
@@ -297,7 +304,10 @@ ENVIRONMENTS = re.compile(
     re.IGNORECASE,
 )
 #: The name and the value of such a pair.
-PAIRS = (("name", "value"), ("Name", "Value"), ("OptionName", "Value"))
+PAIRS = (
+    *(("name", "value"), ("Name", "Value"), ("OptionName", "Value"), ("Key", "Value")),
+    *(("ParameterKey", "ParameterValue"), ("ParameterName", "ParameterValue")),
+)
 #: AWS's own marks, by the placeholder.
 MARKED = {
     "***OMITTED***": {"athena": "queryString", "redshift-data": "sql sqls"},

@@ -194,13 +194,7 @@ class Renderers(ByShape):
         def render(value: Any) -> Any:
             if not isinstance(value, list) or pair is None:
                 return HIDDEN
-            hidden = dict.fromkeys(pair[1], HIDDEN)
-            return [
-                item({**v, **{name: HIDDEN for name in hidden if name in v}})
-                if isinstance(v, dict)
-                else HIDDEN
-                for v in value
-            ]
+            return [item(_without(pair[1], v)) if isinstance(v, dict) else HIDDEN for v in value]
 
         return render
 
@@ -323,6 +317,12 @@ class Renderers(ByShape):
 
 def _holds_attribute_values(shape: Any) -> bool:
     return bool(shape.type_name == "map" and shape.value.name == "AttributeValue")
+
+
+def _without(names: tuple[str, ...], item: dict[str, Any]) -> dict[str, Any]:
+    """Returns a structure with these members hidden; absent values and flags stay."""
+    hidden = [name for name in names if not isinstance(item.get(name), bool | None)]
+    return {**item, **dict.fromkeys(hidden, HIDDEN)}
 
 
 def _hidden(_value: Any) -> str:
