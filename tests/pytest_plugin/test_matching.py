@@ -8,6 +8,7 @@ from unittest import mock
 
 import pytest
 
+from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.core.errors import UsageError
 from opentrail.pytest_plugin.calls import RecordedCall
 from opentrail.pytest_plugin.matching import expected_call, named_members, nearest
@@ -22,6 +23,17 @@ def call(source: str, name: str, **parameters: Any) -> RecordedCall:
     )
 
 
+SECRET = RecordedCall(
+    a_record(
+        eventSource="secretsmanager.amazonaws.com",
+        eventName="CreateSecret",
+        requestParameters={
+            "name": "db",
+            "description": HIDDEN,
+            "tags": [{"key": "a", "value": f'{{"password":"{HIDDEN}"}}'}],
+        },
+    )
+)
 UPLOAD = RecordedCall(a_data_record())
 CREATION = RecordedCall(a_record())
 
@@ -161,6 +173,42 @@ def test_differences_name_member_expectation_and_record() -> None:
         "region: expected 'eu-west-1', recorded 'us-east-1'",
     ]
     assert str(wanted) == "s3:PutObject bucket='x' tags=/a/ error='NoSuchKey' region='eu-west-1'"
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "says"),
+    [
+        ("description", "x", "hides this value: no assertion on it can match"),
+        ("value", '{"password":"x"}', "hides this value: no assertion on it can match"),
+        ("secret_string", "x", "does not record this member: no assertion on it can match"),
+        ("SecretBinary", re.compile("x"), "does not record this member: no assertion on it can"),
+    ],
+)
+def test_a_hidden_value_matches_nothing_and_the_difference_says_so(
+    member: str, value: Any, says: str
+) -> None:
+    expected = expected_call(
+        "secretsmanager:CreateSecret", parameters={"name": "db", member: value}
+    )
+    assert not expected.matches(SECRET)
+    (difference,) = expected.differences(SECRET)
+    assert difference.startswith(f"{member}: expected ")
+    assert says in difference
+    assert expected.undecided(SECRET) == [difference]
+
+
+def test_what_differs_anyway_is_decided() -> None:
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (
+        ("secretsmanager:CreateSecret", {"name": "other", "description": "x"}),
+        ("secretsmanager:DeleteSecret", {"description": "x"}),
+        ("secretsmanager:CreateSecret", {"description": HIDDEN}),
+        ("secretsmanager:CreateSecret", {"unknown": "x"}),
+        ("secretsmanager:CreateSecret", {"description": "x", "error": "Denied"}),
+        ("secretsmanager:CreateSecret", {}),
+    )
+    for name, members in cases:
+        assert expected_call(name, **members).undecided(SECRET) == []
+    assert expected_call("secretsmanager:CreateSecret", description=HIDDEN).matches(SECRET)
 
 
 def test_the_nearest_call_is_of_the_service_and_like_the_event() -> None:

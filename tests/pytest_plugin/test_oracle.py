@@ -134,6 +134,28 @@ def test_the_permission_instead_of_the_event_is_explained(opentrail: Oracle, s3:
     assert "(s3:ListBucket is the permission for s3:ListObjects: name the event)" in said
 
 
+def test_an_assertion_on_a_hidden_value_says_so(opentrail: Oracle) -> None:
+    boto3.client("secretsmanager").create_secret(Name="db", SecretString="hunter2")
+    action = "secretsmanager:CreateSecret"
+    reason = "opentrail does not record this member: no assertion on it can match"
+    opentrail.assert_called(action, name="db")
+    for assertion in (opentrail.assert_called, opentrail.assert_not_called):
+        said = failure(assertion, action, secret_string="hunter2")
+        assert f"secret_string: expected 'hunter2', but {reason}" in said
+    opentrail.assert_not_called(action, name="other", secret_string="hunter2")
+
+
+def test_the_condition_that_failed_is_named(opentrail: Oracle, s3: Any) -> None:
+    s3.list_buckets()
+    condition = {"StringEquals": {"aws:RequestedRegion": "eu-west-1"}}
+    allowed = {"Effect": "Allow", "Action": "s3:*", "Resource": "*", "Condition": condition}
+    said = failure(opentrail.assert_only_allowed, {"Statement": [allowed]})
+    assert (
+        "      statement number 1 would allow it, but its condition StringEquals "
+        "aws:RequestedRegion 'eu-west-1' does not hold: the call has 'us-east-1'\n"
+    ) in said
+
+
 @pytest.mark.parametrize("times", [-1, True, "2"])
 def test_a_number_of_calls_is_not_negative(opentrail: Oracle, times: Any) -> None:
     with pytest.raises(UsageError, match="times must be a number from 0"):

@@ -78,6 +78,28 @@ def test_conditions_are_of_what_a_record_has(
     assert (denied(policy, a_record()) == []) is is_allowed
 
 
+def test_the_condition_that_failed_is_named() -> None:
+    one = allow(
+        "iam:*", Sid="Home", Condition={"StringEquals": {"aws:RequestedRegion": ["eu-west-1", "b"]}}
+    )
+    two = allow("iam:Create*", Condition={"StringLike": {"s3:prefix": "in/*"}})
+    other = allow(
+        "iam:*", "arn:aws:iam::*:role/x", Condition={"Bool": {"aws:SecureTransport": True}}
+    )
+    found = denials(read_policy(a_policy(one, two, other)), [RecordedCall(a_record())])
+    assert [each.failed_conditions for each in found] == [
+        (
+            "statement 'Home' would allow it, but its condition StringEquals aws:RequestedRegion "
+            "'eu-west-1' or 'b' does not hold: the call has 'us-east-1'",
+            "statement number 2 would allow it, but its condition StringLike s3:prefix 'in/*' does "
+            "not hold: the record of the call does not say",
+        )
+    ]
+    refused = {"Effect": "Deny", "Action": "iam:*", "Resource": "*"}
+    found = denials(read_policy(a_policy(one, refused)), [RecordedCall(a_record())])
+    assert [each.failed_conditions for each in found] == [()]
+
+
 def test_the_prefix_of_a_listing_is_a_condition_key() -> None:
     listing = a_data_record(
         eventName="ListObjects", requestParameters={"bucketName": "x", "prefix": "in/2020"}

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from opentrail.capture.record.rules import rules
+from opentrail.capture.redaction.redact import PLACEHOLDERS, actions
 from opentrail.core.errors import UsageError
 from opentrail.pytest_plugin.actions import actions_of, source_label, without_version
 from opentrail.pytest_plugin.calls import RecordedCall, short
@@ -57,9 +58,32 @@ class ExpectedCall:
         found = []
         if not self.has_action(call):
             found.append(f"event: expected {self.action}, recorded {call.action}")
+        found += self._hidden_differences(call)
+        return found + self._shown_differences(call)
+
+    def undecided(self, call: RecordedCall) -> list[str]:
+        """Returns what alone keeps a call from matching and is not recorded, so may be right."""
+        if not self.has_action(call) or self._shown_differences(call):
+            return []
+        return self._hidden_differences(call)
+
+    def _hidden_differences(self, call: RecordedCall) -> list[str]:
+        """Returns the parameters that cannot be compared, since their values are hidden."""
+        found = []
         for name, value in self.parameters.items():
             members = named_members(call.parameters, name)
-            if members or value is not None:
+            if _difference(name, value, members) and (why := _why_hidden(call, name, members)):
+                shown = _shown(value)
+                found.append(
+                    f"{name}: expected {shown}, but opentrail {why}: no assertion on it can match"
+                )
+        return found
+
+    def _shown_differences(self, call: RecordedCall) -> list[str]:
+        found = []
+        for name, value in self.parameters.items():
+            members = named_members(call.parameters, name)
+            if (members or value is not None) and not _why_hidden(call, name, members):
                 found += _difference(name, value, members)
         if self.error is not ANY:
             found += _difference("error", self.error, [("error", call.error)])
@@ -216,6 +240,30 @@ def _difference(name: str, expected: Any, actual: list[tuple[str, Any]]) -> list
         return [f"{name}: expected {_shown(expected)}, not among the request's parameters"]
     values = ", ".join(dict.fromkeys(short(value) for _, value in actual))
     return [f"{name}: expected {_shown(expected)}, recorded {values}"]
+
+
+def _why_hidden(call: RecordedCall, name: str, members: list[tuple[str, Any]]) -> str | None:
+    """Returns why a parameter has no value to compare with; None if it has."""
+    if any(_is_hidden(value) for _, value in members):
+        return "hides this value"
+    if not members and _folded(name) in _left_out(source_label(call.record)):
+        return "does not record this member"
+    return None
+
+
+def _is_hidden(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_is_hidden, value))
+    if isinstance(value, Mapping):
+        return any(map(_is_hidden, value.values()))
+    return isinstance(value, str) and any(mark in value for mark in PLACEHOLDERS.values())
+
+
+@cache
+def _left_out(source: str) -> frozenset[str]:
+    """Returns the members of a service's requests that records do not have, folded."""
+    listed = [name for name, action in actions(source).items() if action == "remove"]
+    return frozenset(_folded(name.rpartition(".")[2]) for name in listed)
 
 
 def _likeness(one: str, other: str) -> float:

@@ -121,7 +121,10 @@ class RecordedCalls(Sequence[RecordedCall]):
         raise AssertionError(_not_called(wanted, times, found, calls))
 
     def assert_not_called(self, action: str, **expected: Any) -> None:
-        """Fails if a call was recorded that `assert_called` would find."""
+        """Fails if a call was recorded that `assert_called` would find.
+
+        It also fails if only a value that opentrail hides keeps a call from being found.
+        """
         __tracebackhide__ = True
         wanted = expected_call(action, **expected)
         found = [call for call in self.calls if wanted.matches(call)]
@@ -130,6 +133,12 @@ class RecordedCalls(Sequence[RecordedCall]):
                 f"expected no call of {wanted}, but {_number(len(found))} recorded:\n\n"
                 + _listed(found)
             )
+        for call in self.calls:
+            if hidden := wanted.undecided(call):
+                raise AssertionError(
+                    f"it is not known whether {wanted} was called, since a value is hidden:\n\n"
+                    f"  {call}\n    " + "\n    ".join(hidden)
+                )
 
     def assert_only_allowed(self, policy: PolicyDocument, *, user: Any = ANY) -> None:
         """Fails unless an identity-based policy allows every recorded call.
@@ -228,6 +237,7 @@ def _not_allowed(denied: list[DeniedPermission], count: int) -> str:
             if each.call is call:
                 needs = each.permission
                 lines.append(f"    {needs.action} on {needs.resource}: {each.reason}")
+                lines += [f"      {condition}" for condition in each.failed_conditions]
     if len(calls) > _MOST_LISTED:
         lines += ["", f"  and {len(calls) - _MOST_LISTED} more"]
     if statements := smallest_statements(denied):

@@ -45,6 +45,8 @@ class DeniedPermission:
     #: As AWS's message ends: "because no identity-based policy allows …".
     reason: str
     is_explicit: bool
+    #: Why statements that are about the action and the resource do not allow it, each in a line.
+    failed_conditions: tuple[str, ...] = ()
 
 
 def read_policy(given: PolicyDocument) -> Policy:
@@ -106,8 +108,27 @@ def denials(policy: Policy, calls: Iterable[RecordedCall]) -> list[DeniedPermiss
             if not decision.is_allowed:
                 is_explicit = decision.outcome is Outcome.EXPLICIT_DENY
                 reason = decision.reason(permission.action)
-                found.append(DeniedPermission(call, permission, reason, is_explicit))
+                failed = () if is_explicit else _failed_conditions(policy, request)
+                found.append(DeniedPermission(call, permission, reason, is_explicit, failed))
     return found
+
+
+def _failed_conditions(policy: Policy, request: AccessRequest) -> tuple[str, ...]:
+    """Returns which conditions keep statements from allowing a request."""
+    found = []
+    for statement in policy.about(request.action):
+        if statement.is_deny or not statement.is_about_resource(request):
+            continue
+        name = f"{statement.sid!r}" if statement.sid else f"number {statement.index + 1}"
+        for stated in statement.failed_conditions(request):
+            values = " or ".join(map(repr, stated.values))
+            actual = " and ".join(map(repr, request.context.get(stated.key.lower(), ())))
+            says = f"the call has {actual}" if actual else "the record of the call does not say"
+            found.append(
+                f"statement {name} would allow it, but its condition {stated.operator} "
+                f"{stated.key} {values} does not hold: {says}"
+            )
+    return tuple(found)
 
 
 def smallest_statements(denied: Iterable[DeniedPermission]) -> list[dict[str, Any]]:

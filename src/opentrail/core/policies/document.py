@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -40,6 +40,15 @@ class PolicyKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class StatedCondition:
+    """A condition as its document states it."""
+
+    operator: str
+    key: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """A statement, compiled."""
 
@@ -54,6 +63,8 @@ class Statement:
     resources: TextMatcher
     is_not_resource: bool
     conditions: tuple[Condition, ...]
+    #: The same, as the document states them.
+    stated_conditions: tuple[StatedCondition, ...] = ()
 
     def grade(self, caller: Caller) -> Grade:
         """Returns how the statement's principal matches a caller."""
@@ -66,6 +77,19 @@ class Statement:
     def is_about(self, action: str) -> bool:
         """Returns whether an action matches."""
         return (self.actions.fullmatch(action) is None) is self.is_not_action
+
+    def is_about_resource(self, request: AccessRequest) -> bool:
+        """Returns whether the resource matches."""
+        matches = self.resources(request.resource, request.context)
+        return matches is not self.is_not_resource
+
+    def failed_conditions(self, request: AccessRequest) -> tuple[StatedCondition, ...]:
+        """Returns the conditions that do not hold."""
+        return tuple(
+            stated
+            for stated, holds in zip(self.stated_conditions, self.conditions, strict=True)
+            if not holds(request.context)
+        )
 
     def applies(self, request: AccessRequest) -> bool:
         """Returns whether resource and conditions match."""
@@ -180,6 +204,7 @@ class _Reader:
         if given["Effect"] not in ("Allow", "Deny"):
             raise MalformedPolicy(f"Invalid effect: {_shown(given['Effect'])}")
         principals, excepted = self._principals(given)
+        stated = _stated_conditions(given.get("Condition", {}))
         return Statement(
             sid or None,
             index,
@@ -190,7 +215,8 @@ class _Reader:
             "NotAction" in given,
             self._resources(given),
             "NotResource" in given,
-            self._conditions(given.get("Condition", {})),
+            tuple(self._condition(stated_condition) for stated_condition in stated),
+            stated,
         )
 
     def _principals(
@@ -236,28 +262,29 @@ class _Reader:
                 raise MalformedPolicy(f'Resource {pattern} must be in ARN format or "*".')
         return like_any(patterns, self.with_variables)
 
-    def _conditions(self, given: Any) -> tuple[Condition, ...]:
-        if not isinstance(given, dict):
-            raise MalformedPolicy(_SYNTAX)
-        found = []
-        for operator, keys in given.items():
-            if not isinstance(keys, dict):
-                raise MalformedPolicy(_SYNTAX)
-            for key, values in keys.items():
-                found.append(self._condition(operator, key, _values(values, key)))
-        return tuple(found)
-
-    def _condition(self, operator: str, key: str, values: Sequence[str]) -> Condition:
-        if ":" not in key:
+    def _condition(self, stated: StatedCondition) -> Condition:
+        if ":" not in stated.key:
             raise MalformedPolicy(
                 "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc."
             )
         try:
-            return condition(operator, key, values, self.with_variables)
+            return condition(stated.operator, stated.key, stated.values, self.with_variables)
         except ConditionError as error:
             if self.is_stored:
                 return _never
-            raise MalformedPolicy(f"Condition {operator} of {key}: {error}") from error
+            raise MalformedPolicy(
+                f"Condition {stated.operator} of {stated.key}: {error}"
+            ) from error
+
+
+def _stated_conditions(given: Any) -> tuple[StatedCondition, ...]:
+    if not isinstance(given, dict) or not all(isinstance(keys, dict) for keys in given.values()):
+        raise MalformedPolicy(_SYNTAX)
+    return tuple(
+        StatedCondition(operator, key, tuple(_values(values, key)))
+        for operator, keys in given.items()
+        for key, values in keys.items()
+    )
 
 
 def _never(_context: object) -> bool:
