@@ -52,6 +52,71 @@ def test_the_environment_is_as_before():
     assert os.environ["AWS_PROFILE"] == "mine"
     assert boto3.DEFAULT_SESSION is None
 """
+#: Six tests that each make a trail, and one that reads what is left.
+TRAILS = """
+import boto3, json, pytest
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_trail_is_made(opentrail, number):
+    s3, trails = boto3.client("s3"), boto3.client("cloudtrail")
+    s3.create_bucket(Bucket="for-trails")
+    statement = {"Effect": "Allow", "Principal": {"Service": "cloudtrail.amazonaws.com"},
+        "Action": ["s3:GetBucketAcl", "s3:PutObject"],
+        "Resource": ["arn:aws:s3:::for-trails", "arn:aws:s3:::for-trails/*"]}
+    s3.put_bucket_policy(Bucket="for-trails",
+        Policy=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    assert trails.describe_trails()["trailList"] == []
+    trails.create_trail(Name="my-trail", S3BucketName="for-trails")
+    trails.start_logging(Name="my-trail")
+    opentrail.assert_called("cloudtrail:CreateTrail", times=1)
+
+def test_nothing_is_left_of_it(opentrail):
+    trails = boto3.client("cloudtrail")
+    assert trails.describe_trails()["trailList"] == []
+    names = [event["EventName"] for event in trails.lookup_events()["Events"]]
+    assert "CreateTrail" not in names
+
+def test_calls_are_made(opentrail):
+    boto3.client("sqs").create_queue(QueueName="jobs")
+
+@pytest.mark.opentrail_fresh
+def test_a_fresh_server_has_no_history(opentrail):
+    sqs = boto3.client("sqs")
+    sqs.list_queues()
+    events = boto3.client("cloudtrail").lookup_events()["Events"]
+    assert [event["EventName"] for event in events] == ["ListQueues"]
+"""
+#: A program whose client is made when it is imported, by its test's module or before.
+AT_IMPORT = """
+import boto3
+
+s3 = boto3.client("s3", region_name="eu-west-1")
+"""
+FROM_MODULE = """
+import boto3, os, pytest
+import program
+from opentrail.pytest_plugin.refusing import OtherHostError
+
+own = boto3.client("sqs")
+
+def test_clients_of_modules_call_the_server(opentrail):
+    program.s3.list_buckets()
+    own.list_queues()
+    assert [call.action for call in opentrail] == ["s3:ListBuckets", "sqs:ListQueues"]
+
+def test_other_clients_are_refused(opentrail):
+    other = boto3.client("sts", endpoint_url="https://sts.amazonaws.com")
+    with pytest.raises(OtherHostError, match="Make clients after the fixture") as refused:
+        other.get_caller_identity()
+    assert "https://sts.amazonaws.com/" in str(refused.value)
+    assert __file__ in str(refused.value)
+    assert not list(opentrail)
+
+def test_the_environment_is_as_before():
+    assert os.environ["AWS_PROFILE"] == "mine"
+    assert "AWS_ENDPOINT_URL" not in os.environ
+    assert boto3.DEFAULT_SESSION is None
+"""
 GOLDEN = """
 import boto3
 
@@ -92,8 +157,8 @@ def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester
             assert heavy.isdisjoint(sys.modules)
             own = [name for name in sys.modules if name.partition(".")[0] == "opentrail"]
             assert sorted(own) == [
-                "opentrail", "opentrail.pytest_plugin", "opentrail.pytest_plugin.plugin",
-                "opentrail.version",
+                "opentrail", "opentrail.pytest_plugin", "opentrail.pytest_plugin.collecting",
+                "opentrail.pytest_plugin.plugin", "opentrail.version",
             ]
     """)
     session.runpytest_subprocess().assert_outcomes(passed=1)
@@ -108,6 +173,98 @@ def test_tests_of_all_forms_run_one_after_the_other_and_beside_each_other(
     monkeypatch.setenv("AWS_PROFILE", "mine")
     session.makepyfile(FORMS)
     session.runpytest_subprocess("-n", workers).assert_outcomes(passed=5)
+
+
+@pytest.mark.campaign
+@pytest.mark.live
+def test_what_a_test_makes_in_opentrail_is_gone_in_the_next(session: pytest.Pytester) -> None:
+    session.makepyfile(TRAILS)
+    session.runpytest_subprocess().assert_outcomes(passed=9)
+
+
+@pytest.mark.campaign
+@pytest.mark.live
+def test_clients_of_modules_call_the_server_and_others_are_refused(
+    session: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    session.makepyfile(program=AT_IMPORT, test_program=FROM_MODULE)
+    session.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=3)
+
+
+@pytest.mark.live
+def test_a_client_that_another_module_made_first_is_refused(shared: pytest.Pytester) -> None:
+    shared.makepyfile(
+        program=AT_IMPORT.replace(
+            '"s3"',
+            '"s3", endpoint_url="https://s3.amazonaws.com", aws_access_key_id="AKIAREAL", '
+            'aws_secret_access_key="real"',
+        ),
+        test_a="import program\n\ndef test_nothing_is_called(): pass\n",
+        test_b="""
+            import program
+
+            def test_a_call_is_made(opentrail):
+                program.s3.list_buckets()
+        """,
+    )
+    result = shared.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*OtherHostError: GET https://s3*is refused*"])
+
+
+def test_a_client_of_a_module_without_a_server_reaches_nothing(session: pytest.Pytester) -> None:
+    session.makepyfile("""
+        import boto3, pytest
+        from botocore.config import Config
+        from botocore.exceptions import EndpointConnectionError
+
+        with pytest.raises(EndpointConnectionError, match="127.0.0.1"):
+            boto3.client("s3", config=Config(retries={"max_attempts": 0})).list_buckets()
+
+        def test_a_call_is_made(opentrail): pass
+    """)
+    session.runpytest_subprocess("--collect-only").assert_outcomes()
+    assert session.runpytest_subprocess("--collect-only", "-q").ret == 0
+
+
+@pytest.mark.live
+def test_a_conftest_that_uses_the_fixture_is_imported_for_the_server(
+    shared: pytest.Pytester,
+) -> None:
+    shared.makeconftest("""
+        import boto3, pytest
+
+        sqs = boto3.client("sqs")
+
+        @pytest.fixture
+        def world(opentrail):
+            sqs.create_queue(QueueName="jobs")
+            return opentrail
+    """)
+    shared.makepyfile("""
+        def test_a_call_is_made(world):
+            world.assert_called("sqs:CreateQueue")
+    """)
+    shared.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+@pytest.mark.live
+def test_hosts_that_a_project_lists_may_be_called(
+    shared: pytest.Pytester, opentrail_server: TestServer
+) -> None:
+    """Here the console's port, which is not an AWS endpoint but answers."""
+    host = opentrail_server.console.url.removeprefix("http://")
+    shared.makeini(f"[pytest]\nopentrail_allowed_hosts = example.com {host}")
+    shared.makepyfile(f"""
+        import boto3, pytest
+        from botocore.parsers import ResponseParserError
+
+        def test_a_call_is_made(opentrail):
+            with pytest.raises(ResponseParserError):
+                boto3.client("iam", endpoint_url="http://{host}").list_users()
+    """)
+    shared.runpytest_subprocess().assert_outcomes(passed=1)
 
 
 @pytest.mark.campaign

@@ -62,7 +62,8 @@ def start_moto() -> MotoChild:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
-        env={**os.environ, "AWS_ENDPOINT_URL": ""},
+        # A profile that is not there, or an endpoint, would be for moto's own clients.
+        env={name: text for name, text in os.environ.items() if not name.startswith("AWS_")},
     )
     url = process.stdout.readline().strip() if process.stdout else ""
     if not url.startswith("http://"):

@@ -24,6 +24,7 @@ from opentrail.pytest_plugin.policy_check import (
     read_policy,
     smallest_statements,
 )
+from opentrail.pytest_plugin.refusing import HINT
 from opentrail.pytest_plugin.server import TestServer
 
 #: Maximum calls in a message.
@@ -211,10 +212,7 @@ def _not_called(
     if found:
         return f"expected {wanted}{often}, but {_number(len(found))} recorded:\n\n{_listed(found)}"
     if not calls:
-        return (
-            f"expected {wanted}{often}, but no call was recorded at all. Make clients after the "
-            "fixture 'opentrail', and without endpoint_url"
-        )
+        return f"expected {wanted}{often}, but no call was recorded at all. {HINT}"
     lines = [f"expected {wanted}{often}, but no such call was recorded"]
     hints = (hint for call in calls if (hint := wanted.hint(call)))
     if hint := next(hints, None):

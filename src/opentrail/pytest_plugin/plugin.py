@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,11 @@ import pytest
 if TYPE_CHECKING:
     from opentrail.pytest_plugin.oracle import Oracle
     from opentrail.pytest_plugin.server import TestServer
+    from opentrail.pytest_plugin.server_process import ReservedPort
 
 _UPDATE = "--update-golden"
+#: The port of the session's server, from the first module on that uses a fixture.
+_PORT: pytest.StashKey[ReservedPort] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,12 +45,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type="bool",
         default=True,
     )
+    parser.addini(
+        "opentrail_allowed_hosts",
+        "hosts that AWS clients may call beside the server in tests that use opentrail",
+        type="args",
+        default=[],
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Describes the marker of the plugin."""
+    config.addinivalue_line(
+        "markers", "opentrail_fresh: the test begins with a server without any history"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_load_initial_conftests(parser: pytest.Parser) -> Iterator[None]:
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser
+) -> Iterator[None]:
     """Adds `--update-golden` unless another plugin or the project's conftest.py has it."""
-    result = yield
+    from opentrail.pytest_plugin.collecting import any_uses_fixture, initial_conftests
+
+    options = early_config.known_args_namespace
+    here = early_config.invocation_params.dir
+    names = options.file_or_dir or early_config.getini("testpaths")
+    with ExitStack() as stack:
+        if any_uses_fixture(initial_conftests(names, early_config.rootpath, here)):
+            stack.enter_context(_importing(early_config))
+        result = yield
     try:
         _, unknown = parser.parse_known_and_unknown_args([_UPDATE])
     except pytest.UsageError:  # it is known, and needs a value
@@ -54,6 +81,38 @@ def pytest_load_initial_conftests(parser: pytest.Parser) -> Iterator[None]:
     if unknown:
         _add_update(parser.getgroup("opentrail"), _UPDATE)
     return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Imports modules that use a fixture in the environment of the tests' server."""
+    from opentrail.pytest_plugin.collecting import imports_use_of_fixture
+
+    with ExitStack() as stack:
+        if imports_use_of_fixture(collector):
+            stack.enter_context(_importing(collector.config))
+        return (yield)
+
+
+def _importing(config: pytest.Config) -> AbstractContextManager[None]:
+    """Has clients that are made in the block call the tests' server."""
+    from opentrail.pytest_plugin.collecting import importing
+
+    options = config.known_args_namespace
+    address = f"http://{_reserved(config).address}"
+    return importing(address, options.opentrail_endpoint, options.opentrail_data_dir)
+
+
+def _reserved(config: pytest.Config) -> ReservedPort:
+    """Returns the port that this session's server will have."""
+    from opentrail.pytest_plugin.server_process import ReservedPort
+
+    if _PORT not in config.stash:
+        config.stash[_PORT] = port = ReservedPort()
+        config.add_cleanup(port.release)
+    return config.stash[_PORT]
 
 
 def _add_update(group: pytest.OptionGroup, name: str) -> None:
@@ -81,7 +140,8 @@ def opentrail_server(
         if endpoint or data_dir:
             yield connected(endpoint, data_dir)
             return
-        with running(tmp_path_factory.mktemp("opentrail"), upstream or None) as server:
+        folder = tmp_path_factory.mktemp("opentrail")
+        with running(folder, upstream or None, _reserved(config)) as server:
             yield server
     except OpentrailError as error:
         pytest.fail(str(error), pytrace=False)
@@ -94,12 +154,17 @@ def opentrail(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Oracle:
     """What was recorded since the test began; AWS clients made in the test call the server."""
+    from opentrail.core.errors import OpentrailError
     from opentrail.pytest_plugin.golden import GoldenFolder
     from opentrail.pytest_plugin.oracle import Oracle
 
-    opentrail_server.apply_to(monkeypatch)
-    if request.config.getini("opentrail_reset"):
-        opentrail_server.reset()
+    is_fresh = request.node.get_closest_marker("opentrail_fresh") is not None
+    opentrail_server.apply_to(monkeypatch, request.config.getini("opentrail_allowed_hosts"))
+    if is_fresh or request.config.getini("opentrail_reset"):
+        try:
+            opentrail_server.reset(is_fresh)
+        except OpentrailError as error:
+            pytest.fail(str(error), pytrace=False)
     is_update = bool(request.config.getoption("opentrail_update_golden"))
     golden = GoldenFolder(Path(request.path), request.node.name, is_update)
     return Oracle(opentrail_server, golden)

@@ -1,0 +1,140 @@
+"""The server that a test session starts: as a child process, and again where tests changed it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from opentrail.adapters.sql.documents import stored_keys
+from opentrail.commands.client import Console, find
+from opentrail.commands.sandbox import ADMIN, ADMIN_KEY_ID, end_with_parent
+from opentrail.core.errors import OpentrailError
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 30.0
+_POLL_SECONDS = 0.02
+#: Lines of the server's output in an error.
+_SHOWN_LINES = 20
+#: Documents that every server writes, and what it learns from calls about users and keys.
+_OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place"})
+_OWN_MARK = ("mark", "journal")
+
+
+class ReservedPort:
+    """A port of this machine that no other program is given.
+
+    It is bound and not listened on, so that connections are refused until a server, which may bind
+    it too, listens there.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def release(self) -> None:
+        """Leaves the port to other programs."""
+        self._socket.close()
+
+
+class ServerProcess:
+    """A server in front of an upstream, with its data in `folder`; its endpoint has `port`.
+
+    A new one after `restart` has the same addresses and no data.
+    """
+
+    def __init__(self, folder: Path, upstream: str, port: ReservedPort) -> None:
+        self._folder = folder
+        self._upstream = upstream
+        self._port = port
+        self._console_port = ReservedPort()
+        self._count = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data_dir(self) -> Path:
+        """The data directory of the server that runs."""
+        return self._folder / ("data" if self._count < 2 else f"data-{self._count}")
+
+    def start(self) -> Console:
+        """Starts a server without data and returns its address once it answers.
+
+        Raises:
+            OpentrailError: it did not start.
+        """
+        self._count += 1
+        log, config = self._folder / "server.log", self._folder / "opentrail.toml"
+        names = "\n".join(f'{name} = "{value}"' for name, value in ADMIN.items())
+        config.write_text(f"[directory.{ADMIN_KEY_ID}]\n{names}\n")
+        # -P: modules of the folder that pytest runs in are not for the server.
+        command = [sys.executable, "-P", "-m", "opentrail", "serve"]
+        command += ["--data-dir", str(self.data_dir), "--listen", self._port.address]
+        command += ["--console-listen", self._console_port.address, "--upstream", self._upstream]
+        command += ["--config", str(config), "--insights", "off"]
+        others = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "OPENTRAIL_"))}
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - this package in this environment
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env=others,
+                start_new_session=True,  # Ctrl-C is for pytest, which then stops it
+                preexec_fn=end_with_parent,
+            )
+        return _when_ready(self._process, self.data_dir, log)
+
+    def is_changed(self) -> bool:
+        """Returns whether trails, keys, policies, users or anything else was made or set."""
+        found = stored_keys(self.data_dir / "state.db")
+        return any(kind not in _OWN_KINDS and (kind, key) != _OWN_MARK for kind, key in found)
+
+    def restart(self) -> Console:
+        """Stops the server and starts one without data at the same addresses.
+
+        Raises:
+            OpentrailError: it did not start.
+        """
+        self._end(signal.SIGKILL)  # nothing of its data is needed, nor what it has to deliver
+        return self.start()
+
+    def stop(self) -> None:
+        """Stops the server, and leaves its console's port to others."""
+        self._end(signal.SIGTERM)
+        self._console_port.release()
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(number)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _when_ready(process: subprocess.Popen[bytes], data: Path, log: Path) -> Console:
+    """Returns the address of a server once it answers."""
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if (data / "server.json").exists():
+            try:
+                console = find(argparse.Namespace(endpoint=None, data_dir=str(data)))
+                console.health()
+            except OpentrailError:
+                pass  # the file is not whole yet, or the server does not answer yet
+            else:
+                return console
+        time.sleep(_POLL_SECONDS)
+    ended = "did not answer" if process.poll() is None else f"ended with code {process.returncode}"
+    lines = log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:]
+    raise OpentrailError(f"the opentrail server for the tests {ended}:\n" + "\n".join(lines))
