@@ -6,10 +6,11 @@ import itertools
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,22 @@ class PostgresServer:
     def stop(self, how: str = "fast") -> None:
         """Stops the server; `immediate` is as a crash: it recovers when it starts again."""
         self._run("pg_ctl", "stop", "-w", "-m", how, "-D", str(self._data))
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """All processes of the server stand still, as on a machine that swaps or is suspended."""
+        postmaster = int((self._data / "postmaster.pid").read_text().split("\n")[0])
+        os.kill(postmaster, signal.SIGSTOP)  # first, so that no process follows
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        processes = [postmaster, *map(int, children)]
+        try:
+            for process in processes:
+                os.kill(process, signal.SIGSTOP)
+            yield
+        finally:
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGCONT)
 
     def remove(self) -> None:
         subprocess.run(

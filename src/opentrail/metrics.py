@@ -80,6 +80,11 @@ class Metrics:
         self.history_position = Gauge(
             "opentrail_history_position", "Last position look-ups see", registry=self.registry
         )
+        self.control_store_failing = Gauge(
+            "opentrail_control_store_failing",
+            "1 while the control store cannot be read or changed, else 0",
+            registry=self.registry,
+        )
         self.delivered_files = Counter(
             "opentrail_delivered_files",
             "Files written to trail buckets",

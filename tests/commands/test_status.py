@@ -22,6 +22,7 @@ def a_status(**changes: Any) -> dict[str, Any]:
         "journal": {"position": 5, "failure": None, "unverified": None, "lost": []},
         "history": {"position": 5, "imported": 0, "files": 1, "responding": True},
         "missing": [],
+        "controlStore": {"failure": None},
         "trailProblems": [],
         "trails": [],
         "disk": {"path": "/data", "used": 1_500_000_000, "free": 2_000_000_000_000},

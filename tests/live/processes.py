@@ -92,11 +92,11 @@ class Opentrail:
         self.token = described["token"]
         return self
 
-    def stop(self) -> int:
-        """Ends the server as an operator would; returns its exit code."""
+    def stop(self, within: float = TIMEOUT_SECONDS) -> int:
+        """Ends the server as an operator would, in so many seconds; returns its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self._wait()
+        return self._wait(within)
 
     def kill(self) -> None:
         """Kills the server as a power cut would."""
@@ -108,9 +108,9 @@ class Opentrail:
         """Waits until the server has ended by itself."""
         return self._wait()
 
-    def _wait(self) -> int:
+    def _wait(self, timeout: float = TIMEOUT_SECONDS) -> int:
         assert self.process is not None
-        said, _ = self.process.communicate(timeout=TIMEOUT_SECONDS)
+        said, _ = self.process.communicate(timeout=timeout)
         self.output += said
         return self.process.returncode
 

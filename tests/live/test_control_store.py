@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from sqlalchemy import make_url
 
-from tests.live.processes import Opentrail
-from tests.postgres import shared_server
+from tests.live.processes import TIMEOUT_SECONDS, Opentrail
+from tests.postgres import own_server, shared_server
 
 pytestmark = [pytest.mark.live, pytest.mark.campaign]
 SECRET = "very-secret"
@@ -52,6 +56,76 @@ def test_trails_outlive_the_server_in_postgresql_and_the_password_is_nowhere(
     files = [file for file in (tmp_path / "data").rglob("*") if file.is_file()]
     assert files
     assert not any(SECRET.encode() in file.read_bytes() for file in files)
+
+
+def health(server: Opentrail) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{server.console}/health", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
+        return dict(json.loads(answer.read()))
+
+
+def metric(server: Opentrail) -> str:
+    url = f"{server.console}/metrics"
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - of this machine
+        lines = answer.read().decode().splitlines()
+    name = "opentrail_control_store_failing "
+    return next(str(line) for line in lines if line.startswith(name))
+
+
+def until(server: Opentrail, status: str) -> dict[str, Any]:
+    """Returns the health of a server once it has a status."""
+    while (shown := health(server))["status"] != status:
+        pass
+    return shown
+
+
+@pytest.mark.parametrize("how", ["frozen", "dead"])
+def test_calls_are_recorded_while_the_database_is_away_and_nothing_hangs(
+    tmp_path: Path, how: str
+) -> None:
+    with own_server() as postgres, contextlib.ExitStack() as stack:
+        server = Opentrail(tmp_path / "data", command="sandbox")
+        stack.callback(server.close)
+        server.start(OPENTRAIL_CONTROL_STORE=postgres.new_database())
+        server.boto("s3").create_bucket(Bucket="logs")
+        server.boto("cloudtrail").create_trail(Name="main", S3BucketName="logs")
+        server.boto("cloudtrail").start_logging(Name="main")
+        assert until(server, "ok")["controlStore"] == {"failure": None}
+        if how == "frozen":
+            stack.enter_context(postgres.frozen())
+        else:
+            postgres.stop("immediate")
+        server.boto("iam").create_user(UserName="Mary")
+        shown = until(server, "degraded")
+        assert shown["controlStore"] == {"failure": "the control store does not answer"}
+        server.boto("iam").create_user(UserName="John")
+        with pytest.raises(ClientError, match=r"ServiceUnavailable.*control store"):
+            server.boto("cloudtrail").describe_trails()
+        status = server.opentrail("status", "--data-dir", str(tmp_path / "data"))
+        assert status.returncode == 1
+        assert (
+            "Trails, keys and policies are not known: the control store does not answer"
+            in status.stdout
+        )
+        doctor = server.opentrail("doctor", "--data-dir", str(tmp_path / "data"))
+        assert "the control store does not answer" in doctor.stdout
+        assert metric(server) == "opentrail_control_store_failing 1.0"
+        who = server.opentrail("who", "Mary", "--data-dir", str(tmp_path / "data"))
+        assert "created IAM user Mary" in who.stdout
+        assert server.stop(within=10) == 0
+
+
+def test_a_server_goes_on_when_the_database_is_back(tmp_path: Path) -> None:
+    with own_server() as postgres:
+        server = Opentrail(tmp_path / "data", command="sandbox")
+        try:
+            server.start(OPENTRAIL_CONTROL_STORE=postgres.new_database())
+            with postgres.frozen():
+                until(server, "degraded")
+            until(server, "ok")
+            assert metric(server) == "opentrail_control_store_failing 0.0"
+            assert server.boto("cloudtrail").describe_trails()["trailList"] == []
+        finally:
+            server.close()
 
 
 def test_a_server_whose_database_is_not_there_names_the_cause(tmp_path: Path) -> None:

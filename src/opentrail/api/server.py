@@ -33,9 +33,11 @@ from opentrail.api.replays import Replays
 from opentrail.api.validation import validate
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
+    STORE_UNREACHABLE,
     CloudTrailError,
     ObjectStoreError,
     OpentrailError,
+    StoreUnreachable,
     Unsupported,
 )
 from opentrail.wire import cbor
@@ -107,6 +109,9 @@ class CloudTrailApi:
         except ObjectStoreError as error:
             message = f"the object store failed: {error}"
             return _error(500, "InternalFailure", message, is_cbor)
+        except StoreUnreachable as error:
+            log.error("operation failed", extra={"error": str(error)})
+            return _error(503, "ServiceUnavailable", STORE_UNREACHABLE, is_cbor)
         except OpentrailError as error:
             log.error("operation failed", extra={"error": str(error)})
             return _error(500, "InternalFailure", INTERNAL_FAILURE, is_cbor)

@@ -103,6 +103,7 @@ async def open_engines(
     await identities.load()
     stack.push_async_callback(store.close)
     metrics = Metrics()
+    metrics.control_store_failing.set_function(lambda: control.failure is not None)
     history = History(
         store,
         clock,

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from opentrail.adapters.archived_journal import ArchivedJournal
 from opentrail.adapters.ipc.events import IpcEventStore
+from opentrail.core.errors import OpentrailError
 from opentrail.metrics import Sample, total
 from opentrail.version import __version__
+
+#: Seconds that the answer of `/health` waits for the control store.
+_TIMEOUT = 0.5
 
 
 class Health:
     """The state of one server.
 
     Status is `failing` while calls cannot be recorded, `degraded` if something was lost, event
-    history does not answer, a trail does not deliver or a signing key is gone, else `ok`.
+    history or the control store does not answer, a trail does not deliver or a signing key is
+    gone, else `ok`.
     """
 
     def __init__(self, journal: ArchivedJournal, store: IpcEventStore) -> None:
@@ -26,6 +33,33 @@ class Health:
         self.key_problems: list[str] = []
         #: Trails whose deliveries or digests fail (`api/trail_states.py`).
         self.trail_problems: list[dict[str, str]] = []
+        #: Why trails, keys and policies cannot be read or changed.
+        self.control_failure: str | None = None
+        self._asking: asyncio.Task[None] | None = None
+
+    async def ask_control(
+        self,
+        problems: Callable[[], Awaitable[list[dict[str, str]]]],
+        failure: Callable[[], str | None],
+    ) -> None:
+        """Asks the control store for the problems of trails, but does not wait long.
+
+        Args:
+            problems: returns the problems of trails.
+            failure: returns why the control store failed last; None if it did not.
+        """
+
+        async def ask() -> None:
+            with suppress(OpentrailError):
+                self.trail_problems = await problems()
+
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(ask())
+        await asyncio.wait({self._asking}, timeout=_TIMEOUT)
+        is_late = not self._asking.done()
+        self.control_failure = failure() or (
+            "the control store does not answer" if is_late else None
+        )
 
     @property
     def status(self) -> str:
@@ -34,6 +68,7 @@ class Health:
             return "failing"
         is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
         is_whole = is_whole and not (self.trail_problems or self.key_problems)
+        is_whole = is_whole and self.control_failure is None
         return "ok" if is_whole and self._store.is_responding else "degraded"
 
     def missing(self) -> list[str]:
@@ -82,6 +117,7 @@ class Health:
                 "damaged": state.damaged,
                 "lostImports": state.lost_imports,
             },
+            "controlStore": {"failure": self.control_failure},
             "keyProblems": self.key_problems,
             "trailProblems": self.trail_problems,
             "connections": {

@@ -237,7 +237,10 @@ class Server:
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.counted()]
             state.key_problems = list(services.signer.problems)
-            state.trail_problems = await trail_problems(services.control, services.trails)
+            await state.ask_control(
+                partial(trail_problems, services.control, services.trails),
+                lambda: engines.control.failure,
+            )
             return state.document(settings.on_record_failure, settings.recorders, counted)
 
         token = secrets.token_urlsafe(32)

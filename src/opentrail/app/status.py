@@ -51,11 +51,6 @@ class ServerStatus:
 
     async def document(self) -> Json:
         """Returns the body of `/api/v1/status`."""
-        services = self._services
-        trails = sorted(
-            (stored.trail for stored in await services.trails.all(None)),
-            key=lambda trail: (trail.name, trail.arn),
-        )
         used = await asyncio.to_thread(_size_of, self._settings.data_dir)
         return {
             **await self._health(),
@@ -66,7 +61,7 @@ class ServerStatus:
                 f"p{share * 100:g}": None if math.isnan(seconds) else round(seconds, 3)
                 for share, seconds in self._quantiles()
             },
-            "trails": [await trail_state(services.control, trail) for trail in trails],
+            "trails": await self._trails(),
             "disk": {
                 "path": str(self._settings.data_dir.resolve()),
                 "used": used,
@@ -74,6 +69,17 @@ class ServerStatus:
             },
             "lastProblem": self._problem.line,
         }
+
+    async def _trails(self) -> list[Json]:
+        services = self._services
+        try:
+            trails = sorted(
+                (stored.trail for stored in await services.trails.all(None)),
+                key=lambda trail: (trail.name, trail.arn),
+            )
+            return [await trail_state(services.control, trail) for trail in trails]
+        except OpentrailError:
+            return []  # health says what is wrong
 
     async def _newest_event(self) -> str | None:
         try:

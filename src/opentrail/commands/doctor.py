@@ -135,6 +135,9 @@ def _server(console: Console, status: Mapping[str, Any]) -> Iterator[Diagnosis]:
     if status["version"] != __version__:
         text = f"the server runs version {status['version']}, this is {__version__}: restart it"
         yield Diagnosis("warning", "version", text)
+    if failure := status.get("controlStore", {}).get("failure"):
+        text = f"{failure}: trails, keys and policies cannot be read or changed"
+        yield Diagnosis("problem", "control store", text)
     problem = status["lastProblem"]
     if problem is not None:
         yield Diagnosis("warning", "log", f"{problem['time']} {problem['message']}")

@@ -234,6 +234,8 @@ def print_status(status: dict[str, Any]) -> None:
     if status["trails"]:
         out("\nTrails:\n")
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
+    if failure := status.get("controlStore", {}).get("failure"):
+        out(f"\nTrails, keys and policies are not known: {printable(failure)}\n")
     if keys := status.get("keyProblems"):
         out("\nProblems of signing keys:\n")
         _print_list(keys)

@@ -42,6 +42,10 @@ class StorageFailed(OpentrailError):
     exit_code = 74
 
 
+class StoreUnreachable(StorageFailed):
+    """The control store is on another machine and does not answer; it may do so later."""
+
+
 class SigningKeyUnavailable(StorageFailed):
     """No key may sign digests now."""
 
@@ -128,6 +132,7 @@ class ServiceMissing(ServiceError):
 
 
 #: AWS's text of the error `InternalFailure`; the log has the cause, which may name files.
+STORE_UNREACHABLE = "The request has failed: the control store cannot be reached. Try again later."
 INTERNAL_FAILURE = (
     "The request processing has failed because of an unknown error, exception or failure."
 )

@@ -12,15 +12,23 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from opentrail.adapters.sql.migrating import bring_up_to_date
+from opentrail.adapters.sql.migrating import is_up_to_date, migrate
 from opentrail.adapters.sql.schema import DOCUMENTS
-from opentrail.core.errors import Conflict, StorageFailed, UsageError
+from opentrail.adapters.sql.time_limit import TimeLimits
+from opentrail.core.errors import (
+    Conflict,
+    OpentrailError,
+    StorageFailed,
+    StoreUnreachable,
+    UsageError,
+)
 from opentrail.installation import command_for
 from opentrail.ports.control import Put, Stored, StoreWrite
 
@@ -28,8 +36,15 @@ T = TypeVar("T")
 
 #: Seconds before each new attempt after a lost connection, a deadlock or a failed serialisation.
 _RETRY_DELAYS = (0.1, 0.4, 1.0, 2.0)
-#: Time limits on PostgreSQL: for connecting in seconds, for a statement in milliseconds.
-_CONNECT_SECONDS, _STATEMENT_MILLISECONDS = 10, 30_000
+#: Seconds for a transaction on PostgreSQL.
+_LONGEST = 5.0
+#: Seconds for a transaction after one that failed because PostgreSQL could not be reached, and
+#: seconds before the next one, so that what waits for it, as a stop does, fails soon.
+_LONGEST_WHILE_UNREACHABLE, _PAUSE = 2.0, 1.0
+#: Seconds for copying a whole store.
+_LONGEST_COPY = 3600.0
+#: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
+_STATEMENT_MILLISECONDS = 4_000
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
 _TRANSIENT = ("40001", "40P01", "53300")
 #: Its codes for a server that stops or starts.
@@ -48,6 +63,10 @@ class _TransientError(Exception):
     """A transaction failed before it was committed; a new attempt may succeed."""
 
 
+class _SilentError(Exception):
+    """The database did not answer in time."""
+
+
 class SqlControl:
     """A `ControlStore` in one table of a SQL database."""
 
@@ -63,12 +82,21 @@ class SqlControl:
             DataTooNew: a newer version of opentrail has changed it.
         """
         self._engine = _engine(url)
+        is_remote = self._engine.dialect.name != "sqlite"
+        self._limits = TimeLimits(self._engine) if is_remote else None
         self._lock = asyncio.Lock()
+        #: What is wrong if the last transaction failed, without names of hosts or files; else None.
+        self.failure: str | None = None
+        #: When the database could not be reached (time.monotonic); None once it can.
+        self._unreachable_at: float | None = None
         #: Reads a SQLite file on the event loop: a thread would take longer than the read, and
         #: with a connection of its own a read waits for no write.
-        self._reader = _engine(url) if self._engine.dialect.name == "sqlite" else None
+        self._reader = None if is_remote else _engine(url)
         try:
-            bring_up_to_date(self._engine)
+            with nullcontext() if self._limits is None else self._limits.limited(_LONGEST):
+                is_current = is_up_to_date(self._engine)
+            if not is_current:
+                migrate(self._engine)
         except sa.exc.SQLAlchemyError as error:
             self._engine.dispose()
             raise StorageFailed(f"state store cannot be opened: {_cause(error)}") from error
@@ -141,7 +169,9 @@ class SqlControl:
         Raises:
             UsageError: the other store is not empty.
         """
-        rows = await self._run(lambda connection: connection.execute(sa.select(DOCUMENTS)).all())
+        rows = await self._run(
+            lambda connection: connection.execute(sa.select(DOCUMENTS)).all(), _LONGEST_COPY
+        )
 
         def fill(connection: sa.Connection) -> None:
             if connection.execute(sa.select(DOCUMENTS.c.key).limit(1)).first() is not None:
@@ -149,7 +179,7 @@ class SqlControl:
             if rows:
                 connection.execute(sa.insert(DOCUMENTS), [dict(row._mapping) for row in rows])
 
-        await other._run(fill)
+        await other._run(fill, _LONGEST_COPY)
 
     async def close(self) -> None:
         """Closes the connections."""
@@ -163,27 +193,53 @@ class SqlControl:
             return await self._run(work)
         return self._in_transaction(self._reader, work)
 
-    async def _run(self, work: Callable[[sa.Connection], T]) -> T:
+    async def _run(self, work: Callable[[sa.Connection], T], longest: float = _LONGEST) -> T:
+        began = time.monotonic()
         async with self._lock:
-            for delay in _RETRY_DELAYS:
-                try:
-                    return await asyncio.to_thread(self._in_transaction, self._engine, work)
-                except _TransientError:
-                    await asyncio.sleep(delay)
+            if self._unreachable_at is not None and self._unreachable_at > began - _PAUSE:
+                raise StoreUnreachable("the control store could not be reached a moment ago")
             try:
-                return await asyncio.to_thread(self._in_transaction, self._engine, work)
-            except _TransientError as error:
-                attempts = len(_RETRY_DELAYS) + 1
-                raise StorageFailed(
-                    f"state store failed in {attempts} attempts: {error}"
-                ) from error.__cause__
+                result = await self._attempt(work, longest)
+            except StorageFailed as error:
+                is_reached = not isinstance(error, StoreUnreachable)
+                self.failure = f"the control store {'failed' if is_reached else 'does not answer'}"
+                raise
+            except OpentrailError:
+                self.failure = self._unreachable_at = None
+                raise
+            self.failure = self._unreachable_at = None
+            return result
 
-    def _in_transaction(self, engine: sa.Engine, work: Callable[[sa.Connection], T]) -> T:
+    async def _attempt(self, work: Callable[[sa.Connection], T], longest: float) -> T:
+        """Runs a transaction; again if the connection is lost, unless it was lost before."""
+        delays: tuple[float, ...] = _RETRY_DELAYS
+        if self._unreachable_at is not None:
+            delays, longest = (), min(longest, _LONGEST_WHILE_UNREACHABLE)
+        for number in range(len(delays) + 1):
+            try:
+                return await asyncio.to_thread(self._in_transaction, self._engine, work, longest)
+            except _SilentError as error:
+                failure, cause = "did not answer in time", error.__cause__
+                break
+            except _TransientError as error:
+                failure, cause = f"failed in {number + 1} attempts: {error}", error.__cause__
+            if number < len(delays):
+                await asyncio.sleep(delays[number])
+        self._unreachable_at = time.monotonic()
+        raise StoreUnreachable(f"state store {failure}") from cause
+
+    def _in_transaction(
+        self, engine: sa.Engine, work: Callable[[sa.Connection], T], longest: float = _LONGEST
+    ) -> T:
         is_connected = is_committing = False
+        limit = nullcontext() if self._limits is None else self._limits.limited(longest)
         try:
-            with engine.connect() as connection:
+            with limit, engine.connect() as connection:
                 is_connected = True
                 transaction = connection.begin()
+                if longest > _LONGEST and self._limits is not None:
+                    milliseconds = int(longest * 1000)
+                    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
                 result = work(connection)
                 is_committing = True
                 transaction.commit()
@@ -191,11 +247,15 @@ class SqlControl:
         except sa.exc.SQLAlchemyError as error:
             cause, state = _cause(error), _sqlstate(error)
             is_lost = self._lost_connection(error, is_connected)
+            is_silent = self._limits is not None and self._limits.caused(error)
             if is_committing and is_lost:
+                self._unreachable_at = time.monotonic() if is_silent else None
                 raise StorageFailed(
                     "state store failed while changes were committed; it is not known whether "
                     f"they were made: {cause}"
                 ) from error
+            if is_silent:
+                raise _SilentError from error
             if is_lost or state in _TRANSIENT:
                 raise _TransientError(cause) from error
             raise StorageFailed(f"state store failed: {cause}") from error
@@ -226,7 +286,7 @@ def _engine(url: str | sa.URL) -> sa.Engine:
             f"the control store must be sqlite or a postgresql:// URL, not {parsed.drivername}://"
         )
     arguments: dict[str, Any] = {
-        "connect_timeout": _CONNECT_SECONDS,
+        "connect_timeout": int(_LONGEST),
         "application_name": "opentrail",
         "options": f"-c statement_timeout={_STATEMENT_MILLISECONDS}",
         "tcp_user_timeout": _STATEMENT_MILLISECONDS,

@@ -16,22 +16,30 @@ _LOCK = 0x6F70656E74726C
 _LOCK_MILLISECONDS = 60_000
 
 
-def bring_up_to_date(engine: sa.Engine) -> None:
+def is_up_to_date(engine: sa.Engine) -> bool:
+    """Returns whether the tables are those of this version.
+
+    Raises:
+        DataTooNew: a newer version of opentrail has changed the schema.
+    """
+    with engine.connect() as connection, connection.begin():
+        return _version(connection) == VERSIONS[-1]
+
+
+def migrate(engine: sa.Engine) -> None:
     """Creates the tables of a new store, or migrates those of an older version, in a transaction.
 
     Raises:
         DataTooNew: a newer version of opentrail has changed the schema.
         StorageFailed: the tables are another program's.
     """
-    with engine.connect() as connection, connection.begin():
-        if _version(connection) == VERSIONS[-1]:
-            return
     with engine.connect() as connection:
         # SQLite's lock: no other process may write until the transaction ends.
         connection = connection.execution_options(sqlite_begin="IMMEDIATE")
         with connection.begin():
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = {_LOCK_MILLISECONDS}"))
+                connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             _migrate(connection)
 

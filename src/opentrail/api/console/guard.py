@@ -17,10 +17,12 @@ from opentrail.api.console.roles import require
 from opentrail.api.console.sessions import LONGEST, Session, Sessions, SessionUser
 from opentrail.core.errors import (
     INTERNAL_FAILURE,
+    STORE_UNREACHABLE,
     CloudTrailError,
     ObjectStoreError,
     OpentrailError,
     RecordRefused,
+    StoreUnreachable,
 )
 
 log = logging.getLogger(__name__)
@@ -265,6 +267,8 @@ def _described(error: Exception, request_id: str) -> tuple[str, str, int]:
         return "TimedOut", "This took too long; narrow the search.", 504
     about = {"error": str(error), "request": request_id}
     log.error("a call of the console failed", extra=about)
+    if isinstance(error, StoreUnreachable):
+        return "ServiceUnavailable", STORE_UNREACHABLE, 503
     return "InternalFailure", INTERNAL_FAILURE, 500
 
 
