@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.caller import Answer, Api
+from tests.api.caller import Answer, Api, send
 from tests.factories import (
     ACCOUNT,
     MOMENT,
@@ -50,6 +50,18 @@ async def test_health_needs_no_token_and_its_status_shows_failure(state: str, st
     assert answer.status == status
     assert answer.json == api.health
     assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize("path", ["/health", "/metrics"])
+@asynchronous
+async def test_what_needs_no_token_is_not_for_pages_of_other_sites(path: str) -> None:
+    api = Api()
+    for host in ("localhost:4748", "LOCALHOST", "127.0.0.1:4748", "[::1]:4748", "opentrail:4748"):
+        assert (await send(api.console, "GET", path, {"Host": host})).status == 200
+    for host in ("evil.example:4748", "127.0.0.1.evil.example", "localhost.evil.example."):
+        answer = await send(api.console, "GET", path, {"Host": host})
+        assert answer.status == 421
+        assert answer.json["code"] == "UnknownHost"
 
 
 @asynchronous

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from ipaddress import ip_address
 from typing import Any
 
 import orjson
@@ -68,6 +69,8 @@ class CommandLineApi:
         users: manages the users of the web console.
         actions: path → what runs an action on access keys, policies or trails.
         status: returns what `opentrail status` shows.
+        any_host: whether `/health` and `/metrics` answer under every name of the server. Without
+            TLS a page of another site could give its own name the server's address.
     """
 
     def __init__(
@@ -84,7 +87,9 @@ class CommandLineApi:
         users: UserAdministration | None = None,
         actions: Mapping[str, Act] | None = None,
         status: Callable[[], Awaitable[dict[str, Any]]] | None = None,
+        any_host: bool = False,
     ) -> None:
+        self._any_host = any_host
         self._status = status
         self._users = users
         self._actions = actions or {}
@@ -159,11 +164,23 @@ class CommandLineApi:
 
         return guarded
 
-    async def _show_health(self, _request: Request) -> Response:
+    def _refused_host(self, request: Request) -> Response | None:
+        """Returns the answer to a request for another host; None for one for this server."""
+        host = request.headers.get("host", "")
+        if self._any_host or is_local_name(host):
+            return None
+        error = f"this server is not {host!r}; ask for it as localhost or by its IP address"
+        return _json({"error": error, "code": "UnknownHost"}, 421)
+
+    async def _show_health(self, request: Request) -> Response:
+        if refused := self._refused_host(request):
+            return refused
         state = await self._health()
         return _json(state, 503 if state["status"] == "failing" else 200)
 
-    async def _show_metrics(self, _request: Request) -> Response:
+    async def _show_metrics(self, request: Request) -> Response:
+        if refused := self._refused_host(request):
+            return refused
         text = await self._exposition()
         return Response(text, media_type=CONTENT_TYPE_LATEST, headers=_HEADERS)
 
@@ -346,6 +363,22 @@ def _object(body: bytes, example: str) -> dict[str, Any]:
             "InvalidParameterException", f"the body must be JSON such as {example}"
         )
     return given
+
+
+def is_local_name(host: str) -> bool:
+    """Returns whether a header `Host` is an IP address or a name without a domain.
+
+    Such names do not come from the DNS of another site.
+
+    >>> [is_local_name(h) for h in ("localhost:4748", "[::1]:80", "10.0.0.1", "", "a.example")]
+    [True, True, True, True, False]
+    """
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    try:
+        ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return "." not in name.removesuffix(".")
+    return True
 
 
 def _json(document: Any, status: int = 200) -> Response:

@@ -294,6 +294,7 @@ class Server:
                 "/api/v1/trails": TrailAdministration(services, own_endpoint, account).run,
             },
             status=self._status(stack, engines, services, health).document,
+            any_host=settings.tls_certificate is not None,
         )
         tls = tls_of_endpoint(settings)
         limits = ConsoleConnections(metrics, console_connection_limit(descriptor_limit()))

@@ -5,7 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from opentrail.core.event import DATA, INSIGHT, MANAGEMENT, Record, as_object, parse_time
+from opentrail.core.event import (
+    DATA,
+    INSIGHT,
+    MANAGEMENT,
+    Record,
+    as_object,
+    is_account,
+    parse_time,
+)
 from opentrail.core.resource_rules import IF_ARN, UNTYPED, Kinds, ResourceRule, named_by, plan_of
 from opentrail.core.values import value_class
 
@@ -69,6 +77,7 @@ def attributes_of(record: Record) -> Attributes:
     """
     identity = as_object(record.get("userIdentity"))
     management = record.get("managementEvent")
+    accounts = record.get("recipientAccountId"), identity.get("accountId")
     category = record.get("eventCategory") or (DATA if management is False else MANAGEMENT)
     details = as_object(record.get("insightDetails")) if category == INSIGHT else {}
     return Attributes(
@@ -78,7 +87,7 @@ def attributes_of(record: Record) -> Attributes:
         event_source=str(details.get("eventSource") or record["eventSource"]),
         read_only=_as_bool(record.get("readOnly")),
         category=str(category),
-        account=str(record.get("recipientAccountId") or identity.get("accountId") or ""),
+        account=next((str(account) for account in accounts if is_account(account)), ""),
         region=str(record.get("awsRegion", "")),
         username=username_of(record),
         access_key_id=_text(identity.get("accessKeyId")),

@@ -85,6 +85,7 @@ class Browser:
             "missing": [],
             "journal": {"position": 7, "failure": None},
             "history": {"position": 6, "imported": 10, "responding": True},
+            "controlStore": {"failure": None},
         }
         self.cookie: str | None = None
         self.open_link()

@@ -6,6 +6,7 @@ from http.cookies import SimpleCookie
 
 import pytest
 
+from opentrail.access.users import ConsoleRole
 from opentrail.version import __version__
 from tests.api.caller import send
 from tests.api.console.browser import Browser
@@ -74,11 +75,24 @@ async def test_health_names_all_that_is_wrong() -> None:
     browser.health["missing"] = ["position 3"]
     browser.health["journal"]["failure"] = "the disk is full"
     browser.health["history"]["responding"] = False
+    browser.health["controlStore"]["failure"] = "the control store does not answer"
     assert (await browser.get("health")).json["degradations"] == [
         "event history lacks position 3",
         "calls are not recorded: the disk is full",
         "event history does not answer",
+        "trails, keys and policies are not known: the control store does not answer",
     ]
+
+
+@asynchronous
+async def test_health_tells_a_user_of_some_accounts_nothing_of_others() -> None:
+    browser = Browser()
+    await browser.api.record([a_record(), a_record(recipientAccountId="1" * 12)])
+    browser.health["missing"] = ["positions 3 to 4"]
+    browser.become(ConsoleRole.VIEWER, "1" * 12)
+    found = (await browser.get("health")).json
+    assert (found["recorded"], found["visible"], found["events"]) == (1, 1, 1)
+    assert found["degradations"] == ["event history lacks events"]
 
 
 @asynchronous

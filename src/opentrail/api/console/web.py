@@ -269,28 +269,35 @@ class WebConsole:
     async def _show_health(self, request: Request) -> Json:
         """Returns what is recorded, how soon it is visible, and what is wrong.
 
-        A user of some accounts gets the number of their events, up to the most that are counted.
+        A user of some accounts gets the number of their events, up to the most that are counted,
+        and nothing that tells of other accounts.
         """
         state = await self._health()
         journal, history = state["journal"], state["history"]
+        accounts = user_of(request).accounts
         wrong = [f"event history lacks {each}" for each in state["missing"]]
+        if wrong and accounts is not None:
+            wrong = ["event history lacks events"]
         if journal["failure"]:
             wrong.append(f"calls are not recorded: {journal['failure']}")
         if not history["responding"]:
             wrong.append("event history does not answer")
+        if failure := state["controlStore"]["failure"]:
+            wrong.append(f"trails, keys and policies are not known: {failure}")
         milliseconds = {
             f"p{round(share * 100)}Ms": None if isnan(seconds) else round(seconds * 1000, 1)
             for share, seconds in self._freshness()
         }
-        events = history["position"] + history["imported"]
-        if user_of(request).accounts is not None:
+        recorded, visible = journal["position"], history["position"]
+        events = visible + history["imported"]
+        if accounts is not None:
             seen = seen_by(request, self._services).history
-            events = (await seen.count_events(Search())).value
+            events = recorded = visible = (await seen.count_events(Search())).value
         return {
             "status": state["status"],
             "degradations": wrong,
-            "recorded": journal["position"],
-            "visible": history["position"],
+            "recorded": recorded,
+            "visible": visible,
             "events": events,
             "freshness": {"p50Ms": None, "p99Ms": None, **milliseconds},
         }
