@@ -433,6 +433,73 @@ def test_a_user_whose_change_was_refused_stays_who_he_was() -> None:
 
 
 @asynchronous
+async def test_a_deleted_user_is_forgotten_and_one_of_the_same_name_is_another() -> None:
+    control = MemoryControl()
+    ours = Identities(control)
+    deleted = create_user() | {
+        "eventName": "DeleteUser",
+        "requestParameters": {"userName": "Mary"},
+        "responseElements": None,
+        "eventID": event_id(50),
+    }
+    for record in (records := [create_user(), create_key(), deleted, create_key(key="AKIAX")]):
+        ours.learn(record)
+    await ours.process(entries_of(records))
+    assert await control.scan("iam-user") == []
+    assert ours.learned().users == ()
+    assert ours.resolve(NEW_KEY).user_identity["principalId"] == "AIDAMARY"
+    assert "principalId" not in ours.resolve("AKIAX").user_identity
+
+
+@asynchronous
+async def test_of_users_the_newest_are_in_memory_and_all_get_their_keys() -> None:
+    control = MemoryControl()
+    ours, theirs = Identities(control, most_users=10), KnownIdentities(most_users=10)
+    records = []
+    for number in range(25):
+        record = create_user(f"user{number}")
+        record["responseElements"]["user"] |= {"userId": f"AIDA{number}"}
+        records.append(record | {"eventID": event_id(100 + number)})
+    for record in records:
+        theirs.absorb(ours.learn(record))
+    await ours.process(entries_of(records))
+    again = Identities(control, most_users=10)
+    await again.load()
+    for known in (ours, theirs, again):
+        assert len(known.learned().users) <= 10
+    assert len(await control.scan("iam-user")) == 25
+    made = [create_key("user0", "AKIAOLD") | {"eventID": event_id(200)}]
+    for known in (ours, again):
+        known.learn(made[0])
+        await known.process(entries_of(made))
+        assert known.resolve("AKIAOLD").user_identity["principalId"] == "AIDA0"
+
+
+@asynchronous
+async def test_of_deleted_keys_the_oldest_are_forgotten() -> None:
+    control = MemoryControl()
+    ours = Identities(control, most_sessions=10)
+    keys = [f"AKIA{number:016d}" for number in range(25)]
+    records = []
+    for number, key in enumerate(keys):
+        records.append(create_key(key=key) | {"eventID": event_id(100 + number)})
+        gone = {
+            "eventName": "DeleteAccessKey",
+            "requestParameters": {"accessKeyId": key},
+            "responseElements": None,
+            "eventID": event_id(200 + number),
+        }
+        records.append(create_key(key=key) | gone)
+    for record in records:
+        ours.learn(record)
+    await ours.process(entries_of(records))
+    known = [key for key in keys if ours.resolve(key).user_identity["type"] == "IAMUser"]
+    assert known == keys[-len(known) :]
+    assert len(known) <= 10
+    assert {stored.key for stored in await control.scan("identity")} == set(known)
+
+
+@asynchronous
 async def test_what_is_learned_reaches_other_processes_whole() -> None:
     ours = Identities(MemoryControl())
     learned = [ours.learn(record) for record in (create_user(), create_key(), assume_role())]

@@ -55,7 +55,8 @@ class Learned:
     """The identities of keys and ids of users that are learned from one record."""
 
     identities: tuple[Identity, ...] = ()
-    #: (account, user name, `principalId`, `arn`) of users.
+    #: (account, user name, `principalId`, `arn`) of users; the last two are '' of a user who is
+    #: deleted or has another name now.
     users: tuple[tuple[str, str, str, str], ...] = ()
     #: (access key id, event id) of keys that were deleted.
     deleted: tuple[tuple[str, str], ...] = ()
@@ -194,6 +195,9 @@ def _learn_iam(
     if name == "DeleteAccessKey":
         key_id = as_object(record.get("requestParameters")).get("accessKeyId")
         return Learned(deleted=((str(key_id), str(record.get("eventID"))),) if key_id else ())
+    if name == "DeleteUser":
+        user_name = as_object(record.get("requestParameters")).get("userName")
+        return Learned(users=((account, str(user_name), "", ""),) if user_name else ())
     if name == "CreateUser" and isinstance(answer.get("user"), Mapping):
         user = answer["user"]
         known = (account, str(user.get("userName")), str(user.get("userId")), str(user.get("arn")))

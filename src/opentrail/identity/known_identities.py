@@ -31,9 +31,11 @@ _CURSOR_LAG = 10_000
 _AT_ONCE = 100
 #: Maximum records whose results are remembered until they are stored; others are parsed again.
 _MOST_TAUGHT = 20_000
-#: Maximum temporary keys, of which the newest are remembered. They expire after hours on AWS, but
-#: not on every emulator, so they are not removed by age.
+#: Maximum temporary and deleted keys, of which the newest are remembered. Temporary ones expire
+#: after hours on AWS, but not on every emulator, so they are not removed by age.
 MOST_SESSIONS = 100_000
+#: Maximum users in memory; the others are read from the control store when they get a key.
+MOST_USERS = 100_000
 
 
 class KnownIdentities:
@@ -44,13 +46,14 @@ class KnownIdentities:
         directory: Sequence[Identity] = (),
         default_account: str = DEFAULT_ACCOUNT,
         most_sessions: int = MOST_SESSIONS,
+        most_users: int = MOST_USERS,
     ) -> None:
         self._given = {identity.access_key_id: identity for identity in directory}
         self._learned: dict[str, Identity] = {}
         self._users: dict[tuple[str, str], tuple[str, str]] = {}
         self._default_account = default_account
-        self._most_sessions = most_sessions
-        #: Temporary keys in the order in which they were learned.
+        self._most_sessions, self._most_users = most_sessions, most_users
+        #: Temporary and deleted keys in the order in which they were learned or deleted.
         self._sessions: dict[str, None] = {}
 
     def add_directory(self, directory: Sequence[Identity], removed: Sequence[str] = ()) -> None:
@@ -96,6 +99,7 @@ class KnownIdentities:
         known = self._users.get((change.account, change.old))
         users = []
         if known is not None:
+            users.append((change.account, change.old, "", ""))
             users.append((change.account, change.new, known[0], change.arn(known[1])))
         identities = [
             replace(
@@ -116,19 +120,23 @@ class KnownIdentities:
     def absorb(self, taught: Learned) -> None:
         """Adds identities that another process has learned."""
         for account, user, principal_id, arn in taught.users:
-            self._users[account, user] = (principal_id, arn)
+            if principal_id:
+                self._users[account, user] = (principal_id, arn)
+            else:
+                self._users.pop((account, user), None)
+        self._forget_users()
         for identity in taught.identities:
             self._keep(identity)
         for key_id, event_id in taught.deleted:
             if key_id in self._learned:
-                self._learned[key_id] = replace(self._learned[key_id], deleted_by=event_id)
+                self._keep(replace(self._learned[key_id], deleted_by=event_id))
         if len(self._sessions) > self._most_sessions:
             # Ten percent more, so that this is rare.
             self._forget(len(self._sessions) - self._most_sessions * 9 // 10)
 
     def _keep(self, identity: Identity) -> None:
         self._learned[identity.access_key_id] = identity
-        if "sessionContext" in identity.user_identity:
+        if "sessionContext" in identity.user_identity or identity.deleted_by:
             self._sessions[identity.access_key_id] = None
 
     def _forget(self, count: int) -> list[str]:
@@ -137,6 +145,12 @@ class KnownIdentities:
         for key_id in oldest:
             del self._sessions[key_id], self._learned[key_id]
         return oldest
+
+    def _forget_users(self) -> None:
+        if len(self._users) > self._most_users:
+            # Ten percent more, so that this is rare.
+            for user in list(islice(self._users, len(self._users) - self._most_users * 9 // 10)):
+                del self._users[user]
 
     def learned(self) -> Learned:
         """Returns all learned identities, for another process to absorb."""
@@ -175,8 +189,9 @@ class Identities(KnownIdentities):
         directory: Sequence[Identity] = (),
         default_account: str = DEFAULT_ACCOUNT,
         most_sessions: int = MOST_SESSIONS,
+        most_users: int = MOST_USERS,
     ) -> None:
-        super().__init__(directory, default_account, most_sessions)
+        super().__init__(directory, default_account, most_sessions, most_users)
         self._control = control
         self._cursor = self._stored_cursor = 0
         #: Identities of records that are not processed yet, by event id.
@@ -202,6 +217,7 @@ class Identities(KnownIdentities):
             account, _, user = stored.key.partition("/")
             known = stored.document
             self._users[account, user] = (known["principalId"], known["arn"])
+        self._forget_users()
         identities = [
             Identity(
                 stored.key,
@@ -234,6 +250,7 @@ class Identities(KnownIdentities):
                 taught.add(learned)
             elif may_teach(entry.record):
                 taught.add(super().learn(EventRecord(entry.record).whole))
+        await self._complete(taught)
         changes = list(self._changes(taught))
         forgotten = self._forgotten[:]
         changes += [
@@ -249,10 +266,28 @@ class Identities(KnownIdentities):
             del self._forgotten[: len(forgotten)]
         self._cursor = last
 
+    async def _complete(self, taught: _Taught) -> None:
+        """Gives new keys of users who are in the store alone the ids and ARNs of these users."""
+        for key_id in taught.keys:
+            identity = self._learned.get(key_id)
+            if identity is None or identity.user_identity.get("type") != "IAMUser":
+                continue
+            user = identity.user_identity.get("userName")
+            if "principalId" in identity.user_identity or (identity.account, user) in taught.users:
+                continue
+            stored = await self._control.get("iam-user", f"{identity.account}/{user}")
+            if stored is not None:
+                known = stored.document
+                shown = iam_user(identity.account, str(user), known["principalId"], known["arn"])
+                self._keep(replace(identity, user_identity=shown))
+
     def _changes(self, taught: _Taught) -> Iterator[StoreWrite]:
         for (account, user), (principal_id, arn) in taught.users.items():
-            names = {"principalId": principal_id, "arn": arn}
-            yield Put("iam-user", f"{account}/{user}", names)
+            key = f"{account}/{user}"
+            if principal_id:
+                yield Put("iam-user", key, {"principalId": principal_id, "arn": arn})
+            else:
+                yield Remove("iam-user", key)
         for key_id in taught.keys:
             identity = self._learned.get(key_id)
             if identity is None:

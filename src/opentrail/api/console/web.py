@@ -270,7 +270,7 @@ class WebConsole:
         """Returns what is recorded, how soon it is visible, and what is wrong.
 
         A user of some accounts gets the number of their events, up to the most that are counted,
-        and nothing that tells of other accounts.
+        and nothing about other accounts.
         """
         state = await self._health()
         journal, history = state["journal"], state["history"]
