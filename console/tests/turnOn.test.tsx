@@ -16,6 +16,7 @@ test("everything but the name has a default", () => {
     kmsKey: null,
     validation: true,
     topic: null,
+    createTopic: false,
   });
 });
 

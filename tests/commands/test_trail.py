@@ -84,6 +84,7 @@ def test_a_trail_is_created_as_asked(
         "prefix": None,
         "kmsKey": None,
         "topic": None,
+        "createTopic": False,
         "allRegions": False,
         "validation": False,
         "region": "eu-west-1",

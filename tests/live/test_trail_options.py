@@ -252,3 +252,35 @@ def test_a_wrong_option_is_refused_with_awss_error(
     assert done.returncode != 0
     assert f"({code})" in done.stderr
     assert "bad" not in world.server.aws("cloudtrail", "list-trails")
+
+
+def test_a_trail_that_cannot_be_created_leaves_nothing(world: World) -> None:
+    def refused(*flags: str) -> str:
+        done = world.server.opentrail(
+            "trail",
+            "create",
+            "bad",
+            "--bucket",
+            "new-evidence",
+            "--kms-key",
+            "alias/nobody",
+            *flags,
+        )
+        assert done.returncode == 1
+        return done.stderr
+
+    def buckets() -> list[str]:
+        return [bucket["Name"] for bucket in world.server.boto("s3").list_buckets()["Buckets"]]
+
+    def topics() -> list[str]:
+        return [each["TopicArn"] for each in world.server.boto("sns").list_topics()["Topics"]]
+
+    said = refused("--create-bucket", "--create-topic", "--topic", "gazette")
+    assert "the new bucket new-evidence was removed again" in said
+    assert "the new topic gazette was removed again" in said
+    world.server.boto("s3").create_bucket(Bucket="new-evidence")
+    said = refused("--create-bucket", "--create-topic", "--topic", "news")
+    assert "removed" not in said
+    refused("--topic", "gazette")
+    assert buckets() == ["evidence", "new-evidence"]
+    assert topics() == [world.topic]

@@ -222,6 +222,7 @@ export interface TurnOn {
   kmsKey: string | null;
   validation: boolean;
   topic: string | null;
+  createTopic: boolean;
 }
 
 export type StepName = "bucket" | "policy" | "topic" | "trail" | "logging";

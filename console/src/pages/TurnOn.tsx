@@ -21,7 +21,7 @@ export function stepsOf(asked: Request): NamedStep[] {
   return [
     { id: "bucket", text: asked.createBucket ? `Create S3 bucket ${asked.bucket}` : `Find S3 bucket ${asked.bucket}` },
     { id: "policy", text: "Let CloudTrail write to the bucket" },
-    ...(asked.topic ? [{ id: "topic", text: `Prepare SNS topic ${asked.topic}` }] : []),
+    ...(asked.topic && asked.createTopic ? [{ id: "topic", text: `Prepare SNS topic ${asked.topic}` }] : []),
     { id: "trail", text: `Create trail ${asked.name}` },
     { id: "logging", text: "Start logging" },
   ];

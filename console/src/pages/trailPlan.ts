@@ -93,6 +93,7 @@ export function asCommands(form: Form, selection: Selection): string {
   const insights = insightSelectors(selection);
   return [
     ...(asked.createBucket ? [`aws s3 mb s3://${quoted(asked.bucket)}`] : []),
+    ...(asked.topic && asked.createTopic ? [`aws sns create-topic --name ${quoted(asked.topic)}`] : []),
     create.join(" \\\n    "),
     ...(needsSelectors(selection)
       ? [`aws cloudtrail put-event-selectors --trail-name ${name} \\\n    --event-selectors ${quoted(JSON.stringify(eventSelectors(selection)))}`]

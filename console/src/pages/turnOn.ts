@@ -95,5 +95,6 @@ export function request(form: Form): TurnOn {
     kmsKey: form.encrypt ? form.kmsKey.trim() : null,
     validation: form.validation,
     topic: form.notify ? form.topic.trim() : null,
+    createTopic: form.notify && !form.topic.trim().startsWith("arn:"),
   };
 }

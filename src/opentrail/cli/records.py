@@ -51,6 +51,7 @@ def _add_trail(commands: Any) -> None:
     add("--prefix", metavar="PREFIX", help="folder in the bucket")
     add("--kms-key", metavar="KEY", help="key that encrypts the files")
     add("--topic", metavar="NAME", help="SNS topic that announces files")
+    add("--create-topic", action="store_true", help="create the topic")
     add("--region", metavar="REGION", help="home Region (AWS_REGION, else us-east-1)")
     add("--single-region", action="store_true", help="only events of that Region")
     add("--no-validation", action="store_true", help="no digest files")

@@ -42,6 +42,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
             "prefix": options.prefix,
             "kmsKey": options.kms_key,
             "topic": options.topic,
+            "createTopic": options.create_topic,
             "allRegions": not options.single_region,
             "validation": not options.no_validation,
             "region": options.region or own_region(),

@@ -32,6 +32,8 @@ class CalledEndpoint:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.callers: set[ConsoleCaller] = set()
         self.refused: Sequence[str] = ()
+        #: Operations that find nothing.
+        self.missing: Sequence[str] = ()
 
     async def call(
         self,
@@ -46,6 +48,8 @@ class CalledEndpoint:
         self.callers.add(caller)
         if operation in self.refused:
             raise ServiceError("Refused", f"{service}:{operation}: not today")
+        if operation in self.missing:
+            raise ServiceError("404", "Not Found")
         return {}
 
     async def cloudtrail(

@@ -51,10 +51,11 @@ async def test_all_settings_reach_the_trail() -> None:
         "kmsKey": "alias/logs",
         "validation": False,
         "topic": "delivered",
+        "createTopic": True,
     }
     await browser.post("turn-on", given)
     calls = {operation: given for _, operation, given in browser.endpoint.calls}
-    assert list(calls) == ["CreateTopic", "CreateTrail", "StartLogging"]
+    assert list(calls) == ["GetTopicAttributes", "CreateTopic", "CreateTrail", "StartLogging"]
     assert calls["CreateTrail"] == {
         "Name": "my-trail",
         "S3BucketName": "evidence",
@@ -75,9 +76,50 @@ async def test_nothing_follows_a_step_that_failed() -> None:
     assert (last["step"], last["done"]) == ("policy", False)
     assert last["error"] == {"code": "Refused", "message": "s3:PutBucketPolicy: not today"}
     assert [operation for _, operation, _ in browser.endpoint.calls] == [
+        "HeadBucket",
         "CreateBucket",
         "PutBucketPolicy",
     ]
+
+
+@asynchronous
+async def test_a_topic_is_made_only_on_request() -> None:
+    browser = Browser()
+    await browser.post("turn-on", {**WISH, "topic": "delivered"})
+    operations = [operation for _, operation, _ in browser.endpoint.calls]
+    assert "CreateTopic" not in operations
+    assert "CreateTrail" in operations
+
+
+@asynchronous
+async def test_what_earlier_steps_made_is_removed_when_a_step_fails() -> None:
+    browser = Browser()
+    browser.endpoint.missing = ("HeadBucket", "GetTopicAttributes")
+    browser.endpoint.refused = ("StartLogging",)
+    answer = await browser.post("turn-on", {**WISH, "topic": "delivered", "createTopic": True})
+    assert lines(answer.body)[-1]["error"]["message"] == (
+        "cloudtrail:StartLogging: not today; the new trail my-trail was removed again; "
+        "the new topic delivered was removed again; the new bucket evidence was removed again"
+    )
+    removed = [(operation, given) for _, operation, given in browser.endpoint.calls[-3:]]
+    arn = f"arn:aws:sns:us-east-1:{ACCOUNT}:delivered"
+    assert removed == [
+        ("DeleteTrail", {"Name": "my-trail"}),
+        ("DeleteTopic", {"TopicArn": arn}),
+        ("DeleteBucket", {"Bucket": "evidence"}),
+    ]
+
+
+@asynchronous
+async def test_what_cannot_be_removed_is_named() -> None:
+    browser = Browser()
+    browser.endpoint.missing = ("HeadBucket",)
+    browser.endpoint.refused = ("PutBucketPolicy", "DeleteBucket")
+    answer = await browser.post("turn-on", WISH)
+    assert lines(answer.body)[-1]["error"]["message"] == (
+        "s3:PutBucketPolicy: not today; the new bucket evidence is left, it could not be removed: "
+        "Refused: s3:DeleteBucket: not today"
+    )
 
 
 @pytest.mark.parametrize(

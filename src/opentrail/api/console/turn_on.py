@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
 
+from opentrail.core.destinations import topic_arn
 from opentrail.core.errors import CloudTrailError, ServiceError
 
 _SERVICE = {"Service": "cloudtrail.amazonaws.com"}
@@ -21,6 +23,7 @@ _MEMBERS: dict[str, type] = {
     "kmsKey": str,
     "validation": bool,
     "topic": str,
+    "createTopic": bool,
 }
 
 
@@ -77,6 +80,7 @@ class Wish:
     kms_key: str = ""
     validation: bool = True
     topic: str = ""
+    create_topic: bool = False
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Wish:
@@ -105,6 +109,7 @@ class Wish:
             known.get("kmsKey", ""),
             known.get("validation", True),
             known.get("topic", ""),
+            known.get("createTopic", False),
         )
 
 
@@ -116,13 +121,18 @@ class TurningOn:
     ) -> None:
         self._endpoint = endpoint
         self._region, self._account, self._caller = region, account, caller
+        #: What was made: its name, and the call that removes it.
+        self._made: list[tuple[str, Callable[[], Awaitable[object]]]] = []
 
     async def steps(self, wish: Wish) -> AsyncIterator[bytes]:
-        """Yields a line of JSON for each step; a step that fails is the last one."""
+        """Yields a line of JSON for each step; a step that fails is the last one.
+
+        What earlier steps made is then removed again, and the error says so.
+        """
         steps: list[tuple[str, Callable[[Wish], Awaitable[object]]]] = []
         if wish.create_bucket:
             steps += [("bucket", self._create_bucket), ("policy", self._allow_delivery)]
-        if wish.topic:
+        if wish.topic and wish.create_topic:
             steps.append(("topic", self._create_topic))
         steps += [("trail", self._create_trail), ("logging", self._start_logging)]
         for name, step in steps:
@@ -130,6 +140,7 @@ class TurningOn:
                 await step(wish)
             except (ServiceError, CloudTrailError) as error:
                 message = str(error).removeprefix(f"{error.code}: ")
+                message = "; ".join([message, *[each async for each in self._removed()]])
                 failed = {"code": error.code, "message": message}
                 yield orjson.dumps({"step": name, "done": False, "error": failed}) + b"\n"
                 return
@@ -138,10 +149,32 @@ class TurningOn:
     async def _call(self, service: str, operation: str, **given: Any) -> dict[str, Any]:
         return await self._endpoint.call(service, operation, self._region, self._caller, given)
 
+    async def _removed(self) -> AsyncIterator[str]:
+        """Removes what was made, the last one first, and yields what became of each."""
+        for name, remove in reversed(self._made):
+            try:
+                await remove()
+            except (ServiceError, CloudTrailError) as error:
+                yield f"the new {name} is left, it could not be removed: {error}"
+            else:
+                yield f"the new {name} was removed again"
+
+    async def _is_missing(self, service: str, operation: str, **given: Any) -> bool:
+        """Returns whether a call finds nothing of that name; not if it is refused."""
+        try:
+            await self._call(service, operation, **given)
+        except ServiceError as error:
+            return error.code in ("404", "NoSuchBucket", "NotFound", "NotFoundException")
+        return False
+
     async def _create_bucket(self, wish: Wish) -> None:
+        is_missing = await self._is_missing("s3", "HeadBucket", Bucket=wish.bucket)
         where = {"LocationConstraint": self._region}
         elsewhere = {} if self._region == "us-east-1" else {"CreateBucketConfiguration": where}
         await self._call("s3", "CreateBucket", Bucket=wish.bucket, **elsewhere)
+        if is_missing:
+            remove = partial(self._call, "s3", "DeleteBucket", Bucket=wish.bucket)
+            self._made.append((f"bucket {wish.bucket}", remove))
 
     async def _allow_delivery(self, wish: Wish) -> None:
         policy = json.dumps(delivery_policy(wish.bucket, wish.prefix, self._account))
@@ -153,7 +186,12 @@ class TurningOn:
                 raise
 
     async def _create_topic(self, wish: Wish) -> None:
+        arn = topic_arn(wish.topic, self._region, self._account)
+        is_missing = await self._is_missing("sns", "GetTopicAttributes", TopicArn=arn)
         await self._call("sns", "CreateTopic", Name=wish.topic)
+        if is_missing:
+            remove = partial(self._call, "sns", "DeleteTopic", TopicArn=arn)
+            self._made.append((f"topic {wish.topic}", remove))
 
     async def _create_trail(self, wish: Wish) -> None:
         optional = {
@@ -170,6 +208,8 @@ class TurningOn:
             EnableLogFileValidation=wish.validation,
             **{member: value for member, value in optional.items() if value},
         )
+        remove = partial(self._call, "cloudtrail", "DeleteTrail", Name=wish.name)
+        self._made.append((f"trail {wish.name}", remove))
 
     async def _start_logging(self, wish: Wish) -> None:
         await self._call("cloudtrail", "StartLogging", Name=wish.name)
