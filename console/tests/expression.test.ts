@@ -8,7 +8,7 @@ import { visible } from "../src/text/visible";
 const awkward = fc.oneof(
   fc.string({ minLength: 1, maxLength: 8, unit: "binary" }),
   fc.string({ minLength: 1, maxLength: 8, unit: fc.constantFrom(..."ab\\\"*?()=<>!:, .") }),
-  fc.constantFrom("AND", "OR", "NOT", "IN", "last", "arn:aws:iam::1:user/x", "10.0.0.0/8", "\u202e"),
+  fc.constantFrom("AND", "OR", "NOT", "IN", "and", "or", "Not", "in", "last", "arn:aws:iam::1:user/x", "10.0.0.0/8", "\u202e"),
 );
 const field = fc.constantFrom("eventName", "username", "awsRegion", "requestParameters.bucketName", "userAgent");
 /** A pattern as the reader of expressions leaves it. */

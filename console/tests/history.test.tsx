@@ -6,7 +6,7 @@ import { App } from "../src/app/App";
 import { connection } from "../src/api/client";
 import { navigate } from "../src/app/router";
 
-const SENTENCE = "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary through the AWS Management Console";
+const SENTENCE = "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary through the AWS Management Console";
 const EVENT: Event = {
   eventId: "6f1c0a2e-0000-4000-8000-000000000001",
   eventTime: "2020-01-01T09:00:00Z",

@@ -33,7 +33,7 @@ test("rates are in the unit that people use", () => {
 
 test("the sentence of an event is in the reader's zone, which is named unless it is UTC", () => {
   const clause = "IAM user John created IAM user Mary";
-  const event = { eventTime: "2020-01-01T09:00:00Z", sentence: `On January 1, 2020 at 9:00 AM, ${clause}`, clause };
+  const event = { eventTime: "2020-01-01T09:00:00Z", sentence: `On January 1, 2020 at 9:00 AM UTC, ${clause}`, clause };
   expect(spoken(event, "UTC")).toBe(event.sentence);
   expect(spoken(event, "Europe/Berlin")).toBe(`On January 1, 2020 at 10:00 AM (Europe/Berlin), ${clause}`);
   expect(spoken(event, "America/New_York")).toBe(`On January 1, 2020 at 4:00 AM (America/New York), ${clause}`);

@@ -53,6 +53,7 @@ async def test_creating_a_trail_creates_what_it_needs() -> None:
     created = await trails.run({"action": "create", "region": REGION, **wish})
     assert created["name"] == "my-trail"
     assert [operation for _, operation, _ in endpoint.calls] == [
+        "HeadBucket",
         "CreateBucket",
         "PutBucketPolicy",
         "CreateTrail",

@@ -20,7 +20,7 @@ from tests.live.processes import Opentrail
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 MARY = (
-    "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "
+    "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
     "through the AWS Management Console"
 )
 #: Texts that run, become markup, hide or reorder others where a page takes them for more than text.

@@ -16,7 +16,7 @@ from tests.live.processes import Opentrail, opentrail_server
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 MARY = (
-    "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "
+    "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
     "through the AWS Management Console"
 )
 #: Controls that may lie between two on a page.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opentrail.core.attributes import Resource
-from opentrail.who.sentence import actor, method_of, sentence, spoken
+from opentrail.who.sentence import CONSOLE_AGENT, OWN_CONSOLE, actor, method_of, sentence, spoken
 from tests.collection import at_least, collected_records
 from tests.factories import (
     ABSENT,
@@ -311,6 +311,9 @@ def test_an_identity_center_user_is_described_by_the_recorded_id() -> None:
         ("[aws-cli/2.15.17 Python/3.11.6]", "the AWS CLI"),
         ("Boto3/1.43.0 md/Botocore#1.43.0 ua/2.0", "the AWS SDK for Python (Boto3)"),
         ("Botocore/1.31.0 Python/3.11", "the AWS SDK for Python (Boto3)"),
+        (f"Mozilla/5.0 (X11; Linux x86_64) {CONSOLE_AGENT}", OWN_CONSOLE),
+        (CONSOLE_AGENT, OWN_CONSOLE),
+        ("opentrail/0.2.0", "the opentrail command line"),
         ("aws-sdk-go-v2/1.32.3 os/linux lang/go#1.23.1", "the AWS SDK for Go"),
         ("aws-sdk-go/1.44.20 (go1.17.6; linux; amd64)", "the AWS SDK for Go"),
         ("aws-sdk-java/2.20.0 Linux/5.10 OpenJDK", "the AWS SDK for Java"),
@@ -442,3 +445,26 @@ def test_a_refused_call_does_not_read_as_if_it_had_been_done() -> None:
         "IAM user John called DeleteUser on IAM user Mary through the AWS CLI"
         " and was refused (AccessDenied)"
     )
+
+
+@pytest.mark.parametrize(
+    ("agent", "console"),
+    [
+        (CONSOLE, "the AWS Management Console"),
+        (f"{CONSOLE} {CONSOLE_AGENT}", "the opentrail console"),
+    ],
+)
+def test_a_sign_in_names_its_console(agent: str, console: str) -> None:
+    changes: dict[str, Any] = {
+        "eventSource": "signin.amazonaws.com",
+        "eventName": "ConsoleLogin",
+        "userAgent": agent,
+        "requestParameters": None,
+        "responseElements": {"ConsoleLogin": "Success"},
+    }
+    assert sentence(a_record(**changes)).endswith(f" signed in to {console}")
+    failed = a_record(
+        **changes | {"responseElements": {"ConsoleLogin": "Failure"}},
+        errorMessage="Failed authentication",
+    )
+    assert f"tried to sign in to {console} and was refused" in sentence(failed)

@@ -217,13 +217,14 @@ class Reader {
     return lexeme;
   }
 
-  private isWord(word: string): boolean {
-    return this.peek.kind === "word" && this.peek.text === word;
+  /** Whether the next word is AND, OR, NOT or IN, in any case. */
+  private isOperator(name: string): boolean {
+    return this.peek.kind === "word" && this.peek.text.toUpperCase() === name;
   }
 
   private anyOf(): Part {
     const parts = [this.allOf()];
-    while (this.isWord("OR")) {
+    while (this.isOperator("OR")) {
       this.take();
       parts.push(this.allOf());
     }
@@ -232,8 +233,8 @@ class Reader {
 
   private allOf(): Part {
     const parts = [this.one()];
-    while (this.peek.kind !== "end" && this.peek.kind !== ")" && !this.isWord("OR")) {
-      if (this.isWord("AND")) this.take();
+    while (this.peek.kind !== "end" && this.peek.kind !== ")" && !this.isOperator("OR")) {
+      if (this.isOperator("AND")) this.take();
       parts.push(this.one());
     }
     return combined("and", parts);
@@ -243,7 +244,7 @@ class Reader {
     this.depth += 1;
     if (this.depth > 100) throw new Invalid();
     try {
-      if (this.isWord("NOT")) {
+      if (this.isOperator("NOT")) {
         const { start } = this.take();
         return negated(this.one(), start);
       }
@@ -262,13 +263,13 @@ class Reader {
     const first = this.take();
     const { start } = first;
     if (first.kind === "quoted") return text(first);
-    if (first.kind !== "word" || ["AND", "OR", "IN"].includes(first.text)) throw new Invalid();
+    if (first.kind !== "word" || ["AND", "OR", "IN"].includes(first.text.toUpperCase())) throw new Invalid();
     if (this.peek.kind === "operator") {
       const operator = this.take().text;
       const value = this.value();
       return comparison(first.text, operator, value, start);
     }
-    if (this.isWord("IN") && isField(first.text)) return this.oneOf(first);
+    if (this.isOperator("IN") && isField(first.text)) return this.oneOf(first);
     if (TIMES.has(first.text) && ["word", "quoted"].includes(this.peek.kind)) {
       return { kind: "other", start, end: this.take().end };
     }

@@ -20,6 +20,7 @@ import { finding, sinceOf } from "../filter/conditions";
 import { ValueList } from "../parts/Breakdown";
 import { EventsTable } from "../parts/EventsTable";
 import { FirstEvent } from "../parts/FirstEvent";
+import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
 import { OUTCOMES, TimeChart } from "../parts/TimeChart";
 import { TrailStatus } from "../parts/TrailStatus";
@@ -60,6 +61,7 @@ export default function Dashboard(): ReactNode {
         Dashboard
       </Header>
       <BrokenProofs trails={trails.data ?? []} />
+      <NoTrailLogs trails={trails.data} />
       <Degradations health={health.data} />
       <Problem error={health.error} what="The server's health could not be loaded" onRetry={health.reload} />
       <ColumnLayout columns={2} minColumnWidth={400}>

@@ -7,6 +7,7 @@ import type { ReactNode } from "react";
 import { get } from "../api/client";
 import type { TrailSummary } from "../api/types";
 import { useCall } from "../api/useCall";
+import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
 import { Verify } from "../parts/Verify";
 import { visible } from "../text/visible";
@@ -21,6 +22,7 @@ export default function Integrity(): ReactNode {
       >
         Integrity
       </Header>
+      <NoTrailLogs trails={data} />
       <Problem error={error} what="Trails could not be loaded" onRetry={reload} />
       {loading && !data && <Spinner />}
       {data && !data.length && <Box>No trail yet: digests are signed for the log files of trails.</Box>}

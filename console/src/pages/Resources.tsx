@@ -18,7 +18,7 @@ import { follow, href, navigate, useRoute } from "../app/router";
 import { finding } from "../filter/conditions";
 import { EventsTable } from "../parts/EventsTable";
 import { Problem } from "../parts/Problem";
-import { stamp, UTC, zoneName } from "../text/time";
+import { stamp, zoneName } from "../text/time";
 import { show, visible } from "../text/visible";
 
 export default function Resources(): ReactNode {
@@ -85,7 +85,6 @@ function List(): ReactNode {
 }
 
 function Story({ name, type }: { name: string; type: string | null }): ReactNode {
-  const { zone } = usePreferences();
   const { data, error, loading, reload } = useCall((signal) => get<ResourceStory>("resources", { name, type }, signal), [name, type]);
   return (
     <SpaceBetween size="l">
@@ -109,7 +108,7 @@ function Story({ name, type }: { name: string; type: string | null }): ReactNode
               <SpaceBetween size="s">
                 {data.sentences.map((sentence, index) => (
                   <Box key={index} variant={index === 0 ? "h3" : "p"}>
-                    <span className="wrap">{visible(zone === UTC ? sentence.replaceAll(" UTC, ", ", ") : sentence)}</span>
+                    <span className="wrap">{visible(sentence)}</span>
                   </Box>
                 ))}
               </SpaceBetween>

@@ -16,6 +16,7 @@ import { follow, href, navigate, useQuery } from "../app/router";
 import { EventsTable } from "../parts/EventsTable";
 import { JsonTree } from "../parts/JsonTree";
 import { Problem } from "../parts/Problem";
+import { EndTrail, type Ending } from "../parts/TrailDialogs";
 import { TrailStatus } from "../parts/TrailStatus";
 import { Verify } from "../parts/Verify";
 import { ago } from "../text/time";
@@ -50,12 +51,14 @@ export default function Trail(): ReactNode {
       </SpaceBetween>
     );
   }
-  return <Detail trail={trail} onChange={reload} />;
+  const last = !data?.some((other) => other.logging && other.arn !== trail.arn);
+  return <Detail trail={trail} last={last} onChange={reload} />;
 }
 
-function Detail({ trail, onChange }: { trail: TrailSummary; onChange: () => void }): ReactNode {
+function Detail({ trail, last, onChange }: { trail: TrailSummary; last: boolean; onChange: () => void }): ReactNode {
   const [tab, setTab] = useQuery("tab");
   const [busy, setBusy] = useState(false);
+  const [ending, setEnding] = useState<Ending | null>(null);
   const [error, setError] = useState<ApiError | null>(null);
   const region = { region: trail.homeRegion };
   const change = (operation: string, after: () => void): void => {
@@ -65,10 +68,9 @@ function Detail({ trail, onChange }: { trail: TrailSummary; onChange: () => void
       .then(after, (failure) => setError(asApiError(failure)))
       .finally(() => setBusy(false));
   };
-  const remove = (): void => {
-    if (window.confirm(`Delete trail ${trail.name}? Log files in bucket ${trail.bucket} remain.`)) {
-      change("DeleteTrail", () => navigate(href("/trails")));
-    }
+  const end = (confirmed: Ending): void => {
+    setEnding(null);
+    change(confirmed, confirmed === "DeleteTrail" ? () => navigate(href("/trails")) : onChange);
   };
   const tabs = [
     { id: "settings", label: "Settings", content: <Settings trail={trail} /> },
@@ -84,18 +86,25 @@ function Detail({ trail, onChange }: { trail: TrailSummary; onChange: () => void
         actions={
           <For role="operator">
             <SpaceBetween direction="horizontal" size="xs">
-              <Button onClick={remove} disabled={busy}>
+              <Button onClick={() => setEnding("DeleteTrail")} disabled={busy}>
                 Delete
               </Button>
-              <Button variant="primary" loading={busy} onClick={() => change(trail.logging ? "StopLogging" : "StartLogging", onChange)}>
-                {trail.logging ? "Stop logging" : "Start logging"}
-              </Button>
+              {trail.logging ? (
+                <Button loading={busy} onClick={() => setEnding("StopLogging")}>
+                  Stop logging
+                </Button>
+              ) : (
+                <Button variant="primary" loading={busy} onClick={() => change("StartLogging", onChange)}>
+                  Start logging
+                </Button>
+              )}
             </SpaceBetween>
           </For>
         }
       >
         {visible(trail.name)}
       </Header>
+      {ending && <EndTrail ending={ending} trail={trail} last={last} onCancel={() => setEnding(null)} onConfirm={() => end(ending)} />}
       <Problem error={error} what="The trail was not changed" />
       {trail.status === "Failing" && (
         <Alert type="error" header="Log files cannot be delivered">

@@ -10,6 +10,7 @@ import type { TrailSummary } from "../api/types";
 import { useCall, useInterval } from "../api/useCall";
 import { For } from "../app/For";
 import { follow, href } from "../app/router";
+import { NoTrailLogs } from "../parts/NoTrailLogs";
 import { Problem } from "../parts/Problem";
 import { TrailStatus } from "../parts/TrailStatus";
 import { ago } from "../text/time";
@@ -21,6 +22,7 @@ export default function Trails(): ReactNode {
   const column = (id: string, header: string, cell: (trail: TrailSummary) => ReactNode, width: number) => ({ id, header, cell, width, minWidth: Math.min(width, 200) });
   return (
     <SpaceBetween size="m">
+      <NoTrailLogs trails={data} />
       <Problem error={error} what="Trails could not be loaded" onRetry={reload} />
       <Table
         items={data ?? []}

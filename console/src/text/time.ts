@@ -56,7 +56,7 @@ export function stamp(time: string | number | Date | null | undefined, zone: Zon
   return `${p.year}-${p.month}-${p.day} ${p.hour}:${p.minute}:${p.second}`;
 }
 
-/** What happened and when, with the zone's name unless it is UTC. */
+/** What happened and when, with the name of the zone. */
 export function spoken({ eventTime, sentence, clause }: { eventTime: string; sentence: string; clause: string }, zone: Zone): string {
   if (zone === UTC || sentence === clause) return sentence;
   const time = new Date(eventTime);

@@ -10,6 +10,7 @@ from opentrail.core.arns import parse_arn
 from opentrail.core.attributes import Resource, resources_of
 from opentrail.core.event import SIGN_IN, Record, as_object, parse_time, refusal
 from opentrail.core.resource_types import SPOKEN
+from opentrail.version import __version__
 from opentrail.who.changes import CALL_PHRASES, VERBS, changes, creates, deletes
 
 _WORD = re.compile(r"[A-Z][a-z]+")
@@ -24,6 +25,9 @@ _KINDS = {
 }
 
 _CONSOLE = "the AWS Management Console"
+#: What marks the user agent of calls from opentrail's own web console.
+CONSOLE_AGENT = f"opentrail-console/{__version__}"
+OWN_CONSOLE = "the opentrail console"
 #: Services that have well-known names; others are named by their host.
 _SERVICES = {
     "autoscaling": "Amazon EC2 Auto Scaling",
@@ -34,6 +38,8 @@ _SERVICES = {
 
 #: Methods by user agent; the first match wins.
 _METHODS = (
+    (re.compile(r"\bopentrail-console/"), OWN_CONSOLE),
+    (re.compile(r"^opentrail/"), "the opentrail command line"),
     (
         re.compile(r"^\[?(console|signin)\.|^\[?Mozilla\b|AWSConsole|S3Console|EC2Console"),
         _CONSOLE,
@@ -103,7 +109,7 @@ def clause(record: Record, resource: Resource | None = None) -> str:
 def _tried(record: Record, target: Resource | None) -> str:
     """Returns the words for a refused call, which do not say that it had an effect."""
     if record.get("eventSource") == SIGN_IN:
-        return "tried to sign in to the AWS Management Console"
+        return f"tried to sign in to {_console_of(record)}"
     on = f" on {spoken(target.type)} {target.name}" if target else ""
     return f"called {record['eventName']}{on}"
 
@@ -187,6 +193,11 @@ def method_of(record: Record) -> str | None:
     return f"{agent[:80]!r}" if agent.strip("[]") else None
 
 
+def _console_of(record: Record) -> str:
+    """Returns the console to which a call belongs."""
+    return OWN_CONSOLE if method_of(record) == OWN_CONSOLE else _CONSOLE
+
+
 def _service(host: str) -> str:
     return _SERVICES.get(host.partition(".")[0], f"AWS service {host}")
 
@@ -235,6 +246,7 @@ def _phrase(record: Record, event_name: str) -> str | None:
     places = {place: _value(record, place) for place in _PLACE.findall(words)}
     if None in places.values():
         return None
+    words = words.replace(_CONSOLE, _console_of(record))
     return _PLACE.sub(lambda found: str(places[found.group(1)]), words)
 
 

@@ -45,10 +45,10 @@ async def test_mary_was_made_by_john_through_the_console() -> None:
     answer = await browser.get("events", expression="name=CreateUser", since="2020-01-01")
     (event,) = answer.json["events"]
     assert event["sentence"] == (
-        "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary "
+        "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary "
         "through the AWS Management Console"
     )
-    assert event["clause"] == event["sentence"].partition("AM, ")[2]
+    assert event["clause"] == event["sentence"].partition("UTC, ")[2]
     assert (event["username"], event["readOnly"]) == ("John", False)
     assert {"type": "AWS::IAM::User", "name": "Mary"} in event["resources"]
     one = (await browser.get(f"events/{event_id(1)}")).json

@@ -114,7 +114,7 @@ async def test_an_event_s_page_has_its_sentence_and_its_record() -> None:
     browser = await with_events(requestParameters=parameters, userAgent="console.amazonaws.com")
     answer = await get(browser, "/events/event-0")
     words = text(answer)
-    assert "On January 1, 2020 at 9:00 AM, IAM user John created IAM user Mary" in words
+    assert "On January 1, 2020 at 9:00 AM UTC, IAM user John created IAM user Mary" in words
     assert f'"number": {large}' in words
     assert "AWS::IAM::User" in words
     missing = await get(browser, "/events/none")

@@ -12,7 +12,7 @@ from opentrail.access.users import ConsoleRole
 from opentrail.api.console.sessions import IDLE
 from opentrail.core.attributes import attributes_of
 from opentrail.core.event import refusal
-from opentrail.who.sentence import sentence
+from opentrail.who.sentence import CONSOLE_AGENT, sentence
 from tests.api.caller import Answer, send
 from tests.api.console.browser import AGENT, HOST, Browser
 from tests.factories import ACCOUNT
@@ -96,7 +96,7 @@ async def test_a_sign_in_is_recorded_as_the_console_of_aws_does() -> None:
         "eventName": "ConsoleLogin",
         "awsRegion": "us-east-1",
         "sourceIPAddress": "192.0.2.10",
-        "userAgent": AGENT,
+        "userAgent": f"{AGENT} {CONSOLE_AGENT}",
         "requestParameters": None,
         "responseElements": {"ConsoleLogin": "Success"},
         "additionalEventData": {

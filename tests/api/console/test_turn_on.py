@@ -7,6 +7,7 @@ import pytest
 
 from opentrail.api.console.turn_on import delivery_policy
 from opentrail.trails.bucket_policy import allows_delivery
+from opentrail.who.sentence import CONSOLE_AGENT
 from tests.api.console.browser import AGENT, Browser
 from tests.factories import ACCOUNT
 from tests.fakes import asynchronous
@@ -37,7 +38,7 @@ async def test_each_step_is_a_call_of_the_endpoint() -> None:
         "EnableLogFileValidation": True,
     }
     assert made["StartLogging"] == {"Name": "my-trail"}
-    assert browser.endpoint.callers == {(AGENT, None)}
+    assert browser.endpoint.callers == {(f"{AGENT} {CONSOLE_AGENT}", None)}
 
 
 @asynchronous

@@ -140,6 +140,25 @@ def test_an_error_names_the_column_and_what_was_expected(
     assert str(caught.value).startswith(f"column {column}: expected {expected}")
 
 
+@pytest.mark.parametrize(
+    ("lower", "upper"),
+    [
+        ("name=CreateUser and user=John", "name=CreateUser AND user=John"),
+        ("not name=CreateUser", "NOT name=CreateUser"),
+        ("Mary or not (John And Olga)", "Mary OR NOT (John AND Olga)"),
+        ("region in (us-east-1, eu-west-1)", "region IN (us-east-1, eu-west-1)"),
+    ],
+)
+def test_operators_may_be_in_any_case(lower: str, upper: str) -> None:
+    assert parse(lower, NOW) == parse(upper, NOW)
+
+
+def test_an_operator_in_quotation_marks_is_a_text() -> None:
+    assert parse('"and"', NOW) == Text("and")
+    with pytest.raises(ExpressionError, match=r"column 1: expected a field, a text or '\('"):
+        parse("and", NOW)
+
+
 def test_what_is_too_long_or_too_deep_is_refused() -> None:
     with pytest.raises(ExpressionError, match="longer than"):
         parse("x" * 20_000, NOW)

@@ -194,7 +194,7 @@ def _words(record: Record, event: FoundEvent) -> Json:
     if "eventName" not in record:  # an Insights event is about an API, not by a caller
         found = f"{event.event_name}: unusual activity"
         return {"sentence": found, "clause": found}
-    return {"sentence": sentence(record).replace(" UTC, ", ", ", 1), "clause": clause(record)}
+    return {"sentence": sentence(record), "clause": clause(record)}
 
 
 def _mfa(session: Mapping[str, Any], record: Record) -> bool | None:

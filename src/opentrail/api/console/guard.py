@@ -24,6 +24,7 @@ from opentrail.core.errors import (
     RecordRefused,
     StoreUnreachable,
 )
+from opentrail.who.sentence import CONSOLE_AGENT
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +208,11 @@ class Guard:
         if self._hosts is not None and host not in self._hosts:
             raise CloudTrailError("UnknownHost", f"this server is not {host!r}", 421)
         return host
+
+
+def console_agent(request: Request, longest: int) -> str:
+    """Returns the user agent in records of what the console does: the browser's, with a mark."""
+    return f"{request.headers.get('user-agent', '')[:longest]} {CONSOLE_AGENT}".strip()
 
 
 def is_secure(request: Request) -> bool:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from opentrail.access.users import ConsoleUser, ConsoleUsers, identity_of_user
-from opentrail.api.console.guard import Guard
+from opentrail.api.console.guard import Guard, console_agent
 from opentrail.api.console.roles import user_of
 from opentrail.api.console.sessions import Sessions, SessionUser
 from opentrail.core.errors import (
@@ -80,7 +80,7 @@ class LoginRecords:
             "eventName": "ConsoleLogin",
             "awsRegion": GLOBAL_REGION,
             "sourceIPAddress": address_of(request),
-            "userAgent": request.headers.get("user-agent", "")[:_LONGEST],
+            "userAgent": console_agent(request, _LONGEST),
             **({"errorMessage": failure} if failure else {}),
             "requestParameters": None,
             "responseElements": {"ConsoleLogin": "Failure" if failure else "Success"},

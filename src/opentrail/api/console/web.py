@@ -23,6 +23,7 @@ from opentrail.api.console.guard import (
     SECURITY_HEADERS,
     Guard,
     Handler,
+    console_agent,
     json_response,
     read_body,
 )
@@ -330,7 +331,7 @@ async def _show_refusal(request: Request, error: HTTPException) -> Response:
 def _caller(request: Request) -> ConsoleCaller:
     user = user_of(request)
     name = None if user == LINK_USER else user.name
-    return request.headers.get("user-agent", "")[:1_000], name
+    return console_agent(request, 1_000), name
 
 
 def _with_body(handler: Callable[[Request, Json], Awaitable[Any]]) -> Handler:

@@ -119,8 +119,9 @@ class _Parser:
         self._next += 1
         return token
 
-    def _is_word(self, *words: str) -> bool:
-        return self._token.kind == "word" and self._token.text in words
+    def _is_operator(self, name: str) -> bool:
+        """Returns whether the next token is AND, OR, NOT or IN, in any case."""
+        return self._token.kind == "word" and self._token.text.upper() == name
 
     def whole(self) -> Expression:
         if self._token.kind == "end":
@@ -132,15 +133,15 @@ class _Parser:
 
     def _any_of(self) -> Expression:
         parts = [self._all_of()]
-        while self._is_word("OR"):
+        while self._is_operator("OR"):
             self._take()
             parts.append(self._all_of())
         return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
     def _all_of(self) -> Expression:
         parts = [self._one()]
-        while self._token.kind not in ("end", ")") and not self._is_word("OR"):
-            if self._is_word("AND"):
+        while self._token.kind not in ("end", ")") and not self._is_operator("OR"):
+            if self._is_operator("AND"):
                 self._take()
             parts.append(self._one())
         return parts[0] if len(parts) == 1 else And(tuple(parts))
@@ -150,7 +151,7 @@ class _Parser:
         if self._depth > _DEEPEST:
             raise ExpressionError(f"the expression is nested more than {_DEEPEST} levels deep")
         try:
-            if self._is_word("NOT"):
+            if self._is_operator("NOT"):
                 self._take()
                 return Not(self._one())
             if self._token.kind == "(":
@@ -172,11 +173,11 @@ class _Parser:
         token = self._take()
         if token.kind == "quoted":
             return Text(_unescaped(token.text))
-        if token.kind != "word" or token.text in ("AND", "OR", "IN"):
+        if token.kind != "word" or token.text.upper() in ("AND", "OR", "IN"):
             raise _unexpected(token.at, "a field, a text or '('", token.text)
         if self._token.kind == "operator":
             return self._comparison(token)
-        if self._is_word("IN") and _path(token.text) is not None:
+        if self._is_operator("IN") and _path(token.text) is not None:
             return self._one_of(token)
         timed = self._time_words(token)
         return timed if timed is not None else Text(_unescaped(token.text))
