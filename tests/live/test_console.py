@@ -72,7 +72,7 @@ def test_cloudtrail_is_turned_on_and_its_history_begins_with_that(
     first = page.get_by_role("row").nth(1)
     expect(first).to_contain_text("CreateTrail")
     expect(first).to_contain_text(
-        "IAM user admin created trail My_Trail through the AWS Management Console"
+        "IAM user admin created trail My_Trail through the opentrail console"
     )
     trails = server.boto("cloudtrail")
     (trail,) = trails.describe_trails()["trailList"]
@@ -91,6 +91,46 @@ def test_cloudtrail_is_turned_on_and_its_history_begins_with_that(
     page.get_by_role("button", name="Verify now").first.click()
     expect(page.get_by_text("Log files were changed or are missing")).to_be_visible()
     expect(page.get_by_text(name).first).to_be_visible()
+
+
+def test_a_trail_ends_only_after_a_question_and_the_console_says_that_none_logs(
+    console: Browser, server: Opentrail
+) -> None:
+    page, trails = console.page, server.boto("cloudtrail")
+    for trail in trails.describe_trails()["trailList"]:
+        trails.stop_logging(Name=trail["TrailARN"])
+    server.boto("s3").create_bucket(Bucket="ledger")
+    arn = trails.create_trail(Name="Ledger", S3BucketName="ledger")["TrailARN"]
+    trails.start_logging(Name="Ledger")
+
+    console.go(f"trails/view?name={quote(arn)}")
+    page.get_by_role("button", name="Stop logging").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Stop logging of trail Ledger?")
+    expect(dialog).to_contain_text("No other trail is logging")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(dialog).to_be_hidden()
+    assert trails.get_trail_status(Name="Ledger")["IsLogging"]
+    page.get_by_role("button", name="Stop logging").click()
+    dialog.get_by_role("button", name="Stop logging").click()
+    expect(page.get_by_role("button", name="Start logging")).to_be_visible()
+    assert not trails.get_trail_status(Name="Ledger")["IsLogging"]
+
+    for place in ("", "trails", "integrity"):
+        console.go(place)
+        expect(page.get_by_text("No trail is logging")).to_be_visible()
+        said = page.get_by_text("UTC, IAM user admin stopped logging of trail Ledger through")
+        expect(said).to_be_visible()
+        expect(said).to_contain_text("through the opentrail console")
+    page.get_by_role("link", name="Show the event").click()
+    expect(page.get_by_role("heading", name="stopped logging").first).to_be_visible()
+
+    console.go(f"trails/view?name={quote(arn)}")
+    page.get_by_role("button", name="Delete").click()
+    expect(dialog).to_contain_text("Delete trail Ledger?")
+    dialog.get_by_role("button", name="Delete trail").click()
+    expect(page.get_by_role("heading", name="Trails")).to_be_visible()
+    assert "Ledger" not in [each["Name"] for each in trails.describe_trails()["trailList"]]
 
 
 def _change_a_log_file(server: Opentrail, bucket: str) -> str:
