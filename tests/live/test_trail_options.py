@@ -284,3 +284,29 @@ def test_a_trail_that_cannot_be_created_leaves_nothing(world: World) -> None:
     refused("--topic", "gazette")
     assert buckets() == ["evidence", "new-evidence"]
     assert topics() == [world.topic]
+
+
+def test_inventory_tools_find_trails_by_the_tagging_api(world: World) -> None:
+    server = world.server
+    tags = [{"Key": "cost", "Value": "7"}]
+    trails, tagging = server.boto("cloudtrail"), server.boto("resourcegroupstaggingapi")
+    arn = trails.create_trail(Name="found", S3BucketName="evidence", TagsList=tags)["TrailARN"]
+    server.boto("s3").put_bucket_tagging(Bucket="evidence", Tagging={"TagSet": tags})
+    pages = tagging.get_paginator("get_resources").paginate(ResourcesPerPage=1)
+    found = [each["ResourceARN"] for page in pages for each in page["ResourceTagMappingList"]]
+    assert arn in found
+    assert "arn:aws:s3:::evidence" in found
+    done = tagging.tag_resources(
+        ResourceARNList=[arn, "arn:aws:s3:::evidence"], Tags={"team": "audit"}
+    )
+    assert done["FailedResourcesMap"] == {}
+    (listed,) = trails.list_tags(ResourceIdList=[arn])["ResourceTagList"]
+    assert {tag["Key"] for tag in listed["TagsList"]} == {"cost", "team"}
+    assert tagging.get_tag_values(Key="team")["TagValues"] == ["audit"]
+    tagging.untag_resources(ResourceARNList=[arn], TagKeys=["team", "cost"])
+    (listed,) = trails.list_tags(ResourceIdList=[arn])["ResourceTagList"]
+    assert listed["TagsList"] == []
+    last = server.records("name=TagResources")[0]
+    assert last["eventSource"] == "tagging.amazonaws.com"
+    assert last["requestParameters"]["resourceARNList"] == [arn, "arn:aws:s3:::evidence"]
+    trails.delete_trail(Name="found")

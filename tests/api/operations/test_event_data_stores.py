@@ -1,4 +1,4 @@
-"""ListEventDataStores while there are none."""
+"""Lists of what cannot be created yet."""
 
 from __future__ import annotations
 
@@ -29,3 +29,15 @@ async def test_a_page_that_cannot_be_is_refused_as_by_aws(
     given: dict[str, object], code: str
 ) -> None:
     assert (await Api().error("ListEventDataStores", **given))[0] == code
+
+
+@pytest.mark.parametrize(
+    ("operation", "member"),
+    [("ListChannels", "Channels"), ("ListDashboards", "Dashboards"), ("ListImports", "Imports")],
+)
+@asynchronous
+async def test_inventories_find_nothing_of_what_cannot_be_created(
+    operation: str, member: str
+) -> None:
+    assert await Api().ok(operation) == {member: []}
+    assert (await Api().error(operation, NextToken="abcd"))[0] == "InvalidNextTokenException"

@@ -66,6 +66,7 @@ def test_a_body_up_to_the_limit_is_kept_whole(size: int) -> None:
     kept = StoredBody(keep=True)
     for start in range(0, size, 300_000):
         kept.add(content[start : start + 300_000])
+        assert kept.peek() == content[: start + 300_000]
     assert kept.is_whole
     assert kept.content() == content
     assert kept.length == size

@@ -157,6 +157,13 @@ class StoredBody:
         self._hash = hashlib.sha256(self.content())
         self._hash.update(piece)
 
+    def peek(self) -> bytes:
+        """Returns what was stored."""
+        if self._file is None:
+            return b"".join(self._pieces)
+        self._file.seek(0)
+        return self._file.read()  # this is where the next piece is written
+
     def content(self) -> bytes:
         """Returns and releases what was stored."""
         if self._file is not None:

@@ -6,7 +6,11 @@ import asyncio
 import re
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
+import orjson
+
+from opentrail.capture.proxy.asgi import ApiCall
 from opentrail.capture.proxy.bodies import BrokenOffError, Flow, Framing, Incoming, StoredBody
 from opentrail.capture.proxy.call_context import CallContext
 from opentrail.capture.proxy.channel import ClientChannel
@@ -24,6 +28,7 @@ from opentrail.capture.proxy.head import (
 from opentrail.capture.proxy.policy_templates import head_of, lacks_bucket, template_for
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal, unavailable
 from opentrail.capture.proxy.resigning import resigned
+from opentrail.capture.proxy.trail_tags import TrailTags, concerns_trails
 from opentrail.capture.proxy.tunnel import WEBSOCKET, join, wants_websocket
 from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
 from opentrail.capture.record.exchange import GONE, Failure
@@ -42,6 +47,7 @@ HOLD_TAIL_BYTES = 4 * 1024
 MAX_REWRITTEN = 1024 * 1024
 #: Interim answers (1xx) to one call.
 MAX_INTERIM = 100
+_API_TARGET = "com.amazonaws.cloudtrail.v20131101.CloudTrail_20131101"
 #: Headers with checksums of the body.
 _CHECKSUMS = frozenset({b"content-md5", b"x-amz-crc32"})
 _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
@@ -64,6 +70,7 @@ class UpstreamExchange:
         #: The piece of the body that is passed on only once the next is known to be signed.
         self._held = b""
         self._refused: SignatureRefused | None = None
+        self._adds_trails = concerns_trails(context.call)
         #: Set to False if the answer comes before the end of the request.
         self._keeps_alive = incoming.keep_alive
 
@@ -332,6 +339,8 @@ class UpstreamExchange:
         held = b""
         self._client.begin_answer(answer)
         next_piece = self._rewritten if self._rewrites(head) else self._next_piece
+        if self._adds_trails and "content-encoding" not in head.folded:
+            next_piece = self._with_trails
         try:
             while piece := await next_piece(head, answer, connection):
                 context.received.add(piece)
@@ -375,6 +384,58 @@ class UpstreamExchange:
         if not pieces:
             return b""
         return with_https(self._context.folded.get("host", ""), head, b"".join(pieces))
+
+    async def _with_trails(
+        self, head: AnswerHead, answer: Flow, connection: UpstreamConnection
+    ) -> bytes:
+        """Returns the whole body with what opentrail knows of trails; a long one unchanged."""
+        pieces: list[bytes] = []
+        while piece := await self._next_piece(head, answer, connection):
+            pieces.append(piece)
+            if not self._adds_trails or sum(map(len, pieces)) > MAX_REWRITTEN:
+                break
+        body = b"".join(pieces)
+        if not self._adds_trails or len(body) > MAX_REWRITTEN:
+            self._adds_trails = False
+            return body
+        self._adds_trails = False
+        merged = await self._merged(head.status, body)
+        if merged is None:
+            return body
+        head.status, body = merged
+        head.reason = b"OK"
+        head.headers = [
+            (key, b"%d" % len(body) if key.lower() == b"content-length" else value)
+            for key, value in head.headers
+            if key.lower() not in _CHECKSUMS
+        ]
+        head.folded = fold_headers(head.headers)
+        return body
+
+    async def _merged(self, status: int, body: bytes) -> tuple[int, bytes] | None:
+        """Returns the answer with trails, None if nothing is known of the caller or of trails."""
+        context, recorder = self._context, self._endpoint.recorder
+        credential, admission = context.credential, context.admission
+        if credential is None or (admission is not None and admission.caller is None):
+            return None
+        asked = context.sent.peek()
+        account, region = recorder.caller(context.exchange(asked))
+        identity = recorder.identity(credential.access_key_id)
+
+        async def ask(operation: str, given: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+            call = ApiCall(context.event_id, identity, account, region, context.source_ip)
+            call.secure = self._client.tls is not None
+            target = f"{_API_TARGET}.{operation}".encode()
+            headers = [(b"x-amz-target", target), (b"content-type", b"application/x-amz-json-1.1")]
+            agent = context.folded.get("user-agent", "").encode("latin-1", "replace")
+            answer = await self._endpoint.answer_api_call(
+                b"POST", b"/", [*headers, (b"user-agent", agent)], orjson.dumps(given), call
+            )
+            return answer.status, orjson.loads(answer.body)
+
+        return await TrailTags(ask, region).merged(
+            context.call.operation or "", asked, status, body
+        )
 
     async def _next_piece(
         self, _head: AnswerHead, answer: Flow, connection: UpstreamConnection

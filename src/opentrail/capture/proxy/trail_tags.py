@@ -1,0 +1,208 @@
+"""Trails in the Resource Groups Tagging API: the upstream's answer, with the trails added.
+
+The upstream answers for its own resources and does not know the trails. What it says of other
+resources is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from opentrail.wire.routing import Call
+
+Json = dict[str, Any]
+#: Calls an operation of opentrail's API as the caller; returns status and document.
+AskApi = Callable[[str, Json], Awaitable[tuple[int, Json]]]
+
+_SERVICE = "resourcegroupstaggingapi"
+_READS = frozenset({"GetResources", "GetTagKeys", "GetTagValues"})
+_WRITES = frozenset({"TagResources", "UntagResources"})
+#: What of an error's code says that an upstream does not have the operation at all.
+_ABSENT = ("Unknown", "NotImplemented", "Unsupported", "MethodNotAllowed", "NotFound")
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+#: The most trails that ListTags takes.
+_AT_ONCE = 20
+
+
+def concerns_trails(call: Call) -> bool:
+    """Returns whether trails belong into the answer to a call."""
+    if call.service is None or call.service.name != _SERVICE:
+        return False
+    return call.operation in _READS or call.operation in _WRITES
+
+
+def is_trail(arn: object) -> bool:
+    """Returns whether a value has the form of a trail's ARN.
+
+    >>> is_trail("arn:aws:cloudtrail:us-east-1:123456789012:trail/main"), is_trail("arn:aws:s3:::b")
+    (True, False)
+    """
+    parts = arn.split(":", 5) if isinstance(arn, str) else []
+    return len(parts) == 6 and parts[2] == "cloudtrail" and parts[5].startswith("trail/")
+
+
+class TrailTags:
+    """Adds the trails of one account and Region to answers of an upstream.
+
+    Args:
+        ask: calls opentrail's API as the caller, so that policies apply.
+        region: the Region that was called.
+    """
+
+    def __init__(self, ask: AskApi, region: str) -> None:
+        self._ask = ask
+        self._region = region
+
+    async def merged(
+        self, operation: str, asked: bytes, status: int, answer: bytes
+    ) -> tuple[int, bytes] | None:
+        """Returns status and body of the answer with the trails; None if it stays as it is.
+
+        Args:
+            operation: one of those for which `concerns_trails` is true.
+            asked: the body of the request.
+            status: the upstream's status.
+            answer: the body of its answer.
+        """
+        wanted, found = _object(asked), _object(answer)
+        if wanted is None:
+            return None
+        if operation in _WRITES:
+            return await self._changed(operation, wanted, status, found)
+        if status != HTTPStatus.OK:
+            if not _is_absent(status, found):
+                return None
+            found = {}
+        if found is None or found.get("PaginationToken"):
+            return None  # trails are on the last page
+        changed = await self._with_trails(operation, wanted, found)
+        return HTTPStatus.OK, orjson.dumps(changed)
+
+    # Reading
+
+    async def _with_trails(self, operation: str, wanted: Json, found: Json) -> Json:
+        tagged = await self._tagged_trails()
+        if operation == "GetResources":
+            mappings = [
+                {"ResourceARN": arn, "Tags": tags}
+                for arn, tags in tagged.items()
+                if _is_wanted(wanted, arn, tags)
+            ]
+            name = "ResourceTagMappingList"
+            values: list[Any] = [*_list(found, name), *mappings]
+        elif operation == "GetTagKeys":
+            name = "TagKeys"
+            values = _union(found, name, (t["Key"] for tags in tagged.values() for t in tags))
+        else:
+            name, key = "TagValues", wanted.get("Key")
+            values = _union(
+                found,
+                name,
+                (t["Value"] for tags in tagged.values() for t in tags if t["Key"] == key),
+            )
+        return {"PaginationToken": "", **found, name: values}
+
+    async def _tagged_trails(self) -> dict[str, list[dict[str, str]]]:
+        """Returns the tags of the Region's trails that have some, by ARN."""
+        status, listed = await self._ask("ListTrails", {})
+        trails = [
+            str(each["TrailARN"])
+            for each in _list(listed, "Trails")
+            if each.get("HomeRegion") == self._region
+        ]
+        tagged: dict[str, list[dict[str, str]]] = {}
+        for start in range(0, len(trails) if status == HTTPStatus.OK else 0, _AT_ONCE):
+            some = trails[start : start + _AT_ONCE]
+            status, answer = await self._ask("ListTags", {"ResourceIdList": some})
+            if status != HTTPStatus.OK:
+                continue  # the caller may not see them
+            for each in _list(answer, "ResourceTagList"):
+                if each["TagsList"]:
+                    tagged[each["ResourceId"]] = [
+                        {"Key": tag["Key"], "Value": tag.get("Value", "")}
+                        for tag in each["TagsList"]
+                    ]
+        return tagged
+
+    # Changing
+
+    async def _changed(
+        self, operation: str, wanted: Json, status: int, found: Json | None
+    ) -> tuple[int, bytes] | None:
+        named = wanted.get("ResourceARNList")
+        resources = named if isinstance(named, Sequence) and not isinstance(named, str) else []
+        trails = [arn for arn in resources if is_trail(arn)]
+        if not trails or status in _REFUSED:
+            return None
+        if status != HTTPStatus.OK and len(trails) < len(resources):
+            return None  # the upstream has changed nothing, so nothing is changed here
+        answer = found if status == HTTPStatus.OK and found is not None else {}
+        failed = {**answer.get("FailedResourcesMap", {})}
+        for arn in trails:
+            failed.pop(arn, None)
+            code, said = await self._change(operation, wanted, arn)
+            if code != HTTPStatus.OK:
+                failed[arn] = _failure(code, said)
+        return HTTPStatus.OK, orjson.dumps({**answer, "FailedResourcesMap": failed})
+
+    async def _change(self, operation: str, wanted: Json, arn: str) -> tuple[int, Json]:
+        if operation == "TagResources":
+            given = wanted.get("Tags")
+            pairs = given.items() if isinstance(given, Mapping) else ()
+            tags = [{"Key": key, "Value": value} for key, value in pairs]
+            return await self._ask("AddTags", {"ResourceId": arn, "TagsList": tags})
+        keys = wanted.get("TagKeys")
+        tags = [{"Key": key} for key in keys] if isinstance(keys, Sequence) else []
+        return await self._ask("RemoveTags", {"ResourceId": arn, "TagsList": tags})
+
+
+def _object(body: bytes) -> Json | None:
+    try:
+        read = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    return read if isinstance(read, dict) else None
+
+
+def _list(document: Json, name: str) -> list[Any]:
+    value = document.get(name)
+    return value if isinstance(value, list) else []
+
+
+def _union(found: Json, name: str, more: Any) -> list[str]:
+    return sorted({*map(str, _list(found, name)), *more})
+
+
+def _is_absent(status: int, answer: Json | None) -> bool:
+    """Returns whether an upstream does not have the operation."""
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED):
+        return True
+    code = str((answer or {}).get("__type") or (answer or {}).get("code") or "")
+    return status not in _REFUSED and any(word in code for word in _ABSENT)
+
+
+def _is_wanted(wanted: Json, arn: str, tags: Sequence[Mapping[str, str]]) -> bool:
+    """Returns whether a trail fits the filters of GetResources."""
+    arns = _list(wanted, "ResourceARNList")
+    types = _list(wanted, "ResourceTypeFilters")
+    if arns and arn not in arns:
+        return False
+    if types and not {"cloudtrail", "cloudtrail:trail"} & set(map(str, types)):
+        return False
+    values = {tag["Key"]: tag["Value"] for tag in tags}
+    for each in _list(wanted, "TagFilters"):
+        allowed = _list(each, "Values")
+        if each.get("Key") not in values or (allowed and values[each["Key"]] not in allowed):
+            return False
+    return True
+
+
+def _failure(status: int, said: Json) -> Json:
+    message = said.get("Message") or said.get("message") or said.get("__type") or ""
+    is_callers = status < HTTPStatus.INTERNAL_SERVER_ERROR
+    code = "InvalidParameterException" if is_callers else "InternalServiceException"
+    return {"StatusCode": int(status), "ErrorCode": code, "ErrorMessage": str(message)}
