@@ -113,7 +113,7 @@ class ConsoleConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unfinished = 0
-        self._limits.idle.pop(self, None)
+        self._limits.begin_call(self)
         self._arm(self._limits.idle_seconds)
         self.body = BodyProgress(self.loop.time())
         super().on_headers_complete()
@@ -143,7 +143,7 @@ class ConsoleConnection(HttpToolsProtocol):
     def _settle(self) -> None:
         """Waits for the next request once one has been received and answered."""
         if self.body is None and self._is_answered() and self in self._limits.connections:
-            self._limits.idle[self] = None
+            self._limits.end_call(self)
             self._arm(self._limits.idle_seconds)
 
     def _arm(self, seconds: float) -> None:

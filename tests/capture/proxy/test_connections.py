@@ -13,6 +13,7 @@ from tests.capture.proxy.test_endpoint import an_endpoint
 from tests.capture.proxy.wires import Wire
 from tests.fakes import asynchronous
 
+GET = "GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = "POST /slow HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n"
 
 
@@ -30,6 +31,18 @@ def test_a_body_that_hardly_arrives_makes_room_for_a_new_connection() -> None:
         slow = receive_a_body(url, endpoint)
         assert Wire.to(url).send("GET / nonsense\r\n\r\n").answer()[0] == 400
         assert slow.rest() == b""
+
+
+@pytest.mark.live
+def test_connections_without_a_call_make_room_before_those_that_had_one() -> None:
+    with an_endpoint(max_connections=3) as (url, _):
+        used = Wire.to(url).send(GET)
+        status = used.answer()[0]
+        unused = [Wire.to(url) for _ in range(3)]
+        assert unused[0].rest() == b""
+        assert used.send(GET).answer()[0] == status
+        for wire in (used, *unused):
+            wire.close()
 
 
 @pytest.mark.live

@@ -220,7 +220,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
         self._enqueue(Incoming(self._head, body, False, False, bad))
 
     def _enqueue(self, incoming: Incoming) -> None:
-        self.endpoint.idle.pop(self, None)
+        self.endpoint.begin_call(self)
         self._receiving = incoming
         self._waiting.append(incoming)
         if len(self._waiting) > _MAX_AHEAD:
@@ -242,7 +242,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
                 self._busy = False
                 if not self._waiting and self._receiving is None:
                     self._arm(self.endpoint.idle_seconds)
-                    self.endpoint.idle[self] = None
+                    self.endpoint.end_call(self)
         finally:
             self._close()
 

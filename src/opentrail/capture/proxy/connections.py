@@ -70,7 +70,9 @@ class Connections:
     body_grace_seconds: float = 1.0
     max_connections: int = 1_024
     connections: set[Connection] = field(default_factory=set)
-    #: Connections without a call in progress, in the order in which they became idle.
+    #: Connections without a call in progress, in the order in which they became idle: those that
+    #: have had no call yet, and the others.
+    unused: dict[Connection, None] = field(default_factory=dict)
     idle: dict[Connection, None] = field(default_factory=dict)
     stopping: bool = False
     _watching: bool = False
@@ -91,13 +93,25 @@ class Connections:
             self.count_refused()
             return False
         self.connections.add(connection)
-        self.idle[connection] = None
+        self.unused[connection] = None
         self.count_open()
         return True
 
+    def begin_call(self, connection: Connection) -> None:
+        """Is called when a connection has a call in progress."""
+        self.unused.pop(connection, None)
+        self.idle.pop(connection, None)
+
+    def end_call(self, connection: Connection) -> None:
+        """Is called when a connection waits for its next call."""
+        self.idle[connection] = None
+
     def _make_room(self) -> bool:
-        """Closes the connection that has been idle for longest, or whose body hardly arrives."""
-        oldest = next(iter(self.idle), None)
+        """Closes the connection that has been idle for longest, or whose body hardly arrives.
+
+        Those without a call so far come first: many of them do not close the others.
+        """
+        oldest = next(iter(self.unused or self.idle), None)
         if oldest is not None:
             self.forget(oldest)
             oldest.close_if_idle()
@@ -121,6 +135,7 @@ class Connections:
         return slowest if rate < _MIN_BODY_RATE else None
 
     def forget(self, connection: Connection) -> None:
+        self.unused.pop(connection, None)
         self.idle.pop(connection, None)
         self.connections.discard(connection)
         self.count_open()

@@ -187,7 +187,9 @@ class UpstreamExchange:
             whole = self._incoming.body.take()
         if whole is None:
             connection.write(head)
-            return asyncio.get_running_loop().create_task(self._send_body(connection))
+            sending = asyncio.get_running_loop().create_task(self._send_body(connection))
+            sending.add_done_callback(_note_exception)
+            return sending
         if self._body is None:
             self._context.sent.add(whole)
         try:
@@ -544,6 +546,12 @@ class UpstreamExchange:
 def _refusal_of(broken: Failure) -> Refusal:
     """Returns the answer to a request that broke off."""
     return Refusal(400, broken.code, broken.message)
+
+
+def _note_exception(sending: asyncio.Task[None]) -> None:
+    """Keeps asyncio from logging the error of a body that broke off: the record has it."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 async def _stopped(task: asyncio.Task[None] | None) -> None:
