@@ -214,7 +214,8 @@ class Recorded:
         if shape.metadata.get("sensitive") or (tables.names_secret(member) and _holds_text(shape)):
             return HIDDEN
         for listed in (full_name, full_name.partition(".")[2]):
-            if tables.listed(tables.NAMED_VALUES, self._source, listed):
+            is_named = tables.listed(tables.NAMED_VALUES, self._source, listed)
+            if is_named and (isinstance(value, dict) or _pair(shape) is not None):
                 return self._named_values(shape, value)
         if tables.ENVIRONMENTS.fullmatch(member) and _pair(shape) is not None:
             return self._named_values(shape, value)

@@ -156,3 +156,8 @@ def test_a_structure_is_a_pair_with_a_name_and_a_value() -> None:
 )
 def test_a_path_means_a_secret_by_one_of_its_parts(name: object, means: bool) -> None:
     assert means_secret(name) == means
+
+
+@pytest.mark.parametrize("member", ["pendingModifiedValues", "PendingModifiedValues"])
+def test_settings_that_are_about_to_change_are_not_named_by_others(member: str) -> None:
+    assert hidden_members({"DBName": "password", member: {"NodeType": "x"}}) == ()

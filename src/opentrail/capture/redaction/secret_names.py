@@ -52,7 +52,8 @@ _NAMING = re.compile(
     r"|setting|label|tag)$",
     re.I,
 )
-_NAMED = re.compile(r"(values?(_?(list|set))?|default|glob|equals)$", re.I)
+#: `PendingModifiedValues` of a database holds settings, not what another member names.
+_NAMED = re.compile(r"((?<!dified)values?(_?(list|set))?|default|glob|equals)$", re.I)
 #: Characters of a name that may decide whether it is one of these.
 _LONGEST_ENDING = 12
 #: Parts of a name that is a path, as in a JSON pointer.
