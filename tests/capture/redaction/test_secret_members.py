@@ -295,7 +295,7 @@ def test_each_hidden_member_is_in_no_record_and_each_shown_one_is_in_its_own() -
 _NAMING = re.compile(
     r"(name|key|path|id|attribute|field|option|parameter|variable|header|tag)$", re.I
 )
-_NAMED = re.compile(r"values?$", re.I)
+_NAMED = re.compile(r"(?<!modified)values?$", re.I)  # what is to be modified are settings
 _CHOSEN_NAME = "DBPassword"
 
 
