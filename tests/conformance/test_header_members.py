@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from botocore.model import OperationModel
+from botocore.model import OperationModel, Shape
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,17 +35,7 @@ def header_members() -> Iterator[tuple[Service, OperationModel, str, Any]]:
                     yield service, model, name, member
 
 
-MEMBERS = list(header_members())
-
-
-@pytest.mark.parametrize(
-    ("service", "model", "name", "member"),
-    MEMBERS,
-    ids=[f"{service.name}.{model.name}.{name}" for service, model, name, _ in MEMBERS],
-)
-def test_a_header_member_is_what_was_given(
-    service: Service, model: OperationModel, name: str, member: Any
-) -> None:
+def check(service: Service, model: OperationModel, name: str, member: Any) -> None:
     values = [[text] for text in TEXTS] + [TEXTS] if member.type_name == "list" else DOCUMENTS
     for value in values:
         asked = minimal(model.input_shape, "x", deep=False) | {name: value}
@@ -58,25 +48,32 @@ def test_a_header_member_is_what_was_given(
         }
         call = Call(service, model.name, protocol, labels)
         found = decode_request(call, request)[0][name]
-        if isinstance(value, str) or member.type_name == "list":
-            assert found == value
-        else:
-            assert json.loads(found) == value
+        read = found if isinstance(value, str) or member.type_name == "list" else json.loads(found)
+        assert read == value, f"{service.name}.{model.name}.{name}"
 
 
-def test_there_are_lists_and_documents_to_test() -> None:
-    kinds = {member.type_name for _, _, _, member in MEMBERS}
-    assert kinds == {"list", "string"}
-    assert len(MEMBERS) >= 10
+def test_a_header_member_is_what_was_given() -> None:
+    # In one test: to find the members, every model is read.
+    kinds = []
+    for case in header_members():
+        check(*case)
+        kinds.append(case[3].type_name)
+    assert set(kinds) == {"list", "string"}
+    assert len(kinds) >= 10
 
 
-A_LIST = next(member for _, _, _, member in MEMBERS if member.type_name == "list")
+def a_list() -> Shape:
+    """Returns a member that is a list in a header."""
+    asked = catalog().services["s3"].model.operation_model("GetObjectAttributes").input_shape
+    member: Shape = asked.members["ObjectAttributes"]
+    assert member.type_name == "list"
+    return member
 
 
 @pytest.mark.hypothesis
 @given(st.text(st.sampled_from('a,"\\ \t\u00e9'), max_size=30))
 def test_any_header_is_a_list_of_some_kind(text: str) -> None:
-    assert all(isinstance(part, str) for part in from_header(A_LIST)(text))
+    assert all(isinstance(part, str) for part in from_header(a_list())(text))
 
 
 @pytest.mark.parametrize(
@@ -93,4 +90,4 @@ def test_any_header_is_a_list_of_some_kind(text: str) -> None:
     ],
 )
 def test_lists_of_other_clients_are_read_as_they_mean(text: str, parts: list[str]) -> None:
-    assert from_header(A_LIST)(text) == parts
+    assert from_header(a_list())(text) == parts

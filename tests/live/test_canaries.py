@@ -9,6 +9,7 @@ import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
@@ -578,17 +579,18 @@ def answer_of(case: Case) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + case.answer
 
 
-def planted() -> list[tuple[str, Request, list[int], bytes]]:
+@cache
+def calls() -> list[tuple[str, Request, list[int], bytes]]:
     """Returns every call with its canaries and the answer that it gets."""
-    calls = [(c.name, c.request, list(c.canaries), answer_of(c)) for c in CASES]
-    number = 1 + max(n for _, _, numbers, _ in calls for n in numbers)
+    made = [(c.name, c.request, list(c.canaries), answer_of(c)) for c in CASES]
+    number = 1 + max(n for _, _, numbers, _ in made for n in numbers)
     for service, operations in OPERATIONS.items():
         for operation in operations:
             model = catalog().services[service].model.operation_model(operation)
             planter = Planter(number)
             parameters = planter.fill(model.input_shape)
             request = an_sdk_request(service, operation, parameters)
-            calls.append((f"{service} {operation}", request, planter.planted, ok(b"")))
+            made.append((f"{service} {operation}", request, planter.planted, ok(b"")))
             number = planter.next_number
     for service, operation, parameters_with in (*UNKNOWING, *HELD):
         numbers: list[int] = []
@@ -598,9 +600,9 @@ def planted() -> list[tuple[str, Request, list[int], bytes]]:
             return canary(numbers[-1])
 
         request = an_sdk_request(service, operation, parameters_with(secret))
-        calls.append((f"{service} {operation}", request, numbers, ok(b"")))
+        made.append((f"{service} {operation}", request, numbers, ok(b"")))
         number += len(numbers)
-    return [*calls, *_told_by_errors(number), *_told_by_answers(number + 2)]
+    return [*made, *_told_by_errors(number), *_told_by_answers(number + 2)]
 
 
 def _told_by_errors(number: int) -> list[tuple[str, Request, list[int], bytes]]:
@@ -658,8 +660,10 @@ def _told_by_answers(number: int) -> list[tuple[str, Request, list[int], bytes]]
     ]
 
 
-CALLS = planted()
-NUMBERS = [number for _, _, numbers, _ in CALLS for number in numbers]
+@cache
+def numbers() -> list[int]:
+    """Returns the number of every canary."""
+    return [number for _, _, of_call, _ in calls() for number in of_call]
 
 
 def raw(request: Request, number: int) -> bytes:
@@ -679,7 +683,7 @@ def answering(wire: Wire) -> None:
     while True:
         head, _ = wire.request()
         number = int(re.search(rb"X-Case: (\d+)", head)[1])  # type: ignore[index]
-        wire.send(CALLS[number][3])
+        wire.send(calls()[number][3])
 
 
 @pytest.fixture(scope="module")
@@ -692,7 +696,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opentrail
             trails = running.boto("cloudtrail")
             trails.create_trail(Name="canaries", S3BucketName="canaries")
             trails.start_logging(Name="canaries")
-            for number, (_, request, _, _) in enumerate(CALLS):
+            for number, (_, request, _, _) in enumerate(calls()):
                 wire = Wire.to(running.url).send(raw(request, number))
                 wire.answer(head_request=request.method == "HEAD")
                 wire.close()
@@ -701,22 +705,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Opentrail
 
 
 def test_there_are_enough_secrets_and_operations() -> None:
-    assert len(NUMBERS) == len(set(NUMBERS)) >= 200
-    assert len({name for name, _, of_call, _ in CALLS[len(CASES) :] if of_call}) >= 60
-    for name, request, of_call, answer in CALLS[len(CASES) :]:
+    assert len(numbers()) == len(set(numbers())) >= 200
+    assert len({name for name, _, of_call, _ in calls()[len(CASES) :] if of_call}) >= 60
+    for name, request, of_call, answer in calls()[len(CASES) :]:
         sent = request.body.decode("latin-1") + request.path + str(request.headers)
         assert set(of_call) <= set(found_in(unquote_plus(sent) + answer.decode())), name
 
 
 def found_in(text: str) -> list[int]:
     """Returns the canaries in a text, also behind quoting and base64."""
-    return leaks(json.dumps({"text": text}).encode(), NUMBERS)
+    return leaks(json.dumps({"text": text}).encode(), numbers())
 
 
 def test_no_secret_is_anywhere_in_the_data_directory(server: tuple[Opentrail, str]) -> None:
     files = [f for f in server[0].data_dir.rglob("*") if f.is_file()]
     assert {"journal", "keys"} <= {f.parent.name for f in files}
-    plain = [canary(n).encode() for n in NUMBERS]
+    plain = [canary(n).encode() for n in numbers()]
     for file in files:
         content = file.read_bytes()
         assert not [secret for secret in plain if secret in content], file
@@ -728,7 +732,7 @@ def test_no_secret_comes_out_of_any_interface(
     running, s3 = server
     everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
     records = running.opentrail("lookup", *everything, "--json").stdout
-    assert len(records.splitlines()) > len(CALLS)
+    assert len(records.splitlines()) > len(calls())
     for line in records.splitlines():
         assert found_in(line) == []
     for shape in ([], ["--csv"]):
@@ -738,7 +742,7 @@ def test_no_secret_comes_out_of_any_interface(
     exported = tmp_path / "exported"
     assert running.opentrail("export", *everything[:3], "--ndjson", str(exported)).returncode == 0
     lines = [line for file in exported.iterdir() for line in file.read_text().splitlines()]
-    assert len(lines) > len(CALLS)
+    assert len(lines) > len(calls())
     assert [number for line in lines for number in found_in(line)] == []
     token = json.loads((running.data_dir / "server.json").read_text())
     asked = urllib.request.Request(  # noqa: S310 - its own console
@@ -750,7 +754,7 @@ def test_no_secret_comes_out_of_any_interface(
     for page in ("metrics", "health"):
         with urllib.request.urlopen(f"{token['console']}/{page}", timeout=60) as answer:  # noqa: S310
             assert found_in(answer.read().decode()) == []
-    assert text.count("\n") > len(CALLS)
+    assert text.count("\n") > len(calls())
     assert [number for line in text.splitlines() for number in found_in(line)] == []
     pages = running.boto("cloudtrail").get_paginator("lookup_events").paginate()
     for page in pages:
