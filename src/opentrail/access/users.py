@@ -120,7 +120,7 @@ class ConsoleUsers:
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
         #: What the passwords of unknown users are compared with, so that they take as long.
-        self._decoy = _password_document(secrets.token_urlsafe(), self._cost)
+        self._decoy = _document_without_password(self._cost)
 
     async def create(
         self, name: str, role: ConsoleRole, accounts: Iterable[str] | None = None
@@ -370,7 +370,15 @@ def _bytes_of(password: str) -> bytes:
 
 def _password_document(password: str, cost: ScryptCost) -> Document:
     salt = secrets.token_bytes(_SALT_BYTES)
-    hashed = _scrypt(password, salt, cost)
+    return _document(cost, salt, _scrypt(password, salt, cost))
+
+
+def _document_without_password(cost: ScryptCost) -> Document:
+    """Returns what no password matches, without the time that hashing one takes."""
+    return _document(cost, secrets.token_bytes(_SALT_BYTES), secrets.token_bytes(_HASH_BYTES))
+
+
+def _document(cost: ScryptCost, salt: bytes, hashed: bytes) -> Document:
     return {"n": cost.n, "r": cost.r, "p": cost.p, "salt": salt.hex(), "hash": hashed.hex()}
 
 
