@@ -7,6 +7,7 @@ import logging
 import os
 import random
 import signal
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,10 @@ from tests import postgres
 from tests.stub_console import StubConsole, stub_console
 
 pytest_plugins = ["pytester"]
+
+# Without cached bytecode, each process that a test starts would compile all that it imports, seconds.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 #: Seconds that each file of tests takes, of those that take more than one.
 DURATIONS = Path(__file__).parent / "durations.json"
