@@ -19,7 +19,7 @@ from tests.stub_console import StubConsole, stub_console
 
 pytest_plugins = ["pytester"]
 
-# Without cached bytecode, each process that a test starts would compile all that it imports, seconds.
+# Else each process that a test starts would compile all that it imports, which takes seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 

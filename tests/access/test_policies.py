@@ -310,6 +310,7 @@ STEPS = st.tuples(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=200)
 @given(st.lists(STEPS, max_size=25))

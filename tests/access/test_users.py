@@ -195,6 +195,7 @@ async def test_a_sign_in_that_succeeds_does_not_count_against_its_address() -> N
         await users.sign_in("bob", OWN, ADDRESS)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_tries_of_any_number_of_names_keep_nobody_else_out() -> None:
     users = users_in(MemoryControl())

@@ -168,6 +168,7 @@ def test_what_is_written_is_read_back(
     assert {name: (restored / name).read_bytes() for name in contents} == contents
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_every_changed_byte_of_a_file_shows(

@@ -7,6 +7,8 @@ import os
 import threading
 from datetime import UTC, datetime
 
+import pytest
+
 from opentrail.adapters.system import (
     SystemClock,
     low_priority_thread,
@@ -34,6 +36,7 @@ def test_a_thread_of_low_priority_has_a_higher_niceness() -> None:
     assert niceness() == own
 
 
+@pytest.mark.slow
 def test_settled_memory_is_not_looked_through() -> None:
     before = gc.get_freeze_count(), gc.get_threshold()
     try:

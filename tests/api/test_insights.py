@@ -179,6 +179,7 @@ def ten_days_with_a_burst() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_scan_finds_and_records_what_was_unusual_once() -> None:
     api = await at("2020-01-20T00:00:00Z", *ten_days_with_a_burst())

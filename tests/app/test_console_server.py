@@ -51,6 +51,7 @@ async def test_an_application_is_served_until_the_end_and_signals_are_left_alone
         await asyncio.to_thread(read, url)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_process_that_proves_events_answers_and_its_failure_is_an_error() -> None:
     provers = EventProvers(lambda: S3Access("http://127.0.0.1:9", "key", "secret"))

@@ -39,6 +39,7 @@ async def test_what_is_learned_outlives_the_process(tmp_path: Path) -> None:
             await watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_another_preset_learns_again(tmp_path: Path) -> None:
     for preset, expected in (("balanced", False), ("strict", False), ("strict", True)):

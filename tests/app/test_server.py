@@ -117,6 +117,7 @@ def test_a_server_publishes_its_addresses_answers_and_stops_in_order(server: Ser
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_a_server_loads_no_library_that_only_its_other_processes_or_settings_need() -> None:
     """Each takes megabytes and a part of the start, in the process that answers calls."""
     others = ("alembic", "boto3", "botocore.session", "duckdb", "httpx", "moto", "numpy", "psycopg")

@@ -41,6 +41,7 @@ def test_another_seed_makes_another_account() -> None:
     assert not np.array_equal(one.counts, two.counts)
 
 
+@pytest.mark.slow
 def test_an_account_begins_on_a_monday_at_midnight_utc(workload: Workload) -> None:
     # 1970-01-01 was a Thursday.
     assert workload.start % WEEK == 4 * DAY
@@ -89,6 +90,7 @@ def test_labels_explain_what_incidents_changed(workload: Workload) -> None:
             assert label.culprit is None
 
 
+@pytest.mark.slow
 def test_a_surge_has_its_factor() -> None:
     workload = make(seed=5, keys=120, weeks=3, incidents_per_key=2)
     ratios = [
@@ -144,6 +146,7 @@ def test_most_keys_are_sparse_and_few_are_busy(workload: Workload) -> None:
     assert per_day.max() > 2000
 
 
+@pytest.mark.slow
 def test_a_holiday_is_a_quiet_day_before_a_normal_one() -> None:
     workload = make(seed=9, keys=120, weeks=5)
     offices = np.array([kind in ("human", "monday") for kind in workload.kinds])

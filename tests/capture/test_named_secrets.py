@@ -648,6 +648,7 @@ def recorded(name: str) -> tuple[bytes, list[int], bytes]:
     return entry.record, secret.used, json.dumps([sent, response.body.decode()]).encode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_named_a_secret_is_in_no_record(name: str) -> None:
     raw, canaries, sent = recorded(name)

@@ -56,6 +56,7 @@ def test_a_backup_is_restored_elsewhere(data: Path, capsys: Capture) -> None:
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
 
+@pytest.mark.slow
 def test_keys_are_encrypted_with_a_passphrase(
     data: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

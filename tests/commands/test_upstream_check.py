@@ -51,6 +51,7 @@ def line(url: str, **changes: object) -> str:
     return only.removeprefix(f"{url}  ")
 
 
+@pytest.mark.slow
 def test_moto_is_recognized() -> None:
     moto = start_moto()
     try:

@@ -14,6 +14,7 @@ from tests.conformance.generate import LOADER, Case, cases, service_model, servi
 _READ_BACK = ("cloudwatch", "docdb", "ec2", "iam", "glacier", "kms", "lambda", "route53", "sqs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("service", _READ_BACK)
 def test_botocore_reads_answers_as_they_were_meant(service: str) -> None:
     wrong = []

@@ -193,6 +193,7 @@ def test_each_operation_of_s3_control_is_a_management_event_whatever_the_host(
     assert count > 3 * 97
 
 
+@pytest.mark.slow
 def test_s3_control_under_its_own_label_before_a_base_host_is_s3_control() -> None:
     given = {"AccountId": ACCOUNT}
     for endpoint in ("http://s3-control.localhost:4747", "http://s3-control.trail.example.org"):
@@ -266,6 +267,7 @@ LABELLED_CALLS: tuple[tuple[str, dict[str, Any], Named], ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["path", "virtual", "auto"])
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_calls_of_s3_and_its_relatives_are_named_rightly_whatever_the_host(

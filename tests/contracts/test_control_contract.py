@@ -277,6 +277,7 @@ def apply_to_model(model: dict[tuple[str, str], Stored], changes: Sequence[Store
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize(
     "kind", ["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)]

@@ -244,6 +244,7 @@ async def test_events_come_newest_first_and_the_later_recorded_of_a_second_first
             assert positions(page) == [7, 6, 5, 10, 3, 2, 1, 4, 9, 8][:limit]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_account_region_and_category_narrow_a_search(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:
@@ -415,6 +416,7 @@ async def test_what_was_added_is_seen_as_soon_as_add_returns(place: Place) -> No
         assert store.position == 30
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_many_may_look_at_once(place: Place) -> None:
     async with filled(place, HAND_MADE) as store:

@@ -59,6 +59,7 @@ def subject(request: pytest.FixtureRequest) -> Iterator[Subject]:
             yield Subject(OidcProvider(url, CLIENT, "secret", SystemClock()), by_form)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_user_who_signs_in_is_named(subject: Subject) -> None:
     begun = await subject.provider.begin(BACK)

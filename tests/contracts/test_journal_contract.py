@@ -395,6 +395,7 @@ def test_any_sequence_of_appends_reads_back_as_a_plain_list_would(
         run(story(opener(kind, Path(folder))))
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_one_large_batch_is_whole(open_journal: Open) -> None:
     async with opened(open_journal) as journal:

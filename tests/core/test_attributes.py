@@ -520,6 +520,7 @@ MEMBERS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.sampled_from(MEMBERS), anything))
 def test_a_record_with_members_of_the_wrong_type_can_be_searched(

@@ -51,6 +51,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.one_of(JSON, st.dictionaries(st.sampled_from([*TABLE, "other"]), JSON)))
 def test_any_value_is_an_organization_or_wrong_use(value: Any) -> None:
     try:

@@ -315,6 +315,7 @@ def oracle(content: bytes) -> list[Any] | None:
         return None
 
 
+@pytest.mark.slow
 def test_a_log_file_damaged_anywhere_loses_what_is_damaged() -> None:
     raw = small_records()
     whole, chance = log_file(raw), random.Random(5)
@@ -429,6 +430,7 @@ def test_lines_are_the_same_however_the_text_comes(text: bytes, size: int) -> No
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in lines[:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.lists(OBJECTS), st.integers(1, 200), st.sampled_from([None, 0, 3]), st.booleans())
 def test_elements_are_the_same_however_the_text_comes(

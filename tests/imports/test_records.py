@@ -201,6 +201,7 @@ def test_an_insights_event_has_its_names_in_the_details() -> None:
     assert checked(**an_insight(eventSource={})) == RejectedRecord(7, records.NO_SOURCE)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(st.dictionaries(st.sampled_from(MEMBERS), JSON), st.booleans())
 def test_an_accepted_record_has_columns_for_the_search(

@@ -39,6 +39,7 @@ def test_the_past_of_a_minute_is_what_it_was() -> None:
     assert past.tolist() == then.tolist()
 
 
+@pytest.mark.slow
 def test_after_a_week_the_usual_rate_is_expected() -> None:
     made = baselines(8 * DAY + 90)
     expected = made.expected_rises(made.present(ROW))[:, 0]

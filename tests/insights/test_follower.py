@@ -134,6 +134,7 @@ async def world(folder: Path, types: Sequence[str] = ()) -> AsyncIterator[World]
         await made.watch.stop()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_burst_is_recorded_with_its_start_and_its_end(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
@@ -179,6 +180,7 @@ def check_figures(record: dict[str, Any], entries: Sequence[Entry]) -> None:
         }
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_incident_ends_even_if_nobody_wants_insights_any_more(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
@@ -189,6 +191,7 @@ async def test_an_incident_ends_even_if_nobody_wants_insights_any_more(tmp_path:
         assert [r["insightDetails"]["state"] for r in w.found()] == ["Start", "End"]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_of_an_incident_that_began_unwanted_nothing_is_recorded(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
@@ -200,6 +203,7 @@ async def test_of_an_incident_that_began_unwanted_nothing_is_recorded(tmp_path: 
         assert w.found() == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_what_was_expected_is_reported_again_only_if_it_is_larger(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
@@ -221,6 +225,7 @@ async def test_what_was_expected_is_reported_again_only_if_it_is_larger(tmp_path
             assert len(w.found()) == records, calls
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_scan_finds_in_old_events_what_was_found_when_they_were_new(
     tmp_path: Path,
@@ -238,6 +243,7 @@ async def test_a_scan_finds_in_old_events_what_was_found_when_they_were_new(
         assert await w.insights.scan(NOW + timedelta(minutes=30)) == []
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_status_says_what_is_learned_and_watched(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
@@ -307,6 +313,7 @@ async def test_what_principals_do_is_recorded_once_whatever_stops(tmp_path: Path
     assert found[1] == found[0]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_import_is_known_and_hides_nothing_new(tmp_path: Path) -> None:
     async with world(tmp_path, PRINCIPAL_TYPES) as w:

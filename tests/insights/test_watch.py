@@ -85,6 +85,7 @@ def test_reported_findings_are_forgotten() -> None:
     assert watch.findings == [end]
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=10, deadline=None)
 @given(st.integers(1, 59), st.integers(0, 40))

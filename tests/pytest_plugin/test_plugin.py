@@ -147,6 +147,7 @@ def shared(
     return session
 
 
+@pytest.mark.slow
 def test_a_session_that_does_not_use_it_imports_nothing(session: pytest.Pytester) -> None:
     session.makepyfile("""
         import sys
@@ -213,6 +214,7 @@ def test_a_client_that_another_module_made_first_is_refused(shared: pytest.Pytes
     result.stdout.fnmatch_lines(["*OtherHostError: GET https://s3*is refused*"])
 
 
+@pytest.mark.slow
 def test_a_client_of_a_module_without_a_server_reaches_nothing(session: pytest.Pytester) -> None:
     session.makepyfile("""
         import boto3, pytest
@@ -380,6 +382,7 @@ def test_modules_beside_the_tests_are_not_the_servers(session: pytest.Pytester) 
     subprocess.run(command, cwd=session.path, env=clean_environment(), check=True)
 
 
+@pytest.mark.slow
 def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pytester) -> None:
     session.makeconftest('import sys\nsys.modules["moto"] = None')
     session.makepyfile("def test_the_first_one(opentrail): pass")
@@ -389,6 +392,7 @@ def test_a_missing_moto_is_an_error_that_names_the_extra(session: pytest.Pyteste
     assert "Traceback" not in done.stdout.str()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_an_error(session: pytest.Pytester) -> None:
     session.makepyfile("def test_the_first_one(opentrail): pass")
     done = session.runpytest_subprocess("--opentrail-data-dir", "nowhere")

@@ -565,6 +565,7 @@ async def test_nothing_is_written_where_nothing_happened() -> None:
     await world.check(expected)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_file_holds_at_most_fifty_megabytes_uncompressed() -> None:
     world = World()

@@ -612,6 +612,7 @@ async def test_of_a_chain_from_an_earlier_version_no_start_is_claimed() -> None:
     assert known["since"] == "2020-01-01T11:00:00Z"
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_regions_first_chain_begins_with_the_interval_of_its_first_file() -> None:
     world = World()

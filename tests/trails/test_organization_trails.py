@@ -115,6 +115,7 @@ async def test_files_that_were_planned_before_a_failure_have_the_same_bytes_afte
     assert {log.key for log in (await world.check(expected, chains=1)).logs} == planned
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=40)
 @given(st.data())

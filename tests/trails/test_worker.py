@@ -341,6 +341,7 @@ def test_settling_a_stop_delivers_the_rest_at_once() -> None:
     run_skipping_time(story())
 
 
+@pytest.mark.slow
 def test_after_an_outage_of_a_day_delivery_goes_on_by_itself_and_soon() -> None:
     async def story() -> None:
         world = World()
@@ -673,6 +674,7 @@ async def try_for(world: World, days: float) -> None:
         world.clock.advance(int(days * 86_400 / 3) + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elsewhere", ["other-bucket", None], ids=["goes on", "stopped"])
 @asynchronous
 async def test_the_last_digest_for_a_bucket_that_is_gone_is_given_up_after_30_days(
@@ -695,6 +697,7 @@ async def test_the_last_digest_for_a_bucket_that_is_gone_is_given_up_after_30_da
         assert known["newest"]["bucket"] == elsewhere
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_bucket_that_comes_back_in_time_gets_its_last_digest() -> None:
     world, later, lost = await with_a_lost_bucket("other-bucket")
@@ -709,6 +712,7 @@ async def test_a_bucket_that_comes_back_in_time_gets_its_last_digest() -> None:
     assert [len(chains) for chains in delivered.chains.values()] == [2]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> None:
     """It takes no digests, though it takes log files."""
@@ -734,6 +738,7 @@ async def test_what_was_given_up_in_the_same_bucket_is_in_its_next_chain() -> No
     assert listed == sorted(one.key for one in delivered.logs)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_a_chain_that_waits_for_a_deleted_bucket_restarts_in_the_next_one() -> None:
     world = World()

@@ -413,6 +413,7 @@ MEMBERS = ("requestParameters", "responseElements", "errorCode", "userAgent", "r
 EVENTS = ("CreateUser", "AttachUserPolicy", "ConsoleLogin", "AssumeRole", "PutObject")
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @given(
     st.sampled_from(EVENTS) | st.text(),

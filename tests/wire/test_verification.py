@@ -87,6 +87,7 @@ def with_target(made: Made, old: str, new: str) -> Made:
     return replace(made, request=request)
 
 
+@pytest.mark.slow
 def test_two_thousand_requests_of_botocore_are_accepted() -> None:
     services = set()
     for made in two_thousand():

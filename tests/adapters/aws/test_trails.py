@@ -28,6 +28,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubConsole
         yield stub
 
 
+@pytest.mark.slow
 def test_a_trail_is_found_by_its_arn(api: StubConsole) -> None:
     other = {"TrailARN": f"{ARN}-other", "S3BucketName": "other"}
     api.answers({"trailList": [other, {"TrailARN": ARN, "S3BucketName": "logs"}]})

@@ -161,6 +161,7 @@ def _with_address(text: str) -> Attributes:
     return replace(attributes_of(a_record()), source_ip=text)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_value_is_found_whatever_characters_are_beside_it() -> None:
     characters = [chr(code) for code in range(1, 0x110000) if not 0xD800 <= code < 0xE000]
     lower = condition_of(parse("name:x", MOMENT)).sql.removeprefix("contains(").removesuffix(", ?)")

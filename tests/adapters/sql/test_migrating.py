@@ -75,6 +75,7 @@ async def test_a_store_from_before_versions_keeps_all_documents(tmp_path: Path) 
         assert version_of(f"sqlite:///{file}") == [(VERSIONS[-1],)]
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_an_old_store_is_migrated_and_can_be_written(new_url: Url) -> None:
     url = new_url()

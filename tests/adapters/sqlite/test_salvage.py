@@ -23,6 +23,7 @@ VALUES = st.one_of(
 ROWS = st.dictionaries(st.integers(1, 1 << 40), st.tuples(VALUES, VALUES, VALUES), max_size=40)
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(rows=ROWS, in_log=st.booleans())
 def test_every_row_of_an_intact_file_is_found(

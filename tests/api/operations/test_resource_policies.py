@@ -168,6 +168,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=200)
 @given(value=json_values, kind=st.sampled_from(sorted(KINDS)))

@@ -143,6 +143,7 @@ def check(seed: int, count: int) -> None:
     assert min(outcomes.values()) > count / 50, outcomes
 
 
+@pytest.mark.slow
 def test_a_key_that_was_not_verified_is_not_read_by_moto() -> None:
     check(1, 4_000)
 

@@ -188,6 +188,7 @@ def compiled(documents: list[dict[str, Any]], kind: PolicyKind) -> list[Policy]:
     return [parse_policy(json.dumps(each), kind) for each in documents]
 
 
+@pytest.mark.slow
 def test_five_thousand_policies_are_decided_as_by_a_plain_evaluator() -> None:
     generator = Generator(27)
     outcomes: Counter[str] = Counter()
@@ -222,6 +223,7 @@ def test_five_thousand_policies_are_decided_as_by_a_plain_evaluator() -> None:
     assert min(outcomes.values()) > 1_000, outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 10**9), place=st.integers(0, 4))
@@ -236,6 +238,7 @@ def test_an_explicit_deny_always_wins(seed: int, place: int) -> None:
     assert decision.statement.is_deny
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=500, deadline=None)
 @given(seed=st.integers(0, 10**9))

@@ -155,6 +155,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=1000, deadline=None)
 @given(document=json_values, statement=json_values, kind=st.sampled_from(PolicyKind))

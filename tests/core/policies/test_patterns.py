@@ -12,6 +12,7 @@ from tests.core.policies import naive
 letters = st.text(st.sampled_from("ab*?.$\n"), max_size=12)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=2000, deadline=None)
 @given(pattern=letters, text=st.text(st.sampled_from("ab.$\n"), max_size=16))
@@ -19,6 +20,7 @@ def test_patterns_match_as_a_plain_matcher_says(pattern: str, text: str) -> None
     assert like_any([pattern], True)(text, {}) == naive.glob(pattern, text)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(max_examples=2000, deadline=None)
 @given(before=letters, value=letters, after=letters, text=letters)

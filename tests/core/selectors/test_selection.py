@@ -107,6 +107,7 @@ def test_what_the_model_allows_is_accepted_or_refused_and_documents_are_inverse(
     predicate_of(selection)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(st.lists(advanced, min_size=1, max_size=3))

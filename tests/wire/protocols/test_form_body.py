@@ -163,6 +163,7 @@ NAMES = st.lists(
 ).map(".".join)
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None, max_examples=300)
 @given(
