@@ -27,7 +27,8 @@ def _run(*command: str, folder: Path, **environment: str) -> None:
     done = subprocess.run(
         command,
         cwd=folder,
-        env=clean_environment(OPENTRAIL_REQUIRE_CONSOLE="1", **environment),
+        # pip compiles all that it installs, tens of seconds for modules that no test imports.
+        env=clean_environment(OPENTRAIL_REQUIRE_CONSOLE="1", PIP_COMPILE="0", **environment),
         capture_output=True,
         text=True,
         timeout=_SECONDS,
@@ -89,13 +90,18 @@ def test_a_wheel_has_the_console_with_and_without_node(
 def test_a_source_distribution_makes_the_same_wheel(source: Path, tmp_path: Path) -> None:
     path = _without_node(tmp_path / "path")
     hatch = (sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path))
-    static = ROOT / "src/opentrail/console_static"
-    shutil.copytree(static, source / "src/opentrail/console_static")
+    _copy_console(source)
     _run(*hatch, folder=source, PATH=path)
     (distribution,) = tmp_path.glob("opentrail-*.tar.gz")
     from_distribution = _wheel(distribution, tmp_path / "chain", path)
     direct = _wheel(source, tmp_path / "direct", path)
     assert _names(from_distribution) == _names(direct)
+
+
+def _copy_console(source: Path) -> None:
+    """Spares a source another build of the console, which the tests of wheels have."""
+    static = "src/opentrail/console_static"
+    shutil.copytree(ROOT / static, source / static)
 
 
 def _serve(wheel: Path, folder: Path) -> None:
@@ -123,6 +129,7 @@ def test_what_make_run_prints_is_pasted_into_another_terminal(source: Path, tmp_
     path = "/usr/sbin:/usr/bin:/sbin:/bin"
     if shutil.which("aws", path=path) or not shutil.which("make", path=path):
         pytest.skip("needs make, and no aws-cli in /usr/bin")
+    _copy_console(source)
     environment = clean_environment(PATH=path, PYTHON=sys.executable, VIRTUAL_ENV="")
     listeners = "--listen 127.0.0.1:0 --console-listen 127.0.0.1:0"
     sandbox = subprocess.Popen(
