@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
 EVENTS = 80
 TRAIL = "audit"
-SCHEMES: tuple[Literal["light"], Literal["dark"]] = ("light", "dark")
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS = (1440, 320)
 PAGES = {
     "": "Dashboard",

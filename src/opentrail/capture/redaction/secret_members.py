@@ -47,6 +47,8 @@ _WORDS = re.compile(
     r"|one-time|pre-?signed|sensitive",
     re.I,
 )
+#: A text with such words has one of these, in lowercase; to look for them first is quicker.
+_PARTS = ("pass", "secret", "credential", " key", " token", "one-time", "signed", "sensitive")
 #: Phrases with such words that do not describe the member's value.
 _PHRASES = re.compile(
     r"case[- ](in)?sensitive|(confidential|identifying).{0,20}sensitive information"
@@ -140,6 +142,20 @@ def _of_service(service: Service) -> Iterator[Candidate]:
                 )
 
 
+def _tells_of_a_secret(documentation: str) -> bool:
+    """Returns whether the first sentence of a member's documentation suggests a secret."""
+    lower = documentation.lower()
+    if not any(part in lower for part in _PARTS) or not _WORDS.search(documentation):
+        return False
+    text = unescape(_MARKUP.sub("", documentation)).strip()
+    return bool(_WORDS.search(_PHRASES.sub("", _SENTENCE.split(text, maxsplit=1)[0][:300])))
+
+
+@cache
+def _is_named_as_a_secret(member: str) -> bool:
+    return _NAME.search(member) is not None
+
+
 class _Model:
     """A service's model as JSON, which is many times faster to walk than botocore's objects."""
 
@@ -180,13 +196,9 @@ class _Model:
             return True
         if not self._holds_text(reference):
             return False
-        if _NAME.search(member):
+        if _is_named_as_a_secret(member):
             return True
-        documentation = reference.get("documentation") or ""
-        if not _WORDS.search(documentation):
-            return False
-        text = unescape(_MARKUP.sub("", documentation)).strip()
-        return bool(_WORDS.search(_PHRASES.sub("", _SENTENCE.split(text, maxsplit=1)[0][:300])))
+        return _tells_of_a_secret(reference.get("documentation") or "")
 
     def hidden_by(self, holder: str, member: str, reference: Mapping[str, Any]) -> str:
         """Returns the rule that hides a member, "" if it is shown."""
