@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # A file runs in one process, since its tests share servers; the longest files go first.
 PYTEST_PARALLEL = --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run check test test-all test-like-ci docs bench conformance dist screenshots requirements clean
+.PHONY: help run check lint console-tests prose test test-all test-like-ci docs bench conformance dist screenshots requirements clean
 
 help:
 	@echo "make run          set up .venv, start the sandbox (ARGS='--listen 127.0.0.1:5000' passes flags)"
@@ -26,22 +26,27 @@ run:
 
 check:
 	@scripts/set_up.sh dev
-	.venv/bin/ruff format --check src tests benchmarks
-	.venv/bin/ruff check src tests benchmarks
-	.venv/bin/mypy
-	.venv/bin/lint-imports
+	@$(MAKE) --no-print-directory lint
 	.venv/bin/pytest -q -n 2 -m "not slow and not live and not anomaly and not campaign and not conformance"
 
+# Each of the three uses one core most of the time.
 test:
 	@scripts/set_up.sh dev
+	@scripts/set_up.sh docs
+	@$(MAKE) --no-print-directory -j2 --output-sync=target lint console-tests prose
+	.venv/bin/pytest -n 2 $(PYTEST_PARALLEL) -m "not campaign and not conformance"
+
+lint:
 	.venv/bin/ruff format --check src tests benchmarks
 	.venv/bin/ruff check src tests benchmarks
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	@scripts/set_up.sh docs
+
+console-tests:
 	@scripts/test_console.sh
+
+prose:
 	@scripts/check_prose.sh
-	.venv/bin/pytest -n 2 $(PYTEST_PARALLEL) -m "not campaign and not conformance"
 
 # Three, since campaigns wait a quarter of their time: for registries, loads, intervals.
 test-all: test

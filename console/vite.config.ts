@@ -140,5 +140,7 @@ export default defineConfig({
     setupFiles: ["tests/setup.ts"],
     server: { deps: { inline: [/@cloudscape-design/] } },
     testTimeout: 120_000,
+    // Loading the components for each file took half of the time; tests/setup.ts tidies up between files.
+    isolate: false,
   },
 });
