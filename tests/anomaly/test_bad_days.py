@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ import pytest
 
 from tests.live.processes import (
     Opentrail,
+    eventually,
     free_port,
     moto_server,
     opentrail_server,
@@ -32,19 +32,6 @@ from tests.stub_upstream import StubUpstream
 pytestmark = [pytest.mark.anomaly, pytest.mark.live]
 
 NOBODY = "http://127.0.0.1:9"
-TIMEOUT_SECONDS = 20.0
-
-
-def eventually(question: Callable[[], Any], what: str) -> Any:
-    """Asks until the answer is true; fails when that takes too long."""
-    end = time.monotonic() + TIMEOUT_SECONDS
-    pause = threading.Event()
-    while time.monotonic() < end:
-        answer = question()
-        if answer:
-            return answer
-        pause.wait(0.05)
-    raise AssertionError(f"never happened: {what}")
 
 
 def health(server: Opentrail) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import botocore.loaders
@@ -20,6 +22,8 @@ import botocore.session
 from botocore.config import Config
 
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
+
+T = TypeVar("T")
 
 #: Nothing in these tests may take longer than this.
 TIMEOUT_SECONDS = 60.0
@@ -188,6 +192,17 @@ class Opentrail:
         done = self.opentrail("lookup", *arguments, *everything, "--json")
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SECONDS) -> T:
+    """Asks until the answer is true, the longer it takes the less often, and returns it."""
+    began = time.monotonic()
+    pause = threading.Event()
+    while (passed := time.monotonic() - began) < seconds:
+        if answer := question():
+            return answer
+        pause.wait(min(0.5, 0.02 + passed / 10))
+    raise AssertionError(f"never happened: {what}")
 
 
 def runs(pid: int) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from opentrail.capture.in_process.shipping import ServerShipper
 from opentrail.core.event import format_time
 from tests.factories import a_record, an_iam_user, event_id, record_bytes
-from tests.live.processes import Opentrail, opentrail_server
+from tests.live.processes import Opentrail, eventually, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -43,10 +43,11 @@ def test_a_first_use_is_found_listed_and_shown(tmp_path: Path) -> None:
     with opentrail_server(tmp_path / "data", *flags) as server:
         import_weeks(server, tmp_path / "logs")
         shipper = ServerShipper.of_data_dir(tmp_path / "data")
-        deadline, number, listed = time.monotonic() + _DEADLINE, 100, ""
-        while not listed:  # what is called before the history is learned is not new
-            assert time.monotonic() < deadline, "nothing was found"
-            number += 1
+        numbers = itertools.count(101)
+
+        def listed() -> str:
+            """Calls what was never called; what is called before all is learned is not new."""
+            number = next(numbers)
             call = a_record(
                 eventID=event_id(number),
                 eventTime=format_time(datetime.now(UTC)),
@@ -54,8 +55,9 @@ def test_a_first_use_is_found_listed_and_shown(tmp_path: Path) -> None:
                 userIdentity=an_iam_user("John"),
             )
             shipper.ship(record_bytes(call))
-            listed = server.opentrail("insights", "--json").stdout
-        incident = json.loads(listed)
+            return server.opentrail("insights", "--json").stdout
+
+        incident = json.loads(eventually(listed, "an incident", _DEADLINE))
         called = incident["extension"]["value"]
         assert (
             incident["sentence"] == f"IAM user John called {called} for the first time in 20 days"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,13 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.live.processes import Opentrail, moto_server, opentrail_server, run_opentrail
+from tests.live.processes import (
+    Opentrail,
+    eventually,
+    moto_server,
+    opentrail_server,
+    run_opentrail,
+)
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.anomaly, pytest.mark.campaign]
 
@@ -71,14 +76,6 @@ def delivered_digests(upstream: str) -> list[str]:
     return [key for key in keys if "/CloudTrail-Digest/" in key and key.endswith(".gz")]
 
 
-def until(done: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 60
-    while not (found := done()):
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.1)
-    return found
-
-
 def users_in_history(server: Opentrail) -> list[str]:
     return sorted(
         record["requestParameters"]["userName"]
@@ -117,21 +114,23 @@ def test_a_trail_goes_on_after_an_older_state_and_history_has_no_hole(
             users |= create_users(server, "lost-1", "lost-2")
             flush(server)
             count = len(delivered_digests(upstream))
-            until(lambda: len(delivered_digests(upstream)) > count)  # by its interval
+            eventually(
+                lambda: len(delivered_digests(upstream)) > count, "a digest file"
+            )  # by its interval
             users |= create_users(server, "lost-3")
-            until(lambda: "lost-3" in users_in_history(server))
+            eventually(lambda: "lost-3" in users_in_history(server), "the regained call")
             flush(server)
             assert server.stop() == 0
         folder = tmp_path / "restored"
         restore(saved, folder)
         with opentrail_server(folder, "--upstream", upstream, *INTERVALS) as server:
             users |= create_users(server, "after")
-            until(lambda: set(users_in_history(server)) == users)
+            eventually(lambda: set(users_in_history(server)) == users, "the regained calls")
             assert len(users_in_history(server)) == len(users)
             flush(server)
             count = len(delivered_digests(upstream))
-            until(lambda: len(delivered_digests(upstream)) > count)
-            until(lambda: [r for r in server.records() if r["eventName"] == "RecordsLost"])
+            eventually(lambda: len(delivered_digests(upstream)) > count, "a digest file")
+            eventually(lambda: server.records("EventName=RecordsLost"), "the record of the loss")
             flush(server)
             status = server.boto("cloudtrail").get_trail_status(Name="evidence")
             assert "LatestDeliveryError" not in status
@@ -172,7 +171,7 @@ def test_digests_of_unknown_keys_end_the_chain_and_everybody_is_informed(tmp_pat
         folder = tmp_path / "restored"
         restore_without_keys(saved, folder)
         with opentrail_server(folder, "--upstream", upstream, *INTERVALS) as server:
-            until(lambda: set(users_in_history(server)) == users)
+            eventually(lambda: set(users_in_history(server)) == users, "the regained calls")
             flush(server)
             status = server.boto("cloudtrail").get_trail_status(Name="evidence")
             assert status["LatestDigestDeliveryError"] == "NewDigestChain"

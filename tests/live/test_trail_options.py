@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.live.processes import TIMEOUT_SECONDS, Opentrail, opentrail_server
+from tests.live.processes import Opentrail, eventually, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -74,14 +73,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("options")
     with opentrail_server(folder / "data", command="sandbox") as server:
         yield World(server)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits for what others do in rounds of their own."""
-    end = time.monotonic() + TIMEOUT_SECONDS
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 def test_every_option_of_create_trail_is_accepted_and_shown(world: World) -> None:
@@ -150,11 +141,11 @@ def test_files_are_announced_encrypted_and_streamed_and_rules_get_events(world: 
                 announced.extend(json.loads(body["Message"])["s3ObjectKey"])
         return set(announced) >= set(logs)
 
-    until(all_told)
+    eventually(all_told, "a notification of each file")
     assert sorted(announced) == sorted(logs), "one message for each file"
     records = {r["eventID"]: r for r in server.records() if r["awsRegion"] == "us-east-1"}
     created = {i for i, r in records.items() if r["eventName"] == "CreateUser"}
-    until(lambda: created <= set(world.streamed()))
+    eventually(lambda: created <= set(world.streamed()), "each call in the log group")
     streamed = world.streamed()
     assert len(streamed) == len(set(streamed))
     ruled: list[dict[str, Any]] = []
@@ -163,7 +154,7 @@ def test_files_are_announced_encrypted_and_streamed_and_rules_get_events(world: 
         ruled.extend(world.messages(world.ruled))
         return created <= {event["detail"]["eventID"] for event in ruled}
 
-    until(all_ruled)
+    eventually(all_ruled, "each call by the rule")
     assert {event["detail"]["eventName"] for event in ruled} == {"CreateUser"}
     for event in ruled:
         assert event["source"] == "aws.iam"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from opentrail.capture.in_process.shipping import ServerShipper
 from opentrail.core.event import format_time, parse_time
 from tests.factories import a_record, an_iam_user, event_id, record_bytes
 from tests.live.browser import browser
-from tests.live.processes import Opentrail
+from tests.live.processes import Opentrail, eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -57,24 +56,28 @@ def import_a_month(server: Opentrail, file: Path) -> None:
 
 
 def wait_until_learned(server: Opentrail) -> None:
-    deadline = time.monotonic() + _DEADLINE
-    state = ""
-    while state != "watching":
-        assert time.monotonic() < deadline, f"Insights is still {state}"
-        state = json.loads(server.opentrail("insights", "status", "--json").stdout)["state"]
+    def is_watching() -> bool:
+        status = server.opentrail("insights", "status", "--json").stdout
+        return bool(json.loads(status)["state"] == "watching")
+
+    eventually(is_watching, "Insights that watches", _DEADLINE)
 
 
 def wait_for(server: Opentrail, *states: tuple[str, str]) -> dict[tuple[str, str], Record]:
     """Returns the Insights records of these APIs and states, once they can be looked up."""
-    deadline = time.monotonic() + _DEADLINE
+    cloudtrail = server.boto("cloudtrail")
     found: dict[tuple[str, str], Record] = {}
-    while not found.keys() >= set(states):
-        assert time.monotonic() < deadline, f"only {list(found)} of {states} were found"
-        listed = server.aws("cloudtrail", "lookup-events", "--event-category", "insight")
-        for event in json.loads(listed)["Events"]:
+
+    def all_found() -> bool:
+        for event in cloudtrail.lookup_events(EventCategory="insight")["Events"]:
             record = json.loads(event["CloudTrailEvent"])
             details = record["insightDetails"]
             found[details["eventName"], details["state"]] = record
+        return found.keys() >= set(states)
+
+    eventually(all_found, f"Insights records of {states}", _DEADLINE)
+    listed = server.aws("cloudtrail", "lookup-events", "--event-category", "insight")
+    assert len(json.loads(listed)["Events"]) >= len(found)
     return found
 
 
