@@ -142,7 +142,7 @@ def _of_service(service: Service) -> Iterator[Candidate]:
                 )
 
 
-def _tells_of_a_secret(documentation: str) -> bool:
+def _suggests_a_secret(documentation: str) -> bool:
     """Returns whether the first sentence of a member's documentation suggests a secret."""
     lower = documentation.lower()
     if not any(part in lower for part in _PARTS) or not _WORDS.search(documentation):
@@ -198,7 +198,7 @@ class _Model:
             return False
         if _is_named_as_a_secret(member):
             return True
-        return _tells_of_a_secret(reference.get("documentation") or "")
+        return _suggests_a_secret(reference.get("documentation") or "")
 
     def hidden_by(self, holder: str, member: str, reference: Mapping[str, Any]) -> str:
         """Returns the rule that hides a member, "" if it is shown."""
