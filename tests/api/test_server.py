@@ -376,7 +376,7 @@ def test_any_valid_input_is_answered_in_awss_form(name: str) -> None:
 
     with asyncio.Runner() as runner:
 
-        @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, suppress_health_check=list(HealthCheck))
         @given(given=valid_inputs(name))
         def check(given: dict[str, Any]) -> None:
             answer = runner.run(api.call(name, **given))
@@ -402,7 +402,7 @@ def test_any_invalid_input_is_refused_by_an_error_that_names_the_member(name: st
 
     with asyncio.Runner() as runner:
 
-        @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=30, suppress_health_check=list(HealthCheck))
         @given(drawn=invalid_inputs(name))
         def check(drawn: tuple[dict[str, Any], str]) -> None:
             given, member = drawn

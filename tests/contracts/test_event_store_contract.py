@@ -884,7 +884,7 @@ queries = st.builds(
 
 
 @pytest.mark.hypothesis
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(query=queries)
 @pytest.mark.slow
 def test_any_page_is_the_one_a_plain_list_would_give(many: Filled, query: EventQuery) -> None:
@@ -911,7 +911,7 @@ def test_the_pages_of_any_search_hold_each_of_its_events_once(
 
 
 @pytest.mark.hypothesis
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     query=queries,
     seconds=st.sampled_from([1, 7, 60]),

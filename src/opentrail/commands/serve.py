@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from opentrail.app.server import Server, serve
 from opentrail.commands.rendering import NAMING
 from opentrail.commands.sandbox import (
     ADMIN,
@@ -26,10 +26,16 @@ from opentrail.core.errors import UsageError
 from opentrail.settings import SANDBOX_DEFAULTS, Settings, UpstreamAccess, from_environment
 from opentrail.version import __version__
 
+if TYPE_CHECKING:
+    from opentrail.app.server import Server
+
 
 def run(options: argparse.Namespace) -> int:
     """Records calls until it is stopped."""
     settings = _settings(options)
+    # Half a second, which a wrong setting need not take.
+    from opentrail.app.server import serve
+
     check = UpstreamCheck(settings) if settings.upstream_check == "on" else None
     serve(settings, partial(_announce_serve, check))
     return 0
@@ -42,6 +48,8 @@ def run_sandbox(options: argparse.Namespace) -> int:
     settings = _settings(options, SANDBOX_DEFAULTS)
     if not settings.listen.is_loopback:
         raise UsageError("the sandbox is for this machine alone; 'opentrail serve' has --upstream")
+    from opentrail.app.server import serve  # as above
+
     directory = {ADMIN_KEY_ID: ADMIN, **settings.directory}
     journal = settings.data_dir / "journal"
     has_history = journal.is_dir() and any(journal.iterdir())
