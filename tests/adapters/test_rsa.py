@@ -186,6 +186,7 @@ def remembering(folder: Path, control: MemoryControl, clock: SettableClock) -> R
     return RsaSigner(folder, clock, LIFETIME, control)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 @asynchronous
 async def test_a_key_file_that_is_gone_or_changed_is_named_and_its_key_stays_listed(

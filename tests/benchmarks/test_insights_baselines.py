@@ -15,6 +15,7 @@ def workload() -> Workload:
     return make(seed=8, keys=50, weeks=4, incidents_per_key=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BASELINES)
 def test_a_baseline_decides_without_later_data(workload: Workload, name: str) -> None:
     assert BASELINES[name](workload)

@@ -57,6 +57,7 @@ class _Folded(dict[str, str]):
         return str(self.get(name))
 
 
+@pytest.mark.slow
 def test_cases_are_the_same_in_every_run() -> None:
     assert list(cases("iam")) == list(cases("iam"))
     numbers = [case.number for service in services()[:40] for case in cases(service)]

@@ -52,6 +52,7 @@ def check(service: Service, model: OperationModel, name: str, member: Any) -> No
         assert read == value, f"{service.name}.{model.name}.{name}"
 
 
+@pytest.mark.slow
 def test_a_header_member_is_what_was_given() -> None:
     # In one test: to find the members, every model is read.
     kinds = []

@@ -175,6 +175,7 @@ def described(operation: str, endpoint: str | None, base_hosts: tuple[str, ...])
     return f"{operation} to {endpoint or 'AWS'} as {base_hosts}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_each_operation_of_s3_control_is_a_management_event_whatever_the_host(
     endpoint: str | None,

@@ -67,6 +67,7 @@ async def test_a_user_who_signs_in_is_named(subject: Subject) -> None:
     assert claims["sub"] == "ann"
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_browser_is_sent_with_the_state_and_comes_back_to_the_console(
     subject: Subject,

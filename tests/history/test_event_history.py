@@ -259,6 +259,7 @@ async def test_a_view_sees_what_becomes_durable_and_its_tokens_are_its_own() -> 
             await other.search(Search(), 2, page.next_token)
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_latest_goes_over_as_many_pages_as_it_takes() -> None:
     history = await World().filled(entries_of(some_records(2_500)))

@@ -50,6 +50,7 @@ def test_all_else_is_refused(url: str, endpoint: str, allowed: tuple[str, ...]) 
     assert not is_allowed(url, endpoint, allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
 def test_a_call_is_refused_once_and_names_its_line(
     monkeypatch: pytest.MonkeyPatch, mode: Any

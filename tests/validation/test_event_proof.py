@@ -366,6 +366,7 @@ def listing(trail: Trail, log: str) -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__)
 @pytest.mark.parametrize("is_selected", [True, None], ids=["logging", "stopped since"])
 def test_what_validate_finds_breaks_the_proof_of_the_events_that_it_is_about(

@@ -96,6 +96,7 @@ def test_two_thousand_requests_of_botocore_are_accepted() -> None:
     assert len(services) >= 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_each_of_them_is_refused_with_one_random_change(seed: int) -> None:
     choose = random.Random(seed)

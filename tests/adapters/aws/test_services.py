@@ -158,6 +158,7 @@ async def test_an_answer_of_another_server_is_not_a_success() -> None:
         thread.join()
 
 
+@pytest.mark.slow
 @asynchronous
 async def test_the_cache_of_clients_is_limited() -> None:
     asked: list[tuple[str, str]] = []

@@ -108,6 +108,7 @@ def test_any_text_is_accepted(text: str) -> None:
         assert isinstance(change(f"curl -u {text} jdbc:a:{text}@ key={text}"), str)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["mysql -p", "jdbc:a:", "sqlplus ", "env ", "://", "a.1.Key="])
 @pytest.mark.parametrize("letters", ["x", "a:", "a/", " -", "a=", "'", "@", "mysql "])
 def test_a_long_text_costs_little_memory(start: str, letters: str) -> None:

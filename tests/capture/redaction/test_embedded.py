@@ -142,6 +142,7 @@ def test_what_is_packed_with_a_secret_in_it_is_hidden_whole() -> None:
     assert within(harmless) == harmless
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "start",
     ["", "a: '", 'a: "', '{"a', "a=", "--a '", '{\\"a\\":\\"', "<a>", "<Credentials>", "eyJ"],

@@ -238,6 +238,7 @@ def test_a_secret_that_holds_another_is_hidden_as_a_whole() -> None:
     assert scrubbed("secret-and-more secret", asked, {}) == f"{HIDDEN} {HIDDEN}"
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @settings(deadline=None)
 @given(

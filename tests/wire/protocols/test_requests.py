@@ -148,6 +148,7 @@ OPERATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.hypothesis
 @pytest.mark.parametrize(
     ("service", "operation", "protocol"), OPERATIONS, ids=[f"{s}.{o}-{p}" for s, o, p in OPERATIONS]
