@@ -215,7 +215,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             *("--upstream", stub.url, "--upstream", f"s3={s3}"),
             *("--upstream", f"sns={s3}", "--upstream", f"logs={s3}"),
             *("--delivery-interval", "1", "--digest-interval", "3"),
-            *("--history-seal-records", "500", "--config", str(config)),
+            *("--history-seal-records", "200", "--config", str(config)),
             port=free_port(),
         )
         try:
