@@ -10,15 +10,15 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from opentrail.core.identity import key_for_account
 from tests.anomaly.test_overload import stalled_disk
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
-from tests.live.processes import Opentrail, moto_server, opentrail_server, runs
+from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server, runs
 from tests.stub_upstream import StubUpstream
 
 pytestmark = pytest.mark.live
@@ -37,13 +37,9 @@ def children(server: Opentrail) -> list[int]:
     return server.children(b"recorder_process")
 
 
-def until(condition: Any, what: str) -> None:
-    """Waits for something that must come."""
-    waiting, give_up = threading.Event(), TIMEOUT_SECONDS / 0.02
-    while not condition():
-        give_up -= 1
-        assert give_up > 0, f"no {what}"
-        waiting.wait(0.02)
+def new_children(server: Opentrail, before: list[int]) -> set[int]:
+    """Returns those that were not there before."""
+    return set(children(server)) - set(before)
 
 
 def get(server: Opentrail, path: str) -> str:
@@ -163,8 +159,8 @@ def test_a_process_that_is_killed_is_replaced_and_nothing_answered_is_lost(
                 assert create_user(server, f"user-{round_}-{count}") == 200
                 answered.append(f"user-{round_}-{count}")
             os.kill(first[0], signal.SIGKILL)
-            until(lambda was=first: set(children(server)) - set(was), "new process")
-            until(lambda: len(children(server)) == 2, "second process")
+            eventually(partial(new_children, server, first), "new process")
+            eventually(lambda: len(children(server)) == 2, "second process")
         recorded = Counter(r["requestParameters"]["userName"] for r in server.records())
         assert recorded == Counter(answered)
         assert server.stop() == 0
@@ -185,8 +181,8 @@ def test_a_process_that_hangs_is_replaced_and_does_not_hold_up_the_others(tmp_pa
             wire.answer()
         hung = children(server)[0]
         os.kill(hung, signal.SIGSTOP)
-        until(lambda: hung not in children(server), "end of the process that hangs")
-        until(lambda: len(children(server)) == 2, "new process")
+        eventually(lambda: hung not in children(server), "end of the process that hangs")
+        eventually(lambda: len(children(server)) == 2, "new process")
         for count in range(6):
             assert create_user(server, f"after-{count}") == 200
 
@@ -203,14 +199,16 @@ def test_every_process_takes_calls_again_when_the_journal_does(tmp_path: Path) -
             names = [f"meanwhile-{n}" for n in range(4)]
             statuses = list(clients.map(lambda name: create_user(server, name), names))
             assert set(statuses) == {503}, "SQLite gives up waiting"
-        until(lambda: create_user(server, "again") == 200, "first call")
-        until(lambda: [create_user(server, "again") for _ in range(4)] == [200] * 4, "all of them")
+        eventually(lambda: create_user(server, "again") == 200, "first call")
+        eventually(
+            lambda: [create_user(server, "again") for _ in range(4)] == [200] * 4, "all of them"
+        )
 
         def lost() -> int:
             gaps = server.records("EventName=RecordsLost")
             return sum(gap["serviceEventDetails"]["lostRecords"] for gap in gaps)
 
-        until(lambda: lost() == 4, "record of the four that were lost")
+        eventually(lambda: lost() == 4, "record of the four that were lost")
 
 
 @pytest.mark.campaign
@@ -222,7 +220,7 @@ def test_the_processes_end_with_their_server_however_it_ends(tmp_path: Path) -> 
         pids = children(server)
         assert len(pids) == 2
         server.kill()
-        until(lambda: not any(runs(pid) for pid in pids), "end of the processes")
+        eventually(lambda: not any(runs(pid) for pid in pids), "end of the processes")
 
 
 @pytest.mark.campaign
