@@ -1,6 +1,8 @@
 """`opentrail serve` and `opentrail sandbox` refuse what cannot run; the rest is tested live."""
 
+import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,21 @@ def test_the_sandbox_is_for_one_machine(
 def test_a_sandbox_without_moto_names_the_extra(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import_module("opentrail.commands.serve")  # while there are paths
     monkeypatch.setattr(sys, "path", [])
     monkeypatch.setattr(sys, "path_importer_cache", {})
     monkeypatch.delitem(sys.modules, "moto", raising=False)
     assert main(["sandbox"]) == 2
     assert "opentrail[sandbox]" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize("arguments", [["--upstream", "nonsense"], ["--recorders", "257"]])
+def test_a_wrong_setting_is_refused_before_the_server_is_loaded(arguments: list[str]) -> None:
+    """Loading it takes half a second."""
+    program = (
+        "import sys; from opentrail.cli import main; code = main(sys.argv[1:]);"
+        "print(code, 'opentrail.app.server' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, "serve", *arguments]
+    assert subprocess.check_output(command, text=True).split() == ["2", "False"]

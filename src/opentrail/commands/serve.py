@@ -48,8 +48,6 @@ def run_sandbox(options: argparse.Namespace) -> int:
     settings = _settings(options, SANDBOX_DEFAULTS)
     if not settings.listen.is_loopback:
         raise UsageError("the sandbox is for this machine alone; 'opentrail serve' has --upstream")
-    from opentrail.app.server import serve  # as above
-
     directory = {ADMIN_KEY_ID: ADMIN, **settings.directory}
     journal = settings.data_dir / "journal"
     has_history = journal.is_dir() and any(journal.iterdir())
@@ -69,6 +67,8 @@ def run_sandbox(options: argparse.Namespace) -> int:
         settings = replace(settings, upstream=upstream)
         announce = partial(_announce_sandbox, has_history=has_history)
         admin = (ADMIN_KEY_ID, ADMIN_SECRET)
+        from opentrail.app.server import serve  # as above
+
         serve(settings, announce, remake_buckets=not lasting, admin=admin)
     return 0
 
