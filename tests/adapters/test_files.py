@@ -173,3 +173,31 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     directory.open()
     directory.close()
     directory.close()
+
+
+def test_a_lock_file_that_is_removed_lets_no_second_server_in(tmp_path: Path) -> None:
+    with opened(tmp_path) as first:
+        assert first.is_in_use
+        (tmp_path / "lock").unlink()
+        for _ in range(2):
+            with pytest.raises(DataDirectoryInUse, match="in use by the server"):
+                DataDirectory(tmp_path).open()
+        assert first.is_in_use
+    assert not DataDirectory(tmp_path).is_in_use
+    with opened(tmp_path):
+        pass
+
+
+def test_looking_whether_a_server_runs_changes_nothing(tmp_path: Path) -> None:
+    assert not DataDirectory(tmp_path / "nowhere").is_in_use
+    assert not DataDirectory(tmp_path).is_in_use
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_took_the_place_of_the_locked_one_is_noticed(tmp_path: Path) -> None:
+    with opened(tmp_path / "data") as directory:
+        assert not directory.is_replaced
+        (tmp_path / "data").rename(tmp_path / "moved")
+        assert directory.is_replaced
+        (tmp_path / "data").mkdir()
+        assert directory.is_replaced

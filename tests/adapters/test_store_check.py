@@ -42,7 +42,7 @@ def test_a_whole_directory_has_nothing_to_name_and_every_record_is_counted(world
     check = StoreCheck(world.journal_folder, world.history, advance)
     assert check.size > 0
     assert list(check.findings()) == []
-    assert (check.segments, check.files, check.records) == (1, 2, 100)
+    assert (check.segments, check.files, check.records) == (1, 2, 60)
     assert seen[1] == 100
     assert seen[0] > 100 * 300
 
@@ -159,3 +159,60 @@ def test_a_run_of_missing_records_is_one_finding(world: World) -> None:
         database.execute("DELETE FROM entries WHERE position BETWEEN 52 AND 53")
         database.commit()
     assert [(one.first, one.last) for one in findings(world)] == [(45, 49), (52, 53)]
+
+
+def test_imported_events_that_are_missing_are_named_and_counted_once(tmp_path: Path) -> None:
+    async def made() -> list[Path]:
+        world = World(tmp_path)
+        await world.write(5)
+        await world.journal.close()
+        return await world.imports(3, 4, 5)
+
+    first, second, third = run(made())
+
+    def problems() -> list[str]:
+        check = StoreCheck(tmp_path / "journal", tmp_path / "history", lambda *_: None, 0, 12)
+        return [one.problem.rpartition(": ")[2] for one in check.findings()]
+
+    check = StoreCheck(tmp_path / "journal", tmp_path / "history", lambda *_: None)
+    assert list(check.findings()) == []
+    assert check.records == 5 + 12
+    assert problems() == []
+    second.unlink()
+    assert problems() == ["numbers 4 to 7"]
+    first.unlink()
+    assert problems() == ["numbers 1 to 7"]
+    third.unlink()
+    assert problems() == ["numbers 1 to 12"]
+    # An operator who acknowledges a loss makes the empty file that the server's log names.
+    (tmp_path / "history" / f"import-{1:020d}-{12:020d}.expired").touch()
+    assert problems() == []
+
+
+def test_a_first_sealed_file_that_is_gone_is_named_unless_the_journal_has_its_positions(
+    world: World,
+) -> None:
+    sorted(world.history.glob("*.duckdb"))[0].unlink()
+    assert findings(world) == []
+    _segment(world).unlink()
+    assert [(one.first, one.last) for one in findings(world)] == [(1, 20)]
+    (world.history / f"{1:020d}-{20:020d}.expired").touch()
+    assert findings(world) == []
+
+
+def test_an_empty_segment_between_others_is_named(tmp_path: Path) -> None:
+    async def made() -> None:
+        world = World(tmp_path)
+        await world.journal.close()
+        world.journal = SqliteJournal(world.journal_folder, segment_bytes=24 * 1024)
+        for _ in range(3):
+            await world.write(20)
+        await world.journal.close()
+
+    run(made())
+    first, second = sorted((tmp_path / "journal").glob("*.db"))[:2]
+    first.write_bytes(b"")
+    check = StoreCheck(tmp_path / "journal", tmp_path / "history", lambda *_: None)
+    assert [(one.file, one.first, one.last) for one in check.findings()] == [
+        (first.name, 1, int(second.stem) - 1)
+    ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,10 +13,12 @@ import pytest
 
 from opentrail.adapters.rsa import RsaSigner
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.system import SystemClock
 from opentrail.cli import main
 from opentrail.ports.control import Put
 from tests.adapters.duckdb.worlds import World
+from tests.factories import a_new_entry
 from tests.fakes import run
 
 
@@ -33,7 +38,7 @@ def test_a_whole_directory_is_good(tmp_path: Path, capsys: pytest.CaptureFixture
     folder = made(tmp_path / "data")
     assert main(["verify-store", "--data-dir", str(folder)]) == 0
     output = capsys.readouterr().out
-    assert output == "50 records verified in 1 journal segment, 1 sealed file: all good\n"
+    assert output == "30 records verified in 1 journal segment, 1 sealed file: all good\n"
 
 
 def test_damage_is_printed_by_file_and_position(
@@ -96,6 +101,7 @@ def test_a_signing_key_that_was_removed_is_a_problem(
     async def sign() -> None:
         control = SqlControl.in_file(folder / "state.db")
         await RsaSigner(folder / "keys", SystemClock(), timedelta(days=90), control).current()
+        await control.apply([Put("mark", "journal", {"position": 30})])
         await control.close()
 
     run(sign())
@@ -107,3 +113,46 @@ def test_a_signing_key_that_was_removed_is_a_problem(
     assert f"keys: signing key {file.name} is missing" in capsys.readouterr().out
     assert main(["doctor", "--data-dir", str(folder)]) == 1
     assert f"signing key {file.name} is missing" in capsys.readouterr().out
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_a_copy_that_may_only_be_read_is_verified_and_not_touched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = made(tmp_path / "data")
+
+    async def killed() -> None:
+        """Leaves a journal and a control store as a kill leaves them: with write-ahead logs."""
+        journal = SqliteJournal(folder / "journal")
+        control = SqlControl.in_file(folder / "state.db")
+        await journal.append([a_new_entry() for _ in range(5)])
+        await control.apply([Put("mark", "journal", {"position": 35})])
+        shutil.copytree(folder, tmp_path / "killed")
+        await journal.close()
+        await control.close()
+
+    run(killed())
+    for copy, records in ((folder, 35), (tmp_path / "killed", 35)):
+        for path in copy.rglob("*-shm"):
+            path.unlink()
+        assert any(copy.rglob("*-wal")) == (copy != folder)
+        before = contents(copy)
+        with not_writable(copy):
+            assert main(["verify-store", "--data-dir", str(copy)]) == 0
+        assert capsys.readouterr().out.startswith(f"{records} records verified")
+        assert contents(copy) == before
+
+
+@contextmanager
+def not_writable(folder: Path) -> Iterator[None]:
+    """Lets nobody write to a folder; root may, so that only `contents` can tell."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    for each in folders:
+        each.chmod(0o500)
+    yield
+    for each in folders:
+        each.chmod(0o700)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from opentrail.core.errors import DataDirectoryInUse, DataTooNew, StorageFailed
 from opentrail.version import DATA_VERSION
+
+#: Errors of file systems that cannot lock a folder, such as NFS.
+_CANNOT_LOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)
+#: A command that looks whether a server runs holds the lock for a moment.
+_TRIES, _PAUSE = 5, 0.05
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -52,7 +59,7 @@ class DataDirectory:
         #: Gap files, one per recorder process.
         self.lost = root / "lost"
         self.server_file = root / "server.json"
-        self._lock = -1
+        self._folder = self._lock = -1
 
     def open(self) -> None:
         """Creates the folders, locks the directory, checks its version.
@@ -75,17 +82,49 @@ class DataDirectory:
             raise
 
     def _lock_directory(self) -> None:
-        self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        """Locks the folder itself, which nobody can remove and make again unnoticed.
+
+        The file `lock` names the holder, and is locked for earlier versions, and where folders
+        cannot be locked.
+        """
+        self._folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                _flock(self._folder)
+            except OSError as error:
+                if error.errno not in _CANNOT_LOCK:
+                    raise
+            self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            _flock(self._lock)
         except BlockingIOError as error:
-            holder = os.read(self._lock, 64).decode(errors="replace").strip() or "unknown"
             self.close()
             raise DataDirectoryInUse(
-                f"data directory {self.root} is in use by the server with process id {holder}"
+                f"data directory {self.root} is in use by the server with process id "
+                f"{self._holder()}"
             ) from error
         os.ftruncate(self._lock, 0)
         os.write(self._lock, f"{os.getpid()}\n".encode())
+
+    def _holder(self) -> str:
+        try:
+            text = (self.root / "lock").read_bytes()[:64].decode(errors="replace").strip()
+        except OSError:
+            text = ""
+        return text or "unknown"
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a server has locked the directory; nothing is changed."""
+        return any(map(_is_locked, (self.root, self.root / "lock")))
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether the locked folder is no longer the one with its name."""
+        try:
+            present, locked = self.root.stat(), os.fstat(self._folder)
+        except OSError:
+            return True
+        return (present.st_dev, present.st_ino) != (locked.st_dev, locked.st_ino)
 
     def _check_version(self) -> None:
         marker = self.root / "version"
@@ -103,6 +142,39 @@ class DataDirectory:
 
     def close(self) -> None:
         """Releases the lock."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        for descriptor in (self._lock, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._folder = self._lock = -1
+
+
+def _flock(descriptor: int) -> None:
+    """Locks a file or folder.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_PAUSE)
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # this file system cannot lock it
+    finally:
+        os.close(descriptor)
+    return False

@@ -233,8 +233,13 @@ def read_folder(folder: Path) -> KeyFolder:
             found.private[file.name] = _read(file)
         except (StorageFailed, OSError) as error:
             found.unusable[file.name] = str(error)
-    found.acknowledged = {file.name.removesuffix(".lost") for file in folder.glob("*.lost")}
+    found.acknowledged = acknowledged_keys(folder)
     return found
+
+
+def acknowledged_keys(folder: Path) -> set[str]:
+    """Returns the names of keys whose loss is acknowledged by a file `<name>.lost`."""
+    return {file.name.removesuffix(".lost") for file in folder.glob("*.lost")}
 
 
 def key_problems(found: KeyFolder, known: Mapping[str, _PublicKey]) -> list[str]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import duckdb
@@ -19,6 +17,7 @@ from opentrail.adapters.duckdb.files import (
     is_whole,
     sealed_files,
 )
+from opentrail.adapters.sqlite.at_rest import reading
 from opentrail.adapters.sqlite.salvage import has_hidden_commits
 from opentrail.adapters.sqlite.segments import Segment, ends_of, newest
 from opentrail.adapters.sqlite.verify import UNKNOWN, chain_at, lost_in, read_verified
@@ -50,14 +49,29 @@ class StoreCheck:
         history: the folder of sealed files.
         advance: is called with the number of bytes and records verified.
         written: a position that is known to have been written.
+        imported: the number of the last imported event.
+        is_live: whether a server may be writing; else no file is created or changed.
     """
 
-    def __init__(self, journal: Path, history: Path, advance: Advance, written: int = 0) -> None:
+    def __init__(
+        self,
+        journal: Path,
+        history: Path,
+        advance: Advance,
+        written: int = 0,
+        imported: int = 0,
+        is_live: bool = True,
+    ) -> None:
         self._journal = journal
         self._history = history
         self._advance = advance
         self._written = written
+        self._imported = imported
+        self._is_live = is_live
         self._last = 0
+        #: Ranges of journal positions whose records were verified in sealed files.
+        self._verified: list[tuple[int, int]] = []
+        #: Segments, sealed files and different records that were verified.
         self.segments = self.files = self.records = 0
 
     @property
@@ -73,25 +87,24 @@ class StoreCheck:
             StorageFailed: a folder cannot be read.
         """
         try:
-            files, imported = (
-                [file for file in sealed_files(self._history, series) if not file.is_expired]
-                for series in (Series.JOURNAL, Series.IMPORTED)
-            )
+            listed, imported = (sealed_files(self._history, series) for series in Series)
             paths = sorted(self._journal.glob("*.db"))
         except OSError as error:
             raise StorageFailed(f"data directory cannot be read: {error}") from error
         for path in sorted(self._history.glob("*.damaged")):
             yield Damage(path.name, "was found damaged before and set aside")
         chains: dict[int, bytes] = {}
-        for file in [*files, *imported]:
-            yield from self._sealed(file, chains)
-        yield from _between(files)
+        for file in [*listed, *imported]:
+            if not file.is_expired:
+                yield from self._sealed(file, chains)
         segments = [Segment(int(path.stem), path) for path in paths]
-        yield from _before(segments, files)
+        yield from _between(listed, segments)
+        yield from _lost_imports(imported, self._imported)
+        yield from _before(segments, listed)
         for segment, end in ends_of(segments, 0):
             is_last = segment is segments[-1]
             yield from self._segment(segment, None if is_last else end, chains)
-        last = max([self._last, *(file.last for file in files)])
+        last = max([self._last, *(file.last for file in listed)])
         if last < self._written:
             problem = "the journal ends before positions that were written"
             yield Damage("journal", problem, last + 1, self._written)
@@ -105,9 +118,11 @@ class StoreCheck:
         try:
             if all(has_hidden_commits(path) for _ in range(_CHECKS)):
                 yield Damage(path.name, "its write-ahead log is damaged", segment.first)
-            with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as reader:
+            with reading(path, self._is_live) as reader:
                 written = newest(reader)
                 if written is None:
+                    if end is not None:
+                        yield Damage(path.name, "is empty", segment.first, end)
                     return
                 for lost in lost_in(reader):
                     yield Damage(path.name, f"lost: {lost.reason}", lost.first, lost.last)
@@ -131,9 +146,12 @@ class StoreCheck:
                 # Later entries may be damaged too.
                 after = end
                 continue
-            self.records += len(entries)
+            self.records += sum(not self._is_verified(entry.position) for entry in entries)
             self._advance(sum(len(entry.record) for entry in entries), len(entries))
             after = entries[-1].position if len(entries) == _BATCH else last
+
+    def _is_verified(self, position: int) -> bool:
+        return any(first <= position <= last for first, last in self._verified)
 
     # Sealed files
 
@@ -169,6 +187,8 @@ class StoreCheck:
                 count += len(batch)
                 self._advance(size, len(batch))
         self.records += count
+        if file.series is Series.JOURNAL:
+            self._verified.append((file.first, file.last))
         if count != file.records:
             yield Damage(file.path.name, f"holds {count} records", file.first, file.last)
         if file.series is Series.JOURNAL and before != UNKNOWN:
@@ -202,8 +222,25 @@ def _before(segments: list[Segment], files: list[SealedFile]) -> Iterator[Damage
         yield Damage(segments[0].path.name, problem, *gap)
 
 
-def _between(files: list[SealedFile]) -> Iterator[Damage]:
-    for before, after in pairwise(files):
-        if after.first > before.last + 1:
-            gap = (before.last + 1, after.first - 1)
-            yield Damage(after.path.name, "positions before it are in no sealed file", *gap)
+def _between(files: list[SealedFile], segments: list[Segment]) -> Iterator[Damage]:
+    """Yields positions before sealed files that no other sealed file has.
+
+    Before the first file there may be none, if the journal has them still.
+    """
+    end = 0 if not segments or segments[0].first > 1 else None
+    for file in files:
+        if end is not None and file.first > end + 1:
+            gap = (end + 1, file.first - 1)
+            yield Damage(file.path.name, "positions before it are in no sealed file", *gap)
+        end = max(end or 0, file.last)
+
+
+def _lost_imports(files: Sequence[SealedFile], last: int) -> Iterator[Damage]:
+    """Yields the imported events, up to a number, that no file has and that did not expire."""
+    end, problem = 0, "imported events are missing: import them again"
+    for file in files:
+        if file.first > end + 1:
+            yield Damage(file.path.name, f"{problem}: numbers {end + 1} to {file.first - 1}")
+        end = max(end, file.last)
+    if last > end:
+        yield Damage("history", f"{problem}: numbers {end + 1} to {last}")

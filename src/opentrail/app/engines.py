@@ -21,6 +21,7 @@ from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import open_control
 from opentrail.app.background import run_beside
 from opentrail.app.endpoint_server import PRELOADED
+from opentrail.app.inventory import DataInventory
 from opentrail.app.known_positions import (
     keep_mark,
     known_imports,
@@ -48,6 +49,7 @@ class Engines:
     metrics: Metrics
     catalog: ServiceCatalog
     control: SqlControl
+    inventory: DataInventory
     sqlite: SqliteJournal
     store: IpcEventStore
     journal: ArchivedJournal
@@ -71,6 +73,7 @@ async def open_engines(
 
     Raises:
         StorageFailed: the control store or the journal cannot be opened.
+        StateLost: the control store is not the one that it was, with `--auth enforced`.
     """
     clock = SystemClock()
     control = open_control(settings, data)
@@ -79,12 +82,19 @@ async def open_engines(
     await named.load()
     settings = replace(settings, directory=named.all())
     losses: asyncio.Queue[LostPositions] = asyncio.Queue()
+    inventory = DataInventory(data, control, settings.control_store == "sqlite")
+    stack.push_async_callback(inventory.close)
     sqlite = SqliteJournal(
         data.journal,
         fail if settings.on_record_failure == "refuse" else _log_broken,
-        known=await known_positions(control, data.history),
+        known=await known_positions(control, data.history, inventory.written),
         on_lost=losses.put_nowait,
+        on_written=inventory.committed,
     )
+    stack.push_async_callback(sqlite.close)
+    await inventory.judge(sqlite.head)
+    if settings.auth == "enforced":
+        inventory.require_store()
     for lost in sqlite.lost:
         losses.put_nowait(lost)
     store = IpcEventStore(
@@ -93,12 +103,13 @@ async def open_engines(
         settings.history_seal_records,
         lambda: history.catch_up_to(sqlite.head),
         sqlite.repair,
-        await known_imports(control),
+        max(await known_imports(control), inventory.imported),
     )
     journal = ArchivedJournal(sqlite, store)
-    stack.push_async_callback(mark_journal, control, journal)
+    stack.push_async_callback(mark_journal, control, journal, inventory.told)
     stack.push_async_callback(journal.close)
-    run_beside(stack, keep_mark(control, journal))
+    run_beside(stack, keep_mark(control, journal, inventory.told))
+    run_beside(stack, inventory.keep())
     identities = Identities(control, directory_identities(settings.directory))
     await identities.load()
     stack.push_async_callback(store.close)
@@ -120,6 +131,7 @@ async def open_engines(
         metrics=metrics,
         catalog=catalog,
         control=control,
+        inventory=inventory,
         sqlite=sqlite,
         store=store,
         journal=journal,

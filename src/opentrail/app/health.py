@@ -22,8 +22,8 @@ class Health:
     """The state of one server.
 
     Status is `failing` while calls cannot be recorded, `degraded` if something was lost, event
-    history or the control store does not answer, a trail does not deliver or a signing key is
-    gone, else `ok`.
+    history or the control store does not answer, a trail does not deliver, or a signing key or the
+    control store is not the one that it was, else `ok`.
     """
 
     def __init__(self, journal: ArchivedJournal, store: IpcEventStore) -> None:
@@ -31,6 +31,8 @@ class Health:
         self._store = store
         #: What is wrong with the keys that sign digests.
         self.key_problems: list[str] = []
+        #: What is not as it was: the control store, the journal (`app/inventory.py`).
+        self.data_problems: list[str] = []
         #: Trails whose deliveries or digests fail (`api/trail_states.py`).
         self.trail_problems: list[dict[str, str]] = []
         #: Why trails, keys and policies cannot be read or changed.
@@ -67,7 +69,7 @@ class Health:
         if self._journal.failure:
             return "failing"
         is_whole = not (self._journal.lost or self._journal.unverified or self.missing())
-        is_whole = is_whole and not (self.trail_problems or self.key_problems)
+        is_whole = is_whole and not (self.trail_problems or self.key_problems or self.data_problems)
         is_whole = is_whole and self.control_failure is None
         return "ok" if is_whole and self._store.is_responding else "degraded"
 
@@ -118,6 +120,7 @@ class Health:
                 "lostImports": state.lost_imports,
             },
             "controlStore": {"failure": self.control_failure},
+            "dataProblems": self.data_problems,
             "keyProblems": self.key_problems,
             "trailProblems": self.trail_problems,
             "connections": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 from opentrail.adapters.duckdb.files import Series, sealed_files
@@ -21,11 +22,19 @@ _MARK, _JOURNAL, _IMPORTS = "mark", "journal", "imports"
 _CURSORS = {"place": "position", "event-bus": "position", "delivery": "position", "plan": "until"}
 
 
-async def known_positions(control: ControlStore, history: Path) -> KnownPositions | None:
-    """Returns the positions that the journal must have reached; None if there was no journal."""
+async def known_positions(
+    control: ControlStore, history: Path, noted: int = 0
+) -> KnownPositions | None:
+    """Returns the positions that the journal must have reached; None if there was no journal.
+
+    Args:
+        control: the control store.
+        history: the folder of sealed files.
+        noted: a position that is known to have been written.
+    """
     sealed = max((file.last for file in sealed_files(history, Series.JOURNAL)), default=0)
-    mark = await control.get(_MARK, _JOURNAL)
-    written = [sealed, int(mark.document["position"]) if mark else 0]
+    mark = await marked_position(control)
+    written = [sealed, mark or 0, noted]
     for kind, member in _CURSORS.items():
         written += [int(stored.document[member]) for stored in await control.scan(kind)]
     if mark is None and not max(written):
@@ -33,19 +42,33 @@ async def known_positions(control: ControlStore, history: Path) -> KnownPosition
     return KnownPositions(sealed, max(written))
 
 
-async def keep_mark(control: ControlStore, journal: Journal) -> None:
+async def marked_position(control: ControlStore) -> int | None:
+    """Returns the position that was stored last; None if none ever was."""
+    mark = await control.get(_MARK, _JOURNAL)
+    return int(mark.document["position"]) if mark else None
+
+
+async def keep_mark(
+    control: ControlStore, journal: Journal, told: Callable[[int], None] = lambda position: None
+) -> None:
     """Stores the journal's last position periodically."""
     while True:
-        await mark_journal(control, journal)
+        await mark_journal(control, journal, told)
         await asyncio.sleep(_INTERVAL)
 
 
-async def mark_journal(control: ControlStore, journal: Journal) -> None:
-    """Stores the journal's last position, unless it is stored already; logs a failure."""
+async def mark_journal(
+    control: ControlStore, journal: Journal, told: Callable[[int], None] = lambda position: None
+) -> None:
+    """Stores the journal's last position, unless it is stored already; logs a failure.
+
+    `told` is called with the position that is stored.
+    """
     try:
-        mark, position = await control.get(_MARK, _JOURNAL), journal.head
-        if mark is None or mark.document["position"] != position:
+        marked, position = await marked_position(control), journal.head
+        if marked != position:
             await control.apply([Put(_MARK, _JOURNAL, {"position": position})])
+        told(position)
     except OpentrailError as error:
         log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
 

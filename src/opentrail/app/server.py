@@ -236,6 +236,7 @@ class Server:
 
         async def health() -> dict[str, Any]:
             counted = [metrics.samples(), *await endpoint.counted()]
+            state.data_problems = engines.inventory.problems
             state.key_problems = list(services.signer.problems)
             await state.ask_control(
                 partial(trail_problems, services.control, services.trails),

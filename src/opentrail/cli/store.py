@@ -26,6 +26,8 @@ def _add_doctor(commands: Any) -> None:
     more = "Checks the data directory, the server, its upstreams and trails, and this terminal."
     doctor = add_command(commands, "doctor", text, runs("doctor"), more)
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended")
+    text = "go on without what the data directory has lost, such as its control store"
+    doctor.add_argument("--accept-losses", action="store_true", help=text)
     add_client(doctor)
 
 

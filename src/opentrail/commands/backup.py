@@ -115,7 +115,7 @@ def run_restore(options: argparse.Namespace) -> int:
 
 
 def _verify(folder: Path, progress: Progress) -> list[Damage]:
-    check = StoreCheck(folder / "journal", folder / "history", progress.advance)
+    check = StoreCheck(folder / "journal", folder / "history", progress.advance, is_live=False)
     progress.total = (progress.total or 0) + check.size
     return list(check.findings())
 

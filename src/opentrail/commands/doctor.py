@@ -17,10 +17,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from opentrail.adapters.backup import abandoned_snapshots
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.inventory import ACCEPTED
+from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
+from opentrail.app.rebuilding import rebuild_trails
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
 from opentrail.commands.upstream_check import UpstreamCheck
-from opentrail.commands.verify_store import key_problems
+from opentrail.commands.verify_store import key_problems, state_of
 from opentrail.core.errors import OpentrailError
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -31,12 +35,12 @@ _LITTLE_SPACE = 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The result of a check: `ok`, `warning` or `problem`; `mend` mends it."""
+    """The result of a check: `ok`, `warning` or `problem`; `mend` mends it, and may say how."""
 
     level: str
     subject: str
     text: str
-    mend: Callable[[], None] | None = None
+    mend: Callable[[], str | None] | None = None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,10 +61,12 @@ def _mended(finding: Diagnosis) -> Diagnosis:
     if finding.mend is None:
         return finding
     try:
-        finding.mend()
+        done = finding.mend()
     except OSError as error:
         return Diagnosis("problem", finding.subject, f"{finding.text}: {error.strerror}")
-    return Diagnosis("ok", finding.subject, f"mended: {finding.text}")
+    except OpentrailError as error:
+        return Diagnosis("problem", finding.subject, f"{finding.text}: {error}")
+    return Diagnosis("ok", finding.subject, f"mended: {done or finding.text}")
 
 
 def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
@@ -68,6 +74,7 @@ def _findings(options: argparse.Namespace, folder: Path) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "data directory", str(folder.resolve()))
         yield from _permissions(folder)
         yield from _keys(folder)
+        yield from _inventory(folder, options.accept_losses)
         yield from _leftovers(folder)
         yield from _disk(folder)
     elif not options.endpoint:
@@ -100,6 +107,45 @@ def _keys(folder: Path) -> Iterator[Diagnosis]:
             yield Diagnosis("problem", "signing keys", problem)
     except OpentrailError as error:
         yield Diagnosis("problem", "signing keys", str(error))
+
+
+def _inventory(folder: Path, accepts: bool) -> Iterator[Diagnosis]:
+    """Compares the folder with its inventory (`app/inventory.py`)."""
+    data = DataDirectory(folder)
+    try:
+        standing = asyncio.run(_standing(data))
+    except (OpentrailError, OSError) as error:
+        yield Diagnosis("problem", "data directory", str(error))
+        return
+    if not standing.problems:
+        return
+    for text in standing.problems:
+        yield Diagnosis("problem", "data directory", text)
+    if any(each.kind in STORE_KINDS for each in standing.lost):
+        text = "trails can be made again from recorded calls, while no server runs"
+        yield Diagnosis("warning", "data directory", text, partial(_rebuild, data))
+    if not standing.lost:
+        text = "the server makes these files again at its next start"
+        yield Diagnosis("ok", "data directory", text)
+    elif accepts:
+        (folder / ACCEPTED).touch(mode=0o600)
+        text = "these losses are accepted; the server takes note within seconds, or at its start"
+        yield Diagnosis("ok", "data directory", text)
+    else:
+        text = "put back what is lost, or accept the loss: opentrail doctor --accept-losses"
+        yield Diagnosis("warning", "data directory", text)
+
+
+async def _standing(data: DataDirectory) -> Standing:
+    is_live = data.is_in_use
+    async with state_of(data, is_live) as control:
+        return await standing_of(data, control, is_live)
+
+
+def _rebuild(data: DataDirectory) -> str:
+    trails = asyncio.run(rebuild_trails(data))
+    names = ", ".join(sorted(each.arn for each in trails)) or "none"
+    return f"trails were made again from recorded calls: {names}"
 
 
 def _leftovers(folder: Path) -> Iterator[Diagnosis]:

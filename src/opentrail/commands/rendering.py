@@ -236,6 +236,9 @@ def print_status(status: dict[str, Any]) -> None:
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
     if failure := status.get("controlStore", {}).get("failure"):
         out(f"\nTrails, keys and policies are not known: {printable(failure)}\n")
+    if found := status.get("dataProblems"):
+        out("\nProblems of the data directory:\n")
+        _print_list(found)
     if keys := status.get("keyProblems"):
         out("\nProblems of signing keys:\n")
         _print_list(keys)

@@ -7,16 +7,21 @@ import asyncio
 import dataclasses
 import json
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import folder_problems
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite.at_rest import at_rest
 from opentrail.adapters.store_check import Damage, StoreCheck
-from opentrail.app.known_positions import known_positions
+from opentrail.app.inventory import standing_of
+from opentrail.app.known_positions import known_imports, known_positions
 from opentrail.commands.client import data_dir_of
 from opentrail.commands.progress import Progress
-from opentrail.core.errors import OpentrailError, UsageError
+from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.text import counted, printable
 
 
@@ -35,19 +40,23 @@ def run(options: argparse.Namespace) -> int:
             "--data-dir DIR"
         )
     progress = Progress(sys.stderr)
-    findings: list[Damage] = []
+    data = DataDirectory(folder)
+    is_live = data.is_in_use
     try:
-        written = asyncio.run(_written(folder))
-        findings += [Damage("keys", problem) for problem in asyncio.run(key_problems(folder))]
-    except OpentrailError as error:
-        written = 0
-        findings.append(Damage("state.db", str(error)))
-    check = StoreCheck(journal, history, progress.advance, written)
+        known = asyncio.run(_known(data, is_live))
+    except (OpentrailError, OSError) as error:
+        known = _Known([Damage("state.db", str(error))])
+    check = StoreCheck(
+        journal, history, progress.advance, known.written, known.imported, is_live=is_live
+    )
     progress.total = check.size
+    findings = known.findings
     try:
         findings += check.findings()
     finally:
         progress.end()
+    if findings and data.is_in_use != is_live:
+        raise StorageFailed(f"a server on {folder} was started or stopped meanwhile: try again")
     if options.json:
         document = {
             "segments": check.segments,
@@ -67,17 +76,25 @@ def run(options: argparse.Namespace) -> int:
     return 1 if findings else 0
 
 
-async def _written(folder: Path) -> int:
-    """Returns the last position that the state store knows to have been written."""
-    data = DataDirectory(folder)
-    if not data.state.exists():  # it is in another database, or this is a copy
-        return 0
-    control = SqlControl.in_read_only_file(data.state)
-    try:
-        known = await known_positions(control, data.history)
-    finally:
-        await control.close()
-    return known.written if known else 0
+@dataclass
+class _Known:
+    """What is known of a data directory before its journal and history are read."""
+
+    findings: list[Damage] = field(default_factory=list)
+    written: int = 0
+    imported: int = 0
+
+
+async def _known(data: DataDirectory, is_live: bool) -> _Known:
+    async with state_of(data, is_live) as control:
+        findings = [Damage("keys", each) for each in await folder_problems(data.keys, control)]
+        standing = await standing_of(data, control, is_live)
+        findings += [Damage("data directory", each) for each in standing.problems]
+        if control is None:  # it is in another database, or this is a copy
+            return _Known(findings, standing.written, standing.imported)
+        known = await known_positions(control, data.history, standing.written)
+        imported = max(await known_imports(control), standing.imported)
+    return _Known(findings, known.written if known else 0, imported)
 
 
 async def key_problems(folder: Path) -> list[str]:
@@ -87,11 +104,25 @@ async def key_problems(folder: Path) -> list[str]:
         StorageFailed: the control store cannot be read.
     """
     data = DataDirectory(folder)
-    control = SqlControl.in_read_only_file(data.state) if data.state.exists() else None
-    try:
+    async with state_of(data, data.is_in_use) as control:
         return await folder_problems(data.keys, control)
-    finally:
-        if control is not None:
+
+
+@asynccontextmanager
+async def state_of(data: DataDirectory, is_live: bool) -> AsyncIterator[SqlControl | None]:
+    """Yields the control store of a data directory, to be read; None if it has none.
+
+    Raises:
+        StorageFailed: it cannot be read.
+    """
+    if not data.state.exists():
+        yield None
+        return
+    with at_rest(data.state, is_live) as (file, is_unchanging):
+        control = SqlControl.in_read_only_file(file, is_unchanging)
+        try:
+            yield control
+        finally:
             await control.close()
 
 

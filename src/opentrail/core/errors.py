@@ -46,6 +46,10 @@ class StoreUnreachable(StorageFailed):
     """The control store is on another machine and does not answer; it may do so later."""
 
 
+class StateLost(StorageFailed):
+    """The control store is not the one that it was, and nobody has accepted that."""
+
+
 class SigningKeyUnavailable(StorageFailed):
     """No key may sign digests now."""
 

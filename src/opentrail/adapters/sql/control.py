@@ -109,14 +109,18 @@ class SqlControl:
         return store
 
     @classmethod
-    def in_read_only_file(cls, path: Path) -> SqlControl:
+    def in_read_only_file(cls, path: Path, is_unchanging: bool = False) -> SqlControl:
         """Returns a store in a SQLite file, which is not changed.
+
+        Args:
+            path: the file.
+            is_unchanging: nobody writes it meanwhile; then no file is made beside it, either.
 
         Raises:
             StorageFailed: it cannot be read, or is of an older version.
             DataTooNew: a newer version of opentrail has changed it.
         """
-        query = {"mode": "ro", "uri": "true"}
+        query = {"mode": "ro", "uri": "true", **({"immutable": "1"} if is_unchanging else {})}
         return cls(sa.URL.create("sqlite", database=path.absolute().as_uri(), query=query))
 
     async def get(self, kind: str, key: str) -> Stored | None:

@@ -76,6 +76,8 @@ class SqliteJournal:
         segment_bytes: size at which a new segment is started.
         known: positions that others know of; None if the journal was never written to.
         on_lost: is called in the loop when positions turn out to be lost.
+        on_written: is called by the writing thread with position and chain of the last record that
+            is durable, before that is acknowledged.
     """
 
     def __init__(
@@ -85,7 +87,9 @@ class SqliteJournal:
         segment_bytes: int = SEGMENT_BYTES,
         known: KnownPositions | None = None,
         on_lost: Callable[[LostPositions], None] = lambda lost: None,
+        on_written: Callable[[int, bytes], None] = lambda position, chain: None,
     ) -> None:
+        self._on_written = on_written
         self._folder = folder
         self._on_lost = on_lost
         self._on_broken = on_broken
@@ -280,6 +284,7 @@ class SqliteJournal:
             self._refuse(group, error)
             return
         reach("journal.committed")
+        self._on_written(position, chain)
         self._head, self._chain, self._failure = position, chain, None
         self._appends.ended()
         self._unchecked += sum(append.size for append in group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sqlite3
 import threading
@@ -11,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from opentrail.adapters.sqlite.at_rest import reading
 from opentrail.adapters.sqlite.verify import (
     UNKNOWN,
     chain_at,
@@ -166,6 +168,29 @@ def chain_before(folder: Path, position: int) -> bytes | None:
                 return None
             return chain_at(reader, path, position - 1)
     return None
+
+
+def chain_of(folder: Path, position: int, is_live: bool = True) -> bytes:
+    """Returns the chain at an entry of a journal; `UNKNOWN` if it does not have the entry."""
+    for path in sorted(folder.glob("*.db"), reverse=True):
+        if int(path.stem) <= position:
+            with (
+                contextlib.suppress(sqlite3.Error, OSError),
+                reading(path, is_live) as reader,
+            ):
+                found = reader.execute(_CHAIN, (position,)).fetchone()
+                return found[0] if found and isinstance(found[0], bytes) else UNKNOWN
+            break
+    return UNKNOWN
+
+
+def holds_entries(path: Path, is_live: bool = True) -> bool:
+    """Returns whether a segment has, or had, any entry; True if it cannot be read."""
+    try:
+        with reading(path, is_live) as reader:
+            return int(path.stem) > 1 or newest(reader) is not None
+    except (sqlite3.Error, OSError):
+        return True
 
 
 def lost_between(folder: Path, first: int, last: int) -> list[LostPositions]:

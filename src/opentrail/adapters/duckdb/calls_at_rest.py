@@ -1,0 +1,69 @@
+"""Reads the recorded calls of one service from a data directory that no server uses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import orjson
+
+from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, sealed_files
+from opentrail.adapters.sqlite.segments import read_range
+from opentrail.core.errors import JournalDamaged
+from opentrail.core.event import Record
+
+log = logging.getLogger(__name__)
+
+_CALLS = "SELECT position, record FROM sealed.events WHERE event_source = ? ORDER BY position"
+#: A position that no journal reaches.
+_END = 2**62
+
+
+def calls_of(journal: Path, history: Path, source: str) -> Iterator[tuple[int, Record]]:
+    """Yields position and record of each call of a service, in order; leaves out what is damaged.
+
+    Args:
+        journal: the folder of segments.
+        history: the folder of sealed files.
+        source: the service's `eventSource`.
+
+    Raises:
+        StorageFailed: a segment cannot be read.
+    """
+    files = sealed_files(history, Series.JOURNAL)
+    for file in files:
+        if not file.is_expired:
+            yield from _sealed(file, source)
+    yield from _in_journal(journal, max((file.last for file in files), default=0), source)
+
+
+def _sealed(file: SealedFile, source: str) -> Iterator[tuple[int, Record]]:
+    try:
+        with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+            connection.execute(attaching(file.path, "sealed"))
+            rows = connection.execute(_CALLS, [source]).fetchall()
+    except duckdb.Error as error:
+        log.warning("sealed file cannot be read", extra={"error": str(error)})
+        return
+    for position, record in rows:
+        yield position, orjson.loads(record)
+
+
+def _in_journal(journal: Path, after: int, source: str) -> Iterator[tuple[int, Record]]:
+    wanted = f'"eventSource":"{source}"'.encode()
+    while True:
+        try:
+            for entries in read_range(journal, after + 1, _END):
+                for entry in entries:
+                    if wanted in entry.record:
+                        yield entry.position, orjson.loads(entry.record)
+                after = entries[-1].position
+        except JournalDamaged as error:
+            log.warning("a segment is damaged", extra={"error": str(error)})
+            if error.position <= after:
+                return
+            after = error.position
+        else:
+            return

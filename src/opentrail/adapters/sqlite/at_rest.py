@@ -1,0 +1,54 @@
+"""Reads databases of SQLite without creating or changing any file beside them.
+
+SQLite makes two files beside a database with a write-ahead log, also for a reader, and leaves them
+there. That fails in a folder that may only be read.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def at_rest(path: Path, is_live: bool) -> Iterator[tuple[Path, bool]]:
+    """Yields a database to read, and whether nothing can change it while it is read.
+
+    A write-ahead log that a killed server has left is read in a temporary copy.
+
+    Args:
+        path: the database.
+        is_live: whether a server may be writing it, which keeps the files beside it open.
+
+    Raises:
+        OSError: there is no room for the copy.
+    """
+    log = Path(f"{path}-wal")
+    if is_live:
+        yield path, False
+    elif not log.exists() or not log.stat().st_size:
+        yield path, True
+    else:
+        with tempfile.TemporaryDirectory(prefix="opentrail-") as folder:
+            copy = Path(folder) / path.name
+            shutil.copyfile(path, copy)
+            shutil.copyfile(log, f"{copy}-wal")
+            yield copy, False
+
+
+@contextmanager
+def reading(path: Path, is_live: bool) -> Iterator[sqlite3.Connection]:
+    """Yields a connection that reads a database.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+        OSError: there is no room for a copy.
+    """
+    with at_rest(path, is_live) as (file, is_unchanging):
+        options = "mode=ro&immutable=1" if is_unchanging else "mode=ro"
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?{options}", uri=True)) as reader:
+            yield reader

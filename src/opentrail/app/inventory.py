@@ -1,0 +1,351 @@
+"""What a data directory must hold, compared with what it holds at the start, and kept up to date.
+
+A control store that is gone takes trails, keys, policies and users with it, and says nothing: the
+inventory and the file `written`, which are not in it, do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from opentrail.adapters.duckdb.files import Series, sealed_files
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.inventory import (
+    ACCEPTED,
+    Inventory,
+    Problem,
+    new_installation,
+    read_inventory,
+    write_inventory,
+)
+from opentrail.adapters.rsa import acknowledged_keys, known_keys
+from opentrail.adapters.sqlite.segments import chain_of, holds_entries
+from opentrail.adapters.sqlite.verify import UNKNOWN
+from opentrail.adapters.written_file import Written, WrittenFile, read_written
+from opentrail.app.known_positions import known_imports, marked_position
+from opentrail.core.errors import OpentrailError, StateLost, StorageFailed
+from opentrail.ports.control import ControlStore, Put
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at what was added, and whether losses were accepted.
+_INTERVAL = 5.0
+#: Where a control store has its id.
+_MARK, _STORE = "mark", "store"
+#: Kinds of problems of the control store.
+STORE_KINDS = ("store", "older")
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The id and the mark of a control store, whether there are records, and where it is."""
+
+    store: str | None
+    marked: int | None
+    has_records: bool
+    in_file: bool
+
+    @property
+    def name(self) -> str:
+        return "state.db" if self.in_file else "the control store"
+
+    @property
+    def is_empty(self) -> bool:
+        return self.store is None and self.marked is None
+
+
+class DataInventory:
+    """Compares the data directory of a server with its inventory, and keeps the inventory.
+
+    Args:
+        data: the open data directory.
+        control: the control store.
+        in_file: whether that is `state.db`.
+    """
+
+    def __init__(self, data: DataDirectory, control: ControlStore, in_file: bool) -> None:
+        self._data = data
+        self._control = control
+        self._in_file = in_file
+        self._file: WrittenFile | None = None
+        self._written, written_problem = read_written(data.root)
+        found, problems = read_inventory(data, self._written)
+        self._is_new = found is None
+        own = self._written.installation if self._written else new_installation()
+        self._inventory = found or Inventory(own)
+        if self._written is not None and self._written.installation != self._inventory.installation:
+            written_problem = "file written is of another data directory"
+            self._written = None
+        self._known_keys: frozenset[str] = frozenset()
+        wrong = [*problems, *([written_problem] if written_problem else [])]
+        #: The files do not have the inventory yet.
+        self._is_outdated = found is None or bool(problems)
+        for problem in wrong:
+            log.warning("a file was not as it was, and is made again", extra={"problem": problem})
+
+    @property
+    def written(self) -> int:
+        """The last position that is known to have been written, by these files."""
+        return self._written.position if self._written else 0
+
+    @property
+    def imported(self) -> int:
+        """The number of the last imported event, by these files."""
+        return self._inventory.imported
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it was and was not accepted, for operators; without paths."""
+        keys = _missing_keys(self._inventory, self._data.keys, self._known_keys)
+        return [*(each.text for each in self._inventory.problems), *keys]
+
+    async def judge(self, head: int) -> None:
+        """Compares control store and journal with what is known of them, before anything is added.
+
+        Args:
+            head: the last position of the opened journal.
+
+        Raises:
+            StorageFailed: the control store or the inventory cannot be read or written.
+        """
+        inventory, written = self._inventory, self._written
+        store = await _store_id(self._control)
+        marked = await marked_position(self._control)
+        known = _Known(store, marked, head > 0, self._in_file)
+        problem = store_problem(None if self._is_new else inventory, written, known)
+        if problem is not None:
+            inventory = inventory.with_problem(problem)
+        elif inventory.store is not None:
+            inventory = inventory.without("store")  # the former one is back
+        strange = await asyncio.to_thread(journal_problem, self._data.journal, written)
+        if strange is not None:
+            inventory = inventory.with_problem(strange)
+        for each in inventory.problems:
+            log.error("the data directory is not as it was", extra={"problem": each.text})
+        try:
+            await self.refresh(replace(inventory, state_file=self._in_file))
+            chain = await asyncio.to_thread(chain_of, self._data.journal, head)
+            told = written.marked if written and self._is_frozen else marked or 0
+            line = Written(self._inventory.installation, head, chain, told)
+            self._file = await asyncio.to_thread(WrittenFile, self._data.root, line)
+        except OSError as error:
+            raise StorageFailed(f"the inventory cannot be written: {error}") from error
+
+    def require_store(self) -> None:
+        """Returns if the control store is the one that it was.
+
+        Raises:
+            StateLost: it is not, and nobody has accepted that.
+        """
+        texts = [each.text for each in self._inventory.problems if each.kind in STORE_KINDS]
+        if texts:
+            raise StateLost(
+                f"{texts[0]}. With --auth enforced the server does not start without it, because "
+                "it would no longer know any key, and forward every call. Put the former one "
+                "back, or accept the loss: opentrail doctor --accept-losses --data-dir "
+                f"{self._data.root}"
+            )
+
+    def committed(self, position: int, chain: bytes) -> None:
+        """Notes how far the journal is durable; called by the journal's thread."""
+        if self._file is not None:
+            self._file.committed(position, chain)
+
+    def told(self, position: int) -> None:
+        """Notes that the control store was told of a position."""
+        if self._file is not None and not self._is_frozen:
+            self._file.marked(position)
+
+    @property
+    def _is_frozen(self) -> bool:
+        """What is known of the former control store stays until a loss of it was accepted."""
+        return any(each.kind in STORE_KINDS for each in self._inventory.problems)
+
+    async def keep(self) -> None:
+        """Repeats `refresh`."""
+        while True:
+            await asyncio.sleep(_INTERVAL)
+            await self._try_refresh()
+
+    async def _try_refresh(self) -> None:
+        try:
+            await self.refresh()
+        except (OpentrailError, OSError) as error:
+            log.warning("the inventory cannot be updated", extra={"error": str(error)})
+
+    async def refresh(self, judged: Inventory | None = None) -> None:
+        """Adds to the inventory what was added; takes an acceptance of losses.
+
+        Raises:
+            StorageFailed: the control store cannot be read or written.
+            OSError: the inventory cannot be written.
+        """
+        inventory, acceptance = judged or self._inventory, self._data.root / ACCEPTED
+        is_accepted = acceptance.exists()
+        if is_accepted:
+            lost = [each.text for each in inventory.problems]
+            log.warning("losses were accepted", extra={"problems": lost})
+            inventory = replace(inventory, problems=(), store=None, keys={}, trails={})
+        is_frozen = any(each.kind in STORE_KINDS for each in inventory.problems)
+        if not is_frozen and inventory.store is None:
+            inventory = replace(inventory, store=await self._identified())
+        known = await known_keys(self._control)
+        self._known_keys = frozenset(known)
+        trails: dict[str, Mapping[str, Any]] = {}
+        for stored in await self._control.scan("trail"):
+            account, region, name = stored.key.split("/")
+            arn = f"arn:aws:cloudtrail:{region}:{account}:trail/{name}"
+            members = ("uid", "organization")
+            trails[arn] = {each: stored.document.get(each, "") for each in members}
+        keys = {name: key.fingerprint for name, key in known.items()}
+        inventory = replace(
+            inventory,
+            imported=max(inventory.imported, await known_imports(self._control)),
+            keys={**inventory.keys, **keys},
+            trails={**inventory.trails, **trails} if is_frozen else trails,
+        )
+        await self._store_inventory(inventory)
+        if is_accepted:
+            await asyncio.to_thread(acceptance.unlink, missing_ok=True)
+
+    async def _store_inventory(self, inventory: Inventory) -> None:
+        if self._is_outdated or inventory != self._inventory:
+            inventory = replace(inventory, serial=self._inventory.serial + 1)
+            await asyncio.to_thread(write_inventory, self._data, inventory)
+            self._inventory, self._is_outdated = inventory, False
+
+    async def _identified(self) -> str:
+        """Returns the id of the control store, which gets one if it has none."""
+        store = await _store_id(self._control)
+        if store is None:
+            store = secrets.token_hex(16)
+            await self._control.apply([Put(_MARK, _STORE, {"id": store}, expected=0)])
+        return store
+
+    async def close(self) -> None:
+        """Updates the inventory for the last time."""
+        if self._file is not None:
+            await self._try_refresh()
+            self._file.close()
+
+
+_GONE = "trails, access keys, policies, users and settings that were in it are gone"
+
+
+def store_problem(
+    inventory: Inventory | None, written: Written | None, known: _Known
+) -> Problem | None:
+    """Returns what is wrong with a control store; None if it is the one that it was."""
+    if inventory is None or inventory.store is None:
+        if known.is_empty and known.has_records:
+            return Problem("store", f"{known.name} is empty, and the journal is not: {_GONE}")
+        return None
+    if known.is_empty:
+        return Problem("store", f"{known.name} is empty, and was not: {_GONE}")
+    if known.store != inventory.store:
+        text = f"{known.name} is not the one of this data directory: what was in that is gone"
+        return Problem("store", text)
+    if written is not None and (known.marked or 0) < written.marked:
+        text = (
+            f"{known.name} is an older copy, of position {known.marked or 0} of the journal; it was"
+            f" at position {written.marked}: what was changed in between is gone"
+        )
+        return Problem("older", text)
+    return None
+
+
+def journal_problem(journal: Path, written: Written | None, is_live: bool = True) -> Problem | None:
+    """Returns what is wrong with a journal; None if it has the record that was written last.
+
+    What is missing at its end is found elsewhere.
+    """
+    if written is None or not written.chain:
+        return None
+    own = chain_of(journal, written.position, is_live)
+    if own in (UNKNOWN, written.chain):
+        return None
+    text = f"the journal is another one: position {written.position} is not what was written there"
+    return Problem("journal", text)
+
+
+def _missing_keys(inventory: Inventory, folder: Path, known: Collection[str]) -> list[str]:
+    """Returns the signing keys that nothing else knows of any more."""
+    acknowledged = acknowledged_keys(folder)
+    return [
+        f"signing key {name} is missing: put the file back"
+        for name in sorted(inventory.keys)
+        if name not in known and name not in acknowledged and not (folder / name).exists()
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the inventory and the file `written` say of a data directory."""
+
+    problems: list[str]
+    #: Those of the problems that count until they are accepted.
+    lost: list[Problem]
+    #: The last position that is known to have been written, and the number of the last import.
+    written: int
+    imported: int
+    inventory: Inventory | None
+
+
+async def standing_of(data: DataDirectory, control: ControlStore | None, is_live: bool) -> Standing:
+    """Compares a data directory with its inventory, and changes nothing.
+
+    Args:
+        data: the data directory; a server may be running.
+        control: its control store if that is a file; None if there is none.
+        is_live: whether a server runs.
+
+    Raises:
+        StorageFailed: the control store cannot be read.
+    """
+    written, problem = read_written(data.root)
+    inventory, problems = read_inventory(data, written)
+    if problem is not None:
+        problems.append(problem)
+    elif inventory is not None and written is None:
+        problems.append("file written is missing")
+    elif inventory is not None and written and written.installation != inventory.installation:
+        problems.append("file written is of another data directory")
+        written = None
+    found = {each.kind: each for each in inventory.problems} if inventory else {}
+    fresh = None
+    if control is not None:
+        has_records = await asyncio.to_thread(_has_records, data, is_live)
+        marked = await marked_position(control)
+        known = _Known(await _store_id(control), marked, has_records, in_file=True)
+        fresh = store_problem(inventory, written, known)
+    elif inventory is not None and inventory.state_file:
+        fresh = Problem("store", f"state.db is missing: {_GONE}")
+    strange = await asyncio.to_thread(journal_problem, data.journal, written, is_live)
+    found.update({each.kind: each for each in (fresh, strange) if each is not None})
+    names = frozenset(await known_keys(control)) if control else frozenset()
+    keys = _missing_keys(inventory, data.keys, names) if inventory else []
+    lost = [*found.values(), *(Problem("key", each) for each in keys)]
+    return Standing(
+        [*problems, *(each.text for each in lost)],
+        lost,
+        written.position if written else 0,
+        inventory.imported if inventory else 0,
+        inventory,
+    )
+
+
+def _has_records(data: DataDirectory, is_live: bool) -> bool:
+    if any(sealed_files(data.history, series) for series in Series):
+        return True
+    return any(holds_entries(path, is_live) for path in sorted(data.journal.glob("*.db")))
+
+
+async def _store_id(control: ControlStore) -> str | None:
+    stored = await control.get(_MARK, _STORE)
+    return str(stored.document["id"]) if stored else None

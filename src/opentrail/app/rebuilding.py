@@ -1,0 +1,59 @@
+"""Makes again what a lost control store had and the journal can tell: trails.
+
+Identities that records teach are learned again by the server itself, at its next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from opentrail.adapters.duckdb.calls_at_rest import calls_of
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.system import SystemClock
+from opentrail.app.inventory import standing_of
+from opentrail.core.trail import Trail
+from opentrail.ports.control import Put
+from opentrail.trails.rebuilding import TrailRebuilding
+from opentrail.trails.registry import key_of
+
+_SOURCE = "cloudtrail.amazonaws.com"
+
+
+async def rebuild_trails(data: DataDirectory) -> list[Trail]:
+    """Adds the trails to `state.db` that it lacks and recorded calls have made; returns them.
+
+    No server may run meanwhile: the directory is locked.
+
+    Raises:
+        DataDirectoryInUse: a server runs.
+        StorageFailed: something cannot be read or written.
+    """
+    data.open()
+    try:
+        standing = await standing_of(data, None, is_live=False)
+        known = standing.inventory.trails if standing.inventory else {}
+        trails = await asyncio.to_thread(_trails, data, known, standing.written)
+        control = SqlControl.in_file(data.state)
+        try:
+            present = {stored.key for stored in await control.scan("trail")}
+            new = [trail for trail in trails if key_of(trail) not in present]
+            puts = [Put("trail", key_of(each), each.document(), expected=0) for each in new]
+            await control.apply(puts)
+        finally:
+            await control.close()
+    finally:
+        data.close()
+    return new
+
+
+def _trails(
+    data: DataDirectory, known: Mapping[str, Mapping[str, Any]], written: int
+) -> list[Trail]:
+    rebuilding = TrailRebuilding(known)
+    for position, record in calls_of(data.journal, data.history, _SOURCE):
+        rebuilding.add(position, record)
+        written = max(written, position)
+    return rebuilding.trails(written, SystemClock().now())

@@ -1,0 +1,39 @@
+"""The file that says how far the journal was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from opentrail.adapters.written_file import NAME, Written, WrittenFile, read_written
+
+OWN = "0123456789abcdef" * 2
+
+
+def test_what_is_noted_is_read_again(tmp_path: Path) -> None:
+    assert read_written(tmp_path) == (None, None)
+    file = WrittenFile(tmp_path, Written(OWN))
+    assert read_written(tmp_path) == (Written(OWN), None)
+    file.committed(7, b"\1" * 32)
+    file.marked(5)
+    file.close()
+    file.committed(8, b"\2" * 32)
+    assert read_written(tmp_path) == (Written(OWN, 7, b"\1" * 32, 5), None)
+
+
+def test_no_changed_byte_is_believed(tmp_path: Path) -> None:
+    line = Written(OWN, 123, b"\3" * 32, 120).to_line()
+    assert Written.from_line(line) == Written(OWN, 123, b"\3" * 32, 120)
+    for at in range(len(line)):
+        changed = line[:at] + bytes([line[at] ^ 1]) + line[at + 1 :]
+        assert Written.from_line(changed) is None
+        assert Written.from_line(line[:at]) is None
+    (tmp_path / NAME).write_bytes(line[:50])
+    assert read_written(tmp_path) == (None, "file written is damaged")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / NAME).mkdir()
+    written, problem = read_written(tmp_path)
+    assert written is None
+    assert problem is not None
+    assert problem.startswith("file written cannot be read")

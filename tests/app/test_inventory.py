@@ -1,0 +1,243 @@
+"""A control store, a journal or keys that are gone or replaced are never silent."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.inventory import ACCEPTED
+from opentrail.adapters.sql import SqlControl
+from opentrail.app.engines import Engines, open_engines
+from opentrail.app.inventory import standing_of
+from opentrail.app.known_positions import mark_imports, mark_journal
+from opentrail.core.errors import StateLost
+from opentrail.ports.control import Put
+from opentrail.settings import Settings
+from tests.factories import a_new_entry, a_record, event_id
+from tests.fakes import asynchronous
+
+SETTINGS = Settings(upstream={"": "http://127.0.0.1:9"})
+ENFORCED = replace(SETTINGS, auth="enforced")
+EMPTY = "state.db is empty, and was not: "
+PEM = "signing-2026-01-01T000000Z.pem"
+
+
+@asynccontextmanager
+async def opened(folder: Path, settings: Settings = SETTINGS) -> AsyncIterator[Engines]:
+    data = DataDirectory(folder)
+    data.open()
+    async with AsyncExitStack() as stack:
+        stack.callback(data.close)
+        yield await open_engines(stack, replace(settings, data_dir=folder), data, lambda _: None)
+
+
+async def made(folder: Path, records: int = 3, first_id: int = 1) -> None:
+    async with opened(folder) as engines:
+        ids = range(first_id, first_id + records)
+        made = [a_new_entry(a_record(eventID=event_id(number))) for number in ids]
+        await engines.journal.append(made)
+
+
+async def named(folder: Path) -> list[str]:
+    """Returns what commands find."""
+    data = DataDirectory(folder)
+    if not data.state.exists():
+        return (await standing_of(data, None, is_live=False)).problems
+    control = SqlControl.in_read_only_file(data.state, is_unchanging=True)
+    try:
+        return (await standing_of(data, control, is_live=False)).problems
+    finally:
+        await control.close()
+
+
+def remove_state(folder: Path) -> None:
+    for file in folder.glob("state.db*"):
+        file.unlink()
+
+
+@asynchronous
+async def test_of_a_whole_directory_nothing_is_said(tmp_path: Path) -> None:
+    for _ in range(3):
+        await made(tmp_path)
+        async with opened(tmp_path, ENFORCED) as engines:
+            assert engines.inventory.problems == []
+        assert await named(tmp_path) == []
+
+
+@asynchronous
+async def test_a_control_store_that_is_gone_is_named_until_that_is_accepted(tmp_path: Path) -> None:
+    await made(tmp_path)
+    remove_state(tmp_path)
+    assert (await named(tmp_path))[0].startswith("state.db is missing: trails")
+    with pytest.raises(StateLost, match="doctor --accept-losses") as lost:
+        async with opened(tmp_path, ENFORCED):
+            pass
+    assert lost.value.exit_code == 74
+    assert (await named(tmp_path))[0].startswith(EMPTY)
+    for _ in range(2):
+        async with opened(tmp_path) as engines:
+            (problem,) = engines.inventory.problems
+            assert "state.db is" in problem
+            await engines.journal.append([a_new_entry()])
+        assert len(await named(tmp_path)) == 1
+        with pytest.raises(StateLost):
+            async with opened(tmp_path, ENFORCED):
+                pass
+    (tmp_path / ACCEPTED).touch()
+    async with opened(tmp_path, ENFORCED) as engines:
+        assert engines.inventory.problems == []
+    assert not (tmp_path / ACCEPTED).exists()
+    assert await named(tmp_path) == []
+
+
+@asynchronous
+async def test_a_running_server_takes_the_acceptance(tmp_path: Path) -> None:
+    await made(tmp_path)
+    remove_state(tmp_path)
+    async with opened(tmp_path) as engines:
+        assert engines.inventory.problems
+        (tmp_path / ACCEPTED).touch()
+        await engines.inventory.refresh()
+        assert engines.inventory.problems == []
+    async with opened(tmp_path, ENFORCED) as engines:
+        assert engines.inventory.problems == []
+
+
+@asynchronous
+async def test_the_former_control_store_may_be_put_back(tmp_path: Path) -> None:
+    await made(tmp_path)
+    shutil.copy(tmp_path / "state.db", tmp_path / "kept")
+    remove_state(tmp_path)
+    await made(tmp_path, records=5)
+    remove_state(tmp_path)
+    shutil.copy(tmp_path / "kept", tmp_path / "state.db")
+    async with opened(tmp_path, ENFORCED) as engines:
+        assert engines.inventory.problems == []
+        assert engines.journal.head == 8
+
+
+@asynchronous
+async def test_a_control_store_of_an_older_version_that_is_gone_is_named(tmp_path: Path) -> None:
+    await made(tmp_path)
+    remove_state(tmp_path)
+    for name in ("inventory.json", "history/inventory.json", "written"):
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        async with opened(tmp_path) as engines:
+            (problem,) = engines.inventory.problems
+            assert problem.startswith("state.db is empty, and the journal is not: trails")
+        with pytest.raises(StateLost):
+            async with opened(tmp_path, ENFORCED):
+                pass
+
+
+@asynchronous
+async def test_a_directory_of_an_older_version_is_taken_over(tmp_path: Path) -> None:
+    data = DataDirectory(tmp_path)
+    await made(tmp_path)
+    for name in ("inventory.json", "history/inventory.json", "written", "state.db"):
+        (tmp_path / name).unlink()
+    control = SqlControl.in_file(data.state)
+    await control.apply([Put("mark", "journal", {"position": 3})])
+    await control.close()
+    assert await named(tmp_path) == []
+    async with opened(tmp_path, ENFORCED) as engines:
+        assert engines.inventory.problems == []
+    assert (tmp_path / "inventory.json").exists()
+
+
+@asynchronous
+async def test_an_older_copy_of_the_control_store_is_named(tmp_path: Path) -> None:
+    await made(tmp_path)
+    shutil.copy(tmp_path / "state.db", tmp_path / "older")
+    await made(tmp_path)
+    remove_state(tmp_path)
+    shutil.copy(tmp_path / "older", tmp_path / "state.db")
+    said = "state.db is an older copy, of position 3 of the journal; it was at position 6"
+    assert (await named(tmp_path))[0].startswith(said)
+    for _ in range(2):
+        with pytest.raises(StateLost, match="older copy"):
+            async with opened(tmp_path, ENFORCED):
+                pass
+        await made(tmp_path)
+    (tmp_path / ACCEPTED).touch()
+    async with opened(tmp_path, ENFORCED) as engines:
+        assert engines.inventory.problems == []
+
+
+@asynchronous
+async def test_the_control_store_of_another_directory_is_named(tmp_path: Path) -> None:
+    await made(tmp_path / "a")
+    await made(tmp_path / "b")
+    shutil.copy(tmp_path / "b" / "state.db", tmp_path / "a" / "state.db")
+    assert "not the one of this data directory" in (await named(tmp_path / "a"))[0]
+    with pytest.raises(StateLost, match="not the one of this data directory"):
+        async with opened(tmp_path / "a", ENFORCED):
+            pass
+
+
+@asynchronous
+async def test_the_journal_of_another_directory_is_named(tmp_path: Path) -> None:
+    await made(tmp_path / "a")
+    await made(tmp_path / "b", records=9, first_id=100)
+    shutil.rmtree(tmp_path / "a" / "journal")
+    shutil.copytree(tmp_path / "b" / "journal", tmp_path / "a" / "journal")
+    said = "the journal is another one: position 3 is not what was written there"
+    assert await named(tmp_path / "a") == [said]
+    for _ in range(2):
+        async with opened(tmp_path / "a") as engines:
+            assert engines.inventory.problems == [said]
+    (tmp_path / "a" / ACCEPTED).touch()
+    async with opened(tmp_path / "a") as engines:
+        assert engines.inventory.problems == []
+
+
+@asynchronous
+async def test_every_commit_is_noted_so_that_a_cut_end_shows(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engines:
+        for _ in range(3):
+            await engines.journal.append([a_new_entry()])
+        shutil.copytree(tmp_path, tmp_path / "killed", ignore=shutil.ignore_patterns("killed"))
+    killed = tmp_path / "killed"
+    (killed / "journal" / f"{1:020d}.db-wal").unlink()
+    async with opened(killed) as engines:
+        lost = engines.losses.get_nowait()
+        assert (lost.first, lost.last) == (1, 3)
+        assert await engines.journal.append([a_new_entry()]) == 4
+
+
+@asynchronous
+async def test_imports_and_keys_are_known_without_the_control_store(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engines:
+        await engines.journal.append([a_new_entry()])
+        await mark_imports(engines.control, 58)
+        public = {"fingerprint": "f", "public": ""}
+        await engines.control.apply([Put("signing-key", PEM, public)])
+    remove_state(tmp_path)
+    data = DataDirectory(tmp_path)
+    standing = await standing_of(data, None, is_live=False)
+    missing = f"signing key {PEM} is missing: put the file back"
+    assert (standing.imported, standing.problems[1]) == (58, missing)
+    async with opened(tmp_path) as engines:
+        assert missing in engines.inventory.problems
+        assert engines.inventory.imported == 58
+    (data.keys / f"{PEM}.lost").touch()
+    async with opened(tmp_path) as engines:
+        assert missing not in engines.inventory.problems
+
+
+@asynchronous
+async def test_trails_are_in_the_inventory_while_they_are_there(tmp_path: Path) -> None:
+    key, arn = "123456789012/us-east-1/mine", "arn:aws:cloudtrail:us-east-1:123456789012:trail/mine"
+    async with opened(tmp_path) as engines:
+        await engines.control.apply([Put("trail", key, {"uid": "u"})])
+        await mark_journal(engines.control, engines.journal, engines.inventory.told)
+    standing = await standing_of(DataDirectory(tmp_path), None, is_live=False)
+    assert standing.inventory is not None
+    assert dict(standing.inventory.trails) == {arn: {"uid": "u", "organization": ""}}

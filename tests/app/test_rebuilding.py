@@ -1,0 +1,63 @@
+"""The trails of a control store that is gone come back from the journal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.app.rebuilding import rebuild_trails
+from opentrail.core.errors import DataDirectoryInUse
+from opentrail.trails.registry import TrailRegistry
+from tests.factories import a_new_entry, a_record
+from tests.fakes import asynchronous
+
+ANSWER = {
+    "name": "mine",
+    "s3BucketName": "bucket",
+    "includeGlobalServiceEvents": True,
+    "trailARN": "arn:aws:cloudtrail:us-east-1:123456789012:trail/mine",
+}
+
+
+async def recorded(folder: Path) -> DataDirectory:
+    data = DataDirectory(folder)
+    data.journal.mkdir()
+    data.history.mkdir()
+    journal = SqliteJournal(data.journal)
+    source = "cloudtrail.amazonaws.com"
+    for name, answer in (("CreateTrail", ANSWER), ("StartLogging", None)):
+        record = a_record(
+            eventSource=source,
+            eventName=name,
+            requestParameters={"name": "mine"},
+            responseElements=answer,
+        )
+        await journal.append([a_new_entry(record)])
+    await journal.close()
+    return data
+
+
+@asynchronous
+async def test_trails_are_added_once(tmp_path: Path) -> None:
+    data = await recorded(tmp_path)
+    (trail,) = await rebuild_trails(data)
+    assert (trail.arn, trail.logging) == (ANSWER["trailARN"], True)
+    assert await rebuild_trails(data) == []
+    control = SqlControl.in_file(data.state)
+    (stored,) = await TrailRegistry(control).all()
+    assert stored.trail == trail
+    await control.close()
+
+
+@asynchronous
+async def test_nothing_is_done_while_a_server_runs(tmp_path: Path) -> None:
+    data = await recorded(tmp_path)
+    server = DataDirectory(tmp_path)
+    server.open()
+    with pytest.raises(DataDirectoryInUse):
+        await rebuild_trails(data)
+    server.close()
