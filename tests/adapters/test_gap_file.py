@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from opentrail.adapters.gap_file import GapFile, kept_gaps
+from opentrail.adapters.gap_file import DamagedGap, GapFile, kept_gaps
 from opentrail.core.gaps import Gap
 
 GAP = Gap(3, datetime(2020, 1, 1, 9, tzinfo=UTC), datetime(2020, 1, 1, 10, tzinfo=UTC), "full")
@@ -40,6 +40,28 @@ def test_the_file_does_not_grow(tmp_path: Path) -> None:
     file.keep(Gap(10**9, GAP.first, GAP.last, "é\0" * 5_000))
     assert path.stat().st_size == size
     ((_, gap),) = kept_gaps(tmp_path)
-    assert gap is not None
+    assert isinstance(gap, Gap)
     assert gap.count == 10**9
+    file.close()
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    (tmp_path / "1-a.json").write_bytes(GAP.as_json().ljust(2048))
+    assert [gap for _, gap in kept_gaps(tmp_path)] == [GAP]
+
+
+def test_a_damaged_file_is_never_no_gap_and_no_other_gap(tmp_path: Path) -> None:
+    file = GapFile(tmp_path)
+    file.keep(GAP)
+    ((path, _),) = kept_gaps(tmp_path)
+    whole = path.read_bytes()
+    damaged = [b"", whole[:40], whole[:-1]]
+    damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(200)]
+    for content in damaged:
+        path.write_bytes(content)
+        ((_, gap),) = kept_gaps(tmp_path)
+        assert gap == GAP or (isinstance(gap, DamagedGap) and path.name in gap.problem)
+    path.write_bytes(b" " * 1024)  # of a process without a gap
+    ((_, gap),) = kept_gaps(tmp_path)
+    assert isinstance(gap, DamagedGap)
     file.close()

@@ -13,6 +13,7 @@ import pytest
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.inventory import ACCEPTED
 from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.app.engines import Engines, open_engines
 from opentrail.app.inventory import standing_of
 from opentrail.app.known_positions import mark_imports, mark_journal
@@ -24,7 +25,7 @@ from tests.fakes import asynchronous
 
 SETTINGS = Settings(upstream={"": "http://127.0.0.1:9"})
 ENFORCED = replace(SETTINGS, auth="enforced")
-EMPTY = "state.db is empty, and was not: "
+EMPTY = "the control store state.db is empty, and was not: "
 PEM = "signing-2026-01-01T000000Z.pem"
 
 
@@ -47,13 +48,8 @@ async def made(folder: Path, records: int = 3, first_id: int = 1) -> None:
 async def named(folder: Path) -> list[str]:
     """Returns what commands find."""
     data = DataDirectory(folder)
-    if not data.state.exists():
-        return (await standing_of(data, None, is_live=False)).problems
-    control = SqlControl.in_read_only_file(data.state, is_unchanging=True)
-    try:
+    async with control_at_rest(data.state, is_live=False) as control:
         return (await standing_of(data, control, is_live=False)).problems
-    finally:
-        await control.close()
 
 
 def remove_state(folder: Path) -> None:
@@ -74,7 +70,7 @@ async def test_of_a_whole_directory_nothing_is_said(tmp_path: Path) -> None:
 async def test_a_control_store_that_is_gone_is_named_until_that_is_accepted(tmp_path: Path) -> None:
     await made(tmp_path)
     remove_state(tmp_path)
-    assert (await named(tmp_path))[0].startswith("state.db is missing: trails")
+    assert (await named(tmp_path))[0].startswith("the control store state.db is missing: trails")
     with pytest.raises(StateLost, match="doctor --accept-losses") as lost:
         async with opened(tmp_path, ENFORCED):
             pass
@@ -131,7 +127,9 @@ async def test_a_control_store_of_an_older_version_that_is_gone_is_named(tmp_pat
     for _ in range(2):
         async with opened(tmp_path) as engines:
             (problem,) = engines.inventory.problems
-            assert problem.startswith("state.db is empty, and the journal is not: trails")
+            assert problem.startswith(
+                "the control store state.db is empty, and the journal is not: trails"
+            )
         with pytest.raises(StateLost):
             async with opened(tmp_path, ENFORCED):
                 pass
@@ -159,7 +157,10 @@ async def test_an_older_copy_of_the_control_store_is_named(tmp_path: Path) -> No
     await made(tmp_path)
     remove_state(tmp_path)
     shutil.copy(tmp_path / "older", tmp_path / "state.db")
-    said = "state.db is an older copy, of position 3 of the journal; it was at position 6"
+    said = (
+        "the control store state.db is an older copy, of position 3 of the journal; it was at"
+        " position 6"
+    )
     assert (await named(tmp_path))[0].startswith(said)
     for _ in range(2):
         with pytest.raises(StateLost, match="older copy"):

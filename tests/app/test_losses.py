@@ -41,6 +41,18 @@ async def test_a_gap_of_an_earlier_run_is_recorded_once(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_gap_whose_file_is_damaged_is_recorded_without_a_number(tmp_path: Path) -> None:
+    GapFile(tmp_path).keep(GAP)
+    ((file, _),) = kept_gaps(tmp_path)
+    file.write_bytes(file.read_bytes()[:30])
+    journal = MemoryJournal()
+    await record_gaps(tmp_path, journal, SettableClock())
+    [recorded] = await details(journal)
+    assert list(recorded) == ["reason"]
+    assert f"file lost/{file.name} is damaged" in recorded["reason"]
+
+
+@asynchronous
 async def test_a_gap_that_cannot_be_recorded_waits_for_the_next_start(tmp_path: Path) -> None:
     class FullJournal(MemoryJournal):
         async def append(self, entries: Sequence[NewEntry]) -> int:

@@ -131,14 +131,31 @@ class DataDirectory:
         if not marker.exists():
             write_durably(marker, f"{DATA_VERSION}\n".encode())
             return
-        text = marker.read_bytes().decode(errors="replace").strip()
-        if not (text.isascii() and text.isdigit()):
-            raise StorageFailed(f"{marker} does not hold a version number: {text[:40]!r}")
-        if int(text) > DATA_VERSION:
+        problem = self.version_problem
+        if problem is not None:
+            raise StorageFailed(f"data directory {self.root}: {problem}")
+        version = int(marker.read_bytes())
+        if version > DATA_VERSION:
             raise DataTooNew(
-                f"data directory {self.root} has layout {text}; this version of opentrail "
+                f"data directory {self.root} has layout {version}; this version of opentrail "
                 f"reads up to {DATA_VERSION}: upgrade opentrail"
             )
+
+    @property
+    def version_problem(self) -> str | None:
+        """What is wrong with the file `version`; None if it can be read, or is missing.
+
+        A start makes a missing one again.
+        """
+        try:
+            text = (self.root / "version").read_bytes().decode(errors="replace").strip()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"file version cannot be read: {error.strerror}"
+        if text.isascii() and text.isdigit() and int(text) > 0:
+            return None
+        return f"file version does not hold a version number: {text[:40]!r}"
 
     def close(self) -> None:
         """Releases the lock."""

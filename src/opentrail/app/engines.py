@@ -38,6 +38,8 @@ from opentrail.wire.service_models import ServiceCatalog
 
 log = logging.getLogger(__name__)
 
+_TOKEN_KEY_BYTES = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Engines:
@@ -78,6 +80,8 @@ async def open_engines(
     clock = SystemClock()
     control = open_control(settings, data)
     stack.push_async_callback(control.close)
+    if settings.control_store == "sqlite":
+        await control.check()
     named = NamedKeys(control, settings.directory)
     await named.load()
     settings = replace(settings, directory=named.all())
@@ -148,8 +152,13 @@ def _log_broken(reason: str) -> None:
 
 
 def _token_key(folder: Path) -> bytes:
-    """Returns the key that page tokens are sealed with, made at the first start."""
+    """Returns the key that page tokens are sealed with, made at the first start.
+
+    One that is damaged is made again: pages that were begun must then be begun again.
+    """
     file = folder / "page-token.key"
-    if not file.exists():
-        write_durably(file, secrets.token_bytes(32))
+    if not file.exists() or file.stat().st_size != _TOKEN_KEY_BYTES:
+        if file.exists():
+            log.warning("the key of page tokens was damaged, and is made again")
+        write_durably(file, secrets.token_bytes(_TOKEN_KEY_BYTES))
     return file.read_bytes()

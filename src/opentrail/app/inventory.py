@@ -16,6 +16,7 @@ from typing import Any
 
 from opentrail.adapters.duckdb.files import Series, sealed_files
 from opentrail.adapters.files import DataDirectory
+from opentrail.adapters.gap_file import DamagedGap, kept_gaps
 from opentrail.adapters.inventory import (
     ACCEPTED,
     Inventory,
@@ -53,7 +54,7 @@ class _Known:
 
     @property
     def name(self) -> str:
-        return "state.db" if self.in_file else "the control store"
+        return "the control store state.db" if self.in_file else "the control store"
 
     @property
     def is_empty(self) -> bool:
@@ -317,6 +318,8 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
     elif inventory is not None and written and written.installation != inventory.installation:
         problems.append("file written is of another data directory")
         written = None
+    problems += [gap.problem for _, gap in kept_gaps(data.lost) if isinstance(gap, DamagedGap)]
+    problems += [data.version_problem] if data.version_problem else []
     found = {each.kind: each for each in inventory.problems} if inventory else {}
     fresh = None
     if control is not None:
@@ -325,7 +328,7 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
         known = _Known(await _store_id(control), marked, has_records, in_file=True)
         fresh = store_problem(inventory, written, known)
     elif inventory is not None and inventory.state_file:
-        fresh = Problem("store", f"state.db is missing: {_GONE}")
+        fresh = Problem("store", f"the control store state.db is missing: {_GONE}")
     strange = await asyncio.to_thread(journal_problem, data.journal, written, is_live)
     found.update({each.kind: each for each in (fresh, strange) if each is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()

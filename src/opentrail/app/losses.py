@@ -7,8 +7,9 @@ import logging
 from pathlib import Path
 
 from opentrail.adapters.gap_file import kept_gaps
-from opentrail.capture.record.recorder import gap_entry, lost_entry
+from opentrail.capture.record.recorder import gap_entry, lost_entry, uncounted_entry
 from opentrail.core.errors import RecordRefused, StorageFailed
+from opentrail.core.gaps import Gap
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import Journal, LostPositions
 
@@ -22,8 +23,13 @@ async def record_gaps(folder: Path, journal: Journal, clock: Clock) -> None:
     """Records what was lost before this start and could not be recorded then."""
     for file, gap in list(kept_gaps(folder)):
         if gap is not None:
+            now = clock.now()
+            if isinstance(gap, Gap):
+                entry = gap_entry(gap, now)
+            else:
+                entry = uncounted_entry(gap.problem, now)
             try:
-                await journal.append([gap_entry(gap, clock.now())])
+                await journal.append([entry])
             except RecordRefused:
                 continue  # the file stays for the next start
         file.unlink()

@@ -19,12 +19,13 @@ from urllib.parse import urlsplit
 from opentrail.adapters.backup import abandoned_snapshots
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.inventory import ACCEPTED
+from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.app.inventory import STORE_KINDS, Standing, standing_of
 from opentrail.app.rebuilding import rebuild_trails
 from opentrail.commands.client import Console, data_dir_of, find
 from opentrail.commands.rendering import print_findings
 from opentrail.commands.upstream_check import UpstreamCheck
-from opentrail.commands.verify_store import key_problems, state_of
+from opentrail.commands.verify_store import key_problems
 from opentrail.core.errors import OpentrailError
 from opentrail.settings import Settings
 from opentrail.version import __version__
@@ -138,7 +139,7 @@ def _inventory(folder: Path, accepts: bool) -> Iterator[Diagnosis]:
 
 async def _standing(data: DataDirectory) -> Standing:
     is_live = data.is_in_use
-    async with state_of(data, is_live) as control:
+    async with control_at_rest(data.state, is_live) as control:
         return await standing_of(data, control, is_live)
 
 

@@ -7,15 +7,12 @@ import asyncio
 import dataclasses
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.rsa import folder_problems
-from opentrail.adapters.sql import SqlControl
-from opentrail.adapters.sqlite.at_rest import at_rest
+from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.adapters.store_check import Damage, StoreCheck
 from opentrail.app.inventory import standing_of
 from opentrail.app.known_positions import known_imports, known_positions
@@ -86,7 +83,7 @@ class _Known:
 
 
 async def _known(data: DataDirectory, is_live: bool) -> _Known:
-    async with state_of(data, is_live) as control:
+    async with control_at_rest(data.state, is_live) as control:
         findings = [Damage("keys", each) for each in await folder_problems(data.keys, control)]
         standing = await standing_of(data, control, is_live)
         findings += [Damage("data directory", each) for each in standing.problems]
@@ -104,26 +101,8 @@ async def key_problems(folder: Path) -> list[str]:
         StorageFailed: the control store cannot be read.
     """
     data = DataDirectory(folder)
-    async with state_of(data, data.is_in_use) as control:
+    async with control_at_rest(data.state, data.is_in_use) as control:
         return await folder_problems(data.keys, control)
-
-
-@asynccontextmanager
-async def state_of(data: DataDirectory, is_live: bool) -> AsyncIterator[SqlControl | None]:
-    """Yields the control store of a data directory, to be read; None if it has none.
-
-    Raises:
-        StorageFailed: it cannot be read.
-    """
-    if not data.state.exists():
-        yield None
-        return
-    with at_rest(data.state, is_live) as (file, is_unchanging):
-        control = SqlControl.in_read_only_file(file, is_unchanging)
-        try:
-            yield control
-        finally:
-            await control.close()
 
 
 def _outcome(findings: list[Damage]) -> str:

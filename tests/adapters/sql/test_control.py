@@ -360,3 +360,39 @@ def test_a_server_that_is_not_there_or_refuses_is_storage_failed(tmp_path: Path)
         SqlControl(url.format("very-secret"))
     assert "very-secret" not in str(caught.value)
     assert "very-secret" not in repr(caught.value.__cause__)
+
+
+@asynchronous
+async def test_a_document_that_was_changed_on_disk_is_never_read(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    store = SqlControl.in_file(file)
+    await store.apply([Put("k", f"x{n}", {"text": f"some words {n}"}) for n in range(9)])
+    await store.apply([Put("k", "x3", {"text": "other words"}, expected=1)])
+    await store.check()
+    await store.close()
+    whole = file.read_bytes()
+    for old, new in ((b"some words 5", b"some wards 5"), (b"other words", b"other wards")):
+        assert whole.count(old) == 1
+        file.write_bytes(whole.replace(old, new))
+        store = SqlControl.in_file(file)
+        with pytest.raises(StorageFailed, match="state store is damaged"):
+            await store.check()
+        with pytest.raises(StorageFailed, match="has changed"):
+            await store.scan("k")
+        await store.close()
+
+
+@asynchronous
+async def test_an_index_that_hides_a_document_is_damage(tmp_path: Path) -> None:
+    file = tmp_path / "state.db"
+    store = SqlControl.in_file(file)
+    await store.apply([Put("kind", "the-key", {"n": 1})])
+    await store.close()
+    whole = file.read_bytes()
+    assert whole.count(b"kindthe-key") == 2  # the table, and the index of its primary key
+    for at in (whole.index(b"kindthe-key"), whole.rindex(b"kindthe-key")):
+        file.write_bytes(whole[:at] + b"kindthe-kay" + whole[at + 11 :])
+        store = SqlControl.in_file(file)
+        with pytest.raises(StorageFailed, match="damaged"):
+            await store.check()
+        await store.close()

@@ -11,6 +11,7 @@ import asyncio
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib import import_module
@@ -109,18 +110,14 @@ class SqlControl:
         return store
 
     @classmethod
-    def in_read_only_file(cls, path: Path, is_unchanging: bool = False) -> SqlControl:
+    def in_read_only_file(cls, path: Path) -> SqlControl:
         """Returns a store in a SQLite file, which is not changed.
-
-        Args:
-            path: the file.
-            is_unchanging: nobody writes it meanwhile; then no file is made beside it, either.
 
         Raises:
             StorageFailed: it cannot be read, or is of an older version.
             DataTooNew: a newer version of opentrail has changed it.
         """
-        query = {"mode": "ro", "uri": "true", **({"immutable": "1"} if is_unchanging else {})}
+        query = {"mode": "ro", "uri": "true"}
         return cls(sa.URL.create("sqlite", database=path.absolute().as_uri(), query=query))
 
     async def get(self, kind: str, key: str) -> Stored | None:
@@ -166,6 +163,23 @@ class SqlControl:
 
         if changes:
             await self._run(change_all)
+
+    async def check(self) -> None:
+        """Reads the whole store.
+
+        Raises:
+            StorageFailed: it cannot be read, or something in it is not what was written.
+        """
+
+        def read_all(connection: sa.Connection) -> None:
+            if connection.dialect.name == "sqlite":
+                wrong = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+                if wrong != "ok":
+                    raise StorageFailed(f"state store is damaged: {wrong}")
+            for row in connection.execute(sa.select(DOCUMENTS)):
+                _stored(row)
+
+        await self._run(read_all)
 
     async def copy_into(self, other: SqlControl) -> None:
         """Copies all documents into an empty store, as of one moment.
@@ -325,7 +339,7 @@ def _change(connection: sa.Connection, change: StoreWrite) -> None:
         done = connection.execute(
             sa.update(DOCUMENTS)
             .where(here, DOCUMENTS.c.version == change.expected)
-            .values(version=change.expected + 1, body=row["body"])
+            .values(version=change.expected + 1, body=row["body"], checksum=row["checksum"])
         )
     if done.rowcount != 1:
         raise Conflict(f"{change.kind} {change.key!r} was changed since it was read")
@@ -335,7 +349,11 @@ def _insert(connection: sa.Connection) -> Any:
     # Loading a dialect takes megabytes and a tenth of a second or more.
     dialect = import_module(f"sqlalchemy.dialects.{connection.dialect.name}")
     return dialect.insert(DOCUMENTS).values(
-        kind=sa.bindparam("kind"), key=sa.bindparam("key"), version=1, body=sa.bindparam("body")
+        kind=sa.bindparam("kind"),
+        key=sa.bindparam("key"),
+        version=1,
+        body=sa.bindparam("body"),
+        checksum=sa.bindparam("checksum"),
     )
 
 
@@ -344,17 +362,36 @@ def _upsert(connection: sa.Connection) -> Any:
     insert = _insert(connection)
     return insert.on_conflict_do_update(
         index_elements=[DOCUMENTS.c.kind, DOCUMENTS.c.key],
-        set_={"version": DOCUMENTS.c.version + 1, "body": insert.excluded.body},
+        set_={
+            "version": DOCUMENTS.c.version + 1,
+            "body": insert.excluded.body,
+            "checksum": insert.excluded.checksum,
+        },
     )
 
 
-def _row(put: Put) -> dict[str, str]:
+def _row(put: Put) -> dict[str, str | int]:
     body = json.dumps(put.document, separators=(",", ":"))
-    return {"kind": put.kind, "key": put.key, "body": body}
+    checksum = _checksum(put.kind, put.key, body)
+    return {"kind": put.kind, "key": put.key, "body": body, "checksum": checksum}
 
 
-def _stored(row: sa.Row[tuple[str, str, int, str]]) -> Stored:
-    return Stored(row.key, row.version, json.loads(row.body))
+def _stored(row: sa.Row[tuple[str, str, int, str, int | None]]) -> Stored:
+    """Returns the document in a row.
+
+    Raises:
+        StorageFailed: it is not what was written.
+    """
+    if row.checksum not in (None, _checksum(row.kind, row.key, row.body)):
+        raise StorageFailed(f"state store is damaged: {row.kind} {row.key!r} has changed")
+    try:
+        return Stored(row.key, row.version, json.loads(row.body))
+    except ValueError as error:
+        raise StorageFailed(f"state store is damaged: {row.kind} {row.key!r}: {error}") from error
+
+
+def _checksum(kind: str, key: str, body: str) -> int:
+    return zlib.crc32(f"{kind}\0{key}\0{body}".encode(errors="surrogatepass"))
 
 
 def _cause(error: sa.exc.SQLAlchemyError) -> str:

@@ -10,6 +10,8 @@ from opentrail.adapters.sql.schema import DOCUMENTS, METADATA, VERSION, VERSIONS
 from opentrail.core.errors import DataTooNew, StorageFailed
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+#: The columns of stores that were made before schemas had versions.
+_BEFORE_VERSIONS = {"kind", "key", "version", "body"}
 #: Key of PostgreSQL's advisory lock that is held while the schema is changed.
 _LOCK = 0x6F70656E74726C
 #: Time that another process may take to change the schema.
@@ -73,7 +75,7 @@ def _migrate(connection: sa.Connection) -> None:
         connection.execute(sa.insert(VERSION).values(version_num=VERSIONS[-1]))
         return
     found = {column["name"] for column in inspector.get_columns(DOCUMENTS.name)}
-    if version is None and found != set(DOCUMENTS.columns.keys()):
+    if version is None and found != _BEFORE_VERSIONS:
         raise StorageFailed(
             f"table {DOCUMENTS.name!r} of the control store belongs to another program; "
             "give opentrail a database of its own"

@@ -236,6 +236,12 @@ def gap_entry(gap: Gap, now: datetime) -> NewEntry:
     return _records_lost(str(uuid.uuid4()), details, now)
 
 
+def uncounted_entry(reason: str, now: datetime) -> NewEntry:
+    """Returns the record of lost records whose number is not known any more."""
+    log.warning("records were lost", extra={"reason": reason})
+    return _records_lost(str(uuid.uuid4()), {"reason": reason}, now)
+
+
 def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
     """Returns the record of lost journal positions; its id is the same every time."""
     name = f"opentrail:journal:{lost.first}-{lost.last}:{lost.reason}"

@@ -1,0 +1,49 @@
+"""Reads the control store of a data directory, and changes nothing there."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from opentrail.adapters.sql.control import SqlControl
+
+
+@asynccontextmanager
+async def control_at_rest(path: Path, is_live: bool) -> AsyncIterator[SqlControl | None]:
+    """Yields a control store to read, whole; None if there is no such file.
+
+    While no server runs, a copy is read, which may be migrated if it is of an older version.
+
+    Args:
+        path: the SQLite file.
+        is_live: whether a server may be writing it.
+
+    Raises:
+        StorageFailed: it cannot be read, or is damaged.
+        OSError: there is no room for a copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="opentrail-") as folder:
+        control = _opened(path, is_live, Path(folder))
+        if control is None:
+            yield None
+            return
+        try:
+            await control.check()
+            yield control
+        finally:
+            await control.close()
+
+
+def _opened(path: Path, is_live: bool, folder: Path) -> SqlControl | None:
+    if not path.exists():
+        return None
+    if is_live:
+        return SqlControl.in_read_only_file(path)
+    copy, log = folder / path.name, Path(f"{path}-wal")
+    shutil.copyfile(path, copy)
+    if log.exists():
+        shutil.copyfile(log, f"{copy}-wal")
+    return SqlControl.in_file(copy)

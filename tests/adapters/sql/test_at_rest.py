@@ -1,0 +1,63 @@
+"""A control store is read without a trace, whatever a server has left of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from opentrail.adapters.sql import SqlControl
+from opentrail.adapters.sql.at_rest import control_at_rest
+from opentrail.core.errors import StorageFailed
+from opentrail.ports.control import Put, Stored
+from tests.fakes import asynchronous
+
+#: A store that was written before schemas had versions.
+BEFORE = Path(__file__).parents[2] / "data" / "state-before-migrations.db"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {each.name: each.read_bytes() for each in folder.iterdir()}
+
+
+@asynchronous
+async def test_a_killed_store_is_read_with_its_log_and_not_touched(tmp_path: Path) -> None:
+    store = SqlControl.in_file(tmp_path / "state.db")
+    await store.apply([Put("k", "x", {"n": 1})])
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    for name in ("state.db", "state.db-wal"):
+        shutil.copyfile(tmp_path / name, killed / name)
+    async with control_at_rest(tmp_path / "state.db", is_live=True) as live:
+        assert live is not None
+        assert await live.get("k", "x") == Stored("x", 1, {"n": 1})
+    await store.close()
+    before = contents(killed)
+    async with control_at_rest(killed / "state.db", is_live=False) as read:
+        assert read is not None
+        assert await read.get("k", "x") == Stored("x", 1, {"n": 1})
+    assert contents(killed) == before
+
+
+@asynchronous
+async def test_a_store_of_an_older_version_is_read(tmp_path: Path) -> None:
+    shutil.copyfile(BEFORE, tmp_path / "state.db")
+    async with control_at_rest(tmp_path / "state.db", is_live=False) as read:
+        assert read is not None
+        assert await read.get("mark", "journal") == Stored("journal", 4, {"position": 3})
+    assert contents(tmp_path) == {"state.db": BEFORE.read_bytes()}
+
+
+@asynchronous
+async def test_no_file_is_no_store_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    async with control_at_rest(tmp_path / "state.db", is_live=False) as read:
+        assert read is None
+    store = SqlControl.in_file(tmp_path / "state.db")
+    await store.apply([Put("k", "x", {"text": "some words"})])
+    await store.close()
+    content = (tmp_path / "state.db").read_bytes()
+    (tmp_path / "state.db").write_bytes(content.replace(b"some words", b"same words"))
+    with pytest.raises(StorageFailed, match="damaged: k 'x' has changed"):
+        async with control_at_rest(tmp_path / "state.db", is_live=False):
+            pass

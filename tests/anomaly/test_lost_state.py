@@ -1,0 +1,87 @@
+"""A control store that was removed while the server was down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import boto3
+import pytest
+
+from tests.anomaly.test_bad_days import eventually, health
+from tests.live.processes import moto_server, opentrail_server, run_opentrail
+
+pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
+
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
+
+
+def verified(folder: Path) -> tuple[int, str]:
+    done = run_opentrail("verify-store", "--data-dir", str(folder))
+    return done.returncode, done.stdout
+
+
+def doctor(folder: Path, *flags: str) -> str:
+    return run_opentrail("doctor", "--data-dir", str(folder), *flags).stdout
+
+
+def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with moto_server() as upstream:
+        flags = ("--upstream", upstream, "--delivery-interval", "0.5", "--digest-interval", "2")
+        direct = boto3.client(
+            "s3",
+            endpoint_url=upstream,
+            region_name="us-east-1",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+        )
+        direct.create_bucket(Bucket="evidence")
+        with opentrail_server(folder, *flags) as server:
+            trails = server.boto("cloudtrail")
+            trails.create_trail(
+                Name="evidence", S3BucketName="evidence", EnableLogFileValidation=True
+            )
+            trails.start_logging(Name="evidence")
+            server.boto("iam").create_user(UserName="before")
+            assert server.opentrail("trail", "flush", "evidence").returncode == 0
+            assert health(server)["status"] == "ok"
+            assert server.stop() == 0
+        assert verified(folder)[0] == 0
+        (folder / "state.db").unlink()
+        code, said = verified(folder)
+        assert code == 1
+        assert "state.db is missing: trails" in said
+        refused = run_opentrail(
+            *("serve", "--data-dir", str(folder), "--upstream", upstream, "--auth", "enforced"),
+            *("--listen", "127.0.0.1:0", "--console-listen", "127.0.0.1:0"),
+        )
+        assert refused.returncode == 74
+        assert "doctor --accept-losses" in refused.stderr
+        with opentrail_server(folder, *flags) as server:
+            state = health(server)
+            assert state["status"] == "degraded"
+            assert "state.db is" in state["dataProblems"][0]
+            assert "state.db is" in server.opentrail("status").stdout
+            said = doctor(folder, "--fix")
+            assert "in use by the server" in said
+            assert server.stop() == 0
+        said = doctor(folder, "--fix")
+        assert f"trails were made again from recorded calls: {ARN}" in said
+        with opentrail_server(folder, *flags) as server:
+            assert health(server)["status"] == "degraded"
+            assert "these losses are accepted" in doctor(folder, "--accept-losses")
+            eventually(lambda: health(server)["status"] == "ok", "health after the acceptance")
+            server.boto("iam").create_user(UserName="after")
+            assert server.opentrail("trail", "flush", "evidence").returncode == 0
+            (trail,) = server.boto("cloudtrail").describe_trails()["trailList"]
+            assert trail["TrailARN"] == ARN
+            keys = [
+                each["Key"]
+                for each in direct.list_objects_v2(Bucket="evidence")["Contents"]
+                if "/CloudTrail/" in each["Key"]
+            ]
+            delivered = server.validate(ARN)
+            assert delivered.returncode == 0, delivered.stdout + delivered.stderr
+            assert keys
+            assert server.stop() == 0
+        assert verified(folder)[0] == 0
