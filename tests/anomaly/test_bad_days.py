@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -53,6 +54,9 @@ def test_a_second_server_on_the_data_directory_exits_3_and_names_the_first(tmp_p
         assert second.returncode == 3
         assert first.process is not None
         assert f"in use by the server with process id {first.process.pid}" in second.stderr
+        (tmp_path / "data" / "lock").unlink()
+        third = run_opentrail("serve", "--data-dir", str(tmp_path / "data"), "--upstream", NOBODY)
+        assert third.returncode == 3
         assert health(first)["status"] == "ok"
 
 
@@ -103,11 +107,19 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_a_full_disk_at_the_start_exits_74(small_disk: Path) -> None:
-    fill(small_disk)
-    done = run_opentrail("serve", "--data-dir", str(small_disk / "data"), "--upstream", NOBODY)
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_full_disk_at_the_start_exits_74(small_disk: Path, is_new: bool) -> None:
+    folder = small_disk / "data"
+    if not is_new:
+        with opentrail_server(folder, "--upstream", NOBODY) as server:
+            assert server.stop() == 0
+    filler = fill(small_disk)
+    done = run_opentrail("serve", "--data-dir", str(folder), "--upstream", NOBODY)
     assert done.returncode == 74
-    assert "No space left" in done.stderr
+    assert re.search("No space left|disk is full", done.stderr)
+    filler.unlink()
+    with opentrail_server(folder, "--upstream", NOBODY) as server:
+        assert health(server)["status"] == "ok"
 
 
 @pytest.mark.campaign

@@ -297,3 +297,35 @@ def test_a_file_of_imported_events_that_is_gone_is_named(
         assert server.opentrail("import", str(lines)).returncode == 0
         again = health(server)["history"]
         assert again["imported"] == 2 * imported
+
+
+@pytest.mark.campaign
+def test_an_end_of_the_log_that_is_cut_off_after_a_kill_is_named(
+    tmp_path: Path, upstream: StubUpstream
+) -> None:
+    """Every one of these records was acknowledged less than 5 seconds before the kill."""
+    folder, count = tmp_path / "data", 12
+    flags = ("--upstream", upstream.url)
+    with opentrail_server(folder, *flags) as server:
+        iam = server.boto("iam")
+        for number in range(count):
+            iam.create_user(UserName=f"user-{number}")
+        server.kill()
+    (log,) = (folder / "journal").glob("*.db-wal")
+    whole = log.read_bytes()
+    assert run_opentrail("verify-store", "--data-dir", str(folder)).returncode == 0
+    for part in range(6):
+        copy = tmp_path / f"cut-{part}"
+        shutil.copytree(folder, copy)
+        (copy / "journal" / log.name).write_bytes(whole[: len(whole) * part // 6])
+        checked = run_opentrail("verify-store", "--data-dir", str(copy), "--json")
+        found = json.loads(checked.stdout)["findings"]
+        assert checked.returncode == 1
+        assert found[-1]["last"] == count
+        with opentrail_server(copy, *flags) as server:
+            state = health(server)
+            assert state["status"] == "degraded"
+            lost = lost_positions(state)
+            kept = sum(each["eventName"] == "CreateUser" for each in server.records())
+            assert lost == set(range(count - len(lost) + 1, count + 1))
+            assert kept == count - len(lost) < count

@@ -12,6 +12,7 @@ import pytest
 
 from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.inventory import ACCEPTED
+from opentrail.adapters.sealing import load_master_key
 from opentrail.adapters.sql import SqlControl
 from opentrail.adapters.sql.at_rest import control_at_rest
 from opentrail.app.engines import Engines, open_engines
@@ -231,6 +232,25 @@ async def test_imports_and_keys_are_known_without_the_control_store(tmp_path: Pa
     (data.keys / f"{PEM}.lost").touch()
     async with opened(tmp_path) as engines:
         assert missing not in engines.inventory.problems
+
+
+@asynchronous
+async def test_a_master_key_that_is_gone_or_another_one_is_named(tmp_path: Path) -> None:
+    master, other = tmp_path / "keys" / "master.key", tmp_path / "other"
+    for file in (other, master):
+        load_master_key(file, None, may_create=True)
+    await made(tmp_path)
+    whole = master.read_bytes()
+    for content, state in ((None, "missing"), (b"", "damaged"), (other.read_bytes(), "another")):
+        master.unlink(missing_ok=True)
+        if content is not None:
+            master.write_bytes(content)
+        said = f"master key keys/master.key is {state}"
+        assert (await named(tmp_path))[0].startswith(said)
+        async with opened(tmp_path) as engines:
+            assert engines.inventory.problems[0].startswith(said)
+    master.write_bytes(whole)
+    assert await named(tmp_path) == []
 
 
 @asynchronous

@@ -257,6 +257,17 @@ def test_parquet_holds_columns_and_exact_records(
     assert EVIL in found[1][2]
 
 
+def test_what_event_history_lacks_is_named(
+    console: StubConsole, tmp_path: Path, capsys: Capture
+) -> None:
+    stream(console, records(), {"end": True, "events": 4, "missing": ["positions 2 to 3 of it"]})
+    assert main(["export", "--ndjson", str(tmp_path / "out")]) == 0
+    assert "opentrail: missing: positions 2 to 3 of it\n" in capsys.readouterr().err
+    stream(console, records())
+    assert main(["export", "--ndjson", str(tmp_path / "out"), "--overwrite"]) == 0
+    assert "missing" not in capsys.readouterr().err
+
+
 def test_ndjson_holds_the_exact_records(console: StubConsole, tmp_path: Path) -> None:
     stream(console, records())
     assert main(["export", "--ndjson", str(tmp_path / "out")]) == 0

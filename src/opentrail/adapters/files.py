@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from opentrail.version import DATA_VERSION
 _CANNOT_LOCK = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.EOPNOTSUPP)
 #: A command that looks whether a server runs holds the lock for a moment.
 _TRIES, _PAUSE = 5, 0.05
+#: Bytes without which no database can be opened.
+_HARDLY_ANY = 256 * 1024
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -156,6 +159,11 @@ class DataDirectory:
         if text.isascii() and text.isdigit() and int(text) > 0:
             return None
         return f"file version does not hold a version number: {text[:40]!r}"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether its disk has hardly any space left: SQLite calls that an I/O error."""
+        return shutil.disk_usage(self.root).free < _HARDLY_ANY
 
     def close(self) -> None:
         """Releases the lock."""

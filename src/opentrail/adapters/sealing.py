@@ -30,8 +30,7 @@ class AesGcmSealer:
 
     def __init__(self, master_key: bytes) -> None:
         self._cipher = AESGCM(master_key)
-        #: Which master key it is; says nothing else of it.
-        self.fingerprint = hashlib.sha256(b"opentrail master key\0" + master_key).hexdigest()[:16]
+        self.fingerprint = _fingerprint(master_key)
 
     def seal(self, plain: bytes, context: str) -> str:
         """Returns text that shows nothing of `plain` but its length."""
@@ -95,6 +94,24 @@ def load_master_key(file: Path, given: str | None, may_create: bool) -> bytes:
     if key is None:
         raise StorageFailed(f"{file} is not a master key: base64 of {_KEY_BYTES} bytes")
     return key
+
+
+def master_key_in(file: Path) -> str | None:
+    """Returns the fingerprint of the master key in a file; '' if it holds none, None without one.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        key = _decoded(file.read_text("latin-1"))
+    except FileNotFoundError:
+        return None
+    return _fingerprint(key) if key else ""
+
+
+def _fingerprint(master_key: bytes) -> str:
+    """Returns which master key it is; says nothing else of it."""
+    return hashlib.sha256(b"opentrail master key\0" + master_key).hexdigest()[:16]
 
 
 def _create(file: Path) -> None:

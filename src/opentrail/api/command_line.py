@@ -102,7 +102,7 @@ class CommandLineApi:
         self._exposition = exposition
         self._health = health
         self._token = token
-        self.streams = Streams(services)
+        self.streams = Streams(services, missing)
         self.app = Starlette(routes=self.routes())
 
     def routes(self) -> list[Route]:

@@ -7,7 +7,7 @@ memory.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
 import orjson
@@ -42,10 +42,16 @@ _STOPPING = "the server is stopping"
 
 
 class Streams:
-    """The streaming responses of a server."""
+    """The streaming responses of a server.
 
-    def __init__(self, services: Services) -> None:
+    Args:
+        services: what operations use.
+        missing: returns a description of each range that event history lacks.
+    """
+
+    def __init__(self, services: Services, missing: Callable[[], list[str]] = list) -> None:
         self._services = services
+        self._missing = missing
         self._stopping = asyncio.Event()
         self._running: set[asyncio.Future[None]] = set()
 
@@ -61,7 +67,10 @@ class Streams:
     # All events of a search
 
     async def events(self, request: Request) -> Response:
-        """Streams every event of a search, newest first; the last line has their number."""
+        """Streams every event of a search, newest first.
+
+        The last line has their number, and what event history lacks if it lacks anything.
+        """
         search = search_in(request.query_params, self._services.clock.now())
         limit = count_in(request.query_params, "limit", _UNLIMITED) or _UNLIMITED
         first = await self._services.history.search(search, min(_FIRST_PAGE, limit))
@@ -90,7 +99,8 @@ class Streams:
                 page, coming = await coming, None
                 events, token = page.events, page.next_token
                 del page
-            yield _line({"end": True, "events": sent})
+            missing = self._missing()
+            yield _line({"end": True, "events": sent, **({"missing": missing} if missing else {})})
         finally:
             if coming is not None:
                 coming.cancel()

@@ -26,6 +26,7 @@ from opentrail.adapters.inventory import (
     write_inventory,
 )
 from opentrail.adapters.rsa import acknowledged_keys, known_keys
+from opentrail.adapters.sealing import master_key_in
 from opentrail.adapters.sqlite.segments import chain_of, holds_entries
 from opentrail.adapters.sqlite.verify import UNKNOWN
 from opentrail.adapters.written_file import Written, WrittenFile, read_written
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 _INTERVAL = 5.0
 #: Where a control store has its id.
 _MARK, _STORE = "mark", "store"
+#: The file of the master key, among those of signing keys.
+_MASTER = "master.key"
 #: Kinds of problems of the control store.
 STORE_KINDS = ("store", "older")
 
@@ -83,6 +86,8 @@ class DataInventory:
         if self._written is not None and self._written.installation != self._inventory.installation:
             written_problem = "file written is of another data directory"
             self._written = None
+        elif found is not None and self._written is None and written_problem is None:
+            written_problem = "file written is missing"
         self._known_keys: frozenset[str] = frozenset()
         wrong = [*problems, *([written_problem] if written_problem else [])]
         #: The files do not have the inventory yet.
@@ -103,7 +108,7 @@ class DataInventory:
     @property
     def problems(self) -> list[str]:
         """What is not as it was and was not accepted, for operators; without paths."""
-        keys = _missing_keys(self._inventory, self._data.keys, self._known_keys)
+        keys = _key_problems(self._inventory, self._data.keys, self._known_keys)
         return [*(each.text for each in self._inventory.problems), *keys]
 
     async def judge(self, head: int) -> None:
@@ -205,6 +210,9 @@ class DataInventory:
             members = ("uid", "organization")
             trails[arn] = {each: stored.document.get(each, "") for each in members}
         keys = {name: key.fingerprint for name, key in known.items()}
+        master = await asyncio.to_thread(master_key_in, self._data.keys / _MASTER)
+        if master and _MASTER not in inventory.keys:
+            keys[_MASTER] = master
         inventory = replace(
             inventory,
             imported=max(inventory.imported, await known_imports(self._control)),
@@ -275,14 +283,22 @@ def journal_problem(journal: Path, written: Written | None, is_live: bool = True
     return Problem("journal", text)
 
 
-def _missing_keys(inventory: Inventory, folder: Path, known: Collection[str]) -> list[str]:
-    """Returns the signing keys that nothing else knows of any more."""
+def _key_problems(inventory: Inventory, folder: Path, known: Collection[str]) -> list[str]:
+    """Returns signing keys that nothing else knows of any more, and a master key that changed."""
     acknowledged = acknowledged_keys(folder)
-    return [
+    problems = [
         f"signing key {name} is missing: put the file back"
         for name in sorted(inventory.keys)
-        if name not in known and name not in acknowledged and not (folder / name).exists()
+        if name != _MASTER
+        and name not in known
+        and name not in acknowledged
+        and not (folder / name).exists()
     ]
+    master, present = inventory.keys.get(_MASTER), master_key_in(folder / _MASTER)
+    if master is not None and present != master:
+        state = "is missing" if present is None else "is another one" if present else "is damaged"
+        problems.append(f"master key keys/{_MASTER} {state}: put the file back")
+    return problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +348,7 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
     strange = await asyncio.to_thread(journal_problem, data.journal, written, is_live)
     found.update({each.kind: each for each in (fresh, strange) if each is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()
-    keys = _missing_keys(inventory, data.keys, names) if inventory else []
+    keys = _key_problems(inventory, data.keys, names) if inventory else []
     lost = [*found.values(), *(Problem("key", each) for each in keys)]
     return Standing(
         [*problems, *(each.text for each in lost)],

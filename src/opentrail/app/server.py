@@ -149,6 +149,10 @@ class Server:
                 raise StorageFailed(
                     f"data directory {self.settings.data_dir} cannot be used: {error}"
                 ) from error
+            except StorageFailed as error:
+                if self._data.is_full:
+                    raise StorageFailed(f"{error}; the disk is full") from error
+                raise
             settle_memory()
             when_ready(self)
             await self._stop.wait()

@@ -20,7 +20,7 @@ from opentrail.adapters.files import sync_folder
 from opentrail.commands.client import find
 from opentrail.commands.conditions import conditions_of
 from opentrail.commands.progress import Progress
-from opentrail.commands.rendering import harmless, one_line
+from opentrail.commands.rendering import harmless, one_line, warn_of_missing
 from opentrail.core.attributes import attributes_of
 from opentrail.core.errors import OpentrailError, StorageFailed, UsageError
 from opentrail.core.event import format_time
@@ -66,14 +66,20 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _export(answer: Iterator[list[dict[str, Any]]], parts: Parts, progress: Progress) -> int:
-    """Writes all events of an answer and returns their number, checked against its last line."""
+    """Writes all events of an answer and returns their number, checked against its last line.
+
+    What the answer lacks is printed on standard error.
+    """
     count = 0
     for lines in answer:
         events = [line for line in lines if "EventId" in line]
         parts.add(events)
         count += len(events)
         if len(events) < len(lines):
-            return _checked(lines[-1], count)
+            checked = _checked(lines[-1], count)
+            progress.end()
+            warn_of_missing(lines[-1])
+            return checked
         progress.advance(sum(len(event["CloudTrailEvent"]) for event in events), len(events))
     raise OpentrailError("the server's answer was cut")
 

@@ -1,0 +1,308 @@
+"""Every file of a data directory, damaged in every way: nothing is silent, nothing hangs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from opentrail.adapters.gap_file import GapFile
+from opentrail.cli import main
+from opentrail.core.gaps import Gap
+from tests.anomaly.test_bad_days import eventually, health
+from tests.factories import a_record, event_id
+from tests.live.processes import Opentrail, moto_server, opentrail_server
+
+pytestmark = [
+    pytest.mark.anomaly,
+    pytest.mark.live,
+    pytest.mark.slow,
+    pytest.mark.campaign,
+]
+
+#: Time in which a server that has started must have named what is wrong.
+SECONDS = 5.0
+MOMENT = datetime(2020, 1, 1, tzinfo=UTC)
+ARN = "arn:aws:cloudtrail:us-east-1:123456789012:trail/evidence"
+
+
+@dataclass(frozen=True)
+class World:
+    """Data directories of two servers as they left them, and how to start one."""
+
+    folder: Path
+    other: Path
+    flags: tuple[str, ...]
+
+
+@dataclass
+class Row:
+    """Who said what of a damage; '' if nothing."""
+
+    file: str
+    kind: str
+    start: str = ""
+    health: str = ""
+    verify: str = ""
+    doctor: str = ""
+    events: set[str] = field(default_factory=set)
+
+
+def fill(folder: Path, upstream: str, imported: Path, flags: tuple[str, ...]) -> None:
+    """Makes a data directory with everything that one may have."""
+    direct = boto3.client(
+        "s3",
+        endpoint_url=upstream,
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    direct.create_bucket(Bucket=f"bucket-{folder.name}")
+    with opentrail_server(folder, *flags) as server:
+        trails = server.boto("cloudtrail")
+        trails.create_trail(
+            Name="evidence", S3BucketName=f"bucket-{folder.name}", EnableLogFileValidation=True
+        )
+        trails.start_logging(Name="evidence")
+        iam = server.boto("iam")
+        for number in range(50):
+            iam.create_user(UserName=f"{folder.name}-{number}")
+        for arguments in (
+            ("keys", "create", "--user", "ann"),
+            ("users", "create", "ann", "--role", "viewer"),
+            ("import", str(imported)),
+            ("trail", "flush", "evidence"),
+        ):
+            assert server.opentrail(*arguments).returncode == 0
+        eventually(lambda: list((folder / "history").glob("0*.duckdb")), "a sealed file")
+        assert server.stop() == 0
+    GapFile(folder / "lost").keep(Gap(3, MOMENT, MOMENT, "the disk was full"))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    root = tmp_path_factory.mktemp("worlds")
+    imported = root / "imported.ndjson"
+    records = [a_record(eventID=event_id(900_000 + number)) for number in range(30)]
+    imported.write_text("".join(json.dumps(each) + "\n" for each in records))
+    with moto_server() as upstream:
+        flags = ("--upstream", upstream, "--history-seal-records", "20")
+        for name in ("data", "other"):
+            fill(root / name, upstream, imported, flags)
+        yield World(root / "data", root / "other", flags)
+
+
+# The damage
+
+PLACES = (b'"userName":"data-', b'"S3BucketName"', b'"bucket":"')
+
+
+def remove(path: Path, _other: Path) -> None:
+    path.unlink()
+
+
+def empty(path: Path, _other: Path) -> None:
+    path.write_bytes(b"")
+
+
+def halve(path: Path, _other: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flip(path: Path, _other: Path) -> None:
+    """Flips a bit where the file has content; much of a database is not in use."""
+    content = bytearray(path.read_bytes())
+    found = [content.find(place) for place in PLACES if place in content]
+    at = found[0] + 12 if found and path.suffix == ".db" else len(content) // 2
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def swap(path: Path, other: Path) -> None:
+    path.write_bytes(other.read_bytes())
+
+
+KINDS: tuple[Callable[[Path, Path], None], ...] = (remove, empty, halve, flip, swap)
+
+#: What every data directory has: a pattern for the names of each file.
+FILES = (
+    r"state\.db",
+    r"inventory\.json",
+    r"history/inventory\.json",
+    r"written",
+    r"version",
+    r"lock",
+    r"journal/\d+\.db",
+    r"history/0\d+-.*\.duckdb",
+    r"history/import-.*\.duckdb",
+    r"keys/master\.key",
+    r"keys/page-token\.key",
+    r"keys/signing-.*\.pem",
+    r"insights/baselines\.snapshot",
+    r"lost/.*\.json",
+)
+ALL = ("start", "health", "verify", "doctor")
+HEALED = "the other copy and the data are there; the next start makes the file again"
+#: Files and kinds of damage → who may stay silent, and why that does no harm.
+HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
+    (r"(history/)?inventory\.json", ".*", ("health", "doctor"), HEALED),
+    (r"written", ".*", ("health", "doctor"), HEALED),
+    (r"version", "remove", ALL, "the next start makes it again"),
+    (r"version", "swap", ALL, "the content is the same"),
+    (r"lock", ".*", ALL, "it only names the process; the folder itself is locked"),
+    (r"keys/page-token\.key", ".*", ALL, "pages that were begun must be begun again"),
+    (
+        r"lost/.*",
+        "remove",
+        ALL,
+        "not harmless: it counts calls that `allow` answered without a record. But a process without"
+        " such calls removes it itself, so that nobody can tell",
+    ),
+    (r"insights/.*", ".*", ALL, "baselines are learned from event history again"),
+    (r"history/0.*", "remove", ALL, "the journal still has its positions; else it is a gap"),
+    (r"history/0.*", ".*", ("health", "doctor"), "it is sealed from the journal again"),
+)
+
+
+def silent_may_be(file: str, kind: str) -> tuple[str, ...]:
+    return next(
+        (
+            who
+            for pattern, kinds, who, _ in HARMLESS
+            if re.fullmatch(pattern, file) and re.fullmatch(kinds, kind)
+        ),
+        (),
+    )
+
+
+def files_of(folder: Path) -> list[str]:
+    """Returns one file of each pattern, the first in the order of names."""
+    found = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    unknown = [name for name in found if not any(re.fullmatch(each, name) for each in FILES)]
+    assert unknown == [], "a kind of file that this test does not know"
+    return [next(name for name in found if re.fullmatch(each, name)) for each in FILES]
+
+
+def counterpart(world: World, file: str) -> Path:
+    pattern = next(each for each in FILES if re.fullmatch(each, file))
+    return next(
+        path
+        for path in sorted(world.other.rglob("*"))
+        if re.fullmatch(pattern, path.relative_to(world.other).as_posix())
+    )
+
+
+# What is said of it
+
+
+def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    code = main(["verify-store", "--data-dir", str(folder), "--json"])
+    said = capsys.readouterr()
+    found = json.loads(said.out)["findings"] if said.out else []
+    texts = [f"{each['file']}: {each['problem']}" for each in found] or [said.err.strip()]
+    return texts[0] if code else ""
+
+
+def diagnosed(folder: Path, capsys: pytest.CaptureFixture[str], *, runs: bool) -> str:
+    """Returns what doctor says; without a server that there is none is not counted."""
+    main(["doctor", "--data-dir", str(folder), "--json"])
+    found = json.loads(capsys.readouterr().out)["findings"]
+    wrong = [each for each in found if each["level"] == "problem"]
+    subjects = ("data directory", "signing keys", "permissions", *(("server",) if runs else ()))
+    return next((each["text"] for each in wrong if each["subject"] in subjects), "")
+
+
+def said_by(server: Opentrail) -> str:
+    """Returns what `/health` names, once it has looked at everything."""
+    eventually(lambda: health(server)["history"]["responding"], "event history")
+    eventually(lambda: health(server)["journal"]["checked"], "a checked journal")
+    end = time.monotonic() + SECONDS
+    pause = threading.Event()
+    while (state := health(server))["status"] == "ok" and time.monotonic() < end:
+        losses = server.records("EventName=RecordsLost")
+        if losses:
+            details = losses[0]["serviceEventDetails"]
+            return f"RecordsLost: {details.get('lostRecords', '?')}: {details['reason']}"
+        pause.wait(0.2)
+    if state["status"] == "ok":
+        damaged = state["history"]["damaged"]
+        return f"history.damaged: {damaged[0]}" if damaged else ""
+    lists: Any = ("dataProblems", "keyProblems", "missing", "trailProblems")
+    texts = [str(each) for name in lists for each in state[name]]
+    texts += [each["reason"] for each in state["journal"]["lost"]]
+    return f"{state['status']}: {texts[0] if texts else state}"
+
+
+def looked_at(world: World, folder: Path, row: Row, capsys: Any) -> None:
+    row.verify = verified(folder, capsys)
+    row.doctor = diagnosed(folder, capsys, runs=False)
+    server = Opentrail(folder, *world.flags)
+    try:
+        server.start()
+    except AssertionError as error:
+        row.start = str(error).replace("\n", " ")[:200]
+    else:
+        row.health = said_by(server)
+        row.doctor = row.doctor or diagnosed(folder, capsys, runs=True)
+        warned = [line for line in server.output.splitlines() if '"level":"' in line]
+        assert server.stop() == 0
+        lines = server.output.splitlines()
+        row.start = next((each for each in [*warned, *lines] if "made again" in each), "")
+    finally:
+        server.close()
+
+
+def test_nothing_is_said_of_a_whole_directory(
+    tmp_path: Path, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    for gap in (folder / "lost").iterdir():
+        gap.unlink()
+    row = Row("", "")
+    looked_at(world, folder, row, capsys)
+    assert (row.start, row.health, row.verify, row.doctor) == ("", "", "", "")
+
+
+@pytest.mark.parametrize("pattern", FILES)
+@pytest.mark.parametrize("damage", KINDS)
+def test_damage_to_any_file_is_named_by_everything_that_looks(
+    tmp_path: Path,
+    world: World,
+    capsys: pytest.CaptureFixture[str],
+    pattern: str,
+    damage: Callable[[Path, Path], None],
+    record_property: Callable[[str, object], None],
+) -> None:
+    file = next(each for each in files_of(world.folder) if re.fullmatch(pattern, each))
+    folder = tmp_path / "data"
+    shutil.copytree(world.folder, folder)
+    if not file.startswith("lost/"):
+        for gap in (folder / "lost").iterdir():
+            gap.unlink()
+    damage(folder / file, counterpart(world, file))
+    row = Row(file, damage.__name__)
+    looked_at(world, folder, row, capsys)
+    record_property("row", [row.file, row.kind, row.start, row.health, row.verify, row.doctor])
+    with capsys.disabled():
+        print(json.dumps([row.file, row.kind, row.start, row.health, row.verify, row.doctor]))
+    silent = silent_may_be(file, row.kind)
+    if "verify" not in silent:
+        assert row.verify
+    if "health" not in silent:
+        assert row.health or row.start
+    if "doctor" not in silent:
+        assert row.doctor
