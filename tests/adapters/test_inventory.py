@@ -8,15 +8,20 @@ from pathlib import Path
 import pytest
 
 from opentrail.adapters.files import DataDirectory
-from opentrail.adapters.inventory import Inventory, Problem, read_inventory, write_inventory
+from opentrail.adapters.inventory import (
+    DirectoryInventory,
+    DirectoryProblem,
+    read_inventory,
+    write_inventory,
+)
 from opentrail.adapters.written_file import Written
 
-OWN = Inventory(
+OWN = DirectoryInventory(
     "a" * 32,
     store="b" * 32,
     keys={"signing-1.pem": "f"},
     trails={"arn": {"uid": "u", "organization": ""}},
-    problems=(Problem("store", "state.db is empty"),),
+    problems=(DirectoryProblem("store", "state.db is empty"),),
     serial=3,
 )
 COPIES = ("inventory.json", "history/inventory.json")
@@ -76,7 +81,7 @@ def test_a_copy_of_another_directory_is_named(
 ) -> None:
     other = DataDirectory(tmp_path_factory.mktemp("other"))
     other.history.mkdir()
-    write_inventory(other, Inventory("c" * 32, serial=99))
+    write_inventory(other, DirectoryInventory("c" * 32, serial=99))
     (data.root / copy).write_bytes((other.root / copy).read_bytes())
     found, problems = read_inventory(data, Written("a" * 32))
     assert found == OWN
@@ -84,7 +89,7 @@ def test_a_copy_of_another_directory_is_named(
 
 
 def test_of_two_copies_the_newer_one_counts(data: DataDirectory) -> None:
-    newer = Inventory("a" * 32, store="b" * 32, serial=4)
+    newer = DirectoryInventory("a" * 32, store="b" * 32, serial=4)
     (data.history / "inventory.json").write_bytes(newer.to_json())
     assert read_inventory(data) == (newer, [])
 

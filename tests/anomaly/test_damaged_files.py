@@ -166,8 +166,8 @@ HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         r"lost/.*",
         "remove",
         ALL,
-        "not harmless: it counts calls that `allow` answered without a record. But a process without"
-        " such calls removes it itself, so that nobody can tell",
+        "not harmless: it counts calls that `allow` answered without a record; but a process"
+        " without such calls removes it itself, so that nobody can tell",
     ),
     (r"insights/.*", ".*", ALL, "baselines are learned from event history again"),
     (r"history/0.*", "remove", ALL, "the journal still has its positions; else it is a gap"),
@@ -227,8 +227,7 @@ def diagnosed(folder: Path, capsys: pytest.CaptureFixture[str], *, runs: bool) -
 
 def said_by(server: Opentrail) -> str:
     """Returns what `/health` names, once it has looked at everything."""
-    eventually(lambda: health(server)["history"]["responding"], "event history")
-    eventually(lambda: health(server)["journal"]["checked"], "a checked journal")
+    eventually(lambda: is_ready(health(server)), "event history and a checked journal")
     end = time.monotonic() + SECONDS
     pause = threading.Event()
     while (state := health(server))["status"] == "ok" and time.monotonic() < end:
@@ -244,6 +243,13 @@ def said_by(server: Opentrail) -> str:
     texts = [str(each) for name in lists for each in state[name]]
     texts += [each["reason"] for each in state["journal"]["lost"]]
     return f"{state['status']}: {texts[0] if texts else state}"
+
+
+def is_ready(state: dict[str, Any]) -> bool:
+    """Returns whether a server has opened everything; until then it may be degraded."""
+    history, journal = state["history"], state["journal"]
+    is_open = history["responding"] and history["position"] >= journal["position"]
+    return bool(journal["checked"] and is_open)
 
 
 def looked_at(world: World, folder: Path, row: Row, capsys: Any) -> None:

@@ -22,7 +22,7 @@ from opentrail.core.errors import StateLost
 from opentrail.ports.control import Put
 from opentrail.settings import Settings
 from tests.factories import a_new_entry, a_record, event_id
-from tests.fakes import asynchronous
+from tests.fakes import asynchronous, run_skipping_time
 
 SETTINGS = Settings(upstream={"": "http://127.0.0.1:9"})
 ENFORCED = replace(SETTINGS, auth="enforced")
@@ -258,7 +258,23 @@ async def test_trails_are_in_the_inventory_while_they_are_there(tmp_path: Path) 
     key, arn = "123456789012/us-east-1/mine", "arn:aws:cloudtrail:us-east-1:123456789012:trail/mine"
     async with opened(tmp_path) as engines:
         await engines.control.apply([Put("trail", key, {"uid": "u"})])
-        await mark_journal(engines.control, engines.journal, engines.inventory.told)
+        await mark_journal(engines.control, engines.journal, engines.inventory.marked)
     standing = await standing_of(DataDirectory(tmp_path), None, is_live=False)
     assert standing.inventory is not None
     assert dict(standing.inventory.trails) == {arn: {"uid": "u", "organization": ""}}
+
+
+def test_a_folder_that_took_the_place_of_the_servers_own_ends_it_and_is_not_touched(
+    tmp_path: Path,
+) -> None:
+    folder, failures = tmp_path / "data", list[str]()
+
+    async def story() -> None:
+        async with opened(folder) as engines:
+            folder.rename(tmp_path / "moved")
+            folder.mkdir()
+            await engines.inventory.keep(failures.append)
+
+    run_skipping_time(story())
+    assert ["was moved or replaced" in each for each in failures] == [True]
+    assert not (folder / "inventory.json").exists()

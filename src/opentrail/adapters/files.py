@@ -85,7 +85,7 @@ class DataDirectory:
             raise
 
     def _lock_directory(self) -> None:
-        """Locks the folder itself, which nobody can remove and make again unnoticed.
+        """Locks the folder itself, which cannot be removed and made again unnoticed.
 
         The file `lock` names the holder, and is locked for earlier versions, and where folders
         cannot be locked.

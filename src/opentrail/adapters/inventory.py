@@ -24,7 +24,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class DirectoryProblem:
     """Something that is not as it was; it counts until it is accepted.
 
     `kind` is `store` (the control store is another one), `older` (it is an older copy of itself)
@@ -36,7 +36,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Inventory:
+class DirectoryInventory:
     """What a data directory must hold.
 
     Args:
@@ -45,7 +45,7 @@ class Inventory:
         state_file: whether the control store is the file `state.db`.
         imported: the number of the last imported event.
         keys: file name of each signing key → its fingerprint.
-        trails: ARN of each trail → the members of its document that no call tells.
+        trails: ARN of each trail → the members of its document that no call has.
         problems: what was found at a start and not accepted yet.
         serial: how often it was changed.
     """
@@ -56,7 +56,7 @@ class Inventory:
     imported: int = 0
     keys: Mapping[str, str] = field(default_factory=dict)
     trails: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[DirectoryProblem, ...] = ()
     serial: int = 0
 
     def to_json(self) -> bytes:
@@ -66,24 +66,24 @@ class Inventory:
         return json.dumps(document, indent=1).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, content: bytes) -> Inventory | None:
+    def from_json(cls, content: bytes) -> DirectoryInventory | None:
         """Returns the inventory in a file; None if it is damaged."""
         try:
             document = json.loads(content)
             held = document["holds"]
             if document["format"] != _FORMAT or document["sha256"] != _hash(held):
                 return None
-            problems = tuple(Problem(**each) for each in held["problems"])
+            problems = tuple(DirectoryProblem(**each) for each in held["problems"])
             return cls(**{**held, "problems": problems})
         except (ValueError, KeyError, TypeError):
             return None
 
-    def without(self, *kinds: str) -> Inventory:
+    def without(self, *kinds: str) -> DirectoryInventory:
         """Returns the inventory without problems of some kinds."""
         kept = tuple(each for each in self.problems if each.kind not in kinds)
         return replace(self, problems=kept)
 
-    def with_problem(self, problem: Problem) -> Inventory:
+    def with_problem(self, problem: DirectoryProblem) -> DirectoryInventory:
         """Returns the inventory with a problem, of which it has one of a kind."""
         return replace(self, problems=(*self.without(problem.kind).problems, problem))
 
@@ -95,7 +95,7 @@ def new_installation() -> str:
 
 def read_inventory(
     data: DataDirectory, written: Written | None = None
-) -> tuple[Inventory | None, list[str]]:
+) -> tuple[DirectoryInventory | None, list[str]]:
     """Returns the newest inventory of a data directory, and what is wrong with its two files.
 
     There is none in a directory of an older version.
@@ -104,13 +104,13 @@ def read_inventory(
         data: the data directory.
         written: what the file `written` says: of whose installation the directory is.
     """
-    found: dict[str, Inventory] = {}
+    found: dict[str, DirectoryInventory] = {}
     problems: list[str] = []
     missing: list[str] = []
     for path in _paths(data):
         name = path.relative_to(data.root).as_posix()
         try:
-            read = Inventory.from_json(path.read_bytes())
+            read = DirectoryInventory.from_json(path.read_bytes())
         except FileNotFoundError:
             missing.append(name)
             continue
@@ -130,7 +130,7 @@ def read_inventory(
     return chosen, problems
 
 
-def write_inventory(data: DataDirectory, inventory: Inventory) -> None:
+def write_inventory(data: DataDirectory, inventory: DirectoryInventory) -> None:
     """Writes both files.
 
     Raises:
@@ -144,7 +144,9 @@ def _paths(data: DataDirectory) -> tuple[Path, ...]:
     return data.root / NAME, data.history / NAME
 
 
-def _chosen(found: Sequence[Inventory], written: Written | None) -> Inventory | None:
+def _chosen(
+    found: Sequence[DirectoryInventory], written: Written | None
+) -> DirectoryInventory | None:
     own = [each for each in found if written and each.installation == written.installation]
     return max(own or found, key=lambda each: each.serial, default=None)
 

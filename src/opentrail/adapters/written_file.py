@@ -31,7 +31,7 @@ class Written:
         installation: the id of the data directory (`adapters/inventory.py`).
         position: the last position of the journal that was committed.
         chain: the chain at this position; b"" if it is not known.
-        marked: the last position that the control store was told of.
+        marked: the position that was last stored in the control store.
     """
 
     installation: str
@@ -93,7 +93,7 @@ class WrittenFile:
             self._keep(replace(self._written, position=position, chain=chain))
 
     def marked(self, position: int) -> None:
-        """Notes the position that the control store was told of."""
+        """Notes the position that was stored in the control store."""
         with self._lock:
             self._keep(replace(self._written, marked=position))
 

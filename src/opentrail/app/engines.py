@@ -110,10 +110,10 @@ async def open_engines(
         max(await known_imports(control), inventory.imported),
     )
     journal = ArchivedJournal(sqlite, store)
-    stack.push_async_callback(mark_journal, control, journal, inventory.told)
+    stack.push_async_callback(mark_journal, control, journal, inventory.marked)
     stack.push_async_callback(journal.close)
-    run_beside(stack, keep_mark(control, journal, inventory.told))
-    run_beside(stack, inventory.keep())
+    run_beside(stack, keep_mark(control, journal, inventory.marked))
+    run_beside(stack, inventory.keep(fail))
     identities = Identities(control, directory_identities(settings.directory))
     await identities.load()
     stack.push_async_callback(store.close)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from opentrail.adapters.files import DataDirectory
 from opentrail.adapters.gap_file import DamagedGap, kept_gaps
 from opentrail.adapters.inventory import (
     ACCEPTED,
-    Inventory,
-    Problem,
+    DirectoryInventory,
+    DirectoryProblem,
     new_installation,
     read_inventory,
     write_inventory,
@@ -82,7 +82,7 @@ class DataInventory:
         found, problems = read_inventory(data, self._written)
         self._is_new = found is None
         own = self._written.installation if self._written else new_installation()
-        self._inventory = found or Inventory(own)
+        self._inventory = found or DirectoryInventory(own)
         if self._written is not None and self._written.installation != self._inventory.installation:
             written_problem = "file written is of another data directory"
             self._written = None
@@ -137,8 +137,8 @@ class DataInventory:
         try:
             await self.refresh(replace(inventory, state_file=self._in_file))
             chain = await asyncio.to_thread(chain_of, self._data.journal, head)
-            told = written.marked if written and self._is_frozen else marked or 0
-            line = Written(self._inventory.installation, head, chain, told)
+            mark = written.marked if written and self._is_frozen else marked or 0
+            line = Written(self._inventory.installation, head, chain, mark)
             self._file = await asyncio.to_thread(WrittenFile, self._data.root, line)
         except OSError as error:
             raise StorageFailed(f"the inventory cannot be written: {error}") from error
@@ -147,14 +147,14 @@ class DataInventory:
         """Returns if the control store is the one that it was.
 
         Raises:
-            StateLost: it is not, and nobody has accepted that.
+            StateLost: it is not, and that was not accepted.
         """
         texts = [each.text for each in self._inventory.problems if each.kind in STORE_KINDS]
         if texts:
             raise StateLost(
-                f"{texts[0]}. With --auth enforced the server does not start without it, because "
-                "it would no longer know any key, and forward every call. Put the former one "
-                "back, or accept the loss: opentrail doctor --accept-losses --data-dir "
+                f"lost state: {texts[0]}. With --auth enforced the server does not start, since "
+                "without its keys every call would be forwarded unverified. Put the former control "
+                "store back, or accept the loss: opentrail doctor --accept-losses --data-dir "
                 f"{self._data.root}"
             )
 
@@ -163,8 +163,8 @@ class DataInventory:
         if self._file is not None:
             self._file.committed(position, chain)
 
-    def told(self, position: int) -> None:
-        """Notes that the control store was told of a position."""
+    def marked(self, position: int) -> None:
+        """Notes the position that the control store has as its mark."""
         if self._file is not None and not self._is_frozen:
             self._file.marked(position)
 
@@ -173,10 +173,16 @@ class DataInventory:
         """What is known of the former control store stays until a loss of it was accepted."""
         return any(each.kind in STORE_KINDS for each in self._inventory.problems)
 
-    async def keep(self) -> None:
-        """Repeats `refresh`."""
+    async def keep(self, fail: Callable[[str], None]) -> None:
+        """Repeats `refresh`, and ends the server with `fail` if its folder is not its own any more.
+
+        Another server may lock the folder that took its place.
+        """
         while True:
             await asyncio.sleep(_INTERVAL)
+            if self._data.is_replaced:
+                fail(f"data directory {self._data.root} was moved or replaced while it was in use")
+                return
             await self._try_refresh()
 
     async def _try_refresh(self) -> None:
@@ -185,7 +191,7 @@ class DataInventory:
         except (OpentrailError, OSError) as error:
             log.warning("the inventory cannot be updated", extra={"error": str(error)})
 
-    async def refresh(self, judged: Inventory | None = None) -> None:
+    async def refresh(self, judged: DirectoryInventory | None = None) -> None:
         """Adds to the inventory what was added; takes an acceptance of losses.
 
         Raises:
@@ -223,7 +229,9 @@ class DataInventory:
         if is_accepted:
             await asyncio.to_thread(acceptance.unlink, missing_ok=True)
 
-    async def _store_inventory(self, inventory: Inventory) -> None:
+    async def _store_inventory(self, inventory: DirectoryInventory) -> None:
+        if self._data.is_replaced:
+            raise StorageFailed("the data directory is no longer the one that was locked")
         if self._is_outdated or inventory != self._inventory:
             inventory = replace(inventory, serial=self._inventory.serial + 1)
             await asyncio.to_thread(write_inventory, self._data, inventory)
@@ -248,28 +256,30 @@ _GONE = "trails, access keys, policies, users and settings that were in it are g
 
 
 def store_problem(
-    inventory: Inventory | None, written: Written | None, known: _Known
-) -> Problem | None:
+    inventory: DirectoryInventory | None, written: Written | None, known: _Known
+) -> DirectoryProblem | None:
     """Returns what is wrong with a control store; None if it is the one that it was."""
-    if inventory is None or inventory.store is None:
-        if known.is_empty and known.has_records:
-            return Problem("store", f"{known.name} is empty, and the journal is not: {_GONE}")
-        return None
+    former = inventory.store if inventory else None
+    if known.is_empty and former is not None:
+        return DirectoryProblem("store", f"{known.name} is empty, and was not: {_GONE}")
     if known.is_empty:
-        return Problem("store", f"{known.name} is empty, and was not: {_GONE}")
-    if known.store != inventory.store:
+        text = f"{known.name} is empty, and the journal is not: {_GONE}"
+        return DirectoryProblem("store", text) if known.has_records else None
+    if former is not None and known.store != former:
         text = f"{known.name} is not the one of this data directory: what was in that is gone"
-        return Problem("store", text)
+        return DirectoryProblem("store", text)
     if written is not None and (known.marked or 0) < written.marked:
         text = (
             f"{known.name} is an older copy, of position {known.marked or 0} of the journal; it was"
             f" at position {written.marked}: what was changed in between is gone"
         )
-        return Problem("older", text)
+        return DirectoryProblem("older", text)
     return None
 
 
-def journal_problem(journal: Path, written: Written | None, is_live: bool = True) -> Problem | None:
+def journal_problem(
+    journal: Path, written: Written | None, is_live: bool = True
+) -> DirectoryProblem | None:
     """Returns what is wrong with a journal; None if it has the record that was written last.
 
     What is missing at its end is found elsewhere.
@@ -280,10 +290,10 @@ def journal_problem(journal: Path, written: Written | None, is_live: bool = True
     if own in (UNKNOWN, written.chain):
         return None
     text = f"the journal is another one: position {written.position} is not what was written there"
-    return Problem("journal", text)
+    return DirectoryProblem("journal", text)
 
 
-def _key_problems(inventory: Inventory, folder: Path, known: Collection[str]) -> list[str]:
+def _key_problems(inventory: DirectoryInventory, folder: Path, known: Collection[str]) -> list[str]:
     """Returns signing keys that nothing else knows of any more, and a master key that changed."""
     acknowledged = acknowledged_keys(folder)
     problems = [
@@ -307,11 +317,11 @@ class Standing:
 
     problems: list[str]
     #: Those of the problems that count until they are accepted.
-    lost: list[Problem]
+    lost: list[DirectoryProblem]
     #: The last position that is known to have been written, and the number of the last import.
     written: int
     imported: int
-    inventory: Inventory | None
+    inventory: DirectoryInventory | None
 
 
 async def standing_of(data: DataDirectory, control: ControlStore | None, is_live: bool) -> Standing:
@@ -344,12 +354,12 @@ async def standing_of(data: DataDirectory, control: ControlStore | None, is_live
         known = _Known(await _store_id(control), marked, has_records, in_file=True)
         fresh = store_problem(inventory, written, known)
     elif inventory is not None and inventory.state_file:
-        fresh = Problem("store", f"the control store state.db is missing: {_GONE}")
+        fresh = DirectoryProblem("store", f"the control store state.db is missing: {_GONE}")
     strange = await asyncio.to_thread(journal_problem, data.journal, written, is_live)
     found.update({each.kind: each for each in (fresh, strange) if each is not None})
     names = frozenset(await known_keys(control)) if control else frozenset()
     keys = _key_problems(inventory, data.keys, names) if inventory else []
-    lost = [*found.values(), *(Problem("key", each) for each in keys)]
+    lost = [*found.values(), *(DirectoryProblem("key", each) for each in keys)]
     return Standing(
         [*problems, *(each.text for each in lost)],
         lost,

@@ -49,26 +49,30 @@ async def marked_position(control: ControlStore) -> int | None:
 
 
 async def keep_mark(
-    control: ControlStore, journal: Journal, told: Callable[[int], None] = lambda position: None
+    control: ControlStore,
+    journal: Journal,
+    on_marked: Callable[[int], None] = lambda position: None,
 ) -> None:
     """Stores the journal's last position periodically."""
     while True:
-        await mark_journal(control, journal, told)
+        await mark_journal(control, journal, on_marked)
         await asyncio.sleep(_INTERVAL)
 
 
 async def mark_journal(
-    control: ControlStore, journal: Journal, told: Callable[[int], None] = lambda position: None
+    control: ControlStore,
+    journal: Journal,
+    on_marked: Callable[[int], None] = lambda position: None,
 ) -> None:
     """Stores the journal's last position, unless it is stored already; logs a failure.
 
-    `told` is called with the position that is stored.
+    `on_marked` is called with the position that is stored.
     """
     try:
         marked, position = await marked_position(control), journal.head
         if marked != position:
             await control.apply([Put(_MARK, _JOURNAL, {"position": position})])
-        told(position)
+        on_marked(position)
     except OpentrailError as error:
         log.warning("the journal's mark cannot be stored", extra={"error": str(error)})
 

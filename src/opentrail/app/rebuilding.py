@@ -1,4 +1,4 @@
-"""Makes again what a lost control store had and the journal can tell: trails.
+"""Makes again what a lost control store had and the journal has: trails.
 
 Identities that records teach are learned again by the server itself, at its next start.
 """

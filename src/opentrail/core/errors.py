@@ -47,7 +47,7 @@ class StoreUnreachable(StorageFailed):
 
 
 class StateLost(StorageFailed):
-    """The control store is not the one that it was, and nobody has accepted that."""
+    """The control store is not the one that it was, and that was not accepted."""
 
 
 class SigningKeyUnavailable(StorageFailed):

@@ -39,7 +39,7 @@ class TrailRebuilding:
     """Follows the calls on trails, in the order of the journal.
 
     Args:
-        known: ARN of each trail → members of its document that no call tells: `uid` and
+        known: ARN of each trail → members of its document that no call has: `uid` and
             `organization`. A trail whose `uid` is known goes on delivering where it was; another
             one delivers what comes from now on.
     """
@@ -89,7 +89,7 @@ class TrailRebuilding:
             known = self._known.get(arn, {})
             is_of_organization = trail.organization != ""
             if is_of_organization and not known.get("organization"):
-                continue  # nobody knows of which organization
+                continue  # it is unknown of which organization
             ready = replace(trail, organization=str(known.get("organization", "")))
             # What the spans before had to deliver was delivered.
             spans = ready.spans[-1:] if ready.logging else ()
