@@ -39,7 +39,7 @@ def copy_nothing(_target: Path) -> None:
 
 
 def a_data_directory(root: Path) -> DataDirectory:
-    """Returns a data directory with 50 records, of which 20 are sealed."""
+    """Returns a data directory with 30 records, of which 20 are sealed."""
     data = DataDirectory(root)
     data.open()
     data.close()
@@ -63,7 +63,7 @@ def test_a_snapshot_has_every_record(tmp_path: Path) -> None:
         assert position == 30
         check = StoreCheck(folder / "journal", folder / "history", ignore)
         assert list(check.findings()) == []
-        assert (check.files, check.records) == (1, 50)
+        assert (check.files, check.records) == (1, 30)
         (linked,) = (folder / "history").glob("*.duckdb")
         assert linked.samefile(data.history / linked.name)
         assert (folder / "version").read_text() == (data.root / "version").read_text()

@@ -22,6 +22,7 @@ KEY = b"-----a private key-----"
 async def put(control: SqlControl) -> None:
     await control.apply([Put("trail", "t1", {"name": "my-trail"}, 0)])
     await control.apply([Put("trail", "t1", {"name": "changed"}, 1)])
+    await control.apply([Put("mark", "journal", {"position": 30})])
     await control.close()
 
 
@@ -50,7 +51,7 @@ def test_a_backup_is_restored_elsewhere(data: Path, capsys: Capture) -> None:
     assert main(["restore", "b.tar", "--data-dir", "new"]) == 0
     assert capsys.readouterr().out.startswith("new: all up to position 30, ")
     assert main(["verify-store", "--data-dir", "new"]) == 0
-    assert "50 records verified" in capsys.readouterr().out
+    assert "30 records verified" in capsys.readouterr().out
     assert run(trail_of(SqlControl.in_file(Path("new/state.db")))) == (2, "changed")
     assert list(Path("new/keys").iterdir()) == []
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]

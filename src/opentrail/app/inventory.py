@@ -152,10 +152,9 @@ class DataInventory:
         texts = [each.text for each in self._inventory.problems if each.kind in STORE_KINDS]
         if texts:
             raise StateLost(
-                f"lost state: {texts[0]}. With --auth enforced the server does not start, since "
-                "without its keys every call would be forwarded unverified. Put the former control "
-                "store back, or accept the loss: opentrail doctor --accept-losses --data-dir "
-                f"{self._data.root}"
+                f"data directory {self._data.root}: with --auth enforced the server does not start "
+                f"while {texts[0]}; put the former control store back, or accept the loss: "
+                "opentrail doctor --accept-losses"
             )
 
     def committed(self, position: int, chain: bytes) -> None:
