@@ -159,7 +159,7 @@ HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     (r"(history/)?inventory\.json", ".*", ("health", "doctor"), HEALED),
     (r"written", ".*", ("health", "doctor"), HEALED),
     (r"version", "remove", ALL, "the next start makes it again"),
-    (r"version", "swap", ALL, "the content is the same"),
+    (r"version", "swap|halve|flip", ALL, "the number in it is the same"),
     (r"lock", ".*", ALL, "it only names the process; the folder itself is locked"),
     (r"keys/page-token\.key", ".*", ALL, "pages that were begun must be begun again"),
     (

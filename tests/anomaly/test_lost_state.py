@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -24,6 +27,16 @@ def doctor(folder: Path, *flags: str) -> str:
     return run_opentrail("doctor", "--data-dir", str(folder), *flags).stdout
 
 
+def delivered_to(s3: Any, bucket: str) -> list[dict[str, Any]]:
+    """Returns the records of all log files."""
+    records: list[dict[str, Any]] = []
+    for each in s3.list_objects_v2(Bucket=bucket)["Contents"]:
+        if "/CloudTrail/" in each["Key"] and each["Key"].endswith(".json.gz"):
+            body = s3.get_object(Bucket=bucket, Key=each["Key"])["Body"].read()
+            records += json.loads(gzip.decompress(body))["Records"]
+    return records
+
+
 def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     with moto_server() as upstream:
@@ -42,7 +55,10 @@ def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path
                 Name="evidence", S3BucketName="evidence", EnableLogFileValidation=True
             )
             trails.start_logging(Name="evidence")
-            server.boto("iam").create_user(UserName="before")
+            iam = server.boto("iam")
+            iam.create_user(UserName="before")
+            made = iam.create_access_key(UserName="before")["AccessKey"]
+            own = (made["AccessKeyId"], made["SecretAccessKey"])
             assert server.opentrail("trail", "flush", "evidence").returncode == 0
             assert health(server)["status"] == "ok"
             assert server.stop() == 0
@@ -71,17 +87,17 @@ def test_it_is_named_trails_come_back_and_deliver_each_event_once(tmp_path: Path
             assert health(server)["status"] == "degraded"
             assert "these losses are accepted" in doctor(folder, "--accept-losses")
             eventually(lambda: health(server)["status"] == "ok", "health after the acceptance")
-            server.boto("iam").create_user(UserName="after")
+            server.boto("iam", *own).create_user(UserName="after")
+            (record,) = server.records("requestParameters.userName=after name=CreateUser")
+            assert record["userIdentity"]["userName"] == "before", "the key is known again"
             assert server.opentrail("trail", "flush", "evidence").returncode == 0
             (trail,) = server.boto("cloudtrail").describe_trails()["trailList"]
             assert trail["TrailARN"] == ARN
-            keys = [
-                each["Key"]
-                for each in direct.list_objects_v2(Bucket="evidence")["Contents"]
-                if "/CloudTrail/" in each["Key"]
-            ]
-            delivered = server.validate(ARN)
-            assert delivered.returncode == 0, delivered.stdout + delivered.stderr
-            assert keys
+            validated = server.validate(ARN)
+            assert validated.returncode == 0, validated.stdout + validated.stderr
+            delivered = delivered_to(direct, "evidence")
+            assert len(delivered) == len({each["eventID"] for each in delivered})
+            names = [(each["requestParameters"] or {}).get("userName") for each in delivered]
+            assert {"before", "after"} <= set(names)
             assert server.stop() == 0
         assert verified(folder)[0] == 0

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from opentrail.adapters.files import write_durably
@@ -20,7 +20,7 @@ NAME = "written"
 _LINE = re.compile(
     rb"([0-9a-f]{32}) position (\d{20}) chain ([0-9a-f]{64}|-{64}) marked (\d{20}) ([0-9a-f]{8})\n"
 )
-_NO_CHAIN = "-" * 64
+_NO_CHAIN = b"-" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,7 @@ class Written:
 
     def to_line(self) -> bytes:
         """Returns the content of the file; it always has the same length."""
-        chain = self.chain.hex() or _NO_CHAIN
-        text = (
-            f"{self.installation} position {self.position:020d} chain {chain}"
-            f" marked {self.marked:020d}"
-        ).encode()
-        return text + b" %08x\n" % zlib.crc32(text)
+        return _line(self.installation.encode(), self.position, self.chain, self.marked)
 
     @classmethod
     def from_line(cls, line: bytes) -> Written | None:
@@ -56,6 +51,17 @@ class Written:
             return None
         chain = b"" if match[3].startswith(b"-") else bytes.fromhex(match[3].decode())
         return cls(match[1].decode(), int(match[2]), chain, int(match[4]))
+
+
+def _line(installation: bytes, position: int, chain: bytes, marked: int) -> bytes:
+    # Each group of records waits for it, so it is made in one step.
+    text = b"%b position %020d chain %b marked %020d" % (
+        installation,
+        position,
+        chain.hex().encode() if chain else _NO_CHAIN,
+        marked,
+    )
+    return b"%b %08x\n" % (text, zlib.crc32(text))
 
 
 def read_written(root: Path) -> tuple[Written | None, str | None]:
@@ -81,7 +87,9 @@ class WrittenFile:
     """
 
     def __init__(self, root: Path, written: Written) -> None:
-        self._written = written
+        self._installation = written.installation.encode()
+        self._position, self._chain = written.position, written.chain
+        self._marked = written.marked
         self._lock = threading.Lock()
         path = root / NAME
         write_durably(path, written.to_line())  # at its final size, because disks fill up
@@ -90,18 +98,20 @@ class WrittenFile:
     def committed(self, position: int, chain: bytes) -> None:
         """Notes that the journal is durable up to a position."""
         with self._lock:
-            self._keep(replace(self._written, position=position, chain=chain))
+            self._position, self._chain = position, chain
+            self._keep()
 
     def marked(self, position: int) -> None:
         """Notes the position that was stored in the control store."""
         with self._lock:
-            self._keep(replace(self._written, marked=position))
+            self._marked = position
+            self._keep()
 
-    def _keep(self, written: Written) -> None:
-        self._written = written
+    def _keep(self) -> None:
         if self._descriptor >= 0:
+            line = _line(self._installation, self._position, self._chain, self._marked)
             with contextlib.suppress(OSError):  # the line that is there is only older
-                os.pwrite(self._descriptor, written.to_line(), 0)
+                os.pwrite(self._descriptor, line, 0)
 
     def close(self) -> None:
         """Closes the file; what is noted afterwards is not kept."""

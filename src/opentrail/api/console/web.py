@@ -277,7 +277,9 @@ class WebConsole:
         journal, history = state["journal"], state["history"]
         accounts = user_of(request).accounts
         wrong = [f"event history lacks {each}" for each in state["missing"]]
-        if wrong and accounts is not None:
+        if accounts is None:
+            wrong += [*state.get("dataProblems", ()), *state.get("keyProblems", ())]
+        elif wrong:
             wrong = ["event history lacks events"]
         if journal["failure"]:
             wrong.append(f"calls are not recorded: {journal['failure']}")
