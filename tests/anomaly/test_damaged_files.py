@@ -169,6 +169,7 @@ HARMLESS: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         "not harmless: it counts calls that `allow` answered without a record; but a process"
         " without such calls removes it itself, so that nobody can tell",
     ),
+    (r"lost/.*", "swap", ("verify", "doctor"), "the server records the loss that the file names"),
     (r"insights/.*", ".*", ALL, "baselines are learned from event history again"),
     (r"history/0.*", "remove", ALL, "the journal still has its positions; else it is a gap"),
     (r"history/0.*", ".*", ("health", "doctor"), "it is sealed from the journal again"),

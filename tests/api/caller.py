@@ -224,7 +224,15 @@ class Api:
         ).app
         self.health: dict[str, Any] = {"status": "ok"}
         self.token = TOKEN
-        api = CommandLineApi(self.services, self._exposition, self._health, self.token)
+        #: What event history lacks.
+        self.missing: list[str] = []
+        api = CommandLineApi(
+            self.services,
+            self._exposition,
+            self._health,
+            self.token,
+            missing=lambda: self.missing,
+        )
         self.console, self.streams = api.app, api.streams
         self.calls = 0
 

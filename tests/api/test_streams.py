@@ -152,6 +152,18 @@ def test_pages_of_large_records_are_small() -> None:
     assert streams._next_size(50, 0) == 200
 
 
+@asynchronous
+async def test_streams_name_what_event_history_lacks() -> None:
+    api = await filled(*some_records(3))
+    api.missing = ["positions 4 to 9 of event history"]
+    *_, end = await whole(api)
+    assert end == {"end": True, "events": 3, "missing": api.missing}
+    async with api.stream(TAIL, after="3") as stream:
+        assert await stream.line() == {"position": 3, "missing": api.missing}
+    async with api.stream(TAIL) as stream:
+        assert await stream.line() == {"position": 3}
+
+
 # Events as they come
 
 

@@ -121,6 +121,16 @@ def test_a_lost_server_is_waited_for_and_nothing_comes_twice(
     assert captured.err.endswith("opentrail: that was all\n")
 
 
+def test_what_event_history_lacks_is_named_once(server: Server, capsys: Capture) -> None:
+    lacking = {"position": 4, "missing": ["positions 2 to 3 of event history"]}
+    server.scripts = [[lacking, line(5)], [lacking, line(6)]]
+    assert main(["tail", "--after", "1"]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("opentrail: missing: positions 2 to 3 of event history\n") == 1
+    assert "Event5" in said.out
+    assert "Event6" in said.out
+
+
 def test_the_server_is_found_again_each_time(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     place, paused = TailCursor(), 0

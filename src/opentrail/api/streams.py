@@ -110,7 +110,8 @@ class Streams:
     async def tail(self, request: Request) -> Response:
         """Streams events in the order of the journal as they become durable.
 
-        A line without an event has the position that has been searched.
+        A line without an event has the position that has been searched. The first one also has what
+        event history lacks, if it lacks anything and earlier events were asked for.
         """
         query = request.query_params
         if "since" in query or "until" in query:
@@ -123,9 +124,11 @@ class Streams:
         shown: list[FoundEvent] = []
         if last is not None:
             after, shown = await self._last(search, last)
+        missing = self._missing() if "last" in query or "after" in query else []
         if after is None:
             after = self._services.journal.head
-        return _Streamed(self._with_error(self._follow(search, after, shown)), self._running)
+        lines = self._follow(search, after, shown, missing)
+        return _Streamed(self._with_error(lines), self._running)
 
     async def _last(self, search: Search, count: int) -> tuple[int, list[FoundEvent]]:
         """Returns a position, and the last events up to it in the order of the journal."""
@@ -147,14 +150,19 @@ class Streams:
         return position, sorted(shown[:count], key=lambda event: event.position)
 
     async def _follow(
-        self, search: Search, position: int, shown: Sequence[FoundEvent]
+        self,
+        search: Search,
+        position: int,
+        shown: Sequence[FoundEvent],
+        missing: Sequence[str],
     ) -> AsyncGenerator[bytes, None]:
         loop, journal = asyncio.get_running_loop(), self._services.journal
         stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
         beyond: asyncio.Future[Any] | None = None
         size = _FIRST_PAGE
         try:
-            yield _lines(shown) + _line({"position": position})
+            lacking = {"missing": missing} if missing else {}
+            yield _lines(shown) + _line({"position": position, **lacking})
             written = loop.time()
             while not self._stopping.is_set():
                 entries = await journal.read(position, size)

@@ -18,7 +18,12 @@ from typing import Any
 from opentrail.adapters.files import write_durably
 from opentrail.commands.client import Console, find
 from opentrail.commands.conditions import conditions_of, require_one_form
-from opentrail.commands.rendering import print_csv, print_lines, print_records
+from opentrail.commands.rendering import (
+    print_csv,
+    print_lines,
+    print_records,
+    warn_of_missing,
+)
 from opentrail.core.errors import StorageFailed, TokenRefused, TryLater, UsageError
 from opentrail.core.text import printable
 
@@ -109,8 +114,12 @@ def follow(
     cursor: TailCursor,
     pause: Callable[[float], None] = time.sleep,
 ) -> Iterator[Lines]:
-    """Yields lines without end; reconnects at the position of `cursor` after a failure."""
+    """Yields lines without end; reconnects at the position of `cursor` after a failure.
+
+    What event history lacks is printed on standard error, once.
+    """
     failures, chance = 0, random.SystemRandom()
+    warned: list[str] = []
     while True:
         after = cursor.position
         given = query if after is None else {**query, "last": None, "after": str(after)}
@@ -121,6 +130,10 @@ def follow(
                     if failures:
                         sys.stderr.write("opentrail: the server is back\n")
                     failures = 0
+                    missing = [what for line in checked for what in line.get("missing", ())]
+                    if missing and missing != warned:
+                        warn_of_missing({"missing": missing})
+                        warned = missing
                     yield checked
             raise TryLater("the server has ended the answer")
         except (TryLater, TokenRefused) as error:
