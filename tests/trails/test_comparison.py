@@ -307,6 +307,31 @@ async def test_digests_of_a_strange_key_end_the_chain_and_a_new_one_begins_after
 
 
 @asynchronous
+async def test_digests_of_a_strange_key_behind_own_ones_begin_a_new_chain() -> None:
+    """The state is older than some digests of its own key, which was lost after them."""
+    world, _ = await logging_world()
+    saved, before = copied(world), set(world.digest_keys())
+    await a_day(world, 3)
+    newest: dict[str, str] = {}
+    for key in sorted(set(world.digest_keys()) - before):
+        newest[key.split("/CloudTrail-Digest/")[1].split("/")[0]] = key
+    for key in newest.values():
+        stored = world.buckets.objects[BUCKET][key]
+        bad = {**stored.metadata, "signature": "00" * 256}
+        world.buckets.objects[BUCKET][key] = replace(stored, metadata=bad)
+    old = restored(world, saved)
+    old.clock.advance(60)
+    await old.deliver(flush=True)
+    state = await old.state()
+    assert "not signed with a key of this server" in state.new_chain_reason
+    known = await old.digests.known((await old.stored()).trail)
+    assert all(len(each["starts"]) == 2 and len(each["ends"]) == 1 for each in known)
+    for each in known:
+        ours = set(world.digest_keys()) - before - set(newest.values())
+        assert each["ends"][0]["key"] in ours, "own digests were continued first"
+
+
+@asynchronous
 async def test_a_strange_object_under_the_name_of_the_next_digest_does_not_stop_the_chain() -> None:
     world, events = await logging_world()
     reference = restored(world, copied(world))

@@ -198,12 +198,13 @@ class BucketComparison:
             return  # written by this chain; the state store does not know it yet
         if path:
             self._adopt(trail, place, chain, path)
-        elif newer:
+            newer = _strange_behind(path[-1], newer)
+        if newer:
             self._restart(trail, state, place, chain, newer)
-        elif pending and await self._is_occupied(pending):
+        elif pending and not path and await self._is_occupied(pending):
             # What is there is no digest of this chain: the next second is another name.
             chain["pending"] = None
-        else:
+        elif not path:
             return
         found.is_behind = True
         for digest in path or ():
@@ -496,6 +497,11 @@ class BucketComparison:
             "noticed": now,
         }
         return Put(REGAINED, f"{trail.uid}/{now}", document)
+
+
+def _strange_behind(last: BucketDigest, newer: Iterable[BucketDigest]) -> list[BucketDigest]:
+    """Returns the digests after one that are not signed with a key of this server."""
+    return [each for each in newer if each.end > last.end and not each.is_ours]
 
 
 def _no_chain(trail: Trail, span: Span) -> dict[str, Any]:
