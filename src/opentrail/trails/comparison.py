@@ -180,8 +180,7 @@ class BucketComparison:
         found: _Comparison,
     ) -> None:
         """Moves a chain to the newest digest, or past digests that do not continue it."""
-        key = f"{trail.uid}/{place.key}"
-        stored = await self._control.get("chain", key)
+        stored = await self._control.get("chain", f"{trail.uid}/{place.key}")
         if stored is None and not span.validation:
             return
         chain = stored.document if stored else _no_chain(trail, span)
@@ -194,6 +193,21 @@ class BucketComparison:
         if path and stored is None and not await self._has_own_log(trail, span, place, path):
             # An earlier trail of this name wrote them.
             newer, path = [each for each in newer if each.start > begin + _EARLY], None
+        await self._move(trail, state, place, chain, newer, path, listed, found)
+
+    async def _move(
+        self,
+        trail: Trail,
+        state: DeliveryState,
+        place: DeliveryPlace,
+        chain: dict[str, Any],
+        newer: list[BucketDigest],
+        path: Sequence[BucketDigest] | None,
+        listed: Sequence[Stored],
+        found: _Comparison,
+    ) -> None:
+        """Moves a chain along `path`, and past `newer` digests that do not continue it."""
+        pending = chain["pending"]
         if path and pending and path[-1].reference.signature == pending["signature"]:
             return  # written by this chain; the state store does not know it yet
         if path:
@@ -214,7 +228,7 @@ class BucketComparison:
         if pending:
             again = [e for e in _logs_of(pending) if e.key not in {*waiting, *found.logs}]
             found.changes += [self._to_list(trail, state, place, each) for each in again]
-        found.changes.append(Put("chain", key, chain))
+        found.changes.append(Put("chain", f"{trail.uid}/{place.key}", chain))
 
     async def _has_own_log(
         self, trail: Trail, span: Span, place: DeliveryPlace, path: Sequence[BucketDigest]
