@@ -23,7 +23,7 @@ _POLL_SECONDS = 0.02
 _SHOWN_LINES = 20
 #: Documents that every server writes, and what it learns from calls about users and keys.
 _OWN_KINDS = frozenset({"event-bus", "iam-user", "identity", "place"})
-_OWN_MARK = ("mark", "journal")
+_OWN_MARKS = frozenset({("mark", "journal"), ("mark", "store")})
 
 
 class ReservedPort:
@@ -94,7 +94,7 @@ class ServerProcess:
     def is_changed(self) -> bool:
         """Returns whether trails, keys, policies, users or anything else was made or set."""
         found = stored_keys(self.data_dir / "state.db")
-        return any(kind not in _OWN_KINDS and (kind, key) != _OWN_MARK for kind, key in found)
+        return any(kind not in _OWN_KINDS and (kind, key) not in _OWN_MARKS for kind, key in found)
 
     def restart(self) -> Console:
         """Stops the server and starts one without data at the same addresses.
