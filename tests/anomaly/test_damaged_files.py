@@ -19,9 +19,9 @@ import pytest
 from opentrail.adapters.gap_file import GapFile
 from opentrail.cli import main
 from opentrail.core.gaps import Gap
-from tests.anomaly.test_bad_days import eventually, health
+from tests.anomaly.test_bad_days import health
 from tests.factories import a_record, event_id
-from tests.live.processes import Opentrail, moto_server, opentrail_server
+from tests.live.processes import Opentrail, eventually, moto_server, opentrail_server
 
 pytestmark = [
     pytest.mark.anomaly,

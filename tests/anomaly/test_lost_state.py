@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.anomaly.test_bad_days import eventually, health
-from tests.live.processes import moto_server, opentrail_server, run_opentrail
+from tests.anomaly.test_bad_days import health
+from tests.live.processes import eventually, moto_server, opentrail_server, run_opentrail
 
 pytestmark = [pytest.mark.anomaly, pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 

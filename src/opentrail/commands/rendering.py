@@ -236,15 +236,15 @@ def print_status(status: dict[str, Any]) -> None:
         print_fields({trail["name"]: _trail_state(trail) for trail in status["trails"]})
     if failure := status.get("controlStore", {}).get("failure"):
         out(f"\nTrails, keys and policies are not known: {printable(failure)}\n")
-    if found := status.get("dataProblems"):
-        out("\nProblems of the data directory:\n")
-        _print_list(found)
-    if keys := status.get("keyProblems"):
-        out("\nProblems of signing keys:\n")
-        _print_list(keys)
-    if problems := status.get("trailProblems"):
-        out("\nProblems of trails:\n")
-        _print_list([f"{one['trail']}: {one['problem']}" for one in problems])
+    trails = [f"{one['trail']}: {one['problem']}" for one in status.get("trailProblems", ())]
+    for about, found in (
+        ("the data directory", status.get("dataProblems")),
+        ("signing keys", status.get("keyProblems")),
+        ("trails", trails),
+    ):
+        if found:
+            out(f"\nProblems of {about}:\n")
+            _print_list(found)
     if journal["failure"]:
         out(f"\n{printable(journal['failure'])}\n")
     if journal["unverified"]:

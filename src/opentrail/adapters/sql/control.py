@@ -42,8 +42,8 @@ _LONGEST = 5.0
 #: Seconds for a transaction after one that failed because PostgreSQL could not be reached, and
 #: seconds before the next one, so that what waits for it, as a stop does, fails soon.
 _LONGEST_WHILE_UNREACHABLE, _PAUSE = 2.0, 1.0
-#: Seconds for copying a whole store.
-_LONGEST_COPY = 3600.0
+#: Seconds for reading a whole store, and for copying one.
+_LONGEST_CHECK, _LONGEST_COPY = 60.0, 3600.0
 #: Milliseconds for a statement, kept by PostgreSQL itself, and until sent data is acknowledged.
 _STATEMENT_MILLISECONDS = 4_000
 #: PostgreSQL's codes of errors after which the same transaction may succeed.
@@ -179,7 +179,7 @@ class SqlControl:
             for row in connection.execute(sa.select(DOCUMENTS)):
                 _stored(row)
 
-        await self._run(read_all)
+        await self._run(read_all, _LONGEST_CHECK)
 
     async def copy_into(self, other: SqlControl) -> None:
         """Copies all documents into an empty store, as of one moment.
