@@ -67,11 +67,10 @@ def mirror_of(module: Path) -> Path:
     return module.with_name(f"test_{module.name}")
 
 
-@pytest.mark.parametrize(
-    "module", [m for m in modules() if m.parts[0] != PORTS], ids=lambda module: str(module)
-)
-def test_every_module_has_a_test_at_the_mirrored_place(module: Path) -> None:
-    assert (TESTS / mirror_of(module)).is_file(), f"tests/{mirror_of(module)} is missing"
+def test_every_module_has_a_test_at_the_mirrored_place() -> None:
+    mirrors = [mirror_of(module) for module in modules() if module.parts[0] != PORTS]
+    assert len(mirrors) > 300
+    assert [f"tests/{each} is missing" for each in mirrors if not (TESTS / each).is_file()] == []
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ import botocore.loaders
 import botocore.session
 from botocore.config import Config
 
+from opentrail.cli.parser import parser
+from opentrail.commands.client import ask
+from opentrail.commands.conditions import conditions_of
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET, MotoChild, start_moto
 
 T = TypeVar("T")
@@ -186,12 +189,16 @@ class Opentrail:
         """Runs one of our own commands against this server."""
         return run_opentrail(*arguments, "--data-dir", str(self.data_dir))
 
-    def records(self, *arguments: str) -> list[Mapping[str, Any]]:
-        """Returns every record that `opentrail lookup` finds, of all Regions and categories."""
+    def records(self, *expression: str) -> list[Mapping[str, Any]]:
+        """Returns every record that `opentrail lookup` finds, of all Regions and categories.
+
+        The command runs in this process: in one of its own it would take ten times as long.
+        """
         everything = ("--all-accounts", "--all-regions", "--all-categories", "--limit", "10000")
-        done = self.opentrail("lookup", *arguments, *everything, "--json")
-        assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        folder = ("--data-dir", str(self.data_dir))
+        options = parser().parse_args(["lookup", *expression, *everything, *folder])
+        found = ask(options, "/api/v1/events", conditions_of(options))["events"]
+        return [json.loads(event["CloudTrailEvent"]) for event in found]
 
 
 def eventually(question: Callable[[], T], what: str, seconds: float = TIMEOUT_SECONDS) -> T:

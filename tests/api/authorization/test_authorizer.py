@@ -15,6 +15,7 @@ from opentrail.core.identity import Identity, iam_user, root
 from opentrail.ports.control import Put
 from tests.api.caller import Answer, Api
 from tests.api.inputs import OPERATIONS, minimal_input
+from tests.cases import case
 from tests.factories import ACCOUNT, KEY, REGION
 from tests.fakes import asynchronous, run
 
@@ -126,12 +127,15 @@ CALLERS: dict[str, tuple[Identity, tuple[str, ...], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("operation", EVERY)
 @pytest.mark.parametrize("who", CALLERS)
 @asynchronous
-async def test_a_caller_may_do_what_its_policies_allow_and_nothing_else(
-    who: str, operation: str
-) -> None:
+async def test_a_caller_may_do_what_its_policies_allow_and_nothing_else(who: str) -> None:
+    for operation in EVERY:
+        with case(operation):
+            await check_decision(who, operation)
+
+
+async def check_decision(who: str, operation: str) -> None:
     identity, names, allowed = CALLERS[who]
     api = await an_api()
     await api.policies.put_policy(ACCOUNT, "deny", document("Deny", "*"))
@@ -152,9 +156,14 @@ async def test_a_caller_may_do_what_its_policies_allow_and_nothing_else(
         assert text.endswith(" action")
 
 
-@pytest.mark.parametrize("operation", EVERY)
 @asynchronous
-async def test_an_administrator_of_another_account_finds_nothing_here(operation: str) -> None:
+async def test_an_administrator_of_another_account_finds_nothing_here() -> None:
+    for operation in EVERY:
+        with case(operation):
+            await check_that_nothing_is_found(operation)
+
+
+async def check_that_nothing_is_found(operation: str) -> None:
     """By ARN of what is here: as if it did not exist; by name: what is in its own account."""
     stranger = user("admin", OTHER)
     api = await an_api()
