@@ -21,6 +21,7 @@ import pytest
 from opentrail.cli.parser import parser
 from opentrail.commands.sandbox import ADMIN_KEY_ID, ADMIN_SECRET
 from opentrail.settings import load
+from tests.cases import case
 from tests.certificates import issue, write
 from tests.live.processes import (
     BIN,
@@ -313,15 +314,16 @@ def shell_lines(text: str) -> Iterator[str]:
                 yield command
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
-def test_commands_that_are_not_run_are_accepted_or_have_a_reason(document: Path) -> None:
-    for command in shell_lines(document.read_text()):
-        words = shlex.split(command)
-        if words[0] == "opentrail":
-            arguments = list(takewhile(lambda word: word not in ("|", ">", "<"), words[1:]))
-            parser().parse_args(arguments)
-        else:
-            assert command.startswith(tuple(NOT_RUN)), f"{document.name}: {command}: run it"
+def test_commands_that_are_not_run_are_accepted_or_have_a_reason() -> None:
+    for document in DOCUMENTS:
+        for command in shell_lines(document.read_text()):
+            with case(f"{document.name}: {command}"):
+                words = shlex.split(command)
+                if words[0] == "opentrail":
+                    arguments = takewhile(lambda word: word not in ("|", ">", "<"), words[1:])
+                    parser().parse_args(list(arguments))
+                else:
+                    assert command.startswith(tuple(NOT_RUN)), "run it"
 
 
 STARTED = [
@@ -346,12 +348,12 @@ def test_a_server_that_a_document_starts_does_start(command: str, tmp_path: Path
         assert shell.serve(command.replace("0.0.0.0", "127.0.0.1"), shown) == shown  # noqa: S104
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
-def test_code_in_documents_is_code(document: Path) -> None:
-    for block in re.findall(r"^ *```python\n(.*?)^ *```", document.read_text(), re.M | re.S):
-        source = textwrap.dedent(block)
-        if not source.startswith('"'):  # a row of a table
-            compile(source, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+def test_code_in_documents_is_code() -> None:
+    for document in DOCUMENTS:
+        for block in re.findall(r"^ *```python\n(.*?)^ *```", document.read_text(), re.M | re.S):
+            source = textwrap.dedent(block)
+            if not source.startswith('"'):  # a row of a table
+                compile(source, str(document), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_the_settings_page_has_whole_sentences() -> None:
