@@ -39,11 +39,11 @@ def settle_memory() -> None:
     """Excludes loaded modules from garbage collection, and collects less often.
 
     A call leaves no cycles behind, so there is little to collect; a full collection would delay
-    running calls.
+    running calls. There is none now, either: it would take 50 ms and find less than 1 MB.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(_COLLECT_AFTER, 20, 20)
+    gc.enable()
 
 
 def unsettle_memory() -> None:

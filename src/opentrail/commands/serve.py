@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from opentrail.commands.rendering import NAMING
 from opentrail.commands.sandbox import (
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
 def run(options: argparse.Namespace) -> int:
     """Records calls until it is stopped."""
     settings = _settings(options)
-    # Half a second, which a wrong setting need not take.
+    check = UpstreamCheck(settings) if settings.upstream_check == "on" else None
+    _serve(settings, partial(_announce_serve, check))
+    return 0
+
+
+def _serve(settings: Settings, when_ready: Callable[[Server], None], **options: Any) -> None:
+    """Loads the server and runs it; it takes half a second, which a wrong setting need not take."""
+    gc.disable()  # until it is ready: loading makes objects that stay
     from opentrail.app.server import serve
 
-    check = UpstreamCheck(settings) if settings.upstream_check == "on" else None
-    serve(settings, partial(_announce_serve, check))
-    return 0
+    serve(settings, when_ready, **options)
 
 
 def run_sandbox(options: argparse.Namespace) -> int:
@@ -67,9 +73,7 @@ def run_sandbox(options: argparse.Namespace) -> int:
         settings = replace(settings, upstream=upstream)
         announce = partial(_announce_sandbox, has_history=has_history)
         admin = (ADMIN_KEY_ID, ADMIN_SECRET)
-        from opentrail.app.server import serve  # as above
-
-        serve(settings, announce, remake_buckets=not lasting, admin=admin)
+        _serve(settings, announce, remake_buckets=not lasting, admin=admin)
     return 0
 
 
