@@ -115,6 +115,8 @@ def test_no_page_has_a_violation(chromium: Chromium, server: Opentrail) -> None:
                     problems.append(f"{wider} pixels wider than the window")
                 if problems:
                     found[f"{path} {scheme} {width}"] = problems
+        page.evaluate("() => document.querySelector('h1').append(document.createElement('img'))")
+        assert any(each.startswith("image-alt: <img") for each in console.violations())
     assert found == {}
 
 
@@ -124,9 +126,9 @@ def test_open_panels_and_dialogs_have_no_violation(
 ) -> None:
     found: dict[str, list[str]] = {}
 
-    def look(what: str) -> None:
+    def look(what: str, within: str = "html") -> None:
         _settle(console.page, scheme)
-        if problems := console.violations():
+        if problems := console.violations(within=within):
             found[what] = problems
 
     with browser(chromium, server, color_scheme=scheme) as console:
@@ -139,7 +141,7 @@ def test_open_panels_and_dialogs_have_no_violation(
         look("summary")
         for tab in ("Record", "Resources", "Context", "As code"):
             page.get_by_role("tab", name=tab).click()
-            look(tab)
+            look(tab, within="[role=tabpanel]")
         page.keyboard.press("Escape")
         expect(panel).to_have_count(0)
         page.keyboard.press("?")
