@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import random
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -30,6 +32,7 @@ from opentrail.wire.verification import (
     VerifiedCaller,
     needs_body,
     verify,
+    verify_form,
 )
 from tests.wire.signed_requests import (
     KEY,
@@ -381,6 +384,14 @@ def test_signed_headers_are_lower_case_in_order_and_each_once(names: str) -> Non
     assert refused(with_header(made, "authorization", text))[0] == 400
 
 
+@pytest.mark.parametrize("names", ["host;date", "date;date;host", "date;host;host"])
+def test_names_out_of_order_or_doubled_are_refused_even_if_signed_so(names: str) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = by_hand(now, f"{now:%Y%m%dT%H%M%SZ}", names)
+    with pytest.raises(SignatureRefused, match="does not match the signature you provided"):
+        verify(made, SECRETS.get, now, ANY)
+
+
 def test_a_request_may_be_dated_by_its_date_header_if_that_is_signed() -> None:
     made = signed()
     without = made.with_headers([p for p in made.request.headers if p[0] != b"X-Amz-Date"])
@@ -584,3 +595,91 @@ def test_s3_wants_the_hash_stated() -> None:
         "InvalidRequest",
         "Missing required header for this request: x-amz-content-sha256",
     )
+
+
+@pytest.mark.parametrize(("stated", "code"), [(b"content", None), (b"other", "SignatureDoes")])
+def test_a_presigned_upload_may_state_the_hash_of_its_body_in_its_query(
+    stated: bytes, code: str | None
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    request = presigned(now, stated=hashlib.sha256(stated).hexdigest(), signed_as=b"content")
+    if code is None:
+        assert verify(request, SECRETS.get, now, S3).access_key_id == KEY
+        with pytest.raises(SignatureRefused, match="x-amz-content-sha256"):
+            verify(replace(request, body_sha256=EMPTY), SECRETS.get, now, S3)
+        return
+    with pytest.raises(SignatureRefused) as caught:
+        verify(request, SECRETS.get, now, S3)
+    assert caught.value.code.startswith(code)
+
+
+def presigned(now: datetime, stated: str, signed_as: bytes) -> SignedRequest:
+    """Returns an upload of `content` that states a hash, and is signed with that of `signed_as`.
+
+    botocore's signer of URLs for S3 leaves the body unsigned.
+    """
+    stamp = f"{now:%Y%m%dT%H%M%SZ}"
+    scope = f"{stamp[:8]}/eu-west-1/s3/aws4_request"
+    query = "&".join(
+        (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256",
+            f"X-Amz-Content-Sha256={stated}",
+            f"X-Amz-Credential={KEY}%2F{scope.replace('/', '%2F')}",
+            f"X-Amz-Date={stamp}",
+            "X-Amz-Expires=60",
+            "X-Amz-SignedHeaders=host",
+        )
+    )
+    last = hashlib.sha256(signed_as).hexdigest()
+    canonical = "\n".join(("PUT", "/key", query, "host:bucket", "", "host", last))
+    digest = hashlib.sha256(canonical.encode()).hexdigest()
+    signature = sign(SECRET, scope, f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{digest}")
+    target = f"/key?{query}&X-Amz-Signature={signature}".encode()
+    content = hashlib.sha256(b"content").hexdigest()
+    return SignedRequest("PUT", target, [(b"Host", b"bucket")], content)
+
+
+# Forms of browsers.
+
+
+def form(policy: dict[str, Any], now: datetime) -> dict[str, str]:
+    """Returns the fields of a form for an upload, whose policy is signed."""
+    stamp = f"{now:%Y%m%dT%H%M%SZ}"
+    scope = f"{stamp[:8]}/eu-west-1/s3/aws4_request"
+    encoded = b64encode(json.dumps(policy).encode()).decode()
+    return {
+        "key": "evidence/a.csv",
+        "policy": encoded,
+        "x-amz-algorithm": "AWS4-HMAC-SHA256",
+        "x-amz-credential": f"{KEY}/{scope}",
+        "x-amz-date": stamp,
+        "x-amz-signature": sign(SECRET, scope, encoded),
+    }
+
+
+def test_the_signer_of_a_form_is_described() -> None:
+    now = datetime(2026, 11, 25, 8, tzinfo=UTC)
+    fields = form({"expiration": "2026-11-25T09:00:00.000Z", "conditions": []}, now)
+    caller = verify_form(fields, SECRETS.get, now, S3_WORDING)
+    assert (caller.access_key_id, caller.region, caller.service) == (KEY, "eu-west-1", "s3")
+    assert (caller.method, caller.signature) == ("HTMLForm", fields["x-amz-signature"])
+    assert caller.valid_until == datetime(2026, 11, 25, 9, tzinfo=UTC)
+    with pytest.raises(SignatureRefused, match="does not match the signature") as caught:
+        verify_form(fields | {"policy": fields["policy"][:-4]}, SECRETS.get, now, S3_WORDING)
+    assert caught.value.access_key_id == KEY
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {"expiration": "2026-11-25T08:00:00Z"},
+        {"expiration": "2026-11-25T09:00:00"},
+        {"expiration": "tomorrow"},
+        {"expiration": 1795600000},
+        {},
+    ],
+)
+def test_a_form_whose_policy_has_ended_or_has_no_end_is_refused(policy: dict[str, Any]) -> None:
+    now = datetime(2026, 11, 25, 8, tzinfo=UTC)
+    with pytest.raises(SignatureRefused, match="Request has expired"):
+        verify_form(form(policy, now), SECRETS.get, now, S3_WORDING)

@@ -252,3 +252,16 @@ def test_a_selection_knows_whether_it_logs_writes(more: list[Json], logs_writes:
     assert selection.logs("Management")
     assert selection.logs("Management", only_writes=True) is logs_writes
     assert not selection.logs("Data")
+
+
+@pytest.mark.parametrize(
+    ("read_write", "logs_writes"), [("All", True), ("WriteOnly", True), ("ReadOnly", False)]
+)
+def test_a_basic_selection_that_logs_only_reads_still_logs(
+    read_write: str, logs_writes: bool
+) -> None:
+    given = {"EventSelectors": [{"ReadWriteType": read_write}]}
+    selection = chosen(given, SelectorOwner.TRAIL)
+    assert selection.logs("Management")
+    assert selection.logs("Management", only_writes=True) is logs_writes
+    assert not selection.logs("Data")
