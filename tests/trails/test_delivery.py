@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -806,6 +807,49 @@ async def test_a_plan_whose_records_have_changed_in_the_journal_is_not_written()
     with pytest.raises(ObjectStoreError, match="have changed") as error:
         await world.restarted().deliver()
     assert error.value.code == "PlanMismatch"
+    assert world.log_keys() == []
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ObjectMismatch"])
+@asynchronous
+async def test_nothing_is_written_to_a_bucket_that_is_held_for_whatever_reason(code: str) -> None:
+    world = World()
+    await world.add()
+    expected = [await world.start_logging()]
+    world.objects.faults.append(Fault.UNAVAILABLE)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    trail = (await world.stored()).trail
+    held = {BUCKET: ObjectStoreError(code, "what the bucket has is not known")}
+    with pytest.raises(ObjectStoreError, match="not known"):
+        await world.delivery.finish_plans(trail, await world.state(), held)
+    assert world.log_keys() == []
+    assert await world.delivery.is_planned(trail, trail.spans[-1])
+    assert len(await world.delivery.finish_plans(trail, await world.state())) == 1
+    assert not await world.delivery.is_planned(trail, trail.spans[-1])
+    await world.check(expected)
+
+
+@pytest.mark.parametrize("is_held", [False, True], ids=["fails", "is held"])
+@asynchronous
+async def test_a_file_that_cannot_be_written_for_30_days_is_given_up(is_held: bool) -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    failure = world.objects.down = "SlowDown"
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    trail = (await world.stored()).trail
+    held = {BUCKET: ObjectStoreError(failure, "what the bucket has is not known")}
+    for days, is_left in ((29.9, True), (0.2, False)):
+        world.clock.advance(days * 86_400)
+        with suppress(ObjectStoreError):
+            await world.delivery.finish_plans(trail, await world.state(), held if is_held else None)
+        assert await world.delivery.is_planned(trail, trail.spans[-1]) is is_left
+        given_up = world.metrics.registry.get_sample_value("opentrail_given_up_files_total")
+        assert given_up == (0 if is_left else 1)
+    world.objects.down = None
+    await world.deliver()
     assert world.log_keys() == []
 
 
