@@ -188,7 +188,10 @@ def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
     run_skipping_time(story())
 
 
-def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earlier_one() -> None:
+@pytest.mark.parametrize("error", [StorageFailed("disk full"), KeyError("a mistake of ours")])
+def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earlier_one(
+    error: Exception,
+) -> None:
     class Forgetful(Collector):
         async def process(self, entries: Sequence[Entry]) -> None:
             if self.failures:
@@ -196,13 +199,13 @@ def test_after_a_failure_a_follower_that_has_lost_its_place_goes_on_from_an_earl
             await super().process(entries)
 
     async def story() -> None:
-        journal, collector = MemoryJournal(), Forgetful()
+        journal, collector = MemoryJournal(), Forgetful(error=error)
         await append(journal, 2)
         task = asyncio.create_task(follow(journal, collector))
         await eventually(lambda: collector.taken)
         collector.failures = 1
         await append(journal, 1)
-        await eventually(lambda: len(collector.batches) == 2)
+        await eventually(lambda: len(collector.batches) == 2, 1, 3 * 31)
         assert collector.batches == [[1, 2], [1, 2, 3]]
         await stop(task)
 
@@ -217,12 +220,29 @@ def test_a_follower_that_loses_its_place_while_nothing_comes_is_fed_again() -> N
         await eventually(lambda: collector.taken)
         await turns()
         collector._place = 1
+        loop = asyncio.get_running_loop()
+        started = loop.time()
         hurry.set()
         await eventually(lambda: len(collector.batches) == 2)
         assert collector.batches == [[1, 2, 3], [2, 3]]
+        assert loop.time() - started < 1
         await stop(task)
 
     run_skipping_time(story())
+
+
+@asynchronous
+async def test_nothing_is_left_of_a_wait_that_a_caller_ended() -> None:
+    journal, collector, hurry = MemoryJournal(), Collector(), asyncio.Event()
+    task = asyncio.create_task(follow(journal, collector, hurry=hurry))
+    await turns()
+    waiting = len(asyncio.all_tasks())
+    for _ in range(5):
+        hurry.set()
+        await eventually(lambda: not hurry.is_set())
+    await turns()
+    assert len(asyncio.all_tasks()) == waiting
+    await stop(task)
 
 
 def test_a_journal_that_cannot_be_read_for_a_while_is_read_again() -> None:
@@ -241,6 +261,31 @@ def test_a_journal_that_cannot_be_read_for_a_while_is_read_again() -> None:
         task = asyncio.create_task(follow(journal, collector))
         await eventually(lambda: collector.taken or task.done(), 1, 20 * 31)
         alive(task)
+        assert collector.taken == [1, 2]
+        await stop(task)
+
+    run_skipping_time(story())
+
+
+def test_a_journal_that_cannot_be_waited_for_is_asked_less_and_less_often() -> None:
+    class Unwatchable(MemoryJournal):
+        failures = 5
+
+        async def wait_beyond(self, position: int) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise StorageFailed("the journal's process has ended")
+            await super().wait_beyond(position)
+
+    async def story() -> None:
+        journal, collector = Unwatchable(), Collector()
+        task = asyncio.create_task(follow(journal, collector))
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        await eventually(lambda: not journal.failures, 0.01, 10 * 31)
+        assert loop.time() - started > 1
+        await append(journal, 2)
+        await eventually(lambda: collector.taken, 1, 3 * 31)
         assert collector.taken == [1, 2]
         await stop(task)
 
