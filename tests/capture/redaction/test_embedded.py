@@ -97,6 +97,7 @@ DOCUMENTS = [
     f'rejected {{"passwords": ["a", "{SECRET}"]}}: wrong',
     f'{{"a": 1}}\n{{"password": {{"value": "{SECRET}"}}}}',
     json.dumps({"args": ["login", "--password", SECRET]}),
+    f'[1,"--password","{SECRET}"]',
     json.dumps({"environment": [{"name": "PLAIN", "value": SECRET}]}),
     json.dumps({"Environment": {"Variables": {"PLAIN": SECRET}}}),
     json.dumps({"environmentVariables": {"PLAIN": SECRET}}),
@@ -119,6 +120,14 @@ def revealed(text: str) -> set[str]:
             except ValueError:
                 continue
     return seen
+
+
+@pytest.mark.parametrize("secret", ["hunter2", 4711, 47.11])
+def test_the_value_of_an_option_is_hidden_whatever_its_type(secret: Any) -> None:
+    given = [5432, "x", None, "--port", 5432, {"a": 1}, "--password", secret, "--quiet", True]
+    assert without_secrets(given) == [*given[:7], HIDDEN, *given[8:]]
+    flag = ["--password", True, "--password", None, "--password", "--user", "a"]
+    assert without_secrets(flag) == flag
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=range(len(DOCUMENTS)))

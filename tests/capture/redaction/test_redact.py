@@ -16,6 +16,7 @@ from opentrail.capture.redaction.redact import (
     by_name,
     scrubbed,
     without_literals,
+    without_named_fields,
     without_words_of,
 )
 from opentrail.capture.redaction.secret_names import HIDDEN, looks_secret
@@ -165,6 +166,8 @@ def test_no_bytes_and_nothing_under_a_secret_name_survive(value: Any) -> None:
         ("INSERT INTO t VALUE {'k': 'v'}", f"INSERT INTO t VALUE {{'{HIDDEN}': '{HIDDEN}'}}"),
         ('SELECT a FROM "t"."index"', 'SELECT a FROM "t"."index"'),
         ("SELECT a FROM t WHERE b = ''", "SELECT a FROM t WHERE b = ''"),
+        ("SELECT a FROM t WHERE b = 'x", f"SELECT a FROM t WHERE b = '{HIDDEN}"),  # noqa: S608
+        ("SELECT a FROM t WHERE b = '", "SELECT a FROM t WHERE b = '"),
         ("", ""),
     ],
 )
@@ -199,6 +202,27 @@ def test_a_name_with_a_digit_is_not_a_literal() -> None:
 @pytest.mark.parametrize("value", [None, 5, ["a"], {"a": "b"}, b"x"])
 def test_a_statement_that_is_not_text_is_hidden(value: Any) -> None:
     assert without_literals(value) == HIDDEN
+
+
+# Forms: a field may name the one beside it
+
+
+def test_fields_are_hidden_that_the_field_beside_them_names_as_secrets() -> None:
+    given = {
+        "Name": "db",
+        "Parameters.member.1.ParameterKey": "DBPassword",
+        "Parameters.member.1.ParameterValue": "hunter2",
+        "Parameters.member.2.ParameterKey": "Owner",
+        "Parameters.member.2.ParameterValue": "ann",
+        "Filter.1.Name": "secret",
+        "Filter.1.Value.1": "a",
+        "Filter.1.Value.2": "b",
+        "Filter.10.Value.1": "c",
+    }
+    hidden = {"Parameters.member.1.ParameterValue", "Filter.1.Value.1", "Filter.1.Value.2"}
+    assert without_named_fields(given) == given | dict.fromkeys(hidden, HIDDEN)
+    shown = {name: value for name, value in given.items() if "member.2" in name}
+    assert without_named_fields(shown) == shown
 
 
 # Errors: their texts repeat what was given

@@ -306,9 +306,15 @@ def without_option_values(items: list[Any]) -> list[Any]:
     if not any(isinstance(item, str) and item[:2] == "--" for item in items):
         return items
     return items[:1] + [
-        HIDDEN if isinstance(item, str) and item[:1] != "-" and _is_secret_option(before) else item
+        HIDDEN if _is_option_value(item) and _is_secret_option(before) else item
         for before, item in pairwise(items)
     ]
+
+
+def _is_option_value(item: Any) -> bool:
+    if isinstance(item, str):
+        return item[:1] != "-"
+    return isinstance(item, int | float) and not isinstance(item, bool)
 
 
 def _is_secret_option(item: Any) -> bool:
