@@ -354,6 +354,24 @@ async def test_a_strange_object_under_the_name_of_the_next_digest_does_not_stop_
 
 
 @asynchronous
+async def test_a_digest_that_another_process_signed_meanwhile_is_continued() -> None:
+    world, events = await logging_world()
+    copy_of_it = restored(world, copied(world))
+    await copy_of_it.deliver()
+    events += (lost := await world.event(2))
+    world.clock.advance(HOUR)
+    await world.deliver()
+    with pytest.raises(ObjectStoreError, match="continues the chain, and is not known"):
+        await copy_of_it.deliver()
+    events += await copy_of_it.event(2)
+    await copy_of_it.deliver()
+    world.clock.advance(HOUR)
+    await copy_of_it.deliver()
+    await check_all(copy_of_it, events)
+    await check_regained(copy_of_it, lost)
+
+
+@asynchronous
 async def test_a_log_file_whose_name_is_taken_gets_another_one() -> None:
     world, events = await logging_world()
     saved = copied(world)

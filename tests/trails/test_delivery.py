@@ -893,6 +893,15 @@ async def test_the_state_has_the_time_of_the_latest_delivery() -> None:
     await world.deliver()
     later = MOMENT + timedelta(minutes=5)
     assert (await world.state()).latest_delivery == later.isoformat(timespec="microseconds")
+    assert (await world.state()).latest_attempt == (await world.state()).latest_delivery
+    await world.event()
+    world.clock.advance(300)
+    world.objects.faults.append(Fault.UNAVAILABLE)
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    assert (await world.state()).latest_delivery == later.isoformat(timespec="microseconds")
+    attempt = MOMENT + timedelta(minutes=10)
+    assert (await world.state()).latest_attempt == attempt.isoformat(timespec="microseconds")
 
 
 @asynchronous

@@ -630,3 +630,24 @@ async def test_a_regions_first_chain_begins_with_the_interval_of_its_first_file(
     assert len(done.digests) == 2
     (digest,) = (await world.check(expected, chains=1)).chains["eu-west-1"][0]
     assert window(digest) == (world.clock.now() - timedelta(hours=1), world.clock.now())
+
+
+@pytest.mark.parametrize("minutes", [0, 60, 90, 120])
+@asynchronous
+async def test_a_region_with_files_from_the_first_hours_on_has_all_digests_since(
+    minutes: int,
+) -> None:
+    world = World()
+    await world.add(validation=True, multi_region=True)
+    expected, began = [await world.start_logging()], world.clock.now()
+    await world.deliver()
+    world.clock.advance(minutes * 60)
+    expected += await world.event(2, awsRegion="eu-west-1")
+    await world.deliver()
+    world.clock.advance(3 * 3_600 - minutes * 60)
+    await world.deliver()
+    chain = (await world.check(expected, chains=1)).chains["eu-west-1"][0]
+    first, hour = max(0, -(-minutes // 60) - 1), timedelta(hours=1)
+    assert [window(digest) for digest in chain] == [
+        (began + number * hour, began + (number + 1) * hour) for number in range(first, 3)
+    ]

@@ -41,6 +41,8 @@ def holds(operator: str, wanted: str | list[str], *values: str, **context: str) 
         ("Bool", "true", "True", "false"),
         ("BinaryEquals", "QmluYXJ5", "QmluYXJ5", "QmluYXJ6"),
         ("IpAddress", "203.0.113.0/24", "203.0.113.7", "203.0.114.7"),
+        ("IpAddress", "203.0.113.0/24", "203.0.113.128/25", "203.0.112.0/23"),
+        ("IpAddress", "203.0.112.0/24", "203.0.112.0/24", "203.0.112.0/23"),
         ("IpAddress", "2001:db8::/32", "2001:db8::1", "203.0.113.7"),
         ("ArnLike", "arn:aws:s3:::b*", "arn:aws:s3:::bucket", "arn:aws:sqs:::bucket"),
         ("ArnEquals", "arn:aws:sns:*:*:t*", "arn:aws:sns:eu-west-1:1:topic", "arn:aws:sns:a:b:c"),
