@@ -128,6 +128,8 @@ async def test_a_look_up_sees_all_that_was_durable_before_it_was_asked() -> None
     assert not asked.done()
     assert history.hurry.is_set(), "it is not enough yet"
     await history.process(entries_of(some_records(1, first=5), first=5))
+    await turns()
+    assert asked.done(), "it waits for more than it was asked for"
     assert positions(await asked) == [5, 4, 3, 2, 1]
     assert positions(await history.search(Search())) == [5, 4, 3, 2, 1]
 
