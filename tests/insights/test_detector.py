@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -145,6 +147,47 @@ def test_an_account_over_its_budget_reports_only_what_is_most_unusual() -> None:
         for budget in (1e9, 0.5)
     )
     assert 0 in few < many
+
+
+@pytest.mark.campaign
+def test_keys_that_are_forgotten_change_nothing_of_the_others() -> None:
+    """Also not in the middle of an incident."""
+    counts = office(12, 1.0, 4)
+    for key, day in ((0, 9), (2, 9), (3, 9), (2, 10), (3, 11)):
+        counts[key, day * DAY + 600 : day * DAY + 620] += 40
+    kept, now = [0, 2, 3], 9 * DAY + 610
+    expected = [change for change in feed(detector_of(4), counts) if change.row in kept]
+    assert len(known(expected)) == 10
+    detector = Detector(PRESETS["balanced"], START)
+    assert [detector.add("123456789012") for _ in range(4)] == [0, 1, 2, 3]
+    changes = [each for each in feed(detector, counts[:, :now]) if each.row in kept]
+    detector.keep(np.array(kept))
+    numbers = {number: row for number, row in enumerate(kept)}
+    changes += [
+        replace(each, row=numbers[each.row])
+        for each in feed(detector, counts[kept, now:], START + now)
+    ]
+    assert changes == expected
+
+
+@pytest.mark.campaign
+def test_a_burst_of_every_day_becomes_usual() -> None:
+    counts = office(26, 4.0)
+    for day in range(14, 26):
+        counts[0, day * DAY + 1200 : day * DAY + 1220] += 20
+    days = [(each.start - START) // DAY for each in known(feed(detector_of(1), counts))]
+    assert 14 in days
+    assert max(days) < 24
+
+
+@pytest.mark.parametrize("day", [1, 9])
+def test_less_is_known_in_the_first_days(day: int) -> None:
+    counts = office(day + 1, 1.0)
+    counts[0, day * DAY + 600 : day * DAY + 605] += 8
+    starts = [
+        each.start for each in feed(detector_of(1), counts) if each.start >= START + day * DAY
+    ]
+    assert bool(starts) == (day == 9)
 
 
 def workloads(days: int) -> st.SearchStrategy[Counts]:

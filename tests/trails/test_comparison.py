@@ -180,6 +180,29 @@ async def test_files_planned_while_the_bucket_failed_leave_out_what_it_has() -> 
 
 
 @asynchronous
+async def test_a_file_around_events_that_the_bucket_has_is_the_same_after_a_restart() -> None:
+    world, events = await logging_world()
+    documents, _ = copied(world)
+    before = set(world.log_keys())
+    events += await world.event(2)
+    await world.deliver()
+    (lost,) = set(world.log_keys()) - before
+    world.clock.advance(60)
+    events += await world.event(2)
+    await world.deliver()
+    del world.buckets.objects[BUCKET][lost]
+    world.buckets.stored.clear()
+    old = restored(world, (documents, list(world.entries)))
+    events += await old.event(2)
+    old.objects.faults.append(Fault.UNAVAILABLE)
+    with pytest.raises(ObjectStoreError):
+        await old.deliver()
+    again = old.restarted()
+    await again.deliver(flush=True)
+    await check_all(again, events)
+
+
+@asynchronous
 async def test_without_digests_events_are_delivered_once_as_well() -> None:
     world, events = await logging_world(validation=False)
     events += await world.event(3)
