@@ -162,7 +162,7 @@ def test_keys_that_are_forgotten_change_nothing_of_the_others() -> None:
     assert [detector.add("123456789012") for _ in range(4)] == [0, 1, 2, 3]
     changes = [each for each in feed(detector, counts[:, :now]) if each.row in kept]
     detector.keep(np.array(kept))
-    numbers = {number: row for number, row in enumerate(kept)}
+    numbers = dict(enumerate(kept))
     changes += [
         replace(each, row=numbers[each.row])
         for each in feed(detector, counts[kept, now:], START + now)
