@@ -88,6 +88,11 @@ def to_bytes(value: Any) -> bytes:
     strings, and values nested beyond 100 levels are left out; the record then has
     `additionalEventData.opentrail.altered`.
     """
+    # A copy, as orjson's own bytes keep the memory around them in use that they were written to.
+    return bytes(memoryview(_written(value)))
+
+
+def _written(value: Any) -> bytes:
     try:
         # Integers beyond 53 bits are rare; they are handled below.
         raw = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)

@@ -1,0 +1,184 @@
+"""What a call leaves behind on its way, and how much code it passes.
+
+`python -m tests.capture.test_way_of_a_call` writes the expected records anew; read their changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+import sys
+import tempfile
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import botocore
+import pytest
+
+import opentrail
+from opentrail.adapters.sqlite import SqliteJournal
+from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.proxy.client import ClientConnection
+from opentrail.capture.proxy.endpoint import Endpoint
+from opentrail.capture.proxy.upstream import Upstream, Upstreams
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.recorder import Recorder
+from opentrail.metrics import Metrics
+from opentrail.ports.journal import JournalWriter
+from tests.conformance.answers import Answer, answer_of
+from tests.conformance.expect import EXCEPTED
+from tests.conformance.generate import Case, cases, service_model
+from tests.conformance.send import Sender
+from tests.factories import KEY, an_identity, router
+from tests.fakes import MemoryJournal, SettableClock, run
+from tests.stub_upstream import RawRequest, StubUpstream
+
+RECORDS = Path(__file__).parent.parent / "data" / "way-of-a-call.ndjson.gz"
+#: Operations of each, all variants: 418 calls.
+OPERATIONS = 7
+SERVICES = (
+    *("iam", "sts", "sns", "rds", "ec2", "autoscaling", "cloudformation"),
+    *("dynamodb", "kms", "secretsmanager", "sqs", "ecs", "logs", "ssm"),
+    *("lambda", "eks", "apigateway", "s3", "route53", "cloudfront"),
+)
+_SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+_RANDOM = re.compile(rb'("sharedEventID":")[^"]*')
+_EMPTY = Answer(200, {"Content-Type": "application/xml"}, b"", None)
+_PACKAGE = f"{Path(opentrail.__file__).parent}/"
+#: Functions of ours that a warm call runs in the thread that serves it, and their modules. They may
+#: only fall.
+MOST_CALLS, MOST_MODULES = 307, 33
+
+
+class PreparedUpstream(StubUpstream):
+    """Gives the answer that was prepared for the next call."""
+
+    def __init__(self) -> None:
+        super().__init__(answer=self._prepared)
+        self.next = b""
+
+    def _prepared(self, _request: RawRequest) -> bytes:
+        return self.next
+
+
+async def _no_api(*_: Any) -> ApiAnswer:
+    raise AssertionError("not a call of opentrail's API")
+
+
+@asynccontextmanager
+async def endpoint(journal: JournalWriter, upstream: StubUpstream) -> AsyncIterator[int]:
+    """Runs an endpoint; yields its port."""
+    clock, metrics = SettableClock(), Metrics()
+    identity = an_identity()
+    assembler = Assembler(lambda _key_id: identity)
+    port = int(upstream.host.partition(":")[2])
+    served = Endpoint(
+        recorder=Recorder(journal, assembler, lambda _record: None, clock, metrics, True),
+        router=router(),
+        upstreams=Upstreams(Upstream("127.0.0.1", port, False), {}),
+        answer_api_call=_no_api,
+        clock=clock,
+        metrics=metrics,
+    )
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: ClientConnection(served, None), "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await served.stop(1.0)
+
+
+def some_cases() -> Iterator[Case]:
+    for service in SERVICES:
+        names = sorted(service_model(service).operation_names, key=lambda n: zlib.crc32(n.encode()))
+        for case in cases(service, names[:OPERATIONS]):
+            if (service, case.operation) not in EXCEPTED:
+                yield case
+
+
+async def records_of_calls() -> list[bytes]:
+    """Makes each call on its own; returns the records without their ids."""
+    sender = Sender("http://127.0.0.1:4747", KEY, _SECRET)
+    journal = MemoryJournal()
+    with PreparedUpstream() as upstream:
+        async with endpoint(journal, upstream) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for case in some_cases():
+                raw = sender.bytes_of(case)
+                is_head = raw.startswith(b"HEAD ")
+                answer = _EMPTY if case.service == "s3" else answer_of(case)
+                upstream.next = answer.raw(not is_head)
+                writer.write(raw)
+                await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(0 if is_head else len(answer.body))
+            writer.close()
+    return [
+        _RANDOM.sub(rb"\1", entry.record.replace(entry.event_id.encode(), b""))
+        for entry in journal.disk
+    ]
+
+
+def test_records_stay_as_they_are() -> None:
+    lines = gzip.decompress(RECORDS.read_bytes()).split(b"\n")
+    if lines[0].decode() != botocore.__version__:
+        pytest.skip(f"the expected records are of botocore {lines[0].decode()}")
+    found = run(records_of_calls())
+    assert len(found) == len(lines) - 1 > 400
+    for record, expected in zip(found, lines[1:], strict=True):
+        assert record == expected
+
+
+# How much code
+
+
+async def code_of_a_warm_call() -> tuple[int, set[str]]:
+    """Returns how many of our functions a call runs in the loop's thread, and their modules."""
+    (case,) = (one for one in cases("iam", ["CreateUser"]) if one.variant == "minimal")
+    raw = Sender("http://127.0.0.1:4747", KEY, _SECRET).bytes_of(case)
+    ran: list[str] = []
+    seen: list[list[str]] = []
+    with tempfile.TemporaryDirectory() as folder, StubUpstream() as upstream:
+        journal = SqliteJournal(Path(folder))
+        async with endpoint(journal, upstream) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for _ in range(20):
+                sys.setprofile(_noting(ran))
+                writer.write(raw)
+                head = await reader.readuntil(b"\r\n\r\n")
+                sys.setprofile(None)
+                length = re.search(rb"content-length: (\d+)", head.lower())
+                assert length is not None
+                await reader.readexactly(int(length[1]))
+                seen.append(ran.copy())
+                ran.clear()
+            writer.close()
+        await journal.close()
+    fewest = min(seen, key=len)
+    return len(fewest), set(fewest)
+
+
+def _noting(ran: list[str]) -> Callable[[FrameType, str, Any], None]:
+    def note(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(_PACKAGE):
+            ran.append(frame.f_code.co_filename.removeprefix(_PACKAGE))
+
+    return note
+
+
+def test_a_call_passes_no_more_code_than_before() -> None:
+    calls, modules = run(code_of_a_warm_call())
+    assert calls <= MOST_CALLS
+    assert len(modules) <= MOST_MODULES, sorted(modules)
+
+
+if __name__ == "__main__":
+    lines = [botocore.__version__.encode(), *run(records_of_calls())]
+    RECORDS.write_bytes(gzip.compress(b"\n".join(lines), mtime=0))
+    print(f"{len(lines) - 1} records")
+    print(run(code_of_a_warm_call()))
