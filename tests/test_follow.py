@@ -334,3 +334,29 @@ def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger:
     began = run_skipping_time(story())
     shortest = min(later - earlier for earlier, later in itertools.pairwise(began))
     assert shortest == pytest.approx(works + linger)
+
+
+@pytest.mark.parametrize(("size", "waits"), [(1, 0.05), (50, 0.05), (100, 0.1), (2_000, 0.25)])
+def test_the_linger_grows_with_the_batch(size: int, waits: float) -> None:
+    class Worker(Collector):
+        def __init__(self) -> None:
+            super().__init__()
+            self.began: list[float] = []
+
+        async def process(self, entries: Sequence[Entry]) -> None:
+            self.began.append(asyncio.get_running_loop().time())
+            await append(journal, size)
+            await super().process(entries)
+
+    async def story() -> list[float]:
+        await append(journal, size)
+        worker = Worker()
+        following = asyncio.create_task(follow(journal, worker, 0.05, longest=0.25))
+        await eventually(lambda: len(worker.began) > 5)
+        await stop(following)
+        return worker.began
+
+    journal = MemoryJournal()
+    began = run_skipping_time(story())
+    between = [later - earlier for earlier, later in itertools.pairwise(began)]
+    assert between == pytest.approx([waits] * len(between))

@@ -56,22 +56,22 @@ def test_losses_are_zero_before_anything_is_lost() -> None:
 
 def test_counters_count_by_their_labels() -> None:
     metrics = Metrics()
-    metrics.calls.labels("s3").inc()
-    metrics.calls.labels("s3").inc()
-    metrics.calls.labels("iam").inc()
-    metrics.records.labels("Data").inc()
+    metrics.count("s3", "Data", 0.1)
+    metrics.count("s3", "Data", 0.1)
+    metrics.count("iam", "Management", 0.1, more=2)
     metrics.journal_position.set(41)
     found = samples(metrics)
     assert found["opentrail_calls_total", (("service", "s3"),)] == 2
     assert found["opentrail_calls_total", (("service", "iam"),)] == 1
-    assert found["opentrail_records_total", (("category", "Data"),)] == 1
+    assert found["opentrail_records_total", (("category", "Data"),)] == 2
+    assert found["opentrail_records_total", (("category", "Management"),)] == 3
     assert found["opentrail_journal_position", ()] == 41
 
 
 def test_a_distribution_sorts_what_it_sees_into_buckets() -> None:
     metrics = Metrics()
-    metrics.append_seconds.observe(0.002)
-    metrics.append_seconds.observe(0.3)
+    metrics.count("s3", "Data", 0.002)
+    metrics.count("s3", "Data", 0.3)
     found = samples(metrics)
     assert found["opentrail_append_seconds_bucket", (("le", "0.0025"),)] == 1
     assert found["opentrail_append_seconds_bucket", (("le", "0.5"),)] == 2
@@ -87,12 +87,11 @@ def test_two_servers_in_one_process_do_not_share_numbers() -> None:
 
 def test_what_other_processes_counted_is_added_and_gauges_are_our_own() -> None:
     ours, first, second = Metrics(), Metrics(), Metrics()
-    ours.records.labels("Management").inc(1)
-    first.records.labels("Management").inc(20)
-    second.records.labels("Data").inc(300)
+    ours.count("iam", "Management", 0.001)
+    first.count("iam", "Management", 0.002, more=19)
+    second.count("s3", "Data", 0.002, more=298)
+    second.count("s3", "Data", 99.0)
     second.lost.inc(7)
-    for metrics, seconds in ((first, 0.002), (second, 0.002), (second, 99.0)):
-        metrics.append_seconds.observe(seconds)
     ours.journal_position.set(5)
     first.journal_position.set(1_000)
     text = ours.exposition([first.samples(), second.samples()]).decode()
@@ -104,9 +103,9 @@ def test_what_other_processes_counted_is_added_and_gauges_are_our_own() -> None:
     assert shown["opentrail_records_total", (("category", "Management"),)] == 21
     assert shown["opentrail_records_total", (("category", "Data"),)] == 300
     assert shown["opentrail_lost_records_total", ()] == 7
-    assert shown["opentrail_append_seconds_bucket", (("le", "0.0025"),)] == 2
-    assert shown["opentrail_append_seconds_bucket", (("le", "+Inf"),)] == 3
-    assert shown["opentrail_append_seconds_count", ()] == 3
+    assert shown["opentrail_append_seconds_bucket", (("le", "0.0025"),)] == 3
+    assert shown["opentrail_append_seconds_bucket", (("le", "+Inf"),)] == 4
+    assert shown["opentrail_append_seconds_count", ()] == 4
     assert shown["opentrail_journal_position", ()] == 5
     counted = [ours.samples(), first.samples(), second.samples()]
     assert total(counted, "opentrail_records_total") == 321
@@ -114,7 +113,7 @@ def test_what_other_processes_counted_is_added_and_gauges_are_our_own() -> None:
 
 def test_alone_the_exposition_is_what_the_registry_holds() -> None:
     metrics = Metrics()
-    metrics.records.labels("Management").inc(3)
+    metrics.count("iam", "Management", 0.1)
     assert metrics.exposition() == generate_latest(metrics.registry)
 
 

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: Maximum entries per batch.
 BATCH = 5_000
+#: A larger batch is followed by a longer wait, if a follower allows it.
+_MANY = 50
 _MAX_BACKOFF_SECONDS = 30.0
 
 
@@ -42,6 +44,7 @@ async def follow(
     follower: Follower,
     linger: float = 0.0,
     hurry: asyncio.Event | None = None,
+    longest: float = 0.0,
 ) -> None:
     """Feeds a follower until it is cancelled; a batch that fails is retried with backoff.
 
@@ -51,6 +54,7 @@ async def follow(
         linger: seconds to wait after a batch while records gather for the next one. A batch costs
             nearly the same whatever its size, so few large ones leave the processor to others.
         hurry: ends that wait, because a caller waits for the follower or its cursor moved back.
+        longest: seconds up to which that wait grows with the batches, when records are many.
     """
     hurry = hurry or asyncio.Event()
     cursor, failures = -1, 0
@@ -83,9 +87,13 @@ async def follow(
         cursor, failures = entries[-1].position, 0
         if len(entries) < BATCH:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(linger):
+                async with asyncio.timeout(_linger(len(entries), linger, longest)):
                     await hurry.wait()
             hurry.clear()
+
+
+def _linger(size: int, linger: float, longest: float) -> float:
+    return max(linger, min(longest, linger * size / _MANY))
 
 
 async def catch_up(journal: Journal, follower: Follower) -> None:

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import botocore.handlers
 from botocore.awsrequest import AWSPreparedRequest
@@ -30,6 +29,7 @@ from opentrail.capture.in_process.shipping import Shipper, ship_together
 from opentrail.capture.record.assemble import Assembler
 from opentrail.capture.record.exchange import Exchange, Failure
 from opentrail.capture.record.s3_form import body_is_parameters
+from opentrail.core.event import new_event_id
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity, account_of_key, unknown
 from opentrail.wire.message import Request, Response
 from opentrail.wire.routing import Router
@@ -147,7 +147,7 @@ class BotocoreHook:
         if call.service is not None and call.service.name == "s3" and not body_is_parameters(call):
             head = Request(head.method, head.path, head.query, headers, b"", False)
         return Exchange(
-            event_id=str(uuid4()),
+            event_id=new_event_id(),
             started_at=attempt.started_at,
             completed_at=self._now(),
             source_ip=self._source_ip,

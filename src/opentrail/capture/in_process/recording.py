@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
-from uuid import uuid4
 
 from opentrail.capture.in_process.shipping import Shipper
 from opentrail.capture.record.assemble import Assembler
@@ -19,7 +18,7 @@ from opentrail.capture.record.exchange import Described, Exchange, Failure
 from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import by_name
 from opentrail.core.errors import UsageError
-from opentrail.core.event import is_account, is_region
+from opentrail.core.event import is_account, is_region, new_event_id
 from opentrail.core.identity import DEFAULT_ACCOUNT, unknown
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.wire.message import Request, Response
@@ -133,7 +132,7 @@ class Recording:
             error=_error_code(seen.status),
         )
         exchange = Exchange(
-            event_id=str(uuid4()),
+            event_id=new_event_id(),
             started_at=seen.started_at,
             completed_at=datetime.now(UTC),
             source_ip=seen.source_ip,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 from opentrail.capture.proxy.bodies import Incoming, StoredBody
 from opentrail.capture.proxy.gate import Admission, Claim
@@ -14,6 +13,7 @@ from opentrail.capture.record.exchange import Exchange, Failure, Signature
 from opentrail.capture.record.networks import Networks
 from opentrail.capture.record.rules import needs_answer, source_of
 from opentrail.capture.record.s3_form import body_is_parameters
+from opentrail.core.event import new_event_id
 from opentrail.ports.clock import Clock
 from opentrail.wire.message import Request, Response
 from opentrail.wire.multipart import FIELDS_BYTES
@@ -49,7 +49,7 @@ class CallContext:
         self._knows_all = False
         self._path_and_query: tuple[str, str] | None = None
         self._looked_at: Request | None = None
-        self.event_id = str(uuid4())
+        self.event_id = new_event_id()
         self.call: Call = NOTHING
         #: The signer that the call names, and the one that its head names.
         self.credential: Credential | None = None

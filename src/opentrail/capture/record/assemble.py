@@ -12,8 +12,8 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
-from uuid import uuid4
 
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
 from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters
@@ -24,6 +24,7 @@ from opentrail.capture.record.limits import (
     MAX_REASON_LENGTH,
     MAX_REGION_LENGTH,
     MAX_RESOURCES,
+    MAX_TEXT_BYTES,
     cut,
     limited,
 )
@@ -53,6 +54,7 @@ from opentrail.core.event import (
     format_time,
     is_account,
     is_region,
+    new_event_id,
 )
 from opentrail.core.identity import (
     ANONYMOUS,
@@ -226,7 +228,7 @@ class Assembler:
             "awsRegion": draft.region,
             "sourceIPAddress": exchange.source_ip,
         }
-        if agent := cut(within(exchange.request.headers.get("user-agent", ""))):
+        if agent := _user_agent(exchange.request.headers.get("user-agent", "")):
             # S3 writes user agents in brackets, no other service does (268 of 282 real records).
             record["userAgent"] = f"[{agent}]" if traits.source.startswith("s3") else agent
         record.update(draft.error)
@@ -248,7 +250,7 @@ class Assembler:
         record["managementEvent"] = traits.category == MANAGEMENT
         record["recipientAccountId"] = draft.account
         if _other_owners(draft):
-            record["sharedEventID"] = str(uuid4())
+            record["sharedEventID"] = new_event_id()
         record.update(self._vpc_endpoint(draft))
         record["eventCategory"] = traits.category
         if exchange.tls is not None:
@@ -262,6 +264,16 @@ class Assembler:
             return {}
         account = found.account or draft.account
         return {"vpcEndpointId": found.id, "vpcEndpointAccountId": account}
+
+
+def _user_agent(given: str) -> str:
+    """Returns a user agent without secrets."""
+    return _known_agent(given) if len(given) <= MAX_TEXT_BYTES else cut(within(given))
+
+
+@lru_cache(maxsize=512)
+def _known_agent(given: str) -> str:
+    return cut(within(given))
 
 
 # Operation
@@ -460,7 +472,7 @@ def _request_id(exchange: Exchange) -> str:
         found = response.headers.get("x-request-id")
     elif response is not None:
         found = request_id(response)
-    return cut(found) if found else str(uuid4())
+    return cut(found) if found else new_event_id()
 
 
 def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
@@ -496,7 +508,7 @@ def _copy(record: Mapping[str, Any], entry: NewEntry, owner: str) -> NewEntry:
 
     Of the caller it shows the account and the principal only; `sharedEventID` joins the two.
     """
-    event_id, caller = str(uuid4()), record["userIdentity"]
+    event_id, caller = new_event_id(), record["userIdentity"]
     shown = {
         "type": "AWSAccount",
         "principalId": caller.get("principalId", ""),

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.limits import (
@@ -26,6 +25,7 @@ from opentrail.capture.record.resources import s3_resources
 from opentrail.capture.record.s3_form import given_in_head
 from opentrail.capture.redaction.redact import MIN_SECRET_LENGTH, scrubbed
 from opentrail.capture.redaction.secret_names import HIDDEN
+from opentrail.core.event import new_event_id
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.xml_body import Element, parse_xml
 from opentrail.wire.sigv4 import signing_texts
@@ -130,7 +130,7 @@ class Deletion:
         made: list[tuple[str, bytes]] = []
         size = 0
         for named in objects:
-            event_id = str(uuid4())
+            event_id = new_event_id()
             raw = limited(writer.record_of(event_id, named, results[named]))
             size += len(raw)
             if size > MAX_DELETED_BYTES:
