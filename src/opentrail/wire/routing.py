@@ -299,7 +299,20 @@ def _has_action(request: Request) -> bool:
 
 
 def _pairs_of(text: str) -> list[tuple[str, str]]:
-    return parse_qsl(text, keep_blank_values=True, errors="surrogateescape")
+    """Returns the fields of a form, as `parse_qsl` with blank values does."""
+    pairs = []
+    for part in text.split("&"):
+        if not part:
+            continue
+        name, _, value = part.partition("=")
+        if "%" in part or "+" in part:
+            name, value = _unquoted(name), _unquoted(value)
+        pairs.append((name, value))
+    return pairs
+
+
+def _unquoted(text: str) -> str:
+    return unquote(text.replace("+", " "), errors="surrogateescape")
 
 
 def _choose(candidates: list[Service], signing_name: str | None, operation: str) -> Service | None:

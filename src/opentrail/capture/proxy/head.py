@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from urllib.parse import unquote
 
 from opentrail.capture.record.exchange import Failure
@@ -15,6 +16,8 @@ MAX_TARGET, MAX_HEADERS, MAX_HEADER_BYTES = 16 * 1024, 200, 64 * 1024
 #: Bytes that may come without ending a head or being part of a body.
 MAX_UNFINISHED = 256 * 1024
 
+#: Bytes of a header's name that is remembered with what it is; longer ones are unusual.
+_MAX_KNOWN_NAME = 64
 _HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -32,15 +35,15 @@ _HOP_BY_HOP = frozenset(
 #: Headers that must not be repeated: the upstream might read another one than the recorder.
 _ONCE = frozenset(
     {
-        b"host",
-        b"authorization",
-        b"content-length",
-        b"content-type",
-        b"transfer-encoding",
-        b"x-amz-content-sha256",
-        b"x-amz-date",
-        b"x-amz-security-token",
-        b"x-amz-target",
+        "host",
+        "authorization",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-amz-target",
     }
 )
 _HOST = re.compile(r"[^\x00-\x20/?#@\\\x7f]*")
@@ -107,34 +110,56 @@ class Head:
 def check_request(head: Head) -> None:
     """Raises `BadHead` if the recorder and an upstream might read the request differently."""
     _check_first_line(head)
-    seen: set[bytes] = set()
+    folded: dict[str, str] = {}
     whole = True
     size = 4 * len(head.headers)
-    for name, value in head.headers:
-        size += len(name) + len(value)
-        lower = name.lower()
-        if lower in _ONCE and lower in seen:
-            raise BadHead(400, f"header {lower.decode()} occurs more than once")
-        if b"_" in lower and _is_like_aws_header(lower):
-            raise BadHead(400, f"header {name.decode('latin-1')} is not allowed")
-        seen.add(lower)
-        whole = whole and lower not in _HOP_BY_HOP
-    head.is_passed_on_whole = whole
+    for raw_name, raw_value in head.headers:
+        size += len(raw_name) + len(raw_value)
+        read = _known_name if len(raw_name) <= _MAX_KNOWN_NAME else _read_name
+        name, is_of_connection, is_doubtful = read(raw_name)
+        if is_doubtful:
+            raise BadHead(400, f"header {raw_name.decode('latin-1')} is not allowed")
+        try:
+            text = raw_value.decode()
+        except UnicodeDecodeError:
+            text = raw_value.decode("latin-1")
+        if name not in folded:
+            folded[name] = text
+        elif name in _ONCE:
+            raise BadHead(400, f"header {name} occurs more than once")
+        else:
+            folded[name] = f"{folded[name]},{text}"
+        whole = whole and not is_of_connection
+    head.is_passed_on_whole, head._folded = whole, folded
     if len(head.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         raise BadHead(431, f"more than {MAX_HEADERS} headers or {MAX_HEADER_BYTES} bytes of them")
-    _check_counts(head, seen)
-    if b"connection" in seen:
+    _check_counts(head)
+    if "connection" in folded:
         _check_listed(head)
 
 
-def _is_like_aws_header(lower: bytes) -> bool:
+def _read_name(raw: bytes) -> tuple[str, bool, bool]:
+    """Returns a header's lower-case name, and what it is.
+
+    Returns:
+        The name, whether the header is of one connection only, and whether some servers take it
+        for another header.
+    """
+    name = raw.decode("latin-1").lower()
+    return name, raw.lower() in _HOP_BY_HOP, "_" in name and _is_like_aws_header(name)
+
+
+_known_name = lru_cache(maxsize=1024)(_read_name)
+
+
+def _is_like_aws_header(name: str) -> bool:
     """Returns whether a server that reads underscores as hyphens takes a header for another one.
 
     Users may name their metadata as they like; a header of IAM Identity Center has underscores.
     """
-    read = lower.replace(b"_", b"-")
-    is_meant = lower == b"x-amz-sso_bearer_token" or lower.startswith(b"x-amz-meta-")
-    return read in _ONCE or (read.startswith(b"x-amz-") and not is_meant)
+    read = name.replace("_", "-")
+    is_meant = name == "x-amz-sso_bearer_token" or name.startswith("x-amz-meta-")
+    return read in _ONCE or (read.startswith("x-amz-") and not is_meant)
 
 
 def _check_first_line(head: Head) -> None:
@@ -163,19 +188,20 @@ def _check_listed(head: Head) -> None:
                 raise BadHead(400, f"header {shown} must not be named by Connection")
 
 
-def _check_counts(head: Head, seen: set[bytes]) -> None:
-    if head.version != "1.0" and b"host" not in seen:
+def _check_counts(head: Head) -> None:
+    folded = head.folded
+    if head.version != "1.0" and "host" not in folded:
         raise BadHead(400, "header Host is missing")
-    if not _HOST.fullmatch(head.folded.get("host", "")):
+    if not _HOST.fullmatch(folded.get("host", "")):
         raise BadHead(400, "header Host must be a host name, with or without a port")
-    if head.folded.get("expect", "").strip().lower() not in ("", "100-continue"):
+    if folded.get("expect", "").strip().lower() not in ("", "100-continue"):
         raise BadHead(417, "the only expectation that is supported is 100-continue")
-    if b"transfer-encoding" in seen:
+    if "transfer-encoding" in folded:
         if head.version == "1.0":
             raise BadHead(400, "Transfer-Encoding is not allowed in HTTP/1.0")
-        if b"content-length" in seen:
+        if "content-length" in folded:
             raise BadHead(400, "Transfer-Encoding and Content-Length exclude each other")
-        if (head.get(b"transfer-encoding") or b"").strip().lower() != b"chunked":
+        if folded["transfer-encoding"].strip().lower() != "chunked":
             raise BadHead(501, "the only transfer coding that is supported is chunked")
 
 
@@ -218,7 +244,7 @@ def _passed_on(headers: Headers) -> Headers:
         elif lower == b"connection":
             listed |= {token.strip().lower() for token in pair[1].split(b",")}
     # A header that Connection names does not pass either, unless an upstream needs it.
-    listed -= _ONCE
+    listed = {name for name in listed if name.decode("latin-1") not in _ONCE}
     return [pair for pair in passed if pair[0].lower() not in listed] if listed else passed
 
 
