@@ -8,13 +8,12 @@ from typing import Any
 
 import duckdb
 
+from opentrail.adapters.duckdb.rows import insert_rows
 from opentrail.adapters.duckdb.schema import (
     Table,
-    column_lists,
     create_hot,
     create_sealed,
     found_event,
-    insert_into,
     row_of,
     select_page,
     select_rows,
@@ -46,8 +45,8 @@ def test_what_is_inserted_is_selected() -> None:
     query, table = EventQuery(limit=9, snapshot=Snapshot(18)), Table("events")
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))
-        database.execute(insert_into("events"), column_lists(rows(entries[:12])))
-        database.execute(insert_into("events"), column_lists(rows(entries[12:])))
+        insert_rows(database, "events", rows(entries[:12]))
+        insert_rows(database, "events", rows(entries[12:]))
         found = database.execute(*select_page(Table("events"), query)).fetchall()
         keys = database.execute(*select_page(table, query, table.keys)).fetchall()
         places = [keys[2][2:], keys[5][2:]]
@@ -79,16 +78,11 @@ def test_a_sealed_table_compresses_records_and_leaves_to_the_index_what_that_kno
         assert column not in create_sealed()
 
 
-def test_every_column_has_one_value_for_each_entry() -> None:
-    assert {len(column) for column in column_lists(rows(some_entries(5)))} == {5}
-    assert {len(column) for column in column_lists([])} == {0}
-
-
 def test_columns_hold_what_the_record_says() -> None:
     (entry,) = some_entries(1)
     with duckdb.connect(":memory:") as database:
         database.execute(create_hot("events"))
-        database.execute(insert_into("events"), column_lists(rows([entry])))
+        insert_rows(database, "events", rows([entry]))
         cursor = database.execute("SELECT * FROM events")
         row = dict(
             zip([column[0] for column in cursor.description], cursor.fetchall()[0], strict=True)

@@ -12,13 +12,7 @@ import orjson
 
 from opentrail.adapters.duckdb.event_files import CHILD_ERRORS, EventFiles, files_of_child
 from opentrail.adapters.duckdb.files import SealedFile, Series, read_name, remove, sealed_files
-from opentrail.adapters.duckdb.schema import (
-    ENTRIES,
-    column_lists,
-    entry_of,
-    insert_into,
-    row_of,
-)
+from opentrail.adapters.duckdb.schema import ENTRIES, entry_of, row_of
 from opentrail.adapters.duckdb.table_set import Database, EventTable
 from opentrail.adapters.sqlite.segments import first_position, lost_between
 from opentrail.adapters.sqlite.verify import first_not_lost
@@ -139,7 +133,7 @@ class RecordedEvents(EventFiles):
     def _insert(self, hot: EventTable, entries: Sequence[Entry]) -> tuple[int, int]:
         """Inserts entries and returns their oldest and newest event times, in seconds."""
         rows = [row_of(entry, attributes_of(orjson.loads(entry.record))) for entry in entries]
-        self._database.execute(insert_into(hot.table.name), column_lists(rows))
+        self._database.insert(hot.table.name, rows)
         times = [row[3] for row in rows]
         return min(times), max(times)
 

@@ -43,6 +43,8 @@ _COLUMNS = (
     ("record", "VARCHAR"),
 )
 
+#: The columns of a table in memory, and their types.
+HOT_COLUMNS = dict(_COLUMNS)
 #: Columns that a sealed file does not store: its index and the records contain their values.
 _INDEXED = ("event_id", "resource_names")
 #: The columns of a sealed file's table, without the records.
@@ -97,7 +99,7 @@ class Table:
 
 def create_hot(name: str, more: Mapping[str, str] = {}) -> str:
     """Returns the statement that creates a table in memory; `more` adds columns and types."""
-    kinds = {**dict(_COLUMNS), **more}
+    kinds = {**HOT_COLUMNS, **more}
     return f"CREATE TABLE {name} ({', '.join(f'{column} {kinds[column]}' for column in kinds)})"
 
 
@@ -107,16 +109,12 @@ def create_sealed() -> str:
     return f"CREATE TABLE made.events ({', '.join(columns)}, {DEFINED})"
 
 
-def insert_into(name: str, more: Mapping[str, str] = {}) -> str:
-    """Returns an INSERT that takes one list per column (fast: one statement per batch)."""
-    return _insert(name, {**dict(_COLUMNS), **more})
-
-
 def insert_sealed(
     rows: Sequence[tuple[Any, ...]], partitioning: ColumnPartitioning
 ) -> Iterator[tuple[str, list[list[Any]]]]:
     """Yields statements and arguments that insert rows into a sealed file and its keys."""
-    columns = dict(zip(dict(_COLUMNS), column_lists(rows), strict=True))
+    lists = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in HOT_COLUMNS]
+    columns = dict(zip(HOT_COLUMNS, lists, strict=True))
     parts = parts_of(rows, partitioning)
     indexed = [columns.pop(name) for name in _INDEXED]
     keys = [columns["position"], columns["category"], parts, *indexed]
@@ -175,11 +173,6 @@ def _row(
         [resource.name for resource in found.resources],
         record.decode(),
     )
-
-
-def column_lists(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    """Returns the arguments of `insert_into`: one list per column."""
-    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in _COLUMNS]
 
 
 def entry_of(row: Sequence[Any], chain: bytes) -> Entry:

@@ -16,13 +16,12 @@ import orjson
 from opentrail.adapters.duckdb.files import SealedFile, Series, attaching, sealed_files
 from opentrail.adapters.duckdb.index import Index, hash_ids
 from opentrail.adapters.duckdb.partitions import DIVIDED, ColumnPartitioning
+from opentrail.adapters.duckdb.rows import insert_rows
 from opentrail.adapters.duckdb.schema import (
     FROM_RECORD,
     SEALED_COLUMNS,
-    column_lists,
     create_hot,
     imported_row,
-    insert_into,
     parts_of,
 )
 from opentrail.adapters.duckdb.sealed_file import Sealing, write_sealed
@@ -125,7 +124,7 @@ class Staging:
                 made, records, parts_of(made, self._partitioning), strict=True
             )
         ]
-        self._connection.execute(insert_into("staged", _MORE), column_lists(rows))
+        insert_rows(self._connection, "staged", rows, tuple(_MORE))
         self._count += len(rows)
 
     def deduplicate(self, duplicates: Duplicates) -> None:

@@ -15,6 +15,7 @@ import duckdb
 
 from opentrail.adapters.duckdb.files import SealedFile, Series, attaching
 from opentrail.adapters.duckdb.index import Index
+from opentrail.adapters.duckdb.rows import insert_rows
 from opentrail.adapters.duckdb.schema import FORMAT, Table, create_hot
 from opentrail.adapters.duckdb.value_filters import ValueFilter
 from opentrail.adapters.system import low_priority_thread
@@ -180,6 +181,11 @@ class Database:
             if stop is not None:
                 stop.watch(None)
             cursor.close()
+
+    def insert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Inserts rows into a table in memory; for use in threads."""
+        with self._connection.cursor() as cursor:
+            insert_rows(cursor, table, rows)
 
     def new_hot(self, first: int) -> EventTable:
         """Returns an empty table in memory."""
