@@ -101,5 +101,7 @@ class Appends:
 
 def append_of(entries: Sequence[NewEntry], loop: asyncio.AbstractEventLoop) -> Append:
     """Returns an append whose wait starts now."""
-    size = sum(len(entry.record) for entry in entries)
+    size = 0
+    for entry in entries:
+        size += len(entry.record)
     return Append(entries, size, loop.create_future(), loop.time())

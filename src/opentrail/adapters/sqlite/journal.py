@@ -364,10 +364,11 @@ class SqliteJournal:
                 append.fail(error)
             else:
                 append.succeed(ends[index])
-        reached = [waiter for position, waiter in self._waiters if head > position]
-        self._waiters = [pair for pair in self._waiters if head <= pair[0]]
-        for waiter in reached:
-            if not waiter.done():
+        waiters, self._waiters = self._waiters, []
+        for position, waiter in waiters:
+            if head <= position:
+                self._waiters.append((position, waiter))
+            elif not waiter.done():
                 waiter.set_result(None)
 
     def _cache(self, entries: Sequence[Entry]) -> None:
@@ -378,8 +379,9 @@ class SqliteJournal:
         if not entries:
             return
         self._durable = entries[-1].position
-        self._tail.extend(entries)
-        self._tail_bytes += sum(len(entry.record) for entry in entries)
+        for entry in entries:
+            self._tail.append(entry)
+            self._tail_bytes += len(entry.record)
         while len(self._tail) > TAIL_RECORDS or self._tail_bytes > TAIL_BYTES:
             oldest = self._tail[:_EVICTED]
             self._tail_bytes -= sum(len(entry.record) for entry in oldest)

@@ -48,11 +48,13 @@ class Flow:
         if self._waiting > HIGH_WATER and not self._paused:
             self._paused = True
             self._pause()
-        self._notify()
+        if self._wake is not None:
+            self._notify()
 
     def finish(self) -> None:
         self.complete = True
-        self._notify()
+        if self._wake is not None:
+            self._notify()
 
     def fail(self, reason: Failure) -> None:
         """Marks a body that broke off."""

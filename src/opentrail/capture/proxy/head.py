@@ -243,9 +243,11 @@ def _passed_on(headers: Headers) -> Headers:
             passed.append(pair)
         elif lower == b"connection":
             listed |= {token.strip().lower() for token in pair[1].split(b",")}
+    if not listed:
+        return passed
     # A header that Connection names does not pass either, unless an upstream needs it.
     listed = {name for name in listed if name.decode("latin-1") not in _ONCE}
-    return [pair for pair in passed if pair[0].lower() not in listed] if listed else passed
+    return [pair for pair in passed if pair[0].lower() not in listed]
 
 
 def chunk(data: bytes) -> bytes:

@@ -442,6 +442,8 @@ class UpstreamExchange:
     async def _next_piece(
         self, _head: AnswerHead, answer: Flow, connection: UpstreamConnection
     ) -> bytes:
+        if (piece := answer.take()) or answer.complete:
+            return piece
         self._client.await_answer(connection)
         try:
             return await answer.next()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -477,7 +477,8 @@ def _request_id(exchange: Exchange) -> str:
 
 def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
     """Makes the bytes of the record and of further records of its call."""
-    exchange, notes, parts = draft.exchange, draft.notes, []
+    exchange, notes = draft.exchange, draft.notes
+    parts: Sequence[tuple[str, bytes]] = ()
     if draft.deletion is not None:
         parts = draft.deletion.records(record, exchange.response, notes)
     entry = NewEntry(
@@ -489,8 +490,11 @@ def _assembled(draft: Draft, record: dict[str, Any]) -> Assembled:
         exchange.event_id,
         limited(record),
     )
-    more = [_copy(record, entry, owner) for owner in _other_owners(draft)]
-    more += [replace(entry, event_id=event_id, record=raw) for event_id, raw in parts]
+    more: list[NewEntry] = []
+    if "sharedEventID" in record:
+        more = [_copy(record, entry, owner) for owner in _other_owners(draft)]
+    for event_id, raw in parts:
+        more.append(replace(entry, event_id=event_id, record=raw))
     return Assembled(record, entry, "decodeError" not in notes, tuple(more))
 
 

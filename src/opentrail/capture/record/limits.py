@@ -111,7 +111,8 @@ def _written(value: Any) -> bytes:
 def _null_members(value: Any) -> int:
     if not isinstance(value, dict):
         return 0
-    return sum(value.get(name, 0) is None for name in ("requestParameters", "responseElements"))
+    nothing_given = value.get("requestParameters", 0) is None
+    return nothing_given + (value.get("responseElements", 0) is None)
 
 
 def _differs(safe: Any, value: Any) -> bool:

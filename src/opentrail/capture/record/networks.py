@@ -53,7 +53,10 @@ class Networks:
 
     def endpoint_of(self, client: str) -> VpcEndpoint | None:
         """Returns the VPC endpoint that a call from this address came through."""
-        return next((e for e in self._endpoints if _within(client, e.networks)), None)
+        for endpoint in self._endpoints:
+            if _within(client, endpoint.networks):
+                return endpoint
+        return None
 
     def trusts(self, text: str) -> bool:
         """Returns whether an address is a trusted proxy's."""

@@ -129,7 +129,8 @@ class Recorder:
             if assembled is None:
                 continue
             made.append((one, assembled))
-            size += sum(len(entry.record) for entry in assembled.more)
+            for further in assembled.more:
+                size += len(further.record)
             if size > _MAX_FURTHER_BYTES:
                 await self._append(made)
                 made, size = [], 0
@@ -149,7 +150,9 @@ class Recorder:
         return assembled
 
     async def _append(self, made: Sequence[tuple[_Waiting, Assembled]]) -> None:
-        entries = [entry for _, assembled in made for entry in (assembled.entry, *assembled.more)]
+        entries: list[NewEntry] = []
+        for _, assembled in made:
+            entries += (assembled.entry, *assembled.more)
         try:
             position = await self._journal.append(entries) - len(entries) + 1
         except RecordRefused as error:

@@ -101,7 +101,7 @@ def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
 
 def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
     """Returns the note on a form that has a field more than once; the last one counts."""
-    return ["duplicateKeys"] if len({name for name, _ in fields}) != len(fields) else []
+    return ["duplicateKeys"] if len(dict(fields)) != len(fields) else []
 
 
 def operation_fields(call: Call, request: Request) -> list[tuple[str, str]]:
