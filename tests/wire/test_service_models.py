@@ -85,12 +85,6 @@ def test_an_unknown_mark_finds_nothing() -> None:
     assert known.of_version("1999-01-01") == []
 
 
-def test_preloading_a_service_that_does_not_exist_is_an_error() -> None:
-    catalog().preload(["iam", "sqs"])
-    with pytest.raises(KeyError):
-        catalog().preload(["nobody"])
-
-
 def test_the_whole_model_is_the_one_of_the_file() -> None:
     sts = catalog().services["sts"]
     file = (

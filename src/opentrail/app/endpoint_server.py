@@ -42,8 +42,6 @@ _MIN_CONSOLE_CONNECTIONS = 8
 _MAX_CONSOLE_CONNECTIONS = 512
 #: Seconds for running calls to finish; SIGTERM to exit takes at most 10 s (guarantee D18).
 FINISH_SECONDS = 7.0
-#: Models loaded at start, because nearly every client needs them; others are loaded when needed.
-PRELOADED = ("cloudtrail", "iam", "s3", "sts")
 
 
 class EndpointServer:

@@ -20,7 +20,6 @@ from opentrail.adapters.sqlite import SqliteJournal
 from opentrail.adapters.system import SystemClock
 from opentrail.app.access_keys import open_control
 from opentrail.app.background import run_beside
-from opentrail.app.endpoint_server import PRELOADED
 from opentrail.app.inventory import DataInventory
 from opentrail.app.known_positions import (
     keep_mark,
@@ -127,13 +126,11 @@ async def open_engines(
         timedelta(days=settings.history_retention_days),
         lambda: journal.head,
     )
-    catalog = ServiceCatalog()
-    catalog.preload(PRELOADED)
     return Engines(
         settings=settings,
         clock=clock,
         metrics=metrics,
-        catalog=catalog,
+        catalog=ServiceCatalog(),
         control=control,
         inventory=inventory,
         sqlite=sqlite,

@@ -17,7 +17,7 @@ from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.journal import IpcJournalWriter
 from opentrail.adapters.ipc.link import IpcRequest, Link
 from opentrail.app.api_proxy import ApiProxy
-from opentrail.app.endpoint_server import PRELOADED, EndpointServer
+from opentrail.app.endpoint_server import EndpointServer
 from opentrail.core.errors import UsageError
 from opentrail.core.identity import Learned
 from opentrail.identity.known_identities import KnownIdentities, directory_identities
@@ -110,15 +110,13 @@ class RecorderProcess:
     async def _start(self, request: StartRecorder) -> None:
         settings = request.settings
         self._identities.add_directory(directory_identities(settings.directory))
-        catalog = ServiceCatalog()
-        catalog.preload(PRELOADED)
         self._server = server = EndpointServer(
             settings,
             self._journal,
             self._identities,
             ApiProxy(self._link).ask,
             self._metrics,
-            catalog,
+            ServiceCatalog(),
         )
         asyncio.get_running_loop().add_reader(self._connections, self._receive_connections, server)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -107,10 +106,6 @@ class ServiceCatalog:
             for service in self.signed_as(signing_name)
             if service.name == "sqs" or {"query", "ec2"} & set(service.protocols)
         ]
-
-    def preload(self, names: Iterable[str]) -> None:
-        for name in names:
-            _ = self.services[name].model.operation_names
 
 
 @cache
