@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.processes import launch, resident_mb, stop
@@ -133,6 +134,7 @@ def machine() -> dict[str, str]:
         "python": f"{platform.python_version()}, {_optimizations()}",
         "release": __version__,
         "commit": commit,
+        "measured": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "load average": f"{os.getloadavg()[0]:.2f}",
     }
 

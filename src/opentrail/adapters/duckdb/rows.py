@@ -10,6 +10,8 @@ import numpy as np
 
 from opentrail.adapters.duckdb.schema import HOT_COLUMNS
 
+#: Rows that DuckDB looks at by default to tell the type of a column.
+_SAMPLE = 1_000
 _TYPES: dict[str, type] = {"BIGINT": np.int64, "BOOLEAN": np.bool_}
 
 
@@ -25,6 +27,9 @@ def insert_rows(
     # DuckDB finds it by its name.
     given = dict(zip(kinds, values, strict=True))  # noqa: F841
     names = ", ".join(kinds)
+    if len(rows) > _SAMPLE:
+        # Else it takes a column whose first value comes late for one without values.
+        connection.execute(f"SET pandas_analyze_sample = {len(rows)}")
     connection.execute(f"INSERT INTO {table} ({names}) SELECT {names} FROM given")  # noqa: S608
 
 

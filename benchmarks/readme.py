@@ -1,0 +1,140 @@
+"""Writes the figures of README.md from the results of this release: `python -m benchmarks.readme`.
+
+A row stands there only if all of its figures were measured for this release, by the newest run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import ROOT
+from opentrail.version import __version__
+
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+BEGIN, END = "<!-- figures of benchmarks/readme.py -->\n", "<!-- end of figures -->\n"
+#: What a row is about, and its text; `{…}` are figures by their names in files of results.
+ROWS = {
+    "added latency of a call, p50": (
+        "{added by refuse p50 ms} ms with `refuse`, {added by allow p50 ms} ms with `allow`"
+    ),
+    "calls recorded by one core": (
+        "{refuse calls/s}/s (`CreateUser`), {refuse calls/s, GetItem}/s (`GetItem`); mitmproxy"
+        " records {mitmproxy calls/s}/s"
+    ),
+    "such a call at half of that rate, p99": (
+        "{refuse at half load p99 ms} ms with `refuse`, {allow at half load p99 ms} ms with"
+        " `allow`; {mitmproxy at half load p99 ms} ms with mitmproxy"
+    ),
+    "from answer to visible, at 500 calls/s": ("p50 {visible p50 ms} ms, p99 {visible p99 ms} ms"),
+    "1 GB through the endpoint": (
+        "up {opentrail up MB/s} MB/s, down {opentrail down MB/s} MB/s, with"
+        " {opentrail up memory growth MB} MB more memory"
+    ),
+    "start, idle memory of all three processes (PSS)": (
+        "{start to ready, median s} s, {idle memory of all processes (PSS), median MB} MB"
+    ),
+    "calls while 2,000 idle, half-open or slow connections are open": (
+        "at most {ratio of p50} times as long, p50"
+    ),
+    "import of CloudTrail files": "{import records/s} records/s",
+    "one of 10 million events found by `LookupEvents`, p99": (
+        "{EventId p99 ms} ms by id, at most {page of 50, worst p99 ms} ms by any attribute;"
+        " {500/s arriving, page of 50, worst p99 ms} ms while 500 calls/s arrive"
+    ),
+    "disk space": "{bytes a record} bytes per record",
+    "10,000 records/s for a minute, 5,000/s for ten": (
+        "all durable; visible after {10,000/s for 60 s: durable to visible p99 ms} and"
+        " {5,000/s for 600 s: durable to visible p99 ms} ms (p99)"
+    ),
+    "five trails that deliver a backlog at once": "{5 trails, backlog: records/s} records/s",
+    "`opentrail validate`, 10,000 log files": (
+        "{opentrail validate s} s; `aws cloudtrail validate-logs` takes"
+        " {aws cloudtrail validate-logs s} s"
+    ),
+}
+_FIGURE = re.compile(r"\{([^}]+)\}")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure and the file of results that it is from."""
+
+    value: float
+    file: Path
+
+
+def main() -> None:
+    """Writes the table, and says which rows were not measured."""
+    known = figures(RESULTS, __version__)
+    README.write_text(with_table(README.read_text(), known))
+    for label, text in ROWS.items():
+        if missing := [name for name in _FIGURE.findall(text) if name not in known]:
+            print(f"not measured for {__version__}: {label} ({'; '.join(missing)})")
+
+
+def figures(folder: Path, release: str) -> dict[str, Figure]:
+    """Returns the figures of a release, each of the newest file; the largest if it has several."""
+    known: dict[str, Figure] = {}
+    documents = [(json.loads(file.read_text()), file) for file in folder.glob("*.json")]
+    of_release = [pair for pair in documents if pair[0].get("release") == release]
+    for document, file in sorted(of_release, key=lambda pair: str(pair[0]["measured"])):
+        found: dict[str, float] = {}
+        for name, value in _figures_in(document["results"]):
+            found[name] = max(value, found.get(name, value))
+        known |= {name: Figure(value, file) for name, value in found.items()}
+    return known
+
+
+def _figures_in(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for group in results.values():
+        yield from group.items()
+
+
+def with_table(readme: str, known: Mapping[str, Figure]) -> str:
+    """Returns the text of README.md with the table of these figures."""
+    before, _, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"README.md lacks {BEGIN.strip()} or {END.strip()}")
+    return f"{before}{BEGIN}{table(known)}{END}{after}"
+
+
+def table(known: Mapping[str, Figure]) -> str:
+    """Returns the rows whose figures are all known."""
+    lines = ["| | | measured |\n", "|---|---|---|\n"]
+    for label, text in ROWS.items():
+        names = _FIGURE.findall(text)
+        if not all(name in known for name in names):
+            continue
+        shown = _FIGURE.sub(lambda found: short(known[found[1]].value), text)
+        files = {known[name].file.name: _link(known[name].file) for name in names}
+        lines.append(
+            f"| {label} | {shown} | {', '.join(files[name] for name in sorted(files))} |\n"
+        )
+    return "".join(lines)
+
+
+def _link(file: Path) -> str:
+    document = json.loads(file.read_text())
+    return f"[{document['commit']}](benchmarks/results/{file.name})"
+
+
+def short(value: float) -> str:
+    """Returns a figure with two significant digits.
+
+    >>> short(3224.05), short(35.19), short(1.078), short(0.385)
+    ('3,200', '35', '1.1', '0.39')
+    """
+    rounded = float(f"{value:.1e}")
+    digits = 1 - math.floor(math.log10(abs(rounded))) if rounded else 0
+    return f"{rounded:,.{max(digits, 0)}f}"
+
+
+if __name__ == "__main__":
+    main()
