@@ -134,6 +134,7 @@ def test_strict_reports_less_than_balanced_and_aws_more() -> None:
     assert starts["strict"] < starts["aws"]
 
 
+@pytest.mark.campaign
 def test_an_account_over_its_budget_reports_only_what_is_most_unusual() -> None:
     keys = 12
     counts = office(18, 1.0, keys)
@@ -239,7 +240,9 @@ def test_late_calls_of_a_minute_count_in_that_minute(counts: Counts, at: int) ->
     assert feed(detector, counts[:, at + 100 :], START + at + 100) is not None
 
 
-@pytest.mark.parametrize("later", [15, 60, 170])
+@pytest.mark.parametrize(
+    "later", [15, *(pytest.param(late, marks=pytest.mark.campaign) for late in (60, 170))]
+)
 def test_a_burst_that_arrives_late_is_the_incident_it_would_have_been(later: int) -> None:
     burst = 9 * DAY + 600
     counts = office(9, 1.0) if later < 60 else np.zeros((1, 9 * DAY), np.int64)
