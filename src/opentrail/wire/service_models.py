@@ -17,9 +17,12 @@ from botocore.model import OperationModel, ServiceModel, Shape
 _HEAD_BYTES = 8_192
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Service:
-    """A service as its model's metadata describe it; the model itself comes with `model`."""
+    """A service as its model's metadata describe it; the model itself comes with `model`.
+
+    A catalog has one of each, which is equal to itself alone: services are keys of several caches.
+    """
 
     name: str
     api_version: str
@@ -29,10 +32,6 @@ class Service:
     target_prefix: str | None
     #: Whether calls carry `Authorization: Bearer` instead of a signature.
     bearer: bool = False
-
-    def __hash__(self) -> int:
-        """Cheaper than the default: services are keys of several caches."""
-        return hash(self.name)
 
     @cached_property
     def model(self) -> ServiceModel:

@@ -75,7 +75,8 @@ class RequestHandler:
             self._refuse_doubtful_claim()
             if self._is_for_api():
                 return await self._answer_by_api()
-            self._admit(incoming.body.peek() if incoming.body.complete else None)
+            if self._endpoint.gate is not None:
+                self._admit(incoming.body.peek() if incoming.body.complete else None)
             return await self._forward()
         except SignatureRefused as refused:
             return await self._refuse_signature(refused)

@@ -88,17 +88,13 @@ def to_bytes(value: Any) -> bytes:
     strings, and values nested beyond 100 levels are left out; the record then has
     `additionalEventData.opentrail.altered`.
     """
-    # A copy, as orjson's own bytes keep the memory around them in use that they were written to.
-    return bytes(memoryview(_written(value)))
-
-
-def _written(value: Any) -> bytes:
     try:
         # Integers beyond 53 bits are rare; they are handled below.
         raw = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
         # orjson writes a float that is not finite as null; a record has two nulls at most.
         if raw.count(b"null") <= _null_members(value) or not _holds_infinite_float(value):
-            return raw
+            # A copy: the memory around orjson's own bytes would stay in use with them.
+            return bytes(memoryview(raw))
     except (TypeError, RecursionError):
         pass
     safe = _safe(value)

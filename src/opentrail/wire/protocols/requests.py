@@ -37,15 +37,7 @@ def decode_request(call: Call, request: Request) -> tuple[dict[str, Any], list[s
     Raises:
         ValueError: the body is not what the protocol says.
     """
-    decode = {
-        "json": _json,
-        "cbor": _cbor,
-        "query": _form,
-        "ec2": _form,
-        "rest-json": _rest,
-        "rest-xml": _rest,
-    }[call.protocol or "json"]
-    return decode(call, request)
+    return _DECODERS[call.protocol or "json"](call, request)
 
 
 def _json(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
@@ -217,3 +209,13 @@ def _decoder(call: Call, shape: Any) -> Any:
     if call.service is None:
         return from_json(shape)
     return json_decoders(call.service.name).decoder(shape)
+
+
+_DECODERS = {
+    "json": _json,
+    "cbor": _cbor,
+    "query": _form,
+    "ec2": _form,
+    "rest-json": _rest,
+    "rest-xml": _rest,
+}
