@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import random
 import sys
 import threading
@@ -23,8 +24,9 @@ from opentrail.core.text import printable
 from opentrail.imports.batch import MOST_FILES, BatchFile, header_of
 from opentrail.imports.records import DIGEST_FILE
 
-#: Concurrent requests; a third batch is filled meanwhile.
-_UNDER_WAY = 2
+#: Concurrent requests, as many as the server has workers if it is here; one more batch is filled
+#: meanwhile.
+_UNDER_WAY = min(4, max(2, os.cpu_count() or 2))
 #: Seconds between updates of the progress.
 _LOOK = 0.25
 #: Seconds that the end waits for the thread that counts, which may be listing a bucket.

@@ -18,8 +18,11 @@ from opentrail.core.errors import CloudTrailError, RecordRefused, StorageFailed
 
 log = logging.getLogger(__name__)
 
-#: Workers at a time, and requests that may wait for one.
-_WORKERS, _WAITING = 2, 16
+#: Workers at a time: one for each CPU. Writing a batch takes half as long as reading it, and only
+#: one is written at a time, so more than four would wait for each other.
+_WORKERS = min(4, max(2, len(os.sched_getaffinity(0))))
+#: Requests that may wait for a worker.
+_WAITING = 16
 _LARGEST = 1 << 30
 _WRITTEN_AT_ONCE = 1 << 20
 #: Seconds after which an idle worker ends.
