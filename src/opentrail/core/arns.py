@@ -189,7 +189,10 @@ class Arn:
     name: str
 
 
-@lru_cache(2048)
+#: Characters of an ARN that is cached; AWS's have no more, but callers may send any.
+_LONGEST = 2_048
+
+
 def parse_arn(text: str) -> Arn | None:
     """Returns the parsed ARN; None if the text is not an ARN.
 
@@ -198,6 +201,11 @@ def parse_arn(text: str) -> Arn | None:
     >>> parse_arn("arn:aws:sqs:us-east-1:123456789012:jobs").type
     'AWS::SQS::Queue'
     """
+    return _parsed(text) if len(text) <= _LONGEST else _parsed.__wrapped__(text)
+
+
+@lru_cache(2048)
+def _parsed(text: str) -> Arn | None:
     form = _FORM.fullmatch(text)
     if form is None:
         return None

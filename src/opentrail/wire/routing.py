@@ -15,8 +15,9 @@ from opentrail.wire.message import Request
 from opentrail.wire.service_models import Service, ServiceCatalog
 from opentrail.wire.sigv4 import Credential
 
-#: Characters of a name that is cached; names of operations are shorter.
-_MAX_CACHED_NAME = 256
+#: Characters of the name of an operation or of a signer's service, which caches keep; real ones are
+#: shorter, but callers may send any.
+_MAX_NAME = 256
 _CBOR_PATH = re.compile(r"/service/([^/]+)/operation/([^/]+)$")
 #: Services with REST operations that need no signature, tried before anonymous S3.
 _UNSIGNED_REST = ("sso", "sso-oidc", "signin")
@@ -94,6 +95,8 @@ class Router:
         Contradictory requests are left unknown: an upstream might read them differently.
         """
         signing_name = credential.service if credential else None
+        if signing_name is not None:
+            signing_name = signing_name[:_MAX_NAME]
         form = "form-urlencoded" in request.headers.get("content-type", "")
         if credential is None and form and not request.body_is_whole:
             return NOTHING  # an unsigned query call names its service in a body that has not come
@@ -115,22 +118,22 @@ class Router:
         target = request.headers.get("x-amz-target")
         if not target:
             return None
-        # Callers may send anything: only what may be a call is cached.
-        find = self._target if len(target) <= _MAX_CACHED_NAME else self._find_target
+        find = self._target if len(target) <= _MAX_NAME else self._find_target
         return find(target, signing_name)
 
     def _cbor(self, request: Request, signing_name: str | None) -> Call:
         match = _CBOR_PATH.search(request.path)
         if not match:
             return NOTHING
-        prefix, operation = match.groups()
+        prefix, operation = match[1], match[2][:_MAX_NAME]
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         return Call(service or self._only(signing_name), operation, "cbor")
 
     def _find_target(self, target: str, signing_name: str | None) -> Call:
         prefix, _, operation = target.rpartition(".")
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
-        return Call(service or self._only(signing_name), operation or target, "json")
+        named = (operation or target)[:_MAX_NAME]
+        return Call(service or self._only(signing_name), named, "json")
 
     def _action(self, request: Request, signing_name: str | None) -> Call | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
@@ -149,8 +152,8 @@ class Router:
             if not candidates:
                 return None
             return Call(candidates[0] if signing_name else None, None, None)
-        action = actions.pop()
-        is_short = len(action) + len(version) <= _MAX_CACHED_NAME
+        action = actions.pop()[:_MAX_NAME]
+        is_short = len(action) + len(version) <= 2 * _MAX_NAME
         find = self._of_action if is_short else self._find_action
         found = find(action, version, signing_name)
         return found and Call(found[0], action, found[1], pairs=pairs)

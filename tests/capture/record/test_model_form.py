@@ -22,7 +22,7 @@ def asked(service: str, operation: str, value: Any) -> Any:
     known = catalog().services[service]
     model = known.operation(operation)
     assert model is not None
-    return renderers(known).render(model.input_shape, value)
+    return renderers(known).of(model.input_shape)(value)
 
 
 def answered(service: str, operation: str, value: Any) -> Any:
@@ -30,7 +30,7 @@ def answered(service: str, operation: str, value: Any) -> Any:
     known = catalog().services[service]
     model = known.operation(operation)
     assert model is not None
-    return renderers(known).render(model.output_shape, value)
+    return renderers(known).of(model.output_shape)(value)
 
 
 # Names

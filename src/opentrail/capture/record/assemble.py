@@ -168,7 +168,7 @@ class Assembler:
 
     def identity(self, access_key_id: str) -> Identity:
         """Returns the identity behind an access key id."""
-        return self._resolve(access_key_id)
+        return self._resolve(cut(access_key_id))
 
     def caller(self, exchange: Exchange) -> tuple[str, str]:
         """Returns account and Region that a call is made in."""
@@ -286,11 +286,10 @@ def _traits(exchange: Exchange) -> OperationTraits:
             described.event_source, described.event_name, described.is_read_only
         )
     call, credential = exchange.call, exchange.credential
-    traits = traits_of(call.service, call.operation, credential.service if credential else None)
-    if max(len(traits.event_name), len(traits.event_source)) > MAX_NAME_LENGTH:
-        source, name = cut(traits.event_source), cut(traits.event_name)
-        return replace(traits, event_source=source, event_name=name)
-    return traits
+    signed_as = credential.service if credential else None
+    if signed_as is not None:
+        signed_as = signed_as[:MAX_NAME_LENGTH]  # one that is longer is none, and would be cached
+    return traits_of(call.service, call.operation, signed_as)
 
 
 # Parameters

@@ -31,7 +31,10 @@ from opentrail.capture.redaction.secret_names import (
     naming_members,
     sounds_secret,
 )
-from opentrail.capture.redaction.template_parameters import without_template_parameters
+from opentrail.capture.redaction.template_parameters import (
+    has_template_parameters,
+    without_template_parameters,
+)
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import decode_answer, decode_request
 from opentrail.wire.protocols.values import ByShape, WireTime
@@ -39,6 +42,8 @@ from opentrail.wire.routing import Call
 from opentrail.wire.service_models import Service
 
 ABSENT: Final = object()
+#: Operations whose renderers are kept; callers may make up others.
+_OPERATIONS = 4_096
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 Renderer = Callable[[Any], Any]
 
@@ -56,13 +61,24 @@ def model_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dic
 
 
 def _rendered_request(call: Call, given: dict[str, Any]) -> Any:
-    model = call.model
-    if call.service is None or model is None or model.input_shape is None:
+    render = _request_renderer(call.service, call.operation)
+    if render is None:
         return by_name(without_named_fields(given), lower_first)
-    if is_sensitive(model.input_shape):
+    return render(given)
+
+
+@lru_cache(maxsize=_OPERATIONS)
+def _request_renderer(service: Service | None, operation: str | None) -> Renderer | None:
+    """Returns the renderer of an operation's requests, None if the operation is not known."""
+    model = service.operation(operation) if service is not None and operation else None
+    if service is None or model is None or model.input_shape is None:
         return None
-    given = without_template_parameters(source_of(call.service), given)
-    return renderers(call.service).render(model.input_shape, given)
+    if is_sensitive(model.input_shape):
+        return lambda _given: None
+    render, source = renderers(service).of(model.input_shape), source_of(service)
+    if not has_template_parameters(source):
+        return render
+    return lambda given: render(without_template_parameters(source, given))
 
 
 def model_given(call: Call, request: Request) -> dict[str, Any] | None:
@@ -80,12 +96,24 @@ def model_answer(call: Call, response: Response) -> dict[str, Any] | None:
     Raises:
         ValueError: the answer is not what its protocol says.
     """
-    service, model = call.service, call.model
     decoded = decode_answer(call, response)
+    render = _answer_renderer(call.service, call.operation)
+    return render(decoded) if render is not None else None
+
+
+@lru_cache(maxsize=_OPERATIONS)
+def _answer_renderer(service: Service | None, operation: str | None) -> Renderer | None:
+    """Returns the renderer of an operation's answers, None if they are not recorded."""
+    model = service.operation(operation) if service is not None and operation else None
     if service is None or model is None or model.output_shape is None:
         return None
-    shown = renderers(service).render(model.output_shape, decoded)
-    return _recorded_answer(service.name, shown) if isinstance(shown, dict) else None
+    render, name = renderers(service).of(model.output_shape), service.name
+
+    def recorded(decoded: dict[str, Any]) -> dict[str, Any] | None:
+        shown = render(decoded)
+        return _recorded_answer(name, shown) if isinstance(shown, dict) else None
+
+    return recorded
 
 
 def _recorded_answer(service: str, shown: dict[str, Any]) -> dict[str, Any]:
@@ -141,9 +169,9 @@ class Renderers(ByShape):
             return text
         return lower_first(text)
 
-    def render(self, shape: Shape, value: Any) -> Any:
-        """Returns `value` of `shape` as it is recorded; ABSENT if it is not."""
-        return self._renderer(shape, in_key=False)(value)
+    def of(self, shape: Shape) -> Renderer:
+        """Returns the renderer of values of a shape; it returns ABSENT for what is not recorded."""
+        return self._renderer(shape, in_key=False)
 
     def _renderer(self, shape: Shape, in_key: bool) -> Renderer:
         if self._dynamodb:

@@ -22,6 +22,11 @@ _FLOW_TOKEN = re.compile(r"""(?<=[:,\[{\s])(?:"(?:[^"\\]|\\.)*"|'[^']*')|[{}\[\]
 _SPACE = re.compile(r"\s*")
 
 
+def has_template_parameters(source: str) -> bool:
+    """Returns whether requests to a service may have parameters of templates."""
+    return source in rules("redaction")["templates"]
+
+
 def without_template_parameters(source: str, given: dict[str, Any]) -> dict[str, Any]:
     """Returns a request without the values of template parameters that may not be shown.
 
