@@ -171,6 +171,30 @@ def test_a_follower_that_fails_for_days_is_still_tried() -> None:
     run_skipping_time(story())
 
 
+def test_each_wait_after_a_failure_is_up_to_twice_as_long_until_it_is_half_a_minute() -> None:
+    class Failing(Collector):
+        def __init__(self) -> None:
+            super().__init__(failures=15)
+            self.tried: list[float] = []
+
+        async def process(self, entries: Sequence[Entry]) -> None:
+            self.tried.append(asyncio.get_running_loop().time())
+            await super().process(entries)
+
+    async def story() -> list[float]:
+        journal, failing = MemoryJournal(), Failing()
+        await append(journal, 1)
+        task = asyncio.create_task(follow(journal, failing))
+        await eventually(lambda: failing.taken, 0.01, 15 * 31)
+        await stop(task)
+        return failing.tried
+
+    tried = run_skipping_time(story())
+    longest = [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, *[30.0] * 7]
+    for most, (before, after) in zip(longest, itertools.pairwise(tried), strict=True):
+        assert most / 2 - 0.001 <= after - before <= most + 0.001
+
+
 def test_after_a_failure_is_over_the_next_one_is_tried_again_soon() -> None:
     async def story() -> None:
         journal, collector = MemoryJournal(), Collector(failures=12)

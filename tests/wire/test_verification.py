@@ -657,6 +657,12 @@ def form(policy: dict[str, Any], now: datetime) -> dict[str, str]:
     }
 
 
+def refused_form(fields: dict[str, str], now: datetime) -> tuple[int, str, str]:
+    with pytest.raises(SignatureRefused) as caught:
+        verify_form(fields, SECRETS.get, now, S3_WORDING)
+    return caught.value.status, caught.value.code, caught.value.message
+
+
 def test_the_signer_of_a_form_is_described() -> None:
     now = datetime(2026, 11, 25, 8, tzinfo=UTC)
     fields = form({"expiration": "2026-11-25T09:00:00.000Z", "conditions": []}, now)
@@ -683,3 +689,23 @@ def test_a_form_whose_policy_has_ended_or_has_no_end_is_refused(policy: dict[str
     now = datetime(2026, 11, 25, 8, tzinfo=UTC)
     with pytest.raises(SignatureRefused, match="Request has expired"):
         verify_form(form(policy, now), SECRETS.get, now, S3_WORDING)
+
+
+@pytest.mark.parametrize("stamp", [None, "", "2026-11-25T08:00:00Z", "20261135T080000Z"])
+def test_a_form_without_a_date_is_refused(stamp: str | None) -> None:
+    now = datetime(2026, 11, 25, 8, tzinfo=UTC)
+    fields = form({"expiration": "2026-11-25T09:00:00Z"}, now)
+    del fields["x-amz-date"]
+    given = fields if stamp is None else fields | {"x-amz-date": stamp}
+    status, code, _ = refused_form(given, now)
+    assert (status, code) == (403, "AccessDenied")
+
+
+@pytest.mark.parametrize("scope", ["20261124/eu-west-1/s3/aws4_request", "20261125/eu-west-1/s3/x"])
+def test_a_form_that_is_signed_for_another_scope_is_refused(scope: str) -> None:
+    now = datetime(2026, 11, 25, 8, tzinfo=UTC)
+    fields = form({"expiration": "2026-11-25T09:00:00Z"}, now)
+    fields["x-amz-credential"] = f"{KEY}/{scope}"
+    fields["x-amz-signature"] = sign(SECRET, scope, fields["policy"])
+    status, code, _ = refused_form(fields, now)
+    assert (status, code) == (400, "AuthorizationHeaderMalformed")

@@ -64,11 +64,16 @@ class CalledEndpoint:
 class Browser:
     """A browser with a session."""
 
-    def __init__(self, api: Api | None = None, oidc: OidcLogin | None = None) -> None:
+    def __init__(
+        self,
+        api: Api | None = None,
+        oidc: OidcLogin | None = None,
+        hosts: frozenset[str] | None = frozenset({HOST}),
+    ) -> None:
         self.api = api or Api()
         self.sessions = Sessions(self.api.world.clock)
         self.endpoint = CalledEndpoint(self.api)
-        settings = ConsoleSettings(ACCOUNT, REGION, frozenset({HOST}))
+        settings = ConsoleSettings(ACCOUNT, REGION, hosts)
         self.users = ConsoleUsers(self.api.world.control, self.api.world.clock, CHEAP)
         self.console = WebConsole(
             self.api.services,

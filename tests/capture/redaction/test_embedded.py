@@ -65,7 +65,9 @@ DOCUMENTS = [
     encoded("\n  " + json.dumps({"password": SECRET})),
     encoded(f"user=a&password={SECRET}"),
     base64.urlsafe_b64encode(json.dumps({"ÿþ~?": 1, "password": SECRET}).encode()).decode(),
+    base64.urlsafe_b64encode(json.dumps({"?>": 1, "password": SECRET}).encode()).decode(),
     f'password="{SECRET}"',
+    f"x=password={SECRET}",
     f"password = {SECRET}",
     f"pass%77ord={SECRET}",
     f"https://h/cb#access_token={SECRET}&state=1",
@@ -240,6 +242,11 @@ def test_nesting_has_an_end() -> None:
         text = json.dumps({"a": text})
     assert SECRET not in within(text)
     assert without_secrets({"a": [{"password": 5}]}) == {"a": [{"password": HIDDEN}]}
+
+
+def test_nesting_of_percent_signs_has_an_end() -> None:
+    assert within("a" + "%" + "25" * 3 + "3Db") == "a" + "%" + "25" * 3 + "3Db"
+    assert HIDDEN in within("a%" + "25" * 5_000 + "3Db")
 
 
 def texts(value: Any) -> Iterator[str]:

@@ -124,6 +124,11 @@ CSV = data(
     ("resources.ARN", "StartsWith", "arn:aws:s3:::evidence/"),
     ("resources.ARN", "EndsWith", ".csv"),
 )
+NO_CSV = data(
+    S3,
+    ("resources.ARN", "StartsWith", "arn:aws:s3:::evidence/"),
+    ("resources.ARN", "NotEndsWith", ".csv"),
+)
 NOT_ETL = data(
     S3,
     ("userIdentity.arn", "NotEquals", f"arn:aws:sts::{ACCOUNT}:assumed-role/DataRole/etl"),
@@ -244,6 +249,14 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
     "only one operator": (CSV, s3("PutObject", "arn:aws:s3:::evidence/in/a.txt"), False),
     "only the other operator": (CSV, s3("PutObject", "arn:aws:s3:::other/in/a.csv"), False),
     "one of two objects": (CSV, s3("CopyObject", "arn:aws:s3:::x/y", **COPY), True),
+    "no object of the kind at all": (NOT_LOGS, item("PutItem", "Orders"), False),
+    "not excluded, but not demanded either": (
+        NO_CSV,
+        s3("PutObject", "arn:aws:s3:::other/a"),
+        False,
+    ),
+    "demanded and not excluded": (NO_CSV, s3("PutObject", "arn:aws:s3:::evidence/a"), True),
+    "demanded, but excluded": (NO_CSV, s3("PutObject", "arn:aws:s3:::evidence/a.csv"), False),
     "an object after another kind": (
         NOT_LOGS,
         s3("GetObject", "arn:aws:s3:::x/y", **TWO_KINDS),
@@ -288,6 +301,11 @@ CASES: dict[str, tuple[Json | None, Json, bool]] = {
     ),
     "from the console": (FROM_CONSOLE, s3("PutObject", "arn:aws:s3:::a/b", **CONSOLE), True),
     "not from the console": (FROM_CONSOLE, s3("PutObject", "arn:aws:s3:::a/b"), False),
+    "only the console, by what it is not": (
+        data(S3, ("sessionCredentialFromConsole", "NotEquals", "false")),
+        s3("PutObject", "arn:aws:s3:::a/b", **CONSOLE),
+        True,
+    ),
     "no console wanted": (NOT_CONSOLE, s3("PutObject", "arn:aws:s3:::a/b", **CONSOLE), False),
     "no console wanted and none there": (NOT_CONSOLE, s3("PutObject", "arn:aws:s3:::a/b"), True),
     "the other of two selectors": (TWO, invoked("helloworld"), True),
