@@ -11,9 +11,10 @@ from typing import Any, NoReturn
 
 import pytest
 
-from opentrail.core.errors import ObjectMissing, ObjectStoreError
+from opentrail.core.errors import ObjectMissing, ObjectStoreError, ObjectTaken
 from opentrail.core.event_record import EventRecord
 from opentrail.core.insight_types import PRINCIPAL_TYPES, insight_type
+from opentrail.core.trail import stored_time
 from opentrail.trails.plans import load_state
 from tests.factories import (
     ABSENT,
@@ -738,6 +739,66 @@ async def test_wrong_stored_bytes_raise_the_alarm_and_stay_as_they_are() -> None
     assert (await world.state()).latest_error == "ObjectMismatch"
     assert len(world.buckets.stored) == 1
     assert (await world.state()).latest_delivery is None
+
+
+async def taken_names(world: World, count: int) -> tuple[World, dict[str, Any]]:
+    """Has other objects take the first names of a file; returns the next process, and those."""
+    world.objects.faults.append(Fault.WRONG_BYTES)
+    for _ in range(count):
+        with pytest.raises(ObjectStoreError, match="not what was written"):
+            await world.deliver()
+        world = world.restarted()
+        world.objects.faults.extend([None, Fault.WRONG_BYTES])
+    world.objects.faults.clear()
+    return world, dict(world.buckets.objects[BUCKET])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@asynchronous
+async def test_a_file_whose_names_are_taken_gets_another_name(count: int) -> None:
+    world = World()
+    await world.add()
+    expected = [await world.start_logging(), *await world.event(3)]
+    world, others = await taken_names(world, count)
+    assert len(others) == count
+    await world.deliver()
+    objects = world.buckets.objects[BUCKET]
+    assert others.items() <= objects.items()
+    assert len(objects) == count + 1
+    assert len({len(each) for each in objects}) == 1
+    assert len({each[:-24] for each in objects}) == 1
+    for other in others:
+        del objects[other]
+    await world.check(expected)
+
+
+@asynchronous
+async def test_a_file_gets_four_names_at_most() -> None:
+    world = World()
+    await world.add()
+    await world.start_logging()
+    world, others = await taken_names(world, 4)
+    with pytest.raises(ObjectTaken):
+        await world.deliver()
+    assert world.buckets.objects[BUCKET] == others
+    assert len(others) == 4
+
+
+@asynchronous
+async def test_the_state_knows_when_files_of_each_region_were_delivered() -> None:
+    world = World()
+    await world.add(multi_region=True)
+    await world.start_logging()
+    await world.deliver()
+    first = world.clock.now()
+    world.clock.advance(3_600)
+    await world.event(awsRegion=OTHER)
+    await world.deliver()
+    state = await world.state()
+    assert state.deliveries == {
+        REGION: stored_time(first),
+        OTHER: stored_time(world.clock.now()),
+    }
 
 
 @asynchronous
