@@ -233,6 +233,23 @@ async def test_stopping_ends_the_chain_with_a_digest_that_covers_the_stop_itself
 
 
 @asynchronous
+async def test_a_chain_that_has_ended_stays_so_while_that_of_another_region_cannot() -> None:
+    world, expected = await logging_trail(multi_region=True)
+    expected += await world.event(awsRegion=OTHER)
+    world.clock.advance(600)
+    await world.deliver(flush=True)
+    expected.append(await world.stop_logging())
+    world.clock.advance(60)
+    world.objects.faults.extend([None, None, Fault.UNAVAILABLE])
+    with pytest.raises(ObjectStoreError):
+        await world.deliver()
+    assert len(world.digest_keys()) == 3
+    world.clock.advance(60)
+    assert len((await world.deliver()).digests) == 1
+    await world.check(expected, chains=1)
+
+
+@asynchronous
 async def test_starting_again_begins_a_new_chain() -> None:
     world, expected = await logging_trail()
     world.clock.advance(600)
@@ -610,6 +627,15 @@ async def test_of_a_chain_from_an_earlier_version_no_start_is_claimed() -> None:
     (known,) = await world.deliveries.known_digests((await world.stored()).trail)
     assert known["starts"] == []
     assert known["since"] == "2020-01-01T11:00:00Z"
+    await world.stop_logging()
+    await world.deliver()
+    world.clock.advance(60)
+    await world.start_logging()
+    world.clock.advance(3660)
+    assert len((await world.deliver()).digests) == 1
+    (known,) = await world.deliveries.known_digests((await world.stored()).trail)
+    assert known["starts"] == []
+    assert known["since"] != "2020-01-01T09:00:00Z"
 
 
 @pytest.mark.slow
