@@ -26,6 +26,9 @@ def test_an_ordinary_head_is_accepted() -> None:
     check_request(a_head(method=b"OPTIONS", target=b"*"))
     check_request(a_head((b"X-My_Header", b"a"), (b"X-Amz-Meta-my_name", b"b")))
     check_request(a_head((b"x-amz-sso_bearer_token", b"a")))
+    check_request(a_head(target=b"/" + b"x" * 16_383))
+    check_request(a_head((b"Connection", b"close, X-Absent")))
+    check_request(a_head(*[(b"X-%d" % n, b"") for n in range(199)]))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +46,11 @@ def test_an_ordinary_head_is_accepted() -> None:
         (a_head((b"x-amz_acl", b"public-read")), 400),
         (a_head(method=b"TRACE"), 501),
         (a_head(target=b"http://h/"), 400),
-        (a_head(target=b"/" + b"x" * 20_000), 414),
-        (a_head(*[(b"X-%d" % n, b"") for n in range(201)]), 431),
+        (a_head(target=b"/a#b"), 400),
+        (Head(b"GET", b"/", "2.0", [(b"Host", b"h")]), 505),
+        (Head(b"GET", b"/", "1.1", [(b"Host", b"a b")]), 400),
+        (a_head(target=b"/" + b"x" * 16_384), 414),
+        (a_head(*[(b"X-%d" % n, b"") for n in range(200)]), 431),
         (a_head((b"X", b"y" * 70_000)), 431),
         (Head(b"POST", b"/", "1.0", [(b"Transfer-Encoding", b"chunked")]), 400),
     ],
@@ -67,6 +73,14 @@ def test_headers_named_by_connection_are_not_passed_on_but_host_is() -> None:
     head = a_head((b"Connection", b"X-Mine, Host"), (b"X-Mine", b"1"), (b"X-Yours", b"2"))
     assert request_head(head, chunked=True) == (
         b"GET / HTTP/1.1\r\nHost: h\r\nX-Yours: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+
+
+def test_headers_are_added_to_a_head_that_is_passed_on_whole() -> None:
+    head = a_head((b"A", b"b"))
+    check_request(head)
+    assert request_head(head, chunked=False, extra=[(b"C", b"d")]) == (
+        b"GET / HTTP/1.1\r\nHost: h\r\nA: b\r\nC: d\r\n\r\n"
     )
 
 
@@ -103,6 +117,11 @@ def test_scheme_host_and_client_are_added_to_what_the_client_sent() -> None:
         (b"X-Forwarded-Proto", b"https"),
         (b"Forwarded", b'for=192.0.2.1;host="h:4747";proto=https'),
     ]
+
+
+def test_a_peer_without_an_address_is_not_quoted() -> None:
+    forwarded = with_forwarded(a_head(), "somebody", is_trusted=False)
+    assert (b"Forwarded", b'for=somebody;host="h";proto=https') in forwarded.headers
 
 
 def test_an_address_of_ipv6_is_quoted() -> None:
