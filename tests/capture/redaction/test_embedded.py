@@ -249,6 +249,16 @@ def test_nesting_of_percent_signs_has_an_end() -> None:
     assert HIDDEN in within("a%" + "25" * 5_000 + "3Db")
 
 
+def test_nesting_of_base64_has_an_end() -> None:
+    text = '{"a": "a harmless text"}'
+    for _ in range(4):
+        text = encoded(text)
+        assert within(text) == text
+    for _ in range(4):
+        text = encoded(text)
+    assert within(text) != text
+
+
 def texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for item in value.values():
