@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import re
 import sys
@@ -152,10 +153,11 @@ async def memory_of_calls(head: str, body: str) -> int:
                 if number == 0:
                     tracemalloc.start()
                     used = tracemalloc.get_traced_memory()[0]
-            assert len(journal.disk) == 41
-            journal.disk.clear()
-            used = tracemalloc.get_traced_memory()[0] - used
-            tracemalloc.stop()
+    assert len(journal.disk) == 41
+    journal.disk.clear()
+    gc.collect()
+    used = tracemalloc.get_traced_memory()[0] - used
+    tracemalloc.stop()
     return used
 
 

@@ -761,10 +761,11 @@ async def test_a_file_whose_names_are_taken_gets_another_name(count: int) -> Non
     expected = [await world.start_logging(), *await world.event(3)]
     world, others = await taken_names(world, count)
     assert len(others) == count
-    await world.deliver()
+    written = (await world.deliver()).logs
     objects = world.buckets.objects[BUCKET]
     assert others.items() <= objects.items()
     assert len(objects) == count + 1
+    assert written == [key for key in objects if key not in others]
     assert len({len(each) for each in objects}) == 1
     assert len({each[:-24] for each in objects}) == 1
     for other in others:

@@ -98,14 +98,12 @@ class LogDelivery:
             if is_failing and not self._is_over(plan):
                 continue
             try:
-                await self._write(trail, state, plan, stored.key)
+                written.append(await self._write(trail, state, plan, stored.key))
             except ObjectStoreError as error:
                 if self._is_over(plan):
                     await self._give_up(trail, stored)
                 else:
                     failures[plan.bucket] = error
-            else:
-                written.append(plan.key)
         self.drop_contents(trail)
         for failure in failures.values():
             raise failure
@@ -162,7 +160,8 @@ class LogDelivery:
 
     async def _write(
         self, trail: Trail, state: DeliveryState, plan: LogFilePlan, plan_key: str
-    ) -> None:
+    ) -> str:
+        """Writes a planned file and returns its key: another one if an object has that already."""
         state.latest_attempt = self._now()
         cached = self._contents.get(trail.uid, {})
         content = cached.pop(plan.key, None) or await self._content(trail, plan)
@@ -205,6 +204,7 @@ class LogDelivery:
             changes.append(note_of(NOTICE, trail.uid, plan.number, state.latest_delivery, message))
         await self._control.apply(changes)
         self._metrics.delivered_files.labels("log").inc()
+        return plan.key
 
     async def _renamed(self, trail: Trail, plan: LogFilePlan, plan_key: str) -> LogFilePlan:
         """Returns a plan under another key, stored before a file with that key is written."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from opentrail.adapters.duckdb.schema import HOT_COLUMNS
 
-#: Rows that DuckDB looks at by default to tell the type of a column.
+#: Rows that DuckDB looks at by default to find the type of a column.
 _SAMPLE = 1_000
 _TYPES: dict[str, type] = {"BIGINT": np.int64, "BOOLEAN": np.bool_}
 
