@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
+
+from opentrail.core.caching import cached_if_short
 
 #: Service in an ARN → kind in it (the word before the first `/` or `:`; "" for a bare name) →
 #: CloudFormation type. A new service is a new row.
@@ -193,6 +194,7 @@ class Arn:
 _LONGEST = 2_048
 
 
+@cached_if_short(_LONGEST, 2_048)
 def parse_arn(text: str) -> Arn | None:
     """Returns the parsed ARN; None if the text is not an ARN.
 
@@ -201,11 +203,6 @@ def parse_arn(text: str) -> Arn | None:
     >>> parse_arn("arn:aws:sqs:us-east-1:123456789012:jobs").type
     'AWS::SQS::Queue'
     """
-    return _parsed(text) if len(text) <= _LONGEST else _parsed.__wrapped__(text)
-
-
-@lru_cache(2048)
-def _parsed(text: str) -> Arn | None:
     form = _FORM.fullmatch(text)
     if form is None:
         return None

@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 from opentrail.capture.record.deleted_objects import Deletion, deletion_in
@@ -47,6 +46,7 @@ from opentrail.capture.record.rules import (
 from opentrail.capture.record.s3_form import additional_data, s3_answer, s3_given, s3_parameters
 from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import scrubbed, without_words_of
+from opentrail.core.caching import cached_if_short
 from opentrail.core.event import (
     EVENT_VERSION,
     MANAGEMENT,
@@ -266,13 +266,9 @@ class Assembler:
         return {"vpcEndpointId": found.id, "vpcEndpointAccountId": account}
 
 
+@cached_if_short(MAX_TEXT_BYTES, 512)
 def _user_agent(given: str) -> str:
     """Returns a user agent without secrets."""
-    return _known_agent(given) if len(given) <= MAX_TEXT_BYTES else cut(within(given))
-
-
-@lru_cache(maxsize=512)
-def _known_agent(given: str) -> str:
     return cut(within(given))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from copy import deepcopy
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, Final
 
 from opentrail.capture.record.model_form import ABSENT
@@ -19,6 +19,7 @@ from opentrail.capture.record.s3_form import add_child, loose_text
 from opentrail.capture.redaction.embedded import within
 from opentrail.capture.redaction.redact import REMOVED_MARK, actions
 from opentrail.capture.redaction.secret_names import hidden_members, is_value, names_secret
+from opentrail.core.caching import cached_if_short
 from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.protocols.form_body import Tree, tree_of
 from opentrail.wire.protocols.requests import operation_fields, repeated_fields
@@ -94,7 +95,7 @@ def _is_secret(name: str, shape: Any) -> bool:
     """Returns whether nothing of a member may be shown."""
     if shape is not None and (shape.metadata.get("sensitive") or _holds_sensitive_items(shape)):
         return True
-    return _is_hidden_name(name) if len(name) <= _MAX_CACHED_NAME else _hides(name)
+    return _is_hidden_name(name)
 
 
 def _member_of(members: Members, name: str) -> tuple[Any, bool]:
@@ -102,12 +103,8 @@ def _member_of(members: Members, name: str) -> tuple[Any, bool]:
     return members.get(name) or (None, _is_secret(name, None))
 
 
-@lru_cache(4096)
+@cached_if_short(_MAX_CACHED_NAME)
 def _is_hidden_name(name: str) -> bool:
-    return _hides(name)
-
-
-def _hides(name: str) -> bool:
     action = actions("ec2").get(lower_first(name))
     return action in _HIDING or (action != "show" and names_secret(name))
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from opentrail.core.caching import cached_if_short
+
 HIDDEN = "HIDDEN_DUE_TO_SECURITY_REASONS"
 
 _SECRET_NAME = re.compile(
@@ -60,17 +62,13 @@ _LONGEST_ENDING = 12
 _PATH_PARTS = re.compile(r"[/\[\]]+")
 
 
+@cached_if_short(_LONGEST_NAME)
 def looks_secret(name: str) -> bool:
     """Returns whether a member is a secret by its name.
 
     >>> looks_secret("MasterUserPassword"), looks_secret("X-Amz-Security-Token")
     (True, True)
     """
-    return _looks_secret(name) if len(name) <= _LONGEST_NAME else bool(_SECRET_NAME.search(name))
-
-
-@lru_cache(4096)
-def _looks_secret(name: str) -> bool:
     return bool(_SECRET_NAME.search(name))
 
 
@@ -92,18 +90,13 @@ def names_environment(name: str) -> bool:
     return bool(_ENVIRONMENT.search(name))
 
 
+@cached_if_short(_LONGEST_NAME)
 def sounds_secret(name: str) -> bool:
     """Returns whether a member of a document without a model is a secret by its name.
 
     >>> sounds_secret("apiKey"), sounds_secret("token"), sounds_secret("nextToken")
     (True, True, False)
     """
-    known = _sounds_secret if len(name) <= _LONGEST_NAME else _sounds_secret.__wrapped__
-    return known(name)
-
-
-@lru_cache(4096)
-def _sounds_secret(name: str) -> bool:
     if looks_secret(name):
         return True
     return bool(_SECRET_SOUND.search(name)) and not _NO_SECRET.search(name)

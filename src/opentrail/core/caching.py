@@ -1,0 +1,29 @@
+"""Caches of functions of texts that callers send, which may be of any length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def cached_if_short(
+    longest: int, entries: int = 4_096
+) -> Callable[[Callable[[str], T]], Callable[[str], T]]:
+    """Returns a decorator that caches results for texts of at most `longest` characters.
+
+    A cache of all texts would hold as many bytes as callers send, whatever its number of entries.
+    """
+
+    def decorate(function: Callable[[str], T]) -> Callable[[str], T]:
+        cached = lru_cache(entries)(function)
+
+        @wraps(function)
+        def call(text: str) -> T:
+            return cached(text) if len(text) <= longest else function(text)
+
+        return call
+
+    return decorate
