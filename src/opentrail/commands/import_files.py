@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
 import sys
 import threading
@@ -21,12 +20,9 @@ from opentrail.commands.import_sources import Found, NotSent, check, find_files,
 from opentrail.commands.progress import Progress
 from opentrail.core.errors import OpentrailError, TryLater, UsageError
 from opentrail.core.text import printable
-from opentrail.imports.batch import MOST_FILES, BatchFile, header_of
+from opentrail.imports.batch import MOST_FILES, WORKERS, BatchFile, header_of
 from opentrail.imports.records import DIGEST_FILE
 
-#: Concurrent requests, as many as the server has workers if it is here; one more batch is filled
-#: meanwhile.
-_UNDER_WAY = min(4, max(2, os.cpu_count() or 2))
 #: Seconds between updates of the progress.
 _LOOK = 0.25
 #: Seconds that the end waits for the thread that counts, which may be listing a bucket.
@@ -107,12 +103,12 @@ def _import(options: argparse.Namespace, totals: Totals, progress: Progress) -> 
         progress.waiting = printable(reason)
 
     sender = Sender(lambda: find(options), on_wait)
-    pool = ThreadPoolExecutor(_UNDER_WAY)
+    pool = ThreadPoolExecutor(WORKERS)
     under_way: deque[Sent] = deque()
     pieces = read_all(find_files(options.paths))
     try:
         for batch in batches(pieces, totals.note_not_sent):
-            while len(under_way) >= _UNDER_WAY:
+            while len(under_way) >= WORKERS:
                 _settle(under_way.popleft(), totals, progress)
             under_way.append((batch, pool.submit(sender.send, batch)))
         while under_way:

@@ -6,6 +6,7 @@ Each file is a header line of JSON, `{"name": …, "size": …, "line": …}`, a
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from opentrail.core.errors import CloudTrailError
 MOST_FILES = 10_000
 LARGEST_FILE = 512 << 20
 LONGEST_NAME = 4096
+#: Bodies that a server imports at a time, each by a worker of its own, and that a command sends:
+#: one for each CPU. Writing a body's records takes half as long as reading them, and only one body
+#: is written at a time, so more than four workers would wait for each other.
+WORKERS = min(4, max(2, len(os.sched_getaffinity(0))))
 #: Maximum bytes of a header line: the longest name with every character written as `\\uXXXX`.
 _LONGEST_HEADER = 8 * LONGEST_NAME
 

@@ -15,12 +15,10 @@ from opentrail.adapters.ipc.events import IpcEventStore
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import Commit, Stage
 from opentrail.core.errors import CloudTrailError, RecordRefused, StorageFailed
+from opentrail.imports.batch import WORKERS
 
 log = logging.getLogger(__name__)
 
-#: Workers at a time: one for each CPU. Writing a batch takes half as long as reading it, and only
-#: one is written at a time, so more than four would wait for each other.
-_WORKERS = min(4, max(2, len(os.sched_getaffinity(0))))
 #: Requests that may wait for a worker.
 _WAITING = 16
 _LARGEST = 1 << 30
@@ -64,7 +62,7 @@ class Imports:
         self._store = store
         self._idle: list[_Worker] = []
         self._all: set[_Worker] = set()
-        self._turns = asyncio.Semaphore(_WORKERS)
+        self._turns = asyncio.Semaphore(WORKERS)
         self._committing = asyncio.Lock()
         self._under_way = 0
         self._ends: set[asyncio.Task[None]] = set()
@@ -76,7 +74,7 @@ class Imports:
             CloudTrailError: the body is not what it should be; nothing was imported.
             RecordRefused: it could not be done now; what is sent again is imported once.
         """
-        if self._under_way >= _WORKERS + _WAITING:
+        if self._under_way >= WORKERS + _WAITING:
             raise RecordRefused("too many imports are under way")
         self._under_way += 1
         batch = self._history / f"import-{secrets.token_hex(8)}.tmp"
