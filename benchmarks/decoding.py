@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ from opentrail.wire.service_models import ServiceCatalog
 from opentrail.wire.sigv4 import read_credential
 from tests.conformance.answers import Answer, answer_of
 from tests.conformance.expect import EXCEPTED
-from tests.conformance.generate import Case, cases, service_model
+from tests.conformance.generate import Case, cases, sampled
 from tests.conformance.send import Sender
 
 Figures = dict[str, float]
@@ -80,9 +79,7 @@ def _naming(router: Router) -> Callable[[Sample], Any]:
 def _cases(protocol: str) -> Iterator[Case]:
     services = SERVICES[protocol]
     for service in services:
-        names = sorted(service_model(service).operation_names, key=lambda n: zlib.crc32(n.encode()))
-        sampled = names[: OPERATIONS // len(services)]
-        for case in cases(service, sampled):
+        for case in cases(service, sampled(service, OPERATIONS // len(services))):
             if case.protocol == protocol and (service, case.operation) not in EXCEPTED:
                 yield case
 

@@ -333,8 +333,9 @@ async def test_entries_come_whole() -> None:
     await stop(task)
 
 
-@pytest.mark.parametrize(("works", "linger"), [(0.01, 0.0), (0.5, 0.0), (0.01, 0.5), (0.6, 0.5)])
-def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger: float) -> None:
+def pauses(size: int, works: float, linger: float, longest: float = 0.0) -> list[float]:
+    """Returns the seconds between the starts of batches, during each of which records come."""
+
     class Worker(Collector):
         def __init__(self) -> None:
             super().__init__()
@@ -342,45 +343,29 @@ def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger:
 
         async def process(self, entries: Sequence[Entry]) -> None:
             self.began.append(asyncio.get_running_loop().time())
-            await append(journal, 1)  # so there is always a next one
+            await append(journal, size)  # so there is always a next one
             await asyncio.sleep(works)
             await super().process(entries)
 
     async def story() -> list[float]:
-        await append(journal, 1)
+        await append(journal, size)
         worker = Worker()
-        following = asyncio.create_task(follow(journal, worker, linger))
+        following = asyncio.create_task(follow(journal, worker, linger, longest=longest))
         await eventually(lambda: len(worker.began) > 20)
         await stop(following)
         return worker.began
 
     journal = MemoryJournal()
     began = run_skipping_time(story())
-    shortest = min(later - earlier for earlier, later in itertools.pairwise(began))
-    assert shortest == pytest.approx(works + linger)
+    return [later - earlier for earlier, later in itertools.pairwise(began)]
+
+
+@pytest.mark.parametrize(("works", "linger"), [(0.01, 0.0), (0.5, 0.0), (0.01, 0.5), (0.6, 0.5)])
+def test_a_follower_lingers_after_a_batch_that_is_not_full(works: float, linger: float) -> None:
+    assert min(pauses(1, works, linger)) == pytest.approx(works + linger)
 
 
 @pytest.mark.parametrize(("size", "waits"), [(1, 0.05), (50, 0.05), (100, 0.1), (2_000, 0.25)])
 def test_the_linger_grows_with_the_batch(size: int, waits: float) -> None:
-    class Worker(Collector):
-        def __init__(self) -> None:
-            super().__init__()
-            self.began: list[float] = []
-
-        async def process(self, entries: Sequence[Entry]) -> None:
-            self.began.append(asyncio.get_running_loop().time())
-            await append(journal, size)
-            await super().process(entries)
-
-    async def story() -> list[float]:
-        await append(journal, size)
-        worker = Worker()
-        following = asyncio.create_task(follow(journal, worker, 0.05, longest=0.25))
-        await eventually(lambda: len(worker.began) > 5)
-        await stop(following)
-        return worker.began
-
-    journal = MemoryJournal()
-    began = run_skipping_time(story())
-    between = [later - earlier for earlier, later in itertools.pairwise(began)]
+    between = pauses(size, 0.0, 0.05, longest=0.25)
     assert between == pytest.approx([waits] * len(between))

@@ -161,6 +161,12 @@ def region_of(service: str) -> str:
     return REGIONS[services().index(service) % len(REGIONS)]
 
 
+def sampled(service: str, count: int) -> list[str]:
+    """Returns so many operations of a service, the same in every run."""
+    names = service_model(service).operation_names
+    return sorted(names, key=lambda name: zlib.crc32(name.encode()))[:count]
+
+
 def cases(service: str, operations: Sequence[str] | None = None) -> Iterator[Case]:
     """Yields a service's cases: every operation, protocol and variant; numbers are lasting."""
     model = service_model(service)
