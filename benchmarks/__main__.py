@@ -31,11 +31,11 @@ from benchmarks import (
 )
 from benchmarks.neighbours import neighbours
 from benchmarks.processes import busy_cpus, find_program, two_cpus
+from benchmarks.readme import RESULTS
 from benchmarks.required import REQUIRED, is_met
 from benchmarks.servers import machine
 from opentrail.core.errors import UsageError
 
-RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = {
     **main_job.BENCHMARKS,
     **recorder.BENCHMARKS,

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.records import ROOT
 from opentrail.version import __version__
@@ -63,10 +62,10 @@ _FIGURE = re.compile(r"\{([^}]+)\}")
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure and the file of results that it is from."""
+    """A figure, and a link to the file of results that it is from."""
 
     value: float
-    file: Path
+    link: str
 
 
 def main() -> None:
@@ -84,16 +83,13 @@ def figures(folder: Path, release: str) -> dict[str, Figure]:
     documents = [(json.loads(file.read_text()), file) for file in folder.glob("*.json")]
     of_release = [pair for pair in documents if pair[0].get("release") == release]
     for document, file in sorted(of_release, key=lambda pair: str(pair[0]["measured"])):
+        link = f"[{document['commit']}](benchmarks/results/{file.name})"
         found: dict[str, float] = {}
-        for name, value in _figures_in(document["results"]):
-            found[name] = max(value, found.get(name, value))
-        known |= {name: Figure(value, file) for name, value in found.items()}
+        for group in document["results"].values():
+            for name, value in group.items():
+                found[name] = max(value, found.get(name, value))
+        known |= {name: Figure(value, link) for name, value in found.items()}
     return known
-
-
-def _figures_in(results: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for group in results.values():
-        yield from group.items()
 
 
 def with_table(readme: str, known: Mapping[str, Figure]) -> str:
@@ -113,16 +109,9 @@ def table(known: Mapping[str, Figure]) -> str:
         if not all(name in known for name in names):
             continue
         shown = _FIGURE.sub(lambda found: short(known[found[1]].value), text)
-        files = {known[name].file.name: _link(known[name].file) for name in names}
-        lines.append(
-            f"| {label} | {shown} | {', '.join(files[name] for name in sorted(files))} |\n"
-        )
+        links = ", ".join(sorted({known[name].link for name in names}))
+        lines.append(f"| {label} | {shown} | {links} |\n")
     return "".join(lines)
-
-
-def _link(file: Path) -> str:
-    document = json.loads(file.read_text())
-    return f"[{document['commit']}](benchmarks/results/{file.name})"
 
 
 def short(value: float) -> str:

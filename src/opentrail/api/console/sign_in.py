@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +20,14 @@ from opentrail.core.errors import (
     TooManyTries,
     UsageError,
 )
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, SIGN_IN, NewEntry, format_time
+from opentrail.core.event import (
+    EVENT_VERSION,
+    MANAGEMENT,
+    SIGN_IN,
+    NewEntry,
+    format_time,
+    new_event_id,
+)
 from opentrail.core.trail import GLOBAL_REGION
 from opentrail.ports.clock import Clock
 from opentrail.ports.journal import JournalWriter
@@ -89,7 +95,7 @@ class LoginRecords:
                 "MobileVersion": "No",
                 "MFAUsed": "No",
             },
-            "eventID": str(uuid.uuid4()),
+            "eventID": new_event_id(),
             "readOnly": False,
             "eventType": "AwsConsoleSignIn",
             "managementEvent": True,

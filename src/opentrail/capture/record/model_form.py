@@ -70,7 +70,7 @@ def _rendered_request(call: Call, given: dict[str, Any]) -> Any:
 @lru_cache(maxsize=_OPERATIONS)
 def _request_renderer(service: Service | None, operation: str | None) -> Renderer | None:
     """Returns the renderer of an operation's requests, None if the operation is not known."""
-    model = service.operation(operation) if service is not None and operation else None
+    model = Call(service, operation, None).model
     if service is None or model is None or model.input_shape is None:
         return None
     if is_sensitive(model.input_shape):
@@ -104,7 +104,7 @@ def model_answer(call: Call, response: Response) -> dict[str, Any] | None:
 @lru_cache(maxsize=_OPERATIONS)
 def _answer_renderer(service: Service | None, operation: str | None) -> Renderer | None:
     """Returns the renderer of an operation's answers, None if they are not recorded."""
-    model = service.operation(operation) if service is not None and operation else None
+    model = Call(service, operation, None).model
     if service is None or model is None or model.output_shape is None:
         return None
     render, name = renderers(service).of(model.output_shape), service.name

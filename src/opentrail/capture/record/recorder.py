@@ -15,7 +15,14 @@ from opentrail.capture.record.assemble import Assembled, Assembler
 from opentrail.capture.record.exchange import Exchange
 from opentrail.capture.record.limits import to_bytes
 from opentrail.core.errors import RecordRefused
-from opentrail.core.event import EVENT_VERSION, MANAGEMENT, NewEntry, Record, format_time
+from opentrail.core.event import (
+    EVENT_VERSION,
+    MANAGEMENT,
+    NewEntry,
+    Record,
+    format_time,
+    new_event_id,
+)
 from opentrail.core.gaps import Gap
 from opentrail.core.identity import DEFAULT_ACCOUNT, Identity
 from opentrail.core.trail import GLOBAL_REGION
@@ -236,13 +243,13 @@ def gap_entry(gap: Gap, now: datetime) -> NewEntry:
         "lastLostAt": format_time(gap.last),
         "reason": gap.reason,
     }
-    return _records_lost(str(uuid.uuid4()), details, now)
+    return _records_lost(new_event_id(), details, now)
 
 
 def uncounted_entry(reason: str, now: datetime) -> NewEntry:
     """Returns the record of lost records whose number is not known any more."""
     log.warning("records were lost", extra={"reason": reason})
-    return _records_lost(str(uuid.uuid4()), {"reason": reason}, now)
+    return _records_lost(new_event_id(), {"reason": reason}, now)
 
 
 def lost_entry(lost: LostPositions, now: datetime) -> NewEntry:
