@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from opentrail.capture.in_process.shipping import ServerShipper
 from tests.factories import a_record, an_iam_user, event_id, record_bytes
 from tests.live.browser import Browser, browser
-from tests.live.processes import Opentrail, free_port, opentrail_server
+from tests.live.processes import Opentrail, eventually, free_port, opentrail_server
 
 pytestmark = [pytest.mark.live, pytest.mark.slow, pytest.mark.campaign]
 
@@ -149,6 +149,12 @@ def test_a_page_that_is_too_late_says_how_many_events_it_leaves_out(
     page.bring_to_front()
     expect(page.get_by_text("events skipped, faster than they can be shown")).to_be_visible()
     expect(page.get_by_text(_sentence(count - 1))).to_be_visible()
-    page.get_by_role("button", name="Open in Event history").click()
+    last = f"requestParameters.userName=user-{count - 1}"
+    eventually(lambda: server.records(last), "event history has the last event")
+    button = page.get_by_role("button", name="Open in Event history")
+    # Who scrolls pauses the page, and the words that say so move the button.
+    button.scroll_into_view_if_needed()
+    expect(page.get_by_text("Paused · 0 new")).to_be_visible()
+    button.click()
     expect(page.get_by_role("heading", name="Event history")).to_be_visible()
     expect(page.get_by_text(_sentence(count - 1)).first).to_be_visible()
