@@ -61,7 +61,10 @@ def decoding() -> Figures:
         figures[f"{protocol} calls"] = len(samples)
         for label, work in (
             ("naming", _naming(router)),
-            ("decode", lambda sample: sample.decode(sample.exchange.call, sample.exchange.request)),
+            (
+                "decode",
+                lambda sample: sample.decode(sample.exchange.route, sample.exchange.request),
+            ),
             ("decode + assemble", lambda sample: assembler.assemble(sample.exchange)),
         ):
             figures[f"{protocol} {label} p50 us"] = _median_microseconds(samples, work)
@@ -88,9 +91,9 @@ def _sample(case: Case, sender: Sender, router: Router) -> Sample:
     """Returns a call with its answer; it must be named right, or it would not be decoded."""
     request = _request(sender.bytes_of(case))
     credential = read_credential(request)
-    call = router.identify(request, credential)
-    if call.operation != case.operation:
-        raise RuntimeError(f"{case} was taken for {call.operation}")
+    route = router.identify(request, credential)
+    if route.operation != case.operation:
+        raise RuntimeError(f"{case} was taken for {route.operation}")
     answer = _EMPTY if case.service == "s3" else answer_of(case)
     headers = {name.lower(): text for name, text in answer.headers.items()}
     now = datetime.now(UTC)
@@ -101,7 +104,7 @@ def _sample(case: Case, sender: Sender, router: Router) -> Sample:
         source_ip="127.0.0.1",
         request=request,
         credential=credential,
-        call=call,
+        route=route,
         response=Response(answer.status, headers, answer.body),
     )
     # S3 and EC2 are recorded in forms of their own, which have decoders of their own.

@@ -13,7 +13,7 @@ import cbor2
 
 from opentrail.wire.message import Response
 from opentrail.wire.protocols.values import WireTime
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 
 _ID = "7a62c49f-347e-4fc4-9331-6e8eEXAMPLE0"
 _XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"
@@ -21,42 +21,42 @@ _XMLNS = "http://ec2.amazonaws.com/doc/2016-11-15/"
 _EC2_ELEMENTS = {"_return": "return", "zone": "availabilityZone"}
 
 
-def empty_answer(call: Call) -> Response:
+def empty_answer(route: Route) -> Response:
     """Returns a good answer that says nothing."""
-    return good_answer(call, {})
+    return good_answer(route, {})
 
 
-def good_answer(call: Call, output: Mapping[str, Any]) -> Response:
+def good_answer(route: Route, output: Mapping[str, Any]) -> Response:
     """Returns the answer that says `output`, which is by the model's names."""
     headers = {"x-amzn-requestid": _ID}
-    shape = call.model.output_shape if call.model is not None else None
-    if call.protocol == "ec2":
-        return Response(200, headers, _ec2_body(call, shape, output))
+    shape = route.model.output_shape if route.model is not None else None
+    if route.protocol == "ec2":
+        return Response(200, headers, _ec2_body(route, shape, output))
     if shape is None:
         return Response(200, headers, b"")
-    if call.protocol == "json":
+    if route.protocol == "json":
         return Response(200, headers, json.dumps(_plain(shape, output)).encode())
-    if call.protocol == "cbor":
+    if route.protocol == "cbor":
         headers["smithy-protocol"] = "rpc-v2-cbor"
         return Response(200, headers, cbor2.dumps(_plain(shape, output)))
-    if call.protocol == "query":
-        return Response(200, headers, _query_body(call, shape, output))
-    return _rest_answer(call, shape, output, headers)
+    if route.protocol == "query":
+        return Response(200, headers, _query_body(route, shape, output))
+    return _rest_answer(route, shape, output, headers)
 
 
-def error_answer(call: Call, code: str, message: str | None) -> Response:
+def error_answer(route: Route, code: str, message: str | None) -> Response:
     """Returns an error in the protocol's form."""
     headers = {"x-amzn-requestid": _ID}
     text = escape(message or "")
     inner = f"<Error><Code>{escape(code)}</Code><Message>{text}</Message></Error>"
-    if call.protocol == "ec2":
+    if route.protocol == "ec2":
         body = f"<Response><Errors>{inner}</Errors><RequestID>{_ID}</RequestID></Response>"
-    elif call.protocol == "query":
+    elif route.protocol == "query":
         body = f"<ErrorResponse>{inner}<RequestId>{_ID}</RequestId></ErrorResponse>"
-    elif call.protocol == "rest-xml":
-        s3 = call.service is not None and call.service.name in ("s3", "s3control")
+    elif route.protocol == "rest-xml":
+        s3 = route.service is not None and route.service.name in ("s3", "s3control")
         body = inner if s3 else f"<ErrorResponse>{inner}</ErrorResponse>"
-    elif call.protocol == "cbor":
+    elif route.protocol == "cbor":
         headers["smithy-protocol"] = "rpc-v2-cbor"
         told = cbor2.dumps({"__type": f"com.amazonaws#{code}", "message": message or ""})
         return Response(400, headers, told)
@@ -117,11 +117,11 @@ def _plain(shape: Any, value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def _query_body(call: Call, shape: Any, output: Mapping[str, Any]) -> bytes:
+def _query_body(route: Route, shape: Any, output: Mapping[str, Any]) -> bytes:
     inner = _members(shape, output)
     wrapper = shape.serialization.get("resultWrapper")
     inner = f"<{wrapper}>{inner}</{wrapper}>" if wrapper else inner
-    root = f"{call.operation}Response"
+    root = f"{route.operation}Response"
     told = (
         f"<{root}>{inner}<ResponseMetadata><RequestId>{_ID}</RequestId></ResponseMetadata></{root}>"
     )
@@ -157,7 +157,7 @@ def _element(name: str, shape: Any, value: Any) -> str:
 
 
 def _rest_answer(
-    call: Call, shape: Any, output: Mapping[str, Any], headers: dict[str, str]
+    route: Route, shape: Any, output: Mapping[str, Any], headers: dict[str, str]
 ) -> Response:
     in_body = {}
     for name, value in output.items():
@@ -172,7 +172,7 @@ def _rest_answer(
     )
     if target.type_name == "blob":
         return Response(200, headers, b"")
-    if call.protocol == "rest-json":
+    if route.protocol == "rest-json":
         return Response(200, headers, json.dumps(_plain(target, told)).encode())
     root = target.serialization.get("name", target.name)
     return Response(200, headers, _element(root, target, told).encode() if told else b"")
@@ -181,8 +181,8 @@ def _rest_answer(
 # EC2: elements are named as recorded.
 
 
-def _ec2_body(call: Call, shape: Any, shown: Mapping[str, Any]) -> bytes:
-    root = f"{call.operation}Response"
+def _ec2_body(route: Route, shape: Any, shown: Mapping[str, Any]) -> bytes:
+    root = f"{route.operation}Response"
     if root in shown:
         return loose_xml(root, shown[root])
     inner = "".join(_ec2_element(name, _ec2_member(shape, name), v) for name, v in shown.items())

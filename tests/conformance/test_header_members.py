@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from opentrail.wire.protocols import decode_request
 from opentrail.wire.protocols.values import from_header
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from tests.factories import an_sdk_request, catalog
 from tests.wire.test_routing import minimal
@@ -46,8 +46,8 @@ def check(service: Service, model: OperationModel, name: str, member: Any) -> No
             for one in model.input_shape.members.values()
             if one.serialization.get("location") == "uri"
         }
-        call = Call(service, model.name, protocol, labels)
-        found = decode_request(call, request)[0][name]
+        route = Route(service, model.name, protocol, labels)
+        found = decode_request(route, request)[0][name]
         read = found if isinstance(value, str) or member.type_name == "list" else json.loads(found)
         assert read == value, f"{service.name}.{model.name}.{name}"
 

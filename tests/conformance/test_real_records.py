@@ -14,7 +14,7 @@ import pytest
 
 from opentrail.capture.record.assemble import Assembler
 from opentrail.wire.message import Response
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from tests.collection import at_least, collected_records, needs_the_whole
 from tests.conformance.rebuild import RebuildError, Reverse, operation_of, rebuild
 from tests.conformance.rebuild_answer import error_answer, good_answer
@@ -72,25 +72,27 @@ def compared(record: Mapping[str, Any], whole: bool = True) -> Comparison:
     """
     rebuilt = rebuild(record)
     exchange = an_exchange(rebuilt.request)
-    call = exchange.call
+    route = exchange.route
     found = Comparison(unknown=rebuilt.unknown)
-    if (call.service, call.operation) != (rebuilt.service, rebuilt.operation):
-        found.differences.append(f"routed to {call.service and call.service.name}.{call.operation}")
+    if (route.service, route.operation) != (rebuilt.service, rebuilt.operation):
+        found.differences.append(
+            f"routed to {route.service and route.service.name}.{route.operation}"
+        )
         return found
     elements = record.get("responseElements")
     unknown_elements: set[str] = set()
     told = _told_beyond(record)
     if record.get("errorCode"):
-        code = wire_code(record, call)
-        exchange.response = error_answer(call, code, record.get("errorMessage"))
+        code = wire_code(record, route)
+        exchange.response = error_answer(route, code, record.get("errorMessage"))
     elif elements and rebuilt.service.name == "s3":
         exchange.response = Response(200, {name: str(text) for name, text in elements.items()})
     elif elements:
-        assert call.model is not None
-        output = given_output(record, call.model.output_shape, unknown_elements)
-        exchange.response = good_answer(call, {**told, **output})
+        assert route.model is not None
+        output = given_output(record, route.model.output_shape, unknown_elements)
+        exchange.response = good_answer(route, {**told, **output})
     else:
-        exchange.response = good_answer(call, told)
+        exchange.response = good_answer(route, told)
     assembled = Assembler(lambda key: an_identity(key=key)).assemble(exchange)
     record_bytes = assembled.entry.record
     if SECRET.encode() in record_bytes:
@@ -135,14 +137,14 @@ def given_output(record: Mapping[str, Any], shape: Any, unknown: set[str]) -> di
     return Reverse(unknown).structure(shape, elements, "")
 
 
-def wire_code(record: Mapping[str, Any], call: Call) -> str:
+def wire_code(record: Mapping[str, Any], route: Route) -> str:
     """Returns an error's code on the wire: in XML its own, in JSON and CBOR the shape's name."""
     code = str(record["errorCode"])
-    if call.protocol == "ec2":
+    if route.protocol == "ec2":
         return code.removeprefix("Client.")
-    if call.protocol not in ("query", "rest-xml"):
+    if route.protocol not in ("query", "rest-xml"):
         return "AccessDeniedException" if code == "AccessDenied" else code
-    for shape in call.service.model.error_shapes if call.service else ():
+    for shape in route.service.model.error_shapes if route.service else ():
         if shape.name == code:
             return str(shape.metadata.get("error", {}).get("code", code))
     return code

@@ -105,7 +105,7 @@ def recorded(request: Request, base_hosts: tuple[str, ...]) -> dict[str, Any]:
     using = Router(catalog(), base_hosts)
     credential = read_credential(request)
     exchange = an_exchange(request)
-    exchange = replace(exchange, call=using.identify(request, credential), credential=credential)
+    exchange = replace(exchange, route=using.identify(request, credential), credential=credential)
     return dict(Assembler(lambda _key: an_identity()).assemble(exchange).record)
 
 

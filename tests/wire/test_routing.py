@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opentrail.wire.message import Request
-from opentrail.wire.routing import NOTHING, Call, Router, query_pairs
+from opentrail.wire.routing import NOTHING, Route, Router, query_pairs
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import Credential, read_credential
 from tests.factories import (
@@ -27,13 +27,13 @@ from tests.factories import (
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
-def identify(request: Request, using: Router | None = None) -> Call:
+def identify(request: Request, using: Router | None = None) -> Route:
     return (using or router()).identify(request, read_credential(request))
 
 
 def named(request: Request, using: Router | None = None) -> tuple[str | None, str | None]:
-    call = identify(request, using)
-    return call.service.name if call.service else None, call.operation
+    route = identify(request, using)
+    return route.service.name if route.service else None, route.operation
 
 
 # S3: host, path and query
@@ -126,16 +126,16 @@ def test_a_copy_source_makes_an_upload_a_copy(
 )
 def test_a_key_is_kept_as_it_was_sent(path: str, key: str) -> None:
     """Nothing is collapsed, resolved or unquoted: the path is part of the signature."""
-    call = identify(an_s3_request("GET", path))
-    assert call.operation == "GetObject"
-    assert call.labels == {"Bucket": "bucket", "Key": key}
+    route = identify(an_s3_request("GET", path))
+    assert route.operation == "GetObject"
+    assert route.labels == {"Bucket": "bucket", "Key": key}
 
 
 @pytest.mark.parametrize("path", ["/bucket/key", "/v20180820/key", "/v20180820/bucket"])
 def test_a_bucket_may_be_called_like_the_version_of_another_service(path: str) -> None:
-    call = identify(an_s3_request("GET", path))
-    assert (call.service and call.service.name, call.operation) == ("s3", "GetObject")
-    assert call.labels["Bucket"] == path.split("/")[1]
+    route = identify(an_s3_request("GET", path))
+    assert (route.service and route.service.name, route.operation) == ("s3", "GetObject")
+    assert route.labels["Bucket"] == path.split("/")[1]
 
 
 def test_s3_control_is_recognized_by_its_path_and_account_header() -> None:
@@ -150,9 +150,9 @@ def test_a_key_under_a_virtual_host_may_look_like_the_control_service() -> None:
     request = an_s3_request(
         "GET", "/v20180820/jobs", "", {"host": "my-bucket.s3.us-east-1.amazonaws.com"}
     )
-    call = identify(request)
-    assert (call.service and call.service.name, call.operation) == ("s3", "GetObject")
-    assert call.labels == {"Bucket": "my-bucket", "Key": "v20180820/jobs"}
+    route = identify(request)
+    assert (route.service and route.service.name, route.operation) == ("s3", "GetObject")
+    assert route.labels == {"Bucket": "my-bucket", "Key": "v20180820/jobs"}
 
 
 @pytest.mark.parametrize(
@@ -228,8 +228,8 @@ def test_buckets_that_are_called_like_s3_control_stay_buckets(bucket: str) -> No
 
 def test_a_link_that_confirms_a_subscription_is_a_call_to_sns() -> None:
     link = an_s3_request("GET", "/", "Action=ConfirmSubscription&TopicArn=t&Token=secret", {})
-    call = Router(catalog()).identify(link, None)
-    assert (call.service and call.service.name, call.operation) == ("sns", "ConfirmSubscription")
+    route = Router(catalog()).identify(link, None)
+    assert (route.service and route.service.name, route.operation) == ("sns", "ConfirmSubscription")
 
 
 @pytest.mark.parametrize("query", ["Action=SendMessage&MessageBody=x", "Version=1&Action=Foo"])
@@ -254,9 +254,9 @@ def test_the_root_of_a_virtual_host_is_its_bucket() -> None:
 
 def test_a_browsers_form_upload_is_a_post_object() -> None:
     headers = {"content-type": "multipart/form-data; boundary=XX"}
-    call = identify(an_s3_request("POST", "/bucket", "", headers, signed=False))
-    assert (call.service and call.service.name, call.operation) == ("s3", "PostObject")
-    assert call.labels == {"Bucket": "bucket"}
+    route = identify(an_s3_request("POST", "/bucket", "", headers, signed=False))
+    assert (route.service and route.service.name, route.operation) == ("s3", "PostObject")
+    assert route.labels == {"Bucket": "bucket"}
 
 
 @pytest.mark.parametrize(("method", "path"), [("OPTIONS", "/b/k"), ("PATCH", "/b")])
@@ -314,11 +314,11 @@ def test_the_fields_of_a_form_are_those_of_the_standard_library(text: str) -> No
     method=st.sampled_from(["GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS", ""]),
 )
 def test_any_path_signed_for_s3_is_one_of_s3(path: str, query: str, host: str, method: str) -> None:
-    call = identify(an_s3_request(method, f"/{path}", query, {"host": host}))
-    assert call.service is not None
-    assert call.service.name == "s3"
-    if call.operation == "GetObject" and not router().bucket_of_host(host):
-        assert f"/{call.labels['Bucket']}/{call.labels['Key']}" == f"/{path}"
+    route = identify(an_s3_request(method, f"/{path}", query, {"host": host}))
+    assert route.service is not None
+    assert route.service.name == "s3"
+    if route.operation == "GetObject" and not router().bucket_of_host(host):
+        assert f"/{route.labels['Bucket']}/{route.labels['Key']}" == f"/{path}"
 
 
 # The query protocols
@@ -333,9 +333,9 @@ def test_action_and_version_name_the_operation() -> None:
 def test_a_query_call_may_come_as_get() -> None:
     """EKS tokens are presigned GETs of GetCallerIdentity."""
     request = a_request("sts", "GET", "/", "Action=GetCallerIdentity&Version=2011-06-15")
-    call = identify(request)
-    assert (call.service and call.service.name, call.operation) == ("sts", "GetCallerIdentity")
-    assert call.protocol == "query"
+    route = identify(request)
+    assert (route.service and route.service.name, route.operation) == ("sts", "GetCallerIdentity")
+    assert route.protocol == "query"
 
 
 @pytest.mark.parametrize("signing_name", ["rds", None])
@@ -362,9 +362,9 @@ def test_the_version_distinguishes_services_with_one_signing_name(
 
 
 def test_the_query_protocol_of_old_sdks_still_reaches_sqs() -> None:
-    call = identify(a_query_request("sqs", "SendMessage", "2012-11-05"))
-    assert (call.service and call.service.name, call.operation) == ("sqs", "SendMessage")
-    assert call.protocol == "query"
+    route = identify(a_query_request("sqs", "SendMessage", "2012-11-05"))
+    assert (route.service and route.service.name, route.operation) == ("sqs", "SendMessage")
+    assert route.protocol == "query"
 
 
 def test_an_action_counts_before_the_path_of_a_queue() -> None:
@@ -379,9 +379,9 @@ def test_an_unsigned_query_call_is_named_by_its_version() -> None:
 
 
 def test_an_action_that_the_service_does_not_have_is_kept_by_its_name() -> None:
-    call = identify(a_query_request("iam", "FlyToTheMoon", "2010-05-08"))
-    assert (call.service and call.service.name, call.operation) == ("iam", "FlyToTheMoon")
-    assert call.model is None
+    route = identify(a_query_request("iam", "FlyToTheMoon", "2010-05-08"))
+    assert (route.service and route.service.name, route.operation) == ("iam", "FlyToTheMoon")
+    assert route.model is None
 
 
 @pytest.mark.parametrize("body", [b"Version=2010-05-08", b"", b"Action=&Version=", b"\xff\xfe=1"])
@@ -463,18 +463,21 @@ def test_an_unsigned_target_is_enough() -> None:
     ],
 )
 def test_a_target_of_no_known_kind_leaves_the_signers_service(target: str, operation: str) -> None:
-    call = identify(a_json_request("sqs", target, {}))
-    assert (call.service and call.service.name, call.operation) == ("sqs", operation)
-    assert call.protocol == "json"
+    route = identify(a_json_request("sqs", target, {}))
+    assert (route.service and route.service.name, route.operation) == ("sqs", operation)
+    assert route.protocol == "json"
 
 
 @pytest.mark.parametrize("prefix", ["", "/prefix"])
 def test_a_cbor_call_is_named_by_its_path(prefix: str) -> None:
     path = f"{prefix}/service/GraniteServiceVersion20100801/operation/PutMetricData"
     request = a_request("monitoring", "POST", path, headers={"smithy-protocol": "rpc-v2-cbor"})
-    call = identify(request)
-    assert (call.service and call.service.name, call.operation) == ("cloudwatch", "PutMetricData")
-    assert call.protocol == "cbor"
+    route = identify(request)
+    assert (route.service and route.service.name, route.operation) == (
+        "cloudwatch",
+        "PutMetricData",
+    )
+    assert route.protocol == "cbor"
 
 
 def test_a_cbor_call_without_such_a_path_asks_for_nothing() -> None:
@@ -515,8 +518,8 @@ def test_a_rest_route_names_the_operation(
 
 def test_a_quoted_slash_stays_inside_its_label() -> None:
     arn = "arn%3Aaws%3Aeks%3Aus-east-1%3A1%3Acluster%2Fc"
-    call = identify(a_request("eks", "GET", f"/tags/{arn}"))
-    assert (call.operation, call.labels) == ("ListTagsForResource", {"resourceArn": arn})
+    route = identify(a_request("eks", "GET", f"/tags/{arn}"))
+    assert (route.operation, route.labels) == ("ListTagsForResource", {"resourceArn": arn})
 
 
 def test_a_label_may_not_be_empty() -> None:
@@ -543,14 +546,14 @@ def test_an_unsigned_request_is_one_of_s3_unless_a_service_allows_it() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_an_unsigned_object_is_not_a_call_of_sign_on(method: str) -> None:
-    call = identify(a_request(None, method, "/token"))
-    assert call.service is not None
-    assert call.service.name == "s3"
+    route = identify(a_request(None, method, "/token"))
+    assert route.service is not None
+    assert route.service.name == "s3"
 
 
 @pytest.mark.parametrize("service", ["no-such-service", "S3", "..", "é"])
 def test_an_unknown_service_is_not_routed(service: str) -> None:
-    assert identify(a_request(service, "GET", "/x/y")) == Call(None, None, None)
+    assert identify(a_request(service, "GET", "/x/y")) == Route(None, None, None)
 
 
 @pytest.mark.hypothesis
@@ -574,9 +577,9 @@ def test_any_request_is_named_or_not_without_an_error(
     headers: dict[str, str],
     body: bytes,
 ) -> None:
-    call = identify(a_request(service, method, path, query, headers, body))
-    assert call.operation is None or call.operation
-    assert call.service is None or call.protocol or call.operation is None
+    route = identify(a_request(service, method, path, query, headers, body))
+    assert route.operation is None or route.operation
+    assert route.service is None or route.protocol or route.operation is None
 
 
 # Every operation of every service
@@ -651,14 +654,14 @@ TWINS = {
 }
 
 
-def misnamed(service: Service, operation: str, protocol: str, call: Call) -> str | None:
+def misnamed(service: Service, operation: str, protocol: str, route: Route) -> str | None:
     """Returns what is wrong with `call` as the name of the operation, None if it is right."""
     wanted = NAMED_OTHERWISE.get((service.name, operation), operation)
     services = (service.name, *TWINS.get(service.name, ()))
-    found = (call.service.name if call.service else None, call.operation, call.protocol)
-    right = found[0] in services and found[1] in (operation, wanted) and call.model is not None
+    found = (route.service.name if route.service else None, route.operation, route.protocol)
+    right = found[0] in services and found[1] in (operation, wanted) and route.model is not None
     names = {"smithy-rpc-v2-cbor": "cbor"}
-    if right and call.protocol == names.get(protocol, protocol):
+    if right and route.protocol == names.get(protocol, protocol):
         return None
     return f"{service.name}.{operation} over {protocol} is taken for {found}"
 
@@ -686,8 +689,8 @@ def test_every_operation_of_every_service_is_named_rightly(
                 request = an_sdk_request(service.name, operation, parameters, protocol=protocol)
                 # Operations that need no signature are sent without one.
                 credential = None if model.auth_type == "none" else signer
-                call = router().identify(request, credential)
-                problem = misnamed(service, operation, protocol, call)
+                route = router().identify(request, credential)
+                problem = misnamed(service, operation, protocol, route)
                 if problem:
                     problems.append(problem)
     record_property("operations", count)

@@ -57,7 +57,7 @@ _LINKED = {"ConfirmSubscription": "sns", "Unsubscribe": "sns"}
 
 
 @value_class(frozen=True, slots=True)
-class Call:
+class Route:
     """The service and operation of a request, as far as they are known."""
 
     service: Service | None
@@ -77,7 +77,7 @@ class Call:
         return self.service.operation(self.operation)
 
 
-NOTHING = Call(None, None, None)
+NOTHING = Route(None, None, None)
 
 
 class Router:
@@ -89,7 +89,7 @@ class Router:
         self._target = lru_cache(4096)(self._find_target)
         self._of_action = lru_cache(4096)(self._find_action)
 
-    def identify(self, request: Request, credential: Credential | None) -> Call:
+    def identify(self, request: Request, credential: Credential | None) -> Route:
         """Returns the call of a request; unknown parts are None.
 
         Contradictory requests are left unknown: an upstream might read them differently.
@@ -104,14 +104,14 @@ class Router:
         if signing_name not in ("s3", "s3express"):
             action = self._action(request, signing_name)
             if action is not None and named and named.operation not in (None, action.operation):
-                return Call(action.service, None, None)
+                return Route(action.service, None, None)
             if action is not None:
                 return action
             if signing_name is None and request.path == "/" and _has_action(request):
                 return NOTHING  # an unknown query service; S3 has no such request
         return named or self._rest(request, signing_name)
 
-    def _other_than_action(self, request: Request, signing_name: str | None) -> Call | None:
+    def _other_than_action(self, request: Request, signing_name: str | None) -> Route | None:
         """Returns the call that a header, or CBOR's path, names."""
         if request.headers.get("smithy-protocol", "").lower() == "rpc-v2-cbor":
             return self._cbor(request, signing_name)
@@ -121,21 +121,21 @@ class Router:
         find = self._target if len(target) <= _MAX_NAME else self._find_target
         return find(target, signing_name)
 
-    def _cbor(self, request: Request, signing_name: str | None) -> Call:
+    def _cbor(self, request: Request, signing_name: str | None) -> Route:
         match = _CBOR_PATH.search(request.path)
         if not match:
             return NOTHING
         prefix, operation = match[1], match[2][:_MAX_NAME]
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
-        return Call(service or self._only(signing_name), operation, "cbor")
+        return Route(service or self._only(signing_name), operation, "cbor")
 
-    def _find_target(self, target: str, signing_name: str | None) -> Call:
+    def _find_target(self, target: str, signing_name: str | None) -> Route:
         prefix, _, operation = target.rpartition(".")
         service = _choose(self._catalog.targeted(prefix), signing_name, operation)
         named = (operation or target)[:_MAX_NAME]
-        return Call(service or self._only(signing_name), named, "json")
+        return Route(service or self._only(signing_name), named, "json")
 
-    def _action(self, request: Request, signing_name: str | None) -> Call | None:
+    def _action(self, request: Request, signing_name: str | None) -> Route | None:
         """Reads `Action` and `Version` of the query protocols, from form body and query string."""
         pairs = query_pairs(request)
         actions, version = set(), None
@@ -151,12 +151,12 @@ class Router:
             candidates = self._of_query(version, signing_name)
             if not candidates:
                 return None
-            return Call(candidates[0] if signing_name else None, None, None)
+            return Route(candidates[0] if signing_name else None, None, None)
         action = actions.pop()[:_MAX_NAME]
         is_short = len(action) + len(version) <= 2 * _MAX_NAME
         find = self._of_action if is_short else self._find_action
         found = find(action, version, signing_name)
-        return found and Call(found[0], action, found[1], pairs=pairs)
+        return found and Route(found[0], action, found[1], pairs=pairs)
 
     def _find_action(
         self, action: str, version: str, signing_name: str | None
@@ -184,7 +184,7 @@ class Router:
         services = self._catalog.signed_as(signing_name) if signing_name else []
         return services[0] if len(services) == 1 else None
 
-    def _rest(self, request: Request, signing_name: str | None) -> Call:
+    def _rest(self, request: Request, signing_name: str | None) -> Route:
         s3 = self._catalog.services["s3"]
         if request.headers.get("authorization", "").lower().startswith("bearer "):
             found = best_route(self._catalog.bearer_services, request, request.path)
@@ -192,9 +192,9 @@ class Router:
                 return found
         if signing_name is None:
             for name in _UNSIGNED_REST:
-                call = best_route([self._catalog.services[name]], request, request.path)
-                if call is not None and call.model and call.model.auth_type == "none":
-                    return call
+                route = best_route([self._catalog.services[name]], request, request.path)
+                if route is not None and route.model and route.model.auth_type == "none":
+                    return route
             return self._s3(request, s3)
         if self._is_s3_control(request, signing_name):
             return (
@@ -205,13 +205,13 @@ class Router:
         ):
             return self._s3(request, s3, signing_name)
         services = self._catalog.signed_as(signing_name)
-        call = best_route(services, request, request.path)
-        if call is None and request.method == "POST" and signing_name == "cloudsearch":
+        route = best_route(services, request, request.path)
+        if route is None and request.method == "POST" and signing_name == "cloudsearch":
             # SDKs send searches as forms, unlike the model.
             form = urlencode(query_pairs(request), errors="surrogateescape")
             get = replace(request, method="GET", query=form, body=b"")
-            call = best_route(services, get, request.path)
-        return call or Call(services[0] if len(services) == 1 else None, None, None)
+            route = best_route(services, get, request.path)
+        return route or Route(services[0] if len(services) == 1 else None, None, None)
 
     def _is_s3_control(self, request: Request, signing_name: str) -> bool:
         """Returns whether a call is one of S3 Control, whose paths look like those of objects.
@@ -231,25 +231,25 @@ class Router:
         labels = (account, f"{account}.s3-control", "s3-control")
         return account is not None and bucket.lower() in labels
 
-    def _s3(self, request: Request, s3: Service, signing_name: str | None = None) -> Call:
+    def _s3(self, request: Request, s3: Service, signing_name: str | None = None) -> Route:
         path = request.path
         bucket = self.bucket_of_host(request.headers.get("host", ""), signing_name)
         if "x-amz-request-route" in request.headers and path == _OBJECT_LAMBDA_PATH:
             bucket = None  # the label is the route of an answer
         if bucket:
             path = f"/{bucket}{path}"
-        call = best_route([s3], request, path)
-        if call is None:
+        route = best_route([s3], request, path)
+        if route is None:
             form = "multipart/form-data" in request.headers.get("content-type", "")
             if form and request.method == "POST":
-                return Call(s3, "PostObject", "rest-xml", {"Bucket": path.strip("/")})
-            return Call(s3, None, "rest-xml")
-        needed = _MADE_BY_QUERY.get(call.operation or "")
+                return Route(s3, "PostObject", "rest-xml", {"Bucket": path.strip("/")})
+            return Route(s3, None, "rest-xml")
+        needed = _MADE_BY_QUERY.get(route.operation or "")
         if needed is not None and needed not in dict(parse_qsl(request.query)):
-            return Call(s3, None, "rest-xml")
-        if signing_name == "s3express" and call.operation == "ListBuckets":
-            return Call(s3, "ListDirectoryBuckets", "rest-xml")
-        return call
+            return Route(s3, None, "rest-xml")
+        if signing_name == "s3express" and route.operation == "ListBuckets":
+            return Route(s3, "ListDirectoryBuckets", "rest-xml")
+        return route
 
     def _is_on_outpost(self, request: Request, signing_name: str) -> bool:
         """Returns whether a call is one of S3 for a bucket on an outpost."""
@@ -330,7 +330,7 @@ def _choose(candidates: list[Service], signing_name: str | None, operation: str)
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
+class _Pattern:
     service: Service
     operation: str
     pattern: re.Pattern[str]
@@ -354,7 +354,7 @@ class _Route:
         return {_unslot(slot): text for slot, text in found.groupdict().items()}
 
     def score(self, request: Request, path: str, query: Mapping[str, str]) -> tuple[int, ...]:
-        """Returns how well the route matches; the greatest wins (cloudtrail-format §10.2)."""
+        """Returns how well the pattern matches; the greatest wins (cloudtrail-format §10.2)."""
         required = [*(n in query for n in self.required_query)]
         required += [*(n in request.headers for n in self.required_headers)]
         return (
@@ -369,42 +369,42 @@ class _Route:
         )
 
 
-def best_route(services: Iterable[Service], request: Request, path: str) -> Call | None:
+def best_route(services: Iterable[Service], request: Request, path: str) -> Route | None:
     """Returns the best operation of `services` for a REST request, None if none matches."""
     query = dict(parse_qsl(request.query, keep_blank_values=True))
-    best: tuple[tuple[int, ...], _Route, dict[str, str]] | None = None
+    best: tuple[tuple[int, ...], _Pattern, dict[str, str]] | None = None
     for service in services:
-        for route in _routes(service).get(request.method, ()):
-            labels = route.match(path, query)
+        for pattern in _patterns(service).get(request.method, ()):
+            labels = pattern.match(path, query)
             if labels is None:
                 continue
-            score = route.score(request, path, query)
+            score = pattern.score(request, path, query)
             if best is None or score > best[0]:
-                best = (score, route, labels)
+                best = (score, pattern, labels)
     if best is None:
         return None
-    _, route, labels = best
-    protocol = "rest-xml" if "rest-xml" in route.service.protocols else "rest-json"
-    return Call(route.service, route.operation, protocol, labels)
+    _, pattern, labels = best
+    protocol = "rest-xml" if "rest-xml" in pattern.service.protocols else "rest-json"
+    return Route(pattern.service, pattern.operation, protocol, labels)
 
 
 @lru_cache(maxsize=512)
-def _compiled(name: str, service: Service) -> dict[str, list[_Route]]:
+def _compiled(name: str, service: Service) -> dict[str, list[_Pattern]]:
     del name
-    routes: dict[str, list[_Route]] = {}
+    patterns: dict[str, list[_Pattern]] = {}
     if not {"rest-json", "rest-xml"} & set(service.protocols):
-        return routes
+        return patterns
     for operation in service.model.operation_names:
         model = service.model.operation_model(operation)
-        routes.setdefault(model.http["method"], []).append(_route(service, model))
-    return routes
+        patterns.setdefault(model.http["method"], []).append(_pattern_of(service, model))
+    return patterns
 
 
-def _routes(service: Service) -> dict[str, list[_Route]]:
+def _patterns(service: Service) -> dict[str, list[_Pattern]]:
     return _compiled(service.name, service)
 
 
-def _route(service: Service, model: OperationModel) -> _Route:
+def _pattern_of(service: Service, model: OperationModel) -> _Pattern:
     path, _, fixed = model.http["requestUri"].partition("?")
     trailing_slash = len(path) > 1 and path.endswith("/")
     pieces, labels, literal = [], 0, 0
@@ -426,7 +426,7 @@ def _route(service: Service, model: OperationModel) -> _Route:
         location = member.serialization.get("location")
         if location in at:
             at[location].append((member.serialization.get("name", name), name in required))
-    return _Route(
+    return _Pattern(
         service=service,
         operation=model.name,
         pattern=re.compile(f"^{''.join(pieces)}/?$", re.S),

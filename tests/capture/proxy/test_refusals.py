@@ -7,7 +7,7 @@ import pytest
 from botocore.retries.standard import ThrottledRetryableChecker
 
 from opentrail.capture.proxy.refusals import Refusal, answer_of, throttled, unavailable
-from opentrail.wire.routing import NOTHING, Call
+from opentrail.wire.routing import NOTHING, Route
 from opentrail.wire.service_models import ServiceCatalog
 
 REFUSAL = Refusal(502, "BadGateway", 'upstream <"x"> & co cannot be reached')
@@ -25,7 +25,7 @@ REFUSAL = Refusal(502, "BadGateway", 'upstream <"x"> & co cannot be reached')
     ],
 )
 def test_clients_of_each_protocol_read_code_and_message(protocol: str, parser: str) -> None:
-    status, _, headers, body = answer_of(REFUSAL, Call(None, None, protocol))
+    status, _, headers, body = answer_of(REFUSAL, Route(None, None, protocol))
     assert status == 502
     given = {name.decode().lower(): value.decode() for name, value in headers}
     parsed = botocore.parsers.create_parser(parser).parse(
@@ -51,7 +51,7 @@ def test_a_call_whose_operation_is_not_known_yet_gets_the_errors_of_its_service(
 ) -> None:
     """A query call that is refused before its body has come."""
     known = ServiceCatalog().services[service] if service else None
-    status, _, headers, body = answer_of(REFUSAL, Call(known, None, None), form)
+    status, _, headers, body = answer_of(REFUSAL, Route(known, None, None), form)
     given = {name.decode().lower(): value.decode() for name, value in headers}
     parsed = botocore.parsers.create_parser(parser).parse(
         {"status_code": status, "headers": given, "body": body}, None
@@ -66,9 +66,9 @@ def test_a_call_of_unknown_protocol_gets_xml() -> None:
 @pytest.mark.parametrize("service", ["iam", "ec2", "s3", "dynamodb", "lambda", "cloudwatch"])
 def test_throttling_is_called_what_sdks_know_as_throttling(service: str) -> None:
     known = ServiceCatalog().services[service]
-    refusal = throttled(Call(known, None, None), form=False)
+    refusal = throttled(Route(known, None, None), form=False)
     assert refusal.code in ThrottledRetryableChecker._THROTTLED_ERROR_CODES
-    status, reason, headers, _ = answer_of(refusal, Call(known, None, None))
+    status, reason, headers, _ = answer_of(refusal, Route(known, None, None))
     assert status in (400, 429, 503)
     assert reason != b"Error"
     assert dict(headers)[b"Retry-After"] == b"1"

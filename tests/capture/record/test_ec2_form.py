@@ -15,7 +15,7 @@ from opentrail.capture.record.ec2_form import ec2_answer, ec2_parameters, is_ear
 from opentrail.capture.record.rules import rules
 from opentrail.capture.redaction.redact import REMOVED_MARK
 from opentrail.wire.message import Response
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import a_query_request, a_request, an_sdk_request, catalog, router
@@ -37,13 +37,13 @@ def shown(operation: str, **parameters: Any) -> dict[str, Any]:
 def raw(operation: str, fields: Mapping[str, str]) -> dict[str, Any]:
     """Returns the parameters of a form."""
     request = a_query_request("ec2", operation, VERSION, fields)
-    return ec2_parameters(Call(ec2(), operation, "ec2"), request, {})
+    return ec2_parameters(Route(ec2(), operation, "ec2"), request, {})
 
 
 def answered(operation: str, inner: str) -> dict[str, Any] | None:
     """Returns the elements of an answer; `inner` is the content of its root."""
     body = f'<{operation}Response xmlns="{XMLNS}">{inner}</{operation}Response>'
-    return ec2_answer(Call(ec2(), operation, "ec2"), Response(200, {}, body.encode()))
+    return ec2_answer(Route(ec2(), operation, "ec2"), Response(200, {}, body.encode()))
 
 
 def tags(kind: str, **values: str) -> list[dict[str, Any]]:
@@ -503,10 +503,10 @@ def test_answers_of_later_operations_are_xml_turned_to_json() -> None:
 
 
 def test_an_empty_answer_has_no_elements_and_a_broken_one_is_refused() -> None:
-    call = Call(ec2(), "CreateTags", "ec2")
-    assert ec2_answer(call, Response(200, {}, b" ")) is None
+    route = Route(ec2(), "CreateTags", "ec2")
+    assert ec2_answer(route, Response(200, {}, b" ")) is None
     with pytest.raises(ValueError, match="XML"):
-        ec2_answer(call, Response(200, {}, b"<CreateTagsResponse>"))
+        ec2_answer(route, Response(200, {}, b"<CreateTagsResponse>"))
 
 
 # Secrets
@@ -588,7 +588,7 @@ def test_signatures_in_the_form_are_not_parameters() -> None:
         "Action=DescribeRegions&Version=2016-11-15&X-Amz-Signature=hunter2&SecurityToken=hunter2"
     )
     request = a_request(method="GET", query=query)
-    assert ec2_parameters(Call(ec2(), "DescribeRegions", "ec2"), request, {}) == {"regionSet": {}}
+    assert ec2_parameters(Route(ec2(), "DescribeRegions", "ec2"), request, {}) == {"regionSet": {}}
 
 
 # Robustness
@@ -616,7 +616,7 @@ def test_what_no_table_and_no_model_knows_is_kept() -> None:
 def test_bytes_that_are_not_text_are_marked() -> None:
     form = {"content-type": "application/x-www-form-urlencoded"}
     request = a_request("ec2", headers=form, body=b"A\x80=\xff")
-    found = ec2_parameters(Call(ec2(), "DescribeTags", "ec2"), request, {})
+    found = ec2_parameters(Route(ec2(), "DescribeTags", "ec2"), request, {})
     assert found == {"a\ufffd": "\ufffd", "filterSet": {}}
 
 

@@ -20,4 +20,4 @@ def test_signer_and_operation_are_those_of_the_request() -> None:
     exchange = an_exchange(a_query_request("sts", "GetCallerIdentity", "2011-06-15"))
     assert exchange.credential is not None
     assert exchange.credential.access_key_id == KEY
-    assert exchange.call.operation == "GetCallerIdentity"
+    assert exchange.route.operation == "GetCallerIdentity"

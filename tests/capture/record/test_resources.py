@@ -8,7 +8,7 @@ import pytest
 from opentrail.capture.record.resources import resources_of
 from opentrail.capture.record.rules import rules
 from opentrail.wire.message import Request
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import (
     ACCOUNT,
@@ -24,15 +24,15 @@ KEY_ARN = f"arn:aws:kms:us-east-1:999999999999:key/{KEY_ID}"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/DataRole"
 
 
-def call_of(request: Request) -> Call:
+def route_of(request: Request) -> Route:
     return router().identify(request, read_credential(request))
 
 
 def touched(
     request: Request, label: str, parameters: dict[str, Any], answer: dict[str, Any] | None = None
 ) -> list[dict[str, str]]:
-    call = call_of(request)
-    return resources_of(call, label, parameters, answer, "eu-west-1", ACCOUNT)
+    route = route_of(request)
+    return resources_of(route, label, parameters, answer, "eu-west-1", ACCOUNT)
 
 
 def json_call(service: str, target: str) -> Request:
@@ -266,9 +266,9 @@ def test_what_a_data_event_touches_follows_the_table(
 
 
 def test_a_sender_is_known_by_the_address() -> None:
-    call = call_of(a_query_request("ses", "SendEmail", "2010-12-01"))
+    route = route_of(a_query_request("ses", "SendEmail", "2010-12-01"))
     asked = {"source": "Mary <mary@example.com>"}
-    (found,) = resources_of(call, "ses", asked, None, "eu-west-1", ACCOUNT)
+    (found,) = resources_of(route, "ses", asked, None, "eu-west-1", ACCOUNT)
     assert found["ARN"] == f"arn:aws:ses:{HERE}:identity/mary@example.com"
 
 
@@ -281,19 +281,19 @@ def test_every_rule_is_of_a_data_event() -> None:
 def test_names_in_other_members_make_an_arn_whole() -> None:
     """An alias of an agent is named together with the agent."""
     request = a_request("bedrock", "POST", "/agents/A1/agentAliases/B1/sessions/s/text")
-    call = replace(call_of(request), operation="InvokeAgent")
+    route = replace(route_of(request), operation="InvokeAgent")
     parameters = {"agentId": "A1", "agentAliasId": "B1"}
-    (found,) = resources_of(call, "bedrock", parameters, None, "eu-west-1", ACCOUNT)
+    (found,) = resources_of(route, "bedrock", parameters, None, "eu-west-1", ACCOUNT)
     assert found["ARN"] == f"arn:aws:bedrock:{HERE}:agent-alias/A1/B1"
-    (unknown,) = resources_of(call, "bedrock", {"agentAliasId": "B1"}, None, "x", ACCOUNT)
+    (unknown,) = resources_of(route, "bedrock", {"agentAliasId": "B1"}, None, "x", ACCOUNT)
     assert unknown == {"accountId": ACCOUNT, "type": "AWS::Bedrock::AgentAlias"}
 
 
 def test_s3_express_has_buckets_of_its_own() -> None:
     name = "b--usw2-az1--x-s3"
-    call = call_of(an_s3_request("PUT", "/b/k", ""))
+    route = route_of(an_s3_request("PUT", "/b/k", ""))
     asked = {"bucketName": name, "key": "k"}
-    found = resources_of(call, "s3express", asked, None, "us-west-2", ACCOUNT)
+    found = resources_of(route, "s3express", asked, None, "us-west-2", ACCOUNT)
     arn = f"arn:aws:s3express:us-west-2:{ACCOUNT}:bucket/{name}"
     assert found == [
         {"type": "AWS::S3Express::Object", "ARN": f"{arn}/k"},

@@ -16,21 +16,21 @@ from opentrail.capture.record.s3_form import (
 from opentrail.capture.redaction.secret_names import HIDDEN
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols.xml_body import parse_xml
-from opentrail.wire.routing import NOTHING, Call
+from opentrail.wire.routing import NOTHING, Route
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import ACCOUNT, HOST, an_s3_request, an_sdk_request, router
 
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
-def call_of(request: Request) -> Call:
+def route_of(request: Request) -> Route:
     return router().identify(request, read_credential(request))
 
 
 def noted(request: Request) -> dict[str, Any]:
     """Returns the notes on a request's parameters."""
     notes: dict[str, Any] = {}
-    s3_parameters(call_of(request), request, notes)
+    s3_parameters(route_of(request), request, notes)
     return notes
 
 
@@ -39,7 +39,7 @@ def resources(operation: str, parameters: dict[str, Any]) -> list[dict[str, str]
 
 
 def shown(request: Request) -> dict[str, Any]:
-    parameters = s3_parameters(call_of(request), request, {})
+    parameters = s3_parameters(route_of(request), request, {})
     assert parameters.pop("Host") == HOST
     return parameters
 
@@ -109,7 +109,7 @@ def test_prefixes_of_names_are_left_out() -> None:
 
 def test_an_object_call_shows_bucket_host_and_key_first() -> None:
     request = an_s3_request("PUT", "/my-bucket/in%2Fa%20b.csv", "", {"x-amz-acl": "private"})
-    assert list(s3_parameters(call_of(request), request, {}).items()) == [
+    assert list(s3_parameters(route_of(request), request, {}).items()) == [
         ("bucketName", "my-bucket"),
         ("Host", HOST),
         ("key", "in/a b.csv"),
@@ -141,8 +141,8 @@ def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
     """Else anybody could keep a call from being found by what it touched."""
     plain = an_s3_request("GET", "/my-bucket/secret.csv")
     forged = an_s3_request("GET", "/my-bucket/secret.csv", f"{name}=elsewhere")
-    expected = s3_parameters(call_of(plain), plain, {})
-    found = s3_parameters(call_of(forged), forged, {})
+    expected = s3_parameters(route_of(plain), plain, {})
+    found = s3_parameters(route_of(forged), forged, {})
     assert found["bucketName"] == "my-bucket"
     assert found["Host"] == HOST
     assert found["key"] == "secret.csv"
@@ -151,13 +151,13 @@ def test_a_query_cannot_take_the_place_of_bucket_host_or_key(name: str) -> None:
 
 def test_a_repeated_prefix_of_a_list_is_recorded_once() -> None:
     request = an_s3_request("GET", "/b", "prefix=in/&prefix=out/")
-    (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
+    (listed, _bucket) = resources("ListObjects", s3_parameters(route_of(request), request, {}))
     assert listed["ARNPrefix"] in ("arn:aws:s3:::b/in/", "arn:aws:s3:::b/out/")
 
 
 def test_a_key_in_the_query_of_a_list_is_not_an_object() -> None:
     request = an_s3_request("GET", "/b", "key=elsewhere")
-    (listed, _bucket) = resources("ListObjects", s3_parameters(call_of(request), request, {}))
+    (listed, _bucket) = resources("ListObjects", s3_parameters(route_of(request), request, {}))
     assert listed == {"type": "AWS::S3::Object", "ARNPrefix": "arn:aws:s3:::b/"}
 
 
@@ -289,7 +289,7 @@ def test_a_body_that_was_not_kept_whole_is_not_looked_into() -> None:
 def test_a_configuration_that_is_not_xml_is_refused() -> None:
     request = an_s3_request("PUT", "/b", "tagging", {}, b"<Tagging>")
     with pytest.raises(ValueError, match="XML"):
-        s3_parameters(call_of(request), request, {})
+        s3_parameters(route_of(request), request, {})
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_a_configuration_that_is_not_xml_is_refused() -> None:
 def test_a_body_holds_parameters_or_an_object(
     method: str, path: str, query: str, expected: bool
 ) -> None:
-    assert body_is_parameters(call_of(an_s3_request(method, path, query))) is expected
+    assert body_is_parameters(route_of(an_s3_request(method, path, query))) is expected
 
 
 # Answers and our own block
@@ -361,9 +361,9 @@ def test_any_request_has_parameters_or_is_refused(
 ) -> None:
     for method, path in (("PUT", "/b"), ("POST", "/b"), ("PUT", "/b/k")):
         request = an_s3_request(method, path, query, headers, body)
-        call = call_of(request)
+        route = route_of(request)
         try:
-            parameters = s3_parameters(call, request, {})
+            parameters = s3_parameters(route, request, {})
         except ValueError:
             continue
         assert all(isinstance(name, str) for name in parameters)
@@ -401,8 +401,8 @@ def test_s3_control_has_the_form_of_s3(
 ) -> None:
     asked = {"AccountId": ACCOUNT, **given}
     request = an_sdk_request("s3control", operation, asked)
-    call = call_of(request)
-    assert (call.service and call.service.name, call.operation) == ("s3control", operation)
-    parameters = s3_parameters(call, request, {})
+    route = route_of(request)
+    assert (route.service and route.service.name, route.operation) == ("s3control", operation)
+    parameters = s3_parameters(route, request, {})
     assert parameters.pop("Host") == request.headers["host"]
     assert {n: v for n, v in parameters.items() if "-checksum-" not in n} == expected

@@ -233,9 +233,9 @@ def record_of(plan: Plan, given: dict[str, Any]) -> tuple[bytes, bool]:
         response = Response(200, {}, b"")
     exchange = an_exchange(request, response)
     assembled = Assembler(lambda key: unknown(ACCOUNT, key)).assemble(exchange)
-    known = exchange.call.service is not None and (
-        exchange.call.service.name == plan.service.name
-        and exchange.call.operation == plan.operation
+    known = exchange.route.service is not None and (
+        exchange.route.service.name == plan.service.name
+        and exchange.route.operation == plan.operation
     )
     raw = b"\n".join([assembled.entry.record, *(one.record for one in assembled.more)])
     return raw, known and assembled.decoded and b"answerDecodeError" not in raw

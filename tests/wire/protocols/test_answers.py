@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.sigv4 import read_credential
 from tests.factories import (
     a_json_request,
@@ -42,18 +42,18 @@ ROUTE53 = a_request("route53", "GET", "/2013-04-01/hostedzone")
 UNKNOWN = a_request("no-such-service", "GET", "/x")
 
 
-def call_of(request: Request) -> Call:
+def route_of(request: Request) -> Route:
     return router().identify(request, read_credential(request))
 
 
 def error(request: Request, status: int, body: bytes = b"", **headers: str) -> WireError | None:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return read_error(call_of(request), Response(status, named, body), request.query)
+    return read_error(route_of(request), Response(status, named, body), request.query)
 
 
 def answer(request: Request, body: bytes, **headers: str) -> dict[str, Any]:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return decode_answer(call_of(request), Response(200, named, body))
+    return decode_answer(route_of(request), Response(200, named, body))
 
 
 # Errors of the JSON protocols
@@ -282,7 +282,7 @@ def test_a_successful_answer_is_not_an_error(status: int) -> None:
 def test_any_answer_has_an_error_or_none(status: int, body: bytes, header: str) -> None:
     for request in (JSON, QUERY, OBJECT, COMPLETE, CBOR, UNKNOWN):
         headers = {"x-amzn-errortype": header, "smithy-protocol": "rpc-v2-cbor"}
-        found = read_error(call_of(request), Response(status, headers, body))
+        found = read_error(route_of(request), Response(status, headers, body))
         assert found is None or found.code
         assert found is not None or status < 400
 
@@ -332,7 +332,7 @@ def test_elements_of_an_ec2_answer() -> None:
 def test_elements_of_a_rest_answer_are_in_headers_and_body() -> None:
     headers = {"x-amz-version-id": "3", "content-type": "application/xml"}
     body = b"<CopyObjectResult><ETag>e</ETag></CopyObjectResult>"
-    found = decode_answer(call_of(COPY), Response(200, headers, body))
+    found = decode_answer(route_of(COPY), Response(200, headers, body))
     assert found["VersionId"] == "3"
     assert found["CopyObjectResult"] == {"ETag": "e"}
 
@@ -360,7 +360,7 @@ def test_events_of_a_stream_are_not_elements(request_: Request, expected: dict[s
 
 def test_an_answer_that_was_not_kept_whole_gives_what_its_headers_say() -> None:
     response = Response(200, {"x-amz-version-id": "3"}, b"<Copy", body_is_whole=False)
-    assert decode_answer(call_of(COPY), response) == {"VersionId": "3"}
+    assert decode_answer(route_of(COPY), response) == {"VersionId": "3"}
 
 
 @pytest.mark.parametrize("request_", [JSON, QUERY, EC2, LAMBDA, COPY, UNKNOWN, CBOR])

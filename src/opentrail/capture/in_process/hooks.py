@@ -143,8 +143,9 @@ class BotocoreHook:
         whole = sent.body is None or isinstance(sent.body, bytes | str)
         head = Request(sent.method, url.path or "/", url.query, headers, body, whole)
         credential = read_credential(head)
-        call = self._router.identify(head, credential)
-        if call.service is not None and call.service.name == "s3" and not body_is_parameters(call):
+        route = self._router.identify(head, credential)
+        is_s3 = route.service is not None and route.service.name == "s3"
+        if is_s3 and not body_is_parameters(route):
             head = Request(head.method, head.path, head.query, headers, b"", False)
         return Exchange(
             event_id=new_event_id(),
@@ -153,7 +154,7 @@ class BotocoreHook:
             source_ip=self._source_ip,
             request=head,
             credential=credential,
-            call=call,
+            route=route,
             bytes_in=_length(body, headers),
             origin="hook",
         )

@@ -138,7 +138,7 @@ class Recording:
             source_ip=seen.source_ip,
             request=Request(seen.method, seen.path, seen.query, seen.headers, b"", False),
             credential=None,
-            call=NOTHING,
+            route=NOTHING,
             response=response,
             failure=failure,
             bytes_in=seen.body_length,

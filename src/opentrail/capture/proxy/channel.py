@@ -74,6 +74,20 @@ class ClientChannel:
         """Gives an upstream that still receives the request more time."""
         self.await_answer(self._awaited)
 
+    async def next_piece(self, answer: Flow, connection: UpstreamConnection) -> bytes:
+        """Returns what has come of an answer's body, b"" at its end.
+
+        Raises:
+            BrokenOffError: it broke off, or its upstream was given up.
+        """
+        if (piece := answer.take()) or answer.complete:
+            return piece
+        self.await_answer(connection)
+        try:
+            return await answer.next()
+        finally:
+            self.await_answer(None)
+
     def begin_answer(self, answer: Flow) -> None:
         """Notes the answer that is passed on, so that it ends soon if the client goes."""
         self._answer = answer

@@ -11,12 +11,18 @@ from typing import Protocol
 import httptools
 
 from opentrail.capture.proxy.bodies import Flow, Incoming
+from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.channel import ClientChannel
 from opentrail.capture.proxy.connections import BodyProgress, Handshake
 from opentrail.capture.proxy.endpoint import Endpoint
-from opentrail.capture.proxy.head import MAX_UNFINISHED, BadHead, Head, check_request
-from opentrail.capture.proxy.request_handler import RequestHandler
-from opentrail.capture.proxy.tunnel import wants_websocket
+from opentrail.capture.proxy.head import (
+    MAX_UNFINISHED,
+    BadHead,
+    Head,
+    check_request,
+    wants_websocket,
+)
+from opentrail.capture.proxy.serve import serve
 from opentrail.capture.record.exchange import INCOMPLETE
 
 #: Requests that a client may send ahead before reading pauses.
@@ -235,7 +241,7 @@ class ClientConnection(ClientChannel, asyncio.Protocol):
                 if incoming is None:
                     return
                 self._busy = True
-                goes_on = await RequestHandler(self, incoming).run()
+                goes_on = await serve(Call(self, incoming))
                 if not goes_on or self.endpoint.stopping:
                     await self._linger()
                     return

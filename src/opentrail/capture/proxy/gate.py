@@ -20,7 +20,7 @@ from opentrail.capture.proxy.refusals import likely_protocol
 from opentrail.capture.record.exchange import Signature
 from opentrail.wire.message import MAX_BODY, Request
 from opentrail.wire.multipart import FIELDS_BYTES, form_fields
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.signature_errors import (
     JSON_WORDING,
     S3_WORDING,
@@ -66,7 +66,7 @@ class Claim:
     headers: Sequence[tuple[bytes, bytes]]
     #: The signer that header or query name, as `read_claim` reads them.
     credential: Credential | None
-    call: Call
+    route: Route
     #: For opentrail's own API: the names of services that a signature may be made for.
     own_services: frozenset[str] | None = None
 
@@ -446,13 +446,13 @@ class _Failures:
 
 def wording_of(claim: Claim) -> Wording:
     """Returns how refusals of a call are worded."""
-    call, signed_as = claim.call, claim.credential.service if claim.credential else None
+    route, signed_as = claim.route, claim.credential.service if claim.credential else None
     if claim.own_services is not None:
-        return WORDINGS.get(call.protocol or "", JSON_WORDING)
-    if (call.service.name if call.service else signed_as) in S3_NAMES:
+        return WORDINGS.get(route.protocol or "", JSON_WORDING)
+    if (route.service.name if route.service else signed_as) in S3_NAMES:
         return S3_WORDING
     is_form = "form-urlencoded" in claim.request.headers.get("content-type", "")
-    return WORDINGS.get(call.protocol or likely_protocol(call, is_form), S3_WORDING)
+    return WORDINGS.get(route.protocol or likely_protocol(route, is_form), S3_WORDING)
 
 
 def _of(credential: Credential, refused: SignatureRefused) -> SignatureRefused:

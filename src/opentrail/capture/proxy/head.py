@@ -319,3 +319,17 @@ def _signed_headers(head: Head) -> frozenset[bytes]:
     texts = (head.folded.get("authorization", ""), unquote(query))
     names = (found[1] for text in texts for found in _SIGNED_HEADERS.finditer(text))
     return frozenset(name.strip().lower().encode() for one in names for name in one.split(";"))
+
+
+#: Headers of both sides of a WebSocket handshake.
+UPGRADE: Headers = [(b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")]
+
+
+def wants_websocket(head: Head) -> bool:
+    """Returns whether a request is a WebSocket handshake (RFC 6455, 4.1)."""
+    if head.method != b"GET" or head.has_body:
+        return False
+    upgrade = (head.get(b"upgrade") or b"").strip().lower()
+    tokens = (head.get(b"connection") or b"").lower().split(b",")
+    asked = b"upgrade" in (token.strip() for token in tokens)
+    return asked and upgrade == b"websocket" and head.version == "1.1"

@@ -10,8 +10,8 @@ import json
 import re
 from collections.abc import Mapping
 
-from opentrail.capture.proxy.upstream import AnswerHead
-from opentrail.wire.routing import Call
+from opentrail.capture.proxy.head import Headers
+from opentrail.wire.routing import Route
 
 _BUCKET = re.compile(r"awscloudtrail-policy-[a-z]{2,4}(-[a-z]+)+-\d{1,2}")
 _CLOUDTRAIL = {"Service": "cloudtrail.amazonaws.com"}
@@ -54,15 +54,13 @@ _TEMPLATES = {
 }
 
 
-def template_for(call: Call, status: int) -> bytes | None:
-    """Returns the policy that a call reads and its upstream does not have, else None."""
-    if status != 404 or call.operation != "GetObject":
+def template_for(route: Route) -> bytes | None:
+    """Returns the policy that a call reads, None if it reads none."""
+    if route.operation != "GetObject" or route.service is None or route.service.name != "s3":
         return None
-    if call.service is None or call.service.name != "s3":
+    if not _BUCKET.fullmatch(route.labels.get("Bucket", "")):
         return None
-    if not _BUCKET.fullmatch(call.labels.get("Bucket", "")):
-        return None
-    return _TEMPLATES.get(call.labels.get("Key", ""))
+    return _TEMPLATES.get(route.labels.get("Key", ""))
 
 
 def lacks_bucket(body: bytes) -> bool:
@@ -70,10 +68,8 @@ def lacks_bucket(body: bytes) -> bool:
     return b"<Code>NoSuchBucket</Code>" in body
 
 
-def head_of(template: bytes, instead_of: AnswerHead) -> AnswerHead:
-    """Returns the head of the answer that replaces an upstream's."""
-    kept = [
-        (name, value) for name, value in instead_of.headers if name.lower().startswith(b"x-amz-")
-    ]
-    added = [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(template))]
-    return AnswerHead(200, b"OK", [*kept, *added])
+def headers_of(template: bytes, headers: Headers) -> Headers:
+    """Returns the headers of the answer that replaces an upstream's, whose headers are given."""
+    kept = [(name, value) for name, value in headers if name.lower().startswith(b"x-amz-")]
+    length = b"%d" % len(template)
+    return [*kept, (b"Content-Type", b"application/json"), (b"Content-Length", length)]

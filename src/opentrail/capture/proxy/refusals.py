@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 import cbor2
 
 from opentrail.capture.proxy.head import Headers
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,11 @@ class Refusal:
 
 
 class NoAnswer(Exception):  # noqa: N818 - it leads to an answer
-    """A call that its upstream did not answer.
+    """A call that its upstream did not answer."""
 
-    `settled`: the call has been recorded or counted as lost, and the connection must end.
-    """
-
-    def __init__(self, refusal: Refusal, settled: bool = False) -> None:
+    def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
-        self.settled = settled
 
 
 def unavailable(message: str) -> Refusal:
@@ -40,19 +36,26 @@ def unavailable(message: str) -> Refusal:
     return Refusal(503, "ServiceUnavailable", message, retry_after=1)
 
 
-def locked_out(call: Call, form: bool) -> Refusal:
+def unrecorded(reason: str) -> Refusal:
+    """Returns the answer to a call that took effect and has no record: it is not confirmed."""
+    return unavailable(f"the call could not be recorded: {reason}")
+
+
+def locked_out(route: Route, form: bool) -> Refusal:
     """Returns the refusal of a call after many with wrong signatures."""
-    _, code = _THROTTLING.get(call.protocol or likely_protocol(call, form), (503, "SlowDown"))
+    _, code = _THROTTLING.get(route.protocol or likely_protocol(route, form), (503, "SlowDown"))
     message = "too many requests with invalid signatures; try again in a minute"
     return Refusal(429, code, message, retry_after=60)
 
 
-def throttled(call: Call, form: bool) -> Refusal:
+def throttled(route: Route, form: bool) -> Refusal:
     """Returns the refusal of a call that comes faster than records can be written.
 
     SDKs know its code as throttling in the call's protocol, and retry.
     """
-    status, code = _THROTTLING.get(call.protocol or likely_protocol(call, form), (503, "SlowDown"))
+    status, code = _THROTTLING.get(
+        route.protocol or likely_protocol(route, form), (503, "SlowDown")
+    )
     return Refusal(status, code, "calls come faster than they can be recorded", retry_after=1)
 
 
@@ -82,17 +85,17 @@ _REASONS = {
 
 
 def answer_of(
-    refusal: Refusal, call: Call, form: bool = False
+    refusal: Refusal, route: Route, form: bool = False
 ) -> tuple[int, bytes, Headers, bytes]:
     """Returns status, reason, headers and body of a refusal for a call.
 
     Args:
         refusal: what is answered.
-        call: service and operation, as far as they are known.
+        route: service and operation, as far as they are known.
         form: whether the request's body is an HTML form, as in the query protocols.
     """
     identity = str(uuid.uuid4())
-    protocol = call.protocol or likely_protocol(call, form)
+    protocol = route.protocol or likely_protocol(route, form)
     content_type, body = _BODIES.get(protocol, _xml_s3)(refusal, identity)
     headers: Headers = [
         (b"Content-Type", content_type),
@@ -107,9 +110,9 @@ def answer_of(
     return refusal.status, _REASONS.get(refusal.status, b"Error"), headers, body
 
 
-def likely_protocol(call: Call, form: bool) -> str:
+def likely_protocol(route: Route, form: bool) -> str:
     """Returns the protocol of a call whose operation is in a body that has not come yet."""
-    spoken = call.service.protocols if call.service else ()
+    spoken = route.service.protocols if route.service else ()
     if "ec2" in spoken:
         return "ec2"
     if form or "query" in spoken:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from opentrail.capture.proxy.bodies import Incoming
-from opentrail.capture.proxy.call_context import CallContext
-from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Head
 from opentrail.capture.proxy.refusals import NoAnswer, Refusal
 from opentrail.capture.proxy.upstream import Upstream
@@ -24,57 +22,56 @@ from opentrail.wire.resign import (
 
 
 @dataclass(frozen=True, slots=True)
-class ResignedCall:
-    """A call for the upstream; `body` is set if it had to be read, `chunks` re-signs an upload."""
+class UpstreamRequest:
+    """A request as it goes to the upstream.
+
+    `body` is set if it had to be read to be signed; `chunks` signs the chunks of an upload.
+    """
 
     head: Head
     body: bytes | None = None
     chunks: ChunkSigner | None = None
 
 
-async def resigned(
-    client: ClientChannel,
-    incoming: Incoming,
-    context: CallContext,
-    upstream: Upstream,
-    key: UpstreamCredentials,
-) -> ResignedCall:
+async def resigned(call: Call, upstream: Upstream, key: UpstreamCredentials) -> UpstreamRequest:
     """Returns a call re-signed with the key, or for another host only if it is not signed.
 
     Raises:
         NoAnswer: it cannot be re-signed.
         BrokenOffError: the client broke off a body that was needed.
     """
-    head, (path, query) = incoming.head, context.path_and_query
-    credential, service = context.credential, context.call.service
+    head, (path, query) = call.incoming.head, call.path_and_query
+    credential, service = call.credential, call.route.service
     is_s3 = service is not None and service.name == "s3"
     original = Original(
-        context.method,
+        call.method,
         path,
         query,
         head.headers,
-        context.folded,
+        call.folded,
         credential,
         upstream.authority,
-        context.bucket_in_host if is_s3 else None,
+        call.bucket_in_host if is_s3 else None,
     )
     if credential is None or credential.method == "HTMLForm":
-        return ResignedCall(_with(head, with_host(original)))
-    body = await _whole_body(client, incoming, context) if needs_body(original) else None
+        return UpstreamRequest(_with(head, with_host(original)))
+    body = await _whole_body(call) if needs_body(original) else None
     try:
-        signed = resign(original, key, body, client.endpoint.clock.now())
+        signed = resign(original, key, body, call.endpoint.clock.now())
     except CannotResign as error:
         raise NoAnswer(Refusal(error.status, error.code, str(error))) from error
-    return ResignedCall(_with(head, signed, without_expect=body is not None), body, signed.chunks)
+    return UpstreamRequest(
+        _with(head, signed, without_expect=body is not None), body, signed.chunks
+    )
 
 
-async def _whole_body(client: ClientChannel, incoming: Incoming, context: CallContext) -> bytes:
+async def _whole_body(call: Call) -> bytes:
     """Returns the body of a call whose head cannot be signed without it."""
-    client.ask_to_continue(incoming)
+    call.client.ask_to_continue(call.incoming)
     pieces, length = [], 0
-    while piece := await incoming.body.next():
+    while piece := await call.incoming.body.next():
         pieces.append(piece)
-        context.sent.add(piece)
+        call.sent.add(piece)
         length += len(piece)
         if length > MAX_BODY:
             reason = f"a body of more than {MAX_BODY} bytes cannot be re-signed"

@@ -12,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 
 Json = dict[str, Any]
 #: Calls an operation of opentrail's API as the caller; returns status and document.
 AskApi = Callable[[str, Json], Awaitable[tuple[int, Json]]]
 
-_SERVICE = "resourcegroupstaggingapi"
+TAGGING = "resourcegroupstaggingapi"
 _READS = frozenset({"GetResources", "GetTagKeys", "GetTagValues"})
 _WRITES = frozenset({"TagResources", "UntagResources"})
 #: What of an error's code says that an upstream does not have the operation at all.
@@ -28,11 +28,11 @@ _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _AT_ONCE = 20
 
 
-def concerns_trails(call: Call) -> bool:
+def concerns_trails(route: Route) -> bool:
     """Returns whether trails belong into the answer to a call."""
-    if call.service is None or call.service.name != _SERVICE:
+    if route.service is None or route.service.name != TAGGING:
         return False
-    return call.operation in _READS or call.operation in _WRITES
+    return route.operation in _READS or route.operation in _WRITES
 
 
 def is_trail(arn: object) -> bool:

@@ -10,19 +10,37 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from opentrail.capture.proxy.bodies import Flow
-from opentrail.capture.proxy.head import Head
+from opentrail.capture.proxy.call import Call
+from opentrail.capture.proxy.head import UPGRADE, response_head
+from opentrail.capture.proxy.refusals import unrecorded
+from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
+from opentrail.wire.message import Response
 
-WEBSOCKET = b"websocket"
 
+async def tunnel(call: Call, upstream: UpstreamConnection, answer: AnswerHead) -> None:
+    """Records the handshake, then passes bytes both ways until one side ends."""
+    client, recorder = call.client, call.endpoint.recorder
+    exchange = call.exchange(call.sent.content(), call.incoming.body.broken)
+    exchange.response = Response(answer.status, answer.folded)
+    call.is_recorded = True
+    if not recorder.refuse:
+        recorder.record_later(exchange)
+    elif reason := await recorder.record_or_lose(exchange):
+        call.write_refusal(unrecorded(reason))
+        return
+    client.write(response_head(answer.status, answer.reason, answer.headers, UPGRADE))
 
-def wants_websocket(head: Head) -> bool:
-    """Returns whether a request is a WebSocket handshake (RFC 6455, 4.1)."""
-    if head.method != b"GET" or head.has_body:
-        return False
-    upgrade = (head.get(b"upgrade") or b"").strip().lower()
-    tokens = (head.get(b"connection") or b"").lower().split(b",")
-    asked = b"upgrade" in (token.strip() for token in tokens)
-    return asked and upgrade == WEBSOCKET and head.version == "1.1"
+    async def to_upstream(piece: bytes) -> None:
+        upstream.write(piece)
+        await upstream.drain()
+
+    async def to_client(piece: bytes) -> None:
+        client.write(piece)
+        await client.drain()
+
+    client.tunnelling = True
+    if client.raw is not None and upstream.raw is not None:
+        await join(client.raw, upstream.raw, to_upstream, to_client)
 
 
 async def join(

@@ -68,7 +68,7 @@ from opentrail.core.trail import GLOBAL_REGION
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import WireError, decode_answer, read_error, request_id
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 from opentrail.wire.sigv4 import signing_texts
 
@@ -100,9 +100,9 @@ class Form:
         deletion: returns the objects that the call deletes, each of which has a record.
     """
 
-    parameters: Callable[[Call, Request, Notes], dict[str, Any] | None]
-    given: Callable[[Call, Request], dict[str, Any] | None]
-    answer: Callable[[Call, Response], dict[str, Any] | None]
+    parameters: Callable[[Route, Request, Notes], dict[str, Any] | None]
+    given: Callable[[Route, Request], dict[str, Any] | None]
+    answer: Callable[[Route, Response], dict[str, Any] | None]
     additional: Callable[[Exchange, str], dict[str, Any]] = _nothing_more
     deletion: Callable[[Exchange, Notes], Deletion | None] = _no_deletion
 
@@ -181,13 +181,13 @@ class Assembler:
         except Exception as error:
             log.exception("a call could not be decoded", extra={"eventID": exchange.event_id})
             notes = {"decodeError": f"unexpected {type(error).__name__}"}
-        undecoded = replace(exchange, call=Call(exchange.call.service, None, None), notes=notes)
+        undecoded = replace(exchange, route=Route(exchange.route.service, None, None), notes=notes)
         return self._assemble(undecoded)
 
     def _assemble(self, exchange: Exchange) -> Assembled:
         notes = dict(exchange.notes)
         identity, account = self._identity(exchange, notes)
-        form = _form_of(exchange.call.service)
+        form = _form_of(exchange.route.service)
         draft = Draft(exchange, _traits(exchange), form, notes, identity, account)
         _add_parameters(draft)
         _add_error(draft)
@@ -281,11 +281,11 @@ def _traits(exchange: Exchange) -> OperationTraits:
         return traits_of_custom_service(
             described.event_source, described.event_name, described.is_read_only
         )
-    call, credential = exchange.call, exchange.credential
+    route, credential = exchange.route, exchange.credential
     signed_as = credential.service if credential else None
     if signed_as is not None:
         signed_as = signed_as[:MAX_NAME_LENGTH]  # one that is longer is none, and would be cached
-    return traits_of(call.service, call.operation, signed_as)
+    return traits_of(route.service, route.operation, signed_as)
 
 
 # Parameters
@@ -296,10 +296,10 @@ def _add_parameters(draft: Draft) -> None:
     if exchange.described is not None:
         draft.parameters = exchange.described.parameters
         return
-    call, request = exchange.call, exchange.request
+    route, request = exchange.route, exchange.request
     try:
-        if call.service is not None and call.operation is not None:
-            draft.parameters = draft.form.parameters(call, request, notes)
+        if route.service is not None and route.operation is not None:
+            draft.parameters = draft.form.parameters(route, request, notes)
         else:
             notes.setdefault("decodeError", "the operation is not known")
             notes["request"] = {"method": request.method, "path": request.path}
@@ -337,18 +337,18 @@ def _answered_error(exchange: Exchange) -> WireError | None:
         return WireError(code, None) if code else None
     if exchange.response is None:
         return None
-    return read_error(exchange.call, exchange.response, exchange.request.query)
+    return read_error(exchange.route, exchange.response, exchange.request.query)
 
 
 def _without_secrets(message: str, draft: Draft) -> str:
     """Returns an error message without values that the call gave and its record hides."""
-    call, request = draft.exchange.call, draft.exchange.request
+    route, request = draft.exchange.route, draft.exchange.request
     given: dict[str, Any] | None = None
     with contextlib.suppress(ValueError, RecursionError):
-        given = draft.form.given(call, request) if call.service is not None else None
+        given = draft.form.given(route, request) if route.service is not None else None
     if given is None:
         body = request.body + b"\n" + request.query.encode("utf-8", "replace")
-        message = without_words_of(body, message, f"{request.path} {call.operation}")
+        message = without_words_of(body, message, f"{request.path} {route.operation}")
     return scrubbed(message, given, draft.parameters, list(signing_texts(request)))
 
 
@@ -356,7 +356,7 @@ def _error_code(exchange: Exchange, code: str) -> str:
     """Returns an error code as CloudTrail spells it (cloudtrail-format §2.5)."""
     if code == "AccessDeniedException":
         return "AccessDenied"
-    service, spelling = exchange.call.service, rules("names")["error_code"]
+    service, spelling = exchange.route.service, rules("names")["error_code"]
     if service is None:
         return code
     if service.name in spelling["client_prefix"] and "." not in code[:7]:
@@ -385,14 +385,14 @@ def _add_answer(draft: Draft) -> None:
 
 
 def _answer(draft: Draft) -> dict[str, Any] | None:
-    call, response = draft.exchange.call, draft.exchange.response
+    route, response = draft.exchange.route, draft.exchange.response
     if response is None or draft.error or not draft.traits.keeps_answer:
         return None
-    model = call.model
+    model = route.model
     if model is None or is_sensitive(model.output_shape):
         return None
     try:
-        return draft.form.answer(call, response)
+        return draft.form.answer(route, response)
     except (ValueError, RecursionError) as error:
         draft.notes["answerDecodeError"] = str(error)[:MAX_REASON_LENGTH]
         return None
@@ -410,7 +410,7 @@ def _add_place(draft: Draft) -> None:
         if credential.flaw is not None:
             notes["credentialScope"] = credential.flaw
         signed_as = credential.service
-        if exchange.call.service is None and signed_as and not is_signing_name(signed_as):
+        if exchange.route.service is None and signed_as and not is_signing_name(signed_as):
             notes["service"] = cut(signed_as)
     if exchange.failure:
         notes["failure"] = within(exchange.failure.message)
@@ -440,8 +440,8 @@ def _add_resources(draft: Draft) -> None:
     if draft.traits.reads_answer and not draft.error:
         answer = _decoded_answer(draft.exchange) or answer
     source, parameters = draft.traits.source, draft.parameters or {}
-    call, region, account = draft.exchange.call, draft.region, draft.account
-    resources = resources_of(call, source, parameters, answer, region, account)
+    route, region, account = draft.exchange.route, draft.region, draft.account
+    resources = resources_of(route, source, parameters, answer, region, account)
     if len(resources) > MAX_RESOURCES:
         draft.notes["resourcesLeftOut"] = len(resources) - MAX_RESOURCES
     draft.resources = resources[:MAX_RESOURCES]
@@ -452,7 +452,7 @@ def _decoded_answer(exchange: Exchange) -> dict[str, Any] | None:
     if exchange.response is None:
         return None
     try:
-        return decode_answer(exchange.call, exchange.response)
+        return decode_answer(exchange.route, exchange.response)
     except (ValueError, RecursionError):
         return None
 

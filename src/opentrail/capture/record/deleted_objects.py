@@ -64,7 +64,7 @@ def deletion_in(exchange: Exchange, notes: dict[str, Any]) -> Deletion | None:
 
     Their keys, or that the body is not XML, are noted.
     """
-    if exchange.call.operation != "DeleteObjects":
+    if exchange.route.operation != "DeleteObjects":
         return None
     try:
         deletion = Deletion(exchange.request)

@@ -25,7 +25,7 @@ from opentrail.wire.protocols.form_body import Tree, tree_of
 from opentrail.wire.protocols.requests import operation_fields, repeated_fields
 from opentrail.wire.protocols.values import from_text
 from opentrail.wire.protocols.xml_body import Element, parse_xml
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 
 _HIDING: Final = frozenset({"hide", "literals", "mark", "remove"})
 #: Characters of a name that is cached.
@@ -35,17 +35,17 @@ _BOOLEANS: Final = {"true": True, "false": False}
 Members = dict[str, tuple[Any, bool]]
 
 
-def ec2_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
+def ec2_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
     """Returns `requestParameters` of an EC2 call; a form that has a field twice is noted.
 
     Raises:
         ValueError: the body is not what its headers say.
     """
     fields = [
-        (_readable(name), _readable(value)) for name, value in operation_fields(call, request)
+        (_readable(name), _readable(value)) for name, value in operation_fields(route, request)
     ]
-    operation = call.operation or ""
-    shape = call.model.input_shape if call.model is not None else None
+    operation = route.operation or ""
+    shape = route.model.input_shape if route.model is not None else None
     tree = tree_of(fields)
     if is_earlier(operation):
         shown = _Earlier(operation).parameters(tree, shape)
@@ -56,7 +56,7 @@ def ec2_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[
     return shown
 
 
-def ec2_answer(call: Call, response: Response) -> dict[str, Any] | None:
+def ec2_answer(route: Route, response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an EC2 call.
 
     Raises:
@@ -66,8 +66,8 @@ def ec2_answer(call: Call, response: Response) -> dict[str, Any] | None:
     if not body.strip():
         return None
     root = parse_xml(body)
-    operation = call.operation or ""
-    shape = call.model.output_shape if call.model is not None else None
+    operation = route.operation or ""
+    shape = route.model.output_shape if route.model is not None else None
     if not is_earlier(operation):
         return {f"{operation}Response": _later_element(root, shape)}
     shown = _EarlierAnswer(operation).element(root, shape)

@@ -10,7 +10,7 @@ from typing import Any
 
 from opentrail.core.values import value_class
 from opentrail.wire.message import Request, Response
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.sigv4 import Credential
 
 
@@ -73,7 +73,7 @@ class Exchange:
     source_ip: str
     request: Request
     credential: Credential | None
-    call: Call
+    route: Route
     response: Response | None = None
     failure: Failure | None = None
     #: Bytes of the bodies.

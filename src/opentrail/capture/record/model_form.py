@@ -38,7 +38,7 @@ from opentrail.capture.redaction.template_parameters import (
 from opentrail.wire.message import Request, Response
 from opentrail.wire.protocols import decode_answer, decode_request
 from opentrail.wire.protocols.values import ByShape, WireTime
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 
 ABSENT: Final = object()
@@ -48,20 +48,22 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 Renderer = Callable[[Any], Any]
 
 
-def model_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[str, Any] | None:
+def model_parameters(
+    route: Route, request: Request, notes: dict[str, Any]
+) -> dict[str, Any] | None:
     """Returns `requestParameters`; a form that has a field twice is noted.
 
     Raises:
         ValueError: the request is not what its protocol says.
     """
-    given, remarks = decode_request(call, request)
-    shown = _rendered_request(call, given)
+    given, remarks = decode_request(route, request)
+    shown = _rendered_request(route, given)
     notes.update(dict.fromkeys(remarks, True))
     return shown if isinstance(shown, dict) else None
 
 
-def _rendered_request(call: Call, given: dict[str, Any]) -> Any:
-    render = _request_renderer(call.service, call.operation)
+def _rendered_request(route: Route, given: dict[str, Any]) -> Any:
+    render = _request_renderer(route.service, route.operation)
     if render is None:
         return by_name(without_named_fields(given), lower_first)
     return render(given)
@@ -70,7 +72,7 @@ def _rendered_request(call: Call, given: dict[str, Any]) -> Any:
 @lru_cache(maxsize=_OPERATIONS)
 def _request_renderer(service: Service | None, operation: str | None) -> Renderer | None:
     """Returns the renderer of an operation's requests, None if the operation is not known."""
-    model = Call(service, operation, None).model
+    model = Route(service, operation, None).model
     if service is None or model is None or model.input_shape is None:
         return None
     if is_sensitive(model.input_shape):
@@ -81,30 +83,30 @@ def _request_renderer(service: Service | None, operation: str | None) -> Rendere
     return lambda given: render(without_template_parameters(source, given))
 
 
-def model_given(call: Call, request: Request) -> dict[str, Any] | None:
+def model_given(route: Route, request: Request) -> dict[str, Any] | None:
     """Returns the parameters as they were given, secrets included; None for an unknown operation.
 
     Raises:
         ValueError: the request is not what its protocol says.
     """
-    return decode_request(call, request)[0] if call.operation is not None else None
+    return decode_request(route, request)[0] if route.operation is not None else None
 
 
-def model_answer(call: Call, response: Response) -> dict[str, Any] | None:
+def model_answer(route: Route, response: Response) -> dict[str, Any] | None:
     """Returns `responseElements`.
 
     Raises:
         ValueError: the answer is not what its protocol says.
     """
-    decoded = decode_answer(call, response)
-    render = _answer_renderer(call.service, call.operation)
+    decoded = decode_answer(route, response)
+    render = _answer_renderer(route.service, route.operation)
     return render(decoded) if render is not None else None
 
 
 @lru_cache(maxsize=_OPERATIONS)
 def _answer_renderer(service: Service | None, operation: str | None) -> Renderer | None:
     """Returns the renderer of an operation's answers, None if they are not recorded."""
-    model = Call(service, operation, None).model
+    model = Route(service, operation, None).model
     if service is None or model is None or model.output_shape is None:
         return None
     render, name = renderers(service).of(model.output_shape), service.name

@@ -112,6 +112,15 @@ class Recorder:
         self._add(exchange, done)
         return await done
 
+    async def record_or_lose(self, exchange: Exchange) -> str | None:
+        """Returns None once the record is durable; else why there is none, after it is counted."""
+        try:
+            await self.record(exchange)
+        except RecordRefused as error:
+            self.lose(exchange, str(error))
+            return str(error)
+        return None
+
     def record_later(self, exchange: Exchange) -> None:
         """Records after the answer (`allow`); a loss is counted and leaves a gap record."""
         self._add(exchange, None)
@@ -204,7 +213,7 @@ class Recorder:
             log.exception("the number of lost records cannot be stored for the next start")
 
     def _count(self, made: Assembled, waiting: _Waiting) -> None:
-        service, seconds = waiting.exchange.call.service, time.perf_counter() - waiting.since
+        service, seconds = waiting.exchange.route.service, time.perf_counter() - waiting.since
         name = service.name if service else "unknown"
         self._metrics.count(name, made.entry.category, seconds, len(made.more))
         if not made.decoded:

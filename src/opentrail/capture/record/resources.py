@@ -8,13 +8,13 @@ from email.utils import parseaddr
 from typing import Any
 
 from opentrail.capture.record.rules import data_type, rules
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 
 Resources = list[dict[str, str]]
 
 
 def resources_of(
-    call: Call,
+    route: Route,
     source: str,
     parameters: Mapping[str, Any],
     answer: Mapping[str, Any] | None,
@@ -25,8 +25,8 @@ def resources_of(
 
     `source` is the part of `eventSource` before `.amazonaws.com`.
     """
-    operation = call.operation or ""
-    if call.service is not None and call.service.name == "s3":
+    operation = route.operation or ""
+    if route.service is not None and route.service.name == "s3":
         return s3_resources(operation, parameters, source, region, account)
     if source == "sts":
         role = parameters.get("roleArn")

@@ -18,7 +18,7 @@ from opentrail.wire.message import Request, Response, plain_body
 from opentrail.wire.multipart import form_fields
 from opentrail.wire.protocols.values import JsonDocument
 from opentrail.wire.protocols.xml_body import Element, parse_xml
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 from opentrail.wire.service_models import Service
 
 #: Whole numbers that org.json, which AWS seems to use, reads as numbers.
@@ -54,7 +54,7 @@ _NOTED_HEADERS = (
 )
 
 
-def s3_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
+def s3_parameters(route: Route, request: Request, notes: dict[str, Any]) -> dict[str, Any]:
     """Returns `requestParameters` of a call to S3 or S3 Control.
 
     Headers that AWS does not record, such as ranges and conditions, are noted.
@@ -66,38 +66,38 @@ def s3_parameters(call: Call, request: Request, notes: dict[str, Any]) -> dict[s
     if headers:
         notes["headers"] = headers
     parameters: dict[str, Any] = {}
-    names = _label_names(call.service, call.operation)
-    for label, value in call.labels.items():
+    names = _label_names(route.service, route.operation)
+    for label, value in route.labels.items():
         if label not in _NOT_FIRST:
             parameters[names.get(label, lower_first(label))] = unquote(value)
     if "host" in request.headers:
         parameters["Host"] = request.headers["host"]
-    if "Key" in call.labels:
-        parameters["key"] = unquote(call.labels["Key"])
+    if "Key" in route.labels:
+        parameters["key"] = unquote(route.labels["Key"])
     never = _listed("never", "s3_headers")
     _add_query(parameters, request.query, _listed("never", "s3_headers", "s3_query"))
     for name, value in request.headers.items():
         if name.startswith("x-amz-") and name not in never:
             parameters[name] = _header(name, value)
-    if call.operation == "PostObject":
+    if route.operation == "PostObject":
         _add_form(parameters, request, never)
-    elif request.body_is_whole and call.operation not in _BODY_NOT_SHOWN:
-        _add_body(parameters, call, request)
+    elif request.body_is_whole and route.operation not in _BODY_NOT_SHOWN:
+        _add_body(parameters, route, request)
     return parameters
 
 
-def s3_given(call: Call, request: Request) -> dict[str, Any]:
+def s3_given(route: Route, request: Request) -> dict[str, Any]:
     """Returns the values of a request without their names, secrets included.
 
     Raises:
         ValueError: the body is not XML.
     """
     given: dict[str, Any] = {**given_in_head(request)}
-    if call.operation == "PostObject":
+    if route.operation == "PostObject":
         given["form"] = list(form_fields(request.headers, request.body).values())
-    elif request.body_is_whole and request.body.strip() and call.operation is not None:
+    elif request.body_is_whole and request.body.strip() and route.operation is not None:
         body = plain_body(request.headers, request.body)
-        is_policy = call.operation == "PutBucketPolicy"
+        is_policy = route.operation == "PutBucketPolicy"
         given["body"] = JsonDocument(body).value if is_policy else _texts_of(parse_xml(body))
     return given
 
@@ -122,7 +122,7 @@ def _texts_of(element: Element) -> list[str]:
 @lru_cache(maxsize=512)
 def _label_names(service: Service | None, operation: str | None) -> Mapping[str, str]:
     """Returns the recorded names of an operation's path labels."""
-    model = Call(service, operation, None).model
+    model = Route(service, operation, None).model
     if model is None or model.input_shape is None:
         return _LABELS
     named = {
@@ -162,11 +162,11 @@ def _header(name: str, value: str) -> str:
     return HIDDEN if is_hidden else within(value)
 
 
-def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
-    if not request.body.strip() or not body_is_parameters(call):
+def _add_body(parameters: dict[str, Any], route: Route, request: Request) -> None:
+    if not request.body.strip() or not body_is_parameters(route):
         return
     body = plain_body(request.headers, request.body)
-    if call.operation == "PutBucketPolicy" and call.service and call.service.name == "s3":
+    if route.operation == "PutBucketPolicy" and route.service and route.service.name == "s3":
         try:
             parameters["bucketPolicy"] = without_secrets(JsonDocument(body).value)
         except ValueError:
@@ -181,9 +181,9 @@ def _add_body(parameters: dict[str, Any], call: Call, request: Request) -> None:
     parameters.setdefault(root.local_name, shown)
 
 
-def body_is_parameters(call: Call) -> bool:
+def body_is_parameters(route: Route) -> bool:
     """Returns whether the body of an S3 request holds parameters rather than an object."""
-    model = call.model
+    model = route.model
     if model is None or model.input_shape is None:
         return False
     members = model.input_shape.members
@@ -227,7 +227,7 @@ def loose_text(text: str) -> Any:
     return within(text)
 
 
-def s3_answer(_call: Call, response: Response) -> dict[str, Any] | None:
+def s3_answer(_call: Route, response: Response) -> dict[str, Any] | None:
     """Returns `responseElements` of an S3 write: its `x-amz-` headers, without the request ids."""
     never = _listed("answer_never", "s3_headers")
     shown = {

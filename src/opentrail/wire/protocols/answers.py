@@ -15,7 +15,7 @@ from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.requests import read_cbor
 from opentrail.wire.protocols.values import JsonDocument, from_header
 from opentrail.wire.protocols.xml_body import Element, parse_xml, xml_decoders
-from opentrail.wire.routing import Call
+from opentrail.wire.routing import Route
 
 #: S3 calls that may fail after they have begun to answer 200.
 _LATE_ERRORS = frozenset(
@@ -42,26 +42,26 @@ class WireError:
     message: str | None
 
 
-def decode_answer(call: Call, response: Response) -> dict[str, Any]:
+def decode_answer(route: Route, response: Response) -> dict[str, Any]:
     """Returns the elements of an answer by member name.
 
     Raises:
         ValueError: the body is not what the protocol says.
     """
-    model = call.model
-    if model is None or model.output_shape is None or call.service is None:
+    model = route.model
+    if model is None or model.output_shape is None or route.service is None:
         return {}
     body = plain_body(response.headers, response.body)
     if response.headers.get("content-type", "").startswith(_EVENTS):
         body = b""  # frames of events are not elements of the answer
-    if call.protocol in ("query", "ec2"):
-        return _from_query_answer(call.service.name, model, body)
-    if call.protocol in ("rest-json", "rest-xml"):
-        return _from_rest_answer(call, model, response, body)
+    if route.protocol in ("query", "ec2"):
+        return _from_query_answer(route.service.name, model, body)
+    if route.protocol in ("rest-json", "rest-xml"):
+        return _from_rest_answer(route, model, response, body)
     if not body.strip():
         return {}
-    value = read_cbor(body) if call.protocol == "cbor" else JsonDocument(body).value
-    decoded = json_decoders(call.service.name).decoder(model.output_shape)(value)
+    value = read_cbor(body) if route.protocol == "cbor" else JsonDocument(body).value
+    decoded = json_decoders(route.service.name).decoder(model.output_shape)(value)
     return decoded if isinstance(decoded, dict) else {}
 
 
@@ -79,7 +79,7 @@ def _from_query_answer(service: str, model: OperationModel, body: bytes) -> dict
 
 
 def _from_rest_answer(
-    call: Call, model: OperationModel, response: Response, body: bytes
+    route: Route, model: OperationModel, response: Response, body: bytes
 ) -> dict[str, Any]:
     shape = model.output_shape
     decoded: dict[str, Any] = {}
@@ -94,11 +94,11 @@ def _from_rest_answer(
     if not body.strip() or not response.body_is_whole:
         return decoded
     target = shape.members[payload] if payload else shape
-    if call.protocol == "rest-xml":
-        decoders = xml_decoders(call.service.name if call.service else "")
+    if route.protocol == "rest-xml":
+        decoders = xml_decoders(route.service.name if route.service else "")
         value = decoders.decoder(target)(parse_xml(body))
     else:
-        decoder = json_decoders(call.service.name if call.service else "").decoder(target)
+        decoder = json_decoders(route.service.name if route.service else "").decoder(target)
         value = decoder(JsonDocument(body).value)
     if payload:
         decoded[payload] = value
@@ -107,26 +107,26 @@ def _from_rest_answer(
     return decoded
 
 
-def read_error(call: Call, response: Response, query: str = "") -> WireError | None:
+def read_error(route: Route, response: Response, query: str = "") -> WireError | None:
     """Returns the error of an answer to a request with this query, None if it succeeded.
 
     S3 may answer 200 with an `Error` document (CompleteMultipartUpload, CopyObject).
     """
-    if response.status < 400 and not _is_late_error(call, response):
+    if response.status < 400 and not _is_late_error(route, response):
         return None
     found = _error_in_body(response)
     if found is not None and found.code:
         return found
-    named = _error_in_headers(response) or _error_of_status(call, response, query)
+    named = _error_in_headers(response) or _error_of_status(route, response, query)
     return named if found is None else replace(named, message=found.message)
 
 
-def _is_late_error(call: Call, response: Response) -> bool:
+def _is_late_error(route: Route, response: Response) -> bool:
     """Returns whether an answer below 400 is an error: a redirection, or an error document."""
     is_redirection = response.status in (301, 307)
-    if is_redirection and call.operation in _ANSWERED_WITHOUT_BODY:
+    if is_redirection and route.operation in _ANSWERED_WITHOUT_BODY:
         return True
-    if not is_redirection and call.operation not in _LATE_ERRORS:
+    if not is_redirection and route.operation not in _LATE_ERRORS:
         return False
     return _ERROR_DOCUMENT.match(response.body) is not None
 
@@ -178,16 +178,16 @@ def _error_in_object(value: dict[str, Any]) -> WireError | None:
     )
 
 
-def _error_of_status(call: Call, response: Response, query: str) -> WireError:
+def _error_of_status(route: Route, response: Response, query: str) -> WireError:
     """Returns the error of an answer without a body, such as one to HEAD.
 
     For S3 it is the error that the same call by GET has.
     """
-    status, service = response.status, call.service
+    status, service = response.status, route.service
     if service is not None and service.name == "s3":
         named = _S3_ERRORS.get(status)
         if status == 404:
-            named = _S3_ERRORS[_missing(call, response, query)]
+            named = _S3_ERRORS[_missing(route, response, query)]
         if named is not None:
             return WireError(*named)
     if status == 403:
@@ -196,9 +196,9 @@ def _error_of_status(call: Call, response: Response, query: str) -> WireError:
     return WireError(plain.get(status, str(status)), None)
 
 
-def _missing(call: Call, response: Response, query: str) -> str:
+def _missing(route: Route, response: Response, query: str) -> str:
     """Returns what does not exist: the bucket, the upload, the key or its version."""
-    if "Key" not in call.labels or call.operation in _OF_NEW_KEYS:
+    if "Key" not in route.labels or route.operation in _OF_NEW_KEYS:
         return "bucket"
     if "uploadId=" in query:
         return "upload"

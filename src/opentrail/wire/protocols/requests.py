@@ -15,7 +15,7 @@ from opentrail.wire.protocols.form_body import form_decoders, tree_of
 from opentrail.wire.protocols.json_body import json_decoders
 from opentrail.wire.protocols.values import JsonDocument, from_header, from_json, from_text
 from opentrail.wire.protocols.xml_body import parse_xml, xml_decoders
-from opentrail.wire.routing import Call, query_pairs
+from opentrail.wire.routing import Route, query_pairs
 from opentrail.wire.sigv4 import SIGNING_QUERY
 
 #: Parameters of the protocols themselves, not of operations.
@@ -31,27 +31,27 @@ _FORM_PROTOCOL = {
 }
 
 
-def decode_request(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+def decode_request(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
     """Returns the parameters by member name, and notes such as `duplicateKeys`.
 
     Raises:
         ValueError: the body is not what the protocol says.
     """
-    return _DECODERS[call.protocol or "json"](call, request)
+    return _DECODERS[route.protocol or "json"](route, request)
 
 
-def _json(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+def _json(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
     body = plain_body(request.headers, request.body)
     if not body.strip():
         return {}, []
     document = JsonDocument(body)
     notes = ["duplicateKeys"] if document.duplicate_keys else []
-    return _by_json_shape(call, document.value), notes
+    return _by_json_shape(route, document.value), notes
 
 
-def _cbor(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
+def _cbor(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
     body = plain_body(request.headers, request.body)
-    return _by_json_shape(call, read_cbor(body)) if body else {}, []
+    return _by_json_shape(route, read_cbor(body)) if body else {}, []
 
 
 def read_cbor(body: bytes) -> Any:
@@ -66,27 +66,27 @@ def read_cbor(body: bytes) -> Any:
         raise ValueError(f"not CBOR: {error}") from error
 
 
-def _by_json_shape(call: Call, value: Any) -> dict[str, Any]:
+def _by_json_shape(route: Route, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("the body is not an object")
-    model = call.model
-    if model is None or model.input_shape is None or call.service is None:
+    model = route.model
+    if model is None or model.input_shape is None or route.service is None:
         return value
-    decoded: dict[str, Any] = json_decoders(call.service.name).decoder(model.input_shape)(value)
+    decoded: dict[str, Any] = json_decoders(route.service.name).decoder(model.input_shape)(value)
     return decoded
 
 
-def _form(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
-    fields = operation_fields(call, request)
-    model = call.model
-    if model is None or call.service is None:
+def _form(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+    fields = operation_fields(route, request)
+    model = route.model
+    if model is None or route.service is None:
         return dict(fields), []
     if model.input_shape is None:
         return {}, []
-    decoders = form_decoders(call.protocol or "query", call.service.name)
-    operation = (call.operation or "") if call.service.name == "sqs" else ""
+    decoders = form_decoders(route.protocol or "query", route.service.name)
+    operation = (route.operation or "") if route.service.name == "sqs" else ""
     parameters: dict[str, Any] = decoders.decoder(model.input_shape, operation)(tree_of(fields))
-    if call.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
+    if route.service.name == "sqs" and "QueueUrl" not in parameters and request.path != "/":
         parameters["QueueUrl"] = f"http://{request.headers.get('host', '')}{request.path}"
     return parameters, repeated_fields(fields)
 
@@ -96,34 +96,34 @@ def repeated_fields(fields: Sequence[tuple[str, str]]) -> list[str]:
     return ["duplicateKeys"] if len(dict(fields)) != len(fields) else []
 
 
-def operation_fields(call: Call, request: Request) -> list[tuple[str, str]]:
+def operation_fields(route: Route, request: Request) -> list[tuple[str, str]]:
     """Returns the fields that are parameters of the operation, not of the protocol.
 
     Raises:
         ValueError: the body is not what its `Content-Encoding` says.
     """
-    pairs = _form_pairs(call, request)
+    pairs = _form_pairs(route, request)
     return [(n, v) for n, v in pairs if n not in _FORM_PROTOCOL and not n.startswith("X-Amz-")]
 
 
-def _form_pairs(call: Call, request: Request) -> Sequence[tuple[str, str]]:
-    if call.pairs is not None and "content-encoding" not in request.headers:
-        return call.pairs
+def _form_pairs(route: Route, request: Request) -> Sequence[tuple[str, str]]:
+    if route.pairs is not None and "content-encoding" not in request.headers:
+        return route.pairs
     return query_pairs(replace(request, body=plain_body(request.headers, request.body)))
 
 
-def _rest(call: Call, request: Request) -> tuple[dict[str, Any], list[str]]:
-    model = call.model
+def _rest(route: Route, request: Request) -> tuple[dict[str, Any], list[str]]:
+    model = route.model
     if model is None or model.input_shape is None:
         return {}, []
     parameters = {
-        name: from_text(member)(unquote(call.labels[member.serialization.get("name", name)]))
+        name: from_text(member)(unquote(route.labels[member.serialization.get("name", name)]))
         for name, member in model.input_shape.members.items()
         if member.serialization.get("location") == "uri"
-        and member.serialization.get("name", name) in call.labels
+        and member.serialization.get("name", name) in route.labels
     }
     _located(model, request, parameters)
-    notes = _payload(call, model, request, parameters)
+    notes = _payload(route, model, request, parameters)
     return parameters, notes
 
 
@@ -175,7 +175,7 @@ def _query_value(member: Any, values: list[str]) -> Any:
 
 
 def _payload(
-    call: Call, model: OperationModel, request: Request, parameters: dict[str, Any]
+    route: Route, model: OperationModel, request: Request, parameters: dict[str, Any]
 ) -> list[str]:
     """Adds the members in the body; streamed bodies are not read."""
     shape = model.input_shape
@@ -191,13 +191,13 @@ def _payload(
         return []
     body = plain_body(request.headers, request.body)
     target = shape.members[payload] if payload else shape
-    if call.protocol == "rest-xml":
-        decoders = xml_decoders(call.service.name if call.service else "")
+    if route.protocol == "rest-xml":
+        decoders = xml_decoders(route.service.name if route.service else "")
         value, notes = decoders.decoder(target)(parse_xml(body)), []
     else:
         document = JsonDocument(body)
         notes = ["duplicateKeys"] if document.duplicate_keys else []
-        value = _decoder(call, target)(document.value)
+        value = _decoder(route, target)(document.value)
     if payload:
         parameters[payload] = value
     elif isinstance(value, dict):
@@ -205,10 +205,10 @@ def _payload(
     return notes
 
 
-def _decoder(call: Call, shape: Any) -> Any:
-    if call.service is None:
+def _decoder(route: Route, shape: Any) -> Any:
+    if route.service is None:
         return from_json(shape)
-    return json_decoders(call.service.name).decoder(shape)
+    return json_decoders(route.service.name).decoder(shape)
 
 
 _DECODERS = {

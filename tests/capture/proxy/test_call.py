@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from types import SimpleNamespace
+from typing import Any
 
 from opentrail.capture.proxy.bodies import Flow, Incoming
-from opentrail.capture.proxy.call_context import CallContext
+from opentrail.capture.proxy.call import Call
 from opentrail.capture.proxy.head import Head, Headers
 from opentrail.capture.proxy.upstream import AnswerHead
 from opentrail.capture.record.networks import Networks, network
@@ -24,23 +26,25 @@ def signed(service: str, *more: tuple[bytes, bytes], host: bytes = b"h") -> Head
 
 def transcript(
     method: bytes, target: bytes, headers: Headers, body: bytes = b"", complete: bool = True
-) -> CallContext:
+) -> Call:
     flow = Flow(lambda: None, lambda: None)
     if body:
         flow.feed(body)
     if complete:
         flow.finish()
     incoming = Incoming(Head(method, target, "1.1", headers), flow, False, True)
-    made = CallContext(
-        incoming, ROUTER, SettableClock(), "192.0.2.1", None, Networks([network("192.0.2.0/24")])
+    endpoint = SimpleNamespace(
+        router=ROUTER, clock=SettableClock(), networks=Networks([network("192.0.2.0/24")])
     )
-    made.look_at_head()
+    client: Any = SimpleNamespace(endpoint=endpoint, source_ip="192.0.2.1", tls=None)
+    made = Call(client, incoming)
+    made.identify()
     return made
 
 
 def test_a_small_body_that_came_with_its_head_names_the_operation() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), b"Action=ListUsers&Version=2010-05-08")
-    assert made.call.operation == "ListUsers"
+    assert made.route.operation == "ListUsers"
     assert made.is_form
     assert made.credential is not None
     assert made.credential.service == "iam"
@@ -48,10 +52,10 @@ def test_a_small_body_that_came_with_its_head_names_the_operation() -> None:
 
 def test_an_operation_in_a_later_body_is_known_with_the_exchange() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), complete=False)
-    assert made.call.operation is None
+    assert made.route.operation is None
     body = b"Action=ListUsers&Version=2010-05-08"
     made.sent.add(body)
-    assert made.exchange(made.sent.content()).call.operation == "ListUsers"
+    assert made.exchange(made.sent.content()).route.operation == "ListUsers"
 
 
 def test_objects_are_counted_and_not_kept() -> None:
@@ -68,7 +72,7 @@ def test_an_answer_is_kept_only_if_the_record_will_hold_something_of_it() -> Non
         made = transcript(b"POST", b"/", signed("iam", FORM), body)
         made.drop_unrecorded_answer(AnswerHead(200, b"OK", []))
         made.received.add(b"<answer/>")
-        response = made.response(200, {})
+        response = made.response(AnswerHead(200, b"", []))
         assert (response.body, response.body_is_whole) == (kept, bool(kept))
         assert made.exchange(b"").bytes_out == 9
 
@@ -78,7 +82,7 @@ def test_an_error_is_always_kept() -> None:
     made = transcript(b"POST", b"/", signed("iam", FORM), body)
     made.drop_unrecorded_answer(AnswerHead(404, b"Not Found", []))
     made.received.add(b"<error/>")
-    assert made.response(404, {}).body == b"<error/>"
+    assert made.response(AnswerHead(404, b"", [])).body == b"<error/>"
 
 
 def test_a_body_too_large_to_keep_leaves_its_length_and_hash() -> None:
@@ -96,7 +100,7 @@ def test_so_does_an_answer() -> None:
     made = transcript(b"POST", b"/", signed("dynamodb", target), b"{}")
     for _ in range(17):
         made.received.add(b"x" * 1024 * 1024)
-    answer = made.response(200, {})
+    answer = made.response(AnswerHead(200, b"", []))
     assert (answer.body_is_whole, made.exchange(b"").bytes_out) == (False, 17 * 1024 * 1024)
     whole = hashlib.sha256(b"x" * 17 * 1024 * 1024).hexdigest()
     noted = made.exchange(b"").notes["oversizeAnswerBody"]

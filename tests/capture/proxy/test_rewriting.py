@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.capture.proxy.rewriting import MAX_REWRITTEN, has_urls, with_https
 from opentrail.capture.proxy.upstream import AnswerHead
-from opentrail.capture.proxy.upstream_exchange import MAX_REWRITTEN, has_urls, with_https
-from opentrail.wire.routing import NOTHING, Call
+from opentrail.wire.routing import NOTHING, Route
 from tests.capture.proxy.wires import TIMEOUT_SECONDS, Wire, ok, scope, scripted
 from tests.factories import catalog
 from tests.live.processes import opentrail_server
@@ -31,11 +31,11 @@ def test_service_and_region_may_be_in_the_upstreams_name(tmp_path: Path) -> None
         address = f"http://{{service}}.{{region}}.localhost:{port}"
         with opentrail_server(tmp_path / "data", "--upstream", address) as server:
             odd = scope("monitoring", region="eu_west;1")
-            call = "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {}\r\n\r\n"
-            assert Wire.to(server.url).send(call.format(odd)).answer()[0] == 400
+            route_of = "GET / HTTP/1.1\r\nHost: h\r\nAuthorization: {}\r\n\r\n"
+            assert Wire.to(server.url).send(route_of.format(odd)).answer()[0] == 400
             assert not reached.is_set()
             usual = scope("monitoring", region="eu-west-1")
-            status, _, body = Wire.to(server.url).send(call.format(usual)).answer()
+            status, _, body = Wire.to(server.url).send(route_of.format(usual)).answer()
             if status == 502:
                 assert b"monitoring.eu-west-1.localhost" in body, "named, where not resolved"
             else:
@@ -46,8 +46,8 @@ def test_service_and_region_may_be_in_the_upstreams_name(tmp_path: Path) -> None
 # URLs of the endpoint in answers
 
 
-def call(service: str, operation: str) -> Call:
-    return Call(catalog().services[service], operation, "json")
+def route_of(service: str, operation: str) -> Route:
+    return Route(catalog().services[service], operation, "json")
 
 
 @pytest.mark.parametrize(
@@ -74,12 +74,12 @@ def test_only_the_endpoints_own_host_and_port_get_its_scheme(
 
 def test_only_operations_that_answer_such_urls_are_looked_at() -> None:
     short = AnswerHead(200, b"OK", [(b"Content-Length", b"9")])
-    assert has_urls(call("sqs", "CreateQueue"), short)
-    assert has_urls(call("sqs", "ListQueues"), AnswerHead(200, b"OK", []))
-    assert not has_urls(call("sqs", "ReceiveMessage"), short)
-    assert not has_urls(call("dynamodb", "GetItem"), short)
+    assert has_urls(route_of("sqs", "CreateQueue"), short)
+    assert has_urls(route_of("sqs", "ListQueues"), AnswerHead(200, b"OK", []))
+    assert not has_urls(route_of("sqs", "ReceiveMessage"), short)
+    assert not has_urls(route_of("dynamodb", "GetItem"), short)
     assert not has_urls(NOTHING, short)
     long = AnswerHead(200, b"OK", [(b"Content-Length", b"%d" % (MAX_REWRITTEN + 1))])
-    assert not has_urls(call("sqs", "ListQueues"), long)
+    assert not has_urls(route_of("sqs", "ListQueues"), long)
     packed = AnswerHead(200, b"OK", [(b"Content-Encoding", b"gzip")])
-    assert not has_urls(call("sqs", "ListQueues"), packed)
+    assert not has_urls(route_of("sqs", "ListQueues"), packed)

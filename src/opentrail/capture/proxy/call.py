@@ -1,0 +1,342 @@
+"""One call: what is known of it, its record, and the errors that opentrail answers itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from opentrail.capture.proxy.bodies import Framing, Incoming, StoredBody
+from opentrail.capture.proxy.channel import ClientChannel
+from opentrail.capture.proxy.gate import Admission, Claim, wording_of
+from opentrail.capture.proxy.head import Headers, response_head, wants_websocket
+from opentrail.capture.proxy.refusals import Refusal, answer_of
+from opentrail.capture.proxy.upstream import AnswerHead, UpstreamConnection
+from opentrail.capture.record.exchange import Exchange, Failure, Signature
+from opentrail.capture.record.rules import needs_answer, source_of
+from opentrail.capture.record.s3_form import body_is_parameters
+from opentrail.core.event import new_event_id
+from opentrail.wire.message import Request, Response, fold_headers
+from opentrail.wire.multipart import FIELDS_BYTES
+from opentrail.wire.routing import NOTHING, Route
+from opentrail.wire.signature_errors import SignatureRefused
+from opentrail.wire.sigv4 import (
+    ClaimRefused,
+    Credential,
+    read_claim,
+    read_credential,
+    read_signer_in_body,
+)
+
+#: Maximum bytes of a refused call's body, and the seconds for which they are awaited.
+_MAX_REST_BYTES = 64 * 1024
+_REST_SECONDS = 1.0
+_API_SERVICES = frozenset({"cloudtrail", "cloudtrail-data"})
+_TARGET_SERVICES = frozenset({"cloudtrail"})
+_API_TARGETS = ("com.amazonaws.cloudtrail.", "CloudTrail_20131101.")
+
+
+class Call:
+    """A call of one client connection.
+
+    Attributes:
+        event_id: of its record.
+        source_ip: the caller's address: the peer's, or the one that a trusted proxy reports.
+        folded: the headers by lower-case name.
+        route: the service and operation, as far as they are known.
+        credential: the signer that the call names.
+        admission: how far the caller is verified; None while that is not asked for.
+        sent, received: copies of the bodies for the record.
+        upstream: the connection to the upstream while it is in use.
+        sending: passes on a body that had not come with its head.
+        refused: why the caller was refused while its body was passed on.
+        answer: the head of the upstream's answer.
+        is_sent: whether the upstream may have received some of it.
+        is_answering: whether a part of the answer has been sent.
+        is_recorded: whether its record has been started, or counted as lost.
+    """
+
+    def __init__(self, client: ClientChannel, incoming: Incoming) -> None:
+        self.client = client
+        self.incoming = incoming
+        self.endpoint = client.endpoint
+        self.event_id = new_event_id()
+        self.source_ip = client.source_ip
+        self.folded: dict[str, str] = {}
+        self.route: Route = NOTHING
+        self.credential: Credential | None = None
+        self.admission: Admission | None = None
+        self.sent = StoredBody(keep=True)
+        self.received = StoredBody(keep=True)
+        self.upstream: UpstreamConnection | None = None
+        self.sending: asyncio.Task[None] | None = None
+        self.refused: SignatureRefused | None = None
+        self.answer: AnswerHead | None = None
+        self.is_sent = self.is_answering = self.is_recorded = False
+        self._started = self.endpoint.clock.now()
+        self._is_refused = False
+        #: What the head alone says: the whole request was there, its signer, what is wrong with it.
+        self._is_whole = False
+        self._request_of_head: Request | None = None
+        self._signer_in_head: Credential | None = None
+        self._refused_claim: ClaimRefused | None = None
+
+    # What is known
+
+    def identify(self) -> None:
+        """Reads signer and operation from the head, and whether the body is an S3 object.
+
+        Query protocols name the operation in the body; a small one has mostly come with its head.
+        """
+        incoming = self.incoming
+        self.folded = incoming.head.folded
+        self.source_ip = self.endpoint.networks.client_of(self.source_ip, self.folded)
+        self._is_whole = incoming.body.complete
+        body = incoming.body.peek() if self._is_whole else b""
+        self._request_of_head = request = self._request(body, self._is_whole)
+        try:
+            self._signer_in_head = read_claim(request)
+        except ClaimRefused as refused:
+            self._refused_claim = refused
+        if self._signer_in_head is None and not self.folded.get("authorization"):
+            self.credential = read_signer_in_body(request)
+        else:
+            self.credential = self._signer_in_head
+        self.route = self.endpoint.router.identify(request, self.credential)
+        service = self.route.service
+        if service is not None and service.name == "s3" and not body_is_parameters(self.route):
+            if self.route.operation == "PostObject":
+                self.sent.store_start(FIELDS_BYTES)
+            else:
+                self.sent.drop()
+
+    @property
+    def path_and_query(self) -> tuple[str, str]:
+        path, _, query = self.incoming.head.target.decode("latin-1").partition("?")
+        return path, query
+
+    @property
+    def method(self) -> str:
+        return self.incoming.head.method.decode("latin-1")
+
+    @property
+    def bucket_in_host(self) -> str | None:
+        """The bucket that a virtual-host style request names in its host."""
+        signer = self.credential.service if self.credential else None
+        bucket = self.endpoint.router.bucket_of_host(self.folded.get("host", ""), signer)
+        return bucket if bucket == self.route.labels.get("Bucket") else None
+
+    @property
+    def is_for_api(self) -> bool:
+        """Whether opentrail's own API answers it."""
+        if self.credential is not None and self.credential.service is not None:
+            return self.credential.service in _API_SERVICES
+        return self._has_api_target
+
+    @property
+    def api_services(self) -> frozenset[str]:
+        """The services that the signature of a call of opentrail's own API may name."""
+        return _TARGET_SERVICES if self._has_api_target else _API_SERVICES
+
+    @property
+    def _has_api_target(self) -> bool:
+        return self.folded.get("x-amz-target", "").startswith(_API_TARGETS)
+
+    @property
+    def asks_for_websocket(self) -> bool:
+        return "upgrade" in self.folded and wants_websocket(self.incoming.head)
+
+    @property
+    def is_form(self) -> bool:
+        """Whether the body is an HTML form, as in the query protocols."""
+        return "form-urlencoded" in self.folded.get("content-type", "")
+
+    def _request(self, body: bytes, is_whole: bool) -> Request:
+        known = self._request_of_head
+        if known is not None and known.body_is_whole == is_whole and known.body == body:
+            return known
+        path, query = self.path_and_query
+        return Request(self.method, path, query, self.folded, body, is_whole)
+
+    # Who calls
+
+    def admit(self, body: bytes | None, own_services: frozenset[str] | None = None) -> None:
+        """Verifies the caller as far as the request has come; `body` is the whole body.
+
+        Raises:
+            SignatureRefused: the caller is not who the request claims.
+        """
+        if self.endpoint.gate is None:
+            return
+        self.admission = self.endpoint.gate.admit(self._claim(own_services))
+        if body is not None:
+            self.verify_body(body)
+
+    def verify_body(self, body: bytes) -> None:
+        """Verifies the whole body, unless it was verified when the call was admitted.
+
+        Raises:
+            SignatureRefused: it is not the body that was signed.
+        """
+        if self.admission is not None and not self.admission.is_done:
+            self.admission.feed(body)
+            self.admission.finish()
+
+    def refuse_doubtful_claim(self) -> None:
+        """Refuses a claim of two readings, verified or not: the record would have one of them.
+
+        Raises:
+            SignatureRefused: there is one.
+        """
+        refused = self._refused_claim
+        if refused is not None:
+            raise wording_of(self._claim()).refusal(refused.problem, **refused.details)
+
+    def _claim(self, own_services: frozenset[str] | None = None) -> Claim:
+        """Returns what the head claims, for the gate."""
+        head = self.incoming.head
+        request = self._request(b"", is_whole=False)
+        return Claim(
+            request, head.target, head.headers, self._signer_in_head, self.route, own_services
+        )
+
+    # Its record
+
+    def drop_unrecorded_answer(self, answer: AnswerHead) -> None:
+        """Stores an answer's body only if the record needs it."""
+        if answer.status >= 300 or self.route.service is None:
+            return
+        if not self._is_whole and self.route.protocol not in ("json", "rest-json", "rest-xml"):
+            return  # the operation may be in a request body that has not come yet
+        source = source_of(self.route.service)
+        if not needs_answer(source, self.route.operation or ""):
+            self.received.drop()
+
+    def exchange(self, body: bytes, failure: Failure | None = None) -> Exchange:
+        """Returns the exchange, without an answer."""
+        request = self._request(body, self.sent.is_whole)
+        if not self._is_whole and body:
+            # Query protocols name their operation in the body, version 2 signatures their key.
+            self.credential = self.credential or read_credential(request)
+            self.route = self.endpoint.router.identify(request, self.credential)
+        notes: dict[str, Any] = {}
+        if self.sent.oversize is not None:
+            notes["oversizeRequestBody"] = self.sent.oversize
+        if self.received.oversize is not None:
+            notes["oversizeAnswerBody"] = self.received.oversize
+        return Exchange(
+            event_id=self.event_id,
+            started_at=self._started,
+            completed_at=self.endpoint.clock.now(),
+            source_ip=self.source_ip,
+            request=request,
+            credential=self.credential,
+            route=self.route,
+            failure=failure,
+            bytes_in=self.sent.length,
+            bytes_out=self.received.length,
+            tls=self.client.tls,
+            notes=notes,
+            signature=self._signature(),
+        )
+
+    def _signature(self) -> Signature:
+        """Returns what is known of the call's signature so far."""
+        if self._is_refused:
+            return Signature.REFUSED
+        return self.admission.signature if self.admission else Signature.NOT_CHECKED
+
+    def response(self, answer: AnswerHead) -> Response:
+        """Returns the answer, with the stored part of its body."""
+        is_whole = self.received.is_whole
+        return Response(answer.status, answer.folded, self.received.content(), is_whole)
+
+    # Errors that opentrail answers itself
+
+    def turn_away(self, refusal: Refusal, kind: str) -> bool:
+        """Answers with an error and without a record; `kind` is what it is counted as.
+
+        Returns whether the connection may be used again.
+        """
+        self.endpoint.metrics.refused.labels(kind).inc()
+        self.write_refusal(refusal)
+        return self.incoming.keep_alive and self.incoming.body.complete
+
+    async def refuse(self, refusal: Refusal, kind: str = "upstream") -> bool:
+        """Records a call without an answer of an upstream, then answers it with an error.
+
+        Returns whether the connection may be used again.
+        """
+        await self._take_rest_of_body()
+        exchange = self.exchange(self.sent.content(), Failure(refusal.code, refusal.message))
+        status, _, headers, body = answer_of(refusal, self.route, self.is_form)
+        exchange.response = Response(status, fold_headers(headers), body)
+        self.is_recorded = True
+        await self.endpoint.recorder.record_or_lose(exchange)
+        return self.turn_away(refusal, kind)
+
+    async def refuse_signature(self, refusal: Refusal) -> bool:
+        """Records and answers a call whose caller is not who it claims."""
+        self._is_refused = True
+        if self.endpoint.gate is not None:
+            self.endpoint.gate.count_failure(self.credential, self.source_ip)
+        return await self.refuse(refusal, "signature")
+
+    async def _take_rest_of_body(self) -> None:
+        """Waits briefly for a small body, which may name the operation that is refused."""
+        body, sent = self.incoming.body, self.sent
+        sent.add(body.take())
+        if body.complete or self.folded.get("expect"):
+            return  # a client that asks whether to continue sends nothing before the answer
+        try:
+            async with asyncio.timeout(_REST_SECONDS):
+                while sent.length <= _MAX_REST_BYTES and (piece := await body.next()):
+                    sent.add(piece)
+        except (TimeoutError, ConnectionError):
+            return
+
+    def write_refusal(self, refusal: Refusal) -> None:
+        """Answers with an error."""
+        status, reason, headers, body = answer_of(refusal, self.route, self.is_form)
+        self.write_answer(status, reason, headers, body)
+
+    def write_answer(self, status: int, reason: bytes, headers: Headers, body: bytes) -> None:
+        """Writes a whole answer."""
+        extra: Headers = []
+        if not any(name.lower() == b"content-length" for name, _ in headers):
+            extra.append((b"Content-Length", b"%d" % len(body)))
+        if not self.incoming.keep_alive or not self.incoming.body.complete:
+            extra.append((b"Connection", b"close"))
+        shown = b"" if self.incoming.head.method == b"HEAD" else body
+        self.client.write(response_head(status, reason, headers, extra) + shown)
+
+    # The upstream
+
+    async def leave_upstream(self) -> None:
+        """Closes the connection to the upstream, and stops sending to it."""
+        if self.upstream is not None:
+            self.upstream.close()
+            self.upstream = None
+        if self.sending is not None:
+            self.sending.cancel()
+            await asyncio.gather(self.sending, return_exceptions=True)
+            self.sending = None
+
+    def framing(self, answer: AnswerHead, keep_alive: bool) -> Framing:
+        """Returns how the client finds the end of an answer."""
+        head = self.incoming.head
+        is_bodiless = head.method == b"HEAD" or answer.status in (204, 304)
+        needs_framing = not is_bodiless and "content-length" not in answer.folded
+        return Framing(
+            keep_alive=keep_alive,
+            chunked=needs_framing and head.version != "1.0" and answer.framed,
+            unframed=needs_framing and (not answer.framed or head.version == "1.0"),
+        )
+
+    def write_part(self, answer: AnswerHead, framing: Framing, part: bytes) -> None:
+        """Writes a part of the answer, the first with its head."""
+        if not self.is_answering:
+            self.is_answering = True
+            part = (
+                response_head(answer.status, answer.reason, answer.headers, framing.headers) + part
+            )
+        self.client.write(part)

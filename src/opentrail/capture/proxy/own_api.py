@@ -1,0 +1,82 @@
+"""Calls of opentrail's API, which no upstream sees."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from opentrail.capture.proxy.asgi import ApiCall
+from opentrail.capture.proxy.bodies import BrokenOffError
+from opentrail.capture.proxy.call import Call
+from opentrail.capture.proxy.refusals import Refusal, unrecorded
+from opentrail.core.errors import RecordRefused
+from opentrail.wire.message import Response, fold_headers
+
+_MAX_BODY = 1024 * 1024
+
+
+async def answer_by_api(call: Call) -> bool:
+    """Answers a call of opentrail's API; returns whether its connection may be used again.
+
+    Raises:
+        SignatureRefused: the caller is not who the request claims.
+    """
+    try:
+        body = await _whole_body(call)
+    except BrokenOffError as error:
+        return await call.refuse(Refusal(400, error.failure.code, error.failure.message))
+    if body is None:
+        reason = f"body is larger than {_MAX_BODY} bytes"
+        return await call.refuse(Refusal(413, "RequestEntityTooLarge", reason))
+    call.admit(body, call.api_services)
+    endpoint, recorder = call.endpoint, call.endpoint.recorder
+    if call.folded.get("expect", "").lower() == "100-continue":
+        call.folded.pop("expect")
+    exchange = call.exchange(body)
+    exchange.origin = "api"
+    api_call = _api_call(call, *recorder.caller(exchange))
+    head = call.incoming.head
+    answer = await endpoint.answer_api_call(head.method, head.target, head.headers, body, api_call)
+    exchange.response = Response(answer.status, fold_headers(answer.headers), answer.body)
+    exchange.completed_at = endpoint.clock.now()
+    exchange.bytes_out = len(answer.body)
+    call.is_recorded = True
+    lost = None
+    try:
+        position = await recorder.record(exchange)
+    except RecordRefused as error:
+        # The call took effect; its effects count from here on, although it has no record.
+        position, lost = recorder.lose(exchange, str(error)), str(error)
+    await _run_all(api_call.when_recorded, position)
+    if lost is not None and recorder.refuse:
+        call.write_refusal(unrecorded(lost))
+        return False
+    phrase = b"OK" if answer.status == 200 else b""
+    call.write_answer(answer.status, phrase, answer.headers, answer.body)
+    return call.incoming.keep_alive
+
+
+def _api_call(call: Call, account: str, region: str) -> ApiCall:
+    credential, identity = call.credential, None
+    if credential is not None:
+        identity = call.endpoint.recorder.identity(credential.access_key_id)
+    flaw = credential.flaw if credential is not None else None
+    api_call = ApiCall(call.event_id, identity, account, region, call.source_ip, flaw)
+    api_call.secure = call.client.tls is not None
+    if call.admission is not None and (caller := call.admission.caller) is not None:
+        api_call.signature, api_call.valid_until = caller.signature, caller.valid_until
+    return api_call
+
+
+async def _whole_body(call: Call) -> bytes | None:
+    """Returns the request's body, None if it is too large for opentrail's API."""
+    call.client.ask_to_continue(call.incoming)
+    while piece := await call.incoming.body.next():
+        call.sent.add(piece)
+        if call.sent.length > _MAX_BODY:
+            return None
+    return call.sent.content()
+
+
+async def _run_all(actions: list[Callable[[int], Awaitable[None]]], position: int) -> None:
+    for action in actions:
+        await action(position)

@@ -1,0 +1,342 @@
+"""The way of a call, in the order in which things happen."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from opentrail.capture.proxy.bodies import BrokenOffError, Flow
+from opentrail.capture.proxy.call import Call
+from opentrail.capture.proxy.head import (
+    LAST_CHUNK,
+    UPGRADE,
+    chunk,
+    interim_head,
+    request_head,
+    with_forwarded,
+)
+from opentrail.capture.proxy.own_api import answer_by_api
+from opentrail.capture.proxy.refusals import (
+    NoAnswer,
+    Refusal,
+    locked_out,
+    throttled,
+    unavailable,
+    unrecorded,
+)
+from opentrail.capture.proxy.resigning import UpstreamRequest, resigned
+from opentrail.capture.proxy.rewriting import change_of, rewritten
+from opentrail.capture.proxy.tunnel import tunnel
+from opentrail.capture.proxy.uploads import start_upload
+from opentrail.capture.proxy.upstream import AnswerHead, Upstream, UpstreamConnection
+from opentrail.capture.record.exchange import GONE, Failure
+from opentrail.wire.signature_errors import SignatureRefused
+
+log = logging.getLogger(__name__)
+
+#: With `refuse`, maximum bytes of an answer that are held until its record is durable.
+MAX_HELD_BYTES = 64 * 1024
+#: Bytes of the end of a longer answer that are held until then.
+HELD_TAIL_BYTES = 4 * 1024
+#: Maximum number of interim answers (1xx) to one call.
+MAX_INTERIM = 100
+_STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
+_CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
+
+
+async def serve(call: Call) -> bool:  # noqa: C901 - the story is told in one place
+    """Answers one call and records it; returns whether its connection may be used again.
+
+    It waits for three things: the head of the upstream's answer, the rest of the answer, and the
+    commit of the record. The letters are those of docs/explanation/guarantees.md.
+    """
+    client, endpoint, incoming = call.client, call.endpoint, call.incoming
+    recorder = endpoint.recorder
+    if (bad := incoming.bad) is not None:  # N1, N2: it has two meanings, is too long or too slow
+        call.turn_away(Refusal(bad.status, "BadRequest", bad.reason), "bad-request")
+        return False
+    try:
+        call.identify()
+        # 1. May it pass? Nothing of it has been passed on.
+        if recorder.failure:  # D7
+            reason = f"the call cannot be recorded: {recorder.failure}"
+            call.turn_away(unavailable(reason), "journal")
+            return False
+        if recorder.overloaded:  # D16
+            return call.turn_away(throttled(call.route, call.is_form), "overload")
+        if endpoint.gate is not None and endpoint.gate.is_closed_to(
+            call.credential, call.source_ip
+        ):
+            return call.turn_away(locked_out(call.route, call.is_form), "signature")  # A8
+        call.refuse_doubtful_claim()
+        if call.is_for_api:
+            return await answer_by_api(call)
+        call.admit(incoming.body.peek() if incoming.body.complete else None)
+        address = _address_of(call)
+        request = await _request_for(call, address)
+
+        # 2. To the upstream, and back comes the head of its answer.
+        upstream, answer, body = await _ask(call, address, request)
+        if answer.status == 101:
+            await tunnel(call, upstream, answer)
+            return False
+
+        # 3. What of the answer leaves before the record?
+        is_sent_whole = call.sending is None or call.sending.done()
+        call.drop_unrecorded_answer(answer)
+        client.begin_answer(body)
+        held = b""
+        if change := change_of(call, answer):
+            held = await rewritten(call, body, upstream, change)
+            call.received.add(held)
+        framing = call.framing(answer, incoming.keep_alive and is_sent_whole)
+        limit, tail = _bytes_to_hold(call, answer)
+        while piece := await client.next_piece(body, upstream):
+            call.received.add(piece)
+            held = held + piece if held else piece
+            if len(held) > limit:
+                leaving, held = held[: len(held) - tail], held[len(held) - tail :]
+                limit = tail
+                call.write_part(answer, framing, framing.piece(leaving))
+                await client.drain()
+            if client.lost and call.received.length > MAX_HELD_BYTES:
+                body.fail(GONE)  # nobody reads the rest
+
+        # 4. The record, then the end of the answer; with `allow` the answer comes first.
+        exchange = call.exchange(call.sent.content(), incoming.body.broken)
+        exchange.response = call.response(answer)
+        call.is_recorded = True
+        if recorder.refuse:
+            if lost := await recorder.record_or_lose(exchange):
+                # It took effect, but must not be confirmed.
+                if call.is_answering:
+                    client.abort_transport()
+                else:
+                    call.write_refusal(unrecorded(lost))
+                return False
+            if framing.unframed and not call.is_answering:
+                framing.set_length(len(held))
+        end = (framing.piece(held) if held else b"") + framing.end
+        call.write_part(answer, framing, end)
+        if not recorder.refuse:
+            recorder.record_later(exchange)
+        await client.drain()
+        if not is_sent_whole:
+            return False
+        call.upstream = None
+        client.upstreams.release(address, upstream)
+        return framing.keep_alive
+    except SignatureRefused as error:  # A2
+        refusal = Refusal(error.status, error.code, error.message)
+        return await call.refuse_signature(refusal)
+    except NoAnswer as error:
+        return await call.refuse(error.refusal)
+    except BrokenOffError as error:
+        return await _record_broken_off(call, error.failure)
+    except Exception:  # the call is recorded in any case
+        log.exception("a call failed", extra={"eventID": call.event_id})
+        await call.leave_upstream()
+        if call.is_answering or call.is_recorded:
+            client.abort_transport()
+        else:
+            await call.refuse(Refusal(500, "InternalFailure", "the call could not be passed on"))
+        return False
+    finally:
+        client.end_answer()
+        if call.is_sent and not call.is_recorded:  # D18: it may have taken effect
+            recorder.record_later(call.exchange(call.sent.content(), _CUT_OFF))
+        if call.upstream is not None:
+            await call.leave_upstream()
+
+
+# To the upstream
+
+
+def _address_of(call: Call) -> Upstream:
+    """Returns where a call is forwarded to.
+
+    Raises:
+        NoAnswer: nowhere.
+    """
+    service, credential = call.route.service, call.credential
+    signed_as = credential.service if credential else None
+    upstream = call.endpoint.upstreams.of(
+        service.name if service else None, service.signing_name if service else None, signed_as
+    )
+    if upstream is None:
+        name = service.name if service else "this call"
+        raise NoAnswer(Refusal(502, "BadGateway", f"no upstream for {name}"))
+    # The name of an unknown service becomes part of a host name only without its dots.
+    prefix = service.endpoint_prefix if service else (signed_as or "").replace(".", "_")
+    region = (credential.region if credential else None) or "us-east-1"
+    try:
+        return upstream.for_call(prefix or "s3", region)
+    except ValueError as error:
+        raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
+
+
+async def _request_for(call: Call, upstream: Upstream) -> UpstreamRequest:
+    """Returns the request as the upstream gets it.
+
+    Raises:
+        NoAnswer: it cannot be signed for the upstream.
+        BrokenOffError: its body broke off, and was needed to sign it.
+    """
+    head, client = call.incoming.head, call.client
+    if upstream.key is not None:
+        return await resigned(call, upstream, upstream.key)
+    if client.tls is not None:
+        is_trusted = call.endpoint.networks.trusts(client.source_ip)
+        head = with_forwarded(head, client.source_ip, is_trusted)
+    return UpstreamRequest(head)
+
+
+async def _ask(
+    call: Call, address: Upstream, request: UpstreamRequest
+) -> tuple[UpstreamConnection, AnswerHead, Flow]:
+    """Sends a request; returns the connection, and head and body of the answer.
+
+    Raises:
+        NoAnswer: there is no answer to pass on.
+        SignatureRefused: the body is not the one that was signed.
+        BrokenOffError: the client broke its request off.
+    """
+    while True:
+        upstream, was_idle = await _connection_to(call, address)
+        body = upstream.begin(request.head.method == b"HEAD")
+        call.upstream, call.is_sent = upstream, True
+        _send(call, upstream, request)
+        try:
+            call.answer = await _answer_head(call, upstream)
+            return upstream, call.answer, body
+        except (ConnectionError, TimeoutError) as error:
+            is_upload = call.sending is not None
+            await call.leave_upstream()
+            if was_idle and _may_repeat(call, error):
+                continue
+            if call.refused is not None:
+                raise call.refused from error
+            if is_upload and call.incoming.body.broken is not None:
+                raise BrokenOffError(call.incoming.body.broken) from error
+            if isinstance(error, TimeoutError):
+                late = Refusal(504, "GatewayTimeout", "the upstream did not answer")
+                raise NoAnswer(late) from error
+            raise NoAnswer(Refusal(502, "BadGateway", str(error))) from error
+
+
+async def _connection_to(call: Call, upstream: Upstream) -> tuple[UpstreamConnection, bool]:
+    """Returns a connection, and whether it has served a call before.
+
+    Raises:
+        NoAnswer: the upstream cannot be reached.
+    """
+    try:
+        return await call.client.upstreams.acquire(upstream)
+    except TimeoutError:
+        reason = f"upstream {upstream.url} did not accept a connection in time"
+        raise NoAnswer(Refusal(504, "GatewayTimeout", reason)) from None
+    except OSError as error:
+        reason = f"upstream {upstream.url} cannot be reached: {error.strerror or error}"
+        raise NoAnswer(Refusal(502, "BadGateway", reason)) from error
+
+
+def _send(call: Call, upstream: UpstreamConnection, request: UpstreamRequest) -> None:
+    """Sends a request; a body that has not come yet follows as an upload.
+
+    Raises:
+        SignatureRefused: the body is not the one that was signed.
+        NoAnswer: its chunks cannot be signed.
+    """
+    incoming, body = call.incoming, request.body
+    head = request_head(request.head, incoming.chunked, UPGRADE if call.asks_for_websocket else [])
+    if body is None:
+        if not incoming.body.complete:
+            upstream.write(head)
+            start_upload(call, upstream, request.chunks)
+            return
+        body = incoming.body.take()
+        call.sent.add(body)
+    call.verify_body(body)
+    if request.chunks is not None:
+        try:
+            body = request.chunks.feed(body)
+            request.chunks.finish()
+        except ValueError as error:
+            raise NoAnswer(Refusal(400, "BadRequest", str(error))) from error
+    if incoming.chunked:
+        body = (chunk(body) if body else b"") + LAST_CHUNK
+    upstream.write(head + body)
+
+
+def _may_repeat(call: Call, error: Exception) -> bool:
+    """Returns whether to send a read again: its connection may have been closed while idle."""
+    route = call.route
+    is_safe = call.incoming.head.method in (b"GET", b"HEAD") and not call.sent.length
+    # A GET that is not a known REST operation may have side effects.
+    is_safe = (
+        is_safe and route.operation is not None and route.protocol in ("rest-json", "rest-xml")
+    )
+    return is_safe and isinstance(error, ConnectionError) and not call.client.lost
+
+
+async def _answer_head(call: Call, upstream: UpstreamConnection) -> AnswerHead:
+    """Returns the head of the answer; interim answers are passed on.
+
+    Raises:
+        ConnectionError: the upstream broke off, or its answer is not HTTP.
+        TimeoutError: it did not answer in time.
+    """
+    client = call.client
+    for _ in range(MAX_INTERIM + 1):
+        client.await_answer(upstream)
+        try:
+            head = await upstream.next_head()
+        finally:
+            client.await_answer(None)
+        if head.status == 101:
+            if call.asks_for_websocket and upstream.raw is not None:
+                return head
+            raise ConnectionError("upstream switched to a protocol that was not asked for")
+        if not 100 <= head.status < 200:
+            return head
+        if head.status == 100:
+            client.ask_to_continue(call.incoming)
+        elif call.incoming.head.version != "1.0":
+            client.write(interim_head(head.status, head.reason, head.headers))
+            await client.drain()
+    raise ConnectionError(f"upstream sent more than {MAX_INTERIM} interim answers")
+
+
+# The answer
+
+
+def _bytes_to_hold(call: Call, answer: AnswerHead) -> tuple[int, int]:
+    """Returns the bytes of an answer that are held, and those of a longer one's end."""
+    if not call.endpoint.recorder.refuse:
+        return 0, 0
+    # Events of a stream are passed on immediately; its last chunk waits for the record.
+    is_endless = "content-length" not in answer.folded
+    if is_endless and answer.folded.get("content-type", "").startswith(_STREAMS):
+        return 0, 0
+    return MAX_HELD_BYTES, HELD_TAIL_BYTES
+
+
+async def _record_broken_off(call: Call, failure: Failure) -> bool:
+    """Records a call that either side broke off, without the answer's body; ends the connection."""
+    client, answer = call.client, call.answer
+    failure = call.incoming.body.broken or failure
+    is_silent = call.upstream is not None and call.upstream.is_silent
+    await call.leave_upstream()
+    if answer is not None and not call.is_answering and not client.lost:
+        refusal = Refusal(504 if is_silent else 502, failure.code, failure.message)
+        return await call.refuse(refusal)
+    exchange = call.exchange(call.sent.content(), failure)
+    if answer is not None:
+        exchange.response = replace(call.response(answer), body=b"", body_is_whole=False)
+    call.is_recorded = True
+    await call.endpoint.recorder.record_or_lose(exchange)
+    if answer is not None:
+        client.abort_transport()
+    elif not client.lost:
+        call.write_refusal(Refusal(400, failure.code, failure.message))
+    return False

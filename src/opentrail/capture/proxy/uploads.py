@@ -1,0 +1,98 @@
+"""Bodies that had not come with their heads, on their way to the upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from opentrail.capture.proxy.call import Call
+from opentrail.capture.proxy.gate import Admission
+from opentrail.capture.proxy.head import LAST_CHUNK, chunk
+from opentrail.capture.proxy.upstream import UpstreamConnection
+from opentrail.capture.record.exchange import Failure
+from opentrail.wire.resign import ChunkSigner
+from opentrail.wire.signature_errors import SignatureRefused
+
+T = TypeVar("T")
+
+
+def start_upload(call: Call, upstream: UpstreamConnection, chunks: ChunkSigner | None) -> None:
+    """Has the body of a request passed on as it comes, by the task `call.sending`.
+
+    Args:
+        call: whose head has been sent.
+        upstream: where the body goes.
+        chunks: signs the chunks for the upstream, if it checks signatures over its own host name.
+    """
+    upload = _Upload(call, upstream, chunks)
+    call.sending = asyncio.get_running_loop().create_task(upload.run())
+    call.sending.add_done_callback(_note_exception)
+
+
+class _Upload:
+    """A body that is passed on as it comes."""
+
+    def __init__(
+        self, call: Call, upstream: UpstreamConnection, chunks: ChunkSigner | None
+    ) -> None:
+        self._call = call
+        self._body = call.incoming.body
+        self._upstream = upstream
+        self._chunks = chunks
+        #: The piece that is passed on only once the next is known to be signed.
+        self._held = b""
+
+    async def run(self) -> None:
+        call, upstream = self._call, self._upstream
+        admission, next_piece = call.admission, self._body.next
+        if admission is not None and not admission.is_done:
+            next_piece = partial(self._next_verified, admission)
+        try:
+            while piece := await next_piece():
+                call.sent.add(piece)
+                if self._chunks is not None:
+                    piece = self._signed(partial(self._chunks.feed, piece))
+                if piece:
+                    upstream.write(chunk(piece) if call.incoming.chunked else piece)
+                await upstream.drain()
+                call.client.extend_answer_deadline()
+            if self._chunks is not None:
+                self._signed(self._chunks.finish)
+        except ConnectionError:
+            # The client has gone; its request cannot be completed.
+            upstream.close()
+            raise
+        except SignatureRefused as refused:
+            call.refused = refused
+            call.sent.add(self._held)  # the record names what was asked for
+            upstream.close()
+            return
+        if call.incoming.chunked:
+            upstream.write(LAST_CHUNK)
+
+    async def _next_verified(self, admission: Admission) -> bytes:
+        """Returns the next piece; the last one only once all of the body is verified."""
+        while piece := await self._body.next():
+            admission.feed(piece)
+            held, self._held = self._held, piece
+            if held:
+                return held
+        admission.finish()
+        held, self._held = self._held, b""
+        return held
+
+    def _signed(self, sign: Callable[[], T]) -> T:
+        """Signs a chunk; a body that is not made of chunks as announced breaks off."""
+        try:
+            return sign()
+        except ValueError as error:
+            self._body.break_off(Failure("BadRequest", str(error)))
+            raise ConnectionError(str(error)) from error
+
+
+def _note_exception(task: asyncio.Task[None]) -> None:
+    """Keeps asyncio from logging the error of a body that broke off: the record has it."""
+    if not task.cancelled():
+        task.exception()
