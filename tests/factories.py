@@ -536,7 +536,7 @@ def an_exchange(
         "source_ip": SOURCE_IP,
         "request": request,
         "credential": credential,
-        "call": router().identify(request, credential),
+        "route": router().identify(request, credential),
         "response": response,
         "bytes_in": len(request.body),
         "bytes_out": len(response.body) if response else 0,

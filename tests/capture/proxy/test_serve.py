@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import sqlite3
@@ -10,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from opentrail.capture.proxy import ClientConnection, Endpoint, Upstream, Upstreams
+from opentrail.capture.proxy.asgi import ApiAnswer
+from opentrail.capture.record.assemble import Assembler
+from opentrail.capture.record.recorder import Recorder
+from opentrail.metrics import Metrics
 from tests.capture.proxy.wires import GET, TIMEOUT_SECONDS, Wire, between, ok, scope, scripted
+from tests.factories import an_identity, router
+from tests.fakes import MemoryJournal, SettableClock, run
 from tests.live.processes import opentrail_server
 
 pytestmark = pytest.mark.live
@@ -108,6 +116,58 @@ def test_a_call_that_the_end_of_the_server_cuts_off_is_recorded(tmp_path: Path) 
         (record,) = journalled(server.data_dir)
         own = record["additionalEventData"]["opentrail"]  # type: ignore[index]
         assert own["failure"] == "cut off by the end of the server"
+
+
+def test_a_call_that_is_cut_off_while_it_is_refused_is_recorded() -> None:
+    """The upstream went away, the rest of the body is awaited, and the server ends."""
+
+    async def check() -> list[bytes]:
+        async def leaving(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.close()
+
+        upstream = await asyncio.start_server(leaving, "127.0.0.1", 0)
+        port = upstream.sockets[0].getsockname()[1]
+        journal, made = MemoryJournal(), []
+        clock, metrics = SettableClock(), Metrics()
+        endpoint = Endpoint(
+            recorder=Recorder(
+                journal, Assembler(lambda _: an_identity()), lambda _: None, clock, metrics, True
+            ),
+            router=router(),
+            upstreams=Upstreams(Upstream("127.0.0.1", port, False), {}),
+            answer_api_call=_no_api,
+            clock=clock,
+            metrics=metrics,
+        )
+
+        def connected() -> ClientConnection:
+            made.append(ClientConnection(endpoint))
+            return made[-1]
+
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(connected, "127.0.0.1", 0)
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+        writer.write(b"PUT /b/k HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhalf")
+        began = ended = False
+        while not ended:  # the upload begins, and ends with its upstream
+            await asyncio.sleep(0)
+            is_sending = any("_Upload.run" in repr(task) for task in asyncio.all_tasks())
+            began, ended = began or is_sending, began and not is_sending
+        made[0].abort()
+        await made[0].done
+        await endpoint.recorder.drain()
+        writer.close()
+        server.close()
+        upstream.close()
+        return [entry.record for entry in journal.disk]
+
+    (record,) = run(check())
+    assert b'"failure":"cut off by the end of the server"' in record
+
+
+async def _no_api(*_: object) -> ApiAnswer:
+    raise AssertionError("not a call of opentrail's API")
 
 
 def test_an_undecodable_call_is_forwarded_and_recorded_with_its_reason(tmp_path: Path) -> None:

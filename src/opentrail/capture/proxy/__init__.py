@@ -2,13 +2,14 @@
 
 Imports point one way; each module may also import those further right or below:
 
-    client ─▶ request_handler ─▶ upstream_exchange ─▶ resigning ─▶ call_context
-                                                                        │
-         head ◀─ bodies ◀─ upstream ◀─ connections ◀─ endpoint ◀─ channel
+    client ─▶ serve ─▶ uploads, rewriting, own_api, tunnel ─▶ resigning ─▶ call
+                                                                            │
+             head ◀─ bodies ◀─ upstream ◀─ connections ◀─ endpoint ◀─ channel
 
-`client` receives requests, `request_handler` answers one, `upstream_exchange` passes it on and its
-answer back, `call_context` collects what its record needs. `channel` is the client as an answer
-sees it; `endpoint` is what all connections share, `connections` how many there may be.
+`client` receives requests, and `serve` is the way of one, in the order in which things happen.
+`call` is what is known of it. What most calls do not need stands beside the road. `channel` is the
+client as an answer sees it; `endpoint` is what all connections share, `connections` how many there
+may be.
 """
 
 from opentrail.capture.proxy.client import ClientConnection

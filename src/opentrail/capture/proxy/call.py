@@ -48,7 +48,7 @@ class Call:
         sent, received: copies of the bodies for the record.
         upstream: the connection to the upstream while it is in use.
         sending: passes on a body that had not come with its head.
-        refused: why the caller was refused while its body was passed on.
+        refused: why the caller is not the one that the call claims.
         answer: the head of the upstream's answer.
         is_sent: whether the upstream may have received some of it.
         is_answering: whether a part of the answer has been sent.
@@ -73,7 +73,6 @@ class Call:
         self.answer: AnswerHead | None = None
         self.is_sent = self.is_answering = self.is_recorded = False
         self._started = self.endpoint.clock.now()
-        self._is_refused = False
         #: What the head alone says: the whole request was there, its signer, what is wrong with it.
         self._is_whole = False
         self._request_of_head: Request | None = None
@@ -241,7 +240,7 @@ class Call:
 
     def _signature(self) -> Signature:
         """Returns what is known of the call's signature so far."""
-        if self._is_refused:
+        if self.refused is not None:
             return Signature.REFUSED
         return self.admission.signature if self.admission else Signature.NOT_CHECKED
 
@@ -274,11 +273,12 @@ class Call:
         await self.endpoint.recorder.record_or_lose(exchange)
         return self.turn_away(refusal, kind)
 
-    async def refuse_signature(self, refusal: Refusal) -> bool:
+    async def refuse_signature(self, refused: SignatureRefused) -> bool:
         """Records and answers a call whose caller is not who it claims."""
-        self._is_refused = True
+        self.refused = refused
         if self.endpoint.gate is not None:
             self.endpoint.gate.count_failure(self.credential, self.source_ip)
+        refusal = Refusal(refused.status, refused.code, refused.message)
         return await self.refuse(refusal, "signature")
 
     async def _take_rest_of_body(self) -> None:

@@ -127,8 +127,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the story is told in one pl
         client.upstreams.release(address, upstream)
         return framing.keep_alive
     except SignatureRefused as error:  # A2
-        refusal = Refusal(error.status, error.code, error.message)
-        return await call.refuse_signature(refusal)
+        return await call.refuse_signature(error)
     except NoAnswer as error:
         return await call.refuse(error.refusal)
     except BrokenOffError as error:
