@@ -7,8 +7,8 @@ Imports point one way; each module may also import those further right or below:
              head ◀─ bodies ◀─ upstream ◀─ connections ◀─ endpoint ◀─ channel
 
 `client` receives requests, and `serve` is the way of one, in the order in which things happen.
-`call` is what is known of it. What most calls do not need stands beside the road. `channel` is the
-client as an answer sees it; `endpoint` is what all connections share, `connections` how many there
+`call` is what is known of it; most calls need none of the four in between. `channel` is the client
+as an answer sees it; `endpoint` is what all connections share, `connections` how many there
 may be.
 """
 

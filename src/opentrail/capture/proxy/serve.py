@@ -44,30 +44,29 @@ _STREAMS = ("application/vnd.amazon.eventstream", "text/event-stream")
 _CUT_OFF = Failure("ServiceUnavailable", "cut off by the end of the server")
 
 
-async def serve(call: Call) -> bool:  # noqa: C901 - the story is told in one place
+async def serve(call: Call) -> bool:  # noqa: C901 - the whole way in one place
     """Answers one call and records it; returns whether its connection may be used again.
 
     It waits for three things: the head of the upstream's answer, the rest of the answer, and the
-    commit of the record. The letters are those of docs/explanation/guarantees.md.
+    commit of the record. docs/explanation/guarantees.md has the guarantees.
     """
     client, endpoint, incoming = call.client, call.endpoint, call.incoming
     recorder = endpoint.recorder
-    if (bad := incoming.bad) is not None:  # N1, N2: it has two meanings, is too long or too slow
+    if (bad := incoming.bad) is not None:  # guarantees N1 and N2: ambiguous, too long or too late
         call.turn_away(Refusal(bad.status, "BadRequest", bad.reason), "bad-request")
         return False
     try:
         call.identify()
         # 1. May it pass? Nothing of it has been passed on.
-        if recorder.failure:  # D7
+        if recorder.failure:  # guarantee D7
             reason = f"the call cannot be recorded: {recorder.failure}"
             call.turn_away(unavailable(reason), "journal")
             return False
-        if recorder.overloaded:  # D16
+        if recorder.overloaded:  # guarantee D16
             return call.turn_away(throttled(call.route, call.is_form), "overload")
-        if endpoint.gate is not None and endpoint.gate.is_closed_to(
-            call.credential, call.source_ip
-        ):
-            return call.turn_away(locked_out(call.route, call.is_form), "signature")  # A8
+        gate = endpoint.gate
+        if gate is not None and gate.is_closed_to(call.credential, call.source_ip):  # guarantee A8
+            return call.turn_away(locked_out(call.route, call.is_form), "signature")
         call.refuse_doubtful_claim()
         if call.is_for_api:
             return await answer_by_api(call)
@@ -100,7 +99,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the story is told in one pl
                 call.write_part(answer, framing, framing.piece(leaving))
                 await client.drain()
             if client.lost and call.received.length > MAX_HELD_BYTES:
-                body.fail(GONE)  # nobody reads the rest
+                body.fail(GONE)
 
         # 4. The record, then the end of the answer; with `allow` the answer comes first.
         exchange = call.exchange(call.sent.content(), incoming.body.broken)
@@ -126,7 +125,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the story is told in one pl
         call.upstream = None
         client.upstreams.release(address, upstream)
         return framing.keep_alive
-    except SignatureRefused as error:  # A2
+    except SignatureRefused as error:  # guarantee A2
         return await call.refuse_signature(error)
     except NoAnswer as error:
         return await call.refuse(error.refusal)
@@ -142,7 +141,7 @@ async def serve(call: Call) -> bool:  # noqa: C901 - the story is told in one pl
         return False
     finally:
         client.end_answer()
-        if call.is_sent and not call.is_recorded:  # D18: it may have taken effect
+        if call.is_sent and not call.is_recorded:  # guarantee D18: it may have had its effect
             recorder.record_later(call.exchange(call.sent.content(), _CUT_OFF))
         if call.upstream is not None:
             await call.leave_upstream()
