@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from opentrail.adapters.ipc.link import IpcRequest
-from opentrail.app.insights_messages import Adopt, Expect, LearnCounts, LearnPrincipals, Observe
+from opentrail.adapters.ipc.remote import Method, request_of
 from opentrail.insights.expected import Expected
+from opentrail.insights.follower import RemoteWatch
 from opentrail.ports.event_store import CallCounts, CallKey, PrincipalCounts
 from tests.factories import ACCOUNT, MOMENT, REGION, an_entry
 
@@ -16,30 +16,40 @@ MINUTES = ([26_000_000, 26_000_001], [7, 1])
 
 
 @pytest.mark.parametrize(
-    "sent",
+    ("method", "arguments"),
     [
-        Observe([an_entry(position) for position in range(1, 4)]),
-        Expect(
-            [
-                Expected(
-                    "an-id",
-                    CallKey(ACCOUNT, REGION, "Management", *NAMES),
-                    start=26_000_000,
-                    rises=True,
-                    largest=[1.0, 2.5],
-                    note="a migration",
-                )
-            ]
+        (RemoteWatch.observe, ([an_entry(position) for position in range(1, 4)],)),
+        (
+            RemoteWatch.expect,
+            (
+                [
+                    Expected(
+                        "an-id",
+                        CallKey(ACCOUNT, REGION, "Management", *NAMES),
+                        start=26_000_000,
+                        rises=True,
+                        largest=[1.0, 2.5],
+                        note="a migration",
+                    )
+                ],
+            ),
         ),
-        LearnCounts(
-            [CallCounts(ACCOUNT, REGION, "Management", *NAMES, "AccessDenied", False, *MINUTES)],
-            MOMENT,
+        (
+            RemoteWatch.learn,
+            (
+                [CallCounts(ACCOUNT, REGION, "Management", *NAMES, "Denied", False, *MINUTES)],
+                MOMENT,
+            ),
         ),
-        LearnPrincipals([PrincipalCounts(ACCOUNT, REGION, *NAMES, None, "Boto3", None, *MINUTES)]),
-        Adopt(2**62, 0),
+        (
+            RemoteWatch.learn_principals,
+            ([PrincipalCounts(ACCOUNT, REGION, *NAMES, None, "Boto3", None, *MINUTES)],),
+        ),
+        (RemoteWatch.adopt, (2**62, 0)),
     ],
-    ids=lambda sent: type(sent).__name__,
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_requests_arrive_as_they_were_sent(sent: IpcRequest[object]) -> None:
+def test_requests_arrive_as_they_were_sent(method: Method, arguments: tuple[object, ...]) -> None:
+    sent = request_of(method, is_cancellable=False)(*arguments)
     encoded = msgspec.msgpack.encode(sent)
     assert msgspec.msgpack.decode(encoded, type=type(sent)) == sent

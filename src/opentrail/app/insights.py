@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from opentrail.adapters.ipc.child import ChildProcess
-from opentrail.adapters.ipc.link import Link
-from opentrail.app.insights_messages import (
-    AbandonLearning,
-    Acknowledge,
-    Adopt,
-    BeginLearning,
-    Expect,
-    GetWatch,
-    LearnCounts,
-    LearnPrincipals,
-    Observe,
-    PassTime,
-    Resume,
-    StopWatch,
-)
+from opentrail.adapters.ipc.link import IpcRequest, Link
+from opentrail.adapters.ipc.remote import remote, request_of
+from opentrail.app.insights_messages import StopWatch
 from opentrail.core.event import DATA, Entry
 from opentrail.core.insight_selectors import CALL_RATE, ERROR_RATE, insight_selectors
 from opentrail.core.trail import Trail, includes
-from opentrail.insights.expected import Expected
-from opentrail.insights.findings import Detection, WatchState
-from opentrail.ports.event_store import CallCounts, CallKey, PrincipalCounts
+from opentrail.insights.findings import WatchState
+from opentrail.insights.follower import RemoteWatch
+from opentrail.ports.event_store import CallKey
 from opentrail.trails.registry import TrailRegistry
+
+T = TypeVar("T")
 
 #: Deadlines: for a request, for one that may take as long as the events of a day, and to end.
 _SECONDS, _LONG_SECONDS, _STOP_SECONDS = 60.0, 1_800.0, 10.0
@@ -50,7 +40,7 @@ class WatchProcess:
         )
 
     async def _prepare(self, link: Link) -> None:
-        await link.ask(GetWatch())
+        await link.ask(request_of(RemoteWatch.state, is_cancellable=False)())
 
     async def start(self) -> None:
         """Starts the process.
@@ -70,20 +60,8 @@ class WatchProcess:
         """The process's id."""
         return self._child.pid
 
-    async def state(self) -> WatchState:
-        """Returns how far the watch is."""
-        return await self._child.ask(GetWatch(), _SECONDS)
-
-    async def resume(self, moment: datetime) -> None:
-        """Goes on at this time; nothing was recorded since the watch ended."""
-        await self._child.ask(Resume(moment), _SECONDS)
-
-    async def expect(self, expected: Sequence[Expected]) -> None:
-        """Has what was as large in these incidents not reported again; others do not count."""
-        await self._child.ask(Expect(list(expected)), _SECONDS, resend=False)
-
     async def observe(self, entries: Sequence[Entry]) -> WatchState:
-        """Has entries of the journal counted; those that are counted already are left out."""
+        """Counts entries of the journal; those that are counted already are left out."""
         state = WatchState()
         part: list[Entry] = []
         size = 0
@@ -91,39 +69,25 @@ class WatchProcess:
             part.append(entry)
             size += len(entry.record)
             if size >= _PART_BYTES or entry is entries[-1]:
-                # A new process must begin at its own cursor.
-                state = await self._child.ask(Observe(part), _LONG_SECONDS, resend=False)
+                state = await self._observe(part)
                 part, size = [], 0
         return state
 
-    async def pass_time(self, moment: datetime) -> WatchState:
-        """Closes the minutes whose events have arrived by this time."""
-        return await self._child.ask(PassTime(moment), _LONG_SECONDS, resend=False)
+    # Where a new process must go on from its own cursor, nothing is sent to it again.
+    state = remote(RemoteWatch.state, _SECONDS)
+    resume = remote(RemoteWatch.resume, _SECONDS)
+    expect = remote(RemoteWatch.expect, _SECONDS, resend=False)
+    _observe = remote(RemoteWatch.observe, _LONG_SECONDS, resend=False)
+    pass_time = remote(RemoteWatch.pass_time, _LONG_SECONDS, resend=False)
+    acknowledge = remote(RemoteWatch.acknowledge, _SECONDS, resend=False)
+    begin = remote(RemoteWatch.begin, _SECONDS, resend=False)
+    learn = remote(RemoteWatch.learn, _LONG_SECONDS, resend=False)
+    abandon = remote(RemoteWatch.abandon, _SECONDS)
+    learn_principals = remote(RemoteWatch.learn_principals, _LONG_SECONDS, resend=False)
+    adopt = remote(RemoteWatch.adopt, _LONG_SECONDS, resend=False)
 
-    async def acknowledge(self, number: int) -> None:
-        """Forgets findings up to a number."""
-        await self._child.ask(Acknowledge(number), _SECONDS, resend=False)
-
-    async def begin(self, since: int) -> None:
-        """Begins to learn; `since` is the first minute that is known about."""
-        await self._child.ask(BeginLearning(since), _SECONDS, resend=False)
-
-    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> list[Detection]:
-        """Learns from the counts of a period that ends at `until`; returns what was unusual."""
-        request = LearnCounts(list(counts), until)
-        return await self._child.ask(request, _LONG_SECONDS, resend=False)
-
-    async def abandon(self) -> None:
-        """Forgets what was learned."""
-        await self._child.ask(AbandonLearning(), _SECONDS)
-
-    async def learn_principals(self, counts: Sequence[PrincipalCounts]) -> None:
-        """Learns what principals did in the period whose counts are learned next."""
-        await self._child.ask(LearnPrincipals(list(counts)), _LONG_SECONDS, resend=False)
-
-    async def adopt(self, cursor: int, imported: int) -> WatchState:
-        """Watches with what was learned from all events up to these."""
-        return await self._child.ask(Adopt(cursor, imported), _LONG_SECONDS, resend=False)
+    async def _ask(self, request: IpcRequest[T], seconds: float, resend: bool) -> T:
+        return await self._child.ask(request, seconds, resend=resend)
 
 
 def has_insights(trail: Trail) -> bool:

@@ -15,6 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 # One thread computes, and gives way to the server's other processes.
@@ -23,23 +24,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from opentrail.adapters.files import write_durably
 from opentrail.adapters.ipc.child import run_child, until_gone
 from opentrail.adapters.ipc.link import Link
-from opentrail.app.insights_messages import (
-    AbandonLearning,
-    Acknowledge,
-    Adopt,
-    BeginLearning,
-    Expect,
-    GetWatch,
-    LearnCounts,
-    LearnPrincipals,
-    Observe,
-    PassTime,
-    Resume,
-    StopWatch,
-)
+from opentrail.adapters.ipc.remote import handlers_of
+from opentrail.app.insights_messages import CALLS, StopWatch
 from opentrail.core.errors import StorageFailed
+from opentrail.core.event import Entry
+from opentrail.insights.expected import Expected
 from opentrail.insights.findings import Detection, WatchState
 from opentrail.insights.watch import Watch
+from opentrail.ports.event_store import CallCounts, PrincipalCounts
 
 log = logging.getLogger(__name__)
 
@@ -63,83 +55,74 @@ class InsightsProcess:
     async def serve(self, end: socket.socket) -> None:
         """Handles requests until the server asks it to end, or is gone."""
         await asyncio.to_thread(self._load)
-        link = await Link.over(
-            end,
-            {
-                GetWatch: self._get,
-                Resume: self._resume,
-                Expect: self._expect,
-                Observe: self._observe,
-                PassTime: self._pass_time,
-                Acknowledge: self._acknowledge,
-                BeginLearning: self._begin,
-                LearnCounts: self._learn,
-                AbandonLearning: self._abandon,
-                LearnPrincipals: self._learn_principals,
-                Adopt: self._adopt,
-                StopWatch: self._stop,
-            },
-        )
+        calls = handlers_of(self, CALLS, is_cancellable=False)
+        link = await Link.over(end, {**calls, StopWatch: self._stop})
         await until_gone(link, self._stopped)
 
-    async def _get(self, _request: GetWatch) -> WatchState:
-        return self._state()
+    # The port `RemoteWatch`, which says what each does
 
-    async def _resume(self, request: Resume) -> None:
+    async def state(self) -> WatchState:
+        return WatchState() if self._watch is None else self._watch.state
+
+    async def resume(self, moment: datetime) -> None:
         if self._watch is not None:
-            self._watch.resume(request.moment)
+            self._watch.resume(moment)
 
-    async def _expect(self, request: Expect) -> None:
+    async def expect(self, expected: Sequence[Expected]) -> None:
         if self._watch is not None:
-            await self._run(self._watch.expect, request.expected)
+            await self._run(self._watch.expect, expected)
 
-    async def _observe(self, request: Observe) -> WatchState:
+    async def observe(self, entries: Sequence[Entry]) -> WatchState:
         if self._watch is not None:
-            await self._run(self._watch.observe, request.entries)
-        return self._state()
+            await self._run(self._watch.observe, entries)
+        return await self.state()
 
-    async def _pass_time(self, request: PassTime) -> WatchState:
+    async def pass_time(self, moment: datetime) -> WatchState:
         if self._watch is not None:
-            await self._run(self._watch.close_until, request.moment)
-        return self._state()
+            await self._run(self._watch.close_until, moment)
+        return await self.state()
 
-    async def _acknowledge(self, request: Acknowledge) -> None:
+    async def acknowledge(self, number: int) -> None:
         if self._watch is not None:
-            self._watch.acknowledge(request.number)
+            self._watch.acknowledge(number)
 
-    async def _begin(self, request: BeginLearning) -> None:
-        self._learning = Watch(self._preset, request.since, self._types)
+    async def begin(self, since: int) -> None:
+        self._learning = Watch(self._preset, since, self._types)
 
-    async def _learn(self, request: LearnCounts) -> list[Detection]:
-        if self._learning is None:
-            raise StorageFailed("insights: learning has not begun")
-        learning = self._learning
+    async def learn(self, counts: Sequence[CallCounts], until: datetime) -> list[Detection]:
+        learning = self._begun()
 
         def learn() -> None:
-            learning.learn(request.counts)
-            learning.close_until(request.until)
+            learning.learn(counts)
+            learning.close_until(until)
 
         await self._run(learn)
         findings, learning.findings = learning.findings, []
         return findings
 
-    async def _abandon(self, _request: AbandonLearning) -> None:
+    async def abandon(self) -> None:
         self._learning = None
 
-    async def _learn_principals(self, request: LearnPrincipals) -> None:
-        if self._learning is None:
-            raise StorageFailed("insights: learning has not begun")
-        await self._run(self._learning.principals.learn, request.counts)
+    async def learn_principals(self, counts: Sequence[PrincipalCounts]) -> None:
+        await self._run(self._begun().principals.learn, counts)
 
-    async def _adopt(self, request: Adopt) -> WatchState:
-        if self._learning is None:
-            raise StorageFailed("insights: learning has not begun")
-        learning, self._learning = self._learning, None
-        learning.take_over(request.cursor, request.imported, self._watch)
+    async def adopt(self, cursor: int, imported: int) -> WatchState:
+        learning, self._learning = self._begun(), None
+        learning.take_over(cursor, imported, self._watch)
         self._watch = learning
         self._snapshot_due = 0.0
         await self._run(lambda: None)
-        return self._state()
+        return await self.state()
+
+    def _begun(self) -> Watch:
+        """Returns the watch that learns.
+
+        Raises:
+            StorageFailed: learning has not begun.
+        """
+        if self._learning is None:
+            raise StorageFailed("insights: learning has not begun")
+        return self._learning
 
     async def _stop(self, _request: StopWatch) -> None:
         async with self._lock:
@@ -152,9 +135,6 @@ class InsightsProcess:
             await asyncio.to_thread(work, *arguments)
             if time.monotonic() >= self._snapshot_due:
                 await asyncio.to_thread(self._write)
-
-    def _state(self) -> WatchState:
-        return WatchState() if self._watch is None else self._watch.state
 
     # Snapshots: the SHA-256 of the rest, then what `Watch.snapshot` returns
 

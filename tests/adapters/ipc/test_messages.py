@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opentrail.adapters.ipc.messages import AddEntries, CountCalls, CountKey, CountValues, LookUp
+from opentrail.adapters.ipc.messages import AddEntries
+from opentrail.adapters.ipc.remote import request_of
 from opentrail.core.attributes import Resource
 from opentrail.core.expression import parse
 from opentrail.ports.event_store import (
     CallCounts,
     CallKey,
     EventQuery,
+    EventStore,
     FoundEvent,
     Snapshot,
     ValueCounts,
@@ -73,7 +75,8 @@ queries = st.builds(
 @pytest.mark.hypothesis
 @given(queries)
 def test_queries_arrive_as_they_were_sent(query: EventQuery) -> None:
-    assert arrived(LookUp(query), LookUp).query == query
+    look_up = request_of(EventStore.lookup, is_cancellable=True)
+    assert arrived(look_up(query), look_up) == look_up(query)
 
 
 @pytest.mark.hypothesis
@@ -106,11 +109,12 @@ def test_counts_and_requests_for_them_arrive_as_they_were_sent(
 ) -> None:
     key = CallKey(text, text, text, text, text, code)
     snapshot = Snapshot(7, 8)
-    for request in (
-        CountCalls(moment, moment, snapshot, None),
-        CountValues(key, moment, moment, snapshot, moment, 5),
-        CountKey(key, moment, moment, 60, snapshot, moment),
+    for method, arguments in (
+        (EventStore.count_calls, (moment, moment, snapshot, None)),
+        (EventStore.count_values, (key, moment, moment, snapshot, moment, 5)),
+        (EventStore.count_key, (key, moment, moment, 60, snapshot, moment)),
     ):
+        request = request_of(method, is_cancellable=True)(*arguments)
         assert arrived(request, type(request)) == request
     counts = CallCounts(text, text, text, text, text, code, True, numbers, numbers)
     assert arrived([counts], list[CallCounts]) == [counts]

@@ -10,44 +10,26 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from datetime import datetime
 from pathlib import Path
-
-from msgspec import structs
 
 from opentrail.adapters.duckdb.store import DuckdbEvents
 from opentrail.adapters.ipc.child import arm_in_child, run_child, until_gone
 from opentrail.adapters.ipc.link import Link
 from opentrail.adapters.ipc.messages import (
+    READS,
     AddEntries,
     CloseStore,
-    Count,
-    CountCalls,
-    CountKey,
-    CountPeriods,
-    CountPrincipals,
-    CountValues,
     Expire,
     FindSealed,
-    FindTopValues,
     GetState,
     HistoryState,
-    LookUp,
     OpenStore,
     ReadSealed,
     RepairJournal,
     ShowImports,
 )
+from opentrail.adapters.ipc.remote import handlers_of
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import (
-    CallCounts,
-    CountedField,
-    FoundEvent,
-    PeriodCounts,
-    PrincipalCounts,
-    ValueCount,
-    ValueCounts,
-)
 
 #: Maximum bytes of records in a response; the caller asks again for the others.
 _READ_BYTES = 32 * 1024 * 1024
@@ -66,16 +48,9 @@ class HistoryProcess:
         self._link = await Link.over(
             end,
             {
+                **handlers_of(self._store, READS, is_cancellable=True),
                 OpenStore: self._open,
                 AddEntries: self._add,
-                LookUp: self._lookup,
-                Count: self._count,
-                CountPeriods: self._count_periods,
-                FindTopValues: self._find_top_values,
-                CountCalls: self._count_calls,
-                CountPrincipals: self._count_principals,
-                CountValues: self._count_values,
-                CountKey: self._count_key,
                 ReadSealed: self._read,
                 FindSealed: self._find,
                 ShowImports: self._show_imports,
@@ -98,32 +73,6 @@ class HistoryProcess:
     async def _add(self, request: AddEntries) -> HistoryState:
         await self._store.add(request.entries)
         return await self._state()
-
-    async def _lookup(self, request: LookUp) -> list[FoundEvent]:
-        return await self._store.lookup(request.query)
-
-    async def _count(self, request: Count) -> int:
-        return await self._store.count(request.query)
-
-    async def _count_periods(self, request: CountPeriods) -> list[PeriodCounts]:
-        return await self._store.histogram(*structs.astuple(request))
-
-    async def _find_top_values(
-        self, request: FindTopValues
-    ) -> dict[CountedField, list[ValueCount]]:
-        return await self._store.top_values(*structs.astuple(request))
-
-    async def _count_calls(self, request: CountCalls) -> list[CallCounts]:
-        return await self._store.count_calls(*structs.astuple(request))
-
-    async def _count_principals(self, request: CountPrincipals) -> list[PrincipalCounts]:
-        return await self._store.count_principals(*structs.astuple(request))
-
-    async def _count_values(self, request: CountValues) -> ValueCounts:
-        return await self._store.count_values(*structs.astuple(request))
-
-    async def _count_key(self, request: CountKey) -> list[tuple[datetime, int]]:
-        return await self._store.count_key(*structs.astuple(request))
 
     async def _read(self, request: ReadSealed) -> list[Entry]:
         entries = await self._store.read(request.after, request.limit, request.until)

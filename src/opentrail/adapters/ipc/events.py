@@ -12,38 +12,19 @@ from opentrail.adapters.ipc.link import IpcRequest, Link, LinkError
 from opentrail.adapters.ipc.messages import (
     AddEntries,
     CloseStore,
-    Count,
-    CountCalls,
-    CountKey,
-    CountPeriods,
-    CountPrincipals,
-    CountValues,
     Expire,
     FindSealed,
-    FindTopValues,
     GetState,
     HistoryState,
-    LookUp,
     OpenStore,
     ReadSealed,
     RepairJournal,
     ShowImports,
 )
+from opentrail.adapters.ipc.remote import remote
 from opentrail.core.errors import StoreRestarted
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import (
-    PRESENT,
-    CallCounts,
-    CallKey,
-    CountedField,
-    EventQuery,
-    FoundEvent,
-    PeriodCounts,
-    PrincipalCounts,
-    Snapshot,
-    ValueCount,
-    ValueCounts,
-)
+from opentrail.ports.event_store import EventStore, Snapshot
 
 T = TypeVar("T")
 
@@ -131,112 +112,21 @@ class IpcEventStore:
             # A new process lacks what the one before held: its position says where to go on.
             self.state = await self._child.ask(AddEntries(part), _SECONDS, resend=False)
 
-    async def lookup(self, query: EventQuery) -> list[FoundEvent]:
-        """Returns the page that `query` describes.
+    # Each raises `StoreRestarted` if the process was replaced in the meantime by one that lacks the
+    # newest events.
+    lookup = remote(EventStore.lookup, _SECONDS, is_cancellable=True)
+    count = remote(EventStore.count, _SECONDS, is_cancellable=True)
+    histogram = remote(EventStore.histogram, _SECONDS, is_cancellable=True)
+    top_values = remote(EventStore.top_values, _SECONDS, is_cancellable=True)
+    count_calls = remote(EventStore.count_calls, _LONG_SECONDS, is_cancellable=True)
+    count_principals = remote(EventStore.count_principals, _LONG_SECONDS, is_cancellable=True)
+    count_values = remote(EventStore.count_values, _LONG_SECONDS, is_cancellable=True)
+    count_key = remote(EventStore.count_key, _LONG_SECONDS, is_cancellable=True)
 
-        Raises:
-            StoreRestarted: meanwhile the process was replaced by one that lacks the newest events.
-        """
-        return await self._read_all(LookUp(query), _SECONDS)
-
-    async def count(self, query: EventQuery) -> int:
-        """Returns the number of events of a query, up to its limit.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        return await self._read_all(Count(query), _SECONDS)
-
-    async def histogram(self, query: EventQuery, seconds: int) -> list[PeriodCounts]:
-        """Returns the number of events with and without an error code in each period.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        return await self._read_all(CountPeriods(query, seconds), _SECONDS)
-
-    async def top_values(
-        self,
-        query: EventQuery,
-        fields: Sequence[CountedField],
-        limit: int,
-        prefix: str = "",
-    ) -> dict[CountedField, list[ValueCount]]:
-        """Returns the most frequent values of fields.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        return await self._read_all(FindTopValues(query, list(fields), limit, prefix), _SECONDS)
-
-    async def count_calls(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
-    ) -> list[CallCounts]:
-        """Returns the counts of all kinds of management and data events.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        request = CountCalls(start, end, snapshot, recorded_since)
-        return await self._read_all(request, _LONG_SECONDS)
-
-    async def count_principals(
-        self,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
-    ) -> list[PrincipalCounts]:
-        """Returns the counts of management and data events by principal.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        request = CountPrincipals(start, end, snapshot, recorded_since)
-        return await self._read_all(request, _LONG_SECONDS)
-
-    async def count_values(
-        self,
-        key: CallKey,
-        start: datetime,
-        end: datetime,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
-        limit: int = 50,
-    ) -> ValueCounts:
-        """Returns the exact counts of a key's events and of each attribute's top values.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        request = CountValues(key, start, end, snapshot, recorded_since, limit)
-        return await self._read_all(request, _LONG_SECONDS)
-
-    async def count_key(
-        self,
-        key: CallKey,
-        start: datetime,
-        end: datetime,
-        period: int,
-        snapshot: Snapshot = PRESENT,
-        recorded_since: datetime | None = None,
-    ) -> list[tuple[datetime, int]]:
-        """Returns the number of a key's events in each period that has any.
-
-        Raises:
-            StoreRestarted: as `lookup`.
-        """
-        request = CountKey(key, start, end, period, snapshot, recorded_since)
-        return await self._read_all(request, _LONG_SECONDS)
-
-    async def _read_all(self, request: IpcRequest[T], seconds: float) -> T:
+    async def _ask(self, request: IpcRequest[T], seconds: float, resend: bool) -> T:
         """Returns the response to a request that reads the hot layer, too."""
         generation = self._child.generation
-        response = await self._child.ask(request, seconds)
+        response = await self._child.ask(request, seconds, resend=resend)
         if generation and self._child.generation != generation:
             raise StoreRestarted("history was started again")
         return response

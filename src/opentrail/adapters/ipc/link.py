@@ -49,6 +49,8 @@ class IpcRequest(msgspec.Struct, Generic[T], frozen=True, tag=True):
 
     #: Whether cancelling the wait for the response also cancels the work on it.
     is_cancellable: ClassVar[bool] = False
+    #: The type of the response, where `T` is not named.
+    response: ClassVar[Any] = None
 
 
 #: Handlers by the class of request.
@@ -201,6 +203,8 @@ class Link(asyncio.Protocol):
 
 @cache
 def _response_decoder(request: type[IpcRequest[Any]]) -> msgspec.msgpack.Decoder[Any]:
-    """Returns a decoder of the `T` in `class …(IpcRequest[T])`."""
-    (response,) = get_args(request.__orig_bases__[0])  # type: ignore[attr-defined]
+    """Returns a decoder of the response: of the `T` in `class …(IpcRequest[T])`, if it is there."""
+    response = request.response
+    if response is None:
+        (response,) = get_args(request.__orig_bases__[0])  # type: ignore[attr-defined]
     return msgspec.msgpack.Decoder(response, dec_hook=_decode_other)

@@ -9,18 +9,7 @@ import msgspec
 
 from opentrail.adapters.ipc.link import IpcRequest
 from opentrail.core.event import Entry
-from opentrail.ports.event_store import (
-    CallCounts,
-    CallKey,
-    CountedField,
-    EventQuery,
-    FoundEvent,
-    PeriodCounts,
-    PrincipalCounts,
-    Snapshot,
-    ValueCount,
-    ValueCounts,
-)
+from opentrail.ports.event_store import EventStore
 
 #: First and last position of a range.
 Range = tuple[int, int]
@@ -48,6 +37,18 @@ class HistoryState(msgspec.Struct, frozen=True):
 
 # Requests to the history process
 
+#: What of an event store is called as it is; what takes too long is cancelled.
+READS = (
+    EventStore.lookup,
+    EventStore.count,
+    EventStore.histogram,
+    EventStore.top_values,
+    EventStore.count_calls,
+    EventStore.count_principals,
+    EventStore.count_values,
+    EventStore.count_key,
+)
+
 
 class OpenStore(IpcRequest[HistoryState], frozen=True):
     """Open the store; `last_import` is the number of the last known imported event."""
@@ -59,90 +60,6 @@ class AddEntries(IpcRequest[HistoryState], frozen=True):
     """Make entries visible to look-ups."""
 
     entries: list[Entry]
-
-
-class LookUp(IpcRequest[list[FoundEvent]], frozen=True):
-    """Look up one page."""
-
-    is_cancellable = True
-
-    query: EventQuery
-
-
-class Count(IpcRequest[int], frozen=True):
-    """Count the events of a query, up to its limit."""
-
-    is_cancellable = True
-
-    query: EventQuery
-
-
-class CountPeriods(IpcRequest[list[PeriodCounts]], frozen=True):
-    """Count the events of a query by period."""
-
-    is_cancellable = True
-
-    query: EventQuery
-    seconds: int
-
-
-class FindTopValues(IpcRequest[dict[CountedField, list[ValueCount]]], frozen=True):
-    """Find the most frequent values of fields."""
-
-    is_cancellable = True
-
-    query: EventQuery
-    fields: list[CountedField]
-    limit: int
-    prefix: str
-
-
-class CountCalls(IpcRequest[list[CallCounts]], frozen=True):
-    """Count all kinds of management and data events."""
-
-    is_cancellable = True
-
-    start: datetime
-    end: datetime
-    snapshot: Snapshot
-    recorded_since: datetime | None
-
-
-class CountPrincipals(IpcRequest[list[PrincipalCounts]], frozen=True):
-    """Count management and data events by principal."""
-
-    is_cancellable = True
-
-    start: datetime
-    end: datetime
-    snapshot: Snapshot
-    recorded_since: datetime | None
-
-
-class CountValues(IpcRequest[ValueCounts], frozen=True):
-    """Count the values of a key's events."""
-
-    is_cancellable = True
-
-    key: CallKey
-    start: datetime
-    end: datetime
-    snapshot: Snapshot
-    recorded_since: datetime | None
-    limit: int
-
-
-class CountKey(IpcRequest[list[tuple[datetime, int]]], frozen=True):
-    """Count a key's events by period."""
-
-    is_cancellable = True
-
-    key: CallKey
-    start: datetime
-    end: datetime
-    period: int
-    snapshot: Snapshot
-    recorded_since: datetime | None
 
 
 class ReadSealed(IpcRequest[list[Entry]], frozen=True):
