@@ -16,8 +16,8 @@ Method = Callable[..., Awaitable[Any]]
 M = TypeVar("M", bound=Method)
 
 
-class Caller(Protocol):
-    """An object whose remote methods are called."""
+class HasProcess(Protocol):
+    """What remote methods belong to."""
 
     async def _ask(self, request: IpcRequest[Any], seconds: float, resend: bool) -> Any:
         """Return the response of the other process within the deadline.
@@ -29,7 +29,7 @@ class Caller(Protocol):
 
 @cache
 def request_of(method: Method, is_cancellable: bool) -> type[IpcRequest[Any]]:
-    """Returns the request that stands for a call of a method; its members are the parameters."""
+    """Returns the request for a call of a method; its members are the parameters."""
     hints = get_type_hints(method)
     parameters = list(inspect.signature(method).parameters)[1:]
     request = msgspec.defstruct(
@@ -55,7 +55,7 @@ def remote(method: M, seconds: float, *, resend: bool = True, is_cancellable: bo
     request, signature = request_of(method, is_cancellable), inspect.signature(method)
 
     @wraps(method)
-    async def call(self: Caller, *arguments: Any, **named: Any) -> Any:
+    async def call(self: HasProcess, *arguments: Any, **named: Any) -> Any:
         bound = signature.bind(self, *arguments, **named)
         bound.apply_defaults()
         _, *values = bound.arguments.values()
