@@ -13,8 +13,6 @@ TESTS = Path(__file__).parent
 
 #: Modules without a test of their own: nothing but a docstring, an entry, a number.
 WITHOUT_TEST = ("__init__.py", "__main__.py", "version.py")
-#: Former names of public modules, which import from the present ones.
-FORMER_NAMES = ("capture/hooks.py", "capture/middleware.py", "capture/shipping.py")
 #: Ports are declarations: each has a contract in `tests/contracts` that every adapter must pass.
 PORTS = "ports"
 #: Ports that are no store: nothing but a reading.
@@ -35,7 +33,6 @@ FREE_TESTS = {
     "api/test_isolation.py": "guarantee Z3 over the whole API",
     "test_layout.py": "this one",
     "capture/proxy/test_two_readings.py": "what passes the gate, as servers behind it read it",
-    "capture/test_former_names.py": "names that only import from another module",
     "capture/test_secrets.py": "guarantee S4 over all of capture",
     "capture/test_way_of_a_call.py": "the whole way of a call, over all of capture",
     "capture/test_named_secrets.py": "guarantee S4 where one member names what another holds",
@@ -57,9 +54,7 @@ def modules() -> list[Path]:
     return [
         file
         for file in relative
-        if file.name not in WITHOUT_TEST
-        and str(file) not in FORMER_NAMES
-        and "migrations" not in file.parts
+        if file.name not in WITHOUT_TEST and "migrations" not in file.parts
     ]
 
 

@@ -11,7 +11,7 @@ import orjson
 from opentrail.core.event import INSIGHT, NewEntry, format_time
 from opentrail.core.insight_types import NEW_REGION, insight_type
 from opentrail.insights.findings import PrincipalFinding
-from opentrail.insights.records import END, EVENT_VERSION, START, event_id
+from opentrail.insights.records import END, INSIGHT_EVENT_VERSION, START, event_id
 
 _NAMESPACE = uuid.UUID("1f0a2f5e-6d0e-5e0c-8a44-6b8d0c1c5f27")
 
@@ -37,7 +37,7 @@ def principal_event(finding: PrincipalFinding, now: datetime) -> NewEntry:
         "extension": _extension(finding),
     }
     record = {
-        "eventVersion": EVENT_VERSION,
+        "eventVersion": INSIGHT_EVENT_VERSION,
         "eventTime": format_time(_time(finding.start if finding.end is None else finding.end)),
         "awsRegion": finding.region,
         "eventID": own_id,

@@ -18,7 +18,7 @@ from opentrail.ports.event_store import CallKey, EventStore, Snapshot, ValueCoun
 BASELINE_MINUTES = 10_080
 #: Values of each attribution.
 _TOP = 5
-EVENT_VERSION = "1.09"
+INSIGHT_EVENT_VERSION = "1.09"
 _NAMESPACE = uuid.UUID("9d3f4c06-7c1e-5b7e-9c55-0f6f6b1c8e52")
 _MINUTE = timedelta(minutes=1)
 START, END = "Start", "End"
@@ -94,7 +94,7 @@ async def insight_event(
     }
     own_id = event_id(shared, state)
     record = {
-        "eventVersion": EVENT_VERSION,
+        "eventVersion": INSIGHT_EVENT_VERSION,
         "eventTime": format_time(begin if finding.end is None else end),
         "awsRegion": key.region,
         "eventID": own_id,
